@@ -1,0 +1,1 @@
+"""Durable jobs written as pure programs."""
