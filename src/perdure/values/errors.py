@@ -11,14 +11,14 @@
     │   ├── UnknownAction        that kind of job has no such call
     │   ├── KeyReused            the idempotency key came back with another request
     │   ├── Overloaded           a bounded queue or table is full; nothing was taken
-    │   ├── Parked               the instance is kept aside; the reason says why
-    │   ├── Rejected             the job's own hook said no, with its typed error
-    │   ├── Crashed              the job's own hook broke: a defect
+    │   ├── Undecodable          what is stored cannot be read by this code; the instance is parked, its bytes kept
     │   └── EngineClosed         the engine is stopping and takes no request any more
+    ├── HookFailed               the job's own code did not succeed; nothing of its draft was kept
+    │   ├── Rejected             it failed with its typed error
+    │   └── Crashed              it broke: a defect, with its traceback
     ├── OutcomeUnknown           the call may or may not have been applied: repeat it with its key
     └── StoreError               what a storage interpreter may answer
         ├── Conflict             the instance moved on; nothing was written
-        ├── KeysFull             the address remembers as many idempotency keys as it may
         ├── StoreUnavailable     the storage did not answer; nothing was written
         ├── StoreLocked          another engine owns the store
         ├── StoreTooNew          the store was written by a newer version of the library
@@ -26,3 +26,253 @@
 
 They are exceptions, so that ``unwrap`` and ``raise`` work; the client hands them out as values, inside ``Failure``.
 """
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import attrs
+
+E_co = TypeVar("E_co", covariant=True)
+
+
+class PerdureError(Exception):
+    """The root: catch it to catch everything that this library raises on purpose."""
+
+
+@attrs.frozen(str=False)
+class DefinitionError(PerdureError):
+    """Something in a definition, a schedule, a duration or an app is wrong. Raised where it is written.
+
+    Attributes:
+        what: the part that is wrong, such as ``"flush_after of 'webhook-batcher'"``.
+        got: the value that came.
+        expected: what would have been right, and what to do.
+    """
+
+    what: str
+    got: object
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected}; got {self.got!r}"
+
+
+class RequestError(PerdureError):
+    """A call that was refused: nothing was written, nothing ran."""
+
+
+@attrs.frozen(str=False)
+class InvalidId(RequestError):
+    """The instance id is not text of 1 to 512 characters."""
+
+    got: object
+    expected: str
+
+    def __str__(self) -> str:
+        return f"instance id: expected {self.expected}; got {self.got!r}"
+
+
+@attrs.frozen(str=False)
+class InvalidInput(RequestError):
+    """A state, an event or another input does not have its declared type.
+
+    Attributes:
+        what: which input, of which job.
+        problems: one line for each thing that is wrong, with its path inside the value.
+    """
+
+    what: str
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.what}: " + "; ".join(self.problems)
+
+
+@attrs.frozen(str=False)
+class UnknownJob(RequestError):
+    """No job of that kind and name is served by this engine."""
+
+    kind: str
+    name: str
+    served: tuple[str, ...]
+
+    def __str__(self) -> str:
+        served = ", ".join(self.served) or "none"
+        return f"no job {self.kind}:{self.name} is served here (served: {served}); add its definition to the engine"
+
+
+@attrs.frozen(str=False)
+class UnknownAction(RequestError):
+    """That kind of job has no such call."""
+
+    job: str
+    action: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.job} has no action {self.action!r}; it has {', '.join(self.known)}"
+
+
+@attrs.frozen(str=False)
+class KeyReused(RequestError):
+    """The idempotency key was used before for another action or another payload."""
+
+    key: str
+    first_action: str
+    action: str
+
+    def __str__(self) -> str:
+        return (
+            f"idempotency key {self.key!r} was first used for {self.first_action!r} with another request than this "
+            f"{self.action!r}; use a new key for a new request"
+        )
+
+
+@attrs.frozen(str=False)
+class Overloaded(RequestError):
+    """Something bounded is full. Nothing was taken: ask again later, or raise the limit.
+
+    Attributes:
+        what: the bounded thing, such as ``"mailbox of task:order:1"``.
+        limit: how much it holds.
+    """
+
+    what: str
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.what} is full (limit {self.limit}); try again later or raise the limit"
+
+
+@attrs.frozen(str=False)
+class Undecodable(RequestError):
+    """What is stored of the instance cannot be read by this code. It is parked, its bytes are kept.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        problems: why it cannot be read.
+    """
+
+    address: str
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.address} is stored in a form that this code cannot read ({'; '.join(self.problems)}); it is parked "
+            "with its bytes kept and resumes when code that reads it is deployed"
+        )
+
+
+@attrs.frozen(str=False)
+class EngineClosed(RequestError):
+    """The engine is stopping, or has stopped. Nothing was taken."""
+
+    reason: str = "the engine is shutting down"
+
+    def __str__(self) -> str:
+        return f"{self.reason}; the request was not taken"
+
+
+class HookFailed(PerdureError):
+    """The job's own code did not succeed while it answered this call; nothing of its draft was kept."""
+
+
+@attrs.frozen(str=False)
+class Rejected(HookFailed, Generic[E_co]):
+    """The job's hook failed with its own, declared error."""
+
+    error: E_co
+
+    def __str__(self) -> str:
+        return f"the job rejected the request: {self.error!r}"
+
+
+@attrs.frozen(str=False)
+class Crashed(HookFailed):
+    """The job's hook broke with an exception that nobody declared: a bug, kept with its traceback.
+
+    Attributes:
+        error_type: the exception's qualified class name.
+        message: its text.
+        traceback: the formatted traceback.
+    """
+
+    error_type: str
+    message: str
+    traceback: str
+
+    def __str__(self) -> str:
+        return f"the job's code broke with {self.error_type}: {self.message}"
+
+
+@attrs.frozen(str=False)
+class OutcomeUnknown(PerdureError):
+    """The request may or may not have been applied. Repeat it with the same idempotency key to learn which."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the outcome is not known: {self.reason}; repeat the request with its idempotency key"
+
+
+class StoreError(PerdureError):
+    """What a storage interpreter answers when it cannot do what it was asked."""
+
+
+@attrs.frozen(str=False)
+class Conflict(StoreError):
+    """The instance is not at the version that the transition expects. Nothing was written."""
+
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.address} moved on before the commit; nothing was written"
+
+
+@attrs.frozen(str=False)
+class StoreUnavailable(StoreError):
+    """The storage did not do what it was asked. Nothing was written."""
+
+    operation: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the store could not {self.operation}: {self.reason}; nothing was written"
+
+
+@attrs.frozen(str=False)
+class StoreLocked(StoreError):
+    """Another engine owns the store."""
+
+    store: str
+    owner: str
+
+    def __str__(self) -> str:
+        return f"{self.store} is owned by {self.owner}; stop that engine first: a file has one owner at a time"
+
+
+@attrs.frozen(str=False)
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of the library than this one."""
+
+    store: str
+    found: int
+    supported: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.store} has schema version {self.found}, this library reads up to {self.supported}; "
+            "upgrade perdure, or open the file with the version that wrote it"
+        )
+
+
+@attrs.frozen(str=False)
+class StoreCorrupt(StoreError):
+    """A stored row is not what it should be. The other rows are untouched."""
+
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be read: {self.reason}"
