@@ -11,6 +11,7 @@
     │   ├── UnknownAction        that kind of job has no such call
     │   ├── KeyReused            the idempotency key came back with another request
     │   ├── Overloaded           a bounded queue or table is full; nothing was taken
+    │   ├── InstanceParked       the instance is kept aside and takes nothing until it is resumed
     │   ├── Undecodable          what is stored cannot be read by this code; the instance is parked, its bytes kept
     │   └── EngineClosed         the engine is stopping and takes no request any more
     ├── HookFailed               the job's own code did not succeed; nothing of its draft was kept
@@ -143,6 +144,22 @@ class Overloaded(RequestError):
 
     def __str__(self) -> str:
         return f"{self.what} is full (limit {self.limit}); try again later or raise the limit"
+
+
+@attrs.frozen(str=False)
+class InstanceParked(RequestError):
+    """The instance is parked: kept, visible and silent. It takes no such request until it is resumed.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        reason: why it is parked.
+    """
+
+    address: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.address} is parked ({self.reason}); resume it once the reason is mended"
 
 
 @attrs.frozen(str=False)

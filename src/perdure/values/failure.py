@@ -1,0 +1,39 @@
+"""The stored form of what went wrong in a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+MAX_MESSAGE_CHARACTERS = 2_000
+MAX_TRACEBACK_CHARACTERS = 16_000
+
+
+@attrs.frozen(kw_only=True)
+class FailureRecord:
+    """Why a run did not succeed, as it is stored, logged and sent.
+
+    Attributes:
+        form: a ``failure`` is a declared, typed error; a ``defect`` an exception that nobody declared; ``timed_out`` a
+            run that took longer than its job's ``max_run``.
+        error_type: the class name of the error or the exception.
+        message: its text, cut to 2,000 characters.
+        data: the typed error as JSON, when the definition declares its type.
+        traceback: the formatted traceback of a defect, its last 16,000 characters.
+    """
+
+    form: Literal["failure", "defect", "timed_out"]
+    error_type: str
+    message: str
+    data: str | None = None
+    traceback: str | None = None
+
+
+@attrs.frozen
+class Defect:
+    """What the program's reader sees of an exception that nobody declared, or of an error of undeclared type."""
+
+    error_type: str
+    message: str
+    traceback: str | None = None
