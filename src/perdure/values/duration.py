@@ -1,0 +1,109 @@
+"""Durations: a ``timedelta`` or text such as ``"1h30m"``; integer milliseconds inside."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TypeAlias
+
+from perdure.values.errors import DefinitionError
+
+Duration: TypeAlias = timedelta | str
+"""How long something takes: a ``timedelta``, or text such as ``"30 minutes"``, ``"5s"``, ``"1h30m"``, ``"500 ms"``."""
+
+MAX_DURATION_MS = 36_525 * 86_400_000
+"""The longest duration: 100 years."""
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+_UNITS = (
+    ("w", "weeks?", 604_800_000),
+    ("d", "days?", 86_400_000),
+    ("h", "hours?", 3_600_000),
+    ("m", "minutes?", 60_000),
+    ("s", "seconds?", 1_000),
+    ("ms", "milliseconds?", 1),
+)
+
+# Possessive quantifiers (*+): the text may come from a configuration file, and must not cost more than one pass.
+_PARTS = " *+".join(rf"(?:([0-9]{{1,15}}+) *+(?:{short}|{long}))?" for short, long, _ in _UNITS)
+_GRAMMAR = re.compile(rf"(?! ){_PARTS}(?<! )")
+
+_EXPECTED = (
+    "a timedelta, or text such as '30 minutes', '5s', '1h30m' or '500 ms': whole numbers, each with its unit "
+    "(w, d, h, m, s, ms, or week to millisecond in full), the largest unit first, in lower case"
+)
+
+
+def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
+    """Read a duration as integer milliseconds.
+
+    The text is one or more whole numbers, each followed by its unit, the largest unit first and none twice. Units are
+    ``w``, ``d``, ``h``, ``m``, ``s``, ``ms`` or their full names, in the singular or the plural; spaces may stand
+    between them. There are no fractions: ``"1h30m"``, not ``"1.5h"``. A bare number is refused, since it has no unit.
+
+    Args:
+        value: the duration.
+        what: what it is for, as the error names it, such as ``"flush_after of 'webhook-batcher'"``.
+        minimum_ms: the shortest duration that makes sense there; 0 allows none at all.
+
+    Returns:
+        Whole milliseconds, from ``minimum_ms`` to 100 years.
+
+    Raises:
+        DefinitionError: it is anything else.
+
+    >>> duration_ms("1h30m", what="interval")
+    5400000
+    """
+    milliseconds = _read(value, what)
+    if not minimum_ms <= milliseconds <= MAX_DURATION_MS:
+        raise DefinitionError(what, value, f"a duration from {format_duration(minimum_ms)} to 100 years (36525d)")
+    return milliseconds
+
+
+def format_duration(milliseconds: int) -> str:
+    """Print a duration so that ``duration_ms`` reads it back: days to milliseconds, zeros left out.
+
+    Args:
+        milliseconds: 0 or more.
+
+    Raises:
+        DefinitionError: it is negative.
+
+    >>> format_duration(5_400_000)
+    '1h30m'
+    """
+    if milliseconds < 0:
+        raise DefinitionError("duration in milliseconds", milliseconds, "0 or more")
+    parts: list[str] = []
+    rest = milliseconds
+    for unit, _, size in _UNITS[1:]:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0ms"
+
+
+def _read(value: object, what: str) -> int:
+    match value:
+        case timedelta():
+            return _from_timedelta(value, what)
+        case str():
+            return _from_text(value, what)
+        case _:
+            raise DefinitionError(what, value, f"{_EXPECTED}; a bare number has no unit")
+
+
+def _from_timedelta(value: timedelta, what: str) -> int:
+    milliseconds, rest = divmod(value, _MILLISECOND)
+    if rest:
+        raise DefinitionError(what, value, "whole milliseconds, the finest unit that is stored; round it first")
+    return milliseconds
+
+
+def _from_text(text: str, what: str) -> int:
+    found = _GRAMMAR.fullmatch(text)
+    if found is None or found.lastindex is None:
+        raise DefinitionError(what, text, _EXPECTED)
+    return sum(int(number or 0) * size for number, (_, _, size) in zip(found.groups(), _UNITS, strict=True))

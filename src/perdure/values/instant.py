@@ -1,0 +1,48 @@
+"""Instants: aware ``datetime`` values outside, integer milliseconds since 1970 UTC inside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from perdure.values.errors import DefinitionError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+
+
+def to_ms(instant: datetime, *, what: str) -> int:
+    """Read an aware ``datetime`` as integer milliseconds since 1970-01-01 UTC; finer digits are cut off.
+
+    Args:
+        instant: any zone will do.
+        what: what it is for, as the error names it.
+
+    Raises:
+        DefinitionError: it has no zone, or is no ``datetime``.
+    """
+    offset = _offset(instant, what)
+    # The offset is taken off by hand: near the years 1 and 9999 the instant in UTC is no datetime any more.
+    return (instant.replace(tzinfo=UTC) - _EPOCH - offset) // _MILLISECOND
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Give the aware UTC ``datetime`` of an integer of milliseconds; ``to_ms`` reads it back exactly.
+
+    Raises:
+        DefinitionError: it lies outside the years 1 to 9999.
+    """
+    if not _FIRST_MS <= milliseconds <= _LAST_MS:
+        raise DefinitionError("instant in milliseconds", milliseconds, "an instant of the years 1 to 9999")
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def _offset(instant: object, what: str) -> timedelta:
+    expected = "an aware datetime, such as datetime(2026, 3, 8, 9, tzinfo=UTC)"
+    if not isinstance(instant, datetime):
+        raise DefinitionError(what, instant, expected)
+    offset = instant.utcoffset()
+    if offset is None:
+        raise DefinitionError(what, instant, f"{expected}: this one has no zone")
+    return offset

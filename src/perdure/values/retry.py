@@ -1,0 +1,179 @@
+"""Whether a failed run is tried again, and when: a pure decision over given facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Literal, TypeAlias, get_args
+
+import attrs
+from typing_extensions import TypeVar
+
+from perdure.values.backoff import Backoff
+from perdure.values.duration import Duration, duration_ms, format_duration
+from perdure.values.errors import DefinitionError
+
+MAX_ATTEMPTS = 1_000
+JITTER_DIVISOR = 10
+
+GiveUp: TypeAlias = Literal["max_attempts", "max_duration", "not_retryable"]
+"""Why a run is not tried again."""
+
+OnExhausted: TypeAlias = Literal["continue", "park", "purge"]
+"""What becomes of an instance whose retries are used up: the next tick comes, it is kept aside, or it is deleted."""
+
+
+@attrs.frozen
+class RetryAt:
+    """Try again.
+
+    Attributes:
+        at_ms: when, integer milliseconds UTC.
+        delay_ms: how long after the failure.
+    """
+
+    at_ms: int
+    delay_ms: int
+
+
+@attrs.frozen
+class Exhausted:
+    """Do not try again."""
+
+    reason: GiveUp
+
+
+E_contra = TypeVar("E_contra", contravariant=True, default=object)
+
+
+def _max_duration_ms(value: Duration | None) -> int | None:
+    return None if value is None else duration_ms(value, what="max_duration of a retry")
+
+
+@attrs.frozen
+class Retry(Generic[E_contra]):
+    """How often, how patiently and for which errors a failed run is tried again.
+
+    Attributes:
+        max_attempts: executions of one run, the first included: 1 to 1,000.
+        delay: how long to wait after each failure.
+        jitter: whether the wait is spread by ±10 %, so that what failed together does not come back together.
+        max_duration_ms: given as ``max_duration``. A retry that would come later than that after the first failure is
+            not made. None: no such limit.
+        retry_if: which typed errors are worth another attempt; all of them when left out. It must be pure. Defects are
+            not asked about: they are tried again.
+        on_exhausted: what becomes of the instance in the end; None: what is usual for its kind of job (``continue`` for
+            a continuous job, ``park`` for the others).
+
+    Raises:
+        DefinitionError: a value is out of its range, or no retry could ever be made.
+    """
+
+    max_attempts: int
+    delay: Backoff = Backoff.standard
+    jitter: bool = attrs.field(default=True, kw_only=True)
+    max_duration_ms: int | None = attrs.field(
+        default=None, kw_only=True, alias="max_duration", converter=_max_duration_ms
+    )
+    retry_if: Callable[[E_contra], bool] | None = attrs.field(default=None, kw_only=True)
+    on_exhausted: OnExhausted | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        _check_max_attempts(self.max_attempts)
+        _check_delay(self.delay)
+        _check_jitter(self.jitter)
+        _check_retry_if(self.retry_if)
+        _check_on_exhausted(self.on_exhausted)
+        self._check_max_duration()
+
+    def after_failure(
+        self, error: E_contra, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
+    ) -> RetryAt | Exhausted:
+        """Decide what follows an attempt that failed with a typed error.
+
+        Args:
+            error: what it failed with; ``retry_if`` is asked about it.
+            attempt: the number of the attempt that failed, from 1.
+            first_failed_ms: when the run's first attempt failed; the same as ``now_ms`` for the first.
+            now_ms: when this attempt failed.
+            jitter: a draw from [0, 1).
+
+        Raises:
+            Exception: whatever ``retry_if`` raises; it is a defect of the job, and the caller's to record.
+        """
+        if self.retry_if is not None and not self.retry_if(error):
+            return Exhausted("not_retryable")
+        return self.after_defect(attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter)
+
+    def after_defect(self, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float) -> RetryAt | Exhausted:
+        """Decide what follows an attempt that broke, or ran out of time. ``retry_if`` is not asked.
+
+        The arguments are those of ``after_failure``.
+        """
+        if attempt >= self.max_attempts:
+            return Exhausted("max_attempts")
+        delay_ms = self._jittered_ms(attempt, jitter)
+        # A wall clock may have gone back since the first failure: elapsed time is never negative.
+        elapsed_ms = max(0, now_ms - first_failed_ms)
+        if self.max_duration_ms is not None and elapsed_ms + delay_ms > self.max_duration_ms:
+            return Exhausted("max_duration")
+        return RetryAt(now_ms + delay_ms, delay_ms)
+
+    def next_delay_ms(
+        self, error: E_contra, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
+    ) -> int | None:
+        """Give the wait before the next attempt, in milliseconds; None: give up.
+
+        It is ``after_failure`` without the reason, with the same arguments.
+        """
+        match self.after_failure(error, attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter):
+            case RetryAt(_, delay_ms):
+                return delay_ms
+            case Exhausted():
+                return None
+
+    def _jittered_ms(self, attempt: int, jitter: float) -> int:
+        """Spread the delay evenly over ±10 % of it, cut at the cap; a lump at the cap would bring a herd back."""
+        delay_ms = self.delay.delay_ms(attempt)
+        if not self.jitter:
+            return delay_ms
+        spread_ms = delay_ms // JITTER_DIVISOR
+        lowest_ms, highest_ms = delay_ms - spread_ms, min(delay_ms + spread_ms, self.delay.max_ms)
+        return min(lowest_ms + int(jitter * (highest_ms - lowest_ms + 1)), highest_ms)
+
+    def _check_max_duration(self) -> None:
+        if self.max_duration_ms is None or self.max_attempts == 1:
+            return
+        soonest_ms = self._jittered_ms(1, jitter=0.0)
+        if self.max_duration_ms < soonest_ms:
+            raise DefinitionError(
+                "max_duration of a retry",
+                format_duration(self.max_duration_ms),
+                f"at least the first delay, {format_duration(soonest_ms)}: no retry could ever be made",
+            )
+
+
+def _check_max_attempts(value: object) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_ATTEMPTS:
+        raise DefinitionError(
+            "max_attempts of a retry", value, f"a whole number from 1 to {MAX_ATTEMPTS}, the first attempt included"
+        )
+
+
+def _check_delay(value: object) -> None:
+    if not isinstance(value, Backoff):
+        raise DefinitionError("delay of a retry", value, "a backoff, such as Backoff.constant('5s')")
+
+
+def _check_jitter(value: object) -> None:
+    if not isinstance(value, bool):
+        raise DefinitionError("jitter of a retry", value, "True or False")
+
+
+def _check_retry_if(value: object) -> None:
+    if value is not None and not callable(value):
+        raise DefinitionError("retry_if of a retry", value, "a function of the error that answers True or False")
+
+
+def _check_on_exhausted(value: object) -> None:
+    if value is not None and value not in get_args(OnExhausted):
+        raise DefinitionError("on_exhausted of a retry", value, "'continue', 'park', 'purge' or None")
