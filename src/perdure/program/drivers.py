@@ -1,0 +1,245 @@
+"""Who performs what the interpreter asks for: a driver for coroutines, and one for plain function calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from returns.context import (
+    RequiresContext,
+    RequiresContextFutureResult,
+    RequiresContextIOResult,
+    RequiresContextResult,
+)
+from returns.future import FutureResult
+from returns.io import IO, IOResult
+from returns.result import Failure, Result, Success
+from returns.unsafe import unsafe_perform_io
+
+from perdure.program.container import Program, result_inside
+from perdure.program.errors import HaltedOutside, NoInterpreter
+from perdure.program.exit import Died, Exit, Halted
+from perdure.program.instructions import Call, Jitter, Log, Now, Sleep
+from perdure.program.interpreter import Fork, Loop, interpret
+from perdure.program.parallel import run_fork
+from perdure.runtime.errors import WouldBlock
+from perdure.runtime.record import Runtime
+
+if TYPE_CHECKING:
+    from perdure.runtime.simulated import Simulation
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+
+Handler: TypeAlias = Callable[[Any, Any], object]
+"""How the instructions that no `sandbox` answered are performed: ``handler(instruction, services)``.
+
+It may give a `Result`, `IOResult`, `FutureResult`, a reader of one (it is called with the services), an `IO` or
+`Future`, an awaitable of a `Result`, ``Halted``, or any other value, which succeeds. An `Exception` that it raises is a
+defect at the instruction. Anything else that it raises is like a cancellation: finalizers run, and it comes out of the
+run.
+"""
+
+
+def default_handler(instruction: object, services: Any) -> object:
+    """Perform a call of a service.
+
+    Raises:
+        NoInterpreter: the instruction is something else.
+    """
+    if type(instruction) is Call:
+        return instruction.fn(services, *instruction.args, **instruction.kwargs)
+    raise NoInterpreter(instruction)
+
+
+async def run_async(
+    program: Program[A, E, R], services: R, *, runtime: Runtime | None = None, handler: Handler = default_handler
+) -> Exit[A, E]:
+    """Run a program inside an event loop.
+
+    Args:
+        program: what to run.
+        services: what it needs.
+        runtime: answers time, concurrency and logging; by default the running asyncio loop.
+        handler: performs the instructions; by default the service calls.
+
+    Returns:
+        The exit. A defect is a value too: `Died`.
+
+    Raises:
+        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
+    """
+    return await _drive(interpret(program, services), handler, runtime)
+
+
+def run_sync(
+    program: Program[A, E, R],
+    services: R,
+    *,
+    handler: Handler = default_handler,
+    simulation: Simulation | None = None,
+) -> Exit[A, E]:
+    """Run a program in a plain call, without an event loop.
+
+    Time is virtual: a program that sleeps, retries or runs others at once goes on in a `Simulation`, whose clock jumps.
+
+    Args:
+        program: what to run.
+        services: what it needs; they must not wait for the real world.
+        handler: performs the instructions; by default the service calls.
+        simulation: where it runs, if its seed, its clock or its logs matter; by default a fresh one, when needed.
+
+    Returns:
+        The exit. It is ``Died(WouldBlock(...))`` when a service waits for the real world.
+
+    Raises:
+        BaseException: `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
+    """
+    loop = interpret(program, services)
+    if simulation is not None:
+        return simulation.run(_drive(loop, handler, simulation.runtime))
+    try:
+        instruction, scope = loop.send(None)
+        while type(instruction) not in _ANSWERED_BY_RUNTIME:
+            try:
+                answer = handler(instruction, scope)
+                if type(answer) not in _SETTLED:
+                    answer = _without_waiting(_settle(answer, scope), instruction)
+            except BaseException as exception:  # noqa: BLE001 - the program decides what it means
+                failure = exception
+            else:
+                instruction, scope = loop.send(answer)
+                continue
+            instruction, scope = loop.throw(failure)
+    except StopIteration as stop:
+        return _finished(stop.value)
+    return _go_on_in_simulation(loop, (instruction, scope), handler)
+
+
+async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:
+    """Run a program to a `Result`: what a `FutureResult` can express.
+
+    Raises:
+        BaseException: the cause, when it died.
+        HaltedOutside: it halted.
+    """
+    exit_ = await run_async(program, services)
+    match exit_:
+        case Died(cause):
+            raise cause
+        case Halted(signal):
+            raise HaltedOutside(signal)
+        case _:
+            return exit_
+
+
+async def _drive(
+    loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None = None
+) -> Exit[A, E]:
+    """Answer what `loop` asks until it ends; it may have asked already."""
+    try:
+        instruction, scope = loop.send(None) if asked is None else asked
+        while True:
+            try:
+                if type(instruction) in _ANSWERED_BY_RUNTIME:
+                    answer = await _ask_runtime(instruction, handler, runtime or _asyncio_runtime())
+                else:
+                    answer = handler(instruction, scope)
+                    if type(answer) is FutureResult:
+                        answer = result_inside(await answer)
+                    elif type(answer) not in _SETTLED:
+                        answer = await _settle(answer, scope)
+            except GeneratorExit:  # this coroutine is being closed: it may not wait any more
+                loop.close()
+                raise
+            except BaseException as exception:  # noqa: BLE001 - the program decides what it means
+                failure = exception
+            else:
+                instruction, scope = loop.send(answer)
+                continue
+            # Outside of the handler above: what the program raises from here on is not in the context of `failure`.
+            instruction, scope = loop.throw(failure)
+    except StopIteration as stop:
+        return _finished(stop.value)
+
+
+async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> object:
+    match instruction:
+        case Fork():
+            return await run_fork(
+                instruction, lambda program: _drive(instruction.begin(program), handler, runtime), runtime
+            )
+        case Sleep(delay_ms):
+            await runtime.sleep(delay_ms)
+            return None
+        case Now():
+            return runtime.now_ms()
+        case Jitter():
+            return runtime.random()
+        case Log(record):
+            runtime.log(record)
+            return None
+        case _:
+            raise NoInterpreter(instruction)
+
+
+async def _settle(answer: Any, services: Any) -> object:
+    """Turn whatever a handler gave into a `Result` or a value."""
+    if isinstance(answer, _READERS):
+        answer = answer(services)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if isinstance(answer, IOResult):
+        return result_inside(answer)
+    if isinstance(answer, IO):
+        return Success(unsafe_perform_io(answer))
+    return answer
+
+
+def _without_waiting(coroutine: Coroutine[Any, Any, object], instruction: object) -> object:
+    """Run a coroutine that waits for nothing but its turn; what waits for more gets `WouldBlock` at that `await`."""
+    awaited: object = None
+    try:
+        awaited = coroutine.send(None)
+        for _ in range(_MAX_REFUSALS):
+            if awaited is None:  # a bare yield: nobody else is here
+                awaited = coroutine.send(None)
+            else:
+                awaited = coroutine.throw(WouldBlock(who=f"{instruction!r}", waiting_for=awaited))
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise WouldBlock(who=f"{instruction!r}", waiting_for=awaited)
+
+
+def _go_on_in_simulation(loop: Loop[A, E], asked: tuple[Any, Any], handler: Handler) -> Exit[A, E]:
+    from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`; few programs need it
+
+    simulation = Simulation()
+    return simulation.run(_drive(loop, handler, simulation.runtime, asked))
+
+
+@cache
+def _asyncio_runtime() -> Runtime:
+    from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - a pure program needs no event loop
+
+    return asyncio_runtime()
+
+
+def _finished(exit_: Exit[A, E]) -> Exit[A, E]:
+    if isinstance(exit_, Died) and not isinstance(exit_.cause, Exception):
+        raise exit_.cause
+    return exit_
+
+
+_MAX_REFUSALS = 1_000
+"""Bare yields and refused waits after which a service that never ends is given up."""
+
+_ANSWERED_BY_RUNTIME: frozenset[type] = frozenset({Fork, Sleep, Now, Jitter, Log})
+_SETTLED: frozenset[type] = frozenset(
+    {Success, Failure, Halted, Died, type(None), int, float, str, bytes, bool, tuple, list, dict}
+)
+_READERS = (RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult, RequiresContext)

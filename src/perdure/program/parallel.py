@@ -1,0 +1,104 @@
+"""How the drivers run `gather`, `race` and `timeout`: on the tasks of a `Runtime`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar, assert_never
+
+from returns.result import Failure, Success
+
+from perdure.program.errors import TimedOut
+from perdure.program.exit import Died, Exit, Halted
+from perdure.program.instructions import Deadline, Gather, Race
+from perdure.program.interpreter import Fork
+from perdure.runtime.branches import Branches
+from perdure.runtime.record import LogRecord, Runtime, Task
+
+AnyExit: TypeAlias = Exit[Any, Any]
+Begin: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnyExit]]
+"""Makes the coroutine that drives one program of the plan to its exit."""
+
+T = TypeVar("T")
+
+
+async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
+    """Run the branches of a fork. None of them is left running when this returns or raises."""
+    plan = fork.plan
+    match plan:
+        case Gather():
+            return await _gather(plan, begin, runtime)
+        case Race():
+            return await _race(plan, begin, runtime)
+        case Deadline():
+            return await _with_deadline(plan, begin, runtime)
+        case _:
+            assert_never(plan)
+
+
+async def _gather(plan: Gather, begin: Begin, runtime: Runtime) -> AnyExit:
+    branches: Branches[AnyExit] = Branches(runtime)
+    waiting = iter(enumerate(plan.programs))
+    places: dict[Task[AnyExit], int] = {}
+    values: list[Any] = [None] * len(plan.programs)
+
+    def start_next() -> None:
+        for place, program in waiting:
+            places[branches.start(begin(program), name=f"gather[{place}]")] = place
+            return
+
+    try:
+        for _ in range(min(plan.limit, len(plan.programs))):
+            start_next()
+        for _ in plan.programs:
+            task = await branches.next_ended()
+            exit_ = task.result()
+            if not isinstance(exit_, Success):
+                return exit_
+            values[places.pop(task)] = exit_.unwrap()
+            start_next()
+        return Success(tuple(values))
+    finally:
+        _report(await branches.stop(), runtime)
+
+
+async def _race(plan: Race, begin: Begin, runtime: Runtime) -> AnyExit:
+    branches: Branches[AnyExit] = Branches(runtime)
+    try:
+        for place, program in enumerate(plan.programs):
+            branches.start(begin(program), name=f"race[{place}]")
+        return (await branches.next_ended()).result()
+    finally:
+        _report(await branches.stop(), runtime)
+
+
+async def _with_deadline(plan: Deadline, begin: Begin, runtime: Runtime) -> AnyExit:
+    branches: Branches[Any] = Branches(runtime)
+    try:
+        program: Task[AnyExit] = branches.start(begin(plan.program), name="timeout")
+        branches.start(_expire(plan.after_ms, runtime), name="timeout.timer")
+        in_time = await branches.next_ended() is program
+    finally:
+        await branches.stop()
+    if program.cancelled() and not in_time:
+        return Failure(TimedOut(timedelta(milliseconds=plan.after_ms)))
+    return program.result()
+
+
+async def _expire(after_ms: int, runtime: Runtime) -> None:
+    await runtime.sleep(after_ms)
+
+
+def _report(losers: Iterable[Task[AnyExit]], runtime: Runtime) -> None:
+    """Log the defects of branches whose outcome nobody waits for any more: none is lost without a trace."""
+    for task in losers:
+        if task.cancelled():
+            continue
+        exit_ = task.result()
+        match exit_:
+            case Died(cause):
+                runtime.log(LogRecord("error", "a cancelled branch died in its finalizer", {"cause": cause}))
+            case Success() | Failure() | Halted():
+                pass
+            case _:
+                assert_never(exit_)

@@ -1,0 +1,1 @@
+"""The runtime: time, waiting, spawning, randomness, ids and logging, behind one record."""

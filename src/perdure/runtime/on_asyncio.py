@@ -1,0 +1,104 @@
+"""The real world: a `Runtime` over asyncio, the system's clocks, its random source and `logging`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import uuid_utils
+
+from perdure.runtime.record import LogRecord, Runtime, Task
+
+T = TypeVar("T")
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
+    """Make the `Runtime` of the running event loop.
+
+    It is bound to no loop when made: each call asks for the loop that is running then.
+
+    Args:
+        logger: where log records go; by default the logger ``perdure``. The fields of a record arrive as
+            ``record.perdure``, a mapping, and after the message.
+
+    Returns:
+        A runtime; its `spawn`, `sleep`, `call_later`, `call_soon`, `future` and `current_task` need a running loop.
+    """
+    return Runtime(
+        now_ms=_now_ms,
+        monotonic_ms=_monotonic_ms,
+        sleep=_sleep,
+        call_later=_call_later,
+        call_soon=_call_soon,
+        future=_future,
+        spawn=_Spawner(),
+        current_task=_current_task,
+        random=random.SystemRandom().random,
+        new_id=_new_id,
+        log=_log_to(logger or logging.getLogger("perdure")),
+        cancelled=asyncio.CancelledError,
+    )
+
+
+class _Spawner:
+    """Keeps its tasks: a loop holds them weakly, and a collected task just stops."""
+
+    __slots__ = ("_alive",)
+
+    def __init__(self) -> None:
+        self._alive: set[asyncio.Task[Any]] = set()
+
+    def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._alive.add(task)
+        task.add_done_callback(self._alive.discard)
+        return task
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _monotonic_ms() -> float:
+    return time.monotonic_ns() / 1_000_000
+
+
+async def _sleep(delay_ms: float) -> None:
+    await asyncio.sleep(delay_ms / 1000)
+
+
+def _call_later(delay_ms: float, function: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(delay_ms / 1000, function)
+
+
+def _call_soon(function: Callable[[], None]) -> asyncio.Handle:
+    return asyncio.get_running_loop().call_soon(function)
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _current_task() -> Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("current_task was asked for outside of any task; call it from a coroutine that a task runs")
+    return task
+
+
+def _new_id() -> int:
+    return uuid_utils.uuid7().int
+
+
+def _log_to(logger: logging.Logger) -> Callable[[LogRecord], None]:
+    def log(record: LogRecord) -> None:
+        shown = "".join(f" {name}={value!r}" for name, value in record.fields.items())
+        logger.log(_LEVELS[record.level], "%s%s", record.message, shown, extra={"perdure": record.fields})
+
+    return log

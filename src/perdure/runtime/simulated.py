@@ -1,0 +1,284 @@
+"""A seeded, deterministic runtime: virtual clocks, chosen interleavings, no event loop.
+
+One seed reproduces everything: which task goes next when several can, every random number, every id. The clocks stand
+still while something can run and jump to the next timer when nothing can, so that a year of waiting costs nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from datetime import UTC, datetime
+from types import coroutine
+from typing import Any, Literal, TypeVar
+
+import attrs
+
+from perdure.runtime.errors import Deadlock, Livelock
+from perdure.runtime.record import LogRecord, Runtime, Task
+from perdure.runtime.simulated_clock import SimulatedClock
+from perdure.runtime.simulated_task import Cancelled, SimulatedFuture, SimulatedTask
+
+T = TypeVar("T")
+
+Order = Literal["seeded", "fifo"]
+"""Which of several ready tasks goes next: one drawn from the seed, or the one that waited longest."""
+
+MAX_STEPS_AT_ONE_INSTANT = 10_000_000
+"""Steps without the clock moving after which the simulation says `Livelock` instead of running for ever."""
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@attrs.frozen
+class Unhandled:
+    """A task that raised, and nobody asked it for its result.
+
+    Attributes:
+        task: its name.
+        exception: what it raised.
+    """
+
+    task: str
+    exception: BaseException
+
+
+class Simulation:
+    """A deterministic world in which coroutines run against a `Runtime`.
+
+    Args:
+        seed: everything that is drawn is drawn from it.
+        start: what the wall clock shows at first, an aware datetime.
+        order: which of several ready tasks goes next.
+
+    Attributes:
+        runtime: the record to hand to the code that runs here.
+        logs: what was logged, in order.
+    """
+
+    def __init__(self, *, seed: int = 0, start: datetime = _START, order: Order = "seeded") -> None:
+        self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose, no secret is drawn from it
+        self._order: Order = order
+        self._clock = SimulatedClock(start, self._random if order == "seeded" else None)
+        self._calls: deque[Callable[[], object]] = deque()
+        self._ready: list[SimulatedTask[Any]] = []
+        self._alive: dict[SimulatedTask[Any], None] = {}
+        self._failed: list[SimulatedTask[Any]] = []
+        self._current: SimulatedTask[Any] | None = None
+        self._steps = 0
+        self._last_id = 0
+        self.logs: list[LogRecord] = []
+        self.runtime: Runtime = self._make_runtime()
+
+    # ---- what a test asks of it
+
+    @property
+    def now_ms(self) -> int:
+        """Give the virtual wall clock, in milliseconds since 1970 UTC."""
+        return self._clock.wall_ms()
+
+    @property
+    def unhandled(self) -> tuple[Unhandled, ...]:
+        """Give the exceptions of tasks that nobody asked for."""
+        return tuple(
+            Unhandled(task.name, exception)
+            for task in self._failed
+            if not task.retrieved and (exception := task.peek_exception()) is not None
+        )
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """Describe each task that waits, one line each."""
+        return tuple(f"{task.name} waits for {task.waiting_for!r}" for task in self._alive if task.waiting_for)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` to its end; the clock jumps to the next timer whenever nothing can run.
+
+        Other tasks that are still alive afterwards stay, and go on with the next call.
+
+        Raises:
+            Deadlock: every task waits and there is no timer left.
+            Livelock: the tasks run for ever without the clock moving.
+            BaseException: what `coroutine` raised.
+        """
+        main = self._start(coroutine, name="main")
+        while not main.done():
+            if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append):
+                raise Deadlock(self.blocked)
+        return main.result()
+
+    async def run_hosted(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` as `run` does, inside a real event loop that answers what is foreign to the simulation.
+
+        Tasks may await real things (a database on a thread, say). They are waited for one at a time, in an order drawn
+        from the seed, so that the same seed still gives the same interleaving. Something foreign must not need
+        another task of the simulation to come about, and `asyncio.current_task` is the hosting task.
+
+        Raises:
+            Deadlock: every task waits, for nothing foreign, and there is no timer left.
+            BaseException: what `coroutine` raised; the cancellation of the hosting task too.
+        """
+        main = self._start(coroutine, name="main")
+        while not main.done():
+            task = self._next_step()
+            if task is not None:
+                await self._host(task)
+            elif not self._clock.jump_to_next_timer(self._calls.append):
+                raise Deadlock(self.blocked)
+        return main.result()
+
+    def settle(self) -> None:
+        """Run until every task waits. The clock does not move."""
+        self._clock.fire_due(self._calls.append)
+        while self._advance_one():
+            pass
+
+    def advance(self, duration_ms: float) -> None:
+        """Move both clocks forward, firing the timers on the way and letting tasks run at each stop.
+
+        Args:
+            duration_ms: how far, in milliseconds; not negative.
+        """
+        until_ms = self._clock.monotonic_ms + duration_ms
+        self.settle()
+        while self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+            self.settle()
+        self._clock.advance_to(until_ms)
+
+    def advance_to(self, instant_ms: int) -> None:
+        """Move forward until the wall clock shows `instant_ms` (milliseconds since 1970 UTC)."""
+        self.advance(instant_ms - self.now_ms)
+
+    def shift_wall_clock(self, delta_ms: int) -> None:
+        """Make the wall clock jump, forward or backward. Timers follow the monotonic clock and do not notice."""
+        self._clock.shift_wall(delta_ms)
+
+    def close(self) -> None:
+        """Drop every task where it is. Their `finally` blocks run, as far as they await nothing."""
+        alive, self._alive = self._alive, {}
+        self._ready.clear()
+        for task in alive:
+            task.close()
+
+    # ---- what a task asks of its scheduler
+
+    def ready(self, task: SimulatedTask[Any]) -> None:
+        """Put the task among those that can take their next step."""
+        self._ready.append(task)
+
+    def call_soon(self, function: Callable[[], object]) -> object:
+        """Call `function` before any further step; such calls are first in, first out."""
+        self._calls.append(function)
+        return None
+
+    def task_failed(self, task: SimulatedTask[Any]) -> None:
+        """Take note that the task raised, for `unhandled`."""
+        self._failed.append(task)
+
+    # ---- the trampoline
+
+    def _start(self, coroutine: Coroutine[Any, Any, T], name: str) -> SimulatedTask[T]:
+        task = SimulatedTask(self, coroutine, name)
+        self._alive[task] = None
+        self._ready.append(task)
+        return task
+
+    def _advance_one(self) -> bool:
+        task = self._next_step()
+        if task is None:
+            return False
+        self._step(task, task.refuse_foreign() if task.foreign is not None else None)
+        return True
+
+    def _next_step(self) -> SimulatedTask[Any] | None:
+        while self._calls:
+            self._calls.popleft()()
+        if not self._ready:
+            return None
+        self._guard_against_livelock()
+        if self._order == "fifo":
+            return self._ready.pop(0)
+        index = int(self._random.random() * len(self._ready))
+        self._ready[index], self._ready[-1] = self._ready[-1], self._ready[index]
+        return self._ready.pop()
+
+    def _step(self, task: SimulatedTask[Any], thrown: BaseException | None = None, sent: object = None) -> None:
+        self._current = task
+        try:
+            task.step(thrown, sent=sent)
+        finally:
+            self._current = None
+            if task.done():
+                self._alive.pop(task, None)
+
+    async def _host(self, task: SimulatedTask[Any]) -> None:
+        foreign = task.foreign
+        if foreign is None or task.must_cancel:
+            self._step(task)
+            return
+        try:
+            answer = await _hand_to_the_host(foreign.awaited)
+        except BaseException as exception:  # noqa: BLE001 - whatever it is, it belongs to the task that awaits it
+            failure = exception
+        else:
+            self._step(task, sent=answer)
+            return
+        self._step(task, failure)
+
+    def _guard_against_livelock(self) -> None:
+        self._steps = self._steps + 1 if self._clock.stood_still() else 0
+        if self._steps > MAX_STEPS_AT_ONE_INSTANT:
+            raise Livelock(self._steps, tuple(task.name for task in self._ready))
+
+    # ---- the record
+
+    def _make_runtime(self) -> Runtime:
+        return Runtime(
+            now_ms=self._clock.wall_ms,
+            monotonic_ms=lambda: self._clock.monotonic_ms,
+            sleep=self._sleep,
+            call_later=self._clock.call_later,
+            call_soon=self.call_soon,
+            future=self._future,
+            spawn=self._start,
+            current_task=self._current_task,
+            random=self._random.random,
+            new_id=self._new_id,
+            log=self.logs.append,
+            cancelled=Cancelled,
+        )
+
+    def _future(self) -> SimulatedFuture[Any]:
+        return SimulatedFuture(self)
+
+    async def _sleep(self, delay_ms: float) -> None:
+        waking: SimulatedFuture[None] = SimulatedFuture(self)
+
+        def wake() -> None:
+            if not waking.done():
+                waking.set_result(None)
+
+        timer = self._clock.call_later(delay_ms, wake)
+        try:
+            await waking
+        finally:
+            timer.cancel()
+
+    def _current_task(self) -> Task[Any]:
+        if self._current is None:
+            raise RuntimeError("current_task was asked for outside of any task of the simulation")
+        return self._current
+
+    def _new_id(self) -> int:
+        """Make a UUIDv7 (RFC 9562, 5.7) that sorts after the one before, whatever the clock does."""
+        version_and_variant = 7 << 76 | 2 << 62
+        drawn = self._random.getrandbits(12) << 64 | self._random.getrandbits(62)
+        self._last_id = max(self.now_ms << 80 | version_and_variant | drawn, self._last_id + 1)
+        return self._last_id
+
+
+@coroutine
+def _hand_to_the_host(awaited: object) -> Generator[object, Any, Any]:
+    """Yield to the hosting event loop what one of our tasks yielded to us: it knows what to do with it."""
+    return (yield awaited)

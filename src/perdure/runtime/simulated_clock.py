@@ -1,0 +1,92 @@
+"""The two clocks of the simulation and the timers on them."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+
+import attrs
+
+Schedule = Callable[[Callable[[], object]], object]
+
+
+@attrs.define(eq=False)
+class SimulatedTimer:
+    """A call that is to come when the monotonic clock reaches `at_ms`."""
+
+    at_ms: float
+    function: Callable[[], object] | None
+
+    def cancel(self) -> None:
+        """Make it never come."""
+        self.function = None
+
+
+class SimulatedClock:
+    """A wall clock and a monotonic one: they move together, and the wall clock can be made to jump.
+
+    Args:
+        start: what the wall clock shows at first.
+        ties: draws the order of timers of one instant; None keeps the order in which they were set.
+    """
+
+    def __init__(self, start: datetime, ties: random.Random | None) -> None:
+        if start.tzinfo is None:
+            raise ValueError(f"the start of a simulation must be an aware datetime, got {start!r}; add tzinfo=UTC")
+        self.monotonic_ms = 0.0
+        self._wall_at_zero_ms = round(start.timestamp() * 1000)
+        self._timers: list[tuple[float, float, int, SimulatedTimer]] = []
+        self._sequence = count()
+        self._ties = ties
+        self._seen_ms = -1.0
+
+    def wall_ms(self) -> int:
+        """Give the wall clock, in milliseconds since 1970 UTC."""
+        return self._wall_at_zero_ms + int(self.monotonic_ms)
+
+    def shift_wall(self, delta_ms: int) -> None:
+        """Make the wall clock jump."""
+        self._wall_at_zero_ms += delta_ms
+
+    def advance_to(self, at_ms: float) -> None:
+        """Move the monotonic clock, never backwards."""
+        self.monotonic_ms = max(self.monotonic_ms, at_ms)
+
+    def stood_still(self) -> bool:
+        """Tell whether the clock shows what it showed when this was last asked."""
+        before_ms, self._seen_ms = self._seen_ms, self.monotonic_ms
+        return before_ms == self.monotonic_ms
+
+    def call_later(self, delay_ms: float, function: Callable[[], object]) -> SimulatedTimer:
+        """Set a timer that many milliseconds ahead."""
+        timer = SimulatedTimer(self.monotonic_ms + max(0.0, delay_ms), function)
+        tie = self._ties.random() if self._ties is not None else 0.0
+        heapq.heappush(self._timers, (timer.at_ms, tie, next(self._sequence), timer))
+        return timer
+
+    def jump_to_next_timer(self, schedule: Schedule, *, until_ms: float = float("inf")) -> bool:
+        """Move to the next timer, if it is not after `until_ms`, and hand what is due then to `schedule`.
+
+        Returns:
+            False when there is no such timer; then the clock did not move.
+        """
+        self._drop_cancelled()
+        if not self._timers or self._timers[0][0] > until_ms:
+            return False
+        self.advance_to(self._timers[0][0])
+        self.fire_due(schedule)
+        return True
+
+    def fire_due(self, schedule: Schedule) -> None:
+        """Hand the calls whose time has come to `schedule`."""
+        while self._timers and self._timers[0][0] <= self.monotonic_ms:
+            timer = heapq.heappop(self._timers)[-1]
+            if timer.function is not None:
+                schedule(timer.function)
+
+    def _drop_cancelled(self) -> None:
+        while self._timers and self._timers[0][-1].function is None:
+            heapq.heappop(self._timers)

@@ -1,0 +1,275 @@
+"""Futures and tasks of the simulation: asyncio's semantics, as far as the library uses them, on a small trampoline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+
+import attrs
+
+from perdure.runtime.errors import AlreadyDone, WouldBlock
+
+T = TypeVar("T")
+
+_State = Literal["pending", "answered", "cancelled"]
+
+
+class Cancelled(BaseException):
+    """A task or a future of the simulation was cancelled."""
+
+
+class Scheduler(Protocol):
+    """What a task asks of the simulation that runs it."""
+
+    def ready(self, task: SimulatedTask[Any]) -> None:
+        """Put the task among those that can take their next step."""
+        ...
+
+    def call_soon(self, function: Callable[[], object]) -> object:
+        """Call `function` before any further step."""
+        ...
+
+    def task_failed(self, task: SimulatedTask[Any]) -> None:
+        """Take note that the task raised."""
+        ...
+
+
+@attrs.frozen
+class Foreign:
+    """What a task awaits that is not of the simulation: only a hosting event loop can answer it."""
+
+    awaited: object
+
+
+class SimulatedFuture(Generic[T]):
+    """An answer that somebody will set; awaited by tasks of the same simulation."""
+
+    __slots__ = ("_callbacks", "_exception", "_result", "_scheduler", "_state", "retrieved")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._state: _State = "pending"
+        self._result: T
+        self._exception: BaseException | None = None
+        self._callbacks: list[Callable[[Self], object]] = []
+        self.retrieved = False
+
+    def __repr__(self) -> str:
+        return f"<future, {self._state}>"
+
+    def done(self) -> bool:
+        """Tell whether it was answered or cancelled."""
+        return self._state != "pending"
+
+    def cancelled(self) -> bool:
+        """Tell whether it was cancelled."""
+        return self._state == "cancelled"
+
+    def set_result(self, result: T, /) -> None:
+        """Answer it.
+
+        Raises:
+            AlreadyDone: it was answered or cancelled before.
+        """
+        self._must_be_pending()
+        self._result = result
+        self._finish("answered")
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Make every waiter raise `exception`.
+
+        Raises:
+            AlreadyDone: it was answered or cancelled before.
+        """
+        self._must_be_pending()
+        self._exception = exception
+        self._finish("answered")
+
+    def cancel(self) -> bool:
+        """Make every waiter raise `Cancelled`; False when it is done already."""
+        if self.done():
+            return False
+        self._finish("cancelled")
+        return True
+
+    def result(self) -> T:
+        """Give the answer, or raise what it was failed with.
+
+        Raises:
+            AlreadyDone: it is not done yet.
+        """
+        exception = self.exception()
+        if exception is not None:
+            raise exception
+        return self._result
+
+    def exception(self) -> BaseException | None:
+        """Give what it was failed with, None when it was answered.
+
+        Raises:
+            AlreadyDone: it is not done yet.
+            Cancelled: it was cancelled.
+        """
+        if self._state == "pending":
+            raise AlreadyDone(f"{self!r} was asked for its answer before it is done")
+        self.retrieved = True
+        if self._state == "cancelled":
+            raise Cancelled
+        return self._exception
+
+    def peek_exception(self) -> BaseException | None:
+        """Give what it was failed with, without counting as having asked for it."""
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[Self], object], /) -> None:
+        """Call `fn` with it, soon after it is done."""
+        if self.done():
+            self._call_back(fn)
+        else:
+            self._callbacks.append(fn)
+
+    def remove_done_callback(self, fn: Callable[[Self], object], /) -> int:
+        """Forget `fn`; give how many times it was registered."""
+        kept = [known for known in self._callbacks if known != fn]
+        removed = len(self._callbacks) - len(kept)
+        self._callbacks = kept
+        return removed
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if not self.done():
+            yield self
+        return self.result()
+
+    def _must_be_pending(self) -> None:
+        if self.done():
+            raise AlreadyDone(f"{self!r} was answered a second time")
+
+    def _finish(self, state: _State) -> None:
+        self._state = state
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            self._call_back(callback)
+
+    def _call_back(self, fn: Callable[[Any], object]) -> None:
+        self._scheduler.call_soon(partial(fn, self))
+
+
+class SimulatedTask(SimulatedFuture[T]):
+    """A coroutine that the simulation advances step by step."""
+
+    __slots__ = ("_cancel_requests", "_coroutine", "_must_cancel", "_waiting_for", "name")
+
+    def __init__(self, scheduler: Scheduler, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+        super().__init__(scheduler)
+        self._coroutine = coroutine
+        self._cancel_requests = 0
+        self._must_cancel = False
+        self._waiting_for: SimulatedFuture[Any] | Foreign | None = None
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}, {self._state}>"
+
+    @property
+    def foreign(self) -> Foreign | None:
+        """What it awaits of the hosting event loop, if it does."""
+        return self._waiting_for if isinstance(self._waiting_for, Foreign) else None
+
+    @property
+    def must_cancel(self) -> bool:
+        """Tell whether its next step throws `Cancelled`."""
+        return self._must_cancel
+
+    @property
+    def waiting_for(self) -> object:
+        """What it awaits; None when it can take its next step."""
+        return self._waiting_for
+
+    def cancel(self) -> bool:
+        """Throw `Cancelled` at the await where the task is; False when it is done already."""
+        if self.done():
+            return False
+        self._cancel_requests += 1
+        awaited = self._waiting_for
+        if isinstance(awaited, SimulatedFuture) and awaited.cancel():
+            return True  # its cancellation comes back through the future
+        self._must_cancel = True
+        return True
+
+    def cancelling(self) -> int:
+        """Count the cancellations asked for and not taken back."""
+        return self._cancel_requests
+
+    def uncancel(self) -> int:
+        """Take one cancellation back; give how many remain."""
+        self._cancel_requests = max(0, self._cancel_requests - 1)
+        return self._cancel_requests
+
+    def step(self, thrown: BaseException | None = None, *, sent: object = None) -> None:
+        """Advance the coroutine to its next await, or to its end.
+
+        Args:
+            thrown: raise this at the await where it is; by default what it awaited says.
+            sent: what a hosting event loop answered.
+
+        Raises:
+            BaseException: what the coroutine raised, when it is neither an `Exception` nor a cancellation.
+        """
+        if self._must_cancel and thrown is None:
+            self._must_cancel = False
+            thrown = Cancelled()
+            self._cancel_foreign()
+        self._waiting_for = None
+        try:
+            awaited = self._coroutine.send(sent) if thrown is None else self._coroutine.throw(thrown)
+        except StopIteration as stop:
+            self._returned(stop.value)
+        except Cancelled:
+            super().cancel()
+        except BaseException as exception:
+            self.set_exception(exception)
+            self._scheduler.task_failed(self)
+            if not isinstance(exception, Exception):
+                raise
+        else:
+            self._wait_for(awaited)
+
+    def refuse_foreign(self) -> WouldBlock:
+        """Make the error for a task that awaits what this run cannot answer."""
+        foreign = self.foreign
+        return WouldBlock(who=f"task {self.name!r}", waiting_for=foreign.awaited if foreign else None)
+
+    def close(self) -> None:
+        """Drop the coroutine where it is: its `finally` blocks run, without awaiting."""
+        self._coroutine.close()
+
+    def _cancel_foreign(self) -> None:
+        foreign = self.foreign
+        cancel = getattr(foreign.awaited, "cancel", None) if foreign is not None else None
+        if cancel is not None:
+            cancel()
+
+    def _returned(self, value: T) -> None:
+        if self._must_cancel:  # cancelled by itself, in its last step
+            super().cancel()
+        else:
+            self.set_result(value)
+
+    def _wait_for(self, awaited: object) -> None:
+        if awaited is None:  # a bare yield lets the others run
+            self._scheduler.ready(self)
+        elif isinstance(awaited, SimulatedFuture):
+            self._wait_for_future(awaited)  # pyright: ignore[reportUnknownArgumentType]  # of any value
+        else:
+            self._waiting_for = Foreign(awaited)
+            self._scheduler.ready(self)
+
+    def _wait_for_future(self, awaited: SimulatedFuture[Any]) -> None:
+        self._waiting_for = awaited
+        awaited.add_done_callback(self._wake)
+        if self._must_cancel and awaited.cancel():
+            self._must_cancel = False
+
+    def _wake(self, _: SimulatedFuture[Any]) -> None:
+        self._scheduler.ready(self)
