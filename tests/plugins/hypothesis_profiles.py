@@ -1,0 +1,15 @@
+"""How hard the properties try: `pytest --hypothesis-profile=dev | ci | nightly`.
+
+`dev` is the default. Hypothesis picks `ci` by itself where the variable `CI` is set. A test that names its own
+`max_examples` is not scaled by `nightly`, so name it only where an example is expensive.
+"""
+
+from hypothesis import HealthCheck, settings
+
+_patient = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+
+settings.register_profile("dev", _patient, max_examples=50)
+settings.register_profile("ci", _patient, max_examples=100, derandomize=True, database=None)
+settings.register_profile("nightly", _patient, max_examples=1_000, stateful_step_count=100)
+
+settings.load_profile("ci" if settings.get_current_profile_name() == "ci" else "dev")

@@ -1,0 +1,64 @@
+"""Run what the documentation shows: README.md, every page of `docs/`, and every `>>>` in the source.
+
+A page is one test: its code blocks share their names and run from top to bottom, whatever order the tests are in. A block
+that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from doctest import ELLIPSIS
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+from sybil import Document, Sybil
+from sybil.example import SybilFailure
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+
+_ROOT = Path(__file__).parents[2]
+
+_pages = Sybil(
+    path=str(_ROOT),
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
+    parsers=[SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
+)
+_sources = Sybil(path=str(_ROOT / "src"), pattern="*.py", parsers=[DocTestParser(ELLIPSIS)])
+
+
+class Page(pytest.File):
+    """A file that shows code."""
+
+    sybil: Sybil
+
+    def collect(self) -> Iterator["Snippets"]:
+        document = self.sybil.parse(self.path)
+        if list(document.examples()):
+            snippets = Snippets.from_parent(self, name="snippets")
+            snippets.document = document
+            yield snippets
+
+
+class Snippets(pytest.Item):
+    """The code of one page, in the order of the page."""
+
+    document: Document
+
+    def runtest(self) -> None:
+        for example in self.document.examples():
+            with suppress(SkipTest):
+                example.evaluate()
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: None = None) -> object:
+        if isinstance(excinfo.value, SybilFailure):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Page | None:
+    for sybil in (_pages, _sources):
+        if sybil.should_parse(file_path):
+            page = Page.from_parent(parent, path=file_path)
+            page.sybil = sybil
+            return page
+    return None
