@@ -1,0 +1,1 @@
+"""Storage interpreters, and the contract they fulfil."""

@@ -1,0 +1,5 @@
+"""The store in memory."""
+
+from perdure.stores.memory.backend import MemoryBackend, memory_store
+
+__all__ = ["MemoryBackend", "memory_store"]

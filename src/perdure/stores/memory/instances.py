@@ -1,0 +1,108 @@
+"""The instances of the memory store, with what is needed to find the due and the claimed ones."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import islice, takewhile
+from operator import attrgetter
+from typing import TypeAlias
+
+import attrs
+
+from perdure.stores.memory.ordered import Ordered
+from perdure.stores.store import Query
+from perdure.values.address import Address
+from perdure.values.instance import Fence, Instance
+
+_Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C
+
+
+class Instances:
+    """Instances by address and by incarnation."""
+
+    __slots__ = ("_claimed", "_due", "_incarnations", "_last_incarnation", "_rows")
+
+    def __init__(self) -> None:
+        self._incarnations: dict[_Place, int] = {}
+        self._rows: dict[int, Instance] = {}
+        self._due = Ordered()  # (due_ms, incarnation)
+        self._claimed: set[int] = set()
+        self._last_incarnation = 0
+
+    def get(self, address: Address) -> Instance | None:
+        """Give what is stored at an address."""
+        incarnation = self._incarnations.get((address.kind, address.name, address.id))
+        return None if incarnation is None else self._rows[incarnation]
+
+    def put(self, before: Instance | None, after: Instance) -> Fence:
+        """Write an instance over what was there, and give its new fence."""
+        if before is None:
+            return self._create(after)
+        incarnation, version = before.incarnation, before.version + 1
+        if after.incarnation != incarnation or after.version != version:
+            after = attrs.evolve(after, incarnation=incarnation, version=version)
+        self._rows[incarnation] = after
+        self._reindex(incarnation, before, after)
+        return Fence(incarnation, version)
+
+    def purge(self, before: Instance) -> None:
+        """Delete an instance."""
+        address, incarnation, due_ms = before.address, before.incarnation, before.due_ms
+        del self._incarnations[address.kind, address.name, address.id]
+        del self._rows[incarnation]
+        self._claimed.discard(incarnation)
+        if due_ms is not None:
+            self._due.remove((due_ms, incarnation))
+
+    def due(self, now_ms: int, limit: int) -> tuple[Instance, ...]:
+        """Give the due instances, the earliest first."""
+        due = takewhile(lambda entry: entry[0] <= now_ms, self._due)
+        return tuple(self._rows[incarnation] for _, incarnation in islice(due, limit))
+
+    def next_alarm(self, after_ms: int) -> int | None:
+        """Give the earliest due instant after this one."""
+        return next((due_ms for due_ms, _ in self._due.from_((after_ms + 1,))), None)
+
+    def claimed(self, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
+        """Give instances with a claim, by incarnation."""
+        later = (incarnation for incarnation in self._claimed if incarnation > after_incarnation)
+        return tuple(self._rows[incarnation] for incarnation in heapq.nsmallest(limit, later))
+
+    def find(self, query: Query) -> tuple[Instance, ...]:
+        """Give a page of instances, in the order of their addresses."""
+        found = (instance for instance in self._rows.values() if _is_asked_for(instance, query))
+        return tuple(heapq.nsmallest(query.limit, found, key=attrgetter("address")))
+
+    def _create(self, after: Instance) -> Fence:
+        address = after.address
+        self._last_incarnation = incarnation = self._last_incarnation + 1
+        after = attrs.evolve(after, incarnation=incarnation, version=1)
+        self._incarnations[address.kind, address.name, address.id] = incarnation
+        self._rows[incarnation] = after
+        self._reindex(incarnation, None, after)
+        return Fence(incarnation, 1)
+
+    def _reindex(self, incarnation: int, before: Instance | None, after: Instance) -> None:
+        was_due_ms, due_ms = None if before is None else before.due_ms, after.due_ms
+        if was_due_ms != due_ms:
+            if was_due_ms is not None:
+                self._due.remove((was_due_ms, incarnation))
+            if due_ms is not None:
+                self._due.add((due_ms, incarnation))
+        if after.claim is None and after.event_claim is None:
+            self._claimed.discard(incarnation)
+        else:
+            self._claimed.add(incarnation)
+
+
+def _is_asked_for(instance: Instance, query: Query) -> bool:
+    address, due_ms = instance.address, instance.due_ms
+    return (
+        (query.kind is None or address.kind == query.kind)
+        and (query.name is None or address.name == query.name)
+        and address.id.startswith(query.id_prefix)
+        and (query.status is None or instance.status == query.status)
+        and (query.hold is None or instance.hold == query.hold)
+        and (query.due_before_ms is None or (due_ms is not None and due_ms < query.due_before_ms))
+        and (query.after is None or address > query.after)
+    )

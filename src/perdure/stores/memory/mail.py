@@ -1,0 +1,165 @@
+"""The messages of the memory store: living ones in the order of their pair, dead letters aside."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice, takewhile
+from typing import Literal, TypeAlias, assert_never
+
+import attrs
+
+from perdure.stores.memory.ordered import Ordered
+from perdure.values.address import Address
+from perdure.values.message import Consumed, DeadLettered, Message, MessageFate, Postponed, StoredMessage
+
+_Pair: TypeAlias = tuple[Address, Address]
+
+
+class Mail:
+    """Messages that were sent and not consumed.
+
+    The head of a (sender, target) pair is its oldest living message, the only one that may be delivered. Heads are
+    ``ripe`` when they may go at once, or else ``waiting`` for their instant.
+    """
+
+    __slots__ = ("_dead", "_dead_own", "_last_id", "_living", "_pairs", "_postponed", "_ripe", "_waiting")
+
+    def __init__(self) -> None:
+        self._living: dict[int, StoredMessage] = {}
+        self._dead: dict[int, StoredMessage] = {}
+        self._dead_own: dict[Address, set[int]] = {}  # dead letters of instances to themselves
+        self._pairs: dict[_Pair, deque[int]] = {}  # ids of the living, the oldest first; no empty ones
+        self._ripe = Ordered()  # (id)
+        self._waiting = Ordered()  # (not_before_ms, id)
+        self._postponed = Ordered()  # (not_before_ms, id), heads or not
+        self._last_id = 0
+
+    def send(self, message: Message) -> None:
+        """Take a message, with the next id."""
+        self._last_id = message_id = self._last_id + 1
+        self._revive(StoredMessage(message_id=message_id, message=message))
+
+    def is_living(self, message_id: int) -> bool:
+        """Tell whether a message is there and not a dead letter."""
+        return message_id in self._living
+
+    def settle(self, fate: MessageFate) -> None:
+        """Do with a living message what its turn decided."""
+        stored = self._remove(fate.message_id)
+        match fate:
+            case Consumed():
+                pass
+            case Postponed(attempts=attempts, not_before_ms=not_before_ms, error=error):
+                self._revive(attrs.evolve(stored, attempts=attempts, not_before_ms=not_before_ms, error=error))
+            case DeadLettered(attempts=attempts, error=error):
+                self._bury(attrs.evolve(stored, attempts=attempts, error=error))
+            case _:
+                assert_never(fate)
+
+    def redrive(self, message_id: int) -> Literal["redriven", "not_found"]:
+        """Make a dead letter an ordinary message again."""
+        stored = self._dead.pop(message_id, None)
+        if stored is None:
+            return "not_found"
+        if _is_own(stored):
+            self._dead_own[stored.message.sender].discard(message_id)
+        self._revive(attrs.evolve(stored, attempts=0, not_before_ms=0))
+        return "redriven"
+
+    def forget_own(self, address: Address) -> None:
+        """Delete what an instance told itself, dead letters too."""
+        pair = (address, address)
+        for message_id in tuple(self._pairs.get(pair, ())):
+            self._remove(message_id)
+        for message_id in self._dead_own.pop(address, ()):
+            del self._dead[message_id]
+
+    def deliverable(self, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
+        """Give the heads that may be delivered, the oldest first."""
+        self._ripen(now_ms)
+        heads = (self._living[message_id] for (message_id,) in self._ripe)
+        return tuple(islice((head for head in heads if head.not_before_ms <= now_ms), limit))
+
+    def next_message(self, after_ms: int) -> int | None:
+        """Give the earliest instant, after this one, that a living message waits for."""
+        return next((not_before_ms for not_before_ms, _ in self._postponed.from_((after_ms + 1,))), None)
+
+    def dead_letters(self, after_id: int, limit: int) -> tuple[StoredMessage, ...]:
+        """Give dead letters, the oldest first."""
+        later = (message_id for message_id in self._dead if message_id > after_id)
+        return tuple(self._dead[message_id] for message_id in heapq.nsmallest(limit, later))
+
+    def _bury(self, stored: StoredMessage) -> None:
+        self._dead[stored.message_id] = stored
+        if _is_own(stored):
+            self._dead_own.setdefault(stored.message.sender, set()).add(stored.message_id)
+
+    def _revive(self, stored: StoredMessage) -> None:
+        self._living[stored.message_id] = stored
+        if stored.not_before_ms > 0:
+            self._postponed.add((stored.not_before_ms, stored.message_id))
+        pair = _pair(stored)
+        queue = self._pairs.get(pair)
+        if queue is None:
+            self._pairs[pair] = deque((stored.message_id,))
+            self._add_head(stored)
+        elif queue[-1] < stored.message_id:
+            queue.append(stored.message_id)
+        else:
+            self._insert(queue, stored)
+
+    def _insert(self, queue: deque[int], stored: StoredMessage) -> None:
+        head = queue[0]
+        insort(queue, stored.message_id)
+        if queue[0] != head:
+            self._remove_head(self._living[head])
+            self._add_head(stored)
+
+    def _remove(self, message_id: int) -> StoredMessage:
+        stored = self._living.pop(message_id)
+        if stored.not_before_ms > 0:
+            self._postponed.remove((stored.not_before_ms, message_id))
+        pair = _pair(stored)
+        queue = self._pairs[pair]
+        if queue[0] != message_id:
+            queue.remove(message_id)
+            return stored
+        queue.popleft()
+        self._remove_head(stored)
+        if queue:
+            self._add_head(self._living[queue[0]])
+        else:
+            del self._pairs[pair]
+        return stored
+
+    def _add_head(self, stored: StoredMessage) -> None:
+        if stored.not_before_ms > 0:
+            self._waiting.add((stored.not_before_ms, stored.message_id))
+        else:
+            self._ripe.add((stored.message_id,))
+
+    def _remove_head(self, stored: StoredMessage) -> None:
+        waiting = (stored.not_before_ms, stored.message_id)
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+        else:
+            self._ripe.remove((stored.message_id,))
+
+    def _ripen(self, now_ms: int) -> None:
+        for entry in tuple(self._due(now_ms)):
+            self._waiting.remove(entry)
+            self._ripe.add((entry[1],))
+
+    def _due(self, now_ms: int) -> Iterator[tuple[int, ...]]:
+        return takewhile(lambda entry: entry[0] <= now_ms, self._waiting)
+
+
+def _pair(stored: StoredMessage) -> _Pair:
+    return stored.message.sender, stored.message.target
+
+
+def _is_own(stored: StoredMessage) -> bool:
+    return stored.message.sender == stored.message.target

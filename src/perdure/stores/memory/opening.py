@@ -1,0 +1,174 @@
+"""One opening of a memory store: the operations that the ``Store`` record promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Never, TypeVar, assert_never
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure.stores.memory.instances import Instances
+from perdure.stores.memory.keys import Keys
+from perdure.stores.memory.log import Log
+from perdure.stores.memory.mail import Mail
+from perdure.stores.settled import settled
+from perdure.stores.store import Health, LoggedEvent, Query, Retention
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.instance import Fence, Instance
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Keep, Loaded, Purge, Put, Transition
+
+A = TypeVar("A")
+
+_NOTHING = Loaded()
+_LEFT = Fence(0, 0)
+
+
+@attrs.define
+class Tables:
+    """Everything a memory store holds; it outlives the openings."""
+
+    instances: Instances = attrs.Factory(Instances)
+    mail: Mail = attrs.Factory(Mail)
+    keys: Keys = attrs.Factory(Keys)
+    log: Log = attrs.Factory(Log)
+
+
+class Opening:
+    """The operations, until somebody closes this opening or the store is opened again."""
+
+    __slots__ = ("_ended", "_tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._ended = ""  # why nothing is answered any more
+
+    def end(self, reason: str) -> None:
+        """Refuse everything from now on; the tables stay for the next opening."""
+        self._ended = self._ended or reason
+
+    def load(
+        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
+    ) -> FutureResult[Loaded, StoreError]:
+        """Read an address, and the remembered answer of a key."""
+        if self._ended:
+            return self._refuse("load")
+        instance = self._tables.instances.get(address)
+        if idempotency_key is None:
+            return settled(Success(_NOTHING if instance is None else Loaded(instance=instance)))
+        remembered, held = self._tables.keys.recall(address, idempotency_key, now_ms)
+        return settled(Success(Loaded(instance=instance, remembered=remembered, keys_held=held)))
+
+    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
+        """Write one transition: everything is checked before anything is written."""
+        if self._ended:
+            return self._refuse("commit")
+        tables, write, inbound = self._tables, transition.write, transition.inbound
+        before = None if type(write) is Keep else tables.instances.get(transition.address)
+        if type(write) is not Keep and not _holds(transition.expected, before):
+            return settled(Failure(Conflict(str(transition.address))))
+        if inbound is not None and not tables.mail.is_living(inbound.message_id):
+            return settled(Failure(Conflict(str(transition.address))))
+        self._write_around(transition)
+        return settled(Success(self._write_instance(transition.address, write, before)))
+
+    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give the due instances."""
+        return self._answer("read what is due", lambda tables: tables.instances.due(now_ms, limit))
+
+    def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Give the earliest due instant after this one."""
+        return self._answer("read the next alarm", lambda tables: tables.instances.next_alarm(after_ms))
+
+    def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give instances with a claim."""
+        return self._answer("read claims", lambda tables: tables.instances.claimed(after_incarnation, limit))
+
+    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Give messages that may be delivered."""
+        return self._answer("read messages", lambda tables: tables.mail.deliverable(now_ms, limit))
+
+    def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Give the earliest instant, after this one, that a message waits for."""
+        return self._answer("read the next message", lambda tables: tables.mail.next_message(after_ms))
+
+    def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Give dead letters."""
+        return self._answer("read dead letters", lambda tables: tables.mail.dead_letters(after_id, limit))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Make a dead letter an ordinary message again."""
+        return self._answer("redrive", lambda tables: tables.mail.redrive(message_id))
+
+    def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give a page of instances."""
+        return self._answer("find", lambda tables: tables.instances.find(query))
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Give the newest events of an address."""
+        return self._answer("read history", lambda tables: tables.log.history(address, before, limit))
+
+    def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Give events of the log."""
+        return self._answer("read events", lambda tables: tables.log.after(after, limit))
+
+    def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
+        """Remove what retention lets go: keys first, then events."""
+        return self._answer("prune", lambda tables: _prune(tables, retention))
+
+    def health(self) -> FutureResult[Health, StoreError]:
+        """Say whether this opening may still be used."""
+        return settled(Success(Health(state="failed" if self._ended else "ok", detail=self._ended)))
+
+    def close(self) -> FutureResult[None, StoreError]:
+        """End this opening."""
+        self.end("the store is closed")
+        return settled(Success(None))
+
+    def _refuse(self, operation: str) -> FutureResult[Never, StoreUnavailable]:
+        return settled(Failure(StoreUnavailable(operation, self._ended)))
+
+    def _answer(self, operation: str, read: Callable[[Tables], A]) -> FutureResult[A, StoreError]:
+        return self._refuse(operation) if self._ended else settled(Success(read(self._tables)))
+
+    def _write_around(self, transition: Transition) -> None:
+        tables, address = self._tables, transition.address
+        if transition.inbound is not None:
+            tables.mail.settle(transition.inbound)
+        for message in transition.messages:
+            tables.mail.send(message)
+        if transition.remember is not None:
+            tables.keys.remember(address, transition.remember)
+        for event in transition.events:
+            tables.log.append(event)
+
+    def _write_instance(self, address: Address, write: Put | Purge | Keep, before: Instance | None) -> Fence:
+        match write:
+            case Put(instance):
+                return self._tables.instances.put(before, instance)
+            case Purge():
+                if before is not None:
+                    self._tables.instances.purge(before)
+                self._tables.mail.forget_own(address)
+            case Keep():
+                pass
+            case _:
+                assert_never(write)
+        return _LEFT
+
+
+def _holds(expected: Fence | None, stored: Instance | None) -> bool:
+    if expected is None or stored is None:
+        return expected is None and stored is None
+    return expected.incarnation == stored.incarnation and expected.version == stored.version
+
+
+def _prune(tables: Tables, retention: Retention) -> int:
+    removed = tables.keys.prune(retention.now_ms, retention.limit)
+    left = retention.limit - removed
+    return removed + tables.log.prune(retention.events_since_ms, retention.max_events, left)
