@@ -1,7 +1,7 @@
 """Run what the documentation shows: README.md, every page of `docs/`, and every `>>>` in the source.
 
-A page is one test: its code blocks share their names and run from top to bottom, whatever order the tests are in. A block
-that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`.
+A page is one test: its code blocks share their names and run from top to bottom, whatever order the tests are in. A
+block that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`.
 """
 
 from collections.abc import Iterator
