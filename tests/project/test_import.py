@@ -23,7 +23,7 @@ PURE = ["perdure", "perdure.values", "perdure.program", "perdure.jobs", "perdure
 
 def loaded_by(module: str) -> frozenset[str]:
     code = f"import sys, {module}; print(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - our own code
     return frozenset(run.stdout.split())
 
 
