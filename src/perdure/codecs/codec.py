@@ -1,0 +1,137 @@
+"""One declared type, as JSON and back."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+import orjson
+from typing_extensions import TypeForm
+
+from perdure.codecs.explain import MAX_NESTING, Way, faults, reason
+from perdure.codecs.grammar import Grammar
+from perdure.codecs.names import describe_type
+from perdure.codecs.shape import Shape
+from perdure.codecs.unsupported import Unsupported
+from perdure.values.errors import DefinitionError, InvalidInput
+
+T = TypeVar("T")
+F = TypeVar("F")
+
+MAX_PROBLEMS: Final = 20
+"""How many problems an ``InvalidInput`` lists."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Codec(Generic[T]):
+    """Reads and writes one declared type as JSON, strictly both ways. Make it with :meth:`of`.
+
+    Attributes:
+        what: which input of which job it is for; errors begin with it.
+        type_name: the declared type, readable.
+    """
+
+    what: str
+    type_name: str
+    _shape: Shape = attrs.field(alias="shape", repr=False)
+    _doubtful: bool = attrs.field(alias="doubtful", repr=False)
+    _unbounded: bool = attrs.field(alias="unbounded", repr=False)
+
+    @staticmethod
+    def of(form: TypeForm[F], *, what: str, tags: Mapping[type, str] | None = None) -> Codec[F]:
+        """Make the codec of a type. This is the slow part (about a millisecond per class): keep the codec.
+
+        Args:
+            form: the type: a class, a union, an alias of one.
+            what: what it is for, such as ``"state of 'orders'"``.
+            tags: the stable name of a class, in place of its class name. A class with a pinned tag carries it wherever
+                it occurs, so that it can grow into a union later.
+
+        Raises:
+            DefinitionError: the type has no JSON form, or a tag is wrong. It names the field and the fix.
+        """
+        name, pinned = describe_type(form), dict(tags or {})
+        grammar = Grammar(tags=pinned)
+        try:
+            shape = grammar.shape(form, name)
+        except Unsupported as error:
+            raise DefinitionError(f"{what}: {error.path}", error.got, error.expected) from error
+        if unused := [cls for cls in pinned if cls not in grammar.tagged]:
+            raise DefinitionError(f"{what}: tags", unused[0], f"a class with fields that occurs in {name}")
+        return Codec[F](what=what, type_name=name, shape=shape, doubtful=grammar.doubtful, unbounded=grammar.unbounded)
+
+    def encode(self, value: T) -> bytes:
+        """Write a value, checking it by the same rules as what comes from outside.
+
+        Args:
+            value: a value of the declared type, exactly: subclasses and coercions are refused.
+
+        Returns:
+            JSON that :meth:`decode` reads as an equal value.
+
+        Raises:
+            InvalidInput: with one line for each problem, at most 20.
+        """
+        try:
+            data = orjson.dumps(self._shape.write(value))
+            if self._doubtful or self._unbounded:
+                self._prove(data)
+        except Exception as error:
+            raise InvalidInput(self.what, self._problems(Way.WRITE, value, error)) from error
+        return data
+
+    def decode(self, data: bytes) -> T:
+        """Read a value: nothing is coerced, nothing is ignored.
+
+        Args:
+            data: UTF-8 JSON.
+
+        Raises:
+            InvalidInput: with one line for each problem, at most 20.
+        """
+        try:
+            value: T = self._shape.read(orjson.loads(data), None)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(self.what, (f"$: not JSON: {error}",)) from error
+        except Exception as error:
+            raise InvalidInput(self.what, self._problems(Way.READ, orjson.loads(data), error)) from error
+        return value
+
+    def _prove(self, data: bytes) -> None:
+        """Refuse what would not read back as it was written."""
+        plain = orjson.loads(data)
+        if self._unbounded and _nesting(plain) > MAX_NESTING:
+            raise ValueError(f"nested more than {MAX_NESTING} deep")
+        if self._doubtful:
+            again = orjson.dumps(self._shape.write(self._shape.read(plain, None)))
+            if again != data:
+                raise ValueError(
+                    f"changes when it is read back, from {data!r} to {again!r}; a converter, __post_init__ or "
+                    "__init__ of its class must give back the fields it was given"
+                )
+
+    def _problems(self, way: Way, value: Any, error: Exception) -> tuple[str, ...]:
+        found = tuple(islice(faults(self._shape, way, value), MAX_PROBLEMS))
+        return found or tuple(islice(self._unreadable(way, value, error), MAX_PROBLEMS))
+
+    def _unreadable(self, way: Way, value: Any, error: Exception) -> Iterator[str]:
+        """Look for what is wrong with a value that can be written, but not read back."""
+        lines: Iterator[str] = iter(())
+        if way is Way.WRITE:
+            lines = faults(self._shape, Way.READ, self._shape.write(value))
+        yield next(lines, f"$: {reason(error)}")
+        yield from lines
+
+
+def _nesting(plain: Any) -> int:
+    """Count the levels of lists and dicts, without recursion."""
+    depth, level = 0, [plain]
+    while level := [each for each in level if isinstance(each, (list, dict))]:
+        depth += 1
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+    return depth

@@ -1,0 +1,145 @@
+"""Lists, tuples, sets and dicts."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from perdure.codecs.shape import Fault, Part, Parts, Read, Shape, Write, shortened
+
+_LIST = frozenset({list})
+_DICT = frozenset({dict})
+
+
+def list_shape(name: str, item: Shape) -> Shape:
+    """Read and write ``list[item]``."""
+    item_read, item_write = item.read, item.write
+
+    def read(data: Any, _: Any = None) -> list[Any]:
+        if type(data) is not list:
+            raise Fault(name, data)
+        return [item_read(each, None) for each in data]
+
+    def write(value: Any) -> list[Any]:
+        if type(value) is not list:
+            raise Fault(name, value)
+        return [item_write(each) for each in value]
+
+    return _collection(name, list, read=read, write=write, item=item)
+
+
+def tuple_shape(name: str, item: Shape) -> Shape:
+    """Read and write ``tuple[item, ...]``."""
+    item_read, item_write = item.read, item.write
+
+    def read(data: Any, _: Any = None) -> tuple[Any, ...]:
+        if type(data) is not list:
+            raise Fault(name, data)
+        return tuple([item_read(each, None) for each in data])
+
+    def write(value: Any) -> list[Any]:
+        if type(value) is not tuple:
+            raise Fault(name, value)
+        return [item_write(each) for each in value]
+
+    return _collection(name, tuple, read=read, write=write, item=item)
+
+
+def set_shape(name: str, cls: type[set[Any] | frozenset[Any]], item: Shape) -> Shape:
+    """Read and write ``set[item]`` or ``frozenset[item]``: sorted, so that equal sets have equal bytes."""
+
+    def read(data: Any, _: Any = None) -> set[Any] | frozenset[Any]:
+        if type(data) is not list:
+            raise Fault(name, data)
+        found = cls([item.read(each, None) for each in data])
+        if len(found) != len(data):
+            raise Fault(f"{name} without repeated members", data)
+        return found
+
+    def write(value: Any) -> list[Any]:
+        if type(value) is not cls:
+            raise Fault(name, value)
+        return sorted((item.write(each) for each in value), key=orjson.dumps)
+
+    return _collection(name, cls, read=read, write=write, item=item)
+
+
+def row_shape(name: str, items: Sequence[Shape]) -> Shape:
+    """Read and write ``tuple[a, b, c]``: as many members as are declared, each of its own type."""
+    reads, writes, length = [i.read for i in items], [i.write for i in items], len(items)
+
+    def read(data: Any, _: Any = None) -> tuple[Any, ...]:
+        if type(data) is not list or len(data) != length:
+            raise Fault(name, data)
+        return tuple([read(each, None) for read, each in zip(reads, data, strict=True)])
+
+    def write(value: Any) -> list[Any]:
+        if type(value) is not tuple or len(value) != length:
+            raise Fault(name, value)
+        return [write(each) for write, each in zip(writes, value, strict=True)]
+
+    def parts_of(cls: type[Any]) -> Parts:
+        def parts(value: Any) -> Iterator[Part]:
+            if type(value) is cls and len(value) == length:
+                yield from (Part(f"[{at}]", *pair) for at, pair in enumerate(zip(items, value, strict=True)))
+
+        return parts
+
+    return Shape(
+        name=name,
+        kinds=_LIST,
+        classes=frozenset({tuple}),
+        read=read,
+        write=write,
+        read_parts=parts_of(list),
+        write_parts=parts_of(tuple),
+    )
+
+
+def dict_shape(name: str, key: Shape, value: Shape) -> Shape:
+    """Read and write ``dict[key, value]``; the keys are those that JSON writes as text."""
+
+    def read(data: Any, _: Any = None) -> dict[Any, Any]:
+        if type(data) is not dict:
+            raise Fault(name, data)
+        found = {key.read(k, None): value.read(v, None) for k, v in data.items()}
+        if len(found) != len(data):
+            raise Fault(f"{name} without two texts for one key", data)
+        return found
+
+    def write(mapping: Any) -> dict[str, Any]:
+        if type(mapping) is not dict:
+            raise Fault(name, mapping)
+        return {key.write(k): value.write(v) for k, v in mapping.items()}
+
+    def parts(mapping: Any) -> Iterator[Part]:
+        if type(mapping) is dict:
+            for k, v in mapping.items():
+                yield Part(f"[{shortened(k)}]", key, k)
+                yield Part(f"[{shortened(k)}]", value, v)
+
+    return Shape(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
+
+
+def _collection(name: str, cls: type, *, read: Read, write: Write, item: Shape) -> Shape:
+    def parts_of(outer: type[Any]) -> Parts:
+        def parts(value: Any) -> Iterator[Part]:
+            if type(value) is outer:
+                yield from (Part(f"[{at}]", item, each) for at, each in enumerate(value))
+
+        return parts
+
+    return Shape(
+        name=name,
+        kinds=_LIST,
+        classes=frozenset({cls}),
+        read=read,
+        write=write,
+        read_parts=parts_of(list),
+        write_parts=parts_of(cls),
+    )

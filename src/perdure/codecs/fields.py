@@ -1,0 +1,199 @@
+"""What a class declares: its fields, with their types resolved, whichever library made the class."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    NotRequired,
+    Protocol,
+    Required,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import attrs
+from typing_extensions import ReadOnly, get_original_bases, is_typeddict
+
+from perdure.codecs.unsupported import Unsupported
+
+_QUALIFIERS = (Required, NotRequired, ReadOnly)
+
+
+@attrs.frozen
+class Field:
+    """One field of a class: its name, its type, and whether JSON must have it."""
+
+    name: str
+    form: Any
+    required: bool
+
+
+@attrs.frozen
+class Declaration:
+    """The fields of an attrs class, a dataclass, a ``NamedTuple`` or a ``TypedDict``.
+
+    Attributes:
+        cls: the class itself, without its type arguments.
+        fields: its fields, in their order.
+        proven: building an instance from its fields gives the same fields back: no converter, validator,
+            ``__post_init__`` or hand-written ``__init__`` stands between.
+    """
+
+    cls: Any
+    fields: tuple[Field, ...]
+    proven: bool
+
+
+def is_namedtuple(cls: Any) -> bool:
+    """Tell a ``NamedTuple`` class from other tuples."""
+    return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
+
+
+def declaration_of(form: Any, path: str) -> Declaration | None:
+    """Read what a class declares.
+
+    Args:
+        form: a class, or a generic class with its arguments.
+        path: where it stands, for the error.
+
+    Returns:
+        ``None`` if it is no class with declared fields.
+
+    Raises:
+        Unsupported: an annotation cannot be resolved, or a field would not be stored.
+    """
+    cls: Any = get_origin(form) or form
+    if not isinstance(cls, type):
+        return None
+    if attrs.has(cls):
+        return _of_attrs(form, cls, path)
+    if dataclasses.is_dataclass(cls):
+        return _of_dataclass(form, cls, path)
+    if is_namedtuple(cls):
+        return _of_namedtuple(form, cls, path)
+    if is_typeddict(cls):
+        return _of_typeddict(form, cls, path)
+    return None
+
+
+def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
+    given = attrs.fields(cls)
+    for each in given:
+        if not each.init:
+            raise _not_stored(path, each.name)
+    types = {each.name: each.type for each in given}
+    if any(type_ is None for type_ in types.values()):
+        raise Unsupported(path, cls, "a type annotation on each field")
+    if not all(isinstance(type_, type) for type_ in types.values()) or any(isinstance(t, str) for t in types.values()):
+        types |= {name: hint for name, hint in _hints(cls, path, types).items() if name in types}
+    fields = tuple(Field(a.name, types[a.name], a.default is attrs.NOTHING) for a in given)
+    return Declaration(cls, _bound(fields, form, path), _attrs_is_proven(cls, given))
+
+
+def _attrs_is_proven(cls: Any, given: tuple[Any, ...]) -> bool:
+    touched = any(each.converter is not None or each.validator is not None for each in given)
+    hooks = ("__attrs_init__", "__attrs_pre_init__", "__attrs_post_init__")  # the first: __init__ is hand-written
+    return "__attrs_attrs__" in vars(cls) and not touched and not any(hasattr(cls, hook) for hook in hooks)
+
+
+def _of_dataclass(form: Any, cls: Any, path: str) -> Declaration:
+    hints = _hints(cls, path, {})
+    for name, hint in hints.items():
+        if isinstance(hint, dataclasses.InitVar):
+            raise _not_stored(path, name)
+    given = dataclasses.fields(cls)
+    for each in given:
+        if not each.init:
+            raise _not_stored(path, each.name)
+    missing = dataclasses.MISSING
+    fields = tuple(Field(f.name, hints[f.name], f.default is missing and f.default_factory is missing) for f in given)
+    own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.init
+    return Declaration(cls, _bound(fields, form, path), own and not hasattr(cls, "__post_init__"))
+
+
+def _of_namedtuple(form: Any, cls: Any, path: str) -> Declaration:
+    hints = _hints(cls, path, {})
+    if missing := [name for name in cls._fields if name not in hints]:
+        raise Unsupported(f"{path}.{missing[0]}", cls, "typing.NamedTuple, with a type for each field")
+    fields = tuple(Field(name, hints[name], name not in cls._field_defaults) for name in cls._fields)
+    return Declaration(cls, _bound(fields, form, path), cls.__new__.__module__.startswith("namedtuple_"))
+
+
+def _of_typeddict(form: Any, cls: Any, path: str) -> Declaration:
+    fields = tuple(_typeddict_field(cls, name, hint) for name, hint in _hints(cls, path, {}).items())
+    return Declaration(cls, _bound(fields, form, path), proven=True)
+
+
+def _typeddict_field(cls: Any, name: str, hint: Any) -> Field:
+    required = name in cls.__required_keys__
+    while get_origin(hint) in _QUALIFIERS:
+        # read from the resolved hint too: __required_keys__ does not see through quoted annotations
+        required = {Required: True, NotRequired: False}.get(get_origin(hint), required)
+        (hint,) = get_args(hint)
+    return Field(name, hint, required)
+
+
+def _hints(cls: Any, path: str, known: dict[str, Any]) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except Exception as error:
+        if known and not any(isinstance(type_, str) for type_ in known.values()):
+            return known  # attrs.resolve_types has resolved them in a scope that is gone
+        raise Unsupported(
+            path,
+            cls,
+            f"annotations that resolve ({error}): declare the types at module level, imported at run time, "
+            "or call attrs.resolve_types first",
+        ) from error
+    return {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar and hint is not ClassVar}
+
+
+def _not_stored(path: str, name: str) -> Unsupported:
+    return Unsupported(
+        f"{path}.{name}",
+        "a field that is not both an argument and stored",
+        "fields that __init__ takes and the instance keeps; make what is derived a property",
+    )
+
+
+def _bound(fields: tuple[Field, ...], form: Any, path: str) -> tuple[Field, ...]:
+    bindings: dict[Any, Any] = {}
+    for parameter, argument in _bindings(form):
+        if bindings.setdefault(parameter, argument) != argument:
+            raise Unsupported(
+                path, form, f"another TypeVar than {parameter} in one of its bases: it stands for two types"
+            )
+    return tuple(attrs.evolve(field, form=substituted(field.form, bindings)) for field in fields)
+
+
+def _bindings(form: Any) -> Iterator[tuple[Any, Any]]:
+    cls: Any = get_origin(form) or form
+    own = dict(zip(getattr(cls, "__parameters__", ()), get_args(form), strict=False))
+    yield from own.items()
+    for base in get_original_bases(cls) if isinstance(cls, type) else ():
+        if get_origin(base) not in (None, Generic, Protocol, NamedTuple):
+            yield from _bindings(substituted(base, own))
+
+
+def substituted(form: Any, bindings: dict[Any, Any]) -> Any:
+    """Put the arguments of a generic class in the place of its parameters.
+
+    Args:
+        form: the type of a field.
+        bindings: the argument of each parameter; one that is not here stays.
+    """
+    if isinstance(form, TypeVar):
+        return bindings.get(form, form)
+    if get_origin(form) is None or not getattr(form, "__parameters__", ()):
+        return form
+    return form[tuple(bindings.get(parameter, parameter) for parameter in form.__parameters__)]

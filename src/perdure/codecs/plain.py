@@ -1,0 +1,44 @@
+"""``Any`` and ``object``: plain JSON values, unchanged."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from perdure.codecs.scalars import SCALARS
+from perdure.codecs.shape import Fault, Part, Shape, shortened
+
+_KEY = SCALARS[str]
+
+
+def _same(value: Any, _: Any = None) -> Any:
+    cls: type = type(value)
+    if cls is list:
+        return [_same(item) for item in value]
+    if cls is dict:
+        return {_KEY.write(key): _same(item) for key, item in value.items()}
+    scalar = SCALARS.get(cls)
+    if scalar is None or cls not in scalar.kinds:
+        raise Fault("a plain JSON value (None, bool, int, float, str, list, dict with str keys)", value)
+    return scalar.write(value)
+
+
+def _parts(value: Any) -> Iterator[Part]:
+    cls: type = type(value)
+    if cls is list:
+        yield from (Part(f"[{at}]", PLAIN, item) for at, item in enumerate(value))
+    if cls is dict:
+        for key, item in value.items():
+            yield Part(f"[{shortened(key)}]", _KEY, key)
+            yield Part(f"[{shortened(key)}]", PLAIN, item)
+
+
+_CLASSES: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, list, dict})
+
+PLAIN: Final = Shape(
+    name="plain JSON", kinds=_CLASSES, classes=_CLASSES, read=_same, write=_same, read_parts=_parts, write_parts=_parts
+)
+"""The shape of any JSON value."""

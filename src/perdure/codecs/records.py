@@ -1,0 +1,150 @@
+"""Classes with fields: attrs classes, dataclasses, ``NamedTuple`` and ``TypedDict``. All are JSON objects."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from cattrs import Converter
+from cattrs.cols import namedtuple_dict_structure_factory, namedtuple_dict_unstructure_factory
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from typing_extensions import is_typeddict
+
+from perdure.codecs.fields import Declaration, is_namedtuple
+from perdure.codecs.shape import Fault, Part, Problem, Read, Shape, Write
+
+RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
+"""Field names that cattrs' code generator has for its own arguments."""
+
+# Every field brings its own hooks: the converter only carries cattrs' settings into the generated code.
+_CONVERTER: Final = Converter(detailed_validation=False, forbid_extra_keys=True)
+
+_DICT = frozenset({dict})
+
+
+def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[str, Shape]) -> Shape:
+    """Read and write one class by its fields.
+
+    Args:
+        form: the class, with its arguments if it is generic.
+        name: the type, readable.
+        declared: the class and its fields.
+        shapes: the shape of each field.
+
+    Returns:
+        Its shape. Reading refuses unknown keys and missing ones without a default; writing refuses every other class,
+        subclasses too, because what they add would be lost.
+    """
+    cls = declared.cls
+    if is_typeddict(cls):
+        return _typeddict_shape(name, declared, shapes)
+    read, write = _generated(form, declared, shapes)
+
+    def read_object(data: Any, _: Any = None) -> Any:
+        if type(data) is dict:
+            return read(data, None)
+        raise Fault(name, data)
+
+    def write_exact(value: Any) -> Any:
+        if type(value) is cls:
+            return write(value)
+        raise Fault(name, value)
+
+    def write_parts(value: Any) -> Iterator[Part | Problem]:
+        if type(value) is cls:
+            for field in declared.fields:
+                if hasattr(value, field.name):
+                    yield Part(f".{field.name}", shapes[field.name], getattr(value, field.name))
+                else:
+                    yield Problem(f".{field.name}", "was never set")
+
+    return Shape(
+        name=name,
+        kinds=_DICT,
+        classes=frozenset({cls}),
+        read=read_object,
+        write=write_exact,
+        read_parts=_object_parts(declared, shapes),
+        write_parts=write_parts,
+    )
+
+
+def promised_shape(name: str, declared: Declaration, kept: Callable[[], Shape]) -> Shape:
+    """Stand in for a class inside itself, until it is built.
+
+    Args:
+        name: the type, readable.
+        declared: the class.
+        kept: gives the real shape, once there is one.
+    """
+
+    def read(data: Any, _: Any = None) -> Any:
+        return kept().read(data, None)
+
+    def write(value: Any) -> Any:
+        return kept().write(value)
+
+    def read_parts(data: Any) -> Iterable[Part | Problem]:
+        return kept().read_parts(data)
+
+    def write_parts(value: Any) -> Iterable[Part | Problem]:
+        return kept().write_parts(value)
+
+    classes = _DICT if is_typeddict(declared.cls) else frozenset({declared.cls})
+    return Shape(
+        name=name, kinds=_DICT, classes=classes, read=read, write=write, read_parts=read_parts, write_parts=write_parts
+    )
+
+
+def _generated(form: Any, declared: Declaration, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
+    hooks: dict[str, Any] = {
+        name: override(struct_hook=shape.read, unstruct_hook=shape.write) for name, shape in shapes.items()
+    }
+    if is_namedtuple(declared.cls):
+        return (
+            namedtuple_dict_structure_factory(form, _CONVERTER, "from_converter", True, **hooks),  # noqa: FBT003  cattrs' order
+            namedtuple_dict_unstructure_factory(form, _CONVERTER, **hooks),
+        )
+    read: Any = make_dict_structure_fn(form, _CONVERTER, **hooks)
+    return read, make_dict_unstructure_fn(form, _CONVERTER, **hooks)
+
+
+def _object_parts(declared: Declaration, shapes: Mapping[str, Shape]) -> Callable[[Any], Iterator[Part | Problem]]:
+    names = {field.name for field in declared.fields}
+    known = ", ".join(field.name for field in declared.fields) or "no keys"
+
+    def parts(data: Any) -> Iterator[Part | Problem]:
+        if type(data) is not dict:
+            return
+        for field in declared.fields:
+            if field.name in data:
+                yield Part(f".{field.name}", shapes[field.name], data[field.name])
+            elif field.required:
+                yield Problem(f".{field.name}", f"missing; expected {shapes[field.name].name}")
+        for key in data:
+            if key not in names:
+                yield Problem(f".{key}", f"unknown key; {declared.cls.__name__} has {known}")
+
+    return parts
+
+
+def _typeddict_shape(name: str, declared: Declaration, shapes: Mapping[str, Shape]) -> Shape:
+    required = {field.name for field in declared.fields if field.required}
+    reads = {key: shape.read for key, shape in shapes.items()}
+    writes = {key: shape.write for key, shape in shapes.items()}
+
+    def read(data: Any, _: Any = None) -> dict[str, Any]:
+        if type(data) is dict and required <= data.keys():
+            return {key: reads[key](value, None) for key, value in data.items()}
+        raise Fault(name, data)
+
+    def write(value: Any) -> dict[str, Any]:
+        if type(value) is dict and required <= value.keys():
+            return {key: writes[key](each) for key, each in value.items()}
+        raise Fault(name, value)
+
+    parts = _object_parts(declared, shapes)
+    return Shape(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)

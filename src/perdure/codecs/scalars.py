@@ -1,0 +1,184 @@
+"""The types that are one JSON scalar: no coercion, exact classes, one text for each value."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from perdure.codecs.shape import Fault, Shape
+
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_TIMEDELTA = re.compile(r"(-?)PT([0-9]{1,14})(?:\.([0-9]{1,6}))?S", re.ASCII)
+_MICROSECOND = timedelta(microseconds=1)
+_TIME_MARK = slice(10, 11)
+_INTEGERS = range(-(2**63), 2**64)
+
+
+def _none(value: Any, _: Any = None) -> None:
+    if value is not None:
+        raise Fault("None", value)
+
+
+def _bool(value: Any, _: Any = None) -> bool:
+    if value is True or value is False:
+        return value
+    raise Fault("bool", value)
+
+
+def _int(value: Any, _: Any = None) -> int:
+    if type(value) is int:
+        if value in _INTEGERS:
+            return value
+        raise Fault("an int of 64 bits (-2**63 to 2**64-1; larger ones fit in Decimal)", value)
+    raise Fault("int", value)
+
+
+def _float(value: Any, _: Any = None) -> float:
+    if type(value) is float:
+        if math.isfinite(value):
+            return value
+        raise Fault("a finite float", value)
+    if type(value) is int and -(2**1023) < value < 2**1023 and float(value) == value:
+        return float(value)
+    raise Fault("float", value)
+
+
+def _read_str(data: Any, _: Any = None) -> str:
+    if type(data) is str:
+        return data
+    raise Fault("str", data)
+
+
+def _write_str(value: Any) -> str:
+    if type(value) is str:
+        return value
+    raise Fault("str", value)
+
+
+def _write_datetime(value: Any) -> str:
+    if type(value) is datetime:
+        if value.utcoffset() is not None:
+            return value.isoformat()
+        raise Fault("an aware datetime, such as datetime(…, tzinfo=UTC)", value)
+    raise Fault("datetime", value)
+
+
+def _parse_datetime(text: str) -> datetime | None:
+    instant = datetime.fromisoformat(text)
+    return instant if text[_TIME_MARK] == "T" and instant.tzinfo is not None else None
+
+
+def _parse_date(text: str) -> date | None:
+    day = date.fromisoformat(text)
+    return day if day.isoformat() == text else None
+
+
+def _print_timedelta(value: timedelta) -> str:
+    seconds, micros = divmod(abs(value) // _MICROSECOND, 1_000_000)
+    sign = "-" if value.days < 0 else ""
+    return f"{sign}PT{seconds}.{micros:06}S" if micros else f"{sign}PT{seconds}S"
+
+
+def _parse_timedelta(text: str) -> timedelta | None:
+    found = _TIMEDELTA.fullmatch(text)
+    if found is None:
+        return None
+    sign, seconds, fraction = found.groups(default="")
+    length = timedelta(seconds=int(seconds), microseconds=int(fraction.ljust(6, "0")))
+    return -length if sign else length
+
+
+def _parse_uuid(text: str) -> UUID | None:
+    found = UUID(text)
+    return found if str(found) == text.lower() else None
+
+
+def _print_decimal(value: Decimal) -> str:
+    if value.is_finite():
+        return str(value)
+    raise Fault("a finite Decimal", value)
+
+
+def _parse_decimal(text: str) -> Decimal | None:
+    found = Decimal(text) if _DECIMAL.fullmatch(text) else None
+    return found if found is not None and found.is_finite() else None
+
+
+def _print_bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+def _parse_bytes(text: str) -> bytes | None:
+    found = base64.b64decode(text, validate=True)
+    return found if _print_bytes(found) == text else None
+
+
+def _parse_int(text: str) -> int | None:
+    found = int(text)
+    return found if str(found) == text else None
+
+
+def _plain(cls: type, read: Any, *, write: Any = None, classes: frozenset[type] | None = None) -> Shape:
+    name = "None" if cls is type(None) else cls.__name__
+    kinds = frozenset({cls})
+    return Shape(name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read)
+
+
+def _text(
+    cls: type,
+    *,
+    parse: Callable[[str], Any],
+    expected: str,
+    show: Callable[[Any], str] | None = None,
+    write: Callable[[Any], str] | None = None,
+) -> Shape:
+    def read(data: Any, _: Any = None) -> Any:
+        try:
+            found = parse(data) if type(data) is str else None
+        except (ValueError, OverflowError, ArithmeticError):
+            found = None
+        if found is None:
+            raise Fault(expected, data)
+        return found
+
+    def show_exact(value: Any) -> str:
+        if type(value) is cls and show is not None:
+            return show(value)
+        raise Fault(cls.__name__, value)
+
+    return Shape(
+        name=cls.__name__,
+        kinds=frozenset({str}),
+        classes=frozenset({cls}),
+        read=read,
+        write=write or show_exact,
+    )
+
+
+SCALARS: Final[dict[type, Shape]] = {
+    type(None): _plain(type(None), _none),
+    bool: _plain(bool, _bool),
+    int: _plain(int, _int),
+    float: _plain(float, _float, classes=frozenset({float, int})),
+    str: _plain(str, _read_str, write=_write_str),
+    datetime: _text(
+        datetime, parse=_parse_datetime, write=_write_datetime, expected="an ISO 8601 instant with its offset"
+    ),
+    date: _text(date, parse=_parse_date, show=date.isoformat, expected="an ISO 8601 date such as '2026-11-25'"),
+    timedelta: _text(
+        timedelta, parse=_parse_timedelta, show=_print_timedelta, expected="an ISO 8601 length in seconds, 'PT1.5S'"
+    ),
+    UUID: _text(UUID, parse=_parse_uuid, show=str, expected="a UUID in its usual text"),
+    Decimal: _text(Decimal, parse=_parse_decimal, show=_print_decimal, expected="a finite decimal number as text"),
+    bytes: _text(bytes, parse=_parse_bytes, show=_print_bytes, expected="base64 text"),
+}
+"""The shape of each scalar class."""
+
+INT_KEY: Final = _text(int, parse=_parse_int, show=str, expected="a whole number as text")
+"""The shape of an ``int`` that is the key of a dict: JSON has text there."""

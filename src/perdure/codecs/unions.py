@@ -1,0 +1,149 @@
+"""Unions: told apart by the class of the value on the way out, by the JSON on the way in."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from perdure.codecs.shape import Fault, Part, Problem, Shape
+from perdure.codecs.unsupported import Unsupported
+
+TAG: Final = "type"
+"""The key that says which member of a union an object is."""
+
+_OBJECT = frozenset({dict})
+
+
+@attrs.frozen
+class Member:
+    """A class in a union, under its tag."""
+
+    tag: str
+    cls: type
+    shape: Shape
+
+
+def tagged_shape(name: str, members: Sequence[Member]) -> Shape:
+    """Read and write objects that carry their tag under ``type``.
+
+    Args:
+        name: the union, readable.
+        members: its classes; tags and classes differ.
+    """
+    writes = {member.cls: (member.tag, member.shape.write) for member in members}
+    reads = {member.tag: member.shape.read for member in members}
+
+    def read(data: Any, _: Any = None) -> Any:
+        if type(data) is not dict:
+            raise Fault(name, data)
+        rest = data.copy()
+        return reads[rest.pop(TAG)](rest, None)
+
+    def write(value: Any) -> dict[str, Any]:
+        found = writes.get(type(value))
+        if found is None:
+            raise Fault(name, value)
+        return {TAG: found[0], **found[1](value)}
+
+    return Shape(
+        name=name,
+        kinds=_OBJECT,
+        classes=frozenset(writes),
+        read=read,
+        write=write,
+        read_parts=_Tags({member.tag: member.shape for member in members}),
+        write_parts=_Choice({member.cls: member.shape for member in members}),
+    )
+
+
+def union_shape(name: str, members: Sequence[Shape], path: str) -> Shape:
+    """Read and write one of several types that JSON keeps apart.
+
+    Raises:
+        Unsupported: two members are the same kind of JSON, or the same class.
+    """
+    reading = _by_class(((kind, member) for member in members for kind in member.kinds), name, path)
+    writing = _by_class(((cls, member) for member in members for cls in _own_classes(member, members)), name, path)
+    if float in reading:
+        reading.setdefault(int, reading[float])
+    reads = {kind: member.read for kind, member in reading.items()}
+    writes = {cls: member.write for cls, member in writing.items()}
+
+    def read(data: Any, _: Any = None) -> Any:
+        found = reads.get(type(data))
+        if found is None:
+            raise Fault(name, data)
+        return found(data, None)
+
+    def write(value: Any) -> Any:
+        found = writes.get(type(value))
+        if found is None:
+            raise Fault(name, value)
+        return found(value)
+
+    return Shape(
+        name=name,
+        kinds=frozenset(reading),
+        classes=frozenset(writing),
+        read=read,
+        write=write,
+        read_parts=_Choice(reading),
+        write_parts=_Choice(writing),
+    )
+
+
+def _own_classes(member: Shape, members: Sequence[Shape]) -> frozenset[type]:
+    # beside int, float takes floats alone: 1 and 1.0 stay what they are
+    others = (other.classes for other in members if other is not member and float not in other.classes)
+    return member.classes.difference(*others) if float in member.classes else member.classes
+
+
+def _by_class(pairs: Iterable[tuple[type, Shape]], name: str, path: str) -> dict[type, Shape]:
+    found: dict[type, Shape] = {}
+    for cls, member in pairs:
+        if cls in found:
+            raise Unsupported(
+                path,
+                name,
+                f"members that JSON keeps apart; {found[cls].name} and {member.name} look alike there: "
+                "wrap each in an attrs class of its own",
+            )
+        found[cls] = member
+    return found
+
+
+@attrs.frozen
+class _Choice:
+    """The one part of a union's value: the value as the member that its class names."""
+
+    members: Mapping[type, Shape]
+
+    def __call__(self, value: Any) -> Iterator[Part]:
+        member = self.members.get(type(value))
+        if member is not None:
+            yield Part("", member, value)
+
+
+@attrs.frozen
+class _Tags:
+    """The one part of a tagged object: the object without its tag, as the member that the tag names."""
+
+    members: Mapping[str, Shape]
+
+    def __call__(self, data: Any) -> Iterator[Part | Problem]:
+        if type(data) is not dict:
+            return
+        rest = data.copy()
+        tag = rest.pop(TAG, None)
+        known = "one of " + ", ".join(repr(tag) for tag in self.members)
+        if type(tag) is str and tag in self.members:
+            yield Part("", self.members[tag], rest)
+        elif TAG in data:
+            yield Problem(f".{TAG}", str(Fault(known, tag)))
+        else:
+            yield Problem(f".{TAG}", f"missing; expected {known}")
