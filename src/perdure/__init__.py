@@ -1,1 +1,48 @@
-"""Durable jobs written as pure programs."""
+"""Durable jobs written as pure programs.
+
+The everyday names are here. Sharp tools live in submodules: ``perdure.program`` (the container and its combinators),
+``perdure.stores`` (the contract for storage interpreters), ``perdure.jobs`` (the contract for new kinds of jobs).
+"""
+
+from perdure.app import App, Engine
+from perdure.client.jobs import Jobs
+from perdure.jobs.decision import After, At, Cancel, Decision, Keep
+from perdure.jobs.tell import tell
+from perdure.kinds.continuous import Continuous, ContinuousContext
+from perdure.kinds.debounce import Debounce, DebounceContext
+from perdure.kinds.task import Task, TaskContext
+from perdure.program import Do, Program, effect, fail, lift, program, succeed
+from perdure.values.backoff import Backoff
+from perdure.values.limits import Limits
+from perdure.values.retry import Retry
+from perdure.values.schedule import cron, every
+
+__all__ = [
+    "After",
+    "App",
+    "At",
+    "Backoff",
+    "Cancel",
+    "Continuous",
+    "ContinuousContext",
+    "Debounce",
+    "DebounceContext",
+    "Decision",
+    "Do",
+    "Engine",
+    "Jobs",
+    "Keep",
+    "Limits",
+    "Program",
+    "Retry",
+    "Task",
+    "TaskContext",
+    "cron",
+    "effect",
+    "every",
+    "fail",
+    "lift",
+    "program",
+    "succeed",
+    "tell",
+]

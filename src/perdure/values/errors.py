@@ -17,6 +17,7 @@
     ├── HookFailed               the job's own code did not succeed; nothing of its draft was kept
     │   ├── Rejected             it failed with its typed error
     │   └── Crashed              it broke: a defect, with its traceback
+    ├── RunTimedOut              a run took longer than its job's max_run: recorded as its failure
     ├── OutcomeUnknown           the call may or may not have been applied: repeat it with its key
     └── StoreError               what a storage interpreter may answer
         ├── Conflict             the instance moved on; nothing was written
@@ -221,6 +222,16 @@ class Crashed(HookFailed):
 
     def __str__(self) -> str:
         return f"the job's code broke with {self.error_type}: {self.message}"
+
+
+@attrs.frozen(str=False)
+class RunTimedOut(PerdureError):
+    """A run took longer than its job allows and was cancelled. It fails with this, and is retried by the policy."""
+
+    max_run_ms: int
+
+    def __str__(self) -> str:
+        return f"the run took longer than max_run ({self.max_run_ms} ms) and was cancelled"
 
 
 @attrs.frozen(str=False)

@@ -1,0 +1,150 @@
+"""The engine as a value: services first, then definitions; opened on a store, it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast, overload
+
+import attrs
+
+from perdure.client.jobs import Jobs
+from perdure.engine.mailbox import AnyDefinition
+from perdure.engine.running import RunningEngine, running_engine
+from perdure.jobs.definition import Definition, check_definition
+from perdure.program.container import result_inside
+from perdure.runtime.record import Runtime
+from perdure.stores.store import Store
+from perdure.values.errors import DefinitionError
+from perdure.values.limits import Limits
+
+R = TypeVar("R")
+
+
+@attrs.frozen(init=False)
+class Engine(Generic[R]):
+    """The services of an app, fixed first, so that every definition's needs are checked against them.
+
+    Args:
+        services: a record with what the programs need, or a function giving an async context manager of one: it is
+            entered when the app is opened, and left after the last run has ended.
+        limits: the engine's bounds.
+    """
+
+    services: R | Callable[[], AbstractAsyncContextManager[R]]
+    limits: Limits
+
+    @overload
+    def __init__(
+        self: Engine[R], services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...
+    ) -> None: ...
+    @overload
+    def __init__(self: Engine[R], services: R, *, limits: Limits = ...) -> None: ...
+    def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:  # noqa: B008 - a frozen value
+        self.__attrs_init__(services, limits)  # type: ignore[attr-defined]  # made by attrs
+
+    def jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:
+        """Give the app that serves these definitions.
+
+        Raises:
+            DefinitionError: something is not a definition, or two have the same kind and name.
+        """
+        served: dict[tuple[str, str], AnyDefinition] = {}
+        for value in definitions:
+            job = check_definition(value)
+            if (job.kind, job.name) in served:
+                raise DefinitionError(
+                    "jobs of the engine",
+                    f"{job.kind}:{job.name} twice",
+                    "each kind and name once: they are the address that instances are stored under",
+                )
+            served[job.kind, job.name] = job
+        return App(self, served)
+
+
+@attrs.frozen
+class App(Generic[R]):
+    """Services and definitions together: a value, that ``perdure run module:app`` can serve.
+
+    Attributes:
+        engine: the services and the limits.
+        served: the definitions, by kind and name.
+    """
+
+    engine: Engine[R]
+    served: Mapping[tuple[str, str], AnyDefinition]
+
+    def open(self, store: str | Store, /, *, runtime: Runtime | None = None) -> OpenApp:
+        """Open a store and run.
+
+        ``async with app.open("sqlite:///jobs.db") as jobs:`` — at the end of the block the engine stops taking requests,
+        lets runs end within the drain time, and closes services and store.
+
+        Args:
+            store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed as well.
+            runtime: the door to time and tasks; by default the running asyncio loop.
+        """
+        return OpenApp(self, store, runtime)
+
+
+@attrs.define
+class OpenApp:
+    """The context manager that ``App.open`` gives.
+
+    Attributes:
+        app: what runs.
+        store: where.
+        runtime: in which world.
+    """
+
+    app: App[Any]
+    store: str | Store
+    runtime: Runtime | None
+    _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
+    _engine: RunningEngine | None = None
+
+    async def __aenter__(self) -> Jobs:
+        async with AsyncExitStack() as stack:
+            runtime = self.runtime or _asyncio_runtime()
+            store = await _opened(self.store, runtime)
+            stack.push_async_callback(_close, store)
+            services = await _entered(self.app.engine.services, stack)
+            engine = running_engine(store, runtime, services, self.app.engine.limits, self.app.served)
+            stack.push_async_callback(engine.stop)
+            await engine.start()
+            self._stack = stack.pop_all()
+            self._engine = engine
+        return Jobs(engine)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+
+async def _opened(store: str | Store, runtime: Runtime) -> Store:
+    if isinstance(store, Store):
+        return store
+    from perdure.stores.url import open_store  # noqa: PLC0415 - drivers are imported when they are used
+
+    return await open_store(store, runtime=runtime)
+
+
+async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's own record
+    if not callable(services):
+        return services
+    manager = cast("Callable[[], Any]", services)()
+    if not isinstance(manager, AbstractAsyncContextManager):
+        raise DefinitionError("services of the engine", manager, "a record, or a function giving an async context manager")
+    return await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
+
+
+async def _close(store: Store) -> None:
+    result_inside(await store.close())
+
+
+def _asyncio_runtime() -> Runtime:
+    from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - `import perdure` needs no event loop
+
+    return asyncio_runtime()

@@ -1,0 +1,1 @@
+"""The client: typed handles over a running engine."""

@@ -1,0 +1,71 @@
+"""Untyped access to a job, for tools: by kind and name, with JSON in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import orjson
+from returns.future import FutureResult
+
+from perdure.jobs.definition import CallError, Definition, Dispatch
+from perdure.jobs.request import Request
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidInput
+from perdure.values.limits import Limits
+
+
+@attrs.frozen
+class NamedJob:
+    """The calls of a job, by the names of its actions.
+
+    Attributes:
+        definition: the job.
+        dispatch: how it reaches the engine.
+    """
+
+    definition: Definition[Any, Any, Any]  # whatever its handle, teller and services
+    dispatch: Dispatch
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The names of the actions that ``call`` takes."""
+        return tuple(self.definition.plan.commands)
+
+    def call(
+        self, action: str, id_: str, /, payload: str = "", *, idempotency_key: str | None = None
+    ) -> FutureResult[Any, CallError]:
+        """Send a request.
+
+        Args:
+            action: such as ``send``.
+            id_: the instance.
+            payload: the input as JSON text; empty when the action takes none.
+            idempotency_key: a repeat with this key gets the first answer.
+
+        Returns:
+            The answer as JSON-able data.
+        """
+        job = self.definition
+
+        def build(limits: Limits) -> Request:
+            size = len(payload.encode())
+            if size > limits.payload_bytes:
+                raise InvalidInput(
+                    f"{action} of {job.kind}:{job.name}", (f"expected at most {limits.payload_bytes} bytes, got {size}",)
+                )
+            return job.parse(action, payload, idempotency_key=idempotency_key)
+
+        answers = job.plan.answers
+        return self.dispatch.request(job, id_, build).map(lambda answer: orjson.loads(answers.encode(answer)))
+
+    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return self.dispatch.status(self.definition, id_)
+
+    def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state as JSON-able data; None when there is no instance."""
+        encode = self.definition.plan.state.encode
+        return self.dispatch.state(self.definition, id_).map(
+            lambda state: None if state is None else orjson.loads(encode(state))
+        )

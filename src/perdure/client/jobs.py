@@ -1,0 +1,207 @@
+"""``Jobs``: what an open engine gives to its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.client.by_name import NamedJob
+from perdure.engine.mailbox import AnyDefinition
+from perdure.engine.running import RunningEngine
+from perdure.jobs.definition import CallError, Definition
+from perdure.jobs.report import NOT_FOUND
+from perdure.jobs.request import Request
+from perdure.program.container import result_inside
+from perdure.stores.store import Health, LoggedEvent, Query
+from perdure.values.address import Address, check_id
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
+from perdure.values.instance import Status
+from perdure.values.instant import to_ms
+from perdure.values.limits import Limits
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Loaded
+
+H = TypeVar("H")
+
+MAX_PAGE = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Listed:
+    """One instance in a list.
+
+    Attributes:
+        address: kind, job and id.
+        status: its status; ``orphaned`` when its job is not served here.
+        report: what ``status`` answers of it.
+    """
+
+    address: Address
+    status: Status | Literal["orphaned"]
+    report: InstanceStatus
+
+
+@attrs.frozen
+class Jobs:
+    """The jobs of an open engine.
+
+    ``jobs.of(definition)`` gives the typed handle of that kind of job; every call of it gives a ``FutureResult``.
+    """
+
+    engine: RunningEngine
+
+    # ------------------------------------------------------------ access
+    def of(self, definition: Definition[H, Any, Any], /) -> H:
+        """Give the typed handle of a job.
+
+        Raises:
+            UnknownJob: this engine does not serve that definition.
+        """
+        if self.engine.jobs.get((definition.kind, definition.name)) is not definition:
+            raise self._unknown(definition.kind, definition.name)
+        return definition.handle(self)
+
+    def by_name(self, kind: str, name: str, /) -> NamedJob:
+        """Give untyped access to a job, for tools: inputs and answers are JSON.
+
+        Raises:
+            UnknownJob: this engine serves no such job.
+        """
+        job = self.engine.jobs.get((kind, name))
+        if job is None:
+            raise self._unknown(kind, name)
+        return NamedJob(job, self)
+
+    def _unknown(self, kind: str, name: str) -> UnknownJob:
+        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.engine.jobs))
+
+    # ------------------------------------------------------------ what handles use
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, CallError]:
+        """Send a request; it is validated when the answer is awaited."""
+        return FutureResult(self._request(definition, id_, build))
+
+    async def _request(
+        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]
+    ) -> Result[Any, CallError]:
+        try:
+            address = job.address(check_id(id_))
+            request = build(self.engine.limits)
+        except RequestError as refused:
+            return Failure(refused)
+        answer: Result[Any, CallError] = await self.engine.dispatcher.post(job, address, request)
+        return answer
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return FutureResult(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: NOT_FOUND if loaded.instance is None else definition.report(loaded.instance),
+            )
+        )
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state, decoded."""
+        return FutureResult(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: None if loaded.instance is None else definition.visible_state(loaded.instance),
+            )
+        )
+
+    async def _read(
+        self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]
+    ) -> Result[Any, CallError]:
+        try:
+            address = job.address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        loaded = result_inside(await self.engine.store.load(address, None, 0))
+        if not isinstance(loaded, Success):
+            return loaded
+        try:
+            return Success(view(loaded.unwrap()))
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address), problem.problems))
+
+    # ------------------------------------------------------------ inspecting
+    def list(
+        self,
+        definition: AnyDefinition | None = None,
+        /,
+        *,
+        status: Status | None = None,
+        id_prefix: str = "",
+        due_before: datetime | None = None,
+        after: Address | None = None,
+        limit: int = 100,
+    ) -> FutureResult[tuple[Listed, ...], CallError]:
+        """Find instances, in the order of their addresses.
+
+        Args:
+            definition: of this job only; by default of every job in the store, served here or not.
+            status: with this status only.
+            id_prefix: whose id begins with this text.
+            due_before: that are due before this aware instant.
+            after: the last address of the page before.
+            limit: at most so many, 1 to 1,000.
+        """
+        query = Query(
+            kind=None if definition is None else definition.kind,
+            name=None if definition is None else definition.name,
+            id_prefix=id_prefix,
+            status=status,
+            due_before_ms=None if due_before is None else to_ms(due_before, what="due_before of list"),
+            after=after,
+            limit=max(1, min(limit, MAX_PAGE)),
+        )
+        return self.engine.store.find(query).map(lambda rows: tuple(self._listed(row) for row in rows))
+
+    def _listed(self, instance: Any) -> Listed:  # an Instance
+        from perdure.jobs.report import report_status  # noqa: PLC0415
+
+        job = self.engine.jobs.get((instance.address.kind, instance.address.name))
+        report = report_status(instance) if job is None else job.report(instance)
+        return Listed(
+            address=instance.address, status="orphaned" if job is None else instance.status, report=report
+        )
+
+    def history(
+        self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
+    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Read the newest events of an address, the newest first. They survive the instance until retention.
+
+        Args:
+            definition: the job.
+            id_: the instance.
+            before: the sequence number of the last event of the page before.
+            limit: at most so many, 1 to 1,000.
+        """
+        address = definition.address(check_id(id_))
+        return self.engine.store.history(address, before, max(1, min(limit, MAX_PAGE)))
+
+    def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Read messages that failed too often, the oldest first."""
+        return self.engine.store.dead_letters(after, max(1, min(limit, MAX_PAGE)))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Make a dead letter an ordinary message again."""
+        return self.engine.store.redrive(message_id).map(self._redriven)
+
+    def _redriven(self, outcome: Literal["redriven", "not_found"]) -> Literal["redriven", "not_found"]:
+        self.engine.outbox.wake.ring()
+        return outcome
+
+    def health(self) -> FutureResult[Health, StoreError]:
+        """Ask the store how it is."""
+        return self.engine.store.health()

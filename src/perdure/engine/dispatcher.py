@@ -1,0 +1,248 @@
+"""Brings requests to their instances: one mailbox each, one turn at a time, different instances side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from returns.result import Failure, Result
+from typing_extensions import assert_never
+
+from perdure.engine.mailbox import AnyDefinition, Item, Mailbox
+from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict, stop_run
+from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
+from perdure.jobs.step import Defer, Execute, RecoverFirst
+from perdure.program import Exit
+from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.values.address import Address
+from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded
+from perdure.values.limits import Limits
+
+ENGINE_COMMANDS = (Alarm, Recover, Redecode)
+"""Commands that the engine sends itself: they are bounded by what is due, and never refused."""
+
+CLAIM_LEFT_RETRY_MS = 1_000
+"""How long after a failed commit the engine tries to settle the run again."""
+
+Answer: TypeAlias = Result[Any, Any]  # of any command, or a CallError
+
+
+@attrs.define
+class Dispatcher:
+    """Owns the mailboxes.
+
+    Attributes:
+        runtime: the only door to time, waiting and spawning.
+        limits: the engine's bounds.
+        jobs: the definitions that are served, by kind and name.
+        turns: takes the turns; set once, right after construction.
+        door: whether callers' requests are taken.
+        fence_lost: told when the store turns out to have another writer.
+    """
+
+    runtime: Runtime
+    limits: Limits
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+    fence_lost: Callable[[str], None]
+    turns: TurnTaker = attrs.field(init=False)
+    door: Literal["open", "closed"] = "open"
+    _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
+    _pending: int = 0
+    _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
+
+    # ------------------------------------------------------------ posting
+    def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[Answer]:
+        """Put a request into its instance's mailbox.
+
+        Returns:
+            The future of its answer. Cancelling it takes the request out, unless its turn has begun.
+        """
+        answer = self.runtime.future()
+        refused = self._refusal(address, request)
+        if refused is not None:
+            answer.set_result(Failure(refused))
+            return answer
+        mailbox = self._mailbox(job, address)
+        self._enqueue(mailbox, Item(request, answer), self._place(request))
+        if isinstance(request.command, Terminate) and request.command.when == "interrupt":
+            stop_run(mailbox, "interrupted")
+        return answer
+
+    def recover(self, job: AnyDefinition, address: Address) -> Future[Answer]:
+        """Put the recovery of a claim before whatever waits for the instance."""
+        return self.post(job, address, RECOVER)
+
+    def is_idle(self, address: Address) -> bool:
+        """Whether nothing waits and nothing runs for the instance."""
+        return address not in self._mailboxes
+
+    def _refusal(self, address: Address, request: Request) -> EngineClosed | Overloaded | None:
+        if self.door == "closed":
+            return EngineClosed()
+        if isinstance(request.command, ENGINE_COMMANDS):
+            return None
+        if self._pending >= self.limits.pending:
+            return Overloaded("the engine's queue", self.limits.pending)
+        mailbox = self._mailboxes.get(address)
+        if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox:
+            return Overloaded(f"mailbox of {address}", self.limits.mailbox)
+        return None
+
+    @staticmethod
+    def _place(request: Request) -> Literal["head", "tail"]:
+        return "head" if isinstance(request.command, Terminate | Recover) else "tail"
+
+    def _mailbox(self, job: AnyDefinition, address: Address) -> Mailbox:
+        mailbox = self._mailboxes.get(address)
+        if mailbox is None:
+            mailbox = self._mailboxes[address] = Mailbox(address, job)
+        return mailbox
+
+    def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
+        mailbox.put(item, place)
+        self._pending += 1
+        if mailbox.worker == "idle":
+            mailbox.worker = "busy"
+            self.runtime.spawn(self._work(mailbox), name=f"turns of {mailbox.address}")
+
+    # ------------------------------------------------------------ taking turns
+    async def _work(self, mailbox: Mailbox) -> None:
+        """Take turns from a mailbox until it is empty."""
+        try:
+            while mailbox.waiting:
+                item = mailbox.waiting.popleft()
+                self._pending -= 1
+                if item.answer.done() and item.ended is None:
+                    continue  # its caller gave up before its turn
+                await self._turn(mailbox, item)
+        finally:
+            mailbox.worker = "idle"
+            if mailbox.is_empty:
+                self._forget(mailbox)
+
+    async def _turn(self, mailbox: Mailbox, item: Item) -> None:
+        try:
+            if item.ended is None:
+                verdict = await self.turns.take(mailbox, item)
+            else:
+                verdict = await self._take_end(mailbox, *item.ended)
+        except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+            self._report(mailbox, defect)
+            verdict = Answered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
+        if verdict is not None:
+            self._follow(mailbox, item, verdict)
+
+    def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
+        match verdict:
+            case Answered(result):
+                self._answer(item, result)
+                if not mailbox.running:
+                    self._wake_deferred(mailbox)
+            case RunsApart(execute):
+                self.runtime.spawn(self._run_apart(mailbox, item, execute), name=f"run of {mailbox.address}")
+            case Defer():
+                mailbox.deferred.append(item)
+            case RecoverFirst():
+                self._recover_first(mailbox, item)
+            case FenceLost(address):
+                self._answer(item, Failure(OutcomeUnknown(f"{address} was written by somebody else during its run")))
+                self.fence_lost(address)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _recover_first(self, mailbox: Mailbox, item: Item) -> None:
+        """Settle the run that was left behind, then serve the request.
+
+        A message is not served again here: that run may have been its own. It is read again from the store.
+        """
+        if item.request.inbound is not None or item.recovered == "once":
+            self._answer(item, Failure(OutcomeUnknown("a run that was left behind is recovered first")))
+        else:
+            item.recovered = "once"
+            self._enqueue(mailbox, item, "head")
+        self._enqueue(mailbox, Item(RECOVER, self.runtime.future()), "head")
+
+    @staticmethod
+    def _answer(item: Item, result: Answer) -> None:
+        if not item.answer.done():
+            item.answer.set_result(result)
+
+    # ------------------------------------------------------------ runs that do not hold the mailbox
+    async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
+        """Run user code beside the mailbox, then put the run's end at the head of it."""
+        try:
+            ended = await self.turns.run_program(mailbox, execute)
+        finally:
+            self.turns.gates.leave(mailbox.job.name, execute.alone)
+        if isinstance(ended, tuple):
+            self._enqueue(mailbox, Item(item.request, item.answer, ended), "head")
+            return
+        self._answer(item, ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
+        self._wake_deferred(mailbox)
+        if mailbox.worker == "idle" and mailbox.is_empty:
+            self._forget(mailbox)
+
+    async def _take_end(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
+        verdict = await self.turns.settle_apart(mailbox, execute, exit_)
+        while isinstance(verdict, Execute):
+            ended = await self.turns.run_program(mailbox, verdict)
+            if not isinstance(ended, tuple):
+                return ended or Answered(Failure(OutcomeUnknown("the claim was lost")))
+            verdict = await self.turns.settle_apart(mailbox, *ended)
+        return verdict
+
+    def _wake_deferred(self, mailbox: Mailbox) -> None:
+        self._pending += len(mailbox.deferred)
+        mailbox.wake_deferred()
+        if mailbox.waiting and mailbox.worker == "idle":
+            mailbox.worker = "busy"
+            self.runtime.spawn(self._work(mailbox), name=f"turns of {mailbox.address}")
+
+    # ------------------------------------------------------------ claims that are left behind
+    def claim_left(self, mailbox: Mailbox) -> None:
+        """A run's end could not be stored: try again soon, as a recovery that counts no crash."""
+
+        def again() -> None:
+            if self.door == "open":
+                self.recover(mailbox.job, mailbox.address)
+
+        self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
+
+    def running_at(self, address: Address) -> tuple[str, ...]:
+        """The ids of the instance's runs in progress in this process."""
+        mailbox = self._mailboxes.get(address)
+        return () if mailbox is None else mailbox.running
+
+    # ------------------------------------------------------------ the end
+    def close_door(self) -> None:
+        """Take no more requests. What waits in mailboxes is answered ``EngineClosed``; what runs goes on."""
+        self.door = "closed"
+        for mailbox in self._mailboxes.values():
+            for item in (*mailbox.waiting, *mailbox.deferred):
+                if item.ended is None:
+                    self._answer(item, Failure(EngineClosed()))
+
+    async def emptied(self) -> None:
+        """Wait until no mailbox has anything left to do."""
+        if self._mailboxes:
+            future = self.runtime.future()
+            self._emptied.append(future)
+            await future
+
+    def stop_runs(self) -> None:
+        """Cancel every run in progress and give its claim back."""
+        for mailbox in tuple(self._mailboxes.values()):
+            stop_run(mailbox, "released")
+
+    def _forget(self, mailbox: Mailbox) -> None:
+        self._mailboxes.pop(mailbox.address, None)
+        if not self._mailboxes:
+            for future in self._emptied:
+                if not future.done():
+                    future.set_result(None)
+            self._emptied.clear()
+
+    def _report(self, mailbox: Mailbox, defect: Exception) -> None:
+        fields = {"instance": str(mailbox.address), "error": repr(defect)}
+        self.runtime.log(LogRecord("error", "a turn broke inside the engine", fields))

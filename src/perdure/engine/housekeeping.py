@@ -1,0 +1,52 @@
+"""Housekeeping: lets go of expired idempotency keys and of old events."""
+
+from __future__ import annotations
+
+import attrs
+from returns.result import Success
+
+from perdure.program.container import result_inside
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.store import Retention, Store
+from perdure.values.limits import Limits
+
+EVERY_MS = 600_000
+"""Ten minutes between two rounds."""
+
+
+@attrs.frozen
+class Housekeeping:
+    """The loop that applies retention.
+
+    Attributes:
+        store: whose rows go.
+        runtime: the only door to time.
+        limits: how long, and how much, is kept.
+    """
+
+    store: Store
+    runtime: Runtime
+    limits: Limits
+
+    async def run(self) -> None:
+        """Apply retention for ever."""
+        while True:
+            await self.runtime.sleep(EVERY_MS)
+            await self.prune()
+
+    async def prune(self) -> None:
+        """Let go of everything that retention lets go, a page at a time."""
+        now_ms = self.runtime.now_ms()
+        retention = Retention(
+            now_ms=now_ms,
+            events_since_ms=now_ms - self.limits.history_age_ms,
+            max_events=self.limits.history_events,
+        )
+        while True:
+            pruned = result_inside(await self.store.prune(retention))
+            if not isinstance(pruned, Success):
+                self.runtime.log(LogRecord("warning", "retention failed", {"error": str(pruned.failure())}))
+                return
+            if pruned.unwrap() < retention.limit:
+                return
+            await self.runtime.sleep(0)

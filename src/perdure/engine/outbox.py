@@ -1,0 +1,162 @@
+"""The outbox: delivers messages after the commit that wrote them, in order for each pair of sender and target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.mailbox import AnyDefinition
+from perdure.engine.wake import Wake
+from perdure.jobs.messages import postponement, rejection
+from perdure.jobs.request import Inbound, Request
+from perdure.program.container import result_inside
+from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.stores.store import Store
+from perdure.values.address import Address
+from perdure.values.errors import (
+    Crashed,
+    InstanceParked,
+    InvalidInput,
+    Overloaded,
+    PerdureError,
+    Rejected,
+    Undecodable,
+    UnknownAction,
+)
+from perdure.values.facts import Facts
+from perdure.values.message import Postponed, StoredMessage
+from perdure.values.transition import Transition
+
+MESSAGE_BATCH = 256
+"""Messages read from the store at once."""
+
+STORE_RETRY_MS = 1_000
+"""How long the loop waits after the store, or a turn, did not answer."""
+
+Pair: TypeAlias = tuple[Address, Address]
+
+
+@attrs.define
+class Outbox:
+    """The loop that delivers messages.
+
+    Attributes:
+        store: keeps messages until a turn consumes them.
+        runtime: the only door to time and waiting.
+        dispatcher: takes the turns.
+        jobs: the definitions that are served; messages to others wait.
+        draw: the clock, the dice and the ids for one decision.
+        wake: rung when a message was written, or a target was resumed.
+    """
+
+    store: Store
+    runtime: Runtime
+    dispatcher: Dispatcher
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+    draw: Callable[[], Facts]
+    wake: Wake
+    _under_way: set[Pair] = attrs.Factory(set[Pair])
+    _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
+    _unserved: int = 0
+
+    async def run(self) -> None:
+        """Deliver messages for ever."""
+        while True:
+            now_ms = self.runtime.now_ms()
+            limit = MESSAGE_BATCH + len(self._under_way) + self._unserved
+            match result_inside(await self.store.messages(now_ms, limit)):
+                case Success(messages):
+                    self._deliver(messages)
+                    if len(messages) == limit:
+                        await self.runtime.sleep(0)
+                        continue
+                    await self._sleep(now_ms)
+                case Failure(error):
+                    self.runtime.log(LogRecord("error", "messages could not be read", {"error": str(error)}))
+                    await self.runtime.sleep(STORE_RETRY_MS)
+                case unexpected:
+                    raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
+
+    def release(self, target: Address) -> None:
+        """A target was resumed: offer it at once what waits for it."""
+        held = self._held.pop(target, None)
+        if held is not None:
+            now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
+            self.runtime.spawn(
+                self._write(Transition(address=target, inbound=now)), name=f"release of messages to {target}"
+            )
+
+    # ------------------------------------------------------------ one message
+    def _deliver(self, messages: tuple[StoredMessage, ...]) -> None:
+        self._unserved = 0
+        for stored in messages:
+            job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
+            if job is None:
+                self._unserved += 1
+            elif (stored.message.sender, stored.message.target) not in self._under_way:
+                self._post(job, stored)
+
+    def _post(self, job: AnyDefinition, stored: StoredMessage) -> None:
+        message = stored.message
+        pair = (message.sender, message.target)
+        self._under_way.add(pair)
+        try:
+            request = job.parse(message.action, message.payload)
+        except (InvalidInput, UnknownAction) as error:
+            self._afterwards(pair, self._write(rejection(stored, error, None, self.draw())))
+            return
+        inbound = Inbound(message_id=stored.message_id, sender=message.sender)
+        answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))
+        answer.add_done_callback(lambda done: self._answered(job, pair, stored, done))
+
+    def _answered(self, job: AnyDefinition, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]) -> None:
+        if answer.cancelled():
+            self._under_way.discard(pair)
+            return
+        match answer.result():
+            case Success() | Failure(Rejected()):  # consumed by the turn's own commit
+                self._settled(pair)
+            case Failure(InstanceParked() | Undecodable() as error):
+                self._held[stored.message.target] = stored
+                self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
+            case Failure(Crashed() | Overloaded() as error):
+                self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
+            case Failure(InvalidInput() | UnknownAction() as error):
+                self._afterwards(pair, self._write(rejection(stored, error, job.plan.errors, self.draw())))
+            case _:
+                self._afterwards(pair, self._look_again_later())
+
+    def _afterwards(self, pair: Pair, work: Any) -> None:  # a coroutine
+        async def then_settle() -> None:
+            try:
+                await work
+            finally:
+                self._settled(pair)
+
+        self.runtime.spawn(then_settle(), name=f"message from {pair[0]} to {pair[1]}")
+
+    def _settled(self, pair: Pair) -> None:
+        self._under_way.discard(pair)
+        self.wake.ring()
+
+    async def _look_again_later(self) -> None:
+        """The turn's outcome is not known, or the store did not answer: the store's next answer tells."""
+        await self.runtime.sleep(STORE_RETRY_MS)
+
+    async def _write(self, transition: Transition) -> None:
+        outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(transition))
+        if isinstance(outcome, Failure):
+            fields = {"target": str(transition.address), "error": str(outcome.failure())}
+            self.runtime.log(LogRecord("warning", "the fate of a message could not be stored", fields))
+        self.wake.ring()
+
+    async def _sleep(self, now_ms: int) -> None:
+        match result_inside(await self.store.next_message(now_ms)):
+            case Success(at_ms):
+                await self.wake.wait_until(at_ms)
+            case _:
+                await self.runtime.sleep(STORE_RETRY_MS)

@@ -1,0 +1,72 @@
+"""What an engine does before it takes requests: it recovers what an earlier one left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Success
+
+from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.mailbox import AnyDefinition
+from perdure.jobs.request import RECOVER, REDECODE, Request
+from perdure.program.container import result_inside
+from perdure.stores.store import Query, Store
+from perdure.values.address import Address
+from perdure.values.instance import Instance
+
+PAGE = 500
+"""Instances read from the store at once."""
+
+
+@attrs.frozen
+class Recovery:
+    """Puts a recovery before everything else into the mailbox of every instance that needs one.
+
+    Attributes:
+        store: knows which instances carry a claim, and which could not be read.
+        dispatcher: takes the turns.
+        jobs: the definitions that are served; instances of others are not touched.
+    """
+
+    store: Store
+    dispatcher: Dispatcher
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+
+    async def run(self) -> int:
+        """Recover.
+
+        Returns:
+            How many runs were left behind.
+
+        Raises:
+            StoreError: the store did not answer.
+        """
+        recovered = 0
+        after = 0
+        while rows := await _page(lambda: self.store.claimed(after, PAGE)):  # noqa: B023 - awaited at once
+            recovered += self._post(rows, RECOVER)
+            after = rows[-1].incarnation
+        last: Address | None = None
+        while rows := await _page(lambda: self.store.find(Query(hold="undecodable", after=last, limit=PAGE))):  # noqa: B023
+            self._post(rows, REDECODE)
+            last = rows[-1].address
+        return recovered
+
+    def _post(self, rows: tuple[Instance, ...], request: Request) -> int:
+        posted = 0
+        for row in rows:
+            job = self.jobs.get((row.address.kind, row.address.name))
+            if job is not None:
+                self.dispatcher.post(job, row.address, request)
+                posted += 1
+        return posted
+
+
+async def _page(read: Callable[[], FutureResult[tuple[Instance, ...], Any]]) -> tuple[Instance, ...]:
+    answer = result_inside(await read())
+    if isinstance(answer, Success):
+        return answer.unwrap()
+    raise answer.failure()

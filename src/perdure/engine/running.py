@@ -1,0 +1,186 @@
+"""A running engine: its dispatcher and its loops over one open store."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import attrs
+
+from perdure.engine.alarms import Alarms
+from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.gate import Gate, Gates
+from perdure.engine.housekeeping import Housekeeping
+from perdure.engine.mailbox import AnyDefinition
+from perdure.engine.outbox import Outbox
+from perdure.engine.recovery import Recovery
+from perdure.engine.turn import TurnTaker
+from perdure.engine.wake import Wake
+from perdure.runtime.record import Future, LogRecord, Runtime, Task
+from perdure.stores.store import Store
+from perdure.values.event import JobResumed
+from perdure.values.facts import Facts
+from perdure.values.instance import Fence
+from perdure.values.limits import Limits
+from perdure.values.transition import Put, Transition
+
+
+@attrs.define
+class RunningEngine:
+    """Everything that goes on in this process for one store.
+
+    Attributes:
+        store: where instances live.
+        runtime: the only door to the world.
+        limits: the engine's bounds.
+        jobs: the definitions that are served, by kind and name.
+        dispatcher: takes requests.
+        alarms: fires what is due.
+        outbox: delivers messages.
+        stopped: done when the engine stopped by itself, with the reason.
+    """
+
+    store: Store
+    runtime: Runtime
+    limits: Limits
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+    dispatcher: Dispatcher
+    turns: TurnTaker
+    alarms: Alarms
+    outbox: Outbox
+    stopped: Future[str]
+    _loops: list[Task[Any]] = attrs.Factory(list[Task[Any]])
+
+    async def start(self) -> None:
+        """Recover what was left behind, then begin to fire alarms and to deliver messages.
+
+        Raises:
+            StoreError: the store did not answer.
+        """
+        recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
+        fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
+        self.runtime.log(LogRecord("info", "engine started", fields))
+        housekeeping = Housekeeping(self.store, self.runtime, self.limits)
+        self._loop(self.alarms.run(), "alarms")
+        self._loop(self.outbox.run(), "outbox")
+        self._loop(housekeeping.run(), "housekeeping")
+
+    async def stop(self) -> None:
+        """Stop gracefully: no more alarms, messages and requests; what runs may end within the drain time.
+
+        After that it is cancelled, its claim is given back, and the next start delivers it again without counting a
+        crash. Cancelling this wait cancels the runs at once.
+        """
+        self.turns.phase = "closing"
+        self.dispatcher.close_door()
+        await self._stop_loops()
+        timer = self.runtime.call_later(self.limits.drain_ms, self.dispatcher.stop_runs)
+        try:
+            await self.dispatcher.emptied()
+        except self.runtime.cancelled:
+            self.dispatcher.stop_runs()
+            raise
+        finally:
+            timer.cancel()
+        self.runtime.log(LogRecord("info", "engine stopped", {"store": self.store.name}))
+
+    def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = self.runtime.spawn(coroutine, name=name)
+        task.add_done_callback(lambda ended: self._loop_ended(name, ended))
+        self._loops.append(task)
+
+    def _loop_ended(self, name: str, task: Task[Any]) -> None:
+        if not task.cancelled():
+            self.fail(f"the {name} loop of the engine broke: {task.exception()!r}")
+
+    async def _stop_loops(self) -> None:
+        for task in self._loops:
+            task.cancel()
+        for task in self._loops:
+            try:
+                await task
+            except self.runtime.cancelled:
+                if self.runtime.current_task().cancelling():
+                    raise
+        self._loops.clear()
+
+    def fail(self, reason: str) -> None:
+        """Stop taking requests, because going on could do harm."""
+        self.runtime.log(LogRecord("error", "engine stops by itself", {"reason": reason}))
+        self.turns.phase = "closing"
+        self.dispatcher.close_door()
+        if not self.stopped.done():
+            self.stopped.set_result(reason)
+
+    def committed(self, transition: Transition, _: Fence) -> None:
+        """A transition became durable: see what it set in motion."""
+        if transition.messages:
+            self.outbox.wake.ring()
+        write = transition.write
+        if type(write) is not Put:
+            return
+        after = write.instance
+        self.alarms.notice(after.due_ms)
+        if after.owner is not None:
+            self._recover_if_left(transition)
+        if any(isinstance(event, JobResumed) for event in transition.events):
+            self.outbox.release(transition.address)
+
+    def _recover_if_left(self, transition: Transition) -> None:
+        """A resumed instance may carry a claim that nobody runs: it must be delivered again."""
+        write = transition.write
+        if not isinstance(write, Put) or write.instance.hold is not None:
+            return
+        running = self.dispatcher.running_at(transition.address)
+        claims = (write.instance.claim, write.instance.event_claim)
+        job = self.jobs.get((transition.address.kind, transition.address.name))
+        if job is not None and any(claim is not None and claim.run_id not in running for claim in claims):
+            self.dispatcher.recover(job, transition.address)
+
+
+def running_engine(
+    store: Store, runtime: Runtime, services: Any, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition]
+) -> RunningEngine:
+    """Put an engine together. It does nothing before ``start``.
+
+    Args:
+        store: an open store.
+        runtime: the only door to the world.
+        services: what the users' programs need.
+        limits: the engine's bounds.
+        jobs: the definitions that are served, by kind and name.
+    """
+    dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
+    own_gates = {
+        job.name: Gate(runtime, job.plan.concurrency) for job in jobs.values() if job.plan.concurrency is not None
+    }
+    turns = TurnTaker(
+        store,
+        runtime,
+        services,
+        limits,
+        Gates(runtime, Gate(runtime, limits.concurrency), own_gates),
+        committed=lambda transition, fence: engine.committed(transition, fence),
+        left_claimed=dispatcher.claim_left,
+    )
+    dispatcher.turns = turns
+    alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
+
+    def draw() -> Facts:
+        return Facts(
+            now_ms=runtime.now_ms(),
+            jitter=runtime.random(),
+            id_base=runtime.new_id(),
+            epoch=store.epoch,
+            limits=limits,
+        )
+
+    outbox = Outbox(store, runtime, dispatcher, jobs, draw, Wake(runtime))
+    engine = RunningEngine(
+        store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future()
+    )
+    return engine
+
+
+def _fence_lost(store: Store, address: str) -> str:
+    return f"{address} was written by somebody else, although this engine owns {store.name}"

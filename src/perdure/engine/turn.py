@@ -1,0 +1,313 @@
+"""One turn: load, decide, claim, run the user's program, decide again, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from returns.result import Failure, Result, Success
+from typing_extensions import assert_never
+
+from perdure.engine.claims import ClaimFailed, LazyClaim
+from perdure.engine.gate import Gates
+from perdure.engine.mailbox import Item, Mailbox
+from perdure.jobs.recovery import release
+from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
+from perdure.jobs.turn import begin, finish, rejoin
+from perdure.program import Died, Exit, run_async, sandbox
+from perdure.program.container import result_inside
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.store import Store
+from perdure.values.answer import OutcomeRecord, RunAnswer
+from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreUnavailable
+from perdure.values.facts import Facts
+from perdure.values.instance import Fence
+from perdure.values.limits import Limits
+from perdure.values.transition import Loaded, Put, Transition
+
+MAX_CONFLICTS = 5
+"""How often a turn that had no effect yet begins again after a conflict."""
+
+TurnAnswer: TypeAlias = Result[Any, Any]  # the answer, or a CallError
+
+
+@attrs.frozen
+class Answered:
+    """The turn is over."""
+
+    result: TurnAnswer
+
+
+@attrs.frozen
+class RunsApart:
+    """The run is claimed and goes on without the mailbox."""
+
+    execute: Execute
+
+
+@attrs.frozen
+class FenceLost:
+    """Somebody else wrote an instance of a store that this engine owns."""
+
+    address: str
+
+
+Verdict: TypeAlias = Answered | RunsApart | Defer | RecoverFirst | FenceLost
+
+
+@attrs.define
+class TurnTaker:
+    """Takes turns. Everything it decides, ``begin`` and ``finish`` decide; here is only what waits and writes.
+
+    Attributes:
+        store: where instances live.
+        runtime: the only door to time, waiting, dice and ids.
+        services: what the user's programs need.
+        limits: the engine's bounds.
+        gates: how many runs go on at the same time.
+        phase: whether runs may begin.
+        committed: told of every transition that became durable.
+        left_claimed: told of an instance whose run could not be settled.
+    """
+
+    store: Store
+    runtime: Runtime
+    services: Any  # the user's own record
+    limits: Limits
+    gates: Gates
+    committed: Callable[[Transition, Fence], None]
+    left_claimed: Callable[[Mailbox], None]
+    phase: Literal["open", "closing"] = "open"
+
+    # ------------------------------------------------------------ the turn
+    async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
+        """Take the turn of one request."""
+        for _ in range(MAX_CONFLICTS + 1):
+            verdict = await self._once(mailbox, item)
+            if verdict is not None:
+                return verdict
+        return Answered(Failure(Conflict(str(mailbox.address))))
+
+    async def _once(self, mailbox: Mailbox, item: Item) -> Verdict | None:
+        """Take the turn once; None: there was a conflict before any effect, so begin again."""
+        match await self._load(mailbox, item):
+            case Success(loaded):
+                step = self._begin(mailbox, item, loaded)
+            case failure:
+                return Answered(failure)
+        match step:
+            case Commit():
+                return await self._conclude(step)
+            case Execute():
+                return await self._execute(mailbox, item, step)
+            case Answered() | Defer() | RecoverFirst():
+                return step
+            case unreachable:
+                assert_never(unreachable)
+
+    def _begin(
+        self, mailbox: Mailbox, item: Item, loaded: Loaded
+    ) -> Commit | Execute | Defer | RecoverFirst | Answered:
+        try:
+            return begin(mailbox.job, mailbox.address, loaded, item.request, self._facts(mailbox))
+        except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
+            return Answered(Failure(self._crashed(mailbox, defect)))
+
+    async def _load(self, mailbox: Mailbox, item: Item) -> Result[Loaded, Any]:
+        key = item.request.idempotency_key
+        now_ms = 0 if key is None else self.runtime.now_ms()
+        return result_inside(await self.store.load(mailbox.address, key, now_ms))
+
+    # ------------------------------------------------------------ runs
+    async def _execute(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
+        """Run user code for this turn, in a place of the gates."""
+        job = str(mailbox.job.name)
+        await self.gates.enter(job, execute.alone)
+        apart: Literal["apart", "here"] = "here"
+        try:
+            if self.phase == "closing":
+                return Answered(Failure(EngineClosed()))
+            if execute.claimed == "before_run":
+                match await self._claim(mailbox, execute):
+                    case Success(claimed):
+                        execute = claimed
+                    case Failure(Conflict()):
+                        return None
+                    case failure:
+                        return Answered(failure)
+                if item.request.wait == "claim" and not item.answer.done():
+                    item.answer.set_result(Success(_running(execute)))
+                if mailbox.job.occupancy == "claim_only":
+                    apart = "apart"
+                    return RunsApart(execute)
+            return await self._run_here(mailbox, execute)
+        finally:
+            if apart == "here":
+                self.gates.leave(job, execute.alone)
+
+    async def _run_here(self, mailbox: Mailbox, execute: Execute) -> Verdict | None:
+        step: Commit | Execute = execute
+        while isinstance(step, Execute):
+            ended = await self.run_program(mailbox, step)
+            if not isinstance(ended, tuple):
+                return ended
+            ran, exit_ = ended
+            try:
+                step = finish(mailbox.job, ran, exit_, self._facts(mailbox))
+            except Exception as defect:  # noqa: BLE001 - a policy or a hook that breaks
+                if isinstance(exit_, Died) and exit_.cause is defect:
+                    raise
+                step = finish(mailbox.job, ran, Died(defect), self._facts(mailbox))
+            execute = ran
+        return await self._settle(mailbox, execute, step)
+
+    async def run_program(
+        self, mailbox: Mailbox, execute: Execute
+    ) -> tuple[Execute, Exit[Any, Any]] | Answered | None:
+        """Run a program to its exit.
+
+        Returns:
+            What was run, claimed by now if it reached outside, with its exit; None when its claim met a conflict; or
+            the answer of a run that was cancelled.
+        """
+        claim = LazyClaim(execute, lambda step: self._claim(mailbox, step), self.runtime)
+        mailbox.run = self.runtime.current_task()
+        timer = self.runtime.call_later(mailbox.job.plan.max_run_ms, lambda: stop_run(mailbox, "timed_out"))
+        try:
+            exit_ = await run_async(
+                sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle
+            )
+            return claim.execute, exit_.unwrap() if isinstance(exit_, Success) else exit_
+        except ClaimFailed as failed:
+            return None if isinstance(failed.reason, Conflict) else Answered(Failure(failed.reason))
+        except self.runtime.cancelled:
+            if mailbox.stopping == "no":
+                raise  # the engine itself is being cancelled
+            self.runtime.current_task().uncancel()
+            return await self._stopped(mailbox, claim.execute, mailbox.stopping)
+        finally:
+            timer.cancel()
+            mailbox.run = None
+            mailbox.stopping = "no"
+
+    async def _stopped(
+        self, mailbox: Mailbox, execute: Execute, why: Literal["timed_out", "interrupted", "released"]
+    ) -> tuple[Execute, Exit[Any, Any]] | Answered:
+        """A run was cancelled on purpose: by its time limit, by a terminate, or by the shutdown."""
+        match why:
+            case "timed_out":
+                return execute, Died(RunTimedOut(mailbox.job.plan.max_run_ms))
+            case "interrupted":
+                self._forget_run(mailbox, execute)
+                return Answered(Success(RunAnswer(found="exists", outcome=OutcomeRecord(form="ended", reason=why))))
+            case "released":
+                await self.release(mailbox, execute)
+                return Answered(Failure(EngineClosed()))
+            case unreachable:
+                assert_never(unreachable)
+
+    async def release(self, mailbox: Mailbox, execute: Execute) -> None:
+        """Give the claim back, so that the next start delivers the run again without counting a crash."""
+        self._forget_run(mailbox, execute)
+        if execute.claiming is None:
+            released = release(execute.instance, execute.claim.run_id, self._facts(mailbox))
+            await self._commit(released.transition)
+
+    async def _claim(self, mailbox: Mailbox, execute: Execute) -> Result[Execute, Any]:
+        """Record the claim of a run."""
+        transition = execute.claiming
+        if transition is None or not isinstance(transition.write, Put):
+            return Success(execute)
+        mailbox.running = (*mailbox.running, execute.claim.run_id)
+        match await self._commit(transition):
+            case Success(fence):
+                stored = attrs.evolve(transition.write.instance, incarnation=fence.incarnation)
+                return Success(attrs.evolve(execute, instance=stored, claiming=None))
+            case failure:
+                self._forget_run(mailbox, execute)
+                return failure
+
+    async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
+        """Commit the end of a run."""
+        reached_outside = execute.claiming is None
+        verdict = await self._conclude(step)
+        self._forget_run(mailbox, execute)
+        match verdict:
+            case None if reached_outside:
+                return FenceLost(str(mailbox.address))
+            case Answered(Failure(StoreUnavailable() as error)) if reached_outside:
+                self.left_claimed(mailbox)
+                return Answered(Failure(OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")))
+            case _:
+                return verdict
+
+    async def settle_apart(
+        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]
+    ) -> Verdict | Execute:
+        """Commit the end of a run that did not hold the mailbox, over what is stored by now."""
+        for _ in range(MAX_CONFLICTS + 1):
+            match result_inside(await self.store.load(mailbox.address, None, 0)):
+                case Success(loaded):
+                    joined = rejoin(execute, loaded)
+                case failure:
+                    self.left_claimed(mailbox)
+                    self._forget_run(mailbox, execute)
+                    return Answered(failure)
+            step = joined if isinstance(joined, Commit) else finish(mailbox.job, joined, exit_, self._facts(mailbox))
+            if isinstance(step, Execute):
+                return step
+            verdict = await self._settle(mailbox, execute, step)
+            if not isinstance(verdict, FenceLost):
+                return verdict if verdict is not None else Answered(Failure(Conflict(str(mailbox.address))))
+        return FenceLost(str(mailbox.address))
+
+    # ------------------------------------------------------------ writing
+    async def _conclude(self, step: Commit) -> Answered | None:
+        """Commit, and give the result; None: there was a conflict."""
+        if step.transition.is_empty:
+            return Answered(step.result)
+        match await self._commit(step.transition):
+            case Success():
+                return Answered(step.result)
+            case Failure(Conflict()):
+                return None
+            case failure:
+                return Answered(failure)
+
+    async def _commit(self, transition: Transition) -> Result[Fence, Any]:
+        result = result_inside(await self.store.commit(transition))
+        if isinstance(result, Success):
+            self.committed(transition, result.unwrap())
+        return result
+
+    def _forget_run(self, mailbox: Mailbox, execute: Execute) -> None:
+        mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
+
+    def _facts(self, mailbox: Mailbox) -> Facts:
+        return Facts(
+            now_ms=self.runtime.now_ms(),
+            jitter=self.runtime.random(),
+            id_base=self.runtime.new_id(),
+            epoch=self.store.epoch,
+            running=mailbox.running,
+            limits=self.limits,
+        )
+
+    def _crashed(self, mailbox: Mailbox, defect: Exception) -> Crashed:
+        died = Died(defect)
+        fields = {"instance": str(mailbox.address), "error": repr(defect)}
+        self.runtime.log(LogRecord("error", "a hook broke before it gave a program", fields))
+        return Crashed(type(defect).__name__, str(defect), died.formatted())
+
+
+def stop_run(mailbox: Mailbox, why: Literal["timed_out", "interrupted", "released"]) -> None:
+    """Cancel the run in progress, if there is one, and say why."""
+    if mailbox.run is not None and mailbox.stopping == "no":
+        mailbox.stopping = why
+        mailbox.run.cancel()
+
+
+def _running(execute: Execute) -> RunAnswer:
+    found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
+    return RunAnswer(found=found, status="running", outcome=OutcomeRecord(form="running"))

@@ -1,0 +1,272 @@
+"""A definition carries its kind of job whole: how requests are decided, run, settled, called and told."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec
+from perdure.jobs.draft import Draft
+from perdure.jobs.report import report_status
+from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.program import Program
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus, Sent
+from perdure.values.errors import (
+    DefinitionError,
+    HookFailed,
+    InvalidInput,
+    OutcomeUnknown,
+    RequestError,
+    StoreError,
+    UnknownAction,
+)
+from perdure.values.facts import Facts
+from perdure.values.instance import Claim, Instance
+from perdure.values.limits import Limits
+from perdure.values.retry import Retry
+
+H_co = TypeVar("H_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
+R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+Exhausted = Literal["continue", "park", "purge"]
+"""What becomes of an instance whose run failed for good."""
+
+CallError = RequestError | HookFailed | OutcomeUnknown | StoreError
+"""Everything that a call can fail with."""
+
+
+class Dispatch(Protocol):
+    """How a handle reaches the engine."""
+
+    def request(
+        self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, CallError]:
+        """Send a request; it is built, and so validated, when the answer is awaited."""
+        ...
+
+    def status(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        ...
+
+    def state(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state, decoded; None when there is no instance."""
+        ...
+
+
+class PostCommand(Protocol):
+    """How a teller makes the program that sends a command with the turn's commit."""
+
+    def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What every definition has, whatever its kind; validated when it is built.
+
+    Attributes:
+        state: how the state is encoded.
+        state_version: the version of the state's shape, stored with each row.
+        errors: how typed errors are encoded; None when no type is known.
+        retry: the durable retry of runs.
+        exhausted: what becomes of an instance whose run failed for good.
+        max_run_ms: how long a run may take.
+        concurrency: runs of this job at the same time; None leaves it to the engine's own limit.
+        commands: every command that a caller may send, by name.
+        answers: how this kind's answers are encoded, for keys and for the wire.
+    """
+
+    state: Codec[Any]
+    errors: Codec[Any] | None
+    retry: Retry[Any] | None
+    exhausted: Exhausted
+    max_run_ms: int
+    concurrency: int | None
+    commands: Mapping[str, CommandSpec[Any]]
+    answers: Codec[Any]
+    state_version: int = 1
+
+
+class Definition(ABC, Generic[H_co, T_co, R_contra]):
+    """One job: its name, its types, its policies and its hooks.
+
+    ``H`` is the typed handle that the client gives for it, ``T`` the teller that other jobs use, ``R`` the services
+    that its programs need. A kind of job is a subclass: the engine, the client and the stores know nothing else of it.
+
+    Attributes:
+        kind: the kind's name, part of the stored address.
+        occupancy: whether a run holds the instance's mailbox, or lets other requests be decided meanwhile.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The job's name, part of the stored address."""
+
+    @property
+    @abstractmethod
+    def plan(self) -> Plan:
+        """What every definition has."""
+
+    # ------------------------------------------------------------ the pure handler
+    @abstractmethod
+    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+        """Decide one of the kind's own commands, or an alarm that is due."""
+
+    @abstractmethod
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Give the hook's name and its program for a claim: the same for every delivery.
+
+        Args:
+            instance: what is stored while the program runs.
+            claim: who runs it, for what.
+            command: the command that is being served; rebuilt from the claim when the run is delivered again.
+        """
+
+    @abstractmethod
+    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+        """Settle a run that succeeded."""
+
+    def state_of_run(self, instance: Instance, claim: Claim) -> str:
+        """The encoded state that a run works on; the instance's own, unless the kind keeps another."""
+        return instance.state
+
+    def alarm_of_run(self, instance: Instance, claim: Claim) -> int | None:
+        """The alarm that a run finds: its own firing, at the first attempt, consumed it."""
+        return None if claim.cause == "alarm" and instance.retrial is None else instance.alarm_ms
+
+    def consumed(self, instance: Instance, claim: Claim, facts: Facts) -> Instance:
+        """What a failed attempt leaves of the instance while the run waits for its retry or is parked."""
+        return instance
+
+    def rearmed(self, instance: Instance, facts: Facts) -> Instance:
+        """What resuming changes of the kind's own data."""
+        return instance
+
+    def given_up(self, instance: Instance, claim: Claim, facts: Facts) -> Instance | None:
+        """What a run that failed for good leaves under ``continue`` or ``purge``; None: the instance goes."""
+        return None if self.plan.exhausted == "purge" else self.consumed(instance, claim, facts)
+
+    def rescue(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+        """The program of ``on_error``, if the job has one."""
+        return None
+
+    def ended(self, execute: Execute) -> object:
+        """What the sender of an event is told whose handler terminated the instance."""
+        return Sent(created=execute.claim.created == "here", status=None, scheduled_at=None)
+
+    def report(self, instance: Instance) -> InstanceStatus:
+        """What ``status`` answers."""
+        return report_status(instance)
+
+    def visible_state(self, instance: Instance) -> object:
+        """What ``get_state`` answers, decoded.
+
+        Raises:
+            InvalidInput: this code cannot read what is stored.
+        """
+        return self.decode_state(instance)
+
+    # ------------------------------------------------------------ typed access
+    @abstractmethod
+    def handle(self, dispatch: Dispatch) -> H_co:
+        """Give the typed handle."""
+
+    @abstractmethod
+    def teller(self, post: PostCommand) -> T_co:
+        """Give the typed teller."""
+
+    # ------------------------------------------------------------ commands
+    def address(self, id_: str) -> Address:
+        """The address of an instance; the id must have been checked."""
+        return Address(self.kind, self.name, id_)
+
+    def parse(self, action: str, payload: str, *, idempotency_key: str | None = None) -> Request:
+        """Make a request from its encoded form, as messages and tools send it.
+
+        Raises:
+            UnknownAction: this kind has no such command.
+            InvalidInput: the payload is not what the command takes.
+        """
+        command = self._spec(action).build(payload)
+        return Request(command=command, action=action, payload=payload, idempotency_key=idempotency_key)
+
+    def _spec(self, action: str) -> CommandSpec[Any]:
+        spec = self.plan.commands.get(action)
+        if spec is None:
+            raise UnknownAction(f"{self.kind}:{self.name}", action, tuple(self.plan.commands))
+        return spec
+
+    def decode_state(self, instance: Instance, claim: Claim | None = None) -> object:
+        """Decode the instance's state, or that of a run.
+
+        Raises:
+            InvalidInput: this code cannot read what is stored.
+        """
+        encoded = instance.state if claim is None else self.state_of_run(instance, claim)
+        return self.plan.state.decode(encoded.encode())
+
+    def draft(self, instance: Instance, claim: Claim, facts: Facts) -> Draft:
+        """A fresh draft for a run.
+
+        Raises:
+            InvalidInput: this code cannot read what is stored.
+        """
+        return Draft(
+            address=instance.address,
+            state=self.decode_state(instance, claim),
+            encode=self.encode_state_within(facts.limits.state_bytes),
+            current_alarm_ms=self.alarm_of_run(instance, claim),
+            now_ms=facts.now_ms,
+            max_messages=facts.limits.messages_per_turn,
+        )
+
+    def encode_state_within(self, max_bytes: int) -> Callable[[object], str]:
+        """Give the function that checks and encodes a state of at most so many bytes."""
+        codec, what = self.plan.state, f"state of {self.kind}:{self.name}"
+
+        def encode(state: object) -> str:
+            return _within(codec.encode(state), max_bytes, what)
+
+        return encode
+
+    def encode_input(self, action: str, value: object, max_bytes: int) -> str:
+        """Check and encode the input of a command; empty when it takes none.
+
+        Raises:
+            InvalidInput: it is not of the declared type, or too large.
+        """
+        codec = self._spec(action).input
+        if codec is None:
+            return ""
+        return _within(codec.encode(value), max_bytes, f"{action} of {self.kind}:{self.name}")
+
+
+def _within(data: bytes, max_bytes: int, what: str) -> str:
+    if len(data) > max_bytes:
+        raise InvalidInput(what, (f"expected at most {max_bytes} bytes when encoded, got {len(data)}; keep large data "
+                                  "elsewhere and store its key",))
+    return data.decode()
+
+
+def check_definition(value: object) -> Definition[Any, Any, Any]:
+    """Accept a definition.
+
+    Raises:
+        DefinitionError: it is something else.
+    """
+    if isinstance(value, Definition):
+        return value
+    raise DefinitionError("a job of the engine", value, "a definition: Continuous(...), Debounce(...), Task(...)")
+

@@ -1,0 +1,173 @@
+"""The draft: what a program's context operations act on. Thrown away unless the run succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from returns.result import Success
+
+from perdure.jobs.decision import AlarmChange, Keep, alarm_ms
+from perdure.program import PASS
+from perdure.values.address import Address
+from perdure.values.errors import PerdureError
+from perdure.values.instant import from_ms
+from perdure.values.message import Message
+
+
+# ---------------------------------------------------------------- the operations, as data
+@attrs.frozen
+class GetState:
+    """Read the state."""
+
+
+@attrs.frozen
+class SetState:
+    """Replace the state."""
+
+    state: object
+
+
+@attrs.frozen
+class UpdateState:
+    """Replace the state by a function of it."""
+
+    function: Callable[[object], object]
+
+
+@attrs.frozen
+class GetAlarm:
+    """Read when the alarm is due."""
+
+
+@attrs.frozen
+class SetAlarm:
+    """Say what becomes of the alarm."""
+
+    change: AlarmChange
+
+
+@attrs.frozen
+class Post:
+    """Send a message with the commit of this turn."""
+
+    target: Address
+    action: str
+    payload: str
+
+
+CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post)
+
+
+@attrs.frozen(str=False)
+class DraftInBranch(PerdureError):
+    """A context operation was used inside a parallel branch, where drafts have no order. A defect of the program."""
+
+    operation: object
+
+    def __str__(self) -> str:
+        return (
+            f"{self.operation!r} inside gather, race or another parallel branch: the order of changes would be "
+            "left to chance; collect the results first, then change the state after the branches have joined"
+        )
+
+
+@attrs.frozen(str=False)
+class TooManyMessages(PerdureError):
+    """A turn sent more messages than one turn may. A defect of the program."""
+
+    limit: int
+
+    def __str__(self) -> str:
+        return f"a turn may send at most {self.limit} messages; send the rest from a later turn"
+
+
+# ---------------------------------------------------------------- the draft
+@attrs.define(kw_only=True)
+class Draft:
+    """The working copy of one run.
+
+    Attributes:
+        address: whose draft it is.
+        state: the decoded state as the program sees it.
+        encode: checks a state and gives its stored form.
+        current_alarm_ms: the alarm before the run, as the program may see it.
+        now_ms: when the run began.
+        max_messages: how many messages the turn may send.
+        encoded: the stored form of a state that was set; None when none was.
+        alarm: what becomes of the alarm; the last call wins.
+        messages: what to send, in order.
+    """
+
+    address: Address
+    state: object
+    encode: Callable[[object], str]
+    current_alarm_ms: int | None
+    now_ms: int
+    max_messages: int
+    encoded: str | None = None
+    alarm: AlarmChange = Keep()
+    messages: list[Message] = attrs.Factory(list[Message])
+
+    def answer(self, operation: object) -> object:
+        """Interpret a context operation; PASS on anything else."""
+        kind = type(operation)
+        if kind is GetState:
+            return Success(self.state)
+        if kind not in CONTEXT_OPERATIONS:
+            return PASS
+        match operation:
+            case SetState(state):
+                self._set(state)
+            case UpdateState(function):
+                self._set(function(self.state))
+            case GetAlarm():
+                due_ms = self.alarm_ms(self.now_ms)
+                return Success(None if due_ms is None else from_ms(due_ms))
+            case SetAlarm(change):
+                self.alarm = change
+            case Post():
+                self._post(operation)
+            case _:
+                return PASS
+        return Success(None)
+
+    def branch(self) -> ClosedDraft:
+        """What parallel branches of the program see: no draft."""
+        return ClosedDraft()
+
+    def alarm_ms(self, now_ms: int) -> int | None:
+        """When the alarm is due, should the draft be committed at this instant."""
+        return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
+
+    def _set(self, state: object) -> None:
+        self.encoded = self.encode(state)
+        self.state = state
+
+    def _post(self, post: Post) -> None:
+        if len(self.messages) >= self.max_messages:
+            raise TooManyMessages(self.max_messages)
+        self.messages.append(
+            Message(
+                sender=self.address, target=post.target, action=post.action, payload=post.payload, sent_ms=self.now_ms
+            )
+        )
+
+
+@attrs.frozen
+class ClosedDraft:
+    """Refuses context operations: the draft has one writer."""
+
+    def answer(self, operation: object) -> object:
+        """Refuse a context operation; PASS on anything else.
+
+        Raises:
+            DraftInBranch: always, for a context operation.
+        """
+        if isinstance(operation, CONTEXT_OPERATIONS):
+            raise DraftInBranch(operation)
+        return PASS
+
+    def branch(self) -> ClosedDraft:
+        """Branches of a branch are refused as well."""
+        return self

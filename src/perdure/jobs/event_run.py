@@ -1,0 +1,96 @@
+"""The life of one event: handled on a draft, claimed only when its handler is about to reach outside."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+from returns.result import Failure
+
+from perdure.jobs.definition import Definition
+from perdure.jobs.failures import record_failure, refusal
+from perdure.jobs.log import Log
+from perdure.jobs.request import Request
+from perdure.jobs.run import attempt_failed, rescued
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.writes import failed, nothing, purge, put
+from perdure.program import Died, Halted
+from perdure.values.event import Event, JobStarted
+from perdure.values.facts import Facts
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance
+from perdure.values.transition import Transition
+
+AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
+
+
+def begin_event(
+    job: AnyDefinition, before: Instance, request: Request, facts: Facts, *, found: Literal["created", "exists"]
+) -> Execute:
+    """Begin to handle an event. Its claim is ready, should the handler perform an effect."""
+    inbound = request.inbound
+    claim = Claim(
+        owner=facts.epoch,
+        cause="event",
+        run_id=facts.id(),
+        claimed_ms=facts.now_ms,
+        created="here" if found == "created" else "before",
+        action=request.action,
+        payload=request.payload,
+        key=request.idempotency_key,
+        message_id=inbound.message_id if inbound else None,
+        message_sender=str(inbound.sender) if inbound else None,
+    )
+    hook, program = job.program(before, claim, request.command)
+    return Execute(
+        hook=hook,
+        program=program,
+        instance=before,
+        draft=job.draft(before, claim, facts),
+        claim=claim,
+        claiming=put(before, facts, event_claim=claim),
+        claimed="before_effect",
+        request=request,
+        started_ms=facts.now_ms,
+    )
+
+
+def started(log: Log, execute: Execute) -> tuple[Event, ...]:
+    """Say that the event created the instance, if it did."""
+    return (log.add(JobStarted),) if execute.claim.created == "here" else ()
+
+
+def event_failed(
+    job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Died | Halted, facts: Facts
+) -> Commit | Execute:
+    """Settle an event whose handler did not succeed: ``on_error`` at once, or the error to the caller."""
+    record = record_failure(exit_, job.plan.errors)
+    if execute.prior is None:
+        program = job.rescue(execute, exit_.failure() if isinstance(exit_, Failure) else exit_)
+        if program is not None:
+            return rescued(job, execute, program, record, facts)
+    log = Log(facts, execute.instance.address, execute.instance.run_count)
+    return failed(_without(execute, _events(log, execute, exit_, record, facts), facts), refusal(exit_, record))
+
+
+def _events(
+    log: Log, execute: Execute, exit_: Failure[Any] | Died | Halted, record: FailureRecord, facts: Facts
+) -> tuple[Event, ...]:
+    """A declared error is an answer and goes to the caller; a defect, and a failed rescue, go into the log as well."""
+    events: tuple[Event, ...] = ()
+    if execute.prior is not None:
+        events += (attempt_failed(log, attrs.evolve(execute, hook="on_event"), execute.prior, facts),)
+    if execute.prior is not None or not isinstance(exit_, Failure):
+        events += (attempt_failed(log, execute, record, facts),)
+    return events
+
+
+def _without(execute: Execute, events: tuple[Event, ...], facts: Facts) -> Transition:
+    """Leave the instance as if the event had not come: its claim goes, and the instance that its claim created."""
+    instance = execute.instance
+    if instance.event_claim is None:
+        return attrs.evolve(nothing(instance.address), events=events)
+    if execute.claim.created == "here":
+        return purge(instance, events=events)
+    return put(instance, facts, events=events, event_claim=None)
+

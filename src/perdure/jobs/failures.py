@@ -1,0 +1,74 @@
+"""From the exit of a program to the record of why it failed, and back to a typed error."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, TypeVar
+
+from returns.result import Failure
+
+from perdure.codecs import Codec
+from perdure.program import Died, Halted
+from perdure.values.errors import Crashed, HookFailed, InvalidInput, Rejected, RunTimedOut
+from perdure.values.failure import MAX_MESSAGE_CHARACTERS, MAX_TRACEBACK_CHARACTERS, Defect, FailureRecord
+
+E = TypeVar("E")
+
+
+def record_failure(exit_: Failure[Any] | Died | Halted, errors: Codec[Any] | None) -> FailureRecord:
+    """Describe why a run did not succeed.
+
+    Args:
+        exit_: how its program ended.
+        errors: how the definition's typed errors are encoded; an error that it cannot encode is kept as text.
+    """
+    match exit_:
+        case Failure(error):
+            return FailureRecord(
+                form="failure", error_type=type(error).__name__, message=_text(error), data=_encoded(error, errors)
+            )
+        case Died(cause):
+            return FailureRecord(
+                form="timed_out" if isinstance(cause, RunTimedOut) else "defect",
+                error_type=type(cause).__name__,
+                message=_text(cause),
+                traceback="".join(traceback.format_exception(cause))[-MAX_TRACEBACK_CHARACTERS:],
+            )
+        case Halted(signal):
+            return FailureRecord(
+                form="defect", error_type="Halted", message=f"halted with a signal that no job knows: {signal!r}"
+            )
+
+
+def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
+    """Give the typed error that was recorded, or a ``Defect`` for whatever has no declared type."""
+    if record.data is not None and errors is not None:
+        try:
+            return errors.decode(record.data.encode())
+        except InvalidInput:
+            pass
+    return Defect(record.error_type, record.message, record.traceback)
+
+
+def refusal(exit_: Failure[Any] | Died | Halted, record: FailureRecord) -> HookFailed:
+    """What the caller of an event handler that failed gets."""
+    if isinstance(exit_, Failure):
+        return Rejected(exit_.failure())
+    return Crashed(record.error_type, record.message, record.traceback or "")
+
+
+def _text(error: object) -> str:
+    try:
+        text = str(error) if isinstance(error, BaseException) else repr(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __repr__ must not hide the failure
+        text = f"<{type(error).__name__}, whose text raised {type(broken).__name__}>"
+    return text[:MAX_MESSAGE_CHARACTERS]
+
+
+def _encoded(error: object, errors: Codec[Any] | None) -> str | None:
+    if errors is None:
+        return None
+    try:
+        return errors.encode(error).decode()
+    except InvalidInput:
+        return None

@@ -1,0 +1,135 @@
+"""What the typed handles of all kinds share."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.jobs.definition import CallError, Definition, Dispatch
+from perdure.jobs.failures import typed_error
+from perdure.jobs.request import Pause, Request, Resume, Terminate
+from perdure.values.answer import (
+    Ended,
+    Failed,
+    HoldChanged,
+    InstanceStatus,
+    Outcome,
+    OutcomeRecord,
+    Parked,
+    Paused,
+    Ran,
+    Retrying,
+    RunAnswer,
+    Running,
+    Terminated,
+    Triggered,
+)
+from perdure.values.failure import Defect, FailureRecord
+from perdure.values.instance import Hold
+from perdure.values.instant import from_ms
+from perdure.values.limits import Limits
+
+S = TypeVar("S")
+E = TypeVar("E")
+
+
+@attrs.frozen
+class JobHandle(Generic[S, E]):
+    """The calls that every kind of job has. Each gives a ``FutureResult``: await it once.
+
+    Nothing is sent before the answer is awaited. A call fails with a ``RequestError`` (nothing happened),
+    ``HookFailed`` (the job's code said no), ``OutcomeUnknown`` or ``StoreError``.
+    """
+
+    definition: Definition[Any, Any, Any]
+    dispatch: Dispatch
+
+    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status; ``not_found`` when there is no instance. Takes no place in the mailbox."""
+        return self.dispatch.status(self.definition, id_)
+
+    def get_state(self, id_: str, /) -> FutureResult[S | None, CallError]:
+        """Read the committed state; None when there is no instance. Takes no place in the mailbox."""
+        return self.dispatch.state(self.definition, id_)
+
+    def terminate(
+        self, id_: str, /, reason: str = "terminated", *, interrupt: bool = False, idempotency_key: str | None = None
+    ) -> FutureResult[Terminated, CallError]:
+        """Cancel the alarm and purge the instance; the id can be used again.
+
+        Args:
+            id_: the instance.
+            reason: goes into the log.
+            interrupt: cancel a run in progress; otherwise this call goes to the head of the queue behind it.
+            idempotency_key: a repeat with this key gets the first answer.
+        """
+        command = Terminate(reason, "interrupt" if interrupt else "after_run")
+        return self._send(id_, command, "terminate", reason, key=idempotency_key)
+
+    def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[HoldChanged, CallError]:
+        """Hold alarms and retries. Events are still handled; nothing fires and nothing flushes."""
+        return self._send(id_, Pause(), "pause", key=idempotency_key)
+
+    def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[HoldChanged, CallError]:
+        """Let a paused or parked instance go on; an alarm that is overdue fires once."""
+        return self._send(id_, Resume(), "resume", key=idempotency_key)
+
+    def _send(
+        self,
+        id_: str,
+        command: object,
+        action: str,
+        value: object = None,
+        *,
+        key: str | None = None,
+        wait: Literal["run", "claim"] = "run",
+    ) -> FutureResult[Any, CallError]:
+        job = self.definition
+
+        def build(limits: Limits) -> Request:
+            payload = job.encode_input(action, value, limits.payload_bytes)
+            return Request(command=command, action=action, payload=payload, idempotency_key=key, wait=wait)
+
+        return self.dispatch.request(job, id_, build)
+
+    def _triggered(self, answer: RunAnswer) -> Triggered[E | Defect]:
+        """The typed form of what ``trigger`` answers."""
+        outcome = self._outcome(answer.outcome)
+        ran = outcome is not None and not isinstance(outcome, Paused | Parked)
+        return Triggered(triggered=ran, status=answer.status, outcome=outcome)
+
+    def _outcome(self, record: OutcomeRecord | None) -> Outcome[E | Defect] | None:
+        """The typed form of how a run went."""
+        if record is None:
+            return None
+        match record.form:
+            case "retrying":
+                return Retrying(self._error(record.error), from_ms(record.at_ms or 0))
+            case "failed":
+                return Failed(self._error(record.error))
+            case "ended":
+                return Ended(record.reason)
+            case "parked":
+                return Parked(_hold(record.reason))
+            case "ran" | "running" | "paused":
+                return _PLAIN[record.form]
+
+    def _error(self, record: FailureRecord | None) -> E | Defect:
+        unknown = FailureRecord(form="defect", error_type="unknown", message="")
+        return typed_error(record or unknown, self.definition.plan.errors)
+
+
+_PLAIN: dict[str, Ran | Running | Paused] = {"ran": Ran(), "running": Running(), "paused": Paused()}
+_HOLDS: dict[str, Hold] = {
+    "retries_exhausted": "retries_exhausted",
+    "recovery_exhausted": "recovery_exhausted",
+    "undecodable": "undecodable",
+    "paused": "paused",
+}
+
+
+def _hold(reason: str) -> Hold:
+    return _HOLDS[reason]
+

@@ -1,0 +1,92 @@
+"""Ending, pausing, resuming and parking: the same for every kind of job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from perdure.jobs.definition import Definition
+from perdure.jobs.log import Log
+from perdure.jobs.recovery import RELEASED, claimed_command
+from perdure.jobs.request import Terminate
+from perdure.jobs.step import Commit
+from perdure.jobs.writes import answered, failed, purge, put, refuse, reply, stored
+from perdure.values.address import Address
+from perdure.values.answer import HoldChanged, Terminated
+from perdure.values.errors import InvalidInput, Undecodable
+from perdure.values.event import JobParked, JobPaused, JobResumed, JobTerminated
+from perdure.values.facts import Facts
+from perdure.values.instance import Claim, Instance
+
+AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
+
+
+def terminate(address: Address, instance: Instance | None, command: Terminate, facts: Facts) -> Commit:
+    """Purge the instance, whatever it is doing."""
+    if instance is None:
+        return reply(address, Terminated(terminated=False, reason="not_found"))
+    ended = Log(facts, address, instance.run_count).add(JobTerminated, reason=command.reason)
+    return answered(purge(instance, events=(ended,)), Terminated(terminated=True, reason=command.reason))
+
+
+def pause(address: Address, instance: Instance | None, facts: Facts) -> Commit:
+    """Hold alarms and retries. A parked instance is held already and stays parked."""
+    if instance is None or instance.hold is not None:
+        return reply(address, HoldChanged(changed=False, status=None if instance is None else instance.status))
+    paused = Log(facts, address, instance.run_count).add(JobPaused)
+    return _held(put(instance, facts, events=(paused,), hold="paused"))
+
+
+def resume(job: AnyDefinition, address: Address, instance: Instance | None, facts: Facts) -> Commit:
+    """Let the instance go on: its alarm fires once if it is overdue, a parked run begins its attempts again."""
+    if instance is None or instance.hold is None:
+        return reply(address, HoldChanged(changed=False, status=None if instance is None else instance.status))
+    resumed = Log(facts, address, instance.run_count).add(JobResumed, was=instance.hold)
+    retrial = instance.retrial
+    if retrial is not None and instance.hold != "paused":
+        retrial = attrs.evolve(retrial, at_ms=facts.now_ms)
+    changed = attrs.evolve(
+        job.rearmed(instance, facts),
+        hold=None,
+        retrial=retrial,
+        claim=_fresh(instance.claim),
+        event_claim=_fresh(instance.event_claim),
+    )
+    return _held(put(changed, facts, events=(resumed,)))
+
+
+def _fresh(claim: Claim | None) -> Claim | None:
+    return None if claim is None else attrs.evolve(claim, owner=RELEASED, recoveries=0)
+
+
+def _held(transition: Any) -> Commit:
+    after = stored(transition)
+    return answered(transition, HoldChanged(changed=True, status=None if after is None else after.status))
+
+
+def undecodable(instance: Instance, problem: InvalidInput, facts: Facts) -> Commit:
+    """Park what this code cannot read: only its status changes, the bytes are kept."""
+    error = Undecodable(str(instance.address), problem.problems)
+    if instance.hold is not None:
+        return refuse(instance.address, error)
+    log = Log(facts, instance.address, instance.run_count)
+    parked = log.add(JobParked, reason="undecodable", detail="; ".join(problem.problems))
+    return failed(put(instance, facts, events=(parked,), hold="undecodable"), error)
+
+
+def redecode(job: AnyDefinition, address: Address, instance: Instance | None, facts: Facts) -> Commit:
+    """Resume an instance that was parked as undecodable, if this code can read it.
+
+    Raises:
+        InvalidInput: it still cannot.
+    """
+    if instance is None or instance.hold != "undecodable":
+        return reply(address, HoldChanged(changed=False, status=None if instance is None else instance.status))
+    if instance.state:
+        job.decode_state(instance)
+    for claim in (instance.claim, instance.event_claim):
+        if claim is not None:
+            claimed_command(job, claim)
+            job.decode_state(instance, claim)
+    return resume(job, address, instance, facts)

@@ -1,0 +1,110 @@
+"""Hooks: the functions that a user gives to a definition, in whichever container of ``returns`` they answer."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Generator
+from typing import Any, Union, get_args, get_origin
+
+from returns.context import RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult
+from returns.future import FutureResult
+from returns.io import IOResult
+from returns.result import Result
+from typing_extensions import Never, TypeAliasType
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec
+from perdure.program import Program, as_program
+from perdure.values.errors import DefinitionError
+
+_E = DefaultTypeVar("_E", default=Never)
+_R = DefaultTypeVar("_R", default=object)
+
+HookResult = TypeAliasType(
+    "HookResult",
+    Program[object, _E, _R]
+    | RequiresContextFutureResult[object, _E, _R]
+    | RequiresContextIOResult[object, _E, _R]
+    | RequiresContextResult[object, _E, _R]
+    | FutureResult[object, _E]
+    | IOResult[object, _E]
+    | Result[object, _E],
+    type_params=(_E, _R),
+)
+"""What a hook may answer: a program, or any effect container of ``returns``. The value is not looked at."""
+
+_CONTAINERS = (
+    Program,
+    RequiresContextFutureResult,
+    RequiresContextIOResult,
+    RequiresContextResult,
+    FutureResult,
+    IOResult,
+    Result,
+)
+
+
+def hook(function: object, *, what: str) -> Callable[..., Program[Any, Any, Any]]:
+    """Make a function give a program, whatever container it answers.
+
+    Raises:
+        DefinitionError: it is not a function.
+    """
+    if not callable(function):
+        raise DefinitionError(what, function, "a function, such as a @program or one giving a container of returns")
+
+    def programmed(*args: object) -> Program[Any, Any, Any]:
+        outcome: object = function(*args)
+        return outcome if type(outcome) is Program else as_program(outcome)
+
+    return programmed
+
+
+def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] | None, what: str) -> Codec[Any] | None:
+    """Read the type of the errors from the annotations of the hooks.
+
+    Returns:
+        How those errors are encoded; None when no annotation can be read, or when the errors are of a type that cannot
+        be encoded: such errors are kept as text.
+    """
+    found: list[object] = []
+    for function in functions:
+        error = _error_of(function)
+        if error is Any:
+            return None
+        if error is not Never and error not in found:
+            found.append(error)
+    if not found:
+        return None
+    try:
+        return Codec.of(Union[tuple(found)], what=what, tags=tags)  # type: ignore[arg-type]  # noqa: UP007 - built at run time
+    except DefinitionError:
+        return None
+
+
+def _error_of(function: object) -> object:
+    """The error type of a hook's answer; Any when it is not known."""
+    try:
+        answer = typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError, AttributeError):
+        return Any
+    return _error_argument(answer)
+
+
+def _error_argument(answer: Any) -> object:  # an annotation has no type of its own
+    origin = get_origin(answer)
+    if isinstance(origin, TypeAliasType):  # Do[A, E, R]
+        return _second(get_args(answer), default=Never)
+    if origin in (Union, types.UnionType):
+        parts = [_error_argument(part) for part in get_args(answer)]
+        return Any if Any in parts else Union[tuple(parts)]  # noqa: UP007 - built at run time
+    if origin is Generator:
+        return _error_argument(get_args(answer)[0])
+    if isinstance(origin, type) and issubclass(origin, _CONTAINERS):
+        return _second(get_args(answer), default=Never)
+    return Any
+
+
+def _second(arguments: tuple[object, ...], *, default: object) -> object:
+    return arguments[1] if len(arguments) > 1 else default

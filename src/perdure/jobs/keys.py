@@ -1,0 +1,42 @@
+"""Idempotency keys: the first answer is remembered, a repeat gets it, another request with the same key is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.codecs import fingerprint
+from perdure.jobs.definition import Definition
+from perdure.jobs.request import Request
+from perdure.jobs.step import Commit
+from perdure.jobs.writes import refuse, reply
+from perdure.values.address import Address
+from perdure.values.errors import KeyReused, Overloaded
+from perdure.values.facts import Facts
+from perdure.values.transition import Loaded, Remembered
+
+
+def replay(job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, facts: Facts) -> Commit | None:
+    """Answer a keyed request from memory; None when it is new and there is room to remember it."""
+    key, remembered = request.idempotency_key, loaded.remembered
+    if key is None:
+        return None
+    if remembered is not None:
+        if (remembered.action, remembered.fingerprint) != (request.action, fingerprint(request.payload.encode())):
+            return refuse(address, KeyReused(key, remembered.action, request.action))
+        return reply(address, job.plan.answers.decode(remembered.answer.encode()))
+    if loaded.keys_held >= facts.limits.keys_per_address:
+        return refuse(address, Overloaded(f"idempotency keys of {address}", facts.limits.keys_per_address))
+    return None
+
+
+def remember(
+    job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, facts: Facts
+) -> Remembered:
+    """Remember an answer for as long as the engine's window says."""
+    return Remembered(
+        key=key,
+        action=action,
+        fingerprint=fingerprint(payload.encode()),
+        answer=job.plan.answers.encode(answer).decode(),
+        expires_ms=facts.now_ms + facts.limits.key_window_ms,
+    )

@@ -1,0 +1,75 @@
+"""What becomes of a message that its target did not take: pure decisions of the outbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from returns.result import Failure
+
+from perdure.codecs import Codec
+from perdure.jobs.failures import record_failure
+from perdure.jobs.log import Log
+from perdure.jobs.writes import nothing
+from perdure.program import Died
+from perdure.values.backoff import Backoff
+from perdure.values.errors import Crashed, InstanceParked, PerdureError, Rejected, Undecodable
+from perdure.values.event import MessageRejected
+from perdure.values.facts import Facts
+from perdure.values.failure import FailureRecord
+from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
+from perdure.values.transition import Transition
+
+MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
+HELD_MS = 60_000
+"""How often a message to a parked instance is offered again, should its resumption go unnoticed."""
+
+
+def rejection(stored: StoredMessage, error: PerdureError, errors: Codec[Any] | None, facts: Facts) -> Transition:
+    """Consume a message that its target refuses for good, and say so in the history of the sender."""
+    message = stored.message
+    cause = error.error if isinstance(error, Rejected) else error
+    rejected = Log(facts, message.sender, 0).add(
+        MessageRejected,
+        target=str(message.target),
+        action=message.action,
+        error=record_failure(Failure(cause), errors),
+    )
+    return attrs.evolve(nothing(message.target), inbound=Consumed(stored.message_id), events=(rejected,))
+
+
+def postponement(stored: StoredMessage, error: PerdureError, facts: Facts) -> Transition:
+    """Keep a message that could not be taken now.
+
+    A parked target's messages wait, however long it takes. A defect or an overload is tried again with backoff, and
+    becomes a dead letter after ``message_attempts`` deliveries.
+    """
+    return attrs.evolve(nothing(stored.message.target), inbound=_fate(stored, error, facts))
+
+
+def _fate(stored: StoredMessage, error: PerdureError, facts: Facts) -> MessageFate:
+    record = _record(error)
+    if isinstance(error, InstanceParked | Undecodable):
+        return Postponed(
+            message_id=stored.message_id,
+            attempts=stored.attempts,
+            not_before_ms=facts.now_ms + HELD_MS,
+            error=record,
+        )
+    attempts = stored.attempts + 1
+    if attempts >= facts.limits.message_attempts:
+        return DeadLettered(message_id=stored.message_id, attempts=attempts, error=record)
+    return Postponed(
+        message_id=stored.message_id,
+        attempts=attempts,
+        not_before_ms=facts.now_ms + MESSAGE_BACKOFF.delay_ms(attempts),
+        error=record,
+    )
+
+
+def _record(error: PerdureError) -> FailureRecord:
+    if isinstance(error, Crashed):
+        return FailureRecord(
+            form="defect", error_type=error.error_type, message=error.message, traceback=error.traceback
+        )
+    return record_failure(Died(error), None)

@@ -1,0 +1,104 @@
+"""Builds the part of a definition that all kinds share, and refuses what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import Exhausted, Plan
+from perdure.jobs.hooks import errors_of
+from perdure.jobs.request import PAUSE, RESUME, TERMINATE, CommandSpec
+from perdure.values.address import check_name
+from perdure.values.answer import Answer
+from perdure.values.duration import Duration, duration_ms
+from perdure.values.errors import DefinitionError
+from perdure.values.retry import Retry
+
+DEFAULT_MAX_RUN = "15 minutes"
+MAX_CONCURRENCY = 100_000
+
+ANSWERS: Codec[Any] = Codec.of(Answer, what="answers")
+"""How the answers of the kinds in this package are encoded."""
+
+
+def build_plan(
+    kind: str,
+    name: object,
+    *,
+    state: object,
+    tags: Mapping[type, str] | None,
+    errors: object,
+    hooks: tuple[object, ...],
+    retry: Retry[Any] | None,
+    exhausted: Exhausted,
+    may_continue: Literal["may_continue", "must_settle"],
+    max_run: Duration,
+    concurrency: int | None,
+    commands: tuple[CommandSpec[Any], ...],
+    answers: Codec[Any] = ANSWERS,
+) -> Plan:
+    """Validate what every definition has.
+
+    Args:
+        kind: the kind's name.
+        name: the job's name.
+        state: the type of the state, as a type form.
+        tags: stable names for the members of unions.
+        errors: the type of the errors, or None to read it from the hooks.
+        hooks: the user's functions.
+        retry: the durable retry.
+        exhausted: what becomes of a run that failed for good, unless the retry says otherwise.
+        may_continue: whether this kind has a next tick to wait for.
+        max_run: how long a run may take.
+        concurrency: runs of this job at the same time.
+        commands: the kind's own commands.
+        answers: how the kind's answers are encoded.
+
+    Raises:
+        DefinitionError: something cannot work; the message says what to do.
+    """
+    job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
+    return Plan(
+        state=Codec.of(state, what=f"state of {job}", tags=tags),
+        errors=_errors(errors, hooks, tags, job),
+        retry=_retry(retry, job),
+        exhausted=_exhausted(retry, exhausted, may_continue, job),
+        max_run_ms=duration_ms(max_run, what=f"max_run of {job}"),
+        concurrency=_concurrency(concurrency, job),
+        commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
+        answers=answers,
+    )
+
+
+def _errors(
+    errors: object, hooks: tuple[object, ...], tags: Mapping[type, str] | None, job: str
+) -> Codec[Any] | None:
+    if errors is None:
+        return errors_of(hooks, tags=tags, what=f"errors of {job}")
+    return Codec.of(errors, what=f"errors of {job}", tags=tags)
+
+
+def _retry(retry: object, job: str) -> Retry[Any] | None:
+    if retry is None or isinstance(retry, Retry):
+        return retry
+    raise DefinitionError(f"retry of {job}", retry, "Retry(max_attempts=..., delay=Backoff....) or None")
+
+
+def _exhausted(
+    retry: Retry[Any] | None, default: Exhausted, may_continue: Literal["may_continue", "must_settle"], job: str
+) -> Exhausted:
+    chosen = default if retry is None or retry.on_exhausted is None else retry.on_exhausted
+    if chosen == "continue" and may_continue == "must_settle":
+        raise DefinitionError(
+            f"on_exhausted of {job}", chosen, "'park' or 'purge': only a continuous job has a next tick to continue with"
+        )
+    return chosen
+
+
+def _concurrency(value: object, job: str) -> int | None:
+    if value is None:
+        return None
+    if type(value) is int and 1 <= value <= MAX_CONCURRENCY:
+        return value
+    raise DefinitionError(f"concurrency of {job}", value, f"a whole number from 1 to {MAX_CONCURRENCY}, or None")

@@ -1,0 +1,124 @@
+"""What becomes of a claim that nobody runs any more: delivered again, alone after two crashes, parked after three."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from perdure.jobs.definition import Definition
+from perdure.jobs.log import Log
+from perdure.jobs.request import Inbound, Request
+from perdure.jobs.run import park_run
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.writes import answered, put, stored
+from perdure.values.address import Address
+from perdure.values.answer import HoldChanged
+from perdure.values.event import JobParked, JobRecovered
+from perdure.values.facts import Facts
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance
+
+MAX_RECOVERIES = 2
+"""A run that its process did not survive this often is delivered alone; once more, and it is parked."""
+
+AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
+
+
+def left_behind(instance: Instance, facts: Facts) -> Claim | None:
+    """The claim of a run that is not running in this process, if there is one. The execution's goes first."""
+    if instance.hold in ("recovery_exhausted", "undecodable"):
+        return None
+    for claim in (instance.claim, instance.event_claim):
+        if claim is not None and claim.run_id not in facts.running:
+            return claim
+    return None
+
+
+def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Request, facts: Facts) -> Commit | Execute:
+    """Deliver a run again.
+
+    A claim of this very engine was left by a commit that failed, or by a shutdown that released it: nobody crashed, and
+    nothing is counted as a recovery.
+    """
+    crashed = claim.owner not in (facts.epoch, RELEASED)
+    if crashed and claim.recoveries >= MAX_RECOVERIES:
+        return _park(instance, claim, facts)
+    recoveries = claim.recoveries + 1 if crashed else claim.recoveries
+    again = attrs.evolve(
+        claim, owner=facts.epoch, claimed_ms=facts.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries
+    )
+    log = Log(facts, instance.address, instance.run_count)
+    recovered = log.add(
+        JobRecovered,
+        run_id=again.run_id,
+        cause=again.cause,
+        attempt=again.attempt,
+        delivery=again.deliveries,
+        recoveries=recoveries,
+    )
+    transition = put(instance, facts, events=(recovered,), **_in_place(instance, claim, again))
+    claimed = stored(transition) or instance
+    hook, program = job.program(claimed, again, claimed_command(job, again))
+    return Execute(
+        hook=hook,
+        program=program,
+        instance=instance,
+        draft=job.draft(claimed, again, facts),
+        claim=again,
+        claiming=transition,
+        claimed="before_run",
+        request=_request_of(again, request),
+        started_ms=facts.now_ms,
+        alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others",
+    )
+
+
+RELEASED = 0
+"""The owner of a claim that a graceful shutdown gave back. Epochs begin at 1."""
+
+
+def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
+    """Give a claim back on a graceful shutdown: it is delivered again on the next start, and never counts as a crash."""
+    changes = {
+        name: attrs.evolve(claim, owner=RELEASED)
+        for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
+        if claim is not None and claim.run_id == run_id
+    }
+    return answered(put(instance, facts, **changes), HoldChanged(changed=bool(changes), status=instance.status))
+
+
+def claimed_command(job: AnyDefinition, claim: Claim) -> object:
+    """Rebuild the command of a claimed event; None for a run, which needs none.
+
+    Raises:
+        InvalidInput: this code cannot read the event.
+    """
+    if claim.cause != "event" or claim.action is None:
+        return None
+    return job.parse(claim.action, claim.payload or "").command
+
+
+def _in_place(instance: Instance, claim: Claim, replacement: Claim | None) -> dict[str, Claim | None]:
+    return {"claim": replacement} if instance.claim is claim else {"event_claim": replacement}
+
+
+def _request_of(claim: Claim, request: Request) -> Request:
+    """The recovery serves what the claim served: its action, its key and its message."""
+    if claim.message_id is None or claim.message_sender is None:
+        return request
+    inbound = Inbound(message_id=claim.message_id, sender=Address.parse(claim.message_sender))
+    return attrs.evolve(request, inbound=inbound)
+
+
+def _park(instance: Instance, claim: Claim, facts: Facts) -> Commit:
+    log = Log(facts, instance.address, instance.run_count)
+    detail = f"the process died {claim.recoveries + 1} times during this run"
+    parked = log.add(JobParked, reason="recovery_exhausted", detail=detail)
+    changes: dict[str, Any] = {}  # fields of Instance
+    if instance.claim is claim:
+        record = FailureRecord(form="defect", error_type="RecoveryExhausted", message=detail)
+        retrial = park_run(claim, record, first_failed_ms=facts.now_ms, now_ms=facts.now_ms)
+        changes = {"claim": None, "retrial": retrial, "last_error": record}
+    transition = put(instance, facts, events=(parked,), hold="recovery_exhausted", **changes)
+    return answered(transition, HoldChanged(changed=True, status="parked"))

@@ -1,0 +1,29 @@
+"""What ``status`` answers, for every kind of job."""
+
+from __future__ import annotations
+
+from perdure.values.answer import InstanceStatus
+from perdure.values.instance import Instance
+from perdure.values.instant import from_ms
+
+NOT_FOUND = InstanceStatus(status="not_found")
+
+
+def report_status(instance: Instance) -> InstanceStatus:
+    """Describe an instance to a caller."""
+    attempt = 1
+    if instance.claim is not None:
+        attempt = instance.claim.attempt
+    elif instance.retrial is not None:
+        attempt = instance.retrial.attempt
+    return InstanceStatus(
+        status=instance.status,
+        run_count=instance.run_count,
+        event_count=instance.event_count,
+        created_at=from_ms(instance.created_ms),
+        updated_at=from_ms(instance.updated_ms),
+        next_run_at=None if instance.due_ms is None else from_ms(instance.due_ms),
+        attempt=attempt,
+        parked=None if instance.hold == "paused" else instance.hold,
+        last_error=instance.last_error,
+    )

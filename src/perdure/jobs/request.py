@@ -1,0 +1,117 @@
+"""Requests: what somebody asks of an instance, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.values.address import Address
+
+C = TypeVar("C")
+
+
+# ---------------------------------------------------------------- commands that every kind understands
+@attrs.frozen
+class Terminate:
+    """Cancel the alarm and purge the instance."""
+
+    reason: str = "terminated"
+    when: Literal["after_run", "interrupt"] = "after_run"
+
+
+@attrs.frozen
+class Pause:
+    """Hold alarms and retries."""
+
+
+@attrs.frozen
+class Resume:
+    """Let a paused or parked instance go on."""
+
+
+@attrs.frozen
+class Alarm:
+    """The instance is due. Sent by the engine alone."""
+
+
+@attrs.frozen
+class Recover:
+    """A claim is left behind by a run that is not running any more. Sent by the engine alone."""
+
+
+@attrs.frozen
+class Redecode:
+    """The instance was parked as undecodable: resume it if this code can read it. Sent by the engine alone."""
+
+
+SharedCommand: TypeAlias = Terminate | Pause | Resume | Alarm | Recover | Redecode
+SHARED_COMMANDS = (Terminate, Pause, Resume, Alarm, Recover, Redecode)
+
+
+# ---------------------------------------------------------------- the commands of a kind
+@attrs.frozen(kw_only=True)
+class CommandSpec(Generic[C]):
+    """One command of a kind: its name on the wire, its input, and what it does to an absent instance.
+
+    Attributes:
+        name: the action's name: ``start``, ``add``, ``send``.
+        command: the class of the command.
+        input: how its one input is encoded; None when it takes none.
+        absent: whether the command may create the instance, or finds nothing.
+    """
+
+    name: str
+    command: Callable[..., C]
+    input: Codec[object] | None = None
+    absent: Literal["creates", "not_found"] = "not_found"
+
+    def build(self, payload: str) -> C:
+        """Make the command from its encoded input.
+
+        Raises:
+            InvalidInput: the payload is not what the command takes.
+        """
+        return self.command() if self.input is None else self.command(self.input.decode(payload.encode()))
+
+
+TERMINATE = CommandSpec(name="terminate", command=Terminate, input=Codec.of(str, what="reason of terminate"))
+PAUSE = CommandSpec(name="pause", command=Pause)
+RESUME = CommandSpec(name="resume", command=Resume)
+
+
+# ---------------------------------------------------------------- the request
+@attrs.frozen(kw_only=True)
+class Inbound:
+    """The message that a request was delivered with."""
+
+    message_id: int
+    sender: Address
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """A command for one instance, with what surrounds it.
+
+    Attributes:
+        command: what is asked.
+        action: its name.
+        payload: its input as JSON; empty when it takes none.
+        idempotency_key: repeats with this key change nothing and get the first answer.
+        wait: whether the caller waits for the run, or only for its claim.
+        inbound: the message that this request consumes.
+    """
+
+    command: object
+    action: str
+    payload: str = ""
+    idempotency_key: str | None = None
+    wait: Literal["run", "claim"] = "run"
+    inbound: Inbound | None = None
+
+
+ALARM = Request(command=Alarm(), action="alarm")
+RECOVER = Request(command=Recover(), action="recover")
+REDECODE = Request(command=Redecode(), action="redecode")

@@ -1,0 +1,71 @@
+"""What the pure core answers: a commit, a program to run first, or a reason to wait."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from returns.result import Result
+
+from perdure.jobs.draft import Draft
+from perdure.jobs.request import Request
+from perdure.program import Program
+from perdure.values.errors import HookFailed, RequestError
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance
+from perdure.values.transition import Transition
+
+TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
+"""What the caller of a turn gets: an answer, or why there is none."""
+
+
+@attrs.frozen
+class Commit:
+    """Write the transition (unless it is empty), then give the caller this result."""
+
+    transition: Transition
+    result: TurnResult
+
+
+@attrs.frozen(kw_only=True)
+class Execute:
+    """Run a program of the user outside any transaction, then call ``finish`` with its exit.
+
+    Attributes:
+        hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
+        program: what it gave.
+        instance: what is stored while it runs; not stored yet when its ``fence`` is None.
+        draft: what its context operations act on.
+        claim: who runs it, for what.
+        claiming: the transition that records the claim; None when it is recorded already.
+        claimed: when the claim must be committed: before the program starts, or before its first external effect.
+        alone: whether nothing else may be claimed beside this run.
+        request: what is being served.
+        started_ms: when the run began.
+        prior: the failure that this hook answers to (``on_error``).
+    """
+
+    hook: str
+    program: Program[Any, Any, Any]  # the services and errors of a definition are the user's own
+    instance: Instance
+    draft: Draft
+    claim: Claim
+    claiming: Transition | None
+    claimed: Literal["before_run", "before_effect"]
+    request: Request
+    started_ms: int
+    alone: Literal["alone", "beside_others"] = "beside_others"
+    prior: FailureRecord | None = None
+
+
+@attrs.frozen
+class Defer:
+    """The request can be decided only when the run in progress is settled."""
+
+
+@attrs.frozen
+class RecoverFirst:
+    """A run that nobody runs any more has a claim: it must be recovered before this request."""
+
+
+Step: TypeAlias = Commit | Execute | Defer | RecoverFirst

@@ -1,0 +1,195 @@
+"""The two pure functions of a turn: everything that the engine decides is decided here.
+
+``begin`` looks at what is stored and at the request, and answers a commit, or a program to run first. ``finish`` looks at
+how that program ended, and answers the commit, or one more program (``on_idle``, ``on_error``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from returns.result import Failure, Success
+from typing_extensions import assert_never
+
+from perdure.jobs.context import EndInstance
+from perdure.jobs.definition import Definition
+from perdure.jobs.event_run import event_failed
+from perdure.jobs.failures import record_failure
+from perdure.jobs.holding import pause, redecode, resume, terminate, undecodable
+from perdure.jobs.keys import remember, replay
+from perdure.jobs.log import Log
+from perdure.jobs.recovery import left_behind, recover
+from perdure.jobs.request import Alarm, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
+from perdure.jobs.run import run_answer, run_failed
+from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, Step
+from perdure.jobs.writes import answered, nothing, purge, reply
+from perdure.program import Died, Exit, Halted
+from perdure.values.address import Address
+from perdure.values.answer import OutcomeRecord, RunAnswer
+from perdure.values.errors import Crashed, InstanceParked, InvalidInput, Overloaded, Undecodable
+from perdure.values.event import JobStarted, JobTerminated, MessageRejected
+from perdure.values.facts import Facts
+from perdure.values.instance import Instance
+from perdure.values.message import Consumed
+from perdure.values.transition import Loaded
+
+AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
+
+
+# ---------------------------------------------------------------- begin
+def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, facts: Facts) -> Step:
+    """Decide a request.
+
+    Args:
+        job: the definition of the instance.
+        address: the instance.
+        loaded: what the store has of it, and of the request's idempotency key.
+        request: what is asked.
+        facts: the clock, the dice and the ids.
+    """
+    remembered = replay(job, address, loaded, request, facts)
+    if remembered is not None:
+        return _concluded(job, remembered, request, facts)
+    try:
+        step = _decide(job, address, loaded.instance, request, facts)
+    except InvalidInput as problem:
+        if loaded.instance is None:
+            raise
+        step = undecodable(loaded.instance, problem, facts)
+    return _concluded(job, step, request, facts) if isinstance(step, Commit) else step
+
+
+def _decide(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    command = request.command
+    if isinstance(command, Terminate):
+        if command.when == "after_run" and is_running(instance, facts):
+            return Defer()
+        return terminate(address, instance, command, facts)
+    claim = None if instance is None else left_behind(instance, facts)
+    if isinstance(command, Recover):
+        return reply(address, None) if instance is None or claim is None else recover(job, instance, claim, request, facts)
+    if claim is not None:
+        return RecoverFirst()
+    match command:
+        case Pause():
+            return pause(address, instance, facts)
+        case Resume():
+            return resume(job, address, instance, facts)
+        case Redecode():
+            return redecode(job, address, instance, facts)
+        case Alarm() if not _is_due(instance, facts):
+            return reply(address, None)
+        case _:
+            return job.begin(address, instance, request, facts)
+
+
+def is_running(instance: Instance | None, facts: Facts) -> bool:
+    """Whether a run of the instance is in progress in this process."""
+    return instance is not None and instance.claim is not None and instance.claim.run_id in facts.running
+
+
+def _is_due(instance: Instance | None, facts: Facts) -> bool:
+    due_ms = None if instance is None else instance.due_ms
+    return due_ms is not None and due_ms <= facts.now_ms
+
+
+# ---------------------------------------------------------------- finish
+def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts: Facts) -> Commit | Execute:
+    """Decide what a program's end means.
+
+    Args:
+        job: the definition of the instance.
+        execute: what was run; its ``instance`` is what is stored now.
+        exit_: how the program ended.
+        facts: the clock, the dice and the ids, drawn after the program ended.
+    """
+    step = _settle(job, execute, exit_, facts)
+    return _concluded(job, step, _served(execute), facts) if isinstance(step, Commit) else step
+
+
+def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts: Facts) -> Commit | Execute:
+    match exit_:
+        case Success():
+            return job.succeeded(execute, facts)
+        case Halted(EndInstance(reason)):
+            return _ended(job, execute, reason, facts)
+        case Failure() | Halted() | Died():
+            fail = event_failed if execute.claim.cause == "event" else run_failed
+            return fail(job, execute, exit_, facts)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _ended(job: AnyDefinition, execute: Execute, reason: str, facts: Facts) -> Commit:
+    """The program terminated its own instance. What it told others is sent."""
+    instance = execute.instance
+    log = Log(facts, instance.address, instance.run_count)
+    created_now = execute.claim.cause == "event" and execute.claim.created == "here"
+    events = ((log.add(JobStarted),) if created_now else ()) + (log.add(JobTerminated, reason=reason),)
+    transition = purge(instance, events=events, messages=tuple(execute.draft.messages))
+    if execute.claim.cause == "event":
+        return answered(transition, job.ended(execute))
+    return answered(transition, run_answer(execute, None, OutcomeRecord(form="ended", reason=reason)))
+
+
+# ---------------------------------------------------------------- what every commit carries
+def _served(execute: Execute) -> Request:
+    """The request that a run serves, also when it was recovered from its claim."""
+    claim = execute.claim
+    return attrs.evolve(
+        execute.request,
+        action=claim.action or execute.request.action,
+        payload=claim.payload or execute.request.payload,
+        idempotency_key=claim.key or execute.request.idempotency_key,
+    )
+
+
+def _concluded(job: AnyDefinition, commit: Commit, request: Request, facts: Facts) -> Commit:
+    """Remember the answer under the request's key, and settle the message that it was delivered with."""
+    if request.idempotency_key is None and request.inbound is None:
+        return commit
+    transition = commit.transition
+    if request.idempotency_key is not None and isinstance(commit.result, Success):
+        answer = commit.result.unwrap()
+        remembered = remember(job, request.idempotency_key, request.action, request.payload, answer, facts)
+        transition = attrs.evolve(transition, remember=remembered)
+    if request.inbound is not None:
+        return _consumed(job, Commit(transition, commit.result), request, request.inbound, facts)
+    return Commit(transition, commit.result)
+
+
+def _consumed(
+    job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, facts: Facts
+) -> Commit:
+    """Consume the message with this very commit, unless it must be delivered again."""
+    transition = attrs.evolve(commit.transition, inbound=Consumed(inbound.message_id))
+    if isinstance(commit.result, Success):
+        return Commit(transition, commit.result)
+    error = commit.result.failure()
+    if isinstance(error, (Crashed, Overloaded, InstanceParked, Undecodable)):
+        return commit
+    log = Log(facts, inbound.sender, 0)
+    rejected = log.add(
+        MessageRejected,
+        target=str(transition.address),
+        action=request.action,
+        error=record_failure(Failure(getattr(error, "error", error)), job.plan.errors),
+    )
+    return Commit(attrs.evolve(transition, events=(*transition.events, rejected)), commit.result)
+
+
+
+def rejoin(execute: Execute, loaded: Loaded) -> Execute | Commit:
+    """Bring a run that did not hold the mailbox together with what is stored at its end.
+
+    When the instance, or the claim, is gone meanwhile, the run has nothing left to change.
+    """
+    instance = loaded.instance
+    if instance is not None and instance.claim is not None and instance.claim.run_id == execute.claim.run_id:
+        return attrs.evolve(execute, instance=instance)
+    return answered(
+        nothing(execute.instance.address), RunAnswer(found="exists", outcome=OutcomeRecord(form="ended", reason="gone"))
+    )

@@ -1,0 +1,78 @@
+"""Small pure pieces that every transition is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.jobs.step import Commit, TurnResult
+from perdure.values.address import Address
+from perdure.values.errors import HookFailed, RequestError
+from perdure.values.event import Event
+from perdure.values.facts import Facts
+from perdure.values.instance import Instance
+from perdure.values.message import Message
+from perdure.values.transition import Purge, Put, Transition
+
+
+def put(
+    before: Instance,
+    facts: Facts,
+    *,
+    events: tuple[Event, ...] = (),
+    messages: tuple[Message, ...] = (),
+    **changes: Any,  # fields of Instance
+) -> Transition:
+    """Write an instance with these fields changed: its version is one more, its ``updated_ms`` now."""
+    after = attrs.evolve(before, version=before.version + 1, updated_ms=facts.now_ms, **changes)
+    return Transition(
+        address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages
+    )
+
+
+def purge(
+    before: Instance, *, events: tuple[Event, ...] = (), messages: tuple[Message, ...] = ()
+) -> Transition:
+    """Delete the instance. Messages it just sent to itself are dropped with it.
+
+    An instance that was never stored has nothing to delete: what it sent and logged is all there is.
+    """
+    elsewhere = tuple(message for message in messages if message.target != before.address)
+    if before.fence is None:
+        return Transition(address=before.address, events=events, messages=elsewhere)
+    return Transition(
+        address=before.address, expected=before.fence, write=Purge(), events=events, messages=elsewhere
+    )
+
+
+def nothing(address: Address) -> Transition:
+    """Change nothing."""
+    return Transition(address=address)
+
+
+def reply(address: Address, answer: object) -> Commit:
+    """Answer, and change nothing."""
+    return Commit(nothing(address), Success(answer))
+
+
+def refuse(address: Address, error: RequestError | HookFailed) -> Commit:
+    """Refuse, and change nothing."""
+    return Commit(nothing(address), Failure(error))
+
+
+def answered(transition: Transition, answer: object) -> Commit:
+    """Commit, then answer."""
+    return Commit(transition, Success(answer))
+
+
+def stored(transition: Transition) -> Instance | None:
+    """The instance as the transition leaves it; None when it is purged or left alone."""
+    return transition.write.instance if isinstance(transition.write, Put) else None
+
+
+def failed(transition: Transition, error: RequestError | HookFailed) -> Commit:
+    """Commit, then give the error."""
+    result: TurnResult = Failure(error)
+    return Commit(transition, result)

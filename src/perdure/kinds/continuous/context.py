@@ -1,0 +1,78 @@
+"""What a continuous job's hook sees, the commands that reach it, and what is stored for it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.jobs.context import JobContext
+from perdure.program import Program
+from perdure.values.schedule import Schedule
+
+S = TypeVar("S")
+
+
+@attrs.frozen
+class Start:
+    """Create the instance."""
+
+    state: Any  # of the definition's own type
+
+
+@attrs.frozen
+class Trigger:
+    """Run now."""
+
+
+@attrs.frozen(kw_only=True)
+class ContinuousContext(JobContext[S], Generic[S]):
+    """What ``execute`` of a continuous job sees and does.
+
+    Attributes:
+        tick: the nominal instant of the tick that this run is for; None for a start or a trigger.
+        missed: ticks that were due since the last run and are not run, as ``catch_up`` says.
+        created_at: when the instance was started.
+    """
+
+    tick: datetime | None = None
+    missed: int = 0
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Ticks:
+    """What is stored of a schedule: nominal ticks, so that no shift adds up. Integer milliseconds UTC.
+
+    Attributes:
+        anchor_ms: when the instance was started; a grid counts from here.
+        next_ms: the tick to which the alarm belongs; None before the first is known.
+        taken_ms: the tick that the run in progress, or in retry, is for.
+        missed: ticks that were dropped for it.
+    """
+
+    anchor_ms: int
+    next_ms: int | None = None
+    taken_ms: int | None = None
+    missed: int = 0
+
+
+TICKS: Codec[Ticks] = Codec.of(Ticks, what="ticks of a continuous job")
+
+
+@attrs.frozen(kw_only=True)
+class Recurrence:
+    """What a continuous job does, and when.
+
+    Attributes:
+        schedule: when.
+        start: whether ``start`` runs at once.
+        execute: what, made to give a program.
+    """
+
+    schedule: Schedule
+    start: str
+    execute: Callable[..., Program[Any, Any, Any]]  # the user's hook, whatever its types

@@ -1,0 +1,137 @@
+"""The definition of a continuous job: recurring work on a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+import attrs
+from typing_extensions import Never, TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.hooks import HookResult, hook
+from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
+from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.kinds.continuous import handler
+from perdure.kinds.continuous.context import ContinuousContext, Recurrence, Start, Trigger
+from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousTeller
+from perdure.program import Program
+from perdure.values.address import Address
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError
+from perdure.values.facts import Facts
+from perdure.values.instance import Claim, Instance
+from perdure.values.retry import Retry
+from perdure.values.schedule import Cron, Every, Schedule
+
+S = TypeVar("S")
+E = DefaultTypeVar("E", default=Never)
+R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+
+@attrs.frozen(init=False, eq=False)
+class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contra], Generic[S, E, R_contra]):
+    """A job that runs again and again, on a schedule, until it is terminated.
+
+    A run that fails never silences the schedule: it is recorded, retried if there is a policy, and the next tick comes.
+
+    Args:
+        name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
+        state: the type of the state.
+        schedule: when: ``every("30 minutes")`` or ``cron("0 9 * * 1-5", tz="Europe/Berlin")``.
+        execute: what runs.
+        start_immediately: whether ``start`` runs at once, or waits for the first tick.
+        retry: the durable retry of a run.
+        errors: the type of the errors; read from the annotation of ``execute`` when left out.
+        tags: stable names for the members of unions, instead of their class names.
+        max_run: how long a run may take, by default 15 minutes.
+        concurrency: runs of this job at the same time; by default the engine's own limit.
+
+    Raises:
+        DefinitionError: something cannot work; the message says what came and what to do.
+    """
+
+    kind: ClassVar[str] = "continuous"
+    name: str
+    plan: Plan
+    recurrence: Recurrence
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: TypeForm[S],
+        schedule: Schedule,
+        execute: Callable[[ContinuousContext[S]], HookResult[E, R_contra]],
+        start_immediately: bool = True,
+        retry: Retry[E] | None = None,
+        errors: TypeForm[E] | None = None,
+        tags: Mapping[type, str] | None = None,
+        max_run: Duration = DEFAULT_MAX_RUN,
+        concurrency: int | None = None,
+    ) -> None:
+        plan = build_plan(
+            "continuous",
+            name,
+            state=state,
+            tags=tags,
+            errors=errors,
+            hooks=(execute,),
+            retry=retry,
+            exhausted="continue",
+            may_continue="may_continue",
+            max_run=max_run,
+            concurrency=concurrency,
+            commands=_commands(state, tags, name),
+        )
+        recurrence = Recurrence(
+            schedule=_schedule(schedule, name),
+            start="immediately" if start_immediately else "at_first_tick",
+            execute=hook(execute, what=f"execute of continuous:{name}"),
+        )
+        self.__attrs_init__(name, plan, recurrence)  # type: ignore[attr-defined]  # made by attrs
+
+    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+        """Decide a command or an alarm."""
+        return handler.begin(self, self.recurrence, address, instance, request, facts)
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Give ``execute`` and its program for a claim."""
+        return handler.program(self.recurrence, instance, claim)
+
+    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+        """Settle a run that succeeded."""
+        return handler.succeeded(self.recurrence, execute, facts)
+
+    def given_up(self, instance: Instance, claim: Claim, facts: Facts) -> Instance | None:
+        """Wait for the next tick after a run that failed for good."""
+        return None if self.plan.exhausted == "purge" else handler.settled(self.recurrence, instance, facts)
+
+    def rearmed(self, instance: Instance, facts: Facts) -> Instance:
+        """Skip the ticks inside a pause."""
+        return handler.rearmed(self.recurrence, instance, facts)
+
+    def handle(self, dispatch: Dispatch) -> ContinuousHandle[S, E]:
+        """Give the typed handle."""
+        return ContinuousHandle(self, dispatch)
+
+    def teller(self, post: PostCommand) -> ContinuousTeller[S]:
+        """Give the typed teller."""
+        return ContinuousTeller(post)
+
+
+def _commands(state: object, tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+    codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags)
+    return (
+        CommandSpec(name="start", command=Start, input=codec, absent="creates"),
+        CommandSpec(name="trigger", command=Trigger),
+    )
+
+
+def _schedule(value: object, name: str) -> Schedule:
+    if isinstance(value, Every | Cron):
+        return value
+    raise DefinitionError(f"schedule of continuous:{name}", value, "every('30 minutes') or cron('0 9 * * *')")

@@ -1,0 +1,174 @@
+"""The pure handler of continuous jobs: what a start, a trigger or a tick does to one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+import attrs
+from typing_extensions import assert_never
+
+from perdure.jobs.definition import Definition
+from perdure.jobs.log import Log
+from perdure.jobs.request import Alarm, Request
+from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.writes import answered, put, reply, stored
+from perdure.kinds.continuous.context import TICKS, ContinuousContext, Recurrence, Start, Ticks, Trigger
+from perdure.program import Program
+from perdure.values.address import Address
+from perdure.values.answer import OutcomeRecord, RunAnswer
+from perdure.values.event import JobStarted
+from perdure.values.facts import Facts
+from perdure.values.instance import Claim, Instance
+from perdure.values.instant import from_ms
+from perdure.values.schedule import Every, Run, Skip, due, first_tick, offset_ms, settle
+
+AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
+ContinuousCommand: TypeAlias = Start | Trigger | Alarm
+
+
+# ---------------------------------------------------------------- begin
+def begin(
+    job: AnyDefinition, what: Recurrence, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    """Decide a command of a continuous job, or its alarm."""
+    command = cast("ContinuousCommand", request.command)
+    match command:
+        case Start():
+            return _start(job, what, address, instance, request, facts)
+        case Trigger():
+            return _trigger(job, address, instance, request, facts)
+        case Alarm():
+            return _alarm(job, what, address, instance, request, facts)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _start(
+    job: AnyDefinition, what: Recurrence, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    if instance is not None:
+        return reply(address, RunAnswer(found="exists", status=instance.status))
+    ticks = Ticks(anchor_ms=facts.now_ms)
+    fresh = Instance(
+        address=address,
+        created_ms=facts.now_ms,
+        updated_ms=facts.now_ms,
+        state=request.payload,
+        data=_encode(ticks),
+    )
+    if what.start == "immediately":
+        return begin_run(job, fresh, request, facts, cause="start", found="created")
+    started = Log(facts, address, 0).add(JobStarted)
+    first_ms = first_tick(what.schedule, facts.now_ms)
+    transition = put(fresh, facts, events=(started,), **_armed(what, address, ticks, first_ms))
+    after = stored(transition)
+    return answered(transition, RunAnswer(found="created", status=None if after is None else after.status))
+
+
+def _trigger(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    if instance is None:
+        return reply(address, RunAnswer(found="absent"))
+    if instance.hold is not None:
+        return reply(address, held_answer(instance))
+    return begin_run(job, instance, request, facts, cause="trigger")
+
+
+def _alarm(
+    job: AnyDefinition, what: Recurrence, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    if instance is None:
+        return reply(address, None)
+    if instance.retrial is not None:
+        return begin_attempt(job, instance, instance.retrial, request, facts)
+    ticks = _ticks(instance)
+    next_ms = ticks.next_ms if ticks.next_ms is not None else facts.now_ms
+    match due(what.schedule, anchor_ms=ticks.anchor_ms, nominal_ms=next_ms, now_ms=facts.now_ms):
+        case Run(nominal_ms, missed):
+            taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed)
+            return begin_run(job, instance, request, facts, cause="alarm", data=_encode(taken))
+        case Skip(next_nominal_ms, missed):
+            skipped = attrs.evolve(ticks, missed=ticks.missed + missed)
+            return answered(put(instance, facts, **_armed(what, address, skipped, next_nominal_ms)), None)
+
+
+# ---------------------------------------------------------------- the program of a claim
+def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Program[Any, Any, Any]]:
+    """Give ``execute`` and its program for a claim."""
+    ticks = _ticks(instance)
+    tick_ms = ticks.taken_ms if claim.cause == "alarm" else None
+    ctx: ContinuousContext[Any] = ContinuousContext(
+        id=instance.address.id,
+        job=instance.address.name,
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        delivery=claim.deliveries,
+        run_count=instance.run_count,
+        tick=None if tick_ms is None else from_ms(tick_ms),
+        missed=ticks.missed,
+        created_at=from_ms(instance.created_ms),
+    )
+    return "execute", what.execute(ctx)
+
+
+# ---------------------------------------------------------------- finish
+def succeeded(what: Recurrence, execute: Execute, facts: Facts) -> Commit:
+    """Write what the run drafted, and arm the next tick."""
+    instance = execute.instance
+    transition = put(
+        settled(what, instance, facts),
+        facts,
+        events=(executed(Log(facts, instance.address, instance.run_count), execute, facts),),
+        messages=tuple(execute.draft.messages),
+        state=execute.draft.encoded or instance.state,
+        claim=None,
+        retrial=None,
+        last_error=None,
+    )
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
+
+
+def settled(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
+    """Arm the next tick after a run that is over, however it ended.
+
+    A run of a tick is followed by the tick after it. A start or a trigger leaves a pending tick of a grid where it is;
+    a schedule that is measured from the end of runs begins again from this end.
+    """
+    ticks = _ticks(instance)
+    from_end = isinstance(what.schedule, Every) and what.schedule.measured_from == "end"
+    if ticks.taken_ms is None and ticks.next_ms is not None and not from_end:
+        return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0)))
+    nominal_ms = ticks.taken_ms if ticks.taken_ms is not None else ticks.anchor_ms
+    next_ms = settle(what.schedule, anchor_ms=ticks.anchor_ms, nominal_ms=nominal_ms, ended_ms=facts.now_ms)
+    over = attrs.evolve(ticks, taken_ms=None, missed=0)
+    return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
+
+
+def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
+    """Skip the ticks inside a pause, but for the last one."""
+    ticks = _ticks(instance)
+    if ticks.next_ms is None or ticks.next_ms > facts.now_ms:
+        return instance
+    once = attrs.evolve(what.schedule, catch_up="once")
+    match due(once, anchor_ms=ticks.anchor_ms, nominal_ms=ticks.next_ms, now_ms=facts.now_ms):
+        case Run(nominal_ms, _):
+            return attrs.evolve(instance, **_armed(what, instance.address, ticks, nominal_ms))
+        case Skip():
+            return instance
+
+
+# ---------------------------------------------------------------- ticks
+def _armed(what: Recurrence, address: Address, ticks: Ticks, next_ms: int) -> dict[str, Any]:
+    """The fields of an instance whose alarm belongs to this tick."""
+    return {
+        "alarm_ms": next_ms + offset_ms(what.schedule, str(address)),
+        "data": _encode(attrs.evolve(ticks, next_ms=next_ms)),
+    }
+
+
+def _ticks(instance: Instance) -> Ticks:
+    return TICKS.decode(instance.data.encode())
+
+
+def _encode(ticks: Ticks) -> str:
+    return TICKS.encode(ticks).decode()

@@ -1,0 +1,227 @@
+"""The definition of a debounce: rapid events in, batches out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
+
+import attrs
+from typing_extensions import Never, TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.hooks import HookResult, hook
+from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
+from perdure.jobs.report import report_status
+from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.kinds.debounce import handler
+from perdure.kinds.debounce.context import Add, Batching, Clear, DebounceContext, Flush
+from perdure.kinds.debounce.handle import DebounceHandle, DebounceTeller
+from perdure.program import Program
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.duration import Duration, duration_ms
+from perdure.values.errors import DefinitionError
+from perdure.values.facts import Facts
+from perdure.values.instance import Claim, Instance
+from perdure.values.retry import Retry
+
+S = TypeVar("S")
+V = TypeVar("V")
+E = DefaultTypeVar("E", default=Never)
+R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+MAX_BATCH_EVENTS = 1_000_000
+
+
+@attrs.frozen(init=False, eq=False)
+class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra], Generic[S, V, E, R_contra]):
+    """A job that collects rapid events and runs once for a batch of them.
+
+    Args:
+        name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
+        event: the type of the events.
+        state: the type of a batch's state; by default the event type.
+        initial: the state of an empty batch; needed when the state type is not the event type. Without it, a batch's
+            first event becomes its state, and ``on_event`` is asked from the second on, as in ``functools.reduce``.
+        flush_after: a batch flushes so long after its first event; later events do not move that.
+        inactivity: flush so long after the last event instead, and never later than ``flush_after`` says.
+        max_events: a batch of so many events flushes at once.
+        on_event: takes an event into the state; by default the newest event is kept.
+        execute: what to do with a batch.
+        retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
+        errors: the type of the errors; read from the annotations of the hooks when left out.
+        tags: stable names for the members of unions, instead of their class names.
+        max_run: how long a flush may take, by default 15 minutes.
+        concurrency: flushes of this job at the same time; by default the engine's own limit.
+
+    Raises:
+        DefinitionError: something cannot work; the message says what came and what to do.
+    """
+
+    kind: ClassVar[str] = "debounce"
+    occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
+    name: str
+    plan: Plan
+    batching: Batching
+
+    @overload
+    def __init__(
+        self: Debounce[V, V, E, R_contra],
+        name: str,
+        *,
+        event: TypeForm[V],
+        flush_after: Duration,
+        execute: Callable[[DebounceContext[V]], HookResult[E, R_contra]],
+        on_event: Callable[[DebounceContext[V], V], HookResult[E, R_contra]] | None = None,
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: Retry[E] | None = None,
+        errors: TypeForm[E] | None = None,
+        tags: Mapping[type, str] | None = None,
+        max_run: Duration = DEFAULT_MAX_RUN,
+        concurrency: int | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        name: str,
+        *,
+        event: TypeForm[V],
+        state: TypeForm[S],
+        initial: S,
+        flush_after: Duration,
+        on_event: Callable[[DebounceContext[S], V], HookResult[E, R_contra]],
+        execute: Callable[[DebounceContext[S]], HookResult[E, R_contra]],
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: Retry[E] | None = None,
+        errors: TypeForm[E] | None = None,
+        tags: Mapping[type, str] | None = None,
+        max_run: Duration = DEFAULT_MAX_RUN,
+        concurrency: int | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        *,
+        event: Any,
+        flush_after: Duration,
+        execute: Callable[..., Any],
+        on_event: Callable[..., Any] | None = None,
+        state: Any = None,
+        initial: Any = None,
+        inactivity: Duration | None = None,
+        max_events: int | None = None,
+        retry: Retry[Any] | None = None,
+        errors: Any = None,
+        tags: Mapping[type, str] | None = None,
+        max_run: Duration = DEFAULT_MAX_RUN,
+        concurrency: int | None = None,
+    ) -> None:
+        _check_state(name, event=event, state=state, initial=initial, on_event=on_event)
+        plan = build_plan(
+            "debounce",
+            name,
+            state=event if state is None else state,
+            tags=tags,
+            errors=errors,
+            hooks=tuple(function for function in (on_event, execute) if function is not None),
+            retry=retry,
+            exhausted="park",
+            may_continue="must_settle",
+            max_run=max_run,
+            concurrency=concurrency,
+            commands=_commands(event, tags, name),
+        )
+        batching = Batching(
+            flush_after_ms=duration_ms(flush_after, what=f"flush_after of debounce:{name}"),
+            inactivity_ms=_inactivity_ms(inactivity, flush_after, name),
+            max_events=_max_events(max_events, name),
+            initial=None if initial is None else plan.state.encode(initial).decode(),
+            on_event=hook(_keep_newest if on_event is None else on_event, what=f"on_event of debounce:{name}"),
+            execute=hook(execute, what=f"execute of debounce:{name}"),
+        )
+        self.__attrs_init__(name, plan, batching)  # type: ignore[attr-defined]  # made by attrs
+
+    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+        """Decide a command or an alarm."""
+        return handler.begin(self, self.batching, address, instance, request, facts)
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Give the hook and its program for a claim."""
+        return handler.program(self.batching, instance, claim, command)
+
+    def state_of_run(self, instance: Instance, claim: Claim) -> str:
+        """An event works on the batch that collects, a flush on the frozen one."""
+        return handler.state_of_run(instance, claim)
+
+    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+        """Settle an event that was taken, or a batch that was flushed."""
+        return handler.succeeded(self.batching, execute, facts)
+
+    def given_up(self, instance: Instance, claim: Claim, facts: Facts) -> Instance | None:
+        """Drop the batch that failed for good; the instance goes when no other batch is left."""
+        return handler.without_flushed(instance)
+
+    def report(self, instance: Instance) -> InstanceStatus:
+        """What ``status`` answers."""
+        return handler.report(instance, report_status(instance))
+
+    def visible_state(self, instance: Instance) -> object:
+        """What ``get_state`` answers, decoded."""
+        return self.plan.state.decode(handler.visible_state(instance).encode())
+
+    def handle(self, dispatch: Dispatch) -> DebounceHandle[S, V, E]:
+        """Give the typed handle."""
+        return DebounceHandle(self, dispatch)
+
+    def teller(self, post: PostCommand) -> DebounceTeller[V]:
+        """Give the typed teller."""
+        return DebounceTeller(post)
+
+
+def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
+    return ctx.set_state(event)
+
+
+def _commands(event: object, tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+    codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags)
+    return (
+        CommandSpec(name="add", command=Add, input=codec, absent="creates"),
+        CommandSpec(name="flush", command=Flush),
+        CommandSpec(name="clear", command=Clear),
+    )
+
+
+def _check_state(name: str, *, event: object, state: object, initial: object, on_event: object) -> None:
+    if state is None or state == event:
+        return
+    if initial is None:
+        raise DefinitionError(
+            f"initial of debounce:{name}", initial, "the state of an empty batch: its type is not that of the events"
+        )
+    if on_event is None:
+        raise DefinitionError(
+            f"on_event of debounce:{name}", on_event, "a function that takes an event into the state: their types differ"
+        )
+
+
+def _inactivity_ms(inactivity: Duration | None, flush_after: Duration, name: str) -> int | None:
+    if inactivity is None:
+        return None
+    what = f"inactivity of debounce:{name}"
+    if duration_ms(inactivity, what=what) >= duration_ms(flush_after, what=f"flush_after of debounce:{name}"):
+        raise DefinitionError(what, inactivity, f"less than flush_after ({flush_after}), which bounds it")
+    return duration_ms(inactivity, what=what)
+
+
+def _max_events(value: object, name: str) -> int | None:
+    if value is None:
+        return None
+    if type(value) is int and 1 <= value <= MAX_BATCH_EVENTS:
+        return value
+    raise DefinitionError(f"max_events of debounce:{name}", value, f"a whole number from 1 to {MAX_BATCH_EVENTS}")
+

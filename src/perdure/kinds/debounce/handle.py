@@ -1,0 +1,80 @@
+"""The typed handle of a debounce, and its teller."""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, TypeVar
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.jobs.definition import CallError, PostCommand
+from perdure.jobs.handle import JobHandle
+from perdure.kinds.debounce.context import Add, Clear, Flush
+from perdure.program import Program
+from perdure.values.answer import Added, Cleared, Flushed, Parked, Paused, RunAnswer
+from perdure.values.failure import Defect
+
+S = TypeVar("S")
+V = TypeVar("V")
+E = TypeVar("E")
+V_contra = TypeVar("V_contra", contravariant=True)
+
+
+@attrs.frozen
+class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
+    """The calls of a debounce."""
+
+    def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Added, CallError]:
+        """Add an event to the batch that collects; the first one begins it. Never waits for a flush.
+
+        Args:
+            id_: the instance.
+            event: of the definition's event type; anything else is ``InvalidInput``.
+            idempotency_key: a repeat with this key adds nothing and gets the first answer.
+        """
+        return self._send(id_, Add(event), "add", event, key=idempotency_key)
+
+    def flush(
+        self, id_: str, /, *, wait: Literal["run", "claim"] = "run", idempotency_key: str | None = None
+    ) -> FutureResult[Flushed[E | Defect], CallError]:
+        """Flush now. A batch that waits for a retry is brought forward; a flush in progress is waited for first.
+
+        Args:
+            id_: the instance.
+            wait: for the end of the first attempt, or only until the run is claimed.
+            idempotency_key: a repeat with this key flushes nothing and gets the first answer.
+        """
+        answer: FutureResult[RunAnswer, CallError] = self._send(id_, Flush(), "flush", key=idempotency_key, wait=wait)
+        return answer.map(self._flushed)
+
+    def clear(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[Cleared, CallError]:
+        """Discard every batch that is not being flushed at this moment, without running."""
+        return self._send(id_, Clear(), "clear", key=idempotency_key)
+
+    def _flushed(self, answer: RunAnswer) -> Flushed[E | Defect]:
+        outcome = self._outcome(answer.outcome)
+        ran = outcome is not None and not isinstance(outcome, Paused | Parked)
+        return Flushed(flushed=ran, reason="empty" if answer.found == "empty" else None, outcome=outcome)
+
+
+@attrs.frozen
+class DebounceTeller(Generic[V_contra]):
+    """What other jobs can tell a debounce."""
+
+    post: PostCommand
+
+    def add(self, event: V_contra, /) -> Program[None]:
+        """Add an event with the commit of this turn."""
+        return self.post("add", event)
+
+    def flush(self) -> Program[None]:
+        """Ask for a flush; an absent instance is left absent."""
+        return self.post("flush")
+
+    def clear(self) -> Program[None]:
+        """Discard the batch; an absent instance is left absent."""
+        return self.post("clear")
+
+    def terminate(self, reason: str = "terminated", /) -> Program[None]:
+        """Ask for the end of the instance."""
+        return self.post("terminate", reason)

@@ -1,0 +1,299 @@
+"""The pure handler of debounces: what an event, a flush, a clear or an alarm does to one.
+
+The claim of a flush moves the batch aside, frozen. Events that come meanwhile go into the next batch, which flushes
+after the first is settled. So a flush holds the claim, and not the mailbox.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+import attrs
+from typing_extensions import assert_never
+
+from perdure.jobs.definition import Definition
+from perdure.jobs.event_run import begin_event, started
+from perdure.jobs.log import Log
+from perdure.jobs.request import Alarm, Request
+from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
+from perdure.jobs.step import Commit, Defer, Execute, Step
+from perdure.jobs.writes import answered, purge, put, refuse, reply, stored
+from perdure.kinds.debounce.context import (
+    BATCHES,
+    Add,
+    Batch,
+    Batches,
+    Batching,
+    Clear,
+    DebounceContext,
+    Flush,
+    FlushReason,
+    FrozenBatch,
+)
+from perdure.program import Program, succeed
+from perdure.values.address import Address
+from perdure.values.answer import Added, Cleared, InstanceStatus, OutcomeRecord, RunAnswer
+from perdure.values.errors import InstanceParked
+from perdure.values.event import DebounceFlushed, DebounceStarted, Event
+from perdure.values.facts import Facts
+from perdure.values.instance import Cause, Claim, Instance
+from perdure.values.instant import from_ms
+from perdure.values.transition import Transition
+
+AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
+DebounceCommand: TypeAlias = Add | Flush | Clear | Alarm
+
+
+# ---------------------------------------------------------------- begin
+def begin(
+    job: AnyDefinition, how: Batching, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    """Decide a command of a debounce, or its alarm."""
+    command = cast("DebounceCommand", request.command)
+    match command:
+        case Add():
+            return _add(job, how, address, instance, request, facts)
+        case Flush():
+            return _flush(job, address, instance, request, facts)
+        case Clear():
+            return _clear(address, instance, facts)
+        case Alarm():
+            return _alarm(job, address, instance, request, facts)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _add(
+    job: AnyDefinition, how: Batching, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    if instance is None:
+        fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms, data=_encode(Batches()))
+        return begin_event(job, _opened(how, fresh, request, facts), request, facts, found="created")
+    if instance.hold == "undecodable" or (instance.hold == "recovery_exhausted" and instance.event_claim is not None):
+        return refuse(address, InstanceParked(str(address), instance.hold))
+    return begin_event(job, _opened(how, instance, request, facts), request, facts, found="exists")
+
+
+def _opened(how: Batching, instance: Instance, request: Request, facts: Facts) -> Instance:
+    """The instance with a batch that collects: the one it has, or a new one that begins with this event."""
+    batches = _batches(instance)
+    if batches.collecting is not None:
+        return instance
+    batch = Batch(event_count=0, started_ms=facts.now_ms, flush_ms=facts.now_ms + how.flush_after_ms)
+    state = request.payload if how.initial is None else how.initial
+    return attrs.evolve(instance, state=state, data=_encode(attrs.evolve(batches, collecting=batch)))
+
+
+def _flush(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    if instance is None:
+        return reply(address, RunAnswer(found="empty"))
+    if _is_running(instance, facts):
+        return Defer()
+    if instance.hold is not None:
+        return reply(address, held_answer(instance))
+    return _flush_now(job, address, instance, request, facts, cause="flush", reason="manual")
+
+
+def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    if instance is None or _is_running(instance, facts):
+        return reply(address, None)
+    collecting = _batches(instance).collecting
+    reason = "flush_after" if collecting is None else collecting.reason
+    return _flush_now(job, address, instance, request, facts, cause="alarm", reason=reason)
+
+
+def _flush_now(
+    job: AnyDefinition,
+    address: Address,
+    instance: Instance,
+    request: Request,
+    facts: Facts,
+    *,
+    cause: Cause,
+    reason: FlushReason,
+) -> Step:
+    """Flush what waits: first the batch that failed before, else the one that collects."""
+    if instance.retrial is not None:
+        return begin_attempt(job, instance, instance.retrial, request, facts)
+    batch = _batches(instance).collecting
+    if batch is None:
+        return reply(address, RunAnswer(found="empty", status=instance.status))
+    frozen = FrozenBatch(
+        state=instance.state, event_count=batch.event_count, started_ms=batch.started_ms, reason=reason
+    )
+    data = _encode(Batches(flushing=frozen))
+    return begin_run(job, instance, request, facts, cause=cause, state="", data=data, alarm_ms=None)
+
+
+def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
+    """Discard every batch that is not being flushed at this moment."""
+    if instance is None:
+        return reply(address, Cleared(cleared=False, discarded=0))
+    batches = _batches(instance)
+    flushing = batches.flushing if _is_running(instance, facts) else None
+    discarded = sum(
+        batch.event_count
+        for batch in (batches.collecting, batches.flushing if flushing is None else None)
+        if batch is not None
+    )
+    answer = Cleared(cleared=discarded > 0, discarded=discarded)
+    if flushing is None:
+        return answered(purge(instance), answer)
+    return answered(
+        put(instance, facts, state="", alarm_ms=None, data=_encode(Batches(flushing=flushing))), answer
+    )
+
+
+# ---------------------------------------------------------------- the program of a claim
+def program(how: Batching, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+    """Give the hook and its program for a claim."""
+    batches = _batches(instance)
+    if isinstance(command, Add):
+        batch = batches.collecting or Batch(event_count=0, started_ms=claim.claimed_ms, flush_ms=claim.claimed_ms)
+        if how.initial is None and batch.event_count == 0:
+            return "on_event", succeed(None)  # the first event is the state already, as in functools.reduce
+        return "on_event", how.on_event(_context(instance, claim, batch, None), command.event)
+    frozen = batches.flushing or FrozenBatch(state="", event_count=0, started_ms=claim.claimed_ms, reason="manual")
+    return "execute", how.execute(_context(instance, claim, frozen, frozen.reason))
+
+
+def _context(
+    instance: Instance, claim: Claim, batch: Batch | FrozenBatch, reason: FlushReason | None
+) -> DebounceContext[Any]:
+    return DebounceContext(
+        id=instance.address.id,
+        job=instance.address.name,
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        delivery=claim.deliveries,
+        run_count=instance.run_count,
+        event_count=batch.event_count,
+        started_at=from_ms(batch.started_ms),
+        flush_reason=reason,
+    )
+
+
+def state_of_run(instance: Instance, claim: Claim) -> str:
+    """An event works on the batch that collects, a flush on the frozen one."""
+    flushing = None if claim.cause == "event" else _batches(instance).flushing
+    return instance.state if flushing is None else flushing.state
+
+
+# ---------------------------------------------------------------- finish
+def succeeded(how: Batching, execute: Execute, facts: Facts) -> Commit:
+    """Settle an event that was taken, or a batch that was flushed."""
+    if execute.claim.cause == "event":
+        return _added(how, execute, facts)
+    return _flushed(execute, facts)
+
+
+def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
+    instance = execute.instance
+    batches = _batches(instance)
+    before = batches.collecting or Batch(event_count=0, started_ms=facts.now_ms, flush_ms=facts.now_ms)
+    batch = _timed(how, before, facts.now_ms)
+    log = Log(facts, instance.address, instance.run_count)
+    events: tuple[Event, ...] = started(log, execute)
+    if before.event_count == 0:
+        events += (log.add(DebounceStarted, flush_at_ms=batch.flush_ms),)
+    transition = put(
+        instance,
+        facts,
+        events=events,
+        messages=tuple(execute.draft.messages),
+        state=execute.draft.encoded or instance.state,
+        data=_encode(attrs.evolve(batches, collecting=batch)),
+        alarm_ms=batch.flush_ms if batches.flushing is None else None,
+        event_claim=None,
+        event_count=instance.event_count + 1,
+    )
+    return answered(transition, _added_answer(before, batch, stored(transition)))
+
+
+def _timed(how: Batching, batch: Batch, now_ms: int) -> Batch:
+    """Count an event in, and say when the batch flushes: never later than ``flush_after`` after its first event."""
+    count, latest_ms = batch.event_count + 1, batch.started_ms + how.flush_after_ms
+    if how.max_events is not None and count >= how.max_events:
+        return attrs.evolve(batch, event_count=count, flush_ms=min(now_ms, latest_ms), reason="max_events")
+    if how.inactivity_ms is not None and now_ms + how.inactivity_ms < latest_ms:
+        return attrs.evolve(batch, event_count=count, flush_ms=now_ms + how.inactivity_ms, reason="inactivity")
+    return attrs.evolve(batch, event_count=count, flush_ms=latest_ms, reason="flush_after")
+
+
+def _added_answer(before: Batch, batch: Batch, after: Instance | None) -> Added:
+    held = after is not None and after.hold is not None
+    return Added(
+        created=before.event_count == 0,
+        event_count=batch.event_count,
+        will_flush_at=None if held else from_ms(batch.flush_ms),
+    )
+
+
+def _flushed(execute: Execute, facts: Facts) -> Commit:
+    instance = execute.instance
+    batches = _batches(instance)
+    log = Log(facts, instance.address, instance.run_count)
+    events: tuple[Event, ...] = (executed(log, execute, facts),)
+    if batches.flushing is not None:
+        events += (
+            log.add(
+                DebounceFlushed,
+                run_id=execute.claim.run_id,
+                reason=batches.flushing.reason,
+                batch_size=batches.flushing.event_count,
+            ),
+        )
+    transition = _dropped(instance, batches, events, execute, facts)
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
+
+
+def _dropped(
+    instance: Instance, batches: Batches, events: tuple[Event, ...], execute: Execute, facts: Facts
+) -> Transition:
+    messages = tuple(execute.draft.messages)
+    left = without_flushed(instance)
+    if left is None:
+        # what the flush told its own instance begins the next batch: it is kept
+        return attrs.evolve(purge(instance, events=events), messages=messages)
+    return put(left, facts, events=events, messages=messages, claim=None, retrial=None, last_error=None)
+
+
+def without_flushed(instance: Instance) -> Instance | None:
+    """Drop the frozen batch and arm the next one; None when there is none."""
+    batch = _batches(instance).collecting
+    if batch is None:
+        return None
+    return attrs.evolve(instance, data=_encode(Batches(collecting=batch)), alarm_ms=batch.flush_ms)
+
+
+# ---------------------------------------------------------------- reading
+def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
+    """What ``status`` answers: the batch that collects, or the one that is flushed when none does."""
+    batches = _batches(instance)
+    batch = batches.collecting or batches.flushing
+    return attrs.evolve(
+        status,
+        event_count=0 if batch is None else batch.event_count,
+        started_at=None if batch is None else from_ms(batch.started_ms),
+    )
+
+
+def visible_state(instance: Instance) -> str:
+    """The encoded state that ``get_state`` shows."""
+    batches = _batches(instance)
+    if batches.collecting is None and batches.flushing is not None:
+        return batches.flushing.state
+    return instance.state
+
+
+def _is_running(instance: Instance, facts: Facts) -> bool:
+    return instance.claim is not None and instance.claim.run_id in facts.running
+
+
+def _batches(instance: Instance) -> Batches:
+    return BATCHES.decode(instance.data.encode())
+
+
+def _encode(batches: Batches) -> str:
+    return BATCHES.encode(batches).decode()
+

@@ -1,0 +1,101 @@
+"""What a task's hooks see, the commands that reach a task, and its hooks as one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+
+from perdure.jobs.context import JobContext
+from perdure.jobs.decision import After, At, Cancel, Decision
+from perdure.jobs.draft import GetAlarm, SetAlarm
+from perdure.program import Program, perform, traverse
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError
+
+S = TypeVar("S")
+
+
+@attrs.frozen
+class Send:
+    """Handle an event."""
+
+    event: Any  # of the definition's own type
+
+
+@attrs.frozen
+class Trigger:
+    """Run ``execute`` now."""
+
+
+@attrs.frozen(kw_only=True)
+class TaskContext(JobContext[S], Generic[S]):
+    """What the hooks of a task see and do.
+
+    Attributes:
+        event_count: events accepted before this one.
+        execute_count: runs of ``execute`` begun, this one included.
+        created_at: when the instance was created.
+        failed_draft: in ``on_error``, the state as the failed hook left it; None elsewhere.
+    """
+
+    event_count: int = 0
+    execute_count: int = 0
+    created_at: datetime
+    failed_draft: S | None = None
+
+    @property
+    def is_first_event(self) -> bool:
+        """Whether no event was accepted before."""
+        return self.event_count == 0
+
+    @property
+    def scheduled_at(self) -> Program[datetime | None]:
+        """Read when the alarm is due, with this turn's own changes. A firing alarm is consumed."""
+        return cast("Program[datetime | None]", perform(GetAlarm()))
+
+    def schedule(self, *, after: Duration | None = None, at: datetime | None = None) -> Program[None]:
+        """Set the alarm; the last call of a turn wins.
+
+        Args:
+            after: so long after the turn commits, such as ``"5 minutes"``.
+            at: an aware instant; one that is past fires at once.
+
+        Raises:
+            DefinitionError: neither or both were given, or the value is not usable.
+        """
+        if after is not None and at is None:
+            return cast("Program[None]", perform(SetAlarm(After(after))))
+        if at is not None and after is None:
+            return cast("Program[None]", perform(SetAlarm(At(at))))
+        raise DefinitionError("ctx.schedule", (after, at), "either after=... or at=...")
+
+    def cancel_schedule(self) -> Program[None]:
+        """Remove the alarm."""
+        return cast("Program[None]", perform(SetAlarm(Cancel())))
+
+    def apply(self, decision: Decision[S]) -> Program[None]:
+        """Adopt what a pure decider decided: its state, its alarm, its messages."""
+        adopted = self.set_state(decision.state).bind(lambda _: self._change_alarm(decision))
+        if not decision.messages:
+            return adopted
+        return adopted.bind(lambda _: traverse(lambda message: message, decision.messages)).map(lambda _: None)
+
+    def _change_alarm(self, decision: Decision[S]) -> Program[None]:
+        return cast("Program[None]", perform(SetAlarm(decision.alarm)))
+
+
+HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, whatever its types
+
+
+@attrs.frozen(kw_only=True)
+class TaskHooks:
+    """The user's functions, each made to give a program."""
+
+    initial: Callable[[str], object]
+    on_event: HookProgram
+    execute: HookProgram
+    on_idle: HookProgram | None
+    on_error: HookProgram | None

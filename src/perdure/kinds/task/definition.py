@@ -1,0 +1,190 @@
+"""The definition of a task: a state machine of the user's own, woken by events and by its alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import attrs
+from returns.result import Result
+from typing_extensions import Never, TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec
+from perdure.jobs.decision import Decision
+from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.hooks import HookResult, hook
+from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
+from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.kinds.task import handler
+from perdure.kinds.task.context import Send, TaskContext, TaskHooks, Trigger
+from perdure.kinds.task.handle import TaskHandle, TaskTeller
+from perdure.program import Program, lift, succeed
+from perdure.values.address import Address
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError
+from perdure.values.facts import Facts
+from perdure.values.failure import Defect
+from perdure.values.instance import Claim, Instance
+from perdure.values.retry import Retry
+
+S = TypeVar("S")
+V = TypeVar("V")
+E = DefaultTypeVar("E", default=Never)
+R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+
+@attrs.frozen(init=False, eq=False)
+class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, V, E, R_contra]):
+    """A job that is a state machine of your own.
+
+    ``send`` hands it an event, which ``on_event`` (or a pure ``decide``) turns into a next state, an alarm and messages;
+    ``execute`` runs when the alarm fires.
+
+    Args:
+        name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
+        state: the type of the state.
+        event: the type of the events, usually a union of attrs classes.
+        initial: the state of an instance that nobody sent an event to yet: a value, or a function of the id.
+        on_event: handles an event.
+        decide: a pure alternative to ``on_event``: state and event in, ``Result[Decision, E]`` out.
+        execute: runs when the alarm fires, and on ``trigger``.
+        on_idle: runs in the same turn when nothing is scheduled after a hook.
+        on_error: gets the typed error, or the defect, and a fresh draft: at once for ``on_event``, when its retries are
+            used up for ``execute``. When it succeeds, its draft is committed.
+        retry: the durable retry of ``execute``.
+        errors: the type of the errors; read from the annotations of the hooks when left out.
+        tags: stable names for the members of unions, instead of their class names.
+        max_run: how long a run may take, by default 15 minutes.
+        concurrency: runs of this job at the same time; by default the engine's own limit.
+
+    Raises:
+        DefinitionError: something cannot work; the message says what came and what to do.
+    """
+
+    kind: ClassVar[str] = "task"
+    name: str
+    plan: Plan
+    hooks: TaskHooks
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: TypeForm[S],
+        event: TypeForm[V],
+        initial: S | Callable[[str], S],
+        on_event: Callable[[TaskContext[S], V], HookResult[E, R_contra]] | None = None,
+        decide: Callable[[S, V], Result[Decision[S], E]] | None = None,
+        execute: Callable[[TaskContext[S]], HookResult[E, R_contra]] | None = None,
+        on_idle: Callable[[TaskContext[S]], HookResult[E, R_contra]] | None = None,
+        on_error: Callable[[TaskContext[S], E | Defect], HookResult[E, R_contra]] | None = None,
+        retry: Retry[E] | None = None,
+        errors: TypeForm[E] | None = None,
+        tags: Mapping[type, str] | None = None,
+        max_run: Duration = DEFAULT_MAX_RUN,
+        concurrency: int | None = None,
+    ) -> None:
+        given = tuple(function for function in (on_event, decide, execute, on_idle, on_error) if function is not None)
+        plan = build_plan(
+            "task",
+            name,
+            state=state,
+            tags=tags,
+            errors=errors,
+            hooks=given,
+            retry=retry,
+            exhausted="park",
+            may_continue="must_settle",
+            max_run=max_run,
+            concurrency=concurrency,
+            commands=_commands(event, tags, name),
+        )
+        hooks = _hooks(
+            name, initial=initial, on_event=on_event, decide=decide, execute=execute, on_idle=on_idle, on_error=on_error
+        )
+        if not callable(initial):
+            plan.state.encode(initial)
+        self.__attrs_init__(name, plan, hooks)  # type: ignore[attr-defined]  # made by attrs
+
+    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+        """Decide a command or an alarm."""
+        return handler.begin(self, self.hooks, address, instance, request, facts)
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Give the hook and its program for a claim."""
+        return handler.program(self.hooks, instance, claim, command)
+
+    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+        """Settle a hook that succeeded."""
+        return handler.succeeded(self, self.hooks, execute, facts)
+
+    def consumed(self, instance: Instance, claim: Claim, facts: Facts) -> Instance:
+        """A failed first attempt has used its alarm up."""
+        return handler.consumed(instance, claim)
+
+    def rescue(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+        """Give the program of ``on_error``."""
+        return handler.rescue(self.hooks, execute, error)
+
+    def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
+        """Give the typed handle."""
+        return TaskHandle(self, dispatch)
+
+    def teller(self, post: PostCommand) -> TaskTeller[V]:
+        """Give the typed teller."""
+        return TaskTeller(post)
+
+
+def _commands(event: object, tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+    codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags)
+    return (
+        CommandSpec(name="send", command=Send, input=codec, absent="creates"),
+        CommandSpec(name="trigger", command=Trigger),
+    )
+
+
+def _hooks(
+    name: str,
+    *,
+    initial: object,
+    on_event: object,
+    decide: object,
+    execute: object,
+    on_idle: object,
+    on_error: object,
+) -> TaskHooks:
+    if (on_event is None) == (decide is None):
+        raise DefinitionError(
+            f"on_event and decide of task:{name}", (on_event, decide), "exactly one of on_event=... and decide=..."
+        )
+    handled = on_event if decide is None else decided(decide, what=f"decide of task:{name}")
+    return TaskHooks(
+        initial=initial if callable(initial) else lambda _: initial,
+        on_event=hook(handled, what=f"on_event of task:{name}"),
+        execute=hook(execute if execute is not None else _nothing, what=f"execute of task:{name}"),
+        on_idle=None if on_idle is None else hook(on_idle, what=f"on_idle of task:{name}"),
+        on_error=None if on_error is None else hook(on_error, what=f"on_error of task:{name}"),
+    )
+
+
+def decided(decide: object, *, what: str) -> Callable[[TaskContext[Any], Any], Program[Any, Any, Any]]:
+    """Make an event handler from a pure decider.
+
+    Raises:
+        DefinitionError: it is not a function.
+    """
+    if not callable(decide):
+        raise DefinitionError(what, decide, "a function of state and event giving Result[Decision, E]")
+
+    def on_event(ctx: TaskContext[Any], event: object) -> Program[Any, Any, Any]:
+        return ctx.state.bind(
+            lambda state: lift(cast("Result[Decision[Any], Any]", decide(state, event))).bind(ctx.apply)
+        )
+
+    return on_event
+
+
+def _nothing(_: TaskContext[Any]) -> Program[None]:
+    return succeed(None)

@@ -1,0 +1,186 @@
+"""The pure handler of tasks: what an event, a trigger or an alarm does to one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+import attrs
+from typing_extensions import assert_never
+
+from perdure.jobs.definition import Definition
+from perdure.jobs.event_run import begin_event, started
+from perdure.jobs.log import Log
+from perdure.jobs.request import Alarm, Request
+from perdure.jobs.run import attempt_failed, begin_attempt, begin_run, executed, held_answer, run_answer
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.writes import answered, put, refuse, reply, stored
+from perdure.kinds.task.context import Send, TaskContext, TaskHooks, Trigger
+from perdure.program import Program
+from perdure.values.address import Address
+from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
+from perdure.values.errors import InstanceParked
+from perdure.values.event import Event, TaskScheduled
+from perdure.values.facts import Facts
+from perdure.values.instance import Claim, Instance
+from perdure.values.instant import from_ms
+
+AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
+TaskCommand: TypeAlias = Send | Trigger | Alarm
+
+
+# ---------------------------------------------------------------- begin
+def begin(
+    job: AnyDefinition, hooks: TaskHooks, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    """Decide a command of a task, or its alarm."""
+    command = cast("TaskCommand", request.command)
+    match command:
+        case Send():
+            return _send(job, hooks, address, instance, request, facts)
+        case Trigger():
+            return _trigger(job, address, instance, request, facts)
+        case Alarm():
+            return _alarm(job, address, instance, request, facts)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _send(
+    job: AnyDefinition, hooks: TaskHooks, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    if instance is None:
+        state = job.encode_state_within(facts.limits.state_bytes)(hooks.initial(address.id))
+        fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms, state=state)
+        return begin_event(job, fresh, request, facts, found="created")
+    if instance.hold is not None and instance.hold != "paused":
+        return refuse(address, InstanceParked(str(address), instance.hold))
+    return begin_event(job, instance, request, facts, found="exists")
+
+
+def _trigger(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    if instance is None:
+        return reply(address, RunAnswer(found="absent"))
+    if instance.hold is not None:
+        return reply(address, held_answer(instance))
+    return begin_run(job, instance, request, facts, cause="trigger")
+
+
+def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    if instance is None:
+        return reply(address, None)
+    if instance.retrial is not None:
+        return begin_attempt(job, instance, instance.retrial, request, facts)
+    return begin_run(job, instance, request, facts, cause="alarm")
+
+
+# ---------------------------------------------------------------- the program of a claim
+def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+    """Give the hook and its program for a claim."""
+    ctx = context(instance, claim)
+    if isinstance(command, Send):
+        return "on_event", hooks.on_event(ctx, command.event)
+    return "execute", hooks.execute(ctx)
+
+
+def context(instance: Instance, claim: Claim, failed_draft: object = None) -> TaskContext[Any]:
+    """What a hook sees while it runs for this claim."""
+    return TaskContext(
+        id=instance.address.id,
+        job=instance.address.name,
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        delivery=claim.deliveries,
+        run_count=instance.run_count,
+        event_count=instance.event_count,
+        execute_count=instance.run_count,
+        created_at=from_ms(instance.created_ms),
+        failed_draft=failed_draft,
+    )
+
+
+def rescue(hooks: TaskHooks, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+    """Give the program of ``on_error``, which can read the draft that was lost."""
+    if hooks.on_error is None:
+        return None
+    return hooks.on_error(context(execute.instance, execute.claim, execute.draft.state), error)
+
+
+# ---------------------------------------------------------------- finish
+def succeeded(job: AnyDefinition, hooks: TaskHooks, execute: Execute, facts: Facts) -> Commit | Execute:
+    """Settle a hook that succeeded: ``on_idle`` first when nothing is scheduled, then the commit."""
+    alarm_ms = execute.draft.alarm_ms(facts.now_ms)
+    if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
+        idle = hooks.on_idle(context(execute.instance, execute.claim))
+        return attrs.evolve(execute, hook="on_idle", program=idle)
+    if execute.claim.cause == "event":
+        return _event_handled(execute, alarm_ms, facts)
+    return _executed(execute, alarm_ms, facts)
+
+
+def _event_handled(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
+    instance = execute.instance
+    log = Log(facts, instance.address, instance.run_count)
+    events = (*started(log, execute), *_handled_failure(log, execute, facts), *_scheduled(log, instance, alarm_ms))
+    transition = put(
+        instance,
+        facts,
+        events=events,
+        messages=tuple(execute.draft.messages),
+        state=execute.draft.encoded or instance.state,
+        alarm_ms=alarm_ms,
+        event_claim=None,
+        event_count=instance.event_count + 1,
+    )
+    return answered(transition, _sent(execute, stored(transition)))
+
+
+def _sent(execute: Execute, after: Instance | None) -> Sent:
+    due_ms = None if after is None else after.alarm_ms
+    return Sent(
+        created=execute.claim.created == "here",
+        status=None if after is None else after.status,
+        scheduled_at=None if due_ms is None else from_ms(due_ms),
+    )
+
+
+def _executed(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
+    instance = execute.instance
+    log = Log(facts, instance.address, instance.run_count)
+    outcome = OutcomeRecord(form="ran")
+    events: tuple[Event, ...] = _handled_failure(log, execute, facts)
+    if execute.prior is not None:
+        outcome = OutcomeRecord(form="failed", error=execute.prior)
+    else:
+        events = (executed(log, execute, facts),)
+    transition = put(
+        instance,
+        facts,
+        events=(*events, *_scheduled(log, instance, alarm_ms)),
+        messages=tuple(execute.draft.messages),
+        state=execute.draft.encoded or instance.state,
+        alarm_ms=alarm_ms,
+        claim=None,
+        retrial=None,
+        last_error=execute.prior,
+    )
+    return answered(transition, run_answer(execute, stored(transition), outcome))
+
+
+def _handled_failure(log: Log, execute: Execute, facts: Facts) -> tuple[Event, ...]:
+    """Say what ``on_error`` took care of."""
+    if execute.prior is None:
+        return ()
+    return (attempt_failed(log, execute, execute.prior, facts),)
+
+
+def _scheduled(log: Log, instance: Instance, alarm_ms: int | None) -> tuple[Event, ...]:
+    if alarm_ms is None or alarm_ms == instance.alarm_ms:
+        return ()
+    return (log.add(TaskScheduled, scheduled_ms=alarm_ms),)
+
+
+def consumed(instance: Instance, claim: Claim) -> Instance:
+    """A first attempt that failed has used its alarm up; one that was set since stands."""
+    if claim.cause == "alarm" and instance.retrial is None:
+        return attrs.evolve(instance, alarm_ms=None)
+    return instance
