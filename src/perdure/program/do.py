@@ -15,11 +15,13 @@ from perdure.program.instructions import DO
 from perdure.values.errors import DefinitionError
 
 A = TypeVar("A")
-E = DefaultTypeVar("E", default=Never)
-R = DefaultTypeVar("R", default=object)
+E = TypeVar("E")
+R = TypeVar("R")
 P = ParamSpec("P")
+_E = DefaultTypeVar("_E", default=Never)
+_R = DefaultTypeVar("_R", default=object)
 
-Do = TypeAliasType("Do", Generator[Program[Any, E, R], None, A], type_params=(A, E, R))
+Do = TypeAliasType("Do", Generator[Program[Any, _E, _R], None, A], type_params=(A, _E, _R))
 """What a `program` function is annotated to return: ``Do[value, errors, services]``; the last two may be left out."""
 
 

@@ -14,7 +14,7 @@ from returns.context import (
     RequiresContextResult,
 )
 from returns.future import FutureResult
-from returns.io import IO, IOResult
+from returns.io import IO, IOFailure, IOSuccess
 from returns.result import Failure, Result, Success
 from returns.unsafe import unsafe_perform_io
 
@@ -145,12 +145,13 @@ async def _drive(
         while True:
             try:
                 if type(instruction) in _ANSWERED_BY_RUNTIME:
-                    answer = await _ask_runtime(instruction, handler, runtime or _asyncio_runtime())
+                    answer: Any = await _ask_runtime(instruction, handler, runtime or _asyncio_runtime())
                 else:
                     answer = handler(instruction, scope)
-                    if type(answer) is FutureResult:
+                    kind = answer.__class__
+                    if kind is FutureResult:
                         answer = result_inside(await answer)
-                    elif type(answer) not in _SETTLED:
+                    elif kind not in _SETTLED:
                         answer = await _settle(answer, scope)
             except GeneratorExit:  # this coroutine is being closed: it may not wait any more
                 loop.close()
@@ -188,15 +189,13 @@ async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> 
 
 async def _settle(answer: Any, services: Any) -> object:
     """Turn whatever a handler gave into a `Result` or a value."""
-    if isinstance(answer, _READERS):
+    if type(answer) in _READERS:
         answer = answer(services)
     if inspect.isawaitable(answer):
         answer = await answer
-    if isinstance(answer, IOResult):
-        return result_inside(answer)
-    if isinstance(answer, IO):
-        return Success(unsafe_perform_io(answer))
-    return answer
+    kind = answer.__class__
+    open_up = _OPENED_BY.get(kind)
+    return answer if open_up is None else open_up(answer)
 
 
 def _without_waiting(coroutine: Coroutine[Any, Any, object], instruction: object) -> object:
@@ -242,4 +241,11 @@ _ANSWERED_BY_RUNTIME: frozenset[type] = frozenset({Fork, Sleep, Now, Jitter, Log
 _SETTLED: frozenset[type] = frozenset(
     {Success, Failure, Halted, Died, type(None), int, float, str, bytes, bool, tuple, list, dict}
 )
-_READERS = (RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult, RequiresContext)
+_READERS: frozenset[type] = frozenset(
+    {RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult, RequiresContext}
+)
+_OPENED_BY: dict[type, Callable[[Any], object]] = {
+    IOSuccess: result_inside,
+    IOFailure: result_inside,
+    IO: lambda io: Success(unsafe_perform_io(io)),
+}

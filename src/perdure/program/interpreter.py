@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
 from perdure.program.container import Program
 from perdure.program.errors import NotAProgram
@@ -109,9 +109,9 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
     while True:
         try:
             if outcome == _RUNNING:
-                if type(current) is not Program:
+                if current.__class__ is not Program:
                     raise _not_a_program(current, payload)  # noqa: TRY301 - the handler below is the way to unwind
-                tag, first, second = current._inner_value  # noqa: SLF001 - the node is for this loop alone
+                tag, first, second = current._inner_value  # noqa: SLF001 - a node is for this loop alone
                 if tag <= ENSURE:  # BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE: the inner program first
                     push((tag, second))
                     current = first
@@ -122,8 +122,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                         answer = _ask(interceptors, first)
                     if answer is PASS:
                         answer = yield first, scope
-                    kind = type(answer)
-                    if kind is Success:
+                    if answer.__class__ is Success:
                         outcome, value = _SUCCEEDED, answer.unwrap()
                     else:
                         outcome, value = _read(answer)
@@ -237,17 +236,16 @@ def _ask(interceptors: Sequence[Interceptor], instruction: object) -> object:
 
 def _read(answer: Any) -> _Outcome:
     """Read an answer: the four exits are what they say, anything else is a value."""
-    match answer:
-        case Success():
-            return _SUCCEEDED, answer.unwrap()
-        case Failure():
-            return _FAILED, answer.failure()
-        case Halted(signal):
-            return _HALTED, signal
-        case Died(cause):
-            return _DIED, cause
-        case _:
-            return _SUCCEEDED, answer
+    kind = answer.__class__  # pyright knows nothing of the `type(...)` of an Any
+    if kind is Success:
+        return _SUCCEEDED, answer.unwrap()
+    if kind is Failure:
+        return _FAILED, answer.failure()
+    if kind is Halted:
+        return _HALTED, answer.signal
+    if kind is Died:
+        return _DIED, answer.cause
+    return _SUCCEEDED, answer
 
 
 def _raise_inside(
@@ -300,6 +298,6 @@ def _begin_branch(
 
 def _not_a_program(got: object, giver: Any) -> NotAProgram:
     name = getattr(giver, "__qualname__", None) or type(giver).__qualname__
-    if isinstance(got, Result):
+    if type(got) in {Success, Failure}:
         return NotAProgram(got, name, "a Program: wrap the Result with lift(...)")
     return NotAProgram(got, name)

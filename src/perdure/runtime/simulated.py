@@ -25,9 +25,6 @@ T = TypeVar("T")
 Order = Literal["seeded", "fifo"]
 """Which of several ready tasks goes next: one drawn from the seed, or the one that waited longest."""
 
-MAX_STEPS_AT_ONE_INSTANT = 10_000_000
-"""Steps without the clock moving after which the simulation says `Livelock` instead of running for ever."""
-
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -51,13 +48,16 @@ class Simulation:
         seed: everything that is drawn is drawn from it.
         start: what the wall clock shows at first, an aware datetime.
         order: which of several ready tasks goes next.
+        max_steps: how many steps may follow each other without the clock moving, before it is called a `Livelock`.
 
     Attributes:
         runtime: the record to hand to the code that runs here.
         logs: what was logged, in order.
     """
 
-    def __init__(self, *, seed: int = 0, start: datetime = _START, order: Order = "seeded") -> None:
+    def __init__(
+        self, *, seed: int = 0, start: datetime = _START, order: Order = "seeded", max_steps: int = 10_000_000
+    ) -> None:
         self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose, no secret is drawn from it
         self._order: Order = order
         self._clock = SimulatedClock(start, self._random if order == "seeded" else None)
@@ -67,6 +67,7 @@ class Simulation:
         self._failed: list[SimulatedTask[Any]] = []
         self._current: SimulatedTask[Any] | None = None
         self._steps = 0
+        self._max_steps = max_steps
         self._last_id = 0
         self.logs: list[LogRecord] = []
         self.runtime: Runtime = self._make_runtime()
@@ -100,8 +101,11 @@ class Simulation:
         Raises:
             Deadlock: every task waits and there is no timer left.
             Livelock: the tasks run for ever without the clock moving.
+            RuntimeError: it is called from inside a task of the simulation.
             BaseException: what `coroutine` raised.
         """
+        if self._current is not None:
+            raise RuntimeError("run() was called from inside a task of the simulation; await the coroutine there")
         main = self._start(coroutine, name="main")
         while not main.done():
             if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append):
@@ -130,7 +134,6 @@ class Simulation:
 
     def settle(self) -> None:
         """Run until every task waits. The clock does not move."""
-        self._clock.fire_due(self._calls.append)
         while self._advance_one():
             pass
 
@@ -192,6 +195,7 @@ class Simulation:
         return True
 
     def _next_step(self) -> SimulatedTask[Any] | None:
+        self._clock.fire_due(self._calls.append)
         while self._calls:
             self._calls.popleft()()
         if not self._ready:
@@ -228,7 +232,7 @@ class Simulation:
 
     def _guard_against_livelock(self) -> None:
         self._steps = self._steps + 1 if self._clock.stood_still() else 0
-        if self._steps > MAX_STEPS_AT_ONE_INSTANT:
+        if self._steps > self._max_steps:
             raise Livelock(self._steps, tuple(task.name for task in self._ready))
 
     # ---- the record
@@ -253,6 +257,9 @@ class Simulation:
         return SimulatedFuture(self)
 
     async def _sleep(self, delay_ms: float) -> None:
+        if delay_ms <= 0:
+            await _give_way()
+            return
         waking: SimulatedFuture[None] = SimulatedFuture(self)
 
         def wake() -> None:
@@ -282,3 +289,9 @@ class Simulation:
 def _hand_to_the_host(awaited: object) -> Generator[object, Any, Any]:
     """Yield to the hosting event loop what one of our tasks yielded to us: it knows what to do with it."""
     return (yield awaited)
+
+
+@coroutine
+def _give_way() -> Generator[None, None, None]:
+    """Let the other ready tasks run."""
+    yield
