@@ -1,0 +1,74 @@
+"""Recurring at wall-clock times: five fields and a zone."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from functools import lru_cache
+
+import attrs
+
+from perdure.values.catch_up import CatchUp, check_catch_up
+from perdure.values.cron_line import CronLine
+from perdure.values.cron_ticks import CronTicks
+from perdure.values.duration import Duration, format_duration
+from perdure.values.spread import check_spread, spread_ms
+from perdure.values.wall_clock import zone
+
+
+def _ticks(schedule: Cron) -> CronTicks:
+    return _ticks_of(CronLine.read(schedule.line), zone(schedule.tz))
+
+
+@lru_cache(maxsize=256)
+def _ticks_of(line: CronLine, zone: tzinfo) -> CronTicks:
+    return CronTicks(line=line, zone=zone, minutes=line.minutes())
+
+
+@attrs.frozen(kw_only=True)
+class Cron:
+    """A schedule of wall-clock times; make one with ``cron``.
+
+    Its text says what decides where alarms lie: two schedules of the same text put them at the same times.
+
+    Attributes:
+        line: the five fields.
+        tz: the IANA name of the zone whose clocks they mean.
+        catch_up: what becomes of ticks that were missed.
+        spread_ms: how far instances are shifted against each other; 0: not at all.
+        ticks: the times that all this comes to.
+    """
+
+    line: str
+    tz: str = "UTC"
+    catch_up: CatchUp = "once"
+    spread_ms: int = 0
+    ticks: CronTicks = attrs.field(init=False, repr=False, eq=False, default=attrs.Factory(_ticks, takes_self=True))
+
+    def __attrs_post_init__(self) -> None:
+        check_catch_up(self.catch_up)
+        if self.spread_ms:
+            check_spread(self.spread_ms, smallest_gap_ms=self.ticks.smallest_gap_ms())
+
+    def __str__(self) -> str:
+        spread = f", spread {format_duration(self.spread_ms)}" if self.spread_ms else ""
+        return f"cron {self.ticks.line.text} in {self.tz}{spread}"
+
+
+def cron(line: str, *, tz: str = "UTC", catch_up: CatchUp = "once", spread: Duration | None = None) -> Cron:
+    """Run at the wall-clock times of a cron line.
+
+    Args:
+        line: ``minute hour day-of-month month day-of-week``, by the rules of Debian's cron, with names of months and
+            days, and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
+        tz: the IANA name of the zone whose clocks are meant; UTC unless it is given.
+        catch_up: what becomes of ticks missed while nothing ran.
+        spread: shift each instance by less than this, by an amount that depends on its address alone. Shorter than the
+            smallest time between two ticks.
+
+    Raises:
+        DefinitionError: the line, the zone or an option is wrong.
+
+    >>> str(cron("0 9 * * mon-fri", tz="Europe/Berlin"))
+    'cron 0 9 * * MON-FRI in Europe/Berlin'
+    """
+    return Cron(line=line, tz=tz, catch_up=catch_up, spread_ms=spread_ms(spread))

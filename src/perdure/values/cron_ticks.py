@@ -1,0 +1,120 @@
+"""The ticks of a cron line in a zone, by the daylight-saving laws.
+
+- A wall time that does not exist runs once, at the first instant after the gap.
+- A wall time that comes twice runs once, the first time.
+- A line whose minute or hour starts with ``*`` follows real time instead: it runs at each instant whose wall time it
+  names, both times in a repeated hour; what falls into a gap is left out, unless the day would go without a run.
+- So no day is skipped, whichever the line.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta, tzinfo
+from itertools import islice, pairwise
+
+import attrs
+
+from perdure.values.cron_line import CronLine
+from perdure.values.wall_clock import (
+    after_gap_ms,
+    changes_on,
+    days_of_change,
+    instants_ms,
+    midnight_ms,
+    wall_time,
+)
+
+_DAY = timedelta(days=1)
+_DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
+
+
+@attrs.frozen(kw_only=True)
+class CronTicks:
+    """Ticks laid over the days of a cron line.
+
+    Attributes:
+        line: which days and which wall times.
+        zone: whose wall clock.
+        minutes: the line's minutes of a day.
+    """
+
+    line: CronLine
+    zone: tzinfo
+    minutes: tuple[int, ...] = attrs.field(repr=False, eq=False)
+
+    def after(self, instant_ms: int) -> int:
+        """Give the first tick later than an instant."""
+        return next(self._rising(instant_ms))
+
+    def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
+        """Count the ticks later than ``after_ms`` and not later than ``until_ms``, up to ``most``."""
+        found = 0
+        for tick_ms in islice(self._rising(after_ms), most):
+            if tick_ms > until_ms:
+                break
+            found += 1
+        return found
+
+    def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
+        """Give the latest of those ticks, at most ``most``, in rising order."""
+        found: set[int] = set()
+        for day in self.line.days_back_from(self._day(until_ms) + _DAY):
+            ticks_ms = self.of_day(day)
+            # The ticks of neighbouring days may interleave: stop only when a whole day adds nothing that is asked for.
+            if len(found) >= most and ticks_ms[-1] < min(found):
+                break
+            found.update(tick_ms for tick_ms in ticks_ms if after_ms < tick_ms <= until_ms)
+            if ticks_ms[-1] <= after_ms:
+                break
+        return tuple(sorted(found)[-most:])
+
+    def smallest_gap_ms(self) -> int:
+        """Give the smallest time between two ticks, as if each day matched: from a minute to a day.
+
+        Days on which the zone's clocks change are counted as its data knows them for 2020 to 2099.
+        """
+        usual_ms = [(later - earlier) * _MINUTE_MS for earlier, later in pairwise(self.minutes)]
+        over_midnight_ms = _DAY_MS - (self.minutes[-1] - self.minutes[0]) * _MINUTE_MS
+        return min(over_midnight_ms, *usual_ms, *map(self._smallest_gap_around_ms, days_of_change(self.zone)))
+
+    def of_day(self, day: date) -> tuple[int, ...]:
+        """Give the ticks of a day, whether or not the line names it: one at least, in rising order."""
+        if changes_on(day, self.zone):
+            return tuple(sorted(self._of_changing_day(day)))
+        start_ms = midnight_ms(day, self.zone)
+        return tuple(start_ms + minute * _MINUTE_MS for minute in self.minutes)
+
+    def _of_changing_day(self, day: date) -> set[int]:
+        walls = [datetime.combine(day, time(*divmod(minute, 60))) for minute in self.minutes]
+        if not self.line.runs_in_repeated_hours:
+            return {self._once_ms(wall) for wall in walls}
+        found = {instant_ms for wall in walls for instant_ms in instants_ms(wall, self.zone)}
+        return found or {after_gap_ms(walls[0], self.zone)}
+
+    def _once_ms(self, wall: datetime) -> int:
+        instants = instants_ms(wall, self.zone)
+        return instants[0] if instants else after_gap_ms(wall, self.zone)
+
+    def _rising(self, after_ms: int) -> Iterator[int]:
+        """Go through the ticks later than an instant.
+
+        Where a clock is put back over midnight, ticks of a day come after the first ones of the next: a tick is given
+        out only once the next day has shown that it has none before.
+        """
+        waiting: tuple[int, ...] = ()
+        for day in self.line.days_from(self._day(after_ms) - _DAY):
+            ticks_ms = self.of_day(day)
+            ready = bisect_left(waiting, ticks_ms[0])
+            yield from waiting[:ready]
+            later_ms = ticks_ms[bisect_right(ticks_ms, after_ms) :]
+            waiting = tuple(sorted({*waiting[ready:], *later_ms})) if ready < len(waiting) else later_ms
+
+    def _smallest_gap_around_ms(self, day: date) -> int:
+        ticks_ms = {tick_ms for near in (day - _DAY, day, day + _DAY) for tick_ms in self.of_day(near)}
+        return min(later - earlier for earlier, later in pairwise(sorted(ticks_ms)))
+
+    def _day(self, instant_ms: int) -> date:
+        return wall_time(instant_ms, self.zone).date()
