@@ -70,11 +70,30 @@ class Query:
 
 
 @attrs.frozen(kw_only=True)
+class UnreadEvent:
+    """An event that this version of the library cannot read, most often one that a newer version wrote.
+
+    Attributes:
+        type: the name it is stored under.
+        address: the instance, printed ``kind:name:id``.
+        at_ms: when, integer milliseconds UTC.
+        body: what it carries, as stored.
+        reason: why it cannot be read.
+    """
+
+    type: str
+    address: str
+    at_ms: int
+    body: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class LoggedEvent:
-    """An event with its place in the log."""
+    """An event with its place in the log. Later events have greater sequence numbers; there may be gaps."""
 
     sequence: int
-    event: Event
+    event: Event | UnreadEvent
 
 
 @attrs.frozen(kw_only=True)
@@ -96,9 +115,14 @@ class Retention:
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """How a store is: ``ok``, or what is wrong with it."""
+    """How a store is.
 
-    state: Literal["ok", "failed"]
+    Attributes:
+        state: ``ok``; ``degraded`` when some rows cannot be read and the rest goes on; ``failed`` when nothing does.
+        detail: what is wrong.
+    """
+
+    state: Literal["ok", "degraded", "failed"]
     detail: str = ""
 
 

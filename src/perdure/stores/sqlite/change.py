@@ -1,0 +1,185 @@
+"""A transition as statements: encoded on the caller's side, applied in the driver's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TypeAlias, assert_never
+
+import attrs
+
+from perdure.stores.codec import event_body
+from perdure.stores.sqlite import mail
+from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.hints import Hints, Indexed
+from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
+from perdure.values.address import Address
+from perdure.values.instance import Fence, Instance
+from perdure.values.message import MessageFate
+from perdure.values.transition import Keep, Purge, Put, Transition
+
+_GONE = Fence(0, 0)
+_WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
+_VALUES = ", ".join("?" for _ in SET_COLUMNS.split(","))
+_INSERT = f"""
+INSERT INTO instances (incarnation, kind, name, id, due_ms, owner, {SET_COLUMNS})
+VALUES (?, ?, ?, ?, ?, ?, {_VALUES}) ON CONFLICT (kind, name, id) DO NOTHING
+"""  # noqa: S608 - made of constants
+_UPDATE = {
+    moved: f"UPDATE instances SET ({SET_COLUMNS}{moved}) = ({_VALUES}{', ?' * moved.count(',')}) {_WHERE}"  # noqa: S608
+    for moved in ("", ", due_ms", ", owner", ", due_ms, owner")
+}
+_DELETE = f"DELETE FROM instances {_WHERE}"  # noqa: S608 - made of constants
+_IS_THERE = "SELECT 1 FROM instances WHERE kind = ? AND name = ? AND id = ?"
+_REMEMBER = """
+INSERT INTO keys (address, key, action, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (address, key) DO UPDATE SET (action, fingerprint, answer, expires_ms) =
+  (excluded.action, excluded.fingerprint, excluded.answer, excluded.expires_ms)
+"""
+_LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, ?, ?, ?)"
+
+
+@attrs.frozen
+class Insert:
+    """Write a new instance; the values of the insert, without the incarnation."""
+
+    values: Row
+
+
+@attrs.frozen
+class Update:
+    """Write over an instance; ``fence`` is its new one."""
+
+    sql: str
+    values: Row
+    fence: Fence
+
+
+@attrs.frozen
+class Delete:
+    """Delete an instance, and what it told itself."""
+
+    values: Row
+
+
+@attrs.frozen
+class ExpectNothing:
+    """Purge where nothing may be."""
+
+    values: Row
+
+
+RowWrite: TypeAlias = Insert | Update | Delete | ExpectNothing | None
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """A transition, encoded.
+
+    Attributes:
+        address: whose turn it was, printed.
+        write: what happens to the instance's row; None leaves it alone.
+        fate: what becomes of the inbound message.
+        messages: rows of messages out.
+        key: the row of the idempotency key.
+        events: rows of the log, without their sequence numbers.
+    """
+
+    address: str
+    write: RowWrite
+    fate: MessageFate | None
+    messages: tuple[Row, ...]
+    key: Row | None
+    events: tuple[Row, ...]
+
+
+def encode(transition: Transition, hints: Hints) -> Change:
+    """Turn a transition into what the statements need."""
+    return Change(
+        address=str(transition.address),
+        write=_row_write(transition, hints),
+        fate=transition.inbound,
+        messages=tuple(message_values(message) for message in transition.messages),
+        key=None if transition.remember is None else key_values(transition.address, transition.remember),
+        events=tuple((event.address, event.type, event.at_ms, event_body(event)) for event in transition.events),
+    )
+
+
+def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence | None:
+    """Write a change inside the open transaction.
+
+    Everything that can be refused is looked at before the first row is written: so a refused change has left nothing
+    and needs no savepoint.
+
+    Returns:
+        The new fence; None when the change conflicts, and then nothing was written.
+    """
+    pair = None if change.fate is None else mail.pair_of(cursor, change.fate.message_id)
+    if change.fate is not None and pair is None:
+        return None
+    fence = _write_row(cursor, counters, change.write)
+    if fence is None:
+        return None
+    if change.fate is not None and pair is not None:
+        mail.settle(cursor, change.fate, pair)
+    mail.send(cursor, counters, change.messages)
+    if isinstance(change.write, Delete | ExpectNothing):
+        mail.forget_own(cursor, change.address)
+    if change.key is not None:
+        cursor.execute(_REMEMBER, change.key)
+    for values in change.events:
+        counters.sequence += 1
+        cursor.execute(_LOG, (counters.sequence, *values))
+    return fence
+
+
+def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> Fence | None:
+    match write:
+        case None:
+            return _GONE
+        case Insert(values):
+            if cursor.execute(_INSERT, (counters.incarnation + 1, *values)).rowcount == 0:
+                return None
+            counters.incarnation += 1
+            return Fence(counters.incarnation, 1)
+        case Update(sql, values, fence):
+            return fence if cursor.execute(sql, values).rowcount == 1 else None
+        case Delete(values):
+            return _GONE if cursor.execute(_DELETE, values).rowcount == 1 else None
+        case ExpectNothing(values):
+            return _GONE if cursor.execute(_IS_THERE, values).fetchone() is None else None
+        case _:
+            assert_never(write)
+
+
+def _row_write(transition: Transition, hints: Hints) -> RowWrite:
+    address, expected = transition.address, transition.expected
+    match transition.write:
+        case Keep():
+            return None
+        case Put(instance):
+            if expected is not None:
+                return _update(instance, address, expected, hints.of(expected))
+            return Insert((*_place(address), instance.due_ms, instance.owner, *set_values(instance, 1)))
+        case Purge():
+            return ExpectNothing(_place(address)) if expected is None else Delete(_where(address, expected))
+        case _:
+            assert_never(transition.write)
+
+
+def _update(instance: Instance, address: Address, expected: Fence, hint: Indexed | None) -> Update:
+    due_ms, owner = instance.due_ms, instance.owner
+    moved, values = "", set_values(instance, expected.version + 1)
+    if hint is None or hint[0] != due_ms:
+        moved, values = ", due_ms", (*values, due_ms)
+    if hint is None or hint[1] != owner:
+        moved, values = moved + ", owner", (*values, owner)
+    fence = Fence(expected.incarnation, expected.version + 1)
+    return Update(_UPDATE[moved], values + _where(address, expected), fence)
+
+
+def _place(address: Address) -> Row:
+    return address.kind, address.name, address.id
+
+
+def _where(address: Address, expected: Fence) -> Row:
+    return expected.incarnation, expected.version, address.id, address.name, address.kind

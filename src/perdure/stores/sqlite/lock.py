@@ -1,0 +1,69 @@
+"""One engine owns a file: an advisory lock beside it, held for life and named after its owner."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import weakref
+from typing import IO
+
+from perdure.values.errors import StoreLocked, StoreUnavailable
+
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+class FileLock:
+    """A lock that the kernel drops when the process ends, however it ends.
+
+    The lock is a file of its own: SQLite opens and closes the database file itself, and would drop a lock on it.
+    """
+
+    def __init__(self, path: str, file: IO[str]) -> None:
+        self.path = path
+        self._file = file
+        _held.add(self)
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: deleting it could let two engines lock two files of one name."""
+        self._file.close()
+
+
+def acquire(path: str, *, store: str) -> FileLock:
+    """Lock a file without waiting, and write into it who holds it.
+
+    Args:
+        path: the lock file; it is made if it is not there.
+        store: what the error calls the store.
+
+    Raises:
+        StoreLocked: somebody holds it.
+        StoreUnavailable: it cannot be made or opened.
+    """
+    try:
+        file = open(path, "a+", encoding="utf-8")  # noqa: PTH123, SIM115 - held open until `release`
+    except OSError as error:
+        raise StoreUnavailable(f"open {store}", f"{error}; its folder must exist and be writable") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        with file:
+            file.seek(0)
+            raise StoreLocked(store, file.read().strip() or "another process") from error
+    _sign(file)
+    return FileLock(path, file)
+
+
+def _sign(file: IO[str]) -> None:
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+
+
+def _close_in_child() -> None:
+    # A child shares the lock with its parent: unless it lets go of it, it keeps the file locked when the parent died.
+    for lock in tuple(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

@@ -1,0 +1,91 @@
+"""The statements of messages: sent, settled, redriven, forgotten.
+
+The head of a (sender, target) pair is its oldest message. It is marked in the table, so that the deliverable messages
+are one short walk over an index, however many wait behind them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Literal, assert_never
+
+from perdure.stores.codec import to_json
+from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.rows import Row
+from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed
+
+_SEND = """
+INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, place)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0,
+        iif(EXISTS (SELECT 1 FROM messages WHERE sender = ?2 AND target = ?3), 'behind', 'head'))
+"""
+_PROMOTE = """
+UPDATE messages SET place = 'head' WHERE message_id =
+  (SELECT message_id FROM messages WHERE sender = ? AND target = ? ORDER BY message_id LIMIT 1)
+"""
+_DEMOTE = "UPDATE messages SET place = 'behind' WHERE sender = ? AND target = ? AND place = 'head'"
+_POSTPONE = "UPDATE messages SET attempts = ?, not_before_ms = ?, error = ? WHERE message_id = ?"
+_BURY = """
+INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, attempts, error)
+SELECT message_id, sender, target, action, payload, sent_ms, ?, ? FROM messages WHERE message_id = ?
+"""
+_REVIVE = """
+INSERT INTO messages
+  (message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, place)
+SELECT message_id, sender, target, action, payload, sent_ms, 0, 0, error, 'behind'
+FROM dead_letters WHERE message_id = ?
+"""
+
+
+def pair_of(cursor: sqlite3.Cursor, message_id: int) -> Row | None:
+    """Give sender and target of a living message; None when there is none."""
+    row: Row | None = cursor.execute(
+        "SELECT sender, target FROM messages WHERE message_id = ?", (message_id,)
+    ).fetchone()
+    return row
+
+
+def send(cursor: sqlite3.Cursor, counters: Counters, messages: Iterable[Row]) -> None:
+    """Write messages, with the next ids."""
+    for values in messages:
+        counters.message_id += 1
+        cursor.execute(_SEND, (counters.message_id, *values))
+
+
+def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
+    """Do with a living message what its turn decided."""
+    match fate:
+        case Consumed(message_id):
+            _remove(cursor, message_id, pair)
+        case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
+            text = None if error is None else to_json(error)
+            cursor.execute(_POSTPONE, (attempts, not_before_ms, text, message_id))
+        case DeadLettered(message_id=message_id, attempts=attempts, error=error):
+            cursor.execute(_BURY, (attempts, to_json(error), message_id))
+            _remove(cursor, message_id, pair)
+        case _:
+            assert_never(fate)
+
+
+def redrive(cursor: sqlite3.Cursor, message_id: int) -> Literal["redriven", "not_found"]:
+    """Make a dead letter an ordinary message again, in its old place among those of its pair."""
+    cursor.execute(_REVIVE, (message_id,))
+    if cursor.rowcount == 0:
+        return "not_found"
+    cursor.execute("DELETE FROM dead_letters WHERE message_id = ?", (message_id,))
+    pair = pair_of(cursor, message_id)
+    cursor.execute(_DEMOTE, pair or ())
+    cursor.execute(_PROMOTE, pair or ())
+    return "redriven"
+
+
+def forget_own(cursor: sqlite3.Cursor, address: str) -> None:
+    """Delete what an instance told itself, dead letters too."""
+    cursor.execute("DELETE FROM messages WHERE sender = ? AND target = ?", (address, address))
+    cursor.execute("DELETE FROM dead_letters WHERE sender = ? AND target = ?", (address, address))
+
+
+def _remove(cursor: sqlite3.Cursor, message_id: int, pair: Row) -> None:
+    cursor.execute("DELETE FROM messages WHERE message_id = ?", (message_id,))
+    cursor.execute(_PROMOTE, pair)

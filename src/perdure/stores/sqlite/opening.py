@@ -1,0 +1,54 @@
+"""Open a SQLite file as a store."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from perdure.runtime.record import Runtime
+from perdure.stores.sqlite.database import Database, open_database
+from perdure.stores.sqlite.lock import FileLock, acquire
+from perdure.stores.sqlite.operations import Operations
+from perdure.stores.sqlite.schema import Synchronous
+from perdure.stores.sqlite.traffic import Traffic
+from perdure.stores.store import Capabilities, Durability, Store
+
+_SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
+
+
+async def open_file(path: str | os.PathLike[str], *, durability: Literal["full", "relaxed"], runtime: Runtime) -> Store:
+    """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
+    place = os.fspath(path)
+    name = f"sqlite:///{place}"
+    lock = acquire(f"{place}.lock", store=name)
+    try:
+        database = await open_database(place, store=name, synchronous=_SYNCHRONOUS[durability])
+        return await _store(database, lock, durability, runtime)
+    except BaseException:
+        lock.release()
+        raise
+
+
+async def _store(database: Database, lock: FileLock, durability: Durability, runtime: Runtime) -> Store:
+    epoch = await database.next_epoch()
+    operations = Operations(Traffic(runtime, database, lock))
+    return Store(
+        name=database.store,
+        epoch=epoch,
+        capabilities=Capabilities(ownership="owned", durability=durability),
+        load=operations.load,
+        commit=operations.commit,
+        due=operations.due,
+        next_alarm=operations.next_alarm,
+        claimed=operations.claimed,
+        messages=operations.messages,
+        next_message=operations.next_message,
+        dead_letters=operations.dead_letters,
+        redrive=operations.redrive,
+        find=operations.find,
+        history=operations.history,
+        events=operations.events,
+        prune=operations.prune,
+        health=operations.health,
+        close=operations.close,
+    )

@@ -1,0 +1,164 @@
+"""The operations that the ``Store`` record promises, over a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.stores.sqlite import mail, queries
+from perdure.stores.sqlite.change import Change, apply, encode
+from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.damage import Damage
+from perdure.stores.sqlite.database import Read
+from perdure.stores.sqlite.hints import Hints
+from perdure.stores.sqlite.retention import prune
+from perdure.stores.sqlite.traffic import Traffic
+from perdure.stores.store import Health, LoggedEvent, Query, Retention
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.instance import Fence, Instance
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Loaded, Put, Transition
+
+A = TypeVar("A")
+
+
+class Operations:
+    """Encodes what is asked for, lets it travel, and keeps the hints."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self._hints = Hints()
+        self._damage = Damage()
+
+    def load(
+        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
+    ) -> FutureResult[Loaded, StoreError]:
+        """Read an address, and the remembered answer of a key."""
+        return FutureResult(self._load(address, idempotency_key, now_ms))
+
+    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
+        """Write one transition, together with the others that are ready."""
+        return FutureResult(self._commit(transition))
+
+    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give the due instances."""
+        damage = self._damage
+        return self._read("read what is due", lambda cursor: queries.due(cursor, damage, now_ms, limit))
+
+    def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Give the earliest due instant after this one."""
+        return self._read("read the next alarm", lambda cursor: queries.next_alarm(cursor, after_ms))
+
+    def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give instances with a claim."""
+        damage = self._damage
+        return self._read("read claims", lambda cursor: queries.claimed(cursor, damage, after_incarnation, limit))
+
+    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Give messages that may be delivered."""
+        damage = self._damage
+        return self._read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit))
+
+    def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Give the earliest instant, after this one, that a message waits for."""
+        return self._read("read the next message", lambda cursor: queries.next_message(cursor, after_ms))
+
+    def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Give dead letters."""
+        damage = self._damage
+        return self._read("read dead letters", lambda cursor: queries.dead_letters(cursor, damage, after_id, limit))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Make a dead letter an ordinary message again."""
+        return self._write("redrive", lambda cursor, _: mail.redrive(cursor, message_id))
+
+    def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give a page of instances."""
+        damage = self._damage
+        return self._read("find", lambda cursor: queries.find(cursor, damage, query))
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Give the newest events of an address."""
+        return self._read("read history", lambda cursor: queries.history(cursor, address, before, limit))
+
+    def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Give events of the log."""
+        return self._read("read events", lambda cursor: queries.events(cursor, after, limit))
+
+    def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
+        """Remove what retention lets go."""
+        return self._write("prune", lambda cursor, counters: prune(cursor, counters, retention))
+
+    def health(self) -> FutureResult[Health, StoreError]:
+        """Read a row, and say which ones could not be read so far."""
+        return FutureResult(self._health())
+
+    def close(self) -> FutureResult[None, StoreError]:
+        """Wait for what was asked, close the file, give the lock back."""
+        return FutureResult(self._close())
+
+    async def _load(self, address: Address, key: str | None, now_ms: int) -> Result[Loaded, StoreError]:
+        work = partial(queries.load, address=address, key=key, now_ms=now_ms)
+        loaded: Result[Loaded, StoreError] = await self._traffic.read(Read("load", work))
+        match loaded:
+            case Success(Loaded(instance=Instance() as instance)):
+                self._hints.keep(Fence(instance.incarnation, instance.version), instance)
+            case _:
+                pass
+        return loaded
+
+    async def _commit(self, transition: Transition) -> Result[Fence, StoreError | Conflict | OutcomeUnknown]:
+        try:
+            change = encode(transition, self._hints)
+        except Exception as error:  # noqa: BLE001 - a value that JSON cannot carry
+            return Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}"))
+        answer: Result[Fence, StoreError | Conflict | OutcomeUnknown]
+        answer = await self._traffic.write("commit", lambda cursor, counters: _apply(cursor, counters, change))
+        match answer:
+            case Success(Fence() as fence):
+                self._note(transition, fence)
+            case _:
+                pass
+        return answer
+
+    def _note(self, transition: Transition, fence: Fence) -> None:
+        if isinstance(transition.write, Put):
+            self._hints.keep(fence, transition.write.instance)
+        elif transition.expected is not None:
+            self._hints.forget(transition.expected)
+
+    async def _health(self) -> Result[Health, StoreError]:
+        answer = await self._traffic.read(Read("check its health", _read_something))
+        damage = str(self._damage)
+        match answer:
+            case Success():
+                return Success(Health(state="degraded" if damage else "ok", detail=damage))
+            case _:
+                return Success(Health(state="failed", detail=str(answer.failure())))
+
+    async def _close(self) -> Result[None, StoreError]:
+        await self._traffic.close()
+        return Success(None)
+
+    def _read(self, operation: str, work: Callable[[sqlite3.Cursor], A]) -> FutureResult[A, StoreError]:
+        return FutureResult(self._traffic.read(Read(operation, work)))
+
+    def _write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
+        return FutureResult(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
+
+
+def _apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Result[Fence, Conflict]:
+    fence = apply(cursor, counters, change)
+    return Failure(Conflict(change.address)) if fence is None else Success(fence)
+
+
+def _read_something(cursor: sqlite3.Cursor) -> None:
+    cursor.execute("SELECT epoch FROM counters").fetchone()

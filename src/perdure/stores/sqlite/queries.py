@@ -1,0 +1,179 @@
+"""The reading statements. Each function runs in the driver's thread and gives decoded values."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from perdure.stores.codec import logged_event
+from perdure.stores.sqlite.damage import Damage, readable
+from perdure.stores.sqlite.rows import (
+    DEAD_LETTER_COLUMNS,
+    EVENT_COLUMNS,
+    INSTANCE_COLUMNS,
+    MESSAGE_COLUMNS,
+    Row,
+    instance_from,
+    message_from,
+)
+from perdure.stores.store import LoggedEvent, Query
+from perdure.values.address import Address
+from perdure.values.instance import Instance
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Loaded, Remembered
+
+# ruff: noqa: S608 - the texts are made of constants; values are always bound
+_LOAD = f"SELECT {INSTANCE_COLUMNS} FROM instances WHERE kind = ? AND name = ? AND id = ?"
+_RECALL = """
+SELECT key, action, fingerprint, answer, expires_ms FROM keys WHERE address = ? AND key = ? AND expires_ms > ?
+"""
+_KEYS_HELD = "SELECT count(*) FROM keys WHERE address = ? AND expires_ms > ?"
+_DUE = f"""
+SELECT {INSTANCE_COLUMNS}, due_ms FROM instances
+WHERE due_ms <= ? AND (due_ms, incarnation) > (?, ?) ORDER BY due_ms, incarnation LIMIT ?
+"""
+_NEXT_ALARM = "SELECT min(due_ms) FROM instances WHERE due_ms > ?"
+_CLAIMED = f"""
+SELECT {INSTANCE_COLUMNS} FROM instances INDEXED BY instances_owner
+WHERE owner IS NOT NULL AND incarnation > ? ORDER BY incarnation LIMIT ?
+"""
+_MESSAGES = f"""
+SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_heads
+WHERE place = 'head' AND message_id > ? AND not_before_ms <= ? ORDER BY message_id LIMIT ?
+"""
+_NEXT_MESSAGE = "SELECT min(not_before_ms) FROM messages WHERE not_before_ms > 0 AND not_before_ms > ?"
+_DEAD_LETTERS = f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters WHERE message_id > ? ORDER BY message_id LIMIT ?"
+_HISTORY = f"SELECT {EVENT_COLUMNS} FROM events WHERE address = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?"
+_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
+
+_FIRST = -(2**63)
+_LAST = 2**63 - 1
+_FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
+
+
+def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int) -> Loaded:
+    """Read an address, and the remembered answer of a key.
+
+    Raises:
+        StoreCorrupt: the row cannot be read.
+    """
+    row = cursor.execute(_LOAD, (address.kind, address.name, address.id)).fetchone()
+    instance = None if row is None else instance_from(row)
+    if key is None:
+        return Loaded(instance=instance)
+    printed = str(address)
+    kept = cursor.execute(_RECALL, (printed, key, now_ms)).fetchone()
+    (held,) = cursor.execute(_KEYS_HELD, (printed, now_ms)).fetchone()
+    return Loaded(instance=instance, remembered=None if kept is None else _remembered(kept), keys_held=held)
+
+
+def due(cursor: sqlite3.Cursor, damage: Damage, now_ms: int, limit: int) -> tuple[Instance, ...]:
+    """Give the due instances, the earliest first, in one walk over the index."""
+
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_DUE, (now_ms, *after, wanted)).fetchall()
+
+    return readable(fetch, instance_from, lambda row: (row[-1], row[0]), (_FIRST, 0), limit, damage)
+
+
+def next_alarm(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
+    """Give the earliest due instant after this one."""
+    return _number(cursor, _NEXT_ALARM, after_ms)
+
+
+def claimed(cursor: sqlite3.Cursor, damage: Damage, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
+    """Give instances with a claim, by incarnation."""
+
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_CLAIMED, (*after, wanted)).fetchall()
+
+    return readable(fetch, instance_from, _first, (after_incarnation,), limit, damage)
+
+
+def messages(cursor: sqlite3.Cursor, damage: Damage, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
+    """Give the heads that may be delivered, the oldest first."""
+
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_MESSAGES, (*after, now_ms, wanted)).fetchall()
+
+    return readable(fetch, message_from, _first, (_FIRST,), limit, damage)
+
+
+def next_message(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
+    """Give the earliest instant, after this one, that a message waits for."""
+    return _number(cursor, _NEXT_MESSAGE, after_ms)
+
+
+def dead_letters(cursor: sqlite3.Cursor, damage: Damage, after_id: int, limit: int) -> tuple[StoredMessage, ...]:
+    """Give dead letters, the oldest first."""
+
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_DEAD_LETTERS, (*after, wanted)).fetchall()
+
+    return readable(fetch, message_from, _first, (after_id,), limit, damage)
+
+
+def find(cursor: sqlite3.Cursor, damage: Damage, query: Query) -> tuple[Instance, ...]:
+    """Give a page of instances, in the order of their addresses."""
+    conditions, values = _conditions(query)
+    sql = f"""
+    SELECT {INSTANCE_COLUMNS} FROM instances WHERE (kind, name, id) > (?, ?, ?) {conditions}
+    ORDER BY kind, name, id LIMIT ?
+    """
+    after = query.after
+
+    def fetch(place: Row, wanted: int) -> list[Row]:
+        return cursor.execute(sql, (*place, *values, wanted)).fetchall()
+
+    start = ("", "", "") if after is None else (after.kind, after.name, after.id)
+    return readable(fetch, instance_from, lambda row: row[2:5], start, query.limit, damage)
+
+
+def history(cursor: sqlite3.Cursor, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
+    """Give the newest events of an address, the newest first."""
+    values = (str(address), _LAST if before is None else before, limit)
+    return tuple(_logged(row) for row in cursor.execute(_HISTORY, values))
+
+
+def events(cursor: sqlite3.Cursor, after: int, limit: int) -> tuple[LoggedEvent, ...]:
+    """Give the events after a place, in order."""
+    return tuple(_logged(row) for row in cursor.execute(_EVENTS, (after, limit)))
+
+
+def _conditions(query: Query) -> tuple[str, Row]:
+    asked = {
+        "kind = ?": query.kind,
+        "name = ?": query.name,
+        "id >= ?": query.id_prefix or None,
+        "id < ?": _after_prefix(query.id_prefix),
+        "status = ?": query.status,
+        "hold = ?": query.hold,
+        "due_ms < ?": query.due_before_ms,
+    }
+    given = {condition: value for condition, value in asked.items() if value is not None}
+    return "".join(f" AND {condition}" for condition in given), tuple(given.values())
+
+
+def _after_prefix(prefix: str) -> str | None:
+    """Give the first text, in the order of code points, that is after everything with this prefix."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(_AFTER_SURROGATES if following == _FIRST_SURROGATE else following)
+
+
+def _remembered(row: Row) -> Remembered:
+    return Remembered(key=row[0], action=row[1], fingerprint=row[2], answer=row[3], expires_ms=row[4])
+
+
+def _logged(row: Row) -> LoggedEvent:
+    return logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4])
+
+
+def _number(cursor: sqlite3.Cursor, sql: str, after: int) -> int | None:
+    (value,) = cursor.execute(sql, (after,)).fetchone()
+    return None if value is None else int(value)
+
+
+def _first(row: Row) -> Row:
+    return row[:1]

@@ -1,0 +1,35 @@
+"""What retention removes: expired keys, then the beginning of the log."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from perdure.stores.sqlite.counters import Counters
+from perdure.stores.store import Retention
+
+_KEYS = """
+DELETE FROM keys WHERE (address, key) IN
+  (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
+"""
+_EVENTS = """
+WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
+DELETE FROM events WHERE sequence <= (SELECT max(sequence) FROM oldest) AND sequence < coalesce(
+  (SELECT min(sequence) FROM oldest WHERE at_ms >= :since_ms AND sequence > :last - :max_events),
+  :last + 1
+)
+"""
+
+
+def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> int:
+    """Remove up to ``limit`` rows, and say how many went.
+
+    The log has no holes (its numbers are committed with it), so the newest ``max_events`` are known by number.
+    """
+    removed = cursor.execute(_KEYS, (retention.now_ms, retention.limit)).rowcount
+    values = {
+        "limit": retention.limit - removed,
+        "since_ms": retention.events_since_ms,
+        "max_events": retention.max_events,
+        "last": counters.sequence,
+    }
+    return removed + cursor.execute(_EVENTS, values).rowcount

@@ -1,0 +1,122 @@
+"""Instances and messages as rows, both ways."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, get_args
+
+from perdure.stores.codec import from_json, to_json
+from perdure.values.address import Address
+from perdure.values.errors import InvalidId, StoreCorrupt
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Hold, Instance, Retrial
+from perdure.values.message import Message, StoredMessage
+from perdure.values.transition import Remembered
+
+Row: TypeAlias = tuple[Any, ...]  # what the driver gives; STRICT tables answer for the types
+
+INSTANCE_COLUMNS = (
+    "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, hold, retrial, claim, event_claim, "
+    "run_count, event_count, last_error, created_ms, updated_ms"
+)
+MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error"
+DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error"
+EVENT_COLUMNS = "sequence, address, type, at_ms, body"
+
+SET_COLUMNS = (
+    "version, status, state, state_version, data, alarm_ms, hold, retrial, claim, event_claim, run_count, event_count, "
+    "last_error, created_ms, updated_ms"
+)
+"""What every transition of an instance writes; `due_ms` and `owner` are apart, for the sake of their indexes."""
+
+_HOLDS = frozenset((None, *get_args(Hold)))
+
+
+def set_values(instance: Instance, version: int) -> Row:
+    """Give the values of `SET_COLUMNS`."""
+    retrial, claim, event_claim = instance.retrial, instance.claim, instance.event_claim
+    last_error = instance.last_error
+    return (
+        version,
+        instance.status,
+        instance.state,
+        instance.state_version,
+        instance.data,
+        instance.alarm_ms,
+        instance.hold,
+        None if retrial is None else to_json(retrial),
+        None if claim is None else to_json(claim),
+        None if event_claim is None else to_json(event_claim),
+        instance.run_count,
+        instance.event_count,
+        None if last_error is None else to_json(last_error),
+        instance.created_ms,
+        instance.updated_ms,
+    )
+
+
+def instance_from(row: Row) -> Instance:
+    """Decode a row of `INSTANCE_COLUMNS`.
+
+    Raises:
+        StoreCorrupt: it is not an instance.
+    """
+    address = Address(*row[2:5])
+    what = str(address)
+    if row[9] not in _HOLDS:
+        raise StoreCorrupt(what, f"its hold is {row[9]!r}, none of {sorted(filter(None, _HOLDS))}")
+    return Instance(
+        incarnation=row[0],
+        version=row[1],
+        address=address,
+        state=row[5],
+        state_version=row[6],
+        data=row[7],
+        alarm_ms=row[8],
+        hold=row[9],
+        retrial=None if row[10] is None else from_json(Retrial, row[10], what=what),
+        claim=None if row[11] is None else from_json(Claim, row[11], what=what),
+        event_claim=None if row[12] is None else from_json(Claim, row[12], what=what),
+        run_count=row[13],
+        event_count=row[14],
+        last_error=None if row[15] is None else from_json(FailureRecord, row[15], what=what),
+        created_ms=row[16],
+        updated_ms=row[17],
+    )
+
+
+def message_values(message: Message) -> Row:
+    """Give sender, target, action, payload and sent_ms."""
+    return str(message.sender), str(message.target), message.action, message.payload, message.sent_ms
+
+
+def message_from(row: Row) -> StoredMessage:
+    """Decode a row of `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
+
+    Raises:
+        StoreCorrupt: it is not a message.
+    """
+    what = f"message {row[0]}"
+    try:
+        sender, target = Address.parse(row[1]), Address.parse(row[2])
+    except InvalidId as error:
+        raise StoreCorrupt(what, str(error)) from error
+    message = Message(sender=sender, target=target, action=row[3], payload=row[4], sent_ms=row[5])
+    return StoredMessage(
+        message_id=row[0],
+        message=message,
+        attempts=row[6],
+        not_before_ms=row[7],
+        error=None if row[8] is None else from_json(FailureRecord, row[8], what=what),
+    )
+
+
+def key_values(address: Address, remembered: Remembered) -> Row:
+    """Give the values of the table ``keys``, in its order."""
+    return (
+        str(address),
+        remembered.key,
+        remembered.action,
+        remembered.fingerprint,
+        remembered.answer,
+        remembered.expires_ms,
+    )

@@ -1,0 +1,94 @@
+"""The file: whose it is, which version its tables have, and how the connection is set."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+from typing import Literal
+
+from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
+
+APPLICATION_ID = 0x70657264  # "perd"; it marks the file for `file(1)` and for us
+
+Synchronous = Literal["FULL", "NORMAL"]
+
+_PRAGMAS = (
+    "wal_autocheckpoint = 4000",
+    "cache_size = -65536",
+    "temp_store = MEMORY",
+    "mmap_size = 0",
+)
+
+
+def migrations() -> tuple[str, ...]:
+    """Give the scripts that lead from an empty file to the present tables; the first makes version 1."""
+    folder = files("perdure.stores.sqlite") / "migrations"
+    scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return tuple(script.read_text(encoding="utf-8") for script in scripts)
+
+
+def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> None:
+    """Bring a file to the present version and set the connection.
+
+    Nothing is written to a file that is not ours, or newer than this code.
+
+    Args:
+        cursor: a cursor of the connection.
+        store: what errors call the store.
+        synchronous: when commits reach the disk.
+
+    Raises:
+        StoreCorrupt: the file is not a store of this library.
+        StoreTooNew: a newer version of the library wrote it.
+        StoreUnavailable: the file cannot have a write-ahead log.
+        sqlite3.Error: SQLite could not do it.
+    """
+    scripts = migrations()
+    found = _version(cursor, store=store)
+    if found > len(scripts):
+        raise StoreTooNew(store, found, len(scripts))
+    _set(cursor, store=store, synchronous=synchronous)
+    for version in range(found + 1, len(scripts) + 1):
+        _migrate(cursor, scripts[version - 1], version)
+
+
+def _version(cursor: sqlite3.Cursor, *, store: str) -> int:
+    try:
+        application_id = _number(cursor, "PRAGMA application_id")
+        version = _number(cursor, "PRAGMA user_version")
+        tables = _number(cursor, "SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise StoreCorrupt(store, f"{error}; choose another path, or restore the file from a backup") from error
+    is_empty = application_id == 0 and version == 0 and tables == 0
+    if application_id != APPLICATION_ID and not is_empty:
+        reason = f"it is the database of another application (application_id {application_id}); choose another path"
+        raise StoreCorrupt(store, reason)
+    return version
+
+
+def _set(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> None:
+    (mode,) = cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        reason = f"it has journal_mode {mode!r} and cannot have 'wal'; use a file on a local disk"
+        raise StoreUnavailable(f"open {store}", reason)
+    cursor.execute(f"PRAGMA synchronous = {synchronous}")
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _migrate(cursor: sqlite3.Cursor, script: str, version: int) -> None:
+    # One transaction for tables and version. `executescript` commits what is open before it begins, hence the text.
+    marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
+    try:
+        cursor.executescript(f"BEGIN IMMEDIATE;\n{script}\n{marks}\nCOMMIT;")
+    except sqlite3.Error:
+        if cursor.connection.in_transaction:
+            cursor.execute("ROLLBACK")
+        raise
+
+
+def _number(cursor: sqlite3.Cursor, sql: str) -> int:
+    (value,) = cursor.execute(sql).fetchone()
+    return int(value)

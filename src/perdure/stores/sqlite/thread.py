@@ -1,0 +1,80 @@
+"""One hop into the driver's thread for a whole piece of work.
+
+`aiosqlite` sends each statement to its thread and back, about 30 µs a time. Its `connect` hands ``factory=`` on to
+`sqlite3`, and its `execute_fetchall` calls ``execute(...).fetchall()`` inside the thread: so a connection whose
+`execute` takes a function runs that function there, with public means only.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, cast
+
+import aiosqlite
+import attrs
+
+T = TypeVar("T")
+
+Work: TypeAlias = Callable[[sqlite3.Cursor], T]
+"""What runs in the thread: statements on the store's one cursor."""
+
+_WORK = "-- a function"
+
+
+@attrs.frozen
+class _Done:
+    """Poses as a cursor whose rows are what the work returned."""
+
+    answer: object
+
+    def fetchall(self) -> object:
+        return self.answer
+
+
+class WorkConnection(sqlite3.Connection):
+    """A connection that runs functions as well as statements."""
+
+    _cursor: sqlite3.Cursor | None = None
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:  # `sqlite3` types its own the same way
+        """Run a statement, or, for the driver's thread, a function on the store's cursor."""
+        if sql is not _WORK:
+            return super().execute(sql, parameters)
+        if self._cursor is None:
+            self._cursor = self.cursor()
+        return _Done(parameters(self._cursor))
+
+
+class DatabaseThread:
+    """The one connection to the file, in its own thread. `close` must be called: the thread outlives the loop."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Work[T]) -> T:
+        """Run a function on the connection, in one hop.
+
+        Raises:
+            Exception: what the function raised.
+        """
+        return cast("T", await self._connection.execute_fetchall(_WORK, cast("Any", work)))
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await self._connection.close()
+
+    def stop(self) -> None:
+        """Let the thread close the connection and end, without waiting for it."""
+        self._connection.stop()  # pyright: ignore[reportUnknownMemberType] - a future of nothing in particular
+
+
+async def connect(path: str) -> DatabaseThread:
+    """Open a file, in a thread of its own.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    return DatabaseThread(
+        await aiosqlite.connect(path, isolation_level=None, timeout=5.0, cached_statements=256, factory=WorkConnection)
+    )

@@ -1,0 +1,137 @@
+"""Who waits for the database: what waits together travels together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Failure, Result
+
+from perdure.runtime.record import Future, Runtime
+from perdure.stores.sqlite.database import Database, Read
+from perdure.stores.sqlite.ledger import Write, Written
+from perdure.stores.sqlite.lock import FileLock
+from perdure.values.errors import OutcomeUnknown, PerdureError, StoreError, StoreUnavailable
+
+R = TypeVar("R")
+
+_GROUP = 1_000  # a bound on one transaction, so that no caller waits long for its neighbours
+
+_Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
+
+
+@attrs.define
+class _Queue(Generic[R]):
+    """Requests that wait, each with the future of its answer.
+
+    Attributes:
+        send: takes a batch to the database.
+        lost: makes the answer for a batch that was under way when its sending broke.
+    """
+
+    send: _Send[R]
+    lost: Callable[[str], PerdureError]
+    waiting: list[tuple[R, Future[Any]]] = attrs.Factory(list[Any])
+
+    async def serve(self) -> None:
+        """Send what waits now, and answer it."""
+        batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
+        try:
+            answers = await self.send([request for request, _ in batch])
+        except StoreError as error:  # the file could not be opened again: nothing was sent
+            answers = [Failure(error)] * len(batch)
+        except BaseException as error:
+            _answer(batch, [Failure(self.lost(repr(error)))] * len(batch))
+            raise
+        _answer(batch, answers)
+
+
+class Traffic:
+    """One batch is with the database at a time; the next one accumulates meanwhile. There is no timer.
+
+    A lone request leaves at once. When the database is idle, whatever becomes ready in the same step of the event loop
+    travels together. Whoever asks may be cancelled: the batch goes on without it.
+    """
+
+    def __init__(self, runtime: Runtime, database: Database, lock: FileLock) -> None:
+        self._runtime = runtime
+        self._database = database
+        self._lock = lock
+        self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason))
+        self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown)
+        self._state: Literal["idle", "driven", "closed"] = "idle"
+        self._closers: list[Future[None]] | None = None  # who waits for the end, once somebody closed
+
+    def read(self, read: Read) -> Awaitable[Result[Any, StoreError]]:
+        """Ask for a read."""
+        return self._ask(self._reads, read.operation, read)
+
+    def write(self, operation: str, work: Write) -> Awaitable[Written]:
+        """Ask for a write; it is answered when it is durable."""
+        return self._ask(self._writes, operation, work)
+
+    async def close(self) -> None:
+        """Refuse what comes, wait for what was asked, close the file and give the lock back."""
+        if self._state == "closed":
+            return
+        if self._closers is None:
+            self._closers = []
+        closed = self._runtime.future()
+        self._closers.append(closed)
+        self._set_going()
+        await closed
+
+    async def _ask(self, queue: _Queue[R], operation: str, request: R) -> Result[Any, Any]:
+        if self._closers is not None or self._state == "closed":
+            return Failure(StoreUnavailable(operation, "the store is closed"))
+        future = self._runtime.future()
+        queue.waiting.append((request, future))
+        self._set_going()
+        answer: Result[Any, Any] = await future
+        return answer
+
+    def _set_going(self) -> None:
+        if self._state == "idle":
+            self._state = "driven"
+            self._runtime.call_soon(self._start)  # not at once: what is ready in this step comes along
+
+    def _start(self) -> None:
+        self._runtime.spawn(self._drive(), name=f"traffic of {self._database.store}")
+
+    async def _drive(self) -> None:
+        try:
+            await self._serve()
+            if self._closers is not None:
+                await self._database.close()
+                self._end()
+            else:
+                self._state = "idle"
+        except BaseException:  # the loop is stopping, or something is wrong with this very code
+            self._database.abandon()
+            self._end()
+            raise
+
+    async def _serve(self) -> None:
+        while self._reads.waiting or self._writes.waiting:
+            if self._reads.waiting:
+                await self._reads.serve()
+            if self._writes.waiting:
+                await self._writes.serve()
+
+    def _end(self) -> None:
+        self._state = "closed"
+        self._lock.release()
+        unsent = Failure(StoreUnavailable("answer", "its event loop is stopping"))
+        for queue in (self._reads, self._writes):
+            _answer(queue.waiting, [unsent] * len(queue.waiting))
+            queue.waiting.clear()
+        for closed in self._closers or ():
+            if not closed.done():
+                closed.set_result(None)
+
+
+def _answer(batch: Sequence[tuple[Any, Future[Any]]], answers: Sequence[Result[Any, Any]]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if not future.done():  # a caller that was cancelled waits no more; what it asked for was done all the same
+            future.set_result(answer)
