@@ -8,7 +8,7 @@ import pytest
 
 from perdure.runtime.branches import Branches
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import LogRecord, Runtime, Task
 from perdure.runtime.simulated import Simulation
 
 Scenario = Callable[[Runtime], Coroutine[Any, Any, Any]]
@@ -301,7 +301,7 @@ def test_log_does_not_raise(run):
     run(scenario)
 
 
-def test_branches_end_in_order_and_none_outlives_stop(run):
+def test_branches_end_in_order_and_none_outlives_the_block(run):
     async def scenario(runtime: Runtime) -> Any:
         seen: list[str] = []
 
@@ -316,17 +316,17 @@ def test_branches_end_in_order_and_none_outlives_stop(run):
                 seen.append("slow is released")
             return "slow"
 
-        branches: Branches[str] = Branches(runtime)
-        branches.start(slow(), name="slow")
-        branches.start(quick(), name="quick")
-        first = await branches.next_ended()
-        rest = await branches.stop()
+        rest: list[Task[str]] = []
+        async with Branches[str](runtime, rest.append) as branches:
+            branches.start(slow(), name="slow")
+            branches.start(quick(), name="quick")
+            first = await branches.next_ended()
         return first.result(), [task.cancelled() for task in rest], seen
 
     assert run(scenario) == ("quick", [True], ["slow is released"])
 
 
-def test_a_waiter_cancelled_while_it_stops_its_branches_waits_for_them_all_the_same(run):
+def test_a_waiter_cancelled_while_it_leaves_its_branches_waits_for_them_all_the_same(run):
     async def scenario(runtime: Runtime) -> Any:
         seen: list[str] = []
 
@@ -338,10 +338,9 @@ def test_a_waiter_cancelled_while_it_stops_its_branches_waits_for_them_all_the_s
                 seen.append("released")
 
         async def waiter() -> None:
-            branches: Branches[None] = Branches(runtime)
-            branches.start(slow(), name="slow")
-            await runtime.sleep(0)
-            await branches.stop()
+            async with Branches[None](runtime) as branches:
+                branches.start(slow(), name="slow")
+                await runtime.sleep(0)
 
         task = runtime.spawn(waiter(), name="waiter")
         await runtime.sleep(2)

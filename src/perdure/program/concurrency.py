@@ -6,7 +6,7 @@ for whatever reason, none of its branches runs any more: those that were cancell
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import Any, Never, TypeVar, overload
 
 from perdure.program.container import Program, node
 from perdure.program.errors import NotAProgram
@@ -31,6 +31,15 @@ DEFAULT_LIMIT = 100
 """How many programs of one `gather` run at once unless it says otherwise."""
 
 
+# The overloads with Never: pyright does not know the union of two errors that cannot be.
+@overload
+def gather(
+    p1: Program[A1, Never, R], p2: Program[A2, Never, R], /, *, limit: int = ...
+) -> Program[tuple[A1, A2], Never, R]: ...
+@overload
+def gather(
+    p1: Program[A1, Never, R], p2: Program[A2, Never, R], p3: Program[A3, Never, R], /, *, limit: int = ...
+) -> Program[tuple[A1, A2, A3], Never, R]: ...
 @overload
 def gather(p1: Program[A1, E1, R], /, *, limit: int = ...) -> Program[tuple[A1], E1, R]: ...
 @overload
@@ -84,6 +93,8 @@ def gather(*programs: Program[Any, Any, Any], limit: int = DEFAULT_LIMIT) -> Pro
     return node(PARALLEL, Gather(_checked("gather", programs), limit))
 
 
+@overload
+def race(p1: Program[A1, Never, R], p2: Program[A2, Never, R], /) -> Program[A1 | A2, Never, R]: ...
 @overload
 def race(p1: Program[A1, E1, R], p2: Program[A2, E2, R], /) -> Program[A1 | A2, E1 | E2, R]: ...
 @overload

@@ -9,8 +9,8 @@ import attrs
 from perdure.values.errors import PerdureError
 
 
-@attrs.frozen(str=False)
-class TimedOut(PerdureError):
+@attrs.frozen
+class TimedOut:
     """The typed failure of `Program.timeout`: it was not done in time, and was cancelled.
 
     Attributes:
@@ -18,9 +18,6 @@ class TimedOut(PerdureError):
     """
 
     after: timedelta
-
-    def __str__(self) -> str:
-        return f"not done after {self.after}"
 
 
 @attrs.frozen(str=False)

@@ -8,6 +8,7 @@ answer; it returns the `Exit`. Who performs the instructions, and whether that w
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -221,6 +222,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             else:
                 raise AssertionError(f"no such frame: {tag}")  # noqa: TRY301 - as above
         except GeneratorExit:
+            _close(frames)
             raise
         except BaseException as exception:  # noqa: BLE001 - a defect, or a cancellation on its way out
             outcome, value = _DIED, exception
@@ -288,6 +290,15 @@ def _leave(
         return None, *pending
     frames.append((_LEAVING, (generator, pending)))
     return current, _RUNNING, None
+
+
+def _close(frames: list[tuple[int, Any]]) -> None:
+    """Close the do-blocks, innermost first, when the run is dropped: their `finally` blocks may not wait any more."""
+    for tag, payload in reversed(frames):
+        if tag in {DO, _LEAVING}:
+            generator = payload if tag == DO else payload[0]
+            with suppress(Exception):  # as Python does with what a dropped generator raises
+                generator.close()
 
 
 def _begin_branch(

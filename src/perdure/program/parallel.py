@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar, assert_never
+from functools import partial
+from itertools import islice
+from typing import Any, TypeAlias, assert_never
 
 from returns.result import Failure, Success
 
@@ -18,8 +20,6 @@ from perdure.runtime.record import LogRecord, Runtime, Task
 AnyExit: TypeAlias = Exit[Any, Any]
 Begin: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnyExit]]
 """Makes the coroutine that drives one program of the plan to its exit."""
-
-T = TypeVar("T")
 
 
 async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
@@ -37,49 +37,35 @@ async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
 
 
 async def _gather(plan: Gather, begin: Begin, runtime: Runtime) -> AnyExit:
-    branches: Branches[AnyExit] = Branches(runtime)
     waiting = iter(enumerate(plan.programs))
     places: dict[Task[AnyExit], int] = {}
     values: list[Any] = [None] * len(plan.programs)
-
-    def start_next() -> None:
-        for place, program in waiting:
+    async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
+        for place, program in islice(waiting, plan.limit):
             places[branches.start(begin(program), name=f"gather[{place}]")] = place
-            return
-
-    try:
-        for _ in range(min(plan.limit, len(plan.programs))):
-            start_next()
-        for _ in plan.programs:
+        while places:
             task = await branches.next_ended()
             exit_ = task.result()
             if not isinstance(exit_, Success):
                 return exit_
             values[places.pop(task)] = exit_.unwrap()
-            start_next()
-        return Success(tuple(values))
-    finally:
-        _report(await branches.stop(), runtime)
+            for place, program in islice(waiting, 1):
+                places[branches.start(begin(program), name=f"gather[{place}]")] = place
+    return Success(tuple(values))
 
 
 async def _race(plan: Race, begin: Begin, runtime: Runtime) -> AnyExit:
-    branches: Branches[AnyExit] = Branches(runtime)
-    try:
+    async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
         for place, program in enumerate(plan.programs):
             branches.start(begin(program), name=f"race[{place}]")
         return (await branches.next_ended()).result()
-    finally:
-        _report(await branches.stop(), runtime)
 
 
 async def _with_deadline(plan: Deadline, begin: Begin, runtime: Runtime) -> AnyExit:
-    branches: Branches[Any] = Branches(runtime)
-    try:
+    async with Branches[Any](runtime) as branches:
         program: Task[AnyExit] = branches.start(begin(plan.program), name="timeout")
         branches.start(_expire(plan.after_ms, runtime), name="timeout.timer")
         in_time = await branches.next_ended() is program
-    finally:
-        await branches.stop()
     if program.cancelled() and not in_time:
         return Failure(TimedOut(timedelta(milliseconds=plan.after_ms)))
     return program.result()
@@ -89,16 +75,15 @@ async def _expire(after_ms: int, runtime: Runtime) -> None:
     await runtime.sleep(after_ms)
 
 
-def _report(losers: Iterable[Task[AnyExit]], runtime: Runtime) -> None:
-    """Log the defects of branches whose outcome nobody waits for any more: none is lost without a trace."""
-    for task in losers:
-        if task.cancelled():
-            continue
-        exit_ = task.result()
-        match exit_:
-            case Died(cause):
-                runtime.log(LogRecord("error", "a cancelled branch died in its finalizer", {"cause": cause}))
-            case Success() | Failure() | Halted():
-                pass
-            case _:
-                assert_never(exit_)
+def _report(runtime: Runtime, loser: Task[AnyExit]) -> None:
+    """Log the defect of a branch whose outcome nobody waits for any more: none is lost without a trace."""
+    if loser.cancelled():
+        return
+    exit_ = loser.result()
+    match exit_:
+        case Died(cause):
+            runtime.log(LogRecord("error", "a cancelled branch died in its finalizer", {"cause": cause}))
+        case Success() | Failure() | Halted():
+            pass
+        case _:
+            assert_never(exit_)

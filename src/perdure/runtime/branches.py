@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Self, TypeVar
 
 from perdure.runtime.record import Future, Runtime, Task
 
@@ -12,18 +12,36 @@ T = TypeVar("T")
 
 
 class Branches(Generic[T]):
-    """The concurrent branches of one waiter: started here, waited for here, none outlives `stop`.
+    """The concurrent branches of one waiter: started here, waited for here. None outlives the ``async with`` block.
 
     Pure of any event loop: everything is asked of the `Runtime`.
+
+    Args:
+        runtime: where the branches run.
+        abandoned: told of each branch that ended, but was not given by `next_ended`, when the block is left.
     """
 
-    __slots__ = ("_finished", "_running", "_runtime", "_wake")
+    __slots__ = ("_abandoned", "_finished", "_running", "_runtime", "_wake")
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, abandoned: Callable[[Task[T]], None] | None = None) -> None:
         self._runtime = runtime
+        self._abandoned = abandoned
         self._running: set[Task[T]] = set()
         self._finished: deque[Task[T]] = deque()
         self._wake: Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for task in self._running:
+            task.cancel()
+        if kind is GeneratorExit:  # the waiter is being dropped, it may not wait any more
+            return
+        await self._all_ended()
+        if self._abandoned is not None:
+            for task in self._finished:
+                self._abandoned(task)
 
     def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
         """Run `coroutine` beside the others."""
@@ -38,19 +56,8 @@ class Branches(Generic[T]):
             await self._wait()
         return self._finished.popleft()
 
-    async def stop(self) -> tuple[Task[T], ...]:
-        """Cancel every running branch and wait until all have ended, their finalizers included.
-
-        A cancellation of the waiter meanwhile does not leave branches behind: it is raised when all have ended.
-
-        Returns:
-            The branches that ended and were not yet given by `next_ended`.
-
-        Raises:
-            BaseException: the runtime's `cancelled`, when the waiter was cancelled meanwhile.
-        """
-        for task in self._running:
-            task.cancel()
+    async def _all_ended(self) -> None:
+        """Wait for every branch, even while the waiter is being cancelled: that is raised when all have ended."""
         interrupted: BaseException | None = None
         while self._running:
             try:
@@ -59,9 +66,6 @@ class Branches(Generic[T]):
                 interrupted = cancellation
         if interrupted is not None:
             raise interrupted
-        ended = tuple(self._finished)
-        self._finished.clear()
-        return ended
 
     async def _wait(self) -> None:
         self._wake = self._runtime.future()
