@@ -15,7 +15,9 @@ from perdure.program import Do, Program, effect, fail, lift, program, succeed
 from perdure.values.backoff import Backoff
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
-from perdure.values.schedule import cron, every
+from perdure.values.catch_up import CatchUpAll
+from perdure.values.cron import cron
+from perdure.values.every import every
 
 __all__ = [
     "After",
@@ -23,6 +25,7 @@ __all__ = [
     "At",
     "Backoff",
     "Cancel",
+    "CatchUpAll",
     "Continuous",
     "ContinuousContext",
     "Debounce",

@@ -10,6 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.jobs.step import Execute
 from perdure.program import default_handler
+from perdure.program.drivers import settle_answer
 from perdure.runtime.record import Future, Runtime
 
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
@@ -64,4 +65,4 @@ class LazyClaim:
             await self._recording
         if self._refused is not None:
             raise ClaimFailed(self._refused)
-        return default_handler(instruction, services)
+        return await settle_answer(default_handler(instruction, services), services)

@@ -130,8 +130,7 @@ class Dispatcher:
         except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
             self._report(mailbox, defect)
             verdict = Answered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
-        if verdict is not None:
-            self._follow(mailbox, item, verdict)
+        self._follow(mailbox, item, verdict)
 
     def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
         match verdict:
@@ -148,8 +147,8 @@ class Dispatcher:
             case FenceLost(address):
                 self._answer(item, Failure(OutcomeUnknown(f"{address} was written by somebody else during its run")))
                 self.fence_lost(address)
-            case unreachable:
-                assert_never(unreachable)
+            case _:
+                assert_never(verdict)
 
     def _recover_first(self, mailbox: Mailbox, item: Item) -> None:
         """Settle the run that was left behind, then serve the request.

@@ -12,7 +12,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.wake import Wake
 from perdure.jobs.messages import postponement, rejection
-from perdure.jobs.request import Inbound, Request
+from perdure.jobs.request import Inbound
 from perdure.program.container import result_inside
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.store import Store

@@ -68,5 +68,6 @@ class Recovery:
 async def _page(read: Callable[[], FutureResult[tuple[Instance, ...], Any]]) -> tuple[Instance, ...]:
     answer = result_inside(await read())
     if isinstance(answer, Success):
-        return answer.unwrap()
+        rows: tuple[Instance, ...] = answer.unwrap()
+        return rows
     raise answer.failure()

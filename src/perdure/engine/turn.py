@@ -103,8 +103,8 @@ class TurnTaker:
                 return await self._execute(mailbox, item, step)
             case Answered() | Defer() | RecoverFirst():
                 return step
-            case unreachable:
-                assert_never(unreachable)
+            case _:
+                assert_never(step)
 
     def _begin(
         self, mailbox: Mailbox, item: Item, loaded: Loaded
@@ -204,8 +204,8 @@ class TurnTaker:
             case "released":
                 await self.release(mailbox, execute)
                 return Answered(Failure(EngineClosed()))
-            case unreachable:
-                assert_never(unreachable)
+            case _:
+                assert_never(why)
 
     async def release(self, mailbox: Mailbox, execute: Execute) -> None:
         """Give the claim back, so that the next start delivers the run again without counting a crash."""
@@ -224,9 +224,9 @@ class TurnTaker:
             case Success(fence):
                 stored = attrs.evolve(transition.write.instance, incarnation=fence.incarnation)
                 return Success(attrs.evolve(execute, instance=stored, claiming=None))
-            case failure:
+            case refused:
                 self._forget_run(mailbox, execute)
-                return failure
+                return Failure(refused.failure())
 
     async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
         """Commit the end of a run."""

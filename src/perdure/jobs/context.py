@@ -51,7 +51,7 @@ class JobContext(Generic[S]):
     @property
     def state(self) -> Program[S]:
         """Read the state: what is stored, with this run's own changes."""
-        return cast("Program[S]", perform(GetState()))
+        return perform(GetState())
 
     @property
     def now(self) -> Program[datetime]:
@@ -60,11 +60,11 @@ class JobContext(Generic[S]):
 
     def set_state(self, state: S) -> Program[None]:
         """Replace the state. A value that is not of the declared type is a defect, raised where it is set."""
-        return cast("Program[None]", perform(SetState(state)))
+        return perform(SetState(state))
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:
         """Replace the state by a function of the state."""
-        return cast("Program[None]", perform(UpdateState(cast("Callable[[object], object]", function))))
+        return perform(UpdateState(cast("Callable[[object], object]", function)))
 
     def terminate(self, reason: str = "terminated") -> Program[Never]:
         """End the run here, cancel the alarm and purge the instance.

@@ -101,23 +101,17 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     that its programs need. A kind of job is a subclass: the engine, the client and the stores know nothing else of it.
 
     Attributes:
+        name: the job's name, part of the stored address.
+        plan: what every definition has.
         kind: the kind's name, part of the stored address.
         occupancy: whether a run holds the instance's mailbox, or lets other requests be decided meanwhile.
     """
 
     __slots__ = ()
+    name: str
+    plan: Plan
     kind: ClassVar[str]
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The job's name, part of the stored address."""
-
-    @property
-    @abstractmethod
-    def plan(self) -> Plan:
-        """What every definition has."""
 
     # ------------------------------------------------------------ the pure handler
     @abstractmethod
@@ -267,6 +261,7 @@ def check_definition(value: object) -> Definition[Any, Any, Any]:
         DefinitionError: it is something else.
     """
     if isinstance(value, Definition):
-        return value
+        job: Definition[Any, Any, Any] = value
+        return job
     raise DefinitionError("a job of the engine", value, "a definition: Continuous(...), Debounce(...), Task(...)")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Never
 
 import attrs
 from returns.result import Success
 
 from perdure.jobs.decision import AlarmChange, Keep, alarm_ms
-from perdure.program import PASS
+from perdure.program import PASS, Instruction
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.values.instant import from_ms
@@ -17,38 +19,38 @@ from perdure.values.message import Message
 
 # ---------------------------------------------------------------- the operations, as data
 @attrs.frozen
-class GetState:
+class GetState(Instruction[Any, Never]):
     """Read the state."""
 
 
 @attrs.frozen
-class SetState:
+class SetState(Instruction[None, Never]):
     """Replace the state."""
 
     state: object
 
 
 @attrs.frozen
-class UpdateState:
+class UpdateState(Instruction[None, Never]):
     """Replace the state by a function of it."""
 
     function: Callable[[object], object]
 
 
 @attrs.frozen
-class GetAlarm:
+class GetAlarm(Instruction[datetime | None, Never]):
     """Read when the alarm is due."""
 
 
 @attrs.frozen
-class SetAlarm:
+class SetAlarm(Instruction[None, Never]):
     """Say what becomes of the alarm."""
 
     change: AlarmChange
 
 
 @attrs.frozen
-class Post:
+class Post(Instruction[None, Never]):
     """Send a message with the commit of this turn."""
 
     target: Address

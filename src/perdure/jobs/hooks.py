@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import types
 import typing
 from collections.abc import Callable, Generator
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
 from returns.context import RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult
 from returns.future import FutureResult
@@ -17,7 +18,9 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure.codecs import Codec
 from perdure.program import Program, as_program
 from perdure.values.errors import DefinitionError
+from perdure.values.retry import Retry
 
+_T = TypeVar("_T")
 _E = DefaultTypeVar("_E", default=Never)
 _R = DefaultTypeVar("_R", default=object)
 
@@ -33,6 +36,30 @@ HookResult = TypeAliasType(
     type_params=(_E, _R),
 )
 """What a hook may answer: a program, or any effect container of ``returns``. The value is not looked at."""
+
+
+
+class Undelayed(Generic[_T]):
+    """Nobody makes one: see ``RetryPolicy``."""
+
+
+RetryPolicy = TypeAliasType(
+    "RetryPolicy", Retry[_E] | Undelayed[Callable[[_E], None]], type_params=(_E,)
+)
+"""A retry for errors of this type.
+
+The second alternative is there for mypy alone: it looks at arguments that hold a callable after the others, so the type of
+the errors is taken from the hooks first, and a retry for every error does not widen it to ``object``.
+"""
+
+
+class FromHooks(enum.Enum):
+    """The default of ``errors=``: read the type from the annotations of the hooks."""
+
+    FROM_HOOKS = "from hooks"
+
+
+FROM_HOOKS: Final = FromHooks.FROM_HOOKS
 
 _CONTAINERS = (
     Program,
@@ -55,8 +82,11 @@ def hook(function: object, *, what: str) -> Callable[..., Program[Any, Any, Any]
         raise DefinitionError(what, function, "a function, such as a @program or one giving a container of returns")
 
     def programmed(*args: object) -> Program[Any, Any, Any]:
-        outcome: object = function(*args)
-        return outcome if type(outcome) is Program else as_program(outcome)
+        outcome: Any = function(*args)
+        if type(outcome) is Program:
+            given: Program[Any, Any, Any] = outcome
+            return given
+        return as_program(outcome)
 
     return programmed
 

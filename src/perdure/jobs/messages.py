@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from returns.result import Failure
@@ -28,7 +28,7 @@ HELD_MS = 60_000
 def rejection(stored: StoredMessage, error: PerdureError, errors: Codec[Any] | None, facts: Facts) -> Transition:
     """Consume a message that its target refuses for good, and say so in the history of the sender."""
     message = stored.message
-    cause = error.error if isinstance(error, Rejected) else error
+    cause: object = cast("Rejected[object]", error).error if isinstance(error, Rejected) else error
     rejected = Log(facts, message.sender, 0).add(
         MessageRejected,
         target=str(message.target),

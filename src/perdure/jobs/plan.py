@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from typing_extensions import TypeForm
+
 from perdure.codecs import Codec
 from perdure.jobs.definition import Exhausted, Plan
-from perdure.jobs.hooks import errors_of
+from perdure.jobs.hooks import FromHooks, errors_of
 from perdure.jobs.request import PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import check_name
 from perdure.values.answer import Answer
@@ -26,11 +28,11 @@ def build_plan(
     kind: str,
     name: object,
     *,
-    state: object,
+    state: TypeForm[Any],
     tags: Mapping[type, str] | None,
-    errors: object,
+    errors: TypeForm[Any] | FromHooks,
     hooks: tuple[object, ...],
-    retry: Retry[Any] | None,
+    retry: object,
     exhausted: Exhausted,
     may_continue: Literal["may_continue", "must_settle"],
     max_run: Duration,
@@ -45,7 +47,7 @@ def build_plan(
         name: the job's name.
         state: the type of the state, as a type form.
         tags: stable names for the members of unions.
-        errors: the type of the errors, or None to read it from the hooks.
+        errors: the type of the errors, or ``FROM_HOOKS`` to read it from their annotations.
         hooks: the user's functions.
         retry: the durable retry.
         exhausted: what becomes of a run that failed for good, unless the retry says otherwise.
@@ -59,11 +61,12 @@ def build_plan(
         DefinitionError: something cannot work; the message says what to do.
     """
     job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
+    policy = _retry(retry, job)
     return Plan(
         state=Codec.of(state, what=f"state of {job}", tags=tags),
         errors=_errors(errors, hooks, tags, job),
-        retry=_retry(retry, job),
-        exhausted=_exhausted(retry, exhausted, may_continue, job),
+        retry=policy,
+        exhausted=_exhausted(policy, exhausted, may_continue, job),
         max_run_ms=duration_ms(max_run, what=f"max_run of {job}"),
         concurrency=_concurrency(concurrency, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
@@ -72,16 +75,17 @@ def build_plan(
 
 
 def _errors(
-    errors: object, hooks: tuple[object, ...], tags: Mapping[type, str] | None, job: str
+    errors: TypeForm[Any] | FromHooks, hooks: tuple[object, ...], tags: Mapping[type, str] | None, job: str
 ) -> Codec[Any] | None:
-    if errors is None:
+    if isinstance(errors, FromHooks):
         return errors_of(hooks, tags=tags, what=f"errors of {job}")
     return Codec.of(errors, what=f"errors of {job}", tags=tags)
 
 
 def _retry(retry: object, job: str) -> Retry[Any] | None:
     if retry is None or isinstance(retry, Retry):
-        return retry
+        policy: Retry[Any] | None = retry
+        return policy
     raise DefinitionError(f"retry of {job}", retry, "Retry(max_attempts=..., delay=Backoff....) or None")
 
 

@@ -80,7 +80,7 @@ RELEASED = 0
 
 def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
     """Give a claim back on a graceful shutdown: it is delivered again on the next start, and never counts as a crash."""
-    changes = {
+    changes: dict[str, Any] = {  # fields of Instance
         name: attrs.evolve(claim, owner=RELEASED)
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
         if claim is not None and claim.run_id == run_id
@@ -99,7 +99,7 @@ def claimed_command(job: AnyDefinition, claim: Claim) -> object:
     return job.parse(claim.action, claim.payload or "").command
 
 
-def _in_place(instance: Instance, claim: Claim, replacement: Claim | None) -> dict[str, Claim | None]:
+def _in_place(instance: Instance, claim: Claim, replacement: Claim) -> dict[str, Any]:  # fields of Instance
     return {"claim": replacement} if instance.claim is claim else {"event_claim": replacement}
 
 

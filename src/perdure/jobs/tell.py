@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.draft import Post
@@ -31,6 +31,6 @@ def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
 
     def post(action: str, value: object = None) -> Program[None]:
         payload = definition.encode_input(action, value, Limits().payload_bytes)
-        return cast("Program[None]", perform(Post(target, action, payload)))
+        return perform(Post(target, action, payload))
 
     return definition.teller(post)

@@ -119,8 +119,8 @@ def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts:
         case Failure() | Halted() | Died():
             fail = event_failed if execute.claim.cause == "event" else run_failed
             return fail(job, execute, exit_, facts)
-        case unreachable:
-            assert_never(unreachable)
+        case _:
+            assert_never(exit_)
 
 
 def _ended(job: AnyDefinition, execute: Execute, reason: str, facts: Facts) -> Commit:

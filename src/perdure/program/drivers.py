@@ -107,7 +107,7 @@ def run_sync(
             try:
                 answer = handler(instruction, scope)
                 if type(answer) not in _SETTLED:
-                    answer = _without_waiting(_settle(answer, scope), instruction)
+                    answer = _without_waiting(settle_answer(answer, scope), instruction)
             except BaseException as exception:  # noqa: BLE001 - the program decides what it means
                 failure = exception
             else:
@@ -152,7 +152,7 @@ async def _drive(
                     if kind is FutureResult:
                         answer = result_inside(await answer)
                     elif kind not in _SETTLED:
-                        answer = await _settle(answer, scope)
+                        answer = await settle_answer(answer, scope)
             except GeneratorExit:  # this coroutine is being closed: it may not wait any more
                 loop.close()
                 raise
@@ -187,7 +187,7 @@ async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> 
             raise NoInterpreter(instruction)
 
 
-async def _settle(answer: Any, services: Any) -> object:
+async def settle_answer(answer: Any, services: Any) -> object:
     """Turn whatever a handler gave into a `Result` or a value."""
     if type(answer) in _READERS:
         answer = answer(services)

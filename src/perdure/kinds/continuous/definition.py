@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import attrs
 from typing_extensions import Never, TypeForm
@@ -11,7 +11,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.hooks import HookResult, hook
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
@@ -24,8 +24,9 @@ from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
-from perdure.values.retry import Retry
-from perdure.values.schedule import Cron, Every, Schedule
+from perdure.values.cron import Cron
+from perdure.values.every import Every
+from perdure.values.schedule import Schedule
 
 S = TypeVar("S")
 E = DefaultTypeVar("E", default=Never)
@@ -67,8 +68,8 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         schedule: Schedule,
         execute: Callable[[ContinuousContext[S]], HookResult[E, R_contra]],
         start_immediately: bool = True,
-        retry: Retry[E] | None = None,
-        errors: TypeForm[E] | None = None,
+        retry: RetryPolicy[E] | None = None,
+        errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
         concurrency: int | None = None,
@@ -92,7 +93,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
             start="immediately" if start_immediately else "at_first_tick",
             execute=hook(execute, what=f"execute of continuous:{name}"),
         )
-        self.__attrs_init__(name, plan, recurrence)  # type: ignore[attr-defined]  # made by attrs
+        cast("Any", self).__attrs_init__(name, plan, recurrence)
 
     def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
         """Decide a command or an alarm."""
@@ -123,7 +124,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         return ContinuousTeller(post)
 
 
-def _commands(state: object, tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags)
     return (
         CommandSpec(name="start", command=Start, input=codec, absent="creates"),

@@ -21,7 +21,8 @@ from perdure.values.event import JobStarted
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
-from perdure.values.schedule import Every, Run, Skip, due, first_tick, offset_ms, settle
+from perdure.values.every import Every
+from perdure.values.schedule import Due, Run, Skip, due, first_tick, offset_ms, settle
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
 ContinuousCommand: TypeAlias = Start | Trigger | Alarm
@@ -40,8 +41,8 @@ def begin(
             return _trigger(job, address, instance, request, facts)
         case Alarm():
             return _alarm(job, what, address, instance, request, facts)
-        case unreachable:
-            assert_never(unreachable)
+        case _:
+            assert_never(command)
 
 
 def _start(
@@ -83,7 +84,7 @@ def _alarm(
         return begin_attempt(job, instance, instance.retrial, request, facts)
     ticks = _ticks(instance)
     next_ms = ticks.next_ms if ticks.next_ms is not None else facts.now_ms
-    match due(what.schedule, anchor_ms=ticks.anchor_ms, nominal_ms=next_ms, now_ms=facts.now_ms):
+    match _due(what, address, ticks, next_ms, facts):
         case Run(nominal_ms, missed):
             taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed)
             return begin_run(job, instance, request, facts, cause="alarm", data=_encode(taken))
@@ -139,7 +140,13 @@ def settled(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
     if ticks.taken_ms is None and ticks.next_ms is not None and not from_end:
         return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0)))
     nominal_ms = ticks.taken_ms if ticks.taken_ms is not None else ticks.anchor_ms
-    next_ms = settle(what.schedule, anchor_ms=ticks.anchor_ms, nominal_ms=nominal_ms, ended_ms=facts.now_ms)
+    next_ms = settle(
+        what.schedule,
+        anchor_ms=ticks.anchor_ms,
+        nominal_ms=nominal_ms,
+        ended_ms=facts.now_ms,
+        offset_ms=offset_ms(what.schedule, str(instance.address)),
+    )
     over = attrs.evolve(ticks, taken_ms=None, missed=0)
     return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
 
@@ -149,8 +156,8 @@ def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
     ticks = _ticks(instance)
     if ticks.next_ms is None or ticks.next_ms > facts.now_ms:
         return instance
-    once = attrs.evolve(what.schedule, catch_up="once")
-    match due(once, anchor_ms=ticks.anchor_ms, nominal_ms=ticks.next_ms, now_ms=facts.now_ms):
+    once = attrs.evolve(what, schedule=attrs.evolve(what.schedule, catch_up="once"))
+    match _due(once, instance.address, ticks, ticks.next_ms, facts):
         case Run(nominal_ms, _):
             return attrs.evolve(instance, **_armed(what, instance.address, ticks, nominal_ms))
         case Skip():
@@ -158,6 +165,16 @@ def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
 
 
 # ---------------------------------------------------------------- ticks
+def _due(what: Recurrence, address: Address, ticks: Ticks, next_ms: int, facts: Facts) -> Due:
+    return due(
+        what.schedule,
+        anchor_ms=ticks.anchor_ms,
+        nominal_ms=next_ms,
+        now_ms=facts.now_ms,
+        offset_ms=offset_ms(what.schedule, str(address)),
+    )
+
+
 def _armed(what: Recurrence, address: Address, ticks: Ticks, next_ms: int) -> dict[str, Any]:
     """The fields of an instance whose alarm belongs to this tick."""
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 
 import attrs
 from typing_extensions import Never, TypeForm
@@ -11,7 +11,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.hooks import HookResult, hook
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
@@ -26,12 +26,15 @@ from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
-from perdure.values.retry import Retry
 
 S = TypeVar("S")
 V = TypeVar("V")
 E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+V1 = TypeVar("V1")
+E1 = DefaultTypeVar("E1", default=Never)
+R1 = DefaultTypeVar("R1", default=object)
 
 MAX_BATCH_EVENTS = 1_000_000
 
@@ -69,17 +72,17 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
 
     @overload
     def __init__(
-        self: Debounce[V, V, E, R_contra],
+        self: Debounce[V1, V1, E1, R1],
         name: str,
         *,
-        event: TypeForm[V],
+        event: TypeForm[V1],
         flush_after: Duration,
-        execute: Callable[[DebounceContext[V]], HookResult[E, R_contra]],
-        on_event: Callable[[DebounceContext[V], V], HookResult[E, R_contra]] | None = None,
+        execute: Callable[[DebounceContext[V1]], HookResult[E1, R1]],
+        on_event: Callable[[DebounceContext[V1], V1], HookResult[E1, R1]] | None = None,
         inactivity: Duration | None = None,
         max_events: int | None = None,
-        retry: Retry[E] | None = None,
-        errors: TypeForm[E] | None = None,
+        retry: RetryPolicy[E1] | None = None,
+        errors: TypeForm[E1] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
         concurrency: int | None = None,
@@ -97,8 +100,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         execute: Callable[[DebounceContext[S]], HookResult[E, R_contra]],
         inactivity: Duration | None = None,
         max_events: int | None = None,
-        retry: Retry[E] | None = None,
-        errors: TypeForm[E] | None = None,
+        retry: RetryPolicy[E] | None = None,
+        errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
         concurrency: int | None = None,
@@ -115,8 +118,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         initial: Any = None,
         inactivity: Duration | None = None,
         max_events: int | None = None,
-        retry: Retry[Any] | None = None,
-        errors: Any = None,
+        retry: Any = None,
+        errors: Any = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
         concurrency: int | None = None,
@@ -144,7 +147,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
             on_event=hook(_keep_newest if on_event is None else on_event, what=f"on_event of debounce:{name}"),
             execute=hook(execute, what=f"execute of debounce:{name}"),
         )
-        self.__attrs_init__(name, plan, batching)  # type: ignore[attr-defined]  # made by attrs
+        cast("Any", self).__attrs_init__(name, plan, batching)
 
     def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
         """Decide a command or an alarm."""
@@ -187,7 +190,7 @@ def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
     return ctx.set_state(event)
 
 
-def _commands(event: object, tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags)
     return (
         CommandSpec(name="add", command=Add, input=codec, absent="creates"),

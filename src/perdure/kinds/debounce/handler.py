@@ -59,8 +59,8 @@ def begin(
             return _clear(address, instance, facts)
         case Alarm():
             return _alarm(job, address, instance, request, facts)
-        case unreachable:
-            assert_never(unreachable)
+        case _:
+            assert_never(command)
 
 
 def _add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -54,7 +54,7 @@ class TaskContext(JobContext[S], Generic[S]):
     @property
     def scheduled_at(self) -> Program[datetime | None]:
         """Read when the alarm is due, with this turn's own changes. A firing alarm is consumed."""
-        return cast("Program[datetime | None]", perform(GetAlarm()))
+        return perform(GetAlarm())
 
     def schedule(self, *, after: Duration | None = None, at: datetime | None = None) -> Program[None]:
         """Set the alarm; the last call of a turn wins.
@@ -67,24 +67,28 @@ class TaskContext(JobContext[S], Generic[S]):
             DefinitionError: neither or both were given, or the value is not usable.
         """
         if after is not None and at is None:
-            return cast("Program[None]", perform(SetAlarm(After(after))))
+            return perform(SetAlarm(After(after)))
         if at is not None and after is None:
-            return cast("Program[None]", perform(SetAlarm(At(at))))
+            return perform(SetAlarm(At(at)))
         raise DefinitionError("ctx.schedule", (after, at), "either after=... or at=...")
 
     def cancel_schedule(self) -> Program[None]:
         """Remove the alarm."""
-        return cast("Program[None]", perform(SetAlarm(Cancel())))
+        return perform(SetAlarm(Cancel()))
 
     def apply(self, decision: Decision[S]) -> Program[None]:
         """Adopt what a pure decider decided: its state, its alarm, its messages."""
         adopted = self.set_state(decision.state).bind(lambda _: self._change_alarm(decision))
         if not decision.messages:
             return adopted
-        return adopted.bind(lambda _: traverse(lambda message: message, decision.messages)).map(lambda _: None)
+        return adopted.bind(lambda _: traverse(decision.messages, _itself)).map(lambda _: None)
 
     def _change_alarm(self, decision: Decision[S]) -> Program[None]:
-        return cast("Program[None]", perform(SetAlarm(decision.alarm)))
+        return perform(SetAlarm(decision.alarm))
+
+
+def _itself(message: Program[None]) -> Program[None]:
+    return message
 
 
 HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, whatever its types

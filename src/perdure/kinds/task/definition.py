@@ -13,7 +13,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure.codecs import Codec
 from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
-from perdure.jobs.hooks import HookResult, hook
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
@@ -27,7 +27,6 @@ from perdure.values.errors import DefinitionError
 from perdure.values.facts import Facts
 from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
-from perdure.values.retry import Retry
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -80,8 +79,8 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         execute: Callable[[TaskContext[S]], HookResult[E, R_contra]] | None = None,
         on_idle: Callable[[TaskContext[S]], HookResult[E, R_contra]] | None = None,
         on_error: Callable[[TaskContext[S], E | Defect], HookResult[E, R_contra]] | None = None,
-        retry: Retry[E] | None = None,
-        errors: TypeForm[E] | None = None,
+        retry: RetryPolicy[E] | None = None,
+        errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
         concurrency: int | None = None,
@@ -106,7 +105,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         )
         if not callable(initial):
             plan.state.encode(initial)
-        self.__attrs_init__(name, plan, hooks)  # type: ignore[attr-defined]  # made by attrs
+        cast("Any", self).__attrs_init__(name, plan, hooks)
 
     def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
         """Decide a command or an alarm."""
@@ -137,7 +136,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         return TaskTeller(post)
 
 
-def _commands(event: object, tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags)
     return (
         CommandSpec(name="send", command=Send, input=codec, absent="creates"),

@@ -41,8 +41,8 @@ def begin(
             return _trigger(job, address, instance, request, facts)
         case Alarm():
             return _alarm(job, address, instance, request, facts)
-        case unreachable:
-            assert_never(unreachable)
+        case _:
+            assert_never(command)
 
 
 def _send(

@@ -1,0 +1,40 @@
+"""Mail: a service that two of the example jobs need."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+from returns.future import FutureResult
+
+from perdure import effect
+
+
+@frozen
+class MailBounced:
+    """The mail could not be delivered."""
+
+    address: str
+
+
+class Mailer(Protocol):
+    """Sends mail."""
+
+    def send(self, to: str, text: str) -> FutureResult[None, MailBounced]:
+        """Send one mail."""
+        ...
+
+
+class HasMailer(Protocol):
+    """Services with a mailer."""
+
+    @property
+    def mailer(self) -> Mailer:
+        """Sends mail."""
+        ...
+
+
+@effect
+def send_mail(services: HasMailer, to: str, text: str) -> FutureResult[None, MailBounced]:
+    """Send one mail."""
+    return services.mailer.send(to, text)

@@ -1,0 +1,104 @@
+"""A continuous job: keeps an access token fresh. Written in do-notation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol, TypeAlias
+
+from attrs import evolve, frozen
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure import Backoff, Continuous, ContinuousContext, Do, Retry, effect, every, fail, program
+from perdure.examples.mail import HasMailer, send_mail
+
+
+@frozen
+class TokenState:
+    """What is stored of one user's tokens."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: datetime
+
+
+@frozen
+class Token:
+    """What the authorization server answers."""
+
+    access_token: str
+    expires_at: datetime
+
+
+@frozen
+class AuthDown:
+    """The authorization server did not answer: worth another try."""
+
+    detail: str
+
+
+@frozen
+class AuthRevoked:
+    """The refresh token is gone for good."""
+
+    detail: str
+
+
+AuthError: TypeAlias = AuthDown | AuthRevoked
+
+
+class AuthApi(Protocol):
+    """The authorization server."""
+
+    def refresh(self, refresh_token: str) -> FutureResult[Token, AuthError]:
+        """Trade a refresh token for an access token."""
+        ...
+
+
+class HasAuth(Protocol):
+    """Services with an authorization server."""
+
+    @property
+    def auth(self) -> AuthApi:
+        """The authorization server."""
+        ...
+
+
+class Alerting(HasAuth, HasMailer, Protocol):
+    """Both: an intersection is a protocol that inherits."""
+
+
+@effect
+def refresh(services: HasAuth, refresh_token: str) -> FutureResult[Token, AuthError]:
+    """Trade a refresh token for an access token."""
+    return services.auth.refresh(refresh_token)
+
+
+@program
+def refresh_token(ctx: ContinuousContext[TokenState]) -> Do[None, AuthError, Alerting]:
+    """Refresh the token; stop for good when it was revoked."""
+    state = yield from ctx.state
+    match (yield from refresh(state.refresh_token).attempt()):
+        case Success(token):
+            yield from ctx.set_state(evolve(state, access_token=token.access_token, expires_at=token.expires_at))
+        case Failure(AuthRevoked(detail)):
+            yield from send_mail("ops@example.com", f"{ctx.id}: {detail}").attempt()
+            yield from ctx.terminate("revoked")
+        case Failure(error):
+            yield from fail(error)
+
+
+def is_transient(error: AuthError) -> bool:
+    """Whether another try may help."""
+    return isinstance(error, AuthDown)
+
+
+token_refresher = Continuous(
+    "token-refresher",
+    state=TokenState,
+    schedule=every("30 minutes"),
+    execute=refresh_token,
+    retry=Retry(
+        max_attempts=3, delay=Backoff.exponential("1 second", max="30 seconds"), retry_if=is_transient
+    ),
+)
