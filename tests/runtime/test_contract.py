@@ -194,7 +194,7 @@ def test_a_task_that_cancels_itself_is_cancelled_at_its_next_await(run):
         async def work() -> None:
             runtime.current_task().cancel()
             seen.append("before")
-            await runtime.sleep(1)
+            await never(runtime)
             seen.append("after")
 
         task = runtime.spawn(work(), name="work")

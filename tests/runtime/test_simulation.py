@@ -260,9 +260,11 @@ def test_cancelling_the_host_cancels_what_is_awaited_and_comes_out():
 
 def test_cancelling_a_task_that_waits_for_the_host_reaches_it():
     simulation = Simulation(order="fifo")
+    foreign: list[asyncio.Future[None]] = []
 
     async def wait() -> None:
-        await asyncio.Event().wait()
+        foreign.append(asyncio.get_running_loop().create_future())
+        await foreign[0]
 
     async def main() -> bool:
         task = simulation.runtime.spawn(wait(), name="wait")
@@ -270,6 +272,6 @@ def test_cancelling_a_task_that_waits_for_the_host_reaches_it():
         task.cancel()
         with pytest.raises(simulation.runtime.cancelled):
             await task
-        return task.cancelled()
+        return task.cancelled() and foreign[0].cancelled()
 
     assert asyncio.run(simulation.run_hosted(main()))

@@ -105,8 +105,11 @@ def run_sync(
         instruction, scope = loop.send(None)
         while type(instruction) not in _ANSWERED_BY_RUNTIME:
             try:
-                answer = handler(instruction, scope)
-                if type(answer) not in _SETTLED:
+                answer: Any = handler(instruction, scope)
+                kind = answer.__class__
+                if kind is FutureResult:
+                    answer = result_inside(_without_waiting(answer.awaitable(), instruction))
+                elif kind not in _SETTLED:
                     answer = _without_waiting(settle_answer(answer, scope), instruction)
             except BaseException as exception:  # noqa: BLE001 - the program decides what it means
                 failure = exception
@@ -153,8 +156,7 @@ async def _drive(
                         answer = result_inside(await answer)
                     elif kind not in _SETTLED:
                         answer = await settle_answer(answer, scope)
-            except GeneratorExit:  # this coroutine is being closed: it may not wait any more
-                loop.close()
+            except GeneratorExit:  # this coroutine is being closed, and the loop with it: nothing may wait any more
                 raise
             except BaseException as exception:  # noqa: BLE001 - the program decides what it means
                 failure = exception
@@ -198,7 +200,7 @@ async def settle_answer(answer: Any, services: Any) -> object:
     return answer if open_up is None else open_up(answer)
 
 
-def _without_waiting(coroutine: Coroutine[Any, Any, object], instruction: object) -> object:
+def _without_waiting(coroutine: Coroutine[Any, Any, A], instruction: object) -> A:
     """Run a coroutine that waits for nothing but its turn; what waits for more gets `WouldBlock` at that `await`."""
     awaited: object = None
     try:
@@ -209,7 +211,8 @@ def _without_waiting(coroutine: Coroutine[Any, Any, object], instruction: object
             else:
                 awaited = coroutine.throw(WouldBlock(who=f"{instruction!r}", waiting_for=awaited))
     except StopIteration as stop:
-        return stop.value
+        value: A = stop.value
+        return value
     coroutine.close()
     raise WouldBlock(who=f"{instruction!r}", waiting_for=awaited)
 

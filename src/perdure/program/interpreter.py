@@ -152,7 +152,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     current = first
                     continue
                 elif tag == SANDBOX:
-                    push((_LEAVE_SANDBOX, (interceptors, scope)))
+                    push((_LEAVE_SANDBOX, interceptors))
                     interceptors = (*interceptors, second)
                     current = first
                     continue
@@ -216,7 +216,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 if outcome == _SUCCEEDED:
                     outcome, value = payload
             elif tag == _LEAVE_SANDBOX:
-                interceptors, scope = payload
+                interceptors = payload
                 if outcome != _DIED or isinstance(value, Exception):  # a cancellation is nobody's outcome
                     outcome, value = _SUCCEEDED, _EXITS[outcome](value)
             else:
