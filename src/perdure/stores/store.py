@@ -127,133 +127,173 @@ class Health:
 
 
 class Load(Protocol):
-    """Read an address, and the remembered answer of a key, at one moment."""
+    """The function ``load``."""
 
     def __call__(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
-    ) -> FutureResult[Loaded, StoreError]: ...
+    ) -> FutureResult[Loaded, StoreError]:
+        """Read an address, and the remembered answer of a key, at one moment."""
+        ...
 
 
 class Commit(Protocol):
-    """Write one transition atomically."""
+    """The function ``commit``."""
 
-    def __call__(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]: ...
+    def __call__(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
+        """Write one transition atomically."""
+        ...
 
 
 class Due(Protocol):
-    """Give the instances that are due at an instant, the earliest first."""
+    """The function ``due``."""
 
-    def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]: ...
+    def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give the instances that are due at an instant, the earliest first."""
+        ...
 
 
 class NextAlarm(Protocol):
-    """Give the earliest due instant after this one."""
+    """The function ``next_alarm``."""
 
-    def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]: ...
+    def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Give the earliest due instant after this one."""
+        ...
 
 
 class Claimed(Protocol):
-    """Give instances that carry a claim."""
+    """The function ``claimed``."""
 
-    def __call__(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]: ...
+    def __call__(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give instances that carry a claim."""
+        ...
 
 
 class Messages(Protocol):
-    """Give messages that may be delivered now."""
+    """The function ``messages``."""
 
-    def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]: ...
+    def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Give messages that may be delivered now."""
+        ...
 
 
 class NextMessage(Protocol):
-    """Give the earliest instant, after this one, at which a message may be delivered."""
+    """The function ``next_message``."""
 
-    def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]: ...
+    def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Give the earliest instant, after this one, at which a message may be delivered."""
+        ...
 
 
 class DeadLetters(Protocol):
-    """Give dead letters, the oldest first."""
+    """The function ``dead_letters``."""
 
-    def __call__(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]: ...
+    def __call__(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Give dead letters, the oldest first."""
+        ...
 
 
 class Redrive(Protocol):
-    """Make a dead letter an ordinary message again."""
+    """The function ``redrive``."""
 
-    def __call__(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]: ...
+    def __call__(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Make a dead letter an ordinary message again."""
+        ...
 
 
 class Find(Protocol):
-    """Give a page of instances."""
+    """The function ``find``."""
 
-    def __call__(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]: ...
+    def __call__(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Give a page of instances."""
+        ...
 
 
 class History(Protocol):
-    """Give the newest events of an address, the newest first."""
+    """The function ``history``."""
 
     def __call__(
         self, address: Address, before: int | None, limit: int, /
-    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]: ...
+    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Give the newest events of an address, the newest first."""
+        ...
 
 
 class Events(Protocol):
-    """Give the events of the log after a place, in order."""
+    """The function ``events``."""
 
-    def __call__(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]: ...
+    def __call__(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        """Give the events of the log after a place, in order."""
+        ...
 
 
 class Prune(Protocol):
-    """Remove what retention lets go."""
+    """The function ``prune``."""
 
-    def __call__(self, retention: Retention, /) -> FutureResult[int, StoreError]: ...
+    def __call__(self, retention: Retention, /) -> FutureResult[int, StoreError]:
+        """Remove what retention lets go."""
+        ...
 
 
 class CheckHealth(Protocol):
-    """Say how the store is, by doing a little work."""
+    """The function ``health``."""
 
-    def __call__(self) -> FutureResult[Health, StoreError]: ...
+    def __call__(self) -> FutureResult[Health, StoreError]:
+        """Say how the store is, by doing a little work."""
+        ...
 
 
 class Close(Protocol):
-    """Give everything back. Closing twice is allowed."""
+    """The function ``close``."""
 
-    def __call__(self) -> FutureResult[None, StoreError]: ...
+    def __call__(self) -> FutureResult[None, StoreError]:
+        """Give everything back. Closing twice is allowed."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
 class Store:
-    """A storage interpreter, as a record.
+    """A storage interpreter, as a record. ``docs/reference/store.md`` says each operation at length.
 
     Expected failures are values, never exceptions: ``StoreUnavailable`` when nothing was written, ``OutcomeUnknown``
-    when a commit may or may not have been, ``StoreCorrupt`` for a row that cannot be read.
+    when a commit may or may not have been, ``StoreCorrupt`` for a row that cannot be read. An operation begins when
+    its answer is awaited. Instants are integer milliseconds UTC, not negative.
 
     Attributes:
         name: what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.
         epoch: how often this store has been opened, this time included. It never goes back; claims carry it.
         capabilities: what kind of store this is.
-        load: ``(address, idempotency_key, now_ms)``: the instance and the unexpired remembered answer, read together. Sees
-            every transition that was committed before the call. A row that cannot be read is ``StoreCorrupt``; other
-            rows go on.
+        load: ``(address, idempotency_key, now_ms)``: the instance and the remembered answer of the key, read together.
+            A key is remembered while ``now_ms < expires_ms``. Sees every transition whose commit was answered before
+            the call. A row that cannot be read is ``StoreCorrupt``; other rows go on.
         commit: ``(transition)``: answers the new fence of the instance; ``Fence(0, 0)`` when it is purged or was left
-            alone. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it moved, or when ``expected`` is None and
-            something is stored. ``Consumed`` of a message that is not there any more is ``Conflict`` as well. ``Put``
-            over nothing takes the next incarnation. ``Purge`` also deletes the messages from the instance to itself.
-            Messages out get ids in order. Any number of commits may be under way at once, and may be grouped: each is
-            answered when it is durable, and one that conflicts does not fail its neighbours.
-        due: ``(now_ms, limit)``: instances whose ``due_ms`` is at or before the instant, earliest first, with their rows.
+            alone. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it moved, is another address's, or when
+            ``expected`` is None and something is stored. An inbound fate for a message that is not living any more is
+            ``Conflict`` as well, whatever the write. A ``Conflict`` leaves nothing. ``Put`` stores the version expected
+            plus 1; over nothing, the next incarnation and version 1. ``Purge`` also deletes the messages and dead
+            letters from the instance to itself, those of this very transition included; it may expect nothing where
+            nothing is. Messages out get ids in order. An event belongs to the address that it names. Any number of
+            commits may be under way at once, and may be grouped: each is answered when it is durable, and one that
+            conflicts or cannot be written does not fail its neighbours.
+        due: ``(now_ms, limit)``: instances whose ``due_ms`` is at or before the instant, the earliest first, with
+            their rows. Rows that cannot be read are left out here and below: ``health`` tells of them.
         next_alarm: ``(after_ms)``: the earliest ``due_ms`` strictly after the instant, or None.
-        claimed: ``(after_incarnation, limit)``: instances with a claim, by incarnation.
+        claimed: ``(after_incarnation, limit)``: instances with a claim of either kind, by incarnation.
         messages: ``(now_ms, limit)``: for each (sender, target) its oldest living message, when that one may be
-            delivered; the oldest first. So order within a pair is kept whoever delivers.
+            delivered: its ``not_before_ms`` is not after the instant. The oldest first. So order within a pair is kept
+            whoever delivers.
         next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among living messages.
-        dead_letters: ``(after_id, limit)``.
-        redrive: ``(message_id)``: attempts start again at 0.
-        find: ``(query)``.
-        history: ``(address, before, limit)``: survives the purge of the instance, until retention.
+        dead_letters: ``(after_id, limit)``: dead letters, the oldest first.
+        redrive: ``(message_id)``: a dead letter lives again, under its id and so in its old place. Its attempts start
+            again at 0, it may be delivered at once, and its error stays to be read.
+        find: ``(query)``: in the order of addresses: kind, name, id, each by code point.
+        history: ``(address, before, limit)``: events with a sequence number below ``before``, the newest first.
+            Survives the purge of the instance, until retention.
         events: ``(after, limit)``: the log, for sinks.
-        prune: ``(retention)``: how many rows went; call again while it equals the limit.
+        prune: ``(retention)``: how many rows went; call again while it equals the limit. Expired keys go, and the
+            beginning of the log: each event that is too old or not among the newest ``max_events``, up to the first
+            that stays. So the log never has a hole.
         health: never fails for a store that is merely unwell; the answer says so.
-        close: waits for what was committed; later calls answer ``StoreUnavailable``.
+        close: waits for what was asked; later calls answer ``StoreUnavailable``.
     """
 
     name: str

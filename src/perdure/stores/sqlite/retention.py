@@ -12,10 +12,12 @@ DELETE FROM keys WHERE (address, key) IN
   (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
 """
 _EVENTS = """
-WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
-DELETE FROM events WHERE sequence <= (SELECT max(sequence) FROM oldest) AND sequence < coalesce(
-  (SELECT min(sequence) FROM oldest WHERE at_ms >= :since_ms AND sequence > :last - :max_events),
-  :last + 1
+DELETE FROM events WHERE sequence < (
+  WITH oldest AS (SELECT sequence, at_ms FROM events ORDER BY sequence LIMIT :limit)
+  SELECT coalesce(
+    (SELECT min(sequence) FROM oldest WHERE at_ms >= :since_ms AND sequence > :last - :max_events),
+    (SELECT max(sequence) + 1 FROM oldest)
+  )
 )
 """
 

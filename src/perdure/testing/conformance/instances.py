@@ -1,0 +1,223 @@
+"""Cases: instances, their fences, and the queries over them."""
+
+from __future__ import annotations
+
+import attrs
+
+from perdure.stores.store import Query, Store
+from perdure.testing.conformance.promise import failure, holds, same, value
+from perdure.testing.conformance.samples import CLAIM, ERROR, FAR_MS, RETRIAL, address, created, instance, put, started
+from perdure.values.address import Address
+from perdure.values.errors import Conflict
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import Loaded, Purge, Put, Transition
+
+A = address("a")
+
+
+async def an_absent_address_loads_as_nothing(store: Store) -> None:
+    """What was never stored is no instance, no answer and no keys."""
+    same(await value(store.load(A)), Loaded(), "an address that holds nothing loads as Loaded()")
+    same(await value(store.load(A, "key", 0)), Loaded(), "a key that was never used has no remembered answer")
+
+
+async def every_field_comes_back(store: Store) -> None:
+    """An instance is loaded as it was committed, every field, any text."""
+    odd = Address("task", "orders", "ünï:code '\"\U0001f600")
+    full = Instance(
+        address=odd,
+        created_ms=1,
+        updated_ms=FAR_MS,
+        version=1,
+        state='{"text":"\u2028é"}',
+        state_version=3,
+        data='{"d":1}',
+        alarm_ms=0,
+        hold="recovery_exhausted",
+        retrial=RETRIAL,
+        claim=CLAIM,
+        event_claim=attrs.evolve(CLAIM, owner=2, created="here", message_id=5, message_sender="task:a:b"),
+        run_count=4,
+        event_count=5,
+        last_error=attrs.evolve(ERROR, form="defect", traceback="Traceback"),
+    )
+    fence = await value(store.commit(Transition(address=odd, write=Put(full))))
+    expected = attrs.evolve(full, incarnation=fence.incarnation)
+    same((await value(store.load(odd))).instance, expected, "what was committed is what is loaded")
+
+
+async def a_transition_answers_the_new_fence(store: Store) -> None:
+    """The first commit is version 1, the next 2; the stored instance carries the fence that was answered."""
+    first = await created(store, A)
+    second = await value(store.commit(put(A, first)))
+    same(second, Fence(first.incarnation, 2), "a Put answers the incarnation and one version more")
+    loaded = (await value(store.load(A))).instance
+    same(None if loaded is None else loaded.fence, second, "the loaded instance carries the fence that was answered")
+
+
+async def a_wrong_fence_is_a_conflict(store: Store) -> None:
+    """A fence that moved, a fence of nothing, and no fence where something is stored: all Conflict, nothing written."""
+    first = await created(store, A)
+    second = await value(store.commit(put(A, first, state='"kept"')))
+    wrong = (None, first, Fence(second.incarnation, 3), Fence(second.incarnation + 1, 2))
+    for expected in wrong:
+        for write in (put(A, expected).write, Purge()):
+            transition = Transition(address=A, expected=expected, write=write, events=(started(A),))
+            await failure(store.commit(transition), Conflict, f"expected={expected} over {second} is a Conflict")
+    loaded = (await value(store.load(A))).instance
+    same(None if loaded is None else (loaded.fence, loaded.state), (second, '"kept"'), "a Conflict writes nothing")
+    same(await value(store.history(A, None, 9)), (), "a Conflict logs nothing")
+
+
+async def a_fence_belongs_to_one_address(store: Store) -> None:
+    """The right fence of another address is a Conflict."""
+    fence = await created(store, A)
+    await failure(store.commit(put(address("b"), fence)), Conflict, "a fence is good for its own address only")
+
+
+async def a_successor_is_another_incarnation(store: Store) -> None:
+    """Nothing of a purged instance can commit into its successor, and incarnations only grow."""
+    old = await created(store, A)
+    gone = await value(store.commit(Transition(address=A, expected=old, write=Purge())))
+    same(gone, Fence(0, 0), "a Purge answers Fence(0, 0)")
+    same(await value(store.load(A)), Loaded(), "a purged instance is gone")
+    await failure(store.commit(put(A, old)), Conflict, "a fence of a purged instance is a Conflict")
+    new = await created(store, A)
+    holds(new.incarnation > old.incarnation, f"incarnations grow: {new} came after {old}")
+    await failure(store.commit(put(A, old)), Conflict, "the old incarnation's fence does not fit its successor")
+
+
+async def purging_nothing_is_allowed(store: Store) -> None:
+    """A Purge that expects nothing, where nothing is, succeeds."""
+    gone = await value(store.commit(Transition(address=A, write=Purge())))
+    same(gone, Fence(0, 0), "a Purge of nothing, expecting nothing, answers Fence(0, 0)")
+
+
+async def keeping_looks_at_no_fence(store: Store) -> None:
+    """A transition that keeps the instance commits whatever the fence says, and leaves the instance alone."""
+    fence = await created(store, A)
+    answer = await value(store.commit(Transition(address=A, expected=Fence(99, 99), events=(started(A),))))
+    same(answer, Fence(0, 0), "a Keep answers Fence(0, 0)")
+    loaded = (await value(store.load(A))).instance
+    same(None if loaded is None else loaded.fence, fence, "a Keep leaves the instance as it is")
+
+
+async def due_gives_the_earliest_first(store: Store) -> None:
+    """``due`` is ordered, bounded, includes its own instant, and gives whole rows."""
+    for id_, alarm_ms in (("c", 30), ("a", 10), ("b", 20), ("never", None)):
+        await created(store, address(id_), alarm_ms=alarm_ms)
+    same(_ids(await value(store.due(20, 9))), ["a", "b"], "due(20) gives what is due at or before 20, earliest first")
+    same(_ids(await value(store.due(FAR_MS, 2))), ["a", "b"], "due gives no more than its limit")
+    (first,) = await value(store.due(10, 1))
+    same(first, (await value(store.load(address("a")))).instance, "due gives the same rows as load")
+
+
+async def due_follows_every_change(store: Store) -> None:
+    """An alarm that moves, is held, retried or purged is found where it is now."""
+    fence = await created(store, A, alarm_ms=10)
+    moves = (
+        (instance(A, alarm_ms=50), 50),
+        (attrs.evolve(instance(A, alarm_ms=50), hold="paused"), None),
+        (attrs.evolve(instance(A, alarm_ms=50), retrial=RETRIAL), RETRIAL.at_ms),
+        (instance(A, alarm_ms=None), None),
+        (instance(A, alarm_ms=0), 0),
+    )
+    for after, due_ms in moves:
+        fence = await value(store.commit(_over(fence, after)))
+        same(await value(store.next_alarm(-1)), due_ms, f"next_alarm follows {after}")
+        due = () if due_ms is None else await value(store.due(due_ms, 9))
+        same(_ids(due), [] if due_ms is None else ["a"], f"due follows {after}")
+    await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
+    same(await value(store.due(FAR_MS, 9)), (), "a purged instance is not due")
+
+
+async def next_alarm_is_strictly_later(store: Store) -> None:
+    """``next_alarm`` skips what is due at its own instant."""
+    for id_, alarm_ms in (("a", 10), ("b", 20), ("c", 20)):
+        await created(store, address(id_), alarm_ms=alarm_ms)
+    found = [await value(store.next_alarm(after_ms)) for after_ms in (0, 9, 10, 19, 20)]
+    same(found, [10, 10, 20, 20, None], "next_alarm is the earliest due instant strictly after the one given")
+
+
+async def claimed_gives_both_claims_by_incarnation(store: Store) -> None:
+    """``claimed`` finds run claims and event claims, pages by incarnation, and forgets what was settled."""
+    unclaimed = [instance(address(id_)) for id_ in ("run", "event", "none", "both")]
+    run, event, none, both = unclaimed
+    claims = (
+        attrs.evolve(run, claim=CLAIM),
+        attrs.evolve(event, event_claim=CLAIM),
+        none,
+        attrs.evolve(both, claim=CLAIM, event_claim=CLAIM),
+    )
+    fences = [await value(store.commit(_over(None, claimed))) for claimed in claims]
+    first = await value(store.claimed(0, 2))
+    same(_ids(first), ["run", "event"], "claimed gives what carries a claim, by incarnation, up to the limit")
+    rest = await value(store.claimed(first[-1].incarnation, 9))
+    same(_ids(rest), ["both"], "claimed goes on after the incarnation it is given")
+    await value(store.commit(put(run.address, fences[0])))
+    same(_ids(await value(store.claimed(0, 9))), ["event", "both"], "a settled claim is not found any more")
+
+
+async def find_meets_every_condition(store: Store) -> None:
+    """``find`` filters by all its conditions together."""
+    await value(store.commit(_over(None, instance(Address("task", "a", "x1"), alarm_ms=10))))
+    await value(store.commit(_over(None, attrs.evolve(instance(Address("task", "b", "x2")), hold="undecodable"))))
+    await value(store.commit(_over(None, instance(Address("continuous", "a", "y%_"), alarm_ms=30))))
+    await value(
+        store.commit(_over(None, attrs.evolve(instance(Address("task", "a", "y*"), alarm_ms=5), hold="paused")))
+    )
+    cases: tuple[tuple[Query, list[str]], ...] = (
+        (Query(), ["y%_", "x1", "y*", "x2"]),
+        (Query(kind="task"), ["x1", "y*", "x2"]),
+        (Query(name="a"), ["y%_", "x1", "y*"]),
+        (Query(id_prefix="y"), ["y%_", "y*"]),
+        (Query(id_prefix="y%"), ["y%_"]),
+        (Query(status="scheduled"), ["y%_", "x1"]),
+        (Query(status="parked"), ["x2"]),
+        (Query(hold="paused"), ["y*"]),
+        (Query(due_before_ms=30), ["x1"]),
+        (Query(kind="task", name="a", id_prefix="x", status="scheduled", due_before_ms=11), ["x1"]),
+        (Query(kind="none"), []),
+    )
+    for query, ids in cases:
+        same(_ids(await value(store.find(query))), ids, f"find gives what meets {query}, in the order of addresses")
+
+
+async def find_pages_in_the_order_of_addresses(store: Store) -> None:
+    """Following ``after`` gives every instance once."""
+    ids = ["", "A", "a", "aa", "b", "é", "\uffff", "\U0001f600"]
+    for id_ in reversed(ids):
+        await created(store, address(f"i{id_}"))
+    found: list[str] = []
+    after = None
+    while page := await value(store.find(Query(after=after, limit=3))):
+        found += _ids(page)
+        after = page[-1].address
+    same(found, [f"i{id_}" for id_ in ids], "pages follow the order of addresses, by code point, without gap or repeat")
+
+
+def _ids(found: tuple[Instance, ...]) -> list[str]:
+    return [one.address.id for one in found]
+
+
+def _over(expected: Fence | None, after: Instance) -> Transition:
+    version = 1 if expected is None else expected.version + 1
+    return Transition(address=after.address, expected=expected, write=Put(attrs.evolve(after, version=version)))
+
+
+CASES = (
+    an_absent_address_loads_as_nothing,
+    every_field_comes_back,
+    a_transition_answers_the_new_fence,
+    a_wrong_fence_is_a_conflict,
+    a_fence_belongs_to_one_address,
+    a_successor_is_another_incarnation,
+    purging_nothing_is_allowed,
+    keeping_looks_at_no_fence,
+    due_gives_the_earliest_first,
+    due_follows_every_change,
+    next_alarm_is_strictly_later,
+    claimed_gives_both_claims_by_incarnation,
+    find_meets_every_condition,
+    find_pages_in_the_order_of_addresses,
+)

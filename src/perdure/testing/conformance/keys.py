@@ -1,0 +1,80 @@
+"""Cases: idempotency keys."""
+
+from __future__ import annotations
+
+from perdure.stores.store import Retention, Store
+from perdure.testing.conformance.promise import failure, same, value
+from perdure.testing.conformance.samples import FAR_MS, address, created, put, remembered
+from perdure.values.errors import Conflict
+from perdure.values.transition import Loaded, Purge, Transition
+
+A = address("a")
+KEEP_EVENTS = {"events_since_ms": 0, "max_events": 1_000}
+
+
+async def a_key_is_remembered_with_its_transition(store: Store) -> None:
+    """The answer comes back with the instance, in one read; another key and another address know nothing of it."""
+    kept = remembered("k", '{"ünï":1}')
+    await value(store.commit(Transition(address=A, write=put(A).write, remember=kept)))
+    loaded = await value(store.load(A, "k", 0))
+    same((loaded.remembered, loaded.keys_held), (kept, 1), "load gives the remembered answer of the key")
+    same(loaded.instance, (await value(store.load(A))).instance, "load gives the instance along with the key")
+    other = await value(store.load(A, "K", 0))
+    same((other.remembered, other.keys_held), (None, 1), "another key has no answer, and the address's keys count")
+    same(await value(store.load(address("b"), "k", 0)), Loaded(), "a key belongs to its address")
+
+
+async def a_key_expires(store: Store) -> None:
+    """A key is there before its instant, and not from it on."""
+    await value(store.commit(Transition(address=A, remember=remembered("k", expires_ms=100))))
+    found = [await value(store.load(A, "k", now_ms)) for now_ms in (99, 100)]
+    same([one.keys_held for one in found], [1, 0], "an expired key is not counted")
+    same([one.remembered is not None for one in found], [True, False], "an expired key has no answer")
+
+
+async def a_key_is_replaced(store: Store) -> None:
+    """The same key again takes the place of the first."""
+    await value(store.commit(Transition(address=A, remember=remembered("k", '"old"', expires_ms=50))))
+    await value(store.commit(Transition(address=A, remember=remembered("k", '"new"', expires_ms=100))))
+    await value(store.prune(Retention(now_ms=60, **KEEP_EVENTS)))
+    loaded = await value(store.load(A, "k", 60))
+    same(loaded.remembered, remembered("k", '"new"', expires_ms=100), "a key keeps the newest answer and expiry")
+    same(loaded.keys_held, 1, "a replaced key counts once")
+
+
+async def a_key_outlives_its_instance(store: Store) -> None:
+    """A purge leaves the keys of the address."""
+    fence = await created(store, A)
+    purge = Transition(address=A, expected=fence, write=Purge(), remember=remembered("k"))
+    await value(store.commit(purge))
+    same(await value(store.load(A, "k", 0)), Loaded(remembered=remembered("k"), keys_held=1), "keys survive the purge")
+
+
+async def a_conflict_remembers_nothing(store: Store) -> None:
+    """A transition that was refused leaves no key."""
+    await created(store, A)
+    refused = Transition(address=A, write=put(A).write, remember=remembered("k"))
+    await failure(store.commit(refused), Conflict, "a Put that expects nothing over something is a Conflict")
+    same((await value(store.load(A, "k", 0))).remembered, None, "a Conflict remembers no key")
+
+
+async def pruning_removes_expired_keys(store: Store) -> None:
+    """``prune`` removes expired keys only, up to its limit, and counts them."""
+    for number in range(5):
+        kept = remembered(f"k{number}", expires_ms=10 + number)
+        await value(store.commit(Transition(address=address(f"{number % 2}"), remember=kept)))
+    counts = [await value(store.prune(Retention(now_ms=13, limit=3, **KEEP_EVENTS))) for _ in range(3)]
+    same(counts, [3, 1, 0], "prune removes expired keys, no more than its limit, and says how many")
+    same((await value(store.load(address("0"), "k4", 0))).keys_held, 1, "a key that is not expired stays")
+    same((await value(store.load(address("1"), "k3", 0))).keys_held, 0, "a pruned key is gone")
+    same(await value(store.prune(Retention(now_ms=FAR_MS, **KEEP_EVENTS))), 1, "what expired later goes later")
+
+
+CASES = (
+    a_key_is_remembered_with_its_transition,
+    a_key_expires,
+    a_key_is_replaced,
+    a_key_outlives_its_instance,
+    a_conflict_remembers_nothing,
+    pruning_removes_expired_keys,
+)

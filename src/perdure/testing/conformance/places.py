@@ -1,0 +1,46 @@
+"""Places for the stores of this package: what the suite needs of a store, in the fewest lines."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+
+
+class MemoryPlace:
+    """A memory store."""
+
+    def __init__(self) -> None:
+        self._backend = MemoryBackend()
+
+    async def open(self) -> Store:
+        """Open it over the same tables."""
+        return self._backend.open()
+
+    async def discard(self) -> None:
+        """Leave the tables to the garbage collector."""
+
+
+class SqlitePlace:
+    """A SQLite file in a temporary folder.
+
+    Args:
+        durability: as for `open_sqlite`. The suite promises the same either way; ``relaxed`` is faster.
+    """
+
+    def __init__(self, durability: Literal["full", "relaxed"] = "relaxed") -> None:
+        self._durability: Literal["full", "relaxed"] = durability
+        self._folder = Path(tempfile.mkdtemp(prefix="perdure-"))
+
+    async def open(self) -> Store:
+        """Open the file."""
+        return await open_sqlite(self._folder / "jobs.db", durability=self._durability)
+
+    async def discard(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._folder)

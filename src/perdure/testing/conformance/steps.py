@@ -1,0 +1,175 @@
+"""What the model-based case does to two stores at once: steps as data, drawn by hypothesis, read by a person."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+from hypothesis import strategies as st
+
+from perdure.stores.store import Query
+from perdure.testing.conformance.samples import CLAIM, ERROR, RETRIAL, address
+from perdure.values.instance import Instance
+from perdure.values.transition import Remembered
+
+PLACES = tuple(address(id_) for id_ in ("a", "b", "ab"))
+"""The addresses of the case: few, so that steps meet."""
+
+KEYS = ("k", "l")
+
+
+@attrs.frozen(kw_only=True)
+class Inbound:
+    """Settle the message that stands at a place of a listing, or one that was settled before.
+
+    Attributes:
+        of: the listing: what may be delivered, or what was seen at any time.
+        number: which one, modulo the length of the listing.
+        fate: what becomes of it.
+        not_before_ms: until when it is postponed.
+    """
+
+    of: Literal["deliverable", "seen"]
+    number: int
+    fate: Literal["consumed", "postponed", "dead_lettered"]
+    not_before_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class Commit:
+    """Commit a transition.
+
+    Attributes:
+        at: the number of an address.
+        fence: ``right`` as stored, or an older one, or none, or that of another address.
+        write: put the instance, purge, or keep.
+        instance: what a put writes.
+        remember: the key to remember.
+        targets: the numbers of the addresses to send a message to.
+        inbound: the message to settle.
+        event_ms: the instants of the events to log.
+    """
+
+    at: int
+    fence: Literal["right", "old", "none", "foreign"]
+    write: Literal["put", "purge", "keep"]
+    instance: Instance
+    remember: Remembered | None
+    targets: tuple[int, ...]
+    inbound: Inbound | None
+    event_ms: tuple[int, ...]
+
+
+@attrs.frozen
+class Redrive:
+    """Redrive the dead letter at a place of their listing."""
+
+    number: int
+
+
+@attrs.frozen(kw_only=True)
+class Prune:
+    """Prune with these numbers."""
+
+    now_ms: int
+    events_since_ms: int
+    max_events: int
+    limit: int
+
+
+@attrs.frozen
+class Reopen:
+    """Close the store and open it again."""
+
+
+@attrs.frozen
+class Find:
+    """Compare a page of instances."""
+
+    query: Query
+
+
+Step: TypeAlias = Commit | Redrive | Prune | Reopen | Find
+
+_instants = st.integers(0, 20)
+_small = st.integers(0, 5)
+
+
+def steps() -> st.SearchStrategy[list[Step]]:
+    """Draw a history for two stores.
+
+    Returns:
+        Steps, mostly commits.
+    """
+    rare = st.one_of(
+        st.builds(Redrive, _small),
+        st.builds(Prune, now_ms=_instants, events_since_ms=_instants, max_events=_small, limit=st.integers(1, 4)),
+        st.just(Reopen()),
+        st.builds(Find, _queries()),
+    )
+    return st.lists(st.one_of(_commits(), _commits(), _commits(), rare), max_size=25)
+
+
+def _commits() -> st.SearchStrategy[Commit]:
+    return st.builds(
+        Commit,
+        at=st.integers(0, 2),
+        fence=st.sampled_from(("right", "right", "right", "right", "old", "none", "foreign")),
+        write=st.sampled_from(("put", "put", "purge", "keep")),
+        instance=_instances(),
+        remember=st.none() | _remembered(),
+        targets=st.lists(st.integers(0, 2), max_size=3).map(tuple),
+        inbound=st.none() | _inbounds(),
+        event_ms=st.lists(_instants, max_size=2).map(tuple),
+    )
+
+
+def _instances() -> st.SearchStrategy[Instance]:
+    return st.builds(
+        Instance,
+        address=st.just(PLACES[0]),
+        created_ms=_instants,
+        updated_ms=_instants,
+        state=st.sampled_from(("", '{"n":1}', '"é\\u0000"')),
+        alarm_ms=st.none() | _instants,
+        hold=st.sampled_from((None, None, None, "paused", "undecodable")),
+        retrial=st.sampled_from((None, None, RETRIAL, attrs.evolve(RETRIAL, at_ms=3))),
+        claim=st.sampled_from((None, None, CLAIM, attrs.evolve(CLAIM, owner=2))),
+        event_claim=st.sampled_from((None, None, CLAIM)),
+        run_count=_small,
+        last_error=st.sampled_from((None, ERROR)),
+    )
+
+
+def _remembered() -> st.SearchStrategy[Remembered]:
+    return st.builds(
+        Remembered,
+        key=st.sampled_from(KEYS),
+        action=st.just("send"),
+        fingerprint=st.just("f"),
+        answer=st.sampled_from(("1", "2")),
+        expires_ms=_instants,
+    )
+
+
+def _inbounds() -> st.SearchStrategy[Inbound]:
+    return st.builds(
+        Inbound,
+        of=st.sampled_from(("deliverable", "deliverable", "deliverable", "seen")),
+        number=_small,
+        fate=st.sampled_from(("consumed", "postponed", "dead_lettered")),
+        not_before_ms=_instants,
+    )
+
+
+def _queries() -> st.SearchStrategy[Query]:
+    return st.builds(
+        Query,
+        kind=st.sampled_from((None, "task", "none")),
+        id_prefix=st.sampled_from(("", "a", "ab", "b")),
+        status=st.sampled_from((None, "scheduled", "idle", "running", "retrying", "paused", "parked")),
+        hold=st.sampled_from((None, None, "paused", "undecodable")),
+        due_before_ms=st.none() | _instants,
+        after=st.none() | st.sampled_from(PLACES),
+        limit=st.integers(1, 3),
+    )
