@@ -27,7 +27,7 @@ from perdure.values.wall_clock import (
 )
 
 _DAY = timedelta(days=1)
-_DAY_MS = 86_400_000
+_DAY_MINUTES = 1_440
 _MINUTE_MS = 60_000
 
 
@@ -74,11 +74,14 @@ class CronTicks:
     def smallest_gap_ms(self) -> int:
         """Give the smallest time between two ticks, as if each day matched: from a minute to a day.
 
-        Days on which the zone's clocks change are counted as its data knows them for 2020 to 2099.
+        Days on which the zone's clocks change are counted as its data knows them for 2020 to 2029.
         """
-        usual_ms = [(later - earlier) * _MINUTE_MS for earlier, later in pairwise(self.minutes)]
-        over_midnight_ms = _DAY_MS - (self.minutes[-1] - self.minutes[0]) * _MINUTE_MS
-        return min(over_midnight_ms, *usual_ms, *map(self._smallest_gap_around_ms, days_of_change(self.zone)))
+        over_midnight = self.minutes[0] + _DAY_MINUTES - self.minutes[-1]
+        usual = min((later - earlier for earlier, later in pairwise(self.minutes)), default=over_midnight)
+        usual_ms = min(usual, over_midnight) * _MINUTE_MS
+        if usual_ms == _MINUTE_MS:
+            return usual_ms
+        return min((usual_ms, *map(self._smallest_gap_around_ms, days_of_change(self.zone))))
 
     def of_day(self, day: date) -> tuple[int, ...]:
         """Give the ticks of a day, whether or not the line names it: one at least, in rising order."""

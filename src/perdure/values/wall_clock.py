@@ -12,7 +12,7 @@ from perdure.values.instant import from_ms, to_ms
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _FIRST_MONDAY = date(2019, 12, 30)
-_WEEKS = 4_175  # to the end of 2099
+_WEEKS = 522  # to the end of 2029: the rules that a zone has repeat every year
 
 
 def zone(name: object) -> tzinfo:
@@ -87,7 +87,7 @@ def midnight_ms(day: date, zone: tzinfo) -> int:
 
 @lru_cache(maxsize=64)
 def days_of_change(zone: tzinfo) -> tuple[date, ...]:
-    """List the days of 2020 to 2099 on which a zone's clocks are put forward or back, as far as its data knows."""
+    """List the days of 2020 to 2029 on which a zone's clocks are put forward or back, as far as its data knows."""
     weeks = (_FIRST_MONDAY + number * _WEEK for number in range(_WEEKS))
     changing = (
         week for week in weeks if _midnight(week, zone).utcoffset() != _midnight(week + _WEEK, zone).utcoffset()
