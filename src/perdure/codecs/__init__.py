@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from perdure.codecs.codec import MAX_PROBLEMS, Codec
-from perdure.codecs.explain import MAX_NESTING
 from perdure.codecs.fingerprint import fingerprint
 from perdure.codecs.names import describe_type
+from perdure.codecs.shape import MAX_NESTING
 from perdure.codecs.unions import TAG
 
 __all__ = ["MAX_NESTING", "MAX_PROBLEMS", "TAG", "Codec", "describe_type", "fingerprint"]

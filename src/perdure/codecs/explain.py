@@ -8,10 +8,7 @@ from typing import Any
 
 import orjson
 
-from perdure.codecs.shape import Part, Parts, Problem, Shape
-
-MAX_NESTING = 64
-"""How deep JSON may nest. Generous for data, and far from the recursion limits of Python and of orjson (254)."""
+from perdure.codecs.shape import MAX_NESTING, Part, Parts, Problem, Shape
 
 
 class Way(Enum):

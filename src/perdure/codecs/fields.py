@@ -47,11 +47,13 @@ class Declaration:
         fields: its fields, in their order.
         proven: building an instance from its fields gives the same fields back: no converter, validator,
             ``__post_init__`` or hand-written ``__init__`` stands between.
+        typed_dict: its instances are plain dicts, so that nothing tells them from others.
     """
 
     cls: Any
     fields: tuple[Field, ...]
     proven: bool
+    typed_dict: bool = False
 
 
 def is_namedtuple(cls: Any) -> bool:
@@ -90,12 +92,12 @@ def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
     given = attrs.fields(cls)
     for each in given:
         if not each.init:
-            raise _not_stored(path, each.name)
+            raise _not_stored(path, each.name, cls)
     types = {each.name: each.type for each in given}
-    if any(type_ is None for type_ in types.values()):
-        raise Unsupported(path, cls, "a type annotation on each field")
-    if not all(isinstance(type_, type) for type_ in types.values()) or any(isinstance(t, str) for t in types.values()):
+    if not all(isinstance(type_, type) for type_ in types.values()):
         types |= {name: hint for name, hint in _hints(cls, path, types).items() if name in types}
+    if untyped := [name for name, type_ in types.items() if type_ is None]:
+        raise Unsupported(f"{path}.{untyped[0]}", cls, "a type annotation on each field")
     fields = tuple(Field(a.name, types[a.name], a.default is attrs.NOTHING) for a in given)
     return Declaration(cls, _bound(fields, form, path), _attrs_is_proven(cls, given))
 
@@ -110,11 +112,11 @@ def _of_dataclass(form: Any, cls: Any, path: str) -> Declaration:
     hints = _hints(cls, path, {})
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
-            raise _not_stored(path, name)
+            raise _not_stored(path, name, cls)
     given = dataclasses.fields(cls)
     for each in given:
         if not each.init:
-            raise _not_stored(path, each.name)
+            raise _not_stored(path, each.name, cls)
     missing = dataclasses.MISSING
     fields = tuple(Field(f.name, hints[f.name], f.default is missing and f.default_factory is missing) for f in given)
     own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.init
@@ -126,12 +128,17 @@ def _of_namedtuple(form: Any, cls: Any, path: str) -> Declaration:
     if missing := [name for name in cls._fields if name not in hints]:
         raise Unsupported(f"{path}.{missing[0]}", cls, "typing.NamedTuple, with a type for each field")
     fields = tuple(Field(name, hints[name], name not in cls._field_defaults) for name in cls._fields)
-    return Declaration(cls, _bound(fields, form, path), cls.__new__.__module__.startswith("namedtuple_"))
+    return Declaration(cls, _bound(fields, form, path), _namedtuple_is_proven(cls))
+
+
+def _namedtuple_is_proven(cls: Any) -> bool:
+    module: str = cls.__new__.__module__
+    return module == f"namedtuple_{cls.__name__}"  # where the standard library compiles its own __new__
 
 
 def _of_typeddict(form: Any, cls: Any, path: str) -> Declaration:
     fields = tuple(_typeddict_field(cls, name, hint) for name, hint in _hints(cls, path, {}).items())
-    return Declaration(cls, _bound(fields, form, path), proven=True)
+    return Declaration(cls, _bound(fields, form, path), proven=True, typed_dict=True)
 
 
 def _typeddict_field(cls: Any, name: str, hint: Any) -> Field:
@@ -158,11 +165,11 @@ def _hints(cls: Any, path: str, known: dict[str, Any]) -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar and hint is not ClassVar}
 
 
-def _not_stored(path: str, name: str) -> Unsupported:
+def _not_stored(path: str, name: str, cls: Any) -> Unsupported:
     return Unsupported(
         f"{path}.{name}",
-        "a field that is not both an argument and stored",
-        "fields that __init__ takes and the instance keeps; make what is derived a property",
+        cls,
+        "fields that __init__ takes and the instance keeps (no init=False, no InitVar); derive others in a property",
     )
 
 

@@ -18,19 +18,15 @@ from perdure.codecs.containers import dict_shape, list_shape, row_shape, set_sha
 from perdure.codecs.fields import Declaration, declaration_of, substituted
 from perdure.codecs.names import describe_type
 from perdure.codecs.plain import PLAIN
-from perdure.codecs.records import RESERVED, promised_shape, record_shape
+from perdure.codecs.promises import promised_shape
+from perdure.codecs.records import RESERVED, record_shape
 from perdure.codecs.scalars import INT_KEY, SCALARS
 from perdure.codecs.shape import Shape
 from perdure.codecs.unions import TAG, Member, tagged_shape, union_shape
-from perdure.codecs.unsupported import Unsupported
+from perdure.codecs.unsupported import Unsupported, advice
 
 _UNIONS = (Union, types.UnionType)
 _DICTS = (dict, Mapping, MutableMapping)
-_FIX: Final = (
-    "a type with a JSON form: an attrs class, a dataclass, a NamedTuple, a TypedDict, an Enum, a Literal, a scalar "
-    "(None, bool, int, float, str, bytes, datetime, date, timedelta, UUID, Decimal), list[X], tuple[X, ...], "
-    "dict[str, X], set[X], frozenset[X], a union of these, or object for plain JSON"
-)
 
 
 @attrs.define(kw_only=True)
@@ -68,7 +64,7 @@ class Grammar:
         if declared is None:
             return self._simple(form, path)
         record = self._record(form, declared, path)
-        if declared.cls in self.tags:
+        if declared.cls in self.tags and not declared.typed_dict:
             return tagged_shape(record.name, self._members([(declared, record)], path))
         return record
 
@@ -95,7 +91,7 @@ class Grammar:
             return set_shape(name, cls, self.shape(args[0] if args else object, f"{path}[]"))
         if cls is tuple:
             return self._tuple(form, name, path)
-        raise Unsupported(path, form, _FIX)
+        raise Unsupported(path, form, advice(form))
 
     def _tuple(self, form: Any, name: str, path: str) -> Shape:
         args = get_args(form) if get_origin(form) else (object, ...)
@@ -114,7 +110,7 @@ class Grammar:
         records, others, literals = dict[Any, Declaration](), list[Shape](), list[Any]()
         for member in _flattened(form):
             declared = declaration_of(member, path)
-            if declared is not None and isinstance(declared.cls, type) and not issubclass(declared.cls, dict):
+            if declared is not None and not declared.typed_dict:
                 records[member] = declared
             elif get_origin(member) is Literal:
                 literals += get_args(member)
@@ -143,12 +139,12 @@ class Grammar:
             if any(field.name == TAG for field in declared.fields):
                 at = f"{path}({cls.__name__}).{TAG}"
                 raise Unsupported(at, cls, f"no field named {TAG!r}: the union's tag has that key")
+            if cls in {member.cls for member in members.values()}:
+                raise Unsupported(path, cls, "each class once: its arguments do not tell two members apart")
             if tag in members:
                 raise Unsupported(path, f"{tag!r} twice", "tags that differ: tags={Class: 'stable-name'}")
             members[tag] = Member(tag, cls, record)
             self.tagged.add(cls)
-        if len({member.cls for member in members.values()}) < len(found):
-            raise Unsupported(path, [record.name for _, record in found], "each class once; a generic class too")
         return list(members.values())
 
     def _record(self, form: Any, declared: Declaration, path: str) -> Shape:
@@ -156,26 +152,24 @@ class Grammar:
             return self._done[form]
         if form in self._open:
             self.unbounded = True
-            return self._promised(form, declared)
-        if reserved := [field.name for field in declared.fields if field.name in RESERVED]:
-            at = f"{path}.{reserved[0]}"
-            raise Unsupported(at, declared.cls, f"another name for that field; {sorted(RESERVED)} are reserved")
+            cls = dict if declared.typed_dict else declared.cls
+            return promised_shape(describe_type(form), cls, lambda: self._done[form])
+        for field in declared.fields:
+            if field.name in RESERVED or field.name.startswith("_cattrs_"):
+                raise Unsupported(
+                    f"{path}.{field.name}", declared.cls, "another name for that field; this one is reserved"
+                )
         self._open.add(form)
         self.doubtful |= not declared.proven
         shapes = {field.name: self.shape(field.form, f"{path}.{field.name}") for field in declared.fields}
         self._done[form] = record_shape(form, describe_type(form), declared, shapes)
         return self._done[form]
 
-    def _promised(self, form: Any, declared: Declaration) -> Shape:
-        """Stand in for a record inside itself, until it is built."""
-        return promised_shape(describe_type(form), declared, lambda: self._done[form])
-
 
 def _stripped(form: Any) -> Any:
     """Look through what adds nothing to the JSON: ``Annotated``, ``Final``, ``NewType``, type aliases."""
-    while (inner := _inner(form)) is not form:
-        form = inner
-    return form
+    inner = _inner(form)
+    return form if inner is form else _stripped(inner)
 
 
 def _inner(form: Any) -> Any:

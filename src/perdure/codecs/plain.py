@@ -9,17 +9,25 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from perdure.codecs.scalars import SCALARS
-from perdure.codecs.shape import Fault, Part, Shape, shortened
+from perdure.codecs.shape import MAX_NESTING, Fault, Part, Shape, shortened
 
-_KEY = SCALARS[str]
+_KEY: Final = SCALARS[str]
+_NESTING: Final = (list, dict)
 
 
 def _same(value: Any, _: Any = None) -> Any:
+    return _copied(value, 0)
+
+
+def _copied(value: Any, depth: int) -> Any:
     cls: type = type(value)
+    if depth == MAX_NESTING and cls in _NESTING:
+        # counted here and not left to RecursionError, which some Pythons never raise in a loop like this one
+        raise Fault(f"JSON nested at most {MAX_NESTING} deep", value)
     if cls is list:
-        return [_same(item) for item in value]
+        return [_copied(item, depth + 1) for item in value]
     if cls is dict:
-        return {_KEY.write(key): _same(item) for key, item in value.items()}
+        return {_KEY.write(key): _copied(item, depth + 1) for key, item in value.items()}
     scalar = SCALARS.get(cls)
     if scalar is None or cls not in scalar.kinds:
         raise Fault("a plain JSON value (None, bool, int, float, str, list, dict with str keys)", value)

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from cattrs import Converter
-from cattrs.cols import namedtuple_dict_structure_factory, namedtuple_dict_unstructure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
-from typing_extensions import is_typeddict
 
 from perdure.codecs.fields import Declaration, is_namedtuple
-from perdure.codecs.shape import Fault, Part, Problem, Read, Shape, Write
+from perdure.codecs.shape import Fault, Part, Problem, Read, Shape, Write, shortened
 
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
-"""Field names that cattrs' code generator has for its own arguments."""
+"""Field names that cattrs' code generator keeps for its own arguments."""
 
 # Every field brings its own hooks: the converter only carries cattrs' settings into the generated code.
 _CONVERTER: Final = Converter(detailed_validation=False, forbid_extra_keys=True)
@@ -39,9 +37,9 @@ def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[st
         subclasses too, because what they add would be lost.
     """
     cls = declared.cls
-    if is_typeddict(cls):
+    if declared.typed_dict:
         return _typeddict_shape(name, declared, shapes)
-    read, write = _generated(form, declared, shapes)
+    read, write = _namedtuple(cls, shapes) if is_namedtuple(cls) else _generated(form, shapes)
 
     def read_object(data: Any, _: Any = None) -> Any:
         if type(data) is dict:
@@ -72,44 +70,25 @@ def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[st
     )
 
 
-def promised_shape(name: str, declared: Declaration, kept: Callable[[], Shape]) -> Shape:
-    """Stand in for a class inside itself, until it is built.
-
-    Args:
-        name: the type, readable.
-        declared: the class.
-        kept: gives the real shape, once there is one.
-    """
-
-    def read(data: Any, _: Any = None) -> Any:
-        return kept().read(data, None)
-
-    def write(value: Any) -> Any:
-        return kept().write(value)
-
-    def read_parts(data: Any) -> Iterable[Part | Problem]:
-        return kept().read_parts(data)
-
-    def write_parts(value: Any) -> Iterable[Part | Problem]:
-        return kept().write_parts(value)
-
-    classes = _DICT if is_typeddict(declared.cls) else frozenset({declared.cls})
-    return Shape(
-        name=name, kinds=_DICT, classes=classes, read=read, write=write, read_parts=read_parts, write_parts=write_parts
-    )
-
-
-def _generated(form: Any, declared: Declaration, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
+def _generated(form: Any, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
     hooks: dict[str, Any] = {
         name: override(struct_hook=shape.read, unstruct_hook=shape.write) for name, shape in shapes.items()
     }
-    if is_namedtuple(declared.cls):
-        return (
-            namedtuple_dict_structure_factory(form, _CONVERTER, "from_converter", True, **hooks),  # noqa: FBT003  cattrs' order
-            namedtuple_dict_unstructure_factory(form, _CONVERTER, **hooks),
-        )
     read: Any = make_dict_structure_fn(form, _CONVERTER, **hooks)
     return read, make_dict_unstructure_fn(form, _CONVERTER, **hooks)
+
+
+def _namedtuple(cls: Any, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
+    reads = {name: shape.read for name, shape in shapes.items()}
+    writes = tuple((name, shape.write) for name, shape in shapes.items())
+
+    def read(data: Any, _: Any) -> Any:
+        return cls(**{name: reads[name](value, None) for name, value in data.items()})
+
+    def write(value: Any) -> dict[str, Any]:
+        return {name: write(each) for (name, write), each in zip(writes, value, strict=True)}
+
+    return read, write
 
 
 def _object_parts(declared: Declaration, shapes: Mapping[str, Shape]) -> Callable[[Any], Iterator[Part | Problem]]:
@@ -126,7 +105,7 @@ def _object_parts(declared: Declaration, shapes: Mapping[str, Shape]) -> Callabl
                 yield Problem(f".{field.name}", f"missing; expected {shapes[field.name].name}")
         for key in data:
             if key not in names:
-                yield Problem(f".{key}", f"unknown key; {declared.cls.__name__} has {known}")
+                yield Problem(f"[{shortened(key)}]", f"unknown key; {declared.cls.__name__} has {known}")
 
     return parts
 

@@ -46,7 +46,7 @@ def _float(value: Any, _: Any = None) -> float:
         raise Fault("a finite float", value)
     if type(value) is int and -(2**1023) < value < 2**1023 and float(value) == value:
         return float(value)
-    raise Fault("float", value)
+    raise Fault("float, or an int that a float holds exactly", value)
 
 
 def _read_str(data: Any, _: Any = None) -> str:
@@ -63,9 +63,12 @@ def _write_str(value: Any) -> str:
 
 def _write_datetime(value: Any) -> str:
     if type(value) is datetime:
-        if value.utcoffset() is not None:
-            return value.isoformat()
-        raise Fault("an aware datetime, such as datetime(…, tzinfo=UTC)", value)
+        offset = value.utcoffset()
+        if offset is None:
+            raise Fault("an aware datetime, such as datetime(…, tzinfo=UTC)", value)
+        if offset.microseconds:  # datetime.fromisoformat reads such an offset below a second as UTC
+            raise Fault("a datetime whose offset is of whole seconds", value)
+        return value.isoformat()
     raise Fault("datetime", value)
 
 

@@ -7,7 +7,7 @@ are walked by :mod:`perdure.codecs.explain` after a failure, never before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -19,7 +19,10 @@ Write: TypeAlias = Callable[[Any], Any]
 
 Parts: TypeAlias = "Callable[[Any], Iterable[Part | Problem]]"
 
-_LONGEST = 80
+MAX_NESTING: Final = 64
+"""How deep JSON may nest. Generous for data, and far from the recursion limits of Python and of orjson (254)."""
+
+_LONGEST: Final = 80
 
 
 class Fault(Exception):

@@ -1,6 +1,16 @@
-"""A type that has no JSON form."""
+"""A type that has no JSON form, and what to write in its place."""
 
 from __future__ import annotations
+
+from collections import abc
+from typing import Any, Final, ForwardRef, TypeVar, get_origin
+
+_ANY: Final = (
+    "a type with a JSON form: a scalar, an Enum or Literal, a list, tuple, set, frozenset or dict of such types, a "
+    "class with typed fields (attrs, dataclass, NamedTuple, TypedDict), a union of these, or object for plain JSON"
+)
+_COLLECTIONS: Final = (abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet, abc.Collection, abc.Iterable)
+_FUNCTION: Final[Any] = get_origin(abc.Callable[..., object])
 
 
 class Unsupported(Exception):
@@ -17,3 +27,17 @@ class Unsupported(Exception):
         self.path = path
         self.got = got
         self.expected = expected
+
+
+def advice(form: Any) -> str:
+    """Say what to write in the place of a type that has no JSON form."""
+    outer: Any = get_origin(form) or form
+    if isinstance(form, (str, ForwardRef)):
+        return "the type itself; a name in quotes is resolved only in the annotations of a class"
+    if isinstance(form, TypeVar):
+        return "a generic class with its arguments, such as Page[int]"
+    if outer in _COLLECTIONS:
+        return "a concrete collection, such as list[X], tuple[X, ...] or frozenset[X]: the class that is read back"
+    if outer is _FUNCTION:
+        return "data: a function is code, which is not stored; give its name or an Enum"
+    return _ANY
