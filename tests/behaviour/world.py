@@ -342,6 +342,14 @@ class World:
         await self._drive(_sleep(self._simulation, ms + 1_000 * (s + 60 * (minutes + 60 * hours))))
         await self.settle()
 
+    def hold(self, word: str) -> None:
+        """Make the outside take its time over a word, until it is released."""
+        self.outside.held[word] = self._simulation.runtime.future()
+
+    def release(self, word: str) -> None:
+        """Let the outside answer."""
+        self.outside.held.pop(word).set_result(None)
+
     def shift_wall_clock(self, delta_ms: int) -> None:
         """Make the wall clock jump; the monotonic one goes on."""
         self._simulation.shift_wall_clock(delta_ms)
