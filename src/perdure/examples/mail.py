@@ -20,8 +20,8 @@ class MailBounced:
 class Mailer(Protocol):
     """Sends mail."""
 
-    def send(self, to: str, text: str) -> FutureResult[None, MailBounced]:
-        """Send one mail."""
+    def send(self, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
+        """Send one mail; one that was sent before, by its id, is not sent twice."""
         ...
 
 
@@ -35,6 +35,6 @@ class HasMailer(Protocol):
 
 
 @effect
-def send_mail(services: HasMailer, to: str, text: str) -> FutureResult[None, MailBounced]:
-    """Send one mail."""
-    return services.mailer.send(to, text)
+def send_mail(services: HasMailer, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
+    """Send one mail. A run that is delivered again gives the same id, so that nobody is written to twice."""
+    return services.mailer.send(message_id, to, text)

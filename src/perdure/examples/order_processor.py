@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from attrs import evolve, frozen
 from returns.result import Failure, Result, Success
-from typing_extensions import assert_never
 
 from perdure import After, Cancel, Decision, Do, Keep, Task, TaskContext, lift, program, succeed, tell
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.token_refresher import token_refresher
+from perdure.values.duration import Duration
 
 
 @frozen
@@ -70,49 +70,79 @@ class IllegalTransition:
     event: str
 
 
-def decide_order(order: Order, event: OrderEvent) -> Result[Decision[Order], IllegalTransition]:
+@frozen(kw_only=True)
+class Patience:
+    """How long an order waits for its money, and between two questions about its parcel."""
+
+    payment: Duration = "5 minutes"
+    parcel: Duration = "24 hours"
+
+
+USUAL = Patience()
+
+
+def decide_order(  # noqa: PLR0911 - one return for each transition
+    order: Order, event: OrderEvent, patience: Patience = USUAL
+) -> Result[Decision[Order], IllegalTransition]:
     """Decide what an event does to an order: the whole state machine, without any effect."""
     match order.status, event:
         case "new", OrderPlaced(owner, amount):
-            return Success(Decision(Order("pending", owner, amount), After("5 minutes")))
+            return Success(Decision(Order("pending", owner, amount), After(patience.payment)))
         case "pending", PaymentReceived(amount):
             paid = order.paid + amount
             if paid < order.amount:
                 return Success(Decision(evolve(order, paid=paid), Keep()))
             return Success(Decision(evolve(order, paid=paid, status="paid"), Cancel()))
         case "paid", Shipped(tracking):
-            return Success(Decision(evolve(order, status="shipped", tracking=tracking), After("24 hours")))
+            return Success(Decision(evolve(order, status="shipped", tracking=tracking), After(patience.parcel)))
         case "shipped", Delivered():
             return Success(Decision(evolve(order, status="delivered"), After("0 s")))
-        case ("new" | "pending" | "paid"), Cancelled():
+        case (("pending" | "paid"), Cancelled()):
             return Success(Decision(evolve(order, status="cancelled"), After("0 s")))
         case _:
             return Failure(IllegalTransition(order.status, type(event).__name__))
 
 
+def notice(order_id: str, event: OrderEvent) -> str:
+    """Say to the customer what happened to the order."""
+    match event:
+        case OrderPlaced(_, amount):
+            return f"{order_id}: thank you for your order of {amount / 100:.2f}"
+        case PaymentReceived(amount):
+            return f"{order_id}: we received {amount / 100:.2f}"
+        case Shipped(tracking):
+            return f"{order_id}: shipped, tracking {tracking}"
+        case Delivered():
+            return f"{order_id}: delivered"
+        case Cancelled(reason):
+            return f"{order_id}: cancelled, {reason}"
+        case _:
+            assert_never(event)
+
+
 @program
 def on_order_event(
-    ctx: TaskContext[Order], event: OrderEvent
+    ctx: TaskContext[Order], event: OrderEvent, patience: Patience = USUAL
 ) -> Do[None, IllegalTransition | MailBounced, HasMailer]:
     """Ask the state machine, tell the customer, adopt the decision."""
     order = yield from ctx.state
-    decision = yield from lift(decide_order(order, event))
+    decision = yield from lift(decide_order(order, event, patience))
+    yield from send_mail(ctx.run_id, decision.state.owner, notice(ctx.id, event))
     if decision.state.status == "shipped":
-        yield from send_mail(decision.state.owner, f"shipped: {decision.state.tracking}")
         yield from tell(token_refresher, decision.state.owner).trigger()
     yield from ctx.apply(decision)
 
 
 @program
-def on_order_alarm(ctx: TaskContext[Order]) -> Do[None, MailBounced, HasMailer]:
+def on_order_alarm(ctx: TaskContext[Order], patience: Patience = USUAL) -> Do[None, MailBounced, HasMailer]:
     """Do what is due: remind, or end."""
     order = yield from ctx.state
     match order.status:
         case "pending":
             yield from ctx.terminate("unpaid")
         case "shipped":
-            yield from send_mail(order.owner, "is it there yet?")
-            yield from ctx.schedule(after="24 hours")
+            yield from send_mail(ctx.run_id, order.owner, f"{ctx.id}: is it there yet?")
+            yield from ctx.schedule(after=patience.parcel)
         case "delivered" | "cancelled":
             yield from ctx.terminate(order.status)
         case "new" | "paid":

@@ -82,7 +82,7 @@ def refresh_token(ctx: ContinuousContext[TokenState]) -> Do[None, AuthError, Ale
         case Success(token):
             yield from ctx.set_state(evolve(state, access_token=token.access_token, expires_at=token.expires_at))
         case Failure(AuthRevoked(detail)):
-            yield from send_mail("ops@example.com", f"{ctx.id}: {detail}").attempt()
+            yield from send_mail(ctx.run_id, "ops@example.com", f"{ctx.id}: {detail}").attempt()
             yield from ctx.terminate("revoked")
         case Failure(error):
             yield from fail(error)
@@ -98,7 +98,5 @@ token_refresher = Continuous(
     state=TokenState,
     schedule=every("30 minutes"),
     execute=refresh_token,
-    retry=Retry(
-        max_attempts=3, delay=Backoff.exponential("1 second", max="30 seconds"), retry_if=is_transient
-    ),
+    retry=Retry(max_attempts=3, delay=Backoff.exponential("1 second", max="30 seconds"), retry_if=is_transient),
 )

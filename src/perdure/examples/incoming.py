@@ -1,0 +1,111 @@
+"""Events as they come from outside, one JSON object a line: webhooks of contacts, and what happens to orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+import orjson
+from attrs import frozen
+
+from perdure.codecs import Codec
+from perdure.examples.order_processor import (
+    Cancelled,
+    Delivered,
+    OrderEvent,
+    OrderPlaced,
+    PaymentReceived,
+    Shipped,
+)
+from perdure.examples.webhook_batcher import Webhook
+from perdure.values.address import check_id
+from perdure.values.errors import InvalidId, InvalidInput
+
+
+@frozen
+class IncomingWebhook:
+    """A service called our webhook, about a contact.
+
+    Attributes:
+        id: the sender's id of the event: the same when it sends it again.
+        contact: whom it is about; webhooks are batched by contact.
+        kind: what happened, such as ``invoice.paid``.
+        payload: any JSON.
+    """
+
+    id: str
+    contact: str
+    kind: str
+    payload: Any  # JSON of the sender's own making, handed on as it came
+
+    @property
+    def event(self) -> Webhook:
+        """What the job takes."""
+        return Webhook(self.id, self.kind, orjson.dumps(self.payload).decode())
+
+
+@frozen
+class IncomingOrder:
+    """Something happened to an order.
+
+    Attributes:
+        id: the sender's id of the event: the same when it sends it again.
+        order: which order.
+        event: what happened.
+    """
+
+    id: str
+    order: str
+    event: OrderEvent
+
+
+Incoming: TypeAlias = IncomingWebhook | IncomingOrder
+
+INCOMING_TAGS: dict[type, str] = {
+    IncomingWebhook: "webhook",
+    IncomingOrder: "order",
+    OrderPlaced: "placed",
+    PaymentReceived: "paid",
+    Shipped: "shipped",
+    Delivered: "delivered",
+    Cancelled: "cancelled",
+}
+"""What events are called in the ``type`` of a line."""
+
+INCOMING: Codec[Incoming] = Codec.of(Incoming, what="event", tags=INCOMING_TAGS)
+
+
+@frozen
+class Malformed:
+    """A line that is no event.
+
+    Attributes:
+        line: its number, from 1.
+        problem: what is wrong with it.
+    """
+
+    line: int
+    problem: str
+
+
+def read_incoming(lines: Iterable[bytes]) -> Iterator[Incoming | Malformed]:
+    """Read events, one a line; empty lines are passed over.
+
+    Args:
+        lines: UTF-8 JSON, such as an open file gives them.
+    """
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _read(number, line)
+
+
+def _read(number: int, line: bytes) -> Incoming | Malformed:
+    try:
+        incoming = INCOMING.decode(line)
+        check_id(incoming.contact if isinstance(incoming, IncomingWebhook) else incoming.order)
+        check_id(incoming.id)
+    except InvalidInput as error:
+        return Malformed(number, "; ".join(error.problems))
+    except InvalidId as error:
+        return Malformed(number, str(error))
+    return incoming
