@@ -44,7 +44,7 @@ class Codec(Generic[T]):
 
     @staticmethod
     def of(form: TypeForm[F], *, what: str, tags: Mapping[type, str] | None = None) -> Codec[F]:
-        """Make the codec of a type. This is the slow part (about 0.3 ms per class): keep the codec.
+        """Make the codec of a type. This is the slow part (up to a millisecond per class): keep the codec.
 
         Args:
             form: the type: a class, a union, an alias of one.
