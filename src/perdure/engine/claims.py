@@ -46,7 +46,7 @@ class LazyClaim:
 
     def handle(self, instruction: object, services: Any) -> object:
         """Perform an instruction, once the run is claimed."""
-        if self.execute.claiming is None:
+        if self.execute.claimed == "recorded":
             return default_handler(instruction, services)
         return self._claim_first(instruction, services)
 

@@ -10,7 +10,8 @@ from returns.result import Failure, Result
 from typing_extensions import assert_never
 
 from perdure.engine.mailbox import AnyDefinition, Item, Mailbox
-from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict, stop_run
+from perdure.engine.resumed import Resumed
+from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Defer, Execute, RecoverFirst
 from perdure.program import Exit
@@ -66,7 +67,7 @@ class Dispatcher:
         mailbox = self._mailbox(job, address)
         self._enqueue(mailbox, Item(request, answer), self._place(request))
         if isinstance(request.command, Terminate) and request.command.when == "interrupt":
-            stop_run(mailbox, "interrupted")
+            mailbox.stop_runs("interrupted")
         return answer
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[Answer]:
@@ -102,11 +103,24 @@ class Dispatcher:
     def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
         mailbox.put(item, place)
         self._pending += 1
-        if mailbox.worker == "idle":
-            mailbox.worker = "busy"
-            self.runtime.spawn(self._work(mailbox), name=f"turns of {mailbox.address}")
+        if mailbox.state == "idle":
+            self._set_to_work(mailbox)
 
     # ------------------------------------------------------------ taking turns
+    def _set_to_work(self, mailbox: Mailbox) -> None:
+        """Begin to take turns right here, and go on in a task when something must be waited for.
+
+        A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
+        before it reaches outside, so that they find themselves in a task of their own.
+        """
+        mailbox.state = "busy"
+        work = self._work(mailbox)
+        try:
+            awaited = work.send(None)
+        except StopIteration:
+            return
+        mailbox.worker = self.runtime.spawn(Resumed(work, awaited), name=f"turns of {mailbox.address}")
+
     async def _work(self, mailbox: Mailbox) -> None:
         """Take turns from a mailbox until it is empty."""
         try:
@@ -117,7 +131,7 @@ class Dispatcher:
                     continue  # its caller gave up before its turn
                 await self._turn(mailbox, item)
         finally:
-            mailbox.worker = "idle"
+            mailbox.state, mailbox.worker = "idle", None
             if mailbox.is_empty:
                 self._forget(mailbox)
 
@@ -139,7 +153,8 @@ class Dispatcher:
                 if not mailbox.running:
                     self._wake_deferred(mailbox)
             case RunsApart(execute):
-                self.runtime.spawn(self._run_apart(mailbox, item, execute), name=f"run of {mailbox.address}")
+                run = self._run_apart(mailbox, item, execute)
+                mailbox.apart = self.runtime.spawn(run, name=f"run of {mailbox.address}")
             case Defer():
                 mailbox.deferred.append(item)
             case RecoverFirst():
@@ -171,21 +186,22 @@ class Dispatcher:
     async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
         """Run user code beside the mailbox, then put the run's end at the head of it."""
         try:
-            ended = await self.turns.run_program(mailbox, execute)
+            ended = await self.turns.run_program(mailbox, execute, "apart")
         finally:
+            mailbox.apart = None
             self.turns.gates.leave(mailbox.job.name, execute.alone)
         if isinstance(ended, tuple):
             self._enqueue(mailbox, Item(item.request, item.answer, ended), "head")
             return
         self._answer(item, ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
         self._wake_deferred(mailbox)
-        if mailbox.worker == "idle" and mailbox.is_empty:
+        if mailbox.state == "idle" and mailbox.is_empty:
             self._forget(mailbox)
 
     async def _take_end(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
         verdict = await self.turns.settle_apart(mailbox, execute, exit_)
         while isinstance(verdict, Execute):
-            ended = await self.turns.run_program(mailbox, verdict)
+            ended = await self.turns.run_program(mailbox, verdict, "worker")
             if not isinstance(ended, tuple):
                 return ended or Answered(Failure(OutcomeUnknown("the claim was lost")))
             verdict = await self.turns.settle_apart(mailbox, *ended)
@@ -194,9 +210,8 @@ class Dispatcher:
     def _wake_deferred(self, mailbox: Mailbox) -> None:
         self._pending += len(mailbox.deferred)
         mailbox.wake_deferred()
-        if mailbox.waiting and mailbox.worker == "idle":
-            mailbox.worker = "busy"
-            self.runtime.spawn(self._work(mailbox), name=f"turns of {mailbox.address}")
+        if mailbox.waiting and mailbox.state == "idle":
+            self._set_to_work(mailbox)
 
     # ------------------------------------------------------------ claims that are left behind
     def claim_left(self, mailbox: Mailbox) -> None:
@@ -232,7 +247,7 @@ class Dispatcher:
     def stop_runs(self) -> None:
         """Cancel every run in progress and give its claim back."""
         for mailbox in tuple(self._mailboxes.values()):
-            stop_run(mailbox, "released")
+            mailbox.stop_runs("released")
 
     def _forget(self, mailbox: Mailbox) -> None:
         self._mailboxes.pop(mailbox.address, None)

@@ -34,6 +34,23 @@ class Item:
     recovered: Literal["not_yet", "once"] = "not_yet"
 
 
+Stop = Literal["timed_out", "interrupted", "released"]
+"""Why a run is cancelled: its time is over, somebody ended its instance, or the engine shuts down."""
+
+
+@attrs.define(eq=False)
+class RunInProgress:
+    """A program of the user that is being run.
+
+    Attributes:
+        by: which task runs it.
+        stop: why it is being cancelled, if it is.
+    """
+
+    by: Literal["worker", "apart"]
+    stop: Stop | None = None
+
+
 @attrs.define(eq=False)
 class Mailbox:
     """What is going on around one instance in this process.
@@ -44,9 +61,10 @@ class Mailbox:
         waiting: requests, in order.
         deferred: requests that wait for the end of the run in progress.
         running: the ids of the runs in progress.
-        run: the task that runs user code, while there is one.
-        stopping: why that task is being cancelled, if it is.
-        worker: whether somebody takes turns from here.
+        worker: the task that takes turns from here; None while turns are begun by a plain call, or nobody takes any.
+        state: whether somebody takes turns from here.
+        apart: the task of a run that does not hold the mailbox.
+        runs: the programs of the user that are in progress: at most one by the worker, and one apart.
     """
 
     address: Address
@@ -54,9 +72,10 @@ class Mailbox:
     waiting: deque[Item] = attrs.Factory(deque[Item])
     deferred: deque[Item] = attrs.Factory(deque[Item])
     running: tuple[str, ...] = ()
-    run: Task[Any] | None = None
-    stopping: Literal["no", "timed_out", "interrupted", "released"] = "no"
-    worker: Literal["idle", "busy"] = "idle"
+    worker: Task[Any] | None = None
+    state: Literal["idle", "busy"] = "idle"
+    apart: Task[Any] | None = None
+    runs: list[RunInProgress] = attrs.Factory(list["RunInProgress"])
 
     @property
     def is_empty(self) -> bool:
@@ -69,6 +88,18 @@ class Mailbox:
             self.waiting.appendleft(item)
         else:
             self.waiting.append(item)
+
+    def stop(self, run: RunInProgress, why: Stop) -> None:
+        """Cancel a run, and say why. The first reason stands."""
+        task = self.worker if run.by == "worker" else self.apart
+        if task is not None and run.stop is None:
+            run.stop = why
+            task.cancel()
+
+    def stop_runs(self, why: Stop) -> None:
+        """Cancel every run in progress."""
+        for run in self.runs:
+            self.stop(run, why)
 
     def wake_deferred(self) -> None:
         """The run in progress is settled: what waited for it goes first, in order."""

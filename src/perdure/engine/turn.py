@@ -11,7 +11,9 @@ from typing_extensions import assert_never
 
 from perdure.engine.claims import ClaimFailed, LazyClaim
 from perdure.engine.gate import Gates
-from perdure.engine.mailbox import Item, Mailbox
+from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
+from perdure.engine.time_limit import TimeLimit
+from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import release
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.jobs.turn import begin, finish, rejoin
@@ -149,7 +151,7 @@ class TurnTaker:
     async def _run_here(self, mailbox: Mailbox, execute: Execute) -> Verdict | None:
         step: Commit | Execute = execute
         while isinstance(step, Execute):
-            ended = await self.run_program(mailbox, step)
+            ended = await self.run_program(mailbox, step, "worker")
             if not isinstance(ended, tuple):
                 return ended
             ran, exit_ = ended
@@ -163,7 +165,7 @@ class TurnTaker:
         return await self._settle(mailbox, execute, step)
 
     async def run_program(
-        self, mailbox: Mailbox, execute: Execute
+        self, mailbox: Mailbox, execute: Execute, by: Literal["worker", "apart"]
     ) -> tuple[Execute, Exit[Any, Any]] | Answered | None:
         """Run a program to its exit.
 
@@ -171,28 +173,35 @@ class TurnTaker:
             What was run, claimed by now if it reached outside, with its exit; None when its claim met a conflict; or
             the answer of a run that was cancelled.
         """
+        if by == "worker" and execute.claimed == "recorded":
+            await self._in_own_task(mailbox)
         claim = LazyClaim(execute, lambda step: self._claim(mailbox, step), self.runtime)
-        mailbox.run = self.runtime.current_task()
-        timer = self.runtime.call_later(mailbox.job.plan.max_run_ms, lambda: stop_run(mailbox, "timed_out"))
+        run = run_async(
+            sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle
+        )
+        progress = RunInProgress(by)
+        mailbox.runs.append(progress)
+        limit_ms = mailbox.job.plan.max_run_ms
         try:
-            exit_ = await run_async(
-                sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle
-            )
+            exit_ = await TimeLimit(run, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
             return claim.execute, exit_.unwrap() if isinstance(exit_, Success) else exit_
         except ClaimFailed as failed:
             return None if isinstance(failed.reason, Conflict) else Answered(Failure(failed.reason))
         except self.runtime.cancelled:
-            if mailbox.stopping == "no":
+            if progress.stop is None:
                 raise  # the engine itself is being cancelled
             self.runtime.current_task().uncancel()
-            return await self._stopped(mailbox, claim.execute, mailbox.stopping)
+            return await self._stopped(mailbox, claim.execute, progress.stop)
         finally:
-            timer.cancel()
-            mailbox.run = None
-            mailbox.stopping = "no"
+            mailbox.runs.remove(progress)
+
+    async def _in_own_task(self, mailbox: Mailbox) -> None:
+        """Wait once, if this turn was begun by a plain call: the user's services run in a task of the engine's own."""
+        if mailbox.worker is None:
+            await self.runtime.sleep(0)
 
     async def _stopped(
-        self, mailbox: Mailbox, execute: Execute, why: Literal["timed_out", "interrupted", "released"]
+        self, mailbox: Mailbox, execute: Execute, why: Stop
     ) -> tuple[Execute, Exit[Any, Any]] | Answered:
         """A run was cancelled on purpose: by its time limit, by a terminate, or by the shutdown."""
         match why:
@@ -210,27 +219,28 @@ class TurnTaker:
     async def release(self, mailbox: Mailbox, execute: Execute) -> None:
         """Give the claim back, so that the next start delivers the run again without counting a crash."""
         self._forget_run(mailbox, execute)
-        if execute.claiming is None:
+        if execute.claimed == "recorded":
             released = release(execute.instance, execute.claim.run_id, self._facts(mailbox))
             await self._commit(released.transition)
 
     async def _claim(self, mailbox: Mailbox, execute: Execute) -> Result[Execute, Any]:
         """Record the claim of a run."""
-        transition = execute.claiming
-        if transition is None or not isinstance(transition.write, Put):
+        transition = execute.claiming or claim_event(execute)
+        if not isinstance(transition.write, Put):
             return Success(execute)
+        await self._in_own_task(mailbox)
         mailbox.running = (*mailbox.running, execute.claim.run_id)
         match await self._commit(transition):
             case Success(fence):
                 stored = attrs.evolve(transition.write.instance, incarnation=fence.incarnation)
-                return Success(attrs.evolve(execute, instance=stored, claiming=None))
+                return Success(attrs.evolve(execute, instance=stored, claimed="recorded"))
             case refused:
                 self._forget_run(mailbox, execute)
                 return Failure(refused.failure())
 
     async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
         """Commit the end of a run."""
-        reached_outside = execute.claiming is None
+        reached_outside = execute.claimed == "recorded"
         verdict = await self._conclude(step)
         self._forget_run(mailbox, execute)
         match verdict:
@@ -299,13 +309,6 @@ class TurnTaker:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a hook broke before it gave a program", fields))
         return Crashed(type(defect).__name__, str(defect), died.formatted())
-
-
-def stop_run(mailbox: Mailbox, why: Literal["timed_out", "interrupted", "released"]) -> None:
-    """Cancel the run in progress, if there is one, and say why."""
-    if mailbox.run is not None and mailbox.stopping == "no":
-        mailbox.stopping = why
-        mailbox.run.cancel()
 
 
 def _running(execute: Execute) -> RunAnswer:

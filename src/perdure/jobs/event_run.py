@@ -48,11 +48,15 @@ def begin_event(
         instance=before,
         draft=job.draft(before, claim, facts),
         claim=claim,
-        claiming=put(before, facts, event_claim=claim),
         claimed="before_effect",
         request=request,
         started_ms=facts.now_ms,
     )
+
+
+def claim_event(execute: Execute) -> Transition:
+    """Record the claim of an event, now that its handler is about to reach outside."""
+    return put(execute.instance, execute.claim.claimed_ms, event_claim=execute.claim)
 
 
 def started(log: Log, execute: Execute) -> tuple[Event, ...]:
@@ -92,5 +96,5 @@ def _without(execute: Execute, events: tuple[Event, ...], facts: Facts) -> Trans
         return attrs.evolve(nothing(instance.address), events=events)
     if execute.claim.created == "here":
         return purge(instance, events=events)
-    return put(instance, facts, events=events, event_claim=None)
+    return put(instance, facts.now_ms, events=events, event_claim=None)
 

@@ -35,7 +35,7 @@ def pause(address: Address, instance: Instance | None, facts: Facts) -> Commit:
     if instance is None or instance.hold is not None:
         return reply(address, HoldChanged(changed=False, status=None if instance is None else instance.status))
     paused = Log(facts, address, instance.run_count).add(JobPaused)
-    return _held(put(instance, facts, events=(paused,), hold="paused"))
+    return _held(put(instance, facts.now_ms, events=(paused,), hold="paused"))
 
 
 def resume(job: AnyDefinition, address: Address, instance: Instance | None, facts: Facts) -> Commit:
@@ -53,7 +53,7 @@ def resume(job: AnyDefinition, address: Address, instance: Instance | None, fact
         claim=_fresh(instance.claim),
         event_claim=_fresh(instance.event_claim),
     )
-    return _held(put(changed, facts, events=(resumed,)))
+    return _held(put(changed, facts.now_ms, events=(resumed,)))
 
 
 def _fresh(claim: Claim | None) -> Claim | None:
@@ -72,7 +72,7 @@ def undecodable(instance: Instance, problem: InvalidInput, facts: Facts) -> Comm
         return refuse(instance.address, error)
     log = Log(facts, instance.address, instance.run_count)
     parked = log.add(JobParked, reason="undecodable", detail="; ".join(problem.problems))
-    return failed(put(instance, facts, events=(parked,), hold="undecodable"), error)
+    return failed(put(instance, facts.now_ms, events=(parked,), hold="undecodable"), error)
 
 
 def redecode(job: AnyDefinition, address: Address, instance: Instance | None, facts: Facts) -> Commit:

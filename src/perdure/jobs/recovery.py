@@ -57,7 +57,7 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Reque
         delivery=again.deliveries,
         recoveries=recoveries,
     )
-    transition = put(instance, facts, events=(recovered,), **_in_place(instance, claim, again))
+    transition = put(instance, facts.now_ms, events=(recovered,), **_in_place(instance, claim, again))
     claimed = stored(transition) or instance
     hook, program = job.program(claimed, again, claimed_command(job, again))
     return Execute(
@@ -85,7 +85,7 @@ def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
         if claim is not None and claim.run_id == run_id
     }
-    return answered(put(instance, facts, **changes), HoldChanged(changed=bool(changes), status=instance.status))
+    return answered(put(instance, facts.now_ms, **changes), HoldChanged(changed=bool(changes), status=instance.status))
 
 
 def claimed_command(job: AnyDefinition, claim: Claim) -> object:
@@ -120,5 +120,5 @@ def _park(instance: Instance, claim: Claim, facts: Facts) -> Commit:
         record = FailureRecord(form="defect", error_type="RecoveryExhausted", message=detail)
         retrial = park_run(claim, record, first_failed_ms=facts.now_ms, now_ms=facts.now_ms)
         changes = {"claim": None, "retrial": retrial, "last_error": record}
-    transition = put(instance, facts, events=(parked,), hold="recovery_exhausted", **changes)
+    transition = put(instance, facts.now_ms, events=(parked,), hold="recovery_exhausted", **changes)
     return answered(transition, HoldChanged(changed=True, status="parked"))

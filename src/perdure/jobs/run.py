@@ -53,7 +53,7 @@ def begin_run(
         events += (superseded(log, before.retrial),)
     claim = _claim(request, facts, cause=cause, run_id=facts.id(), found=found)
     transition = put(
-        before, facts, events=events, claim=claim, run_count=run_count, retrial=None, **changes
+        before, facts.now_ms, events=events, claim=claim, run_count=run_count, retrial=None, **changes
     )
     return _execute(job, before, transition, claim, request, facts, found=found)
 
@@ -65,7 +65,7 @@ def begin_attempt(job: AnyDefinition, before: Instance, retrial: Retrial, reques
         attempt=retrial.attempt,
         deliveries=retrial.deliveries + 1,
     )
-    return _execute(job, before, put(before, facts, claim=claim), claim, request, facts, found="exists")
+    return _execute(job, before, put(before, facts.now_ms, claim=claim), claim, request, facts, found="exists")
 
 
 def _claim(
@@ -237,7 +237,7 @@ def _retried(
     )
     log = Log(facts, left.address, left.run_count)
     transition = put(
-        left, facts, events=(attempt_failed(log, execute, record, facts, at_ms),), claim=None, retrial=retrial,
+        left, facts.now_ms, events=(attempt_failed(log, execute, record, facts, at_ms),), claim=None, retrial=retrial,
         last_error=record,
     )
     return answered(
@@ -296,14 +296,14 @@ def _after_exhaustion(
         parked = log.add(JobParked, reason="retries_exhausted", detail=record.message)
         retrial = park_run(claim, record, first_failed_ms=_first_failed_ms(execute, facts), now_ms=facts.now_ms)
         return put(
-            left, facts, events=(*events, parked), claim=None, retrial=retrial, hold="retries_exhausted",
+            left, facts.now_ms, events=(*events, parked), claim=None, retrial=retrial, hold="retries_exhausted",
             last_error=record,
         )
     left_over = job.given_up(execute.instance, claim, facts)
     if left_over is None:
         ended = log.add(JobTerminated, reason="retries_exhausted")
         return purge(execute.instance, events=(*events, ended))
-    return put(left_over, facts, events=events, claim=None, retrial=None, last_error=record)
+    return put(left_over, facts.now_ms, events=events, claim=None, retrial=None, last_error=record)
 
 
 def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms: int) -> Retrial:

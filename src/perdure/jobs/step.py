@@ -37,8 +37,9 @@ class Execute:
         instance: what is stored while it runs; not stored yet when its ``fence`` is None.
         draft: what its context operations act on.
         claim: who runs it, for what.
-        claiming: the transition that records the claim; None when it is recorded already.
-        claimed: when the claim must be committed: before the program starts, or before its first external effect.
+        claimed: when the claim must be committed: before the program starts, or before its first external effect; or
+            that it is recorded already.
+        claiming: the transition that records the claim, when it comes before the run.
         alone: whether nothing else may be claimed beside this run.
         request: what is being served.
         started_ms: when the run began.
@@ -50,10 +51,10 @@ class Execute:
     instance: Instance
     draft: Draft
     claim: Claim
-    claiming: Transition | None
-    claimed: Literal["before_run", "before_effect"]
+    claimed: Literal["before_run", "before_effect", "recorded"]
     request: Request
     started_ms: int
+    claiming: Transition | None = None
     alone: Literal["alone", "beside_others"] = "beside_others"
     prior: FailureRecord | None = None
 

@@ -11,7 +11,6 @@ from perdure.jobs.step import Commit, TurnResult
 from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.event import Event
-from perdure.values.facts import Facts
 from perdure.values.instance import Instance
 from perdure.values.message import Message
 from perdure.values.transition import Purge, Put, Transition
@@ -19,14 +18,15 @@ from perdure.values.transition import Purge, Put, Transition
 
 def put(
     before: Instance,
-    facts: Facts,
+    now_ms: int,
+    /,
     *,
     events: tuple[Event, ...] = (),
     messages: tuple[Message, ...] = (),
     **changes: Any,  # fields of Instance
 ) -> Transition:
-    """Write an instance with these fields changed: its version is one more, its ``updated_ms`` now."""
-    after = attrs.evolve(before, version=before.version + 1, updated_ms=facts.now_ms, **changes)
+    """Write an instance with these fields changed: its version is one more, its ``updated_ms`` this instant."""
+    after = attrs.evolve(before, version=before.version + 1, updated_ms=now_ms, **changes)
     return Transition(
         address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages
     )

@@ -62,7 +62,7 @@ def _start(
         return begin_run(job, fresh, request, facts, cause="start", found="created")
     started = Log(facts, address, 0).add(JobStarted)
     first_ms = first_tick(what.schedule, facts.now_ms)
-    transition = put(fresh, facts, events=(started,), **_armed(what, address, ticks, first_ms))
+    transition = put(fresh, facts.now_ms, events=(started,), **_armed(what, address, ticks, first_ms))
     after = stored(transition)
     return answered(transition, RunAnswer(found="created", status=None if after is None else after.status))
 
@@ -90,7 +90,7 @@ def _alarm(
             return begin_run(job, instance, request, facts, cause="alarm", data=_encode(taken))
         case Skip(next_nominal_ms, missed):
             skipped = attrs.evolve(ticks, missed=ticks.missed + missed)
-            return answered(put(instance, facts, **_armed(what, address, skipped, next_nominal_ms)), None)
+            return answered(put(instance, facts.now_ms, **_armed(what, address, skipped, next_nominal_ms)), None)
 
 
 # ---------------------------------------------------------------- the program of a claim
@@ -118,7 +118,7 @@ def succeeded(what: Recurrence, execute: Execute, facts: Facts) -> Commit:
     instance = execute.instance
     transition = put(
         settled(what, instance, facts),
-        facts,
+        facts.now_ms,
         events=(executed(Log(facts, instance.address, instance.run_count), execute, facts),),
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,

@@ -140,7 +140,7 @@ def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
     if flushing is None:
         return answered(purge(instance), answer)
     return answered(
-        put(instance, facts, state="", alarm_ms=None, data=_encode(Batches(flushing=flushing))), answer
+        put(instance, facts.now_ms, state="", alarm_ms=None, data=_encode(Batches(flushing=flushing))), answer
     )
 
 
@@ -198,7 +198,7 @@ def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
         events += (log.add(DebounceStarted, flush_at_ms=batch.flush_ms),)
     transition = put(
         instance,
-        facts,
+        facts.now_ms,
         events=events,
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
@@ -255,7 +255,7 @@ def _dropped(
     if left is None:
         # what the flush told its own instance begins the next batch: it is kept
         return attrs.evolve(purge(instance, events=events), messages=messages)
-    return put(left, facts, events=events, messages=messages, claim=None, retrial=None, last_error=None)
+    return put(left, facts.now_ms, events=events, messages=messages, claim=None, retrial=None, last_error=None)
 
 
 def without_flushed(instance: Instance) -> Instance | None:

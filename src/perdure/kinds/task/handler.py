@@ -123,7 +123,7 @@ def _event_handled(execute: Execute, alarm_ms: int | None, facts: Facts) -> Comm
     events = (*started(log, execute), *_handled_failure(log, execute, facts), *_scheduled(log, instance, alarm_ms))
     transition = put(
         instance,
-        facts,
+        facts.now_ms,
         events=events,
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
@@ -154,7 +154,7 @@ def _executed(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
         events = (executed(log, execute, facts),)
     transition = put(
         instance,
-        facts,
+        facts.now_ms,
         events=(*events, *_scheduled(log, instance, alarm_ms)),
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,

@@ -1,0 +1,44 @@
+"""A limit on how long a coroutine may take, which costs nothing while it does not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from perdure.engine.resumed import Resumed
+from perdure.runtime.record import Runtime
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class TimeLimit(Generic[T]):
+    """Awaits a coroutine, and calls a function when it takes too long.
+
+    Most runs of event handlers never wait for anything: the timer is set when a run does.
+
+    Attributes:
+        coroutine: what is awaited.
+        limit_ms: how long it may take from its first wait on.
+        runtime: sets the timer.
+        expired: called when the time is over; it must see to the end of the coroutine.
+    """
+
+    coroutine: Coroutine[Any, Any, T]
+    limit_ms: int
+    runtime: Runtime
+    expired: Callable[[], None]
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            awaited = self.coroutine.send(None)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        timer = self.runtime.call_later(self.limit_ms, self.expired)
+        try:
+            return (yield from Resumed(self.coroutine, awaited).__await__())
+        finally:
+            timer.cancel()
