@@ -134,12 +134,13 @@ class Outside:
         heard: every word that arrived.
         refusals: how often each word is still refused.
         breaks: words at which it raises.
+        held: words that it does not answer before they are released, with who waits.
     """
 
     heard: list[str] = attrs.Factory(list[str])
     refusals: dict[str, int] = attrs.Factory(dict[str, int])
     breaks: set[str] = attrs.Factory(set[str])
-    held: dict[str, Future[Any]] = attrs.Factory(dict[str, Future[Any]])
+    held: dict[str, list[Future[Any]]] = attrs.Factory(dict[str, list[Future[Any]]])
     border: Border | None = None
 
     @property
@@ -155,8 +156,9 @@ class Outside:
 
     async def _answer(self, word: str) -> Result[None, Refused]:
         self.heard.append(word)
-        if word in self.held:
-            await self.held[word]
+        if word in self.held and self.border is not None:
+            self.held[word].append(released := self.border.future())
+            await released
         if word in self.breaks:
             raise RuntimeError(f"broke at {word}")
         if self.refusals.get(word, 0) > 0:
@@ -344,11 +346,13 @@ class World:
 
     def hold(self, word: str) -> None:
         """Make the outside take its time over a word, until it is released."""
-        self.outside.held[word] = self._simulation.runtime.future()
+        self.outside.held[word] = []
 
     def release(self, word: str) -> None:
         """Let the outside answer."""
-        self.outside.held.pop(word).set_result(None)
+        for waiting in self.outside.held.pop(word):
+            if not waiting.done():
+                waiting.set_result(None)
 
     def shift_wall_clock(self, delta_ms: int) -> None:
         """Make the wall clock jump; the monotonic one goes on."""

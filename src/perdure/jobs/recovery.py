@@ -43,7 +43,7 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Reque
     """
     crashed = claim.owner not in (facts.epoch, RELEASED)
     if crashed and claim.recoveries >= MAX_RECOVERIES:
-        return _park(instance, claim, facts)
+        return _park(job, instance, claim, facts)
     recoveries = claim.recoveries + 1 if crashed else claim.recoveries
     again = attrs.evolve(
         claim, owner=facts.epoch, claimed_ms=facts.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries
@@ -111,14 +111,16 @@ def _request_of(claim: Claim, request: Request) -> Request:
     return attrs.evolve(request, inbound=inbound)
 
 
-def _park(instance: Instance, claim: Claim, facts: Facts) -> Commit:
+def _park(job: AnyDefinition, instance: Instance, claim: Claim, facts: Facts) -> Commit:
     log = Log(facts, instance.address, instance.run_count)
     detail = f"the process died {claim.recoveries + 1} times during this run"
     parked = log.add(JobParked, reason="recovery_exhausted", detail=detail)
     changes: dict[str, Any] = {}  # fields of Instance
+    left = instance
     if instance.claim is claim:
+        left = job.consumed(instance, claim, facts)
         record = FailureRecord(form="defect", error_type="RecoveryExhausted", message=detail)
         retrial = park_run(claim, record, first_failed_ms=facts.now_ms, now_ms=facts.now_ms)
         changes = {"claim": None, "retrial": retrial, "last_error": record}
-    transition = put(instance, facts.now_ms, events=(parked,), hold="recovery_exhausted", **changes)
+    transition = put(left, facts.now_ms, events=(parked,), hold="recovery_exhausted", **changes)
     return answered(transition, HoldChanged(changed=True, status="parked"))

@@ -1,0 +1,314 @@
+"""``behaviour.md`` 1, *Turns* and *Claims and repeats*."""
+
+from machine import (
+    Add,
+    Alarm,
+    Break,
+    End,
+    Note,
+    OnAlarm,
+    Refuse,
+    Say,
+    Tell,
+    Total,
+    Wait,
+    app,
+    at,
+    machine,
+    machine_with,
+    steps,
+)
+from returns.result import Success
+from world import World, on_each_store
+
+from perdure import Backoff, Retry
+from perdure.values.answer import Triggered
+from perdure.values.errors import Crashed, Rejected
+from perdure.values.transition import Put
+
+
+# ---------------------------------------------------------------- turns
+@on_each_store
+async def test_turns_of_one_instance_are_serialised(world: World) -> None:
+    """Turns of one instance are serialised (three concurrent `+1` triggers end at 3)."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(5), Add(), Say("x")))))
+    answers = await world.all(*(jobs.trigger("a") for _ in range(3)))
+    assert all(isinstance(answer, Success) for answer in answers)
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    assert state.total == 3
+
+
+@on_each_store
+async def test_different_instances_run_concurrently(world: World) -> None:
+    """Different instances run concurrently, bounded by `concurrency=` per engine and per job."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    before_ms = world.now_ms
+    await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(50)))
+    assert world.now_ms - before_ms == 1_000
+
+
+@on_each_store
+async def test_the_engine_bounds_how_many_run_at_once(world: World) -> None:
+    """…bounded by `concurrency=` per engine…"""
+    jobs = (await world.open(app(world.outside, concurrency=2))).of(machine)
+    before_ms = world.now_ms
+    await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(6)))
+    assert world.now_ms - before_ms == 3_000
+
+
+@on_each_store
+async def test_a_job_bounds_how_many_run_at_once(world: World) -> None:
+    """…and per job."""
+    narrow = machine_with(concurrency=1)
+    jobs = (await world.open(app(world.outside, narrow))).of(narrow)
+    before_ms = world.now_ms
+    await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(3)))
+    assert world.now_ms - before_ms == 3_000
+
+
+@on_each_store
+async def test_a_failed_run_never_changes_state(world: World) -> None:
+    """A failed or crashed run never changes state: its draft is thrown away."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add())))
+    before = await world.row(at("a"))
+    for end in (Refuse(), Break()):
+        await world.refused(jobs.send("a", steps(Add(), Alarm(5), Tell("b"), end)))
+    assert await world.row(at("a")) == before
+    assert await world.row(at("b")) is None
+
+
+@on_each_store
+async def test_a_failed_run_after_an_effect_never_changes_state(world: World) -> None:
+    """A failed or crashed run never changes state: its draft is thrown away."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add())))
+    for end in (Refuse(), Break()):
+        await world.refused(jobs.send("a", steps(Add(), Say("x"), Alarm(5), Tell("b"), end)))
+    row = await world.row(at("a"))
+    assert row is not None
+    assert (row.event_claim, row.alarm_ms, row.event_count) == (None, None, 1)
+    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert await world.row(at("b")) is None
+
+
+@on_each_store
+async def test_a_failed_first_event_leaves_no_instance(world: World) -> None:
+    """What does not succeed leaves no instance, also when its claim had created it."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    for failing in (steps(Refuse()), steps(Say("x"), Refuse()), steps(Say("x"), Break())):
+        assert isinstance(await world.refused(jobs.send("a", failing)), Rejected | Crashed)
+        assert await world.row(at("a")) is None
+
+
+@on_each_store
+async def test_everything_of_a_turn_appears_together(world: World) -> None:
+    """State, next alarm, messages, events and the answer appear together or not at all."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add(), Alarm(5_000), Tell("b"), Tell("c"))))
+    (transition, *_) = world.commits
+    assert isinstance(transition.write, Put)
+    assert transition.write.instance.alarm_ms == world.now_ms + 5_000
+    assert [message.target.id for message in transition.messages] == ["b", "c"]
+    assert [event.type for event in transition.events] == ["job.started", "task.scheduled"]
+
+
+# ---------------------------------------------------------------- claims
+@on_each_store
+async def test_a_handler_without_effects_costs_exactly_one_commit(world: World) -> None:
+    """An event's turn claims lazily, just before its first external effect: a handler without effects costs exactly
+    one commit."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add(), Wait(5), Alarm(60_000))))
+    assert len(world.commits) == 1
+    await world.ask(jobs.send("a", steps(Add())))
+    assert len(world.commits) == 2
+
+
+@on_each_store
+async def test_a_handler_with_effects_claims_before_the_first(world: World) -> None:
+    """An event's turn claims lazily, just before its first external effect."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add(), Say("x"), Say("y"))))
+    claim, end = world.commits
+    assert isinstance(claim.write, Put)
+    assert claim.write.instance.event_claim is not None
+    assert isinstance(end.write, Put)
+    assert end.write.instance.event_claim is None
+    crossings = [
+        crossing for crossing in world.process.border.crossings if "commit" in crossing or "effect" in crossing
+    ]
+    assert crossings == [
+        "before commit", "after commit", "before effect x", "after effect x", "before effect y", "after effect y",
+        "before commit", "after commit",
+    ]  # fmt: skip
+
+
+@on_each_store
+async def test_a_run_is_claimed_before_user_code(world: World) -> None:
+    """Before user code that an alarm, a start, a trigger or a flush drives, one commit records the claim."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(),))))
+    await world.advance(s=1)
+    await world.ask(jobs.trigger("a"))
+    _, alarm, _, trigger, _ = world.commits
+    for transition, cause in ((alarm, "alarm"), (trigger, "trigger")):
+        assert isinstance(transition.write, Put)
+        assert transition.write.instance.claim is not None
+        assert transition.write.instance.claim.cause == cause
+
+
+@on_each_store
+async def test_what_a_crash_left_is_delivered_again_and_the_program_sees_it(world: World) -> None:
+    """After a crash a claimed run is delivered again; the program sees it: `ctx.attempt` (failures + 1), `ctx.delivery`
+    (claims of this attempt), `ctx.is_retry` (either above 1), `ctx.run_id` (stable over all repeats of one
+    logical run).
+    """
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
+    world.hold("x")
+    await world.advance(s=1)
+    row = await world.row(at("a"))
+    assert row is not None
+    assert row.claim is not None
+    await world.crash()
+    world.outside.held.clear()
+    jobs = (await world.open(app(world.outside))).of(machine)
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    (seen,) = state.seen
+    assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (row.claim.run_id, 1, 2, True)
+    assert seen.execute_count == 1
+    assert world.outside.heard == ["x", "x"]
+    assert (await world.happened(at("a")))[-2:] == ["job.recovered", "job.executed"]
+
+
+@on_each_store
+async def test_a_crashed_event_is_delivered_again(world: World) -> None:
+    """After a crash a claimed run is delivered again: an event, too."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    world.hold("x")
+    world.begin(jobs.send("a", steps(Note(), Say("x"), Add())))
+    await world.settle()
+    await world.crash()
+    world.outside.held.clear()
+    jobs = (await world.open(app(world.outside))).of(machine)
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    assert (state.total, state.seen[0].attempt, state.seen[0].delivery, state.seen[0].event_count) == (1, 1, 2, 0)
+    assert await world.happened(at("a")) == ["job.recovered", "job.started"]
+
+
+@on_each_store
+async def test_a_crash_consumes_no_attempt(world: World) -> None:
+    """A crash consumes no attempt."""
+    job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
+    world.hold("x")
+    await world.advance(s=1)
+    await world.crash()
+    world.outside.held.clear()
+    world.outside.refusals["x"] = 1
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    assert (await world.ask(jobs.status("a"))).status == "retrying"
+    await world.advance(s=1)
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    (seen,) = state.seen
+    assert (seen.attempt, seen.delivery, seen.is_retry) == (2, 1, True)
+
+
+@on_each_store
+async def test_after_two_recoveries_a_run_is_delivered_alone_then_parked(world: World) -> None:
+    """A run that was recovered twice is delivered alone, nothing claimed beside it; if it kills the process again it is
+    parked, `recovery_exhausted`."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("killer", OnAlarm(1_000, (Say("kill"),))))
+    world.hold("kill")
+    await world.advance(s=1)
+    for _ in range(2):
+        await world.crash()
+        world.hold("kill")
+        jobs = (await world.open(app(world.outside))).of(machine)
+    beside = world.begin(jobs.send("b", steps(Say("beside"))))
+    await world.settle()
+    assert not beside.done()
+    assert world.outside.heard == ["kill"] * 3
+    await world.crash()
+    jobs = (await world.open(app(world.outside))).of(machine)
+    assert world.outside.heard == ["kill"] * 3
+    status = await world.ask(jobs.status("killer"))
+    assert (status.status, status.parked) == ("parked", "recovery_exhausted")
+    await world.ask(jobs.send("b", steps(Say("beside"))))
+    world.outside.held.clear()
+    assert (await world.ask(jobs.resume("killer"))).changed
+    assert world.outside.heard == ["kill"] * 3 + ["beside", "kill"]
+
+
+@on_each_store
+async def test_a_recovered_event_is_parked_after_its_third_crash_and_resumes(world: World) -> None:
+    """…if it kills the process again it is parked: an event, too, with its claim."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    world.hold("kill")
+    world.begin(jobs.send("a", steps(Say("kill"), Add())))
+    await world.settle()
+    for _ in range(3):
+        await world.crash()
+        world.hold("kill")
+        jobs = (await world.open(app(world.outside))).of(machine)
+    assert (await world.ask(jobs.status("a"))).parked == "recovery_exhausted"
+    world.outside.held.clear()
+    await world.ask(jobs.resume("a"))
+    assert await world.ask(jobs.get_state("a")) == Total(1)
+
+
+@on_each_store
+async def test_graceful_shutdown_never_counts(world: World) -> None:
+    """Graceful shutdown never counts."""
+    jobs = (await world.open(app(world.outside, drain_ms=1_000))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
+    world.hold("x")
+    await world.advance(s=1)
+    for _ in range(4):
+        await world.close()
+        await world.open(app(world.outside, drain_ms=1_000))
+    row = await world.row(at("a"))
+    assert row is not None
+    assert row.claim is not None
+    assert row.claim.recoveries == 0
+    world.outside.held.clear()
+    await world.close()
+    jobs = (await world.open(app(world.outside))).of(machine)
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    assert state.seen[0].attempt == 1
+    assert state.seen[0].delivery > 1
+
+
+@on_each_store
+async def test_graceful_shutdown_lets_runs_end(world: World) -> None:
+    """What runs may end within the drain time."""
+    jobs = (await world.open(app(world.outside, drain_ms=10_000))).of(machine)
+    call = world.begin(jobs.send("a", steps(Say("x"), Wait(5_000), Add())))
+    await world.settle()
+    await world.close()
+    assert isinstance(call.result(), Success)
+    jobs = (await world.open(app(world.outside))).of(machine)
+    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert world.outside.heard == ["x"]
+
+
+@on_each_store
+async def test_a_termination_inside_a_hook_ends_the_instance(world: World) -> None:
+    """`terminate` may be called inside every hook. Every termination emits `job.terminated` with its reason."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (End("from execute"),))))
+    triggered = await world.ask(jobs.trigger("a"))
+    assert triggered == Triggered(triggered=True, status=None, outcome=triggered.outcome)
+    await world.ask(jobs.send("a", steps(End("from on_event"))))
+    reasons = [event.reason for event in await world.history(at("a")) if event.type == "job.terminated"]
+    assert reasons == ["from execute", "from on_event"]
+    assert await world.row(at("a")) is None
