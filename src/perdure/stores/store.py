@@ -282,7 +282,7 @@ class Store:
             delivered: its ``not_before_ms`` is not after the instant. The oldest first. So order within a pair is kept
             whoever delivers.
         next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among living messages.
-        dead_letters: ``(after_id, limit)``: dead letters, the oldest first.
+        dead_letters: ``(after_id, limit)``: dead letters, the oldest first; they wait for no instant.
         redrive: ``(message_id)``: a dead letter lives again, under its id and so in its old place. Its attempts start
             again at 0, it may be delivered at once, and its error stays to be read.
         find: ``(query)``: in the order of addresses: kind, name, id, each by code point.

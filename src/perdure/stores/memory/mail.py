@@ -55,7 +55,7 @@ class Mail:
             case Postponed(attempts=attempts, not_before_ms=not_before_ms, error=error):
                 self._revive(attrs.evolve(stored, attempts=attempts, not_before_ms=not_before_ms, error=error))
             case DeadLettered(attempts=attempts, error=error):
-                self._bury(attrs.evolve(stored, attempts=attempts, error=error))
+                self._bury(attrs.evolve(stored, attempts=attempts, not_before_ms=0, error=error))
             case _:
                 assert_never(fate)
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import attrs
 
 from perdure.stores.sqlite.rows import Row
+from perdure.values.address import Address
 from perdure.values.errors import StoreCorrupt
 
 T = TypeVar("T")
@@ -27,9 +28,10 @@ class Damage:
         if len(self._found) < _LIMIT:
             self._found[error.what] = error.reason
 
-    def mended(self, what: str) -> None:
-        """Forget a row that was read or replaced."""
-        self._found.pop(what, None)
+    def mended(self, address: Address) -> None:
+        """Forget a row that was read or written over."""
+        if self._found:
+            self._found.pop(str(address), None)
 
     def __str__(self) -> str:
         shown = "; ".join(f"{what}: {reason}" for what, reason in list(self._found.items())[:_SHOWN])

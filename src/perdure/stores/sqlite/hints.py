@@ -38,7 +38,3 @@ class Hints:
     def forget(self, fence: Fence) -> None:
         """Drop what is known of a purged instance."""
         self._known.pop(fence.incarnation, None)
-
-    def clear(self) -> None:
-        """Drop everything."""
-        self._known.clear()

@@ -26,6 +26,12 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock back. The file stays: deleting it could let two engines lock two files of one name."""
+        if not self._file.closed:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # at once, even if a forked child still shares it
+            self._file.close()
+
+    def leave(self) -> None:
+        """Close this process's share of a lock that another process holds."""
         self._file.close()
 
 
@@ -63,7 +69,7 @@ def _sign(file: IO[str]) -> None:
 def _close_in_child() -> None:
     # A child shares the lock with its parent: unless it lets go of it, it keeps the file locked when the parent died.
     for lock in tuple(_held):
-        lock.release()
+        lock.leave()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

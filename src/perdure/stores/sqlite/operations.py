@@ -20,10 +20,10 @@ from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
-from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.transition import Keep, Loaded, Put, Transition
 
 A = TypeVar("A")
 
@@ -111,6 +111,9 @@ class Operations:
         match loaded:
             case Success(Loaded(instance=Instance() as instance)):
                 self._hints.keep(Fence(instance.incarnation, instance.version), instance)
+                self._damage.mended(address)
+            case Failure(StoreCorrupt() as error):
+                self._damage.note(error)
             case _:
                 pass
         return loaded
@@ -130,6 +133,8 @@ class Operations:
         return answer
 
     def _note(self, transition: Transition, fence: Fence) -> None:
+        if type(transition.write) is not Keep:
+            self._damage.mended(transition.address)
         if isinstance(transition.write, Put):
             self._hints.keep(fence, transition.write.instance)
         elif transition.expected is not None:

@@ -1,0 +1,98 @@
+"""Open a store by its URL: for the command line, and for settings that are text."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Literal, TypeAlias
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from perdure.runtime.record import Runtime
+from perdure.stores.memory import memory_store
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+from perdure.values.errors import DefinitionError
+
+OpenStore: TypeAlias = Callable[[str, Runtime | None], Awaitable[Store]]
+"""Opens the store that a URL names. None stands for the runtime of the running event loop."""
+
+ENTRY_POINTS = "perdure.stores"
+"""The group of entry points in which an installed package offers stores: a scheme, and its `OpenStore`."""
+
+_WHAT = "store URL"
+
+
+async def open_store(
+    url: str, *, runtime: Runtime | None = None, schemes: Mapping[str, OpenStore] | None = None
+) -> Store:
+    """Open the store that a URL names.
+
+    =================================== ==================================================
+    ``memory://``                       an empty store in memory
+    ``sqlite:///relative.db``           a SQLite file, relative to the working directory
+    ``sqlite:////absolute/path.db``     a SQLite file; ``%3F`` stands for a ``?`` in its name
+    ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
+    =================================== ==================================================
+
+    Any other scheme is looked for in ``schemes``, then among the entry points of the group ``perdure.stores`` that
+    installed packages declare::
+
+        [project.entry-points."perdure.stores"]
+        postgresql = "my_package:open_postgresql"
+
+    Args:
+        url: which store.
+        runtime: how the store waits; by default that of the running event loop.
+        schemes: more schemes, and who opens them.
+
+    Returns:
+        The open store. It must be closed.
+
+    Raises:
+        DefinitionError: the URL names no store that is known here.
+        StoreError: the store cannot be opened.
+    """
+    parts = urlsplit(url, allow_fragments=False)
+    match parts.scheme:
+        case "memory":
+            return _memory(url, parts)
+        case "sqlite":
+            return await open_sqlite(_path(url, parts), durability=_durability(url, parts), runtime=runtime)
+        case scheme:
+            return await _opener(url, scheme, schemes or {})(url, runtime)
+
+
+def _memory(url: str, parts: SplitResult) -> Store:
+    if parts.netloc or parts.path or parts.query:
+        raise DefinitionError(_WHAT, url, "'memory://' with nothing after it: a store in memory has no name")
+    return memory_store()
+
+
+def _path(url: str, parts: SplitResult) -> str:
+    path = unquote(parts.path[1:])
+    if parts.netloc or not path or path == ":memory:":
+        expected = "'sqlite:///relative.db', 'sqlite:////absolute/path.db', or 'memory://' for a store in memory"
+        raise DefinitionError(_WHAT, url, expected)
+    return path
+
+
+def _durability(url: str, parts: SplitResult) -> Literal["full", "relaxed"]:
+    match parse_qsl(parts.query, keep_blank_values=True):
+        case []:
+            return "full"
+        case [("durability", "full" | "relaxed" as durability)]:
+            return durability
+        case _:
+            raise DefinitionError(_WHAT, url, "no option but '?durability=full' or '?durability=relaxed'")
+
+
+def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStore:
+    if scheme in schemes:
+        return schemes[scheme]
+    offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if scheme in offered:
+        opener: OpenStore = offered[scheme].load()
+        return opener
+    known = ", ".join(f"{name}:" for name in ("memory", "sqlite", *sorted({*schemes, *offered})))
+    expected = f"a URL of one of the schemes {known} such as 'sqlite:///jobs.db', or a package that offers this scheme"
+    raise DefinitionError(_WHAT, url, expected)

@@ -1,0 +1,209 @@
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from perdure.stores.sqlite import open_sqlite
+from perdure.testing.conformance.promise import value
+from perdure.testing.conformance.samples import address, created
+from perdure.values.errors import DefinitionError, StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
+
+
+async def _open_and_close(path, **options):
+    store = await open_sqlite(path, **options)
+    await store.close()
+    return store
+
+
+def _refusal(path, kind):
+    with pytest.raises(kind) as caught:
+        asyncio.run(_open_and_close(path))
+    return str(caught.value)
+
+
+def _execute(path, *statements):
+    with closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+def _query(path, sql):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(sql).fetchall()
+
+
+def test_a_new_file_is_marked_as_ours_and_has_a_write_ahead_log(tmp_path):
+    path = tmp_path / "jobs.db"
+    asyncio.run(_open_and_close(path))
+    assert _query(path, "PRAGMA journal_mode") == [("wal",)]
+    assert _query(path, "PRAGMA application_id") == [(0x70657264,)]
+    assert _query(path, "PRAGMA user_version") == [(1,)]
+    strict = _query(
+        path, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'"
+    )
+    assert strict
+    assert all(is_strict for _, is_strict in strict)
+
+
+def test_a_row_can_be_read_by_a_person(tmp_path):
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db")
+        await created(store, address("42"), alarm_ms=7)
+        await store.close()
+
+    asyncio.run(main())
+    row = _query(tmp_path / "jobs.db", "SELECT kind, name, id, status, due_ms, state FROM instances")
+    assert row == [("task", "orders", "42", "scheduled", 7, "{}")]
+
+
+def test_a_second_opener_is_told_who_owns_the_file(tmp_path):
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db")
+        with pytest.raises(StoreLocked) as caught:
+            await open_sqlite(tmp_path / "jobs.db")
+        await store.close()
+        return caught.value
+
+    error = asyncio.run(main())
+    assert f"process {os.getpid()} on " in error.owner
+    asyncio.run(_open_and_close(tmp_path / "jobs.db"))
+
+
+FORK = """
+import asyncio, os, sys
+from perdure.stores.sqlite import open_sqlite
+
+async def main(path):
+    await open_sqlite(path)
+    if os.fork() == 0:
+        print(os.getppid(), os.getpid(), flush=True)
+    sys.stdin.read()  # until the test is done
+    os._exit(0)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
+    command = [sys.executable, "-c", FORK, str(tmp_path / "jobs.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603 - our own script
+        printed_parent, child = parent.stdout.readline().split()
+        assert int(printed_parent) == parent.pid
+        parent.kill()
+        parent.wait()
+        os.kill(int(child), 0)  # the child is alive
+        asyncio.run(_open_and_close(tmp_path / "jobs.db"))
+
+
+def test_a_file_of_the_future_is_left_alone(tmp_path):
+    path = tmp_path / "jobs.db"
+    asyncio.run(_open_and_close(path))
+    _execute(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(StoreTooNew) as caught:
+        asyncio.run(_open_and_close(path))
+    assert (caught.value.found, caught.value.supported) == (99, 1)
+    assert path.read_bytes() == before
+
+
+def test_the_database_of_another_application_is_left_alone(tmp_path):
+    path = tmp_path / "theirs.db"
+    _execute(path, "CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    assert "another application (application_id 0)" in _refusal(path, StoreCorrupt)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"not a database at all, whatever it is called\n" * 100)
+    before = path.read_bytes()
+    assert "not a database" in _refusal(path, StoreCorrupt)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    assert "missing/jobs.db" in _refusal(tmp_path / "missing" / "jobs.db", StoreUnavailable)
+
+
+def test_a_failed_opening_leaves_the_lock_free(tmp_path):
+    path = tmp_path / "jobs.db"
+    asyncio.run(_open_and_close(path))
+    _execute(path, "PRAGMA user_version = 99")
+    _refusal(path, StoreTooNew)
+    _execute(path, "PRAGMA user_version = 1")
+    asyncio.run(_open_and_close(path))
+
+
+def test_durability_decides_when_commits_reach_the_disk(tmp_path):
+    full = asyncio.run(_open_and_close(tmp_path / "full.db"))
+    relaxed = asyncio.run(_open_and_close(tmp_path / "relaxed.db", durability="relaxed"))
+    assert (full.capabilities.durability, relaxed.capabilities.durability) == ("full", "relaxed")
+    with pytest.raises(DefinitionError, match="'full' or 'relaxed'"):
+        asyncio.run(_open_and_close(tmp_path / "x.db", durability="none"))
+
+
+def test_the_epoch_grows_with_every_opening(tmp_path):
+    stores = [asyncio.run(_open_and_close(tmp_path / "jobs.db")) for _ in range(3)]
+    assert [store.epoch for store in stores] == [1, 2, 3]
+
+
+def test_a_missing_driver_names_the_extra_to_install(tmp_path):
+    script = """
+import asyncio, sys
+sys.modules["aiosqlite"] = None
+from perdure.stores.sqlite import open_sqlite
+try:
+    asyncio.run(open_sqlite("jobs.db"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603 - our own script
+    assert ran.stdout.startswith("DefinitionError")
+    assert "pip install 'perdure[sqlite]'" in ran.stdout
+
+
+def test_a_file_that_cannot_be_written_is_unavailable():
+    script = """
+import asyncio, os, sys
+from perdure.stores.sqlite import open_sqlite, opening
+if os.geteuid() == 0:
+    os.setuid(65534)  # permissions do not bind root
+try:
+    asyncio.run(open_sqlite(sys.argv[1]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "jobs.db"
+        asyncio.run(_open_and_close(path))
+        Path(f"{path}.lock").chmod(0o666)
+        path.chmod(0o444)
+        Path(folder).chmod(0o777)
+        ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+    assert ran.stdout.startswith("StoreUnavailable"), ran
+    assert "readonly" in ran.stdout
+
+
+def test_closing_ends_the_drivers_thread(tmp_path):
+    before = set(threading.enumerate())
+
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db")
+        await value(store.close())
+        _execute(tmp_path / "jobs.db", "PRAGMA user_version = 99")
+        with pytest.raises(StoreTooNew):
+            await open_sqlite(tmp_path / "jobs.db")
+
+    asyncio.run(main())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)  # it answers a moment before it ends
+        assert not thread.is_alive()

@@ -1,0 +1,77 @@
+import asyncio
+import sys
+from contextlib import chdir
+
+import pytest
+
+from perdure.stores.memory import memory_store
+from perdure.stores.url import open_store
+from perdure.values.errors import DefinitionError
+
+
+async def _opened(url, **options):
+    store = await open_store(url, **options)
+    await store.close()
+    return store
+
+
+def test_memory():
+    assert asyncio.run(_opened("memory://")).name == "memory://"
+
+
+def test_a_relative_path_has_three_slashes(tmp_path):
+    with chdir(tmp_path):
+        store = asyncio.run(_opened("sqlite:///jobs.db"))
+    assert (tmp_path / "jobs.db").exists()
+    assert store.name == "sqlite:///jobs.db"
+    assert store.capabilities.durability == "full"
+
+
+def test_an_absolute_path_has_four_slashes(tmp_path):
+    store = asyncio.run(_opened(f"sqlite:///{tmp_path}/a%3Fb.db?durability=relaxed"))
+    assert (tmp_path / "a?b.db").exists()
+    assert store.capabilities.durability == "relaxed"
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("jobs.db", "memory:, sqlite:"),
+        ("", "memory:, sqlite:"),
+        ("postgresql://db/jobs", "or a package that offers this scheme"),
+        ("sqlite://jobs.db", "sqlite:///relative.db"),
+        ("sqlite:///", "sqlite:///relative.db"),
+        ("sqlite:///:memory:", "'memory://'"),
+        ("sqlite:///jobs.db?durability=none", "?durability=relaxed"),
+        ("sqlite:///jobs.db?cache=1", "?durability=relaxed"),
+        ("memory://name", "'memory://' with nothing after it"),
+    ],
+)
+def test_a_url_that_names_no_store_says_what_is_possible(url, hint):
+    with pytest.raises(DefinitionError) as caught:
+        asyncio.run(_opened(url))
+    assert hint in str(caught.value)
+    assert caught.value.got == url
+
+
+def test_another_scheme_is_given_as_a_mapping():
+    async def open_mine(url, runtime):
+        return memory_store(name=url)
+
+    assert asyncio.run(_opened("mine://here", schemes={"mine": open_mine})).name == "mine://here"
+
+
+def test_another_scheme_is_offered_by_an_installed_package(tmp_path):
+    package = tmp_path / "mine-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[perdure.stores]\nmine = mine_store:open_mine\n")
+    (tmp_path / "mine_store.py").write_text(
+        "from perdure.stores.memory import memory_store\n"
+        "async def open_mine(url, runtime): return memory_store(name='installed ' + url)\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        assert asyncio.run(_opened("mine://here")).name == "installed mine://here"
+    finally:
+        sys.path.remove(str(tmp_path))
