@@ -291,8 +291,10 @@ class TurnTaker:
             self.committed(transition, result.unwrap())
         return result
 
-    def _forget_run(self, mailbox: Mailbox, execute: Execute) -> None:
-        mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
+    @staticmethod
+    def _forget_run(mailbox: Mailbox, execute: Execute) -> None:
+        if mailbox.running:
+            mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
 
     def _facts(self, mailbox: Mailbox) -> Facts:
         return Facts(

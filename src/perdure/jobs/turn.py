@@ -139,6 +139,8 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, facts: Facts) -> C
 def _served(execute: Execute) -> Request:
     """The request that a run serves, also when it was recovered from its claim."""
     claim = execute.claim
+    if claim.key is None:
+        return execute.request
     return attrs.evolve(
         execute.request,
         action=claim.action or execute.request.action,
