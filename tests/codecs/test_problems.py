@@ -212,6 +212,13 @@ def test_json_of_another_type_is_refused(form, data):
     assert len(problems_of_json(form, data)) == 1
 
 
+def test_an_int_that_json_cannot_hold_is_told_where_to_go():
+    (line,) = problems_of_value(int, 2**64)
+    assert line == (
+        "$: expected an int of 64 bits (-2**63 to 2**64-1; larger ones fit in Decimal), got 18446744073709551616"
+    )
+
+
 def test_at_most_twenty_problems_are_listed():
     assert len(problems_of_value(list[int], ["x"] * 100)) == MAX_PROBLEMS
 

@@ -1,12 +1,18 @@
 """Classes whose constructor does more than keep its arguments: what would read back as something else is not stored."""
 
 import dataclasses
+from typing import NamedTuple
 
 import attrs
 import pytest
 
 from perdure.codecs import Codec
 from perdure.values.errors import InvalidInput
+
+
+@attrs.define
+class Plain:
+    count: int
 
 
 @attrs.define
@@ -40,6 +46,25 @@ class Counting:
         self.__attrs_init__(count + 1)
 
 
+class UndecoratedDoubling(Plain):
+    def __init__(self, count):
+        super().__init__(count * 2)
+
+
+class Interval(NamedTuple):
+    start: int
+    end: int
+
+
+class SortedInterval(Interval):
+    def __new__(cls, start, end):
+        return super().__new__(cls, min(start, end), max(start, end))
+
+    @classmethod
+    def unsorted(cls, start, end):
+        return tuple.__new__(cls, (start, end))
+
+
 @attrs.frozen
 class Holder:
     inner: tuple[Positive, ...]
@@ -52,7 +77,7 @@ def put(value, **fields):
 
 
 def test_a_value_that_its_constructor_keeps_is_stored():
-    for value in (Positive(1), Sorting(("b", "a")), Absolute(-3)):
+    for value in (Positive(1), Sorting(("b", "a")), Absolute(-3), SortedInterval(2, 1)):
         codec = Codec.of(type(value), what="it")
         assert codec.decode(codec.encode(value)) == value
 
@@ -71,7 +96,15 @@ def test_a_validator_guards_what_is_read():
 
 
 @pytest.mark.parametrize(
-    "value", [Doubling(1), put(Sorting(()), names=("b", "a")), put(Absolute(1), count=-1), Counting(1)]
+    "value",
+    [
+        Doubling(1),
+        put(Sorting(()), names=("b", "a")),
+        put(Absolute(1), count=-1),
+        Counting(1),
+        UndecoratedDoubling(1),
+        SortedInterval.unsorted(2, 1),
+    ],
 )
 def test_a_value_that_its_constructor_would_change_is_not_stored(value):
     with pytest.raises(InvalidInput, match="changes when it is read back"):

@@ -167,6 +167,11 @@ def test_a_missing_key_takes_the_default_of_its_field():
     assert Codec.of(Point, what="it").decode(b'{"x":2}') == Point(2.0)
 
 
+def test_a_whole_number_is_a_float_where_no_int_is_declared_beside_it():
+    assert type(Codec.of(float | None, what="it").decode(b"3")) is float
+    assert type(Codec.of(float | int, what="it").decode(b"3")) is int
+
+
 def test_any_iso_8601_offset_is_read():
     codec = Codec.of(datetime, what="it")
     assert codec.decode(b'"2026-01-02T03:04:05Z"') == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
