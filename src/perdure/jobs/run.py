@@ -50,7 +50,7 @@ def begin_run(
     log = Log(facts, before.address, run_count)
     events: tuple[Event, ...] = (log.add(JobStarted),) if found == "created" else ()
     if before.retrial is not None:
-        events += (superseded(log, before.retrial),)
+        events += (attrs.evolve(superseded(log, before.retrial), run_count=before.run_count),)
     claim = _claim(request, facts, cause=cause, run_id=facts.id(), found=found)
     transition = put(
         before, facts.now_ms, events=events, claim=claim, run_count=run_count, retrial=None, **changes
