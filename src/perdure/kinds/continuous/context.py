@@ -52,12 +52,14 @@ class Ticks:
         next_ms: the tick to which the alarm belongs; None before the first is known.
         taken_ms: the tick that the run in progress, or in retry, is for.
         missed: ticks that were dropped for it.
+        owed_ms: the tick that a resumption owes: it is run, however late it is and whatever ``catch_up`` says.
     """
 
     anchor_ms: int
     next_ms: int | None = None
     taken_ms: int | None = None
     missed: int = 0
+    owed_ms: int | None = None
 
 
 TICKS: Codec[Ticks] = Codec.of(Ticks, what="ticks of a continuous job")

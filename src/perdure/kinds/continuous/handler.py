@@ -84,7 +84,8 @@ def _alarm(
         return begin_attempt(job, instance, instance.retrial, request, facts)
     ticks = _ticks(instance)
     next_ms = ticks.next_ms if ticks.next_ms is not None else facts.now_ms
-    match _due(what, address, ticks, next_ms, facts):
+    policy = _once(what) if ticks.owed_ms == next_ms and what.schedule.catch_up == "skip" else what
+    match _due(policy, address, ticks, next_ms, facts):
         case Run(nominal_ms, missed):
             taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed)
             return begin_run(job, instance, request, facts, cause="alarm", data=_encode(taken))
@@ -137,34 +138,46 @@ def settled(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
     """
     ticks = _ticks(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.measured_from == "end"
-    if ticks.taken_ms is None and ticks.next_ms is not None and not from_end:
+    if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
         return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0)))
-    nominal_ms = ticks.taken_ms if ticks.taken_ms is not None else ticks.anchor_ms
     next_ms = settle(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
-        nominal_ms=nominal_ms,
+        nominal_ms=_latest_ms(ticks),
         ended_ms=facts.now_ms,
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
-    over = attrs.evolve(ticks, taken_ms=None, missed=0)
+    over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None)
     return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
 
 
 def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
-    """Skip the ticks inside a pause, but for the last one."""
+    """Skip the ticks inside a pause, but for the last one: an alarm that is overdue stays so, and is owed one run.
+
+    Where a retry is waiting, it is that run. Before the first tick is known, the ticks inside the pause are only noted,
+    so that the schedule goes on behind them.
+    """
     ticks = _ticks(instance)
-    if ticks.next_ms is None or ticks.next_ms > facts.now_ms:
+    if instance.alarm_ms is not None and instance.alarm_ms > facts.now_ms:
         return instance
-    once = attrs.evolve(what, schedule=attrs.evolve(what.schedule, catch_up="once"))
-    match _due(once, instance.address, ticks, ticks.next_ms, facts):
+    match _due(_once(what), instance.address, ticks, _latest_ms(ticks), facts):
         case Run(nominal_ms, _):
-            return attrs.evolve(instance, **_armed(what, instance.address, ticks, nominal_ms))
+            owed = attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)
+            return attrs.evolve(instance, data=_encode(owed))
         case Skip():
             return instance
 
 
 # ---------------------------------------------------------------- ticks
+def _latest_ms(ticks: Ticks) -> int:
+    """The latest tick that the instance has come to: run, pending, or skipped by a pause; its start before the first."""
+    return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
+
+
+def _once(what: Recurrence) -> Recurrence:
+    return attrs.evolve(what, schedule=attrs.evolve(what.schedule, catch_up="once"))
+
+
 def _due(what: Recurrence, address: Address, ticks: Ticks, next_ms: int, facts: Facts) -> Due:
     return due(
         what.schedule,
