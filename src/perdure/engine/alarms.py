@@ -47,7 +47,7 @@ class Alarms:
     _unserved: int = 0
 
     def notice(self, due_ms: int | None) -> None:
-        """An instance was written that is due at this instant."""
+        """An instance was written that is due at this instant: look again, unless the loop sleeps and wakes in time."""
         if due_ms is None:
             return
         if self._sleeping_until_ms is None or due_ms < self._sleeping_until_ms:
@@ -102,4 +102,4 @@ class Alarms:
             case _:
                 self._sleeping_until_ms = now_ms + STORE_RETRY_MS
         await self.wake.wait_until(self._sleeping_until_ms)
-        self._sleeping_until_ms = self.runtime.now_ms()
+        self._sleeping_until_ms = None  # awake: what is set from here on may be missing from the next look at the store
