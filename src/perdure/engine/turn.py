@@ -123,7 +123,12 @@ class TurnTaker:
 
     # ------------------------------------------------------------ runs
     async def _execute(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
-        """Run user code for this turn, in a place of the gates."""
+        """Run user code for this turn, in a place of the gates.
+
+        An event of a kind whose runs let others be decided meanwhile takes no place: it waits for nobody's run.
+        """
+        if execute.claimed == "before_effect" and mailbox.job.occupancy == "claim_only" and self.phase == "open":
+            return await self._run_here(mailbox, execute)
         job = str(mailbox.job.name)
         await self.gates.enter(job, execute.alone)
         apart: Literal["apart", "here"] = "here"
@@ -140,7 +145,7 @@ class TurnTaker:
                         return Answered(failure)
                 if item.request.wait == "claim" and not item.answer.done():
                     item.answer.set_result(Success(_running(execute)))
-                if mailbox.job.occupancy == "claim_only":
+                if mailbox.job.occupancy == "claim_only" and execute.claim.cause != "event":
                     apart = "apart"
                     return RunsApart(execute)
             return await self._run_here(mailbox, execute)
@@ -154,15 +159,17 @@ class TurnTaker:
             ended = await self.run_program(mailbox, step, "worker")
             if not isinstance(ended, tuple):
                 return ended
-            ran, exit_ = ended
-            try:
-                step = finish(mailbox.job, ran, exit_, self._facts(mailbox))
-            except Exception as defect:  # noqa: BLE001 - a policy or a hook that breaks
-                if isinstance(exit_, Died) and exit_.cause is defect:
-                    raise
-                step = finish(mailbox.job, ran, Died(defect), self._facts(mailbox))
-            execute = ran
+            execute, exit_ = ended
+            step = self._finish(mailbox, execute, exit_)
         return await self._settle(mailbox, execute, step)
+
+    def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
+        try:
+            return finish(mailbox.job, execute, exit_, self._facts(mailbox))
+        except Exception as defect:  # noqa: BLE001 - a policy or a hook that breaks
+            if isinstance(exit_, Died) and exit_.cause is defect:
+                raise
+            return finish(mailbox.job, execute, Died(defect), self._facts(mailbox))
 
     async def run_program(
         self, mailbox: Mailbox, execute: Execute, by: Literal["worker", "apart"]
@@ -264,7 +271,7 @@ class TurnTaker:
                     self.left_claimed(mailbox)
                     self._forget_run(mailbox, execute)
                     return Answered(failure)
-            step = joined if isinstance(joined, Commit) else finish(mailbox.job, joined, exit_, self._facts(mailbox))
+            step = joined if isinstance(joined, Commit) else self._finish(mailbox, joined, exit_)
             if isinstance(step, Execute):
                 return step
             verdict = await self._settle(mailbox, execute, step)
