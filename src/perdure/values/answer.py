@@ -189,6 +189,8 @@ class InstanceStatus:
         updated_at: when it last changed.
         next_run_at: when it is due next: alarm or retry. None while it is held or has nothing to do.
         started_at: when the collecting batch began (debounce).
+        will_flush_at: when the collecting batch flushes, unless later events move that (debounce). None while the
+            instance is held.
         attempt: the attempt that is running or comes next; 1 without a retry.
         parked: why it is parked, if it is.
         last_error: what the last run failed with.
@@ -201,6 +203,7 @@ class InstanceStatus:
     updated_at: datetime | None = None
     next_run_at: datetime | None = None
     started_at: datetime | None = None
+    will_flush_at: datetime | None = None
     attempt: int = 1
     parked: Hold | None = None
     last_error: FailureRecord | None = None

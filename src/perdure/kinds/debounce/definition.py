@@ -159,7 +159,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
 
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
         """An event works on the batch that collects, a flush on the frozen one."""
-        return handler.state_of_run(instance, claim)
+        return handler.state_of_run(self.batching, instance, claim)
 
     def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
         """Settle an event that was taken, or a batch that was flushed."""
@@ -175,7 +175,12 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
 
     def visible_state(self, instance: Instance) -> object:
         """What ``get_state`` answers, decoded."""
-        return self.plan.state.decode(handler.visible_state(instance).encode())
+        encoded = handler.visible_state(instance)
+        return None if encoded is None else self.plan.state.decode(encoded.encode())
+
+    def ended(self, execute: Execute) -> object:
+        """What the sender of an event is told whose handler terminated the instance."""
+        return handler.ended(execute)
 
     def handle(self, dispatch: Dispatch) -> DebounceHandle[S, V, E]:
         """Give the typed handle."""

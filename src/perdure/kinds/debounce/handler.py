@@ -68,20 +68,10 @@ def _add(
 ) -> Step:
     if instance is None:
         fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms, data=_encode(Batches()))
-        return begin_event(job, _opened(how, fresh, request, facts), request, facts, found="created")
+        return begin_event(job, fresh, request, facts, found="created")
     if instance.hold == "undecodable" or (instance.hold == "recovery_exhausted" and instance.event_claim is not None):
         return refuse(address, InstanceParked(str(address), instance.hold))
-    return begin_event(job, _opened(how, instance, request, facts), request, facts, found="exists")
-
-
-def _opened(how: Batching, instance: Instance, request: Request, facts: Facts) -> Instance:
-    """The instance with a batch that collects: the one it has, or a new one that begins with this event."""
-    batches = _batches(instance)
-    if batches.collecting is not None:
-        return instance
-    batch = Batch(event_count=0, started_ms=facts.now_ms, flush_ms=facts.now_ms + how.flush_after_ms)
-    state = request.payload if how.initial is None else how.initial
-    return attrs.evolve(instance, state=state, data=_encode(attrs.evolve(batches, collecting=batch)))
+    return begin_event(job, instance, request, facts, found="exists")
 
 
 def _flush(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
@@ -149,8 +139,8 @@ def program(how: Batching, instance: Instance, claim: Claim, command: object) ->
     """Give the hook and its program for a claim."""
     batches = _batches(instance)
     if isinstance(command, Add):
-        batch = batches.collecting or Batch(event_count=0, started_ms=claim.claimed_ms, flush_ms=claim.claimed_ms)
-        if how.initial is None and batch.event_count == 0:
+        batch = batches.collecting or _new_batch(claim)
+        if how.initial is None and batches.collecting is None:
             return "on_event", succeed(None)  # the first event is the state already, as in functools.reduce
         return "on_event", how.on_event(_context(instance, claim, batch, None), command.event)
     frozen = batches.flushing or FrozenBatch(state="", event_count=0, started_ms=claim.claimed_ms, reason="manual")
@@ -173,10 +163,19 @@ def _context(
     )
 
 
-def state_of_run(instance: Instance, claim: Claim) -> str:
-    """An event works on the batch that collects, a flush on the frozen one."""
-    flushing = None if claim.cause == "event" else _batches(instance).flushing
-    return instance.state if flushing is None else flushing.state
+def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
+    """An event works on the batch that collects, or begins one; a flush works on the frozen batch."""
+    batches = _batches(instance)
+    if claim.cause != "event":
+        return instance.state if batches.flushing is None else batches.flushing.state
+    if batches.collecting is not None:
+        return instance.state
+    return how.initial if how.initial is not None else claim.payload or ""
+
+
+def _new_batch(claim: Claim) -> Batch:
+    """The batch that an event begins. It is stored once the event is taken: a refused one leaves none behind."""
+    return Batch(event_count=0, started_ms=claim.claimed_ms, flush_ms=claim.claimed_ms)
 
 
 # ---------------------------------------------------------------- finish
@@ -190,7 +189,7 @@ def succeeded(how: Batching, execute: Execute, facts: Facts) -> Commit:
 def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
     instance = execute.instance
     batches = _batches(instance)
-    before = batches.collecting or Batch(event_count=0, started_ms=facts.now_ms, flush_ms=facts.now_ms)
+    before = batches.collecting or _new_batch(execute.claim)
     batch = _timed(how, before, facts.now_ms)
     log = Log(facts, instance.address, instance.run_count)
     events: tuple[Event, ...] = started(log, execute)
@@ -201,7 +200,7 @@ def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
         facts.now_ms,
         events=events,
         messages=tuple(execute.draft.messages),
-        state=execute.draft.encoded or instance.state,
+        state=execute.draft.encoded or state_of_run(how, instance, execute.claim),
         data=_encode(attrs.evolve(batches, collecting=batch)),
         alarm_ms=batch.flush_ms if batches.flushing is None else None,
         event_claim=None,
@@ -271,19 +270,26 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     """What ``status`` answers: the batch that collects, or the one that is flushed when none does."""
     batches = _batches(instance)
     batch = batches.collecting or batches.flushing
+    flush_ms = None if batches.collecting is None or instance.hold is not None else batches.collecting.flush_ms
     return attrs.evolve(
         status,
         event_count=0 if batch is None else batch.event_count,
         started_at=None if batch is None else from_ms(batch.started_ms),
+        will_flush_at=None if flush_ms is None else from_ms(flush_ms),
     )
 
 
-def visible_state(instance: Instance) -> str:
-    """The encoded state that ``get_state`` shows."""
+def visible_state(instance: Instance) -> str | None:
+    """The encoded state that ``get_state`` shows; None while the first event of the first batch is not taken yet."""
     batches = _batches(instance)
-    if batches.collecting is None and batches.flushing is not None:
-        return batches.flushing.state
-    return instance.state
+    if batches.collecting is not None:
+        return instance.state
+    return None if batches.flushing is None else batches.flushing.state
+
+
+def ended(execute: Execute) -> Added:
+    """What the sender of an event is told that ended the instance: no batch is left."""
+    return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
 
 
 def _is_running(instance: Instance, facts: Facts) -> bool:

@@ -1,0 +1,338 @@
+"""What a debounce collects, and when it flushes: section 3 of the behaviour contract."""
+
+from datetime import timedelta
+
+import pytest
+from attrs import frozen
+from world import START, HasOutside, Refused, World, on_each_store, say
+
+from perdure import Debounce, DebounceContext, Do, Engine, program
+from perdure.values.answer import Added, Cleared, Flushed, Ran
+from perdure.values.errors import Crashed, DefinitionError, Rejected
+
+
+@frozen
+class Letter:
+    text: str = "x"
+
+
+@frozen
+class Pile:
+    texts: tuple[str, ...] = ()
+
+
+@program
+def pile_up(ctx: DebounceContext[Pile], letter: Letter) -> Do[None]:
+    pile = yield from ctx.state
+    yield from ctx.set_state(Pile((*pile.texts, letter.text)))
+
+
+@program
+def deliver(ctx: DebounceContext[Pile]) -> Do[None, Refused, HasOutside]:
+    pile = yield from ctx.state
+    now = yield from ctx.now
+    began, at = (ctx.started_at - START).total_seconds(), (now - START).total_seconds()
+    yield from say(f"{','.join(pile.texts)} ({ctx.event_count}) {ctx.flush_reason} from {began:g} at {at:g}")
+    yield from say("deliver")
+
+
+def mailbag(**options):
+    return Debounce(
+        "mailbag",
+        event=Letter,
+        state=Pile,
+        initial=Pile(),
+        execute=deliver,
+        **{"flush_after": "5 s", "on_event": pile_up, **options},
+    )
+
+
+async def opened(world: World, definition):
+    return (await world.open(Engine(world.outside).jobs(definition))).of(definition)
+
+
+def flushes(world: World) -> list[str]:
+    return [word for word in world.outside.heard if word != "deliver"]
+
+
+def at(seconds: float):
+    return START + timedelta(seconds=seconds)
+
+
+# ---------------------------------------------------------------- the calls
+@on_each_store
+async def test_add_creates_what_is_absent_and_says_when_it_flushes(world: World) -> None:
+    """`add(id, event)`, absent: creates; `created`, `event_count`, `will_flush_at`; exists: the same."""
+    jobs = await opened(world, mailbag())
+    assert await world.ask(jobs.add("a", Letter())) == Added(created=True, event_count=1, will_flush_at=at(5))
+    await world.advance(s=2)
+    assert await world.ask(jobs.add("a", Letter())) == Added(created=False, event_count=2, will_flush_at=at(5))
+    assert await world.happened(jobs.definition.address("a")) == ["job.started", "debounce.started"]
+
+
+@on_each_store
+async def test_flush_finds_nothing_where_nothing_is(world: World) -> None:
+    """`flush(id)`, absent: `flushed=False`, `empty`."""
+    jobs = await opened(world, mailbag())
+    assert await world.ask(jobs.flush("a")) == Flushed(flushed=False, reason="empty", outcome=None)
+    assert await world.row(jobs.definition.address("a")) is None
+
+
+@on_each_store
+async def test_flush_runs_now(world: World) -> None:
+    """`flush(id)`, exists: runs now, reason `manual`."""
+    jobs = await opened(world, mailbag())
+    await world.ask(jobs.add("a", Letter("x")))
+    await world.advance(s=2)
+    assert await world.ask(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Ran())
+    assert flushes(world) == ["x (1) manual from 0 at 2"]
+    await world.advance(s=20)
+    assert len(flushes(world)) == 1
+
+
+@on_each_store
+async def test_clear_discards_the_batch_without_running(world: World) -> None:
+    """`clear(id)`: `cleared=False`, 0; discards the batch without running; says how many."""
+    jobs = await opened(world, mailbag())
+    assert await world.ask(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
+    for _ in range(3):
+        await world.ask(jobs.add("a", Letter()))
+    assert await world.ask(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
+    await world.advance(s=20)
+    assert flushes(world) == []
+    assert (await world.ask(jobs.status("a"))).status == "not_found"
+
+
+@on_each_store
+async def test_status_and_state_tell_of_the_batch(world: World) -> None:
+    """`status`, `get_state`: `not_found` / `None`; status, `event_count`, `started_at`, `will_flush_at`."""
+    jobs = await opened(world, mailbag())
+    assert (await world.ask(jobs.status("a"))).status == "not_found"
+    assert await world.ask(jobs.get_state("a")) is None
+    await world.ask(jobs.add("a", Letter("x")))
+    await world.advance(s=1)
+    await world.ask(jobs.add("a", Letter("y")))
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.event_count, status.started_at) == ("scheduled", 2, at(0))
+    assert status.will_flush_at == at(5)
+    assert await world.ask(jobs.get_state("a")) == Pile(("x", "y"))
+
+
+# ---------------------------------------------------------------- when a batch flushes
+@on_each_store
+async def test_the_timer_starts_at_the_first_event_and_later_ones_do_not_move_it(world: World) -> None:
+    """The timer starts at the **first** event and is not moved by later ones (add at 0 s and 3 s, `flush_after` 5 s →
+    5 s)."""
+    jobs = await opened(world, mailbag())
+    await world.ask(jobs.add("a", Letter("x")))
+    await world.advance(s=3)
+    await world.ask(jobs.add("a", Letter("y")))
+    await world.advance(s=10)
+    assert flushes(world) == ["x,y (2) flush_after from 0 at 5"]
+    names = await world.happened(jobs.definition.address("a"))
+    assert names == ["job.started", "debounce.started", "job.executed", "debounce.flushed"]
+
+
+@on_each_store
+async def test_inactivity_moves_the_flush_with_each_event(world: World) -> None:
+    """`inactivity=`: a true trailing debounce, each event moves the flush to that long after it."""
+    jobs = await opened(world, mailbag(inactivity="2 s", flush_after="1 minute"))
+    for second in range(4):
+        added = await world.ask(jobs.add("a", Letter(str(second))))
+        assert added.will_flush_at == at(second + 2)
+        await world.advance(s=1)
+    await world.advance(s=10)
+    assert flushes(world) == ["0,1,2,3 (4) inactivity from 0 at 5"]
+
+
+@on_each_store
+async def test_inactivity_never_moves_the_flush_past_flush_after(world: World) -> None:
+    """Fire time ≤ first + `flush_after`, always."""
+    jobs = await opened(world, mailbag(inactivity="2 s"))
+    for second in range(5):
+        await world.ask(jobs.add("a", Letter(str(second))))
+        await world.advance(s=1)
+    assert flushes(world) == ["0,1,2,3,4 (5) flush_after from 0 at 5"]
+
+
+@on_each_store
+async def test_max_events_flushes_now_and_add_does_not_wait_for_it(world: World) -> None:
+    """`max_events` reached → the alarm is now; `add` never waits for user code."""
+    jobs = await opened(world, mailbag(max_events=2))
+    world.hold("deliver")
+    await world.ask(jobs.add("a", Letter("x")))
+    await world.advance(s=1)
+    added = await world.ask(jobs.add("a", Letter("y")))  # answered while the flush goes on
+    assert added == Added(created=False, event_count=2, will_flush_at=at(1))
+    assert flushes(world) == ["x,y (2) max_events from 0 at 1"]
+    assert (await world.ask(jobs.status("a"))).status == "running"
+
+
+async def fill_after(jobs, name: str, reads: int):
+    for _ in range(reads):
+        await jobs.status(name)
+    return await jobs.add(name, Letter())
+
+
+@pytest.mark.parametrize("reads", range(6))
+@on_each_store
+async def test_an_alarm_that_is_now_fires_now(world: World, reads: int) -> None:
+    """`max_events` reached → the alarm is now, also when the engine is just then looking at what else is due."""
+    jobs = await opened(world, mailbag(max_events=2))
+    await world.ask(jobs.add("a", Letter()))
+    await world.ask(jobs.add("other", Letter()))
+    world.begin(jobs.add("other", Letter()))
+    await world.run(fill_after(jobs, "a", reads))
+    await world.settle()
+    assert len(flushes(world)) == 2
+
+
+@on_each_store
+async def test_add_does_not_wait_for_flushes_that_fill_the_job(world: World) -> None:
+    """`add` never waits for user code: not for that of other instances either, which take all places of the job."""
+    jobs = await opened(world, mailbag(concurrency=1))
+    world.hold("deliver")
+    await world.ask(jobs.add("a", Letter("x")))
+    world.begin(jobs.flush("a"))
+    await world.settle()
+    task = world.begin(jobs.add("b", Letter("y")))
+    await world.settle()
+    assert task.done()
+    assert flushes(world) == ["x (1) manual from 0 at 0"]
+
+
+# ---------------------------------------------------------------- the state of a batch
+@program
+def last_word(ctx: DebounceContext[Letter]) -> Do[None, Refused, HasOutside]:
+    letter = yield from ctx.state
+    yield from say(letter.text)
+
+
+@program
+def joined(ctx: DebounceContext[Letter], letter: Letter) -> Do[None]:
+    before = yield from ctx.state
+    yield from ctx.set_state(Letter(f"{before.text}+{letter.text}"))
+
+
+@on_each_store
+async def test_by_default_the_newest_event_is_kept(world: World) -> None:
+    """`state` (default: the event type), `on_event(ctx, event)` (default: keep the newest)."""
+    jobs = await opened(world, Debounce("newest", event=Letter, flush_after="5 s", execute=last_word))
+    for text in "xyz":
+        await world.ask(jobs.add("a", Letter(text)))
+        assert await world.ask(jobs.get_state("a")) == Letter(text)
+    await world.advance(s=5)
+    assert world.outside.heard == ["z"]
+
+
+@on_each_store
+async def test_without_an_initial_state_the_first_event_is_the_state(world: World) -> None:
+    """`initial` (needed when the state type differs): without it, as in `functools.reduce`."""
+    job = Debounce("joined", event=Letter, flush_after="5 s", on_event=joined, execute=last_word)
+    jobs = await opened(world, job)
+    for text in "xyz":
+        await world.ask(jobs.add("a", Letter(text)))
+    await world.advance(s=5)
+    await world.ask(jobs.add("a", Letter("w")))
+    await world.advance(s=5)
+    assert world.outside.heard == ["x+y+z", "w"]
+
+
+@on_each_store
+async def test_with_an_initial_state_on_event_is_asked_from_the_first_event_on(world: World) -> None:
+    """`initial`: the state of an empty batch, of each one anew."""
+    job = Debounce(
+        "joined", event=Letter, state=Letter, initial=Letter("0"), flush_after="5 s", on_event=joined, execute=last_word
+    )
+    jobs = await opened(world, job)
+    for _ in range(2):
+        await world.ask(jobs.add("a", Letter("x")))
+        await world.ask(jobs.add("a", Letter("y")))
+        await world.advance(s=5)
+    assert world.outside.heard == ["0+x+y", "0+x+y"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"state": Pile, "on_event": pile_up},  # no initial
+        {"state": Pile, "initial": Pile()},  # no on_event
+        {"inactivity": "5 s"},
+        {"max_events": 0},
+        {"flush_after": 5},
+    ],
+)
+def test_what_a_definition_gets_wrong_fails_when_it_is_defined(options):
+    """`initial` (needed when the state type differs)."""
+    with pytest.raises(DefinitionError):
+        Debounce("wrong", event=Letter, execute=last_word, **{"flush_after": "5 s", **options})
+
+
+# ---------------------------------------------------------------- success
+@on_each_store
+async def test_success_drops_the_batch_and_purges_the_instance(world: World) -> None:
+    """Success drops the batch; the instance is purged when none is left."""
+    jobs = await opened(world, mailbag())
+    await world.ask(jobs.add("a", Letter()))
+    await world.advance(s=5)
+    assert await world.row(jobs.definition.address("a")) is None
+    assert (await world.ask(jobs.add("a", Letter()))).created
+
+
+# ---------------------------------------------------------------- what on_event may do
+@program
+def picky(ctx: DebounceContext[Pile], letter: Letter) -> Do[None, Refused, HasOutside]:
+    pile = yield from ctx.state
+    yield from say(f"{letter.text}, delivery {ctx.delivery}")
+    match letter.text:
+        case "end":
+            yield from ctx.terminate("told so")
+        case "break":
+            raise RuntimeError(letter.text)
+    yield from say(letter.text)
+    yield from ctx.set_state(Pile((*pile.texts, letter.text)))
+
+
+def picky_bag():
+    return mailbag(on_event=picky)
+
+
+@pytest.mark.parametrize("text", ["no", "break"])
+@on_each_store
+async def test_an_event_that_is_refused_leaves_nothing(world: World, text: str) -> None:
+    """A failed run never changes state: where no batch was, none begins."""
+    jobs = await opened(world, picky_bag())
+    world.outside.refusals["no"] = 2
+    error = await world.refused(jobs.add("a", Letter(text)))
+    assert isinstance(error, Rejected if text == "no" else Crashed)
+    assert await world.row(jobs.definition.address("a")) is None
+
+
+@pytest.mark.parametrize("text", ["no", "break"])
+@on_each_store
+async def test_an_event_that_is_refused_beside_a_flush_begins_no_batch(world: World, text: str) -> None:
+    """A failed run never changes state: the instance is as if the event had not come."""
+    jobs = await opened(world, picky_bag())
+    await world.ask(jobs.add("a", Letter("x")))
+    world.hold("deliver")
+    flush = world.begin(jobs.flush("a"))
+    await world.settle()
+    world.outside.refusals["no"] = 2
+    await world.refused(jobs.add("a", Letter(text)))
+    world.release("deliver")
+    await world.advance(s=20)
+    assert flush.result().unwrap().outcome == Ran()
+    assert await world.row(jobs.definition.address("a")) is None
+    assert [word for word in world.outside.heard if "from" in word] == ["x (1) manual from 0 at 0"]
+
+
+@on_each_store
+async def test_an_event_may_end_the_instance(world: World) -> None:
+    """`terminate` may be called inside every hook."""
+    jobs = await opened(world, picky_bag())
+    await world.ask(jobs.add("a", Letter("x")))
+    added = await world.ask(jobs.add("a", Letter("end")))
+    assert added == Added(created=False, event_count=0, will_flush_at=None)
+    assert await world.row(jobs.definition.address("a")) is None
+    await world.advance(s=20)
+    assert (await world.happened(jobs.definition.address("a")))[-1] == "job.terminated"
