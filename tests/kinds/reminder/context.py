@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import attrs
+
+from perdure.jobs.context import JobContext
+
+
+@attrs.frozen
+class Wish:
+    """Remind somebody of this text in a minute."""
+
+    text: str
+
+
+@attrs.frozen
+class Snooze:
+    """Remind so many milliseconds later."""
+
+    by_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class ReminderContext(JobContext[str]):
+    """What `remind` sees: what every context has."""
