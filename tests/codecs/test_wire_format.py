@@ -1,6 +1,7 @@
 """The JSON of each kind of type. Later versions must read what is stored today."""
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -78,6 +79,7 @@ class Options(TypedDict):
 
 OrderId = NewType("OrderId", str)
 Items = TypeAliasType("Items", list[T], type_params=(T,))
+Amount = getattr(typing, "TypeAliasType", TypeAliasType)("Amount", int | float)  # as the `type` statement makes it
 
 CASES = [
     (None, None, b"null"),
@@ -142,6 +144,7 @@ CASES = [
     (Options, {"loud": True, "colour": Colour.RED}, b'{"loud":true,"colour":"red"}'),
     (OrderId, "o-1", b'"o-1"'),
     (Items[int], [1], b"[1]"),
+    (Amount | None, 1.5, b"1.5"),
     (Annotated[int, []], 1, b"1"),
 ]
 

@@ -16,7 +16,7 @@ from typing_extensions import TypeForm
 from perdure.codecs.explain import Way, faults, reason
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.names import describe_type
-from perdure.codecs.shape import MAX_NESTING, Shape
+from perdure.codecs.shape import MAX_NESTING, Shape, shortened
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.errors import DefinitionError, InvalidInput
 
@@ -114,8 +114,8 @@ class Codec(Generic[T]):
             again = orjson.dumps(self._shape.write(self._shape.read(plain, None)))
             if again != data:
                 raise ValueError(
-                    f"changes when it is read back, from {data!r} to {again!r}; a converter, __post_init__ or "
-                    "__init__ of its class must give back the fields it was given"
+                    f"changes when it is read back, from {shortened(data)} to {shortened(again)}; a converter, "
+                    "__post_init__ or __init__ of its class must give back the fields it was given"
                 )
 
     def _problems(self, way: Way, value: Any, error: Exception) -> tuple[str, ...]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import types
+import typing
 from collections.abc import Iterator, Mapping, MutableMapping
 from enum import Enum
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
@@ -26,6 +27,8 @@ from perdure.codecs.unions import TAG, Member, tagged_shape, union_shape
 from perdure.codecs.unsupported import Unsupported, advice
 
 _UNIONS = (Union, types.UnionType)
+# up to Python 3.13, typing_extensions has a class of its own beside that of the `type` statement
+_ALIASES: Final[tuple[type[Any], ...]] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
 _DICTS = (dict, Mapping, MutableMapping)
 
 
@@ -180,9 +183,9 @@ def _inner(form: Any) -> Any:
         return get_args(form)[0]
     if isinstance(form, NewType):
         return form.__supertype__
-    if isinstance(form, TypeAliasType):
+    if isinstance(form, _ALIASES):
         return form.__value__
-    if isinstance(origin, TypeAliasType):
+    if isinstance(origin, _ALIASES):
         return substituted(origin.__value__, dict(zip(origin.__type_params__, get_args(form), strict=True)))
     return form
 
