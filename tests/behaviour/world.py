@@ -40,6 +40,7 @@ StoreKind: TypeAlias = Literal["memory", "sqlite"]
 STORES: tuple[StoreKind, ...] = ("memory", "sqlite")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FOREVER_MS = 2**52
+PATIENCE_MS = 172_800_000  # two days: nothing that a test asks for may take longer
 
 _MOMENT_MS = 0.001  # the clock moves only when nothing else can: so waiting a moment lets everything settle
 
@@ -314,9 +315,12 @@ class World:
 
         task.add_done_callback(end)
         border.on_death.append(end)
+        patience = runtime.call_later(PATIENCE_MS, end)
         await self._drive(_awaited(over))
-        if not task.done():
+        patience.cancel()
+        if border.dead == "dead":
             raise ProcessDied
+        assert task.done(), f"the call is not answered after {PATIENCE_MS} ms of the virtual clock"
         return task.result()
 
     async def _drive(self, work: Coroutine[Any, Any, A]) -> A:

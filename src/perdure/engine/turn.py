@@ -194,11 +194,13 @@ class TurnTaker:
             return claim.execute, exit_.unwrap() if isinstance(exit_, Success) else exit_
         except ClaimFailed as failed:
             return None if isinstance(failed.reason, Conflict) else Answered(Failure(failed.reason))
-        except self.runtime.cancelled:
-            if progress.stop is None:
+        except self.runtime.cancelled as cancellation:
+            if progress.stop is not None:
+                self.runtime.current_task().uncancel()
+                return await self._stopped(mailbox, claim.execute, progress.stop)
+            if self.runtime.current_task().cancelling():
                 raise  # the engine itself is being cancelled
-            self.runtime.current_task().uncancel()
-            return await self._stopped(mailbox, claim.execute, progress.stop)
+            return claim.execute, Died(cancellation)  # something that a service waited for was cancelled
         finally:
             mailbox.runs.remove(progress)
 

@@ -15,7 +15,7 @@ from perdure.jobs.run import attempt_failed, rescued
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import failed, nothing, purge, put
 from perdure.program import Died, Halted
-from perdure.values.event import Event, JobStarted
+from perdure.values.event import Event, JobFailed, JobStarted
 from perdure.values.facts import Facts
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
@@ -52,6 +52,18 @@ def begin_event(
         request=request,
         started_ms=facts.now_ms,
     )
+
+
+def broken_before(
+    job: AnyDefinition, before: Instance, hook: str, defect: Exception, facts: Facts
+) -> Commit:
+    """Settle an event that met a defect before its handler could begin: nothing is written but the log."""
+    died = Died(defect)
+    record = record_failure(died, job.plan.errors)
+    event = Log(facts, before.address, before.run_count).add(
+        JobFailed, run_id=facts.id(), hook=hook, attempt=1, delivery=1, duration_ms=0, error=record
+    )
+    return failed(attrs.evolve(nothing(before.address), events=(event,)), refusal(died, record))
 
 
 def claim_event(execute: Execute) -> Transition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import types
 import typing
 from collections.abc import Callable, Generator
@@ -10,13 +11,13 @@ from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
 from returns.context import RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult
 from returns.future import FutureResult
-from returns.io import IOResult
+from returns.io import IO, IOResult
 from returns.result import Result
 from typing_extensions import Never, TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
-from perdure.program import Program, as_program
+from perdure.program import Call, Program, as_program, perform, succeed
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
 
@@ -75,20 +76,38 @@ _CONTAINERS = (
 def hook(function: object, *, what: str) -> Callable[..., Program[Any, Any, Any]]:
     """Make a function give a program, whatever container it answers.
 
+    The function is called when that program is run, never before: so its claim is committed by then, and what it raises
+    is a defect of the run. One that acts as soon as it is called, as an ``IOResult`` says, counts as an external effect.
+
     Raises:
         DefinitionError: it is not a function.
     """
     if not callable(function):
         raise DefinitionError(what, function, "a function, such as a @program or one giving a container of returns")
+    given: Callable[..., Any] = function
+    if inspect.isgeneratorfunction(getattr(given, "__wrapped__", None)):  # a @program: calling it does nothing yet
+        return given
+    if _acts_when_called(given):
+        return lambda *args: perform(Call(_name(given), args, {}, lambda _, *given_args: given(*given_args)))
+    return lambda *args: _START.bind(lambda _: as_program(given(*args)))
 
-    def programmed(*args: object) -> Program[Any, Any, Any]:
-        outcome: Any = function(*args)
-        if type(outcome) is Program:
-            given: Program[Any, Any, Any] = outcome
-            return given
-        return as_program(outcome)
 
-    return programmed
+_START: Program[None] = succeed(None)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", None) or repr(function)
+
+
+def _acts_when_called(function: Callable[..., Any]) -> bool:
+    """Whether the function says that it gives an ``IOResult``, or is made by a decorator of ``returns`` that gives one."""
+    if getattr(function, "__globals__", {}).get("__name__") == "returns.io":  # `@impure_safe` leaves the annotations alone
+        return True
+    try:
+        answer = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return False
+    return (get_origin(answer) or answer) in (IOResult, IO)
 
 
 def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] | None, what: str) -> Codec[Any] | None:

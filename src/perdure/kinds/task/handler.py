@@ -8,7 +8,7 @@ import attrs
 from typing_extensions import assert_never
 
 from perdure.jobs.definition import Definition
-from perdure.jobs.event_run import begin_event, started
+from perdure.jobs.event_run import begin_event, broken_before, started
 from perdure.jobs.log import Log
 from perdure.jobs.request import Alarm, Request
 from perdure.jobs.run import attempt_failed, begin_attempt, begin_run, executed, held_answer, run_answer
@@ -49,12 +49,19 @@ def _send(
     job: AnyDefinition, hooks: TaskHooks, address: Address, instance: Instance | None, request: Request, facts: Facts
 ) -> Step:
     if instance is None:
-        state = job.encode_state_within(facts.limits.state_bytes)(hooks.initial(address.id))
-        fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms, state=state)
-        return begin_event(job, fresh, request, facts, found="created")
+        return _create(job, hooks, address, request, facts)
     if instance.hold is not None and instance.hold != "paused":
         return refuse(address, InstanceParked(str(address), instance.hold))
     return begin_event(job, instance, request, facts, found="exists")
+
+
+def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Request, facts: Facts) -> Step:
+    fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms)
+    try:
+        state = job.encode_state_within(facts.limits.state_bytes)(hooks.initial(address.id))
+    except Exception as defect:  # noqa: BLE001 - `initial` is a hook like any other
+        return broken_before(job, fresh, "initial", defect, facts)
+    return begin_event(job, attrs.evolve(fresh, state=state), request, facts, found="created")
 
 
 def _trigger(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:

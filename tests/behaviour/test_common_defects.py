@@ -1,0 +1,191 @@
+"""``behaviour.md`` 1, *Defects*, in every hook and in every container of ``returns``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import frozen
+from returns.context import RequiresContextFutureResult
+from returns.future import FutureResult
+from returns.io import IOResult, IOSuccess, impure_safe
+from returns.result import Failure, Result, Success
+from world import Outside, World, on_each_store
+
+from perdure import Backoff, Decision, Engine, Program, Retry, Task, TaskContext
+from perdure.values.answer import Failed, Retrying
+from perdure.values.errors import Crashed, Rejected
+from perdure.values.failure import Defect
+from perdure.values.transition import Put
+
+
+@frozen
+class Nothing:
+    """A state, and an event, with nothing in it."""
+
+
+def broken(*_: object) -> Any:
+    raise ZeroDivisionError("bug")
+
+
+def not_a_program(*_: object) -> Any:
+    return "done"
+
+
+def fine(*_: object) -> Result[None, str]:
+    return Success(None)
+
+
+def job(**hooks: Any) -> Task[Any, Any, Any, Any]:
+    given = {"on_event": fine, "initial": Nothing()} | hooks
+    if "decide" in hooks:
+        del given["on_event"]
+    return Task("job", state=Nothing, event=Nothing, **given)
+
+
+@pytest.mark.parametrize("hook", ["on_event", "decide", "on_idle", "initial"])
+@pytest.mark.parametrize("function", [broken, not_a_program])
+@on_each_store
+async def test_a_hook_that_breaks_in_an_event_is_a_defect(
+    world: World, hook: str, function: Callable[..., Any]
+) -> None:
+    """An exception nobody declared, in any hook, is a failure like any other: recorded with its traceback, visible."""
+    task = job(**{hook: function})
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    error = await world.refused(handle.send("a", Nothing()))
+    assert isinstance(error, Crashed)
+    if function is broken:
+        assert error.error_type == "ZeroDivisionError"
+        assert "raise ZeroDivisionError" in error.traceback
+    (failed,) = await world.history(task.address("a"))
+    assert (failed.type, failed.error.form, failed.error.traceback) == ("job.failed", "defect", error.traceback)
+    assert failed.hook == ("on_event" if hook == "decide" else hook)
+    assert await world.row(task.address("a")) is None
+
+
+@pytest.mark.parametrize("function", [broken, not_a_program])
+@on_each_store
+async def test_a_run_that_breaks_is_retried_by_the_policy(world: World, function: Callable[..., Any]) -> None:
+    """…retried by the policy."""
+    policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False)
+    task = job(execute=function, retry=policy)
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    await world.ask(handle.send("a", Nothing()))
+    triggered = await world.ask(handle.trigger("a"))
+    assert isinstance(triggered.outcome, Retrying)
+    assert isinstance(triggered.outcome.error, Defect)
+    await world.advance(s=1)
+    status = await world.ask(handle.status("a"))
+    assert (status.status, status.parked) == ("parked", "retries_exhausted")
+    assert status.last_error is not None
+    assert status.last_error.form == "defect"
+    failures = [event for event in await world.history(task.address("a")) if event.type == "job.failed"]
+    assert [event.attempt for event in failures] == [1, 2]
+    assert all("Traceback" in event.error.traceback for event in failures)
+
+
+@on_each_store
+async def test_an_on_error_that_breaks_records_both(world: World) -> None:
+    """If `on_error` fails, both errors are recorded."""
+    task = job(on_event=broken, on_error=not_a_program)
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    error = await world.refused(handle.send("a", Nothing()))
+    assert isinstance(error, Crashed)
+    events = await world.history(task.address("a"))
+    assert [(event.hook, event.error.error_type) for event in events] == [
+        ("on_event", "ZeroDivisionError"),
+        ("on_error", "NotAProgram"),
+    ]
+
+
+@on_each_store
+async def test_a_retry_if_that_breaks_is_a_defect(world: World) -> None:
+    """An exception nobody declared, in any hook: `retry_if` is one."""
+    policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), retry_if=broken)
+    task = job(execute=lambda _: Failure("no"), retry=policy)
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    await world.ask(handle.send("a", Nothing()))
+    triggered = await world.ask(handle.trigger("a"))
+    assert isinstance(triggered.outcome, Retrying | Failed)
+    assert isinstance(triggered.outcome.error, Defect)
+    assert triggered.outcome.error.error_type == "ZeroDivisionError"
+    assert (await world.ask(handle.status("a"))).status != "running"
+
+
+@on_each_store
+async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) -> None:
+    """A service that raises the cancellation of something else breaks its run, not the engine."""
+
+    def cancelled(_: object) -> Program[Any, Any, Any]:
+        async def wait(outside: Outside) -> Result[None, str]:
+            assert outside.border is not None
+            given_up = outside.border.future()
+            given_up.cancel()
+            await given_up
+            return Success(None)
+
+        return Program.from_context(lambda services: services).bind(
+            lambda services: Program.from_future_result(FutureResult(wait(services)))
+        )
+
+    task = job(execute=cancelled)
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    await world.ask(handle.send("a", Nothing()))
+    triggered = await world.ask(handle.trigger("a"))
+    assert isinstance(triggered.outcome, Failed)
+    await world.close()
+
+
+# ---------------------------------------------------------------- containers
+@pytest.mark.parametrize("container", ["IOResult", "impure_safe", "FutureResult", "RequiresContextFutureResult"])
+@on_each_store
+async def test_a_hook_that_acts_when_it_is_called_is_claimed_before(world: World, container: str) -> None:
+    """Just before its first external effect: whatever container the hook answers with."""
+    held: list[bool] = []
+
+    def note() -> None:
+        writes = [transition.write for transition in world.commits]
+        held.append(any(isinstance(write, Put) and write.instance.owner is not None for write in writes))
+
+    async def later() -> Result[None, str]:
+        note()
+        return Success(None)
+
+    def ioresult(_: TaskContext[Nothing], __: Nothing) -> IOResult[None, str]:
+        note()
+        return IOSuccess(None)
+
+    @impure_safe
+    def impure(_: TaskContext[Nothing], __: Nothing) -> None:
+        note()
+
+    def future(_: TaskContext[Nothing], __: Nothing) -> FutureResult[None, str]:
+        return FutureResult(later())
+
+    def context(_: TaskContext[Nothing], __: Nothing) -> RequiresContextFutureResult[None, str, Outside]:
+        return RequiresContextFutureResult(lambda _: FutureResult(later()))
+
+    hooks: dict[str, Any] = {
+        "IOResult": ioresult,
+        "impure_safe": impure,
+        "FutureResult": future,
+        "RequiresContextFutureResult": context,
+    }
+    task = job(on_event=hooks[container])
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    await world.ask(handle.send("a", Nothing()))
+    assert held == [True]
+
+
+@on_each_store
+async def test_a_hook_may_answer_a_plain_result(world: World) -> None:
+    """`decide` and hooks may be pure: one commit, the failure is the caller's."""
+    task = job(on_event=lambda _, __: Failure("no"))
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    rejected = await world.refused(handle.send("a", Nothing()))
+    assert isinstance(rejected, Rejected)
+    assert rejected.error == "no"
+    pure = job(decide=lambda state, _: Success(Decision(state)))
+    await world.close()
+    handle = (await world.open(Engine(world.outside).jobs(pure))).of(pure)
+    assert (await world.ask(handle.send("a", Nothing()))).created
+    assert len(world.commits) == 1
