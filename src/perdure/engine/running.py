@@ -109,6 +109,8 @@ class RunningEngine:
         self.runtime.log(LogRecord("error", "engine stops by itself", {"reason": reason}))
         self.turns.phase = "closing"
         self.dispatcher.close_door()
+        for task in self._loops:
+            task.cancel()
         if not self.stopped.done():
             self.stopped.set_result(reason)
 
@@ -123,7 +125,7 @@ class RunningEngine:
         self.alarms.notice(after.due_ms)
         if after.owner is not None:
             self._recover_if_left(transition)
-        if any(isinstance(event, JobResumed) for event in transition.events):
+        if transition.events and any(isinstance(event, JobResumed) for event in transition.events):
             self.outbox.release(transition.address)
 
     def _recover_if_left(self, transition: Transition) -> None:
@@ -152,7 +154,9 @@ def running_engine(
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
-        job.name: Gate(runtime, job.plan.concurrency) for job in jobs.values() if job.plan.concurrency is not None
+        f"{kind}:{name}": Gate(runtime, job.plan.concurrency)
+        for (kind, name), job in jobs.items()
+        if job.plan.concurrency is not None
     }
     turns = TurnTaker(
         store,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 from typing_extensions import Never
@@ -14,6 +14,10 @@ from perdure.program import Program, halt, now, perform
 from perdure.values.instance import Claim
 
 S = TypeVar("S")
+
+
+READ_STATE: Program[Any] = perform(GetState())
+"""One program for all contexts: it holds nothing of any of them."""
 
 
 @attrs.frozen
@@ -51,7 +55,7 @@ class JobContext(Generic[S]):
     @property
     def state(self) -> Program[S]:
         """Read the state: what is stored, with this run's own changes."""
-        return perform(GetState())
+        return READ_STATE
 
     @property
     def now(self) -> Program[datetime]:

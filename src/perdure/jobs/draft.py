@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Never
 
 import attrs
-from returns.result import Success
 
 from perdure.jobs.decision import AlarmChange, Keep, alarm_ms
 from perdure.program import PASS, Instruction
@@ -112,10 +111,13 @@ class Draft:
     messages: list[Message] = attrs.Factory(list[Message])
 
     def answer(self, operation: object) -> object:
-        """Interpret a context operation; PASS on anything else."""
+        """Interpret a context operation; PASS on anything else.
+
+        Answers are plain values, which succeed: no state is a container of ``returns``.
+        """
         kind = type(operation)
         if kind is GetState:
-            return Success(self.state)
+            return self.state
         if kind not in CONTEXT_OPERATIONS:
             return PASS
         match operation:
@@ -125,14 +127,14 @@ class Draft:
                 self._set(function(self.state))
             case GetAlarm():
                 due_ms = self.alarm_ms(self.now_ms)
-                return Success(None if due_ms is None else from_ms(due_ms))
+                return None if due_ms is None else from_ms(due_ms)
             case SetAlarm(change):
                 self.alarm = change
             case Post():
                 self._post(operation)
             case _:
                 return PASS
-        return Success(None)
+        return None
 
     def branch(self) -> ClosedDraft:
         """What parallel branches of the program see: no draft."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs.step import Commit, TurnResult
@@ -26,7 +25,7 @@ def put(
     **changes: Any,  # fields of Instance
 ) -> Transition:
     """Write an instance with these fields changed: its version is one more, its ``updated_ms`` this instant."""
-    after = attrs.evolve(before, version=before.version + 1, updated_ms=now_ms, **changes)
+    after = before.changed(version=before.version + 1, updated_ms=now_ms, **changes)
     return Transition(
         address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages
     )

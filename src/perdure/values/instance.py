@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -127,6 +127,15 @@ class Instance:
     event_count: int = 0
     last_error: FailureRecord | None = None
 
+    def changed(self, **changes: Any) -> Instance:  # of the fields named
+        """Give a copy with these fields changed: ``attrs.evolve``, in half the time, for every turn makes one."""
+        copy = _new(Instance)
+        for write, read in _FIELDS:
+            write(copy, read(self))
+        for name, value in changes.items():
+            _WRITE[name](copy, value)
+        return copy
+
     @property
     def fence(self) -> Fence | None:
         """What the next transition expects to find; None when nothing is stored yet."""
@@ -155,3 +164,9 @@ class Instance:
         if self.retrial is not None:
             return "retrying"
         return "idle" if self.alarm_ms is None else "scheduled"
+
+
+_new = object.__new__
+_SLOTS: dict[str, Any] = {field.name: vars(Instance)[field.name] for field in attrs.fields(Instance)}
+_FIELDS = tuple((slot.__set__, slot.__get__) for slot in _SLOTS.values())  # frozen for everybody else
+_WRITE = {name: slot.__set__ for name, slot in _SLOTS.items()}
