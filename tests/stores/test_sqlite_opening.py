@@ -171,14 +171,19 @@ except Exception as error:
     assert "pip install 'perdure[sqlite]'" in ran.stdout
 
 
-def test_a_file_that_cannot_be_written_is_unavailable():
+def test_a_file_that_cannot_be_written_is_unavailable(tmp_path):
     script = """
 import asyncio, os, sys
-from perdure.stores.sqlite import open_sqlite, opening
+from perdure.stores.sqlite import open_sqlite
+
+async def open_and_close(path):
+    await (await open_sqlite(path)).close()
+
+asyncio.run(open_and_close("warm-up.db"))  # imports what the user below may not be allowed to read
 if os.geteuid() == 0:
     os.setuid(65534)  # permissions do not bind root
 try:
-    asyncio.run(open_sqlite(sys.argv[1]))
+    asyncio.run(open_and_close(sys.argv[1]))
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -188,7 +193,8 @@ except Exception as error:
         Path(f"{path}.lock").chmod(0o666)
         path.chmod(0o444)
         Path(folder).chmod(0o777)
-        ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+        command = [sys.executable, "-c", script, str(path)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603 - our own script
     assert ran.stdout.startswith("StoreUnavailable"), ran
     assert "readonly" in ran.stdout
 

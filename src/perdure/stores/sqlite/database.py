@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -14,6 +14,8 @@ from perdure.stores.sqlite.ledger import Ledger, Write, Written
 from perdure.stores.sqlite.schema import Synchronous, prepare
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
 from perdure.values.errors import StoreCorrupt, StoreError, StoreUnavailable
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -32,11 +34,13 @@ class Database:
         path: where the file is.
         store: what errors call it.
         synchronous: when commits reach the disk.
+        epoch: how often the file has been opened.
     """
 
     path: str
     store: str
     synchronous: Synchronous
+    epoch: int
     _thread: DatabaseThread = attrs.field(alias="thread")
     _ledger: Ledger = attrs.field(alias="ledger")
 
@@ -51,10 +55,6 @@ class Database:
         ledger = self._ledger
         return await self._thread.run(lambda cursor: ledger.write(cursor, group))
 
-    async def next_epoch(self) -> int:
-        """Count this opening."""
-        return await self._thread.run(counters.next_epoch)
-
     async def close(self) -> None:
         """Close the file and end its thread."""
         await self._thread.close()
@@ -67,26 +67,31 @@ class Database:
         if self._ledger.is_trusted:
             return
         await self._thread.close()
-        self._thread, self._ledger = await _connect(self.path, self.store, self.synchronous)
+        self._thread, self._ledger = await _connect(
+            self.path, self.store, lambda cursor: _prepared(cursor, self.store, self.synchronous)
+        )
 
 
 async def open_database(path: str, *, store: str, synchronous: Synchronous) -> Database:
-    """Open a file, create or migrate its tables, and read its counters.
+    """Open a file, create or migrate its tables, and count the opening.
 
     Raises:
         StoreError: why it cannot be opened.
     """
-    thread, ledger = await _connect(path, store, synchronous)
-    return Database(path=path, store=store, synchronous=synchronous, thread=thread, ledger=ledger)
+    thread, (ledger, epoch) = await _connect(
+        path, store, lambda cursor: (_prepared(cursor, store, synchronous), counters.next_epoch(cursor))
+    )
+    return Database(path=path, store=store, synchronous=synchronous, epoch=epoch, thread=thread, ledger=ledger)
 
 
-async def _connect(path: str, store: str, synchronous: Synchronous) -> tuple[DatabaseThread, Ledger]:
+async def _connect(path: str, store: str, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
+    """Open a file and prepare it. Whatever goes wrong, no thread is left behind."""
     try:
         thread = await connect(path)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"open {store}", str(error)) from error
     try:
-        return thread, Ledger(await thread.run(lambda cursor: _prepared(cursor, store, synchronous)))
+        return thread, await thread.run(setting_up)
     except sqlite3.Error as error:
         await thread.close()
         raise StoreUnavailable(f"open {store}", str(error)) from error
@@ -95,9 +100,9 @@ async def _connect(path: str, store: str, synchronous: Synchronous) -> tuple[Dat
         raise
 
 
-def _prepared(cursor: sqlite3.Cursor, store: str, synchronous: Synchronous) -> counters.Counters:
+def _prepared(cursor: sqlite3.Cursor, store: str, synchronous: Synchronous) -> Ledger:
     prepare(cursor, store=store, synchronous=synchronous)
-    return counters.read(cursor)
+    return Ledger(counters.read(cursor))
 
 
 def _answer(cursor: sqlite3.Cursor, read: Read) -> Result[Any, StoreError]:

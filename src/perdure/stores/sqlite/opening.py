@@ -23,18 +23,17 @@ async def open_file(path: str | os.PathLike[str], *, durability: Literal["full",
     lock = acquire(f"{place}.lock", store=name)
     try:
         database = await open_database(place, store=name, synchronous=_SYNCHRONOUS[durability])
-        return await _store(database, lock, durability, runtime)
     except BaseException:
         lock.release()
         raise
+    return _store(database, lock, durability, runtime)
 
 
-async def _store(database: Database, lock: FileLock, durability: Durability, runtime: Runtime) -> Store:
-    epoch = await database.next_epoch()
+def _store(database: Database, lock: FileLock, durability: Durability, runtime: Runtime) -> Store:
     operations = Operations(Traffic(runtime, database, lock))
     return Store(
         name=database.store,
-        epoch=epoch,
+        epoch=database.epoch,
         capabilities=Capabilities(ownership="owned", durability=durability),
         load=operations.load,
         commit=operations.commit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import cache
 from importlib.resources import files
 from typing import Literal
 
@@ -20,6 +21,7 @@ _PRAGMAS = (
 )
 
 
+@cache
 def migrations() -> tuple[str, ...]:
     """Give the scripts that lead from an empty file to the present tables; the first makes version 1."""
     folder = files("perdure.stores.sqlite") / "migrations"
