@@ -36,9 +36,7 @@ class Engine(Generic[R]):
     limits: Limits
 
     @overload
-    def __init__(
-        self, services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...
-    ) -> None: ...
+    def __init__(self, services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...) -> None: ...
     @overload
     def __init__(self, services: R, *, limits: Limits = ...) -> None: ...
     def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:  # noqa: B008 - a frozen value
@@ -136,7 +134,9 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
         return services
     manager = cast("Callable[[], Any]", services)()
     if not isinstance(manager, AbstractAsyncContextManager):
-        raise DefinitionError("services of the engine", manager, "a record, or a function giving an async context manager")
+        raise DefinitionError(
+            "services of the engine", manager, "a record, or a function giving an async context manager"
+        )
     return await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
 
 

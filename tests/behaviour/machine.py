@@ -201,9 +201,8 @@ def at(id_: str) -> Address:
 
 def machine_with(**options: Any) -> Task[Total, Event, Refused, HasOutside]:
     """Define the machine with further options, such as a retry."""
-    return Task(
-        "machine", state=Total, event=Event, initial=Total(), on_event=on_event, **{"execute": execute} | options
-    )
+    given: dict[str, Any] = {"initial": Total(), "on_event": on_event, "execute": execute}
+    return Task("machine", state=Total, event=Event, **given | options)
 
 
 machine = machine_with()

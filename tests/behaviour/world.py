@@ -51,6 +51,35 @@ class ProcessDied(Exception):
 
 
 @attrs.define
+class Fault:
+    """A store operation that fails.
+
+    Attributes:
+        operation: which one.
+        error: what it answers instead.
+        applied: whether it is done all the same.
+        after: how many succeed before.
+        times: how many fail.
+    """
+
+    operation: str
+    error: Exception
+    applied: bool
+    after: int
+    times: int
+
+    def strikes(self, operation: str) -> bool:
+        """Whether this call of the operation fails."""
+        if operation != self.operation or self.times == 0:
+            return False
+        if self.after > 0:
+            self.after -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+@attrs.define
 class Border:
     """What every store operation and every effect of one process crosses, going and coming back.
 
@@ -58,6 +87,7 @@ class Border:
         future: makes the futures of this process.
         die_at: the crossing at which the process dies; None: never.
         crossings: what crossed so far.
+        faults: store operations that fail.
     """
 
     future: Callable[[], Future[Any]]
@@ -65,6 +95,7 @@ class Border:
     crossings: list[str] = attrs.Factory(list[str])
     dead: Literal["alive", "dead"] = "alive"
     on_death: list[Callable[[], None]] = attrs.Factory(list[Callable[[], None]])
+    faults: list[Fault] = attrs.Factory(list[Fault])
 
     async def cross(self, what: str) -> None:
         """Let something pass, unless this is where the process dies: then nothing passes any more."""
@@ -96,10 +127,13 @@ def behind(border: Border, store: Store, commits: list[Transition]) -> Store:
 
         async def call(*args: Any) -> Result[Any, Any]:
             async def work() -> Result[Any, Any]:
+                fault = next((fault for fault in border.faults if fault.strikes(name)), None)
+                if fault is not None and not fault.applied:
+                    return Failure(fault.error)
                 answer: Result[Any, Any] = result_inside(await operation(*args))
                 if name == "commit" and isinstance(answer, Success):
                     commits.append(args[0])
-                return answer
+                return answer if fault is None else Failure(fault.error)
 
             return await border.around(name, work)
 
@@ -361,6 +395,10 @@ class World:
     def shift_wall_clock(self, delta_ms: int) -> None:
         """Make the wall clock jump; the monotonic one goes on."""
         self._simulation.shift_wall_clock(delta_ms)
+
+    def fail(self, operation: str, error: Exception, *, applied: bool = False, after: int = 0, times: int = 1) -> None:
+        """Make a store operation fail, some times, after some that succeed."""
+        self.process.border.faults.append(Fault(operation, error, applied, after, times))
 
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:

@@ -1,10 +1,12 @@
 """Examples of cron lines, of what they refuse, and of each place where a zone's clock moves."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import islice
 
 import pytest
 
 from perdure.values.cron import cron
+from perdure.values.cron_line import CronLine
 from perdure.values.errors import DefinitionError
 from perdure.values.instant import from_ms, to_ms
 
@@ -72,6 +74,24 @@ def test_finds_the_rarest_days():
 )
 def test_keeps_the_daylight_saving_laws(line, tz, after, expected):
     assert ticks(line, tz=tz, after=after, number=len(expected)) == expected
+
+
+def test_finds_the_latest_ticks_where_two_days_interleave():
+    # At 00:01, 02:31 UTC, the clocks went back to 23:01 of the day before.
+    schedule = cron("*/30 0,23 * * *", tz="America/St_Johns")
+    half_past_ms = [
+        to_ms(datetime(2006, 10, 29, 2, tzinfo=UTC), what="tick") + number * 1_800_000 for number in range(3)
+    ]
+    for number, tick_ms in enumerate(half_past_ms, start=1):
+        asked = {"after_ms": half_past_ms[0] - 1, "until_ms": tick_ms + 1_200_000}
+        assert schedule.ticks.last(**asked, most=1) == (tick_ms,)
+        assert schedule.ticks.last(**asked, most=9) == tuple(half_past_ms[:number])
+
+
+def test_goes_through_the_days_of_a_line_both_ways_from_a_day_that_it_names():
+    mondays = CronLine.read("0 0 * * 1")
+    assert list(islice(mondays.days_from(date(2026, 3, 2)), 2)) == [date(2026, 3, 2), date(2026, 3, 9)]
+    assert list(islice(mondays.days_back_from(date(2026, 3, 2)), 2)) == [date(2026, 3, 2), date(2026, 2, 23)]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_an_interval_is_measured_from_the_end_of_a_run():
     assert settle(schedule, anchor_ms=0, nominal_ms=0, ended_ms=10_000, offset_ms=0) == 70_000
 
 
-@pytest.mark.parametrize(("ended", "next_tick"), [(10, 20), (19.9, 20), (20, 30), (45, 50)])
+@pytest.mark.parametrize(("ended", "next_tick"), [(8, 20), (10, 20), (19.9, 20), (20, 30), (45, 50)])
 def test_a_grid_stands_still_however_long_a_run_takes(ended, next_tick):
     assert end(GRID, ended=ended) == next_tick
 

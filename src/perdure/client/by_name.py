@@ -52,7 +52,8 @@ class NamedJob:
             size = len(payload.encode())
             if size > limits.payload_bytes:
                 raise InvalidInput(
-                    f"{action} of {job.kind}:{job.name}", (f"expected at most {limits.payload_bytes} bytes, got {size}",)
+                    f"{action} of {job.kind}:{job.name}",
+                    (f"expected at most {limits.payload_bytes} bytes, got {size}",),
                 )
             return job.parse(action, payload, idempotency_key=idempotency_key)
 

@@ -119,9 +119,7 @@ class Jobs:
             )
         )
 
-    async def _read(
-        self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]
-    ) -> Result[Any, CallError]:
+    async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
         try:
             address = job.address(check_id(id_))
         except RequestError as refused:
@@ -172,9 +170,7 @@ class Jobs:
 
         job = self.engine.jobs.get((instance.address.kind, instance.address.name))
         report = report_status(instance) if job is None else job.report(instance)
-        return Listed(
-            address=instance.address, status="orphaned" if job is None else instance.status, report=report
-        )
+        return Listed(address=instance.address, status="orphaned" if job is None else instance.status, report=report)
 
     def history(
         self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100

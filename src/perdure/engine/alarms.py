@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.wake import Wake
 from perdure.jobs.request import ALARM
 from perdure.program.container import result_inside
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
 STORE_RETRY_MS = 1_000
-"""How long the loop waits after the store did not answer."""
+"""How long the loop waits after the store did not answer, and before an alarm whose turn failed is fired again."""
 
 
 @attrs.define
@@ -87,10 +88,18 @@ class Alarms:
     def _post(self, job: AnyDefinition, address: Address) -> None:
         self._fired.add(address)
         answer = self.dispatcher.post(job, address, ALARM)
-        answer.add_done_callback(lambda _: self._done(address))
+        answer.add_done_callback(lambda answered: self._answered(address, answered))
+
+    def _answered(self, address: Address, answer: Future[Result[Any, Any]]) -> None:
+        """The turn is over. One that failed left the instance due: it is fired again, but not at once."""
+        if isinstance(answer.result(), Failure):
+            self._passed_over.add(address)
+            self.runtime.call_later(STORE_RETRY_MS, lambda: self._done(address))
+        else:
+            self._done(address)
 
     def _done(self, address: Address) -> None:
-        """The alarm's turn is over. If the instance came up as due meanwhile, it must be looked at again."""
+        """The alarm may be fired again. If the instance came up as due meanwhile, it must be looked at again."""
         self._fired.discard(address)
         if address in self._passed_over:
             self.wake.ring()

@@ -17,7 +17,7 @@ from perdure.jobs.step import Defer, Execute, RecoverFirst
 from perdure.program import Exit
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.values.address import Address
-from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded
+from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
 from perdure.values.limits import Limits
 
 ENGINE_COMMANDS = (Alarm, Recover, Redecode)
@@ -150,6 +150,8 @@ class Dispatcher:
         match verdict:
             case Answered(result):
                 self._answer(item, result)
+                if isinstance(item.request.command, Recover) and _is_lost(result):
+                    self.claim_left(mailbox)
                 if not mailbox.running:
                     self._wake_deferred(mailbox)
             case RunsApart(execute):
@@ -189,7 +191,7 @@ class Dispatcher:
             ended = await self.turns.run_program(mailbox, execute, "apart")
         finally:
             mailbox.apart = None
-            self.turns.gates.leave(mailbox.job.name, execute.alone)
+            self.turns.gates.leave(mailbox.job_name, execute.alone)
         if isinstance(ended, tuple):
             self._enqueue(mailbox, Item(item.request, item.answer, ended), "head")
             return
@@ -215,7 +217,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------ claims that are left behind
     def claim_left(self, mailbox: Mailbox) -> None:
-        """A run's end could not be stored: try again soon, as a recovery that counts no crash."""
+        """A claim may be left that nobody runs: look soon, and deliver its run again, which counts no crash."""
 
         def again() -> None:
             if self.door == "open":
@@ -260,3 +262,7 @@ class Dispatcher:
     def _report(self, mailbox: Mailbox, defect: Exception) -> None:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a turn broke inside the engine", fields))
+
+
+def _is_lost(result: Answer) -> bool:
+    return isinstance(result, Failure) and isinstance(result.failure(), StoreError | OutcomeUnknown)

@@ -70,7 +70,7 @@ class Gate:
 
 @attrs.define
 class Gates:
-    """The engine's own gate, and one for each job that has a limit of its own."""
+    """The engine's own gate, and one for each job, printed ``kind:name``, that has a limit of its own."""
 
     runtime: Runtime
     engine: Gate

@@ -78,6 +78,11 @@ class Mailbox:
     runs: list[RunInProgress] = attrs.Factory(list["RunInProgress"])
 
     @property
+    def job_name(self) -> str:
+        """The job, printed ``kind:name``."""
+        return f"{self.address.kind}:{self.address.name}"
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing runs, so that the mailbox can be forgotten."""
         return not self.waiting and not self.deferred and not self.running

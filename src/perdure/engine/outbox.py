@@ -113,7 +113,9 @@ class Outbox:
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))
         answer.add_done_callback(lambda done: self._answered(job, pair, stored, done))
 
-    def _answered(self, job: AnyDefinition, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]) -> None:
+    def _answered(
+        self, job: AnyDefinition, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]
+    ) -> None:
         if answer.cancelled():
             self._under_way.discard(pair)
             return

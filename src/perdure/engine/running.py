@@ -180,9 +180,7 @@ def running_engine(
         )
 
     outbox = Outbox(store, runtime, dispatcher, jobs, draw, Wake(runtime))
-    engine = RunningEngine(
-        store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future()
-    )
+    engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
     return engine
 
 

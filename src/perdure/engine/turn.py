@@ -22,7 +22,7 @@ from perdure.program.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.answer import OutcomeRecord, RunAnswer
-from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreUnavailable
+from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreError
 from perdure.values.facts import Facts
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
@@ -70,7 +70,7 @@ class TurnTaker:
         gates: how many runs go on at the same time.
         phase: whether runs may begin.
         committed: told of every transition that became durable.
-        left_claimed: told of an instance whose run could not be settled.
+        left_claimed: told of an instance that may be left with a claim that nobody runs.
     """
 
     store: Store
@@ -129,7 +129,7 @@ class TurnTaker:
         """
         if execute.claimed == "before_effect" and mailbox.job.occupancy == "claim_only" and self.phase == "open":
             return await self._run_here(mailbox, execute)
-        job = str(mailbox.job.name)
+        job = mailbox.job_name
         await self.gates.enter(job, execute.alone)
         apart: Literal["apart", "here"] = "here"
         try:
@@ -245,6 +245,8 @@ class TurnTaker:
                 return Success(attrs.evolve(execute, instance=stored, claimed="recorded"))
             case refused:
                 self._forget_run(mailbox, execute)
+                if isinstance(refused.failure(), OutcomeUnknown):
+                    self.left_claimed(mailbox)
                 return Failure(refused.failure())
 
     async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
@@ -255,7 +257,7 @@ class TurnTaker:
         match verdict:
             case None if reached_outside:
                 return FenceLost(str(mailbox.address))
-            case Answered(Failure(StoreUnavailable() as error)) if reached_outside:
+            case Answered(Failure(StoreError() | OutcomeUnknown() as error)) if reached_outside:
                 self.left_claimed(mailbox)
                 return Answered(Failure(OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")))
             case _:

@@ -91,12 +91,19 @@ class Malformed:
 def read_incoming(lines: Iterable[bytes]) -> Iterator[Incoming | Malformed]:
     """Read events, one a line; empty lines are passed over.
 
+    An event may come again under its id. An id that comes again with something else is malformed.
+
     Args:
         lines: UTF-8 JSON, such as an open file gives them.
     """
+    first: dict[str, Incoming] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield _read(number, line)
+            read = _read(number, line)
+            if isinstance(read, Malformed) or first.setdefault(read.id, read) == read:
+                yield read
+            else:
+                yield Malformed(number, f"$.id: {read.id!r} was the id of another event before; give each its own")
 
 
 def _read(number: int, line: bytes) -> Incoming | Malformed:

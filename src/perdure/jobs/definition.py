@@ -249,8 +249,13 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
 def _within(data: bytes, max_bytes: int, what: str) -> str:
     if len(data) > max_bytes:
-        raise InvalidInput(what, (f"expected at most {max_bytes} bytes when encoded, got {len(data)}; keep large data "
-                                  "elsewhere and store its key",))
+        raise InvalidInput(
+            what,
+            (
+                f"expected at most {max_bytes} bytes when encoded, got {len(data)}; keep large data "
+                "elsewhere and store its key",
+            ),
+        )
     return data.decode()
 
 
@@ -264,4 +269,3 @@ def check_definition(value: object) -> Definition[Any, Any, Any]:
         job: Definition[Any, Any, Any] = value
         return job
     raise DefinitionError("a job of the engine", value, "a definition: Continuous(...), Debounce(...), Task(...)")
-

@@ -54,9 +54,7 @@ def begin_event(
     )
 
 
-def broken_before(
-    job: AnyDefinition, before: Instance, hook: str, defect: Exception, facts: Facts
-) -> Commit:
+def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: Exception, facts: Facts) -> Commit:
     """Settle an event that met a defect before its handler could begin: nothing is written but the log."""
     died = Died(defect)
     record = record_failure(died, job.plan.errors)
@@ -109,4 +107,3 @@ def _without(execute: Execute, events: tuple[Event, ...], facts: Facts) -> Trans
     if execute.claim.created == "here":
         return purge(instance, events=events)
     return put(instance, facts.now_ms, events=events, event_claim=None)
-

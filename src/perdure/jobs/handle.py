@@ -132,4 +132,3 @@ _HOLDS: dict[str, Hold] = {
 
 def _hold(reason: str) -> Hold:
     return _HOLDS[reason]
-

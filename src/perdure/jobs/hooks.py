@@ -39,14 +39,11 @@ HookResult = TypeAliasType(
 """What a hook may answer: a program, or any effect container of ``returns``. The value is not looked at."""
 
 
-
 class Undelayed(Generic[_T]):
     """Nobody makes one: see ``RetryPolicy``."""
 
 
-RetryPolicy = TypeAliasType(
-    "RetryPolicy", Retry[_E] | Undelayed[Callable[[_E], None]], type_params=(_E,)
-)
+RetryPolicy = TypeAliasType("RetryPolicy", Retry[_E] | Undelayed[Callable[[_E], None]], type_params=(_E,))
 """A retry for errors of this type.
 
 The second alternative is there for mypy alone: it looks at arguments that hold a callable after the others, so the type of
@@ -101,7 +98,9 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _acts_when_called(function: Callable[..., Any]) -> bool:
     """Whether the function says that it gives an ``IOResult``, or is made by a decorator of ``returns`` that gives one."""
-    if getattr(function, "__globals__", {}).get("__name__") == "returns.io":  # `@impure_safe` leaves the annotations alone
+    if (
+        getattr(function, "__globals__", {}).get("__name__") == "returns.io"
+    ):  # `@impure_safe` leaves the annotations alone
         return True
     try:
         answer = typing.get_type_hints(function).get("return")

@@ -15,7 +15,9 @@ from perdure.values.facts import Facts
 from perdure.values.transition import Loaded, Remembered
 
 
-def replay(job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, facts: Facts) -> Commit | None:
+def replay(
+    job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, facts: Facts
+) -> Commit | None:
     """Answer a keyed request from memory; None when it is new and there is room to remember it."""
     key, remembered = request.idempotency_key, loaded.remembered
     if key is None:

@@ -95,7 +95,9 @@ def _exhausted(
     chosen = default if retry is None or retry.on_exhausted is None else retry.on_exhausted
     if chosen == "continue" and may_continue == "must_settle":
         raise DefinitionError(
-            f"on_exhausted of {job}", chosen, "'park' or 'purge': only a continuous job has a next tick to continue with"
+            f"on_exhausted of {job}",
+            chosen,
+            "'park' or 'purge': only a continuous job has a next tick to continue with",
         )
     return chosen
 

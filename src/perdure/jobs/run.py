@@ -52,9 +52,7 @@ def begin_run(
     if before.retrial is not None:
         events += (attrs.evolve(superseded(log, before.retrial), run_count=before.run_count),)
     claim = _claim(request, facts, cause=cause, run_id=facts.id(), found=found)
-    transition = put(
-        before, facts.now_ms, events=events, claim=claim, run_count=run_count, retrial=None, **changes
-    )
+    transition = put(before, facts.now_ms, events=events, claim=claim, run_count=run_count, retrial=None, **changes)
     return _execute(job, before, transition, claim, request, facts, found=found)
 
 
@@ -68,9 +66,7 @@ def begin_attempt(job: AnyDefinition, before: Instance, retrial: Retrial, reques
     return _execute(job, before, put(before, facts.now_ms, claim=claim), claim, request, facts, found="exists")
 
 
-def _claim(
-    request: Request, facts: Facts, *, cause: Cause, run_id: str, found: Literal["created", "exists"]
-) -> Claim:
+def _claim(request: Request, facts: Facts, *, cause: Cause, run_id: str, found: Literal["created", "exists"]) -> Claim:
     inbound = request.inbound
     return Claim(
         owner=facts.epoch,
@@ -116,9 +112,7 @@ def running_answer(found: Literal["created", "exists"]) -> RunAnswer:
     return RunAnswer(found=found, status="running", outcome=OutcomeRecord(form="running"))
 
 
-def remembering(
-    job: AnyDefinition, transition: Transition, claim: Claim, answer: object, facts: Facts
-) -> Transition:
+def remembering(job: AnyDefinition, transition: Transition, claim: Claim, answer: object, facts: Facts) -> Transition:
     """Remember the answer under the claim's idempotency key, if it has one."""
     if claim.key is None or claim.action is None:
         return transition
@@ -189,9 +183,7 @@ def run_failed(
             return rescued(job, execute, program, record, facts)
 
 
-def rescued(
-    job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, facts: Facts
-) -> Execute:
+def rescued(job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, facts: Facts) -> Execute:
     """Go on with ``on_error``, on a fresh draft of what is stored."""
     fresh = job.draft(execute.instance, execute.claim, facts)
     return attrs.evolve(execute, hook="on_error", program=program, draft=fresh, prior=record)
@@ -222,9 +214,7 @@ def _first_failed_ms(execute: Execute, facts: Facts) -> int:
     return facts.now_ms if retrial is None else retrial.first_failed_ms
 
 
-def _retried(
-    job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms: int, facts: Facts
-) -> Commit:
+def _retried(job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms: int, facts: Facts) -> Commit:
     claim = execute.claim
     left = job.consumed(execute.instance, claim, facts)
     retrial = Retrial(
@@ -237,7 +227,11 @@ def _retried(
     )
     log = Log(facts, left.address, left.run_count)
     transition = put(
-        left, facts.now_ms, events=(attempt_failed(log, execute, record, facts, at_ms),), claim=None, retrial=retrial,
+        left,
+        facts.now_ms,
+        events=(attempt_failed(log, execute, record, facts, at_ms),),
+        claim=None,
+        retrial=retrial,
         last_error=record,
     )
     return answered(
@@ -277,9 +271,7 @@ def _exhausted(
         run_id, attempt = execute.claim.run_id, execute.claim.attempt
         events += (log.add(JobRetryExhausted, run_id=run_id, attempt=attempt, reason=reason, error=record),)
     transition = _after_exhaustion(job, execute, log, events, record, facts)
-    return answered(
-        transition, run_answer(execute, stored(transition), OutcomeRecord(form="failed", error=record))
-    )
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="failed", error=record)))
 
 
 def _after_exhaustion(
@@ -296,7 +288,12 @@ def _after_exhaustion(
         parked = log.add(JobParked, reason="retries_exhausted", detail=record.message)
         retrial = park_run(claim, record, first_failed_ms=_first_failed_ms(execute, facts), now_ms=facts.now_ms)
         return put(
-            left, facts.now_ms, events=(*events, parked), claim=None, retrial=retrial, hold="retries_exhausted",
+            left,
+            facts.now_ms,
+            events=(*events, parked),
+            claim=None,
+            retrial=retrial,
+            hold="retries_exhausted",
             last_error=record,
         )
     left_over = job.given_up(execute.instance, claim, facts)

@@ -60,9 +60,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
     return _concluded(job, step, request, facts) if isinstance(step, Commit) else step
 
 
-def _decide(
-    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts
-) -> Step:
+def _decide(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
     command = request.command
     if isinstance(command, Terminate):
         if command.when == "after_run" and is_running(instance, facts):
@@ -70,7 +68,9 @@ def _decide(
         return terminate(address, instance, command, facts)
     claim = None if instance is None else left_behind(instance, facts)
     if isinstance(command, Recover):
-        return reply(address, None) if instance is None or claim is None else recover(job, instance, claim, request, facts)
+        return (
+            reply(address, None) if instance is None or claim is None else recover(job, instance, claim, request, facts)
+        )
     if claim is not None:
         return RecoverFirst()
     match command:
@@ -163,9 +163,7 @@ def _concluded(job: AnyDefinition, commit: Commit, request: Request, facts: Fact
     return Commit(transition, commit.result)
 
 
-def _consumed(
-    job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, facts: Facts
-) -> Commit:
+def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, facts: Facts) -> Commit:
     """Consume the message with this very commit, unless it must be delivered again."""
     transition = attrs.evolve(commit.transition, inbound=Consumed(inbound.message_id))
     if isinstance(commit.result, Success):
@@ -181,7 +179,6 @@ def _consumed(
         error=record_failure(Failure(getattr(error, "error", error)), job.plan.errors),
     )
     return Commit(attrs.evolve(transition, events=(*transition.events, rejected)), commit.result)
-
 
 
 def rejoin(execute: Execute, loaded: Loaded) -> Execute | Commit:

@@ -26,14 +26,10 @@ def put(
 ) -> Transition:
     """Write an instance with these fields changed: its version is one more, its ``updated_ms`` this instant."""
     after = before.changed(version=before.version + 1, updated_ms=now_ms, **changes)
-    return Transition(
-        address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages
-    )
+    return Transition(address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages)
 
 
-def purge(
-    before: Instance, *, events: tuple[Event, ...] = (), messages: tuple[Message, ...] = ()
-) -> Transition:
+def purge(before: Instance, *, events: tuple[Event, ...] = (), messages: tuple[Message, ...] = ()) -> Transition:
     """Delete the instance. Messages it just sent to itself are dropped with it.
 
     An instance that was never stored has nothing to delete: what it sent and logged is all there is.
@@ -41,9 +37,7 @@ def purge(
     elsewhere = tuple(message for message in messages if message.target != before.address)
     if before.fence is None:
         return Transition(address=before.address, events=events, messages=elsewhere)
-    return Transition(
-        address=before.address, expected=before.fence, write=Purge(), events=events, messages=elsewhere
-    )
+    return Transition(address=before.address, expected=before.fence, write=Purge(), events=events, messages=elsewhere)
 
 
 def nothing(address: Address) -> Transition:

@@ -123,13 +123,8 @@ class Backoff:
 
 
 def _check_factor(value: object) -> float:
-    match value:
-        case bool():
-            pass
-        case int() | float() if 1 < value <= MAX_FACTOR:
-            return value
-        case _:
-            pass
+    if isinstance(value, int | float) and 1 < value <= MAX_FACTOR:
+        return value
     expected = f"a number above 1, at most {MAX_FACTOR}; or take Backoff.constant"
     raise DefinitionError("factor of an exponential backoff", value, expected)
 

@@ -162,7 +162,7 @@ class _Backlog:
 
     def skip(self) -> Due:
         latest_ms = self.latest_ms()
-        next_ms = self.ticks.after(max(latest_ms, self.until_ms))
+        next_ms = self.ticks.after(latest_ms)
         grace_ms = min(MAX_GRACE_MS, (next_ms - latest_ms) // 2)
         if self.until_ms - latest_ms <= grace_ms:
             return Run(latest_ms, self.later())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Never, assert_type
 
 from attrs import frozen
 from returns.context import RequiresContextFutureResult
 from returns.future import FutureResult
 from returns.io import IOResult
 from returns.result import Result, Success
-from typing_extensions import Never, assert_type
 
 from perdure import (
     App,

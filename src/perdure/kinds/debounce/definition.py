@@ -213,7 +213,9 @@ def _check_state(name: str, *, event: object, state: object, initial: object, on
         )
     if on_event is None:
         raise DefinitionError(
-            f"on_event of debounce:{name}", on_event, "a function that takes an event into the state: their types differ"
+            f"on_event of debounce:{name}",
+            on_event,
+            "a function that takes an event into the state: their types differ",
         )
 
 
@@ -232,4 +234,3 @@ def _max_events(value: object, name: str) -> int | None:
     if type(value) is int and 1 <= value <= MAX_BATCH_EVENTS:
         return value
     raise DefinitionError(f"max_events of debounce:{name}", value, f"a whole number from 1 to {MAX_BATCH_EVENTS}")
-

@@ -302,4 +302,3 @@ def _batches(instance: Instance) -> Batches:
 
 def _encode(batches: Batches) -> str:
     return BATCHES.encode(batches).decode()
-

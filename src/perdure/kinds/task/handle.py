@@ -71,4 +71,3 @@ class TaskTeller(Generic[V_contra]):
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
         """Ask for the end of the instance."""
         return self.post("terminate", reason)
-
