@@ -60,6 +60,8 @@ class Outbox:
     draw: Callable[[], Facts]
     wake: Wake
     _under_way: set[Pair] = attrs.Factory(set[Pair])
+    _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
+    _consumed_since_read: set[int] = attrs.Factory(set[int])
     _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
     _unserved: int = 0
 
@@ -68,6 +70,7 @@ class Outbox:
         while True:
             now_ms = self.runtime.now_ms()
             limit = MESSAGE_BATCH + len(self._under_way) + self._unserved
+            self._consumed_since_read.clear()
             match result_inside(await self.store.messages(now_ms, limit)):
                 case Success(messages):
                     self._deliver(messages)
@@ -80,6 +83,17 @@ class Outbox:
                     await self.runtime.sleep(STORE_RETRY_MS)
                 case unexpected:
                     raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
+
+    def consumed(self, message_id: int) -> None:
+        """A turn consumed a message: where it still waits for a turn of its own, it is not served again.
+
+        That happens when the process died while the message was served: the run is recovered, and the message, which
+        is still there, is posted meanwhile.
+        """
+        self._consumed_since_read.add(message_id)
+        answer = self._posted.get(message_id)
+        if answer is not None and not answer.done():
+            answer.set_result(Success(None))
 
     def release(self, target: Address) -> None:
         """A target was resumed: offer it at once what waits for it."""
@@ -97,8 +111,12 @@ class Outbox:
             job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
             if job is None:
                 self._unserved += 1
-            elif (stored.message.sender, stored.message.target) not in self._under_way:
+            elif self._may_post(stored):
                 self._post(job, stored)
+
+    def _may_post(self, stored: StoredMessage) -> bool:
+        pair = (stored.message.sender, stored.message.target)
+        return pair not in self._under_way and stored.message_id not in self._consumed_since_read
 
     def _post(self, job: AnyDefinition, stored: StoredMessage) -> None:
         message = stored.message
@@ -111,11 +129,13 @@ class Outbox:
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))
+        self._posted[stored.message_id] = answer
         answer.add_done_callback(lambda done: self._answered(job, pair, stored, done))
 
     def _answered(
         self, job: AnyDefinition, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]
     ) -> None:
+        self._posted.pop(stored.message_id, None)
         if answer.cancelled():
             self._under_way.discard(pair)
             return

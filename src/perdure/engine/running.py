@@ -22,6 +22,7 @@ from perdure.values.event import JobResumed
 from perdure.values.facts import Facts
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
+from perdure.values.message import Consumed
 from perdure.values.transition import Put, Transition
 
 
@@ -118,6 +119,8 @@ class RunningEngine:
         """A transition became durable: see what it set in motion."""
         if transition.messages:
             self.outbox.wake.ring()
+        if type(transition.inbound) is Consumed:
+            self.outbox.consumed(transition.inbound.message_id)
         write = transition.write
         if type(write) is not Put:
             return
