@@ -134,7 +134,7 @@ async def test_a_commit_whose_outcome_is_unknown_is_not_a_failure(world: World) 
 @pytest.mark.parametrize("applied", [True, False])
 @pytest.mark.parametrize("nth", [1, 2])
 @on_each_store
-async def test_no_lost_commit_leaves_a_run_without_anybody(world: World, nth: int, applied: bool) -> None:
+async def test_no_lost_commit_leaves_a_run_without_anybody(world: World, *, nth: int, applied: bool) -> None:
     """No instance is left without its alarm: not when the outcome of a claim, or of a run's end, is lost."""
     jobs = (await world.open(app(world.outside))).of(machine)
     await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
@@ -242,7 +242,7 @@ async def test_the_engine_takes_no_more_than_its_limit(world: World) -> None:
 
 @pytest.mark.parametrize(("extra", "fits"), [(0, True), (1, False)])
 @on_each_store
-async def test_a_state_is_bounded_to_the_byte(world: World, extra: int, fits: bool) -> None:
+async def test_a_state_is_bounded_to_the_byte(world: World, *, extra: int, fits: bool) -> None:
     """An oversized state is a defect of the hook that set it."""
     empty = len(b'{"total":0,"on_alarm":[],"seen":[],"text":""}')
     job = machine_with(initial=lambda id_: Total(text="x" * int(id_)))
@@ -256,7 +256,7 @@ async def test_a_state_is_bounded_to_the_byte(world: World, extra: int, fits: bo
 
 @pytest.mark.parametrize(("extra", "fits"), [(0, True), (1, False)])
 @on_each_store
-async def test_an_event_is_bounded_to_the_byte(world: World, extra: int, fits: bool) -> None:
+async def test_an_event_is_bounded_to_the_byte(world: World, *, extra: int, fits: bool) -> None:
     """An oversized payload is `InvalidInput`: nothing was taken."""
     empty = len(b'{"type":"Steps","steps":[{"type":"End","reason":""}]}')
     jobs = (await world.open(app(world.outside, payload_bytes=1_000))).of(machine)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from perdure.jobs.definition import Definition
-from perdure.jobs.request import Request
+from perdure.jobs.request import Recover, Request, Terminate
 from perdure.jobs.step import Execute
 from perdure.program import Exit
 from perdure.runtime.record import Future, Task
@@ -86,6 +86,19 @@ class Mailbox:
     def is_empty(self) -> bool:
         """Whether nothing waits and nothing runs, so that the mailbox can be forgotten."""
         return not self.waiting and not self.deferred and not self.running
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a terminate waits at the head that does not let runs go on."""
+        for item in self.waiting:
+            match item.request.command:
+                case Terminate(when="interrupt") if not item.answer.done():
+                    return True
+                case Terminate() | Recover():
+                    pass
+                case _:
+                    return False
+        return False
 
     def put(self, item: Item, place: Literal["head", "tail"]) -> None:
         """Let a request wait."""

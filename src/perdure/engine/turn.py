@@ -16,7 +16,7 @@ from perdure.engine.time_limit import TimeLimit
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import release
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
-from perdure.jobs.turn import begin, finish, rejoin
+from perdure.jobs.turn import begin, finish, interrupted, rejoin
 from perdure.program import Died, Exit, run_async, sandbox
 from perdure.program.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime
@@ -135,6 +135,8 @@ class TurnTaker:
         try:
             if self.phase == "closing":
                 return Answered(Failure(EngineClosed()))
+            if mailbox.is_interrupted:
+                return Answered(Success(interrupted(mailbox.job, execute)))
             if execute.claimed == "before_run":
                 match await self._claim(mailbox, execute):
                     case Success(claimed):
@@ -186,6 +188,9 @@ class TurnTaker:
         run = run_async(
             sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle
         )
+        if mailbox.is_interrupted:
+            run.close()
+            return await self._stopped(mailbox, execute, "interrupted")
         progress = RunInProgress(by)
         mailbox.runs.append(progress)
         limit_ms = mailbox.job.plan.max_run_ms
@@ -218,7 +223,8 @@ class TurnTaker:
                 return execute, Died(RunTimedOut(mailbox.job.plan.max_run_ms))
             case "interrupted":
                 self._forget_run(mailbox, execute)
-                return Answered(Success(RunAnswer(found="exists", outcome=OutcomeRecord(form="ended", reason=why))))
+                self.left_claimed(mailbox)  # should the terminate that interrupted it be withdrawn, or not be stored
+                return Answered(Success(interrupted(mailbox.job, execute)))
             case "released":
                 await self.release(mailbox, execute)
                 return Answered(Failure(EngineClosed()))

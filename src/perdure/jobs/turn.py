@@ -135,6 +135,13 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, facts: Facts) -> C
     return answered(transition, run_answer(execute, None, OutcomeRecord(form="ended", reason=reason)))
 
 
+def interrupted(job: AnyDefinition, execute: Execute) -> object:
+    """What the caller of a run is told that a terminate interrupts."""
+    if execute.claim.cause == "event":
+        return job.ended(execute)
+    return run_answer(execute, None, OutcomeRecord(form="ended", reason="interrupted"))
+
+
 # ---------------------------------------------------------------- what every commit carries
 def _served(execute: Execute) -> Request:
     """The request that a run serves, also when it was recovered from its claim."""
