@@ -1,0 +1,1 @@
+"""The command line: ``perdure`` and ``python -m perdure``. One file for each command."""

@@ -1,0 +1,44 @@
+"""The commands by name. A new one is a file of its own and a line here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from cyclopts import App, CycloptsError
+
+from perdure.cli.demo.command import demo
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.run import run
+
+
+def installed_version() -> str:
+    """Say which version this is."""
+    try:
+        return f"perdure {version('perdure')}"
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "perdure (not installed)"
+
+
+COMMANDS = App(
+    name="perdure",
+    help="Durable jobs written as pure programs.",
+    version=installed_version,
+    help_format="plaintext",
+)
+COMMANDS.command(run)
+COMMANDS.command(demo)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command, and turn what stops it into one line and an exit code."""
+    try:
+        code = COMMANDS(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return ExitCode.MISCONFIGURED
+    except Misconfigured as problem:
+        sys.stderr.write(f"{problem.details}perdure: {problem.problem}\n")
+        return ExitCode.MISCONFIGURED
+    return code if isinstance(code, int) else ExitCode.DONE

@@ -1,0 +1,129 @@
+"""``perdure demo``: three jobs on a real file, a crash in the middle, and a proof."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Annotated, TextIO
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from perdure.cli.demo.live_screen import LiveScreen
+from perdure.cli.demo.screen import PlainScreen, Screen
+from perdure.cli.demo.services import SERVICES, journal_path
+from perdure.cli.demo.source import read_source
+from perdure.cli.demo.story import Plot, Stuck, tell
+from perdure.cli.demo.tempo import USUAL_SECONDS, Tempo
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.examples.incoming import Malformed
+
+MIN_SECONDS, MAX_SECONDS = 2.0, 3600.0
+MAX_SHOWN_PROBLEMS = 10
+TITLE = "perdure demo: three jobs, one SQLite file, and a process that is killed half-way"
+
+
+def demo(
+    *,
+    events: Path | None = None,
+    store: Path | None = None,
+    keep: Annotated[bool, Parameter(negative="")] = False,
+    seconds: float = USUAL_SECONDS,
+    seed: int = 1,
+) -> int:
+    """Run three jobs on real events, kill their process half-way, and prove that nothing was lost.
+
+    A worker process owns a SQLite file and runs a token refresher, a webhook batcher and an order processor, against
+    services that are down now and then. It is killed with SIGKILL in the middle of its work and started again. The
+    proof compares what it acknowledged with what the services wrote down, in files beside the store.
+
+    Events are read from a file of JSON objects, one a line:
+
+    {"type": "webhook", "id": "evt_1", "contact": "ada", "kind": "invoice.paid", "payload": {"any": "JSON"}}
+
+    {"type": "order", "id": "evt_2", "order": "o-7", "event": {"type": "placed", "owner": "a@b.org", "amount": 4990}}
+
+    The other events of an order are {"type": "paid", "amount": 4990}, {"type": "shipped", "tracking": "1Z9"},
+    {"type": "delivered"} and {"type": "cancelled", "reason": "too late"}. Amounts are in cents. An id that comes again
+    is the same event, sent again. A line that is no event is reported and passed over.
+
+    Exit code: 0 the proof holds, 1 it does not, 2 the demo cannot begin.
+
+    Parameters
+    ----------
+    events
+        A file of events; by default one that ships with perdure.
+    store
+        A new SQLite file, which is kept; by default a temporary one.
+    keep
+        Keep the temporary file, and what the services wrote beside it.
+    seconds
+        About how long the demo takes, 2 to 3600.
+    seed
+        Of the services' bad days.
+    """
+    source = read_source(events)
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        raise Misconfigured(f"--seconds {seconds:g} is out of range; give {MIN_SECONDS:g} to {MAX_SECONDS:g}")
+    path = _new_store(store)
+    plot = Plot(store=path, source=source.name, events=source.events, tempo=Tempo(seconds), seed=seed)
+    code = perform(plot, source.malformed, screen_for(sys.stdout))
+    if store is not None or keep or code is ExitCode.FAILED:
+        sys.stdout.write(f"Kept: {path}, and beside it what the services wrote down and the worker's log.\n")
+    else:
+        rmtree(path.parent)
+    return code
+
+
+def perform(plot: Plot, malformed: tuple[Malformed, ...], screen: Screen) -> ExitCode:
+    """Tell a demo on a screen, and say how it ended."""
+    try:
+        screen.title(TITLE)
+        _report(malformed, screen)
+        proof = asyncio.run(tell(plot, screen))
+    except Stuck as stuck:
+        screen.close()
+        sys.stderr.write(f"perdure: the demo cannot go on: {stuck.what}\n")
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        screen.close()
+        sys.stderr.write("perdure: interrupted; the worker was ended\n")
+        return ExitCode.INTERRUPTED
+    finally:
+        screen.close()
+    screen.prove(proof)
+    return ExitCode.DONE if proof.holds else ExitCode.FAILED
+
+
+def screen_for(out: TextIO) -> Screen:
+    """Choose a live table for a terminal, and plain lines for everything else."""
+    console = Console(file=out, highlight=False)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveScreen(console)
+    return PlainScreen(out)
+
+
+def _report(malformed: tuple[Malformed, ...], screen: Screen) -> None:
+    for each in malformed[:MAX_SHOWN_PROBLEMS]:
+        screen.step(0, "skipped", f"line {each.line}: {each.problem}")
+    if len(malformed) > MAX_SHOWN_PROBLEMS:
+        screen.step(0, "skipped", f"{len(malformed) - MAX_SHOWN_PROBLEMS} more lines that are no events")
+
+
+def _new_store(path: Path | None) -> Path:
+    if path is None:
+        return Path(mkdtemp(prefix="perdure-demo-")) / "jobs.db"
+    taken = [beside for beside in (path, *_journals(path)) if beside.exists()]
+    if taken:
+        raise Misconfigured(f"--store {path}: {taken[0]} exists; the demo begins with a new file: give another name")
+    if not path.parent.is_dir():
+        raise Misconfigured(f"--store {path}: no folder {path.parent}; make it first")
+    return path
+
+
+def _journals(path: Path) -> tuple[Path, ...]:
+    return tuple(Path(journal_path(str(path), service)) for service in SERVICES)

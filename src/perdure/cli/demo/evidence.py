@@ -1,0 +1,100 @@
+"""What the services saw, read from their journals: it knows nothing of the engine and its store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal, TypeAlias, assert_never
+
+import attrs
+
+from perdure.cli.demo.journal import Called, Entry, JournalReader, Known, Refused, Taken
+from perdure.cli.demo.services import journal_path
+
+CallState: TypeAlias = Literal["open", "taken", "refused"]
+
+
+@attrs.define
+class Account:
+    """What one service was asked for, and did.
+
+    Attributes:
+        taken: what was carried out, by the id of the call.
+        refused: how many calls were refused.
+        repeated: ids of calls that came again although they were not refused: runs that were delivered again.
+    """
+
+    reader: JournalReader
+    taken: dict[str, tuple[str, ...]] = attrs.Factory(dict[str, "tuple[str, ...]"])
+    refused: int = 0
+    repeated: set[str] = attrs.Factory(set[str])
+    _states: dict[str, CallState] = attrs.Factory(dict[str, CallState])
+
+    def read(self) -> None:
+        """Take what was written since the last time."""
+        for entry in self.reader.new_entries():
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        match entry:
+            case Called(call):
+                if self._states.get(call, "refused") != "refused":
+                    self.repeated.add(call)
+                self._states[call] = "open"
+            case Taken(call, items):
+                self._states[call] = "taken"
+                self.taken[call] = items
+            case Known(call):
+                self._states[call] = "taken"
+            case Refused(call):
+                self._states[call] = "refused"
+                self.refused += 1
+            case _:
+                assert_never(entry)
+
+    @property
+    def under_way(self) -> int:
+        """How many calls came in and were not answered."""
+        return sum(state == "open" for state in self._states.values())
+
+
+@attrs.frozen(kw_only=True)
+class Evidence:
+    """The accounts of the three services."""
+
+    sink: Account
+    mail: Account
+    auth: Account
+
+    def read(self) -> None:
+        """Take what was written since the last time."""
+        for account in (self.sink, self.mail, self.auth):
+            account.read()
+
+    @property
+    def under_way(self) -> int:
+        """How many calls of all services came in and were not answered."""
+        return self.sink.under_way + self.mail.under_way + self.auth.under_way
+
+    @property
+    def webhooks(self) -> Counter[str]:
+        """How often each webhook, by the id of its event, is in a batch that the sink took."""
+        return Counter(event_id for batch in self.sink.taken.values() for event_id in batch)
+
+    @property
+    def mails(self) -> Counter[str]:
+        """How often each text was mailed."""
+        return Counter(text for _, text in self.mail.taken.values())
+
+    @property
+    def repeated(self) -> int:
+        """How many runs reached a service again, and were recognised by their run id."""
+        return len(self.sink.repeated) + len(self.mail.repeated)
+
+
+def evidence_beside(store: str) -> Evidence:
+    """Begin to read the journals beside a store."""
+    return Evidence(
+        sink=Account(JournalReader(journal_path(store, "sink"))),
+        mail=Account(JournalReader(journal_path(store, "mail"))),
+        auth=Account(JournalReader(journal_path(store, "auth"))),
+    )

@@ -1,0 +1,138 @@
+"""The demo in a terminal: the steps stay, and below them a table of the instances is drawn again and again."""
+
+from __future__ import annotations
+
+import attrs
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from perdure.cli.demo.proof import Proof
+from perdure.cli.demo.proof_lines import Tone, proof_lines, verdict
+from perdure.cli.demo.protocol import JobCounts, Row
+from perdure.cli.demo.view import View
+
+LINES_AROUND = 13
+"""Lines of the terminal that no instance is shown in."""
+
+MAX_ROWS = 8
+
+STATUS_STYLES = {"running": "cyan", "retrying": "yellow", "parked": "red", "paused": "magenta"}
+TONE_STYLES: dict[Tone, str] = {"plain": "", "good": "bold green", "bad": "bold red"}
+
+
+@attrs.define
+class LiveScreen:
+    """A live table.
+
+    Attributes:
+        console: the terminal.
+    """
+
+    console: Console
+    _live: Live = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._live = Live(console=self.console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    @property
+    def rows(self) -> int:
+        """How many instances of each job it has room for."""
+        return min(MAX_ROWS, max(1, (self.console.height - LINES_AROUND) // 3))
+
+    def title(self, text: str) -> None:
+        """Say what this is."""
+        self.console.print(Text(text, style="bold"))
+        self.console.print()
+
+    def step(self, elapsed_s: float, name: str, text: str) -> None:
+        """Say that something happened. A long text goes on below itself."""
+        line = Table.grid(padding=(0, 2))
+        line.add_column(justify="right", width=6, style="dim")
+        line.add_column(width=9, style="bold red" if name == "killed" else "bold")
+        line.add_column()
+        line.add_row(f"{elapsed_s:.1f} s", name, Text(text))
+        self.console.print(line)
+
+    def show(self, view: View) -> None:
+        """Draw the table again."""
+        self._live.update(Group(Text(), self._instances(view), Text(), _progress(view)), refresh=True)
+
+    def prove(self, proof: Proof) -> None:
+        """Show the proof, and leave it."""
+        self._live.stop()
+        table = Table.grid(padding=(0, 2))
+        table.add_column(justify="right", width=21)
+        table.add_column(justify="right", width=5)
+        table.add_column()
+        for line in proof_lines(proof):
+            table.add_row(line.label, Text(str(line.number), style=TONE_STYLES[line.tone]), Text(line.meaning, "dim"))
+        self.console.print()
+        self.console.print(table)
+        self.console.print()
+        self.console.print(Text(verdict(proof), style="bold green" if proof.holds else "bold red"))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._live.stop()
+
+    def _instances(self, view: View) -> RenderableType:
+        if view.seen is None:
+            return Text("no worker: nothing runs, the file waits", style="dim")
+        table = Table(box=None, padding=(0, 2, 0, 0), expand=True, pad_edge=False, header_style="dim")
+        table.add_column("instance", ratio=5, no_wrap=True, overflow="ellipsis")
+        table.add_column("state", ratio=6, no_wrap=True, overflow="ellipsis")
+        table.add_column("status", width=9)
+        table.add_column("due in", justify="right", width=7)
+        table.add_column("attempt", justify="right", width=7)
+        table.add_column("count", justify="right", width=5)
+        for counts in view.seen.counts:
+            own = [row for row in view.seen.rows if row.job == counts.job]
+            table.add_row(Text(counts.job, style="bold"), Text(_by_status(counts), style="dim"))
+            for row in own:
+                table.add_row(*_cells(row))
+            for _ in range(self.rows - len(own)):
+                table.add_row("")
+        return table
+
+
+def _by_status(counts: JobCounts) -> str:
+    return ", ".join(f"{number} {status}" for status, number in sorted(counts.by_status.items())) or "none"
+
+
+def _cells(row: Row) -> tuple[RenderableType, ...]:
+    return (
+        f"  {row.id}",
+        row.state,
+        Text(row.status, style=STATUS_STYLES.get(row.status, "")),
+        _due_in(row),
+        Text(str(row.attempt), style="yellow" if row.attempt > 1 else ""),
+        str(row.count),
+    )
+
+
+def _due_in(row: Row) -> str:
+    if row.due_in_ms is None or row.status == "running":
+        return ""
+    return f"{max(0, row.due_in_ms) / 1000:.1f} s"
+
+
+def _progress(view: View) -> RenderableType:
+    sendings, evidence = view.sendings, view.evidence
+    total = len(sendings.order)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", width=9)
+    grid.add_column()
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=total, completed=min(sendings.sent, total), width=24), f"{sendings.sent} of {total}")
+    grid.add_row(view.phase, bar)
+    grid.add_row("answers", f"{sendings.accepted} accepted, {sendings.refused} rejected")
+    grid.add_row(
+        "services",
+        f"{len(evidence.sink.taken)} batches, {len(evidence.mail.taken)} mails, {len(evidence.auth.taken)} tokens; "
+        f"refused {evidence.auth.refused} x 503, {evidence.sink.refused} x full",
+    )
+    return grid

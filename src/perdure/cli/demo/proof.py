@@ -1,0 +1,91 @@
+"""The proof: what was sent and answered, against what the services saw. The engine's own counters play no part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import assert_never
+
+import attrs
+
+from perdure.cli.demo.evidence import Evidence
+from perdure.cli.demo.protocol import Accepted, Refusal
+from perdure.cli.demo.sendings import Sending, Sendings
+from perdure.examples.incoming import Incoming, IncomingOrder, IncomingWebhook
+from perdure.examples.order_processor import notice
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """How sending and evidence compare. Events are named by their ids.
+
+    Attributes:
+        sent: sendings in all.
+        repeats: sendings of an event that was sent before: by its source, or again after the crash.
+        accepted: different events that were acknowledged.
+        processed: acknowledged events whose effect a service saw.
+        rejected: different events that were refused.
+        unanswered: events that were never answered.
+        redelivered: runs that reached a service again, under the same run id.
+        twice: events whose effect a service has more than once, or has although they were refused.
+        lost: acknowledged events whose effect no service saw.
+    """
+
+    sent: int
+    repeats: int
+    accepted: int
+    processed: int
+    rejected: int
+    unanswered: tuple[str, ...]
+    redelivered: int
+    twice: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every event had its effect once, or was refused and had none."""
+        return not (self.lost or self.twice or self.unanswered)
+
+
+def prove(sendings: Sendings, evidence: Evidence) -> Proof:
+    """Compare what was acknowledged with what the services saw."""
+    accepted = [sending.incoming for sending in sendings if isinstance(sending.verdict, Accepted)]
+    refused = [sending.incoming for sending in sendings if isinstance(sending.verdict, Refusal)]
+    seen = evidence.webhooks + evidence.mails
+    lost = tuple(_take_out(accepted, seen))
+    return Proof(
+        sent=sendings.sent,
+        repeats=sendings.sent - len(tuple(sendings)),
+        accepted=len(accepted),
+        processed=len(accepted) - len(lost),
+        rejected=len(refused),
+        unanswered=_ids(sendings.unanswered()),
+        redelivered=evidence.repeated,
+        twice=tuple(sorted({incoming.id for incoming in (*accepted, *refused) if seen[_effect(incoming)] > 0})),
+        lost=lost,
+    )
+
+
+def _take_out(accepted: Iterable[Incoming], seen: Counter[str]) -> Iterable[str]:
+    """Take one effect for each event out of what was seen, and give the events that have none."""
+    for incoming in accepted:
+        effect = _effect(incoming)
+        if seen[effect] == 0:
+            yield incoming.id
+        else:
+            seen[effect] -= 1
+
+
+def _effect(incoming: Incoming) -> str:
+    """What a service has of an event: the sink its id, the mailer a notice to the customer."""
+    match incoming:
+        case IncomingWebhook():
+            return incoming.id
+        case IncomingOrder():
+            return notice(incoming.order, incoming.event)
+        case _:
+            assert_never(incoming)
+
+
+def _ids(sendings: Iterable[Sending]) -> tuple[str, ...]:
+    return tuple(sending.incoming.id for sending in sendings)

@@ -1,0 +1,323 @@
+"""The story of the demo: feed, kill, restart, send again, settle, prove."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, assert_never
+
+import attrs
+
+from perdure.cli.demo.child import WORKER, Child, start_child
+from perdure.cli.demo.evidence import Evidence, evidence_beside
+from perdure.cli.demo.proof import Proof, prove
+from perdure.cli.demo.protocol import JobCounts, Look, Seen, Send, StartToken
+from perdure.cli.demo.screen import Screen
+from perdure.cli.demo.sendings import Sending, Sendings
+from perdure.cli.demo.tempo import SETTLE_LIMIT_S, START_LIMIT_S, Tempo
+from perdure.cli.demo.view import View
+from perdure.examples.incoming import Incoming, IncomingOrder
+from perdure.examples.order_processor import OrderPlaced
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 0.2
+ANSWER_LIMIT_S = 20.0
+KILL_AFTER, KILL_BEFORE = 0.5, 0.75
+"""Between which parts of the events the worker is killed."""
+
+MAX_TOKENS = 12
+MAX_UNANSWERED = 200
+"""Events that are sent ahead of their answers at most."""
+
+
+@attrs.frozen
+class Stuck(Exception):
+    """The demo cannot go on.
+
+    Attributes:
+        what: what did not happen.
+    """
+
+    what: str
+
+
+@attrs.frozen(kw_only=True)
+class Plot:
+    """What a demo does, decided before it begins.
+
+    Attributes:
+        store: the path of the file; it does not exist yet.
+        source: where the events come from, for the reader.
+        events: in the order of their source.
+        tempo: how long things take.
+        seed: of the services' bad days.
+        worker: the command that runs the worker; the store, the seconds and the seed follow.
+    """
+
+    store: Path
+    source: str
+    events: tuple[Incoming, ...]
+    tempo: Tempo
+    seed: int
+    worker: Sequence[str] = WORKER
+
+
+@attrs.define
+class Story:
+    """A demo that goes on.
+
+    Attributes:
+        plot: what it does.
+        screen: where it tells what happens.
+        sendings: what was sent and answered.
+        evidence: what the services saw.
+        fed: how many events of the source were sent.
+        began: when, by the monotonic clock.
+        phase: what goes on.
+        child: the worker, once there is one.
+        seen: how the instances are, while a worker answers.
+    """
+
+    plot: Plot
+    screen: Screen
+    sendings: Sendings
+    evidence: Evidence
+    fed: int = 0
+    began: float = attrs.Factory(time.monotonic)
+    phase: str = "starting"
+    child: Child | None = None
+    seen: Seen | None = None
+
+    # ------------------------------------------------------------ the whole
+    async def tell(self) -> Proof:
+        """Go through all phases.
+
+        Raises:
+            Stuck: a phase did not end in its time.
+        """
+        watching = asyncio.create_task(self._watch(), name="what the screen shows")
+        try:
+            await self._first_half()
+            await self._crash()
+            await self._second_half()
+            await self._settle()
+            await self._stop()
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            if self.child is not None:
+                await self.child.kill()
+        self.evidence.read()
+        return prove(self.sendings, self.evidence)
+
+    async def _first_half(self) -> None:
+        self._step("store", f"{self.plot.store}, one SQLite file; the services write beside it")
+        await self._start("started", "owns the store and runs the three jobs")
+        await self._start_tokens()
+        self._enter("feeding", f"{len(self.sendings.order)} events from {self.plot.source}")
+        await self._feed(self._is_time_to_kill)
+
+    async def _crash(self) -> None:
+        await self._worker.kill()
+        await asyncio.sleep(0)  # the answers that it had still given are taken
+        self.evidence.read()
+        cut, unanswered = self.evidence.under_way, len(self.sendings.unanswered())
+        self.seen = None
+        self._enter(
+            "killed",
+            f"process {self._worker.process.pid} with SIGKILL, in the middle of {_counted(cut, 'call')} to services, "
+            f"{_counted(unanswered, 'event')} not acknowledged",
+        )
+
+    async def _second_half(self) -> None:
+        left_behind = await self._start("restarted", "found the file as it was left")
+        self._step("recovered", f"{_counted(left_behind, 'run')} that the dead process had begun: delivered again")
+        await self._start_tokens()
+        await self._send_again()
+        self._enter("feeding", f"the other {len(self.sendings.order) - self.fed} events")
+        await self._feed(lambda: False)
+
+    async def _settle(self) -> None:
+        self._enter("settling", "every event is sent; the last answers, batches and retries come in")
+        async with _limit(SETTLE_LIMIT_S, "the last answers, batches and retries did not come in"):
+            while not await self._is_settled():  # noqa: ASYNC110 - asks another process
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _is_settled(self) -> bool:
+        """Whether every event is answered and no batch is left. What could not be settled is sent once more."""
+        for sending in self.sendings.unanswered():
+            if not sending.under_way:
+                self._send(sending)
+        if self.sendings.unanswered():
+            self._check_worker()
+            return False
+        seen = await self._answered(self._worker.ask(partial(Look, rows=0)))
+        return isinstance(seen, Seen) and all(_is_done(counts) for counts in seen.counts)
+
+    async def _stop(self) -> None:
+        async with _limit(ANSWER_LIMIT_S, "the worker did not stop"):
+            code = await self._worker.stop()
+        self._step("stopped", f"process {self._worker.process.pid}, gracefully (exit code {code})")
+
+    # ------------------------------------------------------------ the worker
+    @property
+    def _worker(self) -> Child:
+        if self.child is None:
+            raise Stuck("no worker was started")
+        return self.child
+
+    async def _start(self, name: str, meaning: str) -> int:
+        """Start a worker, and give how many runs an earlier one had left behind."""
+        plot = self.plot
+        self.phase = "starting"
+        command = (*plot.worker, str(plot.store), str(plot.tempo.seconds), str(plot.seed))
+        self.child = child = await start_child(command, self._log)
+        async with _limit(START_LIMIT_S, "the worker did not open the store"):
+            ready = await child.ready
+        if ready is None:
+            raise Stuck(f"the worker ended before it had opened the store; the end of its log: {self._end_of_log()}")
+        self._step(name, f"process {ready.process} {meaning}")
+        return ready.left_behind
+
+    @property
+    def _log(self) -> Path:
+        return self.plot.store.with_name(f"{self.plot.store.name}.log")
+
+    def _end_of_log(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return lines[-1] if lines else "empty"
+
+    def _is_time_to_kill(self) -> bool:
+        """Whether half of the events are sent, and a kill now would hurt: in the middle of a batch and of a mail."""
+        total = len(self.sendings.order)
+        if self.fed < KILL_AFTER * total:
+            return False
+        self.evidence.read()
+        return self.fed >= KILL_BEFORE * total or bool(self.evidence.sink.under_way and self.evidence.mail.under_way)
+
+    # ------------------------------------------------------------ sending
+    async def _start_tokens(self) -> None:
+        """Keep a token fresh for the first owners of orders. Starting one that is there changes nothing."""
+        owners = [
+            incoming.event.owner
+            for incoming in self.sendings.order
+            if isinstance(incoming, IncomingOrder) and isinstance(incoming.event, OrderPlaced)
+        ]
+        answers = [self._worker.ask(partial(StartToken, owner=owner)) for owner in _first(owners, MAX_TOKENS)]
+        await self._answered(asyncio.gather(*answers))
+
+    async def _feed(self, until: Callable[[], bool]) -> None:
+        """Send events at an even pace, to the last one or until something is the case."""
+        gap_s = self.plot.tempo.feed_s / len(self.sendings.order)
+        due_s = time.monotonic()
+        while self.fed < len(self.sendings.order) and not until():
+            self._send(self.sendings.of(self.sendings.order[self.fed]))
+            self.fed += 1
+            due_s += gap_s
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            await self._answered(self._room())
+
+    async def _send_again(self) -> None:
+        unanswered = self.sendings.unanswered()
+        self._step("resent", f"{_counted(len(unanswered), 'event')} that nobody acknowledged, with the same keys")
+        for sending in unanswered:
+            self._send(sending)
+            await self._answered(self._room())
+
+    def _send(self, sending: Sending) -> None:
+        sending.sent += 1
+        sending.under_way += 1
+        answer = self._worker.ask(partial(Send, incoming=sending.incoming))
+        answer.add_done_callback(lambda done: None if done.cancelled() else sending.take(done.result()))
+
+    async def _room(self) -> None:
+        while len(self.sendings.unanswered()) > MAX_UNANSWERED and not self._worker.has_ended:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(0.01)
+
+    async def _answered(self, waiting: Awaitable[T]) -> T:
+        async with _limit(ANSWER_LIMIT_S, "the worker did not answer"):
+            answer = await waiting
+        self._check_worker()
+        return answer
+
+    def _check_worker(self) -> None:
+        if self._worker.has_ended:
+            raise Stuck(f"the worker ended by itself; the end of its log: {self._end_of_log()}")
+
+    # ------------------------------------------------------------ telling
+    async def _watch(self) -> None:
+        """Look at the instances, read the journals, and show both."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self.child is not None and self.child.ready.done():
+                answer = await self.child.ask(partial(Look, rows=self.screen.rows))
+                self.seen = answer if isinstance(answer, Seen) else None
+            self.evidence.read()
+            self.screen.show(self._view())
+
+    def _view(self) -> View:
+        return View(
+            elapsed_s=self._elapsed_s,
+            phase=self.phase,
+            sendings=self.sendings,
+            evidence=self.evidence,
+            seen=self.seen,
+        )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def _enter(self, phase: str, text: str) -> None:
+        self.phase = phase
+        self._step(phase, text)
+
+    def _step(self, name: str, text: str) -> None:
+        self.screen.step(self._elapsed_s, name, text)
+
+
+async def tell(plot: Plot, screen: Screen) -> Proof:
+    """Run a demo.
+
+    Raises:
+        Stuck: a phase did not end in its time, or the worker ended by itself.
+    """
+    return await Story(plot, screen, Sendings(plot.events), evidence_beside(str(plot.store))).tell()
+
+
+@asynccontextmanager
+async def _limit(seconds: float, otherwise: str) -> AsyncGenerator[None]:
+    """Bound a wait, so that the demo never hangs."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise Stuck(f"{otherwise} within {seconds:g} s") from error
+
+
+def _is_done(counts: JobCounts) -> bool:
+    """Whether a job has nothing left of the events: tokens are refreshed for ever, and may be at it."""
+    match counts.job:
+        case "webhook-batcher":
+            return counts.instances == counts.by_status.get("parked", 0)
+        case "order-processor":
+            return counts.busy == 0
+        case "token-refresher":
+            return True
+        case _:
+            assert_never(counts.job)
+
+
+def _first(names: Iterable[str], limit: int) -> tuple[str, ...]:
+    """The first different names, in order."""
+    return tuple(dict.fromkeys(names))[:limit]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,187 @@
+"""The demo's worker process: owns the store, runs the jobs, takes commands on its standard input.
+
+It ends when it is told to, when its input ends (so that it never outlives its parent), or when it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from random import Random
+from typing import TypeAlias, assert_never
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.app import Engine
+from perdure.cli.demo.look import look
+from perdure.cli.demo.protocol import (
+    ANSWERS,
+    COMMANDS,
+    Accepted,
+    Answer,
+    Command,
+    Look,
+    Ready,
+    Refusal,
+    Send,
+    StartToken,
+    Stop,
+    Unsettled,
+)
+from perdure.cli.demo.services import DemoServices, open_services
+from perdure.cli.demo.tempo import Tempo
+from perdure.client.jobs import Jobs
+from perdure.examples.incoming import IncomingOrder, IncomingWebhook
+from perdure.examples.order_processor import IllegalTransition
+from perdure.examples.paced import PacedJobs, at_pace
+from perdure.examples.token_refresher import TokenState
+from perdure.jobs.definition import CallError
+from perdure.program.container import result_inside
+from perdure.runtime.record import Future
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+from perdure.values.errors import EngineClosed, HookFailed, Overloaded, Rejected, RequestError
+
+MAX_LINE_BYTES = 1_048_576
+MAX_LEFT_BEHIND = 1_000
+
+OpenServices: TypeAlias = Callable[[str, Tempo, Random], DemoServices]
+
+
+@attrs.frozen
+class Desk:
+    """Takes commands, and answers them as they are done.
+
+    Attributes:
+        jobs: what the open engine gives.
+        served: the definitions.
+    """
+
+    jobs: Jobs
+    served: PacedJobs
+
+    async def take(self, command: Send | StartToken | Look) -> None:
+        """Carry out a command and write the answer."""
+        match command:
+            case Send(number):
+                write_answer(_settled(number, await self._send(command)))
+            case StartToken(number):
+                write_answer(_settled(number, await self._start_token(command.owner)))
+            case Look(number, rows):
+                write_answer(await look(self.jobs, number, rows))
+            case _:
+                assert_never(command)
+
+    async def _send(self, command: Send) -> Result[object, CallError]:
+        incoming = command.incoming
+        match incoming:
+            case IncomingWebhook(id=key):
+                batcher = self.jobs.of(self.served.webhook_batcher)
+                return result_inside(await batcher.add(incoming.contact, incoming.event, idempotency_key=key))
+            case IncomingOrder(id=key):
+                orders = self.jobs.of(self.served.order_processor)
+                return result_inside(await orders.send(incoming.order, incoming.event, idempotency_key=key))
+            case _:
+                assert_never(incoming)
+
+    async def _start_token(self, owner: str) -> Result[object, CallError]:
+        state = TokenState(access_token="", refresh_token=f"rt-{owner}", expires_at=datetime.now(UTC))
+        tokens = self.jobs.of(self.served.token_refresher)
+        return result_inside(await tokens.start(owner, state, wait="claim"))
+
+
+def _settled(number: int, answer: Result[object, CallError]) -> Answer:
+    match answer:
+        case Success():
+            return Accepted(number)
+        case Failure(Rejected(IllegalTransition(status, event))):
+            return Refusal(number, f"an order that is {status} takes no {event}")
+        case Failure(EngineClosed() | Overloaded() as later):
+            return Unsettled(number, str(later))
+        case Failure(RequestError() | HookFailed() as refusal):
+            return Refusal(number, str(refusal))
+        case Failure(error):
+            return Unsettled(number, str(error))
+        case _:
+            raise AssertionError(answer)
+
+
+def write_answer(answer: Answer | Ready) -> None:
+    """Write one line; a parent that is gone is noticed at the end of the input."""
+    with suppress(BrokenPipeError):
+        sys.stdout.buffer.write(ANSWERS.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+async def serve(path: str, tempo: Tempo, seed: int, open_outside: OpenServices) -> int:
+    """Open the store, and take commands until told to stop, or until the engine stops by itself.
+
+    Returns:
+        The exit code.
+    """
+    services = open_outside(path, tempo, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, nothing secret
+    served = at_pace(tempo.pace)
+    app = Engine(services).jobs(served.token_refresher, served.webhook_batcher, served.order_processor)
+    store = await open_sqlite(path)
+    left_behind = await _left_behind(store)
+    async with app.open(store) as jobs:
+        write_answer(Ready(os.getpid(), left_behind))
+        taking = asyncio.create_task(_take_commands(Desk(jobs, served)), name="commands")
+        by_itself = asyncio.ensure_future(_result(jobs.engine.stopped))
+        await asyncio.wait({taking, by_itself}, return_when=asyncio.FIRST_COMPLETED)
+        if not taking.done():
+            taking.cancel()
+            return 1
+        by_itself.cancel()
+        taking.result()
+        return 0
+
+
+async def _take_commands(desk: Desk) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        async for command in _commands():
+            if isinstance(command, Stop):
+                break
+            tasks.create_task(desk.take(command))
+
+
+async def _result(stopped: Future[str]) -> str:
+    return await stopped
+
+
+async def _left_behind(store: Store) -> int:
+    """Count the instances that carry a claim of a process that is gone."""
+    claimed = result_inside(await store.claimed(0, MAX_LEFT_BEHIND))
+    return len(claimed.unwrap())
+
+
+async def _commands() -> AsyncIterator[Command]:
+    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
+    while line := await reader.readline():
+        yield COMMANDS.decode(line)
+
+
+def main(arguments: Sequence[str], open_outside: OpenServices = open_services) -> int:
+    """Run the worker.
+
+    Args:
+        arguments: the path of the store, the length of the demo in seconds, and the seed of its chances.
+        open_outside: opens the services.
+
+    Returns:
+        The exit code.
+    """
+    path, seconds, seed = arguments
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    return asyncio.run(serve(path, Tempo(float(seconds)), int(seed), open_outside))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,29 @@
+"""The entry point, which needs nothing but the standard library to say what is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from perdure.cli.exit_code import ExitCode
+
+MISSING_EXTRA = "perdure: the command line needs cyclopts and rich; install them with: pip install 'perdure[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: its name and options; by default those that the process was given.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        from perdure.cli.commands import run_command  # noqa: PLC0415 - the extra may be missing
+    except ModuleNotFoundError as error:
+        if error.name not in {"cyclopts", "rich"}:
+            raise
+        sys.stderr.write(f"{MISSING_EXTRA}\n")
+        return ExitCode.MISCONFIGURED
+    return run_command(sys.argv[1:] if arguments is None else arguments)

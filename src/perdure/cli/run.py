@@ -1,0 +1,107 @@
+"""``perdure run``: serve an app until a signal says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from perdure.app import App
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.logs import LogLevel, log_to_stderr
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.stop_signals import StopSignals, stop_signals
+from perdure.cli.target import import_app
+from perdure.client.jobs import Jobs
+from perdure.runtime.record import Future
+from perdure.values.errors import DefinitionError, StoreError
+
+
+def run(
+    app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
+    /,
+    *,
+    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    log_level: Annotated[LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL")] = "info",
+) -> int:
+    """Serve the jobs of an app until SIGINT or SIGTERM.
+
+    The first signal stops gracefully: no new runs, and what runs may end within the drain time. The second one
+    cancels what runs; the next start delivers it again.
+
+    Exit code: 0 stopped on request, 1 the engine stopped by itself, 2 the command cannot begin.
+
+    Parameters
+    ----------
+    app
+        What to serve: the attribute is an App, or a function giving one. The current directory is searched first.
+    store
+        Where instances live: sqlite:///jobs.db, or memory:// for a try.
+    log_level
+        Which records of the log go to the standard error: this level and above.
+    """
+    log_to_stderr(log_level)
+    return asyncio.run(serve(import_app(app), store))
+
+
+async def serve(app: App[Any], store: str) -> ExitCode:
+    """Open the store, and run until a signal or until the engine stops by itself.
+
+    Raises:
+        Misconfigured: the store or the services cannot be opened.
+    """
+    with stop_signals() as signals:
+        async with AsyncExitStack() as stack:
+            jobs = await _open(app, store, stack)
+            _say(f"serving {_served(app)} on {jobs.engine.store.name} (process {os.getpid()})")
+            signals.when_urged(lambda: _cancel_runs(jobs))
+            code = await _until_stopped(jobs, signals)
+        _say("stopped")
+    return code
+
+
+async def _open(app: App[Any], store: str, stack: AsyncExitStack) -> Jobs:
+    try:
+        return await stack.enter_async_context(app.open(store))
+    except (DefinitionError, StoreError) as error:
+        raise Misconfigured(str(error)) from error
+    except Exception as error:
+        details = "".join(traceback.format_exception(error))
+        raise Misconfigured(f"the app cannot be opened: {type(error).__name__}: {error}", details) from error
+
+
+async def _until_stopped(jobs: Jobs, signals: StopSignals) -> ExitCode:
+    """Wait for either end, and say which it is."""
+    by_itself = asyncio.ensure_future(_result(jobs.engine.stopped))
+    await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
+    if by_itself.done():
+        sys.stderr.write(f"perdure: the engine stopped by itself: {by_itself.result()}\n")
+        return ExitCode.FAILED
+    by_itself.cancel()
+    seconds = jobs.engine.limits.drain_ms / 1_000
+    _say(f"stopping ({signals.stop.result()}): runs may end within {seconds:g} s; a second signal cancels them")
+    return ExitCode.DONE
+
+
+async def _result(stopped: Future[str]) -> str:
+    return await stopped
+
+
+def _cancel_runs(jobs: Jobs) -> None:
+    _say("cancelling runs: the next start delivers them again")
+    jobs.engine.dispatcher.stop_runs()
+
+
+def _served(app: App[Any]) -> str:
+    names = ", ".join(f"{kind}:{name}" for kind, name in app.served)
+    return f"{len(app.served)} {'job' if len(app.served) == 1 else 'jobs'} ({names})"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"perdure: {line}\n")
+    sys.stdout.flush()
