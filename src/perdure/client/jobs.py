@@ -14,6 +14,7 @@ from perdure.client.by_name import NamedJob
 from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.running import RunningEngine
 from perdure.jobs.definition import CallError, Definition
+from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND
 from perdure.jobs.request import Request
 from perdure.program.container import result_inside
@@ -94,6 +95,7 @@ class Jobs:
         try:
             address = job.address(check_id(id_))
             request = build(self.engine.limits)
+            check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
         answer: Result[Any, CallError] = await self.engine.dispatcher.post(job, address, request)

@@ -9,10 +9,12 @@ from perdure.jobs.definition import Definition
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
 from perdure.jobs.writes import refuse, reply
-from perdure.values.address import Address
-from perdure.values.errors import KeyReused, Overloaded
+from perdure.values.address import Address, is_text
+from perdure.values.errors import InvalidInput, KeyReused, Overloaded
 from perdure.values.facts import Facts
 from perdure.values.transition import Loaded, Remembered
+
+MAX_KEY_CHARACTERS = 512
 
 
 def replay(
@@ -23,7 +25,7 @@ def replay(
     if key is None:
         return None
     if remembered is not None:
-        if (remembered.action, remembered.fingerprint) != (request.action, fingerprint(request.payload.encode())):
+        if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
             return refuse(address, KeyReused(key, remembered.action, request.action))
         return reply(address, job.plan.answers.decode(remembered.answer.encode()))
     if loaded.keys_held >= facts.limits.keys_per_address:
@@ -38,7 +40,23 @@ def remember(
     return Remembered(
         key=key,
         action=action,
-        fingerprint=fingerprint(payload.encode()),
+        fingerprint=_fingerprint(payload),
         answer=job.plan.answers.encode(answer).decode(),
         expires_ms=facts.now_ms + facts.limits.key_window_ms,
     )
+
+
+def _fingerprint(payload: str) -> str:
+    return fingerprint(payload.encode()) if payload else ""
+
+
+def check_key(value: object) -> None:
+    """Accept an idempotency key: None, or text of 1 to 512 characters that UTF-8 can carry.
+
+    Raises:
+        InvalidInput: it is anything else.
+    """
+    if value is None or is_text(value, MAX_KEY_CHARACTERS):
+        return
+    expected = f"expected text of 1 to {MAX_KEY_CHARACTERS} characters, without lone surrogates; got {value!r}"
+    raise InvalidInput("idempotency_key", (expected,))

@@ -50,7 +50,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
     """
     remembered = replay(job, address, loaded, request, facts)
     if remembered is not None:
-        return _concluded(job, remembered, request, facts)
+        return remembered
     try:
         step = _decide(job, address, loaded.instance, request, facts)
     except InvalidInput as problem:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import attrs
 
 from perdure.values.errors import DefinitionError, InvalidId
@@ -58,9 +60,14 @@ def check_id(value: object) -> str:
     Raises:
         InvalidId: it is anything else.
     """
-    if type(value) is str and 0 < len(value) <= MAX_ID_CHARACTERS and (value.isascii() or _is_unicode(value)):
+    if is_text(value, MAX_ID_CHARACTERS):
         return value
     raise InvalidId(value, f"text of 1 to {MAX_ID_CHARACTERS} characters, without lone surrogates")
+
+
+def is_text(value: object, max_characters: int) -> TypeGuard[str]:
+    """Whether it is text of 1 to so many characters that UTF-8 can carry."""
+    return type(value) is str and 0 < len(value) <= max_characters and (value.isascii() or _is_unicode(value))
 
 
 def _is_unicode(value: str) -> bool:
