@@ -253,6 +253,12 @@ class World:
     def __attrs_post_init__(self) -> None:
         self._simulation = Simulation(seed=self.seed, start=START)
 
+    def restart_with(self, seed: int) -> None:
+        """Draw everything from another seed, before an engine is open."""
+        assert self._process is None
+        self.seed = seed
+        self._simulation = Simulation(seed=seed, start=from_ms(self.now_ms))
+
     # ------------------------------------------------------------ engines
     async def open(self, app: App[Any], *, die_at: int | None = None) -> Jobs:
         """Open an app over what the store holds, when no other is open.

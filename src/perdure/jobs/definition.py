@@ -14,6 +14,7 @@ from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.program import Program
 from perdure.values.address import Address
@@ -21,7 +22,6 @@ from perdure.values.answer import InstanceStatus, Sent
 from perdure.values.errors import (
     DefinitionError,
     HookFailed,
-    InvalidInput,
     OutcomeUnknown,
     RequestError,
     StoreError,
@@ -223,7 +223,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             encode=self.encode_state_within(facts.limits.state_bytes),
             current_alarm_ms=self.alarm_of_run(instance, claim),
             now_ms=facts.now_ms,
-            max_messages=facts.limits.messages_per_turn,
+            limits=facts.limits,
         )
 
     def encode_state_within(self, max_bytes: int) -> Callable[[object], str]:
@@ -231,7 +231,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         codec, what = self.plan.state, f"state of {self.kind}:{self.name}"
 
         def encode(state: object) -> str:
-            return _within(codec.encode(state), max_bytes, what)
+            return within(codec.encode(state), max_bytes, what=what)
 
         return encode
 
@@ -244,19 +244,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         codec = self._spec(action).input
         if codec is None:
             return ""
-        return _within(codec.encode(value), max_bytes, f"{action} of {self.kind}:{self.name}")
-
-
-def _within(data: bytes, max_bytes: int, what: str) -> str:
-    if len(data) > max_bytes:
-        raise InvalidInput(
-            what,
-            (
-                f"expected at most {max_bytes} bytes when encoded, got {len(data)}; keep large data "
-                "elsewhere and store its key",
-            ),
-        )
-    return data.decode()
+        return within(codec.encode(value), max_bytes, what=f"{action} of {self.kind}:{self.name}")
 
 
 def check_definition(value: object) -> Definition[Any, Any, Any]:

@@ -9,10 +9,12 @@ from typing import Any, Never
 import attrs
 
 from perdure.jobs.decision import AlarmChange, Keep, alarm_ms
+from perdure.jobs.size import within
 from perdure.program import PASS, Instruction
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.values.instant import from_ms
+from perdure.values.limits import Limits
 from perdure.values.message import Message
 
 
@@ -94,7 +96,7 @@ class Draft:
         encode: checks a state and gives its stored form.
         current_alarm_ms: the alarm before the run, as the program may see it.
         now_ms: when the run began.
-        max_messages: how many messages the turn may send.
+        limits: how many messages the turn may send, and how large they may be.
         encoded: the stored form of a state that was set; None when none was.
         alarm: what becomes of the alarm; the last call wins.
         messages: what to send, in order.
@@ -105,7 +107,7 @@ class Draft:
     encode: Callable[[object], str]
     current_alarm_ms: int | None
     now_ms: int
-    max_messages: int
+    limits: Limits
     encoded: str | None = None
     alarm: AlarmChange = Keep()
     messages: list[Message] = attrs.Factory(list[Message])
@@ -149,8 +151,9 @@ class Draft:
         self.state = state
 
     def _post(self, post: Post) -> None:
-        if len(self.messages) >= self.max_messages:
-            raise TooManyMessages(self.max_messages)
+        if len(self.messages) >= self.limits.messages_per_turn:
+            raise TooManyMessages(self.limits.messages_per_turn)
+        within(post.payload.encode(), self.limits.payload_bytes, what=f"{post.action} to {post.target}")
         self.messages.append(
             Message(
                 sender=self.address, target=post.target, action=post.action, payload=post.payload, sent_ms=self.now_ms

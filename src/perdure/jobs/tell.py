@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TypeVar
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.draft import Post
 from perdure.program import Program, perform
 from perdure.values.address import check_id
-from perdure.values.limits import Limits
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
     target = definition.address(check_id(id_))
 
     def post(action: str, value: object = None) -> Program[None]:
-        payload = definition.encode_input(action, value, Limits().payload_bytes)
+        payload = definition.encode_input(action, value, sys.maxsize)  # the draft knows the engine's limit
         return perform(Post(target, action, payload))
 
     return definition.teller(post)

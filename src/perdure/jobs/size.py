@@ -1,0 +1,20 @@
+"""How large an encoded value may be."""
+
+from __future__ import annotations
+
+from perdure.values.errors import InvalidInput
+
+
+def within(data: bytes, max_bytes: int, *, what: str) -> str:
+    """Give an encoded value as text, unless it is too large.
+
+    Raises:
+        InvalidInput: it has more than so many bytes.
+    """
+    if len(data) > max_bytes:
+        problem = (
+            f"expected at most {max_bytes} bytes when encoded, got {len(data)}; "
+            "keep large data elsewhere and store its key"
+        )
+        raise InvalidInput(what, (problem,))
+    return data.decode()

@@ -1,0 +1,309 @@
+"""``behaviour.md`` 1, *Messages between jobs*."""
+
+from typing import Any
+
+import pytest
+from machine import (
+    Add,
+    Alarm,
+    Break,
+    Call,
+    End,
+    OnAlarm,
+    Refuse,
+    Say,
+    Steps,
+    Tell,
+    Total,
+    Wait,
+    app,
+    at,
+    machine,
+    machine_with,
+    steps,
+)
+from returns.result import Success
+from world import World, on_each_store
+
+from perdure import Do, Engine, Task, TaskContext, program, tell
+from perdure.values.errors import StoreUnavailable
+from perdure.values.message import StoredMessage
+
+
+async def total(world: World, id_: str) -> int:
+    state = await world.ask(world.jobs.of(machine).get_state(id_))
+    return -1 if state is None else state.total
+
+
+# ---------------------------------------------------------------- sending
+@on_each_store
+async def test_a_message_is_committed_with_the_turn_and_delivered_after(world: World) -> None:
+    """`tell(definition, id).send(event, …)`: drafted, committed with the turn, delivered after the commit."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Tell("b", (Add(5),)), Add())))
+    assert (await total(world, "a"), await total(world, "b")) == (1, 5)
+    assert await world.messages() == ()
+    first, second = world.commits
+    assert [message.target for message in first.messages] == [at("b")]
+    assert (second.address, second.inbound is None) == (at("b"), False)
+
+
+@pytest.mark.parametrize("end", [Refuse(), Break()])
+@on_each_store
+async def test_a_message_is_dropped_with_a_failed_draft(world: World, end: Any) -> None:
+    """…dropped with a failed draft."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.refused(jobs.send("a", steps(Tell("b"), end)))
+    assert await total(world, "b") == -1
+
+
+@on_each_store
+async def test_within_one_store_a_message_is_applied_exactly_once(world: World) -> None:
+    """Within one store a message is applied exactly once (the receiver's commit consumes it)."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(*(Tell("b") for _ in range(20)))))
+    assert await total(world, "b") == 20
+    consuming = [transition for transition in world.commits if transition.inbound is not None]
+    assert len(consuming) == 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+@on_each_store
+async def test_order_is_kept_per_sender_and_receiver(world: World, seed: int) -> None:
+    """Order is kept per (sender, receiver)."""
+    world.restart_with(seed)
+    jobs = (await world.open(app(world.outside))).of(machine)
+    calls = [
+        jobs.send(f"from-{sender}", steps(*(Tell("to", (Say(f"{sender}{n}"),)) for n in range(4)))) for sender in "xyz"
+    ]
+    await world.all(*calls)
+    await world.settle()
+    for sender in "xyz":
+        assert [word for word in world.outside.heard if word[0] == sender] == [f"{sender}{n}" for n in range(4)]
+
+
+# ---------------------------------------------------------------- targets
+@on_each_store
+async def test_an_absent_target_is_created_or_not_found(world: World) -> None:
+    """To an absent target: `start`, `send`, `add` create it, the others are consumed as `not_found`."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Tell("sent"), Call("triggered", "trigger"), Call("ended", "terminate"))))
+    assert [await total(world, id_) for id_ in ("sent", "triggered", "ended")] == [1, -1, -1]
+    assert await world.messages() == ()
+    assert await world.happened(at("ended")) == []
+
+
+@on_each_store
+async def test_a_target_can_be_triggered_and_terminated(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("b", OnAlarm(3_600_000, (Say("ran"),))))
+    await world.ask(jobs.send("a", steps(Call("b", "trigger"))))
+    assert world.outside.heard == ["ran"]
+    await world.ask(jobs.send("a", steps(Call("b", "terminate"))))
+    assert await total(world, "b") == -1
+
+
+@on_each_store
+async def test_a_rejection_is_in_the_history_of_the_sender(world: World) -> None:
+    """A rejection is recorded on the sender's history (`message.rejected`)."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Tell("b", (Refuse("full"),)), Tell("b", (Add(),)))))
+    (rejected,) = [event for event in await world.history(at("a")) if event.type == "message.rejected"]
+    assert (rejected.target, rejected.action, rejected.error.error_type) == ("task:machine:b", "send", "Refused")
+    assert "full" in rejected.error.message
+    assert await total(world, "b") == 1
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Tell("b", (Say("x"), Refuse("full"))))))
+    assert "message.rejected" in await world.happened(at("a"))
+    assert world.outside.heard == ["x"]
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_what_the_target_cannot_read_is_rejected(world: World) -> None:
+    """A message of another type than the target's is a rejection, not a loop."""
+    other = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+    narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
+
+    @program
+    def send(ctx: TaskContext[Total], event: Steps) -> Do[None]:
+        yield from tell(other, "b").send(event)
+
+    sender = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
+    jobs = (await world.open(Engine(world.outside).jobs(sender, narrow))).of(sender)
+    await world.ask(jobs.send("a", steps(Add())))
+    (rejected,) = [event for event in await world.history(sender.address("a")) if event.type == "message.rejected"]
+    assert rejected.error.error_type == "InvalidInput"
+    assert await world.messages() == ()
+
+
+# ---------------------------------------------------------------- defects
+@on_each_store
+async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_redriven(world: World) -> None:
+    """A defect or overload is retried with backoff, then listed as a dead letter that can be redriven."""
+    jobs = await world.open(app(world.outside, message_attempts=3))
+    world.outside.breaks.add("x")
+    await world.ask(jobs.of(machine).send("a", steps(Tell("b", (Say("x"),)), Tell("b", (Say("after"),)))))
+    waits = []
+    for _ in range(2):
+        (head,) = await world.messages()
+        waits.append(head.not_before_ms - world.now_ms)
+        assert world.outside.heard == ["x"] * len(waits)  # what follows it from the same sender waits
+        await world.advance(ms=waits[-1])
+    assert waits == [1_000, 2_000]
+    (dead,) = await world.ask(jobs.dead_letters())
+    assert (dead.attempts, dead.error and dead.error.error_type) == (3, "RuntimeError")
+    assert world.outside.heard == ["x", "x", "x", "after"]
+    world.outside.breaks.clear()
+    assert await world.ask(jobs.redrive(dead.message_id)) == "redriven"
+    assert world.outside.heard == ["x", "x", "x", "after", "x"]
+    assert await world.ask(jobs.dead_letters()) == ()
+    assert await world.ask(jobs.redrive(dead.message_id)) == "not_found"
+    assert [event.attempt for event in await world.history(at("b")) if event.type == "job.failed"] == [1, 1, 1]
+
+
+@on_each_store
+async def test_an_overload_is_retried_with_backoff(world: World) -> None:
+    """A defect or *overload* is retried."""
+    jobs = (await world.open(app(world.outside, mailbox=1))).of(machine)
+    world.begin(jobs.send("b", steps(Wait(1_500))))
+    await world.settle()
+    world.begin(jobs.send("b", steps()))
+    await world.settle()
+    await world.ask(jobs.send("a", steps(Tell("b", (Add(7),)))))
+    assert await world.messages() != ()
+    await world.advance(s=3)
+    assert await total(world, "b") == 7
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_store_that_does_not_answer_costs_no_message(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).of(machine)
+    world.fail("commit", StoreUnavailable("commit", "full"), after=1, times=3)
+    await world.ask(jobs.send("a", steps(Tell("b"))))
+    await world.advance(s=10)
+    assert await total(world, "b") == 1
+
+
+# ---------------------------------------------------------------- held targets
+@on_each_store
+async def test_a_parked_targets_messages_wait(world: World) -> None:
+    """A parked target's messages wait."""
+    jobs = (await world.open(app(world.outside, message_attempts=2))).of(machine)
+    await world.ask(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+    world.outside.refusals["x"] = 1
+    await world.advance(s=1)
+    await world.ask(jobs.send("a", steps(Tell("b"), Tell("b"), Tell("c"))))
+    await world.advance(hours=1)
+    assert (await total(world, "b"), await total(world, "c")) == (0, 1)
+    (head,) = await world.messages()
+    assert isinstance(head, StoredMessage)
+    assert head.attempts == 0
+    await world.ask(jobs.resume("b"))
+    assert await total(world, "b") == 2
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_parked_targets_messages_wait_over_a_restart(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+    world.outside.refusals["x"] = 1
+    await world.advance(s=1)
+    await world.ask(jobs.send("a", steps(Tell("b"))))
+    await world.crash()
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.resume("b"))
+    await world.advance(minutes=1)
+    assert await total(world, "b") == 1
+
+
+# ---------------------------------------------------------------- itself
+@on_each_store
+async def test_an_instance_may_tell_itself(world: World) -> None:
+    """An instance may tell itself: a later turn, no deadlock…"""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Tell("a", (Add(10), Say("later"))), Say("first"), Add())))
+    await world.settle()
+    assert world.outside.heard == ["first", "later"]
+    assert await total(world, "a") == 11
+
+
+@on_each_store
+async def test_a_turn_that_terminates_drops_what_it_told_itself(world: World) -> None:
+    """…a turn that terminates drops what it told itself."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Tell("a"), Tell("b"), End())))
+    assert (await total(world, "a"), await total(world, "b")) == (-1, 1)
+    await world.ask(jobs.send("a", steps(Tell("a", (Alarm(1_000),)))))
+    await world.ask(jobs.terminate("a"))
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_message_across_a_crash_is_applied_once(world: World) -> None:
+    """Applied exactly once: also when the receiver dies while it handles it."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    world.hold("x")
+    await world.ask(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
+    await world.crash()
+    world.outside.held.clear()
+    await world.open(app(world.outside))
+    await world.settle()
+    assert await total(world, "b") == 11
+    assert world.outside.heard == ["x", "x"]
+    assert await world.messages() == ()
+
+
+@on_each_store
+async def test_a_turn_may_send_no_more_than_its_limit(world: World) -> None:
+    """`messages_per_turn`: one more is a defect of the program."""
+    jobs = (await world.open(app(world.outside, messages_per_turn=3))).of(machine)
+    await world.ask(jobs.send("a", steps(*(Tell("b") for _ in range(3)))))
+    error = await world.refused(jobs.send("a", steps(*(Tell("b") for _ in range(4)))))
+    assert "at most 3 messages" in str(error)
+
+
+@on_each_store
+async def test_a_message_is_bounded_like_an_event(world: World) -> None:
+    """`payload_bytes`: an encoded event, input or message."""
+    jobs = (await world.open(app(world.outside, payload_bytes=200))).of(machine)
+    await world.ask(jobs.send("a", steps(Add())))
+
+    @program
+    def send(ctx: TaskContext[Total], event: Add) -> Do[None]:
+        yield from tell(machine, "b").send(steps(End("x" * 200)))
+
+    sender = Task("sender", state=Total, event=Add, initial=Total(), on_event=send)
+    await world.close()
+    handle = (await world.open(app(world.outside, machine, sender, payload_bytes=200))).of(sender)
+    error = await world.refused(handle.send("a", Add()))
+    assert "at most 200 bytes" in str(error)
+
+
+@on_each_store
+async def test_a_message_to_a_job_that_is_not_served_waits(world: World) -> None:
+    """Instances of a job that is not served here are not touched: their messages wait."""
+    sender = machine_with()
+    other = Task("target", state=Total, event=Add, initial=Total(), on_event=lambda _, __: Success(None))
+
+    @program
+    def send(ctx: TaskContext[Total], event: Add) -> Do[None]:
+        yield from tell(other, "b").send(event)
+
+    first = Task("sender", state=Total, event=Add, initial=Total(), on_event=send)
+    jobs = (await world.open(app(world.outside, sender, first))).of(first)
+    await world.ask(jobs.send("a", Add()))
+    await world.advance(hours=1)
+    assert len(await world.messages()) == 1
+    await world.close()
+    await world.open(app(world.outside, other))
+    await world.settle()
+    assert await world.row(other.address("b")) is not None
+    assert await world.messages() == ()
