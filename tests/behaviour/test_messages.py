@@ -25,7 +25,7 @@ from machine import (
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import Do, Engine, Task, TaskContext, program, tell
+from perdure import Debounce, DebounceContext, Do, Engine, Task, TaskContext, program, tell
 from perdure.values.errors import StoreUnavailable
 from perdure.values.message import StoredMessage
 
@@ -307,3 +307,23 @@ async def test_a_message_to_a_job_that_is_not_served_waits(world: World) -> None
     await world.settle()
     assert await world.row(other.address("b")) is not None
     assert await world.messages() == ()
+
+
+@on_each_store
+async def test_an_instance_that_is_used_up_leaves_its_messages_to_its_successor(world: World) -> None:
+    """A turn that terminates drops what it told itself; a batch that is flushed to its end does not terminate."""
+    batches: list[int] = []
+
+    @program
+    def flush(ctx: DebounceContext[Add]) -> Do[None]:
+        batch = yield from ctx.state
+        batches.append(batch.amount)
+        if batch.amount < 3:
+            yield from tell(counted, ctx.id).add(Add(batch.amount + 1))
+            yield from tell(counted, ctx.id).add(Add(batch.amount + 2))
+
+    counted = Debounce("counted", event=Add, flush_after="1 second", execute=flush)
+    jobs = (await world.open(Engine(world.outside).jobs(counted))).of(counted)
+    await world.ask(jobs.add("a", Add(1)))
+    await world.advance(s=3)
+    assert batches == [1, 3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from returns.result import Failure, Success
 
@@ -29,15 +29,24 @@ def put(
     return Transition(address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages)
 
 
-def purge(before: Instance, *, events: tuple[Event, ...] = (), messages: tuple[Message, ...] = ()) -> Transition:
-    """Delete the instance. Messages it just sent to itself are dropped with it.
+def purge(
+    before: Instance,
+    *,
+    events: tuple[Event, ...] = (),
+    messages: tuple[Message, ...] = (),
+    own_messages: Literal["dropped", "kept"] = "dropped",
+) -> Transition:
+    """Delete the instance. What it told itself goes with it, unless the instance is merely used up.
 
     An instance that was never stored has nothing to delete: what it sent and logged is all there is.
     """
-    elsewhere = tuple(message for message in messages if message.target != before.address)
+    if own_messages == "dropped":
+        messages = tuple(message for message in messages if message.target != before.address)
     if before.fence is None:
-        return Transition(address=before.address, events=events, messages=elsewhere)
-    return Transition(address=before.address, expected=before.fence, write=Purge(), events=events, messages=elsewhere)
+        return Transition(address=before.address, events=events, messages=messages)
+    return Transition(
+        address=before.address, expected=before.fence, write=Purge(own_messages), events=events, messages=messages
+    )
 
 
 def nothing(address: Address) -> Transition:

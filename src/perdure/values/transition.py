@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -21,7 +21,14 @@ class Put:
 
 @attrs.frozen
 class Purge:
-    """Delete the instance, and the messages it sent to itself. Its idempotency keys and its history stay."""
+    """Delete the instance. Its idempotency keys and its history stay.
+
+    Attributes:
+        own_messages: what becomes of the messages it sent to itself, those of this turn included: a termination drops
+            them; an instance that is merely used up leaves them to its successor.
+    """
+
+    own_messages: Literal["dropped", "kept"] = "dropped"
 
 
 @attrs.frozen

@@ -252,8 +252,8 @@ def _dropped(
     messages = tuple(execute.draft.messages)
     left = without_flushed(instance)
     if left is None:
-        # what the flush told its own instance begins the next batch: it is kept
-        return attrs.evolve(purge(instance, events=events), messages=messages)
+        # what the instance told itself, in this run or before, begins the next batch
+        return purge(instance, events=events, messages=messages, own_messages="kept")
     return put(left, facts.now_ms, events=events, messages=messages, claim=None, retrial=None, last_error=None)
 
 

@@ -151,10 +151,11 @@ class Opening:
         match write:
             case Put(instance):
                 return self._tables.instances.put(before, instance)
-            case Purge():
+            case Purge(own_messages):
                 if before is not None:
                     self._tables.instances.purge(before)
-                self._tables.mail.forget_own(address)
+                if own_messages == "dropped":
+                    self._tables.mail.forget_own(address)
             case Keep():
                 pass
             case _:

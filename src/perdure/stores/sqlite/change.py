@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 import attrs
 
@@ -56,7 +56,7 @@ class Update:
 
 @attrs.frozen
 class Delete:
-    """Delete an instance, and what it told itself."""
+    """Delete an instance."""
 
     values: Row
 
@@ -78,6 +78,7 @@ class Change:
     Attributes:
         address: whose turn it was, printed.
         write: what happens to the instance's row; None leaves it alone.
+        own_messages: what becomes of the messages that the instance sent to itself.
         fate: what becomes of the inbound message.
         messages: rows of messages out.
         key: the row of the idempotency key.
@@ -86,6 +87,7 @@ class Change:
 
     address: str
     write: RowWrite
+    own_messages: Literal["dropped", "kept"]
     fate: MessageFate | None
     messages: tuple[Row, ...]
     key: Row | None
@@ -97,6 +99,7 @@ def encode(transition: Transition, hints: Hints) -> Change:
     return Change(
         address=str(transition.address),
         write=_row_write(transition, hints),
+        own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",
         fate=transition.inbound,
         messages=tuple(message_values(message) for message in transition.messages),
         key=None if transition.remember is None else key_values(transition.address, transition.remember),
@@ -122,7 +125,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     if change.fate is not None and pair is not None:
         mail.settle(cursor, change.fate, pair)
     mail.send(cursor, counters, change.messages)
-    if isinstance(change.write, Delete | ExpectNothing):
+    if change.own_messages == "dropped":
         mail.forget_own(cursor, change.address)
     if change.key is not None:
         cursor.execute(_REMEMBER, change.key)

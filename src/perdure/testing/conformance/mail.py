@@ -147,6 +147,17 @@ async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
     same(await value(store.redrive(own)), "not_found", "such a dead letter cannot be redriven")
 
 
+async def a_purge_can_keep_what_an_instance_told_itself(store: Store) -> None:
+    """Where an instance is merely used up, its messages to itself stay for its successor, those of this turn too."""
+    fence = await created(store, A)
+    await told(store, A, A, "own")
+    kept = Transition(address=A, expected=fence, write=Purge("kept"), messages=(message(A, A, "last"),))
+    await value(store.commit(kept))
+    same(await deliverable(store), ["own"], "a Purge that keeps them leaves the messages to itself, in order")
+    await consumed(store, A, "own")
+    same(await deliverable(store), ["last"], "a Purge that keeps them leaves those of its own turn as well")
+
+
 CASES = (
     a_message_comes_back_whole,
     order_is_kept_within_a_pair,
@@ -158,4 +169,5 @@ CASES = (
     dead_letters_page_by_id,
     a_purge_drops_what_an_instance_told_itself,
     a_purge_drops_dead_letters_to_itself,
+    a_purge_can_keep_what_an_instance_told_itself,
 )
