@@ -8,8 +8,9 @@ from returns.result import Failure, Success
 
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import Read
+from perdure.stores.store import Query
 from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, created, message, put
+from perdure.testing.conformance.samples import address, created, message, put, started
 from perdure.values.errors import Conflict, StoreUnavailable
 
 _HEADER, _FRAME_HEADER = 32, 24
@@ -81,15 +82,19 @@ def test_one_conflict_among_a_hundred_neighbours(tmp_path):
 def test_one_value_that_cannot_be_written_fails_alone(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
-        transitions = [put(address(str(number))) for number in range(10)]
+        transitions = [
+            attrs.evolve(put(address(str(number))), events=(started(address(str(number))),)) for number in range(10)
+        ]
         transitions[5] = put(address("5"), alarm_ms=2**70)
         transitions[6] = attrs.evolve(transitions[6], messages=(message(address("6"), address("7"), "\ud800"),))
         answers = await _together(*(store.commit(transition) for transition in transitions))
         loaded = [(await value(store.load(address(str(number))))).instance for number in range(10)]
+        logged = [one.sequence for one in await value(store.events(0, 99))]
         await store.close()
-        return answers, loaded
+        return answers, loaded, logged
 
-    answers, loaded = asyncio.run(main())
+    answers, loaded, logged = asyncio.run(main())
+    assert logged == list(range(1, 9))  # no holes: retention counts by sequence number
     failed = [number for number, one in enumerate(answers) if isinstance(one, Failure)]
     assert failed == [5, 6]
     assert all(isinstance(answers[number].failure(), StoreUnavailable) for number in failed)
@@ -124,6 +129,25 @@ def test_a_cancelled_caller_does_not_disturb_the_others(tmp_path):
     assert isinstance(again, Success)
 
 
+def test_an_alarm_is_written_even_if_the_answer_before_was_lost(tmp_path):
+    """A caller that was cancelled learns no fence; what the store knows of the row must not mislead it."""
+
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db")
+        first = await created(store, address("a"), alarm_ms=10)
+        lost = asyncio.ensure_future(answer(store.commit(put(address("a"), first, alarm_ms=20))))
+        await asyncio.sleep(0)
+        lost.cancel()
+        await asyncio.wait([lost])
+        second = (await value(store.find(Query())))[0].fence
+        await value(store.commit(put(address("a"), second, alarm_ms=10)))
+        due = await value(store.due(10, 9))
+        await value(store.close())
+        return second.version, [one.alarm_ms for one in due]
+
+    assert asyncio.run(main()) == (2, [10])
+
+
 def test_closing_waits_for_what_was_asked(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
@@ -138,6 +162,7 @@ def test_closing_waits_for_what_was_asked(tmp_path):
 FULL_DISK = """
 import asyncio, os, resource, sys
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Query
 from perdure.testing.conformance.promise import answer
 from perdure.testing.conformance.samples import address, put
 from returns.result import Success
@@ -151,12 +176,14 @@ async def main(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(path + "-wal") + 100, hard))
     asked = [answer(store.commit(put(address(str(number))))) for number in range(3)]
+    thread = store.load.__self__._traffic._database._thread
     print(*[kind(one) for one in await asyncio.gather(*asked)])
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     print(kind(await answer(store.commit(put(address("after"))))))
     for id_ in ("before", "0", "1", "2", "after"):
         print((await answer(store.load(address(id_)))).unwrap().instance is not None, end=" ")
     print((await answer(store.health())).unwrap().state)
+    print(store.load.__self__._traffic._database._thread is not thread)
     await store.close()
 
 asyncio.run(main(sys.argv[1]))
@@ -167,7 +194,7 @@ def test_a_commit_that_breaks_on_its_way_to_the_disk_has_an_unknown_outcome(tmp_
     """The kernel refuses to let the write-ahead log grow: COMMIT itself fails."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "jobs.db")]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
-    before, during, after, found = ran.stdout.splitlines()
+    before, during, after, found, is_reopened = ran.stdout.splitlines()
     assert before == "ok"
     assert during == "OutcomeUnknown OutcomeUnknown OutcomeUnknown"
     assert after == "ok"
@@ -175,6 +202,7 @@ def test_a_commit_that_breaks_on_its_way_to_the_disk_has_an_unknown_outcome(tmp_
     assert there[0] == there[4] == "True"
     assert len(set(there[1:4])) == 1  # one transaction: all or none
     assert health == "ok"
+    assert is_reopened == "True"
 
 
 def test_a_full_database_acknowledges_nothing_and_works_again_afterwards(tmp_path):

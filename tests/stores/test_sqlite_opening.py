@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.database import Read
+from perdure.stores.sqlite.lock import acquire
 from perdure.testing.conformance.promise import value
 from perdure.testing.conformance.samples import address, created
 from perdure.values.errors import DefinitionError, StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
@@ -82,11 +84,11 @@ import asyncio, os, sys
 from perdure.stores.sqlite import open_sqlite
 
 async def main(path):
-    await open_sqlite(path)
+    store = await open_sqlite(path)
     if os.fork() == 0:
         print(os.getppid(), os.getpid(), flush=True)
     sys.stdin.read()  # until the test is done
-    os._exit(0)
+    os._exit(store.epoch)
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -101,6 +103,14 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
         parent.wait()
         os.kill(int(child), 0)  # the child is alive
         asyncio.run(_open_and_close(tmp_path / "jobs.db"))
+
+
+def test_a_lock_is_given_back_at_once_even_if_a_child_shares_it(tmp_path):
+    lock = acquire(str(tmp_path / "lock"), store="one")
+    shared = os.dup(lock.fileno())  # what a child has until its hook has run
+    lock.release()
+    acquire(str(tmp_path / "lock"), store="two").release()
+    os.close(shared)
 
 
 def test_a_file_of_the_future_is_left_alone(tmp_path):
@@ -143,10 +153,20 @@ def test_a_failed_opening_leaves_the_lock_free(tmp_path):
     asyncio.run(_open_and_close(path))
 
 
-def test_durability_decides_when_commits_reach_the_disk(tmp_path):
-    full = asyncio.run(_open_and_close(tmp_path / "full.db"))
-    relaxed = asyncio.run(_open_and_close(tmp_path / "relaxed.db", durability="relaxed"))
-    assert (full.capabilities.durability, relaxed.capabilities.durability) == ("full", "relaxed")
+@pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("relaxed", 1)])
+def test_durability_decides_when_commits_reach_the_disk(tmp_path, durability, synchronous):
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db", durability=durability)
+        assert store.capabilities.durability == durability
+        read = Read("read its settings", lambda cursor: cursor.execute("PRAGMA synchronous").fetchone())
+        found = await store.load.__self__._traffic.read(read)  # a setting of the connection, seen by no other
+        await store.close()
+        return found.unwrap()
+
+    assert asyncio.run(main()) == (synchronous,)
+
+
+def test_an_unknown_durability_is_refused(tmp_path):
     with pytest.raises(DefinitionError, match="'full' or 'relaxed'"):
         asyncio.run(_open_and_close(tmp_path / "x.db", durability="none"))
 

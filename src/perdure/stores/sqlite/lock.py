@@ -24,6 +24,10 @@ class FileLock:
         self._file = file
         _held.add(self)
 
+    def fileno(self) -> int:
+        """Give the descriptor that holds the lock."""
+        return self._file.fileno()
+
     def release(self) -> None:
         """Give the lock back. The file stays: deleting it could let two engines lock two files of one name."""
         if not self._file.closed:

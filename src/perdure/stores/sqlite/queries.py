@@ -144,7 +144,7 @@ def _conditions(query: Query) -> tuple[str, Row]:
         "kind = ?": query.kind,
         "name = ?": query.name,
         "id >= ?": query.id_prefix or None,
-        "id < ?": _after_prefix(query.id_prefix),
+        "id < ?": after_prefix(query.id_prefix),
         "status = ?": query.status,
         "hold = ?": query.hold,
         "due_ms < ?": query.due_before_ms,
@@ -153,7 +153,7 @@ def _conditions(query: Query) -> tuple[str, Row]:
     return "".join(f" AND {condition}" for condition in given), tuple(given.values())
 
 
-def _after_prefix(prefix: str) -> str | None:
+def after_prefix(prefix: str) -> str | None:
     """Give the first text, in the order of code points, that is after everything with this prefix."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:

@@ -94,10 +94,8 @@ class Traffic:
     def _set_going(self) -> None:
         if self._state == "idle":
             self._state = "driven"
-            self._runtime.call_soon(self._start)  # not at once: what is ready in this step comes along
-
-    def _start(self) -> None:
-        self._runtime.spawn(self._drive(), name=f"traffic of {self._database.store}")
+            # A task begins after what is ready in this step of the loop, which so comes along.
+            self._runtime.spawn(self._drive(), name=f"traffic of {self._database.store}")
 
     async def _drive(self) -> None:
         try:

@@ -1,0 +1,56 @@
+import asyncio
+
+from returns.future import FutureResult
+from returns.io import IOFailure, IOResult, IOSuccess
+from returns.result import Failure, Success
+
+from perdure.stores.memory import MemoryBackend, memory_store
+from perdure.stores.settled import settled
+from perdure.testing.conformance.promise import failure, value
+from perdure.testing.conformance.samples import address, created, put
+from perdure.values.errors import StoreUnavailable
+
+A = address("a")
+
+
+def test_an_engine_that_was_replaced_cannot_touch_the_data():
+    async def main():
+        backend = MemoryBackend(name="memory://jobs")
+        dead = backend.open()
+        fence = await created(dead, A)
+        alive = backend.open()
+        await failure(dead.commit(put(A, fence)), StoreUnavailable, "a zombie cannot write")
+        await failure(dead.load(A), StoreUnavailable, "a zombie cannot read")
+        health = await value(dead.health())
+        assert health.state == "failed"
+        assert "epoch 2" in health.detail
+        assert (dead.epoch, alive.epoch) == (1, 2)
+        assert (await value(alive.load(A))).instance.fence == fence
+
+    asyncio.run(main())
+
+
+def test_no_operation_suspends():
+    store = memory_store()
+    for asked in (store.commit(put(A)), store.load(A), store.due(0, 1), store.health(), store.close()):
+        try:
+            asked.__await__().send(None)
+        except StopIteration as answered:
+            assert isinstance(answered.value, IOResult)
+        else:
+            raise AssertionError("it suspended")
+
+
+def test_a_settled_answer_is_a_future_result_like_any_other():
+    async def main():
+        good, bad = settled(Success(1)), settled(Failure("no"))
+        assert await good == IOSuccess(1) == await good  # any number of times
+        assert await bad == IOFailure("no")
+        assert await good.map(lambda number: number + 1) == IOSuccess(2)
+        assert await good.bind(lambda _: bad).lash(lambda error: FutureResult.from_value(error)) == IOSuccess("no")
+        assert await FutureResult.from_value(1).bind(lambda _: good) == IOSuccess(1)
+        assert type(await good) is type(IOSuccess(1))
+        assert type(await bad) is type(IOFailure(1))
+
+    asyncio.run(main())
+    assert settled(Success(1)).result == Success(1)
