@@ -176,7 +176,7 @@ class Jobs:
 
     def history(
         self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
-    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first. They survive the instance until retention.
 
         Args:
@@ -185,7 +185,10 @@ class Jobs:
             before: the sequence number of the last event of the page before.
             limit: at most so many, 1 to 1,000.
         """
-        address = definition.address(check_id(id_))
+        try:
+            address = definition.address(check_id(id_))
+        except RequestError as refused:
+            return FutureResult.from_failure(refused)
         return self.engine.store.history(address, before, max(1, min(limit, MAX_PAGE)))
 
     def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], StoreError]:

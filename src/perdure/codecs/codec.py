@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 import orjson
@@ -34,16 +34,24 @@ class Codec(Generic[T]):
     Attributes:
         what: which input of which job it is for; errors begin with it.
         type_name: the declared type, readable.
+        tagged: the classes of the type that a pinned tag names.
     """
 
     what: str
     type_name: str
+    tagged: frozenset[type]
     _shape: Shape = attrs.field(alias="shape", repr=False)
     _doubtful: bool = attrs.field(alias="doubtful", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
 
     @staticmethod
-    def of(form: TypeForm[F], *, what: str, tags: Mapping[type, str] | None = None) -> Codec[F]:
+    def of(
+        form: TypeForm[F],
+        *,
+        what: str,
+        tags: Mapping[type, str] | None = None,
+        other_tags: Literal["refused", "ignored"] = "refused",
+    ) -> Codec[F]:
         """Make the codec of a type. This is the slow part (up to a millisecond per class): keep the codec.
 
         Args:
@@ -51,6 +59,8 @@ class Codec(Generic[T]):
             what: what it is for, such as ``"state of 'orders'"``.
             tags: the stable name of a class, in place of its class name. A class with a pinned tag carries it wherever
                 it occurs, so that it can grow into a union later.
+            other_tags: what becomes of tags for classes that do not occur in the type: several codecs may share one
+                mapping, and whoever makes them compares it with what is ``tagged`` in each.
 
         Raises:
             DefinitionError: the type has no JSON form, or a tag is wrong. It names the field and the fix.
@@ -64,9 +74,17 @@ class Codec(Generic[T]):
         except RecursionError as error:
             expected = "a type that contains itself through an attrs class or a dataclass, not through an alias"
             raise DefinitionError(f"{what}: {name}", form, expected) from error
-        if unused := [cls for cls in pinned if cls not in grammar.tagged]:
+        unused = [cls for cls in pinned if cls not in grammar.tagged]
+        if unused and other_tags == "refused":
             raise DefinitionError(f"{what}: tags", unused[0], f"classes (no TypedDict) that occur in {name}")
-        return Codec[F](what=what, type_name=name, shape=shape, doubtful=grammar.doubtful, unbounded=grammar.unbounded)
+        return Codec[F](
+            what=what,
+            type_name=name,
+            tagged=frozenset(pinned).intersection(grammar.tagged),
+            shape=shape,
+            doubtful=grammar.doubtful,
+            unbounded=grammar.unbounded,
+        )
 
     def encode(self, value: T) -> bytes:
         """Write a value, checking it by the same rules as what comes from outside.

@@ -126,7 +126,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
     if not found:
         return None
     try:
-        return Codec.of(Union[tuple(found)], what=what, tags=tags)  # type: ignore[arg-type]  # noqa: UP007 - built at run time
+        return Codec.of(Union[tuple(found)], what=what, tags=tags, other_tags="ignored")  # type: ignore[arg-type]  # noqa: UP007 - built at run time
     except DefinitionError:
         return None
 

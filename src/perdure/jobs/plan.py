@@ -62,9 +62,12 @@ def build_plan(
     """
     job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
     policy = _retry(retry, job)
+    state_codec = Codec.of(state, what=f"state of {job}", tags=tags, other_tags="ignored")
+    error_codec = _errors(errors, hooks, tags, job)
+    _check_tags(tags, (state_codec, error_codec, *(spec.input for spec in commands)), job)
     return Plan(
-        state=Codec.of(state, what=f"state of {job}", tags=tags),
-        errors=_errors(errors, hooks, tags, job),
+        state=state_codec,
+        errors=error_codec,
         retry=policy,
         exhausted=_exhausted(policy, exhausted, may_continue, job),
         max_run_ms=duration_ms(max_run, what=f"max_run of {job}"),
@@ -79,7 +82,17 @@ def _errors(
 ) -> Codec[Any] | None:
     if isinstance(errors, FromHooks):
         return errors_of(hooks, tags=tags, what=f"errors of {job}")
-    return Codec.of(errors, what=f"errors of {job}", tags=tags)
+    return Codec.of(errors, what=f"errors of {job}", tags=tags, other_tags="ignored")
+
+
+def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None, ...], job: str) -> None:
+    """Refuse a tag that concerns none of a job's types: most likely it was meant for a class of another name."""
+    tagged = frozenset[type]().union(*(codec.tagged for codec in codecs if codec is not None))
+    for cls in tags or ():
+        if cls not in tagged:
+            raise DefinitionError(
+                f"tags of {job}", cls, "classes (no TypedDict) that occur in its state, its events or its errors"
+            )
 
 
 def _retry(retry: object, job: str) -> Retry[Any] | None:

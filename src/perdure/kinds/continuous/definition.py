@@ -125,7 +125,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
 
 
 def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
-    codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags)
+    codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags, other_tags="ignored")
     return (
         CommandSpec(name="start", command=Start, input=codec, absent="creates"),
         CommandSpec(name="trigger", command=Trigger),

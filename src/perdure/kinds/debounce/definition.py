@@ -196,7 +196,7 @@ def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
 
 
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
-    codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags)
+    codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags, other_tags="ignored")
     return (
         CommandSpec(name="add", command=Add, input=codec, absent="creates"),
         CommandSpec(name="flush", command=Flush),

@@ -137,7 +137,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
 
 
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
-    codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags)
+    codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, other_tags="ignored")
     return (
         CommandSpec(name="send", command=Send, input=codec, absent="creates"),
         CommandSpec(name="trigger", command=Trigger),
