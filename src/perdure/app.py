@@ -13,6 +13,7 @@ from perdure.client.jobs import Jobs
 from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.running import RunningEngine, running_engine
 from perdure.jobs.definition import Definition, check_definition
+from perdure.jobs.needs import check_services
 from perdure.program.container import result_inside
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
@@ -46,7 +47,8 @@ class Engine(Generic[R]):
         """Give the app that serves these definitions.
 
         Raises:
-            DefinitionError: something is not a definition, or two have the same kind and name.
+            DefinitionError: something is not a definition, two have the same kind and name, or the services lack what
+                a job needs. What a factory gives is looked at when the app is opened.
         """
         served: dict[tuple[str, str], AnyDefinition] = {}
         for value in definitions:
@@ -58,6 +60,8 @@ class Engine(Generic[R]):
                     "each kind and name once: they are the address that instances are stored under",
                 )
             served[job.kind, job.name] = job
+        if not callable(self.services):
+            _check(self.services, served)
         return App(self, served)
 
 
@@ -108,6 +112,7 @@ class OpenApp:
             store = await _opened(self.store, runtime)
             stack.push_async_callback(_close, store)
             services = await _entered(self.app.engine.services, stack)
+            _check(services, self.app.served)
             engine = running_engine(store, runtime, services, self.app.engine.limits, self.app.served)
             stack.push_async_callback(engine.stop)
             await engine.start()
@@ -138,6 +143,11 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
             "services of the engine", manager, "a record, or a function giving an async context manager"
         )
     return await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
+
+
+def _check(services: object, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
+    for (kind, name), job in served.items():
+        check_services(services, job.plan.needs, job=f"{kind}:{name}")
 
 
 async def _close(store: Store) -> None:

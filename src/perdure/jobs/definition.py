@@ -12,6 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
 from perdure.jobs.draft import Draft
+from perdure.jobs.needs import Need
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
@@ -81,6 +82,7 @@ class Plan:
         concurrency: runs of this job at the same time; None leaves it to the engine's own limit.
         commands: every command that a caller may send, by name.
         answers: how this kind's answers are encoded, for keys and for the wire.
+        needs: what the hooks need of the services, as far as their annotations say it.
     """
 
     state: Codec[Any]
@@ -91,6 +93,7 @@ class Plan:
     concurrency: int | None
     commands: Mapping[str, CommandSpec[Any]]
     answers: Codec[Any]
+    needs: tuple[Need, ...] = ()
     state_version: int = 1
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypeForm
 from perdure.codecs import Codec
 from perdure.jobs.definition import Exhausted, Plan
 from perdure.jobs.hooks import FromHooks, errors_of
+from perdure.jobs.needs import needs_of
 from perdure.jobs.request import PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.values.address import check_name
 from perdure.values.answer import Answer
@@ -74,6 +75,7 @@ def build_plan(
         concurrency=_concurrency(concurrency, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
         answers=answers,
+        needs=needs_of(hooks),
     )
 
 

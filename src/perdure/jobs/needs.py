@@ -1,0 +1,88 @@
+"""What a job's hooks need of the services, as their annotations say it, and whether a record has it."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Generator
+from typing import Any, get_args, get_origin
+
+import attrs
+from typing_extensions import TypeAliasType, get_protocol_members, is_protocol
+
+from perdure.program import Program
+from perdure.values.errors import DefinitionError
+
+
+@attrs.frozen
+class Need:
+    """What one hook needs.
+
+    Attributes:
+        hook: the function's name.
+        services: the protocol in its annotation.
+    """
+
+    hook: str
+    services: type
+
+
+def needs_of(functions: tuple[object, ...]) -> tuple[Need, ...]:
+    """Read what hooks need from their annotations: the third argument of ``Do``, ``Program`` and the readers.
+
+    A hook whose annotation cannot be read, or names no protocol, needs nothing that could be checked before it runs.
+    """
+    found = ((function, _services_of(function)) for function in functions)
+    return tuple(
+        Need(getattr(function, "__name__", repr(function)), services)
+        for function, services in found
+        if is_protocol(services)
+    )
+
+
+def check_services(services: object, needs: tuple[Need, ...], *, job: str) -> None:
+    """Accept services that have what a job needs.
+
+    Args:
+        services: the record, never the factory of one.
+        needs: what the job's hooks say.
+        job: the job, printed ``kind:name``.
+
+    Raises:
+        DefinitionError: something is missing; it names the job, the hook and the members.
+    """
+    for need in needs:
+        missing = _missing(services, need.services)
+        if missing:
+            names = ", ".join(missing)
+            expected = f"a record with {names}, which {need.hook} of {job} needs ({need.services.__qualname__})"
+            raise DefinitionError("services of the engine", services, expected)
+
+
+def _services_of(function: object) -> type:
+    try:
+        answer: Any = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return object
+    if get_origin(answer) is Generator:
+        answer = get_args(answer)[0]
+    origin, arguments = get_origin(answer), get_args(answer)
+    has_services = isinstance(origin, TypeAliasType) or (isinstance(origin, type) and _is_reader(origin))
+    needed = arguments[2] if has_services and len(arguments) > 2 else object  # noqa: PLR2004 - value, errors, services
+    return needed if isinstance(needed, type) else object
+
+
+def _is_reader(container: type) -> bool:
+    return issubclass(container, Program) or container.__name__.startswith("RequiresContext")
+
+
+def _missing(services: object, needed: type) -> list[str]:
+    return sorted(member for member in get_protocol_members(needed) if not _has(services, member))
+
+
+def _has(services: object, member: str) -> bool:
+    """Whether there is such a member, without computing it."""
+    absent = object()
+    if inspect.getattr_static(services, member, absent) is not absent:
+        return True
+    return inspect.getattr_static(services, "__getattr__", absent) is not absent

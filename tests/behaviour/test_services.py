@@ -1,0 +1,108 @@
+"""Services: a record, or a factory that is entered with the app and left after draining; checked against the jobs."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import pytest
+from attrs import frozen
+from machine import Add, Say, Total, Wait, app, machine, machine_with, steps
+from returns.context import RequiresContextFutureResult
+from returns.result import Success
+from world import HasOutside, Outside, Refused, World, on_each_store
+
+from perdure import Do, Engine, Program, TaskContext, program
+from perdure.values.errors import DefinitionError
+
+
+class HasMore(HasOutside, Protocol):
+    @property
+    def clock(self) -> object: ...
+
+
+@program
+def needy(ctx: TaskContext[Total]) -> Do[None, Refused, HasMore]:
+    yield from ctx.set_state(Total())
+
+
+def reader(_: TaskContext[Total]) -> RequiresContextFutureResult[None, Refused, HasMore]:
+    raise NotImplementedError
+
+
+def method_style(_: TaskContext[Total]) -> Program[None, Refused, HasMore]:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("hook", [needy, reader, method_style])
+@pytest.mark.parametrize("place", ["execute", "on_idle", "on_event", "on_error"])
+def test_services_that_lack_something_are_refused_when_the_app_is_put_together(hook: Any, place: str) -> None:
+    """Every bad input gets a typed error that says what was expected, what came, and what to do."""
+    with pytest.raises(DefinitionError) as refused:
+        Engine(Outside()).jobs(machine_with(**{place: hook}))
+    assert "a record with clock, which" in str(refused.value)
+    assert f"{hook.__name__} of task:machine needs (HasMore)" in str(refused.value)
+
+
+def test_services_that_have_everything_are_accepted() -> None:
+    @frozen
+    class Services:
+        outside: Outside
+        clock: object
+
+    Engine(Services(Outside(), None)).jobs(machine_with(execute=needy))
+
+
+def test_a_member_is_not_computed_to_be_found() -> None:
+    class Services:
+        @property
+        def outside(self) -> Outside:
+            raise AssertionError("computed too early")
+
+    Engine(Services()).jobs(machine)
+
+
+@on_each_store
+async def test_a_factory_is_entered_with_the_app_and_left_after_draining(world: World) -> None:
+    """Services are a record, or a factory giving an async context manager of it (opened with the app, closed after
+    draining)."""
+    happened: list[str] = []
+
+    @asynccontextmanager
+    async def services() -> AsyncIterator[Outside]:
+        happened.append("entered")
+        yield world.outside
+        happened.append("left")
+
+    jobs = (await world.open(Engine(services).jobs(machine))).of(machine)
+    assert happened == ["entered"]
+    call = world.begin(jobs.send("a", steps(Wait(5_000), Say("x"), Add())))
+    await world.settle()
+    closing = world.process.simulation.runtime.spawn(world.process.open_app.__aexit__(None, None, None), name="close")
+    await world.advance(s=4)
+    assert happened == ["entered"]
+    await world.advance(s=1)
+    assert isinstance(call.result(), Success)
+    assert (happened, closing.done()) == (["entered", "left"], True)
+
+
+@on_each_store
+async def test_what_a_factory_gives_is_checked_when_the_app_is_opened(world: World) -> None:
+    left: list[str] = []
+
+    @asynccontextmanager
+    async def services() -> AsyncIterator[object]:
+        yield object()
+        left.append("left")
+
+    factory: Any = services
+    with pytest.raises(DefinitionError, match="a record with outside"):
+        await world.open(Engine(factory).jobs(machine))
+    await world.crash()
+
+    def wrong() -> AbstractAsyncContextManager[Outside]:
+        return world.outside  # type: ignore[return-value]
+
+    with pytest.raises(DefinitionError, match="async context manager"):
+        await world.open(Engine(wrong).jobs(machine))
+    await world.crash()
+    await world.open(app(world.outside))
