@@ -62,6 +62,7 @@ class Outbox:
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _consumed_since_read: set[int] = attrs.Factory(set[int])
+    _settled_since_read: set[Pair] = attrs.Factory(set[Pair])
     _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
     _unserved: int = 0
 
@@ -71,6 +72,7 @@ class Outbox:
             now_ms = self.runtime.now_ms()
             limit = MESSAGE_BATCH + len(self._under_way) + self._unserved
             self._consumed_since_read.clear()
+            self._settled_since_read.clear()
             match result_inside(await self.store.messages(now_ms, limit)):
                 case Success(messages):
                     self._deliver(messages)
@@ -115,8 +117,13 @@ class Outbox:
                 self._post(job, stored)
 
     def _may_post(self, stored: StoredMessage) -> bool:
+        """Whether nobody serves it, and what was read of it cannot be out of date."""
         pair = (stored.message.sender, stored.message.target)
-        return pair not in self._under_way and stored.message_id not in self._consumed_since_read
+        return (
+            pair not in self._under_way
+            and pair not in self._settled_since_read
+            and stored.message_id not in self._consumed_since_read
+        )
 
     def _post(self, job: AnyDefinition, stored: StoredMessage) -> None:
         message = stored.message
@@ -163,6 +170,7 @@ class Outbox:
 
     def _settled(self, pair: Pair) -> None:
         self._under_way.discard(pair)
+        self._settled_since_read.add(pair)
         self.wake.ring()
 
     async def _look_again_later(self) -> None:
