@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from perdure.cli.commands import run_command  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
-        if error.name not in {"cyclopts", "rich"}:
+        if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:
             raise
         sys.stderr.write(f"{MISSING_EXTRA}\n")
         return ExitCode.MISCONFIGURED

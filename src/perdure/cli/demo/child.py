@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
 from perdure.cli.demo.protocol import ANSWERS, COMMANDS, Answer, Command, Ready, Stop
 from perdure.cli.demo.worker import MAX_LINE_BYTES
+
+T = TypeVar("T")
 
 WORKER = (sys.executable, "-m", "perdure.cli.demo.worker")
 """The command that runs a worker; its arguments follow."""
@@ -46,16 +49,15 @@ class Child:
         assert self.process.stdout is not None  # noqa: S101 - it was started with a pipe
         while line := await self.process.stdout.readline():
             self._take(ANSWERS.decode(line))
-        if not self.ready.done():
-            self.ready.set_result(None)
+        _answer(self.ready, None)
         for future in self._waiting.values():
-            future.set_result(None)
+            _answer(future, None)
 
     def _take(self, answer: Answer | Ready) -> None:
         if isinstance(answer, Ready):
-            self.ready.set_result(answer)
+            _answer(self.ready, answer)
         else:
-            self._waiting.pop(answer.number).set_result(answer)
+            _answer(self._waiting.pop(answer.number), answer)
 
     def ask(self, command: Callable[[int], Command]) -> asyncio.Future[Answer | None]:
         """Send a command.
@@ -108,6 +110,12 @@ class Child:
         await self.process.wait()
         if self._listener is not None:
             await self._listener
+
+
+def _answer(future: asyncio.Future[T], answer: T) -> None:
+    """Answer whoever still waits."""
+    if not future.done():
+        future.set_result(answer)
 
 
 async def start_child(command: Sequence[str], log: Path) -> Child:

@@ -1,0 +1,29 @@
+"""A worker of the demo that loses an event: it tells the job that the sink has all of a batch, and hands over less."""
+
+import sys
+from random import Random
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.cli.demo.services import DemoServices, DemoSink, open_services
+from perdure.cli.demo.tempo import Tempo
+from perdure.cli.demo.worker import main
+from perdure.examples.webhook_batcher import SinkFull, Webhook
+
+FORGOTTEN = "evt_forgotten"
+
+
+@attrs.frozen
+class ForgetfulSink(DemoSink):
+    def push(self, batch_id: str, events: tuple[Webhook, ...]) -> FutureResult[int, SinkFull]:
+        return super().push(batch_id, tuple(event for event in events if event.event_id != FORGOTTEN))
+
+
+def open_forgetful(store: str, tempo: Tempo, dice: Random) -> DemoServices:
+    services = open_services(store, tempo, dice)
+    return attrs.evolve(services, sink=ForgetfulSink(services.sink.counterpart))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], open_forgetful))

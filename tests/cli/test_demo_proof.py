@@ -1,0 +1,145 @@
+"""The proof is a pure comparison: what was acknowledged against what the services have."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.cli.demo.evidence import Account, Evidence
+from perdure.cli.demo.journal import Called, Entry, Journal, JournalReader, Known, Refused, Taken
+from perdure.cli.demo.proof import prove
+from perdure.cli.demo.protocol import Accepted, Refusal
+from perdure.cli.demo.sendings import Sendings
+from perdure.examples.incoming import Incoming, IncomingOrder, IncomingWebhook
+from perdure.examples.order_processor import PaymentReceived, notice
+
+ids = st.text("abcdef", min_size=1, max_size=3)
+webhooks = ids.map(lambda id_: IncomingWebhook(f"w-{id_}", "contact", "push", None))
+payments = st.builds(
+    lambda id_, order, amount: IncomingOrder(f"o-{id_}", order, PaymentReceived(amount)),
+    ids,
+    st.sampled_from(["order-1", "order-2"]),
+    st.integers(1, 3),
+)
+events = st.lists(webhooks | payments, min_size=1, unique_by=lambda incoming: incoming.id).map(tuple)
+
+
+def accounts(done: list[Incoming]) -> Evidence:
+    """The evidence of services that were asked for exactly this."""
+    evidence = Evidence(
+        sink=Account(JournalReader("")), mail=Account(JournalReader("")), auth=Account(JournalReader(""))
+    )
+    for number, incoming in enumerate(done):
+        if isinstance(incoming, IncomingWebhook):
+            evidence.sink.taken[f"run-{number}"] = (incoming.id,)
+        else:
+            evidence.mail.taken[f"run-{number}"] = ("ada@example.com", notice(incoming.order, incoming.event))
+    return evidence
+
+
+def answered(accepted: tuple[Incoming, ...], refused: tuple[Incoming, ...] = ()) -> Sendings:
+    """What a source has that sent each of these once, and got its answer."""
+    sendings = Sendings((*accepted, *refused))
+    for incoming in sendings.order:
+        sending = sendings.of(incoming)
+        sending.sent = 1
+        sending.verdict = Accepted(0) if incoming in accepted else Refusal(0, "no")
+    return sendings
+
+
+@given(events, st.permutations(range(20)))
+def test_it_holds_when_every_acknowledged_event_was_done_once(accepted, order):
+    done = [accepted[index] for index in order if index < len(accepted)] + list(accepted[20:])
+    proof = prove(answered(accepted), accounts(done))
+    assert proof.holds
+    assert proof.processed == proof.accepted == len(accepted)
+
+
+@given(events, st.data())
+def test_it_fails_when_one_effect_is_missing(accepted, data):
+    missing = data.draw(st.sampled_from(accepted))
+    proof = prove(answered(accepted), accounts([each for each in accepted if each != missing]))
+    assert not proof.holds
+    assert len(proof.lost) == 1
+    assert proof.processed == len(accepted) - 1
+
+
+@given(events, st.data())
+def test_it_fails_when_one_effect_is_there_twice(accepted, data):
+    twice = data.draw(st.sampled_from(accepted))
+    proof = prove(answered(accepted), accounts([*accepted, twice]))
+    assert not proof.holds
+    assert proof.lost == ()
+    assert twice.id in proof.twice
+
+
+@given(events)
+def test_what_was_refused_may_have_no_effect(refused):
+    assert prove(answered((), refused), accounts([])).holds
+    done = prove(answered((), refused), accounts(list(refused)))
+    assert not done.holds
+    assert set(done.twice) == {incoming.id for incoming in refused}
+
+
+@given(events)
+def test_what_was_never_answered_is_no_success(sent):
+    sendings = Sendings(sent)
+    for incoming in sent:
+        sendings.of(incoming).sent = 1
+    proof = prove(sendings, accounts([]))
+    assert not proof.holds
+    assert proof.unanswered == tuple(incoming.id for incoming in sent)
+
+
+def test_repeats_are_counted_by_sending():
+    hook = IncomingWebhook("w", "contact", "push", None)
+    sendings = answered((hook,))
+    sendings.of(hook).sent = 3
+    proof = prove(sendings, accounts([hook]))
+    assert (proof.sent, proof.repeats, proof.accepted) == (3, 2, 1)
+
+
+def test_an_acceptance_stands():
+    sendings = Sendings(())
+    sending = sendings.of(IncomingWebhook("w", "contact", "push", None))
+    for answer in (Refusal(0, "no"), None, Accepted(1), Refusal(2, "no"), None):
+        sending.take(answer)
+    assert sending.verdict == Accepted(1)
+
+
+# ---------------------------------------------------------------- the journals
+def account_of(tmp_path: Path, *entries: Entry) -> Account:
+    journal = Journal(str(tmp_path / "journal"))
+    for entry in entries:
+        journal.append(entry)
+    account = Account(JournalReader(journal.path))
+    account.read()
+    return account
+
+
+def test_a_call_that_was_cut_off_and_came_again_was_delivered_again(tmp_path):
+    account = account_of(tmp_path, Called("run"), Called("run"), Taken("run", ("evt",)))
+    assert account.repeated == {"run"}
+    assert account.taken == {"run": ("evt",)}
+
+
+def test_a_call_that_was_carried_out_and_came_again_was_delivered_again(tmp_path):
+    account = account_of(tmp_path, Called("run"), Taken("run", ("evt",)), Called("run"), Known("run"))
+    assert account.repeated == {"run"}
+
+
+def test_a_retry_is_no_repeat(tmp_path):
+    account = account_of(tmp_path, Called("run"), Refused("run", "full"), Called("run"), Taken("run", ("evt",)))
+    assert account.repeated == set()
+    assert account.refused == 1
+
+
+def test_a_journal_is_read_as_far_as_it_is_written(tmp_path):
+    path = tmp_path / "journal"
+    reader = JournalReader(str(path))
+    assert list(reader.new_entries()) == []
+    whole = b'{"type":"Called","call":"a"}\n'
+    path.write_bytes(whole + whole[:9])
+    assert list(reader.new_entries()) == [Called("a")]
+    path.write_bytes(whole + whole)
+    assert list(reader.new_entries()) == [Called("a")]

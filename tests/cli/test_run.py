@@ -1,0 +1,160 @@
+"""``perdure run``: a worker that starts, stops and recovers."""
+
+import asyncio
+import importlib.util
+import signal
+from pathlib import Path
+
+import attrs
+import pytest
+
+from perdure.runtime.on_asyncio import asyncio_runtime
+
+YEARS_AGO_MS = 1_577_836_800_000  # 2020
+
+SHOP = """
+import sqlite3
+from attrs import frozen
+from perdure import Continuous, ContinuousContext, Do, Engine, every, program, effect
+from perdure.program import sleep
+from returns.result import Result, Success
+
+@frozen
+class Work:
+    takes: str
+
+@effect
+def say(services: object, word: str) -> Result[None, object]:
+    print(word, flush=True)
+    return Success(None)
+
+@effect
+def write_behind_the_engine(services: object) -> Result[None, object]:
+    with sqlite3.connect("jobs.db") as connection:
+        connection.execute("update instances set version = version + 1")
+    connection.close()
+    return Success(None)
+
+@program
+def work(ctx: ContinuousContext[Work]) -> Do[None, object, object]:
+    state = yield from ctx.state
+    yield from say(f"began, delivery {ctx.delivery}")
+    if state.takes == "the fence":
+        yield from write_behind_the_engine()
+    else:
+        yield from sleep(state.takes)
+    yield from say("ended")
+
+worker = Continuous("worker", state=Work, schedule=every("1 hour"), execute=work, start_immediately=False)
+app = Engine(None).jobs(worker)
+
+def make_app():
+    return app
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """An app in a module, in the folder that commands run in."""
+    path = tmp_path / "shop.py"
+    path.write_text(SHOP)
+    return path
+
+
+def with_work(shop: Path, takes: str) -> None:
+    """Leave an instance in the store whose run is long due, and takes so long: its alarm was set years ago."""
+    spec = importlib.util.spec_from_file_location("shop", shop)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    async def leave() -> None:
+        years_ago = attrs.evolve(asyncio_runtime(), now_ms=lambda: YEARS_AGO_MS)
+        async with module.app.open(f"sqlite:///{shop.with_name('jobs.db')}", runtime=years_ago) as jobs:
+            await jobs.of(module.worker).start("a", module.Work(takes))
+
+    asyncio.run(leave())
+
+
+STORE = ("--store", "sqlite:///jobs.db")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_on_request(start, shop, number):
+    command = start("run", "shop:app", "--store", "memory://")
+    assert "serving 1 job (continuous:worker) on memory://" in command.line("serving")
+    command.signal(number)
+    assert f"stopping ({number.name})" in command.line("stopping")
+    assert command.end() == 0
+    assert command.seen[-1] == "perdure: stopped"
+
+
+@pytest.mark.parametrize("target", ["shop:app", "shop:make_app"])
+def test_everything_may_come_from_the_environment(start, shop, target):
+    command = start("run", PERDURE_APP=target, PERDURE_STORE="memory://", PERDURE_LOG_LEVEL="error")
+    command.line("serving")
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+    assert command.error == ""
+
+
+def test_the_log_goes_to_the_standard_error(start, shop):
+    command = start("run", "shop:app", *STORE)
+    command.line("serving")
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+    first = command.error.splitlines()[0]
+    assert "INFO perdure: engine started store='sqlite:///jobs.db'" in first
+    assert first[:2] == "20"
+
+
+def test_a_run_in_progress_may_end(start, shop):
+    with_work(shop, "500 ms")
+    command = start("run", "shop:app", *STORE)
+    command.line("began, delivery 1")
+    command.signal(signal.SIGTERM)
+    command.line("stopping")
+    command.line("ended")
+    assert command.end() == 0
+
+
+def test_a_second_signal_cancels_runs_and_counts_no_crash(start, shop):
+    with_work(shop, "1 hour")
+    command = start("run", "shop:app", *STORE)
+    command.line("began, delivery 1")
+    command.signal(signal.SIGTERM)
+    command.line("stopping")
+    command.signal(signal.SIGTERM)
+    command.line("cancelling runs")
+    assert command.end() == 0
+    again = start("run", "shop:app", *STORE)
+    again.line("began, delivery 2")
+
+
+def test_a_killed_worker_leaves_its_run_to_the_next(start, shop):
+    with_work(shop, "1 hour")
+    command = start("run", "shop:app", *STORE)
+    command.line("began, delivery 1")
+    command.signal(signal.SIGKILL)
+    assert command.end() == -signal.SIGKILL
+    again = start("run", "shop:app", *STORE)
+    again.line("began, delivery 2")
+    assert "recovered=1" in again.error
+
+
+def test_an_engine_that_stops_by_itself_is_a_failure(start, shop):
+    with_work(shop, "the fence")
+    command = start("run", "shop:app", *STORE)
+    command.line("began, delivery 1")
+    assert command.end() == 1
+    assert "perdure: the engine stopped by itself: continuous:worker:a was written by somebody else" in command.error
+
+
+def test_a_store_has_one_owner_at_a_time(start, shop):
+    first = start("run", "shop:app", *STORE)
+    first.line("serving")
+    second = start("run", "shop:app", *STORE)
+    assert second.end() == 2
+    assert f"process {first.process.pid}" in second.error
+    assert "stop that engine first" in second.error

@@ -1,0 +1,104 @@
+"""What ``perdure run`` says when it cannot begin: one line that tells what to mend, and exit code 2."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+MODULES = {
+    "good": "from perdure import Engine\napp = Engine(None).jobs()\nword = 'app'\n",
+    "wrong": "from perdure import every\nevery('soon')\n",
+    "broken": "1 / 0\n",
+    "poor": "import a_package_that_nobody_has\n",
+    "closed": """
+from contextlib import asynccontextmanager
+from perdure import Engine
+
+@asynccontextmanager
+async def services():
+    raise OSError("no route to the database")
+    yield None
+
+app = Engine(services).jobs()
+
+def breaks():
+    raise RuntimeError("not today")
+""",
+}
+
+
+@pytest.fixture(autouse=True)
+def modules(tmp_path: Path) -> None:
+    for name, text in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("app", "'app' names no app; write MODULE:APP"),
+        ("good:", "write MODULE:APP"),
+        ("goood:app", "no module 'goood'; looked in"),
+        ("good.jobs:app", "no module 'good.jobs'"),
+        ("good:ap", "module good has no attribute 'ap'; it has good:app"),
+        ("good:word", "'good:word' is of type str, not an App; give what Engine(services).jobs(...) gives"),
+        ("good:Engine", "'good:Engine' is the class Engine, not an App"),
+        ("wrong:app", "a definition in wrong is wrong: interval of a schedule: expected"),
+        ("broken:app", "broken broke while it was imported, with ZeroDivisionError: division by zero"),
+        ("poor:app", "poor was found, and imports a_package_that_nobody_has, which is not installed"),
+        ("closed:breaks", "closed:breaks() broke, with RuntimeError: not today"),
+        ("closed:app", "the app cannot be opened: OSError: no route to the database"),
+    ],
+)
+def test_an_app_that_cannot_be_served(start, target, said):
+    command = start("run", target, "--store", "memory://")
+    assert command.end() == 2
+    assert f"perdure: {said}" in command.error or (command.error.startswith("perdure:") and said in command.error)
+
+
+@pytest.mark.parametrize("target", ["broken:app", "poor:app", "closed:breaks", "closed:app"])
+def test_the_traceback_of_the_users_own_code_is_shown(start, target):
+    command = start("run", target, "--store", "memory://")
+    assert command.end() == 2
+    assert f'{target.partition(":")[0]}.py", line' in command.error
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("jobs.db", "store URL: expected a URL of one of the schemes"),
+        ("mongo://jobs", "store URL: expected a URL of one of the schemes"),
+        ("sqlite:///", "'sqlite:///relative.db'"),
+        ("sqlite:///no/such/folder/jobs.db", "its folder must exist and be writable"),
+        ("sqlite:///good.py", "good.py"),
+    ],
+)
+def test_a_store_that_cannot_be_opened(start, store, said):
+    command = start("run", "good:app", "--store", store)
+    assert command.end() == 2
+    assert said in command.error
+    assert "Traceback" not in command.error
+
+
+def test_a_file_of_a_newer_version(start, tmp_path):
+    first = start("run", "good:app", "--store", "sqlite:///jobs.db")
+    first.line("serving")
+    first.process.terminate()
+    first.end()
+    connection = sqlite3.connect(tmp_path / "jobs.db")
+    connection.execute("pragma user_version = 9999")
+    connection.close()
+    command = start("run", "good:app", "--store", "sqlite:///jobs.db")
+    assert command.end() == 2
+    assert "has schema version 9999" in command.error
+    assert "upgrade perdure" in command.error
+
+
+def test_a_driver_that_is_not_installed(start, tmp_path):
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "sitecustomize.py").write_text("import sys\nsys.modules['aiosqlite'] = None\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path / "blocked"), os.environ.get("PYTHONPATH")]))
+    command = start("run", "good:app", "--store", "sqlite:///jobs.db", PYTHONPATH=path)
+    assert command.end() == 2
+    assert "pip install 'perdure[sqlite]'" in command.error
