@@ -202,6 +202,8 @@ def _write(step: Commit, at: Address) -> Write:
             return Put(attrs.evolve(step.instance, address=at))
         case "purge":
             return Purge()
+        case "retire":
+            return Purge(own_messages="kept")
         case "keep":
             return Keep()
         case _:

@@ -42,7 +42,7 @@ class Commit:
     Attributes:
         at: the number of an address.
         fence: ``right`` as stored, or an older one, or none, or that of another address.
-        write: put the instance, purge, or keep.
+        write: put the instance, purge, purge and keep its messages to itself, or keep.
         instance: what a put writes.
         remember: the key to remember.
         targets: the numbers of the addresses to send a message to.
@@ -52,7 +52,7 @@ class Commit:
 
     at: int
     fence: Literal["right", "old", "none", "foreign"]
-    write: Literal["put", "purge", "keep"]
+    write: Literal["put", "purge", "retire", "keep"]
     instance: Instance
     remember: Remembered | None
     targets: tuple[int, ...]
@@ -115,7 +115,7 @@ def _commits() -> st.SearchStrategy[Commit]:
         Commit,
         at=st.integers(0, 2),
         fence=st.sampled_from(("right", "right", "right", "right", "old", "none", "foreign")),
-        write=st.sampled_from(("put", "put", "purge", "keep")),
+        write=st.sampled_from(("put", "put", "purge", "retire", "keep")),
         instance=_instances(),
         remember=st.none() | _remembered(),
         targets=st.lists(st.integers(0, 2), max_size=3).map(tuple),
