@@ -232,11 +232,20 @@ class TurnTaker:
                 assert_never(why)
 
     async def release(self, mailbox: Mailbox, execute: Execute) -> None:
-        """Give the claim back, so that the next start delivers the run again without counting a crash."""
+        """Give the claim back, so that the next start delivers the run again without counting a crash.
+
+        It is given back in what is stored by now: beside a run that did not hold the mailbox, others have written.
+        """
         self._forget_run(mailbox, execute)
-        if execute.claimed == "recorded":
-            released = release(execute.instance, execute.claim.run_id, self._facts(mailbox))
-            await self._commit(released.transition)
+        if execute.claimed != "recorded":
+            return
+        for _ in range(MAX_CONFLICTS + 1):
+            loaded = result_inside(await self.store.load(mailbox.address, None, 0))
+            instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
+            if instance is None:
+                return
+            if await self._conclude(release(instance, execute.claim.run_id, self._facts(mailbox))) is not None:
+                return
 
     async def _claim(self, mailbox: Mailbox, execute: Execute) -> Result[Execute, Any]:
         """Record the claim of a run."""

@@ -11,7 +11,7 @@ from perdure.jobs.log import Log
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.run import park_run
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.writes import answered, put, stored
+from perdure.jobs.writes import answered, put, reply, stored
 from perdure.values.address import Address
 from perdure.values.answer import HoldChanged
 from perdure.values.event import JobParked, JobRecovered
@@ -85,7 +85,9 @@ def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
         if claim is not None and claim.run_id == run_id
     }
-    return answered(put(instance, facts.now_ms, **changes), HoldChanged(changed=bool(changes), status=instance.status))
+    if not changes:
+        return reply(instance.address, HoldChanged(changed=False, status=instance.status))
+    return answered(put(instance, facts.now_ms, **changes), HoldChanged(changed=True, status=instance.status))
 
 
 def claimed_command(job: AnyDefinition, claim: Claim) -> object:
