@@ -145,8 +145,7 @@ async def test_trigger_gives_an_open_retry_up(world: World) -> None:
     await world.ask(retried.start("a", Tally()))
     await world.advance(s=5)
     assert (await world.ask(retried.trigger("a"))).outcome == Ran()
-    first, *_, abandoned, executed = await world.history(retried.definition.address("a"))
-    failed = (await world.history(retried.definition.address("a")))[1]
+    _, failed, abandoned, executed = await world.history(retried.definition.address("a"))
     assert (abandoned.type, abandoned.hook, abandoned.run_id) == ("job.failed", "superseded", failed.run_id)
     assert (abandoned.run_count, executed.run_count) == (1, 2)
     await world.advance(s=30)
@@ -213,6 +212,16 @@ async def test_trigger_runs_nothing_while_the_instance_is_paused(world: World) -
     await world.ask(ticking.pause("a"))
     assert await world.ask(ticking.trigger("a")) == Triggered(triggered=False, status="paused", outcome=Paused())
     assert len(runs(world)) == 1
+
+
+@on_each_store
+async def test_a_keyed_trigger_runs_once(world: World) -> None:
+    """A repeat within the window changes nothing and gets the first answer, of a call without input as well."""
+    ticking, *_ = await opened(world)
+    await world.ask(ticking.start("a", Tally()))
+    answers = [await world.ask(ticking.trigger("a", idempotency_key="k")) for _ in range(2)]
+    assert answers[0] == answers[1] == Triggered(triggered=True, status="scheduled", outcome=Ran())
+    assert len(runs(world)) == 2
 
 
 # ---------------------------------------------------------------- terminate, status, get_state

@@ -101,7 +101,8 @@ async def test_cron_reads_the_clock_of_its_zone(world: World) -> None:
     assert (await world.ask(jobs.status("a"))).next_run_at == datetime(2026, 1, 2, tzinfo=UTC)
 
 
-SPRING, AUTUMN = datetime(2026, 3, 7, 12, tzinfo=UTC), datetime(2026, 10, 31, 12, tzinfo=UTC)  # New York changes next day
+# The days before New York changes its clocks.
+SPRING, AUTUMN = datetime(2026, 3, 7, 12, tzinfo=UTC), datetime(2026, 10, 31, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from perdure.jobs.definition import Definition
 from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import remember
 from perdure.jobs.log import Log
-from perdure.jobs.request import Request
+from perdure.jobs.request import Alarm, Request
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import answered, put, purge, stored
 from perdure.program import Died, Halted
@@ -74,7 +74,7 @@ def _claim(request: Request, facts: Facts, *, cause: Cause, run_id: str, found: 
         run_id=run_id,
         claimed_ms=facts.now_ms,
         created="here" if found == "created" else "before",
-        action=request.action if cause != "alarm" else None,
+        action=None if isinstance(request.command, Alarm) else request.action,
         payload=request.payload if cause == "event" or request.idempotency_key else None,
         key=request.idempotency_key,
         message_id=inbound.message_id if inbound else None,
@@ -210,8 +210,9 @@ def _next_attempt(
 
 
 def _first_failed_ms(execute: Execute, facts: Facts) -> int:
+    """When the run's first attempt failed: now, if it is this one. A parked run that is resumed begins at its first."""
     retrial = execute.instance.retrial
-    return facts.now_ms if retrial is None else retrial.first_failed_ms
+    return facts.now_ms if retrial is None or execute.claim.attempt == 1 else retrial.first_failed_ms
 
 
 def _retried(job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms: int, facts: Facts) -> Commit:
