@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
 from returns.result import Failure, Result, Success
-from typing_extensions import assert_never
 
 from perdure.engine.claims import ClaimFailed, LazyClaim
 from perdure.engine.gate import Gates
@@ -129,31 +128,37 @@ class TurnTaker:
         """
         if execute.claimed == "before_effect" and mailbox.job.occupancy == "claim_only" and self.phase == "open":
             return await self._run_here(mailbox, execute)
-        job = mailbox.job_name
-        await self.gates.enter(job, execute.alone)
-        apart: Literal["apart", "here"] = "here"
+        await self.gates.enter(mailbox.job_name, execute.alone)
+        verdict: Verdict | None = None
         try:
-            if self.phase == "closing":
-                return Answered(Failure(EngineClosed()))
-            if mailbox.is_interrupted:
-                return Answered(Success(interrupted(mailbox.job, execute)))
-            if execute.claimed == "before_run":
-                match await self._claim(mailbox, execute):
-                    case Success(claimed):
-                        execute = claimed
-                    case Failure(Conflict()):
-                        return None
-                    case failure:
-                        return Answered(failure)
-                if item.request.wait == "claim" and not item.answer.done():
-                    item.answer.set_result(Success(_running(execute)))
-                if mailbox.job.occupancy == "claim_only" and execute.claim.cause != "event":
-                    apart = "apart"
-                    return RunsApart(execute)
-            return await self._run_here(mailbox, execute)
+            verdict = await self._claim_and_run(mailbox, item, execute)
         finally:
-            if apart == "here":
-                self.gates.leave(job, execute.alone)
+            if not isinstance(verdict, RunsApart):
+                self.gates.leave(mailbox.job_name, execute.alone)
+        return verdict
+
+    async def _claim_and_run(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
+        """Run user code, now that there is a place for it."""
+        if self.phase == "closing":
+            return Answered(Failure(EngineClosed()))
+        if mailbox.is_interrupted:
+            return Answered(Success(interrupted(mailbox.job, execute)))
+        if execute.claimed != "before_run":
+            return await self._run_here(mailbox, execute)
+        match await self._claim(mailbox, execute):
+            case Success(claimed):
+                return await self._run_claimed(mailbox, item, claimed)
+            case Failure(Conflict()):
+                return None
+            case failure:
+                return Answered(failure)
+
+    async def _run_claimed(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
+        if item.request.wait == "claim" and not item.answer.done():
+            item.answer.set_result(Success(_running(execute)))
+        if mailbox.job.occupancy == "claim_only" and execute.claim.cause != "event":
+            return RunsApart(execute)
+        return await self._run_here(mailbox, execute)
 
     async def _run_here(self, mailbox: Mailbox, execute: Execute) -> Verdict | None:
         step: Commit | Execute = execute
@@ -168,7 +173,7 @@ class TurnTaker:
     def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
         try:
             return finish(mailbox.job, execute, exit_, self._facts(mailbox))
-        except Exception as defect:  # noqa: BLE001 - a policy or a hook that breaks
+        except Exception as defect:
             if isinstance(exit_, Died) and exit_.cause is defect:
                 raise
             return finish(mailbox.job, execute, Died(defect), self._facts(mailbox))
@@ -278,9 +283,7 @@ class TurnTaker:
             case _:
                 return verdict
 
-    async def settle_apart(
-        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]
-    ) -> Verdict | Execute:
+    async def settle_apart(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
         """Commit the end of a run that did not hold the mailbox, over what is stored by now."""
         for _ in range(MAX_CONFLICTS + 1):
             match result_inside(await self.store.load(mailbox.address, None, 0)):

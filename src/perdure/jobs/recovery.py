@@ -79,7 +79,7 @@ RELEASED = 0
 
 
 def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
-    """Give a claim back on a graceful shutdown: it is delivered again on the next start, and never counts as a crash."""
+    """Give a claim back on a graceful shutdown: the next start delivers it again, and it never counts as a crash."""
     changes: dict[str, Any] = {  # fields of Instance
         name: attrs.evolve(claim, owner=RELEASED)
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))

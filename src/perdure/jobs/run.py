@@ -13,7 +13,7 @@ from perdure.jobs.keys import remember
 from perdure.jobs.log import Log
 from perdure.jobs.request import Alarm, Request
 from perdure.jobs.step import Commit, Execute
-from perdure.jobs.writes import answered, put, purge, stored
+from perdure.jobs.writes import answered, purge, put, stored
 from perdure.program import Died, Halted
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.event import (

@@ -39,8 +39,8 @@ class Clear:
 class DebounceContext(JobContext[S], Generic[S]):
     """What the hooks of a debounce see and do.
 
-    In ``execute`` the state is that of the batch being flushed; changing it has no effect, for the batch is dropped when
-    the flush succeeds and kept as it was when it fails.
+    In ``execute`` the state is that of the batch being flushed; changing it has no effect, for the batch is dropped
+    when the flush succeeds and kept as it was when it fails.
 
     Attributes:
         event_count: events in the batch; in ``on_event``, those before this one.

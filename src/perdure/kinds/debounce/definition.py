@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
-from typing_extensions import Never, TypeForm
+from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
@@ -151,7 +151,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
 
     def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, self.batching, address, instance, request, facts)
+        return handler.begin(self, address, instance, request, facts)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Give the hook and its program for a claim."""

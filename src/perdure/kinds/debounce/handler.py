@@ -6,10 +6,9 @@ after the first is settled. So a flush holds the claim, and not the mailbox.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
-from typing_extensions import assert_never
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.event_run import begin_event, started
@@ -45,14 +44,12 @@ DebounceCommand: TypeAlias = Add | Flush | Clear | Alarm
 
 
 # ---------------------------------------------------------------- begin
-def begin(
-    job: AnyDefinition, how: Batching, address: Address, instance: Instance | None, request: Request, facts: Facts
-) -> Step:
+def begin(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
     """Decide a command of a debounce, or its alarm."""
     command = cast("DebounceCommand", request.command)
     match command:
         case Add():
-            return _add(job, how, address, instance, request, facts)
+            return _add(job, address, instance, request, facts)
         case Flush():
             return _flush(job, address, instance, request, facts)
         case Clear():
@@ -63,9 +60,7 @@ def begin(
             assert_never(command)
 
 
-def _add(
-    job: AnyDefinition, how: Batching, address: Address, instance: Instance | None, request: Request, facts: Facts
-) -> Step:
+def _add(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
     if instance is None:
         fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms, data=_encode(Batches()))
         return begin_event(job, fresh, request, facts, found="created")
@@ -242,13 +237,11 @@ def _flushed(execute: Execute, facts: Facts) -> Commit:
                 batch_size=batches.flushing.event_count,
             ),
         )
-    transition = _dropped(instance, batches, events, execute, facts)
+    transition = _dropped(instance, events, execute, facts)
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
 
 
-def _dropped(
-    instance: Instance, batches: Batches, events: tuple[Event, ...], execute: Execute, facts: Facts
-) -> Transition:
+def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, facts: Facts) -> Transition:
     messages = tuple(execute.draft.messages)
     left = without_flushed(instance)
     if left is None:
