@@ -72,13 +72,13 @@ class Schedule(Protocol[E_contra]):
     """When to try again: what `Program.retry` asks after each failure."""
 
     def next_delay_ms(
-        self, attempt: int, error: E_contra, *, first_failed_ms: int, now_ms: int, jitter: float
+        self, *, error: E_contra, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
     ) -> int | None:
         """Decide what follows a failure.
 
         Args:
+            error: what the last execution failed with.
             attempt: how many executions there were, the failed one included: 1 after the first.
-            error: what the last one failed with.
             first_failed_ms: when the first one failed, milliseconds since 1970 UTC.
             now_ms: the same of the last one.
             jitter: a number in [0, 1), drawn for this decision.
@@ -433,7 +433,7 @@ def _retrying(program: Program[A, E, R], schedule: Schedule[E]) -> Generator[Pro
                 first_failed_ms = now_ms if first_failed_ms is None else first_failed_ms
                 jitter = yield from _jitter
                 delay_ms = schedule.next_delay_ms(
-                    attempt, error, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter
+                    error=error, attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter
                 )
                 if delay_ms is None:
                     yield from node(FAIL, error)
