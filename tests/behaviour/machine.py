@@ -27,6 +27,13 @@ class Say:
 
 
 @frozen
+class Mark:
+    """Say a word, with the attempt and the delivery it is said in."""
+
+    word: str
+
+
+@frozen
 class Refuse:
     """Fail with the typed error."""
 
@@ -71,7 +78,7 @@ class Note:
     """Keep what the context shows."""
 
 
-Plain: TypeAlias = Add | Say | Refuse | Break | Wait | Alarm | NoAlarm | End | Note
+Plain: TypeAlias = Add | Say | Mark | Refuse | Break | Wait | Alarm | NoAlarm | End | Note
 
 
 @frozen
@@ -161,6 +168,8 @@ def _take_one(ctx: TaskContext[Total], step: Step) -> Program[Any, Refused, HasO
             return ctx.update_state(lambda state: evolve(state, total=state.total + amount))
         case Say(word):
             return say(word)
+        case Mark(word):
+            return say(f"{word}#{ctx.attempt}.{ctx.delivery}")
         case Refuse(why):
             return fail(Refused(why))
         case Break(why):

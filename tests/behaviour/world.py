@@ -359,6 +359,7 @@ class World:
         await self._drive(_awaited(over))
         patience.cancel()
         if border.dead == "dead":
+            _drop(work)
             raise ProcessDied
         assert task.done(), f"the call is not answered after {PATIENCE_MS} ms of the virtual clock"
         return task.result()
@@ -447,6 +448,16 @@ async def _result(call: FutureResult[A, Any]) -> Result[A, Any]:
 
 async def _awaited(work: Awaitable[A]) -> A:
     return await work
+
+
+def _drop(work: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine wherever it is, also where it would wait for something on its way out."""
+    for _ in range(100):
+        try:
+            work.close()
+        except RuntimeError:  # it awaited something in a `finally` block: again, from there
+            continue
+        return
 
 
 async def _sleep(simulation: Simulation, delay_ms: float) -> None:

@@ -1,6 +1,7 @@
 """What the simulation adds to the contract: virtual clocks, chosen interleavings, reports instead of hangs."""
 
 import asyncio
+import itertools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -275,3 +276,9 @@ def test_cancelling_a_task_that_waits_for_the_host_reaches_it():
         return task.cancelled() and foreign[0].cancelled()
 
     assert asyncio.run(simulation.run_hosted(main()))
+
+
+def test_ids_leave_room_to_count_up_from() -> None:
+    simulation = Simulation(seed=1)
+    ids = [simulation.runtime.new_id() for _ in range(1_000)]
+    assert all(later - earlier >= 1_000 for earlier, later in itertools.pairwise(ids))

@@ -25,6 +25,9 @@ T = TypeVar("T")
 Order = Literal["seeded", "fifo"]
 """Which of several ready tasks goes next: one drawn from the seed, or the one that waited longest."""
 
+ID_ROOM = 1 << 32
+"""How many numbers after an id are nobody else's, so that its owner may count up from it."""
+
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -281,7 +284,7 @@ class Simulation:
         """Make a UUIDv7 (RFC 9562, 5.7) that sorts after the one before, whatever the clock does."""
         version_and_variant = 7 << 76 | 2 << 62
         drawn = self._random.getrandbits(12) << 64 | self._random.getrandbits(62)
-        self._last_id = max(self.now_ms << 80 | version_and_variant | drawn, self._last_id + 1)
+        self._last_id = max(self.now_ms << 80 | version_and_variant | drawn, self._last_id + ID_ROOM)
         return self._last_id
 
 
