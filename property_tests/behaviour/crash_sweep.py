@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,19 +114,15 @@ async def _carried_out(operation: Operation, world: World) -> None:
 
 
 async def _until_it_dies(operation: Operation, world: World) -> None:
-    try:
+    with suppress(ProcessDied):
         await _carried_out(operation, world)
-    except ProcessDied:
-        pass
 
 
 async def _reopened(operation: Operation, world: World, *, die_at: int) -> None:
     """Open, and let the recovery go on until the process dies again."""
-    try:
+    with suppress(ProcessDied):
         await world.open(operation.app(world), die_at=die_at)
         await world.advance(ms=operation.wait_ms)
-    except ProcessDied:
-        pass
 
 
 async def _inspected(operation: Operation, world: World) -> Any:

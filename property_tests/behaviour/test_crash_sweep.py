@@ -12,7 +12,6 @@ import attrs
 import pytest
 from crash_sweep import KEY, Operation, crashed, crossings_of, undisturbed
 from machine import Add, Alarm, End, Event, Mark, OnAlarm, Refuse, Tell, Total, app, machine, machine_with, steps
-
 from world import STORES, StoreKind, World
 
 from perdure import Backoff, Do, Retry, TaskContext, program
