@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def test_a_store_of_ones_own_is_kept_and_never_overwritten(start, tmp_path):
     command = start("demo", *SHORT, "--events", "events.jsonl", "--store", "kept.db")
     assert command.end() == 0, command.story
     assert "Kept: kept.db" in command.seen[-1]
-    assert sqlite3.connect(tmp_path / "kept.db").execute("select count(*) from events").fetchone()[0] > 0
+    with closing(sqlite3.connect(tmp_path / "kept.db")) as connection:
+        assert connection.execute("select count(*) from events").fetchone()[0] > 0
     assert "evt_1" in (tmp_path / "kept.db.sink.jsonl").read_text()
     again = start("demo", *SHORT, "--store", "kept.db")
     assert again.end() == 2

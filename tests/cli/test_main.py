@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
-from importlib.metadata import version
 
 import pytest
+
+from perdure.cli.commands import installed_version
 
 
 def test_the_version(start):
     command = start("--version")
     assert command.end() == 0
-    assert command.seen == [f"perdure {version('perdure')}"]
+    assert command.seen == [installed_version()]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])

@@ -26,7 +26,7 @@ COMMANDS = App(
     name="perdure",
     help="Durable jobs written as pure programs.",
     version=installed_version,
-    help_format="plaintext",
+    help_format="markdown",
 )
 COMMANDS.command(run)
 COMMANDS.command(demo)

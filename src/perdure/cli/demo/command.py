@@ -31,7 +31,7 @@ def demo(
     *,
     events: Path | None = None,
     store: Path | None = None,
-    keep: Annotated[bool, Parameter(negative="")] = False,
+    keep: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     seconds: float = USUAL_SECONDS,
     seed: int = 1,
 ) -> int:
@@ -41,15 +41,17 @@ def demo(
     services that are down now and then. It is killed with SIGKILL in the middle of its work and started again. The
     proof compares what it acknowledged with what the services wrote down, in files beside the store.
 
-    Events are read from a file of JSON objects, one a line:
+    Events are read from a file with one JSON object a line:
 
-    {"type": "webhook", "id": "evt_1", "contact": "ada", "kind": "invoice.paid", "payload": {"any": "JSON"}}
+    * `{"type": "webhook", "id": "evt_1", "contact": "ada", "kind": "invoice.paid", "payload": {"any": "JSON"}}`
+    * `{"type": "order", "id": "evt_2", "order": "order-7", "event": EVENT}`, where `EVENT` is one of
+        * `{"type": "placed", "owner": "ada@example.com", "amount": 4990}`, the amount in cents
+        * `{"type": "paid", "amount": 4990}`
+        * `{"type": "shipped", "tracking": "1Z9"}`
+        * `{"type": "delivered"}`
+        * `{"type": "cancelled", "reason": "too late"}`
 
-    {"type": "order", "id": "evt_2", "order": "o-7", "event": {"type": "placed", "owner": "a@b.org", "amount": 4990}}
-
-    The other events of an order are {"type": "paid", "amount": 4990}, {"type": "shipped", "tracking": "1Z9"},
-    {"type": "delivered"} and {"type": "cancelled", "reason": "too late"}. Amounts are in cents. An id that comes again
-    is the same event, sent again. A line that is no event is reported and passed over.
+    An id that comes again is the same event, sent again. A line that is no event is reported and passed over.
 
     Exit code: 0 the proof holds, 1 it does not, 2 the demo cannot begin.
 

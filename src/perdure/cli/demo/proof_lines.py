@@ -33,24 +33,22 @@ class ProofLine:
 def proof_lines(proof: Proof) -> tuple[ProofLine, ...]:
     """Say each number of the proof, and where it comes from."""
     return (
-        ProofLine("sent", proof.sent, "by the source of the events, and again after the crash"),
-        ProofLine("duplicates suppressed", proof.repeats, "sent again under the same id; they had no effect"),
-        ProofLine("rejected", proof.rejected, "refused by the order's state machine; they had no effect"),
-        ProofLine("accepted", proof.accepted, "different events that the worker acknowledged"),
-        ProofLine("processed", proof.processed, "of them, found in what sink and mailer wrote down", _met(proof)),
-        ProofLine(
-            "delivered again", proof.redelivered, "batches and mails cut off by the kill; each came under its run id"
-        ),
-        _bad_if_any("done twice", proof.twice, "events with more effects than they should have"),
-        _bad_if_any("unanswered", proof.unanswered, "events that were sent and never answered"),
-        _bad_if_any("lost", proof.lost, "events that were acknowledged and left no trace outside"),
+        ProofLine("sent", proof.sent, "sendings, those after the crash included"),
+        ProofLine("duplicates suppressed", proof.repeats, "sent again under the same id, without effect"),
+        ProofLine("rejected", proof.rejected, "refused by the order's state machine"),
+        ProofLine("accepted", proof.accepted, "different events that were acknowledged"),
+        ProofLine("processed", proof.processed, "of them, in what sink and mailer wrote down", _met(proof)),
+        ProofLine("delivered again", proof.redelivered, "runs cut off by the kill, under their run id"),
+        _bad_if_any("done twice", proof.twice, "events with more effects than they should"),
+        _bad_if_any("unanswered", proof.unanswered, "events that were never answered"),
+        _bad_if_any("lost", proof.lost, "acknowledged events without a trace outside"),
     )
 
 
 def verdict(proof: Proof) -> str:
     """Say in one sentence whether the proof holds."""
     if proof.holds:
-        return "The proof holds: every acknowledged event was carried out once, and nothing was lost."
+        return "The proof holds: each acknowledged event was done once, and none was lost."
     return "The proof does NOT hold: see the numbers that should be 0."
 
 

@@ -117,7 +117,7 @@ class Story:
         return prove(self.sendings, self.evidence)
 
     async def _first_half(self) -> None:
-        self._step("store", f"{self.plot.store}, one SQLite file; the services write beside it")
+        self._step("store", f"{self.plot.store}, one SQLite file")
         await self._start("started", "owns the store and runs the three jobs")
         await self._start_tokens()
         self._enter("feeding", f"{len(self.sendings.order)} events from {self.plot.source}")
@@ -144,7 +144,7 @@ class Story:
         await self._feed(lambda: False)
 
     async def _settle(self) -> None:
-        self._enter("settling", "every event is sent; the last answers, batches and retries come in")
+        self._enter("settling", "every event is sent; the last batches and retries come in")
         async with _limit(SETTLE_LIMIT_S, "the last answers, batches and retries did not come in"):
             while not await self._is_settled():  # noqa: ASYNC110 - asks another process
                 await asyncio.sleep(LOOK_EVERY_S)
