@@ -149,7 +149,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("form", "value", "data"), CASES, ids=lambda each: repr(each)[:50])
+@pytest.mark.parametrize(
+    ("form", "value", "data"), CASES, ids=[f"{n}-{data.decode()[:40]}" for n, (_, _, data) in enumerate(CASES)]
+)
 def test_each_type_has_one_json_form(form, value, data):
     codec = Codec.of(form, what="it")
     assert codec.encode(value) == data
