@@ -3,9 +3,10 @@
 import pytest
 from machine import Add, Alarm, End, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps
 from returns.result import Failure, Success
-from world import Refused, World, on_each_store
+from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import Backoff, Retry
+from perdure import Backoff, Do, Retry, TaskContext, program
+from perdure.program import gather, race, sleep
 from perdure.values.answer import Ended, Failed, Ran, Retrying, Running
 from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, Overloaded, StoreUnavailable
 from perdure.values.failure import Defect
@@ -264,3 +265,61 @@ async def test_an_event_is_bounded_to_the_byte(world: World, *, extra: int, fits
     assert isinstance(answer, Success) == fits
     if isinstance(answer, Failure):
         assert "at most 1000 bytes" in str(answer.failure())
+
+
+# ---------------------------------------------------------------- a claim that takes its time
+@on_each_store
+async def test_a_run_that_times_out_while_it_is_claimed_leaves_no_claim(world: World) -> None:
+    """No instance is left without its alarm, none half-written: whatever cancels a run, its claim is known."""
+    job = machine_with(max_run="1 second")
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.slow("commit", ms=5_000)
+    error = await world.refused(jobs.send("a", steps(Add(), Say("x"))))
+    assert isinstance(error, Crashed)
+    assert error.error_type == "RunTimedOut"
+    await world.advance(s=10)
+    assert await world.row(at("a")) is None
+    assert world.outside.heard == []
+
+
+@on_each_store
+async def test_a_run_that_is_interrupted_while_it_is_claimed_leaves_no_claim(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).of(machine)
+    world.slow("commit", ms=5_000)
+    call = world.begin(jobs.send("a", steps(Add(), Say("x"))))
+    await world.advance(s=1)
+    assert (await world.ask(jobs.terminate("a", interrupt=True))).terminated
+    assert call.done()
+    await world.advance(s=10)
+    assert await world.row(at("a")) is None
+    assert world.outside.heard == []
+
+
+@on_each_store
+async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world: World) -> None:
+    """Graceful shutdown never counts."""
+    jobs = (await world.open(app(world.outside, drain_ms=1_000))).of(machine)
+    world.slow("commit", ms=5_000)
+    world.begin(jobs.send("a", steps(Add(), Say("x"))))
+    await world.settle()
+    await world.close()
+    jobs = (await world.open(app(world.outside))).of(machine)
+    assert await world.ask(jobs.get_state("a")) == Total(1)
+    (recovered,) = [event for event in await world.history(at("a")) if event.type == "job.recovered"]
+    assert recovered.recoveries == 0
+    assert world.outside.heard == ["x"]
+
+
+@on_each_store
+async def test_a_branch_that_gives_up_while_the_run_is_claimed_holds_up_no_other(world: World) -> None:
+    """Parallel branches wait for the same claim: the loser of a race takes it from nobody."""
+
+    @program
+    def race_and_say(ctx: TaskContext[Total], _: object) -> Do[None, Refused, HasOutside]:
+        yield from gather(race(say("loser"), sleep("1 second").map(lambda _: None)), say("other"))
+
+    job = machine_with(on_event=race_and_say)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.slow("commit", ms=5_000)
+    assert (await world.ask(jobs.send("a", steps()))).created
+    assert world.outside.heard == ["other"]

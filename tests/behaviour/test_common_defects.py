@@ -118,7 +118,7 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
     def cancelled(_: object) -> Program[Any, Any, Any]:
         async def wait(outside: Outside) -> Result[None, str]:
             assert outside.border is not None
-            given_up = outside.border.future()
+            given_up = outside.border.runtime.future()
             given_up.cancel()
             await given_up
             return Success(None)

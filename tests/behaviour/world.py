@@ -24,7 +24,7 @@ from perdure.app import App, OpenApp
 from perdure.client.jobs import Jobs
 from perdure.program import Program, effect
 from perdure.program.container import result_inside
-from perdure.runtime.record import Future, Task
+from perdure.runtime.record import Future, Runtime, Task
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
@@ -60,13 +60,15 @@ class Fault:
         applied: whether it is done all the same.
         after: how many succeed before.
         times: how many fail.
+        takes_ms: how long it takes.
     """
 
     operation: str
-    error: Exception
+    error: Exception | None
     applied: bool
     after: int
     times: int
+    takes_ms: int = 0
 
     def strikes(self, operation: str) -> bool:
         """Whether this call of the operation fails."""
@@ -84,13 +86,13 @@ class Border:
     """What every store operation and every effect of one process crosses, going and coming back.
 
     Attributes:
-        future: makes the futures of this process.
+        runtime: how this process waits.
         die_at: the crossing at which the process dies; None: never.
         crossings: what crossed so far.
         faults: store operations that fail.
     """
 
-    future: Callable[[], Future[Any]]
+    runtime: Runtime
     die_at: int | None = None
     crossings: list[str] = attrs.Factory(list[str])
     dead: Literal["alive", "dead"] = "alive"
@@ -102,7 +104,7 @@ class Border:
         if self.dead == "alive" and len(self.crossings) == self.die_at:
             self.die()
         if self.dead == "dead":
-            await self.future()
+            await self.runtime.future()
         self.crossings.append(what)
 
     async def around(self, what: str, work: Callable[[], Awaitable[A]]) -> A:
@@ -128,12 +130,14 @@ def behind(border: Border, store: Store, commits: list[Transition]) -> Store:
         async def call(*args: Any) -> Result[Any, Any]:
             async def work() -> Result[Any, Any]:
                 fault = next((fault for fault in border.faults if fault.strikes(name)), None)
+                if fault is not None:
+                    await border.runtime.sleep(fault.takes_ms)
                 if fault is not None and not fault.applied:
                     return Failure(fault.error)
                 answer: Result[Any, Any] = result_inside(await operation(*args))
                 if name == "commit" and isinstance(answer, Success):
                     commits.append(args[0])
-                return answer if fault is None else Failure(fault.error)
+                return answer if fault is None or fault.error is None else Failure(fault.error)
 
             return await border.around(name, work)
 
@@ -192,7 +196,7 @@ class Outside:
     async def _answer(self, word: str) -> Result[None, Refused]:
         self.heard.append(word)
         if word in self.held and self.border is not None:
-            self.held[word].append(released := self.border.future())
+            self.held[word].append(released := self.border.runtime.future())
             await released
         if word in self.breaks:
             raise RuntimeError(f"broke at {word}")
@@ -269,7 +273,7 @@ class World:
         """
         assert self._process is None, "close or crash the engine that is open first"
         simulation = self._simulation
-        border = Border(simulation.runtime.future, die_at)
+        border = Border(simulation.runtime, die_at)
         self.outside.border = border
         store = await self._drive(self._opened(simulation))
         open_app = app.open(behind(border, store, self.commits), runtime=simulation.runtime)
@@ -406,6 +410,10 @@ class World:
     def fail(self, operation: str, error: Exception, *, applied: bool = False, after: int = 0, times: int = 1) -> None:
         """Make a store operation fail, some times, after some that succeed."""
         self.process.border.faults.append(Fault(operation, error, applied, after, times))
+
+    def slow(self, operation: str, *, ms: int, after: int = 0) -> None:
+        """Make a store operation take its time, once, after some that do not."""
+        self.process.border.faults.append(Fault(operation, None, applied=True, after=after, times=1, takes_ms=ms))
 
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.resumed import begun_here
 from perdure.jobs.step import Execute
 from perdure.program import default_handler
 from perdure.program.drivers import settle_answer
 from perdure.runtime.record import Future, Runtime
+from perdure.values.errors import OutcomeUnknown
 
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
 
@@ -32,16 +34,22 @@ class ClaimFailed(BaseException):
 class LazyClaim:
     """Handles the external effects of one program: the first one waits for the claim.
 
+    The claim is recorded beside the program, so that a run that is cancelled meanwhile, or a branch of it, does not
+    leave a claim that nobody knows of.
+
     Attributes:
         execute: what is run; replaced by its claimed form once the claim is recorded.
         record: writes the claim.
+        ready: waits until the claim may be written.
         runtime: lets parallel branches wait for the same claim.
     """
 
     execute: Execute
     record: Record
+    ready: Callable[[], Awaitable[None]]
     runtime: Runtime
-    _recording: Future[Any] | None = None
+    _state: Literal["not_begun", "recording", "over"] = "not_begun"
+    _waiting: list[Future[Any]] = attrs.Factory(list[Any])
     _refused: Any = None
 
     def handle(self, instruction: object, services: Any) -> object:
@@ -50,19 +58,36 @@ class LazyClaim:
             return default_handler(instruction, services)
         return self._claim_first(instruction, services)
 
+    async def settled(self) -> None:
+        """Wait for the end of a recording that is under way."""
+        if self._state == "recording":
+            over = self.runtime.future()
+            self._waiting.append(over)
+            await over
+
     async def _claim_first(self, instruction: object, services: Any) -> object:
-        if self._recording is None:
-            self._recording = self.runtime.future()
+        await self.ready()
+        if self._state == "not_begun":
+            self._state = "recording"
+            begun_here(self._record(), self.runtime, name=f"claim of {self.execute.instance.address}")
+        await self.settled()
+        if self._refused is not None:
+            raise ClaimFailed(self._refused)
+        return await settle_answer(default_handler(instruction, services), services)
+
+    async def _record(self) -> None:
+        try:
             match await self.record(self.execute):
                 case Success(claimed):
                     self.execute = claimed
                 case Failure(reason):
                     self._refused = reason
-                case _ as unexpected:
-                    raise TypeError(f"a claim answers Success or Failure, not {unexpected!r}")
-            self._recording.set_result(None)
-        else:
-            await self._recording
-        if self._refused is not None:
-            raise ClaimFailed(self._refused)
-        return await settle_answer(default_handler(instruction, services), services)
+                case unexpected:
+                    self._refused = OutcomeUnknown(f"a store answers Success or Failure, not {unexpected!r}")
+        except Exception as defect:  # noqa: BLE001 - a store that raises; the program must not go on
+            self._refused = OutcomeUnknown(f"the store broke: {defect!r}")
+        finally:
+            self._state = "over"
+            for over in self._waiting:
+                if not over.done():
+                    over.set_result(None)

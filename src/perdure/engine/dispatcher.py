@@ -10,7 +10,7 @@ from returns.result import Failure, Result
 from typing_extensions import assert_never
 
 from perdure.engine.mailbox import AnyDefinition, Item, Mailbox
-from perdure.engine.resumed import Resumed
+from perdure.engine.resumed import begun_here
 from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Defer, Execute, RecoverFirst
@@ -114,12 +114,7 @@ class Dispatcher:
         before it reaches outside, so that they find themselves in a task of their own.
         """
         mailbox.state = "busy"
-        work = self._work(mailbox)
-        try:
-            awaited = work.send(None)
-        except StopIteration:
-            return
-        mailbox.worker = self.runtime.spawn(Resumed(work, awaited), name=f"turns of {mailbox.address}")
+        mailbox.worker = begun_here(self._work(mailbox), self.runtime, name=f"turns of {mailbox.address}")
 
     async def _work(self, mailbox: Mailbox) -> None:
         """Take turns from a mailbox until it is empty."""

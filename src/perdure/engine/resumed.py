@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Generator
 from typing import Any, Literal, TypeVar
 
+from perdure.runtime.record import Runtime, Task
+
 T = TypeVar("T")
 
 
@@ -46,3 +48,21 @@ class Resumed(Coroutine[Any, Any, T]):
 
     def __next__(self) -> Any:
         return self.send(None)
+
+
+def begun_here(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) -> Task[T] | None:
+    """Run a coroutine by a plain call until it waits for something, and the rest of it in a task.
+
+    Args:
+        work: what to run.
+        runtime: makes the task.
+        name: the task's.
+
+    Returns:
+        The task; None when the coroutine waited for nothing.
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration:
+        return None
+    return runtime.spawn(Resumed(work, awaited), name=name)

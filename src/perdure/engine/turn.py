@@ -189,7 +189,9 @@ class TurnTaker:
         """
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(mailbox)
-        claim = LazyClaim(execute, lambda step: self._claim(mailbox, step), self.runtime)
+        claim = LazyClaim(
+            execute, lambda step: self._claim(mailbox, step), lambda: self._in_own_task(mailbox), self.runtime
+        )
         run = run_async(
             sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle
         )
@@ -207,6 +209,7 @@ class TurnTaker:
         except self.runtime.cancelled as cancellation:
             if progress.stop is not None:
                 self.runtime.current_task().uncancel()
+                await claim.settled()
                 return await self._stopped(mailbox, claim.execute, progress.stop)
             if self.runtime.current_task().cancelling():
                 raise  # the engine itself is being cancelled
