@@ -271,9 +271,9 @@ class Store:
             ``Conflict`` as well, whatever the write. A ``Conflict`` leaves nothing. ``Put`` stores the version expected
             plus 1; over nothing, the next incarnation and version 1. ``Purge`` also deletes the messages and dead
             letters from the instance to itself, those of this very transition included, unless it says that they are
-            kept; it may expect nothing where nothing is. Messages out get ids in order. An event belongs to the address that it names. Any number of
-            commits may be under way at once, and may be grouped: each is answered when it is durable, and one that
-            conflicts or cannot be written does not fail its neighbours.
+            kept; it may expect nothing where nothing is. Messages out get ids in order. An event belongs to the address
+            that it names. Any number of commits may be under way at once, and may be grouped: each is answered when it
+            is durable, and one that conflicts or cannot be written does not fail its neighbours.
         due: ``(now_ms, limit)``: instances whose ``due_ms`` is at or before the instant, the earliest first, with
             their rows. Rows that cannot be read are left out here and below: ``health`` tells of them.
         next_alarm: ``(after_ms)``: the earliest ``due_ms`` strictly after the instant, or None.

@@ -13,6 +13,7 @@ from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.hints import Hints, Indexed
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
+from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import MessageFate
 from perdure.values.transition import Keep, Purge, Put, Transition
@@ -101,10 +102,14 @@ def encode(transition: Transition, hints: Hints) -> Change:
         write=_row_write(transition, hints),
         own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",
         fate=transition.inbound,
-        messages=tuple(message_values(message) for message in transition.messages),
+        messages=tuple(map(message_values, transition.messages)),
         key=None if transition.remember is None else key_values(transition.address, transition.remember),
-        events=tuple((event.address, event.type, event.at_ms, event_body(event)) for event in transition.events),
+        events=tuple(map(_event_values, transition.events)),
     )
+
+
+def _event_values(event: Event) -> Row:
+    return event.address, event.type, event.at_ms, event_body(event)
 
 
 def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence | None:
