@@ -262,7 +262,7 @@ async def test_a_wall_clock_that_jumps_delays_a_retry_or_makes_it_once(world: Wo
 
 @on_each_store
 async def test_elapsed_time_is_never_negative(world: World) -> None:
-    """Elapsed time is never negative: a clock that goes back makes no room for a delay that overshoots `max_duration`."""
+    """Elapsed time is never negative: a clock that goes back makes no room for a delay past `max_duration`."""
     retry = Retry(3, Backoff.linear("5 s", step="10 s"), jitter=False, max_duration="12 s")
     jobs = await started(world, retry, state=Plain(slow="10 s"))
     await world.advance(s=8)

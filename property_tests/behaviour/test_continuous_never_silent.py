@@ -1,0 +1,113 @@
+"""A continuous job under every mishap: a failing run never silences the schedule."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from world import STORES, HasOutside, Refused, World, die, play, say
+
+from perdure import Backoff, CatchUpAll, Continuous, ContinuousContext, Do, Engine, Retry, cron, every, program
+from perdure.program import sleep
+
+MINUTE_MS = 60_000
+
+
+@frozen
+class Plain:
+    name: str = ""
+
+
+@program
+def work(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
+    """Succeed, fail, break, or take too long: as the outside says."""
+    yield from say(f"run {ctx.run_count}.{ctx.attempt}.{ctx.delivery}")
+    yield from say("work")
+    if (yield from say("bug").map(lambda _: False).lash(lambda _: say("noted").map(lambda _: True))):
+        yield from die(RuntimeError("a bug"))
+    if (yield from say("slow").map(lambda _: False).lash(lambda _: say("noted").map(lambda _: True))):
+        yield from sleep("1 hour")
+
+
+schedules = st.sampled_from(
+    [
+        every("1 minute"),
+        every("1 minute", measured_from="grid"),
+        every("1 minute", measured_from="grid", catch_up="skip", spread="30 s"),
+        every("1 minute", measured_from="grid", catch_up=CatchUpAll(limit=3)),
+        cron("* * * * *"),
+        cron("* * * * *", catch_up=CatchUpAll(limit=2)),
+    ]
+)
+retries = st.sampled_from(
+    [
+        None,
+        Retry(2, Backoff.constant("7 s")),
+        Retry(3, Backoff.exponential("1 s", max="2 minutes"), max_duration="90 s"),
+    ]
+)
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.integers(1, 200_000)),
+        st.tuples(st.sampled_from(["work", "bug", "slow"]), st.integers(1, 4)),
+        st.sampled_from([("crash", 0), ("restart", 0), ("trigger", 0), ("down", 300_000), ("pause", 200_000)]),
+        st.tuples(st.just("clock"), st.sampled_from([-100_000, 100_000])),
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("store", STORES)
+@given(schedules, retries, st.booleans(), happenings)
+@settings(max_examples=40)
+def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immediately, happenings):
+    """A failing run never silences the schedule: recorded, and the next tick comes."""
+    job = Continuous(
+        "job",
+        state=Plain,
+        schedule=schedule,
+        execute=work,
+        retry=retry,
+        start_immediately=immediately,
+        max_run="10 s",
+    )
+    app_of = lambda world: Engine(world.outside).jobs(job)  # noqa: E731 - one line
+
+    async def scenario(world: World) -> None:
+        jobs = (await world.open(app_of(world))).of(job)
+        await world.ask(jobs.start("a", Plain()))
+        back_ms = 0
+        for what, number in happenings:
+            match what:
+                case "wait":
+                    await world.advance(ms=number)
+                case "work" | "bug" | "slow":
+                    world.outside.refusals[what] = number
+                case "crash" | "restart" | "down":
+                    await (world.close() if what == "restart" else world.crash())
+                    await world.advance(ms=number)
+                    jobs = (await world.open(app_of(world))).of(job)
+                case "trigger":
+                    await world.ask(jobs.trigger("a"))
+                case "pause":
+                    await world.ask(jobs.pause("a"))
+                    await world.advance(ms=number)
+                    await world.ask(jobs.resume("a"))
+                case "clock":
+                    world.shift_wall_clock(number)
+                    back_ms = max(back_ms, back_ms - number)
+            row = await world.row(job.address("a"))
+            assert row.due_ms is not None, "the instance is silent"
+        world.outside.refusals.clear()
+        before = len([word for word in world.outside.heard if word.startswith("run")])
+        await world.advance(ms=back_ms + 120_000 + 2 * MINUTE_MS)  # the longest wait of a retry, and a tick
+        after = [word for word in world.outside.heard if word.startswith("run")]
+        assert len(after) > before, "the schedule is silent"
+        status = await world.ask(jobs.status("a"))
+        assert (status.status, status.last_error) == ("scheduled", None)
+        assert status.run_count == len({word.split(".")[0] for word in after}), "a run was counted twice, or not at all"
+
+    with tempfile.TemporaryDirectory(prefix="perdure-") as folder:
+        play(store, Path(folder), scenario)
