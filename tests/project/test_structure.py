@@ -36,10 +36,12 @@ ANY_ALLOWED = {
     "codecs/records.py": "a type form may be any object",
     "codecs/unsupported.py": "a type form may be any object",
     "engine/claims.py": "the services of a program whose needs are erased",
+    "engine/resumed.py": "what coroutines send and throw",
     "engine/running.py": "the services of a program whose needs are erased",
     "jobs/log.py": "the fields of the event class that the caller names",
     "jobs/run.py": "the fields of the instance that the claim changes as well",
     "jobs/writes.py": "the fields of the instance that change",
+    "values/instance.py": "the fields of the instance that change",
     "program/drivers.py": "the services of a program whose needs are erased",
     "stores/sqlite/thread.py": "what SQLite takes and gives",
 }

@@ -62,9 +62,8 @@ def bouncing(ctx: ContinuousContext[int]) -> Do[None, MailBounced]:
     yield from fail(MailBounced("a"))
 
 
-Continuous(
-    "c", state=int, schedule=every("5s"), execute=bouncing, retry=Retry(3, retry_if=is_text)
-)  # error: mypy, pyright
+for_text = Retry(3, retry_if=is_text)
+Continuous("c", state=int, schedule=every("5s"), execute=bouncing, retry=for_text)  # error: mypy, pyright
 
 
 # ---------------------------------------------------------------- states and events
