@@ -15,7 +15,7 @@ YEARS_AGO_MS = 1_577_836_800_000  # 2020
 SHOP = """
 import sqlite3
 from attrs import frozen
-from perdure import Continuous, ContinuousContext, Do, Engine, every, program, effect
+from perdure import Continuous, ContinuousContext, Do, Engine, Limits, every, program, effect
 from perdure.program import sleep
 from returns.result import Result, Success
 
@@ -46,7 +46,7 @@ def work(ctx: ContinuousContext[Work]) -> Do[None, object, object]:
     yield from say("ended")
 
 worker = Continuous("worker", state=Work, schedule=every("1 hour"), execute=work, start_immediately=False)
-app = Engine(None).jobs(worker)
+app = Engine(None, limits=Limits(drain_ms=600_000)).jobs(worker)
 
 def make_app():
     return app
@@ -97,6 +97,11 @@ def test_everything_may_come_from_the_environment(start, shop, target):
     command.signal(signal.SIGTERM)
     assert command.end() == 0
     assert command.error == ""
+
+
+def test_the_current_directory_is_searched_whatever_started_the_command(start, shop):
+    command = start("run", "shop:app", "--store", "memory://", PYTHONSAFEPATH="1")
+    command.line("serving")
 
 
 def test_the_log_goes_to_the_standard_error(start, shop):
