@@ -5,6 +5,7 @@ The everyday names are here. Sharp tools live in submodules: ``perdure.program``
 """
 
 from perdure.app import App, Engine
+from perdure.client.ask import ask
 from perdure.client.jobs import Jobs
 from perdure.jobs.decision import After, At, Cancel, Decision, Keep
 from perdure.jobs.tell import tell
@@ -40,6 +41,7 @@ __all__ = [
     "Retry",
     "Task",
     "TaskContext",
+    "ask",
     "cron",
     "effect",
     "every",

@@ -1,0 +1,34 @@
+"""`ask`: from a call to its answer, or to its error."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from perdure import Decision, Engine, Task, ask
+from perdure.stores.memory import memory_store
+from perdure.values.errors import InvalidId, Rejected
+
+
+def decide(state: int, event: int) -> Result[Decision[int], str]:
+    return Success(Decision(state + event)) if event > 0 else Failure("not positive")
+
+
+adder = Task("adder", state=int, event=int, initial=0, decide=decide)
+
+
+def test_it_gives_the_answer_or_raises_the_error() -> None:
+    async def main() -> None:
+        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
+            calls = jobs.of(adder)
+            assert (await ask(calls.send("one", 3))).created
+            assert await ask(calls.get_state("one")) == 3
+            with pytest.raises(Rejected) as rejected:
+                await ask(calls.send("one", -1))
+            assert rejected.value.error == "not positive"
+            with pytest.raises(InvalidId):
+                await ask(calls.send("", 3))
+
+    asyncio.run(main())
