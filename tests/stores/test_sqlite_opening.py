@@ -233,3 +233,28 @@ def test_closing_ends_the_drivers_thread(tmp_path):
     for thread in set(threading.enumerate()) - before:
         thread.join(10)  # it answers a moment before it ends
         assert not thread.is_alive()
+
+
+STOPPED = """
+import asyncio, sys
+from perdure.stores.sqlite import open_sqlite
+from perdure.testing.conformance.promise import answer
+from perdure.testing.conformance.samples import address, put
+
+async def main(path):
+    store = await open_sqlite(path)
+    asked = [asyncio.ensure_future(answer(store.commit(put(address(str(number)))))) for number in range(3)]
+    await asyncio.sleep(0)  # they ask
+    await asyncio.sleep(0)  # their group leaves
+    print(*[one.done() for one in asked])
+    return store  # with a group on its way; what is left of the loop is cancelled
+
+store = asyncio.run(main(sys.argv[1]))
+print("stopped")
+"""
+
+
+def test_a_loop_that_stops_in_the_middle_of_a_commit_leaves_no_thread(tmp_path):
+    command = [sys.executable, "-c", STOPPED, str(tmp_path / "jobs.db")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own script
+    assert (ran.stdout, ran.stderr) == ("False False False\nstopped\n", "")

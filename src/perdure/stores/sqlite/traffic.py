@@ -100,15 +100,22 @@ class Traffic:
     async def _drive(self) -> None:
         try:
             await self._serve()
-            if self._closers is not None:
-                await self._database.close()
-                self._end()
-            else:
-                self._state = "idle"
         except BaseException:  # the loop is stopping, or something is wrong with this very code
-            self._database.abandon()
-            self._end()
+            await self._shut()
             raise
+        if self._closers is None:
+            self._state = "idle"
+        else:
+            await self._shut()
+
+    async def _shut(self) -> None:
+        try:
+            await self._database.close()  # after what the thread does now
+        except BaseException:
+            self._database.abandon()
+            raise
+        finally:
+            self._end()
 
     async def _serve(self) -> None:
         while self._reads.waiting or self._writes.waiting:
