@@ -110,7 +110,7 @@ def test_what_a_definition_can_get_wrong_fails_when_it_is_defined(options: dict[
 
 def test_an_initial_value_is_checked_when_it_is_defined() -> None:
     """…fails when it is defined."""
-    with pytest.raises((DefinitionError, InvalidInput), match="state of task:job"):
+    with pytest.raises(DefinitionError, match="initial of task:job"):
         define(initial=5)
 
 

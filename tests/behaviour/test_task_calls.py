@@ -1,39 +1,379 @@
-"""The calls of a task, as ``behaviour.md`` 4 lists them."""
+"""``behaviour.md`` 4: what a task's calls answer, what its hooks see, and what they can do."""
 
-from attrs import evolve, frozen
-from world import World, on_each_store
+from datetime import datetime, timedelta
+from typing import Any
 
-from perdure import Do, Engine, Task, TaskContext, program
+import pytest
+from attrs import evolve
+from machine import (
+    Add,
+    Alarm,
+    Break,
+    Mark,
+    NoAlarm,
+    Note,
+    OnAlarm,
+    Refuse,
+    Say,
+    Steps,
+    Tell,
+    Total,
+    app,
+    at,
+    machine,
+    machine_with,
+    steps,
+)
+from returns.result import Failure, Result, Success
+from world import HasOutside, Refused, World, on_each_store, say
+
+from perdure import After, At, Backoff, Cancel, Decision, Do, Engine, Keep, Retry, Task, TaskContext, program, tell
+from perdure.program import gather, sleep
+from perdure.values.answer import Failed, Ran, Sent
+from perdure.values.errors import Crashed, DefinitionError, Rejected
 
 
-@frozen
-class Count:
-    total: int = 0
-
-
-@frozen
-class Add:
-    amount: int = 1
-
-
-@program
-def on_add(ctx: TaskContext[Count], event: Add) -> Do[None]:
-    state = yield from ctx.state
-    yield from ctx.set_state(evolve(state, total=state.total + event.amount))
-    yield from ctx.schedule(after="5 s")
-
-
-counter = Task("counter", state=Count, event=Add, initial=Count(), on_event=on_add)
+# ---------------------------------------------------------------- calls
+@on_each_store
+async def test_send_creates_or_handles(world: World) -> None:
+    """`send(id, event)`: creates; `created`, `scheduled_at`. Handles it."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    due = world.now + timedelta(seconds=5)
+    assert await world.ask(jobs.send("a", OnAlarm(5_000))) == Sent(created=True, status="scheduled", scheduled_at=due)
+    assert await world.ask(jobs.send("a", steps(Add()))) == Sent(created=False, status="scheduled", scheduled_at=due)
+    assert await world.ask(jobs.send("a", steps(NoAlarm()))) == Sent(created=False, status="idle", scheduled_at=None)
 
 
 @on_each_store
-async def test_an_event_creates_what_is_absent(world: World) -> None:
-    jobs = (await world.open(Engine(world.outside).jobs(counter))).of(counter)
-    sent = await world.ask(jobs.send("a", Add()))
-    assert sent.created
+async def test_the_initial_state_is_a_value_or_a_function_of_the_id(world: World) -> None:
+    """`initial` (a value or a function of the id; the state is never `None`)."""
+    job = machine_with(initial=lambda id_: Total(len(id_)))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    assert await world.ask(jobs.get_state("abc")) is None
+    await world.ask(jobs.send("abc", steps(Add())))
+    assert await world.ask(jobs.get_state("abc")) == Total(4)
+
+
+@on_each_store
+async def test_status_gives_counts_and_times(world: World) -> None:
+    """`status(id)`: status, counts, times."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    created = world.now
+    await world.ask(jobs.send("a", OnAlarm(5_000)))
+    await world.advance(s=1)
+    await world.ask(jobs.send("a", steps(Add())))
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.event_count, status.run_count) == ("scheduled", 2, 0)
+    assert (status.created_at, status.updated_at) == (created, created + timedelta(seconds=1))
+    assert (status.next_run_at, status.attempt) == (created + timedelta(seconds=5), 1)
+    await world.advance(s=4)
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.run_count, status.next_run_at) == ("idle", 1, None)
+
+
+@on_each_store
+async def test_a_trigger_leaves_a_pending_alarm(world: World) -> None:
+    """`trigger(id)` runs `execute` now; a pending alarm stays unless `execute` changes it."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("stays", OnAlarm(5_000, (Say("a"),))))
+    await world.ask(jobs.send("moves", OnAlarm(5_000, (Say("b"), Alarm(60_000)))))
+    await world.ask(jobs.send("goes", OnAlarm(5_000, (Say("c"), NoAlarm()))))
+    for id_ in ("stays", "moves", "goes"):
+        assert (await world.ask(jobs.trigger(id_))).outcome == Ran()
     await world.advance(s=5)
-    assert await world.happened(counter.address("a")) == ["job.started", "task.scheduled", "job.executed"]
-    await world.crash()
-    jobs = (await world.open(Engine(world.outside).jobs(counter))).of(counter)
-    assert await world.ask(jobs.get_state("a")) == Count(1)
-    await world.close()
+    assert sorted(world.outside.heard) == ["a", "a", "b", "c"]
+    await world.advance(s=55)
+    assert sorted(world.outside.heard) == ["a", "a", "b", "b", "c"]
+
+
+# ---------------------------------------------------------------- what hooks see
+@on_each_store
+async def test_the_facts_of_a_context(world: World) -> None:
+    """ctx, facts (plain attributes): `id`, `job`, `run_id`, `attempt`, `delivery`, `is_retry`, `is_first_event`,
+    `event_count`, `execute_count`, `created_at`."""
+    seen: list[TaskContext[Total]] = []
+
+    def look(ctx: TaskContext[Total], *_: object) -> Result[None, str]:
+        seen.append(ctx)
+        return Success(None)
+
+    job = machine_with(on_event=look, execute=look, on_idle=look)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    created = world.now
+    await world.ask(jobs.send("a", steps()))
+    await world.advance(s=1)
+    await world.ask(jobs.send("a", steps()))
+    await world.ask(jobs.trigger("a"))
+    facts = [(ctx.is_first_event, ctx.event_count, ctx.execute_count, ctx.created_at) for ctx in seen]
+    assert facts == [
+        (True, 0, 0, created),
+        (True, 0, 0, created),
+        (False, 1, 0, created),
+        (False, 1, 0, created),
+        (False, 2, 1, created),
+        (False, 2, 1, created),
+    ]
+    assert {(ctx.id, ctx.job, ctx.attempt, ctx.delivery, ctx.is_retry) for ctx in seen} == {
+        ("a", "machine", 1, 1, False)
+    }
+    first, idle, second, _, run, _ = (ctx.run_id for ctx in seen)
+    assert first == idle
+    assert len({first, second, run}) == 3
+
+
+@on_each_store
+async def test_reads_are_live_in_every_hook(world: World) -> None:
+    """Reads are live in every hook: `state`, `now`, `scheduled_at`."""
+    seen: list[object] = []
+
+    @program
+    def look(ctx: TaskContext[Total], *_: object) -> Do[None]:
+        for total in (1, 2):
+            yield from ctx.update_state(lambda state: evolve(state, total=state.total + 1))
+            seen.append((yield from ctx.state).total)
+            yield from ctx.schedule(after=f"{total} hours")
+            seen.append((yield from ctx.scheduled_at))
+        yield from ctx.cancel_schedule()
+        seen.append((yield from ctx.scheduled_at))
+        before = yield from ctx.now
+        yield from sleep("5 s")
+        seen.append((yield from ctx.now) - before)
+
+    job = machine_with(on_event=look, execute=look)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    hour = timedelta(hours=1)
+    for call, total in ((lambda: jobs.send("a", steps()), 0), (lambda: jobs.trigger("a"), 2)):
+        now = world.now
+        await world.ask(call())  # type: ignore[no-untyped-call]
+        assert seen == [total + 1, now + hour, total + 2, now + 2 * hour, None, timedelta(seconds=5)]
+        seen.clear()
+
+
+@on_each_store
+async def test_a_firing_alarm_is_consumed(world: World) -> None:
+    """Firing consumes the alarm: an execute that sets none leaves the task `idle`."""
+    seen: list[datetime | None] = []
+
+    @program
+    def look(ctx: TaskContext[Total]) -> Do[None]:
+        seen.append((yield from ctx.scheduled_at))
+
+    job = machine_with(execute=look)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000)))
+    pending = world.now + timedelta(seconds=1)
+    await world.ask(jobs.trigger("a"))
+    await world.advance(s=1)
+    assert seen == [pending, None]
+    assert (await world.ask(jobs.status("a"))).status == "idle"
+
+
+# ---------------------------------------------------------------- what hooks do
+@on_each_store
+async def test_the_last_schedule_call_wins_and_is_part_of_the_draft(world: World) -> None:
+    """Schedule calls are part of the draft; the last one wins."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    sent = await world.ask(jobs.send("a", steps(Alarm(1_000), NoAlarm(), Alarm(3_000), Alarm(2_000))))
+    assert sent.scheduled_at == world.now + timedelta(seconds=2)
+    await world.refused(jobs.send("a", steps(NoAlarm(), Refuse())))
+    assert (await world.ask(jobs.status("a"))).next_run_at == sent.scheduled_at
+
+
+@on_each_store
+async def test_an_alarm_may_be_set_to_an_instant(world: World) -> None:
+    """`schedule(after= or at=)`: one that is past fires at once."""
+    past = world.now - timedelta(days=1)
+
+    @program
+    def soon(ctx: TaskContext[Total], _: Steps) -> Do[None]:
+        yield from ctx.schedule(at=past)
+
+    job = machine_with(on_event=soon, execute=lambda ctx: say("fired"))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    sent = await world.ask(jobs.send("a", steps()))
+    assert sent.scheduled_at == past
+    assert world.outside.heard == ["fired"]
+
+
+@pytest.mark.parametrize("given", [{}, {"after": "1 s", "at": datetime(2026, 1, 1)}, {"after": 5}, {"at": 5}])  # noqa: DTZ001
+@on_each_store
+async def test_a_bad_schedule_is_a_defect(world: World, given: dict[str, Any]) -> None:
+    @program
+    def bad(ctx: TaskContext[Total], _: Steps) -> Do[None]:
+        yield from ctx.schedule(**given)
+
+    job = machine_with(on_event=bad)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    error = await world.refused(jobs.send("a", steps()))
+    assert isinstance(error, Crashed)
+    assert error.error_type == "DefinitionError"
+
+
+@on_each_store
+async def test_a_draft_in_a_branch_is_a_typed_defect(world: World) -> None:
+    """Draft operations inside parallel branches are a typed defect."""
+
+    @program
+    def branching(ctx: TaskContext[Total], _: Steps) -> Do[None]:
+        yield from gather(ctx.set_state(Total(1)), ctx.set_state(Total(2)))
+
+    job = machine_with(on_event=branching)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    error = await world.refused(jobs.send("a", steps()))
+    assert isinstance(error, Crashed)
+    assert error.error_type == "DraftInBranch"
+
+
+# ---------------------------------------------------------------- decide
+@pytest.mark.parametrize(
+    ("alarm", "due_s"),
+    [(Keep(), 60), (After("5 s"), 5), (At(datetime.fromisoformat("2026-01-01T00:00:07+00:00")), 7), (Cancel(), None)],
+)
+@on_each_store
+async def test_a_pure_decider_decides_everything(world: World, alarm: Any, due_s: int | None) -> None:
+    """`Decision(state, alarm=Keep() | After(…) | At(…) | Cancel(), messages=())`, or a pure `decide(state, event) ->
+    Result[Decision[S], E]`."""
+
+    def decide(state: Total, event: Steps) -> Result[Decision[Total], Refused]:
+        if state.total == 0:
+            return Success(Decision(Total(1), After("60 s")))
+        if state.total == 2:
+            return Failure(Refused("enough"))
+        return Success(Decision(Total(2), alarm, messages=(tell(machine, "b").send(event),)))
+
+    decider = Task("decider", state=Total, event=Steps, initial=Total(), decide=decide)
+    jobs = (await world.open(app(world.outside, machine, decider))).of(decider)
+    await world.ask(jobs.send("a", steps()))
+    sent = await world.ask(jobs.send("a", steps(Add(3))))
+    assert sent.scheduled_at == (None if due_s is None else world.now + timedelta(seconds=due_s))
+    assert await world.ask(world.jobs.of(machine).get_state("b")) == Total(3)
+    error = await world.refused(jobs.send("a", steps()))
+    assert isinstance(error, Rejected)
+    assert error.error == Refused("enough")
+    assert await world.ask(jobs.get_state("a")) == Total(2)
+    assert len([transition for transition in world.commits if transition.address == decider.address("a")]) == 2
+
+
+# ---------------------------------------------------------------- on_idle
+@on_each_store
+async def test_on_idle_runs_in_the_same_turn_when_nothing_is_scheduled(world: World) -> None:
+    """`on_idle` runs in the same turn when, after a hook, nothing is scheduled."""
+
+    @program
+    def idle(ctx: TaskContext[Total]) -> Do[None, Refused, HasOutside]:
+        yield from ctx.update_state(lambda state: evolve(state, total=state.total + 100))
+        yield from ctx.schedule(after="1 hour")
+
+    job = machine_with(on_idle=idle)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    sent = await world.ask(jobs.send("a", steps(Add())))
+    assert (sent.scheduled_at, len(world.commits)) == (world.now + timedelta(hours=1), 1)
+    await world.ask(jobs.send("a", steps(Add())))
+    assert await world.ask(jobs.get_state("a")) == Total(102)
+    await world.advance(hours=1)
+    assert await world.ask(jobs.get_state("a")) == Total(202)
+
+
+@pytest.mark.parametrize("effect", [(), (Say("x"),)])
+@on_each_store
+async def test_an_on_idle_that_fails_fails_the_turn(world: World, effect: tuple[Any, ...]) -> None:
+    """If it fails, the turn fails."""
+    job = machine_with(on_idle=lambda _: Failure(Refused("never idle")))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    error = await world.refused(jobs.send("a", steps(Add(), *effect)))
+    assert isinstance(error, Rejected)
+    assert await world.row(at("a")) is None
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
+    await world.advance(s=1)
+    assert (await world.ask(jobs.status("a"))).parked == "retries_exhausted"
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    assert state.total == 0
+
+
+# ---------------------------------------------------------------- on_error
+@pytest.mark.parametrize("end", [Refuse("no"), Break("bug")])
+@on_each_store
+async def test_on_error_gets_the_error_and_a_fresh_draft_at_once(world: World, end: Any) -> None:
+    """`on_error` gets the typed error (or the defect) and a fresh draft of the committed state (the lost draft is
+    readable as `ctx.failed_draft`); for `on_event` it runs at once; if it succeeds, its draft is committed."""
+    seen: list[object] = []
+
+    @program
+    def rescue(ctx: TaskContext[Total], error: object) -> Do[None]:
+        seen.append((error, (yield from ctx.state), ctx.failed_draft, (yield from ctx.scheduled_at)))
+        yield from ctx.set_state(Total(-1))
+        yield from tell(machine, "b").send(steps(Add()))
+
+    job = machine_with(on_error=rescue)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", steps(Add(5))))
+    sent = await world.ask(jobs.send("a", steps(Add(), Alarm(1_000), Tell("c"), end)))
+    assert (sent.created, sent.scheduled_at) == (False, None)
+    ((error, state, lost, scheduled_at),) = seen  # type: ignore[misc]
+    assert (state, lost, scheduled_at) == (Total(5), Total(6), None)
+    assert (error == Refused("no")) == isinstance(end, Refuse)
+    assert await world.ask(jobs.get_state("a")) == Total(-1)
+    assert await world.ask(jobs.get_state("c")) is None
+    (failed,) = [event for event in await world.history(at("a")) if event.type == "job.failed"]
+    assert failed.hook == "on_event"
+
+
+@on_each_store
+async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World) -> None:
+    """…for `execute` when retries are used up; if it succeeds, its draft is committed and the retry ends."""
+    seen: list[int] = []
+
+    @program
+    def rescue(ctx: TaskContext[Total], _: object) -> Do[None]:
+        seen.append(ctx.attempt)
+        yield from ctx.set_state(Total(-1))
+
+    job = machine_with(on_error=rescue, retry=Retry(max_attempts=3, delay=Backoff.constant("1 s"), jitter=False))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"), Refuse("no")))))
+    await world.advance(s=2)
+    assert seen == []
+    await world.advance(s=5)
+    assert (seen, world.outside.heard) == ([3], ["x#1.1", "x#2.1", "x#3.1"])
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.next_run_at) == ("idle", None)
+    assert status.last_error is not None
+    assert await world.ask(jobs.get_state("a")) == Total(-1)
+
+
+@on_each_store
+async def test_an_on_error_that_fails_leaves_both_errors(world: World) -> None:
+    """If it fails, both errors are recorded."""
+    job = machine_with(on_error=lambda _, __: Failure(Refused("second")))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    error = await world.refused(jobs.send("a", steps(Refuse("first"))))
+    assert isinstance(error, Rejected)
+    assert error.error == Refused("second")
+    await world.ask(jobs.send("b", OnAlarm(1_000, (Refuse("first"),))))
+    triggered = await world.ask(jobs.trigger("b"))
+    assert triggered.outcome == Failed(Refused("first"))
+    for id_ in "ab":
+        failures = [event for event in await world.history(at(id_)) if event.type == "job.failed"]
+        assert [event.error.message for event in failures] == ["Refused(why='first')", "Refused(why='second')"]
+    assert (await world.ask(jobs.status("b"))).status == "parked"
+
+
+@on_each_store
+async def test_without_on_error_the_failure_goes_to_the_caller(world: World) -> None:
+    """Without it the failure goes to the caller and nothing of the draft is kept."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    error = await world.refused(jobs.send("a", steps(Add(), Note(), Refuse("no"))))
+    assert isinstance(error, Rejected)
+    assert error.error == Refused("no")
+    assert await world.happened(at("a")) == []
+
+
+def test_the_state_is_never_none() -> None:
+    """The state is never `None`."""
+    with pytest.raises(DefinitionError):
+        Task("optional", state=Total | None, event=Steps, initial=None, on_event=lambda _, __: Success(None))
+
+
+def test_an_app_is_a_value() -> None:
+    assert Engine(None).jobs().served == {}

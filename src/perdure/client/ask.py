@@ -27,5 +27,6 @@ async def ask(call: FutureResult[A, CallError], /) -> A:
     """
     answer = result_inside(await call)
     if isinstance(answer, Success):
-        return answer.unwrap()
+        value: A = answer.unwrap()
+        return value
     raise answer.failure()

@@ -11,7 +11,7 @@ from perdure.jobs.definition import Definition
 from perdure.jobs.failures import record_failure, refusal
 from perdure.jobs.log import Log
 from perdure.jobs.request import Request
-from perdure.jobs.run import attempt_failed, rescued
+from perdure.jobs.run import attempt_failed, prior_failed, rescued
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import failed, nothing, purge, put
 from perdure.program import Died, Halted
@@ -91,9 +91,7 @@ def _events(
     log: Log, execute: Execute, exit_: Failure[Any] | Died | Halted, record: FailureRecord, facts: Facts
 ) -> tuple[Event, ...]:
     """A declared error is an answer and goes to the caller; a defect, and a failed rescue, go into the log as well."""
-    events: tuple[Event, ...] = ()
-    if execute.prior is not None:
-        events += (attempt_failed(log, attrs.evolve(execute, hook="on_event"), execute.prior, facts),)
+    events = prior_failed(log, execute, facts)
     if execute.prior is not None or not isinstance(exit_, Failure):
         events += (attempt_failed(log, execute, record, facts),)
     return events

@@ -113,15 +113,13 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
     """Read the type of the errors from the annotations of the hooks.
 
     Returns:
-        How those errors are encoded; None when no annotation can be read, or when the errors are of a type that cannot
-        be encoded: such errors are kept as text.
+        How those errors are encoded; None when no annotation says a type, or when the errors are of a type that cannot
+        be encoded. An error of any other type, such as one of a hook without annotations, is kept as text.
     """
     found: list[object] = []
     for function in functions:
         error = _error_of(function)
-        if error is Any:
-            return None
-        if error is not Never and error not in found:
+        if error is not Any and error is not Never and error not in found:
             found.append(error)
     if not found:
         return None

@@ -186,7 +186,9 @@ def run_failed(
 def rescued(job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, facts: Facts) -> Execute:
     """Go on with ``on_error``, on a fresh draft of what is stored."""
     fresh = job.draft(execute.instance, execute.claim, facts)
-    return attrs.evolve(execute, hook="on_error", program=program, draft=fresh, prior=record)
+    return attrs.evolve(
+        execute, hook="on_error", program=program, draft=fresh, prior=record, prior_hook=execute.hook
+    )
 
 
 def _next_attempt(
@@ -257,6 +259,13 @@ def attempt_failed(
     )
 
 
+def prior_failed(log: Log, execute: Execute, facts: Facts) -> tuple[Event, ...]:
+    """Say what ``on_error`` was called for, if it was."""
+    if execute.prior is None:
+        return ()
+    return (attempt_failed(log, attrs.evolve(execute, hook=execute.prior_hook), execute.prior, facts),)
+
+
 def _exhausted(
     job: AnyDefinition,
     execute: Execute,
@@ -267,7 +276,11 @@ def _exhausted(
     also: FailureRecord | None = None,
 ) -> Commit:
     log = Log(facts, execute.instance.address, execute.instance.run_count)
-    events: tuple[Event, ...] = (attempt_failed(log, execute, also or record, facts),)
+    events: tuple[Event, ...] = ()
+    if also is None:
+        events += (attempt_failed(log, execute, record, facts),)
+    else:
+        events += (*prior_failed(log, execute, facts), attempt_failed(log, execute, also, facts))
     if job.plan.retry is not None:
         run_id, attempt = execute.claim.run_id, execute.claim.attempt
         events += (log.add(JobRetryExhausted, run_id=run_id, attempt=attempt, reason=reason, error=record),)

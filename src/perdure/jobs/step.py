@@ -44,6 +44,7 @@ class Execute:
         request: what is being served.
         started_ms: when the run began.
         prior: the failure that this hook answers to (``on_error``).
+        prior_hook: the user's function that failed with it.
     """
 
     hook: str
@@ -57,6 +58,7 @@ class Execute:
     claiming: Transition | None = None
     alone: Literal["alone", "beside_others"] = "beside_others"
     prior: FailureRecord | None = None
+    prior_hook: str = ""
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from perdure.kinds.task.handle import TaskHandle, TaskTeller
 from perdure.program import Program, lift, succeed
 from perdure.values.address import Address
 from perdure.values.duration import Duration
-from perdure.values.errors import DefinitionError
+from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.facts import Facts
 from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
@@ -103,8 +103,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         hooks = _hooks(
             name, initial=initial, on_event=on_event, decide=decide, execute=execute, on_idle=on_idle, on_error=on_error
         )
-        if not callable(initial):
-            plan.state.encode(initial)
+        _check_state(plan, initial, name)
         cast("Any", self).__attrs_init__(name, plan, hooks)
 
     def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
@@ -134,6 +133,26 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
     def teller(self, post: PostCommand) -> TaskTeller[V]:
         """Give the typed teller."""
         return TaskTeller(post)
+
+
+def _check_state(plan: Plan, initial: object, name: str) -> None:
+    """Refuse a state that may be None, which means that there is no instance, and an initial value of another type."""
+    if _fits(plan.state, None):
+        raise DefinitionError(
+            f"state of task:{name}", plan.state.type_name, "a type without None: get_state answers None for no instance"
+        )
+    if not callable(initial) and not _fits(plan.state, initial):
+        raise DefinitionError(
+            f"initial of task:{name}", initial, f"a value of {plan.state.type_name}, or a function of the id giving one"
+        )
+
+
+def _fits(codec: Codec[Any], value: object) -> bool:
+    try:
+        codec.encode(value)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:

@@ -11,7 +11,7 @@ from perdure.jobs.definition import Definition
 from perdure.jobs.event_run import begin_event, broken_before, started
 from perdure.jobs.log import Log
 from perdure.jobs.request import Alarm, Request
-from perdure.jobs.run import attempt_failed, begin_attempt, begin_run, executed, held_answer, run_answer
+from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, prior_failed, run_answer
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, refuse, reply, stored
 from perdure.kinds.task.context import Send, TaskContext, TaskHooks, Trigger
@@ -127,7 +127,7 @@ def succeeded(job: AnyDefinition, hooks: TaskHooks, execute: Execute, facts: Fac
 def _event_handled(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
     instance = execute.instance
     log = Log(facts, instance.address, instance.run_count)
-    events = (*started(log, execute), *_handled_failure(log, execute, facts), *_scheduled(log, instance, alarm_ms))
+    events = (*started(log, execute), *prior_failed(log, execute, facts), *_scheduled(log, instance, alarm_ms))
     transition = put(
         instance,
         facts.now_ms,
@@ -154,7 +154,7 @@ def _executed(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
     instance = execute.instance
     log = Log(facts, instance.address, instance.run_count)
     outcome = OutcomeRecord(form="ran")
-    events: tuple[Event, ...] = _handled_failure(log, execute, facts)
+    events: tuple[Event, ...] = prior_failed(log, execute, facts)
     if execute.prior is not None:
         outcome = OutcomeRecord(form="failed", error=execute.prior)
     else:
@@ -171,13 +171,6 @@ def _executed(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
         last_error=execute.prior,
     )
     return answered(transition, run_answer(execute, stored(transition), outcome))
-
-
-def _handled_failure(log: Log, execute: Execute, facts: Facts) -> tuple[Event, ...]:
-    """Say what ``on_error`` took care of."""
-    if execute.prior is None:
-        return ()
-    return (attempt_failed(log, execute, execute.prior, facts),)
 
 
 def _scheduled(log: Log, instance: Instance, alarm_ms: int | None) -> tuple[Event, ...]:
