@@ -1,7 +1,7 @@
 """What one whole request costs on the memory store: typed client, program, handler, commit.
 
-Run it with ``python docs/benchmarks/request.py``. Figures are µs of wall and of CPU time per
-request, the best of seven rounds; they are printed beside the cost of an asyncio task and of a ``FutureResult`` on the same machine in the same run.
+Run it with ``python docs/benchmarks/request.py``. Figures are µs of wall and of CPU time per request, the best
+of seven rounds; they are printed beside the cost of an asyncio task and of a ``FutureResult`` in the same run.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from perdure.kinds.debounce import Debounce, DebounceContext
 from perdure.kinds.task import Task, TaskContext
 from perdure.program import Do, Program, effect, fail, lift, program, succeed
 from perdure.values.backoff import Backoff
-from perdure.values.limits import Limits
-from perdure.values.retry import Retry
 from perdure.values.catch_up import CatchUpAll
 from perdure.values.cron import cron
 from perdure.values.every import every
+from perdure.values.limits import Limits
+from perdure.values.retry import Retry
 
 __all__ = [
     "After",

@@ -40,7 +40,7 @@ class Engine(Generic[R]):
     def __init__(self, services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...) -> None: ...
     @overload
     def __init__(self, services: R, *, limits: Limits = ...) -> None: ...
-    def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:  # noqa: B008 - a frozen value
+    def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:
         cast("Any", self).__attrs_init__(services, limits)
 
     def jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:
@@ -80,8 +80,8 @@ class App(Generic[R]):
     def open(self, store: str | Store, /, *, runtime: Runtime | None = None) -> OpenApp:
         """Open a store and run.
 
-        ``async with app.open("sqlite:///jobs.db") as jobs:`` — at the end of the block the engine stops taking requests,
-        lets runs end within the drain time, and closes services and store.
+        Used as ``async with app.open("sqlite:///jobs.db") as jobs:``. At the end of the block the engine stops taking
+        requests, lets runs end within the drain time, and closes services and store.
 
         Args:
             store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed as well.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
 from returns.result import Failure, Result
-from typing_extensions import assert_never
 
 from perdure.engine.mailbox import AnyDefinition, Item, Mailbox
 from perdure.engine.resumed import begun_here

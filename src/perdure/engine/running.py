@@ -167,7 +167,7 @@ def running_engine(
         services,
         limits,
         Gates(runtime, Gate(runtime, limits.concurrency), own_gates),
-        committed=lambda transition, fence: engine.committed(transition, fence),
+        committed=lambda transition, fence: engine.committed(transition, fence),  # noqa: PLW0108 - it is made below
         left_claimed=dispatcher.claim_left,
     )
     dispatcher.turns = turns

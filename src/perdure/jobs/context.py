@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Never, TypeVar, cast
 
 import attrs
-from typing_extensions import Never
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
 from perdure.program import Program, halt, now, perform

@@ -257,6 +257,5 @@ def check_definition(value: object) -> Definition[Any, Any, Any]:
         DefinitionError: it is something else.
     """
     if isinstance(value, Definition):
-        job: Definition[Any, Any, Any] = value
-        return job
+        return value  # pyright: ignore[reportUnknownVariableType] - what it needs is checked where it is used
     raise DefinitionError("a job of the engine", value, "a definition: Continuous(...), Debounce(...), Task(...)")

@@ -7,13 +7,13 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Generator
-from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Generic, Never, TypeVar, Union, get_args, get_origin
 
 from returns.context import RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult
 from returns.future import FutureResult
 from returns.io import IO, IOResult
 from returns.result import Result
-from typing_extensions import Never, TypeAliasType
+from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
@@ -46,8 +46,8 @@ class Undelayed(Generic[_T]):
 RetryPolicy = TypeAliasType("RetryPolicy", Retry[_E] | Undelayed[Callable[[_E], None]], type_params=(_E,))
 """A retry for errors of this type.
 
-The second alternative is there for mypy alone: it looks at arguments that hold a callable after the others, so the type of
-the errors is taken from the hooks first, and a retry for every error does not widen it to ``object``.
+The second alternative is there for mypy alone: it looks at arguments that hold a callable after the others, so the type
+of the errors is taken from the hooks first, and a retry for every error does not widen it to ``object``.
 """
 
 
@@ -74,7 +74,7 @@ def hook(function: object, *, what: str) -> Callable[..., Program[Any, Any, Any]
     """Make a function give a program, whatever container it answers.
 
     The function is called when that program is run, never before: so its claim is committed by then, and what it raises
-    is a defect of the run. One that acts as soon as it is called, as an ``IOResult`` says, counts as an external effect.
+    is a defect of the run. One that acts when it is called, as an ``IOResult`` says, counts as an external effect.
 
     Raises:
         DefinitionError: it is not a function.
@@ -85,8 +85,17 @@ def hook(function: object, *, what: str) -> Callable[..., Program[Any, Any, Any]
     if inspect.isgeneratorfunction(getattr(given, "__wrapped__", None)):  # a @program: calling it does nothing yet
         return given
     if _acts_when_called(given):
-        return lambda *args: perform(Call(_name(given), args, {}, lambda _, *given_args: given(*given_args)))
+        return lambda *args: perform(Call(_name(given), args, {}, _without_services(given)))
     return lambda *args: _START.bind(lambda _: as_program(given(*args)))
+
+
+def _without_services(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a service call of a function that takes no services."""
+
+    def call(_: object, *args: object) -> object:
+        return function(*args)
+
+    return call
 
 
 _START: Program[None] = succeed(None)
@@ -97,7 +106,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _acts_when_called(function: Callable[..., Any]) -> bool:
-    """Whether the function says that it gives an ``IOResult``, or is made by a decorator of ``returns`` that gives one."""
+    """Whether the function says that it gives an ``IOResult``, or a decorator of ``returns`` makes it give one."""
     if (
         getattr(function, "__globals__", {}).get("__name__") == "returns.io"
     ):  # `@impure_safe` leaves the annotations alone

@@ -99,8 +99,7 @@ def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None
 
 def _retry(retry: object, job: str) -> Retry[Any] | None:
     if retry is None or isinstance(retry, Retry):
-        policy: Retry[Any] | None = retry
-        return policy
+        return retry  # pyright: ignore[reportUnknownVariableType] - its error type was checked by the definition
     raise DefinitionError(f"retry of {job}", retry, "Retry(max_attempts=..., delay=Backoff....) or None")
 
 

@@ -186,9 +186,7 @@ def run_failed(
 def rescued(job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, facts: Facts) -> Execute:
     """Go on with ``on_error``, on a fresh draft of what is stored."""
     fresh = job.draft(execute.instance, execute.claim, facts)
-    return attrs.evolve(
-        execute, hook="on_error", program=program, draft=fresh, prior=record, prior_hook=execute.hook
-    )
+    return attrs.evolve(execute, hook="on_error", program=program, draft=fresh, prior=record, prior_hook=execute.hook)
 
 
 def _next_attempt(

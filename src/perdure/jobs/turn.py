@@ -1,16 +1,15 @@
 """The two pure functions of a turn: everything that the engine decides is decided here.
 
-``begin`` looks at what is stored and at the request, and answers a commit, or a program to run first. ``finish`` looks at
-how that program ended, and answers the commit, or one more program (``on_idle``, ``on_error``).
+``begin`` looks at what is stored and at the request, and answers a commit, or a program to run first. ``finish`` looks
+at how that program ended, and answers the commit, or one more program (``on_idle``, ``on_error``).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import attrs
 from returns.result import Failure, Success
-from typing_extensions import assert_never
 
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import Definition
@@ -68,12 +67,19 @@ def _decide(job: AnyDefinition, address: Address, instance: Instance | None, req
         return terminate(address, instance, command, facts)
     claim = None if instance is None else left_behind(instance, facts)
     if isinstance(command, Recover):
-        return (
-            reply(address, None) if instance is None or claim is None else recover(job, instance, claim, request, facts)
-        )
+        if instance is None or claim is None:
+            return reply(address, None)
+        return recover(job, instance, claim, request, facts)
     if claim is not None:
         return RecoverFirst()
-    match command:
+    return _decide_settled(job, address, instance, request, facts)
+
+
+def _decide_settled(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts
+) -> Step:
+    """Decide a request to an instance that no lost run has a claim on."""
+    match request.command:
         case Pause():
             return pause(address, instance, facts)
         case Resume():

@@ -145,7 +145,7 @@ class Runtime:
         spawn: start a task.
         current_task: the task that runs now.
         random: a float in [0, 1).
-        new_id: a UUIDv7 as an integer of 128 bits: later ones sort after earlier ones, with room to count up in between.
+        new_id: a UUIDv7 as an integer of 128 bits: later ones sort after earlier ones, with room to count up between.
         log: hand over a line for the operator. Never raises, never waits.
         cancelled: what a cancelled await raises; not an `Exception`.
     """

@@ -44,7 +44,7 @@ def lacking(services: OnlyMail) -> None:
 
 @program
 def undeclared_service(ctx: TaskContext[Order]) -> Do[None, MailBounced]:
-    yield from send_mail("a", "b")  # error: mypy, pyright
+    yield from send_mail("1", "a", "b")  # error: mypy, pyright
 
 
 # ---------------------------------------------------------------- errors

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Never, TypeVar, cast
 
 import attrs
-from typing_extensions import Never, TypeForm
+from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
@@ -20,12 +20,12 @@ from perdure.kinds.continuous.context import ContinuousContext, Recurrence, Star
 from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousTeller
 from perdure.program import Program
 from perdure.values.address import Address
+from perdure.values.cron import Cron
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.every import Every
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
-from perdure.values.cron import Cron
-from perdure.values.every import Every
 from perdure.values.schedule import Schedule
 
 S = TypeVar("S")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
-from typing_extensions import assert_never
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.log import Log
@@ -18,10 +17,10 @@ from perdure.program import Program
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.event import JobStarted
+from perdure.values.every import Every
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
-from perdure.values.every import Every
 from perdure.values.schedule import Due, Run, Skip, due, first_tick, offset_ms, settle
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
@@ -170,7 +169,7 @@ def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
 
 # ---------------------------------------------------------------- ticks
 def _latest_ms(ticks: Ticks) -> int:
-    """The latest tick that the instance has come to: run, pending, or skipped by a pause; its start before the first."""
+    """The latest tick that the instance came to: run, pending, or skipped by a pause; its start before the first."""
     return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Never, TypeVar, cast
 
 import attrs
 from returns.result import Result
-from typing_extensions import Never, TypeForm
+from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
@@ -38,8 +38,8 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, V, E, R_contra]):
     """A job that is a state machine of your own.
 
-    ``send`` hands it an event, which ``on_event`` (or a pure ``decide``) turns into a next state, an alarm and messages;
-    ``execute`` runs when the alarm fires.
+    ``send`` hands it an event, which ``on_event`` (or a pure ``decide``) turns into a next state, an alarm and
+    messages; ``execute`` runs when the alarm fires.
 
     Args:
         name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
@@ -116,7 +116,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
 
     def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
         """Settle a hook that succeeded."""
-        return handler.succeeded(self, self.hooks, execute, facts)
+        return handler.succeeded(self.hooks, execute, facts)
 
     def consumed(self, instance: Instance, claim: Claim, facts: Facts) -> Instance:
         """A failed first attempt has used its alarm up."""

@@ -33,8 +33,8 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
             idempotency_key: a repeat with this key changes nothing and gets the first answer.
 
         Returns:
-            The answer after the event is handled and safe; ``Rejected`` with the handler's typed error, ``Crashed`` when
-            it broke: then nothing changed.
+            The answer after the event is handled and safe; ``Rejected`` with the handler's typed error, ``Crashed``
+            when it broke: then nothing changed.
         """
         return self._send(id_, Send(event), "send", event, key=idempotency_key)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
-from typing_extensions import assert_never
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.event_run import begin_event, broken_before, started
@@ -113,7 +112,7 @@ def rescue(hooks: TaskHooks, execute: Execute, error: object) -> Program[Any, An
 
 
 # ---------------------------------------------------------------- finish
-def succeeded(job: AnyDefinition, hooks: TaskHooks, execute: Execute, facts: Facts) -> Commit | Execute:
+def succeeded(hooks: TaskHooks, execute: Execute, facts: Facts) -> Commit | Execute:
     """Settle a hook that succeeded: ``on_idle`` first when nothing is scheduled, then the commit."""
     alarm_ms = execute.draft.alarm_ms(facts.now_ms)
     if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
