@@ -1,0 +1,197 @@
+"""``behaviour.md`` 6 (`list`, `history`) and 7 (the log)."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from machine import Add, Break, End, OnAlarm, Refuse, Say, Steps, Tell, Total, app, at, machine, machine_with, steps
+from returns.result import Success
+from world import World, on_each_store
+
+from perdure import Retry, Task
+from perdure.values.address import Address
+from perdure.values.transition import Put
+
+other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+
+
+async def ids(world: World, **query: Any) -> list[str]:
+    return [entry.address.id for entry in await world.ask(world.jobs.list(**query))]
+
+
+# ---------------------------------------------------------------- list
+@on_each_store
+async def test_list_finds_by_job_status_prefix_and_due_time(world: World) -> None:
+    """`list(…)` finds instances by job, status, id prefix and due time, paged."""
+    jobs = await world.open(app(world.outside, machine, other))
+    for number, after_ms in enumerate((10_000, 20_000, 30_000)):
+        await world.ask(jobs.of(machine).send(f"m{number}", OnAlarm(after_ms)))
+    await world.ask(jobs.of(machine).send("x_%", steps()))
+    await world.ask(jobs.of(other).send("m9", steps()))
+    await world.ask(jobs.of(machine).pause("m2"))
+
+    async def of_machine(**query: Any) -> list[str]:
+        return [entry.address.id for entry in await world.ask(jobs.list(machine, **query))]
+
+    assert await ids(world) == ["m0", "m1", "m2", "x_%", "m9"]
+    assert await of_machine() == ["m0", "m1", "m2", "x_%"]
+    assert await of_machine(status="scheduled") == ["m0", "m1"]
+    assert await of_machine(status="paused") == ["m2"]
+    assert await of_machine(id_prefix="m") == ["m0", "m1", "m2"]
+    assert await of_machine(id_prefix="x_") == ["x_%"]
+    assert await of_machine(id_prefix="x%") == []
+    assert await of_machine(due_before=world.now + timedelta(seconds=20)) == ["m0"]
+    assert await of_machine(status="scheduled", due_before=world.now + timedelta(seconds=21)) == ["m0", "m1"]
+
+
+@on_each_store
+async def test_list_pages_by_address(world: World) -> None:
+    """…paged."""
+    jobs = await world.open(app(world.outside))
+    await world.all(*(jobs.of(machine).send(f"{number:02}", steps()) for number in range(10)))
+    found: list[str] = []
+    after: Address | None = None
+    while page := await world.ask(jobs.list(machine, limit=4, after=after)):
+        found += [entry.address.id for entry in page]
+        assert len(page) <= 4
+        after = page[-1].address
+    assert found == [f"{number:02}" for number in range(10)]
+
+
+@on_each_store
+async def test_a_listed_instance_says_what_status_says(world: World) -> None:
+    jobs = await world.open(app(world.outside))
+    await world.ask(jobs.of(machine).send("a", OnAlarm(10_000)))
+    (entry,) = await world.ask(jobs.list())
+    assert (entry.address, entry.status) == (at("a"), "scheduled")
+    assert entry.report == await world.ask(jobs.of(machine).status("a"))
+
+
+# ---------------------------------------------------------------- history
+@on_each_store
+async def test_history_gives_the_last_events_and_survives_the_purge(world: World) -> None:
+    """`history(id)` gives the last events of an address; it survives the purge until retention."""
+    jobs = await world.open(app(world.outside, history_age_ms=3_600_000))
+    handle = jobs.of(machine)
+    await world.ask(handle.send("a", OnAlarm(1_000)))
+    await world.advance(s=1)
+    await world.ask(handle.terminate("a", "enough"))
+    await world.ask(handle.send("b", steps()))
+    newest = await world.ask(jobs.history(machine, "a"))
+    assert [entry.event.type for entry in newest] == ["job.terminated", "job.executed", "task.scheduled", "job.started"]
+    first = await world.ask(jobs.history(machine, "a", limit=3))
+    rest = await world.ask(jobs.history(machine, "a", before=first[-1].sequence))
+    assert (*first, *rest) == newest
+    await world.advance(hours=2)
+    assert await world.ask(jobs.history(machine, "a")) == ()
+
+
+@on_each_store
+async def test_the_log_keeps_no_more_than_its_limit(world: World) -> None:
+    """Retention by age and size."""
+    jobs = await world.open(app(world.outside, history_events=5))
+    for _ in range(5):
+        await world.ask(jobs.of(machine).send("a", steps()))
+        await world.ask(jobs.of(machine).terminate("a"))
+    assert len(await world.ask(jobs.history(machine, "a"))) == 10
+    await world.advance(minutes=11)
+    assert len(await world.ask(jobs.history(machine, "a"))) == 5
+
+
+# ---------------------------------------------------------------- events
+@on_each_store
+async def test_every_event_carries_the_facts(world: World) -> None:
+    """Each a frozen class with event id (UUIDv7), time, kind, job, id, run count, attempt, duration and what is its own
+    (the real error with its traceback; failing runs are reported)."""
+    job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    begun_ms = world.now_ms
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    await world.advance(s=1)
+    events = await world.history(at("a"))
+    assert [event.type for event in events] == [
+        "job.started",
+        "task.scheduled",
+        "job.failed",
+        "job.retry_exhausted",
+        "job.terminated",
+    ]
+    assert [event.run_count for event in events] == [0, 0, 1, 1, 1]
+    assert [event.at_ms for event in events] == [begun_ms] * 2 + [begun_ms + 1_000] * 3
+    assert {event.address for event in events} == {"task:machine:a"}
+    assert all(event.event_id[14] == "7" for event in events)
+    ordered = [event.event_id for event in events]
+    assert ordered == sorted(set(ordered))
+    failed = events[2]
+    assert (failed.hook, failed.attempt, failed.delivery, failed.retry_at_ms) == ("execute", 1, 1, None)
+    assert (failed.error.form, failed.error.error_type, failed.error.message) == ("defect", "RuntimeError", "boom")
+    assert "raise cause" in failed.error.traceback
+
+
+@on_each_store
+async def test_job_executed_comes_only_after_its_state_is_safe(world: World) -> None:
+    """`job.executed` only after its state is safe: it is written with it."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
+    await world.advance(s=1)
+    (ended,) = [
+        transition for transition in world.commits if any(event.type == "job.executed" for event in transition.events)
+    ]
+    assert isinstance(ended.write, Put)
+    assert '"total":1' in ended.write.instance.state
+    (executed,) = [event for event in ended.events if event.type == "job.executed"]
+    assert (executed.cause, executed.attempt, executed.delivery, executed.duration_ms) == ("alarm", 1, 1, 0)  # type: ignore[union-attr]
+
+
+@on_each_store
+async def test_user_state_is_not_in_events(world: World) -> None:
+    """User state is in events only if the definition says so."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(7_777_777), Tell("b"), End("bye")))))
+    await world.advance(s=1)
+    for id_ in "ab":
+        for event in await world.history(at(id_)):
+            assert "7777777" not in repr(event)
+
+
+@on_each_store
+async def test_nothing_happens_without_a_line_in_the_log(world: World) -> None:
+    """The vocabulary, as far as tasks go: every one of these events is met."""
+    job = machine_with(retry=Retry(max_attempts=1))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    world.hold("x")
+    await world.advance(s=1)
+    await world.crash()
+    world.outside.held.clear()
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.outside.refusals["x"] = 1
+    await world.ask(jobs.pause("a"))
+    await world.ask(jobs.resume("a"))
+    await world.ask(jobs.trigger("a"))
+    await world.ask(jobs.resume("a"))
+    await world.ask(jobs.send("a", steps(Tell("b", (Refuse("no"),)))))
+    await world.ask(jobs.terminate("a"))
+    assert set(await world.happened(at("a"))) == {
+        "job.started",
+        "task.scheduled",
+        "job.recovered",
+        "job.executed",
+        "job.paused",
+        "job.resumed",
+        "job.failed",
+        "job.retry_exhausted",
+        "job.parked",
+        "message.rejected",
+        "job.terminated",
+    }
+
+
+@pytest.mark.parametrize("limit", [0, -5, 10**9])
+@on_each_store
+async def test_a_page_has_a_bound(world: World, limit: int) -> None:
+    """A limit on every read."""
+    jobs = await world.open(app(world.outside))
+    await world.ask(jobs.of(machine).send("a", steps()))
+    assert len(await world.ask(jobs.list(limit=limit))) == 1
+    assert len(await world.ask(jobs.history(machine, "a", limit=limit))) == 1

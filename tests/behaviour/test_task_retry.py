@@ -1,0 +1,173 @@
+"""``behaviour.md`` 5, as far as tasks go."""
+
+from typing import Any, Literal
+
+import pytest
+from machine import Add, Alarm, Break, Mark, OnAlarm, Refuse, Say, app, at, machine_with, steps
+from world import Refused, World, on_each_store
+
+from perdure import Backoff, Retry
+from perdure.values.answer import Failed, Ran, Retrying
+from perdure.values.errors import DefinitionError
+
+HOUR = 3_600_000
+
+
+def policy(max_attempts: int = 3, **options: Any) -> Retry[Any]:
+    return Retry(max_attempts=max_attempts, **{"delay": Backoff.constant("10 s"), "jitter": False} | options)
+
+
+@on_each_store
+async def test_max_attempts_counts_executions_the_first_included(world: World) -> None:
+    """`max_attempts` counts executions, the first included."""
+    job = machine_with(retry=policy(3))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
+    outcome = (await world.ask(jobs.trigger("a"))).outcome
+    assert isinstance(outcome, Retrying)
+    await world.advance(hours=2)
+    assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
+    assert (await world.ask(jobs.status("a"))).parked == "retries_exhausted"
+    failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
+    assert [(event.attempt, event.retry_at_ms is None) for event in failures] == [(1, False), (2, False), (3, True)]
+    (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
+    assert (exhausted.attempt, exhausted.reason) == (3, "max_attempts")
+
+
+@on_each_store
+async def test_a_retry_is_durable_and_its_delay_counts_from_the_failure(world: World) -> None:
+    """Durable: by alarm. Delay counted from the failure."""
+    job = machine_with(retry=policy(delay=Backoff.exponential("1 second", factor=2, max="30 seconds")))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.outside.refusals |= {"x#1.1": 1, "x#2.1": 1}
+    began_ms = world.now_ms
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"), Add()))))
+    await world.advance(s=1)
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.attempt) == ("retrying", 2)
+    assert status.next_run_at is not None
+    assert status.next_run_at.timestamp() * 1_000 == began_ms + 1_000 + 1_000
+    await world.crash()
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.advance(s=1)
+    status = await world.ask(jobs.status("a"))
+    assert status.next_run_at is not None
+    assert status.next_run_at.timestamp() * 1_000 == world.now_ms + 2_000
+    await world.advance(s=2)
+    assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    assert state.total == 1
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.last_error, status.run_count) == ("idle", None, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@on_each_store
+async def test_jitter_is_ten_percent_and_never_past_the_cap(world: World, seed: int) -> None:
+    """Jitter ±10 % of the capped delay, never past the cap, integer milliseconds."""
+    world.restart_with(seed)
+    job = machine_with(retry=policy(9, jitter=True, delay=Backoff.exponential("1 second", factor=2, max="3 seconds")))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(HOUR, (Refuse(),))))
+    await world.ask(jobs.trigger("a"))
+    await world.advance(minutes=1)
+    failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
+    delays = [event.retry_at_ms - event.at_ms for event in failures[:-1]]
+    assert len(delays) == 8
+    for delay, nominal in zip(delays, (1_000, 2_000, *(3_000,) * 6), strict=True):
+        assert isinstance(delay, int)
+        assert nominal * 0.9 <= delay <= min(nominal * 1.1, 3_000)
+    assert len(set(delays)) > 3
+
+
+@on_each_store
+async def test_a_delay_that_would_overshoot_exhausts_at_once(world: World) -> None:
+    """`max_duration`: a delay that would overshoot exhausts at once."""
+    job = machine_with(retry=policy(10, max_duration="25 s"))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
+    await world.ask(jobs.trigger("a"))
+    await world.advance(s=20)
+    assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
+    (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
+    assert exhausted.reason == "max_duration"
+
+
+@on_each_store
+async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: World) -> None:
+    """`retry_if(error)` false: exhausted at once, `not_retryable`. A defect is retried by the policy."""
+    job = machine_with(retry=policy(2, retry_if=lambda error: error.why != "final"))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    for id_, step in (("final", Refuse("final")), ("again", Refuse("again")), ("bug", Break())):
+        await world.ask(jobs.send(id_, OnAlarm(HOUR, (step,))))
+    assert (await world.ask(jobs.trigger("final"))).outcome == Failed(Refused("final"))
+    assert isinstance((await world.ask(jobs.trigger("again"))).outcome, Retrying)
+    assert isinstance((await world.ask(jobs.trigger("bug"))).outcome, Retrying)
+    (exhausted,) = [event for event in await world.history(at("final")) if event.type == "job.retry_exhausted"]
+    assert exhausted.reason == "not_retryable"
+
+
+@pytest.mark.parametrize("exhausted", [None, "park", "purge"])
+@on_each_store
+async def test_what_becomes_of_an_exhausted_task(world: World, exhausted: Literal["park", "purge"] | None) -> None:
+    """Exhausted: `"park"` (default of debounce and task), `"purge"` (what the original does)."""
+    job = machine_with(retry=policy(1, on_exhausted=exhausted))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(HOUR, (Add(), Refuse()))))
+    assert (await world.ask(jobs.trigger("a"))).outcome == Failed(Refused("no"))
+    status = (await world.ask(jobs.status("a"))).status
+    assert status == ("not_found" if exhausted == "purge" else "parked")
+    assert (await world.happened(at("a")))[-1] == ("job.terminated" if exhausted == "purge" else "job.parked")
+
+
+def test_continue_elsewhere_is_a_definition_error() -> None:
+    """`continue` elsewhere is a definition error."""
+    with pytest.raises(DefinitionError, match="only a continuous job"):
+        machine_with(retry=policy(on_exhausted="continue"))
+
+
+@on_each_store
+async def test_a_trigger_gives_an_open_retry_up(world: World) -> None:
+    """A trigger begins a new run: the open retry is given up (`job.failed`, `superseded`)."""
+    job = machine_with(retry=policy())
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.outside.refusals["x"] = 1
+    await world.ask(jobs.send("a", OnAlarm(HOUR, (Say("x"),))))
+    await world.ask(jobs.trigger("a"))
+    assert (await world.ask(jobs.trigger("a"))).outcome == Ran()
+    failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
+    assert [event.hook for event in failures] == ["execute", "superseded"]
+    assert failures[0].run_id == failures[1].run_id
+    await world.advance(s=30)
+    assert world.outside.heard == ["x", "x"]
+    assert (await world.ask(jobs.status("a"))).run_count == 2
+
+
+@on_each_store
+async def test_an_event_while_a_retry_waits_may_move_the_alarm(world: World) -> None:
+    """The alarm that an event sets meanwhile stands: it fires after the retry is settled."""
+    job = machine_with(retry=policy())
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.outside.refusals["x"] = 1
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.advance(s=1)
+    sent = await world.ask(jobs.send("a", steps(Alarm(HOUR))))
+    assert sent.status == "retrying"
+    await world.advance(s=10)
+    assert world.outside.heard == ["x", "x"]
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.next_run_at) == ("scheduled", sent.scheduled_at)
+    await world.advance(hours=1)
+    assert world.outside.heard == ["x", "x", "x"]
+
+
+@on_each_store
+async def test_an_event_is_never_retried(world: World) -> None:
+    """Retry is of runs: the failure of an event is the answer of its caller."""
+    job = machine_with(retry=policy())
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.refused(jobs.send("a", steps(Say("x"), Refuse())))
+    await world.advance(hours=1)
+    assert world.outside.heard == ["x"]
+    assert await world.ask(jobs.get_state("a")) is None
