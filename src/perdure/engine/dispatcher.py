@@ -25,6 +25,9 @@ ENGINE_COMMANDS = (Alarm, Recover, Redecode)
 CLAIM_LEFT_RETRY_MS = 1_000
 """How long after a failed commit the engine tries to settle the run again."""
 
+MAX_TURNS_IN_A_ROW = 64
+"""Turns that are begun by plain calls before the event loop gets its turn."""
+
 Answer: TypeAlias = Result[Any, Any]  # of any command, or a CallError
 
 
@@ -49,6 +52,7 @@ class Dispatcher:
     door: Literal["open", "closed"] = "open"
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
     _pending: int = 0
+    _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
 
     # ------------------------------------------------------------ posting

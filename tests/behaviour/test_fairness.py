@@ -1,0 +1,38 @@
+"""A caller that asks again and again leaves room for everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from returns.result import Result, Success
+
+from perdure import Decision, Engine, Task, ask
+from perdure.stores.memory import memory_store
+
+
+def decide(state: int, event: int) -> Result[Decision[int], str]:
+    return Success(Decision(state + event))
+
+
+adder = Task("adder", state=int, event=int, initial=0, decide=decide)
+
+
+def test_the_event_loop_gets_its_turn_between_calls_that_wait_for_nothing() -> None:
+    async def main() -> int:
+        turns = 0
+
+        async def somebody_else() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
+            other = asyncio.ensure_future(somebody_else())
+            for _ in range(1_000):
+                await ask(jobs.of(adder).send("one", 1))
+            other.cancel()
+            assert await ask(jobs.of(adder).get_state("one")) == 1_000
+        return turns
+
+    assert asyncio.run(main()) >= 10
