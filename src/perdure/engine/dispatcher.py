@@ -28,6 +28,8 @@ CLAIM_LEFT_RETRY_MS = 1_000
 MAX_TURNS_IN_A_ROW = 64
 """Turns that are begun by plain calls before the event loop gets its turn."""
 
+_TURNS = "turns of an instance"
+
 Answer: TypeAlias = Result[Any, Any]  # of any command, or a CallError
 
 
@@ -114,10 +116,17 @@ class Dispatcher:
         """Begin to take turns right here, and go on in a task when something must be waited for.
 
         A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
-        before it reaches outside, so that they find themselves in a task of their own.
+        before it reaches outside, so that they find themselves in a task of their own. After some turns in a row the
+        next one is a task all the same: a caller that asks again and again must not keep the event loop from all others.
         """
         mailbox.state = "busy"
-        mailbox.worker = begun_here(self._work(mailbox), self.runtime, name=f"turns of {mailbox.address}")
+        self._in_a_row += 1
+        if self._in_a_row <= MAX_TURNS_IN_A_ROW:
+            mailbox.worker = begun_here(self._work(mailbox), self.runtime, name=_TURNS)
+        else:
+            mailbox.worker = self.runtime.spawn(self._work(mailbox), name=_TURNS)
+        if mailbox.worker is not None:
+            self._in_a_row = 0
 
     async def _work(self, mailbox: Mailbox) -> None:
         """Take turns from a mailbox until it is empty."""
