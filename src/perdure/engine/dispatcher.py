@@ -117,7 +117,7 @@ class Dispatcher:
 
         A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
         before it reaches outside, so that they find themselves in a task of their own. After some turns in a row the
-        next one is a task all the same: a caller that asks again and again must not keep the event loop from all others.
+        next one is a task all the same: a caller that asks again and again must not keep everybody else out.
         """
         mailbox.state = "busy"
         self._in_a_row += 1
