@@ -42,6 +42,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 FOREVER_MS = 2**52
 PATIENCE_MS = 172_800_000  # two days: nothing that a test asks for may take longer
 
+MAX_STEPS = 200_000  # at one instant: more is a loop that spins
+
 _MOMENT_MS = 0.001  # the clock moves only when nothing else can: so waiting a moment lets everything settle
 
 
@@ -255,13 +257,13 @@ class World:
     _simulation: Simulation = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._simulation = Simulation(seed=self.seed, start=START)
+        self._simulation = Simulation(seed=self.seed, start=START, max_steps=MAX_STEPS)
 
     def restart_with(self, seed: int) -> None:
         """Draw everything from another seed, before an engine is open."""
         assert self._process is None
         self.seed = seed
-        self._simulation = Simulation(seed=seed, start=from_ms(self.now_ms))
+        self._simulation = Simulation(seed=seed, start=from_ms(self.now_ms), max_steps=MAX_STEPS)
 
     # ------------------------------------------------------------ engines
     async def open(self, app: App[Any], *, die_at: int | None = None) -> Jobs:
@@ -299,7 +301,7 @@ class World:
         await self._drive(_closed(process.store))
         process.simulation.close()
         self._process = None
-        self._simulation = Simulation(seed=self.seed + 1, start=from_ms(self.now_ms))
+        self._simulation = Simulation(seed=self.seed + 1, start=from_ms(self.now_ms), max_steps=MAX_STEPS)
         self.seed += 1
 
     @property
