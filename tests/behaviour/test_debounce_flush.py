@@ -573,6 +573,32 @@ async def test_events_that_come_while_a_recovered_event_is_handled_wait_for_it(w
     assert flushes(world) == ["ring,y (2, flush_after) run 1.1.1"]
 
 
+@on_each_store
+async def test_a_flush_that_is_parked_for_its_crashes_holds_back_no_event(world: World) -> None:
+    """A run that kills the process again is parked, `recovery_exhausted`; later events wait in the next batch."""
+    jobs = await opened(world)
+    await add(world, jobs, "x")
+    world.hold("deliver")
+    await world.advance(s=5)
+    world.hold("rung")
+    world.begin(jobs.add("a", Letter("ring"), idempotency_key="k"))
+    for _ in range(2):
+        await world.settle()
+        await world.crash()
+        jobs = await opened(world)
+    world.outside.held.clear()
+    await world.crash()
+    jobs = await opened(world)
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.parked, status.event_count) == ("parked", "recovery_exhausted", 1)
+    assert (await world.row(jobs.definition.address("a"))).event_claim is None
+    assert (await world.ask(jobs.add("a", Letter("ring"), idempotency_key="k"))).event_count == 1
+    assert (await add(world, jobs, "y")).event_count == 2
+    await world.ask(jobs.resume("a"))
+    await world.advance(s=5)
+    assert flushes(world)[-2:] == ["x (1, flush_after) run 1.1.4", "ring,y (2, flush_after) run 2.1.1"]
+
+
 # ---------------------------------------------------------------- messages to itself
 @on_each_store
 async def test_what_a_flush_tells_its_own_instance_begins_the_next_batch(world: World) -> None:

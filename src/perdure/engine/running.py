@@ -16,6 +16,7 @@ from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.turn import TurnTaker
 from perdure.engine.wake import Wake
+from perdure.jobs.recovery import left_behind
 from perdure.runtime.record import Future, LogRecord, Runtime, Task
 from perdure.stores.store import Store
 from perdure.values.event import JobResumed
@@ -132,14 +133,10 @@ class RunningEngine:
             self.outbox.release(transition.address)
 
     def _recover_if_left(self, transition: Transition) -> None:
-        """A resumed instance may carry a claim that nobody runs: it must be delivered again."""
-        write = transition.write
-        if not isinstance(write, Put) or write.instance.hold is not None:
-            return
-        running = self.dispatcher.running_at(transition.address)
-        claims = (write.instance.claim, write.instance.event_claim)
+        """An instance that was resumed, or had two claims, may carry one that nobody runs: it is delivered again."""
         job = self.jobs.get((transition.address.kind, transition.address.name))
-        if job is not None and any(claim is not None and claim.run_id not in running for claim in claims):
+        running = self.dispatcher.running_at(transition.address)
+        if job is not None and isinstance(transition.write, Put) and left_behind(transition.write.instance, running):
             self.dispatcher.recover(job, transition.address)
 
 

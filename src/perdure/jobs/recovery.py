@@ -25,12 +25,21 @@ MAX_RECOVERIES = 2
 AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
 
 
-def left_behind(instance: Instance, facts: Facts) -> Claim | None:
-    """The claim of a run that is not running in this process, if there is one. The execution's goes first."""
-    if instance.hold in ("recovery_exhausted", "undecodable"):
+def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
+    """The claim that must be recovered, if there is one. The execution's goes first.
+
+    Where a claim was parked, another beside it that may still be delivered is not held back with it.
+
+    Args:
+        instance: what is stored.
+        running: the ids of its runs that are in progress in this process.
+    """
+    if instance.hold == "undecodable":
         return None
     for claim in (instance.claim, instance.event_claim):
-        if claim is not None and claim.run_id not in facts.running:
+        if claim is None or claim.run_id in running:
+            continue
+        if instance.hold != "recovery_exhausted" or claim.recoveries < MAX_RECOVERIES:
             return claim
     return None
 

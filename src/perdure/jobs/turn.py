@@ -65,7 +65,7 @@ def _decide(job: AnyDefinition, address: Address, instance: Instance | None, req
         if command.when == "after_run" and is_running(instance, facts):
             return Defer()
         return terminate(address, instance, command, facts)
-    claim = None if instance is None else left_behind(instance, facts)
+    claim = None if instance is None else left_behind(instance, facts.running)
     if isinstance(command, Recover):
         if instance is None or claim is None:
             return reply(address, None)
