@@ -162,7 +162,7 @@ def take(ctx: TaskContext[Total], steps: tuple[Step, ...]) -> Do[None, Refused, 
         yield from _take_one(ctx, step)
 
 
-def _take_one(ctx: TaskContext[Total], step: Step) -> Program[Any, Refused, HasOutside]:  # noqa: C901, PLR0911
+def _take_one(ctx: TaskContext[Total], step: Step) -> Program[Any, Refused, HasOutside]:  # noqa: C901, PLR0911, PLR0912 - one case a step
     match step:
         case Add(amount):
             return ctx.update_state(lambda state: evolve(state, total=state.total + amount))

@@ -13,7 +13,7 @@ from world import Outside, World, on_each_store
 
 from perdure import Backoff, Decision, Engine, Program, Retry, Task, TaskContext
 from perdure.values.answer import Failed, Retrying
-from perdure.values.errors import Crashed, Rejected
+from perdure.values.errors import Crashed, OutcomeUnknown, Rejected
 from perdure.values.failure import Defect
 from perdure.values.transition import Put
 
@@ -189,3 +189,29 @@ async def test_a_hook_may_answer_a_plain_result(world: World) -> None:
     handle = (await world.open(Engine(world.outside).jobs(pure))).of(pure)
     assert (await world.ask(handle.send("a", Nothing()))).created
     assert len(world.commits) == 1
+
+
+class BrokenKind(Task[Any, Any, Any, Any]):
+    """A kind of job that breaks where it settles a run: a bug that no policy can settle."""
+
+    def succeeded(self, *_: Any) -> Any:
+        raise ZeroDivisionError
+
+    def rescue(self, *_: Any) -> Any:
+        raise ZeroDivisionError
+
+
+@on_each_store
+async def test_a_kind_of_job_that_breaks_takes_nobody_down(world: World) -> None:
+    """A defect of a kind itself: its caller is told that nothing is known, others go on, and the engine can stop."""
+    broken_kind = BrokenKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
+    sound, other = job(), Task("other", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
+    jobs = await world.open(Engine(world.outside).jobs(sound))
+    await world.ask(jobs.of(sound).send("a", Nothing()))
+    await world.close()
+    jobs = await world.open(Engine(world.outside).jobs(broken_kind, other))
+    for call in (jobs.of(broken_kind).trigger("a"), jobs.of(broken_kind).send("a", Nothing())):
+        assert isinstance(await world.refused(call), OutcomeUnknown)
+    assert (await world.ask(jobs.of(other).send("a", Nothing()))).created
+    assert any("broke inside the engine" in line for line in world.logs)
+    await world.close()

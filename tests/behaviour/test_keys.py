@@ -13,7 +13,7 @@ DAY_MS = 86_400_000
 
 @on_each_store
 async def test_a_repeat_changes_nothing_and_gets_the_first_answer(world: World) -> None:
-    """Any request may carry `idempotency_key=`. A repeat within the window changes nothing and gets the first answer."""
+    """Any request may carry `idempotency_key=`. A repeat within the window changes nothing, gets the first answer."""
     jobs = (await world.open(app(world.outside))).of(machine)
     first = await world.ask(jobs.send("a", OnAlarm(60_000), idempotency_key="k"))
     await world.ask(jobs.send("a", steps(Add())))

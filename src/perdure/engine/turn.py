@@ -167,7 +167,11 @@ class TurnTaker:
             if not isinstance(ended, tuple):
                 return ended
             execute, exit_ = ended
-            step = self._finish(mailbox, execute, exit_)
+            try:
+                step = self._finish(mailbox, execute, exit_)
+            except Exception:
+                self._forget_run(mailbox, execute)  # nobody runs it: the next request, or the next start, recovers it
+                raise
         return await self._settle(mailbox, execute, step)
 
     def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:

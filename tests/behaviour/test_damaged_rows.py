@@ -1,0 +1,43 @@
+"""A row that is damaged on disk: it says so, and everybody else goes on."""
+
+import sqlite3
+from pathlib import Path
+
+from machine import Add, OnAlarm, Say, app, at, machine, steps
+from world import World, play
+
+from perdure.values.errors import StoreCorrupt
+
+
+def test_a_corrupted_row_holds_up_nobody_else(tmp_path: Path) -> None:
+    """What cannot be decoded is never deleted and never looped over; the other instances go on."""
+    play("sqlite", tmp_path, _damaged)
+
+
+async def _damaged(world: World) -> None:
+    jobs = (await world.open(app(world.outside, due_batch=2))).of(machine)
+    for id_ in ("bad", "good"):
+        await world.ask(jobs.send(id_, OnAlarm(10_000, (Say(id_),))))
+    await world.close()
+    with sqlite3.connect(world.folder / "jobs.db") as file:
+        file.execute("UPDATE instances SET retrial = 'not JSON' WHERE id = 'bad'")
+    file.close()
+
+    jobs = (await world.open(app(world.outside, due_batch=2))).of(machine)
+    await world.advance(s=10)
+    assert world.outside.heard == ["good"]
+    assert isinstance(await world.refused(jobs.send("bad", steps(Add()))), StoreCorrupt)
+    assert isinstance(await world.refused(jobs.get_state("bad")), StoreCorrupt)
+    assert [entry.address for entry in await world.ask(world.jobs.list())] == [at("good")]
+    assert (await world.ask(world.jobs.health())).state == "degraded"
+    before = len(world.process.border.crossings)
+    await world.advance(hours=1)
+    assert len(world.process.border.crossings) - before < 600
+    await world.close()
+
+    with sqlite3.connect(world.folder / "jobs.db") as file:
+        assert file.execute("SELECT count(*) FROM instances WHERE id = 'bad'").fetchone() == (1,)
+        file.execute("UPDATE instances SET retrial = NULL WHERE id = 'bad'")
+    file.close()
+    await world.open(app(world.outside))
+    assert world.outside.heard == ["good", "bad"]
