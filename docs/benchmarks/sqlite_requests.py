@@ -1,8 +1,8 @@
 """Durable requests through the whole library on a SQLite file: typed client, program, handler, commit.
 
-Run it with ``python docs/benchmarks/sqlite_requests.py [FOLDER]``; the folder must be on the disk in question. Each line
-is 1, 64 or 512 clients that ask one request after the other, over 10,000 instances, with full durability. Beside it,
-in the same run, a bare ``sqlite3`` loop that writes rows of the same size in groups as large as there are clients.
+Run it with ``python docs/benchmarks/sqlite_requests.py [FOLDER]``; the folder must be on the disk in question. Each
+line is 1, 64 or 512 clients that ask one request after the other, over 10,000 instances, with full durability. Beside
+it, in the same run, a bare ``sqlite3`` loop that writes rows of the same size in groups as large as there are clients.
 """
 
 from __future__ import annotations
