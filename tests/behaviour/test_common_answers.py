@@ -163,6 +163,22 @@ async def test_a_store_that_comes_back_gets_the_run(world: World, nth: int) -> N
     assert (row.claim, row.alarm_ms, state.total) == (None, None, 1)
 
 
+@pytest.mark.parametrize("operation", ["load", "commit"])
+@on_each_store
+async def test_a_recovery_that_the_store_refuses_is_tried_again(world: World, operation: str) -> None:
+    """No alarm wakes the instance for an hour: what settles its run is the engine's own second look, and its third."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    world.fail("commit", StoreUnavailable("commit", "full"), after=1)
+    assert isinstance(await world.refused(jobs.trigger("a")), OutcomeUnknown)
+    world.fail(operation, StoreUnavailable(operation, "full"), times=2)
+    await world.advance(s=10)
+    row = await world.row(at("a"))
+    assert row is not None
+    assert row.claim is None
+    assert '"total":1' in row.state
+
+
 @on_each_store
 async def test_an_alarm_survives_a_store_that_cannot_be_read(world: World) -> None:
     """…nor one that cannot be read for a while."""

@@ -260,8 +260,10 @@ async def test_a_recovered_event_is_parked_after_its_third_crash_and_resumes(wor
         world.hold("kill")
         jobs = (await world.open(app(world.outside))).of(machine)
     assert (await world.ask(jobs.status("a"))).parked == "recovery_exhausted"
+    await world.ask(jobs.resume("a"))  # its recoveries begin again: one more crash does not park it
+    await world.crash()
     world.outside.held.clear()
-    await world.ask(jobs.resume("a"))
+    jobs = (await world.open(app(world.outside))).of(machine)
     assert await world.ask(jobs.get_state("a")) == Total(1)
 
 
