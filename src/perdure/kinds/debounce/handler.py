@@ -80,8 +80,10 @@ def _flush(job: AnyDefinition, address: Address, instance: Instance | None, requ
 
 
 def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
-    if instance is None or _is_running(instance, facts):
+    if instance is None:
         return reply(address, None)
+    if _is_running(instance, facts):
+        return Defer()  # the retry of a batch that is flushed by hand: answered now, it would come up as due again
     collecting = _batches(instance).collecting
     reason = "flush_after" if collecting is None else collecting.reason
     return _flush_now(job, address, instance, request, facts, cause="alarm", reason=reason)
