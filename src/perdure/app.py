@@ -10,9 +10,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 import attrs
 
 from perdure.client.jobs import Jobs
-from perdure.engine.mailbox import AnyDefinition
-from perdure.engine.running import RunningEngine, running_engine
-from perdure.jobs.definition import Definition, check_definition
+from perdure.engine.running import running_engine
+from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.needs import check_services
 from perdure.program.container import result_inside
 from perdure.runtime.record import Runtime
@@ -104,7 +103,6 @@ class OpenApp:
     store: str | Store
     runtime: Runtime | None
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
-    _engine: RunningEngine | None = None
 
     async def __aenter__(self) -> Jobs:
         async with AsyncExitStack() as stack:
@@ -117,7 +115,6 @@ class OpenApp:
             stack.push_async_callback(engine.stop)
             await engine.start()
             self._stack = stack.pop_all()
-            self._engine = engine
         return Jobs(engine)
 
     async def __aexit__(

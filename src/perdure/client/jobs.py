@@ -11,18 +11,17 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.client.by_name import NamedJob
-from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.running import RunningEngine
-from perdure.jobs.definition import CallError, Definition
+from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.keys import check_key
-from perdure.jobs.report import NOT_FOUND
+from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.program.container import result_inside
 from perdure.stores.store import Health, LoggedEvent, Query
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
-from perdure.values.instance import Status
+from perdure.values.instance import Instance, Status
 from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
 from perdure.values.message import StoredMessage
@@ -167,9 +166,7 @@ class Jobs:
         )
         return self.engine.store.find(query).map(lambda rows: tuple(self._listed(row) for row in rows))
 
-    def _listed(self, instance: Any) -> Listed:  # an Instance
-        from perdure.jobs.report import report_status  # noqa: PLC0415
-
+    def _listed(self, instance: Instance) -> Listed:
         job = self.engine.jobs.get((instance.address.kind, instance.address.name))
         report = report_status(instance) if job is None else job.report(instance)
         return Listed(address=instance.address, status="orphaned" if job is None else instance.status, report=report)

@@ -9,8 +9,8 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.wake import Wake
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
 from perdure.program.container import result_inside
 from perdure.runtime.record import Future, LogRecord, Runtime

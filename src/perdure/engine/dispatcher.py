@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result
 
-from perdure.engine.mailbox import AnyDefinition, Item, Mailbox
+from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
 from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Defer, Execute, RecoverFirst
 from perdure.program import Exit
@@ -78,10 +79,6 @@ class Dispatcher:
     def recover(self, job: AnyDefinition, address: Address) -> Future[Answer]:
         """Put the recovery of a claim before whatever waits for the instance."""
         return self.post(job, address, RECOVER)
-
-    def is_idle(self, address: Address) -> bool:
-        """Whether nothing waits and nothing runs for the instance."""
-        return address not in self._mailboxes
 
     def _refusal(self, address: Address, request: Request) -> EngineClosed | Overloaded | None:
         if self.door == "closed":

@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 import attrs
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Recover, Request, Terminate
 from perdure.jobs.step import Execute
 from perdure.program import Exit
 from perdure.runtime.record import Future, Task
 from perdure.values.address import Address
-
-AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
 
 
 @attrs.define(eq=False)

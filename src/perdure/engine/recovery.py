@@ -10,7 +10,7 @@ from returns.future import FutureResult
 from returns.result import Success
 
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.mailbox import AnyDefinition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, REDECODE, Request
 from perdure.program.container import result_inside
 from perdure.stores.store import Query, Store

@@ -9,18 +9,18 @@ import attrs
 
 from perdure.engine.alarms import Alarms
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.draw import draw
 from perdure.engine.gate import Gate, Gates
 from perdure.engine.housekeeping import Housekeeping
-from perdure.engine.mailbox import AnyDefinition
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.turn import TurnTaker
 from perdure.engine.wake import Wake
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import left_behind
 from perdure.runtime.record import Future, LogRecord, Runtime, Task
 from perdure.stores.store import Store
 from perdure.values.event import JobResumed
-from perdure.values.facts import Facts
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed
@@ -169,17 +169,7 @@ def running_engine(
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
-
-    def draw() -> Facts:
-        return Facts(
-            now_ms=runtime.now_ms(),
-            jitter=runtime.random(),
-            id_base=runtime.new_id(),
-            epoch=store.epoch,
-            limits=limits,
-        )
-
-    outbox = Outbox(store, runtime, dispatcher, jobs, draw, Wake(runtime))
+    outbox = Outbox(store, runtime, dispatcher, jobs, lambda: draw(runtime, store, limits), Wake(runtime))
     engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
     return engine
 

@@ -9,18 +9,19 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.claims import ClaimFailed, LazyClaim
+from perdure.engine.draw import draw
 from perdure.engine.gate import Gates
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import release
+from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
 from perdure.program import Died, Exit, run_async, sandbox
 from perdure.program.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
-from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreError
 from perdure.values.facts import Facts
 from perdure.values.instance import Fence
@@ -155,7 +156,8 @@ class TurnTaker:
 
     async def _run_claimed(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
         if item.request.wait == "claim" and not item.answer.done():
-            item.answer.set_result(Success(_running(execute)))
+            found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
+            item.answer.set_result(Success(running_answer(found)))
         if mailbox.job.occupancy == "claim_only" and execute.claim.cause != "event":
             return RunsApart(execute)
         return await self._run_here(mailbox, execute)
@@ -177,9 +179,7 @@ class TurnTaker:
     def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
         try:
             return finish(mailbox.job, execute, exit_, self._facts(mailbox))
-        except Exception as defect:
-            if isinstance(exit_, Died) and exit_.cause is defect:
-                raise
+        except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
             return finish(mailbox.job, execute, Died(defect), self._facts(mailbox))
 
     async def run_program(
@@ -333,22 +333,10 @@ class TurnTaker:
             mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
 
     def _facts(self, mailbox: Mailbox) -> Facts:
-        return Facts(
-            now_ms=self.runtime.now_ms(),
-            jitter=self.runtime.random(),
-            id_base=self.runtime.new_id(),
-            epoch=self.store.epoch,
-            running=mailbox.running,
-            limits=self.limits,
-        )
+        return draw(self.runtime, self.store, self.limits, running=mailbox.running)
 
     def _crashed(self, mailbox: Mailbox, defect: Exception) -> Crashed:
         died = Died(defect)
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a hook broke before it gave a program", fields))
         return Crashed(type(defect).__name__, str(defect), died.formatted())
-
-
-def _running(execute: Execute) -> RunAnswer:
-    found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
-    return RunAnswer(found=found, status="running", outcome=OutcomeRecord(form="running"))

@@ -10,7 +10,6 @@ import attrs
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
 from perdure.program import Program, halt, now, perform
-from perdure.values.instance import Claim
 
 S = TypeVar("S")
 
@@ -75,8 +74,3 @@ class JobContext(Generic[S]):
         What the run told other jobs is sent; what it told itself is dropped.
         """
         return halt(EndInstance(reason))
-
-
-def delivery_of(claim: Claim | None) -> int:
-    """The ``delivery`` of a context: 1 while nothing is claimed."""
-    return 1 if claim is None else claim.deliveries

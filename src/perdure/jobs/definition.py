@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 from returns.future import FutureResult
@@ -248,6 +248,10 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         if codec is None:
             return ""
         return within(codec.encode(value), max_bytes, what=f"{action} of {self.kind}:{self.name}")
+
+
+AnyDefinition: TypeAlias = Definition[Any, Any, Any]
+"""A definition, whatever its handle, its teller and its services: what the engine and the shared decisions work on."""
 
 
 def check_definition(value: object) -> Definition[Any, Any, Any]:

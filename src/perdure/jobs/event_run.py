@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure, refusal
 from perdure.jobs.log import Log
 from perdure.jobs.request import Request
@@ -20,8 +20,6 @@ from perdure.values.facts import Facts
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Transition
-
-AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
 
 
 def begin_event(

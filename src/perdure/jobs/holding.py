@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.log import Log
 from perdure.jobs.recovery import RELEASED, claimed_command
 from perdure.jobs.request import Terminate
@@ -18,8 +18,6 @@ from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import JobParked, JobPaused, JobResumed, JobTerminated
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
-
-AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
 
 
 def terminate(address: Address, instance: Instance | None, command: Terminate, facts: Facts) -> Commit:

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.log import Log
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.run import park_run
@@ -22,7 +22,10 @@ from perdure.values.instance import Claim, Instance
 MAX_RECOVERIES = 2
 """A run that its process did not survive this often is delivered alone; once more, and it is parked."""
 
-AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
+
+def is_running(instance: Instance, facts: Facts) -> bool:
+    """Whether a run of the instance is in progress in this process."""
+    return instance.claim is not None and instance.claim.run_id in facts.running
 
 
 def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import attrs
 
@@ -45,10 +45,6 @@ class Recover:
 @attrs.frozen
 class Redecode:
     """The instance was parked as undecodable: resume it if this code can read it. Sent by the engine alone."""
-
-
-SharedCommand: TypeAlias = Terminate | Pause | Resume | Alarm | Recover | Redecode
-SHARED_COMMANDS = (Terminate, Pause, Resume, Alarm, Recover, Redecode)
 
 
 # ---------------------------------------------------------------- the commands of a kind

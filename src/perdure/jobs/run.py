@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import remember
 from perdure.jobs.log import Log
@@ -30,8 +30,6 @@ from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause, Claim, Instance, Retrial
 from perdure.values.retry import Exhausted, RetryAt
 from perdure.values.transition import Transition
-
-AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
 
 
 # ---------------------------------------------------------------- beginning

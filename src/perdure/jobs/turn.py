@@ -12,13 +12,13 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs.context import EndInstance
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_run import event_failed
 from perdure.jobs.failures import record_failure
 from perdure.jobs.holding import pause, redecode, resume, terminate, undecodable
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.log import Log
-from perdure.jobs.recovery import left_behind, recover
+from perdure.jobs.recovery import is_running, left_behind, recover
 from perdure.jobs.request import Alarm, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
 from perdure.jobs.run import run_answer, run_failed
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, Step
@@ -32,8 +32,6 @@ from perdure.values.facts import Facts
 from perdure.values.instance import Instance
 from perdure.values.message import Consumed
 from perdure.values.transition import Loaded
-
-AnyDefinition = Definition[Any, Any, Any]  # whatever its handle, teller and services
 
 
 # ---------------------------------------------------------------- begin
@@ -62,7 +60,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
 def _decide(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
     command = request.command
     if isinstance(command, Terminate):
-        if command.when == "after_run" and is_running(instance, facts):
+        if command.when == "after_run" and instance is not None and is_running(instance, facts):
             return Defer()
         return terminate(address, instance, command, facts)
     claim = None if instance is None else left_behind(instance, facts.running)
@@ -90,11 +88,6 @@ def _decide_settled(
             return reply(address, None)
         case _:
             return job.begin(address, instance, request, facts)
-
-
-def is_running(instance: Instance | None, facts: Facts) -> bool:
-    """Whether a run of the instance is in progress in this process."""
-    return instance is not None and instance.claim is not None and instance.claim.run_id in facts.running
 
 
 def _is_due(instance: Instance | None, facts: Facts) -> bool:

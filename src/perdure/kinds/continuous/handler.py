@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.log import Log
 from perdure.jobs.request import Alarm, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
@@ -23,7 +23,6 @@ from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Due, Run, Skip, due, first_tick, offset_ms, settle
 
-AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
 ContinuousCommand: TypeAlias = Start | Trigger | Alarm
 
 

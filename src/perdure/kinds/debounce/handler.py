@@ -10,9 +10,10 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_run import begin_event, started
 from perdure.jobs.log import Log
+from perdure.jobs.recovery import is_running
 from perdure.jobs.request import Alarm, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
@@ -39,7 +40,6 @@ from perdure.values.instance import Cause, Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.transition import Transition
 
-AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
 DebounceCommand: TypeAlias = Add | Flush | Clear | Alarm
 
 
@@ -72,7 +72,7 @@ def _add(job: AnyDefinition, address: Address, instance: Instance | None, reques
 def _flush(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="empty"))
-    if _is_running(instance, facts):
+    if is_running(instance, facts):
         return Defer()
     if instance.hold is not None:
         return reply(address, held_answer(instance))
@@ -82,7 +82,7 @@ def _flush(job: AnyDefinition, address: Address, instance: Instance | None, requ
 def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
     if instance is None:
         return reply(address, None)
-    if _is_running(instance, facts):
+    if is_running(instance, facts):
         return Defer()  # the retry of a batch that is flushed by hand: answered now, it would come up as due again
     collecting = _batches(instance).collecting
     reason = "flush_after" if collecting is None else collecting.reason
@@ -117,7 +117,7 @@ def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
     if instance is None:
         return reply(address, Cleared(cleared=False, discarded=0))
     batches = _batches(instance)
-    flushing = batches.flushing if _is_running(instance, facts) else None
+    flushing = batches.flushing if is_running(instance, facts) else None
     discarded = sum(
         batch.event_count
         for batch in (batches.collecting, batches.flushing if flushing is None else None)
@@ -285,10 +285,6 @@ def visible_state(instance: Instance) -> str | None:
 def ended(execute: Execute) -> Added:
     """What the sender of an event is told that ended the instance: no batch is left."""
     return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
-
-
-def _is_running(instance: Instance, facts: Facts) -> bool:
-    return instance.claim is not None and instance.claim.run_id in facts.running
 
 
 def _batches(instance: Instance) -> Batches:

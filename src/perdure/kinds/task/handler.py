@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_run import begin_event, broken_before, started
 from perdure.jobs.log import Log
 from perdure.jobs.request import Alarm, Request
@@ -23,7 +23,6 @@ from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 
-AnyDefinition: TypeAlias = Definition[Any, Any, Any]  # whatever its handle, teller and services
 TaskCommand: TypeAlias = Send | Trigger | Alarm
 
 
