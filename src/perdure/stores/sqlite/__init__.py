@@ -26,7 +26,7 @@ async def open_sqlite(
         path: the file; ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` come to lie beside it. It belongs on a local
             disk.
         durability: ``full``: what was committed survives loss of power. ``relaxed``: it survives a crash of the
-            process; loss of power may cost the last seconds, never consistency.
+            process; loss of power may cost all since the last checkpoint, never consistency.
         runtime: how the store waits and starts its task; by default that of the running event loop.
 
     Returns:
