@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 import attrs
 
 from perdure.client.jobs import Jobs
+from perdure.engine.claims import Perform, perform_plainly
 from perdure.engine.running import running_engine
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.needs import check_services
@@ -76,7 +77,9 @@ class App(Generic[R]):
     engine: Engine[R]
     served: Mapping[tuple[str, str], AnyDefinition]
 
-    def open(self, store: str | Store, /, *, runtime: Runtime | None = None) -> OpenApp:
+    def open(
+        self, store: str | Store, /, *, runtime: Runtime | None = None, perform: Perform = perform_plainly
+    ) -> OpenApp:
         """Open a store and run.
 
         Used as ``async with app.open("sqlite:///jobs.db") as jobs:``. At the end of the block the engine stops taking
@@ -85,8 +88,10 @@ class App(Generic[R]):
         Args:
             store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed as well.
             runtime: the door to time and tasks; by default the running asyncio loop.
+            perform: performs the effects of runs, ``perform(instruction, services, execute)``; by default each calls
+                its service. The testing kit records and disturbs them here.
         """
-        return OpenApp(self, store, runtime)
+        return OpenApp(self, store, runtime, perform)
 
 
 @attrs.define
@@ -97,11 +102,13 @@ class OpenApp:
         app: what runs.
         store: where.
         runtime: in which world.
+        perform: performs the effects of runs.
     """
 
     app: App[Any]
     store: str | Store
     runtime: Runtime | None
+    perform: Perform = perform_plainly
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
     async def __aenter__(self) -> Jobs:
@@ -111,7 +118,9 @@ class OpenApp:
             stack.push_async_callback(_close, store)
             services = await _entered(self.app.engine.services, stack)
             _check(services, self.app.served)
-            engine = running_engine(store, runtime, services, self.app.engine.limits, self.app.served)
+            engine = running_engine(
+                store, runtime, services, self.app.engine.limits, self.app.served, perform=self.perform
+            )
             stack.push_async_callback(engine.stop)
             await engine.start()
             self._stack = stack.pop_all()

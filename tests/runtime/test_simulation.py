@@ -282,3 +282,42 @@ def test_ids_leave_room_to_count_up_from() -> None:
     simulation = Simulation(seed=1)
     ids = [simulation.runtime.new_id() for _ in range(1_000)]
     assert all(later - earlier >= 1_000 for earlier, later in itertools.pairwise(ids))
+
+
+def test_run_until_stops_as_soon_as_it_is_so_and_says_when_it_cannot_be():
+    simulation = Simulation(start=START)
+    rung: list[int] = []
+    for seconds in (1, 2, 3):
+        simulation.runtime.call_later(seconds * 1_000, lambda: rung.append(simulation.now_ms - START_MS))
+    assert simulation.run_until(lambda: len(rung) == 2, within_ms=5_000)
+    assert (rung, simulation.now_ms - START_MS) == ([1_000, 2_000], 2_000)
+    assert not simulation.run_until(lambda: len(rung) == 3, within_ms=999)
+    assert not simulation.run_until(lambda: len(rung) == 4, within_ms=60_000)
+    assert rung == [1_000, 2_000, 3_000]
+
+
+def test_run_until_lets_the_hosting_loop_answer():
+    simulation = Simulation()
+
+    async def waits_for_the_host() -> str:
+        await asyncio.sleep(0)
+        await simulation.runtime.sleep(10)
+        return "answered"
+
+    async def main() -> str:
+        task = simulation.runtime.spawn(waits_for_the_host(), name="waits")
+        assert not await simulation.run_until_hosted(task.done, within_ms=9)
+        assert await simulation.run_until_hosted(task.done, within_ms=1)
+        return task.result()
+
+    assert asyncio.run(main()) == "answered"
+
+
+def test_what_was_due_while_the_process_stood_still_is_due_at_once():
+    simulation = Simulation(start=START)
+    rung: list[int] = []
+    simulation.runtime.call_later(1_000, lambda: rung.append(simulation.now_ms - START_MS))
+    simulation.stand_still(60_000)
+    assert rung == []
+    simulation.settle()
+    assert rung == [60_000]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -16,6 +16,14 @@ from perdure.runtime.record import Future, Runtime
 from perdure.values.errors import OutcomeUnknown
 
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
+
+Perform: TypeAlias = Callable[[object, Any, Execute], object]
+"""How an effect is performed: ``perform(instruction, services, execute)``, answered as by a `Handler`."""
+
+
+def perform_plainly(instruction: object, services: Any, _: Execute) -> object:
+    """Call the service, whosever run it is."""
+    return default_handler(instruction, services)
 
 
 class ClaimFailed(BaseException):
@@ -42,12 +50,14 @@ class LazyClaim:
         record: writes the claim.
         ready: waits until the claim may be written.
         runtime: lets parallel branches wait for the same claim.
+        perform: performs the effects.
     """
 
     execute: Execute
     record: Record
     ready: Callable[[], Awaitable[None]]
     runtime: Runtime
+    perform: Perform = perform_plainly
     _state: Literal["not_begun", "recording", "over"] = "not_begun"
     _waiting: list[Future[Any]] = attrs.Factory(list[Any])
     _refused: Any = None
@@ -55,7 +65,7 @@ class LazyClaim:
     def handle(self, instruction: object, services: Any) -> object:
         """Perform an instruction, once the run is claimed."""
         if self.execute.claimed == "recorded":
-            return default_handler(instruction, services)
+            return self.perform(instruction, services, self.execute)
         return self._claim_first(instruction, services)
 
     async def settled(self) -> None:
@@ -73,7 +83,7 @@ class LazyClaim:
         await self.settled()
         if self._refused is not None:
             raise ClaimFailed(self._refused)
-        return await settle_answer(default_handler(instruction, services), services)
+        return await settle_answer(self.perform(instruction, services, self.execute), services)
 
     async def _record(self) -> None:
         try:

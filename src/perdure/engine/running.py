@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from perdure.engine.alarms import Alarms
+from perdure.engine.claims import Perform, perform_plainly
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.draw import draw
 from perdure.engine.gate import Gate, Gates
@@ -141,7 +142,13 @@ class RunningEngine:
 
 
 def running_engine(
-    store: Store, runtime: Runtime, services: Any, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition]
+    store: Store,
+    runtime: Runtime,
+    services: Any,
+    limits: Limits,
+    jobs: Mapping[tuple[str, str], AnyDefinition],
+    *,
+    perform: Perform = perform_plainly,
 ) -> RunningEngine:
     """Put an engine together. It does nothing before ``start``.
 
@@ -151,6 +158,7 @@ def running_engine(
         services: what the users' programs need.
         limits: the engine's bounds.
         jobs: the definitions that are served, by kind and name.
+        perform: performs the effects of runs.
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
@@ -166,6 +174,7 @@ def running_engine(
         Gates(runtime, Gate(runtime, limits.concurrency), own_gates),
         committed=lambda transition, fence: engine.committed(transition, fence),  # noqa: PLW0108 - it is made below
         left_claimed=dispatcher.claim_left,
+        perform=perform,
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))

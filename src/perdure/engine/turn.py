@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.claims import ClaimFailed, LazyClaim
+from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_plainly
 from perdure.engine.draw import draw
 from perdure.engine.gate import Gates
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
@@ -71,6 +71,7 @@ class TurnTaker:
         phase: whether runs may begin.
         committed: told of every transition that became durable.
         left_claimed: told of an instance that may be left with a claim that nobody runs.
+        perform: performs the effects of runs.
     """
 
     store: Store
@@ -81,6 +82,7 @@ class TurnTaker:
     committed: Callable[[Transition, Fence], None]
     left_claimed: Callable[[Mailbox], None]
     phase: Literal["open", "closing"] = "open"
+    perform: Perform = perform_plainly
 
     # ------------------------------------------------------------ the turn
     async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
@@ -194,7 +196,11 @@ class TurnTaker:
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(mailbox)
         claim = LazyClaim(
-            execute, lambda step: self._claim(mailbox, step), lambda: self._in_own_task(mailbox), self.runtime
+            execute,
+            lambda step: self._claim(mailbox, step),
+            lambda: self._in_own_task(mailbox),
+            self.runtime,
+            self.perform,
         )
         run = run_async(
             sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle

@@ -135,6 +135,40 @@ class Simulation:
                 raise Deadlock(self.blocked)
         return main.result()
 
+    def run_until(self, reached: Callable[[], bool], *, within_ms: float) -> bool:
+        """Run until something is so; the clock jumps to the next timer whenever nothing can run.
+
+        Args:
+            reached: asked before each step.
+            within_ms: how far the clock may move meanwhile, in milliseconds; with 0 it stands still.
+
+        Returns:
+            Whether it came to be so. If not, every task waits, and no timer is left within that time.
+        """
+        until_ms = self._clock.monotonic_ms + within_ms
+        while not reached():
+            if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+                return False
+        return True
+
+    async def run_until_hosted(self, reached: Callable[[], bool], *, within_ms: float) -> bool:
+        """Run as `run_until` does, inside a real event loop that answers what is foreign to the simulation."""
+        until_ms = self._clock.monotonic_ms + within_ms
+        while not reached():
+            task = self._next_step()
+            if task is not None:
+                await self._host(task)
+            elif not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+                return False
+        return True
+
+    def stand_still(self, duration_ms: float) -> None:
+        """Let both clocks go on while nothing runs: a process that is stopped, a machine that sleeps.
+
+        What was due on the way is due at once afterwards.
+        """
+        self._clock.advance_to(self._clock.monotonic_ms + duration_ms)
+
     def settle(self) -> None:
         """Run until every task waits. The clock does not move."""
         while self._advance_one():
