@@ -143,11 +143,12 @@ class Simulation:
             within_ms: how far the clock may move meanwhile, in milliseconds; with 0 it stands still.
 
         Returns:
-            Whether it came to be so. If not, every task waits, and no timer is left within that time.
+            Whether it came to be so. If not, the clock has moved all the way, and every task waits.
         """
         until_ms = self._clock.monotonic_ms + within_ms
         while not reached():
             if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+                self._clock.advance_to(until_ms)
                 return False
         return True
 
@@ -159,6 +160,7 @@ class Simulation:
             if task is not None:
                 await self._host(task)
             elif not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+                self._clock.advance_to(until_ms)
                 return False
         return True
 
