@@ -147,7 +147,9 @@ class Simulation:
         """
         until_ms = self._clock.monotonic_ms + within_ms
         while not reached():
-            if not self._advance_one() and not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+            if self._advance_one() or reached():
+                continue
+            if not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
                 self._clock.advance_to(until_ms)
                 return False
         return True
@@ -159,7 +161,7 @@ class Simulation:
             task = self._next_step()
             if task is not None:
                 await self._host(task)
-            elif not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
+            elif not reached() and not self._clock.jump_to_next_timer(self._calls.append, until_ms=until_ms):
                 self._clock.advance_to(until_ms)
                 return False
         return True
