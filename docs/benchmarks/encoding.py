@@ -1,4 +1,4 @@
-"""What the codecs cost: run ``python docs/benchmarks/codecs.py``.
+"""What the codecs cost: run ``python docs/benchmarks/encoding.py``.
 
 Each line is the best of several rounds, in microseconds for one operation, measured in one process on one machine. A
 codec checks the whole value both ways; cattrs with orjson checks nothing on the way out and coerces on the way in; the
