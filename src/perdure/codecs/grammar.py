@@ -60,7 +60,7 @@ class Grammar:
         Raises:
             Unsupported: it has no JSON form.
         """
-        form = _stripped(form)
+        form = stripped(form)
         if get_origin(form) in _UNIONS:
             return self._union(form, path)
         declared = declaration_of(form, path)
@@ -103,7 +103,7 @@ class Grammar:
         return row_shape(name, [self.shape(arg, f"{path}[{at}]") for at, arg in enumerate(args)])
 
     def _key(self, form: Any, path: str) -> Shape:
-        key = INT_KEY if _stripped(form) is int else self.shape(form, f"{path}.<key>")
+        key = INT_KEY if stripped(form) is int else self.shape(form, f"{path}.<key>")
         if key.kinds != frozenset({str}):
             raise Unsupported(f"{path}.<key>", form, "keys that are text in JSON: str, int, UUID, date, Enum")
         return key
@@ -111,7 +111,7 @@ class Grammar:
     def _union(self, form: Any, path: str) -> Shape:
         name = describe_type(form)
         records, others, literals = dict[Any, Declaration](), list[Shape](), list[Any]()
-        for member in _flattened(form):
+        for member in flattened(form):
             declared = declaration_of(member, path)
             if declared is not None and not declared.typed_dict:
                 records[member] = declared
@@ -169,10 +169,10 @@ class Grammar:
         return self._done[form]
 
 
-def _stripped(form: Any) -> Any:
+def stripped(form: Any) -> Any:
     """Look through what adds nothing to the JSON: ``Annotated``, ``Final``, ``NewType``, type aliases."""
     inner = _inner(form)
-    return form if inner is form else _stripped(inner)
+    return form if inner is form else stripped(inner)
 
 
 def _inner(form: Any) -> Any:
@@ -190,10 +190,11 @@ def _inner(form: Any) -> Any:
     return form
 
 
-def _flattened(form: Any) -> Iterator[Any]:
-    form = _stripped(form)
+def flattened(form: Any) -> Iterator[Any]:
+    """Give the members of a union, those of unions inside it too; of any other type, itself."""
+    form = stripped(form)
     if get_origin(form) in _UNIONS:
         for member in get_args(form):
-            yield from _flattened(member)
+            yield from flattened(member)
     else:
         yield form

@@ -1,0 +1,113 @@
+"""Values made of a type are of that type: a codec of it stores each of them and reads it back."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal, NamedTuple, TypedDict
+from uuid import UUID
+
+import attrs
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from perdure.codecs import Codec
+from perdure.examples.order_processor import Order, OrderEvent
+from perdure.examples.token_refresher import AuthError, TokenState
+from perdure.examples.webhook_batcher import Batch
+from perdure.testing.typed import NoSample, samples_of, values_of
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Place(NamedTuple):
+    town: str
+    level: int = 1
+
+
+class Options(TypedDict, total=False):
+    loud: bool
+
+
+@attrs.frozen
+class Tree:
+    name: str
+    children: tuple[Tree, ...] = ()
+    parent: Tree | None = None
+
+
+@attrs.frozen
+class Positive:
+    _count: int = attrs.field(validator=attrs.validators.gt(0))
+
+
+@attrs.frozen(kw_only=True)
+class Everything:
+    at: datetime
+    day: date
+    length: timedelta
+    key: UUID
+    amount: Decimal
+    raw: bytes
+    real: float
+    colour: Colour
+    word: Literal["a", 1]
+    many: dict[str, list[int]]
+    some: frozenset[int]
+    row: tuple[int, str]
+    place: Place
+    options: Options
+    plain: object
+
+
+class Closed:
+    """Has no declared fields."""
+
+
+FORMS: tuple[Any, ...] = (Order, OrderEvent, TokenState, AuthError, Batch, Tree, Everything, int | None, bool, Place)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@given(data=st.data())
+def test_a_drawn_value_can_be_stored(form, data):
+    codec = Codec.of(form, what="it")
+    value = data.draw(values_of(form))
+    assert codec.decode(codec.encode(value)) == value
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_sample_can_be_stored_and_is_the_same_each_time(form):
+    codec = Codec.of(form, what="it")
+    assert [codec.decode(codec.encode(value)) for value in samples_of(form)] == list(samples_of(form))
+
+
+def test_a_union_has_a_sample_for_each_member():
+    assert [type(event).__name__ for event in samples_of(OrderEvent)] == [
+        *("OrderPlaced", "PaymentReceived", "Shipped", "Delivered", "Cancelled")
+    ]
+
+
+@given(values_of(Positive))
+def test_what_a_validator_refuses_is_drawn_again(value):
+    assert value._count > 0
+
+
+@given(values_of(Order, using={int: st.integers(1, 9)}))
+def test_a_part_may_be_drawn_otherwise(order):
+    assert order.amount in range(10)  # 0 is the default
+
+
+@pytest.mark.parametrize("form", [Closed, Positive])
+def test_no_sample_is_made_up_of_what_cannot_be(form):
+    with pytest.raises(NoSample, match="give the values yourself"):
+        samples_of(form)
+
+
+def test_instants_are_aware():
+    (sample,) = samples_of(datetime)
+    assert sample.tzinfo is UTC

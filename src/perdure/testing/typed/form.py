@@ -1,0 +1,151 @@
+"""What a declared type is made of, one level deep: what strategies and samples are built from."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, MutableMapping
+from enum import Enum
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import attrs
+
+from perdure.codecs.fields import Declaration, declaration_of
+from perdure.codecs.grammar import flattened, stripped
+from perdure.codecs.scalars import SCALARS
+from perdure.codecs.unsupported import Unsupported
+
+
+@attrs.frozen
+class Scalar:
+    """One value without parts."""
+
+    cls: type
+
+
+@attrs.frozen
+class Choice:
+    """One of these values."""
+
+    values: tuple[Any, ...]
+
+
+@attrs.frozen
+class OneOf:
+    """A value of one of these types."""
+
+    members: tuple[Any, ...]
+
+
+@attrs.frozen
+class Record:
+    """An object with fields.
+
+    Attributes:
+        make: builds one of keyword arguments.
+        required: the types of the fields that must be given, by the name of the argument.
+        optional: the same of those that have a default.
+        proven: no validator or converter may refuse the fields.
+    """
+
+    make: Callable[..., Any]
+    required: Mapping[str, Any]
+    optional: Mapping[str, Any]
+    proven: bool
+
+
+@attrs.frozen
+class Many:
+    """A collection of any number of values of one type."""
+
+    make: type
+    item: Any
+
+
+@attrs.frozen
+class Row:
+    """A tuple of values, each of its own type."""
+
+    items: tuple[Any, ...]
+
+
+@attrs.frozen
+class Mapped:
+    """A dict."""
+
+    key: Any
+    value: Any
+
+
+@attrs.frozen
+class PlainJson:
+    """Whatever JSON can say: what ``object`` and ``Any`` stand for."""
+
+
+@attrs.frozen
+class Opaque:
+    """A type of which nothing is known here."""
+
+    form: Any
+
+
+Form: TypeAlias = Scalar | Choice | OneOf | Record | Many | Row | Mapped | PlainJson | Opaque
+
+_DICTS = (dict, Mapping, MutableMapping)
+_COLLECTIONS = (list, set, frozenset)
+
+
+def read_form(given: Any) -> Form:  # noqa: PLR0911 - one return for each form
+    """Look at a type: whatever an annotation may be."""
+    form = stripped(given)
+    cls, arguments = get_origin(form) or form, get_args(form)
+    if form in (Any, object):
+        return PlainJson()
+    if isinstance(form, type) and form in SCALARS:
+        return Scalar(form)
+    if cls is Literal:
+        return Choice(arguments)
+    if isinstance(form, type) and issubclass(form, Enum):
+        return Choice(tuple(form))
+    if cls in (Union, types.UnionType):
+        return OneOf(tuple(flattened(form)))
+    if cls in _DICTS:
+        return Mapped(*(arguments or (str, object)))
+    if cls in _COLLECTIONS:
+        return Many(cls, arguments[0] if arguments else object)
+    if cls is tuple:
+        return _tuple(arguments)
+    return _record(form) or Opaque(form)
+
+
+def _tuple(arguments: tuple[Any, ...]) -> Form:
+    if not arguments:
+        return Many(tuple, object)
+    if arguments[1:] == (...,):
+        return Many(tuple, arguments[0])
+    return Row(arguments)
+
+
+def _record(form: Any) -> Record | None:
+    try:
+        declared = declaration_of(form, "")
+    except Unsupported:
+        return None
+    if declared is None:
+        return None
+    names = _argument_names(declared)
+    return Record(
+        make=dict if declared.typed_dict else declared.cls,
+        required={names[field.name]: field.form for field in declared.fields if field.required},
+        optional={names[field.name]: field.form for field in declared.fields if not field.required},
+        proven=declared.proven,
+    )
+
+
+def _argument_names(declared: Declaration) -> dict[str, str]:
+    """What ``__init__`` calls each field: attrs leaves the underscore of a private one away."""
+    if attrs.has(declared.cls):
+        return {each.name: each.alias or each.name for each in attrs.fields(declared.cls)}
+    return {field.name: field.name for field in declared.fields}
