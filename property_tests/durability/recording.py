@@ -1,0 +1,163 @@
+"""The store of the library over a real SQLite whose every write, sync and deletion is written down.
+
+The driver is `apsw` instead of `sqlite3`: it lets Python stand between SQLite and its files. All else is the library's:
+its statements, its transactions and groups, its pragmas. It runs in the caller's own thread, so that the same load
+gives the same log.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import apsw
+import attrs
+from disk import Entry, Named, NamesSynced, Synced, Truncated, Wrote
+
+from perdure.runtime.record import Runtime
+from perdure.stores.sqlite import counters
+from perdure.stores.sqlite.database import Database, _prepared
+from perdure.stores.sqlite.lock import acquire
+from perdure.stores.sqlite.opening import _SYNCHRONOUS, _store
+from perdure.stores.sqlite.thread import Work
+from perdure.stores.store import Store
+
+T = TypeVar("T")
+
+Chosen = Literal["full", "relaxed"]
+
+_SYNCS_ITS_DIRECTORY = (
+    apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
+)  # on their first sync: `UNIXFILE_DIRSYNC` in SQLite's os_unix.c
+
+
+class _RecordedFile(apsw.VFSFile):
+    """A file whose changes go into the log, and then to the file."""
+
+    def __init__(self, log: list[Entry], file: int, name: Any, flags: list[int]) -> None:
+        self._log = log
+        self._file = file
+        self._directory: Literal["synced", "unsynced"] = "unsynced" if flags[0] & _SYNCS_ITS_DIRECTORY else "synced"
+        super().__init__("", name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name, here and below
+        self._log.append(Wrote(self._file, offset, bytes(data)))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        self._log.append(Truncated(self._file, newsize))
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        super().xSync(flags)
+        self._log.append(Synced(self._file))
+        if self._directory == "unsynced":
+            self._log.append(NamesSynced())
+            self._directory = "synced"
+
+
+class Recorder(apsw.VFS):
+    """SQLite's way to its files, with a log.
+
+    Attributes:
+        name: what SQLite knows it by.
+        log: what was done to files, in order.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.log: list[Entry] = []
+        self._files: dict[str, int] = {}
+        self._last = 0
+        super().__init__(name, "")
+
+    def xOpen(self, name: Any, flags: list[int]) -> _RecordedFile:  # noqa: N802
+        path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name)
+        if path.name not in self._files:
+            self._last += 1
+            self._files[path.name] = self._last
+            self.log.append(Named(path.name, self._last))
+        return _RecordedFile(self.log, self._files[path.name], name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802
+        super().xDelete(filename, syncdir)
+        name = Path(filename).name
+        if self._files.pop(name, None) is not None:
+            self.log.append(Named(name, None))
+        if syncdir:
+            self.log.append(NamesSynced())
+
+
+class _Cursor:
+    """What the store uses of a cursor of `sqlite3`, over one of `apsw`."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self._cursor = connection.cursor()
+
+    def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
+        try:
+            self._cursor.execute(sql, parameters)
+        except apsw.Error as error:
+            raise sqlite3.OperationalError(str(error)) from error
+        return self
+
+    def executescript(self, sql: str) -> None:
+        self.execute(sql)
+
+    def fetchone(self) -> Any:
+        return self._cursor.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        return self._cursor.fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor)
+
+    @property
+    def rowcount(self) -> int:
+        return self.connection.changes()
+
+
+@attrs.define
+class _RecordedThread:
+    """Stands where the driver's thread stands, and is none."""
+
+    connection: apsw.Connection
+    cursor: Any
+
+    async def run(self, work: Work[T]) -> T:
+        return work(self.cursor)
+
+    async def close(self) -> None:
+        self.connection.close()
+
+    def stop(self) -> None:
+        self.connection.close()
+
+
+def open_recorded(
+    path: Path, recorder: Recorder, *, durability: Chosen, pragmas: tuple[str, ...], runtime: Runtime
+) -> Store:
+    """Open a file as the store does, with everything that is done to it in the recorder's log.
+
+    Args:
+        path: the file.
+        recorder: what notes it.
+        durability: as the user chooses it.
+        pragmas: what is set otherwise than the library sets it.
+        runtime: in which world.
+    """
+    connection = apsw.Connection(str(path), vfs=recorder.name)
+    cursor: Any = _Cursor(connection)
+    synchronous, lock = _SYNCHRONOUS[durability], acquire(f"{path}.lock", store="recorded")
+    ledger, epoch = _prepared(cursor, "recorded", synchronous), counters.next_epoch(cursor)
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}").fetchall()
+    thread: Any = _RecordedThread(connection, cursor)
+    database = Database(
+        path=str(path), store="recorded", synchronous=synchronous, epoch=epoch, thread=thread, ledger=ledger
+    )
+    return _store(database, lock, durability, runtime)
