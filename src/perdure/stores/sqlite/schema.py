@@ -46,7 +46,7 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
         sqlite3.Error: SQLite could not do it.
     """
     scripts = migrations()
-    found = _version(cursor, store=store)
+    found = version_of(cursor, store=store)
     if found > len(scripts):
         raise StoreTooNew(store, found, len(scripts))
     _set(cursor, store=store, synchronous=synchronous)
@@ -54,7 +54,17 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
         _migrate(cursor, scripts[version - 1], version)
 
 
-def _version(cursor: sqlite3.Cursor, *, store: str) -> int:
+def version_of(cursor: sqlite3.Cursor, *, store: str) -> int:
+    """Give the version of a file's tables, 0 for an empty file.
+
+    Args:
+        cursor: a cursor of the connection.
+        store: what errors call the store.
+
+    Raises:
+        StoreCorrupt: the file is not a store of this library.
+        sqlite3.OperationalError: SQLite could not read it now.
+    """
     try:
         application_id = _number(cursor, "PRAGMA application_id")
         version = _number(cursor, "PRAGMA user_version")

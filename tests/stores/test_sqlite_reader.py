@@ -1,0 +1,102 @@
+"""A look at a file from outside: beside its owner, after a crash, and never a trace of it."""
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.testing.conformance.samples import address, created
+from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
+
+IDS = "SELECT id FROM instances ORDER BY incarnation LIMIT 10"
+
+
+async def written(path, look):
+    """Write an instance, and look at the file while its owner has it."""
+    store = await open_sqlite(path)
+    await created(store, address("first"))
+    seen = look()
+    await created(store, address("second"))
+    await store.close()
+    return seen
+
+
+def test_it_reads_beside_the_owner_without_the_lock(tmp_path):
+    path = tmp_path / "jobs.db"
+
+    def look():
+        with read_from_outside(path) as reader:
+            assert reader.schema_version == 1
+            return reader.rows(IDS)
+
+    assert asyncio.run(written(path, look)) == [("first",)]
+    with read_from_outside(path) as reader:
+        assert reader.rows(IDS) == [("first",), ("second",)]
+
+
+def test_a_long_look_does_not_stop_the_owner_from_writing_and_checkpointing(tmp_path):
+    path = tmp_path / "jobs.db"
+
+    async def main():
+        store = await open_sqlite(path)
+        await created(store, address("first"))
+        with read_from_outside(path) as reader:
+            reader.rows(IDS)
+            await created(store, address("second"))
+            with closing(sqlite3.connect(path)) as other:
+                busy, in_log, moved = other.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            assert (busy, in_log) == (0, moved)
+            assert reader.rows(IDS) == [("first",), ("second",)]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_it_leaves_file_and_log_as_they_are_after_a_crash(tmp_path):
+    path, crashed = tmp_path / "jobs.db", tmp_path / "crashed.db"
+
+    def crash():
+        shutil.copy(path, crashed)
+        shutil.copy(f"{path}-wal", f"{crashed}-wal")
+
+    asyncio.run(written(path, crash))
+    log = crashed.with_name("crashed.db-wal")
+    before = crashed.read_bytes(), log.read_bytes()
+    assert before[1]
+    with read_from_outside(crashed) as reader:
+        assert reader.rows(IDS) == [("first",)]
+    assert (crashed.read_bytes(), log.read_bytes()) == before
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM instances", "PRAGMA user_version = 7", "VACUUM"])
+def test_it_cannot_write(tmp_path, statement):
+    path = tmp_path / "jobs.db"
+    asyncio.run(written(path, lambda: None))
+    before = path.read_bytes()
+    with read_from_outside(path) as reader, pytest.raises(StoreUnavailable):
+        reader.rows(statement)
+    assert path.read_bytes() == before
+
+
+def test_it_says_what_is_wrong_with_a_file(tmp_path):
+    path = tmp_path / "jobs?.db"
+    with pytest.raises(StoreUnavailable, match="there is no such file"), read_from_outside(path):
+        pass
+    path.write_bytes(b"")
+    with pytest.raises(StoreCorrupt, match="it is empty"), read_from_outside(path):
+        pass
+    path.write_bytes(b"this is no database, but a text that is long enough to have a header" * 20)
+    with pytest.raises(StoreCorrupt, match="not a database"), read_from_outside(path):
+        pass
+    path.unlink()
+    asyncio.run(written(path, lambda: None))
+    with read_from_outside(path) as reader, pytest.raises(StoreUnavailable, match="no such table"):
+        reader.rows("SELECT * FROM nowhere")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreTooNew), read_from_outside(path):
+        pass
