@@ -7,6 +7,7 @@ The everyday names are here. Sharp tools live in submodules: ``perdure.program``
 from perdure.app import App, Engine
 from perdure.client.ask import ask
 from perdure.client.jobs import Jobs
+from perdure.codecs import Versions
 from perdure.jobs.decision import After, At, Cancel, Decision, Keep
 from perdure.jobs.tell import tell
 from perdure.kinds.continuous import Continuous, ContinuousContext
@@ -41,6 +42,7 @@ __all__ = [
     "Retry",
     "Task",
     "TaskContext",
+    "Versions",
     "ask",
     "cron",
     "effect",

@@ -116,7 +116,9 @@ class Jobs:
             self._read(
                 definition,
                 id_,
-                lambda loaded: None if loaded.instance is None else definition.visible_state(loaded.instance),
+                lambda loaded: (
+                    None if loaded.instance is None else definition.visible_state(definition.present(loaded.instance))
+                ),
             )
         )
 

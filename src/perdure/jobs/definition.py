@@ -10,7 +10,7 @@ import attrs
 from returns.future import FutureResult
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Upgrades
 from perdure.jobs.draft import Draft
 from perdure.jobs.needs import Need
 from perdure.jobs.report import report_status
@@ -75,6 +75,7 @@ class Plan:
     Attributes:
         state: how the state is encoded.
         state_version: the version of the state's shape, stored with each row.
+        upgrades: how states of older versions are read.
         errors: how typed errors are encoded; None when no type is known.
         retry: the durable retry of runs.
         exhausted: what becomes of an instance whose run failed for good.
@@ -86,6 +87,7 @@ class Plan:
     """
 
     state: Codec[Any]
+    upgrades: Upgrades
     errors: Codec[Any] | None
     retry: Retry[Any] | None
     exhausted: Exhausted
@@ -167,8 +169,22 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """What ``status`` answers."""
         return report_status(instance)
 
+    def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
+        """Apply a function to every encoded state that the row holds. A kind that keeps another in `data` adds it."""
+        return instance.changed(state=change(instance.state)) if instance.state else instance
+
+    def check_data(self, instance: Instance) -> None:
+        """Read what is stored for the kind alone.
+
+        Raises:
+            InvalidInput: this code cannot read it.
+        """
+
     def visible_state(self, instance: Instance) -> object:
         """What ``get_state`` answers, decoded.
+
+        Args:
+            instance: what is stored, as `present` gives it.
 
         Raises:
             InvalidInput: this code cannot read what is stored.
@@ -183,6 +199,20 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     @abstractmethod
     def teller(self, post: PostCommand) -> T_co:
         """Give the typed teller."""
+
+    # ------------------------------------------------------------ versions of the state
+    def present(self, instance: Instance) -> Instance:
+        """Give the instance with its state in the present version; the next commit writes it so.
+
+        Raises:
+            InvalidInput: this code cannot read what is stored.
+        """
+        if instance.state_version == self.plan.state_version:
+            return instance
+        upgrades, version = self.plan.upgrades, instance.state_version
+        upgrades.check(version)
+        upgraded = self.map_states(instance, lambda encoded: upgrades.upgrade(encoded, version))
+        return upgraded.changed(state_version=self.plan.state_version)
 
     # ------------------------------------------------------------ commands
     def address(self, id_: str) -> Address:

@@ -6,16 +6,20 @@ from typing import Any
 
 import attrs
 
+from perdure.codecs import UpcastFailed
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.failures import record_failure
 from perdure.jobs.log import Log
-from perdure.jobs.recovery import RELEASED, claimed_command
+from perdure.jobs.readable import check_readable
+from perdure.jobs.recovery import RELEASED
 from perdure.jobs.request import Terminate
 from perdure.jobs.step import Commit
 from perdure.jobs.writes import answered, failed, purge, put, refuse, reply, stored
+from perdure.program import Died
 from perdure.values.address import Address
 from perdure.values.answer import HoldChanged, Terminated
 from perdure.values.errors import InvalidInput, Undecodable
-from perdure.values.event import JobParked, JobPaused, JobResumed, JobTerminated
+from perdure.values.event import Event, JobFailed, JobParked, JobPaused, JobResumed, JobTerminated
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 
@@ -64,13 +68,27 @@ def _held(transition: Any) -> Commit:
 
 
 def undecodable(instance: Instance, problem: InvalidInput, facts: Facts) -> Commit:
-    """Park what this code cannot read: only its status changes, the bytes are kept."""
+    """Park what this code cannot read: only its status changes, the bytes are kept. A broken upcaster is in the log."""
     error = Undecodable(str(instance.address), problem.problems)
     if instance.hold is not None:
         return refuse(instance.address, error)
     log = Log(facts, instance.address, instance.run_count)
+    events: tuple[Event, ...] = ()
+    if isinstance(problem, UpcastFailed):
+        record = record_failure(Died(problem.defect), None)
+        events = (
+            log.add(
+                JobFailed,
+                run_id=facts.id(),
+                hook=problem.upcast,
+                attempt=1,
+                delivery=1,
+                duration_ms=0,
+                error=record,
+            ),
+        )
     parked = log.add(JobParked, reason="undecodable", detail="; ".join(problem.problems))
-    return failed(put(instance, facts.now_ms, events=(parked,), hold="undecodable"), error)
+    return failed(put(instance, facts.now_ms, events=(*events, parked), hold="undecodable"), error)
 
 
 def redecode(job: AnyDefinition, address: Address, instance: Instance | None, facts: Facts) -> Commit:
@@ -81,10 +99,4 @@ def redecode(job: AnyDefinition, address: Address, instance: Instance | None, fa
     """
     if instance is None or instance.hold != "undecodable":
         return reply(address, HoldChanged(changed=False, status=None if instance is None else instance.status))
-    if instance.state:
-        job.decode_state(instance)
-    for claim in (instance.claim, instance.event_claim):
-        if claim is not None:
-            claimed_command(job, claim)
-            job.decode_state(instance, claim)
-    return resume(job, address, instance, facts)
+    return resume(job, address, check_readable(job, instance), facts)

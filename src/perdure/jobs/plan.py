@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypeForm
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Upgrades, Versions, describe_type
+from perdure.codecs.versions import is_same_form
 from perdure.jobs.definition import Exhausted, Plan
 from perdure.jobs.hooks import FromHooks, errors_of
 from perdure.jobs.needs import needs_of
@@ -40,6 +41,7 @@ def build_plan(
     concurrency: int | None,
     commands: tuple[CommandSpec[Any], ...],
     answers: Codec[Any] = ANSWERS,
+    versions: Versions[Any] | None = None,
 ) -> Plan:
     """Validate what every definition has.
 
@@ -57,6 +59,7 @@ def build_plan(
         concurrency: runs of this job at the same time.
         commands: the kind's own commands.
         answers: how the kind's answers are encoded.
+        versions: the shapes that the state has had, and how each became the next.
 
     Raises:
         DefinitionError: something cannot work; the message says what to do.
@@ -64,10 +67,14 @@ def build_plan(
     job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
     policy = _retry(retry, job)
     state_codec = Codec.of(state, what=f"state of {job}", tags=tags, other_tags="ignored")
+    upgrades = Upgrades.of(state_codec, _versions(versions, state, job), tags=tags)
     error_codec = _errors(errors, hooks, tags, job)
-    _check_tags(tags, (state_codec, error_codec, *(spec.input for spec in commands)), job)
+    older = tuple(step.codec for step in upgrades.steps)
+    _check_tags(tags, (state_codec, *older, error_codec, *(spec.input for spec in commands)), job)
     return Plan(
         state=state_codec,
+        state_version=upgrades.version,
+        upgrades=upgrades,
         errors=error_codec,
         retry=policy,
         exhausted=_exhausted(policy, exhausted, may_continue, job),
@@ -77,6 +84,19 @@ def build_plan(
         answers=answers,
         needs=needs_of(hooks),
     )
+
+
+def _versions(versions: object, state: object, job: str) -> Versions[Any] | None:
+    """Accept versions that end with the type of the state."""
+    if versions is None:
+        return None
+    if not isinstance(versions, Versions):
+        raise DefinitionError(f"versions of {job}", versions, "Versions(OldestType).then(to_next) or None")
+    given: Versions[Any] = versions  # pyright: ignore[reportUnknownVariableType] - of whatever state
+    if not is_same_form(given.newest, state):
+        expected = f"a last step that gives the state's own type, {describe_type(state)}"  # type: ignore[arg-type] # a form
+        raise DefinitionError(f"versions of {job}", given.newest, expected)
+    return given
 
 
 def _errors(

@@ -52,10 +52,14 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Reque
 
     A claim of this very engine was left by a commit that failed, or by a shutdown that released it: nobody crashed, and
     nothing is counted as a recovery.
+
+    Raises:
+        InvalidInput: this code cannot read what the run works on.
     """
     crashed = claim.owner not in (facts.epoch, RELEASED)
     if crashed and claim.recoveries >= MAX_RECOVERIES:
         return _park(job, instance, claim, facts)
+    instance = job.present(instance)
     recoveries = claim.recoveries + 1 if crashed else claim.recoveries
     again = attrs.evolve(
         claim, owner=facts.epoch, claimed_ms=facts.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 import attrs
 from returns.result import Failure, Success
 
+from perdure.jobs.birth import born
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_run import event_failed
@@ -54,6 +55,8 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         if loaded.instance is None:
             raise
         step = undecodable(loaded.instance, problem, facts)
+    if loaded.instance is None:
+        step = born(step, job.plan.state_version)
     return _concluded(job, step, request, facts) if isinstance(step, Commit) else step
 
 
@@ -80,14 +83,14 @@ def _decide_settled(
     match request.command:
         case Pause():
             return pause(address, instance, facts)
-        case Resume():
+        case Resume() if instance is None or instance.hold != "undecodable":
             return resume(job, address, instance, facts)
-        case Redecode():
+        case Resume() | Redecode():
             return redecode(job, address, instance, facts)
         case Alarm() if not _is_due(instance, facts):
             return reply(address, None)
         case _:
-            return job.begin(address, instance, request, facts)
+            return job.begin(address, None if instance is None else job.present(instance), request, facts)
 
 
 def _is_due(instance: Instance | None, facts: Facts) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import attrs
 
 from perdure import Program
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Versions
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, HookResult, hook
 from perdure.jobs.plan import build_plan
@@ -35,12 +35,15 @@ class Reminder(Definition[ReminderHandle, ReminderTeller, R], Generic[R]):
     remind: Callable[..., Program[Any, Any, Any]]
 
     @staticmethod
-    def of(name: str, remind: Callable[[ReminderContext], HookResult[E, R]]) -> Reminder[R]:
+    def of(
+        name: str, remind: Callable[[ReminderContext], HookResult[E, R]], *, versions: Versions[str] | None = None
+    ) -> Reminder[R]:
         plan = build_plan(
             "reminder",
             name,
             state=str,
             tags=None,
+            versions=versions,
             errors=FROM_HOOKS,
             hooks=(remind,),
             retry=None,

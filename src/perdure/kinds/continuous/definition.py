@@ -9,7 +9,7 @@ import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Versions
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
@@ -48,6 +48,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         retry: the durable retry of a run.
         errors: the type of the errors; read from the annotation of ``execute`` when left out.
         tags: stable names for the members of unions, instead of their class names.
+        versions: the shapes that the state has had, and how each became the next; by default it has had one only.
         max_run: how long a run may take, by default 15 minutes.
         concurrency: runs of this job at the same time; by default the engine's own limit.
 
@@ -72,6 +73,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
+        versions: Versions[S] | None = None,
         concurrency: int | None = None,
     ) -> None:
         plan = build_plan(
@@ -86,6 +88,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
             may_continue="may_continue",
             max_run=max_run,
             concurrency=concurrency,
+            versions=versions,
             commands=_commands(state, tags, name),
         )
         recurrence = Recurrence(
@@ -114,6 +117,10 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
     def rearmed(self, instance: Instance, facts: Facts) -> Instance:
         """Skip the ticks inside a pause."""
         return handler.rearmed(self.recurrence, instance, facts)
+
+    def check_data(self, instance: Instance) -> None:
+        """Read the ticks."""
+        handler.ticks_of(instance)
 
     def handle(self, dispatch: Dispatch) -> ContinuousHandle[S, E]:
         """Give the typed handle."""

@@ -80,7 +80,7 @@ def _alarm(
         return reply(address, None)
     if instance.retrial is not None:
         return begin_attempt(job, instance, instance.retrial, request, facts)
-    ticks = _ticks(instance)
+    ticks = ticks_of(instance)
     next_ms = ticks.next_ms if ticks.next_ms is not None else facts.now_ms
     policy = _once(what) if ticks.owed_ms == next_ms and what.schedule.catch_up == "skip" else what
     match _due(policy, address, ticks, next_ms, facts):
@@ -95,7 +95,7 @@ def _alarm(
 # ---------------------------------------------------------------- the program of a claim
 def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Program[Any, Any, Any]]:
     """Give ``execute`` and its program for a claim."""
-    ticks = _ticks(instance)
+    ticks = ticks_of(instance)
     tick_ms = ticks.taken_ms if claim.cause == "alarm" else None
     ctx: ContinuousContext[Any] = ContinuousContext(
         id=instance.address.id,
@@ -134,7 +134,7 @@ def settled(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
     A run of a tick is followed by the tick after it. A start or a trigger leaves a pending tick of a grid where it is;
     a schedule that is measured from the end of runs begins again from this end.
     """
-    ticks = _ticks(instance)
+    ticks = ticks_of(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.measured_from == "end"
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
         return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0)))
@@ -155,7 +155,7 @@ def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
     Where a retry is waiting, it is that run. Before the first tick is known, the ticks inside the pause are only noted,
     so that the schedule goes on behind them.
     """
-    ticks = _ticks(instance)
+    ticks = ticks_of(instance)
     if instance.alarm_ms is not None and instance.alarm_ms > facts.now_ms:
         return instance
     match _due(_once(what), instance.address, ticks, _latest_ms(ticks), facts):
@@ -194,7 +194,12 @@ def _armed(what: Recurrence, address: Address, ticks: Ticks, next_ms: int) -> di
     }
 
 
-def _ticks(instance: Instance) -> Ticks:
+def ticks_of(instance: Instance) -> Ticks:
+    """Read what is stored of the schedule.
+
+    Raises:
+        InvalidInput: this code cannot read it.
+    """
     return TICKS.decode(instance.data.encode())
 
 

@@ -9,7 +9,7 @@ import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Versions
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
@@ -57,6 +57,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
         errors: the type of the errors; read from the annotations of the hooks when left out.
         tags: stable names for the members of unions, instead of their class names.
+        versions: the shapes that the state has had, and how each became the next; by default it has had one only.
         max_run: how long a flush may take, by default 15 minutes.
         concurrency: flushes of this job at the same time; by default the engine's own limit.
 
@@ -85,6 +86,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         errors: TypeForm[E1] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
+        versions: Versions[V1] | None = None,
         concurrency: int | None = None,
     ) -> None: ...
     @overload
@@ -104,6 +106,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
+        versions: Versions[S] | None = None,
         concurrency: int | None = None,
     ) -> None: ...
     def __init__(
@@ -122,6 +125,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         errors: Any = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
+        versions: Any = None,
         concurrency: int | None = None,
     ) -> None:
         _check_state(name, event=event, state=state, initial=initial, on_event=on_event)
@@ -137,6 +141,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
             may_continue="must_settle",
             max_run=max_run,
             concurrency=concurrency,
+            versions=versions,
             commands=_commands(event, tags, name),
         )
         batching = Batching(
@@ -160,6 +165,14 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
         """An event works on the batch that collects, a flush on the frozen one."""
         return handler.state_of_run(self.batching, instance, claim)
+
+    def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
+        """The state of the batch that collects is the instance's own, that of the frozen one lies in `data`."""
+        return handler.map_states(super().map_states(instance, change), change)
+
+    def check_data(self, instance: Instance) -> None:
+        """Read the batches."""
+        handler.batches_of(instance)
 
     def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
         """Settle an event that was taken, or a batch that was flushed."""

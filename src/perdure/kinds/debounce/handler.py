@@ -6,6 +6,7 @@ after the first is settled. So a flush holds the claim, and not the mailbox.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
@@ -84,7 +85,7 @@ def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, requ
         return reply(address, None)
     if is_running(instance, facts):
         return Defer()  # the retry of a batch that is flushed by hand: answered now, it would come up as due again
-    collecting = _batches(instance).collecting
+    collecting = batches_of(instance).collecting
     reason = "flush_after" if collecting is None else collecting.reason
     return _flush_now(job, address, instance, request, facts, cause="alarm", reason=reason)
 
@@ -102,7 +103,7 @@ def _flush_now(
     """Flush what waits: first the batch that failed before, else the one that collects."""
     if instance.retrial is not None:
         return begin_attempt(job, instance, instance.retrial, request, facts)
-    batch = _batches(instance).collecting
+    batch = batches_of(instance).collecting
     if batch is None:
         return reply(address, RunAnswer(found="empty", status=instance.status))
     frozen = FrozenBatch(
@@ -116,7 +117,7 @@ def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
     """Discard every batch that is not being flushed at this moment."""
     if instance is None:
         return reply(address, Cleared(cleared=False, discarded=0))
-    batches = _batches(instance)
+    batches = batches_of(instance)
     flushing = batches.flushing if is_running(instance, facts) else None
     discarded = sum(
         batch.event_count
@@ -134,7 +135,7 @@ def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
 # ---------------------------------------------------------------- the program of a claim
 def program(how: Batching, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
     """Give the hook and its program for a claim."""
-    batches = _batches(instance)
+    batches = batches_of(instance)
     if isinstance(command, Add):
         batch = batches.collecting or _new_batch(claim)
         if how.initial is None and batches.collecting is None:
@@ -162,7 +163,7 @@ def _context(
 
 def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
     """An event works on the batch that collects, or begins one; a flush works on the frozen batch."""
-    batches = _batches(instance)
+    batches = batches_of(instance)
     if claim.cause != "event":
         return instance.state if batches.flushing is None else batches.flushing.state
     if batches.collecting is not None:
@@ -185,7 +186,7 @@ def succeeded(how: Batching, execute: Execute, facts: Facts) -> Commit:
 
 def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
     instance = execute.instance
-    batches = _batches(instance)
+    batches = batches_of(instance)
     before = batches.collecting or _new_batch(execute.claim)
     batch = _timed(how, before, facts.now_ms)
     log = Log(facts, instance.address, instance.run_count)
@@ -227,7 +228,7 @@ def _added_answer(before: Batch, batch: Batch, after: Instance | None) -> Added:
 
 def _flushed(execute: Execute, facts: Facts) -> Commit:
     instance = execute.instance
-    batches = _batches(instance)
+    batches = batches_of(instance)
     log = Log(facts, instance.address, instance.run_count)
     events: tuple[Event, ...] = (executed(log, execute, facts),)
     if batches.flushing is not None:
@@ -254,7 +255,7 @@ def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, fa
 
 def without_flushed(instance: Instance) -> Instance | None:
     """Drop the frozen batch and arm the next one; None when there is none."""
-    batch = _batches(instance).collecting
+    batch = batches_of(instance).collecting
     if batch is None:
         return None
     return attrs.evolve(instance, data=_encode(Batches(collecting=batch)), alarm_ms=batch.flush_ms)
@@ -263,7 +264,7 @@ def without_flushed(instance: Instance) -> Instance | None:
 # ---------------------------------------------------------------- reading
 def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     """What ``status`` answers: the batch that collects, or the one that is flushed when none does."""
-    batches = _batches(instance)
+    batches = batches_of(instance)
     batch = batches.collecting or batches.flushing
     flush_ms = None if batches.collecting is None or instance.hold is not None else batches.collecting.flush_ms
     return attrs.evolve(
@@ -276,10 +277,20 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
 
 def visible_state(instance: Instance) -> str | None:
     """The encoded state that ``get_state`` shows; None while the first event of the first batch is not taken yet."""
-    batches = _batches(instance)
+    batches = batches_of(instance)
     if batches.collecting is not None:
         return instance.state
     return None if batches.flushing is None else batches.flushing.state
+
+
+def map_states(instance: Instance, change: Callable[[str], str]) -> Instance:
+    """Apply a function to the encoded state of the frozen batch, if there is one."""
+    batches = batches_of(instance)
+    frozen = batches.flushing
+    if frozen is None or not frozen.state:
+        return instance
+    changed = attrs.evolve(frozen, state=change(frozen.state))
+    return instance.changed(data=_encode(attrs.evolve(batches, flushing=changed)))
 
 
 def ended(execute: Execute) -> Added:
@@ -287,7 +298,12 @@ def ended(execute: Execute) -> Added:
     return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
 
 
-def _batches(instance: Instance) -> Batches:
+def batches_of(instance: Instance) -> Batches:
+    """Read what is stored of the batches.
+
+    Raises:
+        InvalidInput: this code cannot read it.
+    """
     return BATCHES.decode(instance.data.encode())
 
 

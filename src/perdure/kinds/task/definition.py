@@ -10,7 +10,7 @@ from returns.result import Result
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec
+from perdure.codecs import Codec, Versions
 from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
@@ -55,6 +55,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         retry: the durable retry of ``execute``.
         errors: the type of the errors; read from the annotations of the hooks when left out.
         tags: stable names for the members of unions, instead of their class names.
+        versions: the shapes that the state has had, and how each became the next; by default it has had one only.
         max_run: how long a run may take, by default 15 minutes.
         concurrency: runs of this job at the same time; by default the engine's own limit.
 
@@ -83,6 +84,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
         max_run: Duration = DEFAULT_MAX_RUN,
+        versions: Versions[S] | None = None,
         concurrency: int | None = None,
     ) -> None:
         given = tuple(function for function in (on_event, decide, execute, on_idle, on_error) if function is not None)
@@ -98,6 +100,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
             may_continue="must_settle",
             max_run=max_run,
             concurrency=concurrency,
+            versions=versions,
             commands=_commands(event, tags, name),
         )
         hooks = _hooks(

@@ -1,0 +1,141 @@
+"""From a state that older code wrote to one of the present version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from perdure.codecs.codec import Codec
+from perdure.codecs.versions import Upcast, Versions
+from perdure.values.errors import InvalidInput
+
+
+@attrs.frozen(str=False)
+class UpcastFailed(InvalidInput):
+    """An upcaster raised. What it was given stays stored as it is.
+
+    Attributes:
+        upcast: the step, such as ``"to_v2 (version 1 to 2)"``.
+        defect: what it raised.
+    """
+
+    upcast: str
+    defect: Exception
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One version that is not the present one: how its states are read, and how they become the next version's.
+
+    Attributes:
+        version: its number.
+        codec: reads its states.
+        upcast: gives the next version's.
+    """
+
+    version: int
+    codec: Codec[Any]
+    upcast: Upcast
+
+    def taken(self, value: object, *, what: str) -> object:
+        """Give the next version's value.
+
+        Raises:
+            UpcastFailed: the upcaster raised.
+        """
+        try:
+            return self.upcast.function(value)
+        except Exception as defect:
+            step = f"{self.upcast.name} (version {self.version} to {self.version + 1})"
+            problem = f"$: the upcaster {step} raised {type(defect).__name__}: {defect}"
+            raise UpcastFailed(what, (problem,), step, defect) from defect
+
+
+@attrs.frozen(kw_only=True)
+class Upgrades:
+    """Brings encoded states of older versions to the present one.
+
+    Attributes:
+        present: how states of the present version are encoded.
+        version: the number of the present version.
+        steps: the older versions that are still read, the oldest first.
+    """
+
+    present: Codec[Any]
+    version: int
+    steps: tuple[Step, ...]
+
+    @staticmethod
+    def of(present: Codec[Any], versions: Versions[Any] | None, *, tags: Mapping[type, str] | None) -> Upgrades:
+        """Make the codecs of all versions.
+
+        Args:
+            present: the codec of the present version.
+            versions: the older ones; None when the state has had one shape only.
+            tags: the stable names of classes, in any version.
+
+        Raises:
+            DefinitionError: a type of an older version has no JSON form.
+        """
+        if versions is None:
+            return Upgrades(present=present, version=1, steps=())
+        forms = (versions.oldest, *(upcast.gives for upcast in versions.upcasts[:-1]))
+        steps = tuple(
+            Step(
+                version=version,
+                codec=Codec.of(form, what=f"{present.what}, version {version}", tags=tags, other_tags="ignored"),
+                upcast=upcast,
+            )
+            for version, form, upcast in zip(
+                range(versions.number, versions.present), forms, versions.upcasts, strict=True
+            )
+        )
+        return Upgrades(present=present, version=versions.present, steps=steps)
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest version that is read."""
+        return self.version - len(self.steps)
+
+    def check(self, version: int) -> None:
+        """Refuse a version that this code does not know.
+
+        Raises:
+            InvalidInput: it is older or newer.
+        """
+        if self.oldest <= version <= self.version:
+            return
+        known = f"version {self.version}" if not self.steps else f"versions {self.oldest} to {self.version}"
+        who = "newer code wrote it" if version > self.version else "older code wrote it"
+        raise InvalidInput(self.present.what, (f"$: it is of version {version}, and this code reads {known}: {who}",))
+
+    def upgrade(self, encoded: str, version: int) -> str:
+        """Give an encoded state in its present form.
+
+        Every step is checked: a value that is not of the next version's type is refused where it came to be.
+
+        Args:
+            encoded: the state; empty when there is none, and then it stays so.
+            version: the version it was written in.
+
+        Raises:
+            InvalidInput: the version is not known, the state is not of it, or an upcaster gave another type.
+            UpcastFailed: an upcaster raised.
+        """
+        self.check(version)
+        if not encoded or version == self.version:
+            return encoded
+        steps = self.steps[version - self.oldest :]
+        for step, codec in zip(steps, (*(step.codec for step in steps[1:]), self.present), strict=True):
+            value = step.taken(step.codec.decode(encoded.encode()), what=step.codec.what)
+            encoded = _encoded(codec, value, step)
+        return encoded
+
+
+def _encoded(codec: Codec[Any], value: object, step: Step) -> str:
+    try:
+        return codec.encode(value).decode()
+    except InvalidInput as problem:
+        raise InvalidInput(f"{problem.what}, as {step.upcast.name} gave it", problem.problems) from problem

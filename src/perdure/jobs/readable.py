@@ -1,0 +1,35 @@
+"""Whether this code can read what is stored of an instance, all of it, before anything is done with it."""
+
+from __future__ import annotations
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.recovery import claimed_command
+from perdure.values.instance import Instance
+
+
+def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
+    """Read every state of an instance, what its kind keeps, and what its claims work on.
+
+    Args:
+        job: its definition.
+        instance: what is stored.
+
+    Returns:
+        The instance in the present version of its state.
+
+    Raises:
+        InvalidInput: this code cannot read some of it.
+    """
+    job.check_data(instance)
+    present = job.present(instance)
+
+    def decoded(encoded: str) -> str:
+        job.plan.state.decode(encoded.encode())
+        return encoded
+
+    job.map_states(present, decoded)
+    for claim in (present.claim, present.event_claim):
+        if claim is not None:
+            claimed_command(job, claim)
+            job.decode_state(present, claim)
+    return present
