@@ -10,6 +10,7 @@ from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import Do, Engine, Program, Task, TaskContext, program, tell
 from perdure.values.errors import InvalidInput, UnknownAction
+from perdure.values.instance import Claim, Instance
 
 
 @program
@@ -96,6 +97,7 @@ async def test_a_wrong_input_leaves_nothing(world: World) -> None:
 def test_its_program_is_a_value_like_any_other() -> None:
     from perdure.program import run_sync, sandbox  # noqa: PLC0415
 
-    ctx = ReminderContext(id="ann", job="reminder", run_id="r")
+    stored = Instance(address=reminder.address("ann"), created_ms=0, updated_ms=0)
+    ctx = ReminderContext(stored, Claim(owner=1, cause="alarm", run_id="r", claimed_ms=0))
     exit_ = run_sync(sandbox(ctx.state, lambda _: Success("tea")), None)
     assert exit_ == Success(Success("tea"))

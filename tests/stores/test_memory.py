@@ -5,8 +5,8 @@ from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
 from returns.result import Failure, Success
 
+from perdure.program.future import settled
 from perdure.stores.memory import MemoryBackend, memory_store
-from perdure.stores.settled import settled
 from perdure.testing.conformance.promise import failure, value
 from perdure.testing.conformance.samples import address, created, put
 from perdure.values.errors import StoreUnavailable
@@ -37,18 +37,3 @@ def test_no_operation_suspends():
         with pytest.raises(StopIteration) as answered:  # a suspension would yield instead
             asked.__await__().send(None)
         assert isinstance(answered.value.value, IOResult)
-
-
-def test_a_settled_answer_is_a_future_result_like_any_other():
-    async def main():
-        good, bad = settled(Success(1)), settled(Failure("no"))
-        assert await good == IOSuccess(1) == await good  # any number of times
-        assert await bad == IOFailure("no")
-        assert await good.map(lambda number: number + 1) == IOSuccess(2)
-        assert await good.bind(lambda _: bad).lash(FutureResult.from_value) == IOSuccess("no")
-        assert await FutureResult.from_value(1).bind(lambda _: good) == IOSuccess(1)
-        assert type(await good) is type(IOSuccess(1))
-        assert type(await bad) is type(IOFailure(1))
-
-    asyncio.run(main())
-    assert settled(Success(1)).result == Success(1)

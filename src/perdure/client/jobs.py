@@ -16,7 +16,7 @@ from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
-from perdure.program.container import result_inside
+from perdure.program.future import answer_of, asked
 from perdure.stores.store import Health, LoggedEvent, Query
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -86,7 +86,7 @@ class Jobs:
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
     ) -> FutureResult[Any, CallError]:
         """Send a request; it is validated when the answer is awaited."""
-        return FutureResult(self._request(definition, id_, build))
+        return asked(self._request(definition, id_, build))
 
     async def _request(
         self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]
@@ -102,7 +102,7 @@ class Jobs:
 
     def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
-        return FutureResult(
+        return asked(
             self._read(
                 definition,
                 id_,
@@ -112,7 +112,7 @@ class Jobs:
 
     def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
         """Read the committed state, decoded."""
-        return FutureResult(
+        return asked(
             self._read(
                 definition,
                 id_,
@@ -127,7 +127,7 @@ class Jobs:
             address = job.address(check_id(id_))
         except RequestError as refused:
             return Failure(refused)
-        loaded = result_inside(await self.engine.store.load(address, None, 0))
+        loaded = await answer_of(self.engine.store.load(address, None, 0))
         if not isinstance(loaded, Success):
             return loaded
         try:

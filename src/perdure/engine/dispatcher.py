@@ -66,13 +66,15 @@ class Dispatcher:
             The future of its answer. Cancelling it takes the request out, unless its turn has begun.
         """
         answer = self.runtime.future()
-        refused = self._refusal(address, request)
+        command, mailbox = request.command, self._mailboxes.get(address)
+        refused = self._refusal(command, mailbox)
         if refused is not None:
             answer.set_result(Failure(refused))
             return answer
-        mailbox = self._mailbox(job, address)
-        self._enqueue(mailbox, Item(request, answer), self._place(request))
-        if isinstance(request.command, Terminate) and request.command.when == "interrupt":
+        if mailbox is None:
+            mailbox = self._mailboxes[address] = Mailbox(address, job)
+        self._enqueue(mailbox, Item(request, answer), "head" if isinstance(command, Terminate | Recover) else "tail")
+        if isinstance(command, Terminate) and command.when == "interrupt":
             mailbox.stop_runs("interrupted")
         return answer
 
@@ -80,27 +82,16 @@ class Dispatcher:
         """Put the recovery of a claim before whatever waits for the instance."""
         return self.post(job, address, RECOVER)
 
-    def _refusal(self, address: Address, request: Request) -> EngineClosed | Overloaded | None:
+    def _refusal(self, command: object, mailbox: Mailbox | None) -> EngineClosed | Overloaded | None:
         if self.door == "closed":
             return EngineClosed()
-        if isinstance(request.command, ENGINE_COMMANDS):
+        if isinstance(command, ENGINE_COMMANDS):
             return None
         if self._pending >= self.limits.pending:
             return Overloaded("the engine's queue", self.limits.pending)
-        mailbox = self._mailboxes.get(address)
         if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox:
-            return Overloaded(f"mailbox of {address}", self.limits.mailbox)
+            return Overloaded(f"mailbox of {mailbox.address}", self.limits.mailbox)
         return None
-
-    @staticmethod
-    def _place(request: Request) -> Literal["head", "tail"]:
-        return "head" if isinstance(request.command, Terminate | Recover) else "tail"
-
-    def _mailbox(self, job: AnyDefinition, address: Address) -> Mailbox:
-        mailbox = self._mailboxes.get(address)
-        if mailbox is None:
-            mailbox = self._mailboxes[address] = Mailbox(address, job)
-        return mailbox
 
     def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
         mailbox.put(item, place)
@@ -133,22 +124,18 @@ class Dispatcher:
                 self._pending -= 1
                 if item.answer.done() and item.ended is None:
                     continue  # its caller gave up before its turn
-                await self._turn(mailbox, item)
+                try:
+                    if item.ended is None:
+                        verdict = await self.turns.take(mailbox, item)
+                    else:
+                        verdict = await self._take_end(mailbox, *item.ended)
+                except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+                    verdict = self._broken(mailbox, defect)
+                self._follow(mailbox, item, verdict)
         finally:
             mailbox.state, mailbox.worker = "idle", None
             if mailbox.is_empty:
                 self._forget(mailbox)
-
-    async def _turn(self, mailbox: Mailbox, item: Item) -> None:
-        try:
-            if item.ended is None:
-                verdict = await self.turns.take(mailbox, item)
-            else:
-                verdict = await self._take_end(mailbox, *item.ended)
-        except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
-            self._report(mailbox, defect)
-            verdict = Answered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
-        self._follow(mailbox, item, verdict)
 
     def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
         match verdict:
@@ -156,13 +143,13 @@ class Dispatcher:
                 self._answer(item, result)
                 if isinstance(item.request.command, Recover) and _is_lost(result):
                     self.claim_left(mailbox)
-                if not mailbox.running:
+                if mailbox.deferred and not mailbox.running:
                     self._wake_deferred(mailbox)
             case RunsApart(execute):
                 run = self._run_apart(mailbox, item, execute)
                 mailbox.apart = self.runtime.spawn(run, name=f"run of {mailbox.address}")
             case Defer():
-                mailbox.deferred.append(item)
+                mailbox.deferred = (*mailbox.deferred, item)
             case RecoverFirst():
                 self._recover_first(mailbox, item)
             case FenceLost(address):
@@ -263,9 +250,10 @@ class Dispatcher:
                     future.set_result(None)
             self._emptied.clear()
 
-    def _report(self, mailbox: Mailbox, defect: Exception) -> None:
+    def _broken(self, mailbox: Mailbox, defect: Exception) -> Answered:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a turn broke inside the engine", fields))
+        return Answered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
 
 
 def _is_lost(result: Answer) -> bool:

@@ -68,12 +68,12 @@ class Mailbox:
     address: Address
     job: AnyDefinition
     waiting: deque[Item] = attrs.Factory(deque[Item])
-    deferred: deque[Item] = attrs.Factory(deque[Item])
+    deferred: tuple[Item, ...] = ()
     running: tuple[str, ...] = ()
     worker: Task[Any] | None = None
     state: Literal["idle", "busy"] = "idle"
     apart: Task[Any] | None = None
-    runs: list[RunInProgress] = attrs.Factory(list["RunInProgress"])
+    runs: tuple[RunInProgress, ...] = ()
 
     @property
     def job_name(self) -> str:
@@ -119,5 +119,5 @@ class Mailbox:
 
     def wake_deferred(self) -> None:
         """The run in progress is settled: what waited for it goes first, in order."""
-        while self.deferred:
-            self.waiting.appendleft(self.deferred.pop())
+        self.waiting.extendleft(reversed(self.deferred))
+        self.deferred = ()

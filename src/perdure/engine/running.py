@@ -22,7 +22,6 @@ from perdure.jobs.recovery import left_behind
 from perdure.runtime.record import Future, LogRecord, Runtime, Task
 from perdure.stores.store import Store
 from perdure.values.event import JobResumed
-from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed
 from perdure.values.transition import Put, Transition
@@ -117,7 +116,7 @@ class RunningEngine:
         if not self.stopped.done():
             self.stopped.set_result(reason)
 
-    def committed(self, transition: Transition, _: Fence) -> None:
+    def committed(self, transition: Transition) -> None:
         """A transition became durable: see what it set in motion."""
         if transition.messages:
             self.outbox.wake.ring()
@@ -172,7 +171,6 @@ def running_engine(
         services,
         limits,
         Gates(runtime, Gate(runtime, limits.concurrency), own_gates),
-        committed=lambda transition, fence: engine.committed(transition, fence),  # noqa: PLW0108 - it is made below
         left_claimed=dispatcher.claim_left,
         perform=perform,
     )
@@ -180,6 +178,7 @@ def running_engine(
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
     outbox = Outbox(store, runtime, dispatcher, jobs, lambda: draw(runtime, store, limits), Wake(runtime))
     engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
+    turns.committed = engine.committed
     return engine
 
 

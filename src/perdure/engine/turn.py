@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
@@ -18,8 +18,9 @@ from perdure.jobs.recovery import release
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
-from perdure.program import Died, Exit, run_async, sandbox
-from perdure.program.container import result_inside
+from perdure.program import Died, Exit
+from perdure.program.drivers import Suspended, run_until_asked
+from perdure.program.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreError
@@ -27,6 +28,7 @@ from perdure.values.facts import Facts
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.turn_value import turn_value
 
 MAX_CONFLICTS = 5
 """How often a turn that had no effect yet begins again after a conflict."""
@@ -34,7 +36,7 @@ MAX_CONFLICTS = 5
 TurnAnswer: TypeAlias = Result[Any, Any]  # the answer, or a CallError
 
 
-@attrs.frozen
+@turn_value
 class Answered:
     """The turn is over."""
 
@@ -68,10 +70,10 @@ class TurnTaker:
         services: what the user's programs need.
         limits: the engine's bounds.
         gates: how many runs go on at the same time.
-        phase: whether runs may begin.
-        committed: told of every transition that became durable.
         left_claimed: told of an instance that may be left with a claim that nobody runs.
         perform: performs the effects of runs.
+        phase: whether runs may begin.
+        committed: told of every transition that became durable; set once, right after construction.
     """
 
     store: Store
@@ -79,10 +81,10 @@ class TurnTaker:
     services: Any  # the user's own record
     limits: Limits
     gates: Gates
-    committed: Callable[[Transition, Fence], None]
     left_claimed: Callable[[Mailbox], None]
-    phase: Literal["open", "closing"] = "open"
     perform: Perform = perform_plainly
+    phase: Literal["open", "closing"] = "open"
+    committed: Callable[[Transition], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
     async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
@@ -95,59 +97,86 @@ class TurnTaker:
 
     async def _once(self, mailbox: Mailbox, item: Item) -> Verdict | None:
         """Take the turn once; None: there was a conflict before any effect, so begin again."""
-        match await self._load(mailbox, item):
-            case Success(loaded):
-                step = self._begin(mailbox, item, loaded)
-            case failure:
-                return Answered(failure)
+        key = item.request.idempotency_key
+        now_ms = 0 if key is None else self.runtime.now_ms()
+        loaded = await answer_of(self.store.load(mailbox.address, key, now_ms))
+        if not isinstance(loaded, Success):
+            return Answered(loaded)
+        facts = self._facts(mailbox)
+        step = self._begin(mailbox, item, loaded.unwrap(), facts)
         match step:
+            case Execute():
+                if step.claimed == "before_effect":
+                    return await self._handle(mailbox, step, facts)
+                return await self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step))
             case Commit():
                 return await self._conclude(step)
-            case Execute():
-                return await self._execute(mailbox, item, step)
             case Answered() | Defer() | RecoverFirst():
                 return step
             case _:
                 assert_never(step)
 
     def _begin(
-        self, mailbox: Mailbox, item: Item, loaded: Loaded
+        self, mailbox: Mailbox, item: Item, loaded: Loaded, facts: Facts
     ) -> Commit | Execute | Defer | RecoverFirst | Answered:
         try:
-            return begin(mailbox.job, mailbox.address, loaded, item.request, self._facts(mailbox))
+            return begin(mailbox.job, mailbox.address, loaded, item.request, facts)
         except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
             return Answered(Failure(self._crashed(mailbox, defect)))
 
-    async def _load(self, mailbox: Mailbox, item: Item) -> Result[Loaded, Any]:
-        key = item.request.idempotency_key
-        now_ms = 0 if key is None else self.runtime.now_ms()
-        return result_inside(await self.store.load(mailbox.address, key, now_ms))
+    # ------------------------------------------------------------ events
+    async def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Verdict | None:
+        """Handle an event. As far as its program goes by itself, it needs no place, no claim and no task."""
+        step: Commit | Execute = execute
+        while isinstance(step, Execute):
+            execute = step
+            begun = self._begun(execute)
+            if isinstance(begun, Suspended):
+                return await self._go_on(mailbox, execute, begun)
+            if self.runtime.now_ms() != facts.now_ms:
+                facts = self._facts(mailbox)
+            step = self._finish(mailbox, execute, begun, facts)
+        return await self._settle(mailbox, execute, step)
 
-    # ------------------------------------------------------------ runs
-    async def _execute(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
-        """Run user code for this turn, in a place of the gates.
+    def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+        """Run a program as far as it goes without reaching outside and without waiting."""
+        try:
+            return run_until_asked(execute.program, self.services, interceptor=execute.draft)
+        except self.runtime.cancelled as cancellation:
+            return self._died_of(cancellation)
+
+    async def _go_on(self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
+        """Go on with an event whose program reaches outside or waits, in a place of the gates.
 
         An event of a kind whose runs let others be decided meanwhile takes no place: it waits for nobody's run.
         """
-        if execute.claimed == "before_effect" and mailbox.job.occupancy == "claim_only" and self.phase == "open":
-            return await self._run_here(mailbox, execute)
+        try:
+            if mailbox.job.occupancy == "claim_only" and self.phase == "open":
+                return await self._run_here(mailbox, execute, begun)
+            return await self._in_a_place(mailbox, execute, lambda: self._run_here(mailbox, execute, begun))
+        finally:
+            begun.drop()
+
+    # ------------------------------------------------------------ runs
+    async def _in_a_place(
+        self, mailbox: Mailbox, execute: Execute, run: Callable[[], Awaitable[Verdict | None]]
+    ) -> Verdict | None:
+        """Run user code when there is a place for it."""
         await self.gates.enter(mailbox.job_name, execute.alone)
         verdict: Verdict | None = None
         try:
-            verdict = await self._claim_and_run(mailbox, item, execute)
+            if self.phase == "closing":
+                verdict = Answered(Failure(EngineClosed()))
+            elif mailbox.is_interrupted:
+                verdict = Answered(Success(interrupted(mailbox.job, execute)))
+            else:
+                verdict = await run()
         finally:
             if not isinstance(verdict, RunsApart):
                 self.gates.leave(mailbox.job_name, execute.alone)
         return verdict
 
     async def _claim_and_run(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
-        """Run user code, now that there is a place for it."""
-        if self.phase == "closing":
-            return Answered(Failure(EngineClosed()))
-        if mailbox.is_interrupted:
-            return Answered(Success(interrupted(mailbox.job, execute)))
-        if execute.claimed != "before_run":
-            return await self._run_here(mailbox, execute)
         match await self._claim(mailbox, execute):
             case Success(claimed):
                 return await self._run_claimed(mailbox, item, claimed)
@@ -164,30 +193,43 @@ class TurnTaker:
             return RunsApart(execute)
         return await self._run_here(mailbox, execute)
 
-    async def _run_here(self, mailbox: Mailbox, execute: Execute) -> Verdict | None:
+    async def _run_here(
+        self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any] | None = None
+    ) -> Verdict | None:
         step: Commit | Execute = execute
         while isinstance(step, Execute):
-            ended = await self.run_program(mailbox, step, "worker")
+            ended = await self.run_program(mailbox, step, "worker", begun)
             if not isinstance(ended, tuple):
                 return ended
             execute, exit_ = ended
+            begun = None
             try:
-                step = self._finish(mailbox, execute, exit_)
+                step = self._finish(mailbox, execute, exit_, self._facts(mailbox))
             except Exception:
                 self._forget_run(mailbox, execute)  # nobody runs it: the next request, or the next start, recovers it
                 raise
         return await self._settle(mailbox, execute, step)
 
-    def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
+    def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], facts: Facts) -> Commit | Execute:
         try:
-            return finish(mailbox.job, execute, exit_, self._facts(mailbox))
+            return finish(mailbox.job, execute, exit_, facts)
         except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
-            return finish(mailbox.job, execute, Died(defect), self._facts(mailbox))
+            return finish(mailbox.job, execute, Died(defect), facts)
 
     async def run_program(
-        self, mailbox: Mailbox, execute: Execute, by: Literal["worker", "apart"]
+        self,
+        mailbox: Mailbox,
+        execute: Execute,
+        by: Literal["worker", "apart"],
+        begun: Suspended[Any, Any] | None = None,
     ) -> tuple[Execute, Exit[Any, Any]] | Answered | None:
         """Run a program to its exit.
+
+        Args:
+            mailbox: whose program.
+            execute: what is run.
+            by: who runs it.
+            begun: the program itself, when it was begun already.
 
         Returns:
             What was run, claimed by now if it reached outside, with its exit; None when its claim met a conflict; or
@@ -195,6 +237,11 @@ class TurnTaker:
         """
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(mailbox)
+        if mailbox.is_interrupted:
+            return await self._stopped(mailbox, execute, "interrupted")
+        program = begun or self._begun(execute)
+        if not isinstance(program, Suspended):
+            return execute, program
         claim = LazyClaim(
             execute,
             lambda step: self._claim(mailbox, step),
@@ -202,18 +249,12 @@ class TurnTaker:
             self.runtime,
             self.perform,
         )
-        run = run_async(
-            sandbox(execute.program, execute.draft), self.services, runtime=self.runtime, handler=claim.handle
-        )
-        if mailbox.is_interrupted:
-            run.close()
-            return await self._stopped(mailbox, execute, "interrupted")
         progress = RunInProgress(by)
-        mailbox.runs.append(progress)
+        mailbox.runs = (*mailbox.runs, progress)
         limit_ms = mailbox.job.plan.max_run_ms
         try:
-            exit_ = await TimeLimit(run, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
-            return claim.execute, exit_.unwrap() if isinstance(exit_, Success) else exit_
+            rest = program.resume(runtime=self.runtime, handler=claim.handle)
+            exit_ = await TimeLimit(rest, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
         except ClaimFailed as failed:
             return None if isinstance(failed.reason, Conflict) else Answered(Failure(failed.reason))
         except self.runtime.cancelled as cancellation:
@@ -221,11 +262,20 @@ class TurnTaker:
                 self.runtime.current_task().uncancel()
                 await claim.settled()
                 return await self._stopped(mailbox, claim.execute, progress.stop)
-            if self.runtime.current_task().cancelling():
-                raise  # the engine itself is being cancelled
-            return claim.execute, Died(cancellation)  # something that a service waited for was cancelled
+            return claim.execute, self._died_of(cancellation)
         finally:
-            mailbox.runs.remove(progress)
+            mailbox.runs = tuple(run for run in mailbox.runs if run is not progress)
+        return claim.execute, exit_
+
+    def _died_of(self, cancellation: BaseException) -> Died:
+        """Something that a program waited for, or the program itself, says that it was cancelled.
+
+        Raises:
+            BaseException: the cancellation, when it is the engine's own.
+        """
+        if self.runtime.current_task().cancelling():
+            raise cancellation
+        return Died(cancellation)
 
     async def _in_own_task(self, mailbox: Mailbox) -> None:
         """Wait once, if this turn was begun by a plain call: the user's services run in a task of the engine's own."""
@@ -258,7 +308,7 @@ class TurnTaker:
         if execute.claimed != "recorded":
             return
         for _ in range(MAX_CONFLICTS + 1):
-            loaded = result_inside(await self.store.load(mailbox.address, None, 0))
+            loaded = await answer_of(self.store.load(mailbox.address, None, 0))
             instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
             if instance is None:
                 return
@@ -284,13 +334,14 @@ class TurnTaker:
 
     async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
         """Commit the end of a run."""
-        reached_outside = execute.claimed == "recorded"
         verdict = await self._conclude(step)
+        if execute.claimed != "recorded":
+            return verdict
         self._forget_run(mailbox, execute)
         match verdict:
-            case None if reached_outside:
+            case None:
                 return FenceLost(str(mailbox.address))
-            case Answered(Failure(StoreError() | OutcomeUnknown() as error)) if reached_outside:
+            case Answered(Failure(StoreError() | OutcomeUnknown() as error)):
                 self.left_claimed(mailbox)
                 return Answered(Failure(OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")))
             case _:
@@ -299,14 +350,16 @@ class TurnTaker:
     async def settle_apart(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
         """Commit the end of a run that did not hold the mailbox, over what is stored by now."""
         for _ in range(MAX_CONFLICTS + 1):
-            match result_inside(await self.store.load(mailbox.address, None, 0)):
+            match await answer_of(self.store.load(mailbox.address, None, 0)):
                 case Success(loaded):
                     joined = rejoin(execute, loaded)
                 case failure:
                     self.left_claimed(mailbox)
                     self._forget_run(mailbox, execute)
                     return Answered(failure)
-            step = joined if isinstance(joined, Commit) else self._finish(mailbox, joined, exit_)
+            step = joined
+            if isinstance(joined, Execute):
+                step = self._finish(mailbox, joined, exit_, self._facts(mailbox))
             if isinstance(step, Execute):
                 return step
             verdict = await self._settle(mailbox, execute, step)
@@ -319,19 +372,16 @@ class TurnTaker:
         """Commit, and give the result; None: there was a conflict."""
         if step.transition.is_empty:
             return Answered(step.result)
-        match await self._commit(step.transition):
-            case Success():
-                return Answered(step.result)
-            case Failure(Conflict()):
-                return None
-            case failure:
-                return Answered(failure)
+        stored = await self._commit(step.transition)
+        if isinstance(stored, Success):
+            return Answered(step.result)
+        return None if isinstance(stored.failure(), Conflict) else Answered(stored)
 
     async def _commit(self, transition: Transition) -> Result[Fence, Any]:
-        result = result_inside(await self.store.commit(transition))
-        if isinstance(result, Success):
-            self.committed(transition, result.unwrap())
-        return result
+        stored = await answer_of(self.store.commit(transition))
+        if isinstance(stored, Success):
+            self.committed(transition)
+        return stored
 
     @staticmethod
     def _forget_run(mailbox: Mailbox, execute: Execute) -> None:

@@ -10,6 +10,8 @@ import attrs
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
 from perdure.program import Program, halt, now, perform
+from perdure.values.instance import Claim, Instance
+from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
 
@@ -25,25 +27,53 @@ class EndInstance:
     reason: str
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(repr=False)
 class JobContext(Generic[S]):
     """What the hooks of every kind of job share.
 
-    Attributes:
-        id: the instance's id.
-        job: the job's name.
-        run_id: the same over all attempts and repeats of one logical run: an idempotency key for the outside world.
-        attempt: failures of this run so far, plus 1.
-        delivery: claims of this attempt so far; above 1, the run may have had effects already.
-        run_count: the number of this run, from 1; inside an event handler, runs begun so far.
+    Args:
+        instance: what is stored while the hook runs.
+        claim: who runs it, for what.
     """
 
-    id: str
-    job: str
-    run_id: str
-    attempt: int = 1
-    delivery: int = 1
-    run_count: int = 0
+    _instance: Instance
+    _claim: Claim
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self._instance.address}: run {self.run_id}, "
+            f"attempt {self.attempt}, delivery {self.delivery}>"
+        )
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self._instance.address.id
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+        return self._instance.address.name
+
+    @property
+    def run_id(self) -> str:
+        """The same over all attempts and repeats of one logical run: an idempotency key for the outside world."""
+        return self._claim.run_id
+
+    @property
+    def attempt(self) -> int:
+        """Failures of this run so far, plus 1."""
+        return self._claim.attempt
+
+    @property
+    def delivery(self) -> int:
+        """Claims of this attempt so far; above 1, the run may have had effects already."""
+        return self._claim.deliveries
+
+    @property
+    def run_count(self) -> int:
+        """The number of this run, from 1; inside an event handler, runs begun so far."""
+        return self._instance.run_count
 
     @property
     def is_retry(self) -> bool:

@@ -10,6 +10,7 @@ import attrs
 from perdure.program import Program
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.instant import to_ms
+from perdure.values.turn_value import turn_value
 
 S_co = TypeVar("S_co", covariant=True)
 
@@ -47,7 +48,7 @@ class Cancel:
 AlarmChange: TypeAlias = Keep | After | At | Cancel
 
 
-@attrs.frozen(kw_only=False)
+@turn_value(kw_only=False)
 class Decision(Generic[S_co]):
     """The whole answer of a pure state machine to one event.
 

@@ -253,20 +253,19 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return Draft(
             address=instance.address,
             state=self.decode_state(instance, claim),
-            encode=self.encode_state_within(facts.limits.state_bytes),
+            codec=self.plan.state,
             current_alarm_ms=self.alarm_of_run(instance, claim),
             now_ms=facts.now_ms,
             limits=facts.limits,
         )
 
-    def encode_state_within(self, max_bytes: int) -> Callable[[object], str]:
-        """Give the function that checks and encodes a state of at most so many bytes."""
-        codec, what = self.plan.state, f"state of {self.kind}:{self.name}"
+    def encode_state(self, state: object, limits: Limits) -> str:
+        """Check and encode a state.
 
-        def encode(state: object) -> str:
-            return within(codec.encode(state), max_bytes, what=what)
-
-        return encode
+        Raises:
+            InvalidInput: it is not of the declared type, or too large.
+        """
+        return within(self.plan.state.encode(state), limits.state_bytes, what=self.plan.state.what)
 
     def encode_input(self, action: str, value: object, max_bytes: int) -> str:
         """Check and encode the input of a command; empty when it takes none.
@@ -277,7 +276,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         codec = self._spec(action).input
         if codec is None:
             return ""
-        return within(codec.encode(value), max_bytes, what=f"{action} of {self.kind}:{self.name}")
+        return within(codec.encode(value), max_bytes, what=codec.what)
 
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]

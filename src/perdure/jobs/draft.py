@@ -8,6 +8,7 @@ from typing import Any, Never
 
 import attrs
 
+from perdure.codecs import Codec
 from perdure.jobs.decision import AlarmChange, Keep, alarm_ms
 from perdure.jobs.size import within
 from perdure.program import PASS, Instruction
@@ -16,6 +17,7 @@ from perdure.values.errors import PerdureError
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.message import Message
+from perdure.values.turn_value import turn_value
 
 
 # ---------------------------------------------------------------- the operations, as data
@@ -24,7 +26,7 @@ class GetState(Instruction[Any, Never]):
     """Read the state."""
 
 
-@attrs.frozen
+@turn_value
 class SetState(Instruction[None, Never]):
     """Replace the state."""
 
@@ -93,7 +95,7 @@ class Draft:
     Attributes:
         address: whose draft it is.
         state: the decoded state as the program sees it.
-        encode: checks a state and gives its stored form.
+        codec: checks a state and gives its stored form.
         current_alarm_ms: the alarm before the run, as the program may see it.
         now_ms: when the run began.
         limits: how many messages the turn may send, and how large they may be.
@@ -104,7 +106,7 @@ class Draft:
 
     address: Address
     state: object
-    encode: Callable[[object], str]
+    codec: Codec[Any]
     current_alarm_ms: int | None
     now_ms: int
     limits: Limits
@@ -147,7 +149,7 @@ class Draft:
         return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
 
     def _set(self, state: object) -> None:
-        self.encoded = self.encode(state)
+        self.encoded = within(self.codec.encode(state), self.limits.state_bytes, what=self.codec.what)
         self.state = state
 
     def _post(self, post: Post) -> None:

@@ -18,12 +18,10 @@ MAX_KEY_CHARACTERS = 512
 
 
 def replay(
-    job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, facts: Facts
+    job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, key: str, facts: Facts
 ) -> Commit | None:
     """Answer a keyed request from memory; None when it is new and there is room to remember it."""
-    key, remembered = request.idempotency_key, loaded.remembered
-    if key is None:
-        return None
+    remembered = loaded.remembered
     if remembered is not None:
         if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
             return refuse(address, KeyReused(key, remembered.action, request.action))

@@ -21,21 +21,22 @@ class Log:
         facts: the clock and the ids.
         address: what the events are about, printed.
         run_count: the run they belong to.
+        used: how many ids the decision has used so far.
     """
 
     facts: Facts
     address: Address
     run_count: int
-    _used: int = 1  # offset 0 is the id of a run that begins in the same decision
+    used: int = 1  # offset 0 is the id of a run that begins in the same decision
 
     def add(self, event_class: type[V], /, **fields: Any) -> V:  # the fields of the event class
         """Make the next event."""
         event = event_class(
-            event_id=self.facts.id(self._used),
+            event_id=self.facts.id(self.used),
             at_ms=self.facts.now_ms,
             address=str(self.address),
             run_count=self.run_count,
             **fields,
         )
-        self._used += 1
+        self.used += 1
         return event

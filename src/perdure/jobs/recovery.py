@@ -37,6 +37,8 @@ def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
         instance: what is stored.
         running: the ids of its runs that are in progress in this process.
     """
+    if instance.claim is None and instance.event_claim is None:
+        return None
     if instance.hold == "undecodable":
         return None
     for claim in (instance.claim, instance.event_claim):

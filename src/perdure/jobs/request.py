@@ -9,6 +9,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.values.address import Address
+from perdure.values.turn_value import turn_value
 
 C = TypeVar("C")
 
@@ -79,7 +80,7 @@ RESUME = CommandSpec(name="resume", command=Resume)
 
 
 # ---------------------------------------------------------------- the request
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Inbound:
     """The message that a request was delivered with."""
 
@@ -87,7 +88,7 @@ class Inbound:
     sender: Address
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Request:
     """A command for one instance, with what surrounds it.
 

@@ -14,12 +14,13 @@ from perdure.values.errors import HookFailed, RequestError
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Transition
+from perdure.values.turn_value import turn_value
 
 TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
 """What the caller of a turn gets: an answer, or why there is none."""
 
 
-@attrs.frozen
+@turn_value
 class Commit:
     """Write the transition (unless it is empty), then give the caller this result."""
 
@@ -27,7 +28,7 @@ class Commit:
     result: TurnResult
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Execute:
     """Run a program of the user outside any transaction, then call ``finish`` with its exit.
 

@@ -46,9 +46,10 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         request: what is asked.
         facts: the clock, the dice and the ids.
     """
-    remembered = replay(job, address, loaded, request, facts)
-    if remembered is not None:
-        return remembered
+    if request.idempotency_key is not None:
+        remembered = replay(job, address, loaded, request, request.idempotency_key, facts)
+        if remembered is not None:
+            return remembered
     try:
         step = _decide(job, address, loaded.instance, request, facts)
     except InvalidInput as problem:
@@ -109,7 +110,9 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts: 
         facts: the clock, the dice and the ids, drawn after the program ended.
     """
     step = _settle(job, execute, exit_, facts)
-    return _concluded(job, step, _served(execute), facts) if isinstance(step, Commit) else step
+    if isinstance(step, Execute) or (execute.claim.key is None and execute.request.inbound is None):
+        return step
+    return _concluded(job, step, _served(execute), facts)
 
 
 def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts: Facts) -> Commit | Execute:
@@ -180,7 +183,7 @@ def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inb
     error = commit.result.failure()
     if isinstance(error, (Crashed, Overloaded, InstanceParked, Undecodable)):
         return commit
-    log = Log(facts, inbound.sender, 0)
+    log = Log(facts, inbound.sender, 0, used=1 + len(transition.events))
     rejected = log.add(
         MessageRejected,
         target=str(transition.address),

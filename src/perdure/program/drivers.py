@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from returns.context import (
     RequiresContext,
@@ -22,10 +22,12 @@ from perdure.program.container import Program, result_inside
 from perdure.program.errors import HaltedOutside, NoInterpreter
 from perdure.program.exit import Died, Exit, Halted
 from perdure.program.instructions import Call, Jitter, Log, Now, Sleep
+from perdure.program.interception import Interceptor
 from perdure.program.interpreter import Fork, Loop, interpret
 from perdure.program.parallel import run_fork
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Runtime
+from perdure.values.turn_value import turn_value
 
 if TYPE_CHECKING:
     from perdure.runtime.simulated import Simulation
@@ -120,6 +122,50 @@ def run_sync(
     except StopIteration as stop:
         return _finished(stop.value)
     return _go_on_in_simulation(loop, (instruction, scope), handler)
+
+
+@turn_value(eq=False)
+class Suspended(Generic[A, E]):
+    """A program that was begun by a plain call, and asks for something that has to be performed.
+
+    Attributes:
+        loop: the rest of it.
+        asked: the instruction, with the services in force there.
+    """
+
+    loop: Loop[A, E]
+    asked: tuple[Any, Any]
+
+    async def resume(self, *, runtime: Runtime, handler: Handler = default_handler) -> Exit[A, E]:
+        """Perform what it asks for, and go on to its end; see `run_async`."""
+        return await _drive(self.loop, handler, runtime, self.asked)
+
+    def drop(self) -> None:
+        """Let it end here. Its `finally` blocks may not perform anything any more."""
+        self.loop.close()
+
+
+def run_until_asked(
+    program: Program[A, E, R], services: R, *, interceptor: Interceptor
+) -> Exit[A, E] | Suspended[A, E]:
+    """Run a program by a plain call, as far as it goes without anybody's help.
+
+    Args:
+        program: what to run.
+        services: what it needs.
+        interceptor: who is asked first.
+
+    Returns:
+        The exit; or the program where it asks for what the interceptor does not answer.
+
+    Raises:
+        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
+    """
+    loop = interpret(program, services, (interceptor,))
+    try:
+        return Suspended(loop, loop.send(None))
+    except StopIteration as stop:
+        return _finished(stop.value)
 
 
 async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:
@@ -232,7 +278,7 @@ def _asyncio_runtime() -> Runtime:
 
 
 def _finished(exit_: Exit[A, E]) -> Exit[A, E]:
-    if isinstance(exit_, Died) and not isinstance(exit_.cause, Exception):
+    if type(exit_) is Died and not isinstance(exit_.cause, Exception):
         raise exit_.cause
     return exit_
 

@@ -70,6 +70,7 @@ class _Leave(BaseException):
 # Where the loop is: still evaluating `current`, or on the way out with one of four outcomes and its value.
 _RUNNING, _SUCCEEDED, _FAILED, _HALTED, _DIED = -1, 0, 1, 2, 3
 _EXITS: tuple[Callable[[Any], Any], ...] = (Success, Failure, Halted, Died)
+_EXIT_CLASSES: frozenset[type] = frozenset({Success, Failure, Halted, Died})
 
 # Frames that only the loop makes, besides BIND to ENSURE and DO: what to do when the program above them has ended.
 _LEAVE_SCOPE, _LEAVE_SANDBOX, _LEAVING, _FINALIZED = 100, 101, 102, 103
@@ -239,15 +240,15 @@ def _ask(interceptors: Sequence[Interceptor], instruction: object) -> object:
 def _read(answer: Any) -> _Outcome:
     """Read an answer: the four exits are what they say, anything else is a value."""
     kind = answer.__class__  # pyright knows nothing of the `type(...)` of an Any
+    if kind not in _EXIT_CLASSES:
+        return _SUCCEEDED, answer
     if kind is Success:
         return _SUCCEEDED, answer.unwrap()
     if kind is Failure:
         return _FAILED, answer.failure()
     if kind is Halted:
         return _HALTED, answer.signal
-    if kind is Died:
-        return _DIED, answer.cause
-    return _SUCCEEDED, answer
+    return _DIED, answer.cause
 
 
 def _raise_inside(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-import attrs
-
 from perdure.values.errors import DefinitionError, InvalidId
+from perdure.values.turn_value import turn_value
 
 MAX_NAME_CHARACTERS = 128
 MAX_ID_CHARACTERS = 512
 
 
-@attrs.frozen(order=True)
+@turn_value(order=True)
 class Address:
     """Where an instance lives, printed ``kind:name:id``.
 
@@ -22,6 +21,9 @@ class Address:
     kind: str
     name: str
     id: str
+
+    def __hash__(self) -> int:
+        return hash(self.id)  # the same id is seldom used by two jobs
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}:{self.id}"

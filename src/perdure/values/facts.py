@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import attrs
-
 from perdure.values.limits import Limits
+from perdure.values.turn_value import turn_value
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Facts:
     """The clock, the dice and the ids of one decision.
 

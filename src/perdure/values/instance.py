@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from perdure.values.address import Address
 from perdure.values.failure import FailureRecord
+from perdure.values.turn_value import turn_value
 
 Cause: TypeAlias = Literal["alarm", "start", "trigger", "flush", "event"]
 """What set user code running."""
@@ -19,7 +21,7 @@ Status: TypeAlias = Literal["scheduled", "idle", "running", "retrying", "paused"
 """The one vocabulary for the status of a stored instance, whatever its kind."""
 
 
-@attrs.frozen
+@turn_value
 class Fence:
     """What a transition must find: the instance's incarnation and version.
 
@@ -31,7 +33,7 @@ class Fence:
     version: int
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Claim:
     """Somebody is running user code for this instance; committed before the code starts.
 
@@ -66,7 +68,7 @@ class Claim:
     message_sender: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Retrial:
     """A run that failed and will be tried again.
 
@@ -89,7 +91,7 @@ class Retrial:
     deliveries: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Instance:
     """One stored job instance. Instants are integer milliseconds UTC; the state is JSON text.
 
@@ -130,8 +132,8 @@ class Instance:
     def changed(self, **changes: Any) -> Instance:  # of the fields named
         """Give a copy with these fields changed: ``attrs.evolve``, in half the time, for every turn makes one."""
         copy = _new(Instance)
-        for write, read in _FIELDS:
-            write(copy, read(self))
+        for write, value in zip(_WRITERS, _read_all(self), strict=True):
+            write(copy, value)
         for name, value in changes.items():
             _WRITE[name](copy, value)
         return copy
@@ -167,6 +169,7 @@ class Instance:
 
 
 _new = object.__new__
-_SLOTS: dict[str, Any] = {field.name: vars(Instance)[field.name] for field in attrs.fields(Instance)}
-_FIELDS = tuple((slot.__set__, slot.__get__) for slot in _SLOTS.values())  # frozen for everybody else
-_WRITE = {name: slot.__set__ for name, slot in _SLOTS.items()}
+_NAMES = tuple(field.name for field in attrs.fields(Instance))
+_WRITE: dict[str, Any] = {name: vars(Instance)[name].__set__ for name in _NAMES}  # frozen for everybody else
+_WRITERS = tuple(_WRITE.values())
+_read_all = attrgetter(*_NAMES)

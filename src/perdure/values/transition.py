@@ -10,9 +10,10 @@ from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import Message, MessageFate
+from perdure.values.turn_value import turn_value
 
 
-@attrs.frozen
+@turn_value
 class Put:
     """Write this instance. Its version is one more than the one expected."""
 
@@ -58,7 +59,7 @@ class Remembered:
     expires_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Transition:
     """Everything that one turn leaves, committed atomically.
 
@@ -92,7 +93,7 @@ class Transition:
         )
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Loaded:
     """What a store knows of an address, read at one moment.
 

@@ -19,6 +19,6 @@ class Snooze:
     by_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(repr=False)
 class ReminderContext(JobContext[str]):
     """What `remind` sees: what every context has."""

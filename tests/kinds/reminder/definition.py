@@ -62,7 +62,7 @@ class Reminder(Definition[ReminderHandle, ReminderTeller, R], Generic[R]):
         return handler.begin(self, address, instance, request, facts)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        return "remind", self.remind(ReminderContext(id=instance.address.id, job=self.name, run_id=claim.run_id))
+        return "remind", self.remind(ReminderContext(instance, claim))
 
     def succeeded(self, execute: Execute, facts: Facts) -> Commit:
         return handler.succeeded(execute, facts)

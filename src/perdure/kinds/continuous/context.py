@@ -11,7 +11,9 @@ import attrs
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.program import Program
+from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
+from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
 
@@ -28,19 +30,22 @@ class Trigger:
     """Run now."""
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(repr=False)
 class ContinuousContext(JobContext[S], Generic[S]):
     """What ``execute`` of a continuous job sees and does.
 
     Attributes:
         tick: the nominal instant of the tick that this run is for; None for a start or a trigger.
         missed: ticks that were due since the last run and are not run, as ``catch_up`` says.
-        created_at: when the instance was started.
     """
 
-    tick: datetime | None = None
-    missed: int = 0
-    created_at: datetime
+    tick: datetime | None = attrs.field(default=None, kw_only=True)
+    missed: int = attrs.field(default=0, kw_only=True)
+
+    @property
+    def created_at(self) -> datetime:
+        """When the instance was started."""
+        return from_ms(self._instance.created_ms)
 
 
 @attrs.frozen(kw_only=True)

@@ -97,17 +97,8 @@ def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Pr
     """Give ``execute`` and its program for a claim."""
     ticks = ticks_of(instance)
     tick_ms = ticks.taken_ms if claim.cause == "alarm" else None
-    ctx: ContinuousContext[Any] = ContinuousContext(
-        id=instance.address.id,
-        job=instance.address.name,
-        run_id=claim.run_id,
-        attempt=claim.attempt,
-        delivery=claim.deliveries,
-        run_count=instance.run_count,
-        tick=None if tick_ms is None else from_ms(tick_ms),
-        missed=ticks.missed,
-        created_at=from_ms(instance.created_ms),
-    )
+    tick = None if tick_ms is None else from_ms(tick_ms)
+    ctx: ContinuousContext[Any] = ContinuousContext(instance, claim, tick=tick, missed=ticks.missed)
     return "execute", what.execute(ctx)
 
 

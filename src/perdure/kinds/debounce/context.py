@@ -11,6 +11,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.program import Program
+from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
 
@@ -18,7 +19,7 @@ FlushReason: TypeAlias = Literal["flush_after", "inactivity", "max_events", "man
 """What made a batch flush."""
 
 
-@attrs.frozen
+@turn_value
 class Add:
     """Take an event into the batch."""
 
@@ -35,7 +36,7 @@ class Clear:
     """Discard the batch."""
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(repr=False)
 class DebounceContext(JobContext[S], Generic[S]):
     """What the hooks of a debounce see and do.
 
@@ -48,9 +49,9 @@ class DebounceContext(JobContext[S], Generic[S]):
         flush_reason: what made it flush; None in ``on_event``.
     """
 
-    event_count: int
-    started_at: datetime
-    flush_reason: FlushReason | None = None
+    event_count: int = attrs.field(kw_only=True)
+    started_at: datetime = attrs.field(kw_only=True)
+    flush_reason: FlushReason | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen(kw_only=True)

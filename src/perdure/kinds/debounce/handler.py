@@ -148,17 +148,8 @@ def program(how: Batching, instance: Instance, claim: Claim, command: object) ->
 def _context(
     instance: Instance, claim: Claim, batch: Batch | FrozenBatch, reason: FlushReason | None
 ) -> DebounceContext[Any]:
-    return DebounceContext(
-        id=instance.address.id,
-        job=instance.address.name,
-        run_id=claim.run_id,
-        attempt=claim.attempt,
-        delivery=claim.deliveries,
-        run_count=instance.run_count,
-        event_count=batch.event_count,
-        started_at=from_ms(batch.started_ms),
-        flush_reason=reason,
-    )
+    started_at = from_ms(batch.started_ms)
+    return DebounceContext(instance, claim, event_count=batch.event_count, started_at=started_at, flush_reason=reason)
 
 
 def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:

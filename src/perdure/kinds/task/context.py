@@ -14,11 +14,13 @@ from perdure.jobs.draft import GetAlarm, SetAlarm
 from perdure.program import Program, perform, traverse
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.instant import from_ms
+from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
 
 
-@attrs.frozen
+@turn_value
 class Send:
     """Handle an event."""
 
@@ -30,21 +32,30 @@ class Trigger:
     """Run ``execute`` now."""
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(repr=False)
 class TaskContext(JobContext[S], Generic[S]):
     """What the hooks of a task see and do.
 
     Attributes:
-        event_count: events accepted before this one.
-        execute_count: runs of ``execute`` begun, this one included.
-        created_at: when the instance was created.
         failed_draft: in ``on_error``, the state as the failed hook left it; None elsewhere.
     """
 
-    event_count: int = 0
-    execute_count: int = 0
-    created_at: datetime
-    failed_draft: S | None = None
+    failed_draft: S | None = attrs.field(default=None, kw_only=True)
+
+    @property
+    def event_count(self) -> int:
+        """Events accepted before this one."""
+        return self._instance.event_count
+
+    @property
+    def execute_count(self) -> int:
+        """Runs of ``execute`` begun, this one included."""
+        return self._instance.run_count
+
+    @property
+    def created_at(self) -> datetime:
+        """When the instance was created."""
+        return from_ms(self._instance.created_ms)
 
     @property
     def is_first_event(self) -> bool:

@@ -56,7 +56,7 @@ def _send(
 def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Request, facts: Facts) -> Step:
     fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms)
     try:
-        state = job.encode_state_within(facts.limits.state_bytes)(hooks.initial(address.id))
+        state = job.encode_state(hooks.initial(address.id), facts.limits)
     except Exception as defect:  # noqa: BLE001 - `initial` is a hook like any other
         return broken_before(job, fresh, "initial", defect, facts)
     return begin_event(job, attrs.evolve(fresh, state=state), request, facts, found="created")
@@ -81,33 +81,17 @@ def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, requ
 # ---------------------------------------------------------------- the program of a claim
 def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
     """Give the hook and its program for a claim."""
-    ctx = context(instance, claim)
+    ctx: TaskContext[Any] = TaskContext(instance, claim)
     if isinstance(command, Send):
         return "on_event", hooks.on_event(ctx, command.event)
     return "execute", hooks.execute(ctx)
-
-
-def context(instance: Instance, claim: Claim, failed_draft: object = None) -> TaskContext[Any]:
-    """What a hook sees while it runs for this claim."""
-    return TaskContext(
-        id=instance.address.id,
-        job=instance.address.name,
-        run_id=claim.run_id,
-        attempt=claim.attempt,
-        delivery=claim.deliveries,
-        run_count=instance.run_count,
-        event_count=instance.event_count,
-        execute_count=instance.run_count,
-        created_at=from_ms(instance.created_ms),
-        failed_draft=failed_draft,
-    )
 
 
 def rescue(hooks: TaskHooks, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
     """Give the program of ``on_error``, which can read the draft that was lost."""
     if hooks.on_error is None:
         return None
-    return hooks.on_error(context(execute.instance, execute.claim, execute.draft.state), error)
+    return hooks.on_error(TaskContext(execute.instance, execute.claim, failed_draft=execute.draft.state), error)
 
 
 # ---------------------------------------------------------------- finish
@@ -115,7 +99,7 @@ def succeeded(hooks: TaskHooks, execute: Execute, facts: Facts) -> Commit | Exec
     """Settle a hook that succeeded: ``on_idle`` first when nothing is scheduled, then the commit."""
     alarm_ms = execute.draft.alarm_ms(facts.now_ms)
     if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
-        idle = hooks.on_idle(context(execute.instance, execute.claim))
+        idle = hooks.on_idle(TaskContext(execute.instance, execute.claim))
         return attrs.evolve(execute, hook="on_idle", program=idle)
     if execute.claim.cause == "event":
         return _event_handled(execute, alarm_ms, facts)

@@ -9,11 +9,11 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
+from perdure.program.future import settled
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.keys import Keys
 from perdure.stores.memory.log import Log
 from perdure.stores.memory.mail import Mail
-from perdure.stores.settled import settled
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable

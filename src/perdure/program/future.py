@@ -1,0 +1,89 @@
+"""``FutureResult``s that cost less: one that is answered already, and one that is awaited by its one caller."""
+
+# Both build on what `returns` keeps inside a `FutureResult`: an awaitable of a `Result`, in `_inner_value`.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine, Generator
+from typing import Any, TypeVar, cast
+
+from returns.future import FutureResult
+from returns.io import IOFailure, IOResult, IOSuccess
+from returns.result import Result, Success
+
+A = TypeVar("A")
+E = TypeVar("E")
+
+_set = object.__setattr__  # containers of ``returns`` are immutable to everybody else
+_new = object.__new__
+_SUCCESS: type[IOResult[Any, Any]] = IOSuccess
+_FAILURE: type[IOResult[Any, Any]] = IOFailure
+
+
+async def answer_of(operation: FutureResult[A, E]) -> Result[A, E]:
+    """Await an answer as a ``Result``: what is inside the ``IOResult`` that awaiting the operation itself gives."""
+    answer: Awaitable[Result[A, E]] = operation._inner_value  # noqa: SLF001 - wrapping and unwrapping it takes 1 µs
+    return await answer
+
+
+class _Answered:
+    """An awaitable that gives a result at once, any number of times."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: Result[Any, Any]) -> None:
+        self.result = result
+
+    def __await__(self) -> Generator[None, None, Result[Any, Any]]:
+        return self.result
+        yield
+
+
+class _Asked:
+    """A coroutine that may be awaited again once it has given its result."""
+
+    __slots__ = ("result", "work")
+
+    def __init__(self, work: Coroutine[Any, Any, Result[Any, Any]]) -> None:
+        self.work = work
+        self.result: Result[Any, Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        if self.result is None:
+            self.result = yield from self.work.__await__()
+        return self.result
+
+
+# `returns` declares the class final. Building and awaiting this one takes 0.9 µs instead of 2.7 µs, for each operation
+# of a store in memory and for each request; everything else about it is inherited.
+class _Future(FutureResult[Any, Any]):  # type: ignore[misc] # pyright: ignore[reportGeneralTypeIssues]
+    __slots__ = ()
+
+    def __init__(self, inner: Awaitable[Result[Any, Any]]) -> None:
+        _set(self, "_inner_value", inner)
+
+    def __await__(self) -> Generator[Any, Any, IOResult[Any, Any]]:
+        result = yield from self._inner_value.__await__()
+        # What `IOResult.from_result` gives, without taking the result apart and wrapping it again (0.6 µs).
+        answer = _new(_SUCCESS if type(result) is Success else _FAILURE)
+        _set(answer, "_inner_value", result)
+        return answer
+
+
+def settled(result: Result[A, E]) -> FutureResult[A, E]:
+    """Wrap an answer that is known already: awaiting it never suspends.
+
+    Args:
+        result: the answer.
+    """
+    return cast("FutureResult[A, E]", _Future(_Answered(result)))
+
+
+def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
+    """Wrap a coroutine that is begun when its answer is awaited.
+
+    Args:
+        work: what gives the answer.
+    """
+    return cast("FutureResult[A, E]", _Future(_Asked(work)))
