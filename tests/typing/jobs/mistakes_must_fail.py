@@ -28,6 +28,7 @@ from perdure.examples.mail import HasMailer, MailBounced, Mailer, send_mail
 from perdure.examples.order_processor import Order, OrderEvent, order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import Batch, Webhook, collect, flush, webhook_batcher
+from perdure.values.instance import Claim
 
 
 @frozen
@@ -115,3 +116,9 @@ async def calls(jobs: Jobs) -> None:
 def telling(services: HasMailer) -> None:
     tell(order_processor, "order-1").send(Order())  # error: mypy, pyright
     tell(token_refresher, "ann").send(Order())  # error: mypy, pyright
+
+
+# ---------------------------------------------------------------- values
+def assigned(ctx: TaskContext[Order], claim: Claim) -> None:
+    ctx.failed_draft = None  # error: mypy, pyright
+    claim.attempt = 2  # error: mypy, pyright
