@@ -1,11 +1,8 @@
 import asyncio
 
 import pytest
-from returns.future import FutureResult
-from returns.io import IOFailure, IOResult, IOSuccess
-from returns.result import Failure, Success
+from returns.io import IOResult
 
-from perdure.program.future import settled
 from perdure.stores.memory import MemoryBackend, memory_store
 from perdure.testing.conformance.promise import failure, value
 from perdure.testing.conformance.samples import address, created, put
