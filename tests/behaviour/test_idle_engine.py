@@ -77,9 +77,9 @@ async def test_many_runs_in_flight_keep_nobody_busy_or_waiting(world: World) -> 
     for number in range(40):
         await world.ask(jobs.send(f"slow-{number}", OnAlarm(1_000, (Wait(600_000),))))
     await world.ask(jobs.send("quick", OnAlarm(2_000, (Say("fired"),))))
-    await world.advance(s=1)
+    await world.advance(ms=1_100)
     before = crossings(world)
-    await world.advance(s=1)
+    await world.advance(ms=900)
     assert world.outside.heard == ["fired"]
     await world.advance(minutes=5)
     calls = crossings(world) - before
@@ -94,6 +94,23 @@ async def test_more_alarms_than_a_batch_all_fire_at_once(world: World) -> None:
         await world.ask(jobs.send(f"{number}", OnAlarm(1_000, (Say("fired"),))))
     await world.advance(s=1)
     assert world.outside.heard == ["fired"] * 30
+
+
+@on_each_store
+async def test_a_flood_of_alarms_leaves_room_for_requests(world: World) -> None:
+    """However many alarms are due at once, a request waits for some of them, not for all."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    for number in range(300):
+        await world.ask(jobs.send(f"{number}", OnAlarm(1_000, (Wait(1), Say("fired")))))
+
+    async def ask_when_they_are_due() -> None:
+        await world.process.simulation.runtime.sleep(1_000.5)
+        await jobs.send("other", steps(Say("asked")))
+
+    await world.run(ask_when_they_are_due())
+    assert world.outside.heard.index("asked") < 20
+    await world.advance(s=1)
+    assert world.outside.heard.count("fired") == 300
 
 
 @on_each_store

@@ -1,14 +1,16 @@
-"""Alarms: wakes every instance that is due. Asks the store when the next one is, and sleeps until then."""
+"""Alarms: wakes every instance that is due. Reads the next moments from the store, and sleeps until there is work."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.agenda import Agenda
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.portion import PATIENCE_MS, Portion
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
@@ -22,6 +24,12 @@ from perdure.values.limits import Limits
 STORE_RETRY_MS = 1_000
 """How long the loop waits after the store did not answer, and before an alarm whose turn failed is fired again."""
 
+AHEAD_MS = 1_000
+"""How far ahead alarms are read, so that a stream of them costs a read now and then instead of one each."""
+
+READ_AGAIN_MS = 60_000
+"""The store is read at least this often: a commit of unknown outcome may have set an alarm that nobody noted."""
+
 
 @attrs.define
 class Alarms:
@@ -33,7 +41,7 @@ class Alarms:
         dispatcher: takes the turns.
         jobs: the definitions that are served; instances of others are not touched.
         limits: how many due instances are read at once.
-        wake: rung when an alarm was set that is earlier than the one slept for.
+        wake: rung when there is something to do earlier than the loop sleeps for.
     """
 
     store: Store
@@ -42,73 +50,125 @@ class Alarms:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     limits: Limits
     wake: Wake
-    _sleeping_until_ms: int | None = None
+    _agenda: Agenda = attrs.Factory(Agenda)
+    _portion: Portion = attrs.Factory(Portion)
     _fired: set[Address] = attrs.Factory(set[Address])
-    _passed_over: set[Address] = attrs.Factory(set[Address])
+    _then_due: dict[Address, int | None] = attrs.Factory(dict[Address, int | None])
+    _sleeping_until_ms: int | None = None
+    _waits_for: Literal["time", "room"] = "time"
     _unserved: int = 0
 
-    def notice(self, due_ms: int | None) -> None:
-        """An instance was written that is due at this instant: look again, unless the loop sleeps and wakes in time."""
-        if due_ms is None:
-            return
-        if self._sleeping_until_ms is None or due_ms < self._sleeping_until_ms:
-            self.wake.ring()
+    def notice(self, address: Address, due_ms: int | None) -> None:
+        """An instance was written that is due at this instant, or never."""
+        if address in self._fired:  # perhaps by this very turn: it goes on the agenda when that is over
+            self._then_due[address] = due_ms
+        elif due_ms is not None:
+            self._agenda.add(address, due_ms)
+            if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
+                self.wake.ring()
 
     async def run(self) -> None:
         """Fire alarms for ever."""
         while True:
             now_ms = self.runtime.now_ms()
-            limit = self.limits.due_batch + len(self._fired) + self._unserved
-            match result_inside(await self.store.due(now_ms, limit)):
-                case Success(rows):
-                    self._fire(rows)
-                    if len(rows) == limit:
-                        await self.runtime.sleep(0)
-                        continue
-                    await self._sleep(now_ms)
-                case Failure(error):
-                    self.runtime.log(LogRecord("error", "due alarms could not be read", {"error": str(error)}))
-                    await self.runtime.sleep(STORE_RETRY_MS)
-                case unexpected:
-                    raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
+            if self._agenda.must_be_read(now_ms):
+                await self._read(now_ms)
+            self._fire(now_ms)
+            if self._agenda.has_due(now_ms):
+                await self._wait_for_room()
+            elif not self._agenda.must_be_read(now_ms):
+                await self._sleep()
 
-    def _fire(self, rows: tuple[Instance, ...]) -> None:
-        """Put an alarm into the mailbox of every due instance that has none there yet."""
-        self._unserved = 0
-        self._passed_over.clear()
-        for row in rows:
-            job = self.jobs.get((row.address.kind, row.address.name))
-            if job is None:
-                self._unserved += 1
-            elif row.address in self._fired:
-                self._passed_over.add(row.address)
-            else:
-                self._post(job, row.address)
+    # ------------------------------------------------------------ reading
+    async def _read(self, now_ms: int) -> None:
+        """Put the next moments on the agenda."""
+        until_ms, limit = now_ms + AHEAD_MS, self.limits.due_batch + len(self._fired) + self._unserved
+        self._agenda.begin_reading()
+        match result_inside(await self.store.due(until_ms, limit)):
+            case Success(rows) if len(rows) == limit:
+                last_ms = rows[-1].due_ms or until_ms
+                self._take(rows, last_ms - 1)  # of those that are due at the last instant, some may be missing
+                self._agenda.end_reading(last_ms)
+                await self.runtime.sleep(0)
+            case Success(rows):
+                self._take(rows, until_ms)
+                self._fire(now_ms)  # what is due does not wait for the next question
+                self._agenda.end_reading(await self._next_alarm_ms(until_ms))
+            case Failure(error):
+                self.runtime.log(LogRecord("error", "due alarms could not be read", {"error": str(error)}))
+                self._agenda.end_reading(now_ms + STORE_RETRY_MS)
+            case unexpected:
+                raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
+
+    def _take(self, rows: tuple[Instance, ...], until_ms: int) -> None:
+        """Put the instances that were read on the agenda, but for those whose turn goes on: their end tells more."""
+        served = [row for row in rows if (row.address.kind, row.address.name) in self.jobs]
+        self._unserved = len(rows) - len(served)
+        entries = [(row.address, row.due_ms or 0) for row in served if row.address not in self._fired]
+        self._agenda.read(entries, until_ms)
+
+    async def _next_alarm_ms(self, after_ms: int) -> int:
+        """Ask when there is something to read again."""
+        now_ms = self.runtime.now_ms()
+        match result_inside(await self.store.next_alarm(after_ms)):
+            case Success(int(at_ms)):
+                return min(at_ms, now_ms + READ_AGAIN_MS)
+            case Success():
+                return now_ms + READ_AGAIN_MS
+            case _:
+                return now_ms + STORE_RETRY_MS
+
+    # ------------------------------------------------------------ firing
+    def _fire(self, now_ms: int) -> None:
+        """Put an alarm into the mailbox of every instance that is due, as far as there is room."""
+        while self._portion.has_room:
+            address = self._agenda.pop(now_ms)
+            if address is None:
+                self._portion.reset()
+                return
+            if address not in self._fired:
+                self._post(self.jobs[address.kind, address.name], address)
 
     def _post(self, job: AnyDefinition, address: Address) -> None:
         self._fired.add(address)
+        self._portion.add(address)
         answer = self.dispatcher.post(job, address, ALARM)
         answer.add_done_callback(lambda answered: self._answered(address, answered))
 
     def _answered(self, address: Address, answer: Future[Result[Any, Any]]) -> None:
         """The turn is over. One that failed left the instance due: it is fired again, but not at once."""
+        self._portion.settle(address)
         if isinstance(answer.result(), Failure):
-            self._passed_over.add(address)
-            self.runtime.call_later(STORE_RETRY_MS, lambda: self._done(address))
+            self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
         else:
             self._done(address)
-
-    def _done(self, address: Address) -> None:
-        """The alarm may be fired again. If the instance came up as due meanwhile, it must be looked at again."""
-        self._fired.discard(address)
-        if address in self._passed_over:
+        if self._waits_for == "room" and self._portion.is_half_done:
             self.wake.ring()
 
-    async def _sleep(self, now_ms: int) -> None:
-        match result_inside(await self.store.next_alarm(now_ms)):
-            case Success(at_ms):
-                self._sleeping_until_ms = at_ms
-            case _:
-                self._sleeping_until_ms = now_ms + STORE_RETRY_MS
+    def _fire_again(self, address: Address) -> None:
+        self._then_due.setdefault(address, self.runtime.now_ms())
+        self._done(address)
+
+    def _done(self, address: Address) -> None:
+        """The alarm may be fired again."""
+        self._fired.discard(address)
+        self.notice(address, self._then_due.pop(address, None))
+
+    # ------------------------------------------------------------ waiting
+    async def _wait_for_room(self) -> None:
+        """Wait until much of what was fired is settled, or until it is time to look what it does."""
+        began_ms = self.runtime.monotonic_ms()
+        self._waits_for = "room"
+        await self.wake.wait_until(self.runtime.now_ms() + PATIENCE_MS)
+        self._waits_for = "time"
+        late_ms = self.runtime.monotonic_ms() - began_ms - PATIENCE_MS
+        if late_ms > -1 and not self._portion.is_half_done:
+            self._portion.look(late_ms)
+
+    async def _sleep(self) -> None:
+        began_ms = self.runtime.monotonic_ms()
+        self._sleeping_until_ms = self._agenda.wake_ms
         await self.wake.wait_until(self._sleeping_until_ms)
-        self._sleeping_until_ms = None  # awake: what is set from here on may be missing from the next look at the store
+        self._sleeping_until_ms = None  # awake: what is added from here on is seen before the next sleep
+        if self.runtime.monotonic_ms() - began_ms >= PATIENCE_MS:
+            self._portion.forget()

@@ -24,7 +24,7 @@ from perdure.stores.store import Store
 from perdure.values.event import JobResumed
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import Purge, Put, Transition
 
 
 @attrs.define
@@ -124,9 +124,11 @@ class RunningEngine:
             self.outbox.consumed(transition.inbound.message_id)
         write = transition.write
         if type(write) is not Put:
+            if type(write) is Purge:
+                self.alarms.notice(transition.address, None)
             return
         after = write.instance
-        self.alarms.notice(after.due_ms)
+        self.alarms.notice(transition.address, after.due_ms)
         if after.owner is not None:
             self._recover_if_left(transition)
         if transition.events and any(isinstance(event, JobResumed) for event in transition.events):

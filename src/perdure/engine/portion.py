@@ -1,0 +1,77 @@
+"""Portions: how many alarms may be under way at the same time, so that a flood of them leaves room for requests."""
+
+from __future__ import annotations
+
+import attrs
+
+from perdure.values.address import Address
+
+FIRST = 16
+"""Alarms in the first portion: a few milliseconds of work."""
+
+LARGEST = 1_024
+"""Alarms in the largest portion."""
+
+PATIENCE_MS = 10
+"""How long a portion may take before it is looked at whether it waits or works."""
+
+BUSY_MS = 5
+"""A timer that is so late says that the process is busy: then the portion works, and more would only queue."""
+
+MAX_PATIENCE = 10
+"""After so many looks the next portion comes whatever the process does."""
+
+
+@attrs.define
+class Portion:
+    """The alarms that were fired together and are not settled yet.
+
+    Alarms whose runs wait for the world outside cost nothing while they wait: they leave the portion, and the next one
+    is twice as large. Alarms whose runs keep the process busy hold the next ones back: else every request would wait
+    behind all that is due.
+    """
+
+    _size: int = FIRST
+    _members: set[Address] = attrs.Factory(set[Address])
+    _looks: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be fired."""
+        return len(self._members) < self._size
+
+    @property
+    def is_half_done(self) -> bool:
+        """Whether it is worth while to fire more."""
+        return len(self._members) <= self._size // 2
+
+    def add(self, address: Address) -> None:
+        """Count an alarm that is fired."""
+        self._members.add(address)
+
+    def settle(self, address: Address) -> None:
+        """An alarm's turn is over."""
+        self._members.discard(address)
+
+    def reset(self) -> None:
+        """Nothing more is due: the next portion is a small one again."""
+        self._size = FIRST
+
+    def look(self, late_ms: float) -> None:
+        """Look at a portion that takes long.
+
+        Args:
+            late_ms: by how much the timer was late that called for this look.
+        """
+        self._looks += 1
+        if late_ms < BUSY_MS:
+            self._size = min(LARGEST, self._size * 2)
+        elif self._looks < MAX_PATIENCE:
+            self._size = max(FIRST, self._size // 2)
+            return
+        self.forget()
+
+    def forget(self) -> None:
+        """What is under way had its time, and waits for the world outside."""
+        self._looks = 0
+        self._members.clear()
