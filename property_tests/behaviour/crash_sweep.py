@@ -91,7 +91,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         for place in others:
             await world.crash()
             await _reopened(operation, world, die_at=place)
-        if world.process.border.dead == "dead":
+        if world.process.border.died_at is not None:
             await world.crash()
             await world.open(operation.app(world))
         if operation.request is not None and operation.repeated == "once":

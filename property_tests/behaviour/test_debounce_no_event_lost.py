@@ -1,6 +1,5 @@
 """A debounce under every mishap: each acknowledged event is in exactly one flushed batch, or discarded by a clear."""
 
-import asyncio
 import tempfile
 from collections import Counter
 from itertools import chain
@@ -11,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from returns.result import Success
-from world import HasOutside, ProcessDied, Refused, World, say
+from world import HasOutside, ProcessDied, Refused, World, completed, say
 
 from perdure import Backoff, Debounce, DebounceContext, Do, Engine, Limits, Retry, program
 from perdure.program.container import result_inside
@@ -67,7 +66,6 @@ class Mailbags(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(prefix="perdure-")
         self.world = World(self.store, Path(self.folder.name))
         self.acknowledged: set[int] = set()
@@ -79,24 +77,24 @@ class Mailbags(RuleBasedStateMachine):
     # ------------------------------------------------------------ one process after the other
     def open(self) -> None:
         app = Engine(self.world.outside, limits=Limits(drain_ms=1_000)).jobs(mailbag)
-        self.jobs = self.runner.run(self.world.open(app)).of(mailbag)
+        self.jobs = completed(self.world.open(app)).of(mailbag)
 
     def revive(self) -> None:
-        self.runner.run(self.world.crash())
+        completed(self.world.crash())
         self.crashes += 1
         self.open()
 
     def do(self, call):
         """Make a call with a key; where the process dies, repeat it once with its key."""
-        if self.world.process.border.dead == "dead":
+        if self.world.process.border.died_at is not None:
             self.revive()
         self.number += 1
         key = f"key-{self.number}"
         try:
-            return self.runner.run(self.answer(call, key))
+            return completed(self.answer(call, key))
         except ProcessDied:
             self.revive()
-            return self.runner.run(self.answer(call, key))
+            return completed(self.answer(call, key))
 
     async def answer(self, call, key: str):
         async def made_when_it_is_run():  # a process may die before it comes to this
@@ -145,7 +143,7 @@ class Mailbags(RuleBasedStateMachine):
     # ------------------------------------------------------------ what the world does
     @rule(ms=st.integers(1, 7_000))
     def wait(self, ms: int) -> None:
-        self.runner.run(self.world.advance(ms=ms))
+        completed(self.world.advance(ms=ms))
 
     @rule(times=st.integers(1, 3))
     def refuse(self, times: int) -> None:
@@ -155,9 +153,9 @@ class Mailbags(RuleBasedStateMachine):
     def suffer(self, mishap: str | int) -> None:
         border = self.world.process.border
         match mishap:
-            case int() if border.dead == "alive":
+            case int() if border.died_at is None:
                 border.die_at = len(border.crossings) + mishap
-            case "restart" if border.dead == "alive":
+            case "restart" if border.died_at is None:
                 self.restart()
             case _:
                 self.revive()
@@ -173,7 +171,7 @@ class Mailbags(RuleBasedStateMachine):
 
     def restart(self) -> None:
         self.world.process.border.die_at = None
-        self.runner.run(self.world.close())
+        completed(self.world.close())
         self.open()
 
     # ------------------------------------------------------------ the promises
@@ -208,8 +206,7 @@ class Mailbags(RuleBasedStateMachine):
         try:
             self.finish()
         finally:
-            self.runner.run(self.world.leave())
-            self.runner.close()
+            completed(self.world.leave())
             self.folder.cleanup()
 
     def finish(self) -> None:
@@ -226,7 +223,7 @@ class Mailbags(RuleBasedStateMachine):
         assert arrived <= self.acknowledged
         assert len(self.acknowledged) == len(arrived) + self.discarded, "an acknowledged event is lost"
         for id_ in "ab":
-            assert self.runner.run(self.world.row(mailbag.address(id_))) is None
+            assert completed(self.world.row(mailbag.address(id_))) is None
 
 
 class MailbagsOnDisk(Mailbags):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections import Counter
 from contextlib import suppress
@@ -13,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from machine import Add, Mark, OnAlarm, Plain, Tell, app, machine, steps
-from world import ProcessDied, StoreKind, World
+from world import ProcessDied, StoreKind, World, completed
 
 from perdure.stores.store import Query
 
@@ -29,20 +28,18 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**16))
     def opens(self, seed: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.runner = asyncio.Runner()
         self.world = World(self.kind, Path(self.folder.name), seed)
         self.totals: Counter[str] = Counter()
         self.words = 0
         self.play(self.world.open(app(self.world.outside)))
 
     def teardown(self) -> None:
-        if hasattr(self, "runner"):
+        if hasattr(self, "world"):
             self.play(self.world.leave())
-            self.runner.close()
             self.folder.cleanup()
 
     def play(self, work: Any) -> Any:
-        return self.runner.run(work)
+        return completed(work)
 
     @property
     def jobs(self) -> Any:

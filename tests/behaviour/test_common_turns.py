@@ -141,8 +141,8 @@ async def test_a_handler_with_effects_claims_before_the_first(world: World) -> N
         crossing for crossing in world.process.border.crossings if "commit" in crossing or "effect" in crossing
     ]
     assert crossings == [
-        "before commit", "after commit", "before effect x", "after effect x", "before effect y", "after effect y",
-        "before commit", "after commit",
+        "before commit", "after commit", "before effect say", "after effect say", "before effect say",
+        "after effect say", "before commit", "after commit",
     ]  # fmt: skip
 
 

@@ -1,17 +1,14 @@
-"""A small world for an app: a store that outlives engines, a virtual clock, an outside to reach, and crashes.
+"""What the library's own tests add to `perdure.testing.World`: an outside that remembers, one test for both stores.
 
-A test is a coroutine that drives the world from outside; `on_each_store` runs it over the store in memory and over a
-SQLite file on disk. ``ask`` lets a call of the typed client run to its answer, ``advance`` moves the clock, ``crash``
-drops everything of the engine where it stands, ``open`` puts a new one over what the store kept. The engine, the client
-and the stores are the real ones; only time and chance are simulated.
+A scenario is a coroutine function, so that it can be written beside the `await` of the programs that it tests; it never
+waits for anything real. `on_each_store` runs it over the store in memory and over a SQLite file on disk.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -20,136 +17,33 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.app import App, OpenApp
+from perdure.app import App, Engine
 from perdure.client.jobs import Jobs
 from perdure.program import Program, effect
-from perdure.program.container import result_inside
-from perdure.runtime.record import Future, Runtime, Task
-from perdure.runtime.simulated import Simulation
-from perdure.stores.memory import MemoryBackend
-from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import LoggedEvent, Store
+from perdure.runtime.record import Future, Task
+from perdure.stores.store import Store
+from perdure.testing.world import (
+    START,
+    Fails,
+    LosesAnswer,
+    Moment,
+    StoreFault,
+    Takes,
+    WorkerDied,
+)
+from perdure.testing.world import World as TheWorld
+from perdure.testing.world.border import Border
+from perdure.testing.world.moment import Committed
+from perdure.testing.world.worker import Worker
 from perdure.values.address import Address
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Transition
 
 A = TypeVar("A")
 StoreKind: TypeAlias = Literal["memory", "sqlite"]
 STORES: tuple[StoreKind, ...] = ("memory", "sqlite")
-START = datetime(2026, 1, 1, tzinfo=UTC)
-FOREVER_MS = 2**52
-PATIENCE_MS = 172_800_000  # two days: nothing that a test asks for may take longer
-
-MAX_STEPS = 200_000  # at one instant: more is a loop that spins
-
-_MOMENT_MS = 0.001  # the clock moves only when nothing else can: so waiting a moment lets everything settle
-
-
-# ---------------------------------------------------------------- the border of a process
-class ProcessDied(Exception):
-    """The process died before the call was answered."""
-
-
-@attrs.define
-class Fault:
-    """A store operation that fails.
-
-    Attributes:
-        operation: which one.
-        error: what it answers instead.
-        applied: whether it is done all the same.
-        after: how many succeed before.
-        times: how many fail.
-        takes_ms: how long it takes.
-    """
-
-    operation: str
-    error: Exception | None
-    applied: bool
-    after: int
-    times: int
-    takes_ms: int = 0
-
-    def strikes(self, operation: str) -> bool:
-        """Whether this call of the operation fails."""
-        if operation != self.operation or self.times == 0:
-            return False
-        if self.after > 0:
-            self.after -= 1
-            return False
-        self.times -= 1
-        return True
-
-
-@attrs.define
-class Border:
-    """What every store operation and every effect of one process crosses, going and coming back.
-
-    Attributes:
-        runtime: how this process waits.
-        die_at: the crossing at which the process dies; None: never.
-        crossings: what crossed so far.
-        faults: store operations that fail.
-    """
-
-    runtime: Runtime
-    die_at: int | None = None
-    crossings: list[str] = attrs.Factory(list[str])
-    dead: Literal["alive", "dead"] = "alive"
-    on_death: list[Callable[[], None]] = attrs.Factory(list[Callable[[], None]])
-    faults: list[Fault] = attrs.Factory(list[Fault])
-
-    async def cross(self, what: str) -> None:
-        """Let something pass, unless this is where the process dies: then nothing passes any more."""
-        if self.dead == "alive" and len(self.crossings) == self.die_at:
-            self.die()
-        if self.dead == "dead":
-            await self.runtime.future()
-        self.crossings.append(what)
-
-    async def around(self, what: str, work: Callable[[], Awaitable[A]]) -> A:
-        """Cross, do something outside, cross back."""
-        await self.cross(f"before {what}")
-        answer = await work()
-        await self.cross(f"after {what}")
-        return answer
-
-    def die(self) -> None:
-        """Let nothing cross from now on."""
-        self.dead = "dead"
-        for function in self.on_death:
-            function()
-
-
-def behind(border: Border, store: Store, commits: list[Transition]) -> Store:
-    """Put a store behind a border, and note what is committed."""
-
-    def guarded(name: str) -> Callable[..., FutureResult[Any, Any]]:
-        operation = getattr(store, name)
-
-        async def call(*args: Any) -> Result[Any, Any]:
-            async def work() -> Result[Any, Any]:
-                fault = next((fault for fault in border.faults if fault.strikes(name)), None)
-                if fault is not None:
-                    await border.runtime.sleep(fault.takes_ms)
-                if fault is not None and not fault.applied:
-                    return Failure(fault.error)
-                answer: Result[Any, Any] = result_inside(await operation(*args))
-                if name == "commit" and isinstance(answer, Success):
-                    commits.append(args[0])
-                return answer if fault is None or fault.error is None else Failure(fault.error)
-
-            return await border.around(name, work)
-
-        return lambda *args: FutureResult(call(*args))
-
-    plain = ("name", "epoch", "capabilities", "close")
-    changed: dict[str, Any] = {
-        field.name: guarded(field.name) for field in attrs.fields(Store) if field.name not in plain
-    }
-    return attrs.evolve(store, **changed)
+ProcessDied = WorkerDied
 
 
 # ---------------------------------------------------------------- the world outside
@@ -182,20 +76,20 @@ class Outside:
     refusals: dict[str, int] = attrs.Factory(dict[str, int])
     breaks: set[str] = attrs.Factory(set[str])
     held: dict[str, list[Future[Any]]] = attrs.Factory(dict[str, list[Future[Any]]])
-    border: Border | None = None
+    world: World | None = None
 
     @property
     def outside(self) -> Outside:
         """It serves as the whole services record."""
         return self
 
+    @property
+    def border(self) -> Border | None:
+        """The border that it is reached across."""
+        return None if self.world is None else self.world.process.border
+
     async def hear(self, word: str) -> Result[None, Refused]:
         """Hear a word, and answer."""
-        border = self.border
-        assert border is not None
-        return await border.around(f"effect {word}", lambda: self._answer(word))
-
-    async def _answer(self, word: str) -> Result[None, Refused]:
         self.heard.append(word)
         if word in self.held and self.border is not None:
             self.held[word].append(released := self.border.runtime.future())
@@ -225,19 +119,8 @@ def die(cause: Exception) -> Program[None]:
 
 # ---------------------------------------------------------------- the world
 @attrs.define
-class Process:
-    """One engine over the store."""
-
-    simulation: Simulation
-    border: Border
-    open_app: OpenApp
-    store: Store
-    jobs: Jobs
-
-
-@attrs.define
 class World:
-    """A store, a clock, an outside, and at most one engine.
+    """The world of the testing kit, in coroutines: see `perdure.testing.World` for what they do.
 
     Attributes:
         kind: which store.
@@ -252,18 +135,23 @@ class World:
     seed: int = 0
     outside: Outside = attrs.Factory(Outside)
     commits: list[Transition] = attrs.Factory(list[Transition])
-    _backend: MemoryBackend = attrs.Factory(MemoryBackend)
-    _process: Process | None = None
-    _simulation: Simulation = attrs.field(init=False)
+    world: TheWorld = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._simulation = Simulation(seed=self.seed, start=START, max_steps=MAX_STEPS)
+        self.outside.world = self
+        store = "memory://" if self.kind == "memory" else self.folder / "jobs.db"
+        self.world = TheWorld(Engine(self.outside).jobs(), store=store, seed=self.seed)
+        self.world.watch(self._watch)
 
     def restart_with(self, seed: int) -> None:
         """Draw everything from another seed, before an engine is open."""
-        assert self._process is None
+        assert not self.world.is_open
         self.seed = seed
-        self._simulation = Simulation(seed=seed, start=from_ms(self.now_ms), max_steps=MAX_STEPS)
+        self.__attrs_post_init__()
+
+    def _watch(self, moment: Moment) -> None:
+        if isinstance(moment.what, Committed):
+            self.commits.append(moment.what.transition)
 
     # ------------------------------------------------------------ engines
     async def open(self, app: App[Any], *, die_at: int | None = None) -> Jobs:
@@ -273,47 +161,29 @@ class World:
             app: what to run; its services should be `outside`, or hold it.
             die_at: at which crossing of its border, counted from here, the process dies.
         """
-        assert self._process is None, "close or crash the engine that is open first"
-        simulation = self._simulation
-        border = Border(simulation.runtime, die_at)
-        self.outside.border = border
-        store = await self._drive(self._opened(simulation))
-        open_app = app.open(behind(border, store, self.commits), runtime=simulation.runtime)
-        self._process = Process(simulation, border, open_app, store, None)  # type: ignore[arg-type] # set below
-        self._process.jobs = await self.run(open_app.__aenter__())
-        await self.settle()
-        return self._process.jobs
-
-    async def _opened(self, simulation: Simulation) -> Store:
-        if self.kind == "memory":
-            return self._backend.open()
-        return await open_sqlite(self.folder / "jobs.db", durability="relaxed", runtime=simulation.runtime)
+        if die_at is not None:
+            self.world.crash_after(die_at)
+        return self.world.open(app)
 
     async def close(self) -> None:
         """Stop the engine gracefully."""
-        await self.run(self.process.open_app.__aexit__(None, None, None))
-        self._process = None
+        self.world.close()
+        self.world.mend()
 
     async def crash(self) -> None:
         """Let the process die where it stands: nothing of it reaches the store or the outside any more."""
-        process = self.process
-        process.border.die()
-        await self._drive(_closed(process.store))
-        process.simulation.close()
-        self._process = None
-        self._simulation = Simulation(seed=self.seed + 1, start=from_ms(self.now_ms), max_steps=MAX_STEPS)
-        self.seed += 1
+        self.world.crash()
+        self.world.mend()
 
     @property
-    def process(self) -> Process:
+    def process(self) -> Worker:
         """The engine that is open."""
-        assert self._process is not None, "no engine is open"
-        return self._process
+        return self.world.worker
 
     @property
     def jobs(self) -> Jobs:
         """The jobs of the engine that is open."""
-        return self.process.jobs
+        return self.world.jobs
 
     # ------------------------------------------------------------ calls
     async def ask(self, call: FutureResult[A, Any]) -> A:
@@ -330,18 +200,15 @@ class World:
 
     async def result(self, call: FutureResult[A, Any]) -> Result[A, Any]:
         """Make a call, and give how it ended once everything has settled."""
-        answer = await self.run(_result(call))
-        await self.settle()
-        return answer
+        return self.world.result(call)
 
     async def all(self, *calls: FutureResult[A, Any]) -> list[Result[A, Any]]:
         """Make calls at the same moment, and give how each ended."""
-        tasks = [self.begin(call) for call in calls]
-        return [await self.run(_awaited(task)) for task in tasks]
+        return self.world.together(*calls)
 
     def begin(self, call: FutureResult[A, Any]) -> Task[Result[A, Any]]:
         """Make a call without waiting for its answer; cancelling the task is the caller giving up."""
-        return self._simulation.runtime.spawn(_result(call), name="caller")
+        return self.world.begin(call).task
 
     async def run(self, work: Coroutine[Any, Any, A]) -> A:
         """Run a coroutine in the world to its end.
@@ -349,52 +216,32 @@ class World:
         Raises:
             ProcessDied: the process died first.
         """
-        if self._process is None:
-            return await self._drive(work)
-        border, runtime = self._process.border, self._simulation.runtime
-        task = runtime.spawn(work, name="call")
-        over = runtime.future()
-
-        def end(*_: object) -> None:
-            if not over.done():
-                over.set_result(None)
-
-        task.add_done_callback(end)
-        border.on_death.append(end)
-        patience = runtime.call_later(PATIENCE_MS, end)
-        await self._drive(_awaited(over))
-        patience.cancel()
-        if border.dead == "dead":
-            _drop(work)
-            raise ProcessDied
-        assert task.done(), f"the call is not answered after {PATIENCE_MS} ms of the virtual clock"
-        return task.result()
-
-    async def _drive(self, work: Coroutine[Any, Any, A]) -> A:
-        if self.kind == "memory":
-            return self._simulation.run(work)
-        return await self._simulation.run_hosted(work)
+        return self.world.run(work)
 
     # ------------------------------------------------------------ time
     @property
     def now_ms(self) -> int:
         """The wall clock."""
-        return self._simulation.now_ms
+        return self.world.now_ms
 
     @property
     def now(self) -> datetime:
         """The wall clock."""
-        return from_ms(self.now_ms)
+        return self.world.now
 
     async def settle(self) -> None:
         """Let everything go on until it waits for the clock, or for somebody."""
-        await self._drive(_sleep(self._simulation, _MOMENT_MS))
+        self.world.settle()
 
     async def advance(self, *, ms: int = 0, s: int = 0, minutes: int = 0, hours: int = 0) -> None:
         """Move the clock, and let everything that is due on the way happen."""
-        await self._drive(_sleep(self._simulation, ms + 1_000 * (s + 60 * (minutes + 60 * hours))))
-        await self.settle()
+        self.world.advance(timedelta(milliseconds=ms, seconds=s, minutes=minutes, hours=hours))
 
+    def shift_wall_clock(self, delta_ms: int) -> None:
+        """Make the wall clock jump; the monotonic one goes on."""
+        self.world.shift_wall_clock(timedelta(milliseconds=delta_ms))
+
+    # ------------------------------------------------------------ mishaps
     def hold(self, word: str) -> None:
         """Make the outside take its time over a word, until it is released."""
         self.outside.held[word] = []
@@ -405,17 +252,14 @@ class World:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def shift_wall_clock(self, delta_ms: int) -> None:
-        """Make the wall clock jump; the monotonic one goes on."""
-        self._simulation.shift_wall_clock(delta_ms)
-
-    def fail(self, operation: str, error: Exception, *, applied: bool = False, after: int = 0, times: int = 1) -> None:
+    def fail(self, operation: Any, error: Exception, *, applied: bool = False, after: int = 0, times: int = 1) -> None:
         """Make a store operation fail, some times, after some that succeed."""
-        self.process.border.faults.append(Fault(operation, error, applied, after, times))
+        does = LosesAnswer(error) if applied else Fails(error)
+        self.world.inject(StoreFault(operation, does, after=after, times=times))
 
-    def slow(self, operation: str, *, ms: int, after: int = 0) -> None:
+    def slow(self, operation: Any, *, ms: int, after: int = 0) -> None:
         """Make a store operation take its time, once, after some that do not."""
-        self.process.border.faults.append(Fault(operation, None, applied=True, after=after, times=1, takes_ms=ms))
+        self.world.inject(StoreFault(operation, Takes(f"{ms} ms"), after=after))
 
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:
@@ -424,7 +268,7 @@ class World:
 
     async def history(self, address: Address) -> list[Any]:
         """The events of an address, the oldest first."""
-        logged: tuple[LoggedEvent, ...] = await self.look(lambda store: store.history(address, None, 1_000))
+        logged = await self.look(lambda store: store.history(address, None, 1_000))
         return [entry.event for entry in reversed(logged)]
 
     async def happened(self, address: Address) -> list[str]:
@@ -433,49 +277,20 @@ class World:
 
     async def messages(self) -> tuple[StoredMessage, ...]:
         """The heads of all messages that are not consumed."""
-        return await self.look(lambda store: store.messages(FOREVER_MS, 1_000))
+        return self.world.messages()
 
     async def look(self, read: Callable[[Store], FutureResult[A, Any]]) -> A:
         """Read the store, past the border."""
-        answer = await self._drive(_result(read(self.process.store)))
-        return answer.unwrap()
+        return self.world.look(read)
 
     @property
     def logs(self) -> list[str]:
         """What the engine logged, by message."""
-        return [record.message for record in self._simulation.logs]
+        return [record.message for record in self.world.logs]
 
     async def leave(self) -> None:
         """End what is left, however the test ended."""
-        if self._process is not None:
-            await self.crash()
-        self._simulation.close()
-
-
-async def _result(call: FutureResult[A, Any]) -> Result[A, Any]:
-    return result_inside(await call)
-
-
-async def _awaited(work: Awaitable[A]) -> A:
-    return await work
-
-
-def _drop(work: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine wherever it is, also where it would wait for something on its way out."""
-    for _ in range(100):
-        try:
-            work.close()
-        except RuntimeError:  # it awaited something in a `finally` block: again, from there
-            continue
-        return
-
-
-async def _sleep(simulation: Simulation, delay_ms: float) -> None:
-    await simulation.runtime.sleep(delay_ms)
-
-
-async def _closed(store: Store) -> None:
-    await store.close()
+        self.world.leave()
 
 
 # ---------------------------------------------------------------- tests
@@ -485,14 +300,22 @@ Scenario: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 def play(kind: StoreKind, folder: Path, scenario: Callable[[World], Coroutine[Any, Any, A]], *, seed: int = 0) -> A:
     """Run one scenario in a world of its own."""
 
-    async def whole() -> A:
-        world = World(kind, folder, seed)
-        try:
-            return await scenario(world)
-        finally:
-            await world.leave()
+    world = World(kind, folder, seed)
+    try:
+        return completed(scenario(world))
+    finally:
+        completed(world.leave())
 
-    return asyncio.run(whole())
+
+def completed(work: Coroutine[Any, Any, A]) -> A:
+    """Run a coroutine that waits for nothing, as those of a `World` do."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        value: A = stop.value
+        return value
+    work.close()
+    raise AssertionError("a scenario waits for nothing but its world")
 
 
 def on_each_store(scenario: Scenario) -> Callable[..., None]:
@@ -515,12 +338,15 @@ def on_each_store(scenario: Scenario) -> Callable[..., None]:
 
 
 __all__ = [
+    "START",
     "STORES",
     "HasOutside",
     "Outside",
     "ProcessDied",
     "Refused",
+    "StoreKind",
     "World",
+    "completed",
     "die",
     "on_each_store",
     "play",

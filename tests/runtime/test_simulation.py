@@ -321,3 +321,23 @@ def test_what_was_due_while_the_process_stood_still_is_due_at_once():
     assert rung == []
     simulation.settle()
     assert rung == [60_000]
+
+
+def test_what_waits_on_its_way_out_is_dropped_all_the_same():
+    simulation = Simulation()
+    left: list[str] = []
+
+    async def work() -> None:
+        try:
+            await simulation.runtime.future()
+        finally:
+            left.append("first")
+            try:
+                await simulation.runtime.sleep(1)
+            finally:
+                left.append("second")
+
+    simulation.runtime.spawn(work(), name="work")
+    simulation.settle()
+    simulation.close()
+    assert left == ["first", "second"]

@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 _State = Literal["pending", "answered", "cancelled"]
 
+_MAX_AWAITS_ON_THE_WAY_OUT = 100
+"""How many awaits in its `finally` blocks a coroutine is dropped at, one after the other."""
+
 
 class Cancelled(BaseException):
     """A task or a future of the simulation was cancelled."""
@@ -241,8 +244,13 @@ class SimulatedTask(SimulatedFuture[T]):
         return WouldBlock(who=f"task {self.name!r}", waiting_for=foreign.awaited if foreign else None)
 
     def close(self) -> None:
-        """Drop the coroutine where it is: its `finally` blocks run, without awaiting."""
-        self._coroutine.close()
+        """Drop the coroutine where it is: its `finally` blocks run, as far as they await nothing."""
+        for _ in range(_MAX_AWAITS_ON_THE_WAY_OUT):
+            try:
+                self._coroutine.close()
+            except RuntimeError:  # it awaited something in a `finally` block: again, from there
+                continue
+            return
 
     def _cancel_foreign(self) -> None:
         foreign = self.foreign

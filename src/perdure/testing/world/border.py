@@ -1,0 +1,205 @@
+"""The border of a worker: what every store operation and every effect crosses, going and coming back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure.jobs.step import Execute
+from perdure.program import default_handler
+from perdure.program.container import result_inside
+from perdure.program.drivers import settle_answer
+from perdure.program.instructions import Call
+from perdure.runtime.record import Future, Runtime
+from perdure.stores.store import Store
+from perdure.testing.world.errors import AnswerLost
+from perdure.testing.world.faults import (
+    STORE_OPERATIONS,
+    Crashes,
+    Disturbance,
+    Fails,
+    Holds,
+    LosesAnswer,
+    Pending,
+    Raises,
+    Takes,
+)
+from perdure.testing.world.moment import Committed, Died, Disturbed, EffectCall, Happening, Performed
+from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+
+Interleaving: TypeAlias = Literal["turns", "operations"]
+"""Where the seed may let another task go first: where a turn waits anyway, or at every store operation and effect."""
+
+Work: TypeAlias = Callable[[], Awaitable[Any]]  # of any operation
+
+A = TypeVar("A")
+
+_YIELDS: Final = 0.5
+"""How often a task gives way at a crossing, when it may."""
+
+
+@attrs.define(kw_only=True)
+class Border:
+    """What stands between one worker and everything that outlives it.
+
+    Attributes:
+        runtime: how the worker waits.
+        note: told what happens here.
+        faults: what is to go wrong; shared by the workers of one world.
+        interleaving: where other tasks may go first.
+        die_at: the crossing at which the worker dies, counted from its opening; None: it does not.
+        crossings: what crossed so far.
+        died_at: where the worker died; None while it lives.
+        held: who waits to be released, by where.
+    """
+
+    runtime: Runtime
+    note: Callable[[Happening], None]
+    faults: list[Pending]
+    interleaving: Interleaving
+    die_at: int | None = None
+    crossings: list[str] = attrs.Factory(list[str])
+    died_at: str | None = None
+    held: dict[str, list[Future[Any]]] = attrs.Factory(dict[str, list[Future[Any]]])
+
+    # ------------------------------------------------------------ life and death
+    def die(self, at: str) -> None:
+        """Let nothing cross from now on."""
+        if self.died_at is None:
+            self.died_at = at
+            self.note(Died(at))
+
+    def release(self, at: str) -> None:
+        """Let what is held there come back."""
+        for waiting in self.held.pop(at, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    # ------------------------------------------------------------ crossing
+    async def around(self, at: str, work: Callable[[], Awaitable[A]]) -> A:
+        """Cross, do something outside, cross back; unless something goes wrong there."""
+        await self._cross(f"before {at}")
+        struck = next((pending for pending in self.faults if pending.strikes(at)), None) if self.faults else None
+        if struck is None:
+            answer = await work()
+        else:
+            self.note(Disturbed(struck.fault))
+            answer = await self._disturbed(at, struck.fault.does, work)
+        await self._cross(f"after {at}")
+        return answer
+
+    async def _cross(self, what: str) -> None:
+        """Let something pass, unless this is where the worker dies: then nothing passes any more."""
+        if len(self.crossings) == self.die_at:
+            self.die(what)
+        if self.died_at is not None:
+            await self._never()
+        self.crossings.append(what)
+        if self.interleaving == "operations" and self.runtime.random() < _YIELDS:
+            await self.runtime.sleep(0)
+
+    async def _never(self) -> None:
+        await self.runtime.future()
+
+    async def _disturbed(self, at: str, does: Disturbance, work: Work) -> Any:
+        match does:
+            case Fails(error):
+                return Failure(error)
+            case Raises(exception):
+                raise exception
+            case LosesAnswer(error):
+                await work()
+                return _lost(at, error)
+            case Takes():
+                await self.runtime.sleep(does.ms)
+                return await work()
+            case Holds():
+                return await self._holding(at, work)
+            case Crashes(when):
+                return await self._crashing(at, when, work)
+            case _:
+                assert_never(does)
+
+    async def _holding(self, at: str, work: Work) -> Any:
+        answer = await work()
+        waiting = self.runtime.future()
+        self.held.setdefault(at, []).append(waiting)
+        await waiting
+        return answer
+
+    async def _crashing(self, at: str, when: Literal["before", "after"], work: Work) -> None:
+        if when == "after":
+            await work()
+        self.die(f"{when} {at}")
+        await self._never()
+
+
+def _lost(at: str, error: Exception | None) -> Failure[Exception]:
+    """What comes back in the place of an answer that is lost."""
+    if at not in STORE_OPERATIONS:
+        raise error or AnswerLost(at)
+    if error is not None:
+        return Failure(error)
+    reason = "the answer was lost"
+    return Failure(OutcomeUnknown(reason) if at == "commit" else StoreUnavailable(at, reason))
+
+
+# ---------------------------------------------------------------- what crosses
+def store_behind(border: Border, store: Store) -> Store:
+    """Put a store behind a border, and note what is committed."""
+    changed: dict[str, Any] = {
+        name: partial(_cross_to_store, border, name, getattr(store, name)) for name in STORE_OPERATIONS
+    }
+    return attrs.evolve(store, **changed)
+
+
+def _cross_to_store(
+    border: Border, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
+) -> FutureResult[Any, Any]:
+    async def work() -> Any:
+        answer = result_inside(await operation(*args))
+        if name == "commit" and isinstance(answer, Success):
+            border.note(Committed(args[0]))
+        return answer
+
+    return FutureResult(border.around(name, work))
+
+
+def perform_behind(border: Border) -> Callable[[object, Any, Execute], object]:
+    """Give the function that performs effects behind a border, and records them."""
+
+    def perform(instruction: object, services: Any, execute: Execute) -> object:
+        if type(instruction) is not Call:
+            return default_handler(instruction, services)
+        call = _described(instruction, execute)
+        return border.around(f"effect {call.name}", lambda: _performed(border, call, instruction, services))
+
+    return perform
+
+
+def _described(call: Call, execute: Execute) -> EffectCall:
+    claim = execute.claim
+    return EffectCall(
+        name=call.name,
+        args=call.args,
+        kwargs=call.kwargs,
+        address=execute.instance.address,
+        run_id=claim.run_id,
+        attempt=claim.attempt,
+        delivery=claim.deliveries,
+    )
+
+
+async def _performed(border: Border, call: EffectCall, instruction: Call, services: Any) -> object:
+    border.note(Performed(call))
+    try:
+        call.outcome = await settle_answer(default_handler(instruction, services), services)
+    except BaseException as exception:
+        call.outcome = exception
+        raise
+    return call.outcome

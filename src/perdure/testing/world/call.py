@@ -1,0 +1,81 @@
+"""A call that is under way."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.jobs.definition import CallError
+from perdure.runtime.record import Task
+from perdure.testing.world.errors import NotAnswered, WorkerDied
+from perdure.testing.world.script import Line
+from perdure.testing.world.worker import Worker
+from perdure.values.duration import Duration, duration_ms, format_duration
+
+A = TypeVar("A")
+
+
+@attrs.frozen
+class Call(Generic[A]):
+    """A call that `World.begin` made: it goes on whenever the world does.
+
+    Attributes:
+        task: the caller; it ends with the result, and cancelling it is the caller giving up.
+    """
+
+    task: Task[Result[A, CallError]]
+    _worker: Worker
+    _line: Line
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer is there."""
+        return self.task.done()
+
+    def result(self, *, patience: Duration = "2 days") -> Result[A, CallError]:
+        """Wait for the answer, as a ``Success`` or a ``Failure``.
+
+        Args:
+            patience: how far the virtual clock may move meanwhile.
+
+        Raises:
+            WorkerDied: the worker died first.
+            NotAnswered: there is no answer after that time.
+        """
+        patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
+        try:
+            answered = self._worker.wait_for(self.task.done, patience_ms)
+        except WorkerDied:
+            self._line.ended = "died"
+            raise
+        if not answered:
+            raise NotAnswered(format_duration(patience_ms), self._worker.simulation.blocked)
+        self._worker.settle()
+        result = self.task.result()
+        if not isinstance(result, Success):
+            self._line.ended = "failed"
+        return result
+
+    def answer(self, *, patience: Duration = "2 days") -> A:
+        """Wait for the answer, and give it.
+
+        Args:
+            patience: how far the virtual clock may move meanwhile.
+
+        Raises:
+            CallError: the error of the call.
+            WorkerDied: the worker died first.
+            NotAnswered: there is no answer after that time.
+        """
+        result = self.result(patience=patience)
+        if isinstance(result, Success):
+            value: A = result.unwrap()
+            return value
+        raise result.failure()
+
+    def give_up(self) -> None:
+        """Stop waiting, as a caller does that is cancelled: a request that is still queued is taken back."""
+        self.task.cancel()
+        self._worker.settle()

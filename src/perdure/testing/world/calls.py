@@ -1,0 +1,78 @@
+"""How calls reach the worker that is open, and how they are noted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Result
+
+from perdure.client.jobs import Jobs
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.request import Request
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.limits import Limits
+
+
+class Witness(Protocol):
+    """Is told of every request and every answer."""
+
+    def asked(self, address: Address, request: Request, /) -> int:
+        """A request is well-formed and goes to the engine. Gives its number."""
+        ...
+
+    def answered(self, number: int, result: Result[Any, Any], /) -> None:
+        """A caller got an answer."""
+        ...
+
+
+@attrs.frozen
+class WatchedJobs(Jobs):
+    """The jobs of a worker; what is asked of them is noted."""
+
+    witness: Witness
+
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, CallError]:
+        """Send a request, and note it and its answer."""
+        return FutureResult(self._watched(definition, id_, build))
+
+    async def _watched(
+        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]
+    ) -> Result[Any, CallError]:
+        numbers: list[int] = []
+
+        def noted(limits: Limits) -> Request:
+            request = build(limits)
+            numbers.append(self.witness.asked(job.address(id_), request))
+            return request
+
+        result = await self._request(job, id_, noted)
+        if numbers:
+            self.witness.answered(numbers[0], result)
+        return result
+
+
+@attrs.frozen
+class WhoeverIsOpen:
+    """Brings the calls of a handle to the worker that is open when they are made: a handle outlives crashes."""
+
+    jobs: Callable[[], Jobs]
+
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, CallError]:
+        """Send a request."""
+        return self.jobs().request(definition, id_, build)
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return self.jobs().status(definition, id_)
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state, decoded."""
+        return self.jobs().state(definition, id_)

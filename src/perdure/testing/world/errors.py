@@ -1,0 +1,91 @@
+"""What a world cannot do for its test, as typed errors."""
+
+from __future__ import annotations
+
+import attrs
+
+from perdure.values.errors import PerdureError
+
+
+@attrs.frozen(str=False)
+class WorkerDied(PerdureError):
+    """The worker died, as the test had arranged, before the call was answered.
+
+    Attributes:
+        at: what it was about to do, or had just done.
+    """
+
+    at: str
+
+    def __str__(self) -> str:
+        return f"the worker died {self.at}; open() the next one, and repeat the request with its idempotency key"
+
+
+@attrs.frozen(str=False)
+class NoWorker(PerdureError):
+    """Something was asked of a worker when none is open."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what} needs a worker, and none is open: it was closed, or it crashed; call open() first"
+
+
+@attrs.frozen(str=False)
+class WorkerOpen(PerdureError):
+    """A worker was to be opened beside another one: a store has one owner."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"worker {self.number} is open, and a store has one owner; close() or crash() it first"
+
+
+class LoopIsRunning(PerdureError):
+    """A world over a real store was opened inside an event loop: it needs one of its own."""
+
+    def __str__(self) -> str:
+        return (
+            "a World over a real store runs an event loop of its own, and one is running here already: make the test a "
+            "plain function, or use the store in memory, which needs no loop"
+        )
+
+
+@attrs.frozen(str=False)
+class NotAnswered(PerdureError, AssertionError):
+    """A call had no answer when the virtual clock had moved a long way.
+
+    Attributes:
+        patience: how long it was waited for.
+        blocked: one line for each task that waits.
+    """
+
+    patience: str
+    blocked: tuple[str, ...]
+
+    def __str__(self) -> str:
+        waiting = "; ".join(self.blocked) or "nothing waits"
+        return (
+            f"the call is not answered after {self.patience} of virtual time: {waiting}. Release what is held, or "
+            "begin() the call instead of asking"
+        )
+
+
+@attrs.frozen(str=False)
+class NotRefused(PerdureError, AssertionError):
+    """A call succeeded that should not have."""
+
+    answer: object
+
+    def __str__(self) -> str:
+        return f"the call should have failed, and was answered {self.answer!r}"
+
+
+@attrs.frozen(str=False)
+class AnswerLost(PerdureError):
+    """An effect was performed, and its answer did not come back: what `LosesAnswer` raises in the program."""
+
+    effect: str
+
+    def __str__(self) -> str:
+        return f"the answer of {self.effect} was lost on its way; whether it was performed is not known here"

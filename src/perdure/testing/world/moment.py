@@ -1,0 +1,152 @@
+"""Moments: what can happen in a world, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+from returns.result import Result
+
+from perdure.jobs.request import Request
+from perdure.runtime.record import LogRecord
+from perdure.testing.world.faults import Fault
+from perdure.values.address import Address
+from perdure.values.transition import Transition
+
+
+class Unanswered:
+    """The type of `UNANSWERED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "no answer"
+
+
+UNANSWERED: Final = Unanswered()
+"""The outcome of an effect whose answer never came back: its worker died, or it still waits."""
+
+
+@attrs.define(kw_only=True)
+class EffectCall:
+    """One performance of an effect. Its outcome is filled in when it comes back, so it is no value.
+
+    Attributes:
+        name: of the ``@effect`` function.
+        args: its arguments, without the services.
+        kwargs: its keyword arguments.
+        address: the instance whose run reached outside.
+        run_id: the run.
+        attempt: failures of the run so far, plus 1.
+        delivery: claims of this attempt so far.
+        outcome: what came back: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or
+            `UNANSWERED`.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    address: Address
+    run_id: str
+    attempt: int
+    delivery: int
+    outcome: object = UNANSWERED
+
+    def __str__(self) -> str:
+        shown = [repr(value) for value in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.name}({', '.join(shown)})"
+
+
+# ---------------------------------------------------------------- what can happen
+@attrs.frozen
+class Opened:
+    """A worker opened the store."""
+
+    store: str
+    epoch: int
+
+
+@attrs.frozen
+class Closed:
+    """A worker stopped gracefully."""
+
+
+@attrs.frozen
+class Died:
+    """A worker died."""
+
+    at: str
+
+
+@attrs.frozen
+class Asked:
+    """A request reached the engine."""
+
+    number: int
+    address: Address
+    request: Request
+
+
+@attrs.frozen
+class Answered:
+    """A caller got an answer; by a ``Success`` or a ``Failure``."""
+
+    number: int
+    result: Result[Any, Any]  # of any call
+
+
+@attrs.frozen
+class Performed:
+    """A run reached outside."""
+
+    call: EffectCall
+
+
+@attrs.frozen
+class Committed:
+    """A transition is stored."""
+
+    transition: Transition
+
+
+@attrs.frozen
+class Disturbed:
+    """A fault struck."""
+
+    fault: Fault
+
+
+@attrs.frozen
+class TimePassed:
+    """The test moved the clock."""
+
+    by_ms: int
+    how: Literal["advance", "stall"] = "advance"
+
+
+@attrs.frozen
+class Logged:
+    """The engine told its operator something."""
+
+    record: LogRecord
+
+
+Happening: TypeAlias = (
+    Opened | Closed | Died | Asked | Answered | Performed | Committed | Disturbed | TimePassed | Logged
+)
+
+
+@attrs.frozen
+class Moment:
+    """Something that happened.
+
+    Attributes:
+        at_ms: the wall clock, integer milliseconds since 1970 UTC.
+        worker: the number of the worker, from 1.
+        what: what it was.
+    """
+
+    at_ms: int
+    worker: int
+    what: Happening

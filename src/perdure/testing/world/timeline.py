@@ -1,0 +1,75 @@
+"""The timeline of a world: what happened, in order, and what the test did to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+from returns.result import Result
+
+from perdure.jobs.request import Request
+from perdure.testing.world.moment import Answered, Asked, EffectCall, Happening, Moment, Performed
+from perdure.testing.world.script import Line
+from perdure.values.address import Address
+
+KEPT: Final = 2_000
+"""How many moments a timeline keeps; the oldest go first."""
+
+Watcher = Callable[[Moment], object]
+
+
+@attrs.define
+class Timeline:
+    """Collects what happens.
+
+    Attributes:
+        now_ms: the wall clock of the world.
+        line: the line of the script that makes the call which is being made, if one does.
+        worker: the number of the worker that is open.
+        kept: the newest moments, the oldest of them first.
+        dropped: how many older ones were let go.
+        effects: every effect that was performed; all are kept.
+        script: what the test did.
+        watchers: told of every moment.
+    """
+
+    now_ms: Callable[[], int]
+    line: Callable[[], Line | None]
+    worker: int = 0
+    kept: deque[Moment] = attrs.Factory(lambda: deque[Moment](maxlen=KEPT))
+    dropped: int = 0
+    effects: list[EffectCall] = attrs.Factory(list[EffectCall])
+    script: deque[Line] = attrs.Factory(lambda: deque[Line](maxlen=KEPT))
+    watchers: list[Watcher] = attrs.Factory(list[Watcher])
+    _requests: int = 0
+
+    def note(self, what: Happening) -> None:
+        """Add a moment."""
+        moment = Moment(self.now_ms(), self.worker, what)
+        self.dropped += len(self.kept) == KEPT
+        self.kept.append(moment)
+        if isinstance(what, Performed):
+            self.effects.append(what.call)
+        for watcher in self.watchers:
+            watcher(moment)
+
+    def did(self, method: str, *arguments: object) -> Line:
+        """Add a line to the script."""
+        line = Line(method, arguments)
+        self.script.append(line)
+        return line
+
+    def asked(self, address: Address, request: Request, /) -> int:
+        """A request goes to the engine; gives its number."""
+        self._requests += 1
+        line = self.line()
+        if line is not None:
+            line.calls.append((address, request))
+        self.note(Asked(self._requests, address, request))
+        return self._requests
+
+    def answered(self, number: int, result: Result[Any, Any], /) -> None:
+        """A caller got an answer."""
+        self.note(Answered(number, result))

@@ -1,0 +1,136 @@
+"""One engine over the store of a world: what a process is in production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import attrs
+
+from perdure.app import App, OpenApp
+from perdure.client.jobs import Jobs
+from perdure.runtime.record import Task
+from perdure.runtime.simulated import Simulation
+from perdure.stores.store import Store
+from perdure.testing.world.border import Border, perform_behind, store_behind
+from perdure.testing.world.calls import WatchedJobs, Witness
+from perdure.testing.world.errors import WorkerDied
+from perdure.testing.world.ground import Ground
+from perdure.testing.world.moment import Opened
+
+A = TypeVar("A")
+
+
+@attrs.define(kw_only=True)
+class Worker:
+    """One engine, and the simulation it lives in.
+
+    Attributes:
+        number: counts the workers of a world, from 1.
+        ground: where the store lies.
+        simulation: its time and its tasks.
+        border: what it crosses to reach the store and the services.
+        store: the store, past the border.
+        open_app: the app that it opened.
+    """
+
+    number: int
+    ground: Ground
+    simulation: Simulation
+    border: Border
+    store: Store | None = None
+    open_app: OpenApp | None = None
+    _jobs: Jobs | None = None
+
+    # ------------------------------------------------------------ its life
+    def open(self, app: App[Any], witness: Witness) -> None:
+        """Open the store, recover what was left behind, and take requests.
+
+        Raises:
+            WorkerDied: it died on the way.
+        """
+        self.store = self.complete(self.ground.open(self.simulation.runtime))
+        self.border.note(Opened(self.store.name, self.store.epoch))
+        self.open_app = app.open(
+            store_behind(self.border, self.store),
+            runtime=self.simulation.runtime,
+            perform=perform_behind(self.border),
+        )
+        self._jobs = WatchedJobs(self.complete(self.open_app.__aenter__()).engine, witness)
+        self.settle()
+
+    def close(self) -> None:
+        """Stop gracefully."""
+        if self.open_app is not None:
+            self.complete(self.open_app.__aexit__(None, None, None))
+        self.simulation.close()
+
+    def drop(self) -> None:
+        """End where it stands: its store is closed under it, and none of its tasks goes on."""
+        self.border.die("where it stood")
+        if self.store is not None:
+            self._past_the_border(_closed(self.store))
+        self.simulation.close()
+
+    @property
+    def jobs(self) -> Jobs | None:
+        """Its jobs, once it is open."""
+        return self._jobs
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it did not die."""
+        return self.border.died_at is None
+
+    # ------------------------------------------------------------ its time
+    def complete(self, work: Coroutine[Any, Any, A]) -> A:
+        """Run a coroutine to its end; the clock moves as far as that needs.
+
+        Raises:
+            WorkerDied: it died first.
+        """
+        task = self.begin(work)
+        self.wait_for(task.done, float("inf"))
+        return task.result()
+
+    def begin(self, work: Coroutine[Any, Any, A]) -> Task[A]:
+        """Run a coroutine beside everything else."""
+        return self.simulation.runtime.spawn(work, name="caller")
+
+    def wait_for(self, reached: Callable[[], bool], within_ms: float) -> bool:
+        """Run until something is so; False when the clock has moved all the way instead.
+
+        Raises:
+            WorkerDied: it died first.
+        """
+        border = self.border
+        self.ground.run_until(self.simulation, lambda: border.died_at is not None or reached(), within_ms)
+        if border.died_at is not None:
+            raise WorkerDied(border.died_at)
+        return reached()
+
+    def settle(self) -> None:
+        """Let everything go on until it waits for the clock, or for somebody."""
+        self.ground.run_until(self.simulation, _never, 0)
+
+    def advance(self, duration_ms: int) -> None:
+        """Move the clock; what is due on the way happens."""
+        self.ground.run_until(self.simulation, _never, duration_ms)
+        self.settle()
+
+    def look(self, work: Coroutine[Any, Any, A]) -> A:
+        """Run something that reaches past the border, such as a look at the store."""
+        return self._past_the_border(work)
+
+    def _past_the_border(self, work: Coroutine[Any, Any, A]) -> A:
+        task = self.begin(work)
+        self.ground.run_until(self.simulation, task.done, float("inf"))
+        return task.result()
+
+
+async def _closed(store: Store) -> None:
+    await store.close()
+
+
+def _never() -> bool:
+    return False

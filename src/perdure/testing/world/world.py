@@ -1,0 +1,460 @@
+"""A world for an app: a store that outlives workers, a virtual clock, faults, and one worker after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from returns.future import FutureResult
+from returns.result import Result, Success
+
+from perdure.app import App, Engine
+from perdure.client.jobs import Jobs
+from perdure.jobs.definition import AnyDefinition, CallError, Definition
+from perdure.program.container import result_inside
+from perdure.runtime.record import LogRecord, Task
+from perdure.runtime.simulated import Simulation
+from perdure.stores.store import LoggedEvent, Query, Store
+from perdure.testing.world.border import Border, Interleaving
+from perdure.testing.world.call import Call
+from perdure.testing.world.calls import WhoeverIsOpen
+from perdure.testing.world.errors import NotRefused, NoWorker, WorkerDied, WorkerOpen
+from perdure.testing.world.faults import Fault, Pending
+from perdure.testing.world.ground import Ground, Opener, ground_of
+from perdure.testing.world.moment import Closed, EffectCall, Moment, TimePassed
+from perdure.testing.world.script import Line, as_test
+from perdure.testing.world.story import tell
+from perdure.testing.world.timeline import Timeline, Watcher
+from perdure.testing.world.worker import Worker
+from perdure.values.duration import Duration, duration_ms
+from perdure.values.instance import Instance
+from perdure.values.instant import from_ms, to_ms
+from perdure.values.message import StoredMessage
+
+A = TypeVar("A")
+H = TypeVar("H")
+R = TypeVar("R")
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+MAX_STEPS: Final = 200_000
+"""Steps at one instant: more is a loop that spins."""
+
+_SEEDS_OF_A_WORKER: Final = 1 << 32
+_FOREVER_MS: Final = 1 << 52
+
+
+class World:
+    """The real engine, client and store, in a world whose time and chance are simulated.
+
+    Used as ``with World(app, services) as world:``; the first worker is opened by it. Everything is a plain call: a
+    test needs no event loop. The clock stands still unless somebody waits.
+
+    Args:
+        app: what the workers run.
+        services: what its programs get in this world: your fakes, in the place of the app's own services.
+        store: where the data lies: ``memory://``, the path of a SQLite file, the URL of another store, or a function
+            that opens one.
+        seed: what interleavings, jitter and ids are drawn from. The same seed gives the same history.
+        start: what the clock shows at first, an aware datetime.
+        interleaving: where the seed may let other tasks go first: between turns, or at every store operation as well.
+
+    Raises:
+        DefinitionError: the services lack what a job needs, or the store is none.
+    """
+
+    def __init__(
+        self,
+        app: App[R],
+        services: R | None = None,
+        *,
+        store: str | os.PathLike[str] | Opener = "memory://",
+        seed: int = 0,
+        start: datetime = START,
+        interleaving: Interleaving = "turns",
+    ) -> None:
+        self.app: App[Any] = app if services is None else _served_by(app, services)
+        self.seed = seed
+        self.timeline = Timeline(lambda: self.now_ms, self._line)
+        self._ground: Ground = ground_of(store)
+        self._interleaving: Interleaving = interleaving
+        self._start_ms = self._now_ms = to_ms(start, what="start of a World")
+        self._faults: list[Pending] = []
+        self._dies_after: int | None = None
+        self._worker: Worker | None = None
+        self._lines: dict[Task[Any], Line] = {}
+
+    def __enter__(self) -> Self:
+        if self._worker is None:
+            self._open(None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            error.add_note(self.story())
+        self.leave()
+
+    def leave(self) -> None:
+        """End what is left, however the test ended."""
+        if self._worker is not None:
+            self._drop(self._worker)
+        self._ground.close()
+
+    # ------------------------------------------------------------ workers
+    def open(self, app: App[Any] | None = None) -> Jobs:
+        """Open the next worker over what the store holds.
+
+        Args:
+            app: what it runs, as after a deploy; by default what ran before.
+
+        Returns:
+            Its jobs.
+
+        Raises:
+            WorkerOpen: another one is open.
+            WorkerDied: it died on the way, as arranged.
+        """
+        self.timeline.did("open")
+        return self._open(app)
+
+    def _open(self, app: App[Any] | None) -> Jobs:
+        if self._worker is not None and self._worker.is_alive:
+            raise WorkerOpen(self._worker.number)
+        self._ground.check()
+        if self._worker is not None:
+            self._drop(self._worker)
+        self.app = self.app if app is None else app
+        self._worker = worker = self._next_worker()
+        worker.open(self.app, self.timeline)
+        return self.jobs
+
+    def close(self) -> None:
+        """Let the worker stop gracefully: what runs may end within the drain time, the rest gives its claims back."""
+        worker = self._living("close()")
+        self.timeline.did("close")
+        worker.close()
+        self.timeline.note(Closed())
+        self._now_ms = worker.simulation.now_ms
+        self._worker = None
+
+    def crash(self) -> None:
+        """Let the worker die where it stands: nothing of it reaches the store or a service any more."""
+        if self._worker is None:
+            raise NoWorker("crash()")
+        self.timeline.did("crash")
+        self._drop(self._worker)
+
+    def restart(self, app: App[Any] | None = None) -> Jobs:
+        """Close the worker gracefully, and open the next one."""
+        self.close()
+        return self.open(app)
+
+    def crash_after(self, crossings: int) -> None:
+        """Let the worker die at a crossing: before or after a store operation or an effect.
+
+        The call that is under way then raises `WorkerDied`. If no worker is open, it is the next one that dies.
+
+        Args:
+            crossings: how many are still crossed, from now on.
+        """
+        self.timeline.did("crash_after", crossings)
+        if self._worker is None:
+            self._dies_after = crossings
+        else:
+            border = self._worker.border
+            border.die_at = len(border.crossings) + crossings
+
+    def survive(self) -> None:
+        """Take a `crash_after` back that has not come about."""
+        self._dies_after = None
+        if self._worker is not None:
+            self._worker.border.die_at = None
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the worker that is open.
+
+        Raises:
+            NoWorker: none is.
+        """
+        jobs = self._living("jobs").jobs
+        if jobs is None:
+            raise NoWorker("jobs")
+        return jobs
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that is open, or has just died.
+
+        Raises:
+            NoWorker: there is none.
+        """
+        if self._worker is None:
+            raise NoWorker("worker")
+        return self._worker
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a worker is open and alive."""
+        return self._worker is not None and self._worker.is_alive
+
+    @property
+    def crossings(self) -> tuple[str, ...]:
+        """What the worker's store operations and effects crossed so far, such as ``before commit``."""
+        return tuple(self.worker.border.crossings)
+
+    # ------------------------------------------------------------ calls
+    def of(self, definition: Definition[H, Any, Any], /) -> H:
+        """Give the typed handle of a job. It outlives crashes: each call reaches the worker that is open then.
+
+        Raises:
+            UnknownJob: the app does not serve that definition.
+        """
+        self.jobs.of(definition)
+        return definition.handle(WhoeverIsOpen(lambda: self.jobs))
+
+    def ask(self, call: FutureResult[A, CallError], /, *, patience: Duration = "2 days") -> A:
+        """Make a call, let everything settle, and give the answer.
+
+        Args:
+            call: what a handle gives, such as ``world.of(orders).send("order-1", event)``.
+            patience: how far the virtual clock may move before the answer comes.
+
+        Raises:
+            CallError: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
+            WorkerDied: the worker died first.
+            NotAnswered: there is no answer after that time.
+        """
+        return self._call(self.timeline.did("ask"), call).answer(patience=patience)
+
+    def result(self, call: FutureResult[A, CallError], /, *, patience: Duration = "2 days") -> Result[A, CallError]:
+        """Make a call, and give how it ended, as a ``Success`` or a ``Failure``.
+
+        Raises:
+            WorkerDied: the worker died first.
+            NotAnswered: there is no answer after that time.
+        """
+        return self._call(self.timeline.did("result"), call).result(patience=patience)
+
+    def refused(self, call: FutureResult[Any, CallError], /) -> CallError:
+        """Make a call that must fail, and give its error.
+
+        Raises:
+            NotRefused: it succeeded.
+        """
+        result = self._call(self.timeline.did("refused"), call).result()
+        if isinstance(result, Success):
+            raise NotRefused(result.unwrap())
+        error: CallError = result.failure()
+        return error
+
+    def begin(self, call: FutureResult[A, CallError], /) -> Call[A]:
+        """Make a call without waiting for its answer; it goes on whenever the world does."""
+        return self._call(self.timeline.did("begin"), call)
+
+    def together(self, *calls: FutureResult[A, CallError]) -> list[Result[A, CallError]]:
+        """Make calls at the same moment, and give how each ended. The seed decides which goes first."""
+        line = self.timeline.did("together")
+        begun = [self._call(line, call) for call in calls]
+        return [call.result() for call in begun]
+
+    def run(self, work: Coroutine[Any, Any, A], /) -> A:
+        """Run a coroutine of the test's own among the tasks of the worker, to its end.
+
+        Raises:
+            WorkerDied: the worker died first.
+        """
+        answer = self._living("run()").complete(work)
+        self.settle()
+        return answer
+
+    # ------------------------------------------------------------ time
+    @property
+    def now(self) -> datetime:
+        """What the wall clock shows: an aware instant in UTC."""
+        return from_ms(self.now_ms)
+
+    @property
+    def now_ms(self) -> int:
+        """What the wall clock shows, in milliseconds since 1970 UTC."""
+        return self._now_ms if self._worker is None else self._worker.simulation.now_ms
+
+    def advance(self, duration: Duration) -> None:
+        """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same."""
+        self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), str(duration))
+
+    def jump(self) -> timedelta | None:
+        """Move the clock to the next alarm that the store holds, and let it happen.
+
+        Returns:
+            How far the clock moved; None when no alarm is set.
+        """
+        before_ms = self.now_ms
+        at_ms = self.look(lambda store: store.next_alarm(before_ms))
+        if at_ms is None:
+            return None
+        self._move("advance", at_ms - before_ms, f"{at_ms - before_ms} ms")
+        return timedelta(milliseconds=at_ms - before_ms)
+
+    def stall(self, duration: Duration) -> None:
+        """Stop the worker for a while, as a process that is suspended: time passes, and then everything is late."""
+        delay_ms = duration_ms(duration, what="duration of stall", minimum_ms=0)
+        worker = self._living("stall()")
+        self.timeline.did("stall", str(duration))
+        self.timeline.note(TimePassed(delay_ms, "stall"))
+        worker.simulation.stand_still(delay_ms)
+        worker.settle()
+
+    def shift_wall_clock(self, delta: timedelta) -> None:
+        """Make the wall clock jump, either way; timers follow the monotonic one and do not notice."""
+        delta_ms = round(delta / timedelta(milliseconds=1))
+        self.timeline.did("shift_wall_clock", delta)
+        if self._worker is None:
+            self._now_ms += delta_ms
+        else:
+            self._worker.simulation.shift_wall_clock(delta_ms)
+
+    def settle(self) -> None:
+        """Let everything go on until it waits for the clock, or for somebody."""
+        self._living("settle()").settle()
+
+    def _move(self, method: str, by_ms: int, spelled: str) -> None:
+        self.timeline.did(method, spelled)
+        self.timeline.note(TimePassed(by_ms))
+        if self._worker is None:
+            self._now_ms += by_ms
+        else:
+            self._worker.advance(by_ms)
+
+    # ------------------------------------------------------------ faults
+    def inject(self, *faults: Fault) -> None:
+        """Let something go wrong from now on, in this worker and the next ones."""
+        for fault in faults:
+            self.timeline.did("inject", fault)
+            self._faults.append(Pending.of(fault))
+
+    def mend(self) -> None:
+        """Let nothing go wrong any more, and release what is held."""
+        self._faults.clear()
+        if self._worker is not None:
+            for at in tuple(self._worker.border.held):
+                self._worker.border.release(at)
+
+    def release(self, at: str, /) -> None:
+        """Let come back what is held at a store operation, or at an effect, by its name."""
+        self.timeline.did("release", at)
+        border = self._living("release()").border
+        border.release(at)
+        border.release(f"effect {at}")
+        self.settle()
+
+    # ------------------------------------------------------------ looking
+    @property
+    def store(self) -> Store:
+        """The store, past every fault.
+
+        Raises:
+            NoWorker: none is open.
+        """
+        store = self.worker.store
+        if store is None:
+            raise NoWorker("store")
+        return store
+
+    def look(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
+        """Read the store, past every fault."""
+        return self.worker.look(_result(read(self.store))).unwrap()
+
+    def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
+        """Give what the store holds of an instance."""
+        return self.look(lambda store: store.load(definition.address(id_), None, 0)).instance
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Give every instance that the store holds, at most 1,000."""
+        return self.look(lambda store: store.find(Query(limit=1_000)))
+
+    def history(self, definition: AnyDefinition, id_: str, /) -> tuple[Any, ...]:
+        """Give the events of an instance, the oldest first; at most the last 1,000."""
+        logged: tuple[LoggedEvent, ...] = self.look(lambda store: store.history(definition.address(id_), None, 1_000))
+        return tuple(entry.event for entry in reversed(logged))
+
+    def messages(self) -> tuple[StoredMessage, ...]:
+        """Give the first message of each pair of sender and target that is not consumed."""
+        return self.look(lambda store: store.messages(_FOREVER_MS, 1_000))
+
+    @property
+    def logs(self) -> list[LogRecord]:
+        """What the worker told its operator."""
+        return self.worker.simulation.logs
+
+    @property
+    def effects(self) -> tuple[EffectCall, ...]:
+        """Every effect that was performed, in order, with its arguments and its outcome."""
+        return tuple(self.timeline.effects)
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """What happened, in order: the last 2,000 moments."""
+        return tuple(self.timeline.kept)
+
+    def story(self) -> str:
+        """Tell what happened, and give the lines to paste as a test."""
+        happened = tell(self.timeline, self._start_ms)
+        return f"{happened}\n\nTo do it again:\n\n{as_test(self.timeline.script, seed=self.seed)}"
+
+    def watch(self, watcher: Watcher, /) -> None:
+        """Be told of every moment from now on, as it happens."""
+        self.timeline.watchers.append(watcher)
+
+    # ------------------------------------------------------------ within
+    def _next_worker(self) -> Worker:
+        self.timeline.worker += 1
+        number = self.timeline.worker
+        simulation = Simulation(
+            seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=from_ms(self.now_ms), max_steps=MAX_STEPS
+        )
+        border = Border(
+            runtime=simulation.runtime,
+            note=self.timeline.note,
+            faults=self._faults,
+            interleaving=self._interleaving,
+            die_at=self._dies_after,
+        )
+        self._dies_after = None
+        return Worker(number=number, ground=self._ground, simulation=simulation, border=border)
+
+    def _living(self, what: str) -> Worker:
+        worker = self._worker
+        if worker is None:
+            raise NoWorker(what)
+        if worker.border.died_at is not None:
+            raise WorkerDied(worker.border.died_at)
+        return worker
+
+    def _drop(self, worker: Worker) -> None:
+        worker.drop()
+        self._now_ms = worker.simulation.now_ms
+        self._worker = None
+
+    def _line(self) -> Line | None:
+        """The line of the script whose call the current task makes."""
+        return self._lines.get(self.worker.simulation.runtime.current_task())
+
+    def _call(self, line: Line, call: FutureResult[A, CallError]) -> Call[A]:
+        worker = self._living(f"{line.method}()")
+        task = worker.begin(_result(call))
+        self._lines[task] = line
+        task.add_done_callback(lambda ended: self._lines.pop(ended, None))
+        return Call(task, worker, line)
+
+
+def _served_by(app: App[R], services: R) -> App[R]:
+    return Engine(services, limits=app.engine.limits).jobs(*app.served.values())
+
+
+async def _result(call: FutureResult[A, CallError]) -> Result[A, CallError]:
+    return result_inside(await call)

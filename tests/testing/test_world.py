@@ -1,0 +1,369 @@
+"""The world of the kit: time, crashes and faults under the real engine, in plain calls."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Success
+from shop import NEW_YEAR, Shop, app
+
+from perdure import Engine
+from perdure.examples.mail import MailBounced
+from perdure.examples.order_processor import Cancelled, Delivered, Order, OrderPlaced, PaymentReceived, order_processor
+from perdure.examples.token_refresher import TokenState, token_refresher
+from perdure.examples.webhook_batcher import Webhook, webhook_batcher
+from perdure.testing import (
+    Crashes,
+    EffectFault,
+    Fails,
+    Holds,
+    LosesAnswer,
+    Raises,
+    StoreFault,
+    Takes,
+    WorkerDied,
+    World,
+)
+from perdure.testing.world import UNANSWERED, LoopIsRunning, NotAnswered, NotRefused, NoWorker, WorkerOpen
+from perdure.values.errors import Crashed, DefinitionError, OutcomeUnknown, Rejected, StoreUnavailable, UnknownJob
+
+PLACED = OrderPlaced("ada", 400)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    return "memory://" if request.param == "memory" else tmp_path / "jobs.db"
+
+
+def world_of(store: Any = "memory://", **options: Any) -> World:
+    return World(app, Shop(), store=store, **options)
+
+
+# ---------------------------------------------------------------- calls and time
+def test_a_call_is_answered_and_the_clock_stands_still(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        assert world.ask(orders.send("o-1", PLACED)).created
+        assert world.ask(orders.get_state("o-1")) == Order("pending", "ada", 400)
+        assert world.now == NEW_YEAR
+
+
+def test_time_passes_when_the_test_says_so(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.ask(orders.send("o-1", PLACED))
+        world.advance("4 minutes 59 s")
+        assert world.instance(order_processor, "o-1") is not None
+        world.advance("1 s")
+        assert world.instance(order_processor, "o-1") is None
+        assert world.now == NEW_YEAR + timedelta(minutes=5)
+
+
+def test_the_clock_jumps_to_the_next_alarm(store: Any) -> None:
+    with world_of(store) as world:
+        tokens = world.of(token_refresher)
+        world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        assert world.jump() == timedelta(minutes=30)
+        assert world.ask(tokens.status("ada")).run_count == 2
+        world.ask(tokens.terminate("ada"))
+        assert world.jump() is None
+
+
+def test_what_a_call_fails_with_is_raised_or_given(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        with pytest.raises(Rejected):
+            world.ask(orders.send("o-1", Delivered()))
+        assert isinstance(world.refused(orders.send("o-1", Delivered())), Rejected)
+        assert isinstance(world.result(orders.send("o-1", Delivered())), Failure)
+        with pytest.raises(NotRefused, match="should have failed"):
+            world.refused(orders.send("o-1", PLACED))
+
+
+def test_a_call_that_is_not_answered_says_who_waits(store: Any) -> None:
+    with world_of(store) as world:
+        world.inject(EffectFault("send_mail", Holds()))
+        call = world.begin(world.of(order_processor).send("o-1", PLACED))
+        with pytest.raises(NotAnswered, match=r"10m of virtual time: .*caller waits"):
+            call.result(patience="10 minutes")
+        assert not call.is_answered
+        world.release("send_mail")
+        assert call.answer().created
+
+
+def test_the_seed_decides_who_goes_first() -> None:
+    def first(seed: int) -> str:
+        with world_of(seed=seed) as world:
+            orders = world.of(order_processor)
+            world.ask(orders.send("o-1", PLACED))
+            paid, _ = world.together(orders.send("o-1", PaymentReceived(400)), orders.send("o-1", Cancelled("no")))
+            return "paid" if isinstance(paid, Success) else "cancelled"
+
+    assert {first(seed) for seed in range(20)} == {"paid", "cancelled"}
+
+
+@pytest.mark.parametrize("interleaving", ["turns", "operations"])
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=20)
+def test_one_seed_is_one_history(interleaving: Any, seed: int) -> None:
+    def history() -> str:
+        with world_of(seed=seed, interleaving=interleaving) as world:
+            orders = world.of(order_processor)
+            world.together(*(orders.send(f"o-{number % 3}", PLACED) for number in range(9)))
+            world.crash()
+            world.open()
+            world.advance("5 minutes")
+            return world.story()
+
+    assert history() == history()
+
+
+def test_where_others_go_first_only_between_turns_a_turn_is_whole() -> None:
+    def crossings(interleaving: Any) -> tuple[str, ...]:
+        with world_of(seed=3, interleaving=interleaving) as world:
+            tokens = world.of(token_refresher)
+            calls = [tokens.start(f"t-{number}", TokenState("", "r", NEW_YEAR)) for number in range(5)]
+            before = len(world.crossings)
+            world.together(*calls)
+            return world.crossings[before:]
+
+    loads = [at for at in crossings("operations") if at == "before load"]
+    assert len(loads) >= 5
+    assert crossings("turns") != crossings("operations")
+
+
+# ---------------------------------------------------------------- workers
+def test_what_was_answered_outlives_a_crash(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.ask(orders.send("o-1", PLACED))
+        world.crash()
+        assert not world.is_open
+        world.advance("1 minute")
+        world.open()
+        assert world.now == NEW_YEAR + timedelta(minutes=1)
+        assert world.ask(orders.get_state("o-1")) == Order("pending", "ada", 400)
+
+
+def test_a_worker_dies_at_any_crossing_and_the_next_one_mends_it(store: Any) -> None:
+    died: list[str] = []
+    for place in range(100):
+        with World(app, Shop(), store=store) as world:
+            orders = world.of(order_processor)
+            world.crash_after(place)
+            try:
+                world.ask(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
+            except WorkerDied as error:
+                died.append(error.at)
+                world.open()
+            else:
+                break
+            world.ask(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
+            assert world.ask(orders.get_state(f"o-{place}")) == Order("pending", "ada", 400)
+            assert [call.delivery for call in world.effects] in ([1], [1, 2], [2])
+    assert [at for at in died if "effect" in at] == ["before effect send_mail", "after effect send_mail"]
+    assert [at for at in died if "commit" in at] == ["before commit", "after commit"] * 2
+
+
+def test_a_deploy_is_another_app_for_the_next_worker(store: Any) -> None:
+    with World(app, Shop(), store=store) as world:
+        world.ask(world.of(order_processor).send("o-1", PLACED))
+        world.restart(Engine(Shop()).jobs(webhook_batcher))
+        with pytest.raises(UnknownJob):
+            world.of(order_processor)
+        assert len(world.instances()) == 1
+        world.restart(app)
+        assert world.ask(world.of(order_processor).status("o-1")).status == "scheduled"
+
+
+def test_only_one_worker_at_a_time() -> None:
+    with world_of() as world:
+        with pytest.raises(WorkerOpen, match="worker 1 is open"):
+            world.open()
+        world.close()
+        with pytest.raises(NoWorker, match="jobs needs a worker"):
+            world.of(order_processor)
+        with pytest.raises(NoWorker, match="call open"):
+            world.crash()
+
+
+def test_a_stalled_worker_is_late_for_everything(store: Any) -> None:
+    with world_of(store) as world:
+        tokens = world.of(token_refresher)
+        world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        world.stall("8 hours")
+        assert world.ask(tokens.status("ada")).run_count == 2
+        assert world.now == NEW_YEAR + timedelta(hours=8)
+
+
+def test_services_of_the_app_stand_unless_others_are_given() -> None:
+    shop = Shop()
+    with World(Engine(shop).jobs(order_processor)) as world:
+        world.ask(world.of(order_processor).send("o-1", PLACED))
+    assert len(shop.sent) == 1
+    with pytest.raises(DefinitionError, match="mailer"):
+        World(app, object())
+
+
+def test_a_store_that_is_none_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="store of a World"):
+        World(app, store=3)  # type: ignore[arg-type] # the mistake under test
+
+
+def test_a_world_over_a_file_has_a_loop_of_its_own(tmp_path: Path) -> None:
+    async def within_a_loop() -> None:
+        with pytest.raises(LoopIsRunning, match="plain function"), world_of(tmp_path / "jobs.db"):
+            pass
+
+    asyncio.run(within_a_loop())
+
+
+# ---------------------------------------------------------------- faults
+def test_an_effect_fails_with_its_own_error_so_many_times(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.inject(EffectFault("send_mail", Fails(MailBounced("ada")), after=1, times=2))
+        answers = [world.result(orders.send(f"o-{number}", PLACED)) for number in range(4)]
+        assert [isinstance(answer, Success) for answer in answers] == [True, False, False, True]
+        refused: Any = answers[1].failure()
+        assert refused.error == MailBounced("ada")
+
+
+def test_an_effect_raises_or_loses_its_answer(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.inject(EffectFault("send_mail", Raises(OSError("no route"))))
+        assert isinstance(world.refused(orders.send("o-1", PLACED)), Crashed)
+        assert world.effects == ()
+        world.inject(EffectFault("send_mail", LosesAnswer()))
+        lost: Any = world.refused(orders.send("o-1", PLACED))
+        assert lost.error_type == "AnswerLost"
+        assert [call.outcome for call in world.effects] == [Success(None)]
+
+
+def test_an_effect_takes_its_time(store: Any) -> None:
+    with world_of(store) as world:
+        world.inject(EffectFault("send_mail", Takes("3 s")))
+        world.ask(world.of(order_processor).send("o-1", PLACED))
+        assert world.now == NEW_YEAR + timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_dies_at_an_effect(store: Any, when: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.inject(EffectFault("send_mail", Crashes(when)))
+        with pytest.raises(WorkerDied, match=f"{when} effect send_mail"):
+            world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        assert len(world.effects) == (when == "after")
+        world.open()
+        world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        assert [call.delivery for call in world.effects] == ([1, 2] if when == "after" else [2])
+
+
+def test_an_effect_whose_worker_dies_has_no_outcome(store: Any) -> None:
+    with world_of(store) as world:
+        world.inject(EffectFault("send_mail", Crashes("after")))
+        world.begin(world.of(order_processor).send("o-1", PLACED))
+        world.settle()
+        assert [call.outcome for call in world.effects] == [Success(None)]
+        assert not world.is_open
+        with pytest.raises(WorkerDied):
+            world.of(order_processor)
+
+
+def test_a_commit_whose_answer_is_lost_was_done(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.inject(StoreFault("commit", LosesAnswer(), after=1))
+        assert isinstance(world.refused(orders.send("o-1", PLACED, idempotency_key="k")), OutcomeUnknown)
+        assert world.ask(orders.send("o-1", PLACED, idempotency_key="k")).created
+        assert len(world.effects) == 1
+
+
+def test_a_store_that_fails_writes_nothing(store: Any) -> None:
+    with world_of(store) as world:
+        orders = world.of(order_processor)
+        world.inject(StoreFault("commit", Fails(StoreUnavailable("commit", "full")), times=3))
+        assert isinstance(world.refused(orders.send("o-1", PLACED)), StoreUnavailable)
+        world.mend()
+        assert world.instances() == ()
+        assert world.ask(orders.send("o-1", PLACED)).created
+
+
+def test_a_fault_that_no_store_can_have_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="one of load, commit"):
+        StoreFault("comit", LosesAnswer())  # type: ignore[arg-type] # the mistake under test
+
+
+# ---------------------------------------------------------------- looking
+def test_effects_are_recorded_with_whose_they_were() -> None:
+    with world_of() as world:
+        world.ask(world.of(webhook_batcher).add("c-1", Webhook("w-1", "paid", "{}")))
+        world.advance("1 hour")
+        (call,) = world.effects
+        assert (call.name, str(call.address)) == ("push", "debounce:webhook-batcher:c-1")
+        assert (call.attempt, call.delivery, call.outcome) == (1, 1, Success(1))
+        assert repr(UNANSWERED) == "no answer"
+
+
+def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
+    with pytest.raises(AssertionError) as caught, world_of(seed=7) as world:  # noqa: PT012 - the world is left by it
+        orders = world.of(order_processor)
+        world.inject(StoreFault("commit", LosesAnswer(), after=1))
+        world.result(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.advance("5 minutes")
+        world.crash_after(1)
+        with pytest.raises(WorkerDied):
+            world.ask(orders.send("o-1", PLACED))
+        world.crash()
+        raise AssertionError
+    (story,) = caught.value.__notes__
+    for part in (
+        '#1 asks task:order-processor:o-1: send {"type":"OrderPlaced","owner":"ada","amount":400}, key \'k\'',
+        "effect send_mail(",
+        "FAULT commit: LosesAnswer",
+        "remembers the answer of key 'k'",
+        "+5m  w1    commit task:order-processor:o-1: purged",
+        "job.terminated",
+        "WORKER DIES after load",
+        "from perdure.examples.order_processor import OrderPlaced",
+        "from perdure.testing import LosesAnswer, StoreFault, WorkerDied, World",
+        "with World(app, services, seed=7) as world:",
+        "world.result(order_processor.send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key='k'))",
+        "with suppress(WorkerDied):\n            world.ask(order_processor.send(",
+    ):
+        assert part in story
+
+
+def test_the_lines_of_a_story_do_it_again() -> None:
+    with world_of(seed=5) as world:
+        orders = world.of(order_processor)
+        world.inject(EffectFault("send_mail", Fails(MailBounced("ada"))))
+        world.result(orders.send("o-1", PLACED))
+        world.crash_after(4)
+        with pytest.raises(WorkerDied):
+            world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.open()
+        world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.advance("1 minute")
+        world.ask(orders.terminate("o-1", "no more", interrupt=True))
+        told, _, script = world.story().partition("To do it again:\n\n")
+    seen: list[World] = []
+
+    class Remembered(World):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            seen.append(self)
+
+    lines = script.replace("world.of(...)", "world.of(definition)").replace("with World(", "with Remembered(")
+    names: dict[str, Any] = {"app": app, "services": Shop(), "definition": order_processor, "Remembered": Remembered}
+    exec(lines, names)  # noqa: S102 - our own lines
+    names["test_it_does_not_happen_again"]()
+    assert seen[0].story().startswith(told.strip())
