@@ -17,8 +17,7 @@ import attrs
 from disk import Entry, Named, NamesSynced, Synced, Truncated, Wrote
 
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite import counters
-from perdure.stores.sqlite.database import Database, _prepared
+from perdure.stores.sqlite.database import Database, File, _opened
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, _store
 from perdure.stores.sqlite.thread import Work
@@ -152,12 +151,16 @@ def open_recorded(
     """
     connection = apsw.Connection(str(path), vfs=recorder.name)
     cursor: Any = _Cursor(connection)
-    synchronous, lock = _SYNCHRONOUS[durability], acquire(f"{path}.lock", store="recorded")
-    ledger, epoch = _prepared(cursor, "recorded", synchronous), counters.next_epoch(cursor)
+    file = File(
+        path=str(path.absolute()),
+        lock=f"{path.absolute()}.lock",
+        store="recorded",
+        synchronous=_SYNCHRONOUS[durability],
+    )
+    lock = acquire(file.lock, store=file.store)
+    ledger, epoch = _opened(cursor, file)
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}").fetchall()
     thread: Any = _RecordedThread(connection, cursor)
-    database = Database(
-        path=str(path), store="recorded", synchronous=synchronous, epoch=epoch, thread=thread, ledger=ledger
-    )
+    database = Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
     return _store(database, lock, durability, runtime)

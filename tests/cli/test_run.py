@@ -153,7 +153,8 @@ def test_an_engine_that_stops_by_itself_is_a_failure(start, shop):
     command = start("run", "shop:app", *STORE)
     command.line("began, delivery 1")
     assert command.end() == 1
-    assert "perdure: the engine stopped by itself: continuous:worker:a was written by somebody else" in command.error
+    assert "another connection wrote to it" in command.error
+    assert "perdure: the engine stopped by itself: this engine does not own sqlite:///jobs.db any more" in command.error
 
 
 def test_a_store_has_one_owner_at_a_time(start, shop):

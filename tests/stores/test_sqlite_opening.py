@@ -79,32 +79,6 @@ def test_a_second_opener_is_told_who_owns_the_file(tmp_path):
     asyncio.run(_open_and_close(tmp_path / "jobs.db"))
 
 
-FORK = """
-import asyncio, os, sys
-from perdure.stores.sqlite import open_sqlite
-
-async def main(path):
-    store = await open_sqlite(path)
-    if os.fork() == 0:
-        print(os.getppid(), os.getpid(), flush=True)
-    sys.stdin.read()  # until the test is done
-    os._exit(store.epoch)
-
-asyncio.run(main(sys.argv[1]))
-"""
-
-
-def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
-    command = [sys.executable, "-c", FORK, str(tmp_path / "jobs.db")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603 - our own script
-        printed_parent, child = parent.stdout.readline().split()
-        assert int(printed_parent) == parent.pid
-        parent.kill()
-        parent.wait()
-        os.kill(int(child), 0)  # the child is alive
-        asyncio.run(_open_and_close(tmp_path / "jobs.db"))
-
-
 def test_a_lock_is_given_back_at_once_even_if_a_child_shares_it(tmp_path):
     lock = acquire(str(tmp_path / "lock"), store="one")
     shared = os.dup(lock.fileno())  # what a child has until its hook has run

@@ -62,6 +62,8 @@ class RunningEngine:
         recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
+        if self.store.lost is not None:
+            self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
         housekeeping = Housekeeping(self.store, self.runtime, self.limits)
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")

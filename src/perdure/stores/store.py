@@ -20,6 +20,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 from returns.future import FutureResult
 
+from perdure.runtime.record import Future
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
@@ -294,6 +295,8 @@ class Store:
             that stays. So the log never has a hole.
         health: never fails for a store that is merely unwell; the answer says so.
         close: waits for what was asked; later calls answer ``StoreUnavailable``.
+        lost: done, with the reason, when an owned store turned out not to be this engine's any more: every operation
+            answers ``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.
     """
 
     name: str
@@ -314,3 +317,4 @@ class Store:
     prune: Prune
     health: CheckHealth
     close: Close
+    lost: Future[str] | None = None

@@ -23,6 +23,7 @@
         ├── Conflict             the instance moved on; nothing was written
         ├── StoreUnavailable     the storage did not answer; nothing was written
         ├── StoreLocked          another engine owns the store
+        ├── OwnershipLost        the store is not this engine's any more; nothing was written, the engine stops
         ├── StoreTooNew          the store was written by a newer version of the library
         └── StoreCorrupt         a row cannot be read as what it should be
 
@@ -278,6 +279,22 @@ class StoreLocked(StoreError):
 
     def __str__(self) -> str:
         return f"{self.store} is owned by {self.owner}; stop that engine first: a file has one owner at a time"
+
+
+@attrs.frozen(str=False)
+class OwnershipLost(StoreError):
+    """The store is not this engine's any more. Nothing was written, nothing will be: the engine stops.
+
+    Attributes:
+        store: which store.
+        reason: what was found, and what to do.
+    """
+
+    store: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"this engine does not own {self.store} any more: {self.reason}; nothing was written"
 
 
 @attrs.frozen(str=False)

@@ -45,8 +45,14 @@ class Counters:
 
 def next_epoch(cursor: sqlite3.Cursor) -> int:
     """Count this opening of the file, and give its number."""
-    ((epoch,),) = cursor.execute("UPDATE counters SET epoch = epoch + 1 RETURNING epoch").fetchall()
-    return int(epoch)
+    ((counted,),) = cursor.execute("UPDATE counters SET epoch = epoch + 1 RETURNING epoch").fetchall()
+    return int(counted)
+
+
+def epoch(cursor: sqlite3.Cursor) -> int:
+    """Give the number of the opening that was counted last."""
+    ((found,),) = cursor.execute("SELECT epoch FROM counters").fetchall()
+    return int(found)
 
 
 def read(cursor: sqlite3.Cursor) -> Counters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -11,9 +12,10 @@ from returns.result import Failure, Result, Success
 
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.ledger import Ledger, Write, Written
+from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
-from perdure.values.errors import StoreCorrupt, StoreError, StoreUnavailable
+from perdure.values.errors import OwnershipLost, StoreCorrupt, StoreError, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -26,23 +28,41 @@ class Read:
     work: Work[Any]
 
 
+@attrs.frozen(kw_only=True)
+class File:
+    """A file to open, and how.
+
+    Attributes:
+        path: where it is, absolute: the working directory may change.
+        lock: where its lock file is, absolute.
+        store: what errors call it.
+        synchronous: when commits reach the disk.
+    """
+
+    path: str
+    lock: str
+    store: str
+    synchronous: Synchronous
+
+
 @attrs.define(kw_only=True)
 class Database:
     """One file, open. Only one `read` or `write` may be under way.
 
     Attributes:
-        path: where the file is.
-        store: what errors call it.
-        synchronous: when commits reach the disk.
+        file: which file.
         epoch: how often the file has been opened.
     """
 
-    path: str
-    store: str
-    synchronous: Synchronous
+    file: File
     epoch: int
     _thread: DatabaseThread = attrs.field(alias="thread")
     _ledger: Ledger = attrs.field(alias="ledger")
+
+    @property
+    def lost(self) -> OwnershipLost | None:
+        """Why the file is not this engine's any more."""
+        return self._ledger.lost
 
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one hop; each is answered for itself."""
@@ -58,6 +78,8 @@ class Database:
     async def close(self) -> None:
         """Close the file and end its thread."""
         await self._thread.close()
+        if self.lost is not None:
+            self._ledger.ownership.set_log_aside(f"{os.path.basename(self.file.path)}-wal.lost-{self.epoch}")  # noqa: PTH119
 
     def abandon(self) -> None:
         """End the thread without waiting, after what it does now: for an event loop that is stopping."""
@@ -67,42 +89,60 @@ class Database:
         if self._ledger.is_trusted:
             return
         await self._thread.close()
-        self._thread, self._ledger = await _connect(
-            self.path, self.store, lambda cursor: _prepared(cursor, self.store, self.synchronous)
-        )
+        moved = self._ledger.ownership.without_log().files_loss()  # before a new file is made where there is none
+        if moved is not None:
+            self._ledger.lost = moved
+            raise moved
+        self._thread, (self._ledger, epoch) = await _connect(self.file, lambda cursor: _reopened(cursor, self.file))
+        if epoch != self.epoch:
+            self._ledger.lost = another_engine(self.file.store)
+            raise self._ledger.lost
 
 
-async def open_database(path: str, *, store: str, synchronous: Synchronous) -> Database:
+async def open_database(file: File) -> Database:
     """Open a file, create or migrate its tables, and count the opening.
 
     Raises:
         StoreError: why it cannot be opened.
     """
-    thread, (ledger, epoch) = await _connect(
-        path, store, lambda cursor: (_prepared(cursor, store, synchronous), counters.next_epoch(cursor))
-    )
-    return Database(path=path, store=store, synchronous=synchronous, epoch=epoch, thread=thread, ledger=ledger)
+    thread, (ledger, epoch) = await _connect(file, lambda cursor: _opened(cursor, file))
+    return Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
 
 
-async def _connect(path: str, store: str, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
+async def _connect(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
     """Open a file and prepare it. Whatever goes wrong, no thread is left behind."""
     try:
-        thread = await connect(path)
+        thread = await connect(file.path)
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"open {store}", str(error)) from error
+        raise StoreUnavailable(f"open {file.store}", str(error)) from error
     try:
         return thread, await thread.run(setting_up)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         await thread.close()
-        raise StoreUnavailable(f"open {store}", str(error)) from error
+        raise StoreUnavailable(f"open {file.store}", str(error)) from error
     except BaseException:
         await thread.close()
         raise
 
 
-def _prepared(cursor: sqlite3.Cursor, store: str, synchronous: Synchronous) -> Ledger:
-    prepare(cursor, store=store, synchronous=synchronous)
-    return Ledger(counters.read(cursor))
+def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
+    prepare(cursor, store=file.store, synchronous=file.synchronous)
+    epoch = counters.next_epoch(cursor)
+    ledger = _ledger(cursor, file)
+    if counters.epoch(cursor) != epoch:
+        raise another_engine(file.store)
+    return ledger, epoch
+
+
+def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
+    prepare(cursor, store=file.store, synchronous=file.synchronous)
+    return _ledger(cursor, file), counters.epoch(cursor)
+
+
+def _ledger(cursor: sqlite3.Cursor, file: File) -> Ledger:
+    # The note is taken first: what somebody writes after it is noticed, what came before it is read here.
+    ownership = take_note(cursor, store=file.store, path=file.path, lock=file.lock)
+    return Ledger(counters.read(cursor), ownership)
 
 
 def _answer(cursor: sqlite3.Cursor, read: Read) -> Result[Any, StoreError]:

@@ -10,7 +10,8 @@ import attrs
 from returns.result import Failure, Result
 
 from perdure.stores.sqlite.counters import Counters
-from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.stores.sqlite.ownership import Ownership
+from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 
 Written: TypeAlias = Result[Any, StoreError | OutcomeUnknown]
 Write: TypeAlias = Callable[[sqlite3.Cursor, Counters], Written]
@@ -27,11 +28,15 @@ class Ledger:
 
     Attributes:
         counters: the numbers given out.
+        ownership: tells whether the file is still this engine's.
         is_trusted: False once a transaction could not be ended: the connection must be replaced.
+        lost: why the file is not this engine's any more: nothing is written from then on.
     """
 
     counters: Counters
+    ownership: Ownership
     is_trusted: bool = True
+    lost: OwnershipLost | None = None
 
     def write(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         """Write a group in one transaction, and answer each write for itself.
@@ -54,6 +59,10 @@ class Ledger:
         if not self.is_trusted:
             raise sqlite3.OperationalError("the transaction before could not be ended; the file is being opened again")
         cursor.execute("BEGIN IMMEDIATE")
+        self.lost = self.lost or self.ownership.loss(cursor)
+        if self.lost is not None:
+            self._undo(cursor)
+            return [Failure(self.lost)] * len(group)
         answers = [write(cursor, self.counters) for write in group]
         self.counters.save(cursor)
         try:
@@ -61,6 +70,9 @@ class Ledger:
         except sqlite3.Error as error:
             raise _CommitFailed from error
         self.counters.committed()
+        self.lost = self.ownership.files_loss()
+        if self.lost is not None:  # it went while the group was on its way: there may be nobody who will read this
+            return [Failure(OutcomeUnknown(str(self.lost)))] * len(group)
         return answers
 
     def _undo(self, cursor: sqlite3.Cursor) -> None:

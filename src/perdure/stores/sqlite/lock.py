@@ -5,12 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import weakref
 from typing import IO
 
+from perdure.stores.sqlite.forked import belongs_here
 from perdure.values.errors import StoreLocked, StoreUnavailable
-
-_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
@@ -22,7 +20,7 @@ class FileLock:
     def __init__(self, path: str, file: IO[str]) -> None:
         self.path = path
         self._file = file
-        _held.add(self)
+        belongs_here(self)
 
     def fileno(self) -> int:
         """Give the descriptor that holds the lock."""
@@ -35,7 +33,7 @@ class FileLock:
             self._file.close()
 
     def leave(self) -> None:
-        """Close this process's share of a lock that another process holds."""
+        """Close a child's share: else it would keep the file locked when its parent died."""
         self._file.close()
 
 
@@ -68,12 +66,3 @@ def _sign(file: IO[str]) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
-
-
-def _close_in_child() -> None:
-    # A child shares the lock with its parent: unless it lets go of it, it keeps the file locked when the parent died.
-    for lock in tuple(_held):
-        lock.leave()
-
-
-os.register_at_fork(after_in_child=_close_in_child)

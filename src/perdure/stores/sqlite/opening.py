@@ -6,7 +6,7 @@ import os
 from typing import Literal
 
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite.database import Database, open_database
+from perdure.stores.sqlite.database import Database, File, open_database
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.operations import Operations
 from perdure.stores.sqlite.schema import Synchronous
@@ -18,21 +18,26 @@ _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "
 
 async def open_file(path: str | os.PathLike[str], *, durability: Literal["full", "relaxed"], runtime: Runtime) -> Store:
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
-    place = os.fspath(path)
-    name = f"sqlite:///{place}"
-    lock = acquire(f"{place}.lock", store=name)
+    file = _file(path, _SYNCHRONOUS[durability])
+    lock = acquire(file.lock, store=file.store)
     try:
-        database = await open_database(place, store=name, synchronous=_SYNCHRONOUS[durability])
+        database = await open_database(file)
     except BaseException:
         lock.release()
         raise
     return _store(database, lock, durability, runtime)
 
 
+def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
+    place = os.path.realpath(path)  # one file has one lock, whatever the name it is opened by
+    return File(path=place, lock=f"{place}.lock", store=f"sqlite:///{os.fspath(path)}", synchronous=synchronous)
+
+
 def _store(database: Database, lock: FileLock, durability: Durability, runtime: Runtime) -> Store:
-    operations = Operations(Traffic(runtime, database, lock))
+    traffic = Traffic(runtime, database, lock)
+    operations = Operations(traffic)
     return Store(
-        name=database.store,
+        name=database.file.store,
         epoch=database.epoch,
         capabilities=Capabilities(ownership="owned", durability=durability),
         load=operations.load,
@@ -50,4 +55,5 @@ def _store(database: Database, lock: FileLock, durability: Durability, runtime: 
         prune=operations.prune,
         health=operations.health,
         close=operations.close,
+        lost=traffic.lost,
     )

@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast
 
 import aiosqlite
 import attrs
+
+from perdure.stores.sqlite.forked import belongs_here
 
 T = TypeVar("T")
 
@@ -35,7 +38,14 @@ class _Done:
 class WorkConnection(sqlite3.Connection):
     """A connection that runs functions as well as statements."""
 
-    _cursor: sqlite3.Cursor | None = None
+    def __init__(self, *settings: Any, **options: Any) -> None:
+        super().__init__(*settings, **options)
+        self._cursor: sqlite3.Cursor | None = None
+        belongs_here(self)
+
+    def leave(self) -> None:
+        """Never be closed in a forked child, not even when the interpreter ends and clears everything."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:  # `sqlite3` types its own the same way
         """Run a statement, or, for the driver's thread, a function on the store's cursor."""

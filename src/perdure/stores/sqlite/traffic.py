@@ -10,6 +10,7 @@ from returns.result import Failure, Result
 
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.sqlite.database import Database, Read
+from perdure.stores.sqlite.forked import belongs_here
 from perdure.stores.sqlite.ledger import Write, Written
 from perdure.stores.sqlite.lock import FileLock
 from perdure.values.errors import OutcomeUnknown, PerdureError, StoreError, StoreUnavailable
@@ -52,12 +53,18 @@ class Traffic:
 
     A lone request leaves at once. When the database is idle, whatever becomes ready in the same step of the event loop
     travels together. Whoever asks may be cancelled: the batch goes on without it.
+
+    Attributes:
+        lost: done, with the reason, when the file turned out not to be this engine's any more.
     """
 
     def __init__(self, runtime: Runtime, database: Database, lock: FileLock) -> None:
         self._runtime = runtime
         self._database = database
         self._lock = lock
+        self._place: Literal["here", "parent"] = "here"
+        self.lost: Future[str] = runtime.future()
+        belongs_here(self)
         self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason))
         self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown)
         self._state: Literal["idle", "driven", "closed"] = "idle"
@@ -73,7 +80,7 @@ class Traffic:
 
     async def close(self) -> None:
         """Refuse what comes, wait for what was asked, close the file and give the lock back."""
-        if self._state == "closed":
+        if self._state == "closed" or self._place == "parent":
             return
         if self._closers is None:
             self._closers = []
@@ -82,20 +89,32 @@ class Traffic:
         self._set_going()
         await closed
 
+    def leave(self) -> None:
+        """Refuse everything, in a forked child: the thread that would answer is not there."""
+        self._place = "parent"
+
     async def _ask(self, queue: _Queue[R], operation: str, request: R) -> Result[Any, Any]:
         if self._closers is not None or self._state == "closed":
             return Failure(StoreUnavailable(operation, "the store is closed"))
+        if self._database.lost is not None:
+            return Failure(self._database.lost)
+        if self._place == "parent":
+            return Failure(StoreUnavailable(operation, "it belongs to the process that this one was forked from"))
         future = self._runtime.future()
         queue.waiting.append((request, future))
         self._set_going()
         answer: Result[Any, Any] = await future
         return answer
 
+    def _look_for_loss(self) -> None:
+        if self._database.lost is not None and not self.lost.done():
+            self.lost.set_result(str(self._database.lost))
+
     def _set_going(self) -> None:
         if self._state == "idle":
             self._state = "driven"
             # A task begins after what is ready in this step of the loop, which so comes along.
-            self._runtime.spawn(self._drive(), name=f"traffic of {self._database.store}")
+            self._runtime.spawn(self._drive(), name=f"traffic of {self._database.file.store}")
 
     async def _drive(self) -> None:
         try:
@@ -123,6 +142,7 @@ class Traffic:
                 await self._reads.serve()
             if self._writes.waiting:
                 await self._writes.serve()
+                self._look_for_loss()
 
     def _end(self) -> None:
         self._state = "closed"

@@ -1,0 +1,275 @@
+"""An engine whose file was taken away, whatever its lock says: it writes nothing, stops and says why."""
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import chdir, closing
+
+import pytest
+from returns.result import Failure
+
+from perdure import Engine, Task
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Query, Retention
+from perdure.testing.conformance.promise import answer, value
+from perdure.testing.conformance.samples import address, created, put
+from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked
+
+A, B = address("a"), address("b")
+
+
+async def _refused(asked, kind=OwnershipLost):
+    found = await answer(asked)
+    assert isinstance(found, Failure), found
+    assert isinstance(found.failure(), kind), found
+    return found.failure()
+
+
+def _part(path, suffix):
+    return path.with_name(path.name + suffix)
+
+
+def _write_behind(path):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE instances SET state = '\"theirs\"'")
+        database.commit()
+
+
+def _replace(path, suffix=""):
+    copy = _part(path, ".copy")
+    shutil.copy(_part(path, suffix), copy)
+    copy.replace(_part(path, suffix))
+
+
+MISHAPS = {
+    "another connection wrote to it": _write_behind,
+    "it was deleted": lambda path: path.unlink(),
+    "another file was put in its place": _replace,
+    "its write-ahead log was deleted": lambda path: _part(path, "-wal").unlink(),
+    "in the place of its write-ahead log": lambda path: _replace(path, "-wal"),
+    "its lock file was deleted": lambda path: _part(path, ".lock").unlink(),
+    "another lock file was put": lambda path: _replace(path, ".lock"),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "jobs.db"
+
+
+def _rows(path):
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return database.execute("SELECT id, version, state FROM instances ORDER BY id").fetchall()
+
+
+@pytest.mark.parametrize("mishap", MISHAPS)
+def test_a_lost_file_is_noticed_at_the_next_commit_and_nothing_is_written(path, mishap):
+    async def main():
+        store = await open_sqlite(path)
+        fence = await value(store.commit(put(A, state='"ours"')))
+        MISHAPS[mishap](path)
+        refused = await _refused(store.commit(put(A, fence, state='"more"')))
+        beside = await asyncio.gather(*(answer(store.commit(put(address(str(number))))) for number in range(3)))
+        read = await answer(store.load(A))
+        health = await value(store.health())
+        lost = store.lost.result()
+        await value(store.close())
+        return refused, beside, read, health, lost
+
+    refused, beside, read, health, lost = asyncio.run(main())
+    assert mishap in refused.reason
+    assert lost == str(refused)
+    assert [one.failure() for one in (*beside, read)] == [refused] * 4
+    assert (health.state, health.detail) == ("failed", str(refused))
+    if path.exists() and mishap != "another file was put in its place":
+        theirs = mishap == "another connection wrote to it"
+        assert _rows(path) == [("a", 1, '"theirs"' if theirs else '"ours"')]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda store: store.redrive(1),
+        lambda store: store.prune(Retention(now_ms=0, events_since_ms=0, max_events=0)),
+    ],
+)
+def test_every_writing_operation_notices(path, operation):
+    async def main():
+        store = await open_sqlite(path)
+        path.unlink()
+        await _refused(operation(store))
+        await value(store.close())
+
+    asyncio.run(main())
+
+
+def test_a_second_engine_that_came_without_the_lock_deposes_the_first(path):
+    async def main():
+        first = await open_sqlite(path)
+        fence = await value(first.commit(put(A, state='"first"')))
+        _part(path, ".lock").unlink()
+        second = await open_sqlite(path)
+        await value(second.commit(put(A, fence, state='"second"')))
+        await _refused(first.commit(put(B)))
+        await value(first.close())
+        await value(second.commit(put(B, state='"second"')))
+        with pytest.raises(StoreLocked):
+            await open_sqlite(path)
+        await value(second.close())
+
+    asyncio.run(main())
+    assert _rows(path) == [("a", 2, '"second"'), ("b", 1, '"second"')]
+
+
+def test_the_engine_of_a_deleted_file_does_not_touch_its_successor(path):
+    async def main():
+        first = await open_sqlite(path)
+        await created(first, A)
+        for suffix in ("", "-wal", ".lock"):
+            _part(path, suffix).unlink()
+        second = await open_sqlite(path)
+        await value(second.commit(put(B, state='"second"')))
+        await _refused(first.commit(put(A)))
+        await value(first.close())
+        for suffix in ("", "-wal"):  # as a crash at this moment would leave them
+            shutil.copy(_part(path, suffix), path.with_name(f"crashed.db{suffix}"))
+        await value(second.close())
+
+    asyncio.run(main())
+    assert _rows(path.with_name("crashed.db")) == [("b", 1, '"second"')]
+
+
+def test_the_log_of_a_replaced_file_is_set_aside(path):
+    """Left in its place, it would be read as the log of the file that was put there."""
+
+    async def main():
+        store = await open_sqlite(path)
+        await value(store.commit(put(A, state='"old"')))
+        with closing(sqlite3.connect(path.with_name("backup.db"))) as backup, closing(sqlite3.connect(path)) as source:
+            source.backup(backup)
+            backup.execute("UPDATE instances SET state = '\"restored\"'")
+            backup.commit()
+        path.with_name("backup.db").replace(path)
+        await _refused(store.commit(put(B)))
+        await value(store.close())
+        again = await open_sqlite(path)
+        found = await value(again.find(Query()))
+        await value(again.close())
+        return [one.state for one in found]
+
+    assert asyncio.run(main()) == ['"restored"']
+    assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
+
+
+def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path):
+    async def main():
+        store = await open_sqlite(path)
+        traffic = store.load.__self__._traffic
+        gone = traffic.write("delete its own file", lambda cursor, counters: path.unlink())
+        beside = answer(store.commit(put(A)))
+        answers = await asyncio.gather(gone, beside)
+        lost = store.lost.done()
+        await value(store.close())
+        return answers, lost
+
+    answers, lost = asyncio.run(main())
+    assert all(isinstance(one, Failure) and isinstance(one.failure(), OutcomeUnknown) for one in answers)
+    assert lost
+
+
+@pytest.mark.parametrize(
+    ("mishap", "said"),
+    [
+        (lambda path: path.unlink(), "it was deleted"),
+        (_replace, "another file was put in its place"),
+        (lambda path: _count_an_opening(path), "another connection wrote"),  # noqa: PLW0108 - it is made below
+    ],
+)
+def test_a_connection_that_is_replaced_finds_the_same_file_or_none(path, mishap, said):
+    async def main():
+        store = await open_sqlite(path)
+        await created(store, A)
+        store.load.__self__._traffic._database._ledger.is_trusted = False  # as after a COMMIT that broke
+        mishap(path)
+        existed = path.exists()
+        refused = await _refused(store.commit(put(B)))
+        assert path.exists() == existed
+        lost = store.lost.result()
+        await value(store.close())
+        return refused, lost
+
+    refused, lost = asyncio.run(main())
+    assert said in refused.reason
+    assert lost == str(refused)
+
+
+def _count_an_opening(path):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE counters SET epoch = epoch + 1")
+        database.commit()
+
+
+def test_a_connection_that_is_replaced_goes_on_with_its_own_file(path):
+    async def main():
+        store = await open_sqlite(path)
+        for id_ in ("a", "b"):
+            store.load.__self__._traffic._database._ledger.is_trusted = False
+            await created(store, address(id_))
+        await value(store.close())
+
+    asyncio.run(main())
+    assert [row[0] for row in _rows(path)] == ["a", "b"]
+
+
+def test_looking_at_the_file_from_outside_takes_nothing_away(path):
+    async def main():
+        store = await open_sqlite(path)
+        fence = await created(store, A)
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            assert reader.execute("SELECT count(*) FROM instances").fetchone() == (1,)
+            fence = await value(store.commit(put(A, fence)))
+        await value(store.commit(put(A, fence)))
+        await value(store.close())
+
+    asyncio.run(main())
+
+
+def test_a_change_of_the_working_directory_takes_nothing_away(tmp_path):
+    async def main():
+        with chdir(tmp_path):
+            store = await open_sqlite("jobs.db")
+        await created(store, A)
+        await value(store.close())
+
+    asyncio.run(main())
+
+
+def test_a_file_has_one_owner_whatever_the_name_it_is_opened_by(path):
+    path.with_name("link.db").symlink_to(path)
+
+    async def main():
+        store = await open_sqlite(path.with_name("link.db"))
+        with pytest.raises(StoreLocked):
+            await open_sqlite(path)
+        await created(store, A)
+        await value(store.close())
+
+    asyncio.run(main())
+    assert path.exists()
+
+
+def test_the_engine_stops_and_says_why(path):
+    counter = Task("counter", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event))
+
+    async def main():
+        async with Engine(None).jobs(counter).open(f"sqlite:///{path}") as jobs:
+            await value(jobs.of(counter).send("a", 1))
+            MISHAPS["it was deleted"](path)
+            refused = await _refused(jobs.of(counter).send("a", 2))
+            reason = await jobs.engine.stopped
+            await _refused(jobs.of(counter).send("a", 3), EngineClosed)
+        return refused, reason
+
+    refused, reason = asyncio.run(main())
+    assert reason == str(refused)
