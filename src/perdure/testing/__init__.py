@@ -1,6 +1,7 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
 from perdure.testing.world import (
+    Clock,
     Crashes,
     EffectFault,
     Fails,
@@ -14,6 +15,7 @@ from perdure.testing.world import (
 )
 
 __all__ = [
+    "Clock",
     "Crashes",
     "EffectFault",
     "Fails",

@@ -2,6 +2,7 @@
 
 from perdure.testing.world.border import Interleaving
 from perdure.testing.world.call import Call
+from perdure.testing.world.clock import START, Clock
 from perdure.testing.world.errors import (
     AnswerLost,
     LoopIsRunning,
@@ -24,7 +25,7 @@ from perdure.testing.world.faults import (
     Takes,
 )
 from perdure.testing.world.moment import UNANSWERED, EffectCall, Happening, Moment
-from perdure.testing.world.world import START, World
+from perdure.testing.world.world import World
 
 __all__ = [
     "START",
@@ -32,6 +33,7 @@ __all__ = [
     "UNANSWERED",
     "AnswerLost",
     "Call",
+    "Clock",
     "Crashes",
     "EffectCall",
     "EffectFault",

@@ -10,9 +10,10 @@ import attrs
 from returns.result import Result
 
 from perdure.jobs.request import Request
-from perdure.testing.world.moment import Answered, Asked, EffectCall, Happening, Moment, Performed
+from perdure.testing.world.moment import Answered, Asked, Committed, EffectCall, Happening, Moment, Performed
 from perdure.testing.world.script import Line
 from perdure.values.address import Address
+from perdure.values.event import Event
 
 KEPT: Final = 2_000
 """How many moments a timeline keeps; the oldest go first."""
@@ -31,6 +32,7 @@ class Timeline:
         kept: the newest moments, the oldest of them first.
         dropped: how many older ones were let go.
         effects: every effect that was performed; all are kept.
+        events: every event of the log that was committed; all are kept.
         script: what the test did.
         watchers: told of every moment.
     """
@@ -41,6 +43,7 @@ class Timeline:
     kept: deque[Moment] = attrs.Factory(lambda: deque[Moment](maxlen=KEPT))
     dropped: int = 0
     effects: list[EffectCall] = attrs.Factory(list[EffectCall])
+    events: list[Event] = attrs.Factory(list[Event])
     script: deque[Line] = attrs.Factory(lambda: deque[Line](maxlen=KEPT))
     watchers: list[Watcher] = attrs.Factory(list[Watcher])
     _requests: int = 0
@@ -52,6 +55,8 @@ class Timeline:
         self.kept.append(moment)
         if isinstance(what, Performed):
             self.effects.append(what.call)
+        elif isinstance(what, Committed):
+            self.events += what.transition.events
         for watcher in self.watchers:
             watcher(moment)
 

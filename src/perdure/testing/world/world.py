@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -21,6 +21,7 @@ from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.testing.world.border import Border, Interleaving
 from perdure.testing.world.call import Call
 from perdure.testing.world.calls import WhoeverIsOpen
+from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import NotRefused, NoWorker, WorkerDied, WorkerOpen
 from perdure.testing.world.faults import Fault, Pending
 from perdure.testing.world.ground import Ground, Opener, ground_of
@@ -30,15 +31,14 @@ from perdure.testing.world.story import tell
 from perdure.testing.world.timeline import Timeline, Watcher
 from perdure.testing.world.worker import Worker
 from perdure.values.duration import Duration, duration_ms
+from perdure.values.event import Event
 from perdure.values.instance import Instance
-from perdure.values.instant import from_ms, to_ms
 from perdure.values.message import StoredMessage
 
 A = TypeVar("A")
 H = TypeVar("H")
 R = TypeVar("R")
 
-START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_STEPS: Final = 200_000
 """Steps at one instant: more is a loop that spins."""
 
@@ -58,7 +58,7 @@ class World:
         store: where the data lies: ``memory://``, the path of a SQLite file, the URL of another store, or a function
             that opens one.
         seed: what interleavings, jitter and ids are drawn from. The same seed gives the same history.
-        start: what the clock shows at first, an aware datetime.
+        clock: its clock, when fakes of services must know the time; by default a new one.
         interleaving: where the seed may let other tasks go first: between turns, or at every store operation as well.
 
     Raises:
@@ -72,15 +72,16 @@ class World:
         *,
         store: str | os.PathLike[str] | Opener = "memory://",
         seed: int = 0,
-        start: datetime = START,
+        clock: Clock | None = None,
         interleaving: Interleaving = "turns",
     ) -> None:
         self.app: App[Any] = app if services is None else _served_by(app, services)
         self.seed = seed
-        self.timeline = Timeline(lambda: self.now_ms, self._line)
+        self.timeline = Timeline(lambda: self.clock.now_ms, self._line)
         self._ground: Ground = ground_of(store)
         self._interleaving: Interleaving = interleaving
-        self._start_ms = self._now_ms = to_ms(start, what="start of a World")
+        self.clock = clock or Clock()
+        self._start_ms = self.clock.now_ms
         self._faults: list[Pending] = []
         self._dies_after: int | None = None
         self._worker: Worker | None = None
@@ -138,7 +139,7 @@ class World:
         self.timeline.did("close")
         worker.close()
         self.timeline.note(Closed())
-        self._now_ms = worker.simulation.now_ms
+        self.clock.stand()
         self._worker = None
 
     def crash(self) -> None:
@@ -276,12 +277,12 @@ class World:
     @property
     def now(self) -> datetime:
         """What the wall clock shows: an aware instant in UTC."""
-        return from_ms(self.now_ms)
+        return self.clock.now
 
     @property
     def now_ms(self) -> int:
         """What the wall clock shows, in milliseconds since 1970 UTC."""
-        return self._now_ms if self._worker is None else self._worker.simulation.now_ms
+        return self.clock.now_ms
 
     def advance(self, duration: Duration) -> None:
         """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same."""
@@ -311,12 +312,8 @@ class World:
 
     def shift_wall_clock(self, delta: timedelta) -> None:
         """Make the wall clock jump, either way; timers follow the monotonic one and do not notice."""
-        delta_ms = round(delta / timedelta(milliseconds=1))
         self.timeline.did("shift_wall_clock", delta)
-        if self._worker is None:
-            self._now_ms += delta_ms
-        else:
-            self._worker.simulation.shift_wall_clock(delta_ms)
+        self.clock.shift(round(delta / timedelta(milliseconds=1)))
 
     def settle(self) -> None:
         """Let everything go on until it waits for the clock, or for somebody."""
@@ -326,7 +323,7 @@ class World:
         self.timeline.did(method, spelled)
         self.timeline.note(TimePassed(by_ms))
         if self._worker is None:
-            self._now_ms += by_ms
+            self.clock.shift(by_ms)
         else:
             self._worker.advance(by_ms)
 
@@ -397,6 +394,11 @@ class World:
         return tuple(self.timeline.effects)
 
     @property
+    def events(self) -> tuple[Event, ...]:
+        """Every event that was committed to the log, in order."""
+        return tuple(self.timeline.events)
+
+    @property
     def moments(self) -> tuple[Moment, ...]:
         """What happened, in order: the last 2,000 moments."""
         return tuple(self.timeline.kept)
@@ -414,9 +416,8 @@ class World:
     def _next_worker(self) -> Worker:
         self.timeline.worker += 1
         number = self.timeline.worker
-        simulation = Simulation(
-            seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=from_ms(self.now_ms), max_steps=MAX_STEPS
-        )
+        simulation = Simulation(seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.now, max_steps=MAX_STEPS)
+        self.clock.follow(simulation)
         border = Border(
             runtime=simulation.runtime,
             note=self.timeline.note,
@@ -437,7 +438,7 @@ class World:
 
     def _drop(self, worker: Worker) -> None:
         worker.drop()
-        self._now_ms = worker.simulation.now_ms
+        self.clock.stand()
         self._worker = None
 
     def _line(self) -> Line | None:

@@ -1,0 +1,59 @@
+"""Where two values part, as the lines that pytest shows of a failed comparison."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+from returns.io import IOFailure, IOSuccess
+from returns.result import Failure, Success
+
+from perdure.program.container import result_inside
+
+_CONTAINERS = (Success, Failure)
+
+
+def difference(left: object, right: object) -> list[str] | None:
+    """Tell where two values of the library part.
+
+    Args:
+        left: one: an answer, a container of ``returns``, an instance, a transition.
+        right: the other.
+
+    Returns:
+        One line for the whole, then one for each field that differs, by its path; None when there is nothing to add to
+        what pytest says itself.
+    """
+    lines = list(_parts(_opened(left), _opened(right), ""))
+    if lines in ([], [f"  {left!r} != {right!r}"]):
+        return None
+    return [f"{type(left).__name__} == {type(right).__name__}", *lines]
+
+
+def _opened(value: Any) -> Any:  # an IOResult holds a Result
+    return result_inside(value) if isinstance(value, IOSuccess | IOFailure) else value
+
+
+def _parts(left: Any, right: Any, path: str) -> Iterator[str]:  # values of any type
+    """Walk both as long as they are alike."""
+    if left == right:
+        return
+    if type(left) is type(right) and attrs.has(type(left)):
+        for field in attrs.fields(type(left)):
+            yield from _parts(getattr(left, field.name), getattr(right, field.name), f"{path}.{field.name}")
+    elif isinstance(left, _CONTAINERS) and type(left) is type(right):
+        yield from _parts(_inside(left), _inside(right), f"{path}.{type(left).__name__.lower()}")
+    elif isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
+        for at, (one, other) in enumerate(zip(left, right, strict=True)):
+            yield from _parts(one, other, f"{path}[{at}]")
+    else:
+        yield f"  {path + ': ' if path else ''}{left!r} != {right!r}"
+
+
+def _inside(container: Any) -> object:  # a Success or a Failure, of anything
+    inside: object = container.unwrap() if isinstance(container, Success) else container.failure()
+    return inside

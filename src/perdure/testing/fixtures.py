@@ -1,0 +1,71 @@
+"""What the fixtures of the pytest plugin give."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+import attrs
+
+from perdure.app import App
+from perdure.testing.world import Clock, Interleaving, Moment, World
+from perdure.testing.world.ground import Opener
+from perdure.testing.world.moment import Committed
+from perdure.values.event import Event
+
+R = TypeVar("R")
+
+
+@attrs.define
+class Worlds:
+    """Opens the worlds of one test.
+
+    Attributes:
+        seed: of worlds that are given none.
+        clock: of all of them, one after the other.
+        opened: the worlds so far.
+        events: the events of the log, as they were committed.
+    """
+
+    seed: int
+    clock: Clock
+    opened: list[World] = attrs.Factory(list[World])
+    events: list[Event] = attrs.Factory(list[Event])
+
+    def __call__(
+        self,
+        app: App[R],
+        services: R | None = None,
+        *,
+        store: str | os.PathLike[str] | Opener = "memory://",
+        seed: int | None = None,
+        interleaving: Interleaving = "turns",
+    ) -> World:
+        """Open a world; the options are those of `World`."""
+        for earlier in self.opened:
+            earlier.leave()
+        world = World(
+            app,
+            services,
+            store=store,
+            seed=self.seed if seed is None else seed,
+            clock=self.clock,
+            interleaving=interleaving,
+        )
+        self.opened.append(world)
+        world.watch(self._watch)
+        world.open()
+        return world
+
+    def stories(self) -> list[str]:
+        """Tell what happened in each."""
+        return [world.story() for world in self.opened]
+
+    def leave(self) -> None:
+        """End all of them."""
+        for world in self.opened:
+            world.leave()
+
+    def _watch(self, moment: Moment) -> None:
+        if isinstance(moment.what, Committed):
+            self.events += moment.what.transition.events

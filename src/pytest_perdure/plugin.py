@@ -1,0 +1,104 @@
+"""What pytest finds under the entry point ``perdure``: fixtures, options, and how a failed comparison is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from perdure.testing.fixtures import Worlds
+    from perdure.testing.world import Clock
+    from perdure.values.event import Event
+
+OWN_PROFILES = "perdure-"
+"""How the names of our Hypothesis profiles begin."""
+
+
+# ---------------------------------------------------------------- options
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ours."""
+    group = parser.getgroup("perdure", "jobs of perdure")
+    group.addoption(
+        "--perdure-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the seed of worlds that are given none: interleavings, jitter and ids are drawn from it (0)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the Hypothesis profiles, if one of them is asked for."""
+    if str(config.getoption("--hypothesis-profile", None) or "").startswith(OWN_PROFILES):
+        from perdure.testing.profiles import register_profiles  # noqa: PLC0415 - loads hypothesis
+
+        register_profiles()
+
+
+# ---------------------------------------------------------------- fixtures
+@pytest.fixture
+def perdure_clock() -> Clock:
+    """The clock of this test's worlds, for fakes of services that must know the time."""
+    from perdure.testing.world import Clock  # noqa: PLC0415 - loaded by those who ask for it
+
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def perdure_store(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    """Where a world may stand: the test runs once over the store in memory, and once over a SQLite file."""
+    return "memory://" if request.param == "memory" else tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def perdure_world(request: pytest.FixtureRequest, perdure_clock: Clock) -> Iterator[Worlds]:
+    """Open worlds, ``perdure_world(app, services)``, which are left when the test is over.
+
+    If the test fails, what happened in them is part of its report.
+    """
+    from perdure.testing.fixtures import Worlds  # noqa: PLC0415 - loaded by those who ask for it
+
+    seed: int = request.config.getoption("--perdure-seed")  # pyright: ignore[reportAssignmentType] # it has a default
+    worlds = Worlds(seed=seed, clock=perdure_clock)
+    request.node.stash[_WORLDS] = worlds
+    yield worlds
+    worlds.leave()
+
+
+@pytest.fixture
+def perdure_events(perdure_world: Worlds) -> list[Event]:
+    """The events of the log, as they are committed in the worlds of this test: a list that grows."""
+    return perdure_world.events
+
+
+_WORLDS: pytest.StashKey[Worlds] = pytest.StashKey()
+
+
+# ---------------------------------------------------------------- reports
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the story of its worlds to a test that failed."""
+    report = yield
+    worlds = item.stash.get(_WORLDS, None)
+    if worlds is not None and call.when == "call" and report.failed:
+        report.sections += [("perdure", story) for story in worlds.stories()]
+    return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show where two of our values part."""
+    if op != "==" or not _is_ours(left) or not _is_ours(right):
+        return None
+    from perdure.testing.compare import difference  # noqa: PLC0415 - loaded when an assertion has failed
+
+    return difference(left, right)
+
+
+def _is_ours(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] in {"perdure", "returns"}

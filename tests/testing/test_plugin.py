@@ -1,0 +1,228 @@
+"""The pytest plugin, in a pytest of its own, beside the plugins that people have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOBS = """
+from attrs import frozen
+from returns.result import Result, Success
+
+from perdure import Decision, Engine, Task
+
+
+@frozen
+class Count:
+    total: int = 0
+
+
+@frozen
+class Add:
+    amount: int
+
+
+def decide(count: Count, event: Add) -> Result[Decision[Count], str]:
+    return Success(Decision(Count(count.total + event.amount)))
+
+
+counter = Task("counter", state=Count, event=Add, initial=Count(), decide=decide)
+app = Engine(None).jobs(counter)
+"""
+
+ASSERTS_ON_THE_WORLD = """
+from jobs import Add, Count, app, counter
+
+
+def test_adds(perdure_world):
+    world = perdure_world(app)
+    world.ask(world.of(counter).send("a", Add(2)))
+    assert world.ask(world.of(counter).get_state("a")) == Count({expected})
+"""
+
+
+def run(folder: Path, tests: str, *options: str) -> str:
+    """Run pytest over some tests; gives what it printed."""
+    (folder / "jobs.py").write_text(JOBS)
+    if "no:asyncio" not in options:
+        options = ("-o", "asyncio_default_fixture_loop_scope=function", *options)
+    (folder / "test_jobs.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *options, "test_jobs.py"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - our own tests
+    return ran.stdout + ran.stderr
+
+
+def test_it_loads_nothing_of_perdure_before_it_is_asked(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        """
+import sys
+
+
+def test_nothing_is_loaded(request):
+    assert request.config.pluginmanager.hasplugin("perdure")
+    loaded = {name for name in sys.modules if name.partition(".")[0] in {"perdure", "aiosqlite", "orjson", "cattrs"}}
+    assert loaded == set()
+    assert 1 == 1.0
+""",
+        "-p", "no:randomly",
+    )  # fmt: skip
+    assert "1 passed" in printed
+
+
+def test_a_world_of_a_fixture_is_left_and_tells_its_story_when_the_test_fails(tmp_path: Path) -> None:
+    passed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=2))
+    assert "1 passed" in passed
+    assert "What happened" not in passed
+    failed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=3))
+    assert "1 failed" in failed
+    assert '#1 asks task:counter:a: send {"amount":2}' in failed
+    assert "world.ask(counter.send('a', Add(amount=2)))" in failed
+
+
+def test_clock_store_and_events(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        """
+from pathlib import Path
+
+from jobs import Add, app, counter
+
+
+def test_all(perdure_world, perdure_store, perdure_clock, perdure_events):
+    before = perdure_clock.now
+    world = perdure_world(app, store=perdure_store)
+    world.ask(world.of(counter).send("a", Add(1)))
+    world.advance("1 hour")
+    assert (perdure_clock.now - before).total_seconds() == 3600
+    assert [event.type for event in perdure_events] == ["job.started"]
+    world.ask(world.of(counter).terminate("a"))
+    assert [event.type for event in perdure_events] == ["job.started", "job.terminated"]
+
+
+def test_each_store_is_tried(perdure_store, tmp_path):
+    assert perdure_store in ("memory://", tmp_path / "jobs.db")
+""",
+        "-v",
+    )
+    assert "4 passed" in printed
+    assert "test_all[memory]" in printed
+    assert "test_all[sqlite]" in printed
+
+
+def test_the_seed_is_an_option(tmp_path: Path) -> None:
+    tests = """
+from jobs import app
+
+
+def test_seeds(perdure_world):
+    assert perdure_world(app).seed == 11
+    assert perdure_world(app, seed=3).seed == 3
+"""
+    assert "1 passed" in run(tmp_path, tests, "--perdure-seed=11")
+    assert "1 failed" in run(tmp_path, tests)
+
+
+@pytest.mark.parametrize("profile", ["perdure-dev", "perdure-ci", "perdure-nightly"])
+def test_profiles_of_hypothesis_are_there_by_name(tmp_path: Path, profile: str) -> None:
+    tests = f"""
+from hypothesis import settings
+
+
+def test_profile():
+    assert settings.get_current_profile_name() == "{profile}"
+    assert settings().deadline is None
+"""
+    assert "1 passed" in run(tmp_path, tests, f"--hypothesis-profile={profile}")
+
+
+def test_a_failed_comparison_says_where_two_values_part(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        """
+from returns.result import Success
+
+from perdure.values.answer import Sent
+
+
+def test_answers():
+    assert Success(Sent(created=True, status="idle", scheduled_at=None)) == Success(
+        Sent(created=False, status="idle", scheduled_at=None)
+    )
+""",
+    )
+    assert "Success == Success" in printed
+    assert ".success.created: True != False" in printed
+
+
+TWO_TESTS = """
+import pytest
+from hypothesis import given, strategies as st
+from jobs import Add, Count, app, counter
+
+from perdure.testing import World
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_fixture(perdure_world, number):
+    world = perdure_world(app)
+    world.ask(world.of(counter).send("a", Add(number)))
+    assert world.ask(world.of(counter).get_state("a")) == Count(number)
+
+
+@given(st.lists(st.integers(0, 9), max_size=5))
+def test_property(amounts):
+    with World(app) as world:
+        for amount in amounts:
+            world.ask(world.of(counter).send("a", Add(amount)))
+            world.crash()
+            world.open()
+        state = world.ask(world.of(counter).get_state("a"))
+    assert (state or Count()).total == sum(amounts)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("-n", "2"), id="xdist"),
+        pytest.param(("-p", "randomly", "-p", "xdist", "-n", "2", "-p", "randomly"), id="xdist and randomly"),
+        pytest.param(("-p", "no:randomly", "-p", "no:anyio", "-p", "no:asyncio"), id="alone"),
+        pytest.param(("-o", "asyncio_mode=auto"), id="asyncio"),
+    ],
+)
+def test_it_goes_with_the_plugins_that_people_have(tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert "5 passed" in run(tmp_path, TWO_TESTS, *options)
+
+
+def test_coroutine_tests_may_use_a_world_in_memory(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        """
+import pytest
+from jobs import Add, Count, app, counter
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_anyio(perdure_world):
+    world = perdure_world(app)
+    assert world.ask(world.of(counter).send("a", Add(1))).created
+
+
+@pytest.mark.asyncio
+async def test_asyncio(perdure_world):
+    world = perdure_world(app)
+    assert world.ask(world.of(counter).send("a", Add(1))).created
+""",
+        "-o",
+        "asyncio_mode=strict",
+    )
+    assert "2 passed" in printed
