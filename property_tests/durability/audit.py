@@ -1,0 +1,178 @@
+"""The audit: what clients were told against what the store holds and what the outside saw. It asks no engine."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from bank import Happened, Step, steps_of
+
+
+@frozen(kw_only=True)
+class Stored:
+    """What a file holds, when nobody has it open.
+
+    Attributes:
+        accounts: the state of each account, by id.
+        ledgers: the state of each ledger.
+        letters: what lies in bags.
+        beats: how often the pulse beat.
+        unsettled: what has not come to an end: claims, messages, dead letters, overdue alarms.
+        damage: what SQLite finds wrong with the file.
+    """
+
+    accounts: Mapping[str, Any]
+    ledgers: Mapping[str, Any]
+    letters: tuple[str, ...]
+    beats: int
+    unsettled: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """How often each promise was broken. Everything is 0 where all is well.
+
+    Attributes:
+        acknowledged: steps that were acknowledged: these are not broken promises.
+        lost: acknowledged steps that have no effect.
+        twice: steps that have more than one.
+        broken: instances that hold what they must not.
+        unmarked: repeats of user code that the program could not see.
+        repeats: those that it could: these are not broken promises either.
+    """
+
+    acknowledged: int
+    lost: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    unmarked: tuple[str, ...] = ()
+    repeats: int = field(default=0, eq=False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether all is well."""
+        return not (self.lost or self.twice or self.broken or self.unmarked)
+
+
+def stored_in(path: Path, now_ms: int) -> Stored:
+    """Read a file that nobody has open."""
+    with closing(sqlite3.connect(path)) as database:
+
+        def states(name: str) -> dict[str, Any]:
+            rows = database.execute("SELECT id, state FROM instances WHERE name = ? AND state != ''", (name,))
+            return {id_: json.loads(state) for id_, state in rows}
+
+        unsettled = database.execute(
+            """
+            SELECT 'claim of ' || id FROM instances WHERE owner IS NOT NULL
+            UNION ALL SELECT 'overdue ' || id FROM instances WHERE due_ms < ? AND name != 'pulse'
+            UNION ALL SELECT 'message to ' || target FROM messages
+            UNION ALL SELECT 'dead letter to ' || target FROM dead_letters
+            UNION ALL SELECT 'held: ' || id FROM instances WHERE hold IS NOT NULL
+            """,
+            (now_ms,),
+        )
+        damage = [text for (text,) in database.execute("PRAGMA integrity_check") if text != "ok"]
+        return Stored(
+            accounts=states("account"),
+            ledgers=states("ledger"),
+            letters=tuple(letter for bag in states("mailbag").values() for letter in bag["letters"]),
+            beats=sum(state["count"] for state in states("pulse").values()),
+            unsettled=tuple(text for (text,) in unsettled),
+            damage=tuple(damage),
+        )
+
+
+def audit(acknowledged: Mapping[str, int], stored: Stored, happened: Sequence[Happened]) -> Verdict:
+    """Compare, once everything has come to an end.
+
+    Args:
+        acknowledged: the newest step of each client that was answered; the clients have repeated all others.
+        stored: what the file holds.
+        happened: what the outside saw.
+    """
+    steps = [step for client, upto in acknowledged.items() for step in steps_of(client, 0, upto)]
+    sent = _sent(happened) + Counter(stored.letters)
+    letters = {step.letter for step in steps if step.kind == "letter"}
+    return Verdict(
+        acknowledged=len(steps),
+        lost=(*_missing_deposits(steps, stored), *sorted(letters - set(sent))),
+        twice=tuple(f"letter {letter}" for letter, count in sent.items() if count > 1),
+        broken=(*_broken(steps, stored), *_broken_runs(happened, stored.beats)),
+        unmarked=_unmarked(happened),
+        repeats=sum(count - 1 for count in Counter((each.run_id, each.what) for each in happened).values()),
+    )
+
+
+def _missing_deposits(steps: Iterable[Step], stored: Stored) -> list[str]:
+    return [
+        f"deposit {step.client}:{step.number}"
+        for step in steps
+        if step.kind == "deposit" and _last(stored.accounts, step) < step.entry.number
+    ]
+
+
+def _last(books: Mapping[str, Any], step: Step) -> int:
+    last: int = books.get(step.account, {"last": {}})["last"].get(step.client, 0)
+    return last
+
+
+def _broken(steps: Iterable[Step], stored: Stored) -> list[str]:
+    """Find what an instance holds that it must not: the handlers of the bank look out for it themselves."""
+    most = Counter({(step.client, step.account): step.entry.number for step in steps if step.kind == "deposit"})
+    made_up = [
+        f"{id_} holds {client}:{number}"
+        for id_, book in stored.accounts.items()
+        for client, number in book["last"].items()
+        if number > most[client, id_]
+    ]
+    problems = [
+        f"{id_}: {problem}"
+        for books in (stored.accounts, stored.ledgers)
+        for id_, book in books.items()
+        for problem in book["problems"]
+    ]
+    apart = [
+        f"the ledger of {id_} holds {stored.ledgers.get(id_)}"
+        for id_, book in stored.accounts.items()
+        if stored.ledgers.get(id_, {"last": {}})["last"] != book["last"]
+    ]
+    return [*made_up, *problems, *apart, *stored.unsettled, *stored.damage]
+
+
+def _sent(happened: Iterable[Happened]) -> Counter[str]:
+    """Count the runs that sent each letter; a repeat of a run is the same run."""
+    runs = {(each.run_id, each.what) for each in happened if each.what.startswith("letters ")}
+    return Counter(letter for _, what in runs for letter in what.removeprefix("letters ").split(","))
+
+
+def _broken_runs(happened: Iterable[Happened], beats: int) -> list[str]:
+    """A run keeps its work over all its repeats; a receipt belongs to one run; the pulse leaves no number out."""
+    words: defaultdict[str, set[str]] = defaultdict(set)
+    runs: defaultdict[str, set[str]] = defaultdict(set)
+    for each in happened:
+        words[each.run_id].add(each.what)
+        if each.what.startswith(("receipt ", "beat ")):
+            runs[each.what].add(each.run_id)
+    counted = {int(what.removeprefix("beat ")) for what in runs if what.startswith("beat ")}
+    return [
+        *(f"run {run_id} did {sorted(what)}" for run_id, what in words.items() if len(what) > 1),
+        *(f"{what} was done by {len(by)} runs" for what, by in runs.items() if len(by) > 1),
+        *(["the pulse left a number out"] if counted != set(range(1, len(counted) + 1)) else []),
+        *([f"{beats} beats are stored, {len(counted)} were seen"] if not 0 <= len(counted) - beats <= 1 else []),
+    ]
+
+
+def _unmarked(happened: Iterable[Happened]) -> tuple[str, ...]:
+    """Find user code that ran again, and could not see it."""
+    marks = Counter((each.run_id, each.what, each.mark) for each in happened)
+    firsts = Counter((each.run_id, each.what) for each in happened if not each.is_retry)
+    again = {what for (_, what, _), count in marks.items() if count > 1}
+    return tuple(sorted(again | {what for (_, what), count in firsts.items() if count > 1}))

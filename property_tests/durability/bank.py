@@ -1,0 +1,221 @@
+"""Jobs that notice by themselves when anything is lost, applied twice or out of order.
+
+Every client numbers what it does. An account takes a client's deposits only one after the other, tells its ledger,
+which does the same, and writes down what is out of order: such a note stays for ever. Whatever reaches outside is
+noted there, with the run that did it and the mark that the program saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
+
+from attrs import evolve, field, frozen
+from returns.future import FutureResult
+from returns.result import Result
+
+from perdure import (
+    App,
+    Continuous,
+    ContinuousContext,
+    Debounce,
+    DebounceContext,
+    Do,
+    Engine,
+    Task,
+    TaskContext,
+    every,
+    program,
+    tell,
+)
+from perdure.client.jobs import Jobs
+from perdure.jobs.context import JobContext
+from perdure.jobs.definition import CallError
+from perdure.program import effect, sleep
+
+ACCOUNTS = tuple(f"account-{number}" for number in range(4))
+BAGS = tuple(f"bag-{number}" for number in range(3))
+PULSE = "the-pulse"
+
+
+@frozen
+class Happened:
+    """Something that reached outside.
+
+    Attributes:
+        what: the job's word for it.
+        run_id: of the run that did it.
+        mark: attempt and delivery, as the program saw them.
+        is_retry: whether the program could see that it may be a repeat.
+    """
+
+    what: str
+    run_id: str
+    mark: str
+    is_retry: bool
+
+
+class Outside(Protocol):
+    """Where programs reach: it outlives every process."""
+
+    def note(self, happened: Happened) -> Result[None, Any]: ...
+
+
+@effect
+def note(outside: Outside, happened: Happened) -> Result[None, Any]:
+    """Let it happen."""
+    return outside.note(happened)
+
+
+def reach_outside(ctx: JobContext[Any], what: str) -> Any:
+    """Do something outside, under the name of this run."""
+    return note(Happened(what, ctx.run_id, f"{ctx.attempt}.{ctx.delivery}", ctx.is_retry))
+
+
+@frozen
+class Entry:
+    """The ``number``-th that a client deposits here."""
+
+    client: str
+    number: int
+
+
+@frozen
+class Book:
+    """What came in so far.
+
+    Attributes:
+        last: the newest number of each client.
+        problems: what came out of order: something before it was lost, or it was applied twice.
+        rings: how many alarms fired.
+    """
+
+    last: dict[str, int] = field(factory=dict)
+    problems: tuple[str, ...] = ()
+    rings: int = 0
+
+    def take(self, entry: Entry) -> Book:
+        """Take an entry, or the problem with it."""
+        before = self.last.get(entry.client, 0)
+        if entry.number == before + 1:
+            return evolve(self, last=self.last | {entry.client: entry.number})
+        return evolve(self, problems=(*self.problems, f"{entry.client}: {entry.number} after {before}"))
+
+
+@program
+def deposit(ctx: TaskContext[Book], entry: Entry) -> Do[None, Any, Outside]:
+    """Take it, and tell the ledger; every third with an effect, every fifth sets an alarm."""
+    if entry.number % 3 == 0:
+        yield from reach_outside(ctx, f"receipt {ctx.id} {entry.client} {entry.number}")
+        yield from sleep("1 ms")
+    yield from ctx.update_state(lambda book: book.take(entry))
+    yield from tell(ledger, ctx.id).send(entry)
+    if entry.number % 5 == 0:
+        yield from ctx.schedule(after="20 ms")
+
+
+@program
+def ring(ctx: TaskContext[Book]) -> Do[None, Any, Outside]:
+    """Count the alarm."""
+    yield from reach_outside(ctx, f"ring {ctx.id}")
+    yield from ctx.update_state(lambda book: evolve(book, rings=book.rings + 1))
+
+
+@program
+def post(ctx: TaskContext[Book], entry: Entry) -> Do[None]:
+    """Take what an account told."""
+    yield from ctx.update_state(lambda book: book.take(entry))
+
+
+@frozen
+class Bag:
+    """Letters that wait to be sent, as ``client:number``."""
+
+    letters: tuple[str, ...] = ()
+
+
+@program
+def put_in(ctx: DebounceContext[Bag], letter: str) -> Do[None]:
+    """Put a letter into the bag."""
+    yield from ctx.update_state(lambda bag: Bag((*bag.letters, letter)))
+
+
+@program
+def send_off(ctx: DebounceContext[Bag]) -> Do[None, Any, Outside]:
+    """Send the letters."""
+    bag = yield from ctx.state
+    yield from reach_outside(ctx, f"letters {','.join(bag.letters)}")
+    yield from sleep("1 ms")
+
+
+@frozen
+class Beats:
+    """How often the pulse beat."""
+
+    count: int = 0
+
+
+@program
+def beat(ctx: ContinuousContext[Beats]) -> Do[None, Any, Outside]:
+    """Beat once."""
+    yield from reach_outside(ctx, f"beat {ctx.run_count}")
+    yield from ctx.update_state(lambda beats: Beats(beats.count + 1))
+
+
+account = Task("account", state=Book, event=Entry, initial=Book(), on_event=deposit, execute=ring)
+ledger = Task("ledger", state=Book, event=Entry, initial=Book(), on_event=post)
+mailbag = Debounce(
+    "mailbag", event=str, state=Bag, initial=Bag(), flush_after="40 ms", max_events=4, on_event=put_in, execute=send_off
+)
+pulse = Continuous("pulse", state=Beats, schedule=every("25 ms"), execute=beat)
+
+
+def bank(outside: Outside) -> App[Outside]:
+    """Give the app."""
+    return Engine(outside).jobs(account, ledger, mailbag, pulse)
+
+
+# ---------------------------------------------------------------- what a client does
+@frozen
+class Step:
+    """The ``number``-th thing that a client does: a deposit, or every fourth time a letter."""
+
+    client: str
+    number: int
+
+    @property
+    def kind(self) -> Literal["deposit", "letter"]:
+        """What it is."""
+        return "letter" if self.number % 4 == 0 else "deposit"
+
+    @property
+    def account(self) -> str:
+        """Where it is deposited."""
+        return ACCOUNTS[self._deposits_before % len(ACCOUNTS)]
+
+    @property
+    def entry(self) -> Entry:
+        """What is deposited."""
+        return Entry(self.client, self._deposits_before // len(ACCOUNTS) + 1)
+
+    @property
+    def letter(self) -> str:
+        """What is written."""
+        return f"{self.client}:{self.number}"
+
+    @property
+    def _deposits_before(self) -> int:
+        return self.number - 1 - self.number // 4
+
+
+def take_step(jobs: Jobs, step: Step) -> FutureResult[Any, CallError]:
+    """Give the call of a step; it carries the step's key, so that it may be repeated."""
+    key = f"{step.client}:{step.number}"
+    if step.kind == "letter":
+        return jobs.of(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=key)
+    return jobs.of(account).send(step.account, step.entry, idempotency_key=key)
+
+
+def steps_of(client: str, after: int, upto: int) -> Iterator[Step]:
+    """Give the steps of a client after one, up to another."""
+    return (Step(client, number) for number in range(after + 1, upto + 1))
