@@ -1,12 +1,14 @@
 """``behaviour.md`` 1, *Idempotency*."""
 
+import attrs
 import pytest
 from machine import Add, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps
 from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure.values.answer import Failed, Running
-from perdure.values.errors import InvalidInput, KeyReused, Overloaded, Rejected
+from perdure.values.errors import AnswerUnreadable, InvalidInput, KeyReused, Overloaded, Rejected
+from perdure.values.transition import Transition
 
 DAY_MS = 86_400_000
 
@@ -170,3 +172,19 @@ async def test_expired_keys_are_let_go(world: World) -> None:
     await world.advance(minutes=11)
     loaded = await world.look(lambda store: store.load(at("a"), "k", 0))
     assert loaded.remembered is None
+
+
+@on_each_store
+async def test_an_answer_that_this_code_cannot_read_is_no_reason_to_do_it_again(world: World) -> None:
+    """A repeat changes nothing, whatever became of the answer."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
+    remembered = world.commits[-1].remember
+    assert remembered is not None
+    other = attrs.evolve(remembered, answer='{"type":"Sung"}')
+    await world.look(lambda store: store.commit(Transition(address=at("a"), remember=other)))
+    refused = await world.refused(jobs.send("a", steps(Add()), idempotency_key="k"))
+    assert isinstance(refused, AnswerUnreadable)
+    assert (refused.key, refused.address) == ("k", "task:machine:a")
+    assert "'Sung'" in str(refused)
+    assert await world.ask(jobs.get_state("a")) == Total(1)

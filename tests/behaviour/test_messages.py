@@ -125,21 +125,31 @@ async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> 
 
 
 @on_each_store
-async def test_what_the_target_cannot_read_is_rejected(world: World) -> None:
-    """A message of another type than the target's is a rejection, not a loop."""
-    other = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+async def test_what_the_target_cannot_read_is_kept_as_a_dead_letter_and_can_be_redriven(world: World) -> None:
+    """What cannot be decoded is never deleted and never looped over: a message that other code can read, neither."""
+    wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
     narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
 
     @program
     def send(ctx: TaskContext[Total], event: Steps) -> Do[None]:
-        yield from tell(other, "b").send(event)
+        yield from tell(wide, "b").send(event)
 
     sender = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
-    jobs = (await world.open(Engine(world.outside).jobs(sender, narrow))).of(sender)
-    await world.ask(jobs.send("a", steps(Add())))
-    (rejected,) = [event for event in await world.history(sender.address("a")) if event.type == "message.rejected"]
-    assert rejected.error.error_type == "InvalidInput"
+    jobs = await world.open(Engine(world.outside).jobs(sender, narrow))
+    await world.ask(jobs.of(sender).send("a", steps(Add())))
+    commits = len(world.commits)
+    await world.advance(hours=1)
+    assert len(world.commits) == commits
     assert await world.messages() == ()
+    assert await world.row(narrow.address("b")) is None
+    (dead,) = await world.ask(jobs.dead_letters())
+    assert (dead.attempts, dead.error and dead.error.error_type) == (1, "InvalidInput")
+    await world.close()
+
+    jobs = await world.open(Engine(world.outside).jobs(sender, wide))
+    assert await world.ask(jobs.redrive(dead.message_id)) == "redriven"
+    assert (await world.ask(jobs.of(wide).status("b"))).event_count == 1
+    assert await world.ask(jobs.dead_letters()) == ()
 
 
 # ---------------------------------------------------------------- defects

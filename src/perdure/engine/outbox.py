@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import postponement, rejection
+from perdure.jobs.messages import postponement, rejection, unreadable
 from perdure.jobs.request import Inbound
 from perdure.program.container import result_inside
 from perdure.runtime.record import Future, LogRecord, Runtime
@@ -132,7 +132,7 @@ class Outbox:
         try:
             request = job.parse(message.action, message.payload)
         except (InvalidInput, UnknownAction) as error:
-            self._afterwards(pair, self._write(rejection(stored, error, None, self.draw())))
+            self._afterwards(pair, self._write(unreadable(stored, error)))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))

@@ -10,7 +10,7 @@ from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
 from perdure.jobs.writes import refuse, reply
 from perdure.values.address import Address, is_text
-from perdure.values.errors import InvalidInput, KeyReused, Overloaded
+from perdure.values.errors import AnswerUnreadable, InvalidInput, KeyReused, Overloaded
 from perdure.values.facts import Facts
 from perdure.values.transition import Loaded, Remembered
 
@@ -25,10 +25,17 @@ def replay(
     if remembered is not None:
         if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
             return refuse(address, KeyReused(key, remembered.action, request.action))
-        return reply(address, job.plan.answers.decode(remembered.answer.encode()))
+        return _repeated(job, address, key, remembered)
     if loaded.keys_held >= facts.limits.keys_per_address:
         return refuse(address, Overloaded(f"idempotency keys of {address}", facts.limits.keys_per_address))
     return None
+
+
+def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, remembered: Remembered) -> Commit:
+    try:
+        return reply(address, job.plan.answers.decode(remembered.answer.encode()))
+    except InvalidInput as problem:
+        return refuse(address, AnswerUnreadable(str(address), key, problem.problems))
 
 
 def remember(

@@ -38,6 +38,15 @@ def rejection(stored: StoredMessage, error: PerdureError, errors: Codec[Any] | N
     return attrs.evolve(nothing(message.target), inbound=Consumed(stored.message_id), events=(rejected,))
 
 
+def unreadable(stored: StoredMessage, error: PerdureError) -> Transition:
+    """Keep a message aside whose payload this code cannot read: at once, for trying again would change nothing.
+
+    It was of the right type when it was sent, so other code can read it: redriving it then delivers it.
+    """
+    fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts + 1, error=_record(error))
+    return attrs.evolve(nothing(stored.message.target), inbound=fate)
+
+
 def postponement(stored: StoredMessage, error: PerdureError, facts: Facts) -> Transition:
     """Keep a message that could not be taken now.
 

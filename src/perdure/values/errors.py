@@ -10,6 +10,7 @@
     │   ├── UnknownJob           nothing of that name is served here
     │   ├── UnknownAction        that kind of job has no such call
     │   ├── KeyReused            the idempotency key came back with another request
+    │   ├── AnswerUnreadable     a repeat was not applied again, and the answer kept for it cannot be read by this code
     │   ├── Overloaded           a bounded queue or table is full; nothing was taken
     │   ├── InstanceParked       the instance is kept aside and takes nothing until it is resumed
     │   ├── Undecodable          what is stored cannot be read by this code; the instance is parked, its bytes kept
@@ -133,6 +134,27 @@ class KeyReused(RequestError):
 
 
 @attrs.frozen(str=False)
+class AnswerUnreadable(RequestError):
+    """The request was applied before, under this key. Nothing was done again, and the answer of then cannot be read.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        key: the idempotency key.
+        problems: why the remembered answer cannot be read.
+    """
+
+    address: str
+    key: str
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"the request with idempotency key {self.key!r} was applied to {self.address} before, and is not applied "
+            f"again; its answer is stored in a form that this code cannot read ({'; '.join(self.problems)})"
+        )
+
+
+@attrs.frozen(str=False)
 class Overloaded(RequestError):
     """Something bounded is full. Nothing was taken: ask again later, or raise the limit.
 
@@ -166,7 +188,7 @@ class InstanceParked(RequestError):
 
 @attrs.frozen(str=False)
 class Undecodable(RequestError):
-    """What is stored of the instance cannot be read by this code. It is parked, its bytes are kept.
+    """What is stored of the instance cannot be read by this code. The first turn that needs it parks it, bytes kept.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
@@ -178,8 +200,8 @@ class Undecodable(RequestError):
 
     def __str__(self) -> str:
         return (
-            f"{self.address} is stored in a form that this code cannot read ({'; '.join(self.problems)}); it is parked "
-            "with its bytes kept and resumes when code that reads it is deployed"
+            f"{self.address} is stored in a form that this code cannot read ({'; '.join(self.problems)}); its bytes "
+            "are kept: deploy code that reads them, and it resumes by itself"
         )
 
 
