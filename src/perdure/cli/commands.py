@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cyclopts import App, CycloptsError
 
+from perdure.cli.check.command import check
 from perdure.cli.demo.command import demo
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
@@ -29,6 +30,7 @@ COMMANDS = App(
     help_format="markdown",
 )
 COMMANDS.command(run)
+COMMANDS.command(check)
 COMMANDS.command(demo)
 
 

@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     """It did what it was asked, or stopped when it was asked to."""
 
     FAILED = 1
-    """It could not go on: the engine stopped by itself, or a proof did not hold."""
+    """It could not go on: the engine stopped by itself, a proof did not hold, or a check found problems."""
 
     MISCONFIGURED = 2
     """It was asked for something that cannot be done; the message says what to mend."""

@@ -180,6 +180,16 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             InvalidInput: this code cannot read it.
         """
 
+    def stale_alarm(self, instance: Instance) -> str | None:
+        """Why the stored alarm is not one that this definition would set; None where it is, or nobody can tell.
+
+        An alarm that was set before a deploy stands until it fires.
+
+        Raises:
+            InvalidInput: this code cannot read what is stored.
+        """
+        return None
+
     def visible_state(self, instance: Instance) -> object:
         """What ``get_state`` answers, decoded.
 

@@ -62,6 +62,22 @@ async def open_store(
             return await _opener(url, scheme, schemes or {})(url, runtime)
 
 
+def sqlite_path(url: str) -> str:
+    """Give the file that a URL names, for a look at it from outside.
+
+    Args:
+        url: such as ``sqlite:///jobs.db``.
+
+    Raises:
+        DefinitionError: it names no SQLite file.
+    """
+    parts = urlsplit(url, allow_fragments=False)
+    if parts.scheme != "sqlite":
+        raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be looked at from outside its engine")
+    _durability(url, parts)
+    return _path(url, parts)
+
+
 def _memory(url: str, parts: SplitResult) -> Store:
     if parts.netloc or parts.path or parts.query:
         raise DefinitionError(_WHAT, url, "'memory://' with nothing after it: a store in memory has no name")

@@ -111,6 +111,20 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
             assert_never(schedule)
 
 
+def could_be_set(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, changed_ms: int) -> bool:
+    """Whether a stored tick is one that this schedule gives, as far as its instance tells.
+
+    Args:
+        schedule: the job's schedule, maybe another than the one that set the tick.
+        anchor_ms: when the instance started.
+        nominal_ms: the stored tick.
+        changed_ms: when the instance last changed: no run of it ended later.
+    """
+    if isinstance(schedule, Every) and schedule.measured_from == "end":
+        return anchor_ms <= nominal_ms - schedule.interval_ms <= changed_ms
+    return _ticks(schedule, anchor_ms).after(nominal_ms - 1) == nominal_ms
+
+
 def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, offset_ms: int) -> Due:
     """Decide what to run when the alarm of a tick fires, maybe late.
 

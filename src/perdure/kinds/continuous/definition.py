@@ -122,6 +122,10 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         """Read the ticks."""
         handler.ticks_of(instance)
 
+    def stale_alarm(self, instance: Instance) -> str | None:
+        """Say that another schedule set the alarm."""
+        return handler.stale_alarm(self.recurrence, instance)
+
     def handle(self, dispatch: Dispatch) -> ContinuousHandle[S, E]:
         """Give the typed handle."""
         return ContinuousHandle(self, dispatch)

@@ -21,7 +21,7 @@ from perdure.values.every import Every
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
-from perdure.values.schedule import Due, Run, Skip, due, first_tick, offset_ms, settle
+from perdure.values.schedule import Due, Run, Skip, could_be_set, due, first_tick, offset_ms, settle
 
 ContinuousCommand: TypeAlias = Start | Trigger | Alarm
 
@@ -161,6 +161,17 @@ def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
 def _latest_ms(ticks: Ticks) -> int:
     """The latest tick that the instance came to: run, pending, or skipped by a pause; its start before the first."""
     return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
+
+
+def stale_alarm(what: Recurrence, instance: Instance) -> str | None:
+    """Say that another schedule than this one set the alarm, as far as the row tells."""
+    ticks, schedule = ticks_of(instance), what.schedule
+    if instance.alarm_ms is None or ticks.next_ms is None:
+        return None
+    stands = could_be_set(schedule, anchor_ms=ticks.anchor_ms, nominal_ms=ticks.next_ms, changed_ms=instance.updated_ms)
+    if stands and instance.alarm_ms == ticks.next_ms + offset_ms(schedule, str(instance.address)):
+        return None
+    return f"another schedule set its alarm than {schedule}; it stands until it fires"
 
 
 def _once(what: Recurrence) -> Recurrence:

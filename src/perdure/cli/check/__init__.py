@@ -1,0 +1,1 @@
+"""What ``perdure check`` looks at: whether this code can read what is stored, before it is deployed."""

@@ -1,0 +1,72 @@
+"""``perdure check``: before a deploy, what the new code cannot read of what is stored."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Literal
+
+import orjson
+from cyclopts import Parameter
+
+from perdure.cli.check.finding import Topic
+from perdure.cli.check.judge import Judge
+from perdure.cli.check.progress import Progress, silent
+from perdure.cli.check.report import Report
+from perdure.cli.check.scan import scan
+from perdure.cli.check.text import json_of, lines_of
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.target import import_app
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, StoreError
+
+
+def check(
+    app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
+    /,
+    *,
+    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    unserved: Literal["problem", "note"] = "problem",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what of a store the code of an app cannot read, and why. Run it with the new code before it is deployed.
+
+    It looks at every instance, at messages that are not delivered, at what claims hold, and at the answers of
+    idempotency keys. It runs beside an engine that owns the store, or on a store that nobody owns: it takes no lock
+    and writes nothing.
+
+    Exit code: 0 the code can read everything, 1 there are problems, 2 the check cannot begin.
+
+    Parameters
+    ----------
+    app
+        The new code: the attribute is an App, or a function giving one. The current directory is searched first.
+    store
+        Where instances live: sqlite:///jobs.db.
+    unserved
+        Whether instances of jobs that the app does not serve are a problem.
+    json
+        Print one JSON object instead of text.
+    """
+    served = import_app(app).served
+    accepted = frozenset({Topic.NOT_SERVED}) if unserved == "note" else frozenset[Topic]()
+    report = _report(store, Judge(served))
+    if json:
+        sys.stdout.write(orjson.dumps(json_of(report, store, accepted), option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join(lines_of(report, store, accepted)) + "\n")
+    return ExitCode.FAILED if report.problems(accepted) else ExitCode.DONE
+
+
+def _report(store: str, judge: Judge) -> Report:
+    progress = Progress(sys.stderr)
+    tell = progress.show if sys.stderr.isatty() else silent
+    try:
+        with read_from_outside(sqlite_path(store)) as reader:
+            return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=tell)
+    except (DefinitionError, StoreError) as error:
+        raise Misconfigured(str(error)) from error
+    finally:
+        progress.clear()

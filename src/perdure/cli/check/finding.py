@@ -1,0 +1,66 @@
+"""What a check finds, and how much it matters."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+import attrs
+
+
+class Topic(Enum):
+    """What a finding is about. Its value is its name in JSON."""
+
+    DAMAGED = "damaged"
+    INDEX = "index"
+    NOT_SERVED = "not_served"
+    UNREADABLE = "unreadable"
+    MESSAGE = "message"
+    ANSWER = "answer"
+    OLDER = "older"
+    RESHAPED = "reshaped"
+    RESUMES = "resumes"
+    ALARM = "alarm"
+    ERROR = "error"
+    DEAD_LETTER = "dead_letter"
+
+
+PROBLEMS = frozenset(
+    (Topic.DAMAGED, Topic.INDEX, Topic.NOT_SERVED, Topic.UNREADABLE, Topic.MESSAGE, Topic.ANSWER),
+)
+"""What must be mended before a deploy. The other topics are worth knowing, and nothing is lost by them."""
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        topic: what it is about.
+        job: the job, printed ``kind:name``.
+        reason: why, for this one.
+        example: the instance or the message.
+    """
+
+    topic: Topic
+    job: str
+    reason: str
+    example: str
+
+
+_OWN = re.compile(r", got .*$|(?<= raised )(\w+): .*$")
+_PLACE = re.compile(r"\[(\d+|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\](?!: unknown key)")
+_NEXT = re.compile(r"; (?=\$)")
+
+
+def pattern_of(reason: str) -> str:
+    """Give what many reasons have in common: without the values that came, and without places in lists and dicts.
+
+    >>> pattern_of("$.lines[3].amount: expected int, got '5'; $['price']: unknown key; Line has sku, amount")
+    "$.lines[].amount: expected int; $['price']: unknown key; Line has sku, amount"
+    """
+    return "; ".join(_PLACE.sub("[]", _OWN.sub(_class_only, problem)) for problem in _NEXT.split(reason))
+
+
+def _class_only(own: re.Match[str]) -> str:
+    return own[1] or ""

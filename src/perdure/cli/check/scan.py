@@ -1,0 +1,49 @@
+"""One walk over a whole store, table by table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perdure.cli.check import tables
+from perdure.cli.check.finding import Topic
+from perdure.cli.check.judge import Judge
+from perdure.cli.check.report import Report
+from perdure.stores.sqlite.reader import Reader
+
+Progress = Callable[[Report], None]
+"""Told after every page."""
+
+
+def scan(reader: Reader, judge: Judge, *, now_ms: int, progress: Progress) -> Report:
+    """Look at every row that code must be able to read.
+
+    Rows are read in pages, each of one moment. What an owner writes meanwhile may be seen or not; what it wrote before
+    is seen.
+
+    Args:
+        reader: the store.
+        judge: what the code makes of a row.
+        now_ms: which keys are expired.
+        progress: told after every page.
+    """
+    report = Report()
+    for page in tables.instances(reader):
+        report.count("instances", len(page))
+        for row in page:
+            report.add(judge.instance(row))
+        progress(report)
+    for letters, topic, name in (
+        (tables.messages(reader), Topic.MESSAGE, "messages"),
+        (tables.dead_letters(reader), Topic.DEAD_LETTER, "dead letters"),
+    ):
+        for batch in letters:
+            report.count(name, len(batch))
+            for letter in batch:
+                report.add(judge.message(letter, topic))
+            progress(report)
+    for answers in tables.answers(reader, now_ms):
+        report.count("keys", len(answers))
+        for answer in answers:
+            report.add(judge.answer(answer))
+        progress(report)
+    return report
