@@ -19,7 +19,7 @@ from disk import Entry, Named, NamesSynced, Synced, Truncated, Wrote
 from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.database import Database, File, _opened
 from perdure.stores.sqlite.lock import acquire
-from perdure.stores.sqlite.opening import _SYNCHRONOUS, _store
+from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
 from perdure.stores.sqlite.thread import Work
 from perdure.stores.store import Store
 
@@ -163,4 +163,4 @@ def open_recorded(
         cursor.execute(f"PRAGMA {pragma}").fetchall()
     thread: Any = _RecordedThread(connection, cursor)
     database = Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
-    return _store(database, lock, durability, runtime)
+    return store_over(database, lock, durability=durability, recent_bytes=1 << 20, runtime=runtime)

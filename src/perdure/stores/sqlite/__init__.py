@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import DefinitionError
+
+DEFAULT_RECENT_BYTES: Final = 64 * 1024 * 1024
+"""As much as SQLite keeps of the file's pages."""
 
 __all__ = ["open_sqlite"]
 
@@ -16,6 +19,7 @@ async def open_sqlite(
     path: str | os.PathLike[str],
     *,
     durability: Literal["full", "relaxed"] = "full",
+    recent_bytes: int = DEFAULT_RECENT_BYTES,
     runtime: Runtime | None = None,
 ) -> Store:
     """Open a SQLite file as a store, creating it if it is not there. One engine owns the file until it is closed.
@@ -27,13 +31,15 @@ async def open_sqlite(
             disk.
         durability: ``full``: what was committed survives loss of power. ``relaxed``: it survives a crash of the
             process; loss of power may cost all since the last checkpoint, never consistency.
+        recent_bytes: how much text the instances may hold that were read or written lately, and so need not be read
+            from the file; 0 remembers none. By default 64 MiB.
         runtime: how the store waits and starts its task; by default that of the running event loop.
 
     Returns:
         The open store.
 
     Raises:
-        DefinitionError: the driver is not installed, or the durability is not one of the two.
+        DefinitionError: the driver is not installed, or an option is not what it may be.
         StoreLocked: another engine owns the file.
         StoreTooNew: a newer version of the library wrote it; nothing was changed.
         StoreCorrupt: the file is not a store of this library; nothing was changed.
@@ -41,6 +47,8 @@ async def open_sqlite(
     """
     if durability not in ("full", "relaxed"):
         raise DefinitionError("durability of a SQLite store", durability, "'full' or 'relaxed'")
+    if type(recent_bytes) is not int or recent_bytes < 0:
+        raise DefinitionError("recent_bytes of a SQLite store", recent_bytes, "a number of bytes, 0 or more")
     try:
         from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - the driver is an extra
     except ModuleNotFoundError as error:
@@ -52,4 +60,4 @@ async def open_sqlite(
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
 
         runtime = asyncio_runtime()
-    return await open_file(path, durability=durability, runtime=runtime)
+    return await open_file(path, durability=durability, recent_bytes=recent_bytes, runtime=runtime)

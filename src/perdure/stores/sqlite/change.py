@@ -10,13 +10,14 @@ import attrs
 from perdure.stores.codec import event_body
 from perdure.stores.sqlite import mail
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.hints import Hints, Indexed
+from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import MessageFate
 from perdure.values.transition import Keep, Purge, Put, Transition
+from perdure.values.turn_value import turn_value
 
 _GONE = Fence(0, 0)
 _WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
@@ -46,7 +47,7 @@ class Insert:
     values: Row
 
 
-@attrs.frozen
+@turn_value
 class Update:
     """Write over an instance; ``fence`` is its new one."""
 
@@ -72,12 +73,12 @@ class ExpectNothing:
 RowWrite: TypeAlias = Insert | Update | Delete | ExpectNothing | None
 
 
-@attrs.frozen(kw_only=True)
+@turn_value(kw_only=True)
 class Change:
     """A transition, encoded.
 
     Attributes:
-        address: whose turn it was, printed.
+        address: whose turn it was.
         write: what happens to the instance's row; None leaves it alone.
         own_messages: what becomes of the messages that the instance sent to itself.
         fate: what becomes of the inbound message.
@@ -86,7 +87,7 @@ class Change:
         events: rows of the log, without their sequence numbers.
     """
 
-    address: str
+    address: Address
     write: RowWrite
     own_messages: Literal["dropped", "kept"]
     fate: MessageFate | None
@@ -95,11 +96,16 @@ class Change:
     events: tuple[Row, ...]
 
 
-def encode(transition: Transition, hints: Hints) -> Change:
-    """Turn a transition into what the statements need."""
+def encode(transition: Transition, recent: RecentInstances) -> Change:
+    """Turn a transition into what the statements need.
+
+    Args:
+        transition: what to write.
+        recent: tells which indexed columns do not change.
+    """
     return Change(
-        address=str(transition.address),
-        write=_row_write(transition, hints),
+        address=transition.address,
+        write=_row_write(transition, recent),
         own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",
         fate=transition.inbound,
         messages=tuple(map(message_values, transition.messages)),
@@ -131,7 +137,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
         mail.settle(cursor, change.fate, pair)
     mail.send(cursor, counters, change.messages)
     if change.own_messages == "dropped":
-        mail.forget_own(cursor, change.address)
+        mail.forget_own(cursor, str(change.address))
     if change.key is not None:
         cursor.execute(_REMEMBER, change.key)
     for values in change.events:
@@ -159,14 +165,14 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
             assert_never(write)
 
 
-def _row_write(transition: Transition, hints: Hints) -> RowWrite:
+def _row_write(transition: Transition, recent: RecentInstances) -> RowWrite:
     address, expected = transition.address, transition.expected
     match transition.write:
         case Keep():
             return None
         case Put(instance):
             if expected is not None:
-                return _update(instance, address, expected, hints.of(expected))
+                return _update(instance, expected, recent.get(address))
             return Insert((*_place(address), instance.due_ms, instance.owner, *set_values(instance, 1)))
         case Purge():
             return ExpectNothing(_place(address)) if expected is None else Delete(_where(address, expected))
@@ -174,15 +180,18 @@ def _row_write(transition: Transition, hints: Hints) -> RowWrite:
             assert_never(transition.write)
 
 
-def _update(instance: Instance, address: Address, expected: Fence, hint: Indexed | None) -> Update:
+def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
+    """Name an indexed column unless the row is known, at the very version that is expected, to hold the same there."""
+    if before is not None and before.fence != expected:
+        before = None
     due_ms, owner = instance.due_ms, instance.owner
     moved, values = "", set_values(instance, expected.version + 1)
-    if hint is None or hint[0] != due_ms:
+    if before is None or before.due_ms != due_ms:
         moved, values = ", due_ms", (*values, due_ms)
-    if hint is None or hint[1] != owner:
+    if before is None or before.owner != owner:
         moved, values = moved + ", owner", (*values, owner)
     fence = Fence(expected.incarnation, expected.version + 1)
-    return Update(_UPDATE[moved], values + _where(address, expected), fence)
+    return Update(_UPDATE[moved], values + _where(instance.address, expected), fence)
 
 
 def _place(address: Address) -> Row:

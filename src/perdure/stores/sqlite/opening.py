@@ -9,6 +9,7 @@ from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.database import Database, File, open_database
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.operations import Operations
+from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.store import Capabilities, Durability, Store
@@ -16,7 +17,9 @@ from perdure.stores.store import Capabilities, Durability, Store
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
 
-async def open_file(path: str | os.PathLike[str], *, durability: Literal["full", "relaxed"], runtime: Runtime) -> Store:
+async def open_file(
+    path: str | os.PathLike[str], *, durability: Literal["full", "relaxed"], recent_bytes: int, runtime: Runtime
+) -> Store:
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
     file = _file(path, _SYNCHRONOUS[durability])
     lock = acquire(file.lock, store=file.store)
@@ -25,7 +28,7 @@ async def open_file(path: str | os.PathLike[str], *, durability: Literal["full",
     except BaseException:
         lock.release()
         raise
-    return _store(database, lock, durability, runtime)
+    return store_over(database, lock, durability=durability, recent_bytes=recent_bytes, runtime=runtime)
 
 
 def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
@@ -33,9 +36,12 @@ def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
     return File(path=place, lock=f"{place}.lock", store=f"sqlite:///{os.fspath(path)}", synchronous=synchronous)
 
 
-def _store(database: Database, lock: FileLock, durability: Durability, runtime: Runtime) -> Store:
+def store_over(
+    database: Database, lock: FileLock, *, durability: Durability, recent_bytes: int, runtime: Runtime
+) -> Store:
+    """Make a store of an open file."""
     traffic = Traffic(runtime, database, lock)
-    operations = Operations(traffic)
+    operations = Operations(traffic, RecentInstances(recent_bytes))
     return Store(
         name=database.file.store,
         epoch=database.epoch,

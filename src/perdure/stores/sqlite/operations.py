@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure.program.future import asked, settled
 from perdure.stores.sqlite import mail, queries
 from perdure.stores.sqlite.change import Change, apply, encode
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.damage import Damage
 from perdure.stores.sqlite.database import Read
-from perdure.stores.sqlite.hints import Hints
+from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
@@ -29,22 +30,36 @@ A = TypeVar("A")
 
 
 class Operations:
-    """Encodes what is asked for, lets it travel, and keeps the hints."""
+    """Encodes what is asked for, lets it travel, and knows what was stored lately."""
 
-    def __init__(self, traffic: Traffic) -> None:
+    def __init__(self, traffic: Traffic, recent: RecentInstances) -> None:
         self._traffic = traffic
-        self._hints = Hints()
+        self._recent = recent
         self._damage = Damage()
 
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
         """Read an address, and the remembered answer of a key."""
-        return FutureResult(self._load(address, idempotency_key, now_ms))
+        known = self._recent.get(address) if idempotency_key is None else None
+        if known is not None:
+            return settled(Success(Loaded(instance=known)))
+        work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
+        return asked(self._traffic.read(Read("load", work), lambda loaded: self._loaded(address, loaded)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, together with the others that are ready."""
-        return FutureResult(self._commit(transition))
+        try:
+            change = encode(transition, self._recent)
+        except Exception as error:  # noqa: BLE001 - a value that JSON cannot carry
+            return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
+        return asked(
+            self._traffic.write(
+                "commit",
+                lambda cursor, counters: _apply(cursor, counters, change),
+                lambda answer: self._committed(transition, answer),
+            )
+        )
 
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Give the due instances."""
@@ -99,46 +114,33 @@ class Operations:
 
     def health(self) -> FutureResult[Health, StoreError]:
         """Read a row, and say which ones could not be read so far."""
-        return FutureResult(self._health())
+        return asked(self._health())
 
     def close(self) -> FutureResult[None, StoreError]:
         """Wait for what was asked, close the file, give the lock back."""
-        return FutureResult(self._close())
+        return asked(self._close())
 
-    async def _load(self, address: Address, key: str | None, now_ms: int) -> Result[Loaded, StoreError]:
-        work = partial(queries.load, address=address, key=key, now_ms=now_ms)
-        loaded: Result[Loaded, StoreError] = await self._traffic.read(Read("load", work))
+    def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
             case Success(Loaded(instance=Instance() as instance)):
-                self._hints.keep(Fence(instance.incarnation, instance.version), instance)
+                self._recent.keep(instance)
                 self._damage.mended(address)
             case Failure(StoreCorrupt() as error):
                 self._damage.note(error)
             case _:
                 pass
-        return loaded
 
-    async def _commit(self, transition: Transition) -> Result[Fence, StoreError | Conflict | OutcomeUnknown]:
-        try:
-            change = encode(transition, self._hints)
-        except Exception as error:  # noqa: BLE001 - a value that JSON cannot carry
-            return Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}"))
-        answer: Result[Fence, StoreError | Conflict | OutcomeUnknown]
-        answer = await self._traffic.write("commit", lambda cursor, counters: _apply(cursor, counters, change))
-        match answer:
-            case Success(Fence() as fence):
-                self._note(transition, fence)
-            case _:
-                pass
-        return answer
-
-    def _note(self, transition: Transition, fence: Fence) -> None:
-        if type(transition.write) is not Keep:
+    def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
+        """Know what is stored now; or know nothing of it, unless it is certain."""
+        write = transition.write
+        if type(write) is Keep:
+            return
+        if isinstance(answer, Success):
             self._damage.mended(transition.address)
-        if isinstance(transition.write, Put):
-            self._hints.keep(fence, transition.write.instance)
-        elif transition.expected is not None:
-            self._hints.forget(transition.expected)
+            if isinstance(write, Put):
+                self._recent.keep(_stored(write.instance, answer.unwrap()))
+                return
+        self._recent.forget(transition.address)
 
     async def _health(self) -> Result[Health, StoreError]:
         answer = await self._traffic.read(Read("check its health", _read_something))
@@ -154,15 +156,22 @@ class Operations:
         return Success(None)
 
     def _read(self, operation: str, work: Callable[[sqlite3.Cursor], A]) -> FutureResult[A, StoreError]:
-        return FutureResult(self._traffic.read(Read(operation, work)))
+        return asked(self._traffic.read(Read(operation, work)))
 
     def _write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
-        return FutureResult(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
+        return asked(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
 
 
 def _apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Result[Fence, Conflict]:
     fence = apply(cursor, counters, change)
-    return Failure(Conflict(change.address)) if fence is None else Success(fence)
+    return Failure(Conflict(str(change.address))) if fence is None else Success(fence)
+
+
+def _stored(instance: Instance, fence: Fence) -> Instance:
+    """What a row holds now: the database gives the incarnation of a new one."""
+    if (instance.incarnation, instance.version) == (fence.incarnation, fence.version):
+        return instance
+    return instance.changed(incarnation=fence.incarnation, version=fence.version)
 
 
 def _read_something(cursor: sqlite3.Cursor) -> None:

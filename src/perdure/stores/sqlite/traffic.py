@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -21,10 +21,31 @@ _GROUP = 1_000  # a bound on one transaction, so that no caller waits long for i
 
 _Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
 
+Note: TypeAlias = Callable[[Result[Any, Any]], None]
+"""Told of an answer when it comes: in the order in which the database gave them, even when nobody waits any more."""
+
+
+def _ignore(_: Result[Any, Any]) -> None:
+    """Take no note."""
+
+
+@attrs.frozen
+class _Asked(Generic[R]):
+    """A request that waits."""
+
+    request: R
+    note: Note
+    answer: Future[Any]
+
+    def answered(self, answer: Result[Any, Any]) -> None:
+        self.note(answer)
+        if not self.answer.done():  # a caller that was cancelled waits no more; what it asked for was done all the same
+            self.answer.set_result(answer)
+
 
 @attrs.define
 class _Queue(Generic[R]):
-    """Requests that wait, each with the future of its answer.
+    """Requests that wait.
 
     Attributes:
         send: takes a batch to the database.
@@ -33,13 +54,13 @@ class _Queue(Generic[R]):
 
     send: _Send[R]
     lost: Callable[[str], PerdureError]
-    waiting: list[tuple[R, Future[Any]]] = attrs.Factory(list[Any])
+    waiting: list[_Asked[R]] = attrs.Factory(list[Any])
 
     async def serve(self) -> None:
         """Send what waits now, and answer it."""
         batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
         try:
-            answers = await self.send([request for request, _ in batch])
+            answers = await self.send([asked.request for asked in batch])
         except StoreError as error:  # the file could not be opened again: nothing was sent
             answers = [Failure(error)] * len(batch)
         except BaseException as error:
@@ -70,13 +91,13 @@ class Traffic:
         self._state: Literal["idle", "driven", "closed"] = "idle"
         self._closers: list[Future[None]] | None = None  # who waits for the end, once somebody closed
 
-    def read(self, read: Read) -> Awaitable[Result[Any, StoreError]]:
+    def read(self, read: Read, note: Note = _ignore) -> Coroutine[Any, Any, Result[Any, StoreError]]:
         """Ask for a read."""
-        return self._ask(self._reads, read.operation, read)
+        return self._ask(self._reads, read.operation, read, note)
 
-    def write(self, operation: str, work: Write) -> Awaitable[Written]:
+    def write(self, operation: str, work: Write, note: Note = _ignore) -> Coroutine[Any, Any, Written]:
         """Ask for a write; it is answered when it is durable."""
-        return self._ask(self._writes, operation, work)
+        return self._ask(self._writes, operation, work, note)
 
     async def close(self) -> None:
         """Refuse what comes, wait for what was asked, close the file and give the lock back."""
@@ -93,7 +114,7 @@ class Traffic:
         """Refuse everything, in a forked child: the thread that would answer is not there."""
         self._place = "parent"
 
-    async def _ask(self, queue: _Queue[R], operation: str, request: R) -> Result[Any, Any]:
+    async def _ask(self, queue: _Queue[R], operation: str, request: R, note: Note) -> Result[Any, Any]:
         if self._closers is not None or self._state == "closed":
             return Failure(StoreUnavailable(operation, "the store is closed"))
         if self._database.lost is not None:
@@ -101,7 +122,7 @@ class Traffic:
         if self._place == "parent":
             return Failure(StoreUnavailable(operation, "it belongs to the process that this one was forked from"))
         future = self._runtime.future()
-        queue.waiting.append((request, future))
+        queue.waiting.append(_Asked(request, note, future))
         self._set_going()
         answer: Result[Any, Any] = await future
         return answer
@@ -156,7 +177,6 @@ class Traffic:
                 closed.set_result(None)
 
 
-def _answer(batch: Sequence[tuple[Any, Future[Any]]], answers: Sequence[Result[Any, Any]]) -> None:
-    for (_, future), answer in zip(batch, answers, strict=True):
-        if not future.done():  # a caller that was cancelled waits no more; what it asked for was done all the same
-            future.set_result(answer)
+def _answer(batch: Sequence[_Asked[Any]], answers: Sequence[Result[Any, Any]]) -> None:
+    for asked, answer in zip(batch, answers, strict=True):
+        asked.answered(answer)
