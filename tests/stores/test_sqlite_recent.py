@@ -9,7 +9,7 @@ import pytest
 from perdure.stores.sqlite import open_sqlite
 from perdure.testing.conformance.promise import failure, value
 from perdure.testing.conformance.samples import address, created, put
-from perdure.values.errors import Conflict, DefinitionError
+from perdure.values.errors import Conflict, DefinitionError, OwnershipLost, StoreUnavailable
 from perdure.values.instance import Fence
 from perdure.values.transition import Purge, Transition
 
@@ -50,15 +50,33 @@ def test_an_instance_that_was_written_is_not_read_again(tmp_path):
 
 
 def test_after_a_conflict_the_row_is_read_again(tmp_path):
-    """The fence meets what somebody else wrote; from then on it is known."""
-
     async def body(store):
         fence = await created(store, A)
+        await failure(store.commit(put(A, Fence(fence.incarnation, 7))), Conflict, "another version is stored")
         written_by_somebody_else(tmp_path / "jobs.db", "theirs")
-        await failure(store.commit(put(A, fence)), Conflict, "somebody else wrote")
         assert await state_of(store) == "theirs"
 
     run(tmp_path / "jobs.db", body)
+
+
+def test_a_store_that_lost_its_file_answers_nothing_from_memory(tmp_path):
+    async def body(store):
+        fence = await created(store, A)
+        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        await failure(store.commit(put(A, fence)), OwnershipLost, "somebody else wrote")
+        await failure(store.load(A), OwnershipLost, "the file is not ours any more")
+
+    run(tmp_path / "jobs.db", body)
+
+
+def test_a_closed_store_answers_nothing_from_memory(tmp_path):
+    async def main():
+        store = await open_sqlite(tmp_path / "jobs.db")
+        await created(store, A)
+        await value(store.close())
+        await failure(store.load(A), StoreUnavailable, "the store is closed")
+
+    asyncio.run(main())
 
 
 def test_what_was_purged_is_not_remembered(tmp_path):

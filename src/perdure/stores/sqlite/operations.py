@@ -42,7 +42,7 @@ class Operations:
     ) -> FutureResult[Loaded, StoreError]:
         """Read an address, and the remembered answer of a key."""
         known = self._recent.get(address) if idempotency_key is None else None
-        if known is not None:
+        if known is not None and self._traffic.refusal("load") is None:
             return settled(Success(Loaded(instance=known)))
         work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
         return asked(self._traffic.read(Read("load", work), lambda loaded: self._loaded(address, loaded)))

@@ -114,13 +114,20 @@ class Traffic:
         """Refuse everything, in a forked child: the thread that would answer is not there."""
         self._place = "parent"
 
-    async def _ask(self, queue: _Queue[R], operation: str, request: R, note: Note) -> Result[Any, Any]:
+    def refusal(self, operation: str) -> StoreError | None:
+        """Why nothing is answered any more; None while the store is open, here, and this engine's own."""
         if self._closers is not None or self._state == "closed":
-            return Failure(StoreUnavailable(operation, "the store is closed"))
+            return StoreUnavailable(operation, "the store is closed")
         if self._database.lost is not None:
-            return Failure(self._database.lost)
+            return self._database.lost
         if self._place == "parent":
-            return Failure(StoreUnavailable(operation, "it belongs to the process that this one was forked from"))
+            return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
+        return None
+
+    async def _ask(self, queue: _Queue[R], operation: str, request: R, note: Note) -> Result[Any, Any]:
+        refused = self.refusal(operation)
+        if refused is not None:
+            return Failure(refused)
         future = self._runtime.future()
         queue.waiting.append(_Asked(request, note, future))
         self._set_going()
