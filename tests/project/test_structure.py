@@ -51,6 +51,7 @@ ANY_ALLOWED = {
 NOT_FROZEN = {
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.jobs.draft.Draft": "collects what one turn asks for, and is thrown away with it",
+    "perdure.program.watch.Watch": "collects what is built and run while it watches",
     "perdure.jobs.log.Log": "counts the ids of one turn's events",
 }
 TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`

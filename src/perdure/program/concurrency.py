@@ -117,6 +117,6 @@ def race(*programs: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
 
 def _checked(source: str, programs: tuple[Program[Any, Any, Any], ...]) -> tuple[Program[Any, Any, Any], ...]:
     for place, given in enumerate(programs):
-        if type(given) is not Program:
+        if not isinstance(given, Program):  # pyright: ignore[reportUnnecessaryIsInstance] - nobody else checks
             raise NotAProgram(given, f"argument {place + 1} of {source}")
     return programs

@@ -55,7 +55,9 @@ def asks(function: Callable[[R], A]) -> Program[A, Never, R]:
 
 def when(condition: bool, then: Program[object, E, R]) -> Program[None, E, R]:  # noqa: FBT001 - an `if` as a value
     """Run `then` if the condition holds; give None either way."""
-    return then.map(_nothing) if condition else node(PURE, None)
+    return (
+        then.map(_nothing) if condition else node(PURE, None, then)
+    )  # `then` is not forgotten: it was decided against
 
 
 def log(message: str, *, level: Level = "info", **fields: object) -> Program[None, Never, object]:

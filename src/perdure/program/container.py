@@ -65,7 +65,8 @@ E_contra = TypeVar("E_contra", contravariant=True)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 _new_object = object.__new__
-_set_node: Callable[[Any, Any], None] = BaseContainer.__dict__["_inner_value"].__set__  # containers refuse setattr
+_really_set_node: Callable[[Any, Any], None] = BaseContainer.__dict__["_inner_value"].__set__  # they refuse setattr
+_set_node = _really_set_node
 
 
 class Schedule(Protocol[E_contra]):
@@ -390,9 +391,45 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 
 def node(tag: int, first: object, second: object = None) -> Program[Any, Any, Any]:
     """Make a program of a node (see `perdure.program.instructions`). For this package alone."""
-    made: Program[Any, Any, Any] = _new_object(Program)
+    made: Program[Any, Any, Any] = _new_object(_class)
     _set_node(made, (tag, first, second))
     return made
+
+
+class Watched(Program[Any, Any, Any]):  # type: ignore[misc]  # Program is sealed for everybody else
+    """A program that was built while somebody watched: the interpreter tells when it is run."""
+
+    __slots__ = ()
+
+
+_class: type[Program[Any, Any, Any]] = Program
+_watchers = 0
+
+
+def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> None:
+    """Make `node` tell of each program it makes, until `end_watching` was called as often. For `watch` alone."""
+    global _class, _set_node, _watchers  # noqa: PLW0603 - what `node` uses is replaced so that it need not ask
+
+    def set_and_tell(made: Program[Any, Any, Any], content: object) -> None:
+        _really_set_node(made, content)
+        tell(made)
+
+    _watchers += 1
+    _class, _set_node = Watched, set_and_tell
+
+
+def end_watching() -> None:
+    """Let `node` make programs as it always does, once nobody watches any more."""
+    global _class, _set_node, _watchers  # noqa: PLW0603 - as above
+    _watchers -= 1
+    if _watchers == 0:
+        _class, _set_node = Program, _really_set_node
+
+
+def node_of(program: Program[Any, Any, Any]) -> tuple[int, Any, Any]:
+    """Give what `node` made a program of."""
+    content: tuple[int, Any, Any] = program._inner_value  # noqa: SLF001 - as said there
+    return content
 
 
 def result_inside(outcome: IOResult[A, E]) -> Result[A, E]:

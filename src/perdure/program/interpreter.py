@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure, Success
 
-from perdure.program.container import Program
+from perdure.program.container import Program, Watched
 from perdure.program.errors import NotAProgram
 from perdure.program.exit import Died, Exit, Halted
 from perdure.program.instructions import (
@@ -41,6 +41,7 @@ from perdure.program.instructions import (
     Race,
 )
 from perdure.program.interception import PASS, Interceptor
+from perdure.program.watch import note_begun
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -112,7 +113,9 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
         try:
             if outcome == _RUNNING:
                 if current.__class__ is not Program:
-                    raise _not_a_program(current, payload)  # noqa: TRY301 - the handler below is the way to unwind
+                    if current.__class__ is not Watched:
+                        raise _not_a_program(current, payload)  # noqa: TRY301 - the handler below is the way to unwind
+                    note_begun(current)
                 tag, first, second = current._inner_value  # noqa: SLF001 - a node is for this loop alone
                 if tag <= ENSURE:  # BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE: the inner program first
                     push((tag, second))

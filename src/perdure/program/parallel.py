@@ -22,6 +22,10 @@ Begin: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnyExit]]
 """Makes the coroutine that drives one program of the plan to its exit."""
 
 
+TIMER = "timeout.timer"
+"""The name of the task that counts a timeout down."""
+
+
 async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
     """Run the branches of a fork. None of them is left running when this returns or raises."""
     plan = fork.plan
@@ -64,7 +68,7 @@ async def _race(plan: Race, begin: Begin, runtime: Runtime) -> AnyExit:
 async def _with_deadline(plan: Deadline, begin: Begin, runtime: Runtime) -> AnyExit:
     async with Branches[Any](runtime) as branches:
         program: Task[AnyExit] = branches.start(begin(plan.program), name="timeout")
-        branches.start(_expire(plan.after_ms, runtime), name="timeout.timer")
+        branches.start(_expire(plan.after_ms, runtime), name=TIMER)
         in_time = await branches.next_ended() is program
     if program.cancelled() and not in_time:
         return Failure(TimedOut(timedelta(milliseconds=plan.after_ms)))

@@ -1,5 +1,14 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
+from perdure.testing.simulation.delivery import Delivered, assert_whole_or_nothing, deliver
+from perdure.testing.simulation.exploration import every_fault, faults
+from perdure.testing.simulation.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
+from perdure.testing.simulation.oracle import NoAnswer, Oracle, oracles
+from perdure.testing.simulation.run import simulate
+from perdure.testing.simulation.simulated import Cut, Drafted, NeverRun, Simulated, Stuck
+from perdure.testing.simulation.stage import Stage, on_stage
+from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used
+from perdure.testing.typed import NoSample, samples_of, values_of
 from perdure.testing.world import (
     Clock,
     Crashes,
@@ -16,14 +25,46 @@ from perdure.testing.world import (
 
 __all__ = [
     "Clock",
+    "Crash",
     "Crashes",
+    "Cut",
+    "Delivered",
+    "Drafted",
     "EffectFault",
+    "Fail",
     "Fails",
+    "Fault",
+    "Faults",
     "Holds",
+    "Limited",
+    "Logged",
     "LosesAnswer",
+    "NeverRun",
+    "NoAnswer",
+    "NoSample",
+    "Oracle",
+    "Performed",
+    "Raise",
     "Raises",
+    "Simulated",
+    "Slept",
+    "Stage",
+    "Step",
     "StoreFault",
+    "Stuck",
     "Takes",
+    "TimeOut",
+    "Unanswered",
+    "Used",
     "WorkerDied",
     "World",
+    "assert_whole_or_nothing",
+    "deliver",
+    "every_fault",
+    "faults",
+    "on_stage",
+    "oracles",
+    "samples_of",
+    "simulate",
+    "values_of",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import wraps
 from typing import Any, Final, TypeVar, assert_never
 from uuid import UUID
 
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 MAX_ITEMS: Final = 4
 """Items of a drawn collection at most: more would only be more of the same."""
+
+MAX_NESTING: Final = 3
+"""How often a class is drawn inside itself at most."""
 
 _FIRST, _LAST = datetime(2000, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001 - the zone is drawn beside them
 _LONGEST = timedelta(days=36_500)
@@ -64,15 +68,23 @@ def values_of(
 
 @attrs.frozen
 class _Drawing:
-    """Builds the strategies of one type, and remembers those of its parts, which may contain themselves."""
+    """Builds the strategy of one type.
+
+    Attributes:
+        using: what to draw of some types.
+        inside: the classes around the part that is being built; one that contains itself is unrolled a few times.
+    """
 
     using: Mapping[Any, st.SearchStrategy[Any]]
-    _known: dict[Any, st.SearchStrategy[Any]] = attrs.Factory(dict[Any, st.SearchStrategy[Any]])
+    inside: tuple[Any, ...] = ()
 
-    def values(self, form: Any) -> st.SearchStrategy[Any]:
-        if form not in self._known:
-            self._known[form] = self.using[form] if form in self.using else st.deferred(lambda: self._built(form))
-        return self._known[form]
+    @property
+    def _is_deep(self) -> bool:
+        return bool(self.inside) and self.inside.count(self.inside[-1]) >= MAX_NESTING
+
+    def values(self, given: Any) -> st.SearchStrategy[Any]:
+        """Build the strategy of a type or a part of it."""
+        return self.using[given] if given in self.using else self._built(given)
 
     def _built(self, given: Any) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one return for each form
         match read_form(given):
@@ -81,15 +93,15 @@ class _Drawing:
             case Choice(values):
                 return st.sampled_from(values)
             case OneOf(members):
-                return st.one_of(*(self.values(member) for member in members))
+                return self._one_of(members)
             case Record() as record:
-                return self._record(record)
+                return _Drawing(self.using, (*self.inside, given))._record(record)  # noqa: SLF001 - its own
             case Many(make, item):
-                return self._many(make, self.values(item))
+                return self._many(make, item)
             case Row(items):
                 return st.tuples(*(self.values(item) for item in items))
             case Mapped(key, value):
-                return st.dictionaries(self.values(key), self.values(value), max_size=MAX_ITEMS)
+                return st.just({}) if self._is_deep else self._mapped(key, value)
             case PlainJson():
                 return _JSON
             case Opaque(form):
@@ -97,7 +109,14 @@ class _Drawing:
             case _ as never:
                 assert_never(never)
 
-    def _many(self, make: type, items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    def _one_of(self, members: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+        ending = tuple(member for member in members if member not in self.inside) if self._is_deep else members
+        return st.one_of(*(self.values(member) for member in ending or members))
+
+    def _many(self, make: type, item: Any) -> st.SearchStrategy[Any]:
+        if self._is_deep:
+            return st.builds(make)
+        items = self.values(item)
         if make is set:
             return st.sets(items, max_size=MAX_ITEMS)
         if make is frozenset:
@@ -105,16 +124,21 @@ class _Drawing:
         drawn = st.lists(items, max_size=MAX_ITEMS)
         return drawn if make is list else drawn.map(tuple)
 
+    def _mapped(self, key: Any, value: Any) -> st.SearchStrategy[Any]:
+        return st.dictionaries(self.values(key), self.values(value), max_size=MAX_ITEMS)
+
     def _record(self, record: Record) -> st.SearchStrategy[Any]:
         required = {name: self.values(form) for name, form in record.required.items()}
-        optional = {name: self.values(form) for name, form in record.optional.items()}
-        make = record.make if record.proven else _guarded(record.make)
-        return st.fixed_dictionaries(required, optional=optional).map(lambda fields: make(**fields))
+        optional = {} if self._is_deep else {name: self.values(form) for name, form in record.optional.items()}
+        if record.make is dict:
+            return st.fixed_dictionaries(required, optional=optional)
+        return st.builds(record.make if record.proven else _guarded(record.make), **required, **optional)
 
 
 def _guarded(make: Callable[..., Any]) -> Callable[..., Any]:
     """Draw again where a validator refuses the fields."""
 
+    @wraps(make, updated=())
     def build(**fields: object) -> Any:
         try:
             return make(**fields)

@@ -1,0 +1,82 @@
+"""What an effect may answer, as the annotation of its function says it."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# An annotation has no type of its own: it passes here as Any.
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
+from typing import Any, Final, Never, NoReturn, get_args, get_origin
+
+import attrs
+from returns.context import (
+    RequiresContext,
+    RequiresContextFutureResult,
+    RequiresContextIOResult,
+    RequiresContextResult,
+)
+from returns.future import Future, FutureResult
+from returns.io import IO, IOResult
+from returns.result import Result
+
+from perdure.codecs.grammar import stripped
+
+_RESULTS: Final = (
+    Result,
+    IOResult,
+    FutureResult,
+    RequiresContextResult,
+    RequiresContextIOResult,
+    RequiresContextFutureResult,
+)
+_VALUES: Final = (IO, Future, RequiresContext)
+
+
+@attrs.frozen
+class Declared:
+    """The types of an answer.
+
+    Attributes:
+        value: of a success, as a type form.
+        error: of a failure; None when it cannot fail.
+    """
+
+    value: Any
+    error: Any
+
+
+@attrs.frozen
+class Undeclared:
+    """The annotation does not say what the answer is.
+
+    Attributes:
+        reason: what is there instead.
+    """
+
+    reason: str
+
+
+@cache
+def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
+    """Read what a function that performs an effect answers."""
+    try:
+        answer = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError) as error:
+        return Undeclared(f"its annotations cannot be read ({error})")
+    if answer is None:
+        return Undeclared("it has no annotation of what it returns")
+    return _declared(stripped(answer))
+
+
+def _declared(answer: Any) -> Declared | Undeclared:
+    outer, arguments = get_origin(answer), get_args(answer)
+    if outer in (Awaitable, Coroutine) and arguments:
+        return _declared(stripped(arguments[-1]))
+    if outer in _RESULTS:
+        error = stripped(arguments[1])
+        return Declared(arguments[0], None if error in (Never, NoReturn) else error)
+    if outer in _VALUES:
+        return Declared(arguments[0], None)
+    return Undeclared(f"it is annotated to return {answer!r}")

@@ -1,0 +1,231 @@
+"""Performs what a simulated program asks for, makes it go wrong where the plan says so, and writes everything down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, assert_never
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.jobs.draft import CONTEXT_OPERATIONS, ClosedDraft, Draft, GetState, UpdateState
+from perdure.program import PASS, Died, Halted, Handler
+from perdure.program.drivers import settle_answer
+from perdure.program.instructions import Call, Log, Sleep
+from perdure.program.parallel import TIMER
+from perdure.runtime.record import Runtime, Task
+from perdure.runtime.simulated import Simulation
+from perdure.testing.simulation.fault import Crash, Fail, Fault, Raise, TimeOut
+from perdure.testing.simulation.oracle import Oracle
+from perdure.testing.simulation.simulated import Cut
+from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used, effect_name
+
+T = TypeVar("T")
+
+_UNANSWERED = Unanswered()
+_EXITS: frozenset[type] = frozenset({Success, Failure, Halted, Died})
+
+
+@attrs.define(eq=False)
+class Observer:
+    """Watches one run.
+
+    Attributes:
+        simulation: where it runs.
+        performer: performs the effects, or makes up their answers.
+        faults: what is to go wrong, by effect and call.
+        over: called when the run cannot go on: its process died, or the test itself broke.
+        steps: what was done so far.
+        cut: how the process died, if it did.
+        broken: why the test itself cannot go on.
+    """
+
+    simulation: Simulation
+    performer: Handler | Oracle
+    faults: dict[tuple[str, int], Fault]
+    over: Callable[[], None]
+    steps: list[Step] = attrs.Factory(list[Step])
+    cut: Cut | None = None
+    broken: BaseException | None = None
+    _start_ms: int = 0
+    _calls: dict[str, int] = attrs.Factory(dict[str, int])
+    _branches: dict[object, str] = attrs.Factory(dict[object, str])
+
+    def __attrs_post_init__(self) -> None:
+        self._start_ms = self.simulation.now_ms
+
+    # ------------------------------------------------------------ effects
+    def handle(self, instruction: object, services: object) -> object:
+        """Perform an effect; the handler of the run."""
+        if self.cut is not None:  # another branch died with the process, before this one was stopped
+            return self.never()
+        name = effect_name(instruction)
+        call = self._calls[name] = self._calls.get(name, 0) + 1
+        asked = _Asked(self, instruction, call, self.branch())
+        fault = self.faults.pop((name, call), None) if self.faults else None
+        if fault is not None:
+            return asked.go_wrong(fault, services)
+        answer = asked.perform(services)
+        if answer.__class__ is Success or answer.__class__ is Failure:
+            asked.note(answer)
+            return answer
+        return asked.settle(answer, services)
+
+    def perform(self, instruction: object, services: object) -> object:
+        """Perform an effect, or make up its answer."""
+        if not isinstance(self.performer, Oracle):
+            return self.performer(instruction, services)
+        try:
+            return self.performer.answer(instruction)
+        except BaseException as broken:  # noqa: BLE001 - not a defect of the program: it must not see it
+            self.broken = broken
+            self.over()
+            return self.never()
+
+    def die(self, fault: Fault) -> None:
+        """Let the process die."""
+        self.cut = Cut(fault)
+        self.over()
+
+    def never(self) -> Awaitable[None]:
+        """Give something that never comes."""
+        never: Awaitable[None] = self.simulation.runtime.future()
+        return never
+
+    # ------------------------------------------------------------ time and branches
+    def runtime(self) -> Runtime:
+        """The runtime of the run: it notes who waits, and what is run at once."""
+        return attrs.evolve(self.simulation.runtime, sleep=self._sleep, spawn=self._spawn)
+
+    def branch(self) -> str:
+        """Where the program is, when it does several things at once; empty outside."""
+        return self._branches.get(self.simulation.runtime.current_task(), "") if self._branches else ""
+
+    @property
+    def since_ms(self) -> int:
+        """Virtual time since the start of the run."""
+        return self.simulation.now_ms - self._start_ms
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
+        outer = self.branch()
+        task = self.simulation.runtime.spawn(coroutine, name=name)
+        self._branches[task] = f"{outer}.{name}" if outer else name
+        return task
+
+    async def _sleep(self, delay_ms: float) -> None:
+        branch = self.branch()
+        if branch.endswith(TIMER):
+            self.steps.append(Limited(after_ms=int(delay_ms), branch=branch.removesuffix(TIMER).rstrip(".")))
+        await self.simulation.runtime.sleep(delay_ms)
+
+
+@attrs.define(eq=False)
+class _Asked:
+    """One call of an effect: it holds its place in the trace from the moment it was asked."""
+
+    observer: Observer
+    instruction: object
+    call: int
+    branch: str
+    _at: int = 0
+    _since_ms: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._at = len(self.observer.steps)
+        self._since_ms = self.observer.since_ms
+        self.observer.steps.append(self._performed(_UNANSWERED, None))
+
+    def note(self, answer: object, fault: Fault | None = None) -> None:
+        self.observer.steps[self._at] = self._performed(answer, fault)
+
+    def _performed(self, answer: Any, fault: Fault | None) -> Performed:  # one of the answers of a step
+        return Performed(
+            instruction=self.instruction,
+            call=self.call,
+            answer=answer,
+            fault=fault,
+            at_ms=self._since_ms,
+            branch=self.branch,
+        )
+
+    def perform(self, services: object) -> object:
+        try:
+            return self.observer.perform(self.instruction, services)
+        except Exception as defect:
+            self.note(Died(defect))
+            raise
+
+    async def settle(self, answer: object, services: object) -> object:
+        """Wait for an answer, and note it."""
+        try:
+            settled: Any = await settle_answer(answer, services)
+        except Exception as defect:
+            self.note(Died(defect))
+            raise
+        self.note(settled if settled.__class__ in _EXITS else Success(settled))
+        return settled
+
+    async def go_wrong(self, fault: Fault, services: object) -> object:
+        """Make the call go wrong as the plan says."""
+        if fault.when == "after":
+            await self.settle(self.perform(services), services)  # it did its work, and its answer is lost
+        self.note(_UNANSWERED, fault)
+        match fault:
+            case Crash():
+                self.observer.die(fault)
+                await self.observer.never()
+            case TimeOut():
+                await self.observer.never()
+            case Fail(error=error):
+                self.note(Failure(error), fault)
+                return Failure(error)
+            case Raise(error=error):
+                broken = error(f"made to go wrong by {fault!r}")
+                self.note(Died(broken), fault)
+                raise broken
+            case _:
+                assert_never(fault)
+        return None
+
+
+@attrs.frozen
+class Interpreter:
+    """Answers the operations of a context, and notes what the runtime is asked for.
+
+    Attributes:
+        observer: who writes it down.
+        draft: what the operations act on; None: there is no context.
+    """
+
+    observer: Observer
+    draft: Draft | ClosedDraft | None
+
+    def answer(self, instruction: object, /) -> object:
+        """Answer a context operation; pass on everything else."""
+        kind = type(instruction)
+        if kind is Call or self.observer.cut is not None:
+            return PASS
+        if kind is Sleep:
+            self.observer.steps.append(Slept(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
+        elif kind is Log:
+            self.observer.steps.append(Logged(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
+        elif self.draft is not None and kind in CONTEXT_OPERATIONS:
+            return self._use(self.draft, instruction)
+        return PASS
+
+    def branch(self) -> Interpreter:
+        """Give the interpreter of one of several programs that run at once."""
+        return Interpreter(self.observer, None if self.draft is None else self.draft.branch())
+
+    def _use(self, draft: Draft | ClosedDraft, operation: Any) -> object:  # one of CONTEXT_OPERATIONS
+        try:
+            answer = draft.answer(operation)
+        except Exception as refused:
+            self._note(operation, Died(refused))
+            raise
+        shown = draft.state if isinstance(draft, Draft) and type(operation) in (GetState, UpdateState) else answer
+        self._note(operation, shown)
+        return answer
+
+    def _note(self, operation: Any, answer: object) -> None:  # as above
+        self.observer.steps.append(Used(operation=operation, answer=answer, branch=self.observer.branch()))

@@ -1,0 +1,150 @@
+"""Tells a simulated run: one line for each step; and two runs by where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, assert_never
+
+from returns.result import Failure, Success
+
+from perdure.jobs.decision import After, AlarmChange, At, Cancel, Keep
+from perdure.jobs.draft import GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
+from perdure.program import Died
+from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used
+
+if TYPE_CHECKING:
+    from perdure.testing.simulation.simulated import Simulated
+
+MAX_LINE = 160
+"""Characters of a line: what is longer is cut in the middle of nowhere, with an ellipsis."""
+
+
+def tell(run: Simulated[Any, Any, Any]) -> Iterator[str]:
+    """Tell one run, line by line."""
+    if run.faults:
+        yield f"with faults {run.faults!r}:"
+    for number, step in enumerate(run.trace, start=1):
+        yield _line(f"{number:>3}. {_branch(step)}{_told(step)}")
+    yield _line(f"  => {_exit(run)}{_after(run.elapsed)}")
+    if run.draft.state is not None or run.draft.alarm is not None or run.draft.messages:
+        yield _line(f"     {_draft(run)}")
+    for fault in run.unmet:
+        yield _line(f"     never came to the call of {fault!r}")
+    for forgotten in run.never_run:
+        yield _line(f"     built and never run (a forgotten `yield from`?): {forgotten}")
+
+
+def difference(left: Simulated[Any, Any, Any], right: Simulated[Any, Any, Any]) -> list[str]:
+    """Tell where two runs part: the steps that they share once, then those that differ side by side.
+
+    What pytest shows of a failed ``assert one_run == another`` when the plugin is installed.
+    """
+    lines: list[str] = []
+    for ours, theirs in zip_longest(_pages(left), _pages(right), fillvalue=""):
+        if ours == theirs:
+            lines.append(f"  {ours}")
+        else:
+            lines += [f"- {ours}"] * bool(ours) + [f"+ {theirs}"] * bool(theirs)
+    return ["these runs differ (- left, + right):", *lines]
+
+
+def _pages(run: Simulated[Any, Any, Any]) -> list[str]:
+    return list(tell(run))
+
+
+def _line(text: str) -> str:
+    flat = text.replace("\n", "\\n")
+    return flat if len(flat) <= MAX_LINE else f"{flat[: MAX_LINE - 1]}…"
+
+
+def _branch(step: Step) -> str:
+    return f"{step.branch}: " if step.branch else ""
+
+
+def _told(step: Step) -> str:
+    match step:
+        case Performed():
+            return _performed(step)
+        case Used(operation=operation, answer=Died(cause)):
+            return f"{_operation(operation, None)} was refused: {cause!r}"
+        case Used(operation=operation, answer=answer):
+            return _operation(operation, answer)
+        case Slept(delay_ms=delay_ms):
+            return f"sleep {_ms(delay_ms)}"
+        case Limited(after_ms=after_ms):
+            return f"timeout after {_ms(after_ms)}"
+        case Logged(record=record):
+            return f"log {record.level}: {record.message} {dict(record.fields) or ''}".rstrip()
+        case _:
+            assert_never(step)
+
+
+def _performed(step: Performed) -> str:
+    told = f"{step.instruction!r} -> {_answer(step.answer)}"
+    return told if step.fault is None else f"{told}, by {step.fault!r}"
+
+
+def _answer(answer: Success[Any] | Failure[Any] | object) -> str:
+    match answer:
+        case Success():
+            return f"Success({answer.unwrap()!r})"
+        case Failure():
+            return f"Failure({answer.failure()!r})"
+        case Died(cause):
+            return f"raised {cause!r}"
+        case Unanswered():
+            return "no answer"
+        case _:
+            return repr(answer)
+
+
+def _operation(operation: object, answer: object) -> str:  # noqa: PLR0911 - one return for each operation
+    match operation:
+        case GetState():
+            return f"state is {answer!r}"
+        case SetState(state):
+            return f"set state {state!r}"
+        case UpdateState():
+            return f"update state to {answer!r}"
+        case GetAlarm():
+            return f"alarm is {answer}"
+        case SetAlarm(change):
+            return _alarm(change)
+        case Post(target, action, payload):
+            return f"tell {target} to {action} {payload}".rstrip()
+        case _:
+            return repr(operation)
+
+
+def _alarm(change: AlarmChange) -> str:
+    match change:
+        case Keep():
+            return "keep the alarm"
+        case After(delay):
+            return f"set the alarm after {delay}"
+        case At(instant):
+            return f"set the alarm at {instant}"
+        case Cancel():
+            return "cancel the alarm"
+
+
+def _exit(run: Simulated[Any, Any, Any]) -> str:
+    return repr(run.exit) if isinstance(run.exit, Died) else _answer(run.exit)
+
+
+def _draft(run: Simulated[Any, Any, Any]) -> str:
+    fate = "drafted" if run.kept is None else "kept"
+    parts = [f"state {run.draft.state!r}", f"alarm {run.draft.alarm}"]
+    if run.draft.messages:
+        parts.append(f"{len(run.draft.messages)} messages")
+    return f"{fate}: {', '.join(parts)}"
+
+
+def _after(elapsed: timedelta) -> str:
+    return f" after {_ms(elapsed // timedelta(milliseconds=1))}" if elapsed else ""
+
+
+def _ms(milliseconds: int) -> str:
+    return str(timedelta(milliseconds=milliseconds)) if milliseconds >= 1_000 else f"{milliseconds} ms"  # noqa: PLR2004 - a second

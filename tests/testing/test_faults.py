@@ -1,0 +1,151 @@
+"""Plans of faults: enumerated, printed, pasted back; and what a run and its repeats do under them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure import Do, TaskContext, program
+from perdure.examples.mail import HasMailer, MailBounced, send_mail
+from perdure.examples.order_processor import IllegalTransition, Order, Shipped, on_order_event, order_processor
+from perdure.program import Died, traverse
+from perdure.testing import (
+    Crash,
+    Cut,
+    Fail,
+    Faults,
+    Raise,
+    Simulated,
+    Stage,
+    TimeOut,
+    assert_whole_or_nothing,
+    deliver,
+    every_fault,
+    on_stage,
+    simulate,
+)
+from perdure.testing.simulation.fault import TwoFaults
+
+STAGE = on_stage(order_processor, state=Order("paid", "ada", 100, 100), id="order-1")
+
+
+@attrs.define
+class Mailer:
+    """Sends each message once, by its id, as a good one does."""
+
+    sent: dict[str, str] = attrs.Factory(dict[str, str])
+    asked: list[str] = attrs.Factory(list[str])
+
+    @property
+    def mailer(self) -> Mailer:
+        return self
+
+    def send(self, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
+        self.asked.append(message_id)
+        self.sent.setdefault(message_id, text)
+        return FutureResult.from_value(None)
+
+
+def shipping(mailer: Mailer):
+    def run(stage: Stage[TaskContext[Order], Order], plan: Faults):
+        return simulate(on_order_event(stage.ctx, Shipped("T-1")), mailer, on=stage, faults=plan)
+
+    return run
+
+
+CLEAN = shipping(Mailer())(STAGE, ())
+PLANS = every_fault(CLEAN)
+
+
+def test_every_way_to_go_wrong_at_each_call_is_enumerated():
+    assert (
+        (Crash("send_mail"),),
+        (Crash("send_mail", when="after"),),
+        (Raise("send_mail"),),
+        (Raise("send_mail", when="after"),),
+        (TimeOut("send_mail"),),
+        (TimeOut("send_mail", when="after"),),
+        (Fail("send_mail", MailBounced("")),),
+    ) == PLANS
+
+
+def test_each_call_of_an_effect_has_faults_of_its_own():
+    seen = simulate(traverse(("a", "b"), lambda word: send_mail(word, word, word)), Mailer())
+    assert [plan[0].call for plan in every_fault(seen)] == [1] * 7 + [2] * 7
+
+
+@pytest.mark.parametrize("plan", [*PLANS, (Raise("x", error=OSError, call=2), Fail("y", 1, when="after"))], ids=str)
+def test_a_plan_is_printed_as_what_makes_it(plan):
+    assert eval(repr(plan)) == plan  # noqa: S307 - that is the promise
+
+
+def test_one_call_has_one_fault():
+    with pytest.raises(TwoFaults, match=r"give another call=\.\.\."):
+        shipping(Mailer())(STAGE, (Crash("send_mail"), TimeOut("send_mail")))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_under_every_single_fault_the_draft_is_kept_whole_or_not_at_all(plan):
+    seen = shipping(Mailer())(STAGE, plan)
+    assert_whole_or_nothing(CLEAN, seen)
+    assert seen.unmet == ()
+    assert seen.kept is None
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_the_repeats_of_a_run_heal_it_and_write_to_nobody_twice(plan):
+    mailer = Mailer()
+    delivered = deliver(shipping(mailer), STAGE, faults=plan)
+    assert delivered.kept is not None
+    assert (delivered.kept.state, len(delivered.runs)) == (CLEAN.state, 2)
+    assert list(mailer.sent) == ["run-1"]
+    assert len(delivered.reached("send_mail")) == len(mailer.asked)
+    assert "run 2:" in repr(delivered)
+
+
+def test_a_repeat_sees_that_it_is_one():
+    stages: list[tuple[int, int]] = []
+
+    def run(stage: Stage[TaskContext[Order], Order], plan: Faults) -> Simulated[Any, Any, Order]:
+        stages.append((stage.ctx.attempt, stage.ctx.delivery))
+        return shipping(Mailer())(stage, plan)
+
+    deliver(run, STAGE, faults=(Crash("send_mail"),))
+    deliver(run, STAGE, faults=(TimeOut("send_mail"),))
+    assert stages == [(1, 1), (1, 2), (1, 1), (2, 1)]
+
+
+def test_a_program_that_always_fails_is_not_repeated_for_ever():
+    delivered = deliver(
+        lambda stage, plan: simulate(on_order_event(stage.ctx, Shipped("")), Mailer(), on=stage),
+        attrs.evolve(STAGE, state=Order()),
+        at_most=4,
+    )
+    assert len(delivered.runs) == 4
+    assert delivered.last.exit == Failure(IllegalTransition("new", "Shipped"))
+
+
+@program
+def careless(ctx: TaskContext[Order]) -> Do[None, Any, HasMailer]:
+    yield from ctx.update_state(lambda order: attrs.evolve(order, tracking="half"))
+    match (yield from send_mail("1", "ada", "hello").attempt()):
+        case Success():
+            yield from ctx.update_state(lambda order: attrs.evolve(order, status="shipped"))
+        case Failure():
+            return
+
+
+def test_what_is_neither_whole_nor_nothing_is_found():
+    clean = simulate(careless(STAGE.ctx), Mailer(), on=STAGE)
+    halves = simulate(careless(STAGE.ctx), Mailer(), on=STAGE, faults=(Fail("send_mail", MailBounced("ada")),))
+    with pytest.raises(AssertionError, match="kept neither the whole draft nor nothing\nthese runs differ"):
+        assert_whole_or_nothing(clean, halves)
+
+
+def test_the_exits_are_told_apart():
+    exits = [type(shipping(Mailer())(STAGE, plan).exit) for plan in PLANS]
+    assert exits == [Cut, Cut, Died, Died, Died, Died, Failure]
