@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar, cast, overload
+from functools import partial
+from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 from returns.result import Success
 
 from perdure.jobs.context import JobContext
-from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.draft import Draft
 from perdure.kinds.continuous import Continuous, ContinuousContext
 from perdure.kinds.debounce import Debounce, DebounceContext
@@ -19,10 +21,12 @@ from perdure.program import Halted
 from perdure.testing.simulation.simulated import AnySimulated, Cut
 from perdure.values.address import check_id
 from perdure.values.errors import DefinitionError
-from perdure.values.instant import to_ms
+from perdure.values.instance import Claim, Instance
+from perdure.values.instant import from_ms, to_ms
 from perdure.values.limits import Limits
 
 S = TypeVar("S")
+C = TypeVar("C", bound=JobContext[Any])
 C_co = TypeVar("C_co", bound=JobContext[Any], covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 
@@ -32,38 +36,42 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 @attrs.frozen(kw_only=True)
 class Stage(Generic[C_co, S_co]):
-    """Where a hook runs: `on_stage` makes one; for a kind of job of your own, make it with its context.
+    """Where a hook runs: made with `on_stage`.
 
     Attributes:
-        ctx: what to hand to the hook.
         definition: the job.
         state: the state that the run finds.
-        alarm: the alarm that it finds.
-        now: what the clock shows at its start, an aware instant.
+        instance: what is stored while it runs.
+        claim: who runs it, for what.
         limits: the engine's bounds.
+        context: makes what to hand to the hook.
     """
 
-    ctx: C_co
     definition: AnyDefinition
     state: S_co
-    alarm: datetime | None = None
-    now: datetime = START
-    limits: Limits = Limits()
+    instance: Instance
+    claim: Claim
+    limits: Limits
+    context: Callable[[Instance, Claim], C_co]
+
+    @property
+    def ctx(self) -> C_co:
+        """What to hand to the hook."""
+        return self.context(self.instance, self.claim)
+
+    @property
+    def now(self) -> datetime:
+        """What the clock shows when the run begins."""
+        return from_ms(self.claim.claimed_ms)
 
     def draft(self) -> Draft:
-        """Make a fresh draft.
-
-        Raises:
-            InvalidInput: the state is not of the definition's type.
-        """
-        encode = self.definition.encode_state_within(self.limits.state_bytes)
-        encode(self.state)
+        """Make a fresh draft."""
         return Draft(
-            address=self.definition.address(check_id(self.ctx.id)),
+            address=self.instance.address,
             state=self.state,
-            encode=encode,
-            current_alarm_ms=None if self.alarm is None else to_ms(self.alarm, what="alarm of a stage"),
-            now_ms=to_ms(self.now, what="now of a stage"),
+            codec=self.definition.plan.state,
+            current_alarm_ms=self.instance.alarm_ms,
+            now_ms=self.claim.claimed_ms,
             limits=self.limits,
         )
 
@@ -72,12 +80,13 @@ class Stage(Generic[C_co, S_co]):
 
         It begins where the run ended in time; the state is what it was.
         """
-        ctx: JobContext[Any] = self.ctx
+        claim = self.claim
         if isinstance(seen.exit, Cut):
-            ctx = attrs.evolve(ctx, delivery=ctx.delivery + 1)
+            claim = attrs.evolve(claim, deliveries=claim.deliveries + 1)
         elif not isinstance(seen.exit, Success | Halted):
-            ctx = attrs.evolve(ctx, attempt=ctx.attempt + 1, delivery=1)
-        return attrs.evolve(self, ctx=cast("C_co", ctx), now=self.now + seen.elapsed)
+            claim = attrs.evolve(claim, attempt=claim.attempt + 1, deliveries=1)
+        now_ms = to_ms(self.now + seen.elapsed, what="end of a run")
+        return attrs.evolve(self, claim=attrs.evolve(claim, claimed_ms=now_ms))
 
 
 @overload
@@ -86,13 +95,14 @@ def on_stage(
     /,
     *,
     state: S,
-    alarm: datetime | None = None,
+    alarm: datetime | None = ...,
     id: str = ...,
     now: datetime = ...,
     attempt: int = ...,
     delivery: int = ...,
     run_count: int = ...,
     event_count: int = ...,
+    failed_draft: S | None = ...,
     limits: Limits = ...,
 ) -> Stage[TaskContext[S], S]: ...
 @overload
@@ -125,60 +135,89 @@ def on_stage(
     missed: int = ...,
     limits: Limits = ...,
 ) -> Stage[ContinuousContext[S], S]: ...
+@overload
+def on_stage(
+    definition: Definition[Any, Any, Any],
+    /,
+    *,
+    state: S,
+    context: Callable[[Instance, Claim], C],
+    alarm: datetime | None = ...,
+    id: str = ...,
+    now: datetime = ...,
+    attempt: int = ...,
+    delivery: int = ...,
+    run_count: int = ...,
+    event_count: int = ...,
+    limits: Limits = ...,
+) -> Stage[C, S]: ...
 def on_stage(
     definition: AnyDefinition,
     /,
     *,
     state: object,
+    context: Callable[[Instance, Claim], JobContext[Any]] | None = None,
     alarm: datetime | None = None,
     id: str = "1",  # noqa: A002 - what contexts call it
     now: datetime = START,
     attempt: int = 1,
     delivery: int = 1,
     run_count: int = 1,
+    event_count: int = 0,
     limits: Limits = Limits(),
-    **facts: Any,  # those of the kind's own context, as the overloads say
+    **facts: object,
 ) -> Stage[Any, Any]:
     """Set the stage for a hook of a job: the context to hand to it, and what is stored while it runs.
 
     Args:
         definition: the job.
         state: the state that the hook finds.
+        context: makes the context of a kind of job of your own.
         alarm: the alarm that it finds (task).
         id: the instance.
         now: what the clock shows, an aware instant.
         attempt: failures of this run so far, plus 1.
         delivery: how often this attempt was begun, this time included.
         run_count: the number of this run.
+        event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's bounds.
-        **facts: those that only this kind's contexts have: ``event_count`` (task, debounce), ``flush_reason``
-            (debounce), ``tick`` and ``missed`` (continuous).
+        **facts: those that only contexts of this kind have: ``failed_draft`` (task), ``flush_reason`` (debounce),
+            ``tick`` and ``missed`` (continuous).
 
     Raises:
-        DefinitionError: a job of another kind: make its `Stage` with a context of that kind.
+        DefinitionError: a job of another kind, without its `context`.
+        InvalidInput: the state is not of the definition's type.
+        InvalidId: the id is not usable.
     """
-    shared: dict[str, Any] = {
-        "id": id,
-        "job": definition.name,
-        "run_id": f"run-{run_count}",
-        "attempt": attempt,
-        "delivery": delivery,
-        "run_count": run_count,
-    }
-    ctx = _context(definition, now, shared | facts)
-    return Stage(ctx=ctx, definition=definition, state=state, alarm=alarm, now=now, limits=limits)
+    now_ms = to_ms(now, what="now of a stage")
+    instance = Instance(
+        address=definition.address(check_id(id)),
+        incarnation=1,
+        version=1,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        state=definition.encode_state(state, limits),
+        alarm_ms=None if alarm is None else to_ms(alarm, what="alarm of a stage"),
+        run_count=run_count,
+        event_count=event_count,
+    )
+    claim = Claim(
+        owner=1, cause="event", run_id=f"run-{run_count}", claimed_ms=now_ms, attempt=attempt, deliveries=delivery
+    )
+    make: Callable[[Instance, Claim], JobContext[Any]] = context or _context(definition, instance, facts)
+    return Stage(definition=definition, state=state, instance=instance, claim=claim, limits=limits, context=make)
 
 
-def _context(definition: AnyDefinition, now: datetime, facts: dict[str, Any]) -> JobContext[Any]:
+def _context(
+    definition: AnyDefinition, instance: Instance, facts: dict[str, Any]
+) -> Callable[[Instance, Claim], JobContext[Any]]:
     match definition:
         case Task():
-            return TaskContext(created_at=now, execute_count=facts["run_count"], **facts)
+            return partial(TaskContext[Any], **facts)
         case Debounce():
-            return DebounceContext(started_at=now, event_count=facts.pop("event_count", 1), **facts)
+            batch: dict[str, Any] = {"event_count": instance.event_count, "started_at": from_ms(instance.created_ms)}
+            return partial(DebounceContext[Any], **batch, **facts)
         case Continuous():
-            return ContinuousContext(created_at=now, **facts)
+            return partial(ContinuousContext[Any], **facts)
         case _:
-            expected = (
-                "a task, a debounce or a continuous job; for another kind, Stage(ctx=..., definition=..., state=...)"
-            )
-            raise DefinitionError("job of a stage", definition, expected)
+            raise DefinitionError("job of a stage", definition, "a job of the library's kinds, or context=YourContext")

@@ -1,0 +1,65 @@
+"""What the checkers infer of simulated runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Never, assert_type
+
+from hypothesis.strategies import SearchStrategy
+
+from perdure import ContinuousContext, DebounceContext, TaskContext, succeed
+from perdure.examples.mail import HasMailer, MailBounced
+from perdure.examples.order_processor import IllegalTransition, Order, OrderEvent, on_order_event, order_processor
+from perdure.examples.token_refresher import AuthError, TokenState, refresh_token, token_refresher
+from perdure.examples.webhook_batcher import Batch, webhook_batcher
+from perdure.testing import (
+    Delivered,
+    Drafted,
+    Faults,
+    Oracle,
+    Simulated,
+    Stage,
+    deliver,
+    on_stage,
+    oracles,
+    samples_of,
+    simulate,
+    values_of,
+)
+
+
+def stages(order: Order, batch: Batch, tokens: TokenState) -> None:
+    assert_type(on_stage(order_processor, state=order, event_count=1), Stage[TaskContext[Order], Order])
+    assert_type(on_stage(webhook_batcher, state=batch, flush_reason="manual"), Stage[DebounceContext[Batch], Batch])
+    assert_type(on_stage(token_refresher, state=tokens, missed=1), Stage[ContinuousContext[TokenState], TokenState])
+
+
+def runs(stage: Stage[TaskContext[Order], Order], event: OrderEvent, mailer: HasMailer, oracle: Oracle) -> None:
+    seen = simulate(on_order_event(stage.ctx, event), mailer, on=stage)
+    assert_type(seen, Simulated[None, IllegalTransition | MailBounced, Order])
+    assert_type(
+        simulate(on_order_event(stage.ctx, event), oracle, on=stage),
+        Simulated[None, IllegalTransition | MailBounced, Order],
+    )
+    assert_type(seen.kept, Drafted[Order] | None)
+    assert_type(seen.error(), IllegalTransition | MailBounced)
+    assert_type(seen.alarm, datetime | None)
+    assert_type(simulate(succeed(1), None), Simulated[int, Never, None])
+
+
+def an_oracle_of_many_needs(stage: Stage[ContinuousContext[TokenState], TokenState], oracle: Oracle) -> None:
+    assert_type(simulate(refresh_token(stage.ctx), oracle, on=stage), Simulated[None, AuthError, TokenState])
+
+
+def repeats(
+    run: Callable[[Stage[TaskContext[Order], Order], Faults], Simulated[None, MailBounced, Order]],
+    stage: Stage[TaskContext[Order], Order],
+) -> None:
+    assert_type(deliver(run, stage), Delivered[None, MailBounced, Order])
+
+
+def values() -> None:
+    assert_type(values_of(Order), SearchStrategy[Order])
+    assert_type(samples_of(Order), tuple[Order, ...])
+    assert_type(oracles(), SearchStrategy[Oracle])
