@@ -43,6 +43,7 @@ from perdure.testing import (
     Stuck,
     TimeOut,
     Unanswered,
+    compare,
     on_stage,
     oracles,
     simulate,
@@ -396,6 +397,7 @@ def test_asking_a_failed_run_for_its_value_tells_the_story():
 
 def test_two_runs_are_told_by_where_they_part():
     lines = difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
+    assert lines == compare.difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
     assert lines == [
         "these runs differ (- left, + right):",
         "-   1. say('a') -> Success(1)",

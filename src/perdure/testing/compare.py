@@ -13,6 +13,8 @@ from returns.io import IOFailure, IOSuccess
 from returns.result import Failure, Success
 
 from perdure.program.container import result_inside
+from perdure.testing.simulation.simulated import Simulated
+from perdure.testing.simulation.story import difference as runs_part
 
 _CONTAINERS = (Success, Failure)
 
@@ -28,6 +30,8 @@ def difference(left: object, right: object) -> list[str] | None:
         One line for the whole, then one for each field that differs, by its path; None when there is nothing to add to
         what pytest says itself.
     """
+    if isinstance(left, Simulated) and isinstance(right, Simulated):
+        return runs_part(left, right)
     lines = list(_parts(_opened(left), _opened(right), ""))
     if lines in ([], [f"  {left!r} != {right!r}"]):
         return None
