@@ -256,8 +256,8 @@ class Store:
     """A storage interpreter, as a record. ``docs/reference/store.md`` says each operation at length.
 
     Expected failures are values, never exceptions: ``StoreUnavailable`` when nothing was written, ``OutcomeUnknown``
-    when a commit may or may not have been, ``StoreCorrupt`` for a row that cannot be read. An operation begins when
-    its answer is awaited. Instants are integer milliseconds UTC, not negative.
+    when a commit may or may not have been, ``StoreCorrupt`` for a row that cannot be read. An operation begins, at
+    the latest, when its answer is awaited. Instants are integer milliseconds UTC, not negative.
 
     Attributes:
         name: what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.

@@ -10,7 +10,9 @@ from returns.io import IOResult
 from returns.result import Failure, Result, Success
 
 from perdure.stores.store import Store
+from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.promise import answer, holds, same, value
+from perdure.testing.conformance.promises import ATOMIC, CONCURRENT, FENCED, MONOTONIC, READS_ITS_WRITES
 from perdure.testing.conformance.samples import address, created, message, put, remembered, started
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence
@@ -22,6 +24,7 @@ E = TypeVar("E")
 _MANY = 100
 
 
+@in_store(CONCURRENT, MONOTONIC)
 async def one_conflict_among_many(store: Store) -> None:
     """A transition that conflicts does not fail those that are committed beside it."""
     taken = address("50")
@@ -37,6 +40,7 @@ async def one_conflict_among_many(store: Store) -> None:
         holds(instance is not None, "what was answered with success is found")
 
 
+@in_store(FENCED, CONCURRENT, ATOMIC)
 async def one_winner_for_one_fence(store: Store) -> None:
     """Of many transitions that expect the same version, exactly one is committed, with everything it carries."""
     at = address("a")
@@ -56,7 +60,9 @@ async def one_winner_for_one_fence(store: Store) -> None:
             for number in range(10)
         )
     )
-    (winner,) = [number for number, one in enumerate(answers) if isinstance(one, Success)]
+    won = [number for number, one in enumerate(answers) if isinstance(one, Success)]
+    same(len(won), 1, "of many commits that expect the same fence, one is answered with success")
+    (winner,) = won
     loaded = await value(store.load(at, f"k{winner}", 0))
     holds(loaded.instance is not None and loaded.instance.state == f'"{winner}"', "the winner's state is stored")
     same(loaded.keys_held, 1, "only the winner's key is remembered")
@@ -65,6 +71,7 @@ async def one_winner_for_one_fence(store: Store) -> None:
     same([one.event.at_ms for one in await value(store.history(at, None, 99))], [winner], "only the winner is logged")
 
 
+@in_store(READS_ITS_WRITES)
 async def reads_go_on_beside_commits(store: Store) -> None:
     """A load sees everything that was answered before it, whatever is under way."""
     at = address("a")
@@ -82,4 +89,4 @@ async def _together(*asked: Awaitable[IOResult[A, E]]) -> list[Result[A, E]]:
     return list(await asyncio.gather(*(answer(one) for one in asked)))
 
 
-CASES = (one_conflict_among_many, one_winner_for_one_fence, reads_go_on_beside_commits)
+CASES: tuple[Case, ...] = (one_conflict_among_many, one_winner_for_one_fence, reads_go_on_beside_commits)

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from perdure.stores.store import Retention, Store
+from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.promise import failure, same, value
+from perdure.testing.conformance.promises import (
+    CONFLICT_LEAVES_NOTHING,
+    KEY_EXPIRES,
+    LOAD_TOGETHER,
+    PRUNE,
+    PRUNE_COUNTS,
+)
 from perdure.testing.conformance.samples import FAR_MS, address, created, put, remembered
 from perdure.values.errors import Conflict
 from perdure.values.transition import Loaded, Purge, Transition
@@ -12,6 +20,7 @@ A = address("a")
 KEEP_EVENTS = {"events_since_ms": 0, "max_events": 1_000}
 
 
+@in_store(LOAD_TOGETHER)
 async def a_key_is_remembered_with_its_transition(store: Store) -> None:
     """The answer comes back with the instance, in one read; another key and another address know nothing of it."""
     kept = remembered("k", '{"ünï":1}')
@@ -24,6 +33,7 @@ async def a_key_is_remembered_with_its_transition(store: Store) -> None:
     same(await value(store.load(address("b"), "k", 0)), Loaded(), "a key belongs to its address")
 
 
+@in_store(KEY_EXPIRES)
 async def a_key_expires(store: Store) -> None:
     """A key is there before its instant, and not from it on."""
     await value(store.commit(Transition(address=A, remember=remembered("k", expires_ms=100))))
@@ -32,6 +42,7 @@ async def a_key_expires(store: Store) -> None:
     same([one.remembered is not None for one in found], [True, False], "an expired key has no answer")
 
 
+@in_store(KEY_EXPIRES)
 async def a_key_is_replaced(store: Store) -> None:
     """The same key again takes the place of the first."""
     await value(store.commit(Transition(address=A, remember=remembered("k", '"old"', expires_ms=50))))
@@ -42,6 +53,7 @@ async def a_key_is_replaced(store: Store) -> None:
     same(loaded.keys_held, 1, "a replaced key counts once")
 
 
+@in_store(LOAD_TOGETHER)
 async def a_key_outlives_its_instance(store: Store) -> None:
     """A purge leaves the keys of the address."""
     fence = await created(store, A)
@@ -50,6 +62,7 @@ async def a_key_outlives_its_instance(store: Store) -> None:
     same(await value(store.load(A, "k", 0)), Loaded(remembered=remembered("k"), keys_held=1), "keys survive the purge")
 
 
+@in_store(CONFLICT_LEAVES_NOTHING)
 async def a_conflict_remembers_nothing(store: Store) -> None:
     """A transition that was refused leaves no key."""
     await created(store, A)
@@ -58,6 +71,7 @@ async def a_conflict_remembers_nothing(store: Store) -> None:
     same((await value(store.load(A, "k", 0))).remembered, None, "a Conflict remembers no key")
 
 
+@in_store(PRUNE, PRUNE_COUNTS)
 async def pruning_removes_expired_keys(store: Store) -> None:
     """``prune`` removes expired keys only, up to its limit, and counts them."""
     for number in range(5):
@@ -70,7 +84,7 @@ async def pruning_removes_expired_keys(store: Store) -> None:
     same(await value(store.prune(Retention(now_ms=FAR_MS, **KEEP_EVENTS))), 1, "what expired later goes later")
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     a_key_is_remembered_with_its_transition,
     a_key_expires,
     a_key_is_replaced,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from returns.result import Success
+
 from perdure.stores.store import Query, Retention, Store
-from perdure.testing.conformance.place import Place
-from perdure.testing.conformance.promise import failure, holds, same, value
+from perdure.testing.conformance.case import Case, in_place
+from perdure.testing.conformance.place import NewPlace, opened
+from perdure.testing.conformance.promise import answer, failure, holds, same, value
+from perdure.testing.conformance.promises import CLOSE, DURABLE, EPOCH, FAILURES_ARE_VALUES, HEALTH, MONOTONIC
 from perdure.testing.conformance.samples import (
     CLAIM,
     ERROR,
@@ -30,8 +35,10 @@ from perdure.values.transition import Purge, Put, Transition
 A, B = address("a"), address("b")
 
 
-async def everything_survives_reopening(place: Place) -> None:
+@in_place(DURABLE)
+async def everything_survives_reopening(new_place: NewPlace) -> None:
     """What was committed is there when the store is opened again, to the last field."""
+    place = new_place()
     store = await place.open()
     full = instance(A, alarm_ms=10, claim=CLAIM)
     await value(
@@ -56,8 +63,10 @@ async def everything_survives_reopening(place: Place) -> None:
     await place.discard()
 
 
-async def sequences_survive_reopening(place: Place) -> None:
+@in_place(MONOTONIC, EPOCH)
+async def sequences_survive_reopening(new_place: NewPlace) -> None:
     """Incarnations, message ids, event places and the epoch grow over openings, even when all rows are gone."""
+    place = new_place()
     places: list[tuple[int, int, int, int]] = []
     for _ in range(3):
         store = await place.open()
@@ -73,8 +82,10 @@ async def sequences_survive_reopening(place: Place) -> None:
     await place.discard()
 
 
-async def a_closed_store_answers_unavailable(place: Place) -> None:
+@in_place(CLOSE, HEALTH, FAILURES_ARE_VALUES)
+async def a_closed_store_answers_unavailable(new_place: NewPlace) -> None:
     """After ``close`` every operation answers ``StoreUnavailable``; closing again is allowed; health says failed."""
+    place = new_place()
     store = await place.open()
     await value(store.close())
     await value(store.close())
@@ -84,12 +95,27 @@ async def a_closed_store_answers_unavailable(place: Place) -> None:
     await place.discard()
 
 
-async def a_working_store_is_healthy(place: Place) -> None:
+@in_place(HEALTH)
+async def a_working_store_is_healthy(new_place: NewPlace) -> None:
     """The health check of an open store says ok."""
+    async with opened(new_place()) as store:
+        same((await value(store.health())).state, "ok", "an open store is healthy")
+
+
+@in_place(CLOSE, DURABLE)
+async def closing_waits_for_what_was_asked(new_place: NewPlace) -> None:
+    """A commit that is under way when the store is closed is answered, and the answer is true."""
+    place = new_place()
     store = await place.open()
-    same((await value(store.health())).state, "ok", "an open store is healthy")
+    addresses = [address(str(number)) for number in range(20)]
+    under_way = [asyncio.ensure_future(answer(store.commit(put(at)))) for at in addresses]
+    await asyncio.sleep(0)
     await value(store.close())
-    await place.discard()
+    answers = await asyncio.gather(*under_way)
+    async with opened(place) as again:
+        for at, found in zip(addresses, answers, strict=True):
+            stored = (await value(again.load(at))).instance
+            same(stored is not None, isinstance(found, Success), f"{at} was answered {found}: that is what is stored")
 
 
 def _operations(store: Store) -> tuple[Callable[[], Awaitable[Any]], ...]:
@@ -122,9 +148,10 @@ async def _everything(store: Store) -> tuple[object, ...]:
     )
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     everything_survives_reopening,
     sequences_survive_reopening,
     a_closed_store_answers_unavailable,
     a_working_store_is_healthy,
+    closing_waits_for_what_was_asked,
 )

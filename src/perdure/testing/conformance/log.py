@@ -8,7 +8,17 @@ from typing import cast
 import attrs
 
 from perdure.stores.store import Retention, Store
+from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.promise import holds, same, value
+from perdure.testing.conformance.promises import (
+    EVENT_ADDRESS,
+    EVENTS,
+    HISTORY,
+    HISTORY_SURVIVES,
+    MONOTONIC,
+    PRUNE,
+    PRUNE_COUNTS,
+)
 from perdure.testing.conformance.samples import ERROR, address, created, started
 from perdure.values import event as events
 from perdure.values.address import Address
@@ -49,6 +59,7 @@ def _sample(kind: type[Event]) -> Event:
     return make(event_id="01", at_ms=9, address=str(A), run_count=1, **own)
 
 
+@in_store(EVENTS)
 async def every_event_comes_back(store: Store) -> None:
     """An event of every type is read as it was logged, in order."""
     logged = one_of_each()
@@ -59,6 +70,7 @@ async def every_event_comes_back(store: Store) -> None:
     holds(places == sorted(set(places)) and places[0] > 0, f"sequence numbers are positive and grow: {places}")
 
 
+@in_store(EVENTS)
 async def the_log_pages_by_sequence(store: Store) -> None:
     """``events`` goes on after a place, up to a limit."""
     await _logged(store, A, 1, 2, 3)
@@ -68,6 +80,7 @@ async def the_log_pages_by_sequence(store: Store) -> None:
     same(await value(store.events(rest[-1].sequence, 2)), (), "after the last event there is nothing")
 
 
+@in_store(HISTORY, HISTORY_SURVIVES, EVENT_ADDRESS)
 async def history_gives_the_newest_first(store: Store) -> None:
     """``history`` belongs to the address in the event, is newest first, pages backwards and survives the purge."""
     fence = await created(store, A)
@@ -81,6 +94,7 @@ async def history_gives_the_newest_first(store: Store) -> None:
     same(await value(store.history(A, None, 3)), (), "history gives the events of its address only")
 
 
+@in_store(PRUNE, PRUNE_COUNTS, HISTORY_SURVIVES)
 async def pruning_removes_the_beginning_of_the_log(store: Store) -> None:
     """Old events go, up to the first that stays; so does what is beyond the newest ``max_events``."""
     await _logged(store, A, 1, 2, 9, 3, 4, 5)
@@ -94,6 +108,7 @@ async def pruning_removes_the_beginning_of_the_log(store: Store) -> None:
     same([one.event.at_ms for one in await value(store.history(A, None, 9))], [5], "history loses what was pruned")
 
 
+@in_store(MONOTONIC, EVENTS)
 async def sequence_numbers_never_come_back(store: Store) -> None:
     """An event after a prune has a greater number than all before."""
     await _logged(store, A, 1)
@@ -113,7 +128,7 @@ async def _instants(store: Store) -> list[int]:
     return [one.event.at_ms for one in await value(store.events(0, 100))]
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     every_event_comes_back,
     the_log_pages_by_sequence,
     history_gives_the_newest_first,

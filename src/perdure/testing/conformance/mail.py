@@ -5,7 +5,20 @@ from __future__ import annotations
 import attrs
 
 from perdure.stores.store import Store
+from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.promise import failure, holds, same, value
+from perdure.testing.conformance.promises import (
+    CONFLICT_LEAVES_NOTHING,
+    DEAD_LETTERS,
+    DELIVERABLE,
+    MESSAGE_ONCE,
+    MESSAGE_ORDER,
+    NEXT_MESSAGE,
+    OLDEST_FIRST,
+    PURGE_OWN,
+    REDRIVE,
+    REDRIVEN_AFRESH,
+)
 from perdure.testing.conformance.samples import (
     ERROR,
     FAR_MS,
@@ -27,6 +40,7 @@ from perdure.values.transition import Purge, Transition
 A, B, C = address("a"), address("b"), address("c")
 
 
+@in_store(DELIVERABLE)
 async def a_message_comes_back_whole(store: Store) -> None:
     """A message is delivered as it was sent, and has not been tried."""
     sent = message(A, B, '{"ünï":"\\u0000"}')
@@ -36,6 +50,7 @@ async def a_message_comes_back_whole(store: Store) -> None:
     same((stored.attempts, stored.not_before_ms, stored.error), (0, 0, None), "a new message may be delivered at once")
 
 
+@in_store(DELIVERABLE, OLDEST_FIRST)
 async def order_is_kept_within_a_pair(store: Store) -> None:
     """Only the oldest living message of a (sender, target) pair may be delivered; pairs do not wait for each other."""
     pairs = ((A, B, "1"), (A, B, "2"), (A, C, "3"), (C, B, "4"))
@@ -47,6 +62,7 @@ async def order_is_kept_within_a_pair(store: Store) -> None:
     same(len(await value(store.messages(FAR_MS, 2))), 2, "messages gives no more than its limit")
 
 
+@in_store(MESSAGE_ORDER)
 async def ids_follow_the_order_of_sending(store: Store) -> None:
     """Message ids grow in the order of one transition's messages, and from commit to commit."""
     targets = [address(str(number)) for number in range(4)]
@@ -58,6 +74,7 @@ async def ids_follow_the_order_of_sending(store: Store) -> None:
     holds(ids == sorted(set(ids)), f"message ids grow: {ids}")
 
 
+@in_store(MESSAGE_ONCE, CONFLICT_LEAVES_NOTHING)
 async def consuming_twice_is_a_conflict(store: Store) -> None:
     """A message is applied once: the second consumer changes nothing at all."""
     await told(store, A, B, "1", "2")
@@ -70,6 +87,7 @@ async def consuming_twice_is_a_conflict(store: Store) -> None:
     same(await value(store.history(B, None, 9)), (), "a Conflict over a message logs nothing")
 
 
+@in_store(CONFLICT_LEAVES_NOTHING)
 async def a_lost_fence_keeps_the_message(store: Store) -> None:
     """A transition that conflicts does not consume its message."""
     await created(store, B)
@@ -79,6 +97,7 @@ async def a_lost_fence_keeps_the_message(store: Store) -> None:
     same(await deliverable(store), ["1"], "a Conflict does not consume the message")
 
 
+@in_store(DELIVERABLE, OLDEST_FIRST, NEXT_MESSAGE)
 async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     """A postponed message waits for its instant, and what follows it waits with it."""
     await told(store, A, B, "1", "2")
@@ -97,6 +116,7 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     same(await value(store.next_message(0)), None, "a consumed message is not waited for")
 
 
+@in_store(DEAD_LETTERS, REDRIVE, REDRIVEN_AFRESH, MESSAGE_ONCE)
 async def a_dead_letter_lets_its_pair_go_on(store: Store) -> None:
     """A dead letter is listed apart, is not delivered and not consumed, and can be redriven into its old place."""
     await told(store, A, B, "1", "2")
@@ -114,6 +134,7 @@ async def a_dead_letter_lets_its_pair_go_on(store: Store) -> None:
     same(await value(store.redrive(first)), "not_found", "only a dead letter can be redriven")
 
 
+@in_store(DEAD_LETTERS)
 async def dead_letters_page_by_id(store: Store) -> None:
     """``dead_letters`` gives the oldest first, after an id, up to a limit."""
     for payload in "123":
@@ -125,6 +146,7 @@ async def dead_letters_page_by_id(store: Store) -> None:
     same([one.message.payload for one in (*page, *rest)], ["1", "2", "3"], "dead letters page by id, the oldest first")
 
 
+@in_store(PURGE_OWN)
 async def a_purge_drops_what_an_instance_told_itself(store: Store) -> None:
     """Messages to itself go with the instance, those of this very turn included; others stay."""
     fence = await created(store, A)
@@ -136,6 +158,7 @@ async def a_purge_drops_what_an_instance_told_itself(store: Store) -> None:
     same(await deliverable(store), ["out", "in", "bye"], "a Purge deletes the messages from the instance to itself")
 
 
+@in_store(PURGE_OWN)
 async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
     """A dead letter of an instance to itself cannot be redriven into its successor."""
     fence = await created(store, A)
@@ -147,6 +170,7 @@ async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
     same(await value(store.redrive(own)), "not_found", "such a dead letter cannot be redriven")
 
 
+@in_store(PURGE_OWN)
 async def a_purge_can_keep_what_an_instance_told_itself(store: Store) -> None:
     """Where an instance is merely used up, its messages to itself stay for its successor, those of this turn too."""
     fence = await created(store, A)
@@ -158,7 +182,7 @@ async def a_purge_can_keep_what_an_instance_told_itself(store: Store) -> None:
     same(await deliverable(store), ["last"], "a Purge that keeps them leaves those of its own turn as well")
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     a_message_comes_back_whole,
     order_is_kept_within_a_pair,
     ids_follow_the_order_of_sending,

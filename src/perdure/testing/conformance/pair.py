@@ -2,105 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Any, assert_never
 
 import attrs
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
-from perdure.stores.memory import MemoryBackend
-from perdure.stores.store import LoggedEvent, Query, Retention, Store
-from perdure.testing.conformance.place import Place
-from perdure.testing.conformance.promise import answer, holds, same, value
-from perdure.testing.conformance.samples import ERROR, message, started
-from perdure.testing.conformance.steps import KEYS, PLACES, Commit, Find, Inbound, Prune, Redrive, Reopen, Step
-from perdure.values.address import Address
-from perdure.values.instance import Fence, Instance
-from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
-from perdure.values.transition import Keep, Purge, Put, Transition, Write
-
-_INSTANTS = (-1, 0, 4, 10, 20)
-_ALL = 1_000
-
-
-@attrs.define
-class Side:
-    """One of the two stores, with what was seen in it. The two sides see the same things under their own numbers.
-
-    Attributes:
-        store: the store.
-        fences: the fences that commits answered, for each address, the newest last.
-        seen: the ids of messages that were seen, in the order in which they were first seen.
-    """
-
-    store: Store
-    fences: dict[Address, list[Fence]] = attrs.Factory(lambda: {at: [] for at in PLACES})
-    seen: list[int] = attrs.Factory(list[int])
-
-    async def transition(self, step: Commit) -> Transition:
-        """Make the transition of a step, with this side's fences and ids."""
-        at = PLACES[step.at]
-        return Transition(
-            address=at,
-            expected=await self._fence(step, at),
-            write=_write(step, at),
-            remember=step.remember,
-            messages=tuple(message(at, PLACES[target], str(target)) for target in step.targets),
-            inbound=None if step.inbound is None else await self._fate(step.inbound),
-            events=tuple(started(at, at_ms=at_ms) for at_ms in step.event_ms),
-        )
-
-    def note(self, step: Commit, found: Result[Fence, Any]) -> None:
-        """Remember the fence that a commit answered."""
-        match found:
-            case Success(Fence(incarnation, _) as fence) if incarnation > 0:
-                self.fences[PLACES[step.at]].append(fence)
-            case _:
-                pass
-
-    async def messages(self, now_ms: int) -> list[StoredMessage]:
-        """Give what may be delivered, and take note of it."""
-        found = list(await value(self.store.messages(now_ms, _ALL)))
-        ids = [one.message_id for one in found]
-        holds(ids == sorted(set(ids)), f"messages gives the oldest first: {ids}")
-        self.seen += [id_ for id_ in ids if id_ not in self.seen]
-        return found
-
-    async def dead_letters(self) -> list[StoredMessage]:
-        """Give the dead letters."""
-        return list(await value(self.store.dead_letters(0, _ALL)))
-
-    async def _fence(self, step: Commit, at: Address) -> Fence | None:
-        known = self.fences[at]
-        match step.fence:
-            case "right":
-                stored = (await value(self.store.load(at))).instance
-                return None if stored is None else stored.fence
-            case "old":
-                return known[len(known) // 2] if known else None
-            case "none":
-                return None
-            case "foreign":
-                others = self.fences[PLACES[step.at - 1]]
-                return others[-1] if others else None
-            case _:
-                assert_never(step.fence)
-
-    async def _fate(self, inbound: Inbound) -> MessageFate | None:
-        deliverable = [one.message_id for one in await self.messages(_INSTANTS[-1])]
-        ids = deliverable if inbound.of == "deliverable" else self.seen
-        if not ids:
-            return None
-        message_id = ids[inbound.number % len(ids)]
-        match inbound.fate:
-            case "consumed":
-                return Consumed(message_id)
-            case "postponed":
-                not_before_ms = inbound.not_before_ms
-                return Postponed(message_id=message_id, attempts=1, not_before_ms=not_before_ms, error=None)
-            case "dead_lettered":
-                return DeadLettered(message_id=message_id, attempts=2, error=ERROR)
-            case _:
-                assert_never(inbound.fate)
+from perdure.stores.store import Query, Retention, Store
+from perdure.testing.conformance import promises
+from perdure.testing.conformance.hosted import HostedPlace
+from perdure.testing.conformance.model import Asked, Model, Operation, ask, comparable
+from perdure.testing.conformance.place import MortalPlace, Place
+from perdure.testing.conformance.promise import BrokenPromise, Promise, value
+from perdure.testing.conformance.serial import in_some_order
+from perdure.testing.conformance.side import Side, unnumbered
+from perdure.testing.conformance.steps import PLACES, Commit, Find, Kill, Prune, Redrive, Reopen, Step, Together
+from perdure.testing.conformance.wording import asked as in_words
+from perdure.testing.conformance.wording import outcome, shown
+from perdure.values.errors import OutcomeUnknown
+from perdure.values.instance import Instance
+from perdure.values.transition import Transition
 
 
 class Pair:
@@ -108,9 +31,10 @@ class Pair:
 
     def __init__(self, place: Place, store: Store) -> None:
         self._place = place
-        self._backend = MemoryBackend()
+        self._model = Model()
+        self._story: list[str] = []
         self.tested = Side(store)
-        self._model = Side(self._backend.open())
+        self.lines_run = 0  # of the store's code, during the last kill
 
     async def take(self, step: Step) -> None:
         """Do one step.
@@ -118,115 +42,143 @@ class Pair:
         Raises:
             BrokenPromise: the stores differ.
         """
+        try:
+            await self._take(step)
+            await self._compare_all()
+        except BrokenPromise as broken:
+            raise broken.within((), self._story) from broken.__cause__
+
+    async def _take(self, step: Step) -> None:
         match step:
             case Commit():
-                await self._commit(step)
+                await self._both(*[await side.transition(step) for side in self._sides])
             case Redrive(number):
-                await self._redrive(number)
+                await self._both(*[await _dead(side, number) for side in self._sides])
             case Prune():
-                await self._prune(step)
+                retention = Retention(**attrs.asdict(step))
+                await self._both(retention, retention)
             case Reopen():
                 await self._reopen()
             case Find(query):
-                await self._compare(
-                    "find", *[[_bare(one) for one in await _found(side, query)] for side in self._sides]
-                )
+                await self._find(query)
+            case Together(asked):
+                await self._together(asked)
+            case Kill(commits=commits, lines=lines):
+                await self._kill(commits, lines)
             case _:
                 assert_never(step)
-        await self._compare_all()
 
     @property
     def _sides(self) -> tuple[Side, Side]:
-        return self.tested, self._model
+        return self.tested, self._model.side
 
-    async def _commit(self, step: Commit) -> None:
-        kinds: list[object] = []
-        for side in self._sides:
-            found = await answer(side.store.commit(await side.transition(step)))
-            side.note(step, found)
-            kinds.append(_kind(found))
-        await self._compare(f"commit of {step}", *kinds)
+    async def _both(self, tested: Asked, model: Asked) -> None:
+        found = await ask(self.tested.store, tested)
+        self._note(tested, found)
+        expected = await self._model.ask(model)
+        _compare(_operation(tested), comparable(found), comparable(expected))
 
-    async def _redrive(self, number: int) -> None:
-        answers: list[object] = []
-        for side in self._sides:
-            ids = [one.message_id for one in await side.dead_letters()] or side.seen or [1]
-            answers.append(await value(side.store.redrive(ids[number % len(ids)])))
-        await self._compare("redrive", *answers)
+    def _note(self, asked: Asked, found: Result[Any, Any] | None, letter: str = "") -> None:
+        if isinstance(asked, Transition) and found is not None:
+            self.tested.note(asked.address, found)
+        self._story.append(f"{letter}{in_words(_operation(asked), asked)}  ->  {outcome(found)}")
 
-    async def _prune(self, step: Prune) -> None:
-        retention = Retention(**attrs.asdict(step))
-        await self._compare("prune", *[await value(side.store.prune(retention)) for side in self._sides])
+    async def _find(self, query: Query) -> None:
+        found, expected = [await _found(side, query) for side in self._sides]
+        self._story.append(f"{in_words('find', query)}  ->  {shown(found)}")
+        _compare("find", found, expected)
 
     async def _reopen(self) -> None:
+        self._story.append("close, and open again")
         await value(self.tested.store.close())
+        await self._open()
+
+    async def _open(self) -> None:
+        epoch = self.tested.store.epoch
         self.tested.store = await self._place.open()
-        self._model.store = self._backend.open()
+        if self.tested.store.epoch <= epoch:
+            told = f"epoch {epoch} was followed by epoch {self.tested.store.epoch}"
+            raise BrokenPromise(told, promises=(promises.EPOCH,))
+        self._model.reopen()
+
+    async def _together(self, asked: tuple[Commit | int, ...]) -> None:
+        pairs = [await self._prepared(one) for one in asked]
+        answers = await asyncio.gather(*(ask(self.tested.store, tested) for tested, _ in pairs))
+        self._story.append(f"these {len(pairs)} at once:")
+        await self._explain(pairs, answers)
+
+    async def _kill(self, commits: tuple[Commit, ...], lines: int) -> None:
+        assert isinstance(self._place, MortalPlace)  # noqa: S101 - only such places are given steps that kill
+        pairs = [await self._prepared(one) for one in commits]
+        if isinstance(self._place, HostedPlace):
+            self._place.arm(lines)
+        under_way = asyncio.gather(*(ask(self.tested.store, tested) for tested, _ in pairs))
+        if isinstance(self._place, HostedPlace):
+            answers, ran = await under_way, await self._place.disarm()
+            await self._place.kill()
+            self.lines_run = ran if isinstance(ran, int) else lines
+            where = "after its answers" if isinstance(ran, int) else f"before {ran}"
+        else:
+            await asyncio.sleep(0)
+            await self._place.kill()
+            answers, where = await under_way, "while they were under way"
+        self._story.append(f"these {len(pairs)} at once; the process is killed {where}; the store is opened again:")
+        await self._open()
+        await self._explain(pairs, [None if _is_open(one) else one for one in answers])
+
+    async def _prepared(self, one: Commit | int) -> tuple[Asked, Asked]:
+        if isinstance(one, int):
+            return PLACES[one], PLACES[one]
+        return await self.tested.transition(one), await self._model.side.transition(one)
+
+    async def _explain(self, pairs: Sequence[tuple[Asked, Asked]], answers: Sequence[Result[Any, Any] | None]) -> None:
+        """Take the model to where the store is, if an order of what was asked leads there."""
+        operations: list[Operation] = []
+        for letter, (tested, model), found in zip(ascii_uppercase, pairs, answers, strict=False):
+            self._note(tested, found, letter=f"{letter}: ")
+            operations.append(Operation(letter, model, found))
+        self._model = await in_some_order(self._model, operations, await self.tested.everything())
 
     async def _compare_all(self) -> None:
-        tested, model = [await _everything(side) for side in self._sides]
+        tested, model = [await side.everything() for side in self._sides]
         for what, expected in model.items():
-            same(tested[what], expected, f"{what} is as in the memory store")
-
-    async def _compare(self, what: str, tested: object, model: object) -> None:
-        same(tested, model, f"{what} is answered as by the memory store")
+            _compare(what, tested[what], expected)
 
 
-async def _everything(side: Side) -> dict[str, object]:
-    store = side.store
-    seen: dict[str, object] = {"dead letters": [_unnumbered(one) for one in await side.dead_letters()]}
-    for at in PLACES:
-        for now_ms in (0, 10):
-            for key in KEYS:
-                loaded = await value(store.load(at, key, now_ms))
-                instance = None if loaded.instance is None else _bare(loaded.instance)
-                seen[f"load {at} with {key} at {now_ms}"] = (instance, loaded.remembered, loaded.keys_held)
-        seen[f"history of {at}"] = _events(await value(store.history(at, None, _ALL)))
-    for instant_ms in _INSTANTS:
-        seen[f"due at {instant_ms}"] = [_bare(one) for one in await value(store.due(instant_ms, _ALL))]
-        seen[f"next alarm after {instant_ms}"] = await value(store.next_alarm(instant_ms))
-        seen[f"messages at {instant_ms}"] = [_unnumbered(one) for one in await side.messages(instant_ms)]
-        seen[f"next message after {instant_ms}"] = await value(store.next_message(instant_ms))
-    seen["claims"] = [_bare(one) for one in await value(store.claimed(0, _ALL))]
-    seen["events"] = _events(await value(store.events(0, _ALL)))
-    return seen
-
-
-async def _found(side: Side, query: Query) -> tuple[Instance, ...]:
-    return await value(side.store.find(query))
-
-
-def _write(step: Commit, at: Address) -> Write:
-    match step.write:
-        case "put":
-            return Put(attrs.evolve(step.instance, address=at))
-        case "purge":
-            return Purge()
-        case "retire":
-            return Purge(own_messages="kept")
-        case "keep":
-            return Keep()
+def _operation(asked: Asked) -> str:
+    match asked:
+        case Transition():
+            return "commit"
+        case Retention():
+            return "prune"
+        case int():
+            return "redrive"
         case _:
-            assert_never(step.write)
+            return "load"
 
 
-def _kind(found: Result[Fence, Any]) -> object:
-    match found:
-        case Success(Fence(incarnation, version)):
-            return "committed", incarnation > 0, version
-        case Failure(error):
-            return type(error).__name__, str(error)
-        case _:
-            return found
+def _compare(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise BrokenPromise(
+            f"{what} is not answered as by the memory store",
+            details=(f"the memory store answered: {shown(expected)}", f"this store answered:       {shown(found)}"),
+            promises=_promises(what.partition("(")[0]),
+        )
 
 
-def _bare(instance: Instance) -> Instance:
-    return attrs.evolve(instance, incarnation=1)  # each store numbers its own
+def _promises(operation: str) -> tuple[Promise, ...]:
+    return tuple(one for one in promises.PROMISES if one.operation == operation)
 
 
-def _unnumbered(stored: StoredMessage) -> StoredMessage:
-    return attrs.evolve(stored, message_id=0)
+def _is_open(found: Result[Any, Any]) -> bool:
+    """Whether an answer leaves open what happened."""
+    return isinstance(found, Failure) and isinstance(found.failure(), OutcomeUnknown)
 
 
-def _events(logged: tuple[LoggedEvent, ...]) -> list[object]:
-    return [one.event for one in logged]
+async def _dead(side: Side, number: int) -> int:
+    ids = [one.message_id for one in await side.dead_letters()] or side.seen or [1]
+    return ids[number % len(ids)]
+
+
+async def _found(side: Side, query: Query) -> list[Instance]:
+    return [unnumbered(one) for one in await value(side.store.find(query))]

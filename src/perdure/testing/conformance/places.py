@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
+from perdure.values.address import Address
 
 
 class MemoryPlace:
@@ -44,3 +47,9 @@ class SqlitePlace:
     async def discard(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self._folder)
+
+    async def damage(self, address: Address) -> None:
+        """Write something that is not JSON into an instance's row."""
+        with closing(sqlite3.connect(self._folder / "jobs.db")) as database, database:
+            sql = "UPDATE instances SET retrial = 'not JSON' WHERE kind = ? AND name = ? AND id = ?"
+            database.execute(sql, (address.kind, address.name, address.id))

@@ -1,20 +1,78 @@
-"""How a case says that a store broke its promise."""
+"""A promise of a store, and how a case says that it was broken."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TypeVar, cast
 
+import attrs
 from returns.io import IO, IOResult
 from returns.result import Failure, Result
 from returns.unsafe import unsafe_perform_io
+
+from perdure.testing.conformance.wording import shown
 
 A = TypeVar("A")
 E = TypeVar("E")
 
 
+@attrs.frozen
+class Promise:
+    """A sentence of the contract in ``perdure.stores.store``.
+
+    Attributes:
+        operation: the field of `Store` that it is about; ``Store`` when it is about all.
+        text: the sentence, word for word.
+    """
+
+    operation: str
+    text: str
+
+    def __str__(self) -> str:
+        place = "Store" if self.operation == "Store" else f"Store.{self.operation}"
+        return f"{place}: {self.text}"
+
+
 class BrokenPromise(AssertionError):
-    """The store does not do what ``perdure.stores.store`` promises."""
+    """The store does not do what ``perdure.stores.store`` promises.
+
+    Attributes:
+        what: what is wrong, in one line.
+        details: what was expected and what was found, a line each.
+        promises: the sentences of the contract that this breaks.
+        story: what was asked of the store until then, and what it answered.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        details: Iterable[str] = (),
+        promises: tuple[Promise, ...] = (),
+        story: Iterable[str] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.details = tuple(details)
+        self.promises = promises
+        self.story = tuple(story)
+
+    def within(self, promises: tuple[Promise, ...], story: Iterable[str]) -> BrokenPromise:
+        """Add what the raiser did not know: which promises were being checked, and what had been done."""
+        return BrokenPromise(
+            self.what,
+            details=self.details,
+            promises=self.promises or promises,
+            story=self.story or story,
+        )
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        lines += [f"  promised by {promise}" for promise in self.promises]
+        if self.story:
+            lines += ["  what was done:", *(f"    {number}. {line}" for number, line in enumerate(self.story, 1))]
+        lines += [f"  {line}" for line in self.details]
+        return "\n".join(lines)
 
 
 async def answer(asked: Awaitable[IOResult[A, E]]) -> Result[A, E]:
@@ -31,7 +89,9 @@ async def value(asked: Awaitable[IOResult[A, E]]) -> A:
     """
     found = await answer(asked)
     if isinstance(found, Failure):
-        raise BrokenPromise(f"an operation that has no reason to fail answered {found}")
+        raise BrokenPromise(
+            "an operation that has no reason to fail failed", details=(f"the store answered: {shown(found)}",)
+        )
     return found.unwrap()
 
 
@@ -46,7 +106,8 @@ async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], p
         case Failure(error) if isinstance(error, kind):
             return
         case _:
-            raise BrokenPromise(f"{promise}\n  expected: a {kind.__name__}\n  found:    {found!r}")
+            expected = f"expected:           {kind.__name__}"
+            raise BrokenPromise(promise, details=(expected, f"the store answered: {shown(found)}"))
 
 
 def same(found: object, expected: object, promise: str) -> None:
@@ -56,7 +117,8 @@ def same(found: object, expected: object, promise: str) -> None:
         BrokenPromise: they differ.
     """
     if found != expected:
-        raise BrokenPromise(f"{promise}\n  expected: {expected!r}\n  found:    {found!r}")
+        details = (f"expected:           {shown(expected)}", f"the store answered: {shown(found)}")
+        raise BrokenPromise(promise, details=details)
 
 
 def holds(condition: object, promise: str) -> None:

@@ -89,10 +89,52 @@ class Find:
     query: Query
 
 
-Step: TypeAlias = Commit | Redrive | Prune | Reopen | Find
+@attrs.frozen
+class Together:
+    """Ask all of this at once, and wait for all answers.
+
+    Attributes:
+        asked: transitions to commit, and the numbers of addresses to load.
+    """
+
+    asked: tuple[Commit | int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Kill:
+    """Kill the store in the middle of commits, and open it again.
+
+    Attributes:
+        commits: what is under way.
+        lines: how many lines of the store's code run before it dies; beyond the last, it dies with the last answer.
+    """
+
+    commits: tuple[Commit, ...]
+    lines: int
+
+
+Step: TypeAlias = Commit | Redrive | Prune | Reopen | Find | Together | Kill
 
 _instants = st.integers(0, 20)
 _small = st.integers(0, 5)
+
+
+def kills() -> st.SearchStrategy[list[Step]]:
+    """Draw a history in which the store is killed.
+
+    Returns:
+        A few commits, then a kill; once or twice.
+    """
+    kill = st.builds(Kill, commits=st.lists(_commits(), min_size=1, max_size=3).map(tuple), lines=st.integers(0, 400))
+    lives = st.lists(st.tuples(st.lists(_commits(), max_size=4), kill), min_size=1, max_size=2)
+    return lives.map(_joined)
+
+
+def _joined(lives: list[tuple[list[Commit], Kill]]) -> list[Step]:
+    steps: list[Step] = []
+    for commits, kill in lives:
+        steps += [*commits, kill]
+    return steps
 
 
 def steps() -> st.SearchStrategy[list[Step]]:
@@ -101,7 +143,9 @@ def steps() -> st.SearchStrategy[list[Step]]:
     Returns:
         Steps, mostly commits.
     """
+    together = st.lists(_commits() | st.integers(0, 2), min_size=2, max_size=4)
     rare = st.one_of(
+        st.builds(Together, together.map(tuple)),
         st.builds(Redrive, _small),
         st.builds(Prune, now_ms=_instants, events_since_ms=_instants, max_events=_small, limit=st.integers(1, 4)),
         st.just(Reopen()),

@@ -4,101 +4,164 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
-import attrs
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
-from perdure.stores.store import Store
-from perdure.testing.conformance import concurrency, instances, keys, lifecycle, log, mail
-from perdure.testing.conformance.pair import Pair
-from perdure.testing.conformance.place import Place, opened
+from perdure.stores.store import Capabilities
+from perdure.testing.conformance import concurrency, damage, instances, keys, kills, lifecycle, log, mail, ownership
+from perdure.testing.conformance.case import Case
+from perdure.testing.conformance.kills import mortal, take_steps
+from perdure.testing.conformance.place import NewPlace, Place, opened
+from perdure.testing.conformance.promise import BrokenPromise
+from perdure.testing.conformance.report import Outcome, Report
 from perdure.testing.conformance.steps import Step, steps
+from perdure.testing.conformance.steps import kills as histories_with_kills
+
+Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs a coroutine to its end."""
+
+_PATIENCE_S = 120  # of the slowest machine; a store that hangs must not hang its tests
+
+# Without the phase that explains: it traces every line of the store, and our failures explain themselves.
+_PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
+_SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=_PHASES)
+
+_MODULES = (instances, keys, mail, log, concurrency, lifecycle, ownership, damage, kills)
+
+CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
+"""Examples for the promises of ``perdure.stores.store``; `perdure.testing.conformance.promises` lists these."""
 
 
-@attrs.frozen
-class Case:
-    """One promise, as a check that can fail.
+def check_store(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: int = 30) -> Report:
+    """Check a store against everything that ``perdure.stores.store`` promises: the cases, the model, the kills.
 
-    Attributes:
-        name: the promise in a few words.
-        check: does it, in a place that is empty.
+    Args:
+        new_place: makes an empty place for the store.
+        run: runs a coroutine to its end.
+        max_examples: how many histories are compared with the model. A tenth as many are killed.
+
+    Returns:
+        What was checked, and what the store does not promise.
+
+    Raises:
+        BrokenPromise: all that the store does not keep, one after the other.
     """
-
-    name: str
-    check: Callable[[Place], Awaitable[None]]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _with_store(check: Callable[[Store], Awaitable[None]]) -> Case:
-    async def in_place(place: Place) -> None:
-        async with opened(place) as store:
-            await check(store)
-
-    return Case(check.__name__, in_place)
+    outcomes = [_outcome(case.name, partial(check_case, case, new_place, run=run)) for case in CASES]
+    killed = max(1, max_examples // 10)
+    machines: dict[str, Callable[[], bool]] = {
+        "agrees_with_the_model": lambda: check_model(new_place, run=run, max_examples=max_examples),
+        "agrees_with_the_model_when_it_is_killed": lambda: check_kills(new_place, run=run, max_examples=killed),
+    }
+    outcomes += [_outcome(name, check) for name, check in machines.items()]
+    report = Report(tuple(outcomes))
+    if report.broken:
+        raise BrokenPromise(str(report))
+    return report
 
 
-_MODULES = (instances, keys, mail, log, concurrency)
-
-CASES: tuple[Case, ...] = (
-    *(_with_store(check) for module in _MODULES for check in module.CASES),
-    *(Case(check.__name__, check) for check in lifecycle.CASES),
-)
-"""Every promise of ``perdure.stores.store``, one case each."""
-
-
-def check_case(
-    case: Case, new_place: Callable[[], Place], *, run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
-) -> None:
-    """Check one promise.
+def check_case(case: Case, new_place: NewPlace, *, run: Run = asyncio.run) -> bool:
+    """Check one case.
 
     Args:
         case: one of `CASES`.
         new_place: makes an empty place for the store.
         run: runs a coroutine to its end; each case is one run.
 
+    Returns:
+        Whether the store promises what the case checks; if not, nothing was done.
+
     Raises:
         BrokenPromise: the store does not keep it.
     """
+    if not case.applies(_capabilities(new_place, run), new_place()):
+        return False
 
-    async def main() -> None:
-        await case.check(new_place())
-
-    run(main())
+    run(_in_time(case.check(new_place)))
+    return True
 
 
-def check_model(
-    new_place: Callable[[], Place],
-    *,
-    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
-    max_examples: int = 50,
-) -> None:
+def check_model(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: int = 50) -> bool:
     """Compare a store with the memory store, operation by operation, over histories that hypothesis draws and shrinks.
+
+    Some operations of a history are under way together: their answers must be those of some order of them.
 
     Args:
         new_place: makes an empty place for the store; called for each history.
         run: runs a coroutine to its end; each history is one run.
         max_examples: how many histories, of up to 25 steps.
 
+    Returns:
+        True.
+
     Raises:
         BrokenPromise: the two differ; hypothesis has shrunk the history.
     """
 
-    @settings(max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(_SETTINGS, max_examples=max_examples)
     @given(steps())
     def agree(history: list[Step]) -> None:
-        run(_agree(new_place(), history))
+        run(_taken(new_place(), history))
 
     agree()
+    return True
 
 
-async def _agree(place: Place, history: list[Step]) -> None:
-    pair = Pair(place, await place.open())
+def check_kills(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: int = 10) -> bool:
+    """Compare a store with the memory store over histories in which its process is killed with SIGKILL.
+
+    What was answered must be there when the store is opened again; what was under way may be there, whole, or not.
+
+    Args:
+        new_place: makes an empty place for the store. Unless the place can ``kill``, it is sent to another process with
+            pickle, and the store is opened there.
+        run: runs a coroutine to its end on asyncio; each history is one run.
+        max_examples: how many histories, of one or two kills.
+
+    Returns:
+        Whether the store promises to survive a kill; if not, nothing was done.
+
+    Raises:
+        BrokenPromise: it does not survive; hypothesis has shrunk the history.
+    """
+    if _capabilities(new_place, run).durability == "none":
+        return False
+
+    @settings(_SETTINGS, max_examples=max_examples)
+    @given(histories_with_kills())
+    def survive(history: list[Step]) -> None:
+        run(_taken(mortal(new_place()), history))
+
+    survive()
+    return True
+
+
+async def _taken(place: Place, history: list[Step]) -> None:
+    await _in_time(take_steps(place, history))
+
+
+async def _in_time(check: Awaitable[object]) -> None:
     try:
-        for step in history:
-            await pair.take(step)
-    finally:
-        await pair.tested.store.close()
-        await place.discard()
+        async with asyncio.timeout(_PATIENCE_S):
+            await check
+    except TimeoutError as error:
+        raise BrokenPromise(f"the store did not answer within {_PATIENCE_S} seconds") from error
+
+
+def _capabilities(new_place: NewPlace, run: Run) -> Capabilities:
+    found: list[Capabilities] = []
+
+    async def look() -> None:
+        async with opened(new_place()) as store:
+            found.append(store.capabilities)
+
+    run(look())
+    return found[0]
+
+
+def _outcome(name: str, check: Callable[[], bool]) -> Outcome:
+    try:
+        return Outcome(name, "kept" if check() else "not promised")
+    except BrokenPromise as broken:
+        return Outcome(name, "broken", str(broken))

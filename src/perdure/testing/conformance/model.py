@@ -1,0 +1,92 @@
+"""The memory store as the model, which can be had again with another ending."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, assert_never
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.store import Retention, Store
+from perdure.testing.conformance.promise import answer
+from perdure.testing.conformance.side import Side, bare
+from perdure.values.address import Address
+from perdure.values.instance import Fence
+from perdure.values.transition import Loaded, Transition
+
+Asked: TypeAlias = Transition | Address | Retention | int
+"""What a store is asked: to commit, to load, to prune, to redrive the message of this id."""
+
+
+class Model:
+    """A memory store that remembers all it was asked, so that it can be asked the same again."""
+
+    def __init__(self) -> None:
+        self._backend = MemoryBackend()
+        self._asked: list[Asked] = []
+        self.side = Side(self._backend.open())
+
+    async def ask(self, asked: Asked) -> Result[Any, Any]:
+        """Do something, and note it."""
+        self._asked.append(asked)
+        found = await ask(self.side.store, asked)
+        if isinstance(asked, Transition):
+            self.side.note(asked.address, found)
+        return found
+
+    def reopen(self) -> None:
+        """Open the store again. What it holds stays."""
+        self.side.store = self._backend.open()
+
+    async def again(self) -> Model:
+        """Make another that was asked the same."""
+        other = Model()
+        for asked in self._asked:
+            await other.ask(asked)
+        other.side.fences = {at: list(fences) for at, fences in self.side.fences.items()}
+        other.side.seen = list(self.side.seen)
+        return other
+
+
+async def ask(store: Store, asked: Asked) -> Result[Any, Any]:
+    """Do something with a store."""
+    match asked:
+        case Transition():
+            return await answer(store.commit(asked))
+        case Address():
+            return await answer(store.load(asked))
+        case Retention():
+            return await answer(store.prune(asked))
+        case int():
+            return await answer(store.redrive(asked))
+        case _:
+            assert_never(asked)
+
+
+def comparable(found: Result[Any, Any]) -> object:
+    """Give an answer without the numbers that are the store's own."""
+    match found:
+        case Success(Fence(incarnation, version)):
+            return Fence(min(incarnation, 1), version)
+        case Success(Loaded() as loaded):
+            return bare(loaded)
+        case Failure(error):
+            return type(error).__name__, str(error)
+        case _:
+            return found
+
+
+@attrs.frozen
+class Operation:
+    """One of several that were under way together.
+
+    Attributes:
+        letter: what the story calls it.
+        asked: what the model is to be asked, in its own numbers.
+        answered: what the store answered; None when it did not.
+    """
+
+    letter: str
+    asked: Asked
+    answered: Result[Any, Any] | None

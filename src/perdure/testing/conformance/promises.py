@@ -1,0 +1,125 @@
+"""What a store promises, sentence by sentence as ``perdure.stores.store`` says it. The cases refer to these.
+
+A test holds that the sentences here are those of the contract, all of them, and that each has a case or a reason why it
+can have none.
+"""
+
+from __future__ import annotations
+
+from perdure.testing.conformance.promise import Promise
+
+# Those that matter most.
+ATOMIC = Promise("commit", "``commit`` writes a transition whole or not at all, whatever crashes.")
+FENCED = Promise("commit", "a transition whose fence moved is answered ``Conflict`` and leaves no trace.")
+DURABLE = Promise(
+    "commit",
+    "what ``commit`` answered with success is found by every later ``load``, to the degree that "
+    "``capabilities.durability`` says.",
+)
+MONOTONIC = Promise(
+    "commit",
+    "incarnations and message ids come from sequences that never go back, not even when rows are deleted.",
+)
+
+# Those of every operation.
+FAILURES_ARE_VALUES = Promise(
+    "Store",
+    "Expected failures are values, never exceptions: ``StoreUnavailable`` when nothing was written, ``OutcomeUnknown`` "
+    "when a commit may or may not have been, ``StoreCorrupt`` for a row that cannot be read.",
+)
+BEGINS_WHEN_AWAITED = Promise("Store", "An operation begins, at the latest, when its answer is awaited.")
+INSTANTS = Promise("Store", "Instants are integer milliseconds UTC, not negative.")
+
+# The facts.
+NAME = Promise("name", "what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.")
+EPOCH = Promise(
+    "epoch", "how often this store has been opened, this time included. It never goes back; claims carry it."
+)
+CAPABILITIES = Promise("capabilities", "what kind of store this is.")
+OWNERSHIP = Promise(
+    "capabilities", "``owned`` by one engine at a time, or ``shared`` by many (claims then carry leases)."
+)
+
+# load
+LOAD_TOGETHER = Promise("load", "the instance and the remembered answer of the key, read together.")
+KEY_EXPIRES = Promise("load", "A key is remembered while ``now_ms < expires_ms``.")
+READS_ITS_WRITES = Promise("load", "Sees every transition whose commit was answered before the call.")
+CORRUPT_ROW = Promise("load", "A row that cannot be read is ``StoreCorrupt``; other rows go on.")
+
+# commit
+NEW_FENCE = Promise(
+    "commit", "answers the new fence of the instance; ``Fence(0, 0)`` when it is purged or was left alone."
+)
+COMPARES_FENCE = Promise(
+    "commit",
+    "``Put`` and ``Purge`` compare the fence: ``Conflict`` when it moved, is another address's, or when ``expected`` "
+    "is None and something is stored.",
+)
+MESSAGE_ONCE = Promise(
+    "commit",
+    "An inbound fate for a message that is not living any more is ``Conflict`` as well, whatever the write.",
+)
+CONFLICT_LEAVES_NOTHING = Promise("commit", "A ``Conflict`` leaves nothing.")
+PUT_VERSION = Promise(
+    "commit",
+    "``Put`` stores the version expected plus 1; over nothing, the next incarnation and version 1.",
+)
+PURGE_OWN = Promise(
+    "commit",
+    "``Purge`` also deletes the messages and dead letters from the instance to itself, those of this very transition "
+    "included, unless it says that they are kept; it may expect nothing where nothing is.",
+)
+MESSAGE_ORDER = Promise("commit", "Messages out get ids in order.")
+EVENT_ADDRESS = Promise("commit", "An event belongs to the address that it names.")
+CONCURRENT = Promise(
+    "commit",
+    "Any number of commits may be under way at once, and may be grouped: each is answered when it is durable, and one "
+    "that conflicts or cannot be written does not fail its neighbours.",
+)
+
+# due, next_alarm, claimed
+DUE = Promise("due", "instances whose ``due_ms`` is at or before the instant, the earliest first, with their rows.")
+CORRUPT_LEFT_OUT = Promise("due", "Rows that cannot be read are left out here and below: ``health`` tells of them.")
+NEXT_ALARM = Promise("next_alarm", "the earliest ``due_ms`` strictly after the instant, or None.")
+CLAIMED = Promise("claimed", "instances with a claim of either kind, by incarnation.")
+
+# messages, next_message, dead_letters, redrive
+DELIVERABLE = Promise(
+    "messages",
+    "for each (sender, target) its oldest living message, when that one may be delivered: its ``not_before_ms`` is not "
+    "after the instant.",
+)
+OLDEST_FIRST = Promise("messages", "The oldest first. So order within a pair is kept whoever delivers.")
+NEXT_MESSAGE = Promise(
+    "next_message", "the earliest ``not_before_ms`` strictly after the instant among living messages."
+)
+DEAD_LETTERS = Promise("dead_letters", "dead letters, the oldest first; they wait for no instant.")
+REDRIVE = Promise("redrive", "a dead letter lives again, under its id and so in its old place.")
+REDRIVEN_AFRESH = Promise(
+    "redrive", "Its attempts start again at 0, it may be delivered at once, and its error stays to be read."
+)
+
+# find, history, events
+FIND = Promise("find", "in the order of addresses: kind, name, id, each by code point.")
+HISTORY = Promise("history", "events with a sequence number below ``before``, the newest first.")
+HISTORY_SURVIVES = Promise("history", "Survives the purge of the instance, until retention.")
+EVENTS = Promise("events", "the log, for sinks.")
+
+# prune, health, close
+PRUNE_COUNTS = Promise("prune", "how many rows went; call again while it equals the limit.")
+PRUNE = Promise(
+    "prune",
+    "Expired keys go, and the beginning of the log: each event that is too old or not among the newest ``max_events``, "
+    "up to the first that stays. So the log never has a hole.",
+)
+HEALTH = Promise("health", "never fails for a store that is merely unwell; the answer says so.")
+CLOSE = Promise("close", "waits for what was asked; later calls answer ``StoreUnavailable``.")
+
+PROMISES: tuple[Promise, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Promise))
+"""All of them, in the order of the contract."""
+
+NO_CASE: dict[Promise, str] = {
+    INSTANTS: "what the engine hands over; a store only stores and compares it",
+    BEGINS_WHEN_AWAITED: "every case awaits what it asks, as the engine does",
+}
+"""The promises that no case can break, and why."""

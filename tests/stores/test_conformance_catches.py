@@ -1,0 +1,332 @@
+"""A suite that nothing can fail proves nothing: stores that each break one promise, and the case that says so."""
+
+import asyncio
+from collections.abc import Callable
+
+import attrs
+import pytest
+from returns.future import FutureResult
+from returns.result import Success
+
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.memory.opening import Opening, Tables
+from perdure.stores.store import Capabilities, Store
+from perdure.testing.conformance import (
+    CASES,
+    BrokenPromise,
+    MemoryPlace,
+    check_case,
+    check_kills,
+    check_model,
+    check_store,
+)
+from perdure.testing.conformance.kills import take_steps
+from perdure.testing.conformance.promise import answer
+from perdure.testing.conformance.promises import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
+from perdure.testing.conformance.samples import instance
+from perdure.testing.conformance.steps import PLACES, Commit, Together
+from perdure.testing.conformance.story import OPERATIONS
+from perdure.values.errors import Conflict
+from perdure.values.transition import Purge
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+def place_of(change: Callable[[Store], Store]):
+    class Place(MemoryPlace):
+        async def open(self):
+            return change(await super().open())
+
+    return Place
+
+
+def instead(name, operation):
+    """Replace one function of a store by one that is also given the store."""
+    return lambda store: attrs.evolve(store, **{name: lambda *given: operation(store, *given)})
+
+
+def with_commit(change):
+    return instead("commit", lambda store, transition: store.commit(change(transition)))
+
+
+def of_answer(name, change):
+    """Change what an operation answers."""
+
+    async def asked(store, given):
+        return (await answer(getattr(store, name)(*given))).map(change)
+
+    return instead(name, lambda store, *given: FutureResult(asked(store, given)))
+
+
+def checks_then_writes(store):
+    """The fence is compared, then somebody else has his turn, then it is written: without comparing again."""
+
+    async def commit(transition):
+        loaded = (await answer(store.load(transition.address))).unwrap().instance
+        if (None if loaded is None else loaded.fence) != transition.expected:
+            return await answer(store.commit(transition))
+        await asyncio.sleep(0)
+        now = (await answer(store.load(transition.address))).unwrap().instance
+        return await answer(store.commit(attrs.evolve(transition, expected=None if now is None else now.fence)))
+
+    return attrs.evolve(store, commit=lambda transition: FutureResult(commit(transition)))
+
+
+def answers_before_it_writes(store):
+    """Commits wait until somebody closes the store."""
+    waiting = []
+
+    async def commit(transition):
+        waiting.append(transition)
+        return Success(await fence_of(transition))
+
+    async def fence_of(transition):
+        async with asyncio.timeout(1):
+            return (await answer(MemoryBackend().open().commit(attrs.evolve(transition, expected=None)))).unwrap()
+
+    return attrs.evolve(store, commit=lambda transition: FutureResult(commit(transition)))
+
+
+def raises_conflicts(store):
+    async def commit(transition):
+        found = await answer(store.commit(transition))
+        if not isinstance(found, Success) and isinstance(found.failure(), Conflict):
+            raise found.failure()
+        return found
+
+    return attrs.evolve(store, commit=lambda transition: FutureResult(commit(transition)))
+
+
+def unpurged(transition):
+    return attrs.evolve(transition, write=Purge("kept")) if transition.write == Purge() else transition
+
+
+SABOTAGE = {
+    "commit forgets the key": (
+        with_commit(lambda one: attrs.evolve(one, remember=None)),
+        "a_key_outlives_its_instance",
+    ),
+    "commit forgets events": (with_commit(lambda one: attrs.evolve(one, events=())), "every_event_comes_back"),
+    "commit sends messages backwards": (
+        with_commit(lambda one: attrs.evolve(one, messages=one.messages[::-1])),
+        "ids_follow_the_order_of_sending",
+    ),
+    "commit never consumes": (
+        with_commit(lambda one: attrs.evolve(one, inbound=None)),
+        "consuming_twice_is_a_conflict",
+    ),
+    "a purge leaves messages": (with_commit(unpurged), "a_purge_drops_what_an_instance_told_itself"),
+    "a conflict is an exception": (raises_conflicts, "a_wrong_fence_is_a_conflict"),
+    "the fence is checked outside the write": (checks_then_writes, "one_winner_for_one_fence"),
+    "commits are answered before they are written": (answers_before_it_writes, "reads_go_on_beside_commits"),
+    "load forgets keys": (
+        instead("load", lambda store, at, *_: store.load(at)),
+        "a_key_is_remembered_with_its_transition",
+    ),
+    "keys live a millisecond too long": (
+        instead("load", lambda store, at, key=None, now_ms=0: store.load(at, key, now_ms - 1)),
+        "a_key_expires",
+    ),
+    "due leaves out its own instant": (
+        instead("due", lambda store, now_ms, limit: store.due(now_ms - 1, limit)),
+        "due_gives_the_earliest_first",
+    ),
+    "due gives the latest first": (of_answer("due", lambda found: found[::-1]), "due_gives_the_earliest_first"),
+    "due knows no limit": (
+        instead("due", lambda store, now_ms, _: store.due(now_ms, 99)),
+        "due_gives_the_earliest_first",
+    ),
+    "next_alarm gives what is due now": (
+        instead("next_alarm", lambda store, after_ms: store.next_alarm(after_ms - 1)),
+        "next_alarm_is_strictly_later",
+    ),
+    "claims of events are not found": (
+        of_answer("claimed", lambda found: tuple(one for one in found if one.claim)),
+        "claimed_gives_both_claims_by_incarnation",
+    ),
+    "messages wait for nothing": (
+        instead("messages", lambda store, _, limit: store.messages(99, limit)),
+        "a_postponed_message_holds_its_pair_back",
+    ),
+    "redrive does nothing": (
+        instead("redrive", lambda store, _: FutureResult.from_value("redriven")),
+        "a_dead_letter_lets_its_pair_go_on",
+    ),
+    "dead letters do not page": (
+        instead("dead_letters", lambda store, _, limit: store.dead_letters(0, limit)),
+        "dead_letters_page_by_id",
+    ),
+    "find does not page": (
+        instead("find", lambda store, query: store.find(attrs.evolve(query, after=None, limit=query.limit + 1))),
+        "find_pages_in_the_order_of_addresses",
+    ),
+    "history gives the oldest first": (
+        of_answer("history", lambda found: found[::-1]),
+        "history_gives_the_newest_first",
+    ),
+    "prune counts nothing": (of_answer("prune", lambda _: 0), "pruning_removes_expired_keys"),
+    "health is always fine": (
+        of_answer("health", lambda found: attrs.evolve(found, state="ok")),
+        "a_closed_store_answers_unavailable",
+    ),
+    "an empty name": (lambda store: attrs.evolve(store, name=""), "a_store_says_what_it_is"),
+    "an epoch that stands still": (lambda store: attrs.evolve(store, epoch=1), "sequences_survive_reopening"),
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE)
+def test_a_broken_promise_is_caught(sabotage):
+    change, name = SABOTAGE[sabotage]
+    with pytest.raises(BrokenPromise) as caught:
+        check_case(BY_NAME[name], place_of(change))
+    assert set(caught.value.promises) <= set(BY_NAME[name].keeps) | {FAILURES_ARE_VALUES}
+
+
+def test_a_failure_says_the_promise_what_was_done_and_both_answers():
+    with pytest.raises(BrokenPromise) as caught:
+        check_case(BY_NAME["due_gives_the_earliest_first"], place_of(SABOTAGE["due gives the latest first"][0]))
+    assert str(caught.value) == (
+        "due(20) gives what is due at or before 20, earliest first\n"
+        "  promised by Store.due: instances whose ``due_ms`` is at or before the instant, the earliest first, with "
+        "their rows.\n"
+        "  what was done:\n"
+        "    1. commit task:orders:c: put state={}, alarm_ms=30 over nothing  ->  Fence(1, 1)\n"
+        "    2. commit task:orders:a: put state={}, alarm_ms=10 over nothing  ->  Fence(2, 1)\n"
+        "    3. commit task:orders:b: put state={}, alarm_ms=20 over nothing  ->  Fence(3, 1)\n"
+        "    4. commit task:orders:never: put state={} over nothing  ->  Fence(4, 1)\n"
+        "    5. due(20, 9)  ->  [task:orders:b v1 (state={}, alarm_ms=20), task:orders:a v1 (state={}, alarm_ms=10)]\n"
+        "  expected:           ['a', 'b']\n"
+        "  the store answered: ['b', 'a']"
+    )
+
+
+PUT = Commit(
+    at=0, fence="right", write="put", instance=instance(PLACES[0]), remember=None, targets=(), inbound=None, event_ms=()
+)
+
+
+def test_answers_that_no_order_of_the_operations_explains_are_told():
+    history = [PUT, Together((PUT, PUT, 1))]
+    with pytest.raises(BrokenPromise) as caught:
+        asyncio.run(take_steps(place_of(checks_then_writes)(), history))
+    assert str(caught.value).splitlines() == [
+        "no order of the operations gives these answers",
+        f"  promised by Store.commit: {ATOMIC.text}",
+        f"  promised by Store.commit: {CONCURRENT.text}",
+        "  what was done:",
+        '    1. commit task:orders:a: put state={"n":1} over nothing  ->  Fence(1, 1)',
+        "    2. these 3 at once:",
+        '    3. A: commit task:orders:a: put state={"n":1} over Fence(1, 1)  ->  Fence(1, 2)',
+        '    4. B: commit task:orders:a: put state={"n":1} over Fence(1, 1)  ->  Fence(1, 3)',
+        "    5. C: load(task:orders:b)  ->  Loaded(None, None, keys_held=0)",
+    ]
+
+
+def test_what_no_order_of_the_operations_leaves_is_told():
+    forgets_events = SABOTAGE["commit forgets events"][0]
+    with pytest.raises(BrokenPromise) as caught:
+        asyncio.run(take_steps(place_of(forgets_events)(), [Together((PUT, attrs.evolve(PUT, at=1, event_ms=(7,))))]))
+    assert str(caught.value).splitlines()[-5:] == [
+        "  nearest comes A then B; but then",
+        "  history(task:orders:b): the model has [orders:b @7]",
+        "                          the store has []",
+        "  events(): the model has [orders:b @7]",
+        "            the store has []",
+    ]
+
+
+def test_the_model_shrinks_to_the_steps_that_matter():
+    with pytest.raises(BrokenPromise) as caught:
+        check_model(place_of(SABOTAGE["keys live a millisecond too long"][0]), max_examples=200)
+    (story,) = caught.value.story
+    assert story.startswith("commit task:orders:")
+    assert "remember k=" in story
+    assert "A key is remembered while" in str(caught.value)
+
+
+class SharedPlace:
+    """A memory store that many may open at once."""
+
+    ownership = "shared"
+
+    def __init__(self):
+        self.tables = Tables()
+        self.openings = 0
+
+    async def open(self):
+        self.openings += 1
+        store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
+        opening = Opening(self.tables)
+        operations = {name: getattr(opening, name) for name in OPERATIONS}
+        capabilities = Capabilities(ownership=self.ownership, durability="none")
+        return attrs.evolve(store, capabilities=capabilities, **operations)
+
+    async def discard(self):
+        """Leave it to the garbage collector."""
+
+
+class TornPlace(SharedPlace):
+    """Each opening has tables of its own."""
+
+    async def open(self):
+        self.tables = Tables()
+        return await super().open()
+
+
+class UnfencedPlace(SharedPlace):
+    """Says that it has one owner, and lets anybody in."""
+
+    ownership = "owned"
+
+
+def test_capabilities_choose_the_cases():
+    shared, owned = BY_NAME["two_openings_share_one_truth"], BY_NAME["a_second_opening_is_refused_or_ends_the_first"]
+    assert check_case(shared, SharedPlace)
+    assert not check_case(owned, SharedPlace)
+    assert not check_case(shared, MemoryPlace)
+    assert check_case(owned, MemoryPlace)
+    assert not check_kills(MemoryPlace)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("two_openings_share_one_truth", TornPlace),
+        ("a_second_opening_is_refused_or_ends_the_first", UnfencedPlace),
+    ],
+)
+def test_an_ownership_that_is_not_kept_is_caught(name, place):
+    with pytest.raises(BrokenPromise):
+        check_case(BY_NAME[name], place)
+
+
+def test_one_call_says_what_was_kept_and_what_is_not_promised():
+    report = check_store(SharedPlace, max_examples=3)
+    assert report.broken == ()
+    left_out = {one.name for one in report.outcomes if one.verdict == "not promised"}
+    kills = {case.name for case in CASES if case.needs == "durable"}
+    assert left_out == kills | {
+        "a_second_opening_is_refused_or_ends_the_first",
+        "an_unreadable_row_harms_no_other",
+        "agrees_with_the_model_when_it_is_killed",
+    }
+
+
+def test_one_call_collects_every_broken_promise():
+    def broken(store):
+        return SABOTAGE["prune counts nothing"][0](SABOTAGE["an empty name"][0](store))
+
+    with pytest.raises(BrokenPromise) as caught:
+        check_store(place_of(broken), max_examples=1)
+    assert "a_store_says_what_it_is: a store has a name" in str(caught.value)
+    assert "pruning_removes_expired_keys: prune removes expired keys" in str(caught.value)
+
+
+def test_a_place_that_cannot_go_to_another_process_is_explained():
+    class Local(MemoryPlace):
+        async def open(self):
+            store = await super().open()
+            return attrs.evolve(store, capabilities=Capabilities(ownership="owned", durability="relaxed"))
+
+    with pytest.raises(TypeError, match="at the top of a module that can be imported"):
+        check_kills(Local, max_examples=1)

@@ -1,0 +1,66 @@
+"""The suite checks every sentence of the contract, and the page says which case checks which."""
+
+import inspect
+import re
+from collections import Counter
+from pathlib import Path
+
+import attrs
+
+from perdure.stores import store as contract
+from perdure.testing.conformance import CASES, PROMISES
+from perdure.testing.conformance.promises import NO_CASE
+from perdure.testing.conformance.table import promise_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+def sentences_of_the_store():
+    """The docstring of `Store` from its second paragraph on, without the headings and the calls' arguments."""
+    text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
+    text = one_line(text.replace("Attributes:", ""))
+    return re.sub(r"(?:^| )(?:name|epoch|capabilities|\w+: ``\([^`]*\)``|health|close):", "", text)
+
+
+def sentences_that_matter_most():
+    return one_line(re.sub(r"\* \*\*\w+\*\*:", "", inspect.getdoc(contract).split("matter most:", 1)[1]))
+
+
+def sentences_about_ownership():
+    return one_line(inspect.getdoc(contract.Capabilities).split("ownership:")[1].split("durability:")[0])
+
+
+def test_the_promises_are_the_sentences_of_the_contract_all_of_them():
+    written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_about_ownership()}"
+    for promise in sorted(PROMISES, key=lambda one: -len(one.text)):
+        assert promise.text in written, f"the contract does not say (any more): {promise.text}"
+        written = written.replace(promise.text, "", 1)
+    assert written.strip() == "", "sentences of perdure.stores.store that no promise of the suite holds"
+
+
+def test_every_promise_has_a_case_or_a_reason():
+    kept = {promise for case in CASES for promise in case.keeps}
+    assert kept | set(NO_CASE) == set(PROMISES)
+    assert not kept & set(NO_CASE)
+
+
+def test_every_case_keeps_a_promise():
+    assert [case.name for case in CASES if not case.keeps] == []
+
+
+def test_every_operation_has_a_promise():
+    operations = {field.name for field in attrs.fields(contract.Store)}
+    assert operations <= {promise.operation for promise in PROMISES}
+
+
+def test_cases_have_names_of_their_own():
+    assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
+
+
+def test_the_page_shows_the_table():
+    page = (ROOT / "docs" / "reference" / "conformance.md").read_text(encoding="utf-8")
+    assert promise_table() in page, "docs/reference/conformance.md differs from promise_table(): put its text there"
