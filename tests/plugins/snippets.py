@@ -1,27 +1,49 @@
 """Run what the documentation shows: README.md, every page of `docs/`, and every `>>>` in the source.
 
 A page is one test: its code blocks share their names and run from top to bottom, whatever order the tests are in. A
-block that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`.
+block that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`. A block with the caption of a
+file goes to the end of that file, which the blocks after it can import.
 """
 
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from doctest import ELLIPSIS
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import SkipTest
 
 import pytest
-from sybil import Document, Sybil
+from sybil import Document, Example, Region, Sybil
 from sybil.example import SybilFailure
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
 _ROOT = Path(__file__).parents[2]
 
+_FILE = re.compile(
+    r"^```\{code-block\} python\n:caption: (?P<name>\w+)\.py\n\n(?P<code>.*?\n)```$", re.MULTILINE | re.DOTALL
+)
+
+
+def _files(document: Document) -> Iterator[Region]:
+    for match in _FILE.finditer(document.text):
+        yield Region(match.start(), match.end(), match.groupdict(), _append)
+
+
+def _append(example: Example) -> None:
+    """Add the code of a block to its file, and let the next import read it anew."""
+    name, folder = example.parsed["name"], Path(example.namespace["files"])
+    with (folder / f"{name}.py").open("a", encoding="utf-8") as file:
+        file.write(f"{example.parsed['code']}\n\n")
+    sys.modules.pop(name, None)
+
+
 _pages = Sybil(
     path=str(_ROOT),
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
-    parsers=[SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)],
+    parsers=[SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), _files],
 )
 _sources = Sybil(path=str(_ROOT / "src"), pattern="*.py", parsers=[DocTestParser(ELLIPSIS)])
 
@@ -45,6 +67,15 @@ class Snippets(pytest.Item):
     document: Document
 
     def runtest(self) -> None:
+        with TemporaryDirectory() as files:
+            self.document.namespace["files"] = files
+            sys.path.insert(0, files)
+            try:
+                self._run_blocks()
+            finally:
+                sys.path.remove(files)
+
+    def _run_blocks(self) -> None:
         for example in self.document.examples():
             with suppress(SkipTest):
                 example.evaluate()

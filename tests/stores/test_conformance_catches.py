@@ -215,7 +215,7 @@ def test_answers_that_no_order_of_the_operations_explains_are_told():
         f"  promised by Store.commit: {CONCURRENT.text}",
         "  what was done:",
         '    1. commit task:orders:a: put state={"n":1} over nothing  ->  Fence(1, 1)',
-        "    2. these 3 at once:",
+        "    2. at once:",
         '    3. A: commit task:orders:a: put state={"n":1} over Fence(1, 1)  ->  Fence(1, 2)',
         '    4. B: commit task:orders:a: put state={"n":1} over Fence(1, 1)  ->  Fence(1, 3)',
         "    5. C: load(task:orders:b)  ->  Loaded(None, None, keys_held=0)",
@@ -238,9 +238,8 @@ def test_what_no_order_of_the_operations_leaves_is_told():
 def test_the_model_shrinks_to_the_steps_that_matter():
     with pytest.raises(BrokenPromise) as caught:
         check_model(place_of(SABOTAGE["keys live a millisecond too long"][0]), max_examples=200)
-    (story,) = caught.value.story
-    assert story.startswith("commit task:orders:")
-    assert "remember k=" in story
+    assert len(caught.value.story) <= 2
+    assert any(" until " in line for line in caught.value.story)
     assert "A key is remembered while" in str(caught.value)
 
 

@@ -82,5 +82,5 @@ async def _explained(check: Awaitable[None], promises: tuple[Promise, ...], stor
     except BrokenPromise as broken:
         raise broken.within(promises, story) from broken.__cause__
     except (LookupError, ValueError) as error:  # an answer was taken apart that has too much in it, or too little
-        broken = BrokenPromise(f"the last answer is not of the form that the case expects: {error}")
-        raise broken.within(promises, story) from error
+        what = f"the last answer is not of the form that the case expects: {error}"
+        raise BrokenPromise(what, promises=promises, story=story) from error

@@ -35,7 +35,7 @@ class Line:
     text: str
 
     def __str__(self) -> str:
-        return f"line {self.number} of {self.file}: {self.text}"
+        return f"line {self.number} of {self.file} ({self.text})"
 
 
 class Fuse:

@@ -175,7 +175,9 @@ class _Process:
         self._asked.clear()
         self._settle_ran(self.burnt or 0)
         if not self.opened.done():
-            self.opened.set_exception(RuntimeError(f"the process died before the store was open: {_IMPORTABLE}"))
+            self.opened.set_exception(
+                RuntimeError(f"the process died before the store was open (standard error says why): {_IMPORTABLE}")
+            )
 
 
 def _started(place: Place) -> tuple[Connection[Order, Report], ForkServerProcess]:

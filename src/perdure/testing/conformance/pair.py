@@ -55,8 +55,7 @@ class Pair:
             case Redrive(number):
                 await self._both(*[await _dead(side, number) for side in self._sides])
             case Prune():
-                retention = Retention(**attrs.asdict(step))
-                await self._both(retention, retention)
+                await self._prune(Retention(**attrs.asdict(step)))
             case Reopen():
                 await self._reopen()
             case Find(query):
@@ -72,16 +71,23 @@ class Pair:
     def _sides(self) -> tuple[Side, Side]:
         return self.tested, self._model.side
 
-    async def _both(self, tested: Asked, model: Asked) -> None:
+    async def _both(self, tested: Asked, model: Asked) -> Result[Any, Any]:
         found = await ask(self.tested.store, tested)
         self._note(tested, found)
         expected = await self._model.ask(model)
         _compare(_operation(tested), comparable(found), comparable(expected))
+        return found
 
     def _note(self, asked: Asked, found: Result[Any, Any] | None, letter: str = "") -> None:
         if isinstance(asked, Transition) and found is not None:
             self.tested.note(asked.address, found)
         self._story.append(f"{letter}{in_words(_operation(asked), asked)}  ->  {outcome(found)}")
+
+    async def _prune(self, retention: Retention) -> None:
+        """Prune until nothing goes any more: which rows go first is the store's own affair, how many is not."""
+        removed = retention.limit
+        while removed == retention.limit:
+            removed = (await self._both(retention, retention)).value_or(0)
 
     async def _find(self, query: Query) -> None:
         found, expected = [await _found(side, query) for side in self._sides]
@@ -104,7 +110,7 @@ class Pair:
     async def _together(self, asked: tuple[Commit | int, ...]) -> None:
         pairs = [await self._prepared(one) for one in asked]
         answers = await asyncio.gather(*(ask(self.tested.store, tested) for tested, _ in pairs))
-        self._story.append(f"these {len(pairs)} at once:")
+        self._story.append("at once:")
         await self._explain(pairs, answers)
 
     async def _kill(self, commits: tuple[Commit, ...], lines: int) -> None:
@@ -122,7 +128,7 @@ class Pair:
             await asyncio.sleep(0)
             await self._place.kill()
             answers, where = await under_way, "while they were under way"
-        self._story.append(f"these {len(pairs)} at once; the process is killed {where}; the store is opened again:")
+        self._story.append(f"under way when the process is killed {where}, and the store is opened again:")
         await self._open()
         await self._explain(pairs, [None if _is_open(one) else one for one in answers])
 

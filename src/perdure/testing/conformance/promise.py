@@ -12,6 +12,9 @@ from returns.unsafe import unsafe_perform_io
 
 from perdure.testing.conformance.wording import shown
 
+_TOLD = 16  # lines of a story
+_FIRST = 4  # of them from its beginning
+
 A = TypeVar("A")
 E = TypeVar("E")
 
@@ -70,9 +73,14 @@ class BrokenPromise(AssertionError):
         lines = [self.what]
         lines += [f"  promised by {promise}" for promise in self.promises]
         if self.story:
-            lines += ["  what was done:", *(f"    {number}. {line}" for number, line in enumerate(self.story, 1))]
+            lines += ["  what was done:", *_numbered(self.story)]
         lines += [f"  {line}" for line in self.details]
         return "\n".join(lines)
+
+
+def _numbered(story: tuple[str, ...]) -> list[str]:
+    lines = [f"    {number}. {line}" for number, line in enumerate(story, 1)]
+    return lines if len(lines) <= _TOLD else [*lines[:_FIRST], "    ...", *lines[_FIRST - _TOLD :]]
 
 
 async def answer(asked: Awaitable[IOResult[A, E]]) -> Result[A, E]:

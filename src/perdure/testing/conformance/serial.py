@@ -17,6 +17,8 @@ from perdure.testing.conformance.promise import BrokenPromise
 from perdure.testing.conformance.promises import ATOMIC, CONCURRENT, DURABLE
 from perdure.testing.conformance.wording import shown
 
+_SHOWN = 2  # differences
+
 
 @attrs.frozen
 class _End:
@@ -24,7 +26,15 @@ class _End:
 
     model: Model
     order: tuple[int, ...]
-    differences: tuple[str, ...]
+    differences: tuple[tuple[str, str, str], ...]
+
+    def shown(self) -> list[str]:
+        """Say the first differences: where, what the model has, what the store has."""
+        lines: list[str] = []
+        for what, model, store in self.differences[:_SHOWN]:
+            lines += [f"{what}: the model has {model}", f"{' ' * len(what)}  the store has {store}"]
+        more = len(self.differences) - _SHOWN
+        return [*lines, f"and {more} more"] if more > 0 else lines
 
 
 async def in_some_order(model: Model, operations: Sequence[Operation], holds: dict[str, Any]) -> Model:
@@ -89,7 +99,7 @@ class _Search:
             return BrokenPromise("no order of the operations gives these answers", promises=promises)
         return BrokenPromise(
             "no order of the operations leaves what the store holds",
-            details=(f"nearest comes {self._told(self._nearest.order)}; but then", *self._nearest.differences),
+            details=(f"nearest comes {self._told(self._nearest.order)}; but then", *self._nearest.shown()),
             promises=promises,
         )
 
@@ -99,13 +109,7 @@ class _Search:
         return " ".join([done, *(["without", ", ".join(lost)] if lost else [])]).strip()
 
 
-def _differences(store: dict[str, Any], model: dict[str, Any]) -> tuple[str, ...]:
+def _differences(store: dict[str, Any], model: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     return tuple(
-        line
-        for what, expected in model.items()
-        if store[what] != expected
-        for line in (
-            f"{what}: the model has {shown(expected)}",
-            f"{' ' * len(what)}  the store has {shown(store[what])}",
-        )
+        (what, shown(expected), shown(store[what])) for what, expected in model.items() if store[what] != expected
     )

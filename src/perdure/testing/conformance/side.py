@@ -16,7 +16,7 @@ from perdure.values.instance import Fence, Instance
 from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import Keep, Loaded, Purge, Put, Transition, Write
 
-INSTANTS = (-1, 0, 4, 10, 20)
+INSTANTS = (0, 4, 10, 20)
 """The instants at which the stores are compared."""
 
 ALL = 1_000

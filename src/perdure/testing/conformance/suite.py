@@ -26,7 +26,9 @@ _PATIENCE_S = 120  # of the slowest machine; a store that hangs must not hang it
 
 # Without the phase that explains: it traces every line of the store, and our failures explain themselves.
 _PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
-_SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=_PHASES)
+_SETTINGS = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=_PHASES, report_multiple_bugs=False
+)
 
 _MODULES = (instances, keys, mail, log, concurrency, lifecycle, ownership, damage, kills)
 
