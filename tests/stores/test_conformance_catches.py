@@ -238,7 +238,7 @@ def test_what_no_order_of_the_operations_leaves_is_told():
 def test_the_model_shrinks_to_the_steps_that_matter():
     with pytest.raises(BrokenPromise) as caught:
         check_model(place_of(SABOTAGE["keys live a millisecond too long"][0]), max_examples=200)
-    assert len(caught.value.story) <= 2
+    assert len(caught.value.story) <= 5  # of up to 25
     assert any(" until " in line for line in caught.value.story)
     assert "A key is remembered while" in str(caught.value)
 

@@ -114,12 +114,18 @@ PRUNE = Promise(
 )
 HEALTH = Promise("health", "never fails for a store that is merely unwell; the answer says so.")
 CLOSE = Promise("close", "waits for what was asked; later calls answer ``StoreUnavailable``.")
+LOST = Promise(
+    "lost",
+    "done, with the reason, when an owned store turned out not to be this engine's any more: every operation answers "
+    "``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.",
+)
 
 PROMISES: tuple[Promise, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Promise))
 """All of them, in the order of the contract."""
 
 NO_CASE: dict[Promise, str] = {
     INSTANTS: "what the engine hands over; a store only stores and compares it",
+    LOST: "how a store is lost is its own affair; an owned one that is opened twice has its case",
     BEGINS_WHEN_AWAITED: "every case awaits what it asks, as the engine does",
 }
 """The promises that no case can break, and why."""

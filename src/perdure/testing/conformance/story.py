@@ -15,7 +15,9 @@ from perdure.testing.conformance.promise import BrokenPromise, answer
 from perdure.testing.conformance.promises import FAILURES_ARE_VALUES
 from perdure.testing.conformance.wording import asked, outcome
 
-OPERATIONS = tuple(field.name for field in attrs.fields(Store) if field.name not in {"name", "epoch", "capabilities"})
+_FACTS = {"name", "epoch", "capabilities", "lost"}
+
+OPERATIONS = tuple(field.name for field in attrs.fields(Store) if field.name not in _FACTS)
 """The functions of a store."""
 
 _Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
