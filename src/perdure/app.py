@@ -16,7 +16,7 @@ from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.needs import check_services
 from perdure.program.container import result_inside
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Store
+from perdure.stores.store import Store, WhenOwned
 from perdure.values.errors import DefinitionError
 from perdure.values.limits import Limits
 
@@ -78,7 +78,13 @@ class App(Generic[R]):
     served: Mapping[tuple[str, str], AnyDefinition]
 
     def open(
-        self, store: str | Store, /, *, runtime: Runtime | None = None, perform: Perform = perform_plainly
+        self,
+        store: str | Store,
+        /,
+        *,
+        runtime: Runtime | None = None,
+        perform: Perform = perform_plainly,
+        when_owned: WhenOwned = "refuse",
     ) -> OpenApp:
         """Open a store and run.
 
@@ -90,8 +96,10 @@ class App(Generic[R]):
             runtime: the door to time and tasks; by default the running asyncio loop.
             perform: performs the effects of runs, ``perform(instruction, services, execute)``; by default each calls
                 its service. The testing kit records and disturbs them here.
+            when_owned: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
+                and take over when that engine has ended. The services are opened afterwards.
         """
-        return OpenApp(self, store, runtime, perform)
+        return OpenApp(self, store, runtime, perform, when_owned)
 
 
 @attrs.define
@@ -103,18 +111,20 @@ class OpenApp:
         store: where.
         runtime: in which world.
         perform: performs the effects of runs.
+        when_owned: what to do about a store that another engine owns.
     """
 
     app: App[Any]
     store: str | Store
     runtime: Runtime | None
     perform: Perform = perform_plainly
+    when_owned: WhenOwned = "refuse"
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
     async def __aenter__(self) -> Jobs:
         async with AsyncExitStack() as stack:
             runtime = self.runtime or _asyncio_runtime()
-            store = await _opened(self.store, runtime)
+            store = await _opened(self.store, runtime, self.when_owned)
             stack.push_async_callback(_close, store)
             services = await _entered(self.app.engine.services, stack)
             _check(services, self.app.served)
@@ -132,12 +142,14 @@ class OpenApp:
         await self._stack.__aexit__(kind, error, traceback)
 
 
-async def _opened(store: str | Store, runtime: Runtime) -> Store:
+async def _opened(store: str | Store, runtime: Runtime, when_owned: WhenOwned) -> Store:
     if isinstance(store, Store):
+        if when_owned != "refuse":
+            raise DefinitionError("when_owned of an app", when_owned, "no such option: the store is open already")
         return store
     from perdure.stores.url import open_store  # noqa: PLC0415 - drivers are imported when they are used
 
-    return await open_store(store, runtime=runtime)
+    return await open_store(store, runtime=runtime, when_owned=when_owned)
 
 
 async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's own record

@@ -19,7 +19,9 @@ from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.target import import_app
 from perdure.client.jobs import Jobs
 from perdure.runtime.record import Future
-from perdure.values.errors import DefinitionError, StoreError
+from perdure.stores.store import WhenOwned
+from perdure.stores.url import check_when_owned
+from perdure.values.errors import DefinitionError, StoreError, StoreLocked
 
 
 def run(
@@ -27,6 +29,7 @@ def run(
     /,
     *,
     store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    standby: Annotated[bool, Parameter(env_var="PERDURE_STANDBY", negative="")] = False,
     log_level: Annotated[LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL")] = "info",
 ) -> int:
     """Serve the jobs of an app until SIGINT or SIGTERM.
@@ -42,22 +45,32 @@ def run(
         What to serve: the attribute is an App, or a function giving one. The current directory is searched first.
     store
         Where instances live: sqlite:///jobs.db, or memory:// for a try.
+    standby
+        If another process owns the file, wait and take over when it has ended, however it ends.
     log_level
         Which records of the log go to the standard error: this level and above.
     """
     log_to_stderr(log_level)
-    return asyncio.run(serve(import_app(app), store))
+    return asyncio.run(serve(import_app(app), store, "wait" if standby else "refuse"))
 
 
-async def serve(app: App[Any], store: str) -> ExitCode:
+async def serve(app: App[Any], store: str, when_owned: WhenOwned = "refuse") -> ExitCode:
     """Open the store, and run until a signal or until the engine stops by itself.
+
+    Args:
+        app: what to serve.
+        store: its URL.
+        when_owned: whether to wait for a store that another process owns.
 
     Raises:
         Misconfigured: the store or the services cannot be opened.
     """
     with stop_signals() as signals:
         async with AsyncExitStack() as stack:
-            jobs = await _open(app, store, stack)
+            jobs = await _open_unless_stopped(app, store, stack, when_owned, signals)
+            if jobs is None:
+                _say(f"stopped ({signals.stop.result()}) before it began")
+                return ExitCode.DONE
             _say(f"serving {_served(app)} on {jobs.engine.store.name} (process {os.getpid()})")
             signals.when_urged(lambda: _cancel_runs(jobs))
             code = await _until_stopped(jobs, signals)
@@ -65,9 +78,28 @@ async def serve(app: App[Any], store: str) -> ExitCode:
     return code
 
 
-async def _open(app: App[Any], store: str, stack: AsyncExitStack) -> Jobs:
+async def _open_unless_stopped(
+    app: App[Any], store: str, stack: AsyncExitStack, when_owned: WhenOwned, signals: StopSignals
+) -> Jobs | None:
+    """Open the app; None: a signal ended the wait for another owner, or whatever else took long."""
     try:
-        return await stack.enter_async_context(app.open(store))
+        async with asyncio.timeout(None) as patience:
+            with signals.calling(lambda: patience.reschedule(0)):
+                return await _open(app, store, stack, when_owned)
+    except TimeoutError:
+        return None
+
+
+async def _open(app: App[Any], store: str, stack: AsyncExitStack, when_owned: WhenOwned) -> Jobs:
+    try:
+        check_when_owned(store, when_owned)
+        try:
+            return await stack.enter_async_context(app.open(store))
+        except StoreLocked as locked:
+            if when_owned == "refuse":
+                raise
+            _say(f"standing by for {store}, which is owned by {locked.owner}")
+            return await stack.enter_async_context(app.open(store, when_owned=when_owned))
     except (DefinitionError, StoreError) as error:
         raise Misconfigured(str(error)) from error
     except Exception as error:

@@ -32,6 +32,19 @@ class StopSignals:
             self.stop_now.set_result(number.name)
             _ignore_no_more()
 
+    @contextmanager
+    def calling(self, act: Callable[[], None]) -> Generator[None]:
+        """Call a function at the first signal, if it comes within the block or came before it."""
+
+        def called(_: asyncio.Future[str]) -> None:
+            act()
+
+        self.stop.add_done_callback(called)
+        try:
+            yield
+        finally:
+            self.stop.remove_done_callback(called)
+
     def when_urged(self, act: Callable[[], None]) -> None:
         """Call a function at the second signal."""
         self.stop_now.add_done_callback(lambda urged: None if urged.cancelled() else act())

@@ -31,6 +31,9 @@ from perdure.values.transition import Loaded, Transition
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
 """What a committed transition survives: nothing, a crash of the process, or loss of power as well."""
 
+WhenOwned: TypeAlias = Literal["refuse", "wait"]
+"""What to do about a store that another engine owns: refuse to open it, or stand by until that engine has ended."""
+
 
 @attrs.frozen(kw_only=True)
 class Capabilities:

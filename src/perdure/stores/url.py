@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from perdure.runtime.record import Runtime
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store
+from perdure.stores.store import Store, WhenOwned
 from perdure.values.errors import DefinitionError
 
 OpenStore: TypeAlias = Callable[[str, Runtime | None], Awaitable[Store]]
@@ -23,16 +23,22 @@ _WHAT = "store URL"
 
 
 async def open_store(
-    url: str, *, runtime: Runtime | None = None, schemes: Mapping[str, OpenStore] | None = None
+    url: str,
+    *,
+    runtime: Runtime | None = None,
+    schemes: Mapping[str, OpenStore] | None = None,
+    when_owned: WhenOwned = "refuse",
 ) -> Store:
     """Open the store that a URL names.
 
-    =================================== ==================================================
+    =================================== ===========================================
+
     ``memory://``                       an empty store in memory
     ``sqlite:///relative.db``           a SQLite file, relative to the working directory
     ``sqlite:////absolute/path.db``     a SQLite file; ``%3F`` stands for a ``?`` in its name
     ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
-    =================================== ==================================================
+    =================================== ===========================================
+
 
     Any other scheme is looked for in ``schemes``, then among the entry points of the group ``perdure.stores`` that
     installed packages declare::
@@ -44,20 +50,24 @@ async def open_store(
         url: which store.
         runtime: how the store waits; by default that of the running event loop.
         schemes: more schemes, and who opens them.
+        when_owned: what to do when another engine owns the store: ``refuse``, or ``wait`` for its end. Only a SQLite
+            file has an owner.
 
     Returns:
         The open store. It must be closed.
 
     Raises:
-        DefinitionError: the URL names no store that is known here.
+        DefinitionError: the URL names no store that is known here, or one that nobody can wait for.
         StoreError: the store cannot be opened.
     """
+    check_when_owned(url, when_owned)
     parts = urlsplit(url, allow_fragments=False)
     match parts.scheme:
         case "memory":
             return _memory(url, parts)
         case "sqlite":
-            return await open_sqlite(_path(url, parts), durability=_durability(url, parts), runtime=runtime)
+            path, durability = _path(url, parts), _durability(url, parts)
+            return await open_sqlite(path, durability=durability, when_owned=when_owned, runtime=runtime)
         case scheme:
             return await _opener(url, scheme, schemes or {})(url, runtime)
 
@@ -76,6 +86,17 @@ def sqlite_path(url: str) -> str:
         raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be looked at from outside its engine")
     _durability(url, parts)
     return _path(url, parts)
+
+
+def check_when_owned(url: str, when_owned: WhenOwned) -> None:
+    """Refuse to wait for the owner of a store that has none.
+
+    Raises:
+        DefinitionError: it has none.
+    """
+    if when_owned != "refuse" and urlsplit(url, allow_fragments=False).scheme != "sqlite":
+        expected = "a store that has one owner, such as 'sqlite:///jobs.db', when its end is to be waited for"
+        raise DefinitionError(_WHAT, url, expected)
 
 
 def _memory(url: str, parts: SplitResult) -> Store:

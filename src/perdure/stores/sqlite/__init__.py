@@ -6,7 +6,7 @@ import os
 from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Store
+from perdure.stores.store import Store, WhenOwned
 from perdure.values.errors import DefinitionError
 
 DEFAULT_RECENT_BYTES: Final = 64 * 1024 * 1024
@@ -20,6 +20,7 @@ async def open_sqlite(
     *,
     durability: Literal["full", "relaxed"] = "full",
     recent_bytes: int = DEFAULT_RECENT_BYTES,
+    when_owned: WhenOwned = "refuse",
     runtime: Runtime | None = None,
 ) -> Store:
     """Open a SQLite file as a store, creating it if it is not there. One engine owns the file until it is closed.
@@ -33,6 +34,8 @@ async def open_sqlite(
             process; loss of power may cost all since the last checkpoint, never consistency.
         recent_bytes: how much text the instances may hold that were read or written lately, and so need not be read
             from the file; 0 remembers none. By default 64 MiB.
+        when_owned: what to do when another engine owns the file. ``refuse``: raise ``StoreLocked``. ``wait``: stand by,
+            and take over within a fifth of a second of its end. Cancelling the wait takes nothing.
         runtime: how the store waits and starts its task; by default that of the running event loop.
 
     Returns:
@@ -40,7 +43,7 @@ async def open_sqlite(
 
     Raises:
         DefinitionError: the driver is not installed, or an option is not what it may be.
-        StoreLocked: another engine owns the file.
+        StoreLocked: another engine owns the file, and is not to be waited for.
         StoreTooNew: a newer version of the library wrote it; nothing was changed.
         StoreCorrupt: the file is not a store of this library; nothing was changed.
         StoreUnavailable: the file cannot be opened for writing.
@@ -49,6 +52,8 @@ async def open_sqlite(
         raise DefinitionError("durability of a SQLite store", durability, "'full' or 'relaxed'")
     if type(recent_bytes) is not int or recent_bytes < 0:
         raise DefinitionError("recent_bytes of a SQLite store", recent_bytes, "a number of bytes, 0 or more")
+    if when_owned not in ("refuse", "wait"):
+        raise DefinitionError("when_owned of a SQLite store", when_owned, "'refuse' or 'wait'")
     try:
         from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - the driver is an extra
     except ModuleNotFoundError as error:
@@ -60,4 +65,6 @@ async def open_sqlite(
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
 
         runtime = asyncio_runtime()
-    return await open_file(path, durability=durability, recent_bytes=recent_bytes, runtime=runtime)
+    return await open_file(
+        path, durability=durability, recent_bytes=recent_bytes, when_owned=when_owned, runtime=runtime
+    )

@@ -48,6 +48,15 @@ def acquire(path: str, *, store: str) -> FileLock:
         StoreLocked: somebody holds it.
         StoreUnavailable: it cannot be made or opened.
     """
+    while True:
+        file = _locked(path, store)
+        if _is_at(file, path):
+            _sign(file)
+            return FileLock(path, file)
+        file.close()  # it was deleted, or replaced, between the two steps: its lock keeps nobody out
+
+
+def _locked(path: str, store: str) -> IO[str]:
     try:
         file = open(path, "a+", encoding="utf-8")  # noqa: PTH123, SIM115 - held open until `release`
     except OSError as error:
@@ -58,8 +67,14 @@ def acquire(path: str, *, store: str) -> FileLock:
         with file:
             file.seek(0)
             raise StoreLocked(store, file.read().strip() or "another process") from error
-    _sign(file)
-    return FileLock(path, file)
+    return file
+
+
+def _is_at(file: IO[str], path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 - beside the other one
+    except FileNotFoundError:
+        return False
 
 
 def _sign(file: IO[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Literal, assert_never
 
 from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.database import Database, File, open_database
@@ -11,24 +11,40 @@ from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.operations import Operations
 from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.schema import Synchronous
+from perdure.stores.sqlite.standby import stand_by
 from perdure.stores.sqlite.traffic import Traffic
-from perdure.stores.store import Capabilities, Durability, Store
+from perdure.stores.store import Capabilities, Durability, Store, WhenOwned
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
 
 async def open_file(
-    path: str | os.PathLike[str], *, durability: Literal["full", "relaxed"], recent_bytes: int, runtime: Runtime
+    path: str | os.PathLike[str],
+    *,
+    durability: Literal["full", "relaxed"],
+    recent_bytes: int,
+    when_owned: WhenOwned,
+    runtime: Runtime,
 ) -> Store:
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
     file = _file(path, _SYNCHRONOUS[durability])
-    lock = acquire(file.lock, store=file.store)
+    lock = await _lock(file, when_owned, runtime)
     try:
         database = await open_database(file)
     except BaseException:
         lock.release()
         raise
     return store_over(database, lock, durability=durability, recent_bytes=recent_bytes, runtime=runtime)
+
+
+async def _lock(file: File, when_owned: WhenOwned, runtime: Runtime) -> FileLock:
+    match when_owned:
+        case "refuse":
+            return acquire(file.lock, store=file.store)
+        case "wait":
+            return await stand_by(file.lock, store=file.store, runtime=runtime)
+        case _:
+            assert_never(when_owned)
 
 
 def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:

@@ -1,0 +1,96 @@
+"""``perdure run --standby``: a second process takes over when the first one ends, however it ends."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+SHOP = """
+from perdure import Continuous, ContinuousContext, Do, Engine, every, program, effect
+from perdure.program import sleep
+from returns.result import Result, Success
+
+@effect
+def say(services: object, word: str) -> Result[None, object]:
+    print(word, flush=True)
+    return Success(None)
+
+@program
+def work(ctx: ContinuousContext[int]) -> Do[None, object, object]:
+    yield from say(f"began, delivery {ctx.delivery}")
+    yield from sleep("1 hour")
+
+worker = Continuous("worker", state=int, schedule=every("1 hour"), execute=work)
+
+def open_shop():
+    return Engine(None).jobs(worker)
+"""
+RUN = ("run", "shop:open_shop", "--store", "sqlite:///jobs.db")
+
+
+@pytest.fixture(autouse=True)
+def shop(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+
+
+def test_a_standby_takes_over_when_the_owner_is_killed(start):
+    owner = start(*RUN)
+    owner.line("serving")
+    standby = start(*RUN, "--standby")
+    assert f"owned by process {owner.process.pid} on " in standby.line("standing by for sqlite:///jobs.db")
+    owner.signal(signal.SIGKILL)
+    standby.line("serving 1 job")
+    assert owner.end() == -signal.SIGKILL
+    assert f"took over a store store='sqlite:///jobs.db' from='process {owner.process.pid} on " in standby.error
+    standby.signal(signal.SIGTERM)
+    assert standby.end() == 0
+
+
+def test_a_standby_takes_over_when_the_owner_is_stopped(start):
+    owner = start(*RUN)
+    owner.line("serving")
+    standby = start(*RUN, PERDURE_STANDBY="1")
+    standby.line("standing by")
+    owner.signal(signal.SIGTERM)
+    assert owner.end() == 0
+    standby.line("serving")
+
+
+def test_of_two_standbys_one_takes_over_and_the_other_goes_on_waiting(start):
+    owner = start(*RUN)
+    owner.line("serving")
+    waiting = [start(*RUN, "--standby"), start(*RUN, "--standby")]
+    for standby in waiting:
+        standby.line("standing by")
+    owner.signal(signal.SIGKILL)
+    third = start(*RUN, "--standby")
+    third.line("standing by")  # somebody owns the file again
+    serving = [standby for standby in waiting if f"process {standby.process.pid} " in third.seen[-1]]
+    assert len(serving) == 1
+    serving[0].line("serving")
+    serving[0].signal(signal.SIGTERM)
+    assert serving[0].end() == 0
+
+
+def test_a_standby_without_an_owner_serves_at_once(start):
+    standby = start(*RUN, "--standby")
+    assert "serving" in standby.line("perdure:")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_standby_stops_on_request_and_leaves_the_owner_alone(start, number):
+    owner = start(*RUN)
+    owner.line("serving")
+    standby = start(*RUN, "--standby")
+    standby.line("standing by")
+    standby.signal(number)
+    assert standby.end() == 0
+    assert standby.seen[-1] == f"perdure: stopped ({number.name}) before it began"
+    owner.signal(signal.SIGTERM)
+    assert owner.end() == 0
+
+
+def test_a_store_that_nobody_owns_alone_cannot_be_waited_for(start):
+    command = start("run", "shop:open_shop", "--store", "memory://", "--standby")
+    assert command.end() == 2
+    assert "expected a store that has one owner" in command.error
