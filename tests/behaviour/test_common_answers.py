@@ -245,12 +245,12 @@ async def test_a_mailbox_takes_no_more_than_its_limit(world: World) -> None:
 
 @on_each_store
 async def test_the_engine_takes_no_more_than_its_limit(world: World) -> None:
-    """Requests that wait in the whole engine are bounded, too."""
+    """Requests that wait or are being served are bounded in the whole engine, too."""
     jobs = (await world.open(app(world.outside, pending=3))).of(machine)
     for id_ in "ab":
         world.begin(jobs.send(id_, steps(Wait(1_000))))
     await world.settle()
-    calls = [world.begin(jobs.send(id_, steps(Add()))) for id_ in "abab"]
+    calls = [world.begin(jobs.send(id_, steps(Add()))) for id_ in "ab"]
     await world.settle()
     (refused,) = [call.result().failure() for call in calls if call.done()]
     assert isinstance(refused, Overloaded)

@@ -97,6 +97,8 @@ class Jobs:
             check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
+        if self.engine.limits.when_full == "wait":
+            await self.engine.dispatcher.room_for(address)
         answer: Result[Any, CallError] = await self.engine.dispatcher.post(job, address, request)
         return answer
 

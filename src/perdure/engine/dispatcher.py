@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Result
 
+from perdure.engine.entrance import Entrance
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
 from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict
@@ -54,9 +55,13 @@ class Dispatcher:
     turns: TurnTaker = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
-    _pending: int = 0
+    _entrance: Entrance = attrs.field(init=False)
+    _pending: int = 0  # requests that wait, or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
+
+    def __attrs_post_init__(self) -> None:
+        self._entrance = Entrance(self.runtime)
 
     # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[Answer]:
@@ -67,7 +72,7 @@ class Dispatcher:
         """
         answer = self.runtime.future()
         command, mailbox = request.command, self._mailboxes.get(address)
-        refused = self._refusal(command, mailbox)
+        refused = self._refusal(request, mailbox)
         if refused is not None:
             answer.set_result(Failure(refused))
             return answer
@@ -82,16 +87,27 @@ class Dispatcher:
         """Put the recovery of a claim before whatever waits for the instance."""
         return self.post(job, address, RECOVER)
 
-    def _refusal(self, command: object, mailbox: Mailbox | None) -> EngineClosed | Overloaded | None:
+    def _refusal(self, request: Request, mailbox: Mailbox | None) -> EngineClosed | Overloaded | None:
         if self.door == "closed":
             return EngineClosed()
-        if isinstance(command, ENGINE_COMMANDS):
+        if isinstance(request.command, ENGINE_COMMANDS):
             return None
-        if self._pending >= self.limits.pending:
-            return Overloaded("the engine's queue", self.limits.pending)
         if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox:
             return Overloaded(f"mailbox of {mailbox.address}", self.limits.mailbox)
+        if self._pending >= self.limits.pending and request.inbound is None:  # the outbox has a bound of its own
+            return Overloaded("the engine's queue", self.limits.pending)
         return None
+
+    async def room_for(self, address: Address) -> None:
+        """Wait for room in the mailbox of an instance and in the engine. Who posts right afterwards is not refused."""
+        while self.door == "open":
+            mailbox = self._mailboxes.get(address)
+            if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox:
+                await self._entrance.wait(address)
+            elif self._pending >= self.limits.pending:
+                await self._entrance.wait(None)
+            else:
+                return
 
     def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
         mailbox.put(item, place)
@@ -121,9 +137,11 @@ class Dispatcher:
         try:
             while mailbox.waiting:
                 item = mailbox.waiting.popleft()
-                self._pending -= 1
-                if item.answer.done() and item.ended is None:
-                    continue  # its caller gave up before its turn
+                if not self._entrance.is_empty:
+                    self._entrance.call(mailbox.address)
+                if item.answer.done() and item.ended is None:  # its caller gave up before its turn
+                    self._leave()
+                    continue
                 try:
                     if item.ended is None:
                         verdict = await self.turns.take(mailbox, item)
@@ -132,10 +150,18 @@ class Dispatcher:
                 except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
                     verdict = self._broken(mailbox, defect)
                 self._follow(mailbox, item, verdict)
+                if not isinstance(verdict, Defer):
+                    self._leave()
         finally:
             mailbox.state, mailbox.worker = "idle", None
             if mailbox.is_empty:
                 self._forget(mailbox)
+
+    def _leave(self) -> None:
+        """A request is neither waiting nor served any more: there is room for another one."""
+        self._pending -= 1
+        if not self._entrance.is_empty:
+            self._entrance.call(None)
 
     def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
         match verdict:
@@ -201,7 +227,6 @@ class Dispatcher:
         return verdict
 
     def _wake_deferred(self, mailbox: Mailbox) -> None:
-        self._pending += len(mailbox.deferred)
         mailbox.wake_deferred()
         if mailbox.waiting and mailbox.state == "idle":
             self._set_to_work(mailbox)
@@ -225,6 +250,7 @@ class Dispatcher:
     def close_door(self) -> None:
         """Take no more requests. What waits in mailboxes is answered ``EngineClosed``; what runs goes on."""
         self.door = "closed"
+        self._entrance.call_all()
         for mailbox in self._mailboxes.values():
             for item in (*mailbox.waiting, *mailbox.deferred):
                 if item.ended is None:

@@ -32,7 +32,7 @@ from perdure.values.message import Postponed, StoredMessage
 from perdure.values.transition import Transition
 
 MESSAGE_BATCH = 256
-"""Messages read from the store at once."""
+"""Messages read from the store at once, and under way at the same time."""
 
 STORE_RETRY_MS = 1_000
 """How long the loop waits after the store, or a turn, did not answer."""
@@ -76,7 +76,7 @@ class Outbox:
             match result_inside(await self.store.messages(now_ms, limit)):
                 case Success(messages):
                     self._deliver(messages)
-                    if len(messages) == limit:
+                    if len(messages) == limit and self._has_room:
                         await self.runtime.sleep(0)
                         continue
                     await self._sleep(now_ms)
@@ -113,8 +113,13 @@ class Outbox:
             job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
             if job is None:
                 self._unserved += 1
-            elif self._may_post(stored):
+            elif self._has_room and self._may_post(stored):
                 self._post(job, stored)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether more messages may be under way: how many are bounds what the engine takes on by itself."""
+        return len(self._under_way) < MESSAGE_BATCH
 
     def _may_post(self, stored: StoredMessage) -> bool:
         """Whether nobody serves it, and what was read of it cannot be out of date."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
+
+from perdure.values.errors import DefinitionError
 
 _DAY_MS = 86_400_000
 
@@ -14,7 +18,9 @@ class Limits:
     Attributes:
         concurrency: runs of user code at the same time, over all jobs.
         mailbox: requests that wait for one instance.
-        pending: requests that wait in the whole engine.
+        pending: requests that wait or are being served, in the whole engine.
+        when_full: what becomes of a request for which there is no room: ``refuse`` answers ``Overloaded`` at once;
+            ``wait`` lets its caller wait for room, about in the order of arrival, and be refused never.
         state_bytes: an encoded state.
         payload_bytes: an encoded event, input or message.
         messages_per_turn: messages that one turn may send.
@@ -30,6 +36,7 @@ class Limits:
     concurrency: int = 256
     mailbox: int = 1_000
     pending: int = 10_000
+    when_full: Literal["refuse", "wait"] = "refuse"
     state_bytes: int = 1_048_576
     payload_bytes: int = 262_144
     messages_per_turn: int = 1_000
@@ -40,3 +47,17 @@ class Limits:
     message_attempts: int = 10
     due_batch: int = 256
     drain_ms: int = 30_000
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in attrs.asdict(self).items():
+            if name == "when_full":
+                if value not in ("refuse", "wait"):
+                    raise DefinitionError("when_full of the limits", value, "'refuse' or 'wait'")
+                continue
+            least = 0 if name in MAY_BE_NONE_AT_ALL else 1
+            if type(value) is not int or value < least:
+                raise DefinitionError(f"{name} of the limits", value, f"a whole number from {least}")
+
+
+MAY_BE_NONE_AT_ALL = ("messages_per_turn", "history_age_ms", "history_events", "drain_ms")
+"""Limits that may be 0: a turn may send nothing, the log may keep nothing, a stop may wait for nobody."""

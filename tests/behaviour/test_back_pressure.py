@@ -1,0 +1,99 @@
+"""What is full refuses, or lets its callers wait, as the limits say; what the engine does by itself stays bounded."""
+
+import pytest
+from machine import Add, Total, Wait, app, machine, steps
+from returns.result import Failure, Success
+from world import World, on_each_store
+
+from perdure import Engine, Limits
+from perdure.values.errors import DefinitionError, EngineClosed, Overloaded
+
+
+def failures(calls):
+    return [call.result().failure() for call in calls if call.done() and isinstance(call.result(), Failure)]
+
+
+@on_each_store
+async def test_who_is_served_counts_like_who_waits(world: World) -> None:
+    """A thousand slow requests to a thousand instances are as many as a thousand to one."""
+    jobs = (await world.open(app(world.outside, pending=3))).of(machine)
+    served = [world.begin(jobs.send(id_, steps(Wait(1_000), Add()))) for id_ in "abc"]
+    await world.settle()
+    refused = await world.refused(jobs.send("d", steps(Add())))
+    assert isinstance(refused, Overloaded)
+    assert (refused.what, refused.limit) == ("the engine's queue", 3)
+    await world.advance(s=1)
+    assert all(isinstance(call.result(), Success) for call in served)
+    assert isinstance(await world.result(jobs.send("d", steps(Add()))), Success)
+
+
+@on_each_store
+async def test_runs_that_wait_for_a_place_are_bounded(world: World) -> None:
+    jobs = (await world.open(app(world.outside, pending=4, concurrency=1))).of(machine)
+    calls = [world.begin(jobs.send(str(number), steps(Wait(1_000), Add()))) for number in range(9)]
+    await world.settle()
+    assert len(failures(calls)) == 5
+    await world.advance(s=4)
+    assert sum(isinstance(call.result(), Success) for call in calls) == 4
+
+
+@pytest.mark.parametrize("limits", [{"mailbox": 1}, {"pending": 1}, {"pending": 2, "mailbox": 1, "concurrency": 1}])
+@on_each_store
+async def test_callers_wait_if_the_limits_say_so(world: World, limits: dict[str, int]) -> None:
+    """Nobody is refused, and every request is applied once."""
+    jobs = (await world.open(app(world.outside, when_full="wait", **limits))).of(machine)
+    calls = [world.begin(jobs.send(id_, steps(Wait(10), Add()))) for id_ in "aabbccaaab"]
+    await world.advance(s=1)
+    assert all(isinstance(call.result(), Success) for call in calls)
+    assert [await world.ask(jobs.get_state(id_)) for id_ in "abc"] == [Total(5), Total(3), Total(2)]
+
+
+@on_each_store
+async def test_a_full_mailbox_keeps_nobody_else_out(world: World) -> None:
+    jobs = (await world.open(app(world.outside, when_full="wait", mailbox=1))).of(machine)
+    slow = [world.begin(jobs.send("slow", steps(Wait(60_000), Add()))) for _ in range(5)]
+    await world.settle()
+    assert isinstance(await world.result(jobs.send("quick", steps(Add()))), Success)
+    assert not any(call.done() for call in slow)
+
+
+@on_each_store
+async def test_who_gives_up_lets_the_next_one_in(world: World) -> None:
+    jobs = (await world.open(app(world.outside, when_full="wait", pending=1))).of(machine)
+    first = world.begin(jobs.send("a", steps(Wait(1_000), Add())))
+    await world.settle()
+    impatient, patient = world.begin(jobs.send("b", steps(Add()))), world.begin(jobs.send("c", steps(Add())))
+    await world.settle()
+    impatient.cancel()
+    await world.advance(s=2)
+    assert isinstance(first.result(), Success)
+    assert isinstance(patient.result(), Success)
+    assert await world.ask(jobs.get_state("b")) is None
+
+
+@on_each_store
+async def test_who_waits_is_told_that_the_engine_closes(world: World) -> None:
+    jobs = (await world.open(app(world.outside, when_full="wait", pending=1))).of(machine)
+    first = world.begin(jobs.send("a", steps(Wait(1_000), Add())))
+    await world.settle()
+    waiting = [world.begin(jobs.send("b", steps(Add()))) for _ in range(3)]
+    await world.settle()
+    await world.close()
+    assert isinstance(first.result(), Success)
+    assert [type(error) for error in failures(waiting)] == [EngineClosed] * 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pending": 0},
+        {"mailbox": -1},
+        {"concurrency": 1.5},
+        {"due_batch": True},
+        {"drain_ms": -1},
+        {"when_full": "drop"},
+    ],
+)
+def test_a_limit_is_a_whole_number(wrong: dict[str, object]) -> None:
+    with pytest.raises(DefinitionError, match=next(iter(wrong))):
+        Engine(None, limits=Limits(**wrong))  # type: ignore[arg-type] # the mistake under test
