@@ -24,7 +24,7 @@ APP = "from perdure import Engine\napp = Engine(None).jobs()\n"
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     """Start a worker."""
     command = [sys.executable, "-m", "perdure", "run", "idle:app", "--store", "sqlite:///jobs.db", *options]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603 - our own
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def wait_for(worker: subprocess.Popen[str], text: str) -> None:
