@@ -13,6 +13,7 @@ from perdure.cli.demo.command import demo
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.run import run
+from perdure.cli.snapshot.command import snapshot
 
 
 def installed_version() -> str:
@@ -31,6 +32,7 @@ COMMANDS = App(
 )
 COMMANDS.command(run)
 COMMANDS.command(check)
+COMMANDS.command(snapshot)
 COMMANDS.command(demo)
 
 

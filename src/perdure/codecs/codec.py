@@ -34,11 +34,13 @@ class Codec(Generic[T]):
     Attributes:
         what: which input of which job it is for; errors begin with it.
         type_name: the declared type, readable.
+        form: the declared type itself.
         tagged: the classes of the type that a pinned tag names.
     """
 
     what: str
     type_name: str
+    form: Any
     tagged: frozenset[type]
     _shape: Shape = attrs.field(alias="shape", repr=False)
     _doubtful: bool = attrs.field(alias="doubtful", repr=False)
@@ -80,6 +82,7 @@ class Codec(Generic[T]):
         return Codec[F](
             what=what,
             type_name=name,
+            form=form,
             tagged=frozenset(pinned).intersection(grammar.tagged),
             shape=shape,
             doubtful=grammar.doubtful,

@@ -1,5 +1,6 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
+from perdure.testing.evolution import EvolutionLoses, check_evolution
 from perdure.testing.simulation.delivery import Delivered, assert_whole_or_nothing, deliver
 from perdure.testing.simulation.exploration import every_fault, faults
 from perdure.testing.simulation.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
@@ -31,6 +32,7 @@ __all__ = [
     "Delivered",
     "Drafted",
     "EffectFault",
+    "EvolutionLoses",
     "Fail",
     "Fails",
     "Fault",
@@ -59,6 +61,7 @@ __all__ = [
     "WorkerDied",
     "World",
     "assert_whole_or_nothing",
+    "check_evolution",
     "deliver",
     "every_fault",
     "faults",

@@ -1,0 +1,69 @@
+"""``perdure snapshot``: rows of a real store as a file, for `perdure.testing.check_evolution`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.snapshot.choice import chosen_rows
+from perdure.cli.snapshot.redaction import Redaction
+from perdure.stores.snapshots import write_snapshots
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, StoreError
+
+MAX_EACH = 10_000
+
+
+def snapshot(
+    *,
+    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    output: Path,
+    job: tuple[str, ...] = (),
+    each: int = 10,
+    redact: tuple[str, ...] = (),
+) -> int:
+    """Write some rows of a store into a file, which tests of new code read.
+
+    Of every job, version of its state and status there are up to so many rows. Ids become numbers; messages and
+    tracebacks of errors, run ids and idempotency keys are left out. States are written as they are, apart from the
+    fields that are redacted. The store is read as by `perdure check`: beside its owner, without a lock.
+
+    Exit code: 0 the file is written, 2 it cannot be.
+
+    Parameters
+    ----------
+    store
+        Where instances live: sqlite:///jobs.db.
+    output
+        The file to write. It must not be there.
+    job
+        Of this job only, written kind:name. May be given again.
+    each
+        How many rows of each job, version and status, 1 to 10,000.
+    redact
+        The name of a field of a state, an event or an error, at any depth: each character of a text below it becomes
+        an x. May be given again.
+    """
+    if not 1 <= each <= MAX_EACH:
+        raise Misconfigured(f"--each {each}: expected a number from 1 to {MAX_EACH}")
+    redaction = Redaction(frozenset(redact))
+    try:
+        with read_from_outside(sqlite_path(store)) as reader:
+            rows = [redaction.row(row, at) for at, row in enumerate(chosen_rows(reader, frozenset(job), each), start=1)]
+        if not rows:
+            of = f" of {', '.join(job)}" if job else ""
+            raise Misconfigured(f"{store} holds no instance{of}; nothing is written")
+        with output.open("xb") as file:
+            file.write(write_snapshots(rows))
+    except (DefinitionError, StoreError) as error:
+        raise Misconfigured(str(error)) from error
+    except OSError as error:
+        raise Misconfigured(f"{output} cannot be written: {error}") from error
+    sys.stdout.write(f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}\n")
+    return ExitCode.DONE

@@ -1,0 +1,47 @@
+"""Rows of a real store in a file: what a test of new code reads, long after the store has gone on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+from perdure.stores.codec import from_json, to_json
+from perdure.values.errors import StoreCorrupt
+from perdure.values.instance import Instance
+
+FORMAT: Final = 1
+"""The number of the file's format."""
+
+_KEY: Final = "perdure snapshots"
+
+
+def write_snapshots(rows: Iterable[Instance]) -> bytes:
+    """Give the contents of a file of rows, for people to read as well."""
+    document = {_KEY: FORMAT, "rows": [orjson.loads(to_json(row)) for row in rows]}
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def read_snapshots(data: bytes, *, what: str) -> tuple[Instance, ...]:
+    """Read the rows of a file.
+
+    Args:
+        data: its contents.
+        what: what errors call it.
+
+    Raises:
+        StoreCorrupt: it is no file of rows, or of another format.
+    """
+    try:
+        document: Any = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise StoreCorrupt(what, f"it is no JSON: {error}") from error
+    if not _is_ours(document):
+        raise StoreCorrupt(what, f"it does not begin with {_KEY!r}: {FORMAT}, as what `perdure snapshot` writes does")
+    return tuple(from_json(Instance, orjson.dumps(row).decode(), what=what) for row in document["rows"])
+
+
+def _is_ours(document: object) -> bool:
+    fields: dict[str, object] = document if isinstance(document, dict) else {}  # pyright: ignore[reportUnknownVariableType] - JSON
+    return fields.get(_KEY) == FORMAT and isinstance(fields.get("rows"), list)

@@ -1,0 +1,123 @@
+"""``perdure snapshot``: rows of a real store in a file that a test can be given."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from perdure import Debounce, DebounceContext, Engine, Program, Task, TaskContext, ask, fail
+from perdure.cli.commands import run_command
+from perdure.stores.snapshots import read_snapshots
+from perdure.testing import check_evolution
+from perdure.values.instance import Instance
+
+JOBS = "sqlite:///{}/jobs.db"
+
+
+@frozen
+class Person:
+    name: str
+    emails: tuple[str, ...] = ()
+    born: int = 2000
+
+
+@frozen
+class NotAPerson:
+    name: str
+    why: str = "secret"
+
+
+def greet(ctx: TaskContext[Person], event: str) -> Program[None]:
+    return ctx.set_state(Person(event, (f"{event}@example.com",))).bind(lambda _: ctx.schedule(after="1 hour"))
+
+
+def refuse(ctx: TaskContext[Person]) -> Program[Any, NotAPerson]:
+    return ctx.state.bind(lambda person: fail(NotAPerson(person.name)))
+
+
+def flush(ctx: DebounceContext[Person]) -> Program[Any, NotAPerson]:
+    return ctx.state.bind(lambda person: fail(NotAPerson(person.name)))
+
+
+people = Task("people", state=Person, event=str, initial=Person(""), on_event=greet, execute=refuse, errors=NotAPerson)
+batches = Debounce("batches", event=Person, flush_after="1 hour", execute=flush, errors=NotAPerson)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    url = JOBS.format(tmp_path)
+
+    async def write() -> None:
+        async with Engine(None).jobs(people, batches).open(url) as jobs:
+            for at in range(5):
+                await ask(jobs.of(people).send(f"person-{at}", f"ann-{at}"))
+            await ask(jobs.of(people).trigger("person-0"))
+            await ask(jobs.of(batches).add("batch", Person("bob")))
+            await ask(jobs.of(batches).flush("batch"))
+
+    asyncio.run(write())
+    return url
+
+
+def rows(path: Path) -> tuple[Instance, ...]:
+    return read_snapshots(path.read_bytes(), what=str(path))
+
+
+def test_some_rows_of_every_sort_without_what_tells_of_people(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "rows.json"
+    options = ("--each", "2", "--redact", "name", "--redact", "emails")
+    assert run_command(["snapshot", "--store", store, "--output", str(output), *options]) == 0
+    assert capsys.readouterr().out == f"{output}: 4 rows\n"
+    found = rows(output)
+    assert [(row.address.name, row.address.id, row.status) for row in found] == [
+        ("people", "1", "parked"),
+        ("people", "2", "scheduled"),
+        ("people", "3", "scheduled"),
+        ("batches", "4", "parked"),
+    ]
+    text = output.read_text()
+    for secret in ("ann", "person-", "bob", "example.com", "raise", "0198"):
+        assert secret not in text
+    assert found[0].state == '{"name":"xxxxx","emails":["xxxxxxxxxxxxxxxxx"],"born":2000}'
+    assert found[0].last_error is not None
+    assert found[0].last_error.data == '{"name":"xxxxx","why":"secret"}'
+    assert '\\"name\\":\\"xxx\\"' in found[3].data
+    check_evolution(people, snapshots=[output])
+    check_evolution(batches, snapshots=[output])
+
+
+def test_rows_of_chosen_jobs_as_they_are(store: str, tmp_path: Path) -> None:
+    output = tmp_path / "rows.json"
+    assert run_command(["snapshot", "--store", store, "--output", str(output), "--job", "task:people"]) == 0
+    assert {row.address.name for row in rows(output)} == {"people"}
+    assert rows(output)[1].state == '{"name":"ann-1","emails":["ann-1@example.com"],"born":2000}'
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--job", "task:nobody"), "holds no instance of task:nobody"),
+        (("--each", "0"), "--each 0"),
+        (("--output", "."), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_said(
+    store: str, tmp_path: Path, options: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ("--output", str(tmp_path / "rows.json")) if options[0] != "--output" else ()
+    assert run_command(["snapshot", "--store", store, *output, *options]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "rows.json").exists()
+
+
+def test_a_file_that_is_there_is_left_alone(store: str, tmp_path: Path) -> None:
+    output = tmp_path / "rows.json"
+    output.write_text("mine")
+    assert run_command(["snapshot", "--store", store, "--output", str(output)]) == 2
+    assert output.read_text() == "mine"
