@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def _of_version(step: Step, upgrade: Upgrade, rows: Mapping[str, Instance]) -> A
             upgrade.check(upgrade.placed(encoded, step.version, row, label), label)
 
     # what Hypothesis calls it when it fails, and remembers its failures by
-    of_version.__name__ = of_version.__qualname__ = f"{upgrade.job.kind}:{upgrade.job.name}, version {step.version}"
+    name = f"state_of_{upgrade.job.kind}_{upgrade.job.name}_version_{step.version}"
+    of_version.__name__ = of_version.__qualname__ = re.sub(r"\W", "_", name)
     return of_version
 
 
