@@ -207,7 +207,7 @@ def asserted(state: Account) -> None:
         (Versions(V1).then(half).then(by_status), {"preserved": [cents]}, r"stored:  version 1: \{\"euros\":-?1,"),
         (Versions(V1).then(in_cents).then(ending), {"preserved": [is_open]}, r"is_open was True and is False"),
         (Versions(V2).then(only_positive), {}, r"ValueError: negative"),
-        (Versions(V2).then(only_positive), {}, r'version 1: \{"cents":-6,"open":true\}'),
+        (Versions(V2).then(only_positive), {}, r'version 1: \{"cents":-6,"open":(true|false)\}'),
         (Versions(V2).then(lying), {}, r"as lying gave it: \$.cents: expected int, got '4'"),
         (Versions(V2).then(impure), {}, r"upgrading it twice gives two results"),
         (GOOD, {"invariants": [never_in_debt]}, r"the invariant never_in_debt does not hold"),
