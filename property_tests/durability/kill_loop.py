@@ -25,6 +25,7 @@ from audit import Verdict, audit, stored_in
 from bank import Happened
 
 TELLER = Path(__file__).with_name("teller.py")
+FILE, OUTSIDE = "jobs.db", "outside"
 CLIENTS = tuple(f"client-{number}" for number in range(8))
 Durability = Literal["full", "relaxed"]
 Successor = Literal["started", "waiting"]
@@ -47,8 +48,8 @@ class Moment:
 class Teller:
     """One process, and what it says."""
 
-    def __init__(self, store: str, outside: Path) -> None:
-        command = [sys.executable, str(TELLER), store, str(outside)]
+    def __init__(self, folder: Path, durability: Durability) -> None:
+        command = [sys.executable, str(TELLER), str(folder / FILE), durability, str(folder / OUTSIDE)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own script
         self._opened_s: float | None = None
 
@@ -120,11 +121,10 @@ class KillLoop:
                 teller = waiting or self._start(stack)
                 self.takeovers_s.append(teller.opened_s - died_s)
             self._finish(teller)
-        return audit(self.acknowledged, stored_in(self.folder / "jobs.db", _now_ms()), self._happened())
+        return audit(self.acknowledged, stored_in(self.folder / FILE, _now_ms()), self._happened())
 
     def _start(self, stack: ExitStack) -> Teller:
-        store = f"sqlite:///{self.folder / 'jobs.db'}?durability={self.durability}"
-        teller = Teller(store, self.folder / "outside")
+        teller = Teller(self.folder, self.durability)
         stack.callback(teller.leave)
         return teller
 
@@ -153,7 +153,7 @@ class KillLoop:
         self.acknowledged[client] += 1
 
     def _happened(self) -> list[Happened]:
-        lines = (self.folder / "outside").read_text(encoding="utf-8").splitlines()
+        lines = (self.folder / OUTSIDE).read_text(encoding="utf-8").splitlines()
         return [Happened(**json.loads(line)) for line in lines]
 
 

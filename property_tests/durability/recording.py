@@ -63,14 +63,24 @@ class Recorder(apsw.VFS):
     Attributes:
         name: what SQLite knows it by.
         log: what was done to files, in order.
+        statements: what was asked of SQLite, in order.
+        hops: how often the driver's thread would have been gone to.
+        connection: the connection that was opened.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.log: list[Entry] = []
+        self.statements: list[str] = []
+        self.hops = 0
+        self.connection: apsw.Connection | None = None
         self._files: dict[str, int] = {}
         self._last = 0
         super().__init__(name, "")
+
+    def number(self, name: str) -> int | None:
+        """Give the number that a file has in the log; None when there is no such file."""
+        return self._files.get(name)
 
     def xOpen(self, name: Any, flags: list[int]) -> _RecordedFile:  # noqa: N802
         path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name)
@@ -92,11 +102,13 @@ class Recorder(apsw.VFS):
 class _Cursor:
     """What the store uses of a cursor of `sqlite3`, over one of `apsw`."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, statements: list[str]) -> None:
         self.connection = connection
+        self._statements = statements
         self._cursor = connection.cursor()
 
     def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
+        self._statements.append(sql)
         try:
             self._cursor.execute(sql, parameters)
         except apsw.Error as error:
@@ -124,10 +136,12 @@ class _Cursor:
 class _RecordedThread:
     """Stands where the driver's thread stands, and is none."""
 
+    recorder: Recorder
     connection: apsw.Connection
     cursor: Any
 
     async def run(self, work: Work[T]) -> T:
+        self.recorder.hops += 1
         return work(self.cursor)
 
     async def close(self) -> None:
@@ -138,7 +152,13 @@ class _RecordedThread:
 
 
 def open_recorded(
-    path: Path, recorder: Recorder, *, durability: Chosen, pragmas: tuple[str, ...], runtime: Runtime
+    path: Path,
+    recorder: Recorder,
+    *,
+    durability: Chosen = "full",
+    pragmas: tuple[str, ...] = (),
+    recent_bytes: int = 1 << 20,
+    runtime: Runtime,
 ) -> Store:
     """Open a file as the store does, with everything that is done to it in the recorder's log.
 
@@ -147,10 +167,11 @@ def open_recorded(
         recorder: what notes it.
         durability: as the user chooses it.
         pragmas: what is set otherwise than the library sets it.
+        recent_bytes: how much the store may remember of what it met lately.
         runtime: in which world.
     """
-    connection = apsw.Connection(str(path), vfs=recorder.name)
-    cursor: Any = _Cursor(connection)
+    connection = recorder.connection = apsw.Connection(str(path), vfs=recorder.name)
+    cursor: Any = _Cursor(connection, recorder.statements)
     file = File(
         path=str(path.absolute()),
         lock=f"{path.absolute()}.lock",
@@ -161,6 +182,6 @@ def open_recorded(
     ledger, epoch = _opened(cursor, file)
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}").fetchall()
-    thread: Any = _RecordedThread(connection, cursor)
+    thread: Any = _RecordedThread(recorder, connection, cursor)
     database = Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
-    return store_over(database, lock, durability=durability, recent_bytes=1 << 20, runtime=runtime)
+    return store_over(database, lock, durability=durability, recent_bytes=recent_bytes, runtime=runtime)

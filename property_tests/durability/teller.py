@@ -1,8 +1,9 @@
 """The process that is killed: it owns the store, runs the bank, and is its own clients.
 
-``python teller.py STORE OUTSIDE``. It says ``open`` when the store is, reads one line of JSON (the newest acknowledged
-step of each client, and how many more each is to take), and then says ``CLIENT NUMBER`` for every step that was
-acknowledged. When all are taken it waits until nothing is left to do, says ``quiet``, and ends.
+``python teller.py FILE DURABILITY OUTSIDE``. It waits until nobody owns the file. It says ``open`` when the store is,
+reads one line of JSON (the newest acknowledged step of each client, and how many more each is to take), and then says
+``CLIENT NUMBER`` for every step that was acknowledged. When all are taken it waits until nothing is left to do, says
+``quiet``, and ends.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from returns.result import Result, Success
 from perdure import ask
 from perdure.client.jobs import Jobs
 from perdure.program.container import result_inside
-from perdure.stores.store import Store
-from perdure.stores.url import open_store
-from perdure.values.errors import InstanceParked, StoreLocked
+from perdure.stores.sqlite import open_sqlite
+from perdure.values.errors import InstanceParked
 
 FAR_MS = 2**50
 PATIENCE = 2_000  # looks, 10 ms apart
@@ -44,15 +44,6 @@ class Journal:
 def say(line: str) -> None:
     """Tell the parent, in one write."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
-
-
-async def opened(url: str) -> Store:
-    """Open the store, or wait until its owner is dead."""
-    while True:
-        try:
-            return await open_store(url)
-        except StoreLocked:
-            await asyncio.sleep(0.01)
 
 
 async def client(jobs: Jobs, name: str, after: int, upto: int) -> None:
@@ -91,10 +82,10 @@ async def quiet(jobs: Jobs) -> None:
     raise TimeoutError(f"still there: {messages} {waiting}")
 
 
-async def main(url: str, outside: str) -> None:
+async def main(path: str, durability: Any, outside: str) -> None:
     """Serve until killed, or until all is done."""
     journal = Journal(os.open(outside, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
-    store = await opened(url)
+    store = await open_sqlite(path, durability=durability, when_owned="wait")
     async with bank(journal).open(store) as jobs:
         say(f"open {time.time()}")
         orders = json.loads(await asyncio.to_thread(sys.stdin.readline))

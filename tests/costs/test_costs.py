@@ -1,0 +1,40 @@
+"""What each class of requests costs is written in ``docs/benchmarks.md``; here it is held to the number."""
+
+from pathlib import Path
+
+import pytest
+from classes import CLASSES
+from cost_table import documented, row
+
+from costs import Class, cost_of
+
+COSTS = {what.name: what for what in CLASSES}
+
+
+@pytest.mark.parametrize("what", CLASSES, ids=lambda what: what.name)
+def test_a_request_costs_what_the_page_says(what: Class, tmp_path: Path) -> None:
+    found = row(what, cost_of(what, tmp_path))
+    assert found == documented()[what.name], "if it is meant: python tests/costs/cost_table.py"
+
+
+def test_the_page_has_no_line_too_many() -> None:
+    assert set(documented()) == set(COSTS)
+
+
+def test_an_event_without_effects_is_one_commit_and_a_claimed_run_two(tmp_path: Path) -> None:
+    (tmp_path / "event").mkdir()
+    (tmp_path / "claimed").mkdir()
+    event = cost_of(COSTS["an event without effects"], tmp_path / "event")
+    claimed = cost_of(COSTS["an event with an effect: claim, and commit"], tmp_path / "claimed")
+    assert (event.commits, event.hops, event.rows) == (1, 1, 1)
+    assert (claimed.commits, claimed.hops) == (2, 2)
+
+
+def test_what_is_ready_together_is_one_commit(tmp_path: Path) -> None:
+    cost = cost_of(COSTS["ten such events at the same moment"], tmp_path)
+    assert (cost.commits, cost.hops, cost.rows) == (1, 1, 10)
+
+
+def test_an_idle_engine_writes_nothing(tmp_path: Path) -> None:
+    cost = cost_of(COSTS["an idle hour"], tmp_path)
+    assert (cost.rows, cost.wal_pages) == (0, 0)
