@@ -13,10 +13,12 @@ import argparse
 import asyncio
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 from attrs import frozen
-from measured.cpu import CpuTime
+from measured.cpu import CpuTime, Sampler
 from measured.figures import Spread, over_rounds, print_table
 from measured.filled import SEED, fill
 from measured.machine import conditions, versions
@@ -71,26 +73,30 @@ def wall_ms() -> int:
 
 
 # ---------------------------------------------------------------- a steady rate
-def steady(path: Path, rate: int, seconds: float) -> Steady:
+def steady(path: Path, rate: int, seconds: float, profile: Literal["profile", "plain"]) -> Steady:
     """Let alarms come at a steady rate."""
     alarms = int(rate * seconds)
     start_ms = wall_ms() + HEAD_START_MS + alarms // 50
     file_with_alarms(path, alarms, f"{start_ms} + n * 1000 / {rate}")
     journal = Journal()
-    used = asyncio.run(fired(path, journal, alarms, start_ms))
+    sampler = Sampler() if profile == "profile" else None
+    used = asyncio.run(fired(path, journal, alarms, start_ms, sampler))
+    if sampler is not None:
+        print(f"\nthe event loop's thread, {rate:,} alarms/s:\n{sampler.report(alarms)}")
     lateness = [at_ns / 1e9 - (start_ms + int(id_[3:]) * 1000 // rate) / 1e3 for id_, at_ns in journal.began]
     reached = alarms / (journal.began[-1][1] / 1e9 - start_ms / 1e3)
     raw = raw_loop(path, group=GROUP, durability="full", seconds=1.0)
     return Steady(reached, Spread.of(lateness), (used.main + used.others) / alarms * 1e6, raw.rate)
 
 
-async def fired(path: Path, journal: Journal, alarms: int, start_ms: int) -> CpuTime:
+async def fired(path: Path, journal: Journal, alarms: int, start_ms: int, sampler: Sampler | None) -> CpuTime:
     """Wait until all alarms have fired; give the CPU time used since the first."""
     async with Engine(journal).jobs(reminders).open(f"sqlite:///{path}"):
         await asyncio.sleep((start_ms - wall_ms()) / 1e3)
         before = CpuTime.now()
-        while len(journal.began) < alarms:  # noqa: ASYNC110 - an event would cost each run a call
-            await asyncio.sleep(0.05)
+        with sampler or nullcontext():
+            while len(journal.began) < alarms:  # noqa: ASYNC110 - an event would cost each run a call
+                await asyncio.sleep(0.05)
         return CpuTime.now().since(before)
 
 
@@ -179,7 +185,7 @@ def main(given: argparse.Namespace, folder: Path) -> None:
     for number in range(given.rounds):
         print(f"before the round: {conditions(folder)}", flush=True)
         for rate in given.rates:
-            steadies[rate].append(steady(folder / f"steady-{rate}-{number}.db", rate, given.seconds))
+            steadies[rate].append(steady(folder / f"steady-{rate}-{number}.db", rate, given.seconds, given.profile))
         floods.append(flood(folder / f"flood-{number}.db", given.flood, given.seconds))
     print(f"after the last: {conditions(folder)}\n")
     print_table(STEADY_HEAD, (steady_row(rate, rounds) for rate, rounds in steadies.items()))
@@ -191,6 +197,9 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument(
+        "--profile", action="store_const", const="profile", default="plain", help="say where the loop's CPU time goes"
+    )
     parser.add_argument("--rates", type=int, nargs="+", default=(100, 1_000, 5_000), help="alarms due a second")
     parser.add_argument("--flood", type=int, help="alarms that are due at once")
     parser.add_argument("--rounds", type=int)

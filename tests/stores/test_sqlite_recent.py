@@ -49,6 +49,21 @@ def test_an_instance_that_was_written_is_not_read_again(tmp_path):
     run(tmp_path / "jobs.db", body)
 
 
+def test_an_instance_that_was_due_is_not_read_again(tmp_path):
+    """Alarms are read with the rows of their instances: the turns that follow cost no more reads."""
+
+    async def write(store):
+        await created(store, A, alarm_ms=1_000)
+
+    async def body(store):
+        assert [instance.address for instance in await value(store.due(1_000, 10))] == [A]
+        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        assert await state_of(store) == "{}"
+
+    run(tmp_path / "jobs.db", write)
+    run(tmp_path / "jobs.db", body)
+
+
 def test_after_a_conflict_the_row_is_read_again(tmp_path):
     async def body(store):
         fence = await created(store, A)

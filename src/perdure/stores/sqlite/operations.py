@@ -62,9 +62,9 @@ class Operations:
         )
 
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give the due instances."""
-        damage = self._damage
-        return self._read("read what is due", lambda cursor: queries.due(cursor, damage, now_ms, limit))
+        """Give the due instances, and know them: their turns come next."""
+        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit)
+        return asked(self._traffic.read(Read("read what is due", work), self._found_due))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Give the earliest due instant after this one."""
@@ -129,6 +129,11 @@ class Operations:
                 self._damage.note(error)
             case _:
                 pass
+
+    def _found_due(self, found: Result[tuple[Instance, ...], StoreError]) -> None:
+        if isinstance(found, Success):
+            for instance in found.unwrap():
+                self._recent.keep(instance)
 
     def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
         """Know what is stored now; or know nothing of it, unless it is certain."""
