@@ -51,6 +51,8 @@ ANY_ALLOWED = {
 NOT_FROZEN = {
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.jobs.draft.Draft": "collects what one turn asks for, and is thrown away with it",
+    "perdure.jobs.explanation._DryTurn": "goes on from one decision of a dry run to the next",
+    "perdure.jobs.rehearsal.Rehearsal": "runs once, and knows then what the clock shows",
     "perdure.program.watch.Watch": "collects what is built and run while it watches",
     "perdure.jobs.log.Log": "counts the ids of one turn's events",
 }

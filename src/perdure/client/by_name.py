@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import attrs
 import orjson
 from returns.future import FutureResult
 
-from perdure.jobs.definition import CallError, Definition, Dispatch
-from perdure.jobs.request import Request
+from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch
+from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
+from perdure.jobs.request import ALARM, Request
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput
 from perdure.values.limits import Limits
+
+
+class ExplainingDispatch(Dispatch, Protocol):
+    """A dispatch that also says what a request would do."""
+
+    def explain_request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute what a request would do; it is built, and so validated, when the explanation is awaited."""
+        ...
 
 
 @attrs.frozen
@@ -25,7 +37,7 @@ class NamedJob:
     """
 
     definition: Definition[Any, Any, Any]  # whatever its handle, teller and services
-    dispatch: Dispatch
+    dispatch: ExplainingDispatch
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -46,6 +58,33 @@ class NamedJob:
         Returns:
             The answer as JSON-able data.
         """
+        job, answers = self.definition, self.definition.plan.answers
+        build = self._builder(action, payload, idempotency_key)
+        return self.dispatch.request(job, id_, build).map(lambda answer: orjson.loads(answers.encode(answer)))
+
+    def explain(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        answers: Answers = NO_ANSWERS,
+        idempotency_key: str | None = None,
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute what a request would do, without doing it; see `Jobs.explain`.
+
+        Args:
+            action: such as ``send``; or ``alarm``, its alarm if it is due.
+            id_: the instance.
+            payload: the input as JSON text; empty when the action takes none.
+            answers: what services would answer, by the name of the effect.
+            idempotency_key: of the request.
+        """
+        build = _alarm if action == ALARM.action else self._builder(action, payload, idempotency_key)
+        return self.dispatch.explain_request(self.definition, id_, build, answers)
+
+    def _builder(self, action: str, payload: str, idempotency_key: str | None) -> Callable[[Limits], Request]:
         job = self.definition
 
         def build(limits: Limits) -> Request:
@@ -57,8 +96,7 @@ class NamedJob:
                 )
             return job.parse(action, payload, idempotency_key=idempotency_key)
 
-        answers = job.plan.answers
-        return self.dispatch.request(job, id_, build).map(lambda answer: orjson.loads(answers.encode(answer)))
+        return build
 
     def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
@@ -70,3 +108,7 @@ class NamedJob:
         return self.dispatch.state(self.definition, id_).map(
             lambda state: None if state is None else orjson.loads(encode(state))
         )
+
+
+def _alarm(_: Limits) -> Request:
+    return ALARM

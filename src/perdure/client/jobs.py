@@ -11,8 +11,10 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.client.by_name import NamedJob
+from perdure.engine.draw import draw
 from perdure.engine.running import RunningEngine
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
+from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, explain, request_of
 from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
@@ -28,6 +30,7 @@ from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded
 
 H = TypeVar("H")
+T = TypeVar("T")
 
 MAX_PAGE = 1_000
 
@@ -138,6 +141,62 @@ class Jobs:
             return Failure(Undecodable(str(address), problem.problems))
 
     # ------------------------------------------------------------ inspecting
+    def explain(
+        self,
+        definition: Definition[Any, T, Any],
+        id_: str,
+        request: Asked[T],
+        /,
+        *,
+        answers: Answers = NO_ANSWERS,
+        idempotency_key: str | None = None,
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute what a request would do, without doing it: nothing is written, no service is called.
+
+        It looks at what is committed, as every read does: what waits in the mailbox is not taken into account.
+
+        Args:
+            definition: the job.
+            id_: the instance.
+            request: what the job would be told, such as ``lambda order: order.send(event)``; or ``"alarm"``, its alarm
+                if it is due, ``"pause"`` or ``"resume"``.
+            answers: what services would answer, by the name of the effect or as a function of the call; where one is
+                missing, the explanation is `StoppedAt`.
+            idempotency_key: of the request.
+
+        Raises:
+            DefinitionError: the function asks for nothing, or for more than one thing. When it is awaited.
+        """
+
+        def build(limits: Limits) -> Request:
+            return request_of(definition, request, key=idempotency_key, max_bytes=limits.payload_bytes)
+
+        return self.explain_request(definition, id_, build, answers)
+
+    def explain_request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute what a request would do; it is validated when the explanation is awaited."""
+        return asked(self._explain(definition, id_, build, answers))
+
+    async def _explain(
+        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
+    ) -> Result[Explanation, CallError]:
+        engine = self.engine
+        try:
+            address = job.address(check_id(id_))
+            request = build(engine.limits)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        found = await answer_of(engine.store.load(address, request.idempotency_key, engine.runtime.now_ms()))
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        loaded = found.unwrap()
+        facts = draw(engine.runtime, engine.store, engine.limits, running=engine.dispatcher.running_at(address))
+        services = engine.turns.services
+        return Success(explain(job, address, loaded, request, facts=(facts,), answers=answers, services=services))
+
     def list(
         self,
         definition: AnyDefinition | None = None,

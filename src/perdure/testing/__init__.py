@@ -1,6 +1,7 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
 from perdure.testing.evolution import EvolutionLoses, check_evolution
+from perdure.testing.explanation import explain, explained
 from perdure.testing.simulation.delivery import Delivered, assert_whole_or_nothing, deliver
 from perdure.testing.simulation.exploration import every_fault, faults
 from perdure.testing.simulation.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
@@ -64,6 +65,8 @@ __all__ = [
     "check_evolution",
     "deliver",
     "every_fault",
+    "explain",
+    "explained",
     "faults",
     "on_stage",
     "oracles",

@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Never, assert_type
 
 from hypothesis.strategies import SearchStrategy
+from returns.future import FutureResult
 
-from perdure import ContinuousContext, DebounceContext, TaskContext, succeed
+from perdure import ContinuousContext, DebounceContext, Jobs, TaskContext, succeed
 from perdure.examples.mail import HasMailer, MailBounced
 from perdure.examples.order_processor import IllegalTransition, Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import AuthError, TokenState, refresh_token, token_refresher
 from perdure.examples.webhook_batcher import Batch, webhook_batcher
+from perdure.jobs.definition import CallError
+from perdure.jobs.explanation import Explained, Explanation
 from perdure.testing import (
     Delivered,
     Drafted,
@@ -21,12 +24,15 @@ from perdure.testing import (
     Simulated,
     Stage,
     deliver,
+    explain,
+    explained,
     on_stage,
     oracles,
     samples_of,
     simulate,
     values_of,
 )
+from perdure.values.instance import Instance
 
 
 def stages(order: Order, batch: Batch, tokens: TokenState) -> None:
@@ -63,3 +69,12 @@ def values() -> None:
     assert_type(values_of(Order), SearchStrategy[Order])
     assert_type(samples_of(Order), tuple[Order, ...])
     assert_type(oracles(), SearchStrategy[Oracle])
+
+
+def explanations(jobs: Jobs, event: OrderEvent, instance: Instance) -> None:
+    asked = jobs.explain(order_processor, "order-1", lambda order: order.send(event))
+    assert_type(asked, FutureResult[Explanation, CallError])
+    assert_type(jobs.explain(webhook_batcher, "ada", lambda batch: batch.flush()), FutureResult[Explanation, CallError])
+    assert_type(jobs.explain(token_refresher, "ada", "alarm"), FutureResult[Explanation, CallError])
+    assert_type(explain(order_processor, "order-1", lambda order: order.send(event), instance=instance), Explanation)
+    assert_type(explained(order_processor, "order-1", lambda order: order.send(event)), Explained)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from perdure import TaskContext
+from perdure import Jobs, TaskContext
 from perdure.examples.order_processor import Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import refresh_token, token_refresher
-from perdure.testing import Crash, Stage, on_stage, simulate
+from perdure.testing import Crash, Stage, explained, on_stage, simulate
 
 
 @frozen
@@ -30,3 +30,10 @@ def stages(stage: Stage[TaskContext[Order], Order]) -> None:
 def faults() -> None:
     Crash("send_mail", when="meanwhile")  # error: mypy, pyright
     on_stage(token_refresher)  # error: mypy, pyright
+
+
+def explanations(jobs: Jobs) -> None:
+    jobs.explain(order_processor, "order-1", lambda order: order.send("no event"))  # error: mypy, pyright
+    jobs.explain(order_processor, "order-1", lambda order: order.flush())  # error: mypy, pyright
+    jobs.explain(order_processor, "order-1", "trigger")  # error: mypy, pyright
+    explained(token_refresher, "ada", lambda tokens: tokens.start("no state"))  # error: mypy, pyright

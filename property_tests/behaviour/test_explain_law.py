@@ -1,0 +1,178 @@
+"""The law of the dry run: with the same answers, version and facts, the real turn commits the same transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import hypothesis.strategies as st
+from hypothesis import given
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure import Engine, Jobs
+from perdure.examples.mail import MailBounced
+from perdure.examples.order_processor import (
+    Cancelled,
+    Delivered,
+    OrderPlaced,
+    PaymentReceived,
+    Shipped,
+    order_processor,
+)
+from perdure.examples.token_refresher import AuthDown, Token, TokenState, token_refresher
+from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.explanation import Asked, Explained, explain, request_of
+from perdure.program import PASS, Call
+from perdure.program.future import answer_of
+from perdure.runtime.record import Runtime
+from perdure.runtime.simulated import Simulation
+from perdure.stores.memory import memory_store
+from perdure.stores.store import Store
+from perdure.values.facts import Facts
+from perdure.values.limits import Limits
+from perdure.values.transition import Put, Transition
+
+LIMITS = Limits()
+STATE = TokenState("old", "r", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@attrs.define
+class Outside:
+    """Every service: it answers as drawn, and remembers what it answered."""
+
+    drawn: list[bool]
+    answered: list[tuple[str, Result[Any, Any]]] = attrs.Factory(list)
+
+    mailer = auth = sink = property(lambda self: self)
+
+    def send(self, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
+        return self._answer("send_mail", Success(None), Failure(MailBounced(to)))
+
+    def refresh(self, refresh_token: str) -> FutureResult[Token, Any]:
+        return self._answer("refresh", Success(Token("fresh", STATE.expires_at)), Failure(AuthDown("away")))
+
+    def push(self, batch_id: str, events: tuple[Webhook, ...]) -> FutureResult[int, SinkFull]:
+        return self._answer("push", Success(len(events)), Failure(SinkFull("full")))
+
+    def _answer(self, effect: str, good: Result[Any, Any], bad: Result[Any, Any]) -> FutureResult[Any, Any]:
+        answer = bad if self.drawn and self.drawn.pop() else good
+        self.answered.append((effect, answer))
+        return FutureResult.from_result(answer)
+
+
+@attrs.define
+class Recorded:
+    """What the engine drew and committed."""
+
+    simulation: Simulation
+    facts: list[Facts] = attrs.Factory(list[Facts])
+    commits: list[Transition] = attrs.Factory(list[Transition])
+    _jitter: float = 0.0
+
+    def runtime(self) -> Runtime:
+        real = self.simulation.runtime
+
+        def random() -> float:
+            self._jitter = real.random()
+            return self._jitter
+
+        def new_id() -> int:
+            drawn = real.new_id()
+            now_ms = self.simulation.now_ms
+            self.facts.append(Facts(now_ms=now_ms, jitter=self._jitter, id_base=drawn, epoch=1, limits=LIMITS))
+            return drawn
+
+        return attrs.evolve(real, random=random, new_id=new_id)
+
+    def store(self, store: Store) -> Store:
+        def commit(transition: Transition) -> Any:
+            self.commits.append(transition)
+            return store.commit(transition)
+
+        assert store.epoch == 1
+        return attrs.evolve(store, commit=commit)
+
+
+RealCall = Callable[[Jobs], FutureResult[Any, Any]]
+Step = tuple[AnyDefinition, Asked[Any], RealCall]
+
+
+def order(event: Any) -> Step:
+    return (order_processor, lambda job: job.send(event), lambda jobs: jobs.of(order_processor).send("1", event))
+
+
+def named(job: Any, action: str) -> Step:
+    """One of the calls that take nothing."""
+    asked: Any = action if action in ("pause", "resume") else lambda teller: getattr(teller, action)()
+    return (job, asked, lambda jobs: getattr(jobs.of(job), action)("1"))
+
+
+WEBHOOK = Webhook("1", "paid", "{}")
+STEPS: list[Step] = [
+    *map(order, (OrderPlaced("ada", 100), PaymentReceived(50), PaymentReceived(100), Shipped("T"), Delivered())),
+    order(Cancelled("no")),
+    *(named(order_processor, action) for action in ("trigger", "pause", "resume", "terminate")),
+    (webhook_batcher, lambda job: job.add(WEBHOOK), lambda jobs: jobs.of(webhook_batcher).add("1", WEBHOOK)),
+    *(named(webhook_batcher, action) for action in ("flush", "clear", "pause", "resume")),
+    (token_refresher, lambda job: job.start(STATE), lambda jobs: jobs.of(token_refresher).start("1", STATE)),
+    *(named(token_refresher, action) for action in ("trigger", "terminate", "pause", "resume")),
+]
+
+
+@given(st.lists(st.sampled_from(STEPS), min_size=1, max_size=12), st.lists(st.booleans()), st.integers(0, 1_000))
+def test_the_real_turn_commits_what_was_explained(steps, refusals, seed):
+    simulation, outside = Simulation(seed=seed), Outside(list(refusals))
+    recorded = Recorded(simulation)
+
+    async def main() -> None:
+        store = recorded.store(memory_store())
+        app = Engine(outside, limits=LIMITS).jobs(order_processor, webhook_batcher, token_refresher)
+        async with app.open(store, runtime=recorded.runtime()) as jobs:
+            for step in steps:
+                await one_step(recorded, outside, store, jobs, step)
+
+    simulation.run(main())
+
+
+async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Jobs, step: Step) -> None:
+    job, asked, call = step
+    address = job.address("1")
+    loaded = (await answer_of(store.load(address, None, 0))).unwrap()
+    for seen in (recorded.facts, recorded.commits, outside.answered):
+        seen.clear()
+    result = await answer_of(call(jobs))
+    commits = [transition for transition in recorded.commits if transition.address == address]
+    explanation = explain(
+        job,
+        address,
+        loaded,
+        request_of(job, asked, key=None, max_bytes=LIMITS.payload_bytes),
+        facts=tuple(recorded.facts),
+        answers=in_turn(list(outside.answered)),
+        incarnation=incarnation_in(commits),
+    )
+    assert isinstance(explanation, Explained)
+    explained = [each for each in (explanation.claim, explanation.transition) if each is not None]
+    assert [each for each in explained if not each.is_empty] == commits
+    assert type(result) is type(explanation.result)
+    await recorded.simulation.runtime.sleep(1_000)
+
+
+def in_turn(answered: list[tuple[str, Result[Any, Any]]]) -> Callable[[Call], object]:
+    def answer(call: Call) -> object:
+        if answered and answered[0][0] == call.name:
+            return answered.pop(0)[1]
+        return PASS
+
+    return answer
+
+
+def incarnation_in(commits: list[Transition]) -> int:
+    """The number that the store gave to an instance that was new."""
+    given = [each.expected.incarnation for each in commits if each.expected is not None]
+    given += [each.write.instance.incarnation for each in commits if isinstance(each.write, Put)]
+    return next((number for number in given if number), 1)

@@ -1,0 +1,255 @@
+"""The dry run: what a request would do, computed by the functions that decide the real turn. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Failure
+
+from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.jobs.event_run import claim_event
+from perdure.jobs.rehearsal import Rehearsal
+from perdure.jobs.request import ALARM, Request
+from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, TurnResult
+from perdure.jobs.turn import begin, finish
+from perdure.jobs.writes import nothing, stored
+from perdure.program import PASS, Call, Died, Exit, Program, succeed
+from perdure.values.address import Address
+from perdure.values.errors import Crashed, DefinitionError
+from perdure.values.facts import Facts
+from perdure.values.instance import Instance
+from perdure.values.transition import Loaded, Put, Transition
+
+T = TypeVar("T")
+
+Answers: TypeAlias = Mapping[str, object] | Callable[[Call], object]
+"""What services would answer: by the name of the effect (``{"send_mail": Success(None)}``), the same to each call; or a
+function of the call, which gives ``PASS`` where it has no answer."""
+
+NO_ANSWERS: Final[Mapping[str, object]] = {}
+
+Asked: TypeAlias = Callable[[T], Program[None]] | Literal["alarm", "pause", "resume"]
+"""A request as a value: what the job would be told (``lambda order: order.send(event)``); or one that jobs cannot tell
+each other."""
+
+NEW_INCARNATION = 1
+"""What stands for the number that a store would give to a new instance, unless it is known."""
+
+_ROOM_FOR_IDS = 1 << 32
+
+
+@attrs.frozen(kw_only=True)
+class Explained:
+    """What the turn would do.
+
+    Attributes:
+        version: of the instance that it was computed from; 0 when there is none.
+        transition: what it would commit in the end.
+        claim: what it would commit before: the claim of a run, or of an event that reaches outside; None without one.
+        result: what its caller would get: an answer, or why there is none.
+    """
+
+    version: int
+    transition: Transition
+    claim: Transition | None
+    result: TurnResult
+
+    @property
+    def instance(self) -> Instance | None:
+        """The instance as it would be stored then; None when it would be purged, or is left as it is."""
+        after = stored(self.transition)
+        if after is None or after.incarnation:
+            return after
+        return after.changed(incarnation=NEW_INCARNATION)
+
+
+@attrs.frozen(kw_only=True)
+class StoppedAt:
+    """Where the dry run stopped: a service would be called, and nobody said what it answers.
+
+    Attributes:
+        effect: its name.
+        args: what it would be called with.
+        kwargs: the same by name.
+    """
+
+    effect: str
+    args: tuple[Any, ...]  # of whatever types the effect takes
+    kwargs: Mapping[str, Any]  # as above
+
+
+@attrs.frozen(kw_only=True)
+class WaitsForRun:
+    """The request would be decided only after a run of the instance that is in progress, or was left behind.
+
+    Attributes:
+        run_id: which run.
+    """
+
+    run_id: str
+
+
+Explanation: TypeAlias = Explained | StoppedAt | WaitsForRun
+
+
+def explain(
+    job: AnyDefinition,
+    address: Address,
+    loaded: Loaded,
+    request: Request,
+    *,
+    facts: Sequence[Facts],
+    answers: Answers,
+    services: object = None,
+    incarnation: int = NEW_INCARNATION,
+) -> Explanation:
+    """Compute what a request would do. Pure: the same arguments give the same explanation, and nothing happens.
+
+    With the same answers, version and facts, the real turn yields the same transitions.
+
+    Args:
+        job: the definition of the instance.
+        address: the instance.
+        loaded: what is stored of it, and of the request's idempotency key.
+        request: what is asked.
+        facts: those of each decision, in turn: at least the first. Beyond them the last ones go on counting, at the
+            instant the dry run has come to.
+        answers: what services would answer.
+        services: what programs see that look at the services themselves (`asks`). No effect is performed on them.
+        incarnation: what the store would give to a new instance.
+    """
+    turn = _DryTurn(job, address, loaded, tuple(facts), _by_call(answers), services, incarnation)
+    return turn.take(request)
+
+
+def request_of(job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None, max_bytes: int) -> Request:
+    """Make the request that somebody asks about.
+
+    Args:
+        job: the definition.
+        asked: what the job would be told.
+        key: the idempotency key.
+        max_bytes: how large the input may be.
+
+    Raises:
+        InvalidInput: the input is not of its declared type, or too large.
+        DefinitionError: the function asks for nothing, or for more than one thing.
+    """
+    if asked == "alarm":
+        return ALARM
+    told: list[tuple[str, object]] = []
+
+    def post(action: str, value: object = None) -> Program[None]:
+        told.append((action, value))
+        return succeed(None)
+
+    if isinstance(asked, str):
+        post(asked)
+    else:
+        asked(job.teller(post))
+    if len(told) != 1:
+        raise DefinitionError("request of explain", told, "a function that asks for one thing: lambda job: job.send(…)")
+    ((action, value),) = told
+    return job.parse(action, job.encode_input(action, value, max_bytes), idempotency_key=key)
+
+
+@attrs.define
+class _DryTurn:
+    """One turn, rehearsed."""
+
+    job: AnyDefinition
+    address: Address
+    loaded: Loaded
+    facts: tuple[Facts, ...]
+    answers: Callable[[Call], object]
+    services: object
+    incarnation: int
+    _decisions: int = 0
+    _claim: Transition | None = None
+    _stopped: StoppedAt | None = None
+
+    def take(self, request: Request) -> Explanation:
+        """Begin, run and finish until there is something to commit."""
+        facts = self.facts[0]
+        step = self._begin(request, facts)
+        while isinstance(step, Execute):
+            execute, exit_, facts = self._run(step, facts)
+            if self._stopped is not None:
+                return self._stopped
+            step = self._finish(execute, exit_, facts)
+        match step:
+            case Commit(transition, result):
+                version = 0 if self.loaded.instance is None else self.loaded.instance.version
+                return Explained(version=version, transition=transition, claim=self._claim, result=result)
+            case Defer() | RecoverFirst():
+                return WaitsForRun(run_id=self._run_in_progress())
+
+    def _begin(self, request: Request, facts: Facts) -> Commit | Execute | Defer | RecoverFirst:
+        try:
+            return begin(self.job, self.address, self.loaded, request, facts)
+        except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
+            broken = Crashed(type(defect).__name__, str(defect), Died(defect).formatted())
+            return Commit(nothing(self.address), Failure(broken))
+
+    def _finish(self, execute: Execute, exit_: Exit[Any, Any], facts: Facts) -> Commit | Execute:
+        try:
+            return finish(self.job, execute, exit_, facts)
+        except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
+            return finish(self.job, execute, Died(defect), facts)
+
+    # ------------------------------------------------------------ the run
+    def _run(self, execute: Execute, facts: Facts) -> tuple[Execute, Exit[Any, Any], Facts]:
+        """Rehearse the program of a run; give the run, claimed if it had to be, its exit, and the facts of its end."""
+        rehearsal = Rehearsal(execute.program, execute.draft, self.services, facts.now_ms, self.job.plan.max_run_ms)
+        claimed = [self._claimed(execute)] if execute.claimed == "before_run" else []
+
+        def perform(instruction: object) -> object:
+            if not claimed and execute.claimed == "before_effect":
+                claimed.append(self._claimed(execute))
+            return self._answer(instruction)
+
+        exit_ = rehearsal.run(perform)
+        return claimed[0] if claimed else execute, exit_, self._next_facts(facts, rehearsal.ended_ms)
+
+    def _claimed(self, execute: Execute) -> Execute:
+        """Record the claim of a run, as far as the rest of the turn can see it."""
+        self._claim = execute.claiming or claim_event(execute)
+        if not isinstance(self._claim.write, Put):
+            return execute
+        after = self._claim.write.instance
+        known = after if after.incarnation else after.changed(incarnation=self.incarnation)
+        return attrs.evolve(execute, instance=known, claimed="recorded")
+
+    def _answer(self, instruction: object) -> object:
+        answer = self.answers(instruction) if isinstance(instruction, Call) else PASS
+        if answer is not PASS:
+            return answer
+        self._stopped = self._stopped or _stopped_at(instruction)
+        return Rehearsal.HALT
+
+    # ------------------------------------------------------------ what the engine would draw
+    def _next_facts(self, last: Facts, now_ms: int) -> Facts:
+        self._decisions += 1
+        if self._decisions < len(self.facts):
+            return self.facts[self._decisions]
+        id_base = last.id_base if self._claim is None else last.id_base + _ROOM_FOR_IDS
+        return attrs.evolve(last, now_ms=now_ms, id_base=id_base)
+
+    def _run_in_progress(self) -> str:
+        instance = self.loaded.instance
+        claim = None if instance is None else instance.claim or instance.event_claim
+        return "" if claim is None else claim.run_id
+
+
+def _by_call(answers: Answers) -> Callable[[Call], object]:
+    if callable(answers):
+        return answers
+    return lambda call: answers.get(call.name, PASS)
+
+
+def _stopped_at(instruction: object) -> StoppedAt:
+    if isinstance(instruction, Call):
+        return StoppedAt(effect=instruction.name, args=instruction.args, kwargs=instruction.kwargs)
+    return StoppedAt(effect=type(instruction).__name__, args=(instruction,), kwargs={})
