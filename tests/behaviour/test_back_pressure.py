@@ -1,7 +1,7 @@
 """What is full refuses, or lets its callers wait, as the limits say; what the engine does by itself stays bounded."""
 
 import pytest
-from machine import Add, Total, Wait, app, machine, steps
+from machine import Add, OnAlarm, Total, Wait, app, machine, steps
 from returns.result import Failure, Success
 from world import World, on_each_store
 
@@ -35,6 +35,23 @@ async def test_runs_that_wait_for_a_place_are_bounded(world: World) -> None:
     assert len(failures(calls)) == 5
     await world.advance(s=4)
     assert sum(isinstance(call.result(), Success) for call in calls) == 4
+
+
+@on_each_store
+async def test_a_flood_of_slow_alarms_refuses_no_caller(world: World) -> None:
+    """Alarms that wait for a place are as many as requests may be, and take none of their room."""
+    jobs = (await world.open(app(world.outside, pending=5, concurrency=2))).of(machine)
+    for number in range(20):
+        await world.ask(jobs.send(str(number), OnAlarm(1_000, (Wait(1_000), Add()))))
+    await world.advance(s=1)
+    most = 0
+    for _ in range(20):
+        assert isinstance(await world.result(jobs.send("other", steps(Add()))), Success)
+        most = max(most, world.jobs.engine.alarms.under_way)
+        await world.advance(ms=500)
+    assert most == 5
+    await world.advance(s=1)
+    assert [(await world.ask(jobs.get_state(str(number)))).total for number in range(20)] == [1] * 20
 
 
 @pytest.mark.parametrize("limits", [{"mailbox": 1}, {"pending": 1}, {"pending": 2, "mailbox": 1, "concurrency": 1}])

@@ -119,9 +119,14 @@ class Alarms:
                 return now_ms + STORE_RETRY_MS
 
     # ------------------------------------------------------------ firing
+    @property
+    def under_way(self) -> int:
+        """How many alarms are fired and not settled: at most as many as requests may be pending."""
+        return len(self._fired)
+
     def _fire(self, now_ms: int) -> None:
         """Put an alarm into the mailbox of every instance that is due, as far as there is room."""
-        while self._portion.has_room:
+        while self._portion.has_room and self.under_way < self.limits.pending:
             address = self._agenda.pop(now_ms)
             if address is None:
                 self._portion.reset()

@@ -22,7 +22,7 @@ from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, Stor
 from perdure.values.limits import Limits
 
 ENGINE_COMMANDS = (Alarm, Recover, Redecode)
-"""Commands that the engine sends itself: they are bounded by what is due, and never refused."""
+"""Commands that the engine sends itself. They are never refused: who sends them bounds them."""
 
 CLAIM_LEFT_RETRY_MS = 1_000
 """How long after a failed commit the engine tries to settle the run again."""
@@ -56,7 +56,7 @@ class Dispatcher:
     door: Literal["open", "closed"] = "open"
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
     _entrance: Entrance = attrs.field(init=False)
-    _pending: int = 0  # requests that wait, or are being served
+    _pending: int = 0  # requests of others than the engine that wait, or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
 
@@ -111,7 +111,7 @@ class Dispatcher:
 
     def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
         mailbox.put(item, place)
-        self._pending += 1
+        self._pending += _counts(item)
         if mailbox.state == "idle":
             self._set_to_work(mailbox)
 
@@ -140,7 +140,7 @@ class Dispatcher:
                 if not self._entrance.is_empty:
                     self._entrance.call(mailbox.address)
                 if item.answer.done() and item.ended is None:  # its caller gave up before its turn
-                    self._leave()
+                    self._leave(item)
                     continue
                 try:
                     if item.ended is None:
@@ -151,15 +151,15 @@ class Dispatcher:
                     verdict = self._broken(mailbox, defect)
                 self._follow(mailbox, item, verdict)
                 if not isinstance(verdict, Defer):
-                    self._leave()
+                    self._leave(item)
         finally:
             mailbox.state, mailbox.worker = "idle", None
             if mailbox.is_empty:
                 self._forget(mailbox)
 
-    def _leave(self) -> None:
+    def _leave(self, item: Item) -> None:
         """A request is neither waiting nor served any more: there is room for another one."""
-        self._pending -= 1
+        self._pending -= _counts(item)
         if not self._entrance.is_empty:
             self._entrance.call(None)
 
@@ -280,6 +280,11 @@ class Dispatcher:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a turn broke inside the engine", fields))
         return Answered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
+
+
+def _counts(item: Item) -> Literal[0, 1]:
+    """How much a request takes of what the engine takes on: what it asks for itself has bounds of its own."""
+    return 0 if isinstance(item.request.command, ENGINE_COMMANDS) else 1
 
 
 def _is_lost(result: Answer) -> bool:
