@@ -167,8 +167,10 @@ class Alarms:
         await self.wake.wait_until(self.runtime.now_ms() + PATIENCE_MS)
         self._waits_for = "time"
         late_ms = self.runtime.monotonic_ms() - began_ms - PATIENCE_MS
-        if late_ms > -1 and not self._portion.is_half_done:
-            self._portion.look(late_ms)
+        if self._portion.is_half_done:
+            self._portion.refill()
+        elif late_ms > -1:
+            self._portion.look(late_ms, self.dispatcher.waits_outside)
 
     async def _sleep(self) -> None:
         began_ms = self.runtime.monotonic_ms()

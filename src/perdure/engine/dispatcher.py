@@ -246,6 +246,11 @@ class Dispatcher:
         mailbox = self._mailboxes.get(address)
         return () if mailbox is None else mailbox.running
 
+    def waits_outside(self, address: Address) -> bool:
+        """Whether a program of the instance is under way: whoever looks at it finds it waiting."""
+        mailbox = self._mailboxes.get(address)
+        return mailbox is not None and bool(mailbox.runs)
+
     # ------------------------------------------------------------ the end
     def close_door(self) -> None:
         """Take no more requests. What waits in mailboxes is answered ``EngineClosed``; what runs goes on."""

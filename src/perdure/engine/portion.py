@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from perdure.values.address import Address
@@ -27,8 +29,9 @@ class Portion:
     """The alarms that were fired together and are not settled yet.
 
     Alarms whose runs wait for the world outside cost nothing while they wait: they leave the portion, and the next one
-    is twice as large. Alarms whose runs keep the process busy hold the next ones back: else every request would wait
-    behind all that is due.
+    is twice as large. Those that wait for a slow disk let it grow by and by, since a commit of many costs little more
+    than one of a few. Alarms that keep the process busy hold the next ones back: else every request would wait behind
+    all that is due.
     """
 
     _size: int = FIRST
@@ -53,25 +56,32 @@ class Portion:
         """An alarm's turn is over."""
         self._members.discard(address)
 
+    def refill(self) -> None:
+        """Much of it is settled: what is fired next has its whole time."""
+        self._looks = 0
+
     def reset(self) -> None:
         """Nothing more is due: the next portion is a small one again."""
         self._size = FIRST
 
-    def look(self, late_ms: float) -> None:
+    def look(self, late_ms: float, waits_outside: Callable[[Address], bool]) -> None:
         """Look at a portion that takes long.
 
         Args:
             late_ms: by how much the timer was late that called for this look.
+            waits_outside: whether the run of an instance waits for the world outside.
         """
         self._looks += 1
-        if late_ms < BUSY_MS:
-            self._size = min(LARGEST, self._size * 2)
-        elif self._looks < MAX_PATIENCE:
+        if self._looks == MAX_PATIENCE:
+            self.forget()
+        elif late_ms >= BUSY_MS:
             self._size = max(FIRST, self._size // 2)
-            return
-        self.forget()
+        else:
+            before = len(self._members)
+            self._members = {address for address in self._members if not waits_outside(address)}
+            self._size = min(LARGEST, self._size * 2 if len(self._members) < before // 2 else self._size + FIRST)
 
     def forget(self) -> None:
-        """What is under way had its time, and waits for the world outside."""
+        """What is under way had its time, and waits for something."""
         self._looks = 0
         self._members.clear()
