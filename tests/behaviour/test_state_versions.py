@@ -27,6 +27,7 @@ from perdure import (
 )
 from perdure.jobs.writes import put
 from perdure.values.address import Address
+from perdure.values.answer import Parked
 from perdure.values.errors import InstanceParked, Undecodable
 
 
@@ -307,7 +308,8 @@ async def parked_by(world: World, definition: Any) -> Undecodable:
     assert (after.hold, after.status) == ("undecodable", "parked")
     assert (after.state, after.state_version, after.alarm_ms) == (before.state, before.state_version, before.alarm_ms)
     assert isinstance(await world.refused(jobs.resume("ann")), Undecodable)
-    assert isinstance(await world.refused(jobs.send("ann", 1)), (Undecodable, InstanceParked))
+    assert isinstance(await world.refused(jobs.send("ann", 1)), InstanceParked)
+    assert (await world.ask(jobs.trigger("ann"))).outcome == Parked("undecodable")
     commits = len(world.commits)
     await world.advance(hours=5)
     assert len(world.commits) == commits

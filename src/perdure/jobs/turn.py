@@ -91,7 +91,12 @@ def _decide_settled(
         case Alarm() if not _is_due(instance, facts):
             return reply(address, None)
         case _:
-            return job.begin(address, None if instance is None else job.present(instance), request, facts)
+            return job.begin(address, _present(job, instance), request, facts)
+
+
+def _present(job: AnyDefinition, instance: Instance | None) -> Instance | None:
+    """Give the instance in the present version. What is parked as undecodable stays as it is: its kind refuses it."""
+    return instance if instance is None or instance.hold == "undecodable" else job.present(instance)
 
 
 def _is_due(instance: Instance | None, facts: Facts) -> bool:

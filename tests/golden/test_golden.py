@@ -1,0 +1,222 @@
+"""What was stored once is read for ever: a file of schema 1, and every format in it.
+
+``schema_1.sql`` holds each kind of job in each status, claims, retries, remembered answers of every form, messages,
+dead letters and the log. ``write_golden.py`` made it, with the real engine. A change that does not read it any more
+goes red here; one that writes something else than it holds goes red as well, and needs a golden file beside this one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from golden_jobs import Keep, Note, app, forgotten, notes, piles, reminders, ticks
+from world import Outside, World, play
+from write_golden import HERE, played
+
+from perdure.cli.check.finding import Topic
+from perdure.cli.check.judge import Judge
+from perdure.cli.check.progress import silent
+from perdure.cli.check.report import Report
+from perdure.cli.check.scan import scan
+from perdure.codecs import Codec
+from perdure.jobs.plan import ANSWERS
+from perdure.kinds.continuous.context import TICKS
+from perdure.kinds.debounce.context import BATCHES
+from perdure.stores.codec import event_body, from_json, logged_event, to_json
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.values.event import EVENT_TYPES
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Retrial
+
+GOLDEN = sorted(HERE.glob("*.sql"))
+
+STATUSES = {
+    "continuous": {"scheduled", "running", "retrying", "paused", "retries_exhausted", "recovery_exhausted"},
+    "debounce": {"scheduled", "running", "retrying", "paused", "retries_exhausted", "recovery_exhausted"},
+    "reminder": {"scheduled", "running", "paused", "retries_exhausted"},
+    "task": {
+        "idle",
+        "scheduled",
+        "running",
+        "retrying",
+        "paused",
+        "retries_exhausted",
+        "recovery_exhausted",
+        "undecodable",
+    },
+}
+RECORDS = {"claim": Claim, "event_claim": Claim, "retrial": Retrial, "last_error": FailureRecord}
+DATA: dict[str, Codec[Any]] = {"continuous": TICKS, "debounce": BATCHES}
+
+
+def restored(golden: Path, folder: Path) -> Path:
+    path = folder / "jobs.db"
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript(golden.read_text(encoding="utf-8"))
+    return path
+
+
+@pytest.fixture(params=GOLDEN, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return restored(request.param, tmp_path)
+
+
+def rows(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute(sql).fetchall()
+
+
+def column(path: Path, table: str, name: str) -> list[Any]:
+    return [value for (value,) in rows(path, f"SELECT {name} FROM {table} WHERE {name} IS NOT NULL")]  # noqa: S608
+
+
+# ---------------------------------------------------------------- formats
+def test_it_holds_every_kind_in_every_status(path: Path) -> None:
+    found: dict[str, set[str]] = {}
+    for kind, status, hold in rows(path, "SELECT kind, status, hold FROM instances"):
+        found.setdefault(kind, set()).add(hold or status)
+    assert found == STATUSES
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_of_instances_read_back_as_they_are(path: Path, name: str) -> None:
+    """Field by field: one that was renamed would be read as its default, and be lost without a sound."""
+    texts = column(path, "instances", name)
+    assert texts
+    for text in texts:
+        record: object = from_json(RECORDS[name], text, what=name)
+        assert json.loads(text).items() <= json.loads(to_json(record)).items()
+
+
+def test_what_kinds_keep_reads_back_as_it_is(path: Path) -> None:
+    for kind, text in rows(path, "SELECT kind, data FROM instances WHERE data <> ''"):
+        codec = DATA[kind]
+        assert json.loads(text).items() <= json.loads(codec.encode(codec.decode(text.encode()))).items()
+    frozen = [text for kind, text in rows(path, "SELECT kind, data FROM instances") if '"flushing":{' in text]
+    assert len(frozen) >= 4
+
+
+def test_remembered_answers_read_back_as_they_are(path: Path) -> None:
+    texts = column(path, "keys", "answer")
+    for text in texts:
+        assert json.loads(text).items() <= json.loads(ANSWERS.encode(ANSWERS.decode(text.encode()))).items()
+    answers = [json.loads(text) for text in texts]
+    assert {answer["type"] for answer in answers} == {
+        "RunAnswer",
+        "Added",
+        "Cleared",
+        "Sent",
+        "Terminated",
+        "HoldChanged",
+    }
+    forms = {(answer.get("outcome") or {}).get("form") for answer in answers}
+    assert forms == {None, "ran", "retrying", "failed", "ended", "running", "paused", "parked"}
+
+
+def test_the_log_reads_back_as_it_is(path: Path) -> None:
+    """Every event but that of sinks, of which there are none yet."""
+    found = set()
+    for sequence, address, type_, at_ms, body in rows(path, "SELECT sequence, address, type, at_ms, body FROM events"):
+        event = logged_event(sequence=sequence, address=address, type_=type_, at_ms=at_ms, body=body).event
+        assert type(event) is EVENT_TYPES[type_]
+        assert json.loads(body).items() <= json.loads(event_body(event)).items()
+        found.add(type_)
+    assert found == EVENT_TYPES.keys() - {"events.dropped"}
+
+
+def shape_of(value: object) -> object:
+    """What a format is made of: the names of its fields, at any depth, whatever they hold."""
+    if isinstance(value, dict):
+        return tuple(sorted((key, shape_of(each)) for key, each in value.items()))
+    return "list" if isinstance(value, list) else "value"
+
+
+def shapes_of(path: Path) -> Iterator[tuple[str, str, object]]:
+    for name in RECORDS:
+        yield from (("instances", name, shape_of(json.loads(text))) for text in column(path, "instances", name))
+    yield from (("instances", kind, shape_of(json.loads(text))) for kind, text in rows(path, _DATA))
+    yield from (("keys", "answer", shape_of(json.loads(text))) for text in column(path, "keys", "answer"))
+    yield from (("messages", "error", shape_of(json.loads(text))) for text in column(path, "messages", "error"))
+    yield from (("events", type_, shape_of(json.loads(body))) for type_, body in rows(path, _EVENTS))
+    yield ("schema", "", tuple(sql for (sql,) in rows(path, _SCHEMA)))
+
+
+_DATA = "SELECT kind, data FROM instances WHERE data <> ''"
+_EVENTS = "SELECT type, body FROM events"
+_SCHEMA = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+
+
+def test_what_is_written_today_is_in_a_golden_file(tmp_path: Path) -> None:
+    """A new form needs a golden file of its own, so that it is read for ever as well."""
+    today = tmp_path / "today"
+    today.mkdir()
+    path = played(today)
+    golden: set[Any] = set()
+    for number, file in enumerate(GOLDEN):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        golden |= set(shapes_of(restored(file, folder)))
+    missing = {(table, name) for table, name, shape in set(shapes_of(path)) - golden}
+    assert missing == set(), "write a new golden file beside those that are there, with tests/golden/write_golden.py"
+
+
+# ---------------------------------------------------------------- the whole file
+def report_of(path: Path, *jobs: Any) -> Report:
+    with read_from_outside(path) as reader:
+        return scan(reader, Judge(app(Outside(), *jobs).served), now_ms=0, progress=silent)
+
+
+def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:
+    report = report_of(path)
+    assert {(group.topic, tuple(example for example, _ in group.examples)) for group in report.groups.values()} == {
+        (Topic.UNREADABLE, ("forgotten",)),
+        (Topic.OLDER, ("older",)),
+        (Topic.NOT_SERVED, ("message 1 to task:elsewhere:far",)),
+    }
+    assert {group.topic for group in report_of(path, forgotten).groups.values()} >= {Topic.RESUMES}
+
+
+def test_an_engine_goes_on_from_it(path: Path) -> None:
+    play("sqlite", path.parent, _go_on)
+
+
+async def _go_on(world: World) -> None:
+    jobs = await world.open(app(world.outside))
+    of = jobs.of
+    assert sorted(world.outside.heard[:4]) == ["busy"] * 4  # what was claimed when the process died
+    assert await world.ask(of(ticks).get_state("busy")) == Note("busy", 1)
+    assert await world.ask(of(notes).get_state("busy-event")) == Note("busy", 1)
+    assert (await world.ask(of(piles).status("busy"))).event_count == 1
+    assert await world.ask(of(notes).get_state("older")) == Note("of version 1")
+
+    before = len(world.outside.heard)
+    repeated = await world.ask(of(notes).trigger("final", idempotency_key="final"))
+    assert repeated.outcome is not None
+    assert type(repeated.outcome).__name__ == "Failed"
+    assert len(world.outside.heard) == before
+
+    (dead,) = await world.ask(jobs.dead_letters())
+    await world.ask(jobs.redrive(dead.message_id))
+    assert "boom" in world.outside.heard
+    assert len(await world.messages()) == 2
+
+    for job in (notes, ticks, piles, reminders):
+        await world.ask(of(job).resume("paused"))
+    await world.ask(of(notes).resume("doomed"))
+    await world.advance(hours=2)
+    heard = set(world.outside.heard)
+    assert {"scheduled", "ticking", "two", "tea", "paused", "doomed", "again", "typed"} <= heard
+    assert (await world.ask(of(notes).send("forgotten", Keep("")).lash(_kept))) == "kept"
+
+
+def _kept(error: Any) -> Any:
+    from returns.future import FutureResult  # noqa: PLC0415
+
+    assert "parked" in str(error)
+    return FutureResult.from_value("kept")

@@ -1,0 +1,47 @@
+"""Write a golden file: ``python tests/golden/write_golden.py [NAME]``, from the folder of the repository.
+
+Only after a change of what is stored, and never over a file that was released: it says what is stored out there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent
+MARKS = ("application_id", "user_version")
+
+
+def played(folder: Path) -> Path:
+    """Play the scene, and give the file that it leaves."""
+    from golden_scene import play_scene  # noqa: PLC0415 - found once the path is set
+    from world import play  # noqa: PLC0415
+
+    play("sqlite", folder, play_scene)
+    return folder / "jobs.db"
+
+
+def dumped(path: Path) -> str:
+    """Give a file as SQL text."""
+    with closing(sqlite3.connect(path)) as file:
+        marks = [f"PRAGMA {name} = {file.execute(f'PRAGMA {name}').fetchone()[0]};" for name in MARKS]
+        text = "\n".join([*marks, *file.iterdump(), ""])
+    return text.replace(f"{TESTS.parent}/", "")  # tracebacks name files
+
+
+def main() -> None:
+    sys.path[:0] = [str(HERE), str(TESTS / "behaviour"), str(TESTS / "kinds")]
+    with TemporaryDirectory() as folder:
+        text = dumped(played(Path(folder)))
+    version = text.partition("user_version = ")[2].partition(";")[0]
+    golden = HERE / f"{sys.argv[1] if len(sys.argv) > 1 else f'schema_{version}'}.sql"
+    golden.write_text(text, encoding="utf-8")
+    print(f"{golden}: {golden.stat().st_size:,} bytes")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
