@@ -1,0 +1,86 @@
+"""A process with two jobs: one kills the process in the middle of its run, the other is under way beside it.
+
+``python killer.py FILE JOURNAL NUMBER``: the first process begins both runs, the fourth tells what became of them.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure import Do, Engine, Task, TaskContext, ask, program
+from perdure.program import effect
+from perdure.program.container import result_inside
+
+BEGIN, KILL, WAIT, LATER = "begin", "kill", "wait", "later"
+
+
+@attrs.frozen
+class Services:
+    """What the jobs reach: an append-only file that outlives the process."""
+
+    journal: int
+    number: int
+    waiting: asyncio.Event
+
+    def act(self, word: str, delivery: int) -> FutureResult[None, None]:
+        return FutureResult(self._act(word, delivery))
+
+    async def _act(self, word: str, delivery: int):
+        os.write(self.journal, f"{self.number} {word} {delivery}\n".encode())
+        if word == KILL and self.number < 3:
+            await self.waiting.wait()  # so that the neighbour is under way; the third time nothing is beside it
+        if word == KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == WAIT and self.number < 4:
+            self.waiting.set()
+            await asyncio.Event().wait()
+        return Success(None)
+
+
+@effect
+def act(services: Services, word: str, delivery: int) -> FutureResult[None, None]:
+    return services.act(word, delivery)
+
+
+@program
+def on_event(ctx: TaskContext[int], word: str) -> Do[None, None, Services]:
+    if word != BEGIN:
+        yield from act(word, ctx.delivery)
+    yield from ctx.update_state(lambda count: count + 1)
+
+
+job = Task("job", state=int, event=str, initial=0, on_event=on_event)
+
+
+async def main(file: str, journal: str, number: str) -> None:
+    services = Services(os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT), int(number), asyncio.Event())
+    async with Engine(services).jobs(job).open(f"sqlite:///{file}") as jobs:
+        calls = jobs.of(job)
+        if number == "1":
+            await ask(calls.send("killer", BEGIN))
+            bystander = asyncio.ensure_future(ask(calls.send("bystander", WAIT)))
+            await services.waiting.wait()
+            await ask(calls.send("killer", KILL))
+            bystander.cancel()
+        later = result_inside(await calls.send("killer", LATER, idempotency_key="k"))
+        assert isinstance(later, Failure), later
+        await ask(calls.send("bystander", LATER))
+        status = await ask(calls.status("killer"))
+        history = await ask(jobs.history(job, "killer"))
+        told = {
+            "later": type(later.failure()).__name__,
+            "killer": [status.status, status.parked],
+            "bystander": await ask(calls.get_state("bystander")),
+            "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
+        }
+        print(json.dumps(told))  # noqa: T201 - how it tells
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
