@@ -111,6 +111,26 @@ def audit(acknowledged: Mapping[str, int], stored: Stored, happened: Sequence[Ha
     )
 
 
+def audit_prefix(asked: Mapping[str, int], stored: Stored) -> tuple[str, ...]:
+    """Find what is broken in a store that may have lost the newest steps of each client, and nothing in between.
+
+    Args:
+        asked: how many steps each client has asked for.
+        stored: what the file holds, once everything has come to an end.
+    """
+    books = stored.accounts.values()
+    kept = {client: sum(book["last"].get(client, 0) for book in books) for client in asked}
+    steps = {
+        client: [step for step in steps_of(client, 0, upto) if step.kind == "deposit"][: kept[client]]
+        for client, upto in asked.items()
+    }
+    gaps = [
+        f"{client} has not the first {kept[client]} deposits" for client in asked if len(steps[client]) < kept[client]
+    ]
+    together = [step for each in steps.values() for step in each]
+    return (*gaps, *_missing_deposits(together, stored), *_broken(together, stored))
+
+
 def _missing_deposits(steps: Iterable[Step], stored: Stored) -> list[str]:
     return [
         f"deposit {step.client}:{step.number}"

@@ -16,17 +16,12 @@ import time
 from typing import Any
 
 from attrs import asdict, frozen
-from bank import PULSE, Beats, Happened, account, bank, ledger, mailbag, pulse, steps_of, take_step
+from bank import PULSE, Beats, Happened, Step, bank, pulse, steps_of
+from clients import client, quiet
 from returns.result import Result, Success
 
 from perdure import ask
-from perdure.client.jobs import Jobs
-from perdure.program.container import result_inside
 from perdure.stores.sqlite import open_sqlite
-from perdure.values.errors import InstanceParked
-
-FAR_MS = 2**50
-PATIENCE = 2_000  # looks, 10 ms apart
 
 
 @frozen
@@ -46,40 +41,9 @@ def say(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-async def client(jobs: Jobs, name: str, after: int, upto: int) -> None:
-    """Take one step after the other."""
-    for step in steps_of(name, after, upto):
-        while True:
-            try:
-                await ask(take_step(jobs, step))
-                break
-            except InstanceParked:
-                await resume_parked(jobs)
-        say(f"{name} {step.number}")
-
-
-async def resume_parked(jobs: Jobs) -> None:
-    """Let go on what was parked because three processes in a row were killed in the middle of it."""
-    for job in (account, ledger, mailbag, pulse):
-        for listed in await ask(jobs.list(job, status="parked")):
-            await ask(jobs.of(job).resume(listed.address.id))
-
-
-async def quiet(jobs: Jobs) -> None:
-    """Wait until no message and no alarm but the pulse is left.
-
-    Raises:
-        TimeoutError: something never comes to an end.
-    """
-    store = jobs.engine.store
-    for _ in range(PATIENCE):
-        await resume_parked(jobs)
-        messages = result_inside(await store.messages(FAR_MS, 1)).unwrap()
-        waiting = result_inside(await store.due(FAR_MS, 100)).unwrap()
-        if not messages and all(instance.address.name == "pulse" for instance in waiting):
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError(f"still there: {messages} {waiting}")
+def told(step: Step) -> None:
+    """Tell the parent that a step was acknowledged."""
+    say(f"{step.client} {step.number}")
 
 
 async def main(path: str, durability: Any, outside: str) -> None:
@@ -91,7 +55,10 @@ async def main(path: str, durability: Any, outside: str) -> None:
         orders = json.loads(await asyncio.to_thread(sys.stdin.readline))
         await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
         await asyncio.gather(
-            *(client(jobs, name, after, after + orders["more"]) for name, after in orders["after"].items())
+            *(
+                client(jobs, steps_of(name, after, after + orders["more"]), told)
+                for name, after in orders["after"].items()
+            )
         )
         await quiet(jobs)
         say("quiet")

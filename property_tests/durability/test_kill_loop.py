@@ -11,7 +11,7 @@ from hypothesis import settings
 from kill_loop import KillLoop, Moment, Successor
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
-ROUNDS = 100 if NIGHTLY else 10
+ROUNDS = 60 if NIGHTLY else 10
 
 
 def moments(seed: int) -> list[Moment]:

@@ -18,7 +18,7 @@ from power_cut import Judge, Recording, record
 from recording import Chosen
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
-TRANSITIONS = 600 if NIGHTLY else 60
+TRANSITIONS = 300 if NIGHTLY else 60
 CHECKPOINTS_OFTEN = "wal_autocheckpoint = 40"  # pages: so that a short load sees several
 
 

@@ -1,0 +1,156 @@
+"""Power is cut while the whole library is at work: the bank, its clients and its outside, on a disk that forgets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+from audit import stored_in
+from bank import PULSE, Beats, Happened, Step, bank, pulse, steps_of
+from clients import client, quiet
+from disk import Entry, Mercy, surviving, write_image
+from recording import Chosen, Recorder, open_recorded
+from returns.result import Result, Success
+
+from perdure import ask
+from perdure.client.jobs import Jobs
+from perdure.runtime.simulated import Simulation
+from perdure.stores.sqlite import open_sqlite
+
+FILE = "jobs.db"
+CLIENTS = tuple(f"client-{number}" for number in range(4))
+POWER_IS_BACK = datetime(2026, 1, 1, 1, tzinfo=UTC)  # while idempotency keys are still remembered
+
+
+@attrs.define
+class Witness:
+    """Notes what happens, and after how many entries of the disk's log.
+
+    Attributes:
+        log: of the disk.
+        happened: what reached outside.
+        asked: the newest step of each client that was asked for, and when.
+        acknowledged: each step that was acknowledged, and when.
+    """
+
+    log: list[Entry]
+    happened: list[tuple[int, Happened]] = attrs.Factory(list[tuple[int, Happened]])
+    acknowledged: list[tuple[int, Step]] = attrs.Factory(list[tuple[int, Step]])
+
+    def note(self, happened: Happened) -> Result[None, Any]:
+        """Let it happen."""
+        self.happened.append((len(self.log), happened))
+        return Success(None)
+
+    def answered(self, step: Step) -> None:
+        """Note that a step was acknowledged."""
+        self.acknowledged.append((len(self.log), step))
+
+
+@attrs.frozen(kw_only=True)
+class BankRecording:
+    """A day at the bank.
+
+    Attributes:
+        log: everything that was done to the disk.
+        happened: what reached outside, and when.
+        acknowledged: what was acknowledged, and when.
+    """
+
+    log: tuple[Entry, ...]
+    happened: tuple[tuple[int, Happened], ...]
+    acknowledged: tuple[tuple[int, Step], ...]
+
+    def steps(self, cut: int) -> dict[str, int]:
+        """Give the newest step of each client that had been acknowledged before a cut."""
+        newest = dict.fromkeys(CLIENTS, 0)
+        return newest | {step.client: step.number for place, step in self.acknowledged if place <= cut}
+
+    def seen(self, cut: int) -> list[Happened]:
+        """Give what had reached outside."""
+        return [happened for place, happened in self.happened if place <= cut]
+
+
+def record_bank(
+    folder: Path, *, durability: Chosen, pragmas: tuple[str, ...], steps: int, seed: int = 0
+) -> BankRecording:
+    """Let every client take so many steps, and keep what that did to the disk."""
+    recorder = Recorder(f"bank-{durability}")
+    simulation = Simulation(seed=seed)
+    witness = Witness(recorder.log)
+
+    async def day() -> None:
+        store = open_recorded(
+            folder / FILE, recorder, durability=durability, pragmas=pragmas, runtime=simulation.runtime
+        )
+        async with bank(witness).open(store, runtime=simulation.runtime) as jobs:
+            await _busy(jobs, witness, dict.fromkeys(CLIENTS, 0), steps)
+
+    simulation.run(day())
+    simulation.close()
+    recorder.unregister()
+    return BankRecording(
+        log=tuple(recorder.log), happened=tuple(witness.happened), acknowledged=tuple(witness.acknowledged)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Aftermath:
+    """What is there when power came back and all has come to rest.
+
+    Attributes:
+        acknowledged: the newest step of each client that was acknowledged, before the cut or after.
+        stored: what the file holds.
+        happened: what reached outside, before the cut and after.
+    """
+
+    acknowledged: Mapping[str, int]
+    stored: Any
+    happened: list[Happened]
+
+
+def power_comes_back(recording: BankRecording, cut: int, mercy: Mercy, folder: Path, *, more: int) -> Aftermath:
+    """Cut the power, open what survived, and let each client go on: with what was not answered, and some more.
+
+    Args:
+        recording: the day before.
+        cut: where in its log.
+        mercy: what is kept of what was not synced.
+        folder: where the files go.
+        more: how many steps each client takes; 0: none comes back, and only what was left behind comes to an end.
+    """
+    write_image(surviving(recording.log[:cut], mercy), folder)
+    simulation = Simulation(seed=cut, start=POWER_IS_BACK)
+    witness = Witness([])
+    acknowledged = recording.steps(cut)
+
+    async def day() -> None:
+        async with bank(witness).open(
+            await open_sqlite(folder / FILE, durability="relaxed", runtime=simulation.runtime),
+            runtime=simulation.runtime,
+        ) as jobs:
+            await _busy(jobs, witness, acknowledged, more)
+
+    asyncio.run(simulation.run_hosted(day()))
+    simulation.close()
+    return Aftermath(
+        acknowledged=acknowledged | {step.client: step.number for _, step in witness.acknowledged},
+        stored=stored_in(folder / FILE, simulation.now_ms),
+        happened=[*recording.seen(cut), *(happened for _, happened in witness.happened)],
+    )
+
+
+async def _busy(jobs: Jobs, witness: Witness, after: Mapping[str, int], more: int) -> None:
+    runtime = jobs.engine.runtime
+    await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
+    tasks = [
+        runtime.spawn(client(jobs, steps_of(name, done, done + more), witness.answered), name=name)
+        for name, done in after.items()
+    ]
+    for task in tasks:
+        await task
+    await quiet(jobs)

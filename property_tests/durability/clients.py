@@ -1,0 +1,52 @@
+"""Who uses the bank: clients that ask for one step after the other, and somebody who waits until all is at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bank import Step, account, ledger, mailbag, pulse, take_step
+
+from perdure import ask
+from perdure.client.jobs import Jobs
+from perdure.program.container import result_inside
+from perdure.values.errors import InstanceParked
+
+FAR_MS = 2**50
+LOOK_MS = 10
+PATIENCE = 2_000  # looks
+
+
+async def client(jobs: Jobs, steps: Iterable[Step], acknowledged: Callable[[Step], None]) -> None:
+    """Take one step after the other, and say of each that it was acknowledged."""
+    for step in steps:
+        while True:
+            try:
+                await ask(take_step(jobs, step))
+                break
+            except InstanceParked:
+                await resume_parked(jobs)
+        acknowledged(step)
+
+
+async def resume_parked(jobs: Jobs) -> None:
+    """Let go on what was parked because three processes in a row died in the middle of it."""
+    for job in (account, ledger, mailbag, pulse):
+        for listed in await ask(jobs.list(job, status="parked")):
+            await ask(jobs.of(job).resume(listed.address.id))
+
+
+async def quiet(jobs: Jobs) -> None:
+    """Wait until no message and no alarm but the pulse is left.
+
+    Raises:
+        TimeoutError: something never comes to an end.
+    """
+    store = jobs.engine.store
+    for _ in range(PATIENCE):
+        await resume_parked(jobs)
+        messages = result_inside(await store.messages(FAR_MS, 1)).unwrap()
+        waiting = result_inside(await store.due(FAR_MS, 100)).unwrap()
+        if not messages and all(instance.address.name == "pulse" for instance in waiting):
+            return
+        await jobs.engine.runtime.sleep(LOOK_MS)
+    raise TimeoutError(f"still there: {messages} {waiting}")

@@ -1,0 +1,58 @@
+"""``docs/guarantees.md``, *Durability*, over the whole library: power is cut while jobs are at work, and comes back."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from audit import audit, audit_prefix
+from bank_cut import CLIENTS, BankRecording, power_comes_back, record_bank
+from disk import Mercy, NoMercy, Whim
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recording import Chosen
+
+NIGHTLY = settings.get_current_profile_name() == "nightly"
+STEPS = 12
+CHECKPOINTS_OFTEN = "wal_autocheckpoint = 100"  # pages: so that a short day sees several
+
+mercies = st.just(NoMercy()) | st.builds(Whim, st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.9]))
+cuts = st.integers(0, 10**6)  # in millionths of the log
+few = settings(max_examples=300 if NIGHTLY else 15)  # each is a day of the whole library
+
+
+@cache
+def recording(durability: Chosen) -> BankRecording:
+    with TemporaryDirectory(prefix="perdure-") as folder:
+        return record_bank(Path(folder), durability=durability, pragmas=(CHECKPOINTS_OFTEN,), steps=STEPS)
+
+
+def place(day: BankRecording, millionths: int) -> int:
+    return len(day.log) * millionths // 10**6
+
+
+@given(cuts, mercies)
+@few
+def test_full_durability_loses_nothing_and_does_nothing_twice(millionths: int, mercy: Mercy) -> None:
+    day = recording("full")
+    with TemporaryDirectory(prefix="perdure-") as folder:
+        after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=3)
+    verdict = audit(after.acknowledged, after.stored, after.happened)
+    assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
+
+
+@given(cuts, mercies)
+@few
+def test_relaxed_durability_loses_the_newest_and_breaks_nothing(millionths: int, mercy: Mercy) -> None:
+    day = recording("relaxed")
+    with TemporaryDirectory(prefix="perdure-") as folder:
+        after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=0)
+    assert audit_prefix(dict.fromkeys(CLIENTS, STEPS), after.stored) == ()
+
+
+def test_a_cut_near_the_end_of_a_relaxed_day_loses_something() -> None:
+    """The model can tell: what relaxed durability acknowledged since the last checkpoint is missing."""
+    day = recording("relaxed")
+    cut = max(place for place, _ in day.acknowledged)
+    with TemporaryDirectory(prefix="perdure-") as folder:
+        after = power_comes_back(day, cut, NoMercy(), Path(folder) / "disk", more=0)
+    assert audit(after.acknowledged, after.stored, after.happened).lost
