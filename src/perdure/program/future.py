@@ -80,6 +80,12 @@ def settled(result: Result[A, E]) -> FutureResult[A, E]:
     return cast("FutureResult[A, E]", _Future(_Answered(result)))
 
 
+def known_answer(operation: FutureResult[A, E]) -> Result[A, E] | None:
+    """Give the answer of an operation that is ``settled``; None: it must be awaited."""
+    inner: object = operation._inner_value  # noqa: SLF001 - as above
+    return inner.result if type(inner) is _Answered else None
+
+
 def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
     """Wrap a coroutine that is begun when its answer is awaited.
 

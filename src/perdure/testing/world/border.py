@@ -8,12 +8,12 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.jobs.step import Execute
 from perdure.program import default_handler
-from perdure.program.container import result_inside
 from perdure.program.drivers import settle_answer
+from perdure.program.future import answer_of, asked, known_answer
 from perdure.program.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
@@ -29,7 +29,15 @@ from perdure.testing.world.faults import (
     Raises,
     Takes,
 )
-from perdure.testing.world.moment import Committed, Died, Disturbed, EffectCall, Happening, Performed
+from perdure.testing.world.moment import (
+    Committed,
+    Died,
+    Disturbed,
+    EffectCall,
+    Happening,
+    MessagesRead,
+    Performed,
+)
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 Interleaving: TypeAlias = Literal["turns", "operations"]
@@ -79,6 +87,11 @@ class Border:
         for waiting in self.held.pop(at, ()):
             if not waiting.done():
                 waiting.set_result(None)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether whatever crosses now crosses unhindered."""
+        return not self.faults and self.die_at is None and self.died_at is None and self.interleaving == "turns"
 
     # ------------------------------------------------------------ crossing
     async def around(self, at: str, work: Callable[[], Awaitable[A]]) -> A:
@@ -161,13 +174,31 @@ def store_behind(border: Border, store: Store) -> Store:
 def _cross_to_store(
     border: Border, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
 ) -> FutureResult[Any, Any]:
-    async def work() -> Any:
-        answer = result_inside(await operation(*args))
-        if name == "commit" and isinstance(answer, Success):
-            border.note(Committed(args[0]))
-        return answer
+    if not border.is_quiet:
+        return asked(border.around(name, lambda: _answered(border, name, args, operation(*args))))
+    begun = operation(*args)
+    result = known_answer(begun)
+    if result is None:
+        return asked(border.around(name, lambda: _answered(border, name, args, begun)))
+    border.crossings += (f"before {name}", f"after {name}")  # nothing waits, so nothing comes between
+    _note_answer(border, name, args, result)
+    return begun
 
-    return FutureResult(border.around(name, work))
+
+async def _answered(
+    border: Border, name: str, args: tuple[Any, ...], operation: FutureResult[Any, Any]
+) -> Result[Any, Any]:
+    result = await answer_of(operation)
+    _note_answer(border, name, args, result)
+    return result
+
+
+def _note_answer(border: Border, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
+    """Note what an operation of the store did, if it is worth telling."""
+    if name == "commit" and isinstance(result, Success):
+        border.note(Committed(args[0], result.unwrap()))
+    elif name == "messages" and isinstance(result, Success) and result.unwrap():
+        border.note(MessagesRead(result.unwrap()))
 
 
 def perform_behind(border: Border) -> Callable[[object, Any, Execute], object]:

@@ -12,6 +12,8 @@ from perdure.jobs.request import Request
 from perdure.runtime.record import LogRecord
 from perdure.testing.world.faults import Fault
 from perdure.values.address import Address
+from perdure.values.instance import Fence
+from perdure.values.message import StoredMessage
 from perdure.values.transition import Transition
 
 
@@ -108,6 +110,14 @@ class Committed:
     """A transition is stored."""
 
     transition: Transition
+    fence: Fence
+
+
+@attrs.frozen
+class MessagesRead:
+    """The engine read which messages may be delivered; noted when there are some."""
+
+    messages: tuple[StoredMessage, ...]
 
 
 @attrs.frozen
@@ -133,7 +143,7 @@ class Logged:
 
 
 Happening: TypeAlias = (
-    Opened | Closed | Died | Asked | Answered | Performed | Committed | Disturbed | TimePassed | Logged
+    Opened | Closed | Died | Asked | Answered | Performed | Committed | MessagesRead | Disturbed | TimePassed | Logged
 )
 
 

@@ -19,6 +19,7 @@ from perdure.testing.world.moment import (
     EffectCall,
     Happening,
     Logged,
+    MessagesRead,
     Moment,
     Opened,
     Performed,
@@ -63,7 +64,7 @@ def _lines(moment: Moment) -> Iterator[str]:
         yield _shortened(_line(what))
 
 
-def _line(what: Happening) -> str:  # noqa: C901, PLR0911 - one return for each kind
+def _line(what: Happening) -> str:  # noqa: C901, PLR0911, PLR0912 - one return for each kind
     match what:
         case Opened(store, epoch):
             return f"worker opens {store}, epoch {epoch}"
@@ -85,6 +86,8 @@ def _line(what: Happening) -> str:  # noqa: C901, PLR0911 - one return for each 
             return f"THE WORKER STANDS STILL for {format_duration(by_ms)}"
         case Logged(record):
             return f"log {record.level}: {record.message} {dict(record.fields)}"
+        case MessagesRead(messages):
+            return f"  mail: {', '.join(f'{each.message_id} to {each.message.target}' for each in messages)}"
         case Committed():
             return "commit"
         case _:

@@ -68,6 +68,7 @@ class Worker:
     def drop(self) -> None:
         """End where it stands: its store is closed under it, and none of its tasks goes on."""
         self.border.die("where it stood")
+        self.settle()  # calls that had not begun come as far as the border, so that none of them was never awaited
         if self.store is not None:
             self._past_the_border(_closed(self.store))
         self.simulation.close()

@@ -1,0 +1,41 @@
+"""What a job must never do, whatever it is for."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from perdure.values.errors import PerdureError
+
+Law: TypeAlias = Literal[
+    "an accepted request changes the state once",
+    "an acknowledged request is stored",
+    "a repeat with its key gets the first answer and changes nothing",
+    "transitions of an instance follow each other",
+    "a successor is another incarnation",
+    "a run that is delivered again is marked",
+    "a message arrives once",
+    "messages of a pair arrive in order",
+    "a terminated instance is gone",
+    "an unfinished instance has an alarm or is held",
+    "nothing is left half-done",
+    "the job does what its model does",
+    "an invariant of the test",
+]
+
+
+@attrs.frozen(str=False)
+class LawBroken(PerdureError, AssertionError):
+    """A job broke a law.
+
+    Attributes:
+        law: which.
+        what: what was seen.
+    """
+
+    law: Law
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.law}: {self.what}"

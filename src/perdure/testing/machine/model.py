@@ -1,0 +1,52 @@
+"""A model of a job: what an event must do to a state, said plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.jobs.decision import AlarmChange, Decision
+
+S = TypeVar("S")
+V = TypeVar("V")
+
+
+@attrs.frozen
+class Model(Generic[S, V]):
+    """What the events of a job must do.
+
+    Args:
+        initial: the state before the first event: a value, or a function of the id.
+        decide: what an event does to a state: the next state or a `Decision`; as a ``Result``, it may refuse.
+        command: the command that carries the events; by default the first of the kind that may create an instance.
+
+    A job agrees with its model when each event that it accepts leaves the state that the model gives (and the alarm, if
+    the model gives a `Decision`), and when it refuses what the model refuses, and no more: except for an error that a
+    service answered.
+    """
+
+    initial: S | Callable[[str], S]
+    decide: Callable[[S, V], Result[Decision[S] | S, Any] | Decision[S] | S]
+    command: str | None = attrs.field(default=None, kw_only=True)
+
+    def first(self, id_: str) -> S:
+        """Give the state before the first event of an instance."""
+        initial: Any = self.initial
+        return cast("S", initial(id_)) if callable(initial) else cast("S", initial)
+
+    def after(self, state: S, event: V) -> Result[tuple[S, AlarmChange | None], Any]:
+        """Give the next state, and what becomes of the alarm if the model says it; or why the event is refused."""
+        decided: Result[Any, Any] = _as_result(self.decide(state, event))
+        return decided.map(_parts)
+
+
+def _as_result(decided: Any) -> Result[Any, Any]:  # whatever the test's own function gives
+    return decided if isinstance(decided, Result) else Success(decided)  # pyright: ignore[reportUnknownVariableType] # of anything
+
+
+def _parts(decided: Any) -> tuple[Any, AlarmChange | None]:
+    decision = cast("Decision[Any]", decided)
+    return (decision.state, decision.alarm) if isinstance(decided, Decision) else (decided, None)

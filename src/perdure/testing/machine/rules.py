@@ -1,0 +1,351 @@
+"""The rules of a state machine: what is done to a job, and what is looked at after each step."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.errors import HypothesisException
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from returns.result import Failure, Result, Success
+
+from perdure.testing.machine.asking import Ask, Made, request_of
+from perdure.testing.machine.law import Law, LawBroken
+from perdure.testing.machine.ledger import Ledger
+from perdure.testing.machine.mishap import CRASHES, STORE_FAULTS, Crash, Mishap
+from perdure.testing.machine.view import InstanceView
+from perdure.testing.world import (
+    EffectFault,
+    WorkerDied,
+    World,
+)
+from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
+from perdure.values.instance import Instance
+from perdure.values.instant import from_ms
+from perdure.values.message import StoredMessage
+
+if TYPE_CHECKING:
+    from perdure.jobs.request import CommandSpec
+    from perdure.testing.machine.machine import JobMachine
+
+HEALING: Final = "10 minutes"
+"""How long after the last step everything must have settled."""
+
+TRIES: Final = 5
+"""How often a request of unknown outcome is repeated with its key."""
+
+
+class Story:
+    """What happened in a world, told when somebody wants to read it: for the smallest failing example alone."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __repr__(self) -> str:
+        return self._world.story()
+
+
+class JobRules(RuleBasedStateMachine):
+    """A world with one job, and what is done to it."""
+
+    machine: ClassVar[JobMachine[Any]]  # of any services
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World | None = None
+        self.ledger = Ledger(self.machine.agreement())
+        self.failed = False
+
+    # ------------------------------------------------------------ beginning and end
+    @initialize(seed=st.integers(0, 2**16))
+    def begin(self, seed: int) -> None:
+        """Open a world."""
+        self.folder = Path(tempfile.mkdtemp(prefix="perdure-")) if self.machine.store == "sqlite" else Path()
+        self.world = World(
+            self.machine.app(),
+            store=self.machine.place(self.folder),
+            seed=seed,
+            interleaving=self.machine.interleaving,
+        )
+        self.world.watch(self.ledger.watch)
+        self.world.__enter__()
+
+    def teardown(self) -> None:
+        """Let everything heal, look once more, and leave the world."""
+        if self.world is None:
+            return
+        try:
+            if not self.failed:
+                self._heal()
+        finally:
+            self.world.leave()
+            if self.machine.store == "sqlite":
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def open_world(self) -> World:
+        """The world, with a worker that lives."""
+        world = self.world
+        if world is None:
+            raise RuntimeError("a step was taken before the world was open; call super().begin() in begin()")
+        while not world.is_open:
+            try:
+                world.open()
+            except WorkerDied:  # it died again on its way, as was arranged before
+                world.survive()
+        return world
+
+    # ------------------------------------------------------------ requests
+    def ask(self, ask: Ask) -> None:
+        """Make a request with a key of its own, repeat it while its outcome is not known, and look at the answer."""
+        with self.telling():
+            before = len(self.open_world.effects)
+            made = self._make(ask)
+            self._answered(made, self._result(made))
+            error: Any = made.result.failure() if isinstance(made.result, Failure) else None
+            if isinstance(error, Rejected):
+                self.ledger.refused(made, error.error, self.open_world.effects[before:])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of the job's own type
+
+    @rule(key=st.runner().flatmap(lambda self: st.sampled_from(self.repeatable())))
+    @precondition(lambda self: self.repeatable())
+    def repeat(self, key: str) -> None:
+        """Make a request again that was answered, with its key."""
+        made = self.ledger.made[key]
+        with self.telling():
+            again = self._result(made)
+            if isinstance(again, Success) and again != made.result:
+                what = f"{made.ask!r} was answered {made.result!r}, and again {again!r}"
+                raise LawBroken("a repeat with its key gets the first answer and changes nothing", what)
+
+    def repeatable(self) -> list[str]:
+        """The keys whose answers are remembered still."""
+        oldest_ms = self.open_world.now_ms - self.machine.limits.key_window_ms
+        return [
+            key for key, made in self.ledger.made.items() if isinstance(made.result, Success) and made.at_ms > oldest_ms
+        ]
+
+    def together(self, asks: list[Ask]) -> None:
+        """Make requests at the same moment."""
+        with self.telling():
+            world = self.open_world
+            made = [self._make(ask) for ask in asks]
+            calls = [world.begin(self._call(each)) for each in made]
+            for each, call in zip(made, calls, strict=True):
+                try:
+                    result: Result[Any, Any] | None = call.result()
+                except WorkerDied:
+                    result = self._result(each)
+                self._answered(each, self._result(each) if _unknown(result) else result)
+
+    def _make(self, ask: Ask) -> Made:
+        key = f"request-{len(self.ledger.made) + 1}"
+        made = self.ledger.made[key] = Made(ask, key, self.open_world.now_ms)
+        return made
+
+    def _call(self, made: Made) -> Any:  # a FutureResult of what the command answers
+        job = self.machine.job
+        return self.open_world.jobs.request(
+            job, made.ask.id, lambda limits: request_of(job, made.ask, made.key, limits)
+        )
+
+    def _result(self, made: Made) -> Result[Any, Any] | None:
+        """Make a request until its outcome is known; None when it never is."""
+        for _ in range(TRIES):
+            try:
+                result: Result[Any, Any] = self.open_world.result(self._call(made))
+            except WorkerDied:
+                continue
+            if not _unknown(result):
+                return result
+            self.open_world.advance("2 s")
+        return None
+
+    def _answered(self, made: Made, result: Result[Any, Any] | None) -> None:
+        made.result = result
+        at = (self.machine.job.address(made.ask.id), made.key)
+        if isinstance(result, Success) and self.ledger.sees == "all" and at not in self.ledger.applied:
+            raise LawBroken("an acknowledged request is stored", f"{made.ask!r} was answered {result.unwrap()!r}")
+
+    # ------------------------------------------------------------ time, and the ends of workers
+    @rule(duration=st.runner().flatmap(lambda self: st.sampled_from(self.machine.durations)))
+    def advance(self, duration: str) -> None:
+        """Let time pass."""
+        with self.telling():
+            self.open_world.advance(duration)
+
+    @rule()
+    def jump(self) -> None:
+        """Let time pass until the next alarm."""
+        with self.telling():
+            self.open_world.jump()
+
+    @rule()
+    def restart(self) -> None:
+        """Stop the worker gracefully, and open the next one."""
+        with self.telling():
+            self.open_world.survive()
+            self.open_world.restart()
+
+    # ------------------------------------------------------------ mishaps
+    @precondition(lambda self: self.machine.mishaps == "drawn")
+    @rule(mishap=st.runner().flatmap(lambda self: self.mishaps()))
+    def suffer(self, mishap: Mishap) -> None:
+        """Let something go wrong."""
+        with self.telling():
+            if not isinstance(mishap, Crash):
+                self.open_world.inject(mishap)
+            elif mishap.after_crossings is None:
+                self.open_world.crash()
+            else:
+                self.open_world.crash_after(mishap.after_crossings)
+
+    def mishaps(self) -> st.SearchStrategy[Mishap]:
+        """What may go wrong now: crashes, the store, effects that were seen, and what the test names."""
+        kinds: list[st.SearchStrategy[Mishap]] = [CRASHES, STORE_FAULTS]
+        if seen := sorted({call.name for call in self.open_world.effects}):
+            kinds.append(st.builds(EffectFault, st.sampled_from(seen), st.sampled_from(self.machine.harm)))
+        if self.machine.faults is not None:
+            kinds.append(self.machine.faults)
+        return st.one_of(*kinds)
+
+    # ------------------------------------------------------------ what must hold
+    def check_invariants(self, *args: object, **kwargs: object) -> None:  # as Hypothesis calls it
+        """Look at the laws, which is no step of the story; then at what a subclass adds."""
+        self.laws_hold()
+        super().check_invariants(*args, **kwargs)
+
+    def laws_hold(self) -> None:
+        """Every law holds, and every invariant of the test."""
+        if self.world is None:
+            return
+        with self.telling():
+            self.open_world.settle()
+            self.ledger.check()
+            for id_ in self.machine.ids:
+                instance = self.open_world.instance(self.machine.job, id_)
+                if instance is not None:
+                    self._look_at(instance)
+
+    def _look_at(self, instance: Instance) -> None:
+        view = self._view(instance)
+        idle = instance.status == "idle" and instance.event_claim is None
+        if idle and not self.machine.may_rest(view.state):
+            what = f"{instance.address} waits for nothing in {view.state!r}"
+            raise LawBroken("an unfinished instance has an alarm or is held", what)
+        for check in self.machine.invariants:
+            if check(view) is False:
+                name = getattr(check, "__name__", repr(check))
+                raise LawBroken("an invariant of the test", f"{name} does not hold of {instance.address}: {view!r}")
+
+    def _view(self, instance: Instance) -> InstanceView[Any]:
+        world, due_ms = self.open_world, instance.due_ms
+        return InstanceView(
+            id=instance.address.id,
+            state=self.machine.job.visible_state(instance),
+            alarm=None if due_ms is None else from_ms(due_ms),
+            now=world.now,
+            effects=tuple(call for call in world.effects if call.address == instance.address),
+            instance=instance,
+        )
+
+    def _heal(self) -> None:
+        """Nothing goes wrong any more, and time passes: then nothing may be left undone."""
+        with self.telling():
+            world = self.open_world
+            world.mend()
+            world.survive()
+            world.advance(HEALING)
+            self.ledger.check()
+            for instance in world.instances():
+                self._is_settled(instance, world.now_ms)
+            for stored in world.messages():
+                self._may_wait(stored, world)
+
+    def _may_wait(self, stored: StoredMessage, world: World) -> None:
+        address = stored.message.target
+        target = world.look(lambda store: store.load(address, None, 0)).instance
+        if stored.not_before_ms <= world.now_ms and (target is None or target.hold is None):
+            raise LawBroken(_HALF_DONE, f"message {stored.message_id} to {address} is not taken")
+
+    def _is_settled(self, instance: Instance, now_ms: int) -> None:
+        over_ms = now_ms - _TOLERATED_MS
+        for claim in (instance.claim, instance.event_claim):
+            if claim is not None and claim.claimed_ms + self.machine.job.plan.max_run_ms < over_ms:
+                raise LawBroken(_HALF_DONE, f"{instance.address} is left with the claim of run {claim.run_id}")
+        if instance.claim is None and instance.due_ms is not None and instance.due_ms < over_ms:
+            raise LawBroken(_HALF_DONE, f"{instance.address} is overdue, and nobody wakes it")
+
+    @contextmanager
+    def telling(self) -> Generator[None]:
+        """Add what happened to whatever goes wrong."""
+        try:
+            yield
+        except Exception as error:
+            self.failed = True
+            if self.world is not None and not isinstance(error, HypothesisException):
+                note(Story(self.world))
+            raise
+
+
+_HALF_DONE: Law = "nothing is left half-done"
+_TOLERATED_MS = 60_000
+"""How late something may be after a store that failed: the engine tries again after a while."""
+
+
+def _unknown(result: Result[Any, Any] | None) -> bool:
+    return result is None or (isinstance(result, Failure) and isinstance(result.failure(), OutcomeUnknown | StoreError))
+
+
+def rules_of(machine: JobMachine[Any]) -> type[JobRules]:
+    """Make the state machine of a job: the rules that all have, and those for its commands.
+
+    What brings an instance on is asked for several times in a row, or it would seldom come far.
+    """
+    specs = [machine.job.plan.commands[name] for name in machine.commands]
+    own: dict[str, Any] = {"machine": machine, "__module__": __name__}
+    asks = st.one_of(*(_asks(spec, machine, st.sampled_from(machine.ids)) for spec in specs))
+    own["ask_at_once"] = rule(asks=st.lists(asks, min_size=2, max_size=4))(ask_at_once)
+    own["ask_one"] = rule(ask=asks)(ask_one)
+    creating = [spec for spec in specs if spec.absent == "creates"]
+    if creating:
+        own["ask_in_a_row"] = rule(asks=st.sampled_from(machine.ids).flatmap(_in_a_row_of(creating, machine)))(
+            ask_in_a_row
+        )
+    name = "".join(part.capitalize() for part in machine.job.name.replace("_", "-").split("-"))
+    return type(f"{name}Machine", (JobRules,), own)
+
+
+def _asks(spec: CommandSpec[Any], machine: JobMachine[Any], ids: st.SearchStrategy[str]) -> st.SearchStrategy[Ask]:
+    inputs = machine.input_of(spec) if spec.input is not None else st.none()
+    return st.builds(Ask, st.just(spec.name), ids, inputs)
+
+
+def _in_a_row_of(
+    specs: list[CommandSpec[Any]], machine: JobMachine[Any]
+) -> Callable[[str], st.SearchStrategy[list[Ask]]]:
+    def asks(id_: str) -> st.SearchStrategy[list[Ask]]:
+        return st.lists(st.one_of(*(_asks(spec, machine, st.just(id_)) for spec in specs)), min_size=1, max_size=5)
+
+    return asks
+
+
+def ask_one(self: JobRules, ask: Ask) -> None:
+    """Ask once."""
+    self.ask(ask)
+
+
+def ask_in_a_row(self: JobRules, asks: list[Ask]) -> None:
+    """Ask several times, each time after the answer before."""
+    for ask in asks:
+        self.ask(ask)
+
+
+def ask_at_once(self: JobRules, asks: list[Ask]) -> None:
+    """Ask several times at the same moment."""
+    self.together(asks)

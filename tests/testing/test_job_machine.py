@@ -1,0 +1,198 @@
+"""The state machine for jobs finds what is wrong with a job, and with an engine, and tells it as a story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve, frozen
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+from reminder import Reminder
+from reminder.context import ReminderContext
+from returns.result import Failure, Result, Success
+
+from perdure import After, Decision, Do, Task, TaskContext, effect, fail, program
+from perdure.testing.machine import Ask, InstanceView, JobMachine, LawBroken, Model
+from perdure.values.errors import DefinitionError
+
+QUICK = settings(
+    max_examples=60,
+    stateful_step_count=15,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@frozen
+class Count:
+    total: int = 0
+
+
+@frozen
+class Add:
+    amount: int
+
+
+@frozen
+class Reset:
+    pass
+
+
+def decide(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
+    match event:
+        case Add(amount) if count.total + amount > 100:
+            return Failure("too much")
+        case Add(amount):
+            return Success(Decision(Count(count.total + amount), After("1 hour")))
+        case Reset():
+            return Success(Decision(Count()))
+
+
+def counter(decider: Callable[[Count, Any], Any] = decide) -> Task[Count, Add | Reset, str, object]:
+    return Task("counter", state=Count, event=Add | Reset, initial=Count(), decide=decider)
+
+
+def machine(job: Any, **options: Any) -> JobMachine[Any]:
+    given: dict[str, Any] = {"services": object, "types": {int: st.integers(0, 60)}, "mishaps": "none"}
+    return JobMachine(job=job, **given | options)
+
+
+def found(job_machine: JobMachine[Any]) -> LawBroken:
+    with pytest.raises(LawBroken) as caught:
+        job_machine.run(QUICK)
+    return caught.value
+
+
+def test_a_job_that_does_what_it_should_breaks_no_law() -> None:
+    machine(counter(), model=Model(Count(), decide), mishaps="drawn").run(QUICK)
+
+
+def test_a_job_that_is_not_what_its_model_says_is_found() -> None:
+    def forgets(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
+        return decide(count, event).map(lambda d: evolve(d, state=Count()) if d.state.total == 60 else d)
+
+    broken = found(machine(counter(forgets), model=Model(Count(), decide)))
+    assert broken.law == "the job does what its model does"
+    assert "the model makes Count(total=60)" in broken.what
+
+
+def test_a_job_that_refuses_what_its_model_accepts_is_found() -> None:
+    def strict(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
+        return Failure("no") if isinstance(event, Reset) and count.total else decide(count, event)
+
+    broken = found(machine(counter(strict), model=Model(Count(), decide)))
+    assert "and the model accepts it" in broken.what
+
+
+def test_a_job_that_accepts_what_its_model_refuses_is_found() -> None:
+    def lenient(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
+        return decide(count, event).lash(lambda _: Success(Decision(Count(101))))
+
+    broken = found(machine(counter(lenient), model=Model(Count(), decide)))
+    assert "and the model refuses it with 'too much'" in broken.what
+
+
+def test_an_alarm_that_the_model_does_not_set_is_found() -> None:
+    def late(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
+        return decide(count, event).map(lambda d: evolve(d, alarm=After("2 hours")) if d.state.total > 50 else d)
+
+    broken = found(machine(counter(late), model=Model(Count(), decide)))
+    assert "the model says After(delay='1 hour')" in broken.what
+
+
+def test_an_invariant_that_does_not_hold_is_found() -> None:
+    def never_full(view: InstanceView[Count]) -> bool:
+        return view.state.total < 90
+
+    broken = found(machine(counter(), invariants=(never_full,)))
+    assert broken.law == "an invariant of the test"
+    assert "never_full does not hold of task:counter:" in broken.what
+
+
+def test_a_job_that_falls_silent_is_found() -> None:
+    broken = found(machine(counter(), finished=lambda state: state == Count()))
+    assert broken.law == "an unfinished instance has an alarm or is held"
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+
+@effect
+def write(log: Log, line: str) -> Result[None, str]:
+    log.lines.append(line)
+    return Success(None)
+
+
+@program
+def on_event(ctx: TaskContext[Count], event: Add | Reset) -> Do[None, str, Log]:
+    yield from write(ctx.run_id)
+    count = yield from ctx.state
+    match decide(count, event):
+        case Success(decision):
+            yield from ctx.apply(decision)
+        case Failure(error):
+            yield from fail(error)
+
+
+def test_effects_crashes_and_faults_break_no_law_either() -> None:
+    job = Task("counter", state=Count, event=Add | Reset, initial=Count(), on_event=on_event)
+    machine(job, services=Log, model=Model(Count(), decide), mishaps="drawn").run(QUICK)
+
+
+@program
+def remind(ctx: ReminderContext) -> Do[None, str, Log]:
+    text = yield from ctx.state
+    yield from write(text)
+
+
+def test_a_kind_from_outside_has_a_machine_as_well() -> None:
+    job = Reminder.of("reminder", remind)
+    machine(job, services=Log, mishaps="drawn").run(QUICK)
+    broken = found(machine(job, services=Log, invariants=(lambda view: view.state == "",)))
+    assert broken.law == "an invariant of the test"
+
+
+def test_a_disk_is_a_place_for_a_machine_as_well() -> None:
+    few = settings(QUICK, max_examples=5)
+    machine(counter(), model=Model(Count(), decide), mishaps="drawn", store="sqlite").run(few)
+
+
+def test_a_command_that_the_job_has_not_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="one of send, trigger, terminate, pause, resume"):
+        machine(counter(), commands=("sned",))
+
+
+def test_a_failure_reads_like_a_story() -> None:
+    def never_ten(view: InstanceView[Count]) -> bool:
+        return view.state.total < 10
+
+    shrunk = settings(QUICK, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False)
+    with pytest.raises(LawBroken) as caught:
+        machine(counter(), invariants=(never_ten,), commands=("send",)).run(shrunk)
+    story = "\n".join(caught.value.__notes__)
+    assert "state.ask_" in story
+    assert "send('a', Add(amount=10))" in story
+    assert '#1 asks task:counter:a: send {"type":"Add","amount":10}' in story
+    assert "commit task:counter:a: v1 scheduled, due in 1h" in story
+    assert "world.ask(counter.send('a', Add(amount=10)" in story.replace("world.result(", "world.ask(")
+
+
+def test_a_rule_of_ones_own_can_be_added() -> None:
+    tried: list[str] = []
+
+    class Own(machine(counter()).rules):  # type: ignore[misc] # a class that is made
+        @rule()
+        def fill(self) -> None:
+            tried.append("fill")
+            self.ask(Ask("send", "a", Add(60)))
+
+    run_state_machine_as_test(Own, settings=QUICK)
+    assert tried
