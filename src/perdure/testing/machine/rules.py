@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from hypothesis import note
+from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -215,10 +215,10 @@ class JobRules(RuleBasedStateMachine):
         return st.one_of(*kinds)
 
     # ------------------------------------------------------------ what must hold
-    def check_invariants(self, *args: object, **kwargs: object) -> None:  # as Hypothesis calls it
+    def check_invariants(self, settings: settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
         """Look at the laws, which is no step of the story; then at what a subclass adds."""
         self.laws_hold()
-        super().check_invariants(*args, **kwargs)
+        super().check_invariants(settings, output, runtimes)
 
     def laws_hold(self) -> None:
         """Every law holds, and every invariant of the test."""
