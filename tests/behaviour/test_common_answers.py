@@ -339,3 +339,14 @@ async def test_a_branch_that_gives_up_while_the_run_is_claimed_holds_up_no_other
     world.slow("commit", ms=5_000)
     assert (await world.ask(jobs.send("a", steps()))).created
     assert world.outside.heard == ["other"]
+
+
+@on_each_store
+async def test_an_alarm_of_a_commit_whose_outcome_is_unknown_fires(world: World) -> None:
+    """Nobody knows whether it was written, so the engine looks into the store, without being asked."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps()))
+    world.fail("commit", OutcomeUnknown("the disk"), applied=True)
+    assert isinstance(await world.refused(jobs.send("a", OnAlarm(5_000, (Say("x"),)))), OutcomeUnknown)
+    await world.advance(s=5)
+    assert world.outside.heard == ["x"]

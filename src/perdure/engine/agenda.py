@@ -13,6 +13,9 @@ from perdure.values.address import Address
 Entry: TypeAlias = tuple[Address, int]
 """An instance, and when its alarm is due."""
 
+NEVER_MS = 2**63 - 1
+"""Later than any alarm."""
+
 ROOM = 10_000
 """Alarms that are kept in memory."""
 
@@ -52,13 +55,17 @@ class Agenda:
         """Whether an entry is due."""
         return bool(self._entries) and self._entries[0][0] <= now_ms
 
+    def doubt(self, now_ms: int) -> None:
+        """The store may hold an alarm that nobody took note of: it must be read again."""
+        self.next_ms = min(self.next_ms, now_ms)
+
     def must_be_read(self, now_ms: int) -> bool:
         """Whether the store may hold something due that is no entry. What is on the agenda goes first."""
         return self.next_ms <= now_ms and not self.has_due(now_ms)
 
     @property
     def wake_ms(self) -> int:
-        """When there is something to do: to fire, or to read."""
+        """When there is something to do: to fire, or to read. ``NEVER_MS``: nothing, as far as is known."""
         return min(self._entries[0][0], self.next_ms) if self._entries else self.next_ms
 
     # ------------------------------------------------------------ reading

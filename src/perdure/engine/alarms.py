@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.agenda import Agenda
+from perdure.engine.agenda import NEVER_MS, Agenda
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.portion import PATIENCE_MS, Portion
 from perdure.engine.wake import Wake
@@ -26,9 +26,6 @@ STORE_RETRY_MS = 1_000
 
 AHEAD_MS = 1_000
 """How far ahead alarms are read, so that a stream of them costs a read now and then instead of one each."""
-
-READ_AGAIN_MS = 60_000
-"""The store is read at least this often: a commit of unknown outcome may have set an alarm that nobody noted."""
 
 
 @attrs.define
@@ -66,6 +63,11 @@ class Alarms:
             self._agenda.add(address, due_ms)
             if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
                 self.wake.ring()
+
+    def doubt(self) -> None:
+        """A commit may have been written whose outcome is not known: look into the store again."""
+        self._agenda.doubt(self.runtime.now_ms())
+        self.wake.ring()
 
     async def run(self) -> None:
         """Fire alarms for ever."""
@@ -109,14 +111,11 @@ class Alarms:
 
     async def _next_alarm_ms(self, after_ms: int) -> int:
         """Ask when there is something to read again."""
-        now_ms = self.runtime.now_ms()
         match result_inside(await self.store.next_alarm(after_ms)):
-            case Success(int(at_ms)):
-                return min(at_ms, now_ms + READ_AGAIN_MS)
-            case Success():
-                return now_ms + READ_AGAIN_MS
+            case Success(at_ms):
+                return NEVER_MS if at_ms is None else at_ms
             case _:
-                return now_ms + STORE_RETRY_MS
+                return self.runtime.now_ms() + STORE_RETRY_MS
 
     # ------------------------------------------------------------ firing
     @property
@@ -175,7 +174,7 @@ class Alarms:
     async def _sleep(self) -> None:
         began_ms = self.runtime.monotonic_ms()
         self._sleeping_until_ms = self._agenda.wake_ms
-        await self.wake.wait_until(self._sleeping_until_ms)
+        await self.wake.wait_until(None if self._sleeping_until_ms == NEVER_MS else self._sleeping_until_ms)
         self._sleeping_until_ms = None  # awake: what is added from here on is seen before the next sleep
         if self.runtime.monotonic_ms() - began_ms >= PATIENCE_MS:
             self._portion.forget()

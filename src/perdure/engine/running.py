@@ -64,10 +64,9 @@ class RunningEngine:
         self.runtime.log(LogRecord("info", "engine started", fields))
         if self.store.lost is not None:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
-        housekeeping = Housekeeping(self.store, self.runtime, self.limits)
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")
-        self._loop(housekeeping.run(), "housekeeping")
+        self._loop(Housekeeping(self.store, self.runtime, self.limits).run(), "housekeeping")
 
     async def stop(self) -> None:
         """Stop gracefully: no more alarms, messages and requests; what runs may end within the drain time.
@@ -136,6 +135,11 @@ class RunningEngine:
         if transition.events and any(isinstance(event, JobResumed) for event in transition.events):
             self.outbox.release(transition.address)
 
+    def doubt(self) -> None:
+        """A transition may have become durable, and nobody knows: look what it may have set in motion."""
+        self.alarms.doubt()
+        self.outbox.wake.ring()
+
     def _recover_if_left(self, transition: Transition) -> None:
         """An instance that was resumed, or had two claims, may carry one that nobody runs: it is delivered again."""
         job = self.jobs.get((transition.address.kind, transition.address.name))
@@ -182,7 +186,7 @@ def running_engine(
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
     outbox = Outbox(store, runtime, dispatcher, jobs, lambda: draw(runtime, store, limits), Wake(runtime))
     engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
-    turns.committed = engine.committed
+    turns.committed, turns.in_doubt = engine.committed, engine.doubt
     return engine
 
 

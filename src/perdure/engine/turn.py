@@ -74,6 +74,7 @@ class TurnTaker:
         perform: performs the effects of runs.
         phase: whether runs may begin.
         committed: told of every transition that became durable; set once, right after construction.
+        in_doubt: told when nobody knows whether one did; set with it.
     """
 
     store: Store
@@ -85,6 +86,7 @@ class TurnTaker:
     perform: Perform = perform_plainly
     phase: Literal["open", "closing"] = "open"
     committed: Callable[[Transition], None] = attrs.field(init=False)
+    in_doubt: Callable[[], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
     async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
@@ -381,6 +383,8 @@ class TurnTaker:
         stored = await answer_of(self.store.commit(transition))
         if isinstance(stored, Success):
             self.committed(transition)
+        elif isinstance(stored.failure(), OutcomeUnknown):
+            self.in_doubt()
         return stored
 
     @staticmethod

@@ -9,7 +9,7 @@ import attrs
 from perdure.runtime.record import Future, Runtime
 
 MAX_SLEEP_MS = 60_000
-"""A sleep towards an instant is looked at again at least this often, because the wall clock may jump."""
+"""A sleep towards an instant looks at the wall clock at least this often, because that may jump."""
 
 
 @attrs.define
@@ -31,21 +31,28 @@ class Wake:
             self._asleep.set_result(None)
 
     async def wait_until(self, at_ms: int | None) -> None:
-        """Sleep until an instant, or until rung. None: until rung, or looked at again.
+        """Sleep until an instant, or until rung.
 
         Args:
-            at_ms: integer milliseconds UTC of the wall clock.
+            at_ms: integer milliseconds UTC of the wall clock; None: until rung, however long that is.
         """
-        if self._state == "quiet":
-            delay_ms = MAX_SLEEP_MS if at_ms is None else max(0, min(at_ms - self.runtime.now_ms(), MAX_SLEEP_MS))
-            await self._sleep(delay_ms)
+        while self._state == "quiet":
+            await self._sleep(None if at_ms is None else max(0, min(at_ms - self.runtime.now_ms(), MAX_SLEEP_MS)))
+            if at_ms is not None and self.runtime.now_ms() >= at_ms:
+                break
         self._state = "quiet"
 
-    async def _sleep(self, delay_ms: float) -> None:
+    async def _sleep(self, delay_ms: float | None) -> None:
         asleep = self._asleep = self.runtime.future()
-        timer = self.runtime.call_later(delay_ms, lambda: None if asleep.done() else asleep.set_result(None))
+
+        def end() -> None:
+            if not asleep.done():
+                asleep.set_result(None)
+
+        timer = None if delay_ms is None else self.runtime.call_later(delay_ms, end)
         try:
             await asleep
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             self._asleep = None

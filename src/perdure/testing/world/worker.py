@@ -63,6 +63,7 @@ class Worker:
         """Stop gracefully."""
         if self.open_app is not None:
             self.complete(self.open_app.__aexit__(None, None, None))
+            self.settle()  # callers that were answered on the way hear of it
         self.simulation.close()
 
     def drop(self) -> None:
