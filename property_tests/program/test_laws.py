@@ -1,6 +1,7 @@
 """The laws: those of `returns`, and those that tie the operations of a program together.
 
-`check_all_laws` alone is content with a `map` that does nothing; the coherence laws below are not.
+`check_all_laws` alone is content with a `map` that does nothing; `check_container`, which takes anybody's container, is
+not. Below it is what only programs have.
 """
 
 from typing import Any
@@ -8,73 +9,36 @@ from typing import Any
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from returns.contrib.hypothesis.laws import check_all_laws
-from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
-from perdure.program import Do, Program, fail, lift, program, run_sync, succeed
+from perdure.program import Do, Program, program, run_sync
+from perdure.testing.laws import check_container, programs
 
 SERVICES = 7
 
 
-@program
-def first_of(one: Program[Any, Any, Any], other: Program[Any, Any, Any]) -> Do[Any, Any, Any]:
-    value = yield from one
-    yield from other.attempt()
-    return value
-
-
-def programs(container: Any = None) -> st.SearchStrategy[Program[Any, Any, Any]]:
+def of_types(container: Any = None) -> st.SearchStrategy[Program[Any, Any, Any]]:
     """Draw programs of every shape; `container` is the ``Program[...]`` whose arguments say of what they are."""
     value, error = (*getattr(container, "__args__", (int, int)), int)[:2]
-    leaves = st.one_of(
-        st.from_type(value).map(Program.from_value),
-        st.from_type(error).map(Program.from_failure),
-        st.from_type(value).map(lambda v: Program.from_future_result_context(lambda _: FutureResult.from_value(v))),
-    )
-    return st.recursive(leaves, _composed, max_leaves=6)
-
-
-def _composed(inner: st.SearchStrategy[Program[Any, Any, Any]]) -> st.SearchStrategy[Program[Any, Any, Any]]:
-    pairs = st.tuples(inner, inner)
-    return st.one_of(
-        pairs.map(lambda two: two[0].bind(lambda _: two[1])),
-        pairs.map(lambda two: two[0].lash(lambda _: two[1])),
-        pairs.map(lambda two: first_of(*two)),
-        pairs.map(lambda two: two[0].on_exit(two[1].attempt())),
-        inner.map(lambda one: one.modify_env(lambda services: services)),
-        inner.map(lambda one: one.attempt().bind(Program.from_result)),
-        inner.map(lambda one: one.swap().swap()),
-    )
+    return programs(st.from_type(value), st.from_type(error))
 
 
 check_all_laws(
     Program,
-    container_strategy=programs,
+    container_strategy=of_types,
     settings_kwargs={"max_examples": 25, "deadline": None, "suppress_health_check": HealthCheck},
 )
 
 ANY = programs()
 CONTINUATIONS = st.functions(like=lambda value: None, returns=ANY, pure=True)
-FUNCTIONS = st.functions(like=lambda value: None, returns=st.integers(), pure=True)
 
 
 def same(one: Program[Any, Any, Any], other: Program[Any, Any, Any]) -> None:
     assert run_sync(one, SERVICES) == run_sync(other, SERVICES)
 
 
-@given(ANY, FUNCTIONS)
-def test_map_is_bind_then_succeed(drawn, function):
-    same(drawn.map(function), drawn.bind(lambda value: succeed(function(value))))
-
-
-@given(ANY, FUNCTIONS)
-def test_alt_is_lash_then_fail(drawn, function):
-    same(drawn.alt(function), drawn.lash(lambda error: fail(function(error))))
-
-
-@given(ANY)
-def test_attempt_then_lift_changes_nothing(drawn):
-    same(drawn.attempt().bind(lift), drawn)
+def test_the_operations_belong_together():
+    check_container(Program, ANY, run=lambda drawn: run_sync(drawn, SERVICES))
 
 
 @given(ANY)
@@ -92,32 +56,9 @@ def test_a_do_block_is_bind(drawn, continuation):
     same(block(), drawn.bind(continuation))
 
 
-@given(ANY, CONTINUATIONS)
-def test_compose_result_is_bind_or_fail(drawn, continuation):
-    def either(result: Result[Any, Any]) -> Program[Any, Any, Any]:
-        return continuation(result.unwrap()) if isinstance(result, Success) else fail(result.failure())
-
-    same(drawn.compose_result(either), drawn.bind(continuation))
-
-
-@given(ANY, CONTINUATIONS)
-def test_tap_is_bind_that_keeps_the_value(drawn, continuation):
-    same(drawn.tap(continuation), drawn.bind(lambda value: continuation(value).map(lambda _: value)))
-
-
 @given(ANY)
 def test_swap_exchanges_value_and_error(drawn):
     assert run_sync(drawn.swap(), SERVICES) == run_sync(drawn, SERVICES).swap()
-
-
-@given(ANY, FUNCTIONS)
-def test_apply_is_map(drawn, function):
-    same(drawn.apply(succeed(function)), drawn.map(function))
-
-
-@given(ANY, ANY)
-def test_a_finalizer_that_succeeds_changes_nothing(drawn, finalizer):
-    same(drawn.on_exit(finalizer.attempt()), drawn)
 
 
 @given(ANY, ANY)
@@ -131,11 +72,6 @@ def test_a_finalizer_that_fails_replaces_the_exit(drawn, finalizer):
 @given(ANY, st.integers())
 def test_provide_is_modify_env_that_ignores(drawn, services):
     same(drawn.provide(services), drawn.modify_env(lambda _: services))
-
-
-@given(ANY)
-def test_a_second_run_is_as_the_first(drawn):
-    same(drawn, drawn)
 
 
 @given(ANY)

@@ -1,0 +1,62 @@
+"""A law: a sentence, and a property that hypothesis tries to break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+class LawBroken(AssertionError):
+    """A law does not hold; the cause is the example that breaks it, as hypothesis found and shrunk it.
+
+    Attributes:
+        law: the sentence.
+    """
+
+    def __init__(self, law: str, found: AssertionError) -> None:
+        super().__init__(f"{law}\n{found}")
+        self.law = law
+
+
+@attrs.frozen
+class Law:
+    """Something that always holds.
+
+    Attributes:
+        says: the sentence.
+        holds: draws an example and raises an ``AssertionError`` if it breaks the law.
+    """
+
+    says: str
+    holds: Callable[[st.DataObject], None]
+
+
+def check_laws(laws: Iterable[Law], *, max_examples: int) -> None:
+    """Try to break each law.
+
+    Args:
+        laws: what must hold.
+        max_examples: how many examples of each are tried.
+
+    Raises:
+        LawBroken: one does not hold.
+    """
+    for law in laws:
+        try:
+            _tried(law, max_examples)
+        except AssertionError as found:
+            raise LawBroken(law.says, found) from found
+
+
+def _tried(law: Law, max_examples: int) -> None:
+    health = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.nested_given)
+
+    @settings(max_examples=max_examples, deadline=None, suppress_health_check=health)
+    @given(st.data())
+    def try_to_break(data: st.DataObject) -> None:
+        law.holds(data)
+
+    try_to_break()
