@@ -292,6 +292,24 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
 
 
 # ---------------------------------------------------------------- what cannot be read
+@on_each_store
+async def test_what_a_kind_keeps_and_cannot_read_parks_as_well_and_hides_nothing(world: World) -> None:
+    """The library's own data, as a newer version of it may have written it."""
+    job = batcher(Account, Account(0, "new"))
+    jobs = await world.open(Engine(world.outside).jobs(job))
+    for id_ in ("ann", "bob"):
+        await world.ask(jobs.of(job).add(id_, 1))
+    await _rewrite(world, job.address("ann"), data='{"colour":"blue"}')
+    assert [entry.address.id for entry in await world.ask(jobs.list())] == ["ann", "bob"]
+    assert isinstance(await world.refused(jobs.of(job).status("ann")), Undecodable)
+    assert isinstance(await world.refused(jobs.of(job).add("ann", 1)), Undecodable)
+    row = await world.row(job.address("ann"))
+    assert row is not None
+    assert (row.hold, row.data) == ("undecodable", '{"colour":"blue"}')
+    assert isinstance(await world.refused(jobs.of(job).resume("ann")), Undecodable)
+    assert (await world.ask(jobs.of(job).terminate("ann"))).terminated
+
+
 async def parked_by(world: World, definition: Any) -> Undecodable:
     """Deploy a definition that cannot read the instance: it is parked, bytes and version kept, and reads say why."""
     jobs = (await world.open(Engine(world.outside).jobs(definition))).of(definition)

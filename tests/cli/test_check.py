@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from perdure import (
 )
 from perdure.cli.check.finding import Finding, Topic
 from perdure.cli.check.judge import Judge
-from perdure.cli.check.progress import silent
+from perdure.cli.check.progress import EVERY_ROWS, Progress, silent
 from perdure.cli.check.report import MAX_GROUPS, Report
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
@@ -280,6 +281,17 @@ def test_a_store_of_many_pages_is_looked_at_whole(tmp_path: Path) -> None:
     report = report_of(path, orders(Renamed, Renamed(0)))
     assert report.seen == {"instances": 1_203, "keys": 1_203}
     assert report.problems(frozenset()) == 1_203
+
+
+def test_a_person_at_a_terminal_sees_how_far_it_is() -> None:
+    terminal, report = StringIO(), Report()
+    progress = Progress(terminal)
+    for _ in range(3):
+        report.count("instances", EVERY_ROWS - 1)
+        progress.show(report)
+    progress.clear()
+    lines = terminal.getvalue().split("\r")
+    assert lines == ["", "perdure: looked at 9,998 rows, 0 problems", "\x1b[K"]
 
 
 def test_the_text_says_the_problems_first(path: Path) -> None:

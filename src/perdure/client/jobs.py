@@ -231,8 +231,8 @@ class Jobs:
 
     def _listed(self, instance: Instance) -> Listed:
         job = self.engine.jobs.get((instance.address.kind, instance.address.name))
-        report = report_status(instance) if job is None else job.report(instance)
-        return Listed(address=instance.address, status="orphaned" if job is None else instance.status, report=report)
+        status = "orphaned" if job is None else instance.status
+        return Listed(address=instance.address, status=status, report=_report(job, instance))
 
     def history(
         self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
@@ -266,3 +266,11 @@ class Jobs:
     def health(self) -> FutureResult[Health, StoreError]:
         """Ask the store how it is."""
         return self.engine.store.health()
+
+
+def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
+    """Describe an instance; by what every kind has, if the kind's own data cannot be read: it hides no other."""
+    try:
+        return report_status(instance) if job is None else job.report(instance)
+    except InvalidInput:
+        return report_status(instance)
