@@ -41,6 +41,23 @@ async def test_turns_of_one_instance_are_serialised(world: World) -> None:
 
 
 @on_each_store
+async def test_requests_are_applied_in_the_order_in_which_they_came(world: World) -> None:
+    """The instance's mailbox gives the turn its place: first in, first out."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    words = [f"{number}" for number in range(5)]
+    world.hold("0")
+    callers = []
+    for word in words:
+        callers.append(world.begin(jobs.send("a", steps(Say(word)))))
+        await world.settle()
+    assert world.outside.heard == ["0"]
+    world.release("0")
+    await world.settle()
+    assert all(caller.done() for caller in callers)
+    assert world.outside.heard == words
+
+
+@on_each_store
 async def test_different_instances_run_concurrently(world: World) -> None:
     """Different instances run concurrently, bounded by `concurrency=` per engine and per job."""
     jobs = (await world.open(app(world.outside))).of(machine)

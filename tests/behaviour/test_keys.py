@@ -26,6 +26,15 @@ async def test_a_repeat_changes_nothing_and_gets_the_first_answer(world: World) 
 
 
 @on_each_store
+async def test_a_key_belongs_to_one_address(world: World) -> None:
+    """Keys belong to the address: the same text at another one is another key."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    for id_ in ("a", "b", "a", "b"):
+        await world.ask(jobs.send(id_, steps(Add()), idempotency_key="k"))
+    assert await world.ask(jobs.get_state("a")) == await world.ask(jobs.get_state("b")) == Total(1)
+
+
+@on_each_store
 async def test_every_request_may_carry_a_key(world: World) -> None:
     """*Any* request."""
     jobs = (await world.open(app(world.outside))).of(machine)

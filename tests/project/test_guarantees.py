@@ -36,5 +36,16 @@ def test_each_test_that_holds_a_promise_exists(file: str, test: str) -> None:
         assert test in names_in(path), f"docs/guarantees.md names {file}::{test}"
 
 
+def sections() -> dict[str, str]:
+    """The page's sections, by heading."""
+    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    return {section.partition("\n")[0]: section for section in page.split("\n## ")[1:]}
+
+
+@pytest.mark.parametrize("heading", sections())
+def test_every_section_names_what_holds_it(heading: str) -> None:
+    assert any(match[1] or match[2] for match in NAMED.finditer(sections()[heading]))
+
+
 def test_the_page_names_tests_for_its_promises() -> None:
     assert len(promises()) >= 30
