@@ -61,6 +61,9 @@ class Oracle:
     def __repr__(self) -> str:
         return "Oracle(...)"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - the protocol of hypothesis' printer
+        printer.text(repr(self))  # what was drawn is shown call by call
+
     def answer(self, instruction: object) -> object:
         """Draw the answer of an effect.
 
