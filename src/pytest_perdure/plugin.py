@@ -28,11 +28,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="the seed of worlds that are given none: interleavings, jitter and ids are drawn from it (0)",
     )
+    group.addoption(
+        "--perdure-coverage",
+        action="store_true",
+        help="report which states of which jobs met which events, as a table and as a state diagram",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the Hypothesis profiles, if one of them is asked for."""
+    """Register the Hypothesis profiles, if one of them is asked for, and begin to observe, if that is."""
+    if config.getoption("--perdure-coverage"):
+        from pytest_perdure.coverage import CoverageOfBehaviour  # noqa: PLC0415 - loads perdure
+
+        config.pluginmanager.register(CoverageOfBehaviour(config), "perdure-coverage")
     if str(config.getoption("--hypothesis-profile", None) or "").startswith(OWN_PROFILES):
         from perdure.testing.profiles import register_profiles  # noqa: PLC0415 - loads hypothesis
 

@@ -46,6 +46,10 @@ _SEEDS_OF_A_WORKER: Final = 1 << 32
 _FOREVER_MS: Final = 1 << 52
 
 
+WATCHED_BY: Final[list[Callable[[World], Watcher]]] = []
+"""Gives a watcher to each new world: how a test run observes all of its worlds, whoever makes them."""
+
+
 class World:
     """The real engine, client and store, in a world whose time and chance are simulated.
 
@@ -86,6 +90,8 @@ class World:
         self._dies_after: int | None = None
         self._worker: Worker | None = None
         self._lines: dict[Task[Any], Line] = {}
+        for watcher_of in WATCHED_BY:
+            self.watch(watcher_of(self))
 
     def __enter__(self) -> Self:
         if self._worker is None:

@@ -1,0 +1,157 @@
+"""The observer: watches worlds, and counts which states met which events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import Request
+from perdure.testing.coverage.observed import JobCoverage
+from perdure.testing.coverage.tags import ABSENT, ENDED, declared_events, declared_states, event_tag, state_tag
+from perdure.testing.world import Moment, World
+from perdure.testing.world.moment import Answered, Asked, Committed, Died, Disturbed
+from perdure.values.address import Address
+from perdure.values.errors import Crashed, Rejected
+from perdure.values.event import Event, JobExecuted, JobFailed, JobParked, JobRecovered, JobRetryExhausted
+from perdure.values.instance import Instance
+from perdure.values.transition import Keep, Put, Transition
+
+
+@attrs.define
+class Observer:
+    """Counts what is seen in any number of worlds.
+
+    Attributes:
+        jobs: what was observed, by the job printed ``kind:name``.
+    """
+
+    jobs: dict[str, JobCoverage] = attrs.Factory(dict[str, JobCoverage])
+
+    def of(self, world: World) -> Callable[[Moment], object]:
+        """Give the watcher of one world."""
+        return Eyes(self, lambda: world.app.served).watch
+
+    def coverage(self, job: AnyDefinition) -> JobCoverage:
+        """Give the counts of a job."""
+        name = f"{job.kind}:{job.name}"
+        if name not in self.jobs:
+            self.jobs[name] = JobCoverage(name, (ABSENT, *declared_states(job)), declared_events(job))
+        return self.jobs[name]
+
+
+@attrs.define
+class Eyes:
+    """Watches one world.
+
+    Attributes:
+        observer: where it is counted.
+        served: the definitions, by kind and name.
+    """
+
+    observer: Observer
+    served: Callable[[], Mapping[tuple[str, str], AnyDefinition]]
+    _stored: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
+    _asked: dict[int, tuple[Address, str, str]] = attrs.Factory(dict[int, tuple[Address, str, str]])
+    _running: dict[Address, tuple[str, str]] = attrs.Factory(dict[Address, tuple[str, str]])
+
+    def watch(self, moment: Moment) -> None:
+        """Take note of a moment."""
+        match moment.what:
+            case Asked(number, address, request):
+                self._ask(number, address, request)
+            case Answered(number, result):
+                self._answer(number, result)
+            case Committed(transition):
+                self._commit(transition)
+            case Disturbed(fault):
+                self._mishap(f"{fault.at}: {type(fault.does).__name__.lower()}")
+            case Died(at):
+                self._mishap(f"crash {at}")
+            case _:
+                pass
+
+    def _job(self, address: Address) -> AnyDefinition | None:
+        return self.served().get((address.kind, address.name))
+
+    def _tag(self, address: Address) -> str:
+        job = self._job(address)
+        return ABSENT if job is None else state_tag(job, self._stored.get(address))
+
+    def _mishap(self, what: str) -> None:
+        for job in self.served().values():
+            self.observer.coverage(job).mishap(what)
+
+    # ------------------------------------------------------------ requests
+    def _ask(self, number: int, address: Address, request: Request) -> None:
+        job = self._job(address)
+        if job is not None:
+            self._asked[number] = (address, self._tag(address), event_tag(job, request))
+
+    def _answer(self, number: int, result: Result[Any, Any]) -> None:
+        address, before, event = self._asked.pop(number, (None, "", ""))
+        job = None if address is None else self._job(address)
+        if address is None or job is None:
+            return
+        after = self._after(address, before) if isinstance(result, Success) else _refusal(result.failure())
+        if after is not None:
+            self.observer.coverage(job).step(before, event, after)
+
+    def _after(self, address: Address, before: str) -> str:
+        after = self._tag(address)
+        return ENDED if after == ABSENT and before != ABSENT else after
+
+    # ------------------------------------------------------------ commits
+    def _commit(self, transition: Transition) -> None:
+        job, address = self._job(transition.address), transition.address
+        if job is None:
+            return
+        counts = self.observer.coverage(job)
+        for event in transition.events:
+            _count_exit(counts, event)
+        if isinstance(transition.write, Keep):
+            return
+        before = self._tag(address)
+        if isinstance(transition.write, Put):
+            self._stored[address] = transition.write.instance
+        else:
+            self._stored.pop(address, None)
+        self._follow_run(counts, address, before)
+
+    def _follow_run(self, counts: JobCoverage, address: Address, before: str) -> None:
+        """A run that nobody asked for is counted when it is over: what woke it, and what came of it."""
+        instance = self._stored.get(address)
+        claim = None if instance is None else instance.claim
+        if claim is not None:
+            if claim.cause == "alarm":
+                self._running.setdefault(address, (before, "alarm" if claim.attempt == 1 else "retry"))
+        elif (run := self._running.pop(address, None)) is not None:
+            status = "" if instance is None else instance.status
+            after = "retrying" if status == "retrying" else self._after(address, run[0])
+            counts.step(*run, after)
+
+
+def _refusal(error: Any) -> str | None:  # a CallError
+    """Why nothing changed, when it was the job's own doing."""
+    if isinstance(error, Rejected):
+        return f"refused: {error.error.__class__.__name__}"  # pyright: ignore[reportUnknownMemberType] # of the job's own type
+    return f"crashed: {error.error_type}" if isinstance(error, Crashed) else None
+
+
+def _count_exit(counts: JobCoverage, event: Event) -> None:
+    match event:
+        case JobExecuted(cause=cause):
+            counts.exit(f"run by {cause}", "succeeded")
+        case JobFailed(hook=hook, error=error):
+            counts.exit(hook, f"{error.form} {error.error_type}")
+        case JobRetryExhausted(reason=reason):
+            counts.exit("retry", f"exhausted ({reason})")
+        case JobParked(reason=reason):
+            counts.exit("parked", reason)
+        case JobRecovered(cause=cause):
+            counts.exit(f"run by {cause}", "delivered again")
+        case _:
+            pass

@@ -1,0 +1,97 @@
+"""Tags: the names under which states and events are counted."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final
+
+import attrs
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import Request
+from perdure.testing.typed.form import Choice, OneOf, Record, read_form
+from perdure.values.errors import InvalidInput
+from perdure.values.instance import Instance
+
+ABSENT: Final = "absent"
+ENDED: Final = "ended"
+KEPT: Final = "kept"
+"""The tag of a state whose type tells no states apart."""
+
+
+def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
+    """Give the tag of a stored state: its class in a union, or the value of its first field of choices.
+
+    Args:
+        job: the definition.
+        instance: what is stored.
+    """
+    if instance is None:
+        return ABSENT
+    if instance.hold is not None:
+        return f"{instance.status} ({instance.hold})" if instance.status == "parked" else "paused"
+    try:
+        state = job.visible_state(instance)
+    except InvalidInput:
+        return "undecodable"
+    form: Any = job.plan.state.form
+    match read_form(form):
+        case OneOf():
+            return type(state).__name__
+        case Record() as record if (field := _field_of_choices(record)) is not None:
+            return _shown(getattr(state, field, KEPT))
+        case _:
+            return KEPT
+
+
+def declared_states(job: AnyDefinition) -> tuple[str, ...]:
+    """Give the tags that a job's states can have, as far as their type says it."""
+    form: Any = job.plan.state.form
+    match read_form(form):
+        case OneOf(members):
+            return tuple(_named(member) for member in members)
+        case Record() as record if (field := _field_of_choices(record)) is not None:
+            choice = read_form({**record.required, **record.optional}[field])
+            return tuple(map(_shown, choice.values)) if isinstance(choice, Choice) else ()
+        case _:
+            return (KEPT,)
+
+
+def event_tag(job: AnyDefinition, request: Request) -> str:
+    """Give the tag of a request: the class of its input where its command takes one of several, or its action."""
+    if request.action in _with_events(job) and request.payload:
+        command: Any = request.command
+        return type(getattr(command, attrs.fields(command.__class__)[0].name)).__name__
+    return request.action
+
+
+def declared_events(job: AnyDefinition) -> tuple[str, ...]:
+    """Give the tags of everything that can be asked of a job, as far as the types say it."""
+    found: list[str] = []
+    for spec in job.plan.commands.values():
+        members = _with_events(job).get(spec.name)
+        found += [spec.name] if members is None else members
+    return (*found, "alarm")
+
+
+def _with_events(job: AnyDefinition) -> dict[str, list[str]]:
+    """The commands whose input is one of several classes, with the names of these."""
+    found: dict[str, list[str]] = {}
+    for spec in job.plan.commands.values():
+        form = None if spec.input is None else read_form(spec.input.form)
+        if isinstance(form, OneOf):
+            found[spec.name] = [_named(member) for member in form.members]
+    return found
+
+
+def _field_of_choices(record: Record) -> str | None:
+    fields: dict[str, Any] = {**record.required, **record.optional}
+    return next((name for name, form in fields.items() if isinstance(read_form(form), Choice)), None)
+
+
+def _shown(value: object) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def _named(form: Any) -> str:  # whatever an annotation may be
+    return getattr(form, "__name__", None) or str(form)

@@ -1,0 +1,49 @@
+"""``--perdure-coverage``: observes every world of a test run, and reports what was met; under xdist, of all workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perdure.testing.coverage import JobCoverage, Observer, as_mermaid, as_text, merged
+from perdure.testing.world.world import WATCHED_BY
+
+_SENT = "perdure_coverage"
+
+
+class CoverageOfBehaviour:
+    """The part of the plugin that is there when coverage is asked for.
+
+    Args:
+        config: of the test run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._observer = Observer()
+        self._parts: list[JobCoverage] = []
+        WATCHED_BY.append(self._observer.of)
+
+    def pytest_sessionfinish(self) -> None:
+        """Send what this process observed to the one that reports, if that is another one."""
+        output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_SENT] = [coverage.plain() for coverage in self._observer.jobs.values()]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # a node of xdist, which has no types
+        """Take what a worker observed."""
+        sent = getattr(node, "workeroutput", {}).get(_SENT, ())
+        self._parts += [JobCoverage.read(plain) for plain in sent]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Report."""
+        terminalreporter.section("coverage of behaviour")
+        found = merged([*self._parts, *self._observer.jobs.values()])
+        for coverage in sorted(found.values(), key=lambda each: each.job):
+            terminalreporter.write_line(f"{as_text(coverage)}\n\n{as_mermaid(coverage)}\n")
+
+    def pytest_unconfigure(self) -> None:
+        """Observe no more."""
+        WATCHED_BY.remove(self._observer.of)

@@ -1,0 +1,100 @@
+"""Coverage of behaviour: what was met, what never was, and the diagram of it."""
+
+from __future__ import annotations
+
+from shop import NEW_YEAR, Shop, app
+from test_plugin import run
+
+from perdure.examples.mail import MailBounced
+from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
+from perdure.examples.token_refresher import TokenState, token_refresher
+from perdure.testing import EffectFault, Fails, Raises, World
+from perdure.testing.coverage import JobCoverage, Observer, Step, as_mermaid, as_text, merged
+
+
+def observed(job: object) -> JobCoverage:
+    observer = Observer()
+    world = World(app, Shop())
+    world.watch(observer.of(world))
+    with world:
+        orders, tokens = world.of(order_processor), world.of(token_refresher)
+        world.ask(orders.send("a", OrderPlaced("ada", 400)))
+        world.ask(orders.send("a", PaymentReceived(400)))
+        world.refused(orders.send("a", Delivered()))
+        world.inject(EffectFault("send_mail", Fails(MailBounced("ada"))))
+        world.refused(orders.send("b", OrderPlaced("ada", 400)))
+        world.ask(orders.send("b", OrderPlaced("ada", 400)))
+        world.advance("5 minutes")
+        world.inject(EffectFault("refresh", Raises(OSError("down")), times=3))
+        world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        world.advance("1 hour")
+        world.crash()
+    return observer.jobs[f"{job.kind}:{job.name}"]  # type: ignore[attr-defined] # a definition
+
+
+def test_each_step_is_counted_with_what_came_of_it() -> None:
+    steps = observed(order_processor).steps
+    assert steps[Step("absent", "OrderPlaced", "pending")] == 2
+    assert steps[Step("pending", "PaymentReceived", "paid")] == 1
+    assert steps[Step("paid", "Delivered", "refused: IllegalTransition")] == 1
+    assert steps[Step("absent", "OrderPlaced", "refused: MailBounced")] == 1
+    assert steps[Step("pending", "alarm", "ended")] == 1
+
+
+def test_what_never_met_is_known_from_the_types() -> None:
+    unmet = observed(order_processor).unmet()
+    assert ("shipped", "Delivered") in unmet
+    assert ("pending", "PaymentReceived") not in unmet
+    assert ("paid", "alarm") in unmet
+
+
+def test_exits_and_mishaps_are_counted() -> None:
+    coverage = observed(token_refresher)
+    assert coverage.exits["run by alarm: succeeded"] >= 1
+    assert any(line.startswith("execute: defect OSError") for line in coverage.exits)
+    assert coverage.mishaps["effect refresh: raises"] == 3
+    assert coverage.mishaps["crash where it stood"] == 1
+
+
+def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() -> None:
+    coverage = observed(order_processor)
+    text, diagram = as_text(coverage), as_mermaid(coverage)
+    assert "pending x PaymentReceived -> paid (1 times)" in text
+    assert "never: shipped x OrderPlaced, PaymentReceived" in text
+    assert diagram.startswith("stateDiagram-v2")
+    assert "    [*] --> pending: OrderPlaced" in diagram
+    assert "    pending --> [*]: alarm" in diagram
+    assert "    shipped: shipped (never met)" in diagram
+    assert "refused" not in diagram
+
+
+def test_parts_of_several_processes_add_up() -> None:
+    coverage = observed(order_processor)
+    sent = JobCoverage.read(coverage.plain())
+    assert sent == coverage
+    whole = merged([coverage, sent])[coverage.job]
+    assert whole.steps == {step: 2 * count for step, count in coverage.steps.items()}
+    assert whole.mishaps == {name: 2 * count for name, count in coverage.mishaps.items()}
+
+
+TESTS = """
+import pytest
+from jobs import Add, app, counter
+
+from perdure.testing import World
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_adds(number):
+    with World(app) as world:
+        world.ask(world.of(counter).send("a", Add(number)))
+"""
+
+
+def test_the_plugin_reports_it_also_of_several_workers(tmp_path) -> None:
+    for options in ((), ("-n", "2")):
+        printed = run(tmp_path, TESTS, "--perdure-coverage", *options)
+        assert "task:counter: 1 of 11 pairs of state and event met" in printed
+        assert "absent x send -> kept (4 times)" in printed
+        assert "[*] --> kept: send" in printed
+    assert "coverage of behaviour" not in run(tmp_path, TESTS)
