@@ -1,0 +1,51 @@
+"""Idempotency against a table of keys: a keyed request is applied once within its window, and refused where it must."""
+
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from machine import Add, Total, app, machine, steps
+from returns.result import Failure, Success
+from world import World, play
+
+from perdure.values.errors import KeyReused, Overloaded
+
+WINDOW_MS = 1_000
+ROOM = 2
+
+requests = st.tuples(
+    st.sampled_from("klm"),
+    st.integers(1, 2),
+    st.one_of(st.integers(0, 1_500), st.sampled_from([WINDOW_MS - 1, WINDOW_MS, 0])),
+)
+
+
+@given(st.lists(requests, max_size=12))
+@example([("k", 1, 0), ("k", 1, WINDOW_MS)])
+@example([("k", 1, 0), ("k", 1, WINDOW_MS - 1)])
+@example([("k", 1, 0), ("k", 2, 0)])
+@example([("k", 1, 0), ("l", 1, 0), ("m", 1, 0)])
+def test_a_key_is_applied_once_within_its_window(given_requests):
+    """`A repeat within the window changes nothing`; nothing is evicted early; another request is `KeyReused`."""
+
+    async def scenario(world: World) -> None:
+        jobs = (await world.open(app(world.outside, key_window_ms=WINDOW_MS, keys_per_address=ROOM))).of(machine)
+        table: dict[str, tuple[int, int]] = {}  # the amount, and when it is forgotten
+        total = 0
+        for key, amount, later_ms in given_requests:
+            await world.advance(ms=later_ms)
+            table = {held: kept for held, kept in table.items() if world.now_ms < kept[1]}
+            answer = await world.result(jobs.send("a", steps(Add(amount)), idempotency_key=key))
+            if key in table:
+                assert isinstance(answer, Success) == (table[key][0] == amount)
+                assert isinstance(answer, Success) or isinstance(answer.failure(), KeyReused)
+            elif len(table) == ROOM:
+                assert isinstance(answer, Failure)
+                assert isinstance(answer.failure(), Overloaded)
+            else:
+                table[key], total = (amount, world.now_ms + WINDOW_MS), total + amount
+                assert isinstance(answer, Success)
+            state = await world.ask(jobs.get_state("a"))
+            assert (state or Total()).total == total
+
+    play("memory", Path(), scenario)

@@ -1,0 +1,102 @@
+"""How often a run is delivered again: twice after crashes, any number of times after graceful stops."""
+
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from machine import Alarm, Mark, OnAlarm, Refuse, app, machine, machine_with, steps
+from world import HasOutside, Outside, Refused, World, play, say
+
+from perdure import Backoff, Do, Retry, TaskContext, program
+
+retrying = machine_with(retry=Retry(2, Backoff.constant("10 s"), jitter=False))
+ends = st.lists(st.sampled_from(["crash", "stop"]), max_size=7)
+
+
+@given(ends)
+@example(["crash"] * 3)
+@example(["stop"] * 5)
+@example(["crash", "stop", "crash", "stop", "crash"])
+def test_a_run_is_delivered_again_until_its_third_crash(given_ends):
+    """`If it kills the process again it is parked, recovery_exhausted. Graceful shutdown never counts.`"""
+
+    async def scenario(world: World) -> None:
+        app_ = app(world.outside, machine, drain_ms=0)
+        jobs = (await world.open(app_)).of(machine)
+        held = [f"slow#1.{delivery}" for delivery in range(1, 20)]
+        for word in held:
+            world.hold(word)
+        await world.ask(jobs.send("a", OnAlarm(0, (Mark("slow"), Mark("end")))))
+        await world.advance(s=1)
+        crashes, deliveries = 0, 1
+        for end in given_ends:
+            await (world.crash() if end == "crash" else world.close())
+            jobs = (await world.open(app_)).of(machine)
+            await world.advance(s=1)
+            crashes += (end == "crash") and crashes < 3
+            deliveries += crashes < 3
+            assert world.outside.heard == held[:deliveries]
+            assert (await world.ask(jobs.status("a"))).status == ("parked" if crashes == 3 else "running")
+        for word in held:
+            world.release(word)
+        await world.advance(s=1)
+        assert world.outside.heard[deliveries:] == ([] if crashes == 3 else [f"end#1.{deliveries}"])
+
+    play("memory", Path(), scenario)
+
+
+@given(ends.filter(lambda given_ends: given_ends.count("crash") < 3))
+def test_a_crash_uses_up_no_attempt(given_ends):
+    """`A crash consumes no attempt`: a run that fails has all its attempts, however often it was delivered again."""
+
+    async def scenario(world: World) -> None:
+        app_ = app(world.outside, retrying, drain_ms=0)
+        jobs = (await world.open(app_)).of(retrying)
+        for delivery in range(1, 20):
+            world.hold(f"slow#1.{delivery}")
+        await world.ask(jobs.send("a", OnAlarm(0, (Mark("slow"), Refuse()))))
+        await world.advance(s=1)
+        for end in given_ends:
+            await (world.crash() if end == "crash" else world.close())
+            jobs = (await world.open(app_)).of(retrying)
+            await world.advance(s=1)
+        for delivery in range(1, 20):
+            world.release(f"slow#1.{delivery}")
+        await world.advance(s=1)
+        assert (await world.ask(jobs.status("a"))).status == "retrying"
+        await world.advance(s=20)
+        assert world.outside.heard[-1] == "slow#2.1"
+        assert (await world.ask(jobs.status("a"))).status == "parked"
+
+    play("memory", Path(), scenario)
+
+
+@program
+def idle(ctx: TaskContext[object]) -> Do[None, Refused, HasOutside]:
+    yield from say("idle")
+
+
+@program
+def rescue(ctx: TaskContext[object], error: object) -> Do[None, Refused, HasOutside]:
+    yield from say("rescued")
+
+
+watched = machine_with(on_idle=idle, on_error=rescue)
+
+
+def _heard(outside: Outside) -> list[str]:
+    return list(outside.heard)
+
+
+@given(st.booleans(), st.booleans())
+def test_hooks_run_when_the_contract_says(fails, schedules):
+    """`on_idle` runs when nothing is scheduled after a hook; `on_error` at once for an event that fails."""
+
+    async def scenario(world: World) -> None:
+        jobs = (await world.open(app(world.outside, watched))).of(watched)
+        given_steps = [*([Refuse()] if fails else []), *([Alarm(10**7)] if schedules else [])]
+        await world.result(jobs.send("a", steps(*given_steps)))
+        expected = (["rescued"] if fails else []) + (["idle"] if fails or not schedules else [])
+        assert _heard(world.outside) == expected
+
+    play("memory", Path(), scenario)
