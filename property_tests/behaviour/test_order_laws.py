@@ -35,12 +35,15 @@ def test_messages_of_a_pair_arrive_once_and_in_order(given_sendings, mishap):
         await world.advance(s=1)
         world.outside.breaks = set()
         await world.advance(hours=1)
-        arrived = list(dict.fromkeys(world.outside.heard))  # what broke was said before
+        heard = world.outside.heard
+        arrived = list(dict.fromkeys(reversed(heard)))[::-1]  # what broke was said before
         for sender, words in sent.items():
             assert [word for word in arrived if word[0] == sender] == words
         assert await world.messages() == ()
         if mishap in ("none", "pause"):
-            assert len(world.outside.heard) == len(arrived), "a message was applied twice"
+            assert len(heard) == len(arrived), "a message was applied twice"
+        broken = {"a 0", "b 1"} & set(heard) if mishap == "refuse" else set()
+        assert all(heard.count(word) >= 2 for word in broken), "a message that its target broke on was not tried again"
 
     play("memory", Path(), scenario)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from machine import Alarm, Mark, OnAlarm, Refuse, app, machine, machine_with, steps
+from machine import Add, Alarm, Break, Mark, OnAlarm, Refuse, app, machine, machine_with, steps
 from world import HasOutside, Outside, Refused, World, play, say
 
 from perdure import Backoff, Do, Retry, TaskContext, program
@@ -98,5 +98,26 @@ def test_hooks_run_when_the_contract_says(fails, schedules):
         await world.result(jobs.send("a", steps(*given_steps)))
         expected = (["rescued"] if fails else []) + (["idle"] if fails or not schedules else [])
         assert _heard(world.outside) == expected
+
+    play("memory", Path(), scenario)
+
+
+@given(st.sampled_from([Refuse(), Break()]), st.booleans(), st.booleans())
+def test_a_first_event_that_fails_leaves_no_instance(end, reaches_outside, crashes):
+    """`What does not validate leaves no trace`, and what fails leaves no instance: also after it has claimed one."""
+
+    async def scenario(world: World) -> None:
+        jobs = (await world.open(app(world.outside))).of(machine)
+        if crashes:
+            world.hold("out#1.1")
+        effects = [Mark("out")] if reaches_outside else []
+        world.begin(jobs.send("a", steps(Add(), Alarm(1_000), *effects, end)))
+        await world.settle()
+        if crashes:
+            await world.crash()
+            jobs = (await world.open(app(world.outside))).of(machine)
+        await world.advance(s=60)
+        assert await world.row(machine.address("a")) is None
+        assert (await world.ask(jobs.status("a"))).status == "not_found"
 
     play("memory", Path(), scenario)

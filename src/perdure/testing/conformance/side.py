@@ -96,7 +96,7 @@ class Side:
                 stored = (await value(self.store.load(at))).instance
                 return None if stored is None else stored.fence
             case "old":
-                return known[len(known) // 2] if known else None
+                return known[0] if known else None  # of the first incarnation
             case "none":
                 return None
             case "foreign":

@@ -92,7 +92,7 @@ def check_model(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: in
     Args:
         new_place: makes an empty place for the store; called for each history.
         run: runs a coroutine to its end; each history is one run.
-        max_examples: how many histories, of up to 25 steps.
+        max_examples: how many histories, of up to 30 steps.
 
     Returns:
         True.

@@ -1,0 +1,106 @@
+"""A planted mutant, and how it is killed: one change to a copy of the library, and one property that must fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "perdure"
+PATIENCE_S = 150  # a mutant that hangs is found by its own property only if that ends
+
+
+@attrs.frozen
+class Mutant:
+    """A bug that somebody could make.
+
+    Attributes:
+        name: what goes wrong, in the words of the library.
+        file: below ``src/perdure``.
+        old: the text that is there, once.
+        new: what takes its place.
+        killer: the property that must fail, as pytest names it below ``property_tests``.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    killer: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path:
+        """The file in the checkout, which is only read."""
+        return SOURCE / self.file
+
+    def apply(self, text: str) -> str:
+        """Plant it.
+
+        Raises:
+            ValueError: the text is not there, or more than once.
+        """
+        count = text.count(self.old)
+        if count != 1:
+            raise ValueError(f"{self.name}: {self.file} has its text {count} times; give the mutant a new anchor")
+        return text.replace(self.old, self.new)
+
+
+@attrs.frozen
+class Verdict:
+    """What became of a mutant.
+
+    Attributes:
+        fate: ``killed`` by its property, ``survived`` it, or ``broken``: the property could not be run at all.
+        output: what pytest said.
+    """
+
+    fate: Literal["killed", "survived", "broken"]
+    output: str
+
+
+def verdict(killer: str, mutant: Mutant | None = None) -> Verdict:
+    """Run a property against a copy of the library in which a mutant is planted, or against a plain copy."""
+    with tempfile.TemporaryDirectory(prefix="perdure-mutant-") as folder:
+        copy = Path(folder) / "perdure"
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            file = copy / mutant.file
+            file.write_text(mutant.apply(file.read_text(encoding="utf-8")), encoding="utf-8")
+        return _run(killer, folder)
+
+
+def _run(killer: str, folder: str) -> Verdict:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:cacheprovider",
+        "-x",
+        "-q",
+    ]
+    command += ["--hypothesis-profile=mutants", "-W", "default", f"property_tests/{killer}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        run = subprocess.run(  # noqa: S603 - our own tests
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        return Verdict("broken", f"no end after {late.timeout} seconds")
+    fates: dict[int, Literal["killed", "survived"]] = {0: "survived", 1: "killed"}
+    return Verdict(fates.get(run.returncode, "broken"), run.stdout + run.stderr)

@@ -1,0 +1,25 @@
+"""Every planted mutant."""
+
+import planted_engine
+import planted_examples
+import planted_kinds
+import planted_stores
+import planted_turns
+import planted_values
+from mutant import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (
+    *planted_values.MUTANTS,
+    *planted_turns.MUTANTS,
+    *planted_kinds.MUTANTS,
+    *planted_engine.MUTANTS,
+    *planted_stores.MUTANTS,
+    *planted_examples.MUTANTS,
+)
+
+
+def mutant_table() -> str:
+    """Write the table of mutants and the properties that kill them, in Markdown."""
+    rows = ["| bug | planted in | killed by |", "|---|---|---|"]
+    rows += [f"| {one.name} | `{one.file}` | `{one.killer}` |" for one in MUTANTS]
+    return "\n".join(rows)

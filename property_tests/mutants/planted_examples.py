@@ -1,0 +1,108 @@
+"""Bugs in the jobs of the documentation."""
+
+from mutant import Mutant
+
+ORDER = "examples/test_order_laws.py::test_an_order_lives_by_its_rules"
+REFRESH = "examples/test_token_laws.py::test_a_token_is_fresh_until_it_is_revoked"
+WEBHOOK = "examples/test_webhook_laws.py::test_every_webhook_arrives_once_and_in_order"
+
+MUTANTS = (
+    Mutant(
+        "an order is paid a cent short",
+        "examples/order_processor.py",
+        "if paid < order.amount:",
+        "if paid < order.amount - 1:",
+        ORDER,
+    ),
+    Mutant(
+        "the exact price is not enough",
+        "examples/order_processor.py",
+        "if paid < order.amount:",
+        "if paid <= order.amount:",
+        ORDER,
+    ),
+    Mutant(
+        "an order waits for its money for ever",
+        "examples/order_processor.py",
+        'Order("pending", owner, amount), After(patience.payment)',
+        'Order("pending", owner, amount), Keep()',
+        ORDER,
+    ),
+    Mutant(
+        "a second payment replaces the first",
+        "examples/order_processor.py",
+        "paid = order.paid + amount",
+        "paid = amount",
+        ORDER,
+    ),
+    Mutant(
+        "a paid order expires all the same",
+        "examples/order_processor.py",
+        'status="paid"), Cancel()',
+        'status="paid"), Keep()',
+        ORDER,
+    ),
+    Mutant(
+        "customers are asked about a parcel once",
+        "examples/order_processor.py",
+        "            yield from ctx.schedule(after=patience.parcel)\n",
+        "",
+        ORDER,
+    ),
+    Mutant(
+        "all mails of an order have one id",
+        "examples/order_processor.py",
+        "yield from send_mail(ctx.run_id, decision.state.owner",
+        "yield from send_mail(ctx.id, decision.state.owner",
+        ORDER,
+    ),
+    Mutant(
+        "an outage is not waited out",
+        "examples/token_refresher.py",
+        "return isinstance(error, AuthDown)",
+        "return isinstance(error, AuthRevoked)",
+        REFRESH,
+    ),
+    Mutant(
+        "a fresh token keeps its old end",
+        "examples/token_refresher.py",
+        ", expires_at=token.expires_at)",
+        ")",
+        REFRESH,
+    ),
+    Mutant(
+        "a revoked token is tried for ever",
+        "examples/token_refresher.py",
+        '            yield from ctx.terminate("revoked")\n',
+        "",
+        REFRESH,
+    ),
+    Mutant(
+        "webhooks arrive backwards",
+        "examples/webhook_batcher.py",
+        "Batch((*batch.events, event))",
+        "Batch((event, *batch.events))",
+        WEBHOOK,
+    ),
+    Mutant(
+        "every batch has the id of its contact",
+        "examples/webhook_batcher.py",
+        "push(ctx.run_id,",
+        "push(ctx.id,",
+        WEBHOOK,
+    ),
+    Mutant(
+        "a batch is given up one attempt early",
+        "examples/webhook_batcher.py",
+        "max_attempts=5",
+        "max_attempts=4",
+        WEBHOOK,
+    ),
+    Mutant(
+        "a batch is too large",
+        "examples/webhook_batcher.py",
+        "max_events=100",
+        "max_events=101",
+        WEBHOOK,
+    ),
+)

@@ -1,0 +1,118 @@
+"""Bugs in tasks, debounces and continuous jobs."""
+
+from mutant import Mutant
+
+TASK = "behaviour/test_task_machine.py::TestTaskMachine"
+FIRE = "behaviour/test_debounce_fire_time.py::test_every_batch_flushes_when_the_contract_says"
+CLEAR = "behaviour/test_debounce_clear.py::test_a_batch_that_is_being_flushed_is_not_cleared"
+MAIL = "behaviour/test_debounce_no_event_lost.py::TestInMemory"
+SILENT = "behaviour/test_continuous_never_silent.py::test_a_failing_run_never_silences_the_schedule[memory]"
+HOOKS = "behaviour/test_recovery_laws.py::test_hooks_run_when_the_contract_says"
+
+MUTANTS = (
+    Mutant(
+        "a failed firing does not use the alarm up",
+        "kinds/task/handler.py",
+        "return attrs.evolve(instance, alarm_ms=None)",
+        "return instance",
+        TASK,
+    ),
+    Mutant(
+        "a failed retry drops the alarm that was set since",
+        "kinds/task/handler.py",
+        'if claim.cause == "alarm" and instance.retrial is None:',
+        'if claim.cause == "alarm":',
+        TASK,
+    ),
+    Mutant(
+        "an event is not counted",
+        "kinds/task/handler.py",
+        "event_count=instance.event_count + 1",
+        "event_count=instance.event_count",
+        TASK,
+    ),
+    Mutant(
+        "a parked task takes events",
+        "kinds/task/handler.py",
+        'if instance.hold is not None and instance.hold != "paused":',
+        'if instance.hold == "undecodable":',
+        TASK,
+    ),
+    Mutant(
+        "a retry begins a new run",
+        "kinds/task/handler.py",
+        "return begin_attempt(job, instance, instance.retrial, request, facts)",
+        'return begin_run(job, instance, request, facts, cause="alarm")',
+        TASK,
+    ),
+    Mutant(
+        "on_idle runs while something is scheduled",
+        "kinds/task/handler.py",
+        "if alarm_ms is None and hooks.on_idle is not None",
+        "if hooks.on_idle is not None",
+        HOOKS,
+    ),
+    Mutant(
+        "on_error is not called for an event",
+        "jobs/event_run.py",
+        "if execute.prior is None:\n        program",
+        "if execute.prior is not None:\n        program",
+        HOOKS,
+    ),
+    Mutant(
+        "each event moves the timer",
+        "kinds/debounce/handler.py",
+        "batch.event_count + 1, batch.started_ms + how.flush_after_ms",
+        "batch.event_count + 1, now_ms + how.flush_after_ms",
+        FIRE,
+    ),
+    Mutant(
+        "a batch holds one event too many",
+        "kinds/debounce/handler.py",
+        "count >= how.max_events",
+        "count > how.max_events",
+        FIRE,
+    ),
+    Mutant(
+        "inactivity moves the flush past its latest time",
+        "kinds/debounce/handler.py",
+        "now_ms + how.inactivity_ms < latest_ms",
+        "now_ms < latest_ms",
+        FIRE,
+    ),
+    Mutant(
+        "a flush forgets its reason",
+        "kinds/debounce/handler.py",
+        'reason = "flush_after" if collecting is None else collecting.reason',
+        'reason: FlushReason = "flush_after"',
+        FIRE,
+    ),
+    Mutant(
+        "the batch swap is lost",
+        "kinds/debounce/handler.py",
+        "data = _encode(Batches(flushing=frozen))",
+        "data = _encode(attrs.evolve(batches_of(instance), flushing=frozen))",
+        MAIL,
+    ),
+    Mutant(
+        "the next batch has no alarm",
+        "kinds/debounce/handler.py",
+        "data=_encode(Batches(collecting=batch)), alarm_ms=batch.flush_ms)",
+        "data=_encode(Batches(collecting=batch)), alarm_ms=None)",
+        MAIL,
+    ),
+    Mutant(
+        "clear takes the batch that is being flushed",
+        "kinds/debounce/handler.py",
+        "flushing = batches.flushing if is_running(instance, facts) else None",
+        "flushing = None",
+        CLEAR,
+    ),
+    Mutant(
+        "a run silences its schedule",
+        "kinds/continuous/handler.py",
+        "return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))",
+        "return attrs.evolve(instance, alarm_ms=None)",
+        SILENT,
+    ),
+)

@@ -1,0 +1,72 @@
+"""Bugs in the stores: the memory store is the model, so a bug in either makes the two differ."""
+
+from mutant import Mutant
+
+FENCES = "stores/test_fence_laws.py::test_every_fence_but_the_present_one_is_a_conflict"
+STORES = "stores/test_stores_agree.py::test_the_sqlite_store_agrees_with_the_memory_store"
+
+MUTANTS = (
+    Mutant(
+        "a fence is good for any incarnation",
+        "stores/memory/opening.py",
+        "return expected.incarnation == stored.incarnation and expected.version == stored.version",
+        "return expected.version == stored.version",
+        FENCES,
+    ),
+    Mutant(
+        "an expired key counts",
+        "stores/memory/keys.py",
+        "bisect_right(self.expiries_ms, now_ms)",
+        "bisect_left(self.expiries_ms, now_ms)",
+        STORES,
+    ),
+    Mutant(
+        "a purge in memory leaves messages",
+        "stores/memory/opening.py",
+        'if own_messages == "dropped":',
+        'if own_messages == "kept":',
+        STORES,
+    ),
+    Mutant(
+        "a redriven message comes last",
+        "stores/memory/mail.py",
+        "insort(queue, stored.message_id)",
+        "queue.append(stored.message_id)",
+        STORES,
+    ),
+    Mutant(
+        "the log keeps one event too few",
+        "stores/memory/log.py",
+        "len(self._events) > max_events",
+        "len(self._events) >= max_events",
+        STORES,
+    ),
+    Mutant(
+        "the fate of a message is not written",
+        "stores/sqlite/change.py",
+        "        mail.settle(cursor, change.fate, pair)\n",
+        "        pass\n",
+        STORES,
+    ),
+    Mutant(
+        "the index of alarms is not written",
+        "stores/sqlite/change.py",
+        "if before is None or before.due_ms != due_ms:",
+        "if before is None:",
+        STORES,
+    ),
+    Mutant(
+        "a purge in SQLite leaves messages",
+        "stores/sqlite/change.py",
+        'if change.own_messages == "dropped":',
+        'if change.own_messages == "never":',
+        STORES,
+    ),
+    Mutant(
+        "the key is not written",
+        "stores/sqlite/change.py",
+        "        cursor.execute(_REMEMBER, change.key)\n",
+        "        pass\n",
+        STORES,
+    ),
+)

@@ -1,0 +1,217 @@
+"""Bugs in what a turn decides: runs, events, recoveries, keys, holds, drafts."""
+
+from mutant import Mutant
+
+TASK = "behaviour/test_task_machine.py::TestTaskMachine"
+SWEEP = "behaviour/test_crash_sweep.py::test_a_crash_anywhere_is_made_good"
+KEYS = "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_window"
+ENDS = "behaviour/test_order_laws.py::test_an_instance_that_ends_drops_what_it_told_itself_and_nothing_else"
+ENDED = "behaviour/test_order_laws.py::test_an_instance_that_is_ended_drops_what_still_waits_for_it_from_itself"
+FIRST = "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_no_instance"
+AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_its_third_crash"
+
+MUTANTS = (
+    Mutant(
+        "an alarm fires a millisecond early",
+        "jobs/turn.py",
+        "due_ms <= facts.now_ms",
+        "due_ms <= facts.now_ms + 1",
+        TASK,
+    ),
+    Mutant(
+        "the answer of a keyed request is not remembered",
+        "jobs/turn.py",
+        "if request.idempotency_key is not None and isinstance(commit.result, Success):",
+        "if request.idempotency_key is None and isinstance(commit.result, Success):",
+        KEYS,
+    ),
+    Mutant(
+        "what the last turn told others is lost",
+        "jobs/turn.py",
+        "transition = purge(instance, events=events, messages=tuple(execute.draft.messages))",
+        "transition = purge(instance, events=events)",
+        ENDS,
+    ),
+    Mutant(
+        "the number of an attempt stands still",
+        "jobs/run.py",
+        "attempt=claim.attempt + 1,",
+        "attempt=claim.attempt,",
+        TASK,
+    ),
+    Mutant(
+        "a retry looks like a first attempt",
+        "jobs/run.py",
+        "attempt=retrial.attempt,\n        deliveries",
+        "attempt=1,\n        deliveries",
+        TASK,
+    ),
+    Mutant(
+        "a run is not counted",
+        "jobs/run.py",
+        "run_count = before.run_count + 1",
+        "run_count = before.run_count",
+        TASK,
+    ),
+    Mutant(
+        "the draft of a failed run is kept",
+        "jobs/run.py",
+        "        retrial=retrial,\n        last_error=record,\n    )",
+        "        retrial=retrial,\n        last_error=record,\n        state=execute.draft.encoded or '',\n    )",
+        TASK,
+    ),
+    Mutant(
+        "a run that failed for good is not parked",
+        "jobs/run.py",
+        'hold="retries_exhausted",',
+        "hold=None,",
+        TASK,
+    ),
+    Mutant(
+        "a failed attempt keeps its claim",
+        "jobs/run.py",
+        "        claim=None,\n        retrial=retrial,\n        last_error=record,\n    )",
+        "        retrial=retrial,\n        last_error=record,\n    )",
+        TASK,
+    ),
+    Mutant(
+        "the claim of a run is not written",
+        "jobs/run.py",
+        "claim=claim, run_count=run_count",
+        "claim=None, run_count=run_count",
+        TASK,
+    ),
+    Mutant(
+        "a resumed run has used its attempts up",
+        "jobs/run.py",
+        "        attempt=1,\n        first_failed_ms=first_failed_ms,",
+        "        attempt=claim.attempt + 1,\n        first_failed_ms=first_failed_ms,",
+        TASK,
+    ),
+    Mutant(
+        "the claim of an event is not written",
+        "jobs/event_run.py",
+        "event_claim=execute.claim)",
+        "event_claim=None)",
+        f"{SWEEP}[next event with effects-memory]",
+    ),
+    Mutant(
+        "a failed first event leaves its claim",
+        "jobs/event_run.py",
+        'if execute.claim.created == "here":\n        return purge',
+        'if execute.claim.created == "never":\n        return purge',
+        FIRST,
+    ),
+    Mutant(
+        "a recovery is not counted",
+        "jobs/recovery.py",
+        "recoveries = claim.recoveries + 1 if crashed else claim.recoveries",
+        "recoveries = claim.recoveries",
+        AGAIN,
+    ),
+    Mutant(
+        "a run is recovered once too often",
+        "jobs/recovery.py",
+        "if crashed and claim.recoveries >= MAX_RECOVERIES",
+        "if crashed and claim.recoveries > MAX_RECOVERIES",
+        AGAIN,
+    ),
+    Mutant(
+        "a graceful stop counts as a crash",
+        "jobs/recovery.py",
+        "not in (facts.epoch, RELEASED)",
+        "!= facts.epoch",
+        AGAIN,
+    ),
+    Mutant(
+        "a repeated delivery is not marked",
+        "jobs/recovery.py",
+        "deliveries=claim.deliveries + 1",
+        "deliveries=claim.deliveries",
+        f"{SWEEP}[an alarm-memory]",
+    ),
+    Mutant(
+        "a key is remembered a millisecond too long",
+        "jobs/keys.py",
+        "facts.now_ms + facts.limits.key_window_ms",
+        "facts.now_ms + facts.limits.key_window_ms + 1",
+        KEYS,
+    ),
+    Mutant(
+        "a key takes another request",
+        "jobs/keys.py",
+        "if (remembered.action, remembered.fingerprint) !=",
+        "if (remembered.action, remembered.fingerprint) is",
+        KEYS,
+    ),
+    Mutant(
+        "one key too many",
+        "jobs/keys.py",
+        "loaded.keys_held >= facts",
+        "loaded.keys_held > facts",
+        KEYS,
+    ),
+    Mutant(
+        "resuming forgets the alarm",
+        "jobs/holding.py",
+        "job.rearmed(instance, facts),",
+        "attrs.evolve(instance, alarm_ms=None),",
+        TASK,
+    ),
+    Mutant(
+        "a parked instance is paused and not resumed",
+        "jobs/holding.py",
+        "        hold=None,\n        retrial=retrial,",
+        '        hold=None if instance.hold == "paused" else "paused",\n        retrial=retrial,',
+        TASK,
+    ),
+    Mutant(
+        "a parked run is resumed at its old instant",
+        "jobs/holding.py",
+        "attrs.evolve(retrial, at_ms=facts.now_ms)",
+        "attrs.evolve(retrial, at_ms=retrial.at_ms)",
+        TASK,
+    ),
+    Mutant(
+        "the version check is removed",
+        "jobs/writes.py",
+        "expected=before.fence, write=Put(after)",
+        "expected=None, write=Put(after)",
+        TASK,
+    ),
+    Mutant(
+        "the version stands still",
+        "jobs/writes.py",
+        "version=before.version + 1",
+        "version=before.version",
+        TASK,
+    ),
+    Mutant(
+        "a purge leaves the messages to itself",
+        "jobs/writes.py",
+        "write=Purge(own_messages)",
+        'write=Purge("kept")',
+        ENDED,
+    ),
+    Mutant(
+        "the last turn still tells itself",
+        "jobs/writes.py",
+        'if own_messages == "dropped":',
+        'if own_messages == "kept":',
+        ENDS,
+    ),
+    Mutant(
+        "the first alarm of a draft wins",
+        "jobs/draft.py",
+        "self.alarm = change",
+        "self.alarm = change if type(self.alarm) is Keep else self.alarm",
+        TASK,
+    ),
+    Mutant(
+        "a draft does not read its own writes",
+        "jobs/draft.py",
+        "        self.state = state\n\n    def _post",
+        "\n    def _post",
+        TASK,
+    ),
+)

@@ -1,0 +1,61 @@
+"""The properties find planted bugs: each of these mutants of the library is killed by the property that is named.
+
+A run of pytest kills a handful, the same each time; with `--hypothesis-profile=nightly` it kills them all.
+"""
+
+import ast
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from mutant import ROOT, Mutant, verdict
+from planted import MUTANTS, mutant_table
+
+EVERY = 1 if settings.get_current_profile_name() == "nightly" else 23
+PAGE = ROOT / "docs" / "reference" / "planted-mutants.md"
+
+
+def names_in(file: str) -> set[str]:
+    tree = ast.parse((ROOT / "property_tests" / file).read_text(encoding="utf-8"))
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return functions | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
+    assert len(MUTANTS) >= 40
+    assert [name for name, count in Counter(one.name for one in MUTANTS).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_the_text_of_a_mutant_is_in_the_source(mutant: Mutant) -> None:
+    text = mutant.path.read_text(encoding="utf-8")
+    changed = mutant.apply(text)
+    assert changed != text
+    ast.parse(changed)
+
+
+@pytest.mark.parametrize("killer", sorted({one.killer for one in MUTANTS}))
+def test_a_killer_is_a_property_of_this_folder(killer: str) -> None:
+    file, _, name = killer.partition("::")
+    assert name.partition("[")[0] in names_in(file)
+
+
+def test_a_text_that_is_gone_asks_for_a_new_anchor() -> None:
+    with pytest.raises(ValueError, match="give the mutant a new anchor"):
+        MUTANTS[0].apply("another text")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS[::EVERY], ids=str)
+def test_a_mutant_is_killed(mutant: Mutant) -> None:
+    found = verdict(mutant.killer, mutant)
+    assert found.fate == "killed", found.output
+
+
+def test_a_plain_copy_survives() -> None:
+    found = verdict(MUTANTS[0].killer)
+    assert found.fate == "survived", found.output
+
+
+def test_the_page_shows_the_table() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert mutant_table() in page, f"{PAGE.name} differs from mutant_table() of planted.py: put its text there"

@@ -1,0 +1,42 @@
+"""One fence is right at any moment: every other that the address ever had is a conflict."""
+
+import asyncio
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from returns.result import Failure
+
+from perdure.testing.conformance import MemoryPlace, SqlitePlace
+from perdure.testing.conformance.place import opened
+from perdure.testing.conformance.promise import answer, value
+from perdure.testing.conformance.samples import address, put
+from perdure.values.errors import Conflict
+from perdure.values.transition import Purge, Transition
+
+AT = address("a")
+
+
+async def check(new_place, steps) -> None:
+    async with opened(new_place()) as store:
+        known, current = [None], None
+        for step in steps:
+            for wrong in known:
+                if wrong != current:
+                    found = await answer(store.commit(put(AT, wrong)))
+                    assert isinstance(found, Failure), f"{wrong} was taken where {current} is right"
+                    assert isinstance(found.failure(), Conflict)
+            if step == "put":
+                current = await value(store.commit(put(AT, current)))
+                known.append(current)
+            elif current is not None:
+                await value(store.commit(Transition(address=AT, expected=current, write=Purge())))
+                current = None
+
+
+@pytest.mark.parametrize("new_place", [MemoryPlace, SqlitePlace])
+@given(steps=st.lists(st.sampled_from(["put", "put", "purge"]), max_size=12))
+@example(steps=["put", "purge", "put", "put"])
+@settings(max_examples=25)
+def test_every_fence_but_the_present_one_is_a_conflict(new_place, steps):
+    asyncio.run(check(new_place, steps))
