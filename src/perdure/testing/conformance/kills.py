@@ -15,7 +15,7 @@ from perdure.testing.conformance.samples import CLAIM, instance, remembered
 from perdure.testing.conformance.steps import PLACES, Commit, Inbound, Kill, Step
 
 _NEVER = 1_000_000  # more lines than any commit runs
-_KILLS = 12  # spread over the lines of a commit
+_KILLS = 8  # spread over the lines of a commit
 
 _WHOLE = Commit(
     at=0,
