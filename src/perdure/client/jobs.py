@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -19,10 +20,10 @@ from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.program.future import answer_of, asked
-from perdure.stores.store import Health, LoggedEvent, Query
+from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress, Query
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
+from perdure.values.errors import BackupFailed, InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
 from perdure.values.instance import Instance, Status
 from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
@@ -33,6 +34,10 @@ H = TypeVar("H")
 T = TypeVar("T")
 
 MAX_PAGE = 1_000
+
+
+def _tell_nobody(_: BackupProgress) -> None:
+    """Nobody wants to know how far a backup is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -262,6 +267,28 @@ class Jobs:
     def _redriven(self, outcome: Literal["redriven", "not_found"]) -> Literal["redriven", "not_found"]:
         self.engine.outbox.wake.ring()
         return outcome
+
+    def backup(
+        self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _tell_nobody
+    ) -> FutureResult[Backup, StoreError]:
+        """Copy the store into a new file while the engine is at work. The copy opens as a store.
+
+        It holds every request that was answered before this call, and others that were answered before its end, each
+        whole. Requests go on meanwhile: the copy is made in steps of 256 KiB between them.
+
+        Args:
+            path: the new file, which must not be there. Until the backup is whole, and on stable storage, it has
+                ``.partial`` at the end of its name.
+            progress: told after each step, in the event loop.
+
+        Returns:
+            Where it is and how large; or ``BackupFailed``, and nothing is left of it.
+        """
+        make = self.engine.store.backup
+        if make is None:
+            reason = f"{self.engine.store.name} has other means: only a SQLite file is copied by its own engine"
+            return FutureResult.from_failure(BackupFailed(str(path), reason))
+        return make(path, progress)
 
     def health(self) -> FutureResult[Health, StoreError]:
         """Ask the store how it is."""

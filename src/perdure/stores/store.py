@@ -15,6 +15,8 @@ The promises that matter most:
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
@@ -128,6 +130,36 @@ class Health:
 
     state: Literal["ok", "degraded", "failed"]
     detail: str = ""
+
+
+@attrs.frozen
+class BackupProgress:
+    """How far a backup is.
+
+    Attributes:
+        copied_bytes: of the store, so far. It may go back, when a transaction was given up.
+        total_bytes: of the store, which grows while it is written to.
+    """
+
+    copied_bytes: int
+    total_bytes: int
+
+
+@attrs.frozen
+class Backup:
+    """A backup that is whole and on stable storage.
+
+    Attributes:
+        path: where it is, absolute.
+        size_bytes: its size.
+    """
+
+    path: str
+    size_bytes: int
+
+
+OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
+"""Told of a backup after each step."""
 
 
 class Load(Protocol):
@@ -254,6 +286,14 @@ class Close(Protocol):
         ...
 
 
+class MakeBackup(Protocol):
+    """The function ``backup``."""
+
+    def __call__(self, path: str | os.PathLike[str], progress: OnBackupProgress, /) -> FutureResult[Backup, StoreError]:
+        """Copy the store into a new file while it is in use."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Store:
     """A storage interpreter, as a record. ``docs/reference/store.md`` says each operation at length.
@@ -300,6 +340,9 @@ class Store:
         close: waits for what was asked; later calls answer ``StoreUnavailable``.
         lost: done, with the reason, when an owned store turned out not to be this engine's any more: every operation
             answers ``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.
+        backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations go on. It
+            holds all commits up to an instant between the call and the answer, those of before the call among them,
+            each whole. ``BackupFailed`` leaves nothing behind. None for a store that has other means.
     """
 
     name: str
@@ -321,3 +364,4 @@ class Store:
     health: CheckHealth
     close: Close
     lost: Future[str] | None = None
+    backup: MakeBackup | None = None

@@ -26,7 +26,8 @@
         ├── StoreLocked          another engine owns the store
         ├── OwnershipLost        the store is not this engine's any more; nothing was written, the engine stops
         ├── StoreTooNew          the store was written by a newer version of the library
-        └── StoreCorrupt         a row cannot be read as what it should be
+        ├── StoreCorrupt         a row cannot be read as what it should be
+        └── BackupFailed         no backup was made, and no part of one is left
 
 They are exceptions, so that ``unwrap`` and ``raise`` work; the client hands them out as values, inside ``Failure``.
 """
@@ -343,3 +344,19 @@ class StoreCorrupt(StoreError):
 
     def __str__(self) -> str:
         return f"{self.what} cannot be read: {self.reason}"
+
+
+@attrs.frozen(str=False)
+class BackupFailed(StoreError):
+    """No backup was made. Nothing is left at its path that was not there before; the store goes on.
+
+    Attributes:
+        path: where the backup was to be.
+        reason: why there is none, and what to do.
+    """
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no backup was written to {self.path}: {self.reason}"

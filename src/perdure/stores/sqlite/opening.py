@@ -6,6 +6,7 @@ import os
 from typing import Literal, assert_never
 
 from perdure.runtime.record import Runtime
+from perdure.stores.sqlite.backup import Backups
 from perdure.stores.sqlite.database import Database, File, open_database
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.operations import Operations
@@ -78,4 +79,5 @@ def store_over(
         health=operations.health,
         close=operations.close,
         lost=traffic.lost,
+        backup=Backups(traffic=traffic, file=database.file, runtime=runtime).make,
     )

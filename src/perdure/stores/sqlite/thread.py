@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import aiosqlite
 import attrs
 
+from perdure.stores.sqlite.baton import Baton
 from perdure.stores.sqlite.forked import belongs_here
 
 T = TypeVar("T")
@@ -41,7 +42,19 @@ class WorkConnection(sqlite3.Connection):
     def __init__(self, *settings: Any, **options: Any) -> None:
         super().__init__(*settings, **options)
         self._cursor: sqlite3.Cursor | None = None
+        self._batons: list[Baton] = []
         belongs_here(self)
+
+    def lend(self, baton: Baton) -> None:
+        """Let another thread work on this connection, in steps, until it is closed at the latest."""
+        self._batons = [each for each in self._batons if not each.is_over]
+        self._batons.append(baton)
+
+    def close(self) -> None:
+        """Close it, after whoever works on it besides has left it: SQLite would keep the file open for them."""
+        for baton in self._batons:
+            baton.take()
+        super().close()
 
     def leave(self) -> None:
         """Never be closed in a forked child, not even when the interpreter ends and clears everything."""
@@ -80,11 +93,17 @@ class DatabaseThread:
 
 
 async def connect(path: str) -> DatabaseThread:
-    """Open a file, in a thread of its own.
+    """Open a file, in a thread of its own. Another thread may use the connection while this one stands still.
 
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    return DatabaseThread(
-        await aiosqlite.connect(path, isolation_level=None, timeout=5.0, cached_statements=256, factory=WorkConnection)
+    connection = await aiosqlite.connect(
+        path,
+        isolation_level=None,
+        timeout=5.0,
+        cached_statements=256,
+        factory=WorkConnection,
+        check_same_thread=False,
     )
+    return DatabaseThread(connection)

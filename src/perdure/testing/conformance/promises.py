@@ -119,6 +119,13 @@ LOST = Promise(
     "done, with the reason, when an owned store turned out not to be this engine's any more: every operation answers "
     "``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.",
 )
+BACKUP_OPENS = Promise("backup", "a copy in a new file, which opens as a store, while other operations go on.")
+BACKUP_IS_A_PREFIX = Promise(
+    "backup",
+    "It holds all commits up to an instant between the call and the answer, those of before the call among them, each "
+    "whole.",
+)
+BACKUP_FAILS_WHOLE = Promise("backup", "``BackupFailed`` leaves nothing behind. None for a store that has other means.")
 
 PROMISES: tuple[Promise, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Promise))
 """All of them, in the order of the contract."""
@@ -126,6 +133,9 @@ PROMISES: tuple[Promise, ...] = tuple(one for one in tuple(globals().values()) i
 NO_CASE: dict[Promise, str] = {
     INSTANTS: "what the engine hands over; a store only stores and compares it",
     LOST: "how a store is lost is its own affair; an owned one that is opened twice has its case",
+    BACKUP_OPENS: "only the store knows how its copy is opened",
+    BACKUP_IS_A_PREFIX: "only the store knows how its copy is opened",
+    BACKUP_FAILS_WHOLE: "what a backup leaves, and where, is the store's own affair",
     BEGINS_WHEN_AWAITED: "every case awaits what it asks, as the engine does",
 }
 """The promises that no case can break, and why."""

@@ -15,10 +15,10 @@ from perdure.testing.conformance.promise import BrokenPromise, answer
 from perdure.testing.conformance.promises import FAILURES_ARE_VALUES
 from perdure.testing.conformance.wording import asked, outcome
 
-_FACTS = {"name", "epoch", "capabilities", "lost"}
+_FACTS = {"name", "epoch", "capabilities", "lost", "backup"}
 
 OPERATIONS = tuple(field.name for field in attrs.fields(Store) if field.name not in _FACTS)
-"""The functions of a store."""
+"""The functions that every store has."""
 
 _Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
 

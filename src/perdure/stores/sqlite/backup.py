@@ -1,0 +1,131 @@
+"""A backup of a store in use: in steps on its own connection, between groups of commits.
+
+The store's file has one connection that writes and checkpoints, and gets no second one for this. A step is a read like
+any other: it waits its turn, so commits go on, and no checkpoint waits for a reader.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.program.future import asked
+from perdure.runtime.record import Runtime
+from perdure.stores.sqlite.baton import Baton, BatonTaken
+from perdure.stores.sqlite.database import File, Read
+from perdure.stores.sqlite.partial import PartialFile
+from perdure.stores.sqlite.thread import DatabaseThread, WorkConnection, connect
+from perdure.stores.sqlite.traffic import Traffic
+from perdure.stores.store import Backup, BackupProgress, OnBackupProgress
+from perdure.values.errors import BackupFailed, StoreError, StoreUnavailable
+
+STEP_PAGES: Final = 64
+"""Pages of one step, 256 KiB: what a commit may have to wait for."""
+
+_OPERATION = "make a backup"
+
+
+@attrs.frozen
+class Lent:
+    """The store's connection, for a backup.
+
+    Attributes:
+        connection: the connection.
+        baton: when it may be used.
+        page_bytes: the size of a page.
+    """
+
+    connection: WorkConnection
+    baton: Baton
+    page_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class Backups:
+    """Makes backups of one open store.
+
+    Attributes:
+        traffic: where a step waits its turn.
+        file: which file.
+        runtime: starts the copying.
+        step_pages: pages of one step.
+    """
+
+    traffic: Traffic
+    file: File
+    runtime: Runtime
+    step_pages: int = STEP_PAGES
+
+    def make(self, path: str | os.PathLike[str], progress: OnBackupProgress, /) -> FutureResult[Backup, StoreError]:
+        """Copy the store into a new file."""
+        return asked(self._make(PartialFile(Path(path).absolute()), progress))
+
+    async def _make(self, copy: PartialFile, progress: OnBackupProgress) -> Result[Backup, StoreError]:
+        baton = Baton()
+        lent = await self.traffic.read(Read(_OPERATION, partial(_lend, baton=baton)))
+        if not isinstance(lent, Success):
+            return Failure(lent.failure())
+        try:
+            copy.begin(like=self.file.path)
+        except BackupFailed as failed:
+            return Failure(failed)
+        try:
+            thread = await connect(str(copy.path))
+            try:
+                return await self._fill(copy, lent.unwrap(), thread, progress)
+            finally:
+                await thread.close()  # after what it does now
+        except sqlite3.Error as error:
+            return Failure(copy.failed(str(error)))
+        finally:
+            copy.discard()
+
+    async def _fill(
+        self, copy: PartialFile, lent: Lent, thread: DatabaseThread, progress: OnBackupProgress
+    ) -> Result[Backup, StoreError]:
+        baton = lent.baton
+        filling = thread.run(lambda cursor: self._filled(copy, lent, cursor.connection))
+        filled = self.runtime.spawn(filling, name=f"backup of {self.file.store}")
+        try:
+            while not baton.is_over:
+                stepped = await self.traffic.read(Read(_OPERATION, lambda _: baton.step()))
+                if not isinstance(stepped, Success):
+                    return Failure(stepped.failure())
+                if baton.left is not None:
+                    progress(_progress(*baton.left, lent.page_bytes))
+        finally:
+            taken = await self.traffic.read(Read(_OPERATION, lambda _: baton.take()))
+            if not isinstance(taken, Success):  # the store is closing, or lost: its thread does nothing any more
+                baton.take()
+        return await filled
+
+    def _filled(self, copy: PartialFile, lent: Lent, target: sqlite3.Connection) -> Result[Backup, StoreError]:
+        """Run in the thread of the copy, and answer: whoever asked may be gone."""
+
+        def pages() -> None:
+            lent.connection.backup(target, pages=self.step_pages, progress=lent.baton.between, sleep=0)
+
+        try:
+            return Success(copy.fill(target, lambda: lent.baton.work(pages)))
+        except BatonTaken:
+            return Failure(StoreUnavailable(_OPERATION, "the store was closed, or opened again, before its end"))
+        except BackupFailed as failed:
+            return Failure(failed)
+
+
+def _lend(cursor: sqlite3.Cursor, baton: Baton) -> Lent:
+    connection = cast("WorkConnection", cursor.connection)  # the store's thread opens no other
+    connection.lend(baton)
+    ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
+    return Lent(connection, baton, page_bytes)
+
+
+def _progress(pages_left: int, pages: int, page_bytes: int) -> BackupProgress:
+    return BackupProgress((pages - pages_left) * page_bytes, pages * page_bytes)

@@ -1,0 +1,101 @@
+"""A copy of a store while it is being written: under another name until it is whole and on stable storage."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+
+from perdure.stores.store import Backup
+from perdure.values.errors import BackupFailed
+
+SUFFIX = ".partial"
+
+SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -4096")
+"""Of the connection that writes the copy: nobody reads it before it is whole, and it is synced as a whole."""
+
+
+@attrs.frozen
+class PartialFile:
+    """A file that becomes a backup.
+
+    Attributes:
+        target: where the backup is to be, absolute.
+    """
+
+    target: Path
+
+    @property
+    def path(self) -> Path:
+        """Where it is until then."""
+        return self.target.with_name(self.target.name + SUFFIX)
+
+    def begin(self, *, like: str) -> None:
+        """Make the file, empty, for nobody to read who may not read the store.
+
+        Args:
+            like: the store's file.
+
+        Raises:
+            BackupFailed: it is there already, or cannot be made.
+        """
+        self._refuse_existing()
+        try:
+            mode = stat.S_IMODE(os.stat(like).st_mode)  # noqa: PTH116 - a path as text
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        except FileExistsError as error:
+            reason = f"{self.path} is there: another backup is under way, or one was killed; if none is, delete it"
+            raise self.failed(reason) from error
+        except OSError as error:
+            raise self.failed(f"{error}; its folder must exist and be writable") from error
+
+    def fill(self, target: sqlite3.Connection, copy_pages: Callable[[], None]) -> Backup:
+        """Copy a database into the file, and give it its name.
+
+        Args:
+            target: an open connection to the file, which is closed.
+            copy_pages: copies all pages over that connection.
+
+        Raises:
+            BackupFailed: SQLite or the disk could not do it.
+        """
+        try:
+            with closing(target):
+                for setting in SETTINGS:
+                    target.execute(f"PRAGMA {setting}")
+                copy_pages()
+            return self._publish()
+        except (sqlite3.Error, OSError) as error:
+            raise self.failed(str(error)) from error
+
+    def discard(self) -> None:
+        """Leave nothing of what was not finished."""
+        self.path.unlink(missing_ok=True)
+
+    def failed(self, reason: str) -> BackupFailed:
+        """Say that there is no backup."""
+        return BackupFailed(str(self.target), reason)
+
+    def _publish(self) -> Backup:
+        _sync(self.path)
+        self._refuse_existing()
+        self.path.rename(self.target)
+        _sync(self.target.parent)
+        return Backup(str(self.target), self.target.stat().st_size)
+
+    def _refuse_existing(self) -> None:
+        if os.path.lexists(self.target):
+            raise self.failed("there is a file of that name; choose another one, or move it away")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
