@@ -35,6 +35,7 @@ from perdure.cli.check.progress import EVERY_ROWS, Progress, silent
 from perdure.cli.check.report import MAX_GROUPS, Report
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
+from perdure.cli.progress_line import ProgressLine
 from perdure.stores.sqlite.reader import read_from_outside
 
 Found = dict[tuple[str, str, str], int]
@@ -285,13 +286,14 @@ def test_a_store_of_many_pages_is_looked_at_whole(tmp_path: Path) -> None:
 
 def test_a_person_at_a_terminal_sees_how_far_it_is() -> None:
     terminal, report = StringIO(), Report()
-    progress = Progress(terminal)
+    line = ProgressLine(terminal)
+    progress = Progress(line)
     for _ in range(3):
         report.count("instances", EVERY_ROWS - 1)
         progress.show(report)
-    progress.clear()
+    line.clear()
     lines = terminal.getvalue().split("\r")
-    assert lines == ["", "perdure: looked at 9,998 rows, 0 problems", "\x1b[K"]
+    assert lines == ["", "\x1b[Kperdure: looked at 9,998 rows, 0 problems", "\x1b[K"]
 
 
 def test_the_text_says_the_problems_first(path: Path) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cyclopts import App, CycloptsError
 
+from perdure.cli.backup import backup
 from perdure.cli.check.command import check
 from perdure.cli.demo.command import demo
 from perdure.cli.exit_code import ExitCode
@@ -33,6 +34,7 @@ COMMANDS = App(
 COMMANDS.command(run)
 COMMANDS.command(check)
 COMMANDS.command(snapshot)
+COMMANDS.command(backup)
 COMMANDS.command(demo)
 
 

@@ -11,12 +11,13 @@ from cyclopts import Parameter
 
 from perdure.cli.check.finding import Topic
 from perdure.cli.check.judge import Judge
-from perdure.cli.check.progress import Progress, silent
+from perdure.cli.check.progress import Progress
 from perdure.cli.check.report import Report
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.target import import_app
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
@@ -61,12 +62,11 @@ def check(
 
 
 def _report(store: str, judge: Judge) -> Report:
-    progress = Progress(sys.stderr)
-    tell = progress.show if sys.stderr.isatty() else silent
+    line = line_on_stderr()
     try:
         with read_from_outside(sqlite_path(store)) as reader:
-            return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=tell)
+            return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:
         raise Misconfigured(str(error)) from error
     finally:
-        progress.clear()
+        line.clear()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, TextIO
+from typing import Final
 
 import attrs
 
 from perdure.cli.check.report import Report
+from perdure.cli.progress_line import ProgressLine
 
 EVERY_ROWS: Final = 5_000
 """Rows between two signs of life."""
@@ -14,27 +15,21 @@ EVERY_ROWS: Final = 5_000
 
 @attrs.define
 class Progress:
-    """Writes one line over and over.
+    """Tells of rows, now and then.
 
     Attributes:
-        terminal: where to.
+        line: where to.
     """
 
-    terminal: TextIO
+    line: ProgressLine
     _told: int = 0
 
     def show(self, report: Report) -> None:
-        """Say how many rows were looked at, now and then."""
+        """Say how many rows were looked at."""
         rows = sum(report.seen.values())
         if rows - self._told >= EVERY_ROWS:
             self._told = rows
-            self.terminal.write(f"\rperdure: looked at {rows:,} rows, {report.problems(frozenset()):,} problems")
-            self.terminal.flush()
-
-    def clear(self) -> None:
-        """Leave the line as it was."""
-        if self._told:
-            self.terminal.write("\r\x1b[K")
+            self.line.show(f"looked at {rows:,} rows, {report.problems(frozenset()):,} problems")
 
 
 def silent(_: Report) -> None:

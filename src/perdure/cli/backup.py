@@ -1,0 +1,58 @@
+"""``perdure backup``: a store's file, copied as it is at one moment, beside its owner or without one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.progress_line import line_on_stderr
+from perdure.cli.size import MIB, shown
+from perdure.stores.sqlite.outside_copy import copy_from_outside
+from perdure.stores.store import BackupProgress
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, StoreError
+
+
+def backup(
+    *,
+    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    output: Path,
+    max_log_mib: int = 256,
+) -> int:
+    """Copy a store into a new file, as it is at the moment of the call. The copy opens as a store.
+
+    It takes no lock and writes nothing to the store: an engine that owns it goes on. Until the copy is done the
+    engine's log grows by what it commits. On a store that is written to all the time, let the engine make the backup
+    itself: jobs.backup(path).
+
+    Exit code: 0 the backup is whole and on the disk, 2 there is none, and nothing is left of it.
+
+    Parameters
+    ----------
+    store
+        Where instances live: sqlite:///jobs.db.
+    output
+        The file to write. It must not be there.
+    max_log_mib
+        Give up when the engine's log grew by more than so many MiB.
+    """
+    if max_log_mib < 0:
+        raise Misconfigured(f"--max-log-mib {max_log_mib}: expected a number from 0")
+    line = line_on_stderr()
+
+    def tell(progress: BackupProgress) -> None:
+        line.show(f"copied {shown(progress.copied_bytes)} of {shown(progress.total_bytes)}")
+
+    try:
+        made = copy_from_outside(sqlite_path(store), output, tell, max_log_growth_bytes=max_log_mib * MIB)
+    except (DefinitionError, StoreError) as error:
+        raise Misconfigured(str(error)) from error
+    finally:
+        line.clear()
+    sys.stdout.write(f"{output}: {shown(made.size_bytes)}\n")
+    return ExitCode.DONE
