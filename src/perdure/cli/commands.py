@@ -15,6 +15,7 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.run import run
 from perdure.cli.snapshot.command import snapshot
+from perdure.cli.verify.command import verify
 
 
 def installed_version() -> str:
@@ -35,6 +36,7 @@ COMMANDS.command(run)
 COMMANDS.command(check)
 COMMANDS.command(snapshot)
 COMMANDS.command(backup)
+COMMANDS.command(verify)
 COMMANDS.command(demo)
 
 

@@ -7,6 +7,8 @@ from enum import Enum
 
 import attrs
 
+from perdure.values.address import Address
+
 
 class Topic(Enum):
     """What a finding is about. Its value is its name in JSON."""
@@ -23,12 +25,28 @@ class Topic(Enum):
     ALARM = "alarm"
     ERROR = "error"
     DEAD_LETTER = "dead_letter"
+    FILE = "file"
+    ORDER = "order"
+    NUMBERS = "numbers"
+    LOG = "log"
+    EVENT = "event"
 
 
 PROBLEMS = frozenset(
-    (Topic.DAMAGED, Topic.INDEX, Topic.NOT_SERVED, Topic.UNREADABLE, Topic.MESSAGE, Topic.ANSWER),
+    (
+        Topic.DAMAGED,
+        Topic.INDEX,
+        Topic.NOT_SERVED,
+        Topic.UNREADABLE,
+        Topic.MESSAGE,
+        Topic.ANSWER,
+        Topic.FILE,
+        Topic.ORDER,
+        Topic.NUMBERS,
+        Topic.LOG,
+    ),
 )
-"""What must be mended before a deploy. The other topics are worth knowing, and nothing is lost by them."""
+"""What must be mended, before a deploy or at once. The other topics are worth knowing, and nothing is lost by them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +55,7 @@ class Finding:
 
     Attributes:
         topic: what it is about.
-        job: the job, printed ``kind:name``.
+        job: the job, printed ``kind:name``; of what belongs to none, the table.
         reason: why, for this one.
         example: the instance or the message.
     """
@@ -46,6 +64,11 @@ class Finding:
     job: str
     reason: str
     example: str
+
+
+def finding_at(topic: Topic, at: Address, reason: str) -> Finding:
+    """Make a finding about an instance."""
+    return Finding(topic=topic, job=f"{at.kind}:{at.name}", reason=reason, example=at.id)
 
 
 _OWN = re.compile(r", got .*$|(?<= raised )(\w+): .*$")

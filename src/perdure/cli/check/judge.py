@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from perdure.cli.check.finding import Finding, Topic
+from perdure.cli.check import sound
+from perdure.cli.check.finding import Finding, Topic, finding_at
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.codecs import fingerprint
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.readable import check_readable
-from perdure.values.address import Address
-from perdure.values.errors import InvalidId, InvalidInput, StoreCorrupt, UnknownAction
+from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 
@@ -31,45 +31,43 @@ class Judge:
     def instance(self, row: StoredInstance) -> Iterator[Finding]:
         """Say what there is to know of an instance."""
         at, found = row.address, row.instance
+        yield from sound.instance(row)
         if isinstance(found, StoreCorrupt):
-            yield _finding(Topic.DAMAGED, at, found.reason)
             return
-        yield from _index(row, found)
         job = self.served.get((at.kind, at.name))
         if job is None:
-            yield _finding(Topic.NOT_SERVED, at, "the app has no such job: its alarms do not fire, its messages wait")
+            yield finding_at(Topic.NOT_SERVED, at, "the app has no such job: its alarms do not fire, its messages wait")
             return
         try:
             present = check_readable(job, found)
             yield from _readable(job, found, present)
         except InvalidInput as problem:
-            yield _finding(Topic.UNREADABLE, at, "; ".join(problem.problems))
+            yield finding_at(Topic.UNREADABLE, at, "; ".join(problem.problems))
 
     # ------------------------------------------------------------ what waits
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
         """Say whether the target of a message can read it."""
         if isinstance(row, StoreCorrupt):
-            yield Finding(topic=Topic.DAMAGED, job="messages", reason=row.reason, example=row.what)
+            yield from sound.message(row)
             return
         target, example = row.message.target, f"message {row.message_id} to {row.message.target}"
         job = self.served.get((target.kind, target.name))
         if job is None:
-            yield attrs.evolve(_finding(Topic.NOT_SERVED, target, "messages to it wait"), example=example)
+            yield attrs.evolve(finding_at(Topic.NOT_SERVED, target, "messages to it wait"), example=example)
             return
         try:
             job.parse(row.message.action, row.message.payload)
         except InvalidInput as problem:
             reason = f"{row.message.action}: {'; '.join(problem.problems)}"
-            yield attrs.evolve(_finding(topic, target, reason), example=example)
+            yield attrs.evolve(finding_at(topic, target, reason), example=example)
         except UnknownAction as problem:
-            yield attrs.evolve(_finding(topic, target, str(problem)), example=example)
+            yield attrs.evolve(finding_at(topic, target, str(problem)), example=example)
 
     def answer(self, row: RememberedAnswer) -> Iterator[Finding]:
         """Say whether the answer of a key can be given again."""
-        try:
-            at = Address.parse(row.address)
-        except InvalidId as error:
-            yield Finding(topic=Topic.DAMAGED, job="keys", reason=str(error), example=row.key)
+        yield from sound.answer(row)
+        at = row.address
+        if isinstance(at, StoreCorrupt):
             return
         job = self.served.get((at.kind, at.name))
         if job is None:
@@ -78,19 +76,7 @@ class Judge:
             job.plan.answers.decode(row.answer.encode())
         except InvalidInput as problem:
             reason = f"{row.action}: {'; '.join(problem.problems)}"
-            yield attrs.evolve(_finding(Topic.ANSWER, at, reason), example=f"key {row.key!r} of {at}")
-
-
-def _finding(topic: Topic, at: Address, reason: str) -> Finding:
-    return Finding(topic=topic, job=f"{at.kind}:{at.name}", reason=reason, example=at.id)
-
-
-def _index(row: StoredInstance, instance: Instance) -> Iterator[Finding]:
-    """Compare what queries find a row by with what the row says itself."""
-    expected = (instance.due_ms, instance.owner, instance.status)
-    for name, kept, should_be in zip(("due_ms", "owner", "status"), row.index, expected, strict=True):
-        if kept != should_be:
-            yield _finding(Topic.INDEX, row.address, f"{name}: expected what the row itself says, got {kept!r}")
+            yield attrs.evolve(finding_at(Topic.ANSWER, at, reason), example=f"key {row.key!r} of {at}")
 
 
 def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iterator[Finding]:
@@ -98,15 +84,15 @@ def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iter
     at = instance.address
     if instance.state_version != present.state_version:
         reason = f"version {instance.state_version} is read as version {present.state_version}"
-        yield _finding(Topic.OLDER, at, reason)
+        yield finding_at(Topic.OLDER, at, reason)
     elif _is_reshaped(job, instance):
         reason = "its shape was changed and its version was not: the next commit writes it in another form"
-        yield _finding(Topic.RESHAPED, at, reason)
+        yield finding_at(Topic.RESHAPED, at, reason)
     if instance.hold == "undecodable":
-        yield _finding(Topic.RESUMES, at, "it was parked as undecodable, and this code can read it")
+        yield finding_at(Topic.RESUMES, at, "it was parked as undecodable, and this code can read it")
     stale = job.stale_alarm(present)
     if stale is not None:
-        yield _finding(Topic.ALARM, at, stale)
+        yield finding_at(Topic.ALARM, at, stale)
     yield from _errors(job, present)
 
 
@@ -136,4 +122,4 @@ def _errors(job: AnyDefinition, instance: Instance) -> Iterator[Finding]:
         try:
             codec.decode(record.data.encode())
         except InvalidInput as problem:
-            yield _finding(Topic.ERROR, instance.address, "; ".join(problem.problems))
+            yield finding_at(Topic.ERROR, instance.address, "; ".join(problem.problems))

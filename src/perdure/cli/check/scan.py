@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from perdure.cli.check import tables
-from perdure.cli.check.finding import Topic
-from perdure.cli.check.judge import Judge
+from perdure.cli.check.finding import Finding, Topic
 from perdure.cli.check.report import Report
+from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.stores.sqlite.reader import Reader
+from perdure.values.errors import StoreCorrupt
+from perdure.values.message import StoredMessage
 
 Progress = Callable[[Report], None]
 """Told after every page."""
 
 
-def scan(reader: Reader, judge: Judge, *, now_ms: int, progress: Progress) -> Report:
+class RowJudge(Protocol):
+    """Says what there is to know of a row."""
+
+    def instance(self, row: StoredInstance, /) -> Iterable[Finding]:
+        """Judge an instance."""
+        ...
+
+    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterable[Finding]:
+        """Judge a message or a dead letter."""
+        ...
+
+    def answer(self, row: RememberedAnswer, /) -> Iterable[Finding]:
+        """Judge the answer of an idempotency key."""
+        ...
+
+
+def scan(reader: Reader, judge: RowJudge, *, now_ms: int, progress: Progress, into: Report | None = None) -> Report:
     """Look at every row that code must be able to read.
 
     Rows are read in pages, each of one moment. What an owner writes meanwhile may be seen or not; what it wrote before
@@ -25,8 +44,9 @@ def scan(reader: Reader, judge: Judge, *, now_ms: int, progress: Progress) -> Re
         judge: what the code makes of a row.
         now_ms: which keys are expired.
         progress: told after every page.
+        into: what was found before.
     """
-    report = Report()
+    report = into or Report()
     for page in tables.instances(reader):
         report.count("instances", len(page))
         for row in page:

@@ -7,17 +7,20 @@ from typing import Final
 
 import attrs
 
+from perdure.stores.codec import logged_event
 from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.rows import (
     DEAD_LETTER_COLUMNS,
+    EVENT_COLUMNS,
     INSTANCE_COLUMNS,
     MESSAGE_COLUMNS,
     Row,
     instance_from,
     message_from,
 )
+from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
-from perdure.values.errors import StoreCorrupt
+from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 
@@ -34,6 +37,7 @@ _KEYS = f"""
 SELECT address, key, action, answer FROM keys WHERE (address, key) > (?, ?) AND expires_ms > ? ORDER BY address, key
 LIMIT {PAGE}
 """
+_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT {PAGE}"
 
 
 @attrs.frozen(kw_only=True)
@@ -53,9 +57,16 @@ class StoredInstance:
 
 @attrs.frozen
 class RememberedAnswer:
-    """A row of keys that is not expired."""
+    """A row of keys that is not expired.
 
-    address: str
+    Attributes:
+        address: whose key it is, or why that cannot be read.
+        key: the key.
+        action: what was asked with it.
+        answer: what was answered, as JSON.
+    """
+
+    address: Address | StoreCorrupt
     key: str
     action: str
     answer: str
@@ -83,8 +94,16 @@ def answers(reader: Reader, now_ms: int) -> Generator[list[RememberedAnswer]]:
     """Give the answers of idempotency keys that are not expired."""
     after = ("", "")
     while rows := reader.rows(_KEYS, (*after, now_ms)):
-        yield [RememberedAnswer(*row) for row in rows]
+        yield [_answer(row) for row in rows]
         after = rows[-1][:2]
+
+
+def events(reader: Reader) -> Generator[list[LoggedEvent]]:
+    """Give the log, in order."""
+    after = 0
+    while rows := reader.rows(_EVENTS, (after,)):
+        yield [logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4]) for row in rows]
+        after = rows[-1][0]
 
 
 def _instance(row: Row) -> StoredInstance:
@@ -94,6 +113,15 @@ def _instance(row: Row) -> StoredInstance:
     except StoreCorrupt as damage:
         found = damage
     return StoredInstance(address=Address(*row[2:5]), instance=found, index=row[-3:])
+
+
+def _answer(row: Row) -> RememberedAnswer:
+    address: Address | StoreCorrupt
+    try:
+        address = Address.parse(row[0])
+    except InvalidId as error:
+        address = StoreCorrupt(f"key {row[1]!r}", str(error))
+    return RememberedAnswer(address, *row[1:])
 
 
 def _letters(reader: Reader, sql: str) -> Generator[list[StoredMessage | StoreCorrupt]]:

@@ -8,24 +8,38 @@ from typing import Any, Final
 from perdure.cli.check.finding import PROBLEMS, Topic
 from perdure.cli.check.report import Group, Report
 
+CAN_READ: Final = "this code can read everything"
+
 TITLES: Final = {
+    Topic.FILE: "of the file itself: restore a backup",
     Topic.UNREADABLE: "instances that this code cannot read: they would be parked as undecodable",
     Topic.NOT_SERVED: "of jobs that the app does not serve",
     Topic.MESSAGE: "messages that their target cannot read: they would become dead letters",
     Topic.ANSWER: "answers of idempotency keys that cannot be given again",
     Topic.DAMAGED: "rows that no code can read",
     Topic.INDEX: "rows whose index is not what they say themselves",
+    Topic.ORDER: "messages whose turn does not come, or comes too early",
+    Topic.NUMBERS: "numbers that would be given out a second time",
+    Topic.LOG: "holes in the log of events",
     Topic.OLDER: "instances of older versions, which are upgraded when they are read",
     Topic.RESHAPED: "instances whose shape was changed without a new version",
     Topic.RESUMES: "parked instances that would resume",
     Topic.ALARM: "alarms that a schedule of before has set",
     Topic.ERROR: "stored errors that would be shown by name and text only",
     Topic.DEAD_LETTER: "dead letters that their target cannot read",
+    Topic.EVENT: "events that this version of the library cannot read",
 }
 
 
-def lines_of(report: Report, store: str, accepted: frozenset[Topic]) -> Iterator[str]:
-    """Say what was found, the problems first."""
+def lines_of(report: Report, store: str, accepted: frozenset[Topic], *, fine: str = CAN_READ) -> Iterator[str]:
+    """Say what was found, the problems first.
+
+    Args:
+        report: what was found.
+        store: where.
+        accepted: topics that are no problem.
+        fine: the last line when there is no problem.
+    """
     looked_at = ", ".join(f"{count:,} {table}" for table, count in report.seen.items()) or "nothing is stored"
     yield f"{store}: looked at {looked_at}"
     for topic, title in TITLES.items():
@@ -38,7 +52,7 @@ def lines_of(report: Report, store: str, accepted: frozenset[Topic]) -> Iterator
                 yield from _group(group)
     problems = report.problems(accepted)
     yield ""
-    yield f"{problems:,} {'problem' if problems == 1 else 'problems'}" if problems else "this code can read everything"
+    yield f"{problems:,} {'problem' if problems == 1 else 'problems'}" if problems else fine
 
 
 def _group(group: Group) -> Iterator[str]:

@@ -1,0 +1,35 @@
+"""What any code expects of a stored row: pure, one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from perdure.cli.check.finding import Finding, Topic, finding_at
+from perdure.cli.check.tables import RememberedAnswer, StoredInstance
+from perdure.values.errors import StoreCorrupt
+from perdure.values.message import StoredMessage
+
+
+def instance(row: StoredInstance) -> Iterator[Finding]:
+    """Say what is wrong with an instance: it cannot be read, or queries find it by what it does not say itself."""
+    found = row.instance
+    if isinstance(found, StoreCorrupt):
+        yield finding_at(Topic.DAMAGED, row.address, found.reason)
+        return
+    expected = (found.due_ms, found.owner, found.status)
+    for name, kept, should_be in zip(("due_ms", "owner", "status"), row.index, expected, strict=True):
+        if kept != should_be:
+            reason = f"{name}: expected what the row itself says, got {kept!r}"
+            yield finding_at(Topic.INDEX, row.address, reason)
+
+
+def message(row: StoredMessage | StoreCorrupt) -> Iterator[Finding]:
+    """Say whether a message cannot be read."""
+    if isinstance(row, StoreCorrupt):
+        yield Finding(topic=Topic.DAMAGED, job="messages", reason=row.reason, example=row.what)
+
+
+def answer(row: RememberedAnswer) -> Iterator[Finding]:
+    """Say whether a key belongs to no address."""
+    if isinstance(row.address, StoreCorrupt):
+        yield Finding(topic=Topic.DAMAGED, job="keys", reason=row.address.reason, example=row.key)

@@ -1,0 +1,68 @@
+"""``perdure verify``: whether a store, or a backup of one, is whole."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import orjson
+from cyclopts import Parameter
+
+from perdure.cli.check.progress import Progress
+from perdure.cli.check.report import Report
+from perdure.cli.check.text import json_of, lines_of
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.progress_line import line_on_stderr
+from perdure.cli.size import MIB
+from perdure.cli.verify.look import look_at
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, StoreError
+
+SOUND = "the file is sound, and so is every row in it"
+
+
+def verify(
+    *,
+    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    max_log_mib: int = 256,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say whether a store is whole: the file for SQLite, and each row for the library. It needs no code of yours.
+
+    It runs beside an engine that owns the store, on a store that nobody owns, or on a backup: it takes no lock and
+    writes nothing. While SQLite looks at the file, an engine's log grows by what it commits.
+
+    Exit code: 0 it is sound, 1 there are problems, 2 it cannot begin or was given up.
+
+    Parameters
+    ----------
+    store
+        Where instances live: sqlite:///jobs.db.
+    max_log_mib
+        Give up when the engine's log grew by more than so many MiB.
+    json
+        Print one JSON object instead of text.
+    """
+    if max_log_mib < 0:
+        raise Misconfigured(f"--max-log-mib {max_log_mib}: expected a number from 0")
+    report = _report(store, max_log_mib * MIB)
+    if json:
+        data = json_of(report, store, frozenset())
+        sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join(lines_of(report, store, frozenset(), fine=SOUND)) + "\n")
+    return ExitCode.FAILED if report.problems(frozenset()) else ExitCode.DONE
+
+
+def _report(store: str, max_log_growth_bytes: int) -> Report:
+    line = line_on_stderr()
+    try:
+        with read_from_outside(sqlite_path(store)) as reader:
+            line.show("SQLite looks at every page")
+            return look_at(reader, max_log_growth_bytes=max_log_growth_bytes, progress=Progress(line).show)
+    except (DefinitionError, StoreError) as error:
+        raise Misconfigured(str(error)) from error
+    finally:
+        line.clear()

@@ -1,0 +1,60 @@
+"""Rows without the code that they belong to: they are what they say, and hold JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import orjson
+
+from perdure.cli.check import sound
+from perdure.cli.check.finding import Finding, Topic, finding_at
+from perdure.cli.check.tables import RememberedAnswer, StoredInstance
+from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.values.errors import StoreCorrupt
+from perdure.values.message import StoredMessage
+
+
+@attrs.frozen
+class SoundRows:
+    """Judges rows by what every code expects of them."""
+
+    def instance(self, row: StoredInstance, /) -> Iterator[Finding]:
+        """Say what is wrong with an instance."""
+        yield from sound.instance(row)
+        found = row.instance
+        if isinstance(found, StoreCorrupt):
+            return
+        texts = {"state": found.state, "data": found.data}
+        for name, text in texts.items():
+            if text and not _is_json(text):
+                yield finding_at(Topic.DAMAGED, row.address, f"its {name} is not JSON")
+
+    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterator[Finding]:
+        """Say what is wrong with a message or a dead letter."""
+        yield from sound.message(row)
+        if not isinstance(row, StoreCorrupt) and not _is_json(row.message.payload):
+            reason, example = "its payload is not JSON", f"message {row.message_id} to {row.message.target}"
+            yield Finding(topic=Topic.DAMAGED, job="messages", reason=reason, example=example)
+
+    def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
+        """Say what is wrong with the answer of an idempotency key."""
+        yield from sound.answer(row)
+        if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
+            reason = f"the answer of key {row.key!r} is not JSON"
+            yield finding_at(Topic.DAMAGED, row.address, reason)
+
+    def event(self, row: LoggedEvent, /) -> Iterator[Finding]:
+        """Say that an event cannot be read: most often a newer version wrote it."""
+        if isinstance(row.event, UnreadEvent):
+            job, _, _ = row.event.address.rpartition(":")
+            reason = f"{row.event.type}: {row.event.reason}"
+            yield Finding(topic=Topic.EVENT, job=job, reason=reason, example=f"event {row.sequence}")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,0 +1,84 @@
+"""What holds for a table as a whole, each in one statement, so that it is true of one moment."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+from perdure.cli.check.finding import Finding, Topic
+from perdure.stores.sqlite.reader import MAX_FINDINGS, Reader
+from perdure.stores.sqlite.schema import migrations
+
+_SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+_HEADS = f"""
+SELECT sender, target, sum(place = 'head') FROM messages GROUP BY sender, target
+HAVING sum(place = 'head') <> 1 OR min(message_id) <> min(iif(place = 'head', message_id, NULL)) LIMIT {MAX_FINDINGS}
+"""  # noqa: S608 - made of constants
+_TWICE = f"SELECT message_id FROM messages JOIN dead_letters USING (message_id) LIMIT {MAX_FINDINGS}"  # noqa: S608
+_NUMBERS = """
+SELECT incarnation, (SELECT max(incarnation) FROM instances),
+       message_id, max((SELECT coalesce(max(message_id), 0) FROM messages),
+                       (SELECT coalesce(max(message_id), 0) FROM dead_letters)),
+       sequence, (SELECT max(sequence) FROM events)
+FROM counters
+"""
+_COUNTERS = "SELECT count(*) FROM counters"
+_LOG = "SELECT count(*), min(sequence), max(sequence) FROM events"
+
+
+def schema(reader: Reader) -> Iterator[Finding]:
+    """Compare tables and indexes with those that the migrations make."""
+    with closing(sqlite3.connect(":memory:")) as expected:
+        for script in migrations()[: reader.schema_version]:
+            expected.executescript(script)
+        should_be: dict[str, str] = dict(expected.execute(_SCHEMA))
+    found: dict[str, str] = dict(reader.rows(_SCHEMA))
+    for name, sql in should_be.items():
+        if found.get(name) != sql:
+            reason = "it is not as this version of the library made it" if name in found else "it is missing"
+            yield Finding(topic=Topic.FILE, job="schema", reason=reason, example=name)
+
+
+def order(reader: Reader) -> Iterator[Finding]:
+    """Look whether the oldest message of each pair, and no other, is the next one."""
+    for sender, target, heads in reader.rows(_HEADS):
+        reason = f"expected the oldest message of a pair to be its head and no other, got {heads} heads"
+        yield Finding(topic=Topic.ORDER, job="messages", reason=reason, example=f"{sender} to {target}")
+    for (message_id,) in reader.rows(_TWICE):
+        reason = "it waits, and is a dead letter as well"
+        yield Finding(topic=Topic.ORDER, job="messages", reason=reason, example=f"message {message_id}")
+
+
+def numbers(reader: Reader) -> Iterator[Finding]:
+    """Look whether a number that is in use would be given out again."""
+    if reader.rows(_COUNTERS) != [(1,)]:
+        yield _number("expected one row of counters", "counters")
+        return
+    ((incarnation, last_incarnation, message_id, last_message_id, sequence, last_sequence),) = reader.rows(_NUMBERS)
+    pairs = (
+        ("incarnation", incarnation, last_incarnation),
+        ("message_id", message_id, last_message_id),
+        ("sequence", sequence, last_sequence),
+    )
+    for name, counted, in_use in pairs:
+        if counted < (in_use or 0):
+            yield _number("a number that is in use would be given out again", f"{name} {counted}, in use {in_use}")
+
+
+def log(reader: Reader) -> Iterator[Finding]:
+    """Look for holes in the log."""
+    ((count, first, last),) = reader.rows(_LOG)
+    if count and last - first + 1 != count:
+        example = f"{last - first + 1 - count} of {first} to {last}"
+        yield Finding(topic=Topic.LOG, job="events", reason="events are missing between others", example=example)
+
+
+def findings_of_sqlite(found: list[str]) -> Iterator[Finding]:
+    """Put what SQLite says of a file into findings, one for each line."""
+    for line in "\n".join(found).splitlines():
+        yield Finding(topic=Topic.FILE, job="SQLite", reason="SQLite finds damage", example=line)
+
+
+def _number(reason: str, example: str) -> Finding:
+    return Finding(topic=Topic.NUMBERS, job="counters", reason=reason, example=example)

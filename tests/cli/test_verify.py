@@ -1,0 +1,204 @@
+"""``perdure verify``: each thing that can be wrong with a store is found, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure.cli.check.finding import Topic
+from perdure.cli.check.progress import silent
+from perdure.cli.check.report import Report
+from perdure.cli.check.scan import Progress
+from perdure.cli.commands import run_command
+from perdure.cli.verify.command import SOUND
+from perdure.cli.verify.look import look_at
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
+from perdure.stores.store import Store
+from perdure.testing.conformance.promise import value
+from perdure.testing.conformance.samples import ERROR, address, created, message, message_id, put, remembered, started
+from perdure.values.message import DeadLettered
+from perdure.values.transition import Transition
+
+A, B = address("a"), address("b")
+
+
+async def write(store: Store) -> None:
+    """Something in every table: two instances, three messages of a pair, a dead letter, a key, five events."""
+    for at in (A, B):
+        await value(store.commit(put(at, alarm_ms=5, state='{"n":1}')))
+    for payload in ("1", "2", "3"):
+        events, key = (started(A),), remembered("k", '"done"')
+        await value(
+            store.commit(Transition(address=A, messages=(message(A, B, payload),), remember=key, events=events))
+        )
+    await value(store.commit(Transition(address=B, messages=(message(B, A, "9"),), events=(started(B), started(B)))))
+    fate = DeadLettered(message_id=await message_id(store, "9"), attempts=10, error=ERROR)
+    await value(store.commit(Transition(address=A, inbound=fate)))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.db"
+
+    async def main() -> None:
+        store = await open_sqlite(path)
+        await write(store)
+        await value(store.close())
+
+    asyncio.run(main())
+    return path
+
+
+def report_of(path: Path, progress: Progress = silent) -> Report:
+    with read_from_outside(path) as reader:
+        return look_at(reader, max_log_growth_bytes=MAX_LOG_GROWTH_BYTES, progress=progress)
+
+
+def found(path: Path) -> set[tuple[Topic, str, str]]:
+    return {(topic, job, reason.partition(",")[0]) for topic, job, reason in report_of(path).groups}
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+def test_a_store_of_everything_is_sound(path: Path) -> None:
+    report = report_of(path)
+    assert report.groups == {}
+    assert report.seen == {"instances": 2, "messages": 3, "dead letters": 1, "keys": 1, "events": 5}
+
+
+def test_it_looks_beside_the_owner(path: Path) -> None:
+    async def beside() -> Report:
+        store = await open_sqlite(path)
+        await created(store, address("new"))
+        report = await asyncio.to_thread(report_of, path)
+        await value(store.close())
+        return report
+
+    report = asyncio.run(beside())
+    assert (report.groups, report.seen["instances"]) == ({}, 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "topic", "job", "reason"),
+    [
+        ("UPDATE instances SET due_ms = NULL WHERE id = 'a'", "index", "task:orders", "due_ms: expected what the row"),
+        ("UPDATE instances SET owner = 3 WHERE id = 'a'", "index", "task:orders", "owner: expected what the row"),
+        ("UPDATE instances SET status = 'idle' WHERE id = 'a'", "index", "task:orders", "status: expected what the"),
+        ("UPDATE instances SET claim = '{'", "damaged", "task:orders", "its Claim does not decode"),
+        ("UPDATE instances SET hold = 'sung'", "damaged", "task:orders", "its hold is 'sung'"),
+        ("UPDATE instances SET state = '{'", "damaged", "task:orders", "its state is not JSON"),
+        ("UPDATE instances SET data = 'x'", "damaged", "task:orders", "its data is not JSON"),
+        ("UPDATE messages SET payload = '{'", "damaged", "messages", "its payload is not JSON"),
+        ("UPDATE messages SET target = 'x'", "damaged", "messages", "instance id: expected"),
+        ("UPDATE dead_letters SET error = '{'", "damaged", "messages", "its FailureRecord does not decode"),
+        ("UPDATE dead_letters SET payload = '{'", "damaged", "messages", "its payload is not JSON"),
+        ("UPDATE keys SET address = 'x'", "damaged", "keys", "instance id: expected"),
+        ("UPDATE keys SET answer = '{'", "damaged", "task:orders", "the answer of key 'k' is not JSON"),
+        ("UPDATE messages SET place = 'behind'", "order", "messages", "expected the oldest message of a pair"),
+        ("UPDATE messages SET place = 'head'", "order", "messages", "expected the oldest message of a pair"),
+        (
+            "UPDATE messages SET place = iif(payload = '2', 'head', 'behind')",
+            "order",
+            "messages",
+            "expected the oldest message of a pair",
+        ),
+        ("UPDATE dead_letters SET message_id = 2", "order", "messages", "it waits"),
+        ("UPDATE counters SET incarnation = 1", "numbers", "counters", "a number that is in use"),
+        ("UPDATE counters SET message_id = 3", "numbers", "counters", "a number that is in use"),
+        ("UPDATE counters SET sequence = 4", "numbers", "counters", "a number that is in use"),
+        ("DELETE FROM counters", "numbers", "counters", "expected one row of counters"),
+        ("DELETE FROM events WHERE sequence = 3", "log", "events", "events are missing between others"),
+        ("DROP INDEX instances_due", "file", "schema", "it is missing"),
+        ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it is not as this version of the library"),
+    ],
+)
+def test_what_is_wrong_is_found_alone(path: Path, statement: str, topic: str, job: str, reason: str) -> None:
+    execute(path, statement)
+    ((found_topic, found_job, found_reason),) = report_of(path).groups
+    assert (found_topic.value, found_job) == (topic, job)
+    assert found_reason.startswith(reason)
+    assert report_of(path).problems(frozenset()) > 0
+
+
+def test_the_beginning_of_the_log_may_be_gone(path: Path) -> None:
+    execute(path, "DELETE FROM events WHERE sequence < 3")
+    assert found(path) == set()
+    execute(path, "DELETE FROM events")
+    assert found(path) == set()
+
+
+def test_an_event_of_newer_code_is_a_note(path: Path) -> None:
+    execute(path, "UPDATE events SET type = 'job.sung' WHERE sequence = 2")
+    report = report_of(path)
+    assert [(group.topic, group.job, group.count) for group in report.groups.values()] == [
+        (Topic.EVENT, "task:orders", 1)
+    ]
+    assert report.problems(frozenset()) == 0
+
+
+def test_an_index_that_misses_a_row_is_found(path: Path) -> None:
+    """What only SQLite can see: entries that are not there, in a file whose pages are all well formed."""
+    with closing(sqlite3.connect(path)) as database:
+        (root,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'instances_due'").fetchone()
+        (other,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'instances_owner'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * size : root * size] = data[(other - 1) * size : other * size]
+    path.write_bytes(data)
+    assert (Topic.FILE, "SQLite", "SQLite finds damage") in found(path)
+
+
+@pytest.mark.parametrize("table", ["instances", "events", "keys"])
+def test_a_page_of_rubbish_is_found_and_hides_nothing_else(path: Path, table: str) -> None:
+    execute(path, "UPDATE messages SET place = 'behind'")
+    with closing(sqlite3.connect(path)) as database:
+        (root,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * size : root * size] = b"\xa5" * size
+    path.write_bytes(data)
+    topics = {topic for topic, _, _ in found(path)}
+    assert {Topic.FILE, Topic.ORDER} <= topics
+
+
+def test_the_command_says_sound_damaged_or_that_it_cannot(
+    path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = f"sqlite:///{path}"
+    assert run_command(["verify", "--store", store]) == 0
+    looked, *_, verdict = capsys.readouterr().out.splitlines()
+    assert looked == f"{store}: looked at 2 instances, 3 messages, 1 dead letters, 1 keys, 5 events"
+    assert verdict == SOUND
+    execute(path, "UPDATE messages SET place = 'behind'", "DELETE FROM events WHERE sequence = 3")
+    assert run_command(["verify", "--store", store]) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "PROBLEM: 1 messages whose turn does not come, or comes too early",
+        "  messages  1: expected the oldest message of a pair to be its head and no other",
+        "      such as task:orders:a to task:orders:b",
+        "",
+        "PROBLEM: 1 holes in the log of events",
+        "  events  1: events are missing between others",
+        "      such as 1 of 1 to 5",
+        "",
+        "2 problems",
+    ]
+    assert run_command(["verify", "--store", store, "--json"]) == 1
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (data["problems"], [group["topic"] for group in data["groups"]]) == (2, ["order", "log"])
+    assert run_command(["verify", "--store", f"sqlite:///{tmp_path}/nowhere.db"]) == 2
+    assert run_command(["verify", "--store", store, "--max-log-mib", "-1"]) == 2
+    errors = capsys.readouterr().err
+    assert "there is no such file" in errors
+    assert "--max-log-mib -1: expected a number from 0" in errors
