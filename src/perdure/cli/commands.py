@@ -15,6 +15,8 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.run import run
 from perdure.cli.snapshot.command import snapshot
+from perdure.cli.stats.command import stats
+from perdure.cli.vacuum import vacuum
 from perdure.cli.verify.command import verify
 
 
@@ -37,6 +39,8 @@ COMMANDS.command(check)
 COMMANDS.command(snapshot)
 COMMANDS.command(backup)
 COMMANDS.command(verify)
+COMMANDS.command(stats)
+COMMANDS.command(vacuum)
 COMMANDS.command(demo)
 
 

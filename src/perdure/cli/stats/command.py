@@ -1,0 +1,52 @@
+"""``perdure stats``: what is in a store, and how large it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import orjson
+from cyclopts import Parameter
+
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.stats.counts import Counts, count
+from perdure.cli.stats.text import json_of, lines_of
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, StoreError
+
+
+def stats(
+    *,
+    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say what is in a store: instances by job and status, what waits, what is kept, and how large the file is.
+
+    It runs beside an engine that owns the store, or on a store that nobody owns: it takes no lock and writes nothing.
+
+    Exit code: 0 done, 2 the store cannot be read.
+
+    Parameters
+    ----------
+    store
+        Where instances live: sqlite:///jobs.db.
+    json
+        Print one JSON object instead of text.
+    """
+    counts = _counts(store)
+    if json:
+        sys.stdout.write(orjson.dumps(json_of(counts, store), option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join(lines_of(counts, store)) + "\n")
+    return ExitCode.DONE
+
+
+def _counts(store: str) -> Counts:
+    try:
+        with read_from_outside(sqlite_path(store)) as reader:
+            return count(reader, now_ms=time.time_ns() // 1_000_000)
+    except (DefinitionError, StoreError) as error:
+        raise Misconfigured(str(error)) from error

@@ -1,0 +1,49 @@
+"""Counts for people, and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from perdure.cli.size import shown
+from perdure.cli.stats.counts import Counts, FileSize
+
+
+def lines_of(counts: Counts, store: str) -> Iterator[str]:
+    """Say what is in a store, and how large it is."""
+    yield f"{store}  opened {counts.openings:,} {'time' if counts.openings == 1 else 'times'}"
+    yield ""
+    yield f"instances     {sum(sum(by_status.values()) for by_status in counts.instances.values()):,}"
+    for job, by_status in counts.instances.items():
+        yield f"  {job}  {', '.join(f'{number:,} {status}' for status, number in by_status.items())}"
+    yield f"due           {counts.due:,}{_since(counts.due_since_ms)}"
+    yield f"messages      {counts.messages:,}{_since(counts.oldest_message_ms)}"
+    yield f"dead letters  {counts.dead_letters:,}"
+    yield f"keys          {counts.keys:,}, of which {counts.expired_keys:,} expired"
+    yield f"events        {counts.events:,}{_since(counts.oldest_event_ms)}"
+    yield ""
+    yield f"file          {shown(counts.size.file_bytes)}, of which {shown(counts.size.free_bytes)} free"
+    yield f"log           {shown(counts.size.log_bytes)}"
+    yield f"vacuum        {_advice(counts.size)}"
+
+
+def json_of(counts: Counts, store: str) -> dict[str, Any]:
+    """Give the same as plain data."""
+    worth = counts.size.is_worth_a_vacuum
+    return {"store": store, **attrs.asdict(counts), "vacuum": "worth it" if worth else "not worth it"}
+
+
+def _advice(size: FileSize) -> str:
+    if size.is_worth_a_vacuum:
+        part = size.free_bytes / size.file_bytes
+        return f"worth it: gives back {shown(size.free_bytes)} ({part:.0%}); stop the engine and run perdure vacuum"
+    return "not worth it: new rows take what is free"
+
+
+def _since(instant_ms: int | None) -> str:
+    if instant_ms is None:
+        return ""
+    return f", since {datetime.fromtimestamp(instant_ms / 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,110 @@
+"""Write a file anew without the space that deleted rows left, while nobody owns it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+
+from perdure.stores.sqlite.lock import acquire
+from perdure.stores.sqlite.reader import read_from_outside, size_of
+from perdure.values.errors import StoreUnavailable
+
+_OPERATION = "vacuum"
+_TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108 - where SQLite looks, in its order
+
+FreeBytes = Callable[[Path], int]
+"""How much room the disk of a folder has."""
+
+
+@attrs.frozen(kw_only=True)
+class Vacuumed:
+    """What became of a file.
+
+    Attributes:
+        before_bytes: its size before, with its log.
+        after_bytes: its size afterwards, with its log.
+        reader: whether somebody who reads the file keeps it from shrinking: it does when they have ended.
+    """
+
+    before_bytes: int
+    after_bytes: int
+    reader: bool
+
+
+def free_on_disk(folder: Path) -> int:
+    """Ask the disk."""
+    return shutil.disk_usage(folder).free
+
+
+def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk) -> Vacuumed:
+    """Take the lock and write the file anew. SQLite does it in one transaction: a crash leaves the file as it was.
+
+    Args:
+        path: the file. It must exist.
+        free_bytes: how much room the disk of a folder has.
+
+    Raises:
+        StoreLocked: an engine owns it.
+        StoreUnavailable: there is no such file, or too little room.
+        StoreTooNew: a newer version of the library wrote it.
+        StoreCorrupt: it is not a store of this library.
+    """
+    with read_from_outside(path) as reader:
+        place, store = reader.path, reader.store
+    lock = acquire(f"{place}.lock", store=store)
+    try:
+        with closing(sqlite3.connect(place, isolation_level=None, timeout=1.0)) as connection:
+            return _vacuumed(connection, place, free_bytes)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{_OPERATION} {store}", str(error)) from error
+    finally:
+        lock.release()
+
+
+def _vacuumed(connection: sqlite3.Connection, path: Path, free_bytes: FreeBytes) -> Vacuumed:
+    before = _size(path)
+    _checkpoint(connection)  # what a crash left in the log counts as well
+    _refuse_without_room(connection, path, free_bytes)
+    connection.execute("VACUUM")
+    is_held = _checkpoint(connection)
+    return Vacuumed(before_bytes=before, after_bytes=_size(path), reader=is_held)
+
+
+def _refuse_without_room(connection: sqlite3.Connection, path: Path, free_bytes: FreeBytes) -> None:
+    """SQLite writes the new file into its temporary folder, and from there into the log."""
+    (pages,), (free_pages,), (page_bytes,) = (
+        connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
+    )
+    live_bytes = (pages - free_pages) * page_bytes
+    needs = {path.parent: live_bytes}
+    temporary = _temporary_folder()
+    if temporary.stat().st_dev == path.stat().st_dev:
+        needs[path.parent] += live_bytes
+    else:
+        needs[temporary] = live_bytes
+    for folder, needed in needs.items():
+        free = free_bytes(folder)
+        if free < needed:
+            reason = f"it needs {needed:,} bytes in {folder}, and {free:,} are free; make room there first"
+            raise StoreUnavailable(_OPERATION, reason)
+
+
+def _temporary_folder() -> Path:
+    named = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), *_TEMPORARY)
+    return next((Path(name) for name in named if name and os.access(name, os.W_OK | os.X_OK)), Path())
+
+
+def _checkpoint(connection: sqlite3.Connection) -> bool:
+    """Move the log into the file and empty it. True: a reader holds it up."""
+    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return bool(busy)
+
+
+def _size(path: Path) -> int:
+    return size_of(path) + size_of(path.with_name(f"{path.name}-wal"))

@@ -1,0 +1,159 @@
+"""``perdure stats`` and ``perdure vacuum``: what is in a store, how large it is, and what can be given back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure.cli.commands import run_command
+from perdure.cli.stats.counts import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, count
+from perdure.cli.stats.text import lines_of
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.testing.conformance.promise import value
+from perdure.testing.conformance.samples import ERROR, address, message, message_id, put, remembered, started
+from perdure.values.message import DeadLettered
+from perdure.values.transition import Transition
+
+A, B = address("a"), address("b", name="mails")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Three instances of two jobs, two messages, a dead letter, two keys, three events."""
+    path = tmp_path / "jobs.db"
+
+    async def main() -> None:
+        store = await open_sqlite(path)
+        await value(store.commit(put(A, alarm_ms=5_000)))
+        await value(store.commit(put(address("c"), alarm_ms=2_000_000)))
+        await value(store.commit(put(B)))
+        for payload, key in (("1", "k"), ("2", "l"), ("3", None)):
+            remember = None if key is None else remembered(key, expires_ms=50 if key == "k" else 5_000_000)
+            sent, events = (message(A, B, payload),), (started(A, at_ms=9_000),)
+            await value(store.commit(Transition(address=A, messages=sent, remember=remember, events=events)))
+        fate = DeadLettered(message_id=await message_id(store, "1"), attempts=10, error=ERROR)
+        await value(store.commit(Transition(address=B, inbound=fate)))
+        await value(store.close())
+
+    asyncio.run(main())
+    return path
+
+
+def counts_of(path: Path, now_ms: int = 1_000_000) -> Counts:
+    with read_from_outside(path) as reader:
+        return count(reader, now_ms)
+
+
+def test_everything_is_counted(path: Path) -> None:
+    counts = counts_of(path)
+    assert counts.openings == 1
+    assert counts.instances == {"task:mails": {"idle": 1}, "task:orders": {"scheduled": 2}}
+    assert (counts.due, counts.due_since_ms) == (1, 5_000)
+    assert (counts.messages, counts.oldest_message_ms, counts.dead_letters) == (2, 3, 1)
+    assert (counts.keys, counts.expired_keys) == (2, 1)
+    assert (counts.events, counts.oldest_event_ms) == (3, 9_000)
+    assert counts.size == FileSize(file_bytes=path.stat().st_size, log_bytes=0, free_bytes=0)
+
+
+def test_an_empty_store_has_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        await value((await open_sqlite(tmp_path / "new.db")).close())
+
+    asyncio.run(main())
+    counts = counts_of(tmp_path / "new.db")
+    assert (counts.instances, counts.due, counts.messages, counts.keys, counts.events) == ({}, 0, 0, 0, 0)
+    assert (counts.due_since_ms, counts.oldest_message_ms, counts.oldest_event_ms) == (None, None, None)
+
+
+def test_it_counts_beside_the_owner_over_pages(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+
+    async def main() -> Counts:
+        store = await open_sqlite(path)
+        rows = (store.commit(put(address(str(number)))) for number in range(PAGE + 3))
+        await asyncio.gather(*map(value, rows))
+        counts = await asyncio.to_thread(counts_of, path)
+        await value(store.close())
+        return counts
+
+    counts = asyncio.run(main())
+    assert counts.instances == {"task:orders": {"idle": PAGE + 3}}
+    assert counts.size.log_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "free_bytes", "worth"),
+    [
+        (LEAST_GAIN_BYTES * 4, LEAST_GAIN_BYTES, True),
+        (LEAST_GAIN_BYTES * 4, LEAST_GAIN_BYTES - 1, False),
+        (LEAST_GAIN_BYTES * 4 + 4, LEAST_GAIN_BYTES, False),
+        (LEAST_GAIN_BYTES, LEAST_GAIN_BYTES - 1, False),
+    ],
+)
+def test_when_a_vacuum_is_worth_it(file_bytes: int, free_bytes: int, worth: object) -> None:
+    size = FileSize(file_bytes=file_bytes, log_bytes=0, free_bytes=free_bytes)
+    assert size.is_worth_a_vacuum is worth
+
+
+def test_the_text(path: Path) -> None:
+    lines = list(lines_of(counts_of(path), "sqlite:///jobs.db"))
+    assert lines[:-3] == [
+        "sqlite:///jobs.db  opened 1 time",
+        "",
+        "instances     3",
+        "  task:mails  1 idle",
+        "  task:orders  2 scheduled",
+        "due           1, since 1970-01-01T00:00:05Z",
+        "messages      2, since 1970-01-01T00:00:00Z",
+        "dead letters  1",
+        "keys          2, of which 1 expired",
+        "events        3, since 1970-01-01T00:00:09Z",
+        "",
+    ]
+    assert lines[-3:] == [
+        "file          0.1 MiB, of which 0.0 MiB free",
+        "log           0.0 MiB",
+        "vacuum        not worth it: new rows take what is free",
+    ]
+
+
+def test_the_advice_is_good_and_the_vacuum_does_it(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = f"sqlite:///{path}"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "INSERT INTO keys VALUES ('task:orders:a', 'big', 'send', 'f', zeroblob(0) || ?, 1)", ("x" * 2**25,)
+        )
+        database.commit()
+        database.execute("DELETE FROM keys WHERE key = 'big'")
+        database.commit()
+    assert run_command(["stats", "--store", store]) == 0
+    advice = capsys.readouterr().out.splitlines()[-1]
+    assert advice == "vacuum        worth it: gives back 32.0 MiB (100%); stop the engine and run perdure vacuum"
+    assert run_command(["vacuum", "--store", store]) == 0
+    assert capsys.readouterr().out == f"{store}: 32.1 MiB before, 0.1 MiB now\n"
+    assert run_command(["stats", "--store", store, "--json"]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (data["vacuum"], data["instances"]["task:orders"]) == ("not worth it", {"scheduled": 2})
+    assert run_command(["stats", "--store", f"sqlite:///{tmp_path}/nowhere.db"]) == 2
+    assert run_command(["vacuum", "--store", f"sqlite:///{tmp_path}/nowhere.db"]) == 2
+    assert capsys.readouterr().err.count("there is no such file") == 2
+
+
+def test_a_vacuum_beside_an_owner_is_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> int:
+        store = await open_sqlite(path)
+        code = await asyncio.to_thread(run_command, ["vacuum", "--store", f"sqlite:///{path}"])
+        await value(store.close())
+        return code
+
+    assert asyncio.run(main()) == 2
+    assert "stop that engine first" in capsys.readouterr().err
