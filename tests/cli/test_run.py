@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from perdure.cli.run import SELDOM
 from perdure.runtime.on_asyncio import asyncio_runtime
 
 YEARS_AGO_MS = 1_577_836_800_000  # 2020
@@ -102,6 +103,15 @@ def test_everything_may_come_from_the_environment(start, shop, target):
 def test_the_current_directory_is_searched_whatever_started_the_command(start, shop):
     command = start("run", "shop:app", "--store", "memory://", PYTHONSAFEPATH="1")
     command.line("serving")
+
+
+@pytest.mark.parametrize(("own", "thresholds"), [("", SELDOM), ("gc.set_threshold(1_000, 5, 5)", (1_000, 5, 5))])
+def test_garbage_is_collected_seldom_unless_the_app_knows_better(start, shop, own, thresholds):
+    shop.write_text(
+        f"import gc\n{own}\n{SHOP}\ndef told():\n    print(gc.get_threshold(), flush=True)\n    return app\n"
+    )
+    command = start("run", "shop:told", "--store", "memory://")
+    command.line(str(thresholds))
 
 
 def test_the_log_goes_to_the_standard_error(start, shop):
