@@ -8,7 +8,7 @@ from returns.future import FutureResult
 from returns.result import Success
 
 from perdure.jobs.definition import CallError
-from perdure.program.container import result_inside
+from perdure.program.future import answer_of
 
 A = TypeVar("A")
 
@@ -25,7 +25,7 @@ async def ask(call: FutureResult[A, CallError], /) -> A:
     Raises:
         CallError: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
     """
-    answer = result_inside(await call)
+    answer = await answer_of(call)
     if isinstance(answer, Success):
         value: A = answer.unwrap()
         return value

@@ -57,7 +57,7 @@ class Alarms:
 
     def notice(self, address: Address, due_ms: int | None) -> None:
         """An instance was written that is due at this instant, or never."""
-        if address in self._fired:  # perhaps by this very turn: it goes on the agenda when that is over
+        if self._fired and address in self._fired:  # perhaps by this very turn: it goes on the agenda when that is over
             self._then_due[address] = due_ms
         elif due_ms is not None:
             self._agenda.add(address, due_ms)

@@ -92,13 +92,21 @@ class TurnTaker:
     async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
         """Take the turn of one request."""
         for _ in range(MAX_CONFLICTS + 1):
-            verdict = await self._once(mailbox, item)
+            step = await self._decided(mailbox, item)
+            verdict = await self._conclude(step) if isinstance(step, Commit) else step
             if verdict is not None:
                 return verdict
         return Answered(Failure(Conflict(str(mailbox.address))))
 
-    async def _once(self, mailbox: Mailbox, item: Item) -> Verdict | None:
-        """Take the turn once; None: there was a conflict before any effect, so begin again."""
+    async def _decided(self, mailbox: Mailbox, item: Item) -> Verdict | Commit | None:
+        """Take the turn once, up to its only commit if nothing was claimed.
+
+        The commit is awaited where all that led to it is gone: a thousand turns that wait for the disk are small, and
+        the garbage collector does not take them for things that stay.
+
+        Returns:
+            None: there was a conflict before any effect, so begin again.
+        """
         key = item.request.idempotency_key
         now_ms = 0 if key is None else self.runtime.now_ms()
         loaded = await answer_of(self.store.load(mailbox.address, key, now_ms))
@@ -111,9 +119,7 @@ class TurnTaker:
                 if step.claimed == "before_effect":
                     return await self._handle(mailbox, step, facts)
                 return await self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step))
-            case Commit():
-                return await self._conclude(step)
-            case Answered() | Defer() | RecoverFirst():
+            case Commit() | Answered() | Defer() | RecoverFirst():
                 return step
             case _:
                 assert_never(step)
@@ -127,7 +133,7 @@ class TurnTaker:
             return Answered(Failure(self._crashed(mailbox, defect)))
 
     # ------------------------------------------------------------ events
-    async def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Verdict | None:
+    async def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Verdict | Commit | None:
         """Handle an event. As far as its program goes by itself, it needs no place, no claim and no task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
@@ -138,7 +144,7 @@ class TurnTaker:
             if self.runtime.now_ms() != facts.now_ms:
                 facts = self._facts(mailbox)
             step = self._finish(mailbox, execute, begun, facts)
-        return await self._settle(mailbox, execute, step)
+        return step
 
     def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program as far as it goes without reaching outside and without waiting."""
@@ -324,10 +330,12 @@ class TurnTaker:
             return Success(execute)
         await self._in_own_task(mailbox)
         mailbox.running = (*mailbox.running, execute.claim.run_id)
-        match await self._commit(transition):
+        stored = await answer_of(self.store.commit(transition))
+        self._take_note(transition, stored)
+        match stored:
             case Success(fence):
-                stored = attrs.evolve(transition.write.instance, incarnation=fence.incarnation)
-                return Success(attrs.evolve(execute, instance=stored, claimed="recorded"))
+                instance = attrs.evolve(transition.write.instance, incarnation=fence.incarnation)
+                return Success(attrs.evolve(execute, instance=instance, claimed="recorded"))
             case refused:
                 self._forget_run(mailbox, execute)
                 if isinstance(refused.failure(), OutcomeUnknown):
@@ -374,18 +382,17 @@ class TurnTaker:
         """Commit, and give the result; None: there was a conflict."""
         if step.transition.is_empty:
             return Answered(step.result)
-        stored = await self._commit(step.transition)
+        stored = await answer_of(self.store.commit(step.transition))
+        self._take_note(step.transition, stored)
         if isinstance(stored, Success):
             return Answered(step.result)
         return None if isinstance(stored.failure(), Conflict) else Answered(stored)
 
-    async def _commit(self, transition: Transition) -> Result[Fence, Any]:
-        stored = await answer_of(self.store.commit(transition))
+    def _take_note(self, transition: Transition, stored: Result[Fence, Any]) -> None:
         if isinstance(stored, Success):
             self.committed(transition)
         elif isinstance(stored.failure(), OutcomeUnknown):
             self.in_doubt()
-        return stored
 
     @staticmethod
     def _forget_run(mailbox: Mailbox, execute: Execute) -> None:

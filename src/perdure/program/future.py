@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Generator
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
@@ -21,10 +21,10 @@ _SUCCESS: type[IOResult[Any, Any]] = IOSuccess
 _FAILURE: type[IOResult[Any, Any]] = IOFailure
 
 
-async def answer_of(operation: FutureResult[A, E]) -> Result[A, E]:
-    """Await an answer as a ``Result``: what is inside the ``IOResult`` that awaiting the operation itself gives."""
+def answer_of(operation: FutureResult[A, E]) -> Awaitable[Result[A, E]]:
+    """Give what is awaited for the ``Result`` that is inside the ``IOResult`` of the operation itself."""
     answer: Awaitable[Result[A, E]] = operation._inner_value  # noqa: SLF001 - wrapping and unwrapping it takes 1 µs
-    return await answer
+    return answer
 
 
 class _Answered:
@@ -77,7 +77,7 @@ def settled(result: Result[A, E]) -> FutureResult[A, E]:
     Args:
         result: the answer.
     """
-    return cast("FutureResult[A, E]", _Future(_Answered(result)))
+    return _Future(_Answered(result))
 
 
 def known_answer(operation: FutureResult[A, E]) -> Result[A, E] | None:
@@ -92,4 +92,13 @@ def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
     Args:
         work: what gives the answer.
     """
-    return cast("FutureResult[A, E]", _Future(_Asked(work)))
+    return _Future(_Asked(work))
+
+
+def answered_by(errand: Awaitable[Result[A, E]]) -> FutureResult[A, E]:
+    """Wrap what may be awaited again by itself.
+
+    Args:
+        errand: gives the answer, each time that it is awaited.
+    """
+    return _Future(errand)

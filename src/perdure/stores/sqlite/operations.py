@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.program.future import asked, settled
+from perdure.program.future import answered_by, asked, settled
 from perdure.stores.sqlite import mail, queries
 from perdure.stores.sqlite.change import Change, apply, encode
 from perdure.stores.sqlite.counters import Counters
@@ -45,7 +45,7 @@ class Operations:
         if known is not None and self._traffic.refusal("load") is None:
             return settled(Success(Loaded(instance=known)))
         work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
-        return asked(self._traffic.read(Read("load", work), lambda loaded: self._loaded(address, loaded)))
+        return answered_by(self._traffic.read(Read("load", work), lambda loaded: self._loaded(address, loaded)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, together with the others that are ready."""
@@ -53,7 +53,7 @@ class Operations:
             change = encode(transition, self._recent)
         except Exception as error:  # noqa: BLE001 - a value that JSON cannot carry
             return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
-        return asked(
+        return answered_by(
             self._traffic.write(
                 "commit",
                 lambda cursor, counters: _apply(cursor, counters, change),
@@ -64,7 +64,7 @@ class Operations:
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Give the due instances, and know them: their turns come next."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit)
-        return asked(self._traffic.read(Read("read what is due", work), self._found_due))
+        return answered_by(self._traffic.read(Read("read what is due", work), self._found_due))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Give the earliest due instant after this one."""
@@ -161,10 +161,10 @@ class Operations:
         return Success(None)
 
     def _read(self, operation: str, work: Callable[[sqlite3.Cursor], A]) -> FutureResult[A, StoreError]:
-        return asked(self._traffic.read(Read(operation, work)))
+        return answered_by(self._traffic.read(Read(operation, work)))
 
     def _write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
-        return asked(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
+        return answered_by(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
 
 
 def _apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Result[Fence, Conflict]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -11,7 +11,7 @@ from returns.result import Failure, Result
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.sqlite.database import Database, Read
 from perdure.stores.sqlite.forked import belongs_here
-from perdure.stores.sqlite.ledger import Write, Written
+from perdure.stores.sqlite.ledger import Write
 from perdure.stores.sqlite.lock import FileLock
 from perdure.values.errors import OutcomeUnknown, PerdureError, StoreError, StoreUnavailable
 
@@ -29,18 +29,38 @@ def _ignore(_: Result[Any, Any]) -> None:
     """Take no note."""
 
 
-@attrs.frozen
-class _Asked(Generic[R]):
-    """A request that waits."""
+class Errand(Generic[R]):
+    """A request to the database. It leaves when its answer is first awaited, and may be awaited again.
 
-    request: R
-    note: Note
-    answer: Future[Any]
+    Attributes:
+        request: what is asked.
+        operation: what that does, for errors.
+    """
+
+    __slots__ = ("_answer", "_note", "_queue", "_traffic", "operation", "request")
+
+    def __init__(self, traffic: Traffic, queue: _Queue[R], operation: str, request: R, note: Note) -> None:
+        self.request = request
+        self.operation = operation
+        self._traffic = traffic
+        self._queue = queue
+        self._note = note
+        self._answer: Future[Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        if self._answer is None:
+            refused = self._traffic.refusal(self.operation)
+            if refused is not None:
+                return Failure(refused)
+            self._answer = self._traffic.enqueue(self._queue, self)
+        answer: Result[Any, Any] = yield from self._answer.__await__()
+        return answer
 
     def answered(self, answer: Result[Any, Any]) -> None:
-        self.note(answer)
-        if not self.answer.done():  # a caller that was cancelled waits no more; what it asked for was done all the same
-            self.answer.set_result(answer)
+        """Tell of the answer, and give it to whoever waits for it."""
+        self._note(answer)
+        if self._answer is not None and not self._answer.done():  # a caller that was cancelled waits no more
+            self._answer.set_result(answer)
 
 
 @attrs.define
@@ -54,13 +74,13 @@ class _Queue(Generic[R]):
 
     send: _Send[R]
     lost: Callable[[str], PerdureError]
-    waiting: list[_Asked[R]] = attrs.Factory(list[Any])
+    waiting: list[Errand[R]] = attrs.Factory(list[Any])
 
     async def serve(self) -> None:
         """Send what waits now, and answer it."""
         batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
         try:
-            answers = await self.send([asked.request for asked in batch])
+            answers = await self.send([errand.request for errand in batch])
         except StoreError as error:  # the file could not be opened again: nothing was sent
             answers = [Failure(error)] * len(batch)
         except BaseException as error:
@@ -91,13 +111,13 @@ class Traffic:
         self._state: Literal["idle", "driven", "closed"] = "idle"
         self._closers: list[Future[None]] | None = None  # who waits for the end, once somebody closed
 
-    def read(self, read: Read, note: Note = _ignore) -> Coroutine[Any, Any, Result[Any, StoreError]]:
+    def read(self, read: Read, note: Note = _ignore) -> Errand[Read]:
         """Ask for a read."""
-        return self._ask(self._reads, read.operation, read, note)
+        return Errand(self, self._reads, read.operation, read, note)
 
-    def write(self, operation: str, work: Write, note: Note = _ignore) -> Coroutine[Any, Any, Written]:
+    def write(self, operation: str, work: Write, note: Note = _ignore) -> Errand[Write]:
         """Ask for a write; it is answered when it is durable."""
-        return self._ask(self._writes, operation, work, note)
+        return Errand(self, self._writes, operation, work, note)
 
     async def close(self) -> None:
         """Refuse what comes, wait for what was asked, close the file and give the lock back."""
@@ -124,15 +144,11 @@ class Traffic:
             return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
         return None
 
-    async def _ask(self, queue: _Queue[R], operation: str, request: R, note: Note) -> Result[Any, Any]:
-        refused = self.refusal(operation)
-        if refused is not None:
-            return Failure(refused)
-        future = self._runtime.future()
-        queue.waiting.append(_Asked(request, note, future))
+    def enqueue(self, queue: _Queue[R], errand: Errand[R]) -> Future[Any]:
+        """Let an errand travel with what else is ready; give the future of its answer."""
+        queue.waiting.append(errand)
         self._set_going()
-        answer: Result[Any, Any] = await future
-        return answer
+        return self._runtime.future()
 
     def _look_for_loss(self) -> None:
         if self._database.lost is not None and not self.lost.done():
@@ -184,6 +200,6 @@ class Traffic:
                 closed.set_result(None)
 
 
-def _answer(batch: Sequence[_Asked[Any]], answers: Sequence[Result[Any, Any]]) -> None:
-    for asked, answer in zip(batch, answers, strict=True):
-        asked.answered(answer)
+def _answer(batch: Sequence[Errand[Any]], answers: Sequence[Result[Any, Any]]) -> None:
+    for errand, answer in zip(batch, answers, strict=True):
+        errand.answered(answer)
