@@ -50,5 +50,8 @@ def test_what_is_asked_begins_when_it_is_awaited_and_once():
 
 
 def test_the_answer_of_any_future_result_can_be_had_as_a_result():
-    assert asyncio.run(answer_of(FutureResult.from_value(1))) == Success(1)
-    assert asyncio.run(answer_of(FutureResult.from_failure("no"))) == Failure("no")
+    async def main():
+        assert await answer_of(FutureResult.from_value(1)) == Success(1)
+        assert await answer_of(FutureResult.from_failure("no")) == Failure("no")
+
+    asyncio.run(main())

@@ -51,7 +51,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
             first event becomes its state, and ``on_event`` is asked from the second on, as in ``functools.reduce``.
         flush_after: a batch flushes so long after its first event; later events do not move that.
         inactivity: flush so long after the last event instead, and never later than ``flush_after`` says.
-        max_events: a batch of so many events flushes at once.
+        max_events: a batch of so many events flushes at once. It is no bound: a batch that must wait, because the one
+            before it is being retried, goes on growing.
         on_event: takes an event into the state; by default the newest event is kept.
         execute: what to do with a batch.
         retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
