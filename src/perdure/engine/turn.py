@@ -334,8 +334,7 @@ class TurnTaker:
         self._take_note(transition, stored)
         match stored:
             case Success(fence):
-                instance = attrs.evolve(transition.write.instance, incarnation=fence.incarnation)
-                return Success(attrs.evolve(execute, instance=instance, claimed="recorded"))
+                return Success(execute.recorded(transition.write.instance.changed(incarnation=fence.incarnation)))
             case refused:
                 self._forget_run(mailbox, execute)
                 if isinstance(refused.failure(), OutcomeUnknown):

@@ -220,7 +220,7 @@ class _DryTurn:
             return execute
         after = self._claim.write.instance
         known = after if after.incarnation else after.changed(incarnation=self.incarnation)
-        return attrs.evolve(execute, instance=known, claimed="recorded")
+        return execute.recorded(known)
 
     def _answer(self, instruction: object) -> object:
         answer = self.answers(instruction) if isinstance(instruction, Call) else PASS

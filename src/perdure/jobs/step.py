@@ -61,6 +61,27 @@ class Execute:
     prior: FailureRecord | None = None
     prior_hook: str = ""
 
+    def recorded(self, instance: Instance) -> Execute:
+        """Give the same run, once its claim is recorded.
+
+        Args:
+            instance: what is stored now.
+        """
+        return Execute(
+            hook=self.hook,
+            program=self.program,
+            instance=instance,
+            draft=self.draft,
+            claim=self.claim,
+            claimed="recorded",
+            request=self.request,
+            started_ms=self.started_ms,
+            claiming=self.claiming,
+            alone=self.alone,
+            prior=self.prior,
+            prior_hook=self.prior_hook,
+        )
+
 
 @attrs.frozen
 class Defer:
