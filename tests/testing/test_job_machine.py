@@ -196,3 +196,7 @@ def test_a_rule_of_ones_own_can_be_added() -> None:
 
     run_state_machine_as_test(Own, settings=QUICK)
     assert tried
+
+
+def test_it_does_not_trace_the_engine_to_explain_a_failure():
+    assert Phase.explain not in machine(counter()).TestCase.settings.phases

@@ -20,6 +20,7 @@ from perdure.testing.machine.agreement import Agreement
 from perdure.testing.machine.model import Model
 from perdure.testing.machine.rules import JobRules, rules_of
 from perdure.testing.machine.view import InstanceView
+from perdure.testing.profiles import PHASES
 from perdure.testing.typed import values_of
 from perdure.testing.world import Crashes, Fault, Interleaving, LosesAnswer, Raises, Takes
 from perdure.testing.world.faults import Disturbance
@@ -117,8 +118,15 @@ class JobMachine(Generic[R]):
 
     @property
     def TestCase(self) -> type[TestCase]:  # noqa: N802 - as Hypothesis calls it
-        """A test case for pytest or unittest; its ``settings`` can be set."""
-        return self.rules.TestCase
+        """A test case for pytest or unittest.
+
+        Its ``settings`` leave out the phase ``explain``, which traces the engine line by line and takes twenty times as
+        long as the rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
+        """
+        case: Any = self.rules.TestCase  # hypothesis declares no ``settings`` of it
+        case.settings = settings(case.settings, phases=PHASES)
+        test_case: type[TestCase] = case
+        return test_case
 
     def run(self, options: settings | None = None) -> None:
         """Run it in a plain call.
@@ -126,7 +134,8 @@ class JobMachine(Generic[R]):
         Raises:
             LawBroken: a law or an invariant does not hold; the smallest story that shows it is told.
         """
-        run_state_machine_as_test(self.rules, settings=options)
+        test_case: Any = self.TestCase
+        run_state_machine_as_test(self.rules, settings=options or test_case.settings)
 
     # ------------------------------------------------------------ what the rules ask for
     def app(self) -> App[R]:
