@@ -33,6 +33,7 @@ async def _damaged(world: World) -> None:
     before = len(world.process.border.crossings)
     await world.advance(hours=1)
     assert len(world.process.border.crossings) - before < 600
+    assert world.logs.count("the store is not well") == 6  # every ten minutes: once in each round of housekeeping
     await world.close()
 
     with sqlite3.connect(world.folder / "jobs.db") as file:

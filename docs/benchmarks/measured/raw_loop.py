@@ -53,7 +53,7 @@ def raw_loop(path: Path, *, group: int, durability: Literal["full", "relaxed"], 
 def _prepare(database: sqlite3.Connection, durability: Literal["full", "relaxed"]) -> None:
     database.execute("PRAGMA journal_mode = WAL").fetchone()
     database.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
-    database.execute("PRAGMA wal_autocheckpoint = 4000").fetchone()
+    database.execute("PRAGMA wal_autocheckpoint = 1000").fetchone()
     database.execute("PRAGMA cache_size = -65536")
 
 

@@ -1,4 +1,4 @@
-"""Housekeeping: lets go of expired idempotency keys and of old events."""
+"""Housekeeping: lets go of expired idempotency keys and of old events, and looks how the store is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY_MS = 600_000
 
 @attrs.frozen
 class Housekeeping:
-    """The loop that applies retention.
+    """The loop that applies retention, and looks how the store is.
 
     Attributes:
         store: whose rows go.
@@ -29,10 +29,18 @@ class Housekeeping:
     limits: Limits
 
     async def run(self) -> None:
-        """Apply retention for ever."""
+        """Do it for ever."""
         while True:
             await self.runtime.sleep(EVERY_MS)
             await self.prune()
+            await self.look_after_health()
+
+    async def look_after_health(self) -> None:
+        """Tell the operator when the store goes on and something is wrong with it."""
+        health = result_inside(await self.store.health())
+        if isinstance(health, Success) and health.unwrap().state != "ok":
+            fields = {"store": self.store.name, **attrs.asdict(health.unwrap())}
+            self.runtime.log(LogRecord("warning", "the store is not well", fields))
 
     async def prune(self) -> None:
         """Let go of everything that retention lets go, a page at a time."""

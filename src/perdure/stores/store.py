@@ -124,7 +124,8 @@ class Health:
     """How a store is.
 
     Attributes:
-        state: ``ok``; ``degraded`` when some rows cannot be read and the rest goes on; ``failed`` when nothing does.
+        state: ``ok``; ``degraded`` when it goes on and something is wrong, such as rows that cannot be read;
+            ``failed`` when it does not.
         detail: what is wrong.
     """
 

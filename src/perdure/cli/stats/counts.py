@@ -7,7 +7,8 @@ from collections.abc import Generator
 
 import attrs
 
-from perdure.stores.sqlite.reader import Reader, size_of
+from perdure.stores.sqlite.reader import Reader
+from perdure.stores.sqlite.write_ahead_log import size_of
 
 PAGE = 5_000
 """Rows of one read; only their places and statuses are taken."""

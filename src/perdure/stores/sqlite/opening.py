@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Literal, assert_never
 
 from perdure.runtime.record import Runtime
@@ -14,6 +15,7 @@ from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.standby import stand_by
 from perdure.stores.sqlite.traffic import Traffic
+from perdure.stores.sqlite.write_ahead_log import log_of
 from perdure.stores.store import Capabilities, Durability, Store, WhenOwned
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
@@ -58,7 +60,8 @@ def store_over(
 ) -> Store:
     """Make a store of an open file."""
     traffic = Traffic(runtime, database, lock)
-    operations = Operations(traffic, RecentInstances(recent_bytes))
+    log = log_of(Path(database.file.path))
+    operations = Operations(traffic, RecentInstances(recent_bytes), log)
     return Store(
         name=database.file.store,
         epoch=database.epoch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from returns.future import FutureResult
@@ -19,6 +20,7 @@ from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.traffic import Traffic
+from perdure.stores.sqlite.write_ahead_log import complaint_about
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
@@ -32,8 +34,9 @@ A = TypeVar("A")
 class Operations:
     """Encodes what is asked for, lets it travel, and knows what was stored lately."""
 
-    def __init__(self, traffic: Traffic, recent: RecentInstances) -> None:
+    def __init__(self, traffic: Traffic, recent: RecentInstances, log: Path) -> None:
         self._traffic = traffic
+        self._log = log
         self._recent = recent
         self._damage = Damage()
 
@@ -113,7 +116,7 @@ class Operations:
         return self._write("prune", lambda cursor, counters: prune(cursor, counters, retention))
 
     def health(self) -> FutureResult[Health, StoreError]:
-        """Read a row, and say which ones could not be read so far."""
+        """Read a row, and say which ones could not be read so far, and whether the log is held up."""
         return asked(self._health())
 
     def close(self) -> FutureResult[None, StoreError]:
@@ -148,11 +151,11 @@ class Operations:
         self._recent.forget(transition.address)
 
     async def _health(self) -> Result[Health, StoreError]:
-        answer = await self._traffic.read(Read("check its health", _read_something))
-        damage = str(self._damage)
+        answer = await self._traffic.read(Read("check its health", lambda cursor: _look(cursor, self._log)))
         match answer:
-            case Success():
-                return Success(Health(state="degraded" if damage else "ok", detail=damage))
+            case Success(complaint):
+                details = [detail for detail in (str(self._damage), complaint) if detail]
+                return Success(Health(state="degraded" if details else "ok", detail="; ".join(details)))
             case _:
                 return Success(Health(state="failed", detail=str(answer.failure())))
 
@@ -179,5 +182,6 @@ def _stored(instance: Instance, fence: Fence) -> Instance:
     return instance.changed(incarnation=fence.incarnation, version=fence.version)
 
 
-def _read_something(cursor: sqlite3.Cursor) -> None:
+def _look(cursor: sqlite3.Cursor, log: Path) -> str:
     cursor.execute("SELECT epoch FROM counters").fetchone()
+    return complaint_about(log)

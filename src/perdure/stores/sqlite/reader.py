@@ -13,6 +13,7 @@ import attrs
 
 from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.schema import APPLICATION_ID, migrations, version_of
+from perdure.stores.sqlite.write_ahead_log import log_of, size_of
 from perdure.stores.store import BackupProgress, OnBackupProgress
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
@@ -122,7 +123,7 @@ class Reader:
     @property
     def log(self) -> Path:
         """The write-ahead log of the file."""
-        return self.path.with_name(f"{self.path.name}-wal")
+        return log_of(self.path)
 
 
 @attrs.define
@@ -147,14 +148,6 @@ class _Hold:
                 "allow more, do it when less is written, or use a backup that the engine makes itself (jobs.backup)"
             )
             raise StoreUnavailable("hold one moment of the file", reason)
-
-
-def size_of(path: Path) -> int:
-    """Give the size of a file, 0 if there is none."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 @contextmanager

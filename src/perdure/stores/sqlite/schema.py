@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, LOG_LIMIT_BYTES
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 APPLICATION_ID = 0x70657264  # "perd"; it marks the file for `file(1)` and for us
@@ -14,7 +15,8 @@ APPLICATION_ID = 0x70657264  # "perd"; it marks the file for `file(1)` and for u
 Synchronous = Literal["FULL", "NORMAL"]
 
 _PRAGMAS = (
-    "wal_autocheckpoint = 4000",
+    f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    f"journal_size_limit = {LOG_LIMIT_BYTES}",
     "cache_size = -65536",
     "temp_store = MEMORY",
     "mmap_size = 0",

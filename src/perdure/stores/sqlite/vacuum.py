@@ -12,7 +12,8 @@ from pathlib import Path
 import attrs
 
 from perdure.stores.sqlite.lock import acquire
-from perdure.stores.sqlite.reader import read_from_outside, size_of
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.sqlite.write_ahead_log import log_of, size_of
 from perdure.values.errors import StoreUnavailable
 
 _OPERATION = "vacuum"
@@ -107,4 +108,4 @@ def _checkpoint(connection: sqlite3.Connection) -> bool:
 
 
 def _size(path: Path) -> int:
-    return size_of(path) + size_of(path.with_name(f"{path.name}-wal"))
+    return size_of(path) + size_of(log_of(path))

@@ -1,0 +1,36 @@
+"""The write-ahead log beside a file: where it is, how large it is, how large it may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+CHECKPOINT_PAGES: Final = 1_000
+"""Pages in the log, 4 MiB, from which on a commit moves them into the file. It bounds what that commit waits for."""
+
+LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
+"""A log that was larger is cut to this when it is begun anew. It is larger only where a reader holds it up."""
+
+
+def log_of(path: Path) -> Path:
+    """Give the log of a file."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def size_of(path: Path) -> int:
+    """Give the size of a file, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def complaint_about(log: Path) -> str:
+    """Say that a log is held up, if it is; else nothing."""
+    size_bytes = size_of(log)
+    if size_bytes <= LOG_LIMIT_BYTES:
+        return ""
+    return (
+        f"its write-ahead log has {size_bytes:,} bytes, expected up to {LOG_LIMIT_BYTES:,}: somebody reads the file in "
+        "one long transaction, so that the log cannot be moved into it; find who does, and end it"
+    )
