@@ -152,6 +152,18 @@ async def test_what_the_target_cannot_read_is_kept_as_a_dead_letter_and_can_be_r
     assert await world.ask(jobs.dead_letters()) == ()
 
 
+@on_each_store
+async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World) -> None:
+    """Retention: to the round of housekeeping, every ten minutes, in which its message is too old."""
+    jobs = await world.open(app(world.outside, message_attempts=1, dead_letter_age_ms=3_600_000))
+    world.outside.breaks.add("x")
+    await world.ask(jobs.of(machine).send("a", steps(Tell("b", (Say("x"),)))))
+    await world.advance(minutes=60, s=1)  # housekeeping of the sixth round saw it an hour old, and not older
+    assert len(await world.ask(jobs.dead_letters())) == 1
+    await world.advance(minutes=10)
+    assert await world.ask(jobs.dead_letters()) == ()
+
+
 # ---------------------------------------------------------------- defects
 @on_each_store
 async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_redriven(world: World) -> None:

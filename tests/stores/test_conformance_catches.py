@@ -165,6 +165,10 @@ SABOTAGE = {
         "history_gives_the_newest_first",
     ),
     "prune counts nothing": (of_answer("prune", lambda _: 0), "pruning_removes_expired_keys"),
+    "prune keeps dead letters": (
+        instead("prune", lambda store, what: store.prune(attrs.evolve(what, dead_letters_since_ms=0))),
+        "pruning_removes_old_dead_letters",
+    ),
     "health is always fine": (
         of_answer("health", lambda found: attrs.evolve(found, state="ok")),
         "a_closed_store_answers_unavailable",

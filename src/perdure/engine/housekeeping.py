@@ -1,4 +1,4 @@
-"""Housekeeping: lets go of expired idempotency keys and of old events, and looks how the store is."""
+"""Housekeeping: lets go of expired idempotency keys, old events and old dead letters, and looks how the store is."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Housekeeping:
             now_ms=now_ms,
             events_since_ms=now_ms - self.limits.history_age_ms,
             max_events=self.limits.history_events,
+            dead_letters_since_ms=max(0, now_ms - self.limits.dead_letter_age_ms),
         )
         while True:
             pruned = result_inside(await self.store.prune(retention))

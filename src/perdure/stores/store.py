@@ -110,12 +110,14 @@ class Retention:
         now_ms: the present; expired idempotency keys go.
         events_since_ms: events older than this instant go.
         max_events: the newest so many events stay.
+        dead_letters_since_ms: dead letters whose message was sent before this instant go; by default none.
         limit: rows removed at most in one call, so that no call takes long.
     """
 
     now_ms: int
     events_since_ms: int
     max_events: int
+    dead_letters_since_ms: int = 0
     limit: int = 1_000
 
 
@@ -336,7 +338,8 @@ class Store:
         events: ``(after, limit)``: the log, for sinks.
         prune: ``(retention)``: how many rows went; call again while it equals the limit. Expired keys go, and the
             beginning of the log: each event that is too old or not among the newest ``max_events``, up to the first
-            that stays. So the log never has a hole.
+            that stays. So the log never has a hole. Dead letters that were sent too long ago go; messages that live
+            stay.
         health: never fails for a store that is merely unwell; the answer says so.
         close: waits for what was asked; later calls answer ``StoreUnavailable``.
         lost: done, with the reason, when an owned store turned out not to be this engine's any more: every operation

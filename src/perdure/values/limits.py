@@ -29,6 +29,7 @@ class Limits:
         history_age_ms: how long events of the log are kept.
         history_events: how many events the log keeps, over all instances.
         message_attempts: deliveries of a message before it becomes a dead letter.
+        dead_letter_age_ms: how long a dead letter is kept, from when its message was sent.
         due_batch: due instances read from the store at once.
         drain_ms: how long a graceful shutdown waits for runs before it cancels and releases them.
     """
@@ -45,6 +46,7 @@ class Limits:
     history_age_ms: int = 7 * _DAY_MS
     history_events: int = 1_000_000
     message_attempts: int = 10
+    dead_letter_age_ms: int = 90 * _DAY_MS
     due_batch: int = 256
     drain_ms: int = 30_000
 

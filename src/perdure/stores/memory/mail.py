@@ -61,11 +61,9 @@ class Mail:
 
     def redrive(self, message_id: int) -> Literal["redriven", "not_found"]:
         """Make a dead letter an ordinary message again."""
-        stored = self._dead.pop(message_id, None)
-        if stored is None:
+        if message_id not in self._dead:
             return "not_found"
-        if _is_own(stored):
-            self._dead_own[stored.message.sender].discard(message_id)
+        stored = self._exhume(message_id)
         self._revive(attrs.evolve(stored, attempts=0, not_before_ms=0))
         return "redriven"
 
@@ -92,10 +90,24 @@ class Mail:
         later = (message_id for message_id in self._dead if message_id > after_id)
         return tuple(self._dead[message_id] for message_id in heapq.nsmallest(limit, later))
 
+    def prune_dead_letters(self, since_ms: int, limit: int) -> int:
+        """Delete dead letters that were sent before an instant, and say how many went."""
+        old = (message_id for message_id, stored in self._dead.items() if stored.message.sent_ms < since_ms)
+        going = tuple(islice(old, limit))
+        for message_id in going:
+            self._exhume(message_id)
+        return len(going)
+
     def _bury(self, stored: StoredMessage) -> None:
         self._dead[stored.message_id] = stored
         if _is_own(stored):
             self._dead_own.setdefault(stored.message.sender, set()).add(stored.message_id)
+
+    def _exhume(self, message_id: int) -> StoredMessage:
+        stored = self._dead.pop(message_id)
+        if _is_own(stored):
+            self._dead_own[stored.message.sender].discard(message_id)
+        return stored
 
     def _revive(self, stored: StoredMessage) -> None:
         self._living[stored.message_id] = stored

@@ -118,7 +118,7 @@ class Opening:
         return self._answer("read events", lambda tables: tables.log.after(after, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
-        """Remove what retention lets go: keys first, then events."""
+        """Remove what retention lets go: keys first, then dead letters, then events."""
         return self._answer("prune", lambda tables: _prune(tables, retention))
 
     def health(self) -> FutureResult[Health, StoreError]:
@@ -171,5 +171,6 @@ def _holds(expected: Fence | None, stored: Instance | None) -> bool:
 
 def _prune(tables: Tables, retention: Retention) -> int:
     removed = tables.keys.prune(retention.now_ms, retention.limit)
+    removed += tables.mail.prune_dead_letters(retention.dead_letters_since_ms, retention.limit - removed)
     left = retention.limit - removed
     return removed + tables.log.prune(retention.events_since_ms, retention.max_events, left)

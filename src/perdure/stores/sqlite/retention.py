@@ -1,4 +1,4 @@
-"""What retention removes: expired keys, then the beginning of the log."""
+"""What retention removes: expired keys, old dead letters, then the beginning of the log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from perdure.stores.store import Retention
 _KEYS = """
 DELETE FROM keys WHERE (address, key) IN
   (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
+"""
+_DEAD_LETTERS = """
+DELETE FROM dead_letters WHERE message_id IN (SELECT message_id FROM dead_letters WHERE sent_ms < ? LIMIT ?)
 """
 _EVENTS = """
 DELETE FROM events WHERE sequence < (
@@ -28,6 +31,7 @@ def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> i
     The log has no holes (its numbers are committed with it), so the newest ``max_events`` are known by number.
     """
     removed = cursor.execute(_KEYS, (retention.now_ms, retention.limit)).rowcount
+    removed += cursor.execute(_DEAD_LETTERS, (retention.dead_letters_since_ms, retention.limit - removed)).rowcount
     values = {
         "limit": retention.limit - removed,
         "since_ms": retention.events_since_ms,

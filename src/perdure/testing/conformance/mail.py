@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.stores.store import Store
+from perdure.stores.store import Retention, Store
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.promise import failure, holds, same, value
 from perdure.testing.conformance.promises import (
@@ -15,6 +15,8 @@ from perdure.testing.conformance.promises import (
     MESSAGE_ORDER,
     NEXT_MESSAGE,
     OLDEST_FIRST,
+    PRUNE_COUNTS,
+    PRUNE_DEAD_LETTERS,
     PURGE_OWN,
     REDRIVE,
     REDRIVEN_AFRESH,
@@ -182,6 +184,23 @@ async def a_purge_can_keep_what_an_instance_told_itself(store: Store) -> None:
     same(await deliverable(store), ["last"], "a Purge that keeps them leaves those of its own turn as well")
 
 
+@in_store(PRUNE_DEAD_LETTERS, PRUNE_COUNTS)
+async def pruning_removes_old_dead_letters(store: Store) -> None:
+    """``prune`` removes dead letters that were sent before an instant, up to its limit, and no message that lives."""
+    for payload, sent_ms in (("old", 5), ("older", 4), ("oldest", 3), ("new", 6)):
+        sent = attrs.evolve(message(A, B, payload), sent_ms=sent_ms)
+        await value(store.commit(Transition(address=A, messages=(sent,))))
+        fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
+        await value(store.commit(settled_by(B, fate)))
+    await told(store, A, B, "living")  # sent at 3 as well
+    retention = Retention(now_ms=0, events_since_ms=0, max_events=1_000, dead_letters_since_ms=6, limit=2)
+    counts = [await value(store.prune(retention)) for _ in range(3)]
+    same(counts, [2, 1, 0], "prune removes old dead letters, no more than its limit, and says how many")
+    kept = [one.message.payload for one in await value(store.dead_letters(0, 9))]
+    same(kept, ["new"], "a dead letter that was sent at the instant itself stays")
+    same(await deliverable(store), ["living"], "prune removes no message that lives")
+
+
 CASES: tuple[Case, ...] = (
     a_message_comes_back_whole,
     order_is_kept_within_a_pair,
@@ -194,4 +213,5 @@ CASES: tuple[Case, ...] = (
     a_purge_drops_what_an_instance_told_itself,
     a_purge_drops_dead_letters_to_itself,
     a_purge_can_keep_what_an_instance_told_itself,
+    pruning_removes_old_dead_letters,
 )

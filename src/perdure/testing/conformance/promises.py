@@ -112,6 +112,7 @@ PRUNE = Promise(
     "Expired keys go, and the beginning of the log: each event that is too old or not among the newest ``max_events``, "
     "up to the first that stays. So the log never has a hole.",
 )
+PRUNE_DEAD_LETTERS = Promise("prune", "Dead letters that were sent too long ago go; messages that live stay.")
 HEALTH = Promise("health", "never fails for a store that is merely unwell; the answer says so.")
 CLOSE = Promise("close", "waits for what was asked; later calls answer ``StoreUnavailable``.")
 LOST = Promise(

@@ -74,6 +74,7 @@ class Prune:
     now_ms: int
     events_since_ms: int
     max_events: int
+    dead_letters_since_ms: int
     limit: int
 
 
@@ -147,7 +148,14 @@ def steps() -> st.SearchStrategy[list[Step]]:
     rare = st.one_of(
         st.builds(Together, together.map(tuple)),
         st.builds(Redrive, _small),
-        st.builds(Prune, now_ms=_instants, events_since_ms=_instants, max_events=_small, limit=st.integers(1, 4)),
+        st.builds(
+            Prune,
+            now_ms=_instants,
+            events_since_ms=_instants,
+            max_events=_small,
+            dead_letters_since_ms=_instants,
+            limit=st.integers(1, 4),
+        ),
         st.just(Reopen()),
         st.builds(Find, _queries()),
     )
