@@ -78,6 +78,16 @@ def test_a_store_of_everything_is_sound(path: Path) -> None:
     assert report.seen == {"instances": 2, "messages": 3, "dead letters": 1, "keys": 1, "events": 5}
 
 
+def test_a_new_store_holds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        await value((await open_sqlite(tmp_path / "new.db")).close())
+
+    asyncio.run(main())
+    store = f"sqlite:///{tmp_path}/new.db"
+    assert run_command(["verify", "--store", store]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{store}: nothing is stored", "", SOUND]
+
+
 def test_it_looks_beside_the_owner(path: Path) -> None:
     async def beside() -> Report:
         store = await open_sqlite(path)

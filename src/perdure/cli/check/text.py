@@ -40,8 +40,8 @@ def lines_of(report: Report, store: str, accepted: frozenset[Topic], *, fine: st
         accepted: topics that are no problem.
         fine: the last line when there is no problem.
     """
-    looked_at = ", ".join(f"{count:,} {table}" for table, count in report.seen.items()) or "nothing is stored"
-    yield f"{store}: looked at {looked_at}"
+    looked_at = ", ".join(f"{count:,} {table}" for table, count in report.seen.items())
+    yield f"{store}: looked at {looked_at}" if looked_at else f"{store}: nothing is stored"
     for topic, title in TITLES.items():
         groups = report.of(topic)
         if groups:
