@@ -17,6 +17,12 @@ Written: TypeAlias = Result[Any, StoreError | OutcomeUnknown]
 Write: TypeAlias = Callable[[sqlite3.Cursor, Counters], Written]
 """Statements inside the open transaction. A write that answers a failure has written nothing."""
 
+_HELD = "if another program (a shell, a tool) is in a transaction on this file, end that: the engine goes on by itself"
+
+
+class _NotBegun(Exception):
+    """The transaction could not begin: somebody else is in one on this file."""
+
 
 class _CommitFailed(Exception):
     """COMMIT itself failed: what reached the disk is not known."""
@@ -42,10 +48,13 @@ class Ledger:
         """Write a group in one transaction, and answer each write for itself.
 
         When a statement breaks (a full disk, a value too large), nothing of the group is written, and each write is
-        tried again in a transaction of its own: only those that break alone fail.
+        tried again in a transaction of its own: only those that break alone fail. When the transaction does not even
+        begin, all of them fail: each would wait as long for whoever holds the file.
         """
         try:
             return self._write_together(cursor, group)
+        except _NotBegun as error:
+            return [Failure(StoreUnavailable("commit", f"{error.__cause__}; {_HELD}"))] * len(group)
         except _CommitFailed as error:
             self.is_trusted = False
             return [Failure(OutcomeUnknown(f"COMMIT failed: {error.__cause__}"))] * len(group)
@@ -58,7 +67,10 @@ class Ledger:
     def _write_together(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         if not self.is_trusted:
             raise sqlite3.OperationalError("the transaction before could not be ended; the file is being opened again")
-        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise _NotBegun from error
         self.lost = self.lost or self.ownership.loss(cursor)
         if self.lost is not None:
             self._undo(cursor)

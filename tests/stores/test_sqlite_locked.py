@@ -1,0 +1,111 @@
+"""A file that another program holds in a transaction: nothing is acknowledged, and the engine goes on when it is free."""
+
+import asyncio
+import sqlite3
+from contextlib import closing, contextmanager
+
+import pytest
+from returns.result import Failure, Success
+
+from perdure import Engine, Task, ask
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.database import Read
+from perdure.testing.conformance.promise import answer, value
+from perdure.testing.conformance.samples import address, created, put
+from perdure.values.errors import StoreUnavailable
+
+counter = Task(
+    "counter",
+    state=int,
+    event=int,
+    initial=0,
+    on_event=lambda ctx, event: ctx.update_state(lambda total: total + event),
+    execute=lambda ctx: ctx.update_state(lambda total: total + 100),
+)
+
+
+async def _impatient(path):
+    """Open a store that does not wait for others, so that the test need not: the setting is the connection's."""
+    store = await open_sqlite(path)
+    read = Read("be impatient", lambda cursor: cursor.execute("PRAGMA busy_timeout = 0").fetchall())
+    await store.load.__self__._traffic.read(read)
+    return store
+
+
+@contextmanager
+def _held(path, *, writes=False):
+    """Be the other program: begin a transaction, and take it back in the end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        if writes:
+            other.execute("UPDATE instances SET state = '\"theirs\"'")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_locked_file_acknowledges_nothing_and_works_again_when_it_is_free(tmp_path, writes):
+    path = tmp_path / "jobs.db"
+
+    async def main():
+        store = await _impatient(path)
+        fence = await created(store, address("a"))
+        with _held(path, writes=writes):
+            refused = await answer(store.commit(put(address("a"), fence)))
+            there = (await value(store.load(address("a")))).instance
+            is_lost = store.lost.done()
+        again = await answer(store.commit(put(address("a"), fence)))
+        await value(store.close())
+        return refused, there, is_lost, again
+
+    refused, there, is_lost, again = asyncio.run(main())
+    assert isinstance(refused, Failure)
+    assert isinstance(refused.failure(), StoreUnavailable)
+    assert "locked; if another program (a shell, a tool) is in a transaction on this file, end that" in str(
+        refused.failure()
+    )
+    assert (there.version, is_lost) == (1, False)  # what is committed can be read meanwhile
+    assert isinstance(again, Success)
+
+
+def test_a_group_waits_once_for_whoever_holds_the_file(tmp_path):
+    """Not once for each of its commits: they would be refused one after the other, five seconds each."""
+    path = tmp_path / "jobs.db"
+
+    async def main():
+        store = await _impatient(path)
+        waits = 0
+
+        def count(statement):
+            nonlocal waits
+            waits += statement.startswith("BEGIN")
+
+        watch = Read("watch its statements", lambda cursor: cursor.connection.set_trace_callback(count))
+        await store.load.__self__._traffic.read(watch)
+        with _held(path):
+            commits = [answer(store.commit(put(address(str(number))))) for number in range(50)]
+            answers = await asyncio.gather(*commits)
+        await value(store.close())
+        return answers, waits
+
+    answers, waits = asyncio.run(main())
+    assert all(isinstance(one, Failure) and isinstance(one.failure(), StoreUnavailable) for one in answers)
+    assert waits == 1
+
+
+def test_the_engine_goes_on_when_the_file_is_free(tmp_path):
+    path = tmp_path / "jobs.db"
+
+    async def main():
+        store = await _impatient(path)
+        async with Engine(None).jobs(counter).open(store) as jobs:
+            counters = jobs.of(counter)
+            await ask(counters.send("a", 1))
+            with _held(path):
+                refused = [await answer(counters.send("a", 10)), await answer(counters.trigger("a"))]
+            await ask(counters.send("a", 1))
+            return refused, await ask(counters.get_state("a")), await ask(counters.status("a"))
+
+    refused, state, status = asyncio.run(main())
+    assert [type(one.failure()) for one in refused] == [StoreUnavailable, StoreUnavailable]
+    assert (state, status.status) == (2, "idle")
