@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,22 @@ from typing import Any
 import attrs
 from audit import stored_in
 from bank import PULSE, Beats, Happened, Step, bank, pulse, steps_of
-from clients import client, quiet
+from clients import LOOK_MS, client, quiet
 from disk import Entry, Mercy, surviving, write_image
-from recording import Chosen, Recorder, open_recorded
+from recording import Chosen, open_recorded
 from returns.result import Result, Success
+from sick_disk import Illness, SickDisk
 
 from perdure import ask
 from perdure.client.jobs import Jobs
 from perdure.runtime.simulated import Simulation
 from perdure.stores.sqlite import open_sqlite
+from perdure.values.errors import OutcomeUnknown, StoreError
 
 FILE = "jobs.db"
 CLIENTS = tuple(f"client-{number}" for number in range(4))
+PASSING = (StoreError, OutcomeUnknown)
+"""What clients are told while the disk is sick: they ask again, with their keys."""
 POWER_IS_BACK = datetime(2026, 1, 1, 1, tzinfo=UTC)  # while idempotency keys are still remembered
 
 
@@ -76,18 +81,25 @@ class BankRecording:
 
 
 def record_bank(
-    folder: Path, *, durability: Chosen, pragmas: tuple[str, ...], steps: int, seed: int = 0
+    folder: Path,
+    *,
+    durability: Chosen,
+    pragmas: tuple[str, ...],
+    steps: int,
+    seed: int = 0,
+    illness: Illness | None = None,
 ) -> BankRecording:
-    """Let every client take so many steps, and keep what that did to the disk."""
-    recorder = Recorder(f"bank-{durability}")
+    """Let every client take so many steps, on a disk that may be sick meanwhile, and keep what that did to the disk."""
+    recorder = SickDisk(f"bank-{folder}")
     simulation = Simulation(seed=seed)
     witness = Witness(recorder.log)
 
     async def day() -> None:
-        store = open_recorded(
+        store = await open_recorded(
             folder / FILE, recorder, durability=durability, pragmas=pragmas, runtime=simulation.runtime
         )
         async with bank(witness).open(store, runtime=simulation.runtime) as jobs:
+            recorder.fall_ill(illness)
             await _busy(jobs, witness, dict.fromkeys(CLIENTS, 0), steps)
 
     simulation.run(day())
@@ -146,11 +158,19 @@ def power_comes_back(recording: BankRecording, cut: int, mercy: Mercy, folder: P
 
 async def _busy(jobs: Jobs, witness: Witness, after: Mapping[str, int], more: int) -> None:
     runtime = jobs.engine.runtime
-    await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
+    await _started(jobs)
     tasks = [
-        runtime.spawn(client(jobs, steps_of(name, done, done + more), witness.answered), name=name)
+        runtime.spawn(client(jobs, steps_of(name, done, done + more), witness.answered, PASSING), name=name)
         for name, done in after.items()
     ]
     for task in tasks:
         await task
     await quiet(jobs)
+
+
+async def _started(jobs: Jobs) -> None:
+    while True:
+        with suppress(*PASSING):
+            await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
+            return
+        await jobs.engine.runtime.sleep(LOOK_MS)

@@ -16,8 +16,20 @@ LOOK_MS = 10
 PATIENCE = 2_000  # looks
 
 
-async def client(jobs: Jobs, steps: Iterable[Step], acknowledged: Callable[[Step], None]) -> None:
-    """Take one step after the other, and say of each that it was acknowledged."""
+async def client(
+    jobs: Jobs,
+    steps: Iterable[Step],
+    acknowledged: Callable[[Step], None],
+    repeats: tuple[type[Exception], ...] = (),
+) -> None:
+    """Take one step after the other, and say of each that it was acknowledged.
+
+    Args:
+        jobs: whom to ask.
+        steps: what for.
+        acknowledged: told of each.
+        repeats: after which errors to ask again, a little later; others end the client.
+    """
     for step in steps:
         while True:
             try:
@@ -25,6 +37,8 @@ async def client(jobs: Jobs, steps: Iterable[Step], acknowledged: Callable[[Step
                 break
             except InstanceParked:
                 await resume_parked(jobs)
+            except repeats:
+                await jobs.engine.runtime.sleep(LOOK_MS)
         acknowledged(step)
 
 

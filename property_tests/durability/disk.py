@@ -47,6 +47,16 @@ class Synced:
 
 
 @attrs.frozen
+class Forgotten:
+    """A sync of a file failed, and the system gave up what was to be synced: it can be read until power is cut.
+
+    So does Linux: it says once that it could not write, and takes the pages for written from then on.
+    """
+
+    file: int
+
+
+@attrs.frozen
 class Named:
     """A name was given to a new file, or taken away: then ``file`` is None."""
 
@@ -73,7 +83,7 @@ class Acknowledged:
     number: int
 
 
-Entry: TypeAlias = Wrote | Truncated | Synced | Named | NamesSynced | Asked | Acknowledged
+Entry: TypeAlias = Wrote | Truncated | Synced | Forgotten | Named | NamesSynced | Asked | Acknowledged
 Image: TypeAlias = dict[str, bytes]
 """The files of a folder, by name."""
 
@@ -160,6 +170,8 @@ def surviving(log: Sequence[Entry], mercy: Mercy) -> Image:
                 files[file].unsynced.append(entry)
             case Synced(file):
                 files[file].sync()
+            case Forgotten(file):
+                files[file].unsynced.clear()
             case Named(_, file):
                 unsynced_names.append(entry)
                 if file is not None:

@@ -71,9 +71,15 @@ def record(folder: Path, *, durability: Chosen, pragmas: tuple[str, ...], transi
     """
     recorder = Recorder(f"recorder-{next(_names)}")
     simulation = Simulation(seed=seed)
-    store = open_recorded(folder / FILE, recorder, durability=durability, pragmas=pragmas, runtime=simulation.runtime)
     clerk = Clerk(Random(seed))  # noqa: S311 - reproducible on purpose
-    simulation.run(carry_out(store, clerk, simulation, recorder.log, transitions))
+
+    async def load() -> None:
+        store = await open_recorded(
+            folder / FILE, recorder, durability=durability, pragmas=pragmas, runtime=simulation.runtime
+        )
+        await carry_out(store, clerk, simulation, recorder.log, transitions)
+
+    simulation.run(load())
     simulation.close()
     recorder.unregister()
     return Recording(log=tuple(recorder.log), pictures=tuple(clerk.pictures))

@@ -7,8 +7,10 @@ gives the same log.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +19,7 @@ import attrs
 from disk import Entry, Named, NamesSynced, Synced, Truncated, Wrote
 
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite.database import Database, File, _opened
+from perdure.stores.sqlite.database import File, Read, open_database
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
 from perdure.stores.sqlite.thread import Work
@@ -35,23 +37,26 @@ _SYNCS_ITS_DIRECTORY = (
 class _RecordedFile(apsw.VFSFile):
     """A file whose changes go into the log, and then to the file."""
 
-    def __init__(self, log: list[Entry], file: int, name: Any, flags: list[int]) -> None:
-        self._log = log
+    def __init__(self, recorder: Recorder, file: int, name: Any, flags: list[int]) -> None:
+        self._recorder = recorder
+        self._log = recorder.log
         self._file = file
         self._directory: Literal["synced", "unsynced"] = "unsynced" if flags[0] & _SYNCS_ITS_DIRECTORY else "synced"
         super().__init__("", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name, here and below
-        self._log.append(Wrote(self._file, offset, bytes(data)))
+        self._recorder.before(wrote := Wrote(self._file, offset, bytes(data)))
+        self._log.append(wrote)
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
-        self._log.append(Truncated(self._file, newsize))
+        self._recorder.before(truncated := Truncated(self._file, newsize))
+        self._log.append(truncated)
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        super().xSync(flags)
-        self._log.append(Synced(self._file))
+        self._recorder.before(synced := Synced(self._file))
+        self._log.append(synced)  # and no more: where this disk is cut, the log alone decides what is safe
         if self._directory == "unsynced":
             self._log.append(NamesSynced())
             self._directory = "synced"
@@ -82,13 +87,16 @@ class Recorder(apsw.VFS):
         """Give the number that a file has in the log; None when there is no such file."""
         return self._files.get(name)
 
+    def before(self, entry: Entry) -> None:
+        """Be asked before something is done to a file. What is raised here is what the disk answers."""
+
     def xOpen(self, name: Any, flags: list[int]) -> _RecordedFile:  # noqa: N802
         path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name)
         if path.name not in self._files:
             self._last += 1
             self._files[path.name] = self._last
             self.log.append(Named(path.name, self._last))
-        return _RecordedFile(self.log, self._files[path.name], name, flags)
+        return _RecordedFile(self, self._files[path.name], name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802
         super().xDelete(filename, syncdir)
@@ -145,13 +153,14 @@ class _RecordedThread:
         return work(self.cursor)
 
     async def close(self) -> None:
-        self.connection.close()
+        self.stop()
 
     def stop(self) -> None:
-        self.connection.close()
+        with suppress(apsw.Error):  # of the checkpoint that SQLite makes then: the connection is closed all the same
+            self.connection.close()
 
 
-def open_recorded(
+async def open_recorded(
     path: Path,
     recorder: Recorder,
     *,
@@ -170,18 +179,25 @@ def open_recorded(
         recent_bytes: how much the store may remember of what it met lately.
         runtime: in which world.
     """
-    connection = recorder.connection = apsw.Connection(str(path), vfs=recorder.name)
-    cursor: Any = _Cursor(connection, recorder.statements)
+
+    async def connect(path: str) -> Any:
+        try:
+            connection = recorder.connection = apsw.Connection(path, vfs=recorder.name)
+        except apsw.Error as error:
+            raise sqlite3.OperationalError(str(error)) from error
+        return _RecordedThread(recorder, connection, _Cursor(connection, recorder.statements))
+
+    place = os.path.abspath(path)  # noqa: ASYNC240, PTH100 - of a test, in its own thread
     file = File(
-        path=str(path.absolute()),
-        lock=f"{path.absolute()}.lock",
+        path=place,
+        lock=f"{place}.lock",
         store="recorded",
         synchronous=_SYNCHRONOUS[durability],
     )
     lock = acquire(file.lock, store=file.store)
-    ledger, epoch = _opened(cursor, file)
+    database = await open_database(file, connect)
     for pragma in pragmas:
-        cursor.execute(f"PRAGMA {pragma}").fetchall()
-    thread: Any = _RecordedThread(recorder, connection, cursor)
-    database = Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
+        await database.read(
+            [Read("set it otherwise", lambda cursor, pragma=pragma: cursor.execute(f"PRAGMA {pragma}"))]
+        )
     return store_over(database, lock, durability=durability, recent_bytes=recent_bytes, runtime=runtime)

@@ -10,6 +10,7 @@ from disk import Mercy, NoMercy, Whim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import Chosen
+from sick_disk import AILMENTS, Illness
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 STEPS = 12
@@ -17,6 +18,9 @@ CHECKPOINTS_OFTEN = "wal_autocheckpoint = 100"  # pages: so that a short day see
 
 mercies = st.just(NoMercy()) | st.builds(Whim, st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.9]))
 cuts = st.integers(0, 10**6)  # in millionths of the log
+illnesses = st.builds(
+    Illness, ailment=st.sampled_from(list(AILMENTS)), after=st.integers(0, 400), lasts=st.integers(1, 60)
+)
 few = settings(max_examples=300 if NIGHTLY else 15)  # each is a day of the whole library
 
 
@@ -47,6 +51,23 @@ def test_relaxed_durability_loses_the_newest_and_breaks_nothing(millionths: int,
     with TemporaryDirectory(prefix="perdure-") as folder:
         after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=0)
     assert audit_prefix(dict.fromkeys(CLIENTS, STEPS), after.stored) == ()
+
+
+@given(illnesses, cuts, mercies)
+@few
+def test_a_disk_that_is_sick_for_a_while_costs_nothing_that_was_acknowledged(
+    illness: Illness, millionths: int, mercy: Mercy
+) -> None:
+    """Clients repeat what was refused or left open, with their keys; then power is cut as well."""
+    with TemporaryDirectory(prefix="perdure-") as folder:
+        disk = Path(folder) / "sick"
+        disk.mkdir()
+        pragmas = (CHECKPOINTS_OFTEN,)
+        day = record_bank(disk, durability="full", pragmas=pragmas, steps=STEPS, illness=illness)
+        assert day.steps(len(day.log)) == dict.fromkeys(CLIENTS, STEPS)
+        after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=3)
+    verdict = audit(after.acknowledged, after.stored, after.happened)
+    assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
 
 
 def test_a_cut_near_the_end_of_a_relaxed_day_loses_something() -> None:

@@ -201,7 +201,9 @@ def cost_of(what: Class, folder: Path) -> Cost:
     simulation = Simulation(order="fifo")
 
     async def counted() -> Cost:
-        store = open_recorded(folder / "jobs.db", recorder, recent_bytes=what.recent_bytes, runtime=simulation.runtime)
+        store = await open_recorded(
+            folder / "jobs.db", recorder, recent_bytes=what.recent_bytes, runtime=simulation.runtime
+        )
         async with Engine(object()).jobs(order_job, clock, batches).open(store, runtime=simulation.runtime) as jobs:
             office = Office(jobs, simulation, recorder)
             await office.passes(ms=1)

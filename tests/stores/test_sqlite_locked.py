@@ -1,4 +1,4 @@
-"""A file that another program holds in a transaction: nothing is acknowledged, and the engine goes on when it is free."""
+"""A file that another program holds in a transaction: nothing is acknowledged, and the engine goes on afterwards."""
 
 import asyncio
 import sqlite3

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -148,6 +149,24 @@ def test_an_unknown_durability_is_refused(tmp_path):
 def test_the_epoch_grows_with_every_opening(tmp_path):
     stores = [asyncio.run(_open_and_close(tmp_path / "jobs.db")) for _ in range(3)]
     assert [store.epoch for store in stores] == [1, 2, 3]
+
+
+def test_what_a_crash_left_in_the_log_is_in_the_file_before_anything_is_built_on_it(tmp_path):
+    """A log that was read may still not be on the disk: its sync may have failed, and nobody knows any more."""
+    path, crashed, file_alone = tmp_path / "jobs.db", tmp_path / "crashed.db", tmp_path / "alone.db"
+
+    async def main():
+        store = await open_sqlite(path)
+        await created(store, address("42"))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{crashed}{suffix}")
+        await store.close()
+        store = await open_sqlite(crashed)
+        shutil.copy(crashed, file_alone)  # without its log
+        await store.close()
+
+    asyncio.run(main())
+    assert _query(file_alone, "SELECT id FROM instances") == [("42",)]
 
 
 def test_a_missing_driver_names_the_extra_to_install(tmp_path):

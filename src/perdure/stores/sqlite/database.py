@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -18,6 +18,9 @@ from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
 from perdure.values.errors import OwnershipLost, StoreCorrupt, StoreError, StoreUnavailable
 
 T = TypeVar("T")
+
+Connect: TypeAlias = Callable[[str], Awaitable[DatabaseThread]]
+"""Opens a file, in a thread of its own."""
 
 
 @attrs.frozen
@@ -58,6 +61,7 @@ class Database:
     epoch: int
     _thread: DatabaseThread = attrs.field(alias="thread")
     _ledger: Ledger = attrs.field(alias="ledger")
+    _connect: Connect = attrs.field(alias="connect")
 
     @property
     def lost(self) -> OwnershipLost | None:
@@ -93,23 +97,29 @@ class Database:
         if moved is not None:
             self._ledger.lost = moved
             raise moved
-        self._thread, (self._ledger, epoch) = await _connect(self.file, lambda cursor: _reopened(cursor, self.file))
+        self._thread, (self._ledger, epoch) = await _set_up(
+            self.file, self._connect, lambda cursor: _reopened(cursor, self.file)
+        )
         if epoch != self.epoch:
             self._ledger.lost = another_engine(self.file.store)
             raise self._ledger.lost
 
 
-async def open_database(file: File) -> Database:
+async def open_database(file: File, connect: Connect = connect) -> Database:
     """Open a file, create or migrate its tables, and count the opening.
+
+    Args:
+        file: which file.
+        connect: how to open it, now and whenever the connection is replaced.
 
     Raises:
         StoreError: why it cannot be opened.
     """
-    thread, (ledger, epoch) = await _connect(file, lambda cursor: _opened(cursor, file))
-    return Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
+    thread, (ledger, epoch) = await _set_up(file, connect, lambda cursor: _opened(cursor, file))
+    return Database(file=file, epoch=epoch, thread=thread, ledger=ledger, connect=connect)
 
 
-async def _connect(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
+async def _set_up(file: File, connect: Connect, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
     """Open a file and prepare it. Whatever goes wrong, no thread is left behind."""
     try:
         thread = await connect(file.path)
@@ -127,6 +137,7 @@ async def _connect(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
 
 def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
+    _checkpoint(cursor)  # held up: the crash was most likely no failure of the disk, and readers come and go
     epoch = counters.next_epoch(cursor)
     ledger = _ledger(cursor, file)
     if counters.epoch(cursor) != epoch:
@@ -136,7 +147,19 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
 
 def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
+    if _checkpoint(cursor) == "held up":
+        raise StoreUnavailable(f"open {file.store}", "a reader keeps its log from being begun anew; let it end")
     return _ledger(cursor, file), counters.epoch(cursor)
+
+
+def _checkpoint(cursor: sqlite3.Cursor) -> Literal["done", "held up"]:
+    """Write what the log holds into the file, and begin the log anew, before anything is built on it.
+
+    A log whose sync failed can be read and is not on the disk, and no later sync makes it so: the system has taken its
+    pages for written. What is committed after it would be lost with it when power is cut.
+    """
+    (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return "held up" if busy else "done"
 
 
 def _ledger(cursor: sqlite3.Cursor, file: File) -> Ledger:
