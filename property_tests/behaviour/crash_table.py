@@ -17,6 +17,7 @@ BEGIN, END = "<!-- sweep: begin -->\n", "<!-- sweep: end -->"
 sys.path[:0] = [str(ROOT / "tests" / "behaviour")]  # where the world is, when this runs as a script
 
 import continuous_operations  # noqa: E402
+import crossing_operations  # noqa: E402
 import debounce_operations  # noqa: E402
 import task_operations  # noqa: E402
 from crash_sweep import Operation, Swept, sweep  # noqa: E402
@@ -25,6 +26,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *continuous_operations.OPERATIONS,
     *debounce_operations.OPERATIONS,
     *task_operations.OPERATIONS,
+    *crossing_operations.OPERATIONS,
 )
 
 
