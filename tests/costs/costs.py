@@ -7,6 +7,7 @@ motion. Nothing depends on time or on the machine.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -195,8 +196,14 @@ class Class:
     recent_bytes: int = field(default=1 << 20)
 
 
-def cost_of(what: Class, folder: Path) -> Cost:
-    """Count."""
+def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] | None = None) -> Cost:
+    """Count.
+
+    Args:
+        what: which class.
+        folder: where the file goes; empty.
+        watched: entered around what is counted.
+    """
     recorder = Recorder(f"costs-{id(folder)}")
     simulation = Simulation(order="fifo")
 
@@ -210,8 +217,9 @@ def cost_of(what: Class, folder: Path) -> Cost:
             await what.before(office)
             await office.passes(ms=1)
             before = office.spent()
-            await what.act(office)
-            await office.passes(ms=1)
+            with watched or nullcontext():
+                await what.act(office)
+                await office.passes(ms=1)
             return minus(office.spent(), before)
 
     try:
