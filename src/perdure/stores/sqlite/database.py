@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -15,6 +15,7 @@ from perdure.stores.sqlite.ledger import Ledger, Write, Written
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
+from perdure.stores.sqlite.write_ahead_log import begin_anew
 from perdure.values.errors import OwnershipLost, StoreCorrupt, StoreError, StoreUnavailable
 
 T = TypeVar("T")
@@ -137,7 +138,9 @@ async def _set_up(file: File, connect: Connect, setting_up: Work[T]) -> tuple[Da
 
 def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
-    _checkpoint(cursor)  # held up: the crash was most likely no failure of the disk, and readers come and go
+    cursor.execute(
+        "PRAGMA wal_checkpoint(PASSIVE)"
+    )  # as `_reopened`, but knowing of no failure: no reader is waited for
     epoch = counters.next_epoch(cursor)
     ledger = _ledger(cursor, file)
     if counters.epoch(cursor) != epoch:
@@ -146,20 +149,15 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
 
 
 def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
-    prepare(cursor, store=file.store, synchronous=file.synchronous)
-    if _checkpoint(cursor) == "held up":
-        raise StoreUnavailable(f"open {file.store}", "a reader keeps its log from being begun anew; let it end")
-    return _ledger(cursor, file), counters.epoch(cursor)
-
-
-def _checkpoint(cursor: sqlite3.Cursor) -> Literal["done", "held up"]:
-    """Write what the log holds into the file, and begin the log anew, before anything is built on it.
+    """Build nothing on the log that is found.
 
     A log whose sync failed can be read and is not on the disk, and no later sync makes it so: the system has taken its
     pages for written. What is committed after it would be lost with it when power is cut.
     """
-    (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return "held up" if busy else "done"
+    prepare(cursor, store=file.store, synchronous=file.synchronous)
+    if begin_anew(cursor) == "held up":
+        raise StoreUnavailable(f"open {file.store}", "a reader keeps its log from being begun anew; let it end")
+    return _ledger(cursor, file), counters.epoch(cursor)
 
 
 def _ledger(cursor: sqlite3.Cursor, file: File) -> Ledger:

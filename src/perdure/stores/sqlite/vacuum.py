@@ -13,7 +13,7 @@ import attrs
 
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.stores.sqlite.write_ahead_log import log_of, size_of
+from perdure.stores.sqlite.write_ahead_log import begin_anew, log_of, size_of
 from perdure.values.errors import StoreUnavailable
 
 _OPERATION = "vacuum"
@@ -70,11 +70,11 @@ def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk
 
 def _vacuumed(connection: sqlite3.Connection, path: Path, free_bytes: FreeBytes) -> Vacuumed:
     before = _size(path)
-    _checkpoint(connection)  # what a crash left in the log counts as well
+    begin_anew(connection)  # what a crash left in the log counts as well
     _refuse_without_room(connection, path, free_bytes)
     connection.execute("VACUUM")
-    is_held = _checkpoint(connection)
-    return Vacuumed(before_bytes=before, after_bytes=_size(path), reader=is_held)
+    begun = begin_anew(connection)
+    return Vacuumed(before_bytes=before, after_bytes=_size(path), reader=begun == "held up")
 
 
 def _refuse_without_room(connection: sqlite3.Connection, path: Path, free_bytes: FreeBytes) -> None:
@@ -99,12 +99,6 @@ def _refuse_without_room(connection: sqlite3.Connection, path: Path, free_bytes:
 def _temporary_folder() -> Path:
     named = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), *_TEMPORARY)
     return next((Path(name) for name in named if name and os.access(name, os.W_OK | os.X_OK)), Path())
-
-
-def _checkpoint(connection: sqlite3.Connection) -> bool:
-    """Move the log into the file and empty it. True: a reader holds it up."""
-    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return bool(busy)
 
 
 def _size(path: Path) -> int:

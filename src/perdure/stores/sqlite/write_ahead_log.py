@@ -1,15 +1,26 @@
-"""The write-ahead log beside a file: where it is, how large it is, how large it may be."""
+"""The write-ahead log beside a file: where it is, how large it is and may be, and how it begins anew."""
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 CHECKPOINT_PAGES: Final = 1_000
 """Pages in the log, 4 MiB, from which on a commit moves them into the file. It bounds what that commit waits for."""
 
 LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """A log that was larger is cut to this when it is begun anew. It is larger only where a reader holds it up."""
+
+
+def begin_anew(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["done", "held up"]:
+    """Move the log into the file, sync that, and begin an empty log; or as much of it as whoever reads the file allows.
+
+    Raises:
+        sqlite3.Error: SQLite or the disk could not do it.
+    """
+    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return "held up" if busy else "done"
 
 
 def log_of(path: Path) -> Path:
