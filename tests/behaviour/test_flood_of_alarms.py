@@ -1,0 +1,165 @@
+"""A flood of alarms leaves room for requests, and is over as soon as the process, the disk and the outside allow.
+
+The world is simulated, with work that keeps the process busy: the clock goes on while nothing else can.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+from returns.result import Result, Success
+from world import World, play
+
+from perdure import Do, Engine, Limits, Task, TaskContext, program
+from perdure.program import effect, sleep
+from perdure.testing.world import StoreFault, Takes
+
+ALARMS = 2_000
+EVERY_MS = 5  # a request
+
+
+@define
+class Office:
+    """What programs reach: work that keeps the process busy.
+
+    Attributes:
+        world: whose clock goes on meanwhile.
+        alarms: when the runs of alarms began, in milliseconds of the clock that does not jump.
+        due_ms: when they were due; all at the same instant.
+    """
+
+    world: World
+    alarms: list[float] = field(factory=list)
+    due_ms: float = 0.0
+
+    @property
+    def now_ms(self) -> float:
+        """That clock."""
+        return self.world.process.simulation.runtime.monotonic_ms()
+
+    def busy(self, work_ms: float) -> Result[None, Any]:
+        """Keep the process busy."""
+        self.world.process.simulation.stand_still(work_ms)
+        return Success(None)
+
+    def note(self) -> Result[None, Any]:
+        """Note that an alarm's run began."""
+        self.alarms.append(self.now_ms)
+        return Success(None)
+
+
+@effect
+def busy(office: Office, work_ms: float) -> Result[None, Any]:
+    return office.busy(work_ms)
+
+
+@effect
+def note(office: Office) -> Result[None, Any]:
+    return office.note()
+
+
+@program
+def remind(ctx: TaskContext[int], event: int) -> Do[None]:
+    yield from ctx.set_state(event)
+    yield from ctx.schedule(after="1 second")
+
+
+def reminders(name: str = "reminders", *, work_ms: float = 0.0, waits_ms: int = 0, **options: Any) -> Any:
+    """Define the job: its run keeps the process busy, then waits for the outside."""
+
+    @program
+    def run(ctx: TaskContext[int]) -> Do[None, Any, Office]:
+        yield from note()
+        yield from busy(work_ms)
+        if waits_ms:
+            yield from sleep(f"{waits_ms} ms")
+
+    return Task(name, state=int, event=int, initial=0, on_event=remind, execute=run, **options)
+
+
+@program
+def answer(ctx: TaskContext[int], event: int) -> Do[None, Any, Office]:
+    yield from busy(0.1)
+    yield from ctx.set_state(event)
+
+
+requests = Task("requests", state=int, event=int, initial=0, on_event=answer)
+
+
+async def flooded(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[float], list[float]]:
+    """Let all alarms be due at once, with requests meanwhile.
+
+    Returns:
+        How long each request took; and when each alarm's run began, from the instant it was due.
+    """
+    office = Office(world)
+    limits = Limits(concurrency=ALARMS)
+    jobs = await world.open(Engine(office, limits=limits).jobs(job, requests))
+    runtime = world.process.simulation.runtime
+    for number in range(ALARMS):
+        await world.ask(jobs.of(job).send(str(number), number))
+    if commit_ms:
+        world.world.inject(StoreFault("commit", Takes(f"{commit_ms} ms"), times=10**6))
+    office.due_ms = office.now_ms + 1_000
+    took: list[float] = []
+
+    async def one(number: int) -> None:
+        began_ms = office.now_ms
+        await jobs.of(requests).send(str(number), number)
+        took.append(office.now_ms - began_ms)
+
+    async def callers() -> None:
+        await runtime.sleep(1_000)
+        number = 0
+        while len(office.alarms) < ALARMS:
+            number += 1
+            runtime.spawn(one(number), name="caller")
+            await runtime.sleep(EVERY_MS)
+
+    await world.run(callers())
+    await world.advance(s=5)
+    return took, [at_ms - office.due_ms for at_ms in office.alarms]
+
+
+@pytest.mark.parametrize("work_ms", [0.2, 2.0])
+def test_a_request_waits_for_some_of_the_alarms_and_not_for_all(tmp_path: Path, work_ms: float) -> None:
+    """However much work is due at once: the process is never idle meanwhile, and no request waits for much of it."""
+    took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(work_ms=work_ms)))
+    assert len(began) == ALARMS
+    assert max(began) <= 1.25 * work_ms * ALARMS
+    assert max(took) <= 150 * work_ms
+
+
+def test_alarms_whose_runs_wait_for_the_outside_hold_up_no_others(tmp_path: Path) -> None:
+    """All of them are under way long before the first one ends."""
+    took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(waits_ms=1_000)))
+    assert max(began) <= 200
+    assert max(took) <= 10
+
+
+@pytest.mark.parametrize("commit_ms", [1, 10])
+def test_alarms_that_wait_for_the_disk_go_in_large_groups(tmp_path: Path, commit_ms: int) -> None:
+    """A slow disk makes portions larger: not sixteen alarms a commit, which were 2,500 ms at 10 ms a commit."""
+    took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(work_ms=0.02), commit_ms=commit_ms))
+    assert max(began) <= 600
+    assert max(took) <= 2 * commit_ms + 20
+
+
+def test_alarms_that_wait_for_a_place_hold_up_those_of_other_jobs_for_a_moment_only(tmp_path: Path) -> None:
+    """One job lets one run go on at a time, for ten minutes; another job's alarm is due behind thousands of its."""
+
+    async def scenario(world: World) -> float:
+        office = Office(world)
+        slow, quick = reminders("slow", waits_ms=600_000, concurrency=1), reminders("quick", work_ms=0.02)
+        jobs = await world.open(Engine(office).jobs(slow, quick))
+        for number in range(ALARMS):
+            await world.ask(jobs.of(slow).send(str(number), number))
+        await world.ask(jobs.of(quick).send("one", 1))
+        await world.advance(s=60)
+        (_, began_ms) = office.alarms
+        return began_ms
+
+    assert play("memory", tmp_path, scenario) <= 2_000
