@@ -1,7 +1,7 @@
 """The kill loop: a process under load is killed, again and again, and in the end nothing may be missing or twice.
 
-``python property_tests/durability/kill_loop.py --rounds 200 [--durability relaxed] [--successor waiting] [--folder
-DIR]``; the folder must be on the disk in question.
+``python property_tests/durability/kill_loop.py [--rounds 200] [--durability full relaxed] [--successor started waiting]
+[--folder DIR]`` runs every combination; the folder must be on the disk in question.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import attrs
 from audit import Verdict, audit, stored_in
@@ -168,30 +168,32 @@ def _now_ms() -> int:
 
 
 def main() -> None:
-    """Run the loop and print what came of it."""
+    """Run the loop in every form that is asked for, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--durability", choices=("full", "relaxed"), default="full")
-    parser.add_argument("--successor", choices=("started", "waiting"), default="started")
-    parser.add_argument("--folder", default=".")
+    parser.add_argument("--rounds", type=int, default=200, help="of each form")
+    parser.add_argument("--durability", nargs="+", choices=("full", "relaxed"), default=("full", "relaxed"))
+    parser.add_argument("--successor", nargs="+", choices=("started", "waiting"), default=("started", "waiting"))
+    parser.add_argument("--folder", default=".", help="on the disk in question")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        loop = KillLoop(folder=Path(folder), durability=options.durability, successor=options.successor)
-        verdict = loop.run(random_moments(options.rounds, options.seed))
-    _print(options, verdict, loop.takeovers_s)
+    verdicts: list[Verdict] = []
+    for durability, successor in product(options.durability, options.successor):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            loop = KillLoop(folder=Path(folder), durability=durability, successor=successor)
+            verdicts.append(loop.run(random_moments(options.rounds, options.seed)))
+        print(f"{options.rounds} rounds of SIGKILL, durability {durability}, successor {successor}")
+        _print(verdicts[-1], loop.takeovers_s)
+    sys.exit(0 if all(verdict.holds for verdict in verdicts) else 1)
 
 
-def _print(options: Any, verdict: Verdict, takeovers_s: list[float]) -> None:
+def _print(verdict: Verdict, takeovers_s: list[float]) -> None:
     takeovers_ms = sorted(takeover * 1_000 for takeover in takeovers_s)
-    print(f"{options.rounds} rounds of SIGKILL, durability {options.durability}, successor {options.successor}")
     print(f"acknowledged steps     {verdict.acknowledged:,}")
     for name in ("lost", "twice", "broken", "unmarked"):
         found = getattr(verdict, name)
         print(f"{name:22} {len(found)} {' '.join(found[:5])}")
     print(f"marked repeats         {verdict.repeats}")
     print(f"without an owner       median {median(takeovers_ms):.0f} ms, longest {takeovers_ms[-1]:.0f} ms")
-    sys.exit(0 if verdict.holds else 1)
 
 
 if __name__ == "__main__":

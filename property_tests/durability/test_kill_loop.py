@@ -1,6 +1,6 @@
 """``docs/guarantees.md``, *A crash loses nothing that was acknowledged*: real processes under load, killed.
 
-The long form is a script: ``python property_tests/durability/kill_loop.py --rounds 200``.
+The long form is a script: ``python property_tests/durability/kill_loop.py``.
 """
 
 from pathlib import Path

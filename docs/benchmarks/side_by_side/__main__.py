@@ -177,13 +177,16 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", default=("burst", "paced", "timers", "crash"))
     parser.add_argument("--jobs", type=int, help="of the burst and of the timers")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--timeout", type=float, default=150.0, help="how long jobs are waited for, in seconds")
+    parser.add_argument(
+        "--timeout", type=float, help="how long jobs are waited for, in seconds: those that are lost as well"
+    )
     parser.add_argument("--venv", type=Path, help="a virtual environment to make, or to use again")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk in question")
     given = parser.parse_args()
     given.systems = given.systems or NAMES
     given.jobs = given.jobs or (200 if given.quick else 2_000)
     given.paced_jobs = 40 if given.quick else 200
+    given.timeout = given.timeout or (20.0 if given.quick else 150.0)
     given.rounds = given.rounds or (1 if given.quick else 3)
     return given
 
