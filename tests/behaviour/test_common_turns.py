@@ -219,6 +219,26 @@ async def test_a_crashed_event_is_delivered_again(world: World) -> None:
 
 
 @on_each_store
+async def test_what_a_crash_left_goes_before_new_requests_to_its_instance(world: World) -> None:
+    """After a crash a claimed run is delivered again, before new requests to its instance; others need not wait."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("first"), Add()))))
+    world.hold("first")
+    await world.advance(s=1)
+    await world.crash()
+    world.hold("first")
+    jobs = (await world.open(app(world.outside))).of(machine)
+    after = world.begin(jobs.send("a", steps(Say("second"))))
+    await world.ask(jobs.send("b", steps(Say("beside"))))
+    assert not after.done()
+    assert world.outside.heard == ["first", "first", "beside"]
+    world.release("first")
+    await world.settle()
+    assert after.done()
+    assert world.outside.heard == ["first", "first", "beside", "second"]
+
+
+@on_each_store
 async def test_a_crash_consumes_no_attempt(world: World) -> None:
     """A crash consumes no attempt."""
     job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False))
