@@ -10,15 +10,15 @@ from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, decide_order, order_processor
 from perdure.examples.token_refresher import AuthDown, AuthRevoked, token_refresher
 from perdure.examples.webhook_batcher import Batch, SinkFull, webhook_batcher
+from perdure.testing import Fail, Fault
 from perdure.testing.machine import InstanceView, JobMachine, Model
-from perdure.testing.world import EffectFault, Fails, Fault
 
 CENTS = {int: st.integers(0, 500)}
 INSTANTS = {datetime: st.just(datetime(2026, 1, 1, tzinfo=UTC))}
 
 
 def failing(effect: str, *errors: object) -> st.SearchStrategy[Fault]:
-    return st.builds(EffectFault, st.just(effect), st.sampled_from(errors).map(Fails), times=st.integers(1, 4))
+    return st.builds(Fail, st.just(effect), st.sampled_from(errors), times=st.integers(1, 4))
 
 
 def an_order_is_paid_before_it_ships(view: InstanceView[Order]) -> None:

@@ -22,15 +22,8 @@ from perdure.client.jobs import Jobs
 from perdure.program import Program, effect
 from perdure.runtime.record import Future, Task
 from perdure.stores.store import Store
-from perdure.testing.world import (
-    START,
-    Fails,
-    LosesAnswer,
-    Moment,
-    StoreFault,
-    Takes,
-    WorkerDied,
-)
+from perdure.testing.fault import Delay, Fail
+from perdure.testing.world import START, Moment, WorkerDied
 from perdure.testing.world import World as TheWorld
 from perdure.testing.world.border import Border
 from perdure.testing.world.moment import Committed
@@ -254,12 +247,12 @@ class World:
 
     def fail(self, operation: Any, error: Exception, *, applied: bool = False, after: int = 0, times: int = 1) -> None:
         """Make a store operation fail, some times, after some that succeed."""
-        does = LosesAnswer(error) if applied else Fails(error)
-        self.world.inject(StoreFault(operation, does, after=after, times=times))
+        when: Literal["before", "after"] = "after" if applied else "before"
+        self.world.inject(Fail(f"store.{operation}", error, when=when, call=after + 1, times=times))
 
     def slow(self, operation: Any, *, ms: int, after: int = 0) -> None:
         """Make a store operation take its time, once, after some that do not."""
-        self.world.inject(StoreFault(operation, Takes(f"{ms} ms"), after=after))
+        self.world.inject(Delay(f"store.{operation}", f"{ms} ms", call=after + 1))
 
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:

@@ -8,7 +8,7 @@ from test_plugin import run
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
-from perdure.testing import EffectFault, Fails, Raises, World
+from perdure.testing import Fail, Raise, World
 from perdure.testing.coverage import JobCoverage, Observer, Step, as_mermaid, as_text, merged
 
 
@@ -21,11 +21,11 @@ def observed(job: object) -> JobCoverage:
         world.ask(orders.send("a", OrderPlaced("ada", 400)))
         world.ask(orders.send("a", PaymentReceived(400)))
         world.refused(orders.send("a", Delivered()))
-        world.inject(EffectFault("send_mail", Fails(MailBounced("ada"))))
+        world.inject(Fail("send_mail", MailBounced("ada")))
         world.refused(orders.send("b", OrderPlaced("ada", 400)))
         world.ask(orders.send("b", OrderPlaced("ada", 400)))
         world.advance("5 minutes")
-        world.inject(EffectFault("refresh", Raises(OSError("down")), times=3))
+        world.inject(Raise("refresh", OSError("down"), times=3))
         world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
         world.advance("1 hour")
         world.crash()
@@ -52,8 +52,9 @@ def test_exits_and_mishaps_are_counted() -> None:
     coverage = observed(token_refresher)
     assert coverage.exits["run by alarm: succeeded"] >= 1
     assert any(line.startswith("execute: defect OSError") for line in coverage.exits)
-    assert coverage.mishaps["effect refresh: raises"] == 3
+    assert coverage.mishaps["raise before refresh"] == 3
     assert coverage.mishaps["crash where it stood"] == 1
+    assert not any("send_mail" in mishap for mishap in coverage.mishaps), "a fault is the job's whose run it struck"
 
 
 def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() -> None:

@@ -9,26 +9,37 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure import Do, TaskContext, program
+from perdure import Do, Engine, TaskContext, program
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
-from perdure.examples.order_processor import IllegalTransition, Order, Shipped, on_order_event, order_processor
+from perdure.examples.order_processor import (
+    IllegalTransition,
+    Order,
+    OrderPlaced,
+    PaymentReceived,
+    Shipped,
+    on_order_event,
+    order_processor,
+)
 from perdure.program import Died, traverse
 from perdure.testing import (
     Crash,
     Cut,
+    Delay,
     Fail,
     Faults,
     Raise,
     Simulated,
     Stage,
     TimeOut,
+    World,
     assert_whole_or_nothing,
     deliver,
     every_fault,
     on_stage,
     simulate,
 )
-from perdure.testing.simulation.fault import TwoFaults
+from perdure.testing.fault import TwoFaults
+from perdure.values.errors import DefinitionError
 
 STAGE = on_stage(order_processor, state=Order("paid", "ada", 100, 100), id="order-1")
 
@@ -78,14 +89,72 @@ def test_each_call_of_an_effect_has_faults_of_its_own():
     assert [plan[0].call for plan in every_fault(seen)] == [1] * 7 + [2] * 7
 
 
-@pytest.mark.parametrize("plan", [*PLANS, (Raise("x", error=OSError, call=2), Fail("y", 1, when="after"))], ids=str)
+@pytest.mark.parametrize(
+    "plan",
+    [
+        *PLANS,
+        (Raise("x", error=OSError, call=2), Fail("y", 1, when="after", times=3)),
+        (Delay("store.commit", "2 s"), TimeOut("store.load", when="after")),
+    ],
+    ids=str,
+)
 def test_a_plan_is_printed_as_what_makes_it(plan):
     assert eval(repr(plan)) == plan  # noqa: S307 - that is the promise
 
 
 def test_one_call_has_one_fault():
-    with pytest.raises(TwoFaults, match=r"give another call=\.\.\."):
-        shipping(Mailer())(STAGE, (Crash("send_mail"), TimeOut("send_mail")))
+    for plan in ((Crash("send_mail"), TimeOut("send_mail")), (Crash("x", times=2), TimeOut("x", call=2))):
+        with pytest.raises(TwoFaults, match=r"give another call=\.\.\."):
+            shipping(Mailer())(STAGE, plan)
+
+
+def test_a_fault_strikes_so_many_calls_from_the_one_that_is_named():
+    words = ("a", "b", "c", "d")
+    mails = traverse(words, lambda word: send_mail(word, word, word).attempt())
+    seen = simulate(mails, Mailer(), faults=(Fail("send_mail", MailBounced("no"), call=2, times=2),))
+    assert [isinstance(call.answer, Success) for call in seen.calls("send_mail")] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_answer_that_is_late_is_an_answer(when):
+    mailer = Mailer()
+    seen = simulate(send_mail("1", "ada", "hello"), mailer, faults=(Delay("send_mail", "3 s", when=when),))
+    assert (seen.exit, seen.elapsed.total_seconds(), mailer.asked) == (Success(None), 3, ["1"])
+    hurried = simulate(send_mail("1", "ada", "hello").timeout("1 s"), mailer, faults=seen.faults)
+    assert isinstance(hurried.exit, Failure)
+    assert len(mailer.asked) == (1 if when == "before" else 2)
+
+
+def test_an_exception_of_ones_own_is_raised_as_it_is():
+    error = OSError("no route")
+    seen = simulate(send_mail("1", "ada", "hello"), Mailer(), faults=(Raise("send_mail", error),))
+    assert isinstance(seen.exit, Died)
+    assert seen.exit.cause is error
+
+
+def test_a_place_that_no_store_has_is_refused():
+    with pytest.raises(DefinitionError, match=r"store\. and one of load, commit"):
+        Crash("store.comit")
+    with pytest.raises(DefinitionError, match="time of a Delay"):
+        Delay("send_mail", "soon")
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_a_plan_that_was_simulated_strikes_in_a_world_as_well(plan):
+    mailer = Mailer()
+    with World(Engine(mailer).jobs(order_processor)) as world:
+        orders = world.of(order_processor)
+        world.ask(orders.send("order-1", OrderPlaced("ada", 100)))
+        world.ask(orders.send("order-1", PaymentReceived(100)))
+        world.inject(*plan)
+        world.begin(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
+        world.advance("1 hour")
+        assert "FAULT" in world.story()
+        if not world.is_open:
+            world.open()
+        world.mend()
+        world.ask(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
+        assert world.ask(orders.get_state("order-1")).status == "shipped"
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)

@@ -2,60 +2,41 @@
 
 from perdure.testing.evolution import EvolutionLoses, check_evolution
 from perdure.testing.explanation import explain, explained
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Raise, TimeOut
 from perdure.testing.simulation.delivery import Delivered, assert_whole_or_nothing, deliver
 from perdure.testing.simulation.exploration import every_fault, faults
-from perdure.testing.simulation.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
 from perdure.testing.simulation.oracle import NoAnswer, Oracle, oracles
 from perdure.testing.simulation.run import simulate
 from perdure.testing.simulation.simulated import Cut, Drafted, NeverRun, Simulated, Stuck
 from perdure.testing.simulation.stage import Stage, on_stage
 from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used
 from perdure.testing.typed import NoSample, samples_of, values_of
-from perdure.testing.world import (
-    Clock,
-    Crashes,
-    EffectFault,
-    Fails,
-    Holds,
-    LosesAnswer,
-    Raises,
-    StoreFault,
-    Takes,
-    WorkerDied,
-    World,
-)
+from perdure.testing.world import Clock, WorkerDied, World
 
 __all__ = [
     "Clock",
     "Crash",
-    "Crashes",
     "Cut",
+    "Delay",
     "Delivered",
     "Drafted",
-    "EffectFault",
     "EvolutionLoses",
     "Fail",
-    "Fails",
     "Fault",
     "Faults",
-    "Holds",
     "Limited",
     "Logged",
-    "LosesAnswer",
     "NeverRun",
     "NoAnswer",
     "NoSample",
     "Oracle",
     "Performed",
     "Raise",
-    "Raises",
     "Simulated",
     "Slept",
     "Stage",
     "Step",
-    "StoreFault",
     "Stuck",
-    "Takes",
     "TimeOut",
     "Unanswered",
     "Used",

@@ -67,8 +67,8 @@ class Eyes:
                 self._answer(number, result)
             case Committed(transition):
                 self._commit(transition)
-            case Disturbed(fault):
-                self._mishap(f"{fault.at}: {type(fault.does).__name__.lower()}")
+            case Disturbed(fault, address):
+                self._mishap(f"{type(fault).__name__.lower()} {fault.when} {fault.at}", address)
             case Died(at):
                 self._mishap(f"crash {at}")
             case _:
@@ -81,8 +81,10 @@ class Eyes:
         job = self._job(address)
         return ABSENT if job is None else state_tag(job, self._stored.get(address))
 
-    def _mishap(self, what: str) -> None:
-        for job in self.served().values():
+    def _mishap(self, what: str, address: Address | None = None) -> None:
+        """Count what went wrong: for the job that it struck, or for all of them."""
+        struck = None if address is None else self._job(address)
+        for job in self.served().values() if struck is None else (struck,):
             self.observer.coverage(job).mishap(what)
 
     # ------------------------------------------------------------ requests

@@ -12,9 +12,9 @@ from returns.future import FutureResult
 from returns.result import Success
 
 from perdure.program import Died, Do, Program, bracket, effect, fail, halt, program, sleep, succeed
+from perdure.testing.fault import NO_FAULTS, Crash, Faults
 from perdure.testing.laws.law import Law, check_laws
 from perdure.testing.simulation.exploration import every_fault
-from perdure.testing.simulation.fault import NO_FAULTS, Crash, Faults
 from perdure.testing.simulation.run import simulate
 from perdure.testing.simulation.simulated import AnySimulated
 from perdure.values.errors import RunTimedOut

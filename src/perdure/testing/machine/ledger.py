@@ -7,10 +7,11 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure
 
+from perdure.testing.fault import Fail
 from perdure.testing.machine.agreement import Agreement
 from perdure.testing.machine.asking import Made
 from perdure.testing.machine.law import Law, LawBroken
-from perdure.testing.world import EffectCall, EffectFault, Fails, Moment
+from perdure.testing.world import EffectCall, Moment
 from perdure.testing.world.moment import Committed, Disturbed, MessagesRead, Opened, Performed
 from perdure.values.address import Address
 from perdure.values.instance import Claim, Fence, Instance
@@ -64,7 +65,7 @@ class Ledger:
                 self._performed(call, moment.worker)
             case MessagesRead(messages):
                 self._read(messages)
-            case Disturbed(EffectFault(does=Fails(error))):
+            case Disturbed(Fail(error=error)):
                 self._injected.append(error)
             case Opened(store):
                 self._opened(store)

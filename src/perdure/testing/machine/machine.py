@@ -16,14 +16,14 @@ from hypothesis.stateful import run_state_machine_as_test
 from perdure.app import App, Engine
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
+from perdure.testing.fault import Fault
 from perdure.testing.machine.agreement import Agreement
 from perdure.testing.machine.model import Model
 from perdure.testing.machine.rules import JobRules, rules_of
 from perdure.testing.machine.view import InstanceView
 from perdure.testing.profiles import PHASES
 from perdure.testing.typed import values_of
-from perdure.testing.world import Crashes, Fault, Interleaving, LosesAnswer, Raises, Takes
-from perdure.testing.world.faults import Disturbance
+from perdure.testing.world import Interleaving
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.limits import Limits
@@ -38,15 +38,6 @@ DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minute
 
 ALWAYS_DUE = frozenset({"continuous", "debounce"})
 """Kinds whose instances always wait for something."""
-
-HARM: tuple[Disturbance, ...] = (
-    Raises(OSError("a service is down")),
-    LosesAnswer(),
-    Takes("3 s"),
-    Crashes("before"),
-    Crashes("after"),
-)
-"""What happens to effects, besides the faults that the test gives."""
 
 
 def _all_commands(machine: JobMachine[Any]) -> tuple[str, ...]:
@@ -77,7 +68,6 @@ class JobMachine(Generic[R]):
         finished: tells whether an instance in that state may wait for nothing; by default tasks may always.
         ids: the ids of the instances.
         durations: by how much time passes in one step.
-        harm: what happens to effects by itself.
         interleaving: where the seed may let other tasks go first.
         store: where the world stands: ``memory`` or ``sqlite``, in a folder of its own.
         limits: of the engine.
@@ -99,7 +89,6 @@ class JobMachine(Generic[R]):
     finished: Callable[[Any], bool] | None = None
     ids: tuple[str, ...] = ("a", "b")
     durations: tuple[Duration, ...] = DURATIONS
-    harm: tuple[Disturbance, ...] = HARM
     interleaving: Interleaving = "turns"
     store: Literal["memory", "sqlite"] = "memory"
     limits: Limits = Limits(drain_ms=1_000)

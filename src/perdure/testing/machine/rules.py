@@ -18,13 +18,9 @@ from returns.result import Failure, Result, Success
 from perdure.testing.machine.asking import Ask, Made, request_of
 from perdure.testing.machine.law import Law, LawBroken
 from perdure.testing.machine.ledger import Ledger
-from perdure.testing.machine.mishap import CRASHES, STORE_FAULTS, Crash, Mishap
+from perdure.testing.machine.mishap import DEATHS, STORE_FAULTS, Death, Mishap, faults_at
 from perdure.testing.machine.view import InstanceView
-from perdure.testing.world import (
-    EffectFault,
-    WorkerDied,
-    World,
-)
+from perdure.testing.world import WorkerDied, World
 from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
@@ -198,7 +194,7 @@ class JobRules(RuleBasedStateMachine):
     def suffer(self, mishap: Mishap) -> None:
         """Let something go wrong."""
         with self.telling():
-            if not isinstance(mishap, Crash):
+            if not isinstance(mishap, Death):
                 self.open_world.inject(mishap)
             elif mishap.after_crossings is None:
                 self.open_world.crash()
@@ -207,9 +203,9 @@ class JobRules(RuleBasedStateMachine):
 
     def mishaps(self) -> st.SearchStrategy[Mishap]:
         """What may go wrong now: crashes, the store, effects that were seen, and what the test names."""
-        kinds: list[st.SearchStrategy[Mishap]] = [CRASHES, STORE_FAULTS]
+        kinds: list[st.SearchStrategy[Mishap]] = [DEATHS, STORE_FAULTS]
         if seen := sorted({call.name for call in self.open_world.effects}):
-            kinds.append(st.builds(EffectFault, st.sampled_from(seen), st.sampled_from(self.machine.harm)))
+            kinds.append(faults_at(seen))
         if self.machine.faults is not None:
             kinds.append(self.machine.faults)
         return st.one_of(*kinds)

@@ -9,7 +9,7 @@ import attrs
 from returns.result import Failure
 
 from perdure.program import Died
-from perdure.testing.simulation.fault import NO_FAULTS, Faults
+from perdure.testing.fault import NO_FAULTS, Faults
 from perdure.testing.simulation.simulated import Cut, Drafted, Simulated, Stuck
 from perdure.testing.simulation.stage import Stage
 from perdure.testing.simulation.step import Performed

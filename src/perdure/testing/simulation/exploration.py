@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from typing_extensions import TypeForm
 
 from perdure.program import Call
+from perdure.testing.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
 from perdure.testing.simulation.declared import Declared, declared_by
-from perdure.testing.simulation.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
 from perdure.testing.simulation.simulated import Simulated
 from perdure.testing.simulation.step import Performed
 from perdure.testing.typed import NoSample, samples_of, values_of
@@ -79,7 +79,7 @@ def faults(clean: Simulated[Any, Any, Any], /, *, at_most: int = MAX_FAULTS) -> 
     if not calls:
         return st.just(())
     one = st.sampled_from(range(len(calls))).flatmap(lambda place: _drawn(calls[place]))
-    drawn = st.lists(one, max_size=min(at_most, len(calls)), unique_by=lambda fault: (fault.effect, fault.call))
+    drawn = st.lists(one, max_size=min(at_most, len(calls)), unique_by=lambda fault: (fault.at, fault.call))
     return drawn.map(tuple)
 
 

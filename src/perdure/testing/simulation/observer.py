@@ -15,7 +15,7 @@ from perdure.program.instructions import Call, Log, Sleep
 from perdure.program.parallel import TIMER
 from perdure.runtime.record import Runtime, Task
 from perdure.runtime.simulated import Simulation
-from perdure.testing.simulation.fault import Crash, Fail, Fault, Raise, TimeOut
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Raise, TimeOut
 from perdure.testing.simulation.oracle import Oracle
 from perdure.testing.simulation.simulated import Cut
 from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used, effect_name
@@ -167,8 +167,9 @@ class _Asked:
 
     async def go_wrong(self, fault: Fault, services: object) -> object:
         """Make the call go wrong as the plan says."""
+        answer: object = None
         if fault.when == "after":
-            await self.settle(self.perform(services), services)  # it did its work, and its answer is lost
+            answer = await self.settle(self.perform(services), services)  # it did its work, and its answer is lost
         self.note(_UNANSWERED, fault)
         match fault:
             case Crash():
@@ -179,10 +180,13 @@ class _Asked:
             case Fail(error=error):
                 self.note(Failure(error), fault)
                 return Failure(error)
-            case Raise(error=error):
-                broken = error(f"made to go wrong by {fault!r}")
+            case Raise():
+                broken = fault.exception()
                 self.note(Died(broken), fault)
                 raise broken
+            case Delay():
+                await self.observer.simulation.runtime.sleep(fault.ms)
+                return answer if fault.when == "after" else await self.settle(self.perform(services), services)
             case _:
                 assert_never(fault)
         return None

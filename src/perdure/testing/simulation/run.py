@@ -14,7 +14,7 @@ from perdure.program.watch import Watch, watching
 from perdure.runtime.errors import Deadlock
 from perdure.runtime.record import Task
 from perdure.runtime.simulated import Simulation
-from perdure.testing.simulation.fault import NO_FAULTS, Faults, by_call
+from perdure.testing.fault import NO_FAULTS, Faults, by_call
 from perdure.testing.simulation.observer import Interpreter, Observer
 from perdure.testing.simulation.oracle import Oracle
 from perdure.testing.simulation.simulated import AnySimulated, Cut, Drafted, NeverRun, Simulated, Stuck

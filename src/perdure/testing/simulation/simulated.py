@@ -12,7 +12,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure.jobs.context import EndInstance
 from perdure.program import Died, Halted
 from perdure.program.watch import Place
-from perdure.testing.simulation.fault import Fault, Faults
+from perdure.testing.fault import Fault, Faults
 from perdure.testing.simulation.step import Logged, Performed, Slept, Step
 from perdure.testing.simulation.story import tell
 from perdure.values.message import Message

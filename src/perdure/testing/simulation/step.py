@@ -11,7 +11,7 @@ from returns.result import Failure, Success
 from perdure.jobs.draft import GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
 from perdure.program import Call, Died, Halted
 from perdure.runtime.record import LogRecord
-from perdure.testing.simulation.fault import Fault
+from perdure.testing.fault import Fault
 
 
 @attrs.frozen

@@ -17,18 +17,7 @@ from perdure.program.future import answer_of, asked, known_answer
 from perdure.program.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
-from perdure.testing.world.errors import AnswerLost
-from perdure.testing.world.faults import (
-    STORE_OPERATIONS,
-    Crashes,
-    Disturbance,
-    Fails,
-    Holds,
-    LosesAnswer,
-    Pending,
-    Raises,
-    Takes,
-)
+from perdure.testing.fault import STORE_OPERATIONS, Crash, Delay, Fail, Fault, Raise, TimeOut
 from perdure.testing.world.moment import (
     Committed,
     Died,
@@ -38,7 +27,8 @@ from perdure.testing.world.moment import (
     MessagesRead,
     Performed,
 )
-from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+from perdure.testing.world.pending import Pending
+from perdure.values.address import Address
 
 Interleaving: TypeAlias = Literal["turns", "operations"]
 """Where the seed may let another task go first: where a turn waits anyway, or at every store operation and effect."""
@@ -94,15 +84,21 @@ class Border:
         return not self.faults and self.die_at is None and self.died_at is None and self.interleaving == "turns"
 
     # ------------------------------------------------------------ crossing
-    async def around(self, at: str, work: Callable[[], Awaitable[A]]) -> A:
-        """Cross, do something outside, cross back; unless something goes wrong there."""
+    async def around(self, at: str, work: Callable[[], Awaitable[A]], whose: Address | None = None) -> A:
+        """Cross, do something outside, cross back; unless something goes wrong there.
+
+        Args:
+            at: what is crossed to.
+            work: does it.
+            whose: the instance whose run reaches outside, if it is one.
+        """
         await self._cross(f"before {at}")
         struck = next((pending for pending in self.faults if pending.strikes(at)), None) if self.faults else None
         if struck is None:
             answer = await work()
         else:
-            self.note(Disturbed(struck.fault))
-            answer = await self._disturbed(at, struck.fault.does, work)
+            self.note(Disturbed(struck.fault, whose))
+            answer = await self._disturbed(at, struck.fault, work)
         await self._cross(f"after {at}")
         return answer
 
@@ -119,47 +115,28 @@ class Border:
     async def _never(self) -> None:
         await self.runtime.future()
 
-    async def _disturbed(self, at: str, does: Disturbance, work: Work) -> Any:
-        match does:
-            case Fails(error):
+    async def _disturbed(self, at: str, fault: Fault, work: Work) -> Any:
+        answer = await work() if fault.when == "after" else None
+        match fault:
+            case Crash():
+                self.die(f"{fault.when} {at}")
+                await self._never()
+            case Raise():
+                raise fault.exception()
+            case Fail(error=error):
                 return Failure(error)
-            case Raises(exception):
-                raise exception
-            case LosesAnswer(error):
-                await work()
-                return _lost(at, error)
-            case Takes():
-                await self.runtime.sleep(does.ms)
-                return await work()
-            case Holds():
-                return await self._holding(at, work)
-            case Crashes(when):
-                return await self._crashing(at, when, work)
+            case TimeOut():
+                await self._released(at)
+            case Delay():
+                await self.runtime.sleep(fault.ms)
             case _:
-                assert_never(does)
+                assert_never(fault)
+        return answer if fault.when == "after" else await work()
 
-    async def _holding(self, at: str, work: Work) -> Any:
-        answer = await work()
+    async def _released(self, at: str) -> None:
         waiting = self.runtime.future()
         self.held.setdefault(at, []).append(waiting)
         await waiting
-        return answer
-
-    async def _crashing(self, at: str, when: Literal["before", "after"], work: Work) -> None:
-        if when == "after":
-            await work()
-        self.die(f"{when} {at}")
-        await self._never()
-
-
-def _lost(at: str, error: Exception | None) -> Failure[Exception]:
-    """What comes back in the place of an answer that is lost."""
-    if at not in STORE_OPERATIONS:
-        raise error or AnswerLost(at)
-    if error is not None:
-        return Failure(error)
-    reason = "the answer was lost"
-    return Failure(OutcomeUnknown(reason) if at == "commit" else StoreUnavailable(at, reason))
 
 
 # ---------------------------------------------------------------- what crosses
@@ -208,7 +185,8 @@ def perform_behind(border: Border) -> Callable[[object, Any, Execute], object]:
         if type(instruction) is not Call:
             return default_handler(instruction, services)
         call = _described(instruction, execute)
-        return border.around(f"effect {call.name}", lambda: _performed(border, call, instruction, services))
+        work = partial(_performed, border, call, instruction, services)
+        return border.around(f"effect {call.name}", work, call.address)
 
     return perform
 

@@ -79,13 +79,3 @@ class NotRefused(PerdureError, AssertionError):
 
     def __str__(self) -> str:
         return f"the call should have failed, and was answered {self.answer!r}"
-
-
-@attrs.frozen(str=False)
-class AnswerLost(PerdureError):
-    """An effect was performed, and its answer did not come back: what `LosesAnswer` raises in the program."""
-
-    effect: str
-
-    def __str__(self) -> str:
-        return f"the answer of {self.effect} was lost on its way; whether it was performed is not known here"

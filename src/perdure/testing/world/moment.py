@@ -10,7 +10,7 @@ from returns.result import Result
 
 from perdure.jobs.request import Request
 from perdure.runtime.record import LogRecord
-from perdure.testing.world.faults import Fault
+from perdure.testing.fault import Fault
 from perdure.values.address import Address
 from perdure.values.instance import Fence
 from perdure.values.message import StoredMessage
@@ -122,9 +122,10 @@ class MessagesRead:
 
 @attrs.frozen
 class Disturbed:
-    """A fault struck."""
+    """A fault struck; at an effect, in a run of this instance."""
 
     fault: Fault
+    address: Address | None = None
 
 
 @attrs.frozen

@@ -8,7 +8,6 @@ from typing import Any, Final, assert_never
 from returns.result import Failure, Result, Success
 
 from perdure.jobs.request import Request
-from perdure.testing.world.faults import Fault
 from perdure.testing.world.moment import (
     Answered,
     Asked,
@@ -78,8 +77,8 @@ def _line(what: Happening) -> str:  # noqa: C901, PLR0911, PLR0912 - one return 
             return f"#{number} is answered {_result(result)}"
         case Performed(call):
             return _effect(call)
-        case Disturbed(fault):
-            return f"FAULT {_fault(fault)}"
+        case Disturbed(fault, _):
+            return f"FAULT {fault!r}"
         case TimePassed(by_ms, "advance"):
             return f"the clock moves by {format_duration(by_ms)}"
         case TimePassed(by_ms, _):
@@ -118,10 +117,6 @@ def _outcome(outcome: Any) -> str:  # whatever a service answers
         return f" -> FAILS {outcome.failure()!r}"
     value: object = outcome.unwrap() if isinstance(outcome, Success) else outcome  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] # of any value
     return "" if value is None else f" -> {value!r}"
-
-
-def _fault(fault: Fault) -> str:
-    return f"{fault.at}: {fault.does!r}"
 
 
 # ---------------------------------------------------------------- transitions

@@ -18,14 +18,15 @@ from perdure.program.container import result_inside
 from perdure.runtime.record import LogRecord, Task
 from perdure.runtime.simulated import Simulation
 from perdure.stores.store import LoggedEvent, Query, Store
+from perdure.testing.fault import Fault
 from perdure.testing.world.border import Border, Interleaving
 from perdure.testing.world.call import Call
 from perdure.testing.world.calls import WhoeverIsOpen
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.errors import NotRefused, NoWorker, WorkerDied, WorkerOpen
-from perdure.testing.world.faults import Fault, Pending
 from perdure.testing.world.ground import Ground, Opener, ground_of
 from perdure.testing.world.moment import Closed, EffectCall, Moment, TimePassed
+from perdure.testing.world.pending import Pending, crossing_of
 from perdure.testing.world.script import Line, as_test
 from perdure.testing.world.story import tell
 from perdure.testing.world.timeline import Timeline, Watcher
@@ -348,11 +349,9 @@ class World:
                 self._worker.border.release(at)
 
     def release(self, at: str, /) -> None:
-        """Let come back what is held at a store operation, or at an effect, by its name."""
+        """Let what does not answer at a place, by a `TimeOut`, go on: an effect by its name, or ``store.commit``."""
         self.timeline.did("release", at)
-        border = self._living("release()").border
-        border.release(at)
-        border.release(f"effect {at}")
+        self._living("release()").border.release(crossing_of(at))
         self.settle()
 
     # ------------------------------------------------------------ looking
