@@ -93,7 +93,7 @@ MUTANTS = (
         "jobs/event_run.py",
         "event_claim=execute.claim)",
         "event_claim=None)",
-        f"{SWEEP}[next event with effects-memory]",
+        f"{SWEEP}[task: next event with effects-memory]",
     ),
     Mutant(
         "a failed first event leaves its claim",
@@ -128,7 +128,7 @@ MUTANTS = (
         "jobs/recovery.py",
         "deliveries=claim.deliveries + 1",
         "deliveries=claim.deliveries",
-        f"{SWEEP}[an alarm-memory]",
+        f"{SWEEP}[task: an alarm-memory]",
     ),
     Mutant(
         "a key is remembered a millisecond too long",

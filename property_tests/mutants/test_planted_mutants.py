@@ -38,7 +38,11 @@ def test_the_text_of_a_mutant_is_in_the_source(mutant: Mutant) -> None:
 @pytest.mark.parametrize("killer", sorted({one.killer for one in MUTANTS}))
 def test_a_killer_is_a_property_of_this_folder(killer: str) -> None:
     file, _, name = killer.partition("::")
-    assert name.partition("[")[0] in names_in(file)
+    function, _, parameter = name.removesuffix("]").partition("[")
+    assert function in names_in(file)
+    folder = (ROOT / "property_tests" / file).parent
+    shown = parameter.rpartition("-")[0].rpartition(": ")[2]  # "task: an alarm-memory" is of an operation "an alarm"
+    assert any(f'"{shown}"' in path.read_text(encoding="utf-8") for path in folder.glob("*.py")) or not shown
 
 
 def test_a_text_that_is_gone_asks_for_a_new_anchor() -> None:

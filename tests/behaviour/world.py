@@ -21,6 +21,7 @@ from perdure.app import App, Engine
 from perdure.client.jobs import Jobs
 from perdure.program import Program, effect
 from perdure.runtime.record import Future, Task
+from perdure.stores.codec import event_body, logged_event
 from perdure.stores.store import Store
 from perdure.testing.fault import Delay, Fail
 from perdure.testing.world import START, Moment, WorkerDied
@@ -29,6 +30,7 @@ from perdure.testing.world.border import Border
 from perdure.testing.world.moment import Committed
 from perdure.testing.world.worker import Worker
 from perdure.values.address import Address
+from perdure.values.event import Event
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Transition
@@ -110,6 +112,13 @@ def die(cause: Exception) -> Program[None]:
     return Program.from_value(None).map(broken)
 
 
+def _as_logged(event: Event) -> object:
+    """What a store on disk would read of an event."""
+    return logged_event(
+        sequence=1, address=event.address, type_=event.type, at_ms=event.at_ms, body=event_body(event)
+    ).event
+
+
 # ---------------------------------------------------------------- the world
 @attrs.define
 class World:
@@ -144,7 +153,11 @@ class World:
 
     def _watch(self, moment: Moment) -> None:
         if isinstance(moment.what, Committed):
-            self.commits.append(moment.what.transition)
+            transition = moment.what.transition
+            self.commits.append(transition)
+            assert isinstance(transition.address, Address)
+            for event in transition.events:
+                assert _as_logged(event) == event, "what is logged in memory is what a disk would give back"
 
     # ------------------------------------------------------------ engines
     async def open(self, app: App[Any], *, die_at: int | None = None) -> Jobs:

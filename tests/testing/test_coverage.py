@@ -60,8 +60,12 @@ def test_exits_and_mishaps_are_counted() -> None:
 def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() -> None:
     coverage = observed(order_processor)
     text, diagram = as_text(coverage), as_mermaid(coverage)
-    assert "pending x PaymentReceived -> paid (1 times)" in text
-    assert "never: shipped x OrderPlaced, PaymentReceived" in text
+    assert "pending x PaymentReceived -> paid (once)" in text
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2:13]}
+    assert rows["absent"] == ["new", "pending", "paid", "shipped", "delivered", "cancelled"]
+    assert rows["OrderPlaced"] == ["3", ".", ".", ".", ".", ".", "."]
+    assert rows["Delivered"] == [".", ".", ".", "1", ".", ".", "."]
+    assert rows["alarm"] == [".", "1", ".", ".", ".", "."], "what is absent has no alarm"
     assert diagram.startswith("stateDiagram-v2")
     assert "    [*] --> pending: OrderPlaced" in diagram
     assert "    pending --> [*]: alarm" in diagram

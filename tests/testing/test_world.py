@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,15 @@ from perdure.testing import (
     World,
 )
 from perdure.testing.world import UNANSWERED, LoopIsRunning, NotAnswered, NotRefused, NoWorker, WorkerOpen
-from perdure.values.errors import Crashed, DefinitionError, OutcomeUnknown, Rejected, StoreUnavailable, UnknownJob
+from perdure.values.errors import (
+    Crashed,
+    DefinitionError,
+    OutcomeUnknown,
+    Rejected,
+    StoreLocked,
+    StoreUnavailable,
+    UnknownJob,
+)
 
 PLACED = OrderPlaced("ada", 400)
 
@@ -197,6 +206,31 @@ def test_a_stalled_worker_is_late_for_everything(store: Any) -> None:
         world.stall("8 hours")
         assert world.ask(tokens.status("ada")).run_count == 2
         assert world.now == NEW_YEAR + timedelta(hours=8)
+
+
+@pytest.mark.parametrize("at", ["send_mail", "store.commit", "store.load"])
+def test_a_worker_that_goes_on_after_another_took_its_store_changes_nothing(at: str) -> None:
+    with world_of() as world:
+        orders = world.of(order_processor)
+        world.inject(TimeOut(at, when="before"))
+        suspended = world.begin(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.settle()
+        world.advance("1 minute")
+        world.usurp()
+        world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.ask(orders.send("o-1", PaymentReceived(400)))
+        stored = world.instance(order_processor, "o-1")
+        world.wake()
+        assert isinstance(suspended.result(), Failure)
+        assert world.instance(order_processor, "o-1") == stored
+        assert world.ask(orders.get_state("o-1")).status == "paid"
+        assert "world.usurp()" in world.story()
+        assert re.search(r"w1  #1 is answered (StoreUnavailable|OutcomeUnknown)", world.story())
+
+
+def test_a_file_is_not_taken_from_a_worker_that_stands_still(tmp_path: Path) -> None:
+    with world_of(tmp_path / "jobs.db") as world, pytest.raises(StoreLocked):
+        world.usurp()
 
 
 def test_services_of_the_app_stand_unless_others_are_given() -> None:

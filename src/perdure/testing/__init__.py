@@ -3,6 +3,7 @@
 from perdure.testing.evolution import EvolutionLoses, check_evolution
 from perdure.testing.explanation import explain, explained
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Raise, TimeOut
+from perdure.testing.machine import InstanceView, JobMachine, LawBroken, Model
 from perdure.testing.simulation.delivery import Delivered, assert_whole_or_nothing, deliver
 from perdure.testing.simulation.exploration import every_fault, faults
 from perdure.testing.simulation.oracle import NoAnswer, Oracle, oracles
@@ -24,8 +25,12 @@ __all__ = [
     "Fail",
     "Fault",
     "Faults",
+    "InstanceView",
+    "JobMachine",
+    "LawBroken",
     "Limited",
     "Logged",
+    "Model",
     "NeverRun",
     "NoAnswer",
     "NoSample",

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 
 from perdure.testing.coverage.observed import JobCoverage, Step
 from perdure.testing.coverage.tags import ABSENT, ENDED
 
 
 def as_text(coverage: JobCoverage) -> str:
-    """Write a table of states and events, what came of each pair, and what was never met.
+    """Write a table of events and states, what came of each pair, how runs ended, and what went wrong meanwhile.
+
+    In the table stands how often a pair met; a dot where it never did.
 
     Args:
         coverage: what was observed of one job.
     """
     possible, unmet = len(coverage.pairs()), coverage.unmet()
-    lines = [f"{coverage.job}: {possible - len(unmet)} of {possible} pairs of state and event met"]
-    lines += [f"  {line}" for line in _steps(coverage)]
-    lines += [f"  never: {state} x {', '.join(events)}" for state, events in _by_state(unmet).items()]
-    lines += [f"  exit   {name} ({count} times)" for name, count in sorted(coverage.exits.items())]
-    lines += [f"  mishap {name} ({count} times)" for name, count in sorted(coverage.mishaps.items())]
+    lines = [f"{coverage.job}: {possible - len(unmet)} of {possible} pairs of state and event met", ""]
+    lines += _table(coverage)
+    lines += _section("what came of it", _steps(coverage))
+    lines += _section("how runs ended", _counted(coverage.exits))
+    lines += _section("what went wrong", _counted(coverage.mishaps))
     return "\n".join(lines)
 
 
@@ -42,16 +44,41 @@ def as_mermaid(coverage: JobCoverage) -> str:
     return "\n".join(lines)
 
 
+def _table(coverage: JobCoverage) -> Iterator[str]:
+    met: Counter[tuple[str, str]] = Counter()
+    for step, count in coverage.steps.items():
+        met[step.before, step.event] += count
+    states = list(dict.fromkeys([*coverage.states, *(state for state, _ in met)]))
+    events = list(dict.fromkeys([*coverage.events, *(event for _, event in met)]))
+    possible = {*coverage.pairs(), *met}
+    width = max(map(len, events), default=0)
+    yield "  ".join([" " * (width + 2), *states]).rstrip()
+    for event in events:
+        cells = [(_cell(met[state, event]) if (state, event) in possible else "").rjust(len(state)) for state in states]
+        yield "  ".join([f"  {event:<{width}}", *cells]).rstrip()
+
+
+def _cell(count: int) -> str:
+    return str(count) if count else "."
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    told = [f"  {line}" for line in lines]
+    yield from ["", f"{title}:", *told] if told else []
+
+
 def _steps(coverage: JobCoverage) -> Iterator[str]:
     for step in sorted(coverage.steps, key=_order):
-        yield f"{step.before} x {step.event} -> {step.after} ({coverage.steps[step]} times)"
+        yield f"{step.before} x {step.event} -> {step.after} ({_times(coverage.steps[step])})"
 
 
-def _by_state(unmet: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for state, event in unmet:
-        found[state].append(event)
-    return found
+def _counted(counts: Mapping[str, int]) -> Iterator[str]:
+    for name, count in sorted(counts.items()):
+        yield f"{name} ({_times(count)})"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _order(step: Step) -> tuple[str, str, str]:

@@ -69,14 +69,23 @@ class Border:
     def die(self, at: str) -> None:
         """Let nothing cross from now on."""
         if self.died_at is None:
-            self.died_at = at
+            self.shut(at)
             self.note(Died(at))
+
+    def shut(self, at: str) -> None:
+        """Let nothing cross from now on, as when the test is over, which is no death."""
+        self.died_at = self.died_at or at
 
     def release(self, at: str) -> None:
         """Let what is held there come back."""
         for waiting in self.held.pop(at, ()):
             if not waiting.done():
                 waiting.set_result(None)
+
+    def release_all(self) -> None:
+        """Let everything that is held come back."""
+        for at in tuple(self.held):
+            self.release(at)
 
     @property
     def is_quiet(self) -> bool:

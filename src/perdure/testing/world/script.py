@@ -58,7 +58,7 @@ def as_test(lines: Iterable[Line], *, seed: int) -> str:
     )
 
 
-_WITHOUT_ARGUMENTS = frozenset({"open", "close", "crash", "mend", "jump"})
+_WITHOUT_ARGUMENTS = frozenset({"open", "close", "crash", "usurp", "wake", "mend", "jump"})
 
 
 def variable(name: str) -> str:

@@ -66,9 +66,14 @@ class Worker:
             self.settle()  # callers that were answered on the way hear of it
         self.simulation.close()
 
-    def drop(self) -> None:
-        """End where it stands: its store is closed under it, and none of its tasks goes on."""
+    def crash(self) -> None:
+        """Die where it stands."""
         self.border.die("where it stood")
+        self.drop()
+
+    def drop(self) -> None:
+        """Let it end, unnoted: its store is closed under it, and none of its tasks goes on."""
+        self.border.shut("where it stood")
         self.settle()  # calls that had not begun come as far as the border, so that none of them was never awaited
         if self.store is not None:
             self._past_the_border(_closed(self.store))
@@ -118,6 +123,12 @@ class Worker:
     def advance(self, duration_ms: int) -> None:
         """Move the clock; what is due on the way happens."""
         self.ground.run_until(self.simulation, _never, duration_ms)
+        self.settle()
+
+    def wake(self, now_ms: int) -> None:
+        """Go on after having stood still until now; what it waited for outside has come meanwhile."""
+        self.border.release_all()
+        self.simulation.stand_still(now_ms - self.simulation.now_ms)
         self.settle()
 
     def look(self, work: Coroutine[Any, Any, A]) -> A:

@@ -90,6 +90,7 @@ class World:
         self._faults: list[Pending] = []
         self._dies_after: int | None = None
         self._worker: Worker | None = None
+        self._usurped: list[Worker] = []
         self._lines: dict[Task[Any], Line] = {}
         for watcher_of in WATCHED_BY:
             self.watch(watcher_of(self))
@@ -108,6 +109,9 @@ class World:
 
     def leave(self) -> None:
         """End what is left, however the test ended."""
+        for worker in self._usurped:
+            worker.drop()
+        self._usurped.clear()
         if self._worker is not None:
             self._drop(self._worker)
         self._ground.close()
@@ -146,15 +150,41 @@ class World:
         self.timeline.did("close")
         worker.close()
         self.timeline.note(Closed())
-        self.clock.stand()
-        self._worker = None
+        self._forget_worker()
 
     def crash(self) -> None:
         """Let the worker die where it stands: nothing of it reaches the store or a service any more."""
         if self._worker is None:
             raise NoWorker("crash()")
         self.timeline.did("crash")
-        self._drop(self._worker)
+        self._worker.crash()
+        self._forget_worker()
+
+    def usurp(self) -> Jobs:
+        """Open the next worker while this one stands still, as a process whose lock was lost meanwhile.
+
+        Over a SQLite file that cannot be: whoever holds its lock keeps it, suspended or not.
+
+        Returns:
+            The jobs of the next worker.
+
+        Raises:
+            StoreError: the store gives itself to nobody else.
+        """
+        self._usurped.append(self._living("usurp()"))
+        self.timeline.did("usurp")
+        self._forget_worker()
+        return self._open(None)
+
+    def wake(self) -> None:
+        """Let workers that were usurped go on where they stood. What they do must come to nothing."""
+        self.timeline.did("wake")
+        number = self.timeline.worker
+        for worker in self._usurped:
+            self.timeline.worker = worker.number
+            worker.wake(self.now_ms)
+        self.timeline.worker = number
+        self.settle()
 
     def restart(self, app: App[Any] | None = None) -> Jobs:
         """Close the worker gracefully, and open the next one."""
@@ -345,8 +375,7 @@ class World:
         """Let nothing go wrong any more, and release what is held."""
         self._faults.clear()
         if self._worker is not None:
-            for at in tuple(self._worker.border.held):
-                self._worker.border.release(at)
+            self._worker.border.release_all()
 
     def release(self, at: str, /) -> None:
         """Let what does not answer at a place, by a `TimeOut`, go on: an effect by its name, or ``store.commit``."""
@@ -443,6 +472,9 @@ class World:
 
     def _drop(self, worker: Worker) -> None:
         worker.drop()
+        self._forget_worker()
+
+    def _forget_worker(self) -> None:
         self.clock.stand()
         self._worker = None
 
