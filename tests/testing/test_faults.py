@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis.vendor.pretty import pretty
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
@@ -100,6 +101,7 @@ def test_each_call_of_an_effect_has_faults_of_its_own():
 )
 def test_a_plan_is_printed_as_what_makes_it(plan):
     assert eval(repr(plan)) == plan  # noqa: S307 - that is the promise
+    assert pretty(plan).replace("\n", "") == repr(plan).replace("\n", ""), "as Hypothesis prints it"
 
 
 def test_one_call_has_one_fault():

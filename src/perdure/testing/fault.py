@@ -64,6 +64,9 @@ class _AtPlace:
                 shown.append(f"{field.name}={_named(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - as Hypothesis and IPython call it
+        printer.text(repr(self))
+
 
 @attrs.frozen(repr=False)
 class Crash(_AtPlace):

@@ -30,5 +30,5 @@ class InstanceView(Generic[S_co]):
     state: S_co
     alarm: datetime | None
     now: datetime
-    effects: tuple[EffectCall, ...]
-    instance: Instance
+    effects: tuple[EffectCall, ...] = attrs.field(repr=False)  # the story tells them
+    instance: Instance = attrs.field(repr=False)

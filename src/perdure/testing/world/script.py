@@ -99,7 +99,7 @@ def _imports(lines: Iterable[Line]) -> Iterator[str]:
             names["contextlib"] = {"suppress"}
         for cls in _classes(_values(line)):
             module = "perdure.testing" if cls.__module__.startswith("perdure.testing.") else cls.__module__
-            if "<locals>" not in cls.__qualname__:
+            if "<locals>" not in cls.__qualname__ and module != "builtins":
                 names.setdefault(module, set()).add(cls.__qualname__.partition(".")[0])
     for module in sorted(names):
         yield f"from {module} import {', '.join(sorted(names[module]))}"
