@@ -24,6 +24,7 @@ from perdure.testing.machine.view import InstanceView
 from perdure.testing.profiles import PHASES
 from perdure.testing.typed import values_of
 from perdure.testing.world import Interleaving
+from perdure.testing.world.ground import Opener
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.limits import Limits
@@ -69,7 +70,8 @@ class JobMachine(Generic[R]):
         ids: the ids of the instances.
         durations: by how much time passes in one step.
         interleaving: where the seed may let other tasks go first.
-        store: where the world stands: ``memory`` or ``sqlite``, in a folder of its own.
+        store: where the world stands: ``memory``, or ``sqlite`` in a folder of its own; or a function that gives, for
+            each example, what opens an empty store of yours.
         limits: of the engine.
 
     Raises:
@@ -90,7 +92,7 @@ class JobMachine(Generic[R]):
     ids: tuple[str, ...] = ("a", "b")
     durations: tuple[Duration, ...] = DURATIONS
     interleaving: Interleaving = "turns"
-    store: Literal["memory", "sqlite"] = "memory"
+    store: Literal["memory", "sqlite"] | Callable[[], Opener] = "memory"
     limits: Limits = Limits(drain_ms=1_000)
 
     def __attrs_post_init__(self) -> None:
@@ -131,8 +133,10 @@ class JobMachine(Generic[R]):
         """Make the app of one example, with services of its own."""
         return Engine(self.services(), limits=self.limits).jobs(self.job, *self.beside)
 
-    def place(self, folder: Path) -> str | os.PathLike[str]:
+    def place(self, folder: Path) -> str | os.PathLike[str] | Opener:
         """Give the store of one example."""
+        if callable(self.store):
+            return self.store()
         return "memory://" if self.store == "memory" else folder / "jobs.db"
 
     def input_of(self, spec: CommandSpec[Any]) -> st.SearchStrategy[Any]:
