@@ -33,6 +33,19 @@ async def test_events_that_come_during_a_flush_go_into_the_next_batch(world: Wor
 
 
 @on_each_store
+async def test_what_a_flush_tells_is_sent_also_when_the_next_batch_collects_already(world: World) -> None:
+    """Messages leave with the commit of the run, whatever else the instance holds by then."""
+    jobs = await opened(world)
+    await add(world, jobs, "echo")
+    world.hold("deliver")
+    await world.advance(s=5)
+    await add(world, jobs, "y")
+    world.release("deliver")
+    await world.settle()
+    assert await world.ask(jobs.get_state("a")) == Pile(("y", "echoed"))
+
+
+@on_each_store
 async def test_the_next_batch_waits_for_its_own_timer(world: World) -> None:
     """The next batch with its own timer flushes after the first is settled; the instance stands while one is left."""
     jobs = await opened(world)
