@@ -376,6 +376,9 @@ def test_the_lines_of_a_story_do_it_again() -> None:
         world.crash_after(4)
         with pytest.raises(WorkerDied):
             world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.crash_after(0)
+        with pytest.raises(WorkerDied):
+            world.open()
         world.open()
         world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
         world.advance("1 minute")

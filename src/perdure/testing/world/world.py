@@ -130,8 +130,12 @@ class World:
             WorkerOpen: another one is open.
             WorkerDied: it died on the way, as arranged.
         """
-        self.timeline.did("open")
-        return self._open(app)
+        line = self.timeline.did("open")
+        try:
+            return self._open(app)
+        except WorkerDied:
+            line.ended = "died"
+            raise
 
     def _open(self, app: App[Any] | None) -> Jobs:
         if self._worker is not None and self._worker.is_alive:
@@ -200,7 +204,7 @@ class World:
             crossings: how many are still crossed, from now on.
         """
         self.timeline.did("crash_after", crossings)
-        if self._worker is None:
+        if self._worker is None or not self._worker.is_alive:
             self._dies_after = crossings
         else:
             border = self._worker.border
