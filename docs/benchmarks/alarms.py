@@ -4,13 +4,15 @@ Run it with ``python docs/benchmarks/alarms.py [--quick] [--folder FOLDER]``; th
 question. Alarms that come at a steady rate: lateness is from the instant an alarm is due to the first line of the
 user's program, when the run's claim is durable. Alarms that are all due at once: how long they take, and how long
 requests at a fixed rate wait meanwhile, beside the same requests before the alarms are due. Each run is a claim, a
-program with one service call, and a commit of a new state with its event. Rounds take turns.
+program with one service call, and a commit of a new state with its event. Rounds take turns. Garbage is collected as
+seldom as by ``perdure run``; ``--collector python`` leaves that to Python.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import tempfile
 import time
 from contextlib import nullcontext
@@ -27,6 +29,7 @@ from measured.raw_loop import raw_loop
 from measured.reminders import Journal, Noted, reminders
 
 from perdure import Engine, ask
+from perdure.cli.run import SELDOM
 from perdure.client.jobs import Jobs
 
 GROUP = 256  # of the bare loop
@@ -180,6 +183,8 @@ def flood_row(alarms: int, rounds: list[Flood]) -> list[str]:
 def main(given: argparse.Namespace, folder: Path) -> None:
     """Measure, in rounds that take turns."""
     print(versions())
+    if given.collector == "worker":
+        gc.set_threshold(*SELDOM)
     steadies: dict[int, list[Steady]] = {rate: [] for rate in given.rates}
     floods: list[Flood] = []
     for number in range(given.rounds):
@@ -203,6 +208,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rates", type=int, nargs="+", default=(100, 1_000, 5_000), help="alarms due a second")
     parser.add_argument("--flood", type=int, help="alarms that are due at once")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument(
+        "--collector", choices=("worker", "python"), default="worker", help="of garbage: whose settings"
+    )
     parser.add_argument("--seconds", type=float, help="of each steady rate, and of requests before the flood")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk in question")
     given = parser.parse_args()

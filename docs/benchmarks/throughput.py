@@ -4,12 +4,14 @@ Run it with ``python docs/benchmarks/throughput.py [--quick] [--profile] [--fold
 disk in question. Clients ask one request after the other, an effect-free event each, over 10,000 instances (hot) or
 1,000,000 (cold). Beside each figure, on the same file right after it, a bare ``sqlite3`` loop that writes the same
 rows in groups of the same size: the size is read from the write-ahead log. Rounds take turns; trust the ratio most.
+Garbage is collected as seldom as by ``perdure run``; ``--collector python`` leaves that to Python.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 import tempfile
 import time
@@ -27,11 +29,12 @@ from measured.raw_loop import STRIDE, LoopFigures, raw_loop
 from measured.wal import wal_contents
 
 from perdure import Engine, ask
+from perdure.cli.run import SELDOM
 from perdure.client.jobs import Jobs
 
 HOT, COLD = 10_000, 1_000_000
 CLIENTS = (1, 64, 512)
-WARM_UP_REQUESTS = 1_000
+WARM_UP_REQUESTS = 500, 700  # at least, and at most: all of it is in the log, which begins anew after 1,000 pages
 EVENT = Added(199)
 
 Durability = Literal["full", "relaxed"]
@@ -94,7 +97,8 @@ async def library(path: Path, case: Case, seconds: float, sampler: Sampler | Non
     app = Engine(None).jobs(orders)
     async with app.open(f"sqlite:///{path}?durability={case.durability}") as jobs:
         load = Load(jobs, case)
-        await load.run(requests=max(WARM_UP_REQUESTS // 2, 4 * case.clients))
+        least, most = WARM_UP_REQUESTS
+        await load.run(requests=min(max(least, 4 * case.clients), most))
         log = wal_contents(path)
         group = len(load.waits) / log.transactions
         before = CpuTime.now()
@@ -157,6 +161,8 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
 def main(arguments: argparse.Namespace, folder: Path) -> None:
     """Measure every case, in rounds that take turns."""
     print(versions())
+    if arguments.collector == "worker":
+        gc.set_threshold(*SELDOM)
     chosen = cases(arguments)
     for size in {case.instances for case in chosen}:
         fill(folder / f"{size}.db", size)
@@ -179,6 +185,9 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--instances", choices=("hot", "cold", "both"))
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument(
+        "--collector", choices=("worker", "python"), default="worker", help="of garbage: whose settings"
+    )
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of each measurement")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk in question")
