@@ -9,7 +9,7 @@ from shop import Shop
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, decide_order, order_processor
 from perdure.examples.token_refresher import AuthDown, AuthRevoked, token_refresher
-from perdure.examples.webhook_batcher import Batch, SinkFull, webhook_batcher
+from perdure.examples.webhook_batcher import SinkFull, webhook_batcher
 from perdure.testing import Fail, Fault
 from perdure.testing.machine import InstanceView, JobMachine, Model
 
@@ -42,14 +42,9 @@ ORDERS = JobMachine(
 )
 
 
-def a_batch_is_never_too_large(view: InstanceView[Batch | None]) -> bool:
-    return view.state is None or len(view.state.events) <= 100
-
-
 WEBHOOKS = JobMachine(
     job=webhook_batcher,
     services=Shop,
-    invariants=(a_batch_is_never_too_large,),
     faults=failing("push", SinkFull("later")),
 )
 
