@@ -91,14 +91,15 @@ async def test_flush_runs_now(world: World) -> None:
     assert len(flushes(world)) == 1
 
 
+@pytest.mark.parametrize("letters", [1, 3])
 @on_each_store
-async def test_clear_discards_the_batch_without_running(world: World) -> None:
+async def test_clear_discards_the_batch_without_running(world: World, letters: int) -> None:
     """`clear(id)`: `cleared=False`, 0; discards the batch without running; says how many."""
     jobs = await opened(world, mailbag())
     assert await world.ask(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
-    for _ in range(3):
+    for _ in range(letters):
         await world.ask(jobs.add("a", Letter()))
-    assert await world.ask(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
+    assert await world.ask(jobs.clear("a")) == Cleared(cleared=True, discarded=letters)
     await world.advance(s=20)
     assert flushes(world) == []
     assert (await world.ask(jobs.status("a"))).status == "not_found"

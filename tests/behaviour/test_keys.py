@@ -70,10 +70,13 @@ async def test_the_same_key_with_another_request_is_refused(world: World) -> Non
     """The same key with another action or payload is `KeyReused`."""
     jobs = (await world.open(app(world.outside))).of(machine)
     await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
-    for call in (jobs.send("a", steps(Add(2)), idempotency_key="k"), jobs.trigger("a", idempotency_key="k")):
+    for action, call in (
+        ("send", jobs.send("a", steps(Add(2)), idempotency_key="k")),
+        ("trigger", jobs.trigger("a", idempotency_key="k")),
+    ):
         error = await world.refused(call)
         assert isinstance(error, KeyReused)
-        assert (error.key, error.first_action) == ("k", "send")
+        assert (error.key, error.first_action, error.action) == ("k", "send", action)
     assert await world.ask(jobs.get_state("a")) == Total(1)
 
 
