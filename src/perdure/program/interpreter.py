@@ -168,8 +168,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
 
             # An outcome is on its way: the innermost frame decides what it means.
             if not frames:
-                exit_: Exit[A, E] = _EXITS[outcome](value)
-                return exit_
+                break
             tag, payload = frames[-1]
             if tag == DO and outcome == _SUCCEEDED:
                 try:
@@ -230,6 +229,9 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             raise
         except BaseException as exception:  # noqa: BLE001 - a defect, or a cancellation on its way out
             outcome, value = _DIED, exception
+    # Out here, for where the stack is full even this call breaks, and nothing above may take that for one more outcome.
+    exit_: Exit[A, E] = _EXITS[outcome](value)
+    return exit_
 
 
 def _ask(interceptors: Sequence[Interceptor], instruction: object) -> object:
