@@ -15,7 +15,7 @@ from world import World, play
 
 from perdure import Do, Engine, Limits, Task, TaskContext, program
 from perdure.program import effect, sleep
-from perdure.testing.world import StoreFault, Takes
+from perdure.testing import Delay
 
 ALARMS = 2_000
 EVERY_MS = 5  # a request
@@ -102,7 +102,7 @@ async def flooded(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[f
     for number in range(ALARMS):
         await world.ask(jobs.of(job).send(str(number), number))
     if commit_ms:
-        world.world.inject(StoreFault("commit", Takes(f"{commit_ms} ms"), times=10**6))
+        world.world.inject(Delay("store.commit", f"{commit_ms} ms", times=10**6))
     office.due_ms = office.now_ms + 1_000
     took: list[float] = []
 

@@ -77,6 +77,8 @@ Start = Callable[..., Command]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start commands in a folder of their own; what still runs at the end of the test is killed."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the tests run in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else commands ignore it as well
     commands: list[Command] = []
 
     def start_one(*arguments: str, **environment: str) -> Command:
