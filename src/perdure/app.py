@@ -12,6 +12,7 @@ import attrs
 from perdure.client.jobs import Jobs
 from perdure.engine.claims import Perform, perform_plainly
 from perdure.engine.running import running_engine
+from perdure.engine.turn import RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.needs import check_services
 from perdure.program.container import result_inside
@@ -84,6 +85,7 @@ class App(Generic[R]):
         *,
         runtime: Runtime | None = None,
         perform: Perform = perform_plainly,
+        run_ended: RunEnded | None = None,
         when_owned: WhenOwned = "refuse",
     ) -> OpenApp:
         """Open a store and run.
@@ -96,10 +98,11 @@ class App(Generic[R]):
             runtime: the door to time and tasks; by default the running asyncio loop.
             perform: performs the effects of runs, ``perform(instruction, services, execute)``; by default each calls
                 its service. The testing kit records and disturbs them here.
+            run_ended: told of every program's end, ``run_ended(execute, exit)``: for the testing kit as well.
             when_owned: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
                 and take over when that engine has ended. The services are opened afterwards.
         """
-        return OpenApp(self, store, runtime, perform, when_owned)
+        return OpenApp(self, store, runtime, perform, run_ended, when_owned)
 
 
 @attrs.define
@@ -111,6 +114,7 @@ class OpenApp:
         store: where.
         runtime: in which world.
         perform: performs the effects of runs.
+        run_ended: told of every program's end.
         when_owned: what to do about a store that another engine owns.
     """
 
@@ -118,6 +122,7 @@ class OpenApp:
     store: str | Store
     runtime: Runtime | None
     perform: Perform = perform_plainly
+    run_ended: RunEnded | None = None
     when_owned: WhenOwned = "refuse"
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
@@ -129,7 +134,13 @@ class OpenApp:
             services = await _entered(self.app.engine.services, stack)
             _check(services, self.app.served)
             engine = running_engine(
-                store, runtime, services, self.app.engine.limits, self.app.served, perform=self.perform
+                store,
+                runtime,
+                services,
+                self.app.engine.limits,
+                self.app.served,
+                perform=self.perform,
+                run_ended=self.run_ended,
             )
             stack.push_async_callback(engine.stop)
             await engine.start()

@@ -51,10 +51,17 @@ def test_what_never_met_is_known_from_the_types() -> None:
 def test_exits_and_mishaps_are_counted() -> None:
     coverage = observed(token_refresher)
     assert coverage.exits["run by alarm: succeeded"] >= 1
+    assert coverage.exits["execute: succeeded"] >= 1
     assert any(line.startswith("execute: defect OSError") for line in coverage.exits)
     assert coverage.mishaps["raise before refresh"] == 3
     assert coverage.mishaps["crash where it stood"] == 1
     assert not any("send_mail" in mishap for mishap in coverage.mishaps), "a fault is the job's whose run it struck"
+
+
+def test_hooks_are_counted_that_leave_no_event_behind() -> None:
+    exits = observed(order_processor).exits
+    assert exits["on_event: succeeded"] == 3
+    assert exits["execute: ended the instance"] == 1
 
 
 def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() -> None:

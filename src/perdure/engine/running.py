@@ -15,7 +15,7 @@ from perdure.engine.gate import Gate, Gates
 from perdure.engine.housekeeping import Housekeeping
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
-from perdure.engine.turn import TurnTaker
+from perdure.engine.turn import RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import left_behind
@@ -156,6 +156,7 @@ def running_engine(
     jobs: Mapping[tuple[str, str], AnyDefinition],
     *,
     perform: Perform = perform_plainly,
+    run_ended: RunEnded | None = None,
 ) -> RunningEngine:
     """Put an engine together. It does nothing before ``start``.
 
@@ -166,6 +167,7 @@ def running_engine(
         limits: the engine's bounds.
         jobs: the definitions that are served, by kind and name.
         perform: performs the effects of runs.
+        run_ended: told of every program's end.
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
@@ -181,6 +183,7 @@ def running_engine(
         Gates(runtime, Gate(runtime, limits.concurrency), own_gates),
         left_claimed=dispatcher.claim_left,
         perform=perform,
+        run_ended=run_ended,
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))

@@ -57,6 +57,9 @@ class FenceLost:
     address: str
 
 
+RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
+"""Told of a program of the user that came to its end, before it is decided what that means."""
+
 Verdict: TypeAlias = Answered | RunsApart | Defer | RecoverFirst | FenceLost
 
 
@@ -72,6 +75,7 @@ class TurnTaker:
         gates: how many runs go on at the same time.
         left_claimed: told of an instance that may be left with a claim that nobody runs.
         perform: performs the effects of runs.
+        run_ended: told of every program's end, if anybody wants to know.
         phase: whether runs may begin.
         committed: told of every transition that became durable; set once, right after construction.
         in_doubt: told when nobody knows whether one did; set with it.
@@ -84,6 +88,7 @@ class TurnTaker:
     gates: Gates
     left_claimed: Callable[[Mailbox], None]
     perform: Perform = perform_plainly
+    run_ended: RunEnded | None = None
     phase: Literal["open", "closing"] = "open"
     committed: Callable[[Transition], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
@@ -219,6 +224,8 @@ class TurnTaker:
         return await self._settle(mailbox, execute, step)
 
     def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], facts: Facts) -> Commit | Execute:
+        if self.run_ended is not None:
+            self.run_ended(execute, exit_)
         try:
             return finish(mailbox.job, execute, exit_, facts)
         except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run

@@ -10,10 +10,11 @@ from returns.result import Result, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request
+from perdure.program import Exit, Halted
 from perdure.testing.coverage.observed import JobCoverage
 from perdure.testing.coverage.tags import ABSENT, ENDED, declared_events, declared_states, event_tag, state_tag
 from perdure.testing.world import Moment, World
-from perdure.testing.world.moment import Answered, Asked, Committed, Died, Disturbed
+from perdure.testing.world.moment import Answered, Asked, Committed, Died, Disturbed, Ran
 from perdure.values.address import Address
 from perdure.values.errors import Crashed, Rejected
 from perdure.values.event import Event, JobExecuted, JobFailed, JobParked, JobRecovered, JobRetryExhausted
@@ -67,6 +68,8 @@ class Eyes:
                 self._answer(number, result)
             case Committed(transition):
                 self._commit(transition)
+            case Ran(address, hook, exit_):
+                self._ended(address, hook, exit_)
             case Disturbed(fault, address):
                 self._mishap(f"{type(fault).__name__.lower()} {fault.when} {fault.at}", address)
             case Died(at):
@@ -86,6 +89,14 @@ class Eyes:
         struck = None if address is None else self._job(address)
         for job in self.served().values() if struck is None else (struck,):
             self.observer.coverage(job).mishap(what)
+
+    def _ended(self, address: Address, hook: str, exit_: Exit[Any, Any]) -> None:
+        """Count how a hook ended well; how it failed is in the events of its commit."""
+        job = self._job(address)
+        if job is not None and isinstance(exit_, Success):
+            self.observer.coverage(job).exit(hook, "succeeded")
+        elif job is not None and isinstance(exit_, Halted):
+            self.observer.coverage(job).exit(hook, "ended the instance")
 
     # ------------------------------------------------------------ requests
     def _ask(self, number: int, address: Address, request: Request) -> None:

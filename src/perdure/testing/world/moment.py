@@ -9,6 +9,7 @@ import attrs
 from returns.result import Result
 
 from perdure.jobs.request import Request
+from perdure.program import Exit
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault
 from perdure.values.address import Address
@@ -106,6 +107,21 @@ class Performed:
 
 
 @attrs.frozen
+class Ran:
+    """A program of the user came to its end.
+
+    Attributes:
+        address: whose.
+        hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
+        exit: how it ended.
+    """
+
+    address: Address
+    hook: str
+    exit: Exit[Any, Any]  # of any program
+
+
+@attrs.frozen
 class Committed:
     """A transition is stored."""
 
@@ -144,7 +160,18 @@ class Logged:
 
 
 Happening: TypeAlias = (
-    Opened | Closed | Died | Asked | Answered | Performed | Committed | MessagesRead | Disturbed | TimePassed | Logged
+    Opened
+    | Closed
+    | Died
+    | Asked
+    | Answered
+    | Performed
+    | Ran
+    | Committed
+    | MessagesRead
+    | Disturbed
+    | TimePassed
+    | Logged
 )
 
 

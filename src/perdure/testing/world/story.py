@@ -22,6 +22,7 @@ from perdure.testing.world.moment import (
     Moment,
     Opened,
     Performed,
+    Ran,
     TimePassed,
 )
 from perdure.testing.world.timeline import Timeline
@@ -59,7 +60,7 @@ def _lines(moment: Moment) -> Iterator[str]:
     what = moment.what
     if isinstance(what, Committed):
         yield from _of_transition(what.transition, moment.at_ms)
-    else:
+    elif not isinstance(what, Ran):  # the lines before say what it did, and the commit after what came of it
         yield _shortened(_line(what))
 
 
@@ -87,8 +88,8 @@ def _line(what: Happening) -> str:  # noqa: C901, PLR0911, PLR0912 - one return 
             return f"log {record.level}: {record.message} {dict(record.fields)}"
         case MessagesRead(messages):
             return f"  mail: {', '.join(f'{each.message_id} to {each.message.target}' for each in messages)}"
-        case Committed():
-            return "commit"
+        case Committed() | Ran():
+            return ""
         case _:
             assert_never(what)
 

@@ -16,7 +16,7 @@ from perdure.testing.world.border import Border, perform_behind, store_behind
 from perdure.testing.world.calls import WatchedJobs, Witness
 from perdure.testing.world.errors import WorkerDied
 from perdure.testing.world.ground import Ground
-from perdure.testing.world.moment import Opened
+from perdure.testing.world.moment import Opened, Ran
 
 A = TypeVar("A")
 
@@ -55,6 +55,7 @@ class Worker:
             store_behind(self.border, self.store),
             runtime=self.simulation.runtime,
             perform=perform_behind(self.border),
+            run_ended=lambda execute, exit_: self.border.note(Ran(execute.instance.address, execute.hook, exit_)),
         )
         self._jobs = WatchedJobs(self.complete(self.open_app.__aenter__()).engine, witness)
         self.settle()
