@@ -33,6 +33,18 @@ async def test_events_that_come_during_a_flush_go_into_the_next_batch(world: Wor
 
 
 @on_each_store
+async def test_an_instance_counts_its_events_over_all_its_batches(world: World) -> None:
+    """What a batch counts begins again with the next one; the row of the instance counts what it ever accepted."""
+    jobs = await opened(world)
+    await add(world, jobs, "x", "y")
+    world.hold("deliver")
+    await world.advance(s=5)
+    assert (await add(world, jobs, "z")).event_count == 1
+    row = await world.row(jobs.definition.address("a"))
+    assert row.event_count == 3
+
+
+@on_each_store
 async def test_what_a_flush_tells_is_sent_also_when_the_next_batch_collects_already(world: World) -> None:
     """Messages leave with the commit of the run, whatever else the instance holds by then."""
     jobs = await opened(world)

@@ -5,6 +5,7 @@ from world import Refused, World, on_each_store
 
 from perdure import Backoff, Retry
 from perdure.values.answer import Cleared, Failed, Flushed, HoldChanged, Parked, Paused
+from perdure.values.errors import InstanceParked
 
 
 # ---------------------------------------------------------------- failed for good
@@ -244,6 +245,29 @@ async def test_a_flush_that_is_parked_for_its_crashes_holds_back_no_event(world:
     await world.ask(jobs.resume("a"))
     await world.advance(s=5)
     assert flushes(world)[-2:] == ["x (1, flush_after) run 1.1.4", "ring,y (2, flush_after) run 2.1.1"]
+
+
+@on_each_store
+async def test_an_event_that_is_parked_for_its_crashes_holds_back_those_that_come_after_it(world: World) -> None:
+    """Parked means kept, visible, silent and resumable: no later event goes before one that was not taken yet."""
+    jobs = await opened(world)
+    await add(world, jobs, "x")
+    world.hold("rung")
+    world.begin(jobs.add("a", Letter("ring")))
+    for _ in range(3):
+        await world.settle()
+        await world.crash()
+        jobs = await opened(world)
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.parked, status.event_count) == ("parked", "recovery_exhausted", 1)
+    error = await world.refused(jobs.add("a", Letter("y")))
+    assert isinstance(error, InstanceParked)
+    assert (error.address, error.reason) == ("debounce:mailbag:a", "recovery_exhausted")
+    world.outside.held.clear()
+    await world.ask(jobs.resume("a"))
+    assert (await add(world, jobs, "y")).event_count == 3
+    await world.advance(s=5)
+    assert flushes(world) == ["x,ring,y (3, flush_after) run 1.1.1"]
 
 
 # ---------------------------------------------------------------- messages to itself

@@ -1,5 +1,6 @@
 """``behaviour.md`` 1, *Messages between jobs*."""
 
+import json
 from typing import Any
 
 import pytest
@@ -111,6 +112,8 @@ async def test_a_rejection_is_in_the_history_of_the_sender(world: World) -> None
     (rejected,) = [event for event in await world.history(at("a")) if event.type == "message.rejected"]
     assert (rejected.target, rejected.action, rejected.error.error_type) == ("task:machine:b", "send", "Refused")
     assert "full" in rejected.error.message
+    assert rejected.error.data is not None
+    assert json.loads(rejected.error.data) == {"why": "full"}
     assert await total(world, "b") == 1
     assert await world.messages() == ()
 
@@ -174,12 +177,15 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
     waits = []
     for _ in range(2):
         (head,) = await world.messages()
+        assert (head.error and (head.error.form, head.error.message)) == ("defect", "broke at x")
+        assert "hear" in (head.error.traceback or "")
         waits.append(head.not_before_ms - world.now_ms)
         assert world.outside.heard == ["x"] * len(waits)  # what follows it from the same sender waits
         await world.advance(ms=waits[-1])
     assert waits == [1_000, 2_000]
     (dead,) = await world.ask(jobs.dead_letters())
     assert (dead.attempts, dead.error and dead.error.error_type) == (3, "RuntimeError")
+    assert dead.error == head.error
     assert world.outside.heard == ["x", "x", "x", "after"]
     world.outside.breaks.clear()
     assert await world.ask(jobs.redrive(dead.message_id)) == "redriven"
@@ -198,7 +204,8 @@ async def test_an_overload_is_retried_with_backoff(world: World) -> None:
     world.begin(jobs.send("b", steps()))
     await world.settle()
     await world.ask(jobs.send("a", steps(Tell("b", (Add(7),)))))
-    assert await world.messages() != ()
+    (head,) = await world.messages()
+    assert (head.attempts, head.error and head.error.error_type) == (1, "Overloaded")
     await world.advance(s=3)
     assert await total(world, "b") == 7
     assert await world.messages() == ()
@@ -226,7 +233,8 @@ async def test_a_parked_targets_messages_wait(world: World) -> None:
     assert (await total(world, "b"), await total(world, "c")) == (0, 1)
     (head,) = await world.messages()
     assert isinstance(head, StoredMessage)
-    assert head.attempts == 0
+    assert (head.attempts, head.error and head.error.error_type) == (0, "InstanceParked")
+    assert "task:machine:b is parked (retries_exhausted)" in head.error.message
     await world.ask(jobs.resume("b"))
     assert await total(world, "b") == 2
     assert await world.messages() == ()
