@@ -13,6 +13,8 @@ from returns.result import Success
 from world import HasOutside, ProcessDied, Refused, World, completed, say
 
 from perdure import Backoff, Debounce, DebounceContext, Do, Engine, Limits, Retry, program
+from perdure.kinds.debounce.context import Batches
+from perdure.kinds.debounce.handler import batches_of
 from perdure.program.container import result_inside
 from perdure.values.event import DebounceFlushed
 
@@ -196,6 +198,14 @@ class Mailbags(RuleBasedStateMachine):
     @invariant()
     def a_committed_flush_is_never_repeated(self) -> None:
         assert all(count == 1 for count in Counter(self.flushed()).values())
+
+    @invariant()
+    def what_is_due_is_the_batch_that_collects_while_no_other_is_being_flushed(self) -> None:
+        for id_ in "ab":
+            row = completed(self.world.row(mailbag.address(id_)))
+            batches = Batches() if row is None else batches_of(row)
+            due = None if batches.flushing or batches.collecting is None else batches.collecting.flush_ms
+            assert (None if row is None else row.alarm_ms) == due
 
     @invariant()
     def no_event_is_in_two_batches(self) -> None:

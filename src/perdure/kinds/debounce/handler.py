@@ -127,9 +127,7 @@ def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
     answer = Cleared(cleared=discarded > 0, discarded=discarded)
     if flushing is None:
         return answered(purge(instance, own_messages="kept"), answer)
-    return answered(
-        put(instance, facts.now_ms, state="", alarm_ms=None, data=_encode(Batches(flushing=flushing))), answer
-    )
+    return answered(put(instance, facts.now_ms, state="", data=_encode(Batches(flushing=flushing))), answer)
 
 
 # ---------------------------------------------------------------- the program of a claim
