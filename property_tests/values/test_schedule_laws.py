@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from perdure.values.catch_up import CatchUpAll
 from perdure.values.cron import cron
 from perdure.values.every import every
-from perdure.values.schedule import MAX_MISSED, Run, Skip, due, first_tick, offset_ms, settle
+from perdure.values.schedule import MAX_MISSED, Run, Skip, due, first_tick, latest_due, offset_ms, settle
 
 CRON_LINES = ["*/7 * * * *", "0 9 * * 1-5", "30 2 * * *", "59 23 1,31 * *", "0 */6 * * *"]
 ZONES = ["UTC", "America/New_York", "Australia/Lord_Howe"]
@@ -24,7 +24,7 @@ addresses = st.text(min_size=1, max_size=30).map("continuous:job:{}".format)
 @st.composite
 def grids(draw):
     interval_ms = draw(intervals_ms)
-    spread_ms = draw(st.integers(0, interval_ms - 1))
+    spread_ms = draw(st.integers(0, interval_ms - 1) | st.sampled_from([interval_ms // 2, interval_ms - 1]))
     return every(
         timedelta(milliseconds=interval_ms),
         measured_from="grid",
@@ -70,7 +70,8 @@ def firings(draw):
     anchor_ms = draw(instants_ms)
     nominal_ms = draw(st.just(first_tick(schedule, anchor_ms)) | instants_ms)
     shift_ms = offset_ms(schedule, draw(addresses))
-    late_ms = min(draw(delays_ms), 400 * getattr(schedule, "interval_ms", 420_000))
+    interval_ms = getattr(schedule, "interval_ms", 420_000)
+    late_ms = min(draw(delays_ms | st.integers(interval_ms // 2, interval_ms)), 400 * interval_ms)
     facts = {"anchor_ms": anchor_ms, "nominal_ms": nominal_ms, "offset_ms": shift_ms}
     now_ms = nominal_ms + shift_ms + late_ms
     waiting = [nominal_ms, *ticks_between(schedule, anchor_ms, nominal_ms, now_ms - shift_ms)]
@@ -93,6 +94,12 @@ def test_what_is_run_late_follows_the_way_to_catch_up(firing):
         case CatchUpAll(limit=limit):
             kept = waiting[-limit:]
             assert decision == Run(kept[0], len(waiting) - len(kept))
+
+
+@given(firings())
+def test_the_latest_tick_that_is_due_is_the_same_whatever_is_caught_up(firing):
+    schedule, facts, waiting, _ = firing
+    assert latest_due(schedule, **facts) == waiting[-1]
 
 
 @given(schedules, instants_ms, st.integers(0, 10**6), addresses)
@@ -146,6 +153,7 @@ def test_an_end_measured_interval_begins_when_the_run_ends(interval_ms, anchor_m
     assert facts["offset_ms"] == 0
     assert first_tick(schedule, anchor_ms) == anchor_ms + interval_ms
     assert due(schedule, now_ms=nominal_ms + late_ms, **facts) == Run(nominal_ms, 0)
+    assert latest_due(schedule, now_ms=nominal_ms + late_ms, **facts) == nominal_ms
     assert settle(schedule, ended_ms=nominal_ms + late_ms, **facts) == nominal_ms + late_ms + interval_ms
 
 

@@ -159,6 +159,21 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
             assert_never(schedule.catch_up)
 
 
+def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, offset_ms: int) -> int:
+    """Give the latest tick that is due, whatever the schedule does about those that were missed.
+
+    Args:
+        schedule: the job's schedule.
+        anchor_ms: when the instance started.
+        nominal_ms: the stored tick; itself the latest when no other is due.
+        now_ms: the wall clock.
+        offset_ms: the instance's offset, from ``offset_ms``.
+    """
+    if isinstance(schedule, Every) and schedule.measured_from == "end":
+        return nominal_ms
+    return _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms).latest_ms()
+
+
 @attrs.frozen
 class _Backlog:
     """The ticks that are due: the stored one, and those of the schedule after it, until an instant."""

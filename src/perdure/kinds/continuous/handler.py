@@ -21,7 +21,7 @@ from perdure.values.every import Every
 from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
-from perdure.values.schedule import Due, Run, Skip, could_be_set, due, first_tick, offset_ms, settle
+from perdure.values.schedule import Due, Run, Skip, could_be_set, due, first_tick, latest_due, offset_ms, settle
 
 ContinuousCommand: TypeAlias = Start | Trigger | Alarm
 
@@ -149,12 +149,14 @@ def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
     ticks = ticks_of(instance)
     if instance.alarm_ms is not None and instance.alarm_ms > facts.now_ms:
         return instance
-    match _due(_once(what), instance.address, ticks, _latest_ms(ticks), facts):
-        case Run(nominal_ms, _):
-            owed = attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)
-            return attrs.evolve(instance, data=_encode(owed))
-        case Skip():
-            return instance
+    nominal_ms = latest_due(
+        what.schedule,
+        anchor_ms=ticks.anchor_ms,
+        nominal_ms=_latest_ms(ticks),
+        now_ms=facts.now_ms,
+        offset_ms=offset_ms(what.schedule, str(instance.address)),
+    )
+    return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)))
 
 
 # ---------------------------------------------------------------- ticks
