@@ -31,6 +31,7 @@ from perdure import After, At, Backoff, Cancel, Decision, Do, Engine, Keep, Retr
 from perdure.program import gather, sleep
 from perdure.values.answer import Failed, Ran, Sent
 from perdure.values.errors import Crashed, DefinitionError, Rejected
+from perdure.values.failure import Defect
 
 
 # ---------------------------------------------------------------- calls
@@ -292,6 +293,12 @@ async def test_an_on_idle_that_fails_fails_the_turn(world: World, effect: tuple[
 
 
 # ---------------------------------------------------------------- on_error
+def is_bug(error: object) -> bool:
+    """Whether a hook was told of the defect, with its traceback."""
+    assert isinstance(error, Defect)
+    return (error.error_type, error.message) == ("RuntimeError", "bug") and "broken" in (error.traceback or "")
+
+
 @pytest.mark.parametrize("end", [Refuse("no"), Break("bug")])
 @on_each_store
 async def test_on_error_gets_the_error_and_a_fresh_draft_at_once(world: World, end: Any) -> None:
@@ -312,26 +319,28 @@ async def test_on_error_gets_the_error_and_a_fresh_draft_at_once(world: World, e
     assert (sent.created, sent.scheduled_at) == (False, None)
     ((error, state, lost, scheduled_at),) = seen  # type: ignore[misc]
     assert (state, lost, scheduled_at) == (Total(5), Total(6), None)
-    assert (error == Refused("no")) == isinstance(end, Refuse)
+    assert (error == Refused("no")) if isinstance(end, Refuse) else is_bug(error)
     assert await world.ask(jobs.get_state("a")) == Total(-1)
     assert await world.ask(jobs.get_state("c")) is None
     (failed,) = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert failed.hook == "on_event"
 
 
+@pytest.mark.parametrize("end", [Refuse("no"), Break("bug")])
 @on_each_store
-async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World) -> None:
+async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World, end: Any) -> None:
     """…for `execute` when retries are used up; if it succeeds, its draft is committed and the retry ends."""
     seen: list[int] = []
 
     @program
-    def rescue(ctx: TaskContext[Total], _: object) -> Do[None]:
+    def rescue(ctx: TaskContext[Total], error: object) -> Do[None]:
+        assert (error == Refused("no")) if isinstance(end, Refuse) else is_bug(error)
         seen.append(ctx.attempt)
         yield from ctx.set_state(Total(-1))
 
     job = machine_with(on_error=rescue, retry=Retry(max_attempts=3, delay=Backoff.constant("1 s"), jitter=False))
     jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"), Refuse("no")))))
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"), end))))
     await world.advance(s=2)
     assert seen == []
     await world.advance(s=5)
@@ -356,6 +365,7 @@ async def test_an_on_error_that_fails_leaves_both_errors(world: World) -> None:
     for id_ in "ab":
         failures = [event for event in await world.history(at(id_)) if event.type == "job.failed"]
         assert [event.error.message for event in failures] == ["Refused(why='first')", "Refused(why='second')"]
+        assert [event.hook for event in failures][1:] == ["on_error"]
     assert (await world.ask(jobs.status("b"))).status == "parked"
 
 

@@ -8,7 +8,7 @@ import attrs
 from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure, refusal
+from perdure.jobs.failures import error_for_hook, record_failure, refusal
 from perdure.jobs.log import Log
 from perdure.jobs.request import Request
 from perdure.jobs.run import attempt_failed, prior_failed, rescued
@@ -78,7 +78,7 @@ def event_failed(
     """Settle an event whose handler did not succeed: ``on_error`` at once, or the error to the caller."""
     record = record_failure(exit_, job.plan.errors)
     if execute.prior is None:
-        program = job.rescue(execute, exit_.failure() if isinstance(exit_, Failure) else exit_)
+        program = job.rescue(execute, error_for_hook(exit_, record))
         if program is not None:
             return rescued(job, execute, program, record, facts)
     log = Log(facts, execute.instance.address, execute.instance.run_count)

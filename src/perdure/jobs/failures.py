@@ -50,6 +50,13 @@ def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
     return Defect(record.error_type, record.message, record.traceback)
 
 
+def error_for_hook(exit_: Failure[Any] | Died | Halted, record: FailureRecord) -> object:
+    """What ``on_error`` is told: the typed error itself, or a ``Defect``."""
+    if isinstance(exit_, Failure):
+        return exit_.failure()
+    return Defect(record.error_type, record.message, record.traceback)
+
+
 def refusal(exit_: Failure[Any] | Died | Halted, record: FailureRecord) -> HookFailed:
     """What the caller of an event handler that failed gets."""
     if isinstance(exit_, Failure):

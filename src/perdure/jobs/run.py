@@ -8,7 +8,7 @@ import attrs
 from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.failures import record_failure
+from perdure.jobs.failures import error_for_hook, record_failure
 from perdure.jobs.keys import remember
 from perdure.jobs.log import Log
 from perdure.jobs.request import Alarm, Request
@@ -174,8 +174,7 @@ def run_failed(
         case RetryAt(at_ms=at_ms):
             return _retried(job, execute, record, at_ms, facts)
         case Exhausted(reason=reason):
-            error = exit_.failure() if isinstance(exit_, Failure) else exit_
-            program = job.rescue(execute, error)
+            program = job.rescue(execute, error_for_hook(exit_, record))
             if program is None:
                 return _exhausted(job, execute, facts, record=record, reason=reason)
             return rescued(job, execute, program, record, facts)
