@@ -370,6 +370,18 @@ async def test_an_on_error_that_fails_leaves_both_errors(world: World) -> None:
 
 
 @on_each_store
+async def test_an_on_error_that_fails_is_why_the_retries_ended(world: World) -> None:
+    """If it fails, both errors are recorded: the run's own is what it is given up for."""
+    policy = Retry(max_attempts=1, delay=Backoff.constant("1 s"), jitter=False)
+    job = machine_with(on_error=lambda _, __: Failure(Refused("second")), retry=policy)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Refuse("first"),))))
+    await world.advance(s=1)
+    (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
+    assert (exhausted.reason, exhausted.error.message) == ("on_error_failed", "Refused(why='first')")
+
+
+@on_each_store
 async def test_without_on_error_the_failure_goes_to_the_caller(world: World) -> None:
     """Without it the failure goes to the caller and nothing of the draft is kept."""
     jobs = (await world.open(app(world.outside))).of(machine)

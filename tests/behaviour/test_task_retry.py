@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import pytest
-from machine import Add, Alarm, Break, Mark, OnAlarm, Refuse, Say, app, at, machine_with, steps
+from machine import Add, Alarm, Break, Mark, OnAlarm, Refuse, Say, Wait, app, at, machine_with, steps
 from world import Refused, World, on_each_store
 
 from perdure import Backoff, Retry
@@ -79,6 +79,7 @@ async def test_jitter_is_ten_percent_and_never_past_the_cap(world: World, seed: 
         assert isinstance(delay, int)
         assert nominal * 0.9 <= delay <= min(nominal * 1.1, 3_000)
     assert len(set(delays)) > 3
+    assert {event.error.error_type for event in failures} == {"Refused"}
 
 
 @on_each_store
@@ -118,7 +119,23 @@ async def test_what_becomes_of_an_exhausted_task(world: World, exhausted: Litera
     assert (await world.ask(jobs.trigger("a"))).outcome == Failed(Refused("no"))
     status = (await world.ask(jobs.status("a"))).status
     assert status == ("not_found" if exhausted == "purge" else "parked")
-    assert (await world.happened(at("a")))[-1] == ("job.terminated" if exhausted == "purge" else "job.parked")
+    ended = (await world.history(at("a")))[-1]
+    if exhausted == "purge":
+        assert (ended.type, ended.reason) == ("job.terminated", "retries_exhausted")
+    else:
+        assert (ended.type, ended.reason, ended.detail) == ("job.parked", "retries_exhausted", "Refused(why='no')")
+
+
+@pytest.mark.parametrize("ms", [0, 1, 1_500])
+@on_each_store
+async def test_a_failure_says_how_long_its_attempt_took(world: World, ms: int) -> None:
+    """An event tells the duration: of this attempt, and not of the run since its first."""
+    job = machine_with(retry=policy(2))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Wait(ms), Refuse()) if ms else (Refuse(),))))
+    await world.advance(minutes=1)
+    failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
+    assert [event.duration_ms for event in failures] == [ms, ms]
 
 
 def test_continue_elsewhere_is_a_definition_error() -> None:
@@ -139,6 +156,7 @@ async def test_a_trigger_gives_an_open_retry_up(world: World) -> None:
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.hook for event in failures] == ["execute", "superseded"]
     assert failures[0].run_id == failures[1].run_id
+    assert failures[1].duration_ms == 0
     await world.advance(s=30)
     assert world.outside.heard == ["x", "x"]
     assert (await world.ask(jobs.status("a"))).run_count == 2

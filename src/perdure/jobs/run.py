@@ -271,11 +271,8 @@ def _exhausted(
     also: FailureRecord | None = None,
 ) -> Commit:
     log = Log(facts, execute.instance.address, execute.instance.run_count)
-    events: tuple[Event, ...] = ()
-    if also is None:
-        events += (attempt_failed(log, execute, record, facts),)
-    else:
-        events += (*prior_failed(log, execute, facts), attempt_failed(log, execute, also, facts))
+    failed = attempt_failed(log, execute, also or record, facts)
+    events: tuple[Event, ...] = (*prior_failed(log, execute, facts), failed)
     if job.plan.retry is not None:
         run_id, attempt = execute.claim.run_id, execute.claim.attempt
         events += (log.add(JobRetryExhausted, run_id=run_id, attempt=attempt, reason=reason, error=record),)
