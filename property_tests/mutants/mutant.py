@@ -1,4 +1,4 @@
-"""A planted mutant, and how it is killed: one change to a copy of the library, and one property that must fail."""
+"""A planted mutant, and how it is killed: one change to a copy of the library, and one test that must fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
-PATIENCE_S = 150  # a mutant that hangs is found by its own property only if that ends
+PATIENCE_S = 150  # a mutant that hangs is found by its own test only if that ends
 
 
 @attrs.frozen
@@ -26,7 +26,7 @@ class Mutant:
         file: below ``src/perdure``.
         old: the text that is there, once.
         new: what takes its place.
-        killer: the property that must fail, as pytest names it below ``property_tests``.
+        killer: the test that must fail, as pytest names it below ``property_tests``, or from ``tests/`` on.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Verdict:
     """What became of a mutant.
 
     Attributes:
-        fate: ``killed`` by its property, ``survived`` it, or ``broken``: the property could not be run at all.
+        fate: ``killed`` by its test, ``survived`` it, or ``broken``: the test could not be run at all.
         output: what pytest said.
     """
 
@@ -68,8 +68,13 @@ class Verdict:
     output: str
 
 
+def place_of(killer: str) -> str:
+    """Where a test is, from the top of the repository."""
+    return killer if killer.startswith("tests/") else f"property_tests/{killer}"
+
+
 def verdict(killer: str, mutant: Mutant | None = None) -> Verdict:
-    """Run a property against a copy of the library in which a mutant is planted, or against a plain copy."""
+    """Run a test against a copy of the library in which a mutant is planted, or against a plain copy."""
     with tempfile.TemporaryDirectory(prefix="perdure-mutant-") as folder:
         copy = Path(folder) / "perdure"
         shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -93,7 +98,7 @@ def _run(killer: str, folder: str) -> Verdict:
         "-x",
         "-q",
     ]
-    command += ["--hypothesis-profile=mutants", "-W", "default", f"property_tests/{killer}"]
+    command += ["--hypothesis-profile=mutants", "-W", "default", place_of(killer)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
     try:

@@ -1,5 +1,6 @@
 """Every planted mutant."""
 
+import planted_durability
 import planted_engine
 import planted_examples
 import planted_kinds
@@ -14,12 +15,13 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_kinds.MUTANTS,
     *planted_engine.MUTANTS,
     *planted_stores.MUTANTS,
+    *planted_durability.MUTANTS,
     *planted_examples.MUTANTS,
 )
 
 
 def mutant_table() -> str:
-    """Write the table of mutants and the properties that kill them, in Markdown."""
+    """Write the table of mutants and the tests that kill them, in Markdown."""
     rows = ["| bug | planted in | killed by |", "|---|---|---|"]
     rows += [f"| {one.name} | `{one.file}` | `{one.killer}` |" for one in MUTANTS]
     return "\n".join(rows)

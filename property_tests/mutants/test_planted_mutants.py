@@ -1,4 +1,4 @@
-"""The properties find planted bugs: each of these mutants of the library is killed by the property that is named.
+"""The tests find planted bugs: each of these mutants of the library is killed by the test that is named.
 
 A run of pytest kills a handful, the same each time; with `--hypothesis-profile=nightly` it kills them all.
 """
@@ -8,17 +8,18 @@ from collections import Counter
 
 import pytest
 from hypothesis import settings
-from mutant import ROOT, Mutant, verdict
+from mutant import ROOT, Mutant, place_of, verdict
 from planted import MUTANTS, mutant_table
 
 ALL = settings.get_current_profile_name() == "nightly"
 HANDFUL = [one for one in MUTANTS if not one.file.startswith("stores/")][::25]  # those of stores take longest
+CONFORMANCE = ROOT / "src" / "perdure" / "testing" / "conformance"  # its cases are named after its functions
 PAGE = ROOT / "docs" / "reference" / "planted-mutants.md"
 
 
 def names_in(file: str) -> set[str]:
-    tree = ast.parse((ROOT / "property_tests" / file).read_text(encoding="utf-8"))
-    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     return functions | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
@@ -36,13 +37,13 @@ def test_the_text_of_a_mutant_is_in_the_source(mutant: Mutant) -> None:
 
 
 @pytest.mark.parametrize("killer", sorted({one.killer for one in MUTANTS}))
-def test_a_killer_is_a_property_of_this_folder(killer: str) -> None:
-    file, _, name = killer.partition("::")
+def test_a_killer_is_a_test_of_this_repository(killer: str) -> None:
+    file, _, name = place_of(killer).partition("::")
     function, _, parameter = name.removesuffix("]").partition("[")
     assert function in names_in(file)
-    folder = (ROOT / "property_tests" / file).parent
     shown = parameter.rpartition("-")[0].rpartition(": ")[2]  # "task: an alarm-memory" is of an operation "an alarm"
-    assert any(f'"{shown}"' in path.read_text(encoding="utf-8") for path in folder.glob("*.py")) or not shown
+    places = [*(ROOT / file).parent.glob("*.py"), *CONFORMANCE.glob("*.py")]
+    assert any(shown in path.read_text(encoding="utf-8") for path in places)
 
 
 def test_a_text_that_is_gone_asks_for_a_new_anchor() -> None:

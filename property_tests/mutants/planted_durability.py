@@ -1,0 +1,169 @@
+"""Bugs in what a file promises: what was answered is there, it has one owner, and nothing rots in it unseen."""
+
+from mutant import Mutant
+
+SICK = "durability/test_sick_disk.py::test_nothing_is_acknowledged_that_is_not_there_and_the_store_goes_on"
+CUT = "durability/test_power_cut.py::test_what_was_promised_is_there_and_nothing_is_half_written"
+BACKUP = "stores/test_backup_prefix.py::test_a_backup_is_a_whole_prefix_of_the_commits"
+ALONE = "tests/stores/test_sqlite_group_commit.py::test_one_value_that_cannot_be_written_fails_alone"
+OPENING = "tests/stores/test_sqlite_opening.py"
+STANDBY = "tests/stores/test_sqlite_standby.py"
+OWNERSHIP = "tests/stores/test_sqlite_ownership.py"
+KEEPS = "tests/stores/test_conformance.py::test_the_store_keeps"
+VERSIONS = "tests/behaviour/test_state_versions.py"
+
+MUTANTS = (
+    # ------------------------------------------------------------ what was answered is there
+    Mutant(
+        "full durability does not sync its commits",
+        "stores/sqlite/opening.py",
+        '"full": "FULL"',
+        '"full": "NORMAL"',
+        f"{CUT}[full]",
+    ),
+    Mutant(
+        "a store goes on over a log that could not be synced",
+        "stores/sqlite/database.py",
+        'if begin_anew(cursor) == "held up":',
+        "if cursor is None:",
+        f"{SICK}[does not sync-2]",
+    ),
+    Mutant(
+        "a connection is trusted after a commit that failed",
+        "stores/sqlite/ledger.py",
+        "except _CommitFailed as error:\n            self.is_trusted = False\n",
+        "except _CommitFailed as error:\n",
+        "tests/stores/test_sqlite_group_commit.py::test_a_commit_that_breaks_on_its_way_to_the_disk_has_an_unknown_outcome",
+    ),
+    Mutant(
+        "a commit that failed is taken for one that was refused",
+        "stores/sqlite/ledger.py",
+        'Failure(OutcomeUnknown(f"COMMIT failed: {error.__cause__}"))',
+        'Failure(StoreUnavailable("commit", f"{error.__cause__}"))',
+        f"{SICK}[does not sync-1]",
+    ),
+    Mutant(
+        "what a crash left in the log is built on",
+        "stores/sqlite/database.py",
+        '"PRAGMA wal_checkpoint(PASSIVE)"',
+        '"PRAGMA page_count"',
+        f"{OPENING}::test_what_a_crash_left_in_the_log_is_in_the_file_before_anything_is_built_on_it",
+    ),
+    Mutant(
+        "half a group stays when one of it breaks",
+        "stores/sqlite/ledger.py",
+        "many kinds\n            self._undo(cursor)\n",
+        'many kinds\n            cursor.execute("COMMIT")\n',
+        ALONE,
+    ),
+    Mutant(
+        "one write that breaks takes its neighbours with it",
+        "stores/sqlite/ledger.py",
+        "if len(group) == 1 or not self.is_trusted:",
+        "if True:",
+        ALONE,
+    ),
+    Mutant(
+        "numbers of what was rolled back are not given out again",
+        "stores/sqlite/ledger.py",
+        "        self.counters.rolled_back()\n",
+        "",
+        ALONE,
+    ),
+    # ------------------------------------------------------------ a file has one owner
+    Mutant(
+        "a standby takes over a living owner",
+        "stores/sqlite/lock.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        f"{STANDBY}::test_a_living_owner_is_not_taken_over_however_long_it_takes",
+    ),
+    Mutant(
+        "a commit into a file that is gone is acknowledged",
+        "stores/sqlite/ledger.py",
+        "        self.lost = self.ownership.files_loss()\n",
+        "        self.lost = None\n",
+        f"{OWNERSHIP}::test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing",
+    ),
+    Mutant(
+        "every opening of a file has the same number",
+        "stores/sqlite/counters.py",
+        "SET epoch = epoch + 1 RETURNING",
+        "SET epoch = epoch RETURNING",
+        f"{OPENING}::test_the_epoch_grows_with_every_opening",
+    ),
+    # ------------------------------------------------------------ housekeeping
+    Mutant(
+        "the log is never moved into the file",
+        "stores/sqlite/schema.py",
+        'f"wal_autocheckpoint = {CHECKPOINT_PAGES}"',
+        '"wal_autocheckpoint = 0"',
+        "tests/stores/test_sqlite_log.py::test_without_readers_it_is_never_much_longer_than_a_checkpoint",
+    ),
+    Mutant(
+        "retention deletes instances",
+        "stores/sqlite/retention.py",
+        "    removed = cursor.execute(_KEYS",
+        '    cursor.execute("DELETE FROM instances WHERE updated_ms < ?", (retention.events_since_ms,))\n'
+        "    removed = cursor.execute(_KEYS",
+        "stores/test_stores_agree.py::test_the_sqlite_store_agrees_with_the_memory_store",
+    ),
+    Mutant(
+        "retention lets go of a key within its window",
+        "stores/sqlite/retention.py",
+        "FROM keys WHERE expires_ms <= ? ORDER BY",
+        "FROM keys WHERE expires_ms >= ? ORDER BY",
+        f"{KEEPS}[pruning_removes_expired_keys-SqlitePlace]",
+    ),
+    Mutant(
+        "a dead letter is deleted a millisecond too early",
+        "stores/sqlite/retention.py",
+        "FROM dead_letters WHERE sent_ms < ? LIMIT",
+        "FROM dead_letters WHERE sent_ms <= ? LIMIT",
+        f"{KEEPS}[pruning_removes_old_dead_letters-SqlitePlace]",
+    ),
+    Mutant(
+        "an event is deleted a millisecond too early",
+        "stores/sqlite/retention.py",
+        "WHERE at_ms >= :since_ms AND",
+        "WHERE at_ms > :since_ms AND",
+        f"{KEEPS}[pruning_removes_the_beginning_of_the_log-SqlitePlace]",
+    ),
+    Mutant(
+        "a backup leaves out what is still in the log",
+        "stores/sqlite/backup.py",
+        "lent.connection.backup(target, pages=self.step_pages, progress=lent.baton.between, sleep=0)",
+        '__import__("shutil").copyfile(self.file.path, copy.path)',
+        BACKUP,
+    ),
+    Mutant(
+        "verify overlooks a wrong alarm column",
+        "cli/check/sound.py",
+        'zip(("due_ms", "owner", "status"), row.index, expected, strict=True)',
+        'zip(("owner", "status"), row.index[1:], expected[1:], strict=True)',
+        "tests/cli/test_verify.py::test_what_is_wrong_is_found_alone",
+    ),
+    # ------------------------------------------------------------ stored data outlives code
+    Mutant(
+        "the chain of upcasters begins a step too late",
+        "codecs/upgrades.py",
+        "steps = self.steps[version - self.oldest :]",
+        "steps = self.steps[version - self.oldest + 1 :]",
+        "testing/test_check_evolution.py::test_a_good_chain_passes_in_every_kind_of_job",
+    ),
+    Mutant(
+        "a state that was upgraded is upgraded again",
+        "jobs/definition.py",
+        "return upgraded.changed(state_version=self.plan.state_version)",
+        "return upgraded",
+        f"{VERSIONS}::test_the_next_commit_writes_the_new_form",
+    ),
+    # ------------------------------------------------------------ a crash loses nothing
+    Mutant(
+        "runs that were left behind wait for a request",
+        "engine/recovery.py",
+        "recovered += self._post(rows, RECOVER)",
+        "recovered += len(rows)",
+        "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_no_instance",
+    ),
+)
