@@ -26,7 +26,7 @@ from machine import (
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import Debounce, DebounceContext, Do, Engine, Task, TaskContext, program, tell
+from perdure import Continuous, Debounce, DebounceContext, Do, Engine, Task, TaskContext, every, program, tell
 from perdure.values.errors import StoreUnavailable
 from perdure.values.message import StoredMessage
 
@@ -102,6 +102,28 @@ async def test_a_target_can_be_triggered_and_terminated(world: World) -> None:
     assert world.outside.heard == ["ran"]
     await world.ask(jobs.send("a", steps(Call("b", "terminate"))))
     assert await total(world, "b") == -1
+
+
+@on_each_store
+async def test_a_target_that_is_told_to_end_says_so_also_without_a_reason(world: World) -> None:
+    """Every termination emits `job.terminated` with its reason, whoever asked."""
+    ticking = Continuous("ticking", state=Add, schedule=every("1 hour"), execute=lambda _: Success(None))
+    batching = Debounce("batching", event=Add, flush_after="1 hour", execute=lambda _: Success(None))
+
+    @program
+    def end(ctx: TaskContext[Total], event: Add) -> Do[None]:
+        for target in (ticking, batching, machine):
+            yield from tell(target, "b").terminate()
+
+    ending = Task("ending", state=Total, event=Add, initial=Total(), on_event=end)
+    jobs = await world.open(app(world.outside, machine, ticking, batching, ending))
+    await world.ask(jobs.of(ticking).start("b", Add()))
+    await world.ask(jobs.of(batching).add("b", Add()))
+    await world.ask(jobs.of(machine).send("b", steps()))
+    await world.ask(jobs.of(ending).send("a", Add()))
+    for target in (ticking, batching, machine):
+        last = (await world.history(target.address("b")))[-1]
+        assert (last.type, last.reason) == ("job.terminated", "terminated")
 
 
 @on_each_store

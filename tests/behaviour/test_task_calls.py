@@ -25,11 +25,11 @@ from machine import (
     steps,
 )
 from returns.result import Failure, Result, Success
-from world import HasOutside, Refused, World, on_each_store, say
+from world import START, HasOutside, Refused, World, on_each_store, say
 
 from perdure import After, At, Backoff, Cancel, Decision, Do, Engine, Keep, Retry, Task, TaskContext, program, tell
 from perdure.program import gather, sleep
-from perdure.values.answer import Failed, Ran, Sent
+from perdure.values.answer import Failed, Ran, Sent, Triggered
 from perdure.values.errors import Crashed, DefinitionError, Rejected
 from perdure.values.failure import Defect
 
@@ -196,7 +196,10 @@ async def test_an_alarm_may_be_set_to_an_instant(world: World) -> None:
     assert world.outside.heard == ["fired"]
 
 
-@pytest.mark.parametrize("given", [{}, {"after": "1 s", "at": datetime(2026, 1, 1)}, {"after": 5}, {"at": 5}])  # noqa: DTZ001
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"after": "1 s", "at": START}, {"after": 5}, {"at": 5}, {"at": datetime(2026, 1, 1)}],  # noqa: DTZ001
+)
 @on_each_store
 async def test_a_bad_schedule_is_a_defect(world: World, given: dict[str, Any]) -> None:
     @program
@@ -349,6 +352,28 @@ async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World, en
     assert (status.status, status.next_run_at) == ("idle", None)
     assert status.last_error is not None
     assert await world.ask(jobs.get_state("a")) == Total(-1)
+
+
+@on_each_store
+async def test_the_caller_of_a_run_that_on_error_took_care_of_is_told_its_error(world: World) -> None:
+    """`trigger` answers after the first attempt with a value: a run that failed has failed, whatever came of it."""
+    job = machine_with(on_error=lambda ctx, _: ctx.schedule(after="1 hour"))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
+    triggered = await world.ask(jobs.trigger("a"))
+    assert triggered == Triggered(triggered=True, status="scheduled", outcome=Failed(Refused("no")))
+
+
+@pytest.mark.parametrize(("end", "told"), [((), "b"), ((Refuse(),), "c")])
+@on_each_store
+async def test_what_a_run_tells_leaves_with_its_commit(world: World, end: tuple[Any, ...], told: str) -> None:
+    """`tell(definition, id).send(event, …)`: committed with the turn, dropped with a failed draft; `on_error` has its
+    own."""
+    job = machine_with(on_error=lambda _, __: tell(machine, "c").send(steps(Add())))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Tell("b"), *end))))
+    await world.advance(s=1)
+    assert [await world.row(at(id_)) is not None for id_ in "bc"] == [id_ == told for id_ in "bc"]
 
 
 @on_each_store
