@@ -13,6 +13,9 @@ from typing import Any
 from attrs import field, frozen
 from bank import Happened, Step, steps_of
 
+_EMPTY: Mapping[str, Any] = {"last": {}, "left_out": []}
+"""What a book of an account and of its ledger have in common, before anything came in."""
+
 
 @frozen(kw_only=True)
 class Stored:
@@ -41,6 +44,7 @@ class Verdict:
 
     Attributes:
         acknowledged: steps that were acknowledged: these are not broken promises.
+        left_open: steps that were never answered nor asked for again: nor are these, applied or not.
         lost: acknowledged steps that have no effect.
         twice: steps that have more than one.
         broken: instances that hold what they must not.
@@ -54,6 +58,7 @@ class Verdict:
     broken: tuple[str, ...] = ()
     unmarked: tuple[str, ...] = ()
     repeats: int = field(default=0, eq=False)
+    left_open: int = field(default=0, eq=False)
 
     @property
     def holds(self) -> bool:
@@ -90,24 +95,33 @@ def stored_in(path: Path, now_ms: int) -> Stored:
         )
 
 
-def audit(acknowledged: Mapping[str, int], stored: Stored, happened: Sequence[Happened]) -> Verdict:
+def audit(
+    acknowledged: Mapping[str, int],
+    stored: Stored,
+    happened: Sequence[Happened],
+    left_open: frozenset[Step] = frozenset(),
+) -> Verdict:
     """Compare, once everything has come to an end.
 
     Args:
-        acknowledged: the newest step of each client that was answered; the clients have repeated all others.
+        acknowledged: the newest step of each client that was answered.
         stored: what the file holds.
         happened: what the outside saw.
+        left_open: which steps before those were never answered; all others the clients have repeated.
     """
-    steps = [step for client, upto in acknowledged.items() for step in steps_of(client, 0, upto)]
+    asked = [step for client, upto in acknowledged.items() for step in steps_of(client, 0, upto)]
+    steps = [step for step in asked if step not in left_open]
     sent = _sent(happened) + Counter(stored.letters)
     letters = {step.letter for step in steps if step.kind == "letter"}
+    made_up = set(sent) - {step.letter for step in asked}
     return Verdict(
         acknowledged=len(steps),
         lost=(*_missing_deposits(steps, stored), *sorted(letters - set(sent))),
         twice=tuple(f"letter {letter}" for letter, count in sent.items() if count > 1),
-        broken=(*_broken(steps, stored), *_broken_runs(happened, stored.beats)),
+        broken=(*_broken(asked, stored), *sorted(made_up), *_broken_runs(happened, stored.beats)),
         unmarked=_unmarked(happened),
         repeats=sum(count - 1 for count in Counter((each.run_id, each.what) for each in happened).values()),
+        left_open=len(left_open),
     )
 
 
@@ -132,16 +146,20 @@ def audit_prefix(asked: Mapping[str, int], stored: Stored) -> tuple[str, ...]:
 
 
 def _missing_deposits(steps: Iterable[Step], stored: Stored) -> list[str]:
+    left_out = {id_: frozenset(book["left_out"]) for id_, book in stored.accounts.items()}
     return [
         f"deposit {step.client}:{step.number}"
         for step in steps
-        if step.kind == "deposit" and _last(stored.accounts, step) < step.entry.number
+        if step.kind == "deposit" and not _is_taken(stored.accounts, left_out, step)
     ]
 
 
-def _last(books: Mapping[str, Any], step: Step) -> int:
-    last: int = books.get(step.account, {"last": {}})["last"].get(step.client, 0)
-    return last
+def _is_taken(books: Mapping[str, Any], left_out: Mapping[str, frozenset[str]], step: Step) -> bool:
+    entry = step.entry
+    if step.account not in books or f"{entry.client}:{entry.number}" in left_out[step.account]:
+        return False
+    last: int = books[step.account]["last"].get(step.client, 0)
+    return last >= entry.number
 
 
 def _broken(steps: Iterable[Step], stored: Stored) -> list[str]:
@@ -162,7 +180,7 @@ def _broken(steps: Iterable[Step], stored: Stored) -> list[str]:
     apart = [
         f"the ledger of {id_} holds {stored.ledgers.get(id_)}"
         for id_, book in stored.accounts.items()
-        if stored.ledgers.get(id_, {"last": {}})["last"] != book["last"]
+        if any(stored.ledgers.get(id_, _EMPTY)[part] != book[part] for part in _EMPTY)
     ]
     return [*made_up, *problems, *apart, *stored.unsettled, *stored.damage]
 

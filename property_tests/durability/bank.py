@@ -36,6 +36,8 @@ from perdure.program import effect, sleep
 ACCOUNTS = tuple(f"account-{number}" for number in range(4))
 BAGS = tuple(f"bag-{number}" for number in range(3))
 PULSE = "the-pulse"
+KEYLESS = "keyless"
+"""How the names of clients begin that give no keys. What is not answered they never ask for again."""
 
 
 @frozen
@@ -74,10 +76,15 @@ def reach_outside(ctx: JobContext[Any], what: str) -> Any:
 
 @frozen
 class Entry:
-    """The ``number``-th that a client deposits here."""
+    """The ``number``-th that a client deposits here.
+
+    Attributes:
+        asked: ``until_answered``: every number comes; ``once``: one that was not answered may be left out.
+    """
 
     client: str
     number: int
+    asked: Literal["until_answered", "once"] = "until_answered"
 
 
 @frozen
@@ -87,18 +94,21 @@ class Book:
     Attributes:
         last: the newest number of each client.
         problems: what came out of order: something before it was lost, or it was applied twice.
+        left_out: what never came, as ``client:number``, of clients who ask once.
         rings: how many alarms fired.
     """
 
     last: dict[str, int] = field(factory=dict)
     problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     rings: int = 0
 
     def take(self, entry: Entry) -> Book:
         """Take an entry, or the problem with it."""
         before = self.last.get(entry.client, 0)
-        if entry.number == before + 1:
-            return evolve(self, last=self.last | {entry.client: entry.number})
+        if entry.number == before + 1 or (entry.number > before and entry.asked == "once"):
+            skipped = tuple(f"{entry.client}:{number}" for number in range(before + 1, entry.number))
+            return evolve(self, last=self.last | {entry.client: entry.number}, left_out=self.left_out + skipped)
         return evolve(self, problems=(*self.problems, f"{entry.client}: {entry.number} after {before}"))
 
 
@@ -196,7 +206,8 @@ class Step:
     @property
     def entry(self) -> Entry:
         """What is deposited."""
-        return Entry(self.client, self._deposits_before // len(ACCOUNTS) + 1)
+        number = self._deposits_before // len(ACCOUNTS) + 1
+        return Entry(self.client, number, "until_answered" if self.key else "once")
 
     @property
     def letter(self) -> str:
@@ -204,16 +215,20 @@ class Step:
         return f"{self.client}:{self.number}"
 
     @property
+    def key(self) -> str | None:
+        """Its idempotency key, if its client gives one: with it, the step may be repeated."""
+        return None if self.client.startswith(KEYLESS) else f"{self.client}:{self.number}"
+
+    @property
     def _deposits_before(self) -> int:
         return self.number - 1 - self.number // 4
 
 
 def take_step(jobs: Jobs, step: Step) -> FutureResult[Any, CallError]:
-    """Give the call of a step; it carries the step's key, so that it may be repeated."""
-    key = f"{step.client}:{step.number}"
+    """Give the call of a step."""
     if step.kind == "letter":
-        return jobs.of(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=key)
-    return jobs.of(account).send(step.account, step.entry, idempotency_key=key)
+        return jobs.of(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=step.key)
+    return jobs.of(account).send(step.account, step.entry, idempotency_key=step.key)
 
 
 def steps_of(client: str, after: int, upto: int) -> Iterator[Step]:

@@ -1,32 +1,32 @@
 """The kill loop: a process under load is killed, again and again, and in the end nothing may be missing or twice.
 
-``python property_tests/durability/kill_loop.py [--rounds 200] [--durability full relaxed] [--successor started waiting]
-[--folder DIR]`` runs every combination; the folder must be on the disk in question.
+``python property_tests/durability/kill_loop.py [--rounds 200] [--durability full relaxed] [--form started waiting
+power-cut] [--folder DIR]`` runs every combination; the folder must be on the disk in question.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import pickle
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import IO, Literal
+from typing import Literal
 
 import attrs
-from audit import Verdict, audit, stored_in
-from bank import Happened
+from audit import Stored, Verdict, audit, audit_prefix, stored_in
+from bank import Happened, Step
+from disk import Entry, Mercy, NoMercy, Whim, surviving, write_image
+from processes import OUTSIDE, Customers, Teller, Told, customers
 
-TELLER = Path(__file__).with_name("teller.py")
-FILE, OUTSIDE = "jobs.db", "outside"
-CLIENTS = tuple(f"client-{number}" for number in range(8))
+FILE = "jobs.db"
 Durability = Literal["full", "relaxed"]
 Successor = Literal["started", "waiting"]
 """Whether the next process is started after the death of the one before, or waits for it beside it."""
@@ -37,163 +37,239 @@ class Moment:
     """When a process is killed.
 
     Attributes:
-        acknowledgements: after so many,
+        answers: after so many,
         delay_s: and then so long.
+        mercy: what of the disk survives that was not synced, if power is cut.
     """
 
-    acknowledgements: int
+    answers: int
     delay_s: float = 0.0
+    mercy: Mercy = attrs.Factory(NoMercy)
 
 
-class Teller:
-    """One process, and what it says."""
+class RealDisk:
+    """The disk of this machine: it keeps what a killed process had written."""
 
-    def __init__(self, folder: Path, durability: Durability) -> None:
-        command = [sys.executable, str(TELLER), str(folder / FILE), durability, str(folder / OUTSIDE)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own script
-        self._opened_s: float | None = None
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def teller(self, stack: ExitStack, durability: Durability) -> Teller:
+        """Start a teller on it."""
+        return _started(stack, Teller(self._folder, file=FILE, durability=durability, disk=None))
+
+    def cut(self, mercy: Mercy) -> None:
+        """Nothing is lost."""
+
+    def stored(self) -> Stored:
+        """Read what it holds."""
+        return stored_in(self._folder / FILE, _now_ms())
+
+
+class ForgetfulDisk:
+    """A disk that loses what was not synced, when its power is cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cuts = 0
+        self._here.mkdir()
+
+    def teller(self, stack: ExitStack, durability: Durability) -> Teller:
+        """Start a teller on it."""
+        file, log = (str(place.relative_to(self._folder)) for place in (self._here / FILE, self._log))
+        return _started(stack, Teller(self._folder, file=file, durability=durability, disk=log))
+
+    def cut(self, mercy: Mercy) -> None:
+        """Cut the power: what follows is done to what survives."""
+        image = surviving(tuple(_entries(self._log)), mercy)
+        self._cuts += 1
+        # SQLite's index of its log is shared memory in a file: nothing that it holds may be relied on.
+        write_image(image | {f"{FILE}-shm": b"\xa5" * 32_768}, self._here)
+
+    def stored(self) -> Stored:
+        """Read what it holds."""
+        return stored_in(self._here / FILE, _now_ms())
 
     @property
-    def opened_s(self) -> float:
-        """Wait until it has opened the store, and say when that was."""
-        if self._opened_s is None:
-            word, opened_s = next(self.lines()).split()
-            assert word == "open"
-            self._opened_s = float(opened_s)
-        return self._opened_s
+    def _here(self) -> Path:
+        return self._folder / f"disk-{self._cuts}"
 
-    def begin(self, after: dict[str, int], more: int) -> None:
-        """Tell it where its clients go on, once the store is open."""
-        assert self.opened_s
-        stdin = _pipe(self._process.stdin)
-        stdin.write(json.dumps({"after": after, "more": more}) + "\n")
-        stdin.flush()
-
-    def lines(self) -> Iterator[str]:
-        """Give what it says. What it had said when it was killed is still in the pipe; its last line may be cut."""
-        return (line for line in _pipe(self._process.stdout) if line.endswith("\n"))
-
-    def kill(self) -> float:
-        """Kill it, and say when that was."""
-        died_s = time.time()
-        self._process.kill()
-        return died_s
-
-    def leave(self) -> None:
-        """End it, however it is."""
-        self._process.kill()
-        _pipe(self._process.stdin).close()
-        _pipe(self._process.stdout).close()
-        self._process.wait()
+    @property
+    def _log(self) -> Path:
+        return self._folder / f"disk-{self._cuts}.log"
 
 
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None, "the process was started with pipes"
-    return pipe
+def _started(stack: ExitStack, teller: Teller) -> Teller:
+    stack.callback(teller.leave)
+    return teller
+
+
+def _entries(log: Path) -> Iterator[Entry]:
+    """Give what was done to a disk. The last entry may be cut: that was not done yet."""
+    with log.open("rb") as file:
+        while True:
+            try:
+                yield pickle.load(file)  # noqa: S301 - our own teller wrote it
+            except (EOFError, pickle.UnpicklingError):
+                return
 
 
 @attrs.define(kw_only=True)
 class KillLoop:
-    """The parent of all the processes. It remembers what was acknowledged; they do not.
+    """The parent of all the processes.
 
     Attributes:
-        folder: where the store and the journal of the outside lie.
+        folder: where everything lies.
+        disk: where the store lies.
         durability: how the store is opened.
         successor: when the next process is started.
-        acknowledged: the newest step of each client that was acknowledged.
         takeovers_s: how long the store had no owner after each death.
     """
 
     folder: Path
+    disk: RealDisk | ForgetfulDisk
     durability: Durability = "full"
     successor: Successor = "started"
-    acknowledged: dict[str, int] = attrs.Factory(lambda: dict.fromkeys(CLIENTS, 0))
     takeovers_s: list[float] = attrs.Factory(list[float])
 
-    def run(self, moments: list[Moment]) -> Verdict:
+    def run(self, moments: Sequence[Moment]) -> Verdict:
         """Kill a process at each of these moments, let a last one finish, and audit."""
         with ExitStack() as stack:
-            teller = self._start(stack)
+            teller = self.disk.teller(stack, self.durability)
+            come = customers(self.folder, stack)
             for moment in moments:
-                assert teller.opened_s, "the next one waits for an owner, not with it"
-                waiting = self._start(stack) if self.successor == "waiting" else None
-                died_s = self._killed(teller, moment)
-                teller = waiting or self._start(stack)
-                self.takeovers_s.append(teller.opened_s - died_s)
-            self._finish(teller)
-        return audit(self.acknowledged, stored_in(self.folder / FILE, _now_ms()), self._happened())
+                teller = self._succeeded(stack, teller, come, moment)
+            come.finish()
+            teller.finish()
+            told = tuple(come.told())
+        return audit(
+            {each.name: each.newest_done for each in told},
+            self.disk.stored(),
+            _happened(self.folder),
+            frozenset[Step]().union(*(each.left_open for each in told)),
+        )
 
-    def _start(self, stack: ExitStack) -> Teller:
-        teller = Teller(self.folder, self.durability)
-        stack.callback(teller.leave)
-        return teller
-
-    def _killed(self, teller: Teller, moment: Moment) -> float:
-        teller.begin(self.acknowledged, 10**9)
-        lines = teller.lines()
-        for line in islice(lines, moment.acknowledgements):
-            self._note(line)
+    def _succeeded(self, stack: ExitStack, teller: Teller, come: Customers, moment: Moment) -> Teller:
+        """Kill a teller, and give the next one."""
+        assert teller.opened_s, "the next one waits for an owner, not with it"
+        waiting = self.disk.teller(stack, self.durability) if self.successor == "waiting" else None
+        come.await_answers(moment.answers)
         time.sleep(moment.delay_s)
         died_s = teller.kill()
-        for line in lines:
-            self._note(line)
-        return died_s
-
-    def _finish(self, teller: Teller) -> None:
-        """Let every client repeat what was not answered, and wait until nothing is left to do."""
-        teller.begin(self.acknowledged, 1)
-        *answers, last = teller.lines()
-        for line in answers:
-            self._note(line)
-        assert last == "quiet\n", "the last process did not finish"
-
-    def _note(self, line: str) -> None:
-        client, number = line.split()
-        assert int(number) == self.acknowledged[client] + 1
-        self.acknowledged[client] += 1
-
-    def _happened(self) -> list[Happened]:
-        lines = (self.folder / OUTSIDE).read_text(encoding="utf-8").splitlines()
-        return [Happened(**json.loads(line)) for line in lines]
+        self.disk.cut(moment.mercy)
+        after = waiting or self.disk.teller(stack, self.durability)
+        self.takeovers_s.append(after.opened_s - died_s)
+        return after
 
 
-def random_moments(rounds: int, seed: int) -> list[Moment]:
+def _happened(folder: Path) -> list[Happened]:
+    lines = (folder / OUTSIDE).read_text(encoding="utf-8").splitlines()
+    return [Happened(**json.loads(line)) for line in lines]
+
+
+@attrs.frozen(kw_only=True)
+class CutShort:
+    """What relaxed durability lost at a cut.
+
+    Attributes:
+        acknowledged: steps that were acknowledged.
+        missing: those of them that have no effect: the newest.
+        broken: what is there and must not be, or misses what came before it.
+    """
+
+    acknowledged: int
+    missing: int
+    broken: tuple[str, ...]
+
+
+def cut_relaxed(folder: Path, moment: Moment) -> CutShort:
+    """Cut the power once, let what is left come to an end, and look for more than the newest steps missing."""
+    disk = ForgetfulDisk(folder)
+    with ExitStack() as stack:
+        teller = disk.teller(stack, "relaxed")
+        come = customers(folder, stack)
+        assert teller.opened_s
+        come.await_answers(moment.answers)
+        time.sleep(moment.delay_s)
+        teller.kill()
+        come.kill()
+        told: tuple[Told, ...] = tuple(come.told())
+        disk.cut(moment.mercy)
+        disk.teller(stack, "relaxed").finish()
+    stored = disk.stored()
+    done = {each.name: each.newest_done for each in told}
+    return CutShort(
+        acknowledged=sum(done.values()),
+        missing=len(audit(done, stored, _happened(folder)).lost),
+        broken=audit_prefix({each.name: each.asked for each in told}, stored),
+    )
+
+
+def random_moments(rounds: int, seed: int, most: int = 600) -> list[Moment]:
     """Draw moments: from at once to some hundreds of answers later, and not only just after an answer."""
     random = Random(seed)  # noqa: S311 - reproducible on purpose
-    return [Moment(random.choice((0, random.randrange(600))), random.uniform(0, 0.02)) for _ in range(rounds)]
+
+    def mercy() -> Mercy:
+        return random.choice((NoMercy(), Whim(random.randrange(2**32), random.choice((0.0, 0.5, 0.9)))))
+
+    return [Moment(random.choice((0, random.randrange(most))), random.uniform(0, 0.02), mercy()) for _ in range(rounds)]
 
 
 def _now_ms() -> int:
     return int(time.time() * 1_000)
 
 
+# ---------------------------------------------------------------- the long form
 def main() -> None:
     """Run the loop in every form that is asked for, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="of each form")
     parser.add_argument("--durability", nargs="+", choices=("full", "relaxed"), default=("full", "relaxed"))
-    parser.add_argument("--successor", nargs="+", choices=("started", "waiting"), default=("started", "waiting"))
+    forms = ("started", "waiting", "power-cut")
+    parser.add_argument("--form", nargs="+", choices=forms, default=forms, help="what follows a kill")
     parser.add_argument("--folder", default=".", help="on the disk in question")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    verdicts: list[Verdict] = []
-    for durability, successor in product(options.durability, options.successor):
+    results: list[bool] = []
+    for durability, form in product(options.durability, options.form):
+        print(f"{options.rounds} rounds of SIGKILL, durability {durability}, {form}", flush=True)
+        moments = random_moments(options.rounds, options.seed)
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            loop = KillLoop(folder=Path(folder), durability=durability, successor=successor)
-            verdicts.append(loop.run(random_moments(options.rounds, options.seed)))
-        print(f"{options.rounds} rounds of SIGKILL, durability {durability}, successor {successor}")
-        _print(verdicts[-1], loop.takeovers_s)
-    sys.exit(0 if all(verdict.holds for verdict in verdicts) else 1)
+            if (durability, form) == ("relaxed", "power-cut"):
+                results.append(_cut_often(Path(folder), moments))
+            else:
+                results.append(_killed_often(Path(folder), durability, form, moments))
+    sys.exit(0 if all(results) else 1)
 
 
-def _print(verdict: Verdict, takeovers_s: list[float]) -> None:
-    takeovers_ms = sorted(takeover * 1_000 for takeover in takeovers_s)
+def _killed_often(folder: Path, durability: Durability, form: str, moments: list[Moment]) -> bool:
+    loop = KillLoop(
+        folder=folder,
+        disk=ForgetfulDisk(folder) if form == "power-cut" else RealDisk(folder),
+        durability=durability,
+        successor="waiting" if form == "waiting" else "started",
+    )
+    verdict = loop.run(moments)
+    takeovers_ms = sorted(takeover * 1_000 for takeover in loop.takeovers_s)
     print(f"acknowledged steps     {verdict.acknowledged:,}")
     for name in ("lost", "twice", "broken", "unmarked"):
         found = getattr(verdict, name)
         print(f"{name:22} {len(found)} {' '.join(found[:5])}")
     print(f"marked repeats         {verdict.repeats}")
-    print(f"without an owner       median {median(takeovers_ms):.0f} ms, longest {takeovers_ms[-1]:.0f} ms")
+    print(f"left open by clients   {verdict.left_open}")
+    print(f"without an owner       median {median(takeovers_ms):.0f} ms, longest {takeovers_ms[-1]:.0f} ms", flush=True)
+    return verdict.holds
+
+
+def _cut_often(folder: Path, moments: list[Moment]) -> bool:
+    cuts: list[CutShort] = []
+    for number, moment in enumerate(moments):
+        (folder / str(number)).mkdir()
+        cuts.append(cut_relaxed(folder / str(number), moment))
+    broken = [problem for cut in cuts for problem in cut.broken]
+    print(f"acknowledged steps     {sum(cut.acknowledged for cut in cuts):,}")
+    print(f"missing, the newest    {sum(cut.missing for cut in cuts):,}")
+    print(f"broken                 {len(broken)} {' '.join(broken[:5])}", flush=True)
+    return not broken
 
 
 if __name__ == "__main__":

@@ -39,26 +39,25 @@ class _RecordedFile(apsw.VFSFile):
 
     def __init__(self, recorder: Recorder, file: int, name: Any, flags: list[int]) -> None:
         self._recorder = recorder
-        self._log = recorder.log
         self._file = file
         self._directory: Literal["synced", "unsynced"] = "unsynced" if flags[0] & _SYNCS_ITS_DIRECTORY else "synced"
         super().__init__("", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name, here and below
         self._recorder.before(wrote := Wrote(self._file, offset, bytes(data)))
-        self._log.append(wrote)
+        self._recorder.note(wrote)
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         self._recorder.before(truncated := Truncated(self._file, newsize))
-        self._log.append(truncated)
+        self._recorder.note(truncated)
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._recorder.before(synced := Synced(self._file))
-        self._log.append(synced)  # and no more: where this disk is cut, the log alone decides what is safe
+        self._recorder.note(synced)  # and no more: where this disk is cut, the log alone decides what is safe
         if self._directory == "unsynced":
-            self._log.append(NamesSynced())
+            self._recorder.note(NamesSynced())
             self._directory = "synced"
 
 
@@ -83,6 +82,10 @@ class Recorder(apsw.VFS):
         self._last = 0
         super().__init__(name, "")
 
+    def note(self, entry: Entry) -> None:
+        """Write down what is about to be done."""
+        self.log.append(entry)
+
     def number(self, name: str) -> int | None:
         """Give the number that a file has in the log; None when there is no such file."""
         return self._files.get(name)
@@ -95,16 +98,24 @@ class Recorder(apsw.VFS):
         if path.name not in self._files:
             self._last += 1
             self._files[path.name] = self._last
-            self.log.append(Named(path.name, self._last))
+            self.note(Named(path.name, self._last))
+            self._note_what_is_there(path)
         return _RecordedFile(self, self._files[path.name], name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802
         super().xDelete(filename, syncdir)
         name = Path(filename).name
         if self._files.pop(name, None) is not None:
-            self.log.append(Named(name, None))
+            self.note(Named(name, None))
         if syncdir:
-            self.log.append(NamesSynced())
+            self.note(NamesSynced())
+
+    def _note_what_is_there(self, path: Path) -> None:
+        """A file that was there before is safe as it is."""
+        if path.exists():
+            self.note(Wrote(self._last, 0, path.read_bytes()))
+            self.note(Synced(self._last))
+            self.note(NamesSynced())
 
 
 class _Cursor:

@@ -1,9 +1,9 @@
-"""The process that is killed: it owns the store, runs the bank, and is its own clients.
+"""The process that is killed: it owns the store, runs the bank, and serves customers at a window.
 
-``python teller.py FILE DURABILITY OUTSIDE``. It waits until nobody owns the file. It says ``open`` when the store is,
-reads one line of JSON (the newest acknowledged step of each client, and how many more each is to take), and then says
-``CLIENT NUMBER`` for every step that was acknowledged. When all are taken it waits until nothing is left to do, says
-``quiet``, and ends.
+``python teller.py FILE DURABILITY OUTSIDE WINDOW [DISK]``. It waits until nobody owns the file; with DISK, SQLite's
+files are written down there, so that power can be cut. It says ``open`` when the store is. At the window, a socket, it
+answers a line ``CLIENT NUMBER`` with the number when that step is done. When it reads a line it serves nobody else,
+waits until nothing is left to do, says ``quiet``, and ends.
 """
 
 from __future__ import annotations
@@ -11,22 +11,37 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import sys
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
-from bank import PULSE, Beats, Happened, Step, bank, pulse, steps_of
+from bank import PULSE, Beats, Happened, Step, bank, pulse
 from clients import client, quiet
+from disk import Entry
+from recording import Recorder, open_recorded
 from returns.result import Result, Success
 
 from perdure import ask
+from perdure.client.jobs import Jobs
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+
+CHECKPOINTS_OFTEN = "wal_autocheckpoint = 100"  # pages: so that power is cut before, in and after many
+
+
+def appended(path: str) -> int:
+    """Open a file that is only appended to. What was appended survives the death of the process that did it."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
 @frozen
 class Journal:
-    """The outside: an append-only file. What was appended survives the death of the process that did it."""
+    """The outside."""
 
     descriptor: int
 
@@ -36,32 +51,58 @@ class Journal:
         return Success(None)
 
 
+class WrittenDown(Recorder):
+    """A disk whose log outlives the process: each entry is in it before the thing is done."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("written-down")
+        self._descriptor = appended(path)
+
+    def note(self, entry: Entry) -> None:
+        """Append it."""
+        os.write(self._descriptor, pickle.dumps(entry))
+
+
 def say(line: str) -> None:
     """Tell the parent, in one write."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-def told(step: Step) -> None:
-    """Tell the parent that a step was acknowledged."""
-    say(f"{step.client} {step.number}")
+async def serve(jobs: Jobs, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve one customer."""
+    while line := (await reader.readline()).decode():
+        name, number = line.split()
+        try:
+            await client(jobs, [Step(name, int(number))], lambda step: writer.write(f"{step.number}\n".encode()))
+        except Exception as error:  # noqa: BLE001 - the customer says what it was
+            writer.write(f"{error!r}\n".encode())
+        await writer.drain()
+    writer.close()
 
 
-async def main(path: str, durability: Any, outside: str) -> None:
+async def opened(path: str, durability: Any, disk: str | None) -> Store:
+    """Open the store, on the real disk or on one that is written down."""
+    if disk is None:
+        return await open_sqlite(path, durability=durability, when_owned="wait")
+    return await open_recorded(
+        Path(path),
+        WrittenDown(disk),
+        durability=durability,
+        pragmas=(CHECKPOINTS_OFTEN,),
+        runtime=asyncio_runtime(),
+    )
+
+
+async def main(path: str, durability: str, outside: str, window: str, disk: str | None = None) -> None:
     """Serve until killed, or until all is done."""
-    journal = Journal(os.open(outside, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
-    store = await open_sqlite(path, durability=durability, when_owned="wait")
-    async with bank(journal).open(store) as jobs:
+    store = await opened(path, durability, disk)
+    async with bank(Journal(appended(outside))).open(store) as jobs:
         say(f"open {time.time()}")
-        orders = json.loads(await asyncio.to_thread(sys.stdin.readline))
         await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
-        await asyncio.gather(
-            *(
-                client(jobs, steps_of(name, after, after + orders["more"]), told)
-                for name, after in orders["after"].items()
-            )
-        )
-        await quiet(jobs)
-        say("quiet")
+        async with await asyncio.start_unix_server(partial(serve, jobs), window):
+            await asyncio.to_thread(sys.stdin.readline)
+            await quiet(jobs)
+            say("quiet")
 
 
 if __name__ == "__main__":

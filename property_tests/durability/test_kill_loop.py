@@ -7,22 +7,39 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from disk import Whim
 from hypothesis import settings
-from kill_loop import KillLoop, Moment, Successor
+from kill_loop import ForgetfulDisk, KillLoop, Moment, RealDisk, Successor, cut_relaxed
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 ROUNDS = 60 if NIGHTLY else 10
+CUTS = 60 if NIGHTLY else 2
 
 
-def moments(seed: int) -> list[Moment]:
+def moments(seed: int, rounds: int) -> list[Moment]:
     """At once, which is in the middle of the recovery, or up to some hundred answers later."""
     random = Random(seed)  # noqa: S311 - reproducible on purpose
-    return [Moment(0 if number % 4 == 3 else random.randrange(300)) for number in range(ROUNDS)]
+    return [
+        Moment(0 if number % 4 == 3 else random.randrange(300), mercy=Whim(number, random.random()))
+        for number in range(rounds)
+    ]
 
 
 @pytest.mark.parametrize("successor", ["started", "waiting"])
 def test_processes_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path: Path, successor: Successor) -> None:
-    loop = KillLoop(folder=tmp_path, successor=successor)
-    verdict = loop.run(moments(len(successor)))
+    loop = KillLoop(folder=tmp_path, disk=RealDisk(tmp_path), successor=successor)
+    verdict = loop.run(moments(len(successor), ROUNDS))
     assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
     assert verdict.acknowledged > 20 * ROUNDS
+
+
+def test_processes_without_power_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
+    loop = KillLoop(folder=tmp_path, disk=ForgetfulDisk(tmp_path))
+    verdict = loop.run(moments(3, CUTS))
+    assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
+
+
+def test_processes_without_power_lose_the_newest_at_most_if_durability_is_relaxed(tmp_path: Path) -> None:
+    cut = cut_relaxed(tmp_path, Moment(200))
+    assert cut.broken == ()
+    assert cut.missing > 0, "power was not cut"
