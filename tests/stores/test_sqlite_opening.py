@@ -212,6 +212,35 @@ except Exception as error:
     assert "readonly" in ran.stdout
 
 
+FULL = """
+import asyncio, resource, signal, sys
+from perdure.stores.sqlite import open_sqlite
+from perdure.values.errors import StoreUnavailable
+
+async def open_and_close(path):
+    await (await open_sqlite(path)).close()
+
+asyncio.run(open_and_close("warm-up.db"))
+for room in (0, 4096):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))  # files that cannot grow
+    try:
+        asyncio.run(open_and_close(sys.argv[1]))
+    except StoreUnavailable as error:
+        said = str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(said)
+asyncio.run(open_and_close(sys.argv[1]))
+"""
+
+
+def test_a_disk_that_is_full_at_the_opening_is_unavailable_and_leaves_the_lock_free(tmp_path):
+    command = [sys.executable, "-c", FULL, str(tmp_path / "jobs.db")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)  # noqa: S603 - our own script
+    lock, file = ran.stdout.splitlines()
+    assert "its lock file cannot be written" in lock
+    assert "the store could not open" in file
+
+
 def test_closing_ends_the_drivers_thread(tmp_path):
     before = set(threading.enumerate())
 

@@ -41,8 +41,13 @@ def _replace(path, suffix=""):
     copy.replace(_part(path, suffix))
 
 
+def _write_over(path):
+    path.write_bytes(path.read_bytes() + bytes(4096))
+
+
 MISHAPS = {
     "another connection wrote to it": _write_behind,
+    "another program wrote into the file itself": _write_over,
     "it was deleted": lambda path: path.unlink(),
     "another file was put in its place": _replace,
     "its write-ahead log was deleted": lambda path: _part(path, "-wal").unlink(),
@@ -160,6 +165,72 @@ def test_the_log_of_a_replaced_file_is_set_aside(path):
 
     assert asyncio.run(main()) == ['"restored"']
     assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
+
+
+def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
+    """`cp` leaves the file's name and identity alone: the engine must not go on, nor move its log into the backup."""
+
+    async def main():
+        store = await open_sqlite(path)
+        fence = await value(store.commit(put(A, state=f'"{"old" * 5_000}"')))
+        backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
+        await value(store.commit(put(A, fence, state='"new"')))
+        shutil.copyfile(backup.path, path)
+        refused = await _refused(store.commit(put(B)))
+        await value(store.close())
+        kept = path.read_bytes() == path.with_name("backup.db").read_bytes()
+        again = await open_sqlite(path)
+        found = await value(again.find(Query()))
+        await value(again.close())
+        return refused, kept, [one.state[:4] for one in found]
+
+    refused, kept, found = asyncio.run(main())
+    assert "a copy over it" in refused.reason
+    assert kept
+    assert found == ['"old']
+    assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
+
+
+def test_a_checkpoint_from_outside_is_noticed_and_costs_nothing(path):
+    async def main():
+        store = await open_sqlite(path)
+        await value(store.commit(put(A, state=f'"{"x" * 5_000}"')))
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint")
+        refused = await _refused(store.commit(put(B)))
+        await value(store.close())
+        return refused
+
+    assert "a checkpoint from outside" in asyncio.run(main()).reason
+    assert [row[:2] for row in _rows(path)] == [("a", 1)]
+
+
+def test_what_is_no_database_any_more_is_left_as_it_is(path):
+    async def main():
+        store = await open_sqlite(path)
+        await created(store, A)
+        path.write_bytes(b"rubbish")
+        await _refused(store.commit(put(B)))
+        await value(store.close())
+
+    asyncio.run(main())
+    assert path.read_bytes() == b"rubbish"
+    assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
+
+
+def test_the_engines_own_checkpoints_take_nothing_away(path):
+    async def main():
+        store = await open_sqlite(path)
+        sizes = set()
+        for number in range(6):
+            await asyncio.gather(
+                *(value(store.commit(put(address(f"{number}-{one}"), state=f'"{"x" * 9_000}"'))) for one in range(100))
+            )
+            sizes.add(path.stat().st_size)
+        await value(store.close())
+        return sizes
+
+    assert len(asyncio.run(main())) > 1
 
 
 def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path):

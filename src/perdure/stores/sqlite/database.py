@@ -82,9 +82,13 @@ class Database:
 
     async def close(self) -> None:
         """Close the file and end its thread."""
-        await self._thread.close()
-        if self.lost is not None:
-            self._ledger.ownership.set_log_aside(f"{os.path.basename(self.file.path)}-wal.lost-{self.epoch}")  # noqa: PTH119
+        if self.lost is None:
+            await self._thread.close()
+            return
+        ownership = self._ledger.ownership
+        with ownership.kept_from_checkpoint(self.lost):
+            await self._thread.close()
+        ownership.set_log_aside(f"{os.path.basename(self.file.path)}-wal.lost-{self.epoch}", self.lost)  # noqa: PTH119
 
     def abandon(self) -> None:
         """End the thread without waiting, after what it does now: for an event loop that is stopping."""

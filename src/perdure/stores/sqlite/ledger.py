@@ -82,7 +82,7 @@ class Ledger:
         except sqlite3.Error as error:
             raise _CommitFailed from error
         self.counters.committed()
-        self.lost = self.ownership.files_loss()
+        self.lost = self.ownership.loss_after_commit()
         if self.lost is not None:  # it went while the group was on its way: there may be nobody who will read this
             return [Failure(OutcomeUnknown(str(self.lost)))] * len(group)
         return answers

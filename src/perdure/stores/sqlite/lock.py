@@ -17,7 +17,7 @@ class FileLock:
     The lock is a file of its own: SQLite opens and closes the database file itself, and would drop a lock on it.
     """
 
-    def __init__(self, path: str, file: IO[str]) -> None:
+    def __init__(self, path: str, file: IO[bytes]) -> None:
         self.path = path
         self._file = file
         belongs_here(self)
@@ -49,35 +49,47 @@ def acquire(path: str, *, store: str) -> FileLock:
         StoreUnavailable: it cannot be made or opened.
     """
     while True:
-        file = _locked(path, store)
-        if _is_at(file, path):
-            _sign(file)
-            return FileLock(path, file)
+        file = _opened(path, store)
+        try:
+            _lock(file, store)
+            if _is_at(file, path):
+                _sign(file, store)
+                return FileLock(path, file)
+        except BaseException:
+            file.close()
+            raise
         file.close()  # it was deleted, or replaced, between the two steps: its lock keeps nobody out
 
 
-def _locked(path: str, store: str) -> IO[str]:
+def _opened(path: str, store: str) -> IO[bytes]:
     try:
-        file = open(path, "a+", encoding="utf-8")  # noqa: PTH123, SIM115 - held open until `release`
+        return open(path, "a+b", buffering=0)  # noqa: PTH123 - held open until `release`
     except OSError as error:
         raise StoreUnavailable(f"open {store}", f"{error}; its folder must exist and be writable") from error
+
+
+def _lock(file: IO[bytes], store: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        raise StoreLocked(store, file.read().decode(errors="replace").strip() or "another process") from error
     except OSError as error:
-        with file:
-            file.seek(0)
-            raise StoreLocked(store, file.read().strip() or "another process") from error
-    return file
+        reason = f"its lock file cannot be locked: {error}; use a file on a local disk"
+        raise StoreUnavailable(f"open {store}", reason) from error
 
 
-def _is_at(file: IO[str], path: str) -> bool:
+def _is_at(file: IO[bytes], path: str) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # noqa: PTH116 - beside the other one
     except FileNotFoundError:
         return False
 
 
-def _sign(file: IO[str]) -> None:
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+def _sign(file: IO[bytes], store: str) -> None:
+    try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    except OSError as error:
+        reason = f"its lock file cannot be written: {error}; make room, or make it writable"
+        raise StoreUnavailable(f"open {store}", reason) from error
