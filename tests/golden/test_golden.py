@@ -1,7 +1,7 @@
-"""What was stored once is read for ever: a file of schema 1, and every format in it.
+"""What was stored once is read for ever: a file of each schema, and every format in it.
 
-``schema_1.sql`` holds each kind of job in each status, claims, retries, remembered answers of every form, messages,
-dead letters and the log. ``write_golden.py`` made it, with the real engine. A change that does not read it any more
+Each ``schema_N.sql`` holds each kind of job in each status, claims, retries, remembered answers of every form, messages
+and dead letters and the log. ``write_golden.py`` made it, with the real engine. A change that does not read it any more
 goes red here; one that writes something else than it holds goes red as well, and needs a golden file beside this one.
 """
 

@@ -103,10 +103,13 @@ def test_the_log_is_checkpointed_while_a_backup_is_made(path: Path, target: Path
         def checkpoint(cursor: sqlite3.Cursor) -> None:
             moved.append(cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
 
+        async def commit_and_checkpoint() -> None:
+            await created(store, address("new"))
+            await traffic.read(Read("checkpoint", checkpoint))
+
         def meanwhile(progress: BackupProgress) -> None:
             if progress.copied_bytes == progress.total_bytes // 2 // 4096 * 4096:
-                tasks.append(asyncio.ensure_future(created(store, address("new"))))
-                tasks.append(asyncio.ensure_future(traffic.read(Read("checkpoint", checkpoint))))
+                tasks.append(asyncio.ensure_future(commit_and_checkpoint()))
 
         tasks: list[asyncio.Future[Any]] = []
         await value(in_small_steps(store, target, meanwhile))

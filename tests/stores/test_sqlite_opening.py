@@ -14,6 +14,7 @@ import pytest
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.lock import acquire
+from perdure.stores.sqlite.schema import _migrate, migrations, version_of
 from perdure.testing.conformance.promise import value
 from perdure.testing.conformance.samples import address, created
 from perdure.values.errors import DefinitionError, StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
@@ -48,7 +49,7 @@ def test_a_new_file_is_marked_as_ours_and_has_a_write_ahead_log(tmp_path):
     asyncio.run(_open_and_close(path))
     assert _query(path, "PRAGMA journal_mode") == [("wal",)]
     assert _query(path, "PRAGMA application_id") == [(0x70657264,)]
-    assert _query(path, "PRAGMA user_version") == [(1,)]
+    assert _query(path, "PRAGMA user_version") == [(len(migrations()),)]
     strict = _query(
         path, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'"
     )
@@ -95,8 +96,19 @@ def test_a_file_of_the_future_is_left_alone(tmp_path):
     before = path.read_bytes()
     with pytest.raises(StoreTooNew) as caught:
         asyncio.run(_open_and_close(path))
-    assert (caught.value.found, caught.value.supported) == (99, 1)
+    assert (caught.value.found, caught.value.supported) == (99, len(migrations()))
     assert path.read_bytes() == before
+
+
+def test_a_migration_that_breaks_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "jobs.db"
+    asyncio.run(_open_and_close(path))
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        before = list(database.iterdump())
+        with pytest.raises(sqlite3.Error):
+            _migrate(database.cursor(), "CREATE TABLE half (x); CREATE TABLE half (x);", 99)
+        assert version_of(database.cursor(), store="jobs") == len(migrations())
+        assert list(database.iterdump()) == before
 
 
 def test_the_database_of_another_application_is_left_alone(tmp_path):
@@ -124,7 +136,7 @@ def test_a_failed_opening_leaves_the_lock_free(tmp_path):
     asyncio.run(_open_and_close(path))
     _execute(path, "PRAGMA user_version = 99")
     _refusal(path, StoreTooNew)
-    _execute(path, "PRAGMA user_version = 1")
+    _execute(path, f"PRAGMA user_version = {len(migrations())}")
     asyncio.run(_open_and_close(path))
 
 

@@ -12,7 +12,8 @@ DELETE FROM keys WHERE (address, key) IN
   (SELECT address, key FROM keys WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?)
 """
 _DEAD_LETTERS = """
-DELETE FROM dead_letters WHERE message_id IN (SELECT message_id FROM dead_letters WHERE sent_ms < ? LIMIT ?)
+DELETE FROM dead_letters WHERE message_id IN
+  (SELECT message_id FROM dead_letters WHERE sent_ms < ? ORDER BY sent_ms LIMIT ?)
 """
 _EVENTS = """
 DELETE FROM events WHERE sequence < (
