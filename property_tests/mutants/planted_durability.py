@@ -81,7 +81,7 @@ MUTANTS = (
     Mutant(
         "a commit into a file that is gone is acknowledged",
         "stores/sqlite/ledger.py",
-        "        self.lost = self.ownership.files_loss()\n",
+        "        self.lost = self.ownership.loss_after_commit()\n",
         "        self.lost = None\n",
         f"{OWNERSHIP}::test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing",
     ),
@@ -118,8 +118,8 @@ MUTANTS = (
     Mutant(
         "a dead letter is deleted a millisecond too early",
         "stores/sqlite/retention.py",
-        "FROM dead_letters WHERE sent_ms < ? LIMIT",
-        "FROM dead_letters WHERE sent_ms <= ? LIMIT",
+        "FROM dead_letters WHERE sent_ms < ? ORDER",
+        "FROM dead_letters WHERE sent_ms <= ? ORDER",
         f"{KEEPS}[pruning_removes_old_dead_letters-SqlitePlace]",
     ),
     Mutant(
