@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
@@ -11,14 +12,15 @@ from returns.result import Failure, Result
 from perdure.engine.entrance import Entrance
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
-from perdure.engine.turn import Answered, FenceLost, RunsApart, TurnTaker, Verdict
+from perdure.engine.turn import Answered, Begun, Committing, FenceLost, RunsApart, TurnTaker, Verdict
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
-from perdure.jobs.step import Defer, Execute, RecoverFirst
+from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.program import Exit
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
+from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 
 ENGINE_COMMANDS = (Alarm, Recover, Redecode)
@@ -121,41 +123,114 @@ class Dispatcher:
 
         A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
         before it reaches outside, so that they find themselves in a task of their own. After some turns in a row the
-        next one is a task all the same: a caller that asks again and again must not keep everybody else out.
+        next one comes later all the same: a caller that asks again and again must not keep everybody else out.
         """
         mailbox.state = "busy"
         self._in_a_row += 1
         if self._in_a_row <= MAX_TURNS_IN_A_ROW:
-            mailbox.worker = begun_here(self._work(mailbox), self.runtime, name=_TURNS)
+            self._serve(mailbox)
         else:
-            mailbox.worker = self.runtime.spawn(self._work(mailbox), name=_TURNS)
-        if mailbox.worker is not None:
-            self._in_a_row = 0
+            self._serve_later(mailbox)
 
-    async def _work(self, mailbox: Mailbox) -> None:
-        """Take turns from a mailbox until it is empty."""
+    def _serve_later(self, mailbox: Mailbox) -> None:
+        self._in_a_row = 0
+        self.runtime.call_soon(lambda: self._serve(mailbox))
+
+    def _serve(self, mailbox: Mailbox) -> None:
+        """Take turns by plain calls until the mailbox is empty, or one of them must wait."""
         try:
             while mailbox.waiting:
-                item = mailbox.waiting.popleft()
-                if not self._entrance.is_empty:
-                    self._entrance.call(mailbox.address)
-                if item.answer.done() and item.ended is None:  # its caller gave up before its turn
-                    self._leave(item)
-                    continue
-                try:
-                    if item.ended is None:
-                        verdict = await self.turns.take(mailbox, item)
-                    else:
-                        verdict = await self._take_end(mailbox, *item.ended)
-                except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
-                    verdict = self._broken(mailbox, defect)
-                self._follow(mailbox, item, verdict)
-                if not isinstance(verdict, Defer):
-                    self._leave(item)
+                item = self._next(mailbox)
+                if item is not None and self._serve_one(mailbox, item) == "waits":
+                    return
+        except BaseException:
+            self._rest(mailbox)
+            raise
+        self._rest(mailbox)
+
+    def _serve_one(self, mailbox: Mailbox, item: Item) -> Literal["over", "waits"]:
+        begun = self._begun(mailbox, item)
+        ended = self._commit(mailbox, item, begun) if isinstance(begun, Commit) else begun
+        if ended is None or isinstance(ended, Coroutine):
+            mailbox.worker = begun_here(self._work(mailbox, item, ended), self.runtime, name=_TURNS)
+            self._in_a_row = 0 if mailbox.worker else self._in_a_row
+            return "waits"
+        if ended == "told":
+            self._in_a_row = 0
+            return "waits"
+        self._end(mailbox, item, ended)
+        return "over"
+
+    def _commit(self, mailbox: Mailbox, item: Item, commit: Commit) -> Committing:
+        try:
+            return self.turns.commit(commit, partial(self._committed, mailbox, item, commit))
+        except Exception as defect:  # noqa: BLE001 - as below
+            return self._broken(mailbox, defect)
+
+    def _begun(self, mailbox: Mailbox, item: Item) -> Begun:
+        try:
+            return self.turns.begin(mailbox, item) if item.ended is None else self._take_end(mailbox, *item.ended)
+        except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+            return self._broken(mailbox, defect)
+
+    def _committed(self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any]) -> None:
+        """The store told of the answer to a turn's only commit.
+
+        What waits in the mailbox is begun a moment later: programs of users do not run inside the store's call.
+        """
+        verdict: Answered | None
+        try:
+            verdict = self.turns.concluded(commit, stored)
+        except Exception as defect:  # noqa: BLE001 - as above
+            verdict = self._broken(mailbox, defect)
+        if verdict is None:
+            mailbox.worker = self.runtime.spawn(self._work(mailbox, item, None), name=_TURNS)
+            return
+        self._end(mailbox, item, verdict)
+        if mailbox.waiting:
+            self._serve_later(mailbox)
+        else:
+            self._rest(mailbox)
+
+    async def _work(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> None:
+        """Go on with a turn that must wait, and then with the others, until the mailbox is empty."""
+        try:
+            await self._take(mailbox, item, begun)
+            while mailbox.waiting:
+                following = self._next(mailbox)
+                if following is not None:
+                    await self._take(mailbox, following, self._begun(mailbox, following))
         finally:
-            mailbox.state, mailbox.worker = "idle", None
-            if mailbox.is_empty:
-                self._forget(mailbox)
+            self._rest(mailbox)
+
+    async def _take(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> None:
+        verdict: Verdict
+        try:
+            verdict = await self.turns.go_on(mailbox, item, begun)
+        except Exception as defect:  # noqa: BLE001 - as above
+            verdict = self._broken(mailbox, defect)
+        self._end(mailbox, item, verdict)
+
+    def _next(self, mailbox: Mailbox) -> Item | None:
+        """Take out the request at the head; None: its caller gave up before its turn."""
+        item = mailbox.waiting.popleft()
+        if not self._entrance.is_empty:
+            self._entrance.call(mailbox.address)
+        if item.answer.done() and item.ended is None:
+            self._leave(item)
+            return None
+        return item
+
+    def _end(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
+        self._follow(mailbox, item, verdict)
+        if not isinstance(verdict, Defer):
+            self._leave(item)
+
+    def _rest(self, mailbox: Mailbox) -> None:
+        """Nobody takes turns from a mailbox any more."""
+        mailbox.state, mailbox.worker = "idle", None
+        if mailbox.is_empty:
+            self._forget(mailbox)
 
     def _leave(self, item: Item) -> None:
         """A request is neither waiting nor served any more: there is room for another one."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
+from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_plainly
@@ -20,7 +21,7 @@ from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
 from perdure.program import Died, Exit
 from perdure.program.drivers import Suspended, run_until_asked
-from perdure.program.future import answer_of
+from perdure.program.future import answer_of, known_answer, telling
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreError
@@ -62,6 +63,14 @@ RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 
 Verdict: TypeAlias = Answered | RunsApart | Defer | RecoverFirst | FenceLost
 
+Begun: TypeAlias = "Commit | Verdict | Coroutine[Any, Any, Begun | None]"
+"""A turn as far as plain calls take it: its only commit, how it ended, or the rest of it. The rest gives None when it
+met a conflict before it had any effect, so that the turn must begin again."""
+
+Committing: TypeAlias = "Answered | Coroutine[Any, Any, Begun | None] | Literal['told'] | None"
+"""The only commit of a turn as far as plain calls take it: its result, None if there was a conflict; the rest of it,
+which gives one of both; or ``told``: the store tells of it."""
+
 
 @attrs.define
 class TurnTaker:
@@ -96,56 +105,66 @@ class TurnTaker:
     # ------------------------------------------------------------ the turn
     async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
         """Take the turn of one request."""
-        for _ in range(MAX_CONFLICTS + 1):
-            step = await self._decided(mailbox, item)
-            verdict = await self._conclude(step) if isinstance(step, Commit) else step
+        return await self.go_on(mailbox, item, self.begin(mailbox, item))
+
+    async def go_on(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> Verdict:
+        """Take a turn to its end.
+
+        Args:
+            mailbox: of the instance.
+            item: the request.
+            begun: what `begin` gave; None when that met a conflict.
+        """
+        for _ in range(MAX_CONFLICTS):
+            verdict = await self._ended(begun)
             if verdict is not None:
                 return verdict
-        return Answered(Failure(Conflict(str(mailbox.address))))
+            begun = self.begin(mailbox, item)
+        return await self._ended(begun) or Answered(Failure(Conflict(str(mailbox.address))))
 
-    async def _decided(self, mailbox: Mailbox, item: Item) -> Verdict | Commit | None:
-        """Take the turn once, up to its only commit if nothing was claimed.
+    async def _ended(self, begun: Begun | None) -> Verdict | None:
+        while isinstance(begun, Coroutine):
+            begun = await begun
+        return await self._conclude(begun) if isinstance(begun, Commit) else begun
 
-        The commit is awaited where all that led to it is gone: a thousand turns that wait for the disk are small, and
-        the garbage collector does not take them for things that stay.
+    def begin(self, mailbox: Mailbox, item: Item) -> Begun:
+        """Take the turn of one request as far as it goes by plain calls.
 
         Returns:
-            None: there was a conflict before any effect, so begin again.
+            Its only commit, if nothing has to be claimed: the turn waits for the disk as a value, without a task or a
+            frame. Or how it ended; or the rest of it, when it must wait for something else before.
         """
         key = item.request.idempotency_key
-        now_ms = 0 if key is None else self.runtime.now_ms()
-        loaded = await answer_of(self.store.load(mailbox.address, key, now_ms))
+        loading = self.store.load(mailbox.address, key, 0 if key is None else self.runtime.now_ms())
+        loaded = known_answer(loading)
+        return self._load_first(mailbox, item, loading) if loaded is None else self._decide(mailbox, item, loaded)
+
+    async def _load_first(self, mailbox: Mailbox, item: Item, loading: FutureResult[Loaded, StoreError]) -> Begun:
+        return self._decide(mailbox, item, await answer_of(loading))
+
+    def _decide(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, StoreError]) -> Begun:
         if not isinstance(loaded, Success):
             return Answered(loaded)
         facts = self._facts(mailbox)
-        step = self._begin(mailbox, item, loaded.unwrap(), facts)
-        match step:
-            case Execute():
-                if step.claimed == "before_effect":
-                    return await self._handle(mailbox, step, facts)
-                return await self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step))
-            case Commit() | Answered() | Defer() | RecoverFirst():
-                return step
-            case _:
-                assert_never(step)
-
-    def _begin(
-        self, mailbox: Mailbox, item: Item, loaded: Loaded, facts: Facts
-    ) -> Commit | Execute | Defer | RecoverFirst | Answered:
         try:
-            return begin(mailbox.job, mailbox.address, loaded, item.request, facts)
+            step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, facts)
         except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
             return Answered(Failure(self._crashed(mailbox, defect)))
+        if not isinstance(step, Execute):
+            return step
+        if step.claimed == "before_effect":
+            return self._handle(mailbox, step, facts)
+        return self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step))
 
     # ------------------------------------------------------------ events
-    async def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Verdict | Commit | None:
+    def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Begun:
         """Handle an event. As far as its program goes by itself, it needs no place, no claim and no task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
             begun = self._begun(execute)
             if isinstance(begun, Suspended):
-                return await self._go_on(mailbox, execute, begun)
+                return self._go_on(mailbox, execute, begun)
             if self.runtime.now_ms() != facts.now_ms:
                 facts = self._facts(mailbox)
             step = self._finish(mailbox, execute, begun, facts)
@@ -388,7 +407,35 @@ class TurnTaker:
         """Commit, and give the result; None: there was a conflict."""
         if step.transition.is_empty:
             return Answered(step.result)
-        stored = await answer_of(self.store.commit(step.transition))
+        return self.concluded(step, await answer_of(self.store.commit(step.transition)))
+
+    def commit(self, step: Commit, tell: Callable[[Result[Fence, Any]], None]) -> Committing:
+        """Commit, as far as it goes by plain calls.
+
+        Args:
+            step: what a turn begun by plain calls ends in.
+            tell: is told of the store's answer, if the store tells of it.
+
+        Returns:
+            How that went, or that it goes on.
+        """
+        if step.transition.is_empty:
+            return Answered(step.result)
+        storing = self.store.commit(step.transition)
+        stored = known_answer(storing)
+        if stored is not None:
+            return self.concluded(step, stored)
+        source = telling(storing)
+        if source is None:
+            return self._stored(step, storing)
+        source.tell(tell)
+        return "told"
+
+    async def _stored(self, step: Commit, storing: FutureResult[Fence, Any]) -> Answered | None:
+        return self.concluded(step, await answer_of(storing))
+
+    def concluded(self, step: Commit, stored: Result[Fence, Any]) -> Answered | None:
+        """Give the result of a commit that the store answered; None: there was a conflict."""
         self._take_note(step.transition, stored)
         if isinstance(stored, Success):
             return Answered(step.result)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from returns.future import FutureResult
@@ -25,6 +25,16 @@ def answer_of(operation: FutureResult[A, E]) -> Awaitable[Result[A, E]]:
     """Give what is awaited for the ``Result`` that is inside the ``IOResult`` of the operation itself."""
     answer: Awaitable[Result[A, E]] = operation._inner_value  # noqa: SLF001 - wrapping and unwrapping it takes 1 µs
     return answer
+
+
+class Telling:
+    """An awaitable of a `Result` that can tell a function of it as well: without a task and a future to wait in."""
+
+    __slots__ = ()
+
+    def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
+        """Call this with the answer when it comes, perhaps at once. To be asked once, instead of awaiting."""
+        raise NotImplementedError
 
 
 class _Answered:
@@ -84,6 +94,12 @@ def known_answer(operation: FutureResult[A, E]) -> Result[A, E] | None:
     """Give the answer of an operation that is ``settled``; None: it must be awaited."""
     inner: object = operation._inner_value  # noqa: SLF001 - as above
     return inner.result if type(inner) is _Answered else None
+
+
+def telling(operation: FutureResult[Any, Any]) -> Telling | None:
+    """Give what tells of the answer of an operation; None: it must be awaited."""
+    inner: object = operation._inner_value  # noqa: SLF001 - as above
+    return inner if isinstance(inner, Telling) else None
 
 
 def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:

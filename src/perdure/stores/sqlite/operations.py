@@ -48,7 +48,7 @@ class Operations:
         if known is not None and self._traffic.refusal("load") is None:
             return settled(Success(Loaded(instance=known)))
         work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
-        return answered_by(self._traffic.read(Read("load", work), lambda loaded: self._loaded(address, loaded)))
+        return answered_by(self._traffic.read(Read("load", work), partial(self._loaded, address)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, together with the others that are ready."""
@@ -59,8 +59,8 @@ class Operations:
         return answered_by(
             self._traffic.write(
                 "commit",
-                lambda cursor, counters: _apply(cursor, counters, change),
-                lambda answer: self._committed(transition, answer),
+                partial(_apply, change),
+                partial(self._committed, transition),
             )
         )
 
@@ -170,7 +170,7 @@ class Operations:
         return answered_by(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
 
 
-def _apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Result[Fence, Conflict]:
+def _apply(change: Change, cursor: sqlite3.Cursor, counters: Counters) -> Result[Fence, Conflict]:
     fence = apply(cursor, counters, change)
     return Failure(Conflict(str(change.address))) if fence is None else Success(fence)
 

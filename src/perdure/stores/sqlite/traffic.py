@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure, Result
 
+from perdure.program.future import Telling
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.sqlite.database import Database, Read
 from perdure.stores.sqlite.forked import belongs_here
@@ -29,7 +30,7 @@ def _ignore(_: Result[Any, Any]) -> None:
     """Take no note."""
 
 
-class Errand(Generic[R]):
+class Errand(Telling, Generic[R]):
     """A request to the database. It leaves when its answer is first awaited, and may be awaited again.
 
     Attributes:
@@ -37,7 +38,7 @@ class Errand(Generic[R]):
         operation: what that does, for errors.
     """
 
-    __slots__ = ("_answer", "_note", "_queue", "_traffic", "operation", "request")
+    __slots__ = ("_answer", "_listener", "_note", "_queue", "_traffic", "operation", "request")
 
     def __init__(self, traffic: Traffic, queue: _Queue[R], operation: str, request: R, note: Note) -> None:
         self.request = request
@@ -45,6 +46,7 @@ class Errand(Generic[R]):
         self._traffic = traffic
         self._queue = queue
         self._note = note
+        self._listener: Note | None = None
         self._answer: Future[Any] | None = None
 
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
@@ -52,13 +54,30 @@ class Errand(Generic[R]):
             refused = self._traffic.refusal(self.operation)
             if refused is not None:
                 return Failure(refused)
-            self._answer = self._traffic.enqueue(self._queue, self)
+            self._answer = self._traffic.future()
+            self._leave(self._answer_waiting)
         answer: Result[Any, Any] = yield from self._answer.__await__()
         return answer
 
+    def tell(self, listener: Note) -> None:
+        """Leave, and call this with the answer."""
+        refused = self._traffic.refusal(self.operation)
+        if refused is not None:
+            listener(Failure(refused))
+        else:
+            self._leave(listener)
+
+    def _leave(self, listener: Note) -> None:
+        self._listener = listener
+        self._traffic.enqueue(self._queue, self)
+
     def answered(self, answer: Result[Any, Any]) -> None:
-        """Tell of the answer, and give it to whoever waits for it."""
+        """Take note of the answer, and tell it to whoever waits for it."""
         self._note(answer)
+        if self._listener is not None:
+            self._listener(answer)
+
+    def _answer_waiting(self, answer: Result[Any, Any]) -> None:
         if self._answer is not None and not self._answer.done():  # a caller that was cancelled waits no more
             self._answer.set_result(answer)
 
@@ -144,10 +163,13 @@ class Traffic:
             return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
         return None
 
-    def enqueue(self, queue: _Queue[R], errand: Errand[R]) -> Future[Any]:
-        """Let an errand travel with what else is ready; give the future of its answer."""
+    def enqueue(self, queue: _Queue[R], errand: Errand[R]) -> None:
+        """Let an errand travel with what else is ready."""
         queue.waiting.append(errand)
         self._set_going()
+
+    def future(self) -> Future[Any]:
+        """Give a future for whoever waits for an errand."""
         return self._runtime.future()
 
     def _look_for_loss(self) -> None:
