@@ -125,7 +125,7 @@ def prepared(fence: Fence, number: int, callers: int) -> list[tuple[str, tuple[A
     recent = RecentInstances(1 << 20)
     for commit in range(CALLERS[callers]):
         transition = over(fence, instance_at(number, 1_000 + commit // ALARM_MOVES))
-        write = encode(transition, recent).write
+        write = encode(transition, recent)
         if not isinstance(write, Update) or not isinstance(transition.write, Put):
             raise TypeError(f"expected an update, got {write}")
         statements.append((write.sql, write.values))

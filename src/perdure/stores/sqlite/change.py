@@ -74,8 +74,8 @@ RowWrite: TypeAlias = Insert | Update | Delete | ExpectNothing | None
 
 
 @turn_value(kw_only=True)
-class Change:
-    """A transition, encoded.
+class Whole:
+    """All that a transition may write.
 
     Attributes:
         address: whose turn it was.
@@ -96,6 +96,10 @@ class Change:
     events: tuple[Row, ...]
 
 
+Change: TypeAlias = Update | Whole
+"""A transition, encoded. Most write over one row, and nothing besides."""
+
+
 def encode(transition: Transition, recent: RecentInstances) -> Change:
     """Turn a transition into what the statements need.
 
@@ -103,9 +107,14 @@ def encode(transition: Transition, recent: RecentInstances) -> Change:
         transition: what to write.
         recent: tells which indexed columns do not change.
     """
-    return Change(
+    write = _row_write(transition, recent)
+    if type(write) is Update and not (
+        transition.messages or transition.events or transition.inbound or transition.remember
+    ):
+        return write
+    return Whole(
         address=transition.address,
-        write=_row_write(transition, recent),
+        write=write,
         own_messages=transition.write.own_messages if isinstance(transition.write, Purge) else "kept",
         fate=transition.inbound,
         messages=tuple(map(message_values, transition.messages)),
@@ -127,6 +136,8 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     Returns:
         The new fence; None when the change conflicts, and then nothing was written.
     """
+    if isinstance(change, Update):
+        return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None
     pair = None if change.fate is None else mail.pair_of(cursor, change.fate.message_id)
     if change.fate is not None and pair is None:
         return None
@@ -182,15 +193,16 @@ def _row_write(transition: Transition, recent: RecentInstances) -> RowWrite:
 
 def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
     """Name an indexed column unless the row is known, at the very version that is expected, to hold the same there."""
-    if before is not None and before.fence != expected:
+    incarnation, version = expected.incarnation, expected.version
+    if before is not None and (before.version != version or before.incarnation != incarnation):
         before = None
     due_ms, owner = instance.due_ms, instance.owner
-    moved, values = "", set_values(instance, expected.version + 1)
+    moved, values = "", set_values(instance, version + 1)
     if before is None or before.due_ms != due_ms:
         moved, values = ", due_ms", (*values, due_ms)
     if before is None or before.owner != owner:
         moved, values = moved + ", owner", (*values, owner)
-    fence = Fence(expected.incarnation, expected.version + 1)
+    fence = Fence(incarnation, version + 1)
     return Update(_UPDATE[moved], values + _where(instance.address, expected), fence)
 
 

@@ -59,7 +59,7 @@ class Operations:
         return answered_by(
             self._traffic.write(
                 "commit",
-                partial(_apply, change),
+                partial(_apply, transition.address, change),
                 partial(self._committed, transition),
             )
         )
@@ -170,14 +170,14 @@ class Operations:
         return answered_by(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
 
 
-def _apply(change: Change, cursor: sqlite3.Cursor, counters: Counters) -> Result[Fence, Conflict]:
+def _apply(address: Address, change: Change, cursor: sqlite3.Cursor, counters: Counters) -> Result[Fence, Conflict]:
     fence = apply(cursor, counters, change)
-    return Failure(Conflict(str(change.address))) if fence is None else Success(fence)
+    return Failure(Conflict(str(address))) if fence is None else Success(fence)
 
 
 def _stored(instance: Instance, fence: Fence) -> Instance:
     """What a row holds now: the database gives the incarnation of a new one."""
-    if (instance.incarnation, instance.version) == (fence.incarnation, fence.version):
+    if instance.incarnation == fence.incarnation and instance.version == fence.version:
         return instance
     return instance.changed(incarnation=fence.incarnation, version=fence.version)
 

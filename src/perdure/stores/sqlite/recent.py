@@ -35,9 +35,10 @@ class RecentInstances:
 
     def keep(self, instance: Instance) -> None:
         """Take note of what is stored."""
-        self.forget(instance.address)
-        self._known[instance.address] = instance
-        self._bytes += _weight(instance)
+        address = instance.address
+        before = self._known.pop(address, None)
+        self._known[address] = instance
+        self._bytes += _weight(instance) - (0 if before is None else _weight(before))
         while self._bytes > self.max_bytes:
             self.forget(next(iter(self._known)))
 
