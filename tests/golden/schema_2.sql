@@ -236,4 +236,5 @@ CREATE INDEX messages_postponed ON messages (not_before_ms) WHERE not_before_ms 
 CREATE INDEX dead_letters_pair ON dead_letters (sender, target);
 CREATE INDEX events_address ON events (address);
 CREATE INDEX dead_letters_age ON dead_letters (sent_ms);
+CREATE INDEX instances_held ON instances (hold, kind, name, id) WHERE hold IS NOT NULL;
 COMMIT;

@@ -1,0 +1,77 @@
+"""What an engine asks by itself costs the same, however much is stored: everybody waits while it looks."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from perdure.stores.sqlite import counters, open_sqlite, queries
+from perdure.stores.sqlite.damage import Damage
+from perdure.stores.sqlite.retention import prune
+from perdure.stores.store import Query, Retention
+from perdure.testing.conformance.samples import address, created
+
+NOW_MS = 10**12
+KEPT = {
+    "keys": "INSERT INTO keys VALUES ('task:a:1', :number, 'send', '', '{}', :now_ms + 1)",
+    "dead letters": "INSERT INTO dead_letters VALUES (:number, 'task:a:1', 'task:b:1', 'send', '', :now_ms, 10, NULL)",
+    "events": "INSERT INTO events VALUES (:number, 'task:a:1', 'job.started', :now_ms, '{}')",
+    "instances": """
+    INSERT INTO instances SELECT :number + 1, version, kind, name, 'id' || :number, status, :now_ms + :number, NULL,
+      state, state_version, data, :now_ms + :number, hold, retrial, claim, event_claim, run_count, event_count,
+      last_error, created_ms, updated_ms FROM instances WHERE incarnation = 1
+    """,
+}
+QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
+    "what retention lets go": lambda cursor: prune(cursor, counters.read(cursor), RETENTION),
+    "which runs were left behind": lambda cursor: queries.claimed(cursor, Damage(), 0, 500),
+    "what could not be decoded": lambda cursor: queries.find(cursor, Damage(), Query(hold="undecodable", limit=500)),
+    "what is due": lambda cursor: queries.due(cursor, Damage(), NOW_MS, 500),
+    "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
+    "which messages wait": lambda cursor: queries.messages(cursor, Damage(), NOW_MS, 500),
+    "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
+}
+RETENTION = Retention(now_ms=NOW_MS, events_since_ms=NOW_MS, max_events=10**6, dead_letters_since_ms=NOW_MS)
+
+
+async def _made(path: Path) -> None:
+    store = await open_sqlite(path)
+    await created(store, address("first"))
+    await store.close()
+
+
+@contextmanager
+def holding(path: Path, rows: int) -> Iterator[sqlite3.Connection]:
+    """A file with so many rows of everything, none of which is asked for."""
+    asyncio.run(_made(path))
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("BEGIN")
+        for statement in KEPT.values():
+            file.executemany(statement, [{"number": number, "now_ms": NOW_MS} for number in range(1, rows + 1)])
+        file.execute("UPDATE counters SET sequence = ?", (rows,))
+        yield file
+
+
+def instructions(path: Path, rows: int, ask: Callable[[sqlite3.Cursor], object]) -> int:
+    """Count what SQLite does to find that there is nothing, or one thing."""
+    done = 0
+
+    def count() -> int:
+        nonlocal done
+        done += 1
+        return 0
+
+    with holding(path, rows) as file:
+        cursor = file.cursor()
+        file.set_progress_handler(count, 1)
+        assert ask(cursor) in (0, (), None, NOW_MS + 1)
+    return done
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_what_nobody_asked_for_costs_nothing(tmp_path: Path, question: str) -> None:
+    few, many = (instructions(tmp_path / f"{rows}.db", rows, QUESTIONS[question]) for rows in (2_000, 6_000))
+    assert many < few + 100
