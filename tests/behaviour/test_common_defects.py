@@ -132,6 +132,8 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
     await world.ask(handle.send("a", Nothing()))
     triggered = await world.ask(handle.trigger("a"))
     assert isinstance(triggered.outcome, Failed)
+    assert isinstance(triggered.outcome.error, Defect)
+    assert "Cancel" in triggered.outcome.error.error_type
     await world.close()
 
 
@@ -215,3 +217,25 @@ async def test_a_kind_of_job_that_breaks_takes_nobody_down(world: World) -> None
     assert (await world.ask(jobs.of(other).send("a", Nothing()))).created
     assert any("broke inside the engine" in line for line in world.logs)
     await world.close()
+
+
+class MuteKind(Task[Any, Any, Any, Any]):
+    """A kind of job that breaks before it gives a program."""
+
+    def program(self, *_: Any) -> Any:
+        raise ZeroDivisionError("no program")
+
+
+@on_each_store
+async def test_a_kind_of_job_that_gives_no_program_has_crashed_and_is_logged(world: World) -> None:
+    """A defect that no run can record: its caller gets it, the log has it, and nothing is written."""
+    mute = MuteKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
+    handle = (await world.open(Engine(world.outside).jobs(mute))).of(mute)
+    error = await world.refused(handle.send("a", Nothing()))
+    assert isinstance(error, Crashed)
+    assert (error.error_type, error.message) == ("ZeroDivisionError", "no program")
+    assert "in program" in error.traceback
+    (record,) = [record for record in world.world.logs if record.level == "error"]
+    assert record.message == "a hook broke before it gave a program"
+    assert record.fields == {"instance": "task:job:a", "error": "ZeroDivisionError('no program')"}
+    assert world.commits == []

@@ -1,5 +1,6 @@
 """``behaviour.md`` 1, *Turns* and *Claims and repeats*."""
 
+import pytest
 from machine import (
     Add,
     Alarm,
@@ -23,7 +24,7 @@ from world import World, on_each_store
 
 from perdure import Backoff, Retry
 from perdure.values.answer import Triggered
-from perdure.values.errors import Crashed, Rejected
+from perdure.values.errors import Conflict, Crashed, OutcomeUnknown, Rejected
 from perdure.values.transition import Put
 
 
@@ -38,6 +39,40 @@ async def test_turns_of_one_instance_are_serialised(world: World) -> None:
     state = await world.ask(jobs.get_state("a"))
     assert state is not None
     assert state.total == 3
+
+
+@pytest.mark.parametrize("conflicts", [1, 5, 6])
+@pytest.mark.parametrize("what", ["an event", "an event with an effect", "a run"])
+@on_each_store
+async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, what: str, conflicts: int) -> None:
+    """A conflict before any effect re-runs the turn (at most 5 times)."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    world.fail("commit", Conflict("task:machine:a"), times=conflicts)
+    events = {"an event": steps(Add()), "an event with an effect": steps(Add(), Say("x"))}
+    answer = await world.result(jobs.send("a", events[what]) if what in events else jobs.trigger("a"))
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    if conflicts == 6:
+        assert isinstance(answer.failure(), Conflict)
+        assert "task:machine:a" in str(answer.failure())
+        assert (state.total, world.outside.heard) == (0, [])
+    else:
+        assert isinstance(answer, Success)
+        assert (state.total, world.outside.heard) == (1, [] if what == "an event" else ["x"])
+
+
+@on_each_store
+async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
+    """After an effect nothing re-runs here: the caller is told that nothing is known, and the engine stops."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000)))
+    world.fail("commit", Conflict("task:machine:a"), after=1)
+    error = await world.refused(jobs.send("a", steps(Add(), Say("x"))))
+    assert isinstance(error, OutcomeUnknown)
+    assert "task:machine:a was written by somebody else" in str(error)
+    assert world.outside.heard == ["x"]
+    assert world.jobs.engine.stopped.done()
 
 
 @on_each_store

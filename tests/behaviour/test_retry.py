@@ -199,6 +199,7 @@ async def test_a_run_that_takes_too_long_is_retried_like_a_failure(world: World)
     jobs = await started(world, retry, refusals=0, state=Plain(slow="1 hour"), max_run="10 s")
     status = await world.ask(jobs.status("a"))
     assert (status.status, status.last_error.form) == ("retrying", "timed_out")
+    assert status.last_error.message == "the run took longer than max_run (10000 ms) and was cancelled"
     await world.advance(s=5)
     assert attempts(world) == ["1.1 at 0", "1.2 at 15"]
 
