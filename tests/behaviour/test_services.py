@@ -1,17 +1,18 @@
 """Services: a record, or a factory that is entered with the app and left after draining; checked against the jobs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import pytest
 from attrs import frozen
-from machine import Add, Say, Total, Wait, app, machine, machine_with, steps
+from machine import Add, OnAlarm, Say, Total, Wait, app, machine, machine_with, steps
 from returns.context import RequiresContextFutureResult
+from returns.future import FutureResult
 from returns.result import Success
-from world import HasOutside, Outside, Refused, World, on_each_store
+from world import HasOutside, Outside, Refused, World, on_each_store, say
 
-from perdure import Do, Engine, Program, TaskContext, program
+from perdure import Debounce, Do, Engine, Program, TaskContext, program
 from perdure.values.errors import DefinitionError
 
 
@@ -83,6 +84,35 @@ async def test_a_factory_is_entered_with_the_app_and_left_after_draining(world: 
     await world.advance(s=1)
     assert isinstance(call.result(), Success)
     assert (happened, closing.done()) == (["entered", "left"], True)
+
+
+@pytest.mark.parametrize("how", ["an event", "a run", "a flush"])
+@on_each_store
+async def test_services_are_reached_in_a_task_of_the_engines_own(world: World, how: str) -> None:
+    """A turn begins by a plain call of whoever asks; the user's services never run inside that call."""
+    found: list[object] = []
+
+    class Watched:
+        @property
+        def outside(self) -> Outside:
+            assert world.outside.border is not None
+            found.append(world.outside.border.runtime.current_task())
+            return world.outside
+
+    batch = Debounce("batch", event=Add, flush_after="1 hour", execute=lambda _: say("x"))
+    jobs = await world.open(Engine(Watched()).jobs(machine, batch))
+    await world.ask(jobs.of(machine).send("a", OnAlarm(3_600_000, (Say("x"),))))
+    await world.ask(jobs.of(batch).add("a", Add()))
+    calls: dict[str, Callable[[], FutureResult[Any, Any]]] = {
+        "an event": lambda: jobs.of(machine).send("a", steps(Say("x"))),
+        "a run": lambda: jobs.of(machine).trigger("a"),
+        "a flush": lambda: jobs.of(batch).flush("a"),
+    }
+    asking = world.begin(calls[how]())
+    await world.settle()
+    assert isinstance(asking.result(), Success)
+    assert len(found) == 1
+    assert found[0] is not asking
 
 
 @on_each_store
