@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, TypeAlias, assert_never
 
@@ -12,7 +12,7 @@ from returns.result import Failure, Result
 from perdure.engine.entrance import Entrance
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
-from perdure.engine.turn import Answered, Begun, Committing, FenceLost, RunsApart, TurnTaker, Verdict
+from perdure.engine.turn import Answered, Begun, Committing, FenceLost, Rest, RunsApart, TurnTaker, Verdict
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
@@ -151,7 +151,7 @@ class Dispatcher:
     def _serve_one(self, mailbox: Mailbox, item: Item) -> Literal["over", "waits"]:
         begun = self._begun(mailbox, item)
         ended = self._commit(mailbox, item, begun) if isinstance(begun, Commit) else begun
-        if ended is None or isinstance(ended, Coroutine):
+        if ended is None or isinstance(ended, Rest):
             mailbox.worker = begun_here(self._work(mailbox, item, ended), self.runtime, name=_TURNS)
             self._in_a_row = 0 if mailbox.worker else self._in_a_row
             return "waits"
@@ -169,7 +169,9 @@ class Dispatcher:
 
     def _begun(self, mailbox: Mailbox, item: Item) -> Begun:
         try:
-            return self.turns.begin(mailbox, item) if item.ended is None else self._take_end(mailbox, *item.ended)
+            if item.ended is not None:
+                return Rest(self._take_end(mailbox, *item.ended))
+            return self.turns.begin(mailbox, item)
         except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
             return self._broken(mailbox, defect)
 

@@ -63,13 +63,20 @@ RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 
 Verdict: TypeAlias = Answered | RunsApart | Defer | RecoverFirst | FenceLost
 
-Begun: TypeAlias = "Commit | Verdict | Coroutine[Any, Any, Begun | None]"
-"""A turn as far as plain calls take it: its only commit, how it ended, or the rest of it. The rest gives None when it
-met a conflict before it had any effect, so that the turn must begin again."""
 
-Committing: TypeAlias = "Answered | Coroutine[Any, Any, Begun | None] | Literal['told'] | None"
-"""The only commit of a turn as far as plain calls take it: its result, None if there was a conflict; the rest of it,
-which gives one of both; or ``told``: the store tells of it."""
+@turn_value
+class Rest:
+    """The rest of a turn that must wait for something; None: it met a conflict before it had any effect."""
+
+    work: Coroutine[Any, Any, Begun | None]
+
+
+Begun: TypeAlias = Commit | Verdict | Rest
+"""A turn as far as plain calls take it: its only commit, how it ended, or the rest of it."""
+
+Committing: TypeAlias = Answered | Rest | Literal["told"] | None
+"""The only commit of a turn as far as plain calls take it: its result, None if there was a conflict; the rest of it; or
+``told``: the store tells of it."""
 
 
 @attrs.define
@@ -123,8 +130,8 @@ class TurnTaker:
         return await self._ended(begun) or Answered(Failure(Conflict(str(mailbox.address))))
 
     async def _ended(self, begun: Begun | None) -> Verdict | None:
-        while isinstance(begun, Coroutine):
-            begun = await begun
+        while isinstance(begun, Rest):
+            begun = await begun.work
         return await self._conclude(begun) if isinstance(begun, Commit) else begun
 
     def begin(self, mailbox: Mailbox, item: Item) -> Begun:
@@ -137,7 +144,9 @@ class TurnTaker:
         key = item.request.idempotency_key
         loading = self.store.load(mailbox.address, key, 0 if key is None else self.runtime.now_ms())
         loaded = known_answer(loading)
-        return self._load_first(mailbox, item, loading) if loaded is None else self._decide(mailbox, item, loaded)
+        if loaded is None:
+            return Rest(self._load_first(mailbox, item, loading))
+        return self._decide(mailbox, item, loaded)
 
     async def _load_first(self, mailbox: Mailbox, item: Item, loading: FutureResult[Loaded, StoreError]) -> Begun:
         return self._decide(mailbox, item, await answer_of(loading))
@@ -154,7 +163,7 @@ class TurnTaker:
             return step
         if step.claimed == "before_effect":
             return self._handle(mailbox, step, facts)
-        return self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step))
+        return Rest(self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step)))
 
     # ------------------------------------------------------------ events
     def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Begun:
@@ -164,7 +173,7 @@ class TurnTaker:
             execute = step
             begun = self._begun(execute)
             if isinstance(begun, Suspended):
-                return self._go_on(mailbox, execute, begun)
+                return Rest(self._go_on(mailbox, execute, begun))
             if self.runtime.now_ms() != facts.now_ms:
                 facts = self._facts(mailbox)
             step = self._finish(mailbox, execute, begun, facts)
@@ -354,7 +363,6 @@ class TurnTaker:
         transition = execute.claiming or claim_event(execute)
         if not isinstance(transition.write, Put):
             return Success(execute)
-        await self._in_own_task(mailbox)
         mailbox.running = (*mailbox.running, execute.claim.run_id)
         stored = await answer_of(self.store.commit(transition))
         self._take_note(transition, stored)
@@ -427,7 +435,7 @@ class TurnTaker:
             return self.concluded(step, stored)
         source = telling(storing)
         if source is None:
-            return self._stored(step, storing)
+            return Rest(self._stored(step, storing))
         source.tell(tell)
         return "told"
 
