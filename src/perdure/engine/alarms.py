@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -10,12 +10,13 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.agenda import NEVER_MS, Agenda
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.mailbox import Item
 from perdure.engine.portion import PATIENCE_MS, Portion
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
 from perdure.program.container import result_inside
-from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.instance import Instance
@@ -26,6 +27,29 @@ STORE_RETRY_MS = 1_000
 
 AHEAD_MS = 1_000
 """How far ahead alarms are read, so that a stream of them costs a read now and then instead of one each."""
+
+
+@attrs.define(eq=False)
+class _Fired:
+    """Takes the answer of an alarm's turn, right when it is there: a future would tell of it a step later, at a price.
+
+    Attributes:
+        address: whose alarm.
+        tell: told of the answer.
+    """
+
+    address: Address
+    tell: Callable[[Address, Result[Any, Any]], None]
+    _state: Literal["waits", "answered"] = "waits"
+
+    def done(self) -> bool:
+        """Whether the turn was answered."""
+        return self._state == "answered"
+
+    def set_result(self, result: Result[Any, Any], /) -> None:
+        """Answer the turn."""
+        self._state = "answered"
+        self.tell(self.address, result)
 
 
 @attrs.define
@@ -136,13 +160,12 @@ class Alarms:
     def _post(self, job: AnyDefinition, address: Address) -> None:
         self._fired.add(address)
         self._portion.add(address)
-        answer = self.dispatcher.post(job, address, ALARM)
-        answer.add_done_callback(lambda answered: self._answered(address, answered))
+        self.dispatcher.put(job, address, Item(ALARM, _Fired(address, self._answered)))
 
-    def _answered(self, address: Address, answer: Future[Result[Any, Any]]) -> None:
+    def _answered(self, address: Address, answer: Result[Any, Any]) -> None:
         """The turn is over. One that failed left the instance due: it is fired again, but not at once."""
         self._portion.settle(address)
-        if isinstance(answer.result(), Failure):
+        if isinstance(answer, Failure):
             self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
         else:
             self._done(address)

@@ -73,17 +73,21 @@ class Dispatcher:
             The future of its answer. Cancelling it takes the request out, unless its turn has begun.
         """
         answer = self.runtime.future()
-        command, mailbox = request.command, self._mailboxes.get(address)
-        refused = self._refusal(request, mailbox)
+        self.put(job, address, Item(request, answer))
+        return answer
+
+    def put(self, job: AnyDefinition, address: Address, item: Item) -> None:
+        """Put a request into its instance's mailbox, for whoever takes its answer otherwise than by a future."""
+        command, mailbox = item.request.command, self._mailboxes.get(address)
+        refused = self._refusal(item.request, mailbox)
         if refused is not None:
-            answer.set_result(Failure(refused))
-            return answer
+            item.answer.set_result(Failure(refused))
+            return
         if mailbox is None:
             mailbox = self._mailboxes[address] = Mailbox(address, job)
-        self._enqueue(mailbox, Item(request, answer), "head" if isinstance(command, Terminate | Recover) else "tail")
+        self._enqueue(mailbox, item, "head" if isinstance(command, Terminate | Recover) else "tail")
         if isinstance(command, Terminate) and command.when == "interrupt":
             mailbox.stop_runs("interrupted")
-        return answer
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[Answer]:
         """Put the recovery of a claim before whatever waits for the instance."""

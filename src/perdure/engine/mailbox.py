@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -11,8 +11,20 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Recover, Request, Terminate
 from perdure.jobs.step import Execute
 from perdure.program import Exit
-from perdure.runtime.record import Future, Task
+from perdure.runtime.record import Task
 from perdure.values.address import Address
+
+
+class Reply(Protocol):
+    """Takes the answer to a request. A future is one; cancelling it takes a waiting request out."""
+
+    def done(self) -> bool:
+        """Whether it was answered, or nobody wants the answer any more."""
+        ...
+
+    def set_result(self, result: Any, /) -> None:  # a Result of any command
+        """Answer."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -21,13 +33,13 @@ class Item:
 
     Attributes:
         request: what is asked.
-        answer: what the caller waits for; cancelling it takes a waiting request out.
+        answer: takes the answer.
         ended: the run whose end this item is, when it did not hold the mailbox.
         recovered: whether a run was recovered already for this request's sake.
     """
 
     request: Request
-    answer: Future[Any]
+    answer: Reply
     ended: tuple[Execute, Exit[Any, Any]] | None = None
     recovered: Literal["not_yet", "once"] = "not_yet"
 
