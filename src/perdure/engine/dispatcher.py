@@ -12,7 +12,8 @@ from returns.result import Failure, Result
 from perdure.engine.entrance import Entrance
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
-from perdure.engine.turn import Answered, Begun, Committing, FenceLost, Rest, RunsApart, TurnTaker, Verdict
+from perdure.engine.turn import TurnTaker
+from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Verdict
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
@@ -14,10 +14,11 @@ from perdure.engine.draw import draw
 from perdure.engine.gate import Gates
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
+from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Verdict
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import release
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
+from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
 from perdure.program import Died, Exit
 from perdure.program.drivers import Suspended, run_until_asked
@@ -29,54 +30,12 @@ from perdure.values.facts import Facts
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded, Put, Transition
-from perdure.values.turn_value import turn_value
 
 MAX_CONFLICTS = 5
 """How often a turn that had no effect yet begins again after a conflict."""
 
-TurnAnswer: TypeAlias = Result[Any, Any]  # the answer, or a CallError
-
-
-@turn_value
-class Answered:
-    """The turn is over."""
-
-    result: TurnAnswer
-
-
-@attrs.frozen
-class RunsApart:
-    """The run is claimed and goes on without the mailbox."""
-
-    execute: Execute
-
-
-@attrs.frozen
-class FenceLost:
-    """Somebody else wrote an instance of a store that this engine owns."""
-
-    address: str
-
-
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Told of a program of the user that came to its end, before it is decided what that means."""
-
-Verdict: TypeAlias = Answered | RunsApart | Defer | RecoverFirst | FenceLost
-
-
-@turn_value
-class Rest:
-    """The rest of a turn that must wait for something; None: it met a conflict before it had any effect."""
-
-    work: Coroutine[Any, Any, Begun | None]
-
-
-Begun: TypeAlias = Commit | Verdict | Rest
-"""A turn as far as plain calls take it: its only commit, how it ended, or the rest of it."""
-
-Committing: TypeAlias = Answered | Rest | Literal["told"] | None
-"""The only commit of a turn as far as plain calls take it: its result, None if there was a conflict; the rest of it; or
-``told``: the store tells of it."""
 
 
 @attrs.define
