@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
 from perdure.engine.agenda import NEVER_MS, Agenda
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.mailbox import Item
 from perdure.engine.portion import PATIENCE_MS, Portion
+from perdure.engine.verdict import TurnAnswer
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
@@ -39,14 +40,14 @@ class _Fired:
     """
 
     address: Address
-    tell: Callable[[Address, Result[Any, Any]], None]
+    tell: Callable[[Address, TurnAnswer], None]
     _state: Literal["waits", "answered"] = "waits"
 
     def done(self) -> bool:
         """Whether the turn was answered."""
         return self._state == "answered"
 
-    def set_result(self, result: Result[Any, Any], /) -> None:
+    def set_result(self, result: TurnAnswer, /) -> None:
         """Answer the turn."""
         self._state = "answered"
         self.tell(self.address, result)
@@ -162,7 +163,7 @@ class Alarms:
         self._portion.add(address)
         self.dispatcher.put(job, address, Item(ALARM, _Fired(address, self._answered)))
 
-    def _answered(self, address: Address, answer: Result[Any, Any]) -> None:
+    def _answered(self, address: Address, answer: TurnAnswer) -> None:
         """The turn is over. One that failed left the instance due: it is fired again, but not at once."""
         self._portion.settle(address)
         if isinstance(answer, Failure):

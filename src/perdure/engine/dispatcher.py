@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Any, Literal, assert_never
 
 import attrs
 from returns.result import Failure, Result
@@ -13,7 +13,7 @@ from perdure.engine.entrance import Entrance
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
 from perdure.engine.turn import TurnTaker
-from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Verdict
+from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, TurnAnswer, Verdict
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
@@ -34,8 +34,6 @@ MAX_TURNS_IN_A_ROW = 64
 """Turns that are begun by plain calls before the event loop gets its turn."""
 
 _TURNS = "turns of an instance"
-
-Answer: TypeAlias = Result[Any, Any]  # of any command, or a CallError
 
 
 @attrs.define
@@ -67,7 +65,7 @@ class Dispatcher:
         self._entrance = Entrance(self.runtime)
 
     # ------------------------------------------------------------ posting
-    def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[Answer]:
+    def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
         """Put a request into its instance's mailbox.
 
         Returns:
@@ -90,7 +88,7 @@ class Dispatcher:
         if isinstance(command, Terminate) and command.when == "interrupt":
             mailbox.stop_runs("interrupted")
 
-    def recover(self, job: AnyDefinition, address: Address) -> Future[Answer]:
+    def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
         """Put the recovery of a claim before whatever waits for the instance."""
         return self.post(job, address, RECOVER)
 
@@ -279,7 +277,7 @@ class Dispatcher:
         self._enqueue(mailbox, Item(RECOVER, self.runtime.future()), "head")
 
     @staticmethod
-    def _answer(item: Item, result: Answer) -> None:
+    def _answer(item: Item, result: TurnAnswer) -> None:
         if not item.answer.done():
             item.answer.set_result(result)
 
@@ -374,5 +372,5 @@ def _counts(item: Item) -> Literal[0, 1]:
     return 0 if isinstance(item.request.command, ENGINE_COMMANDS) else 1
 
 
-def _is_lost(result: Answer) -> bool:
+def _is_lost(result: TurnAnswer) -> bool:
     return isinstance(result, Failure) and isinstance(result.failure(), StoreError | OutcomeUnknown)

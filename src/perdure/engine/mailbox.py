@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
+from perdure.engine.verdict import TurnAnswer
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Recover, Request, Terminate
 from perdure.jobs.step import Execute
@@ -22,7 +23,7 @@ class Reply(Protocol):
         """Whether it was answered, or nobody wants the answer any more."""
         ...
 
-    def set_result(self, result: Any, /) -> None:  # a Result of any command
+    def set_result(self, result: TurnAnswer, /) -> None:
         """Answer."""
         ...
 
