@@ -178,6 +178,22 @@ async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: Wor
 
 
 @on_each_store
+async def test_interrupt_reaches_a_run_whose_claim_is_being_written(world: World) -> None:
+    """…cancels the run first: it has not begun, and does not begin."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("never"),))))
+    world.slow("commit", ms=500)
+    call = world.begin(jobs.trigger("a"))
+    await world.settle()
+    ended = world.begin(jobs.terminate("a", interrupt=True))
+    await world.advance(s=1)
+    assert call.result().unwrap().outcome == Ended("interrupted")
+    assert ended.result().unwrap().terminated
+    assert await world.row(at("a")) is None
+    assert world.outside.heard == []
+
+
+@on_each_store
 async def test_interrupt_reaches_a_run_that_waits_for_its_place(world: World) -> None:
     """…cancels the run first: also one that has not begun."""
     jobs = (await world.open(app(world.outside, concurrency=1))).of(machine)

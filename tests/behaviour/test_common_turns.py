@@ -24,7 +24,7 @@ from world import World, on_each_store
 
 from perdure import Backoff, Retry
 from perdure.values.answer import Triggered
-from perdure.values.errors import Conflict, Crashed, OutcomeUnknown, Rejected
+from perdure.values.errors import Conflict, Crashed, OutcomeUnknown, Rejected, StoreUnavailable
 from perdure.values.transition import Put
 
 
@@ -73,6 +73,22 @@ async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
     assert "task:machine:a was written by somebody else" in str(error)
     assert world.outside.heard == ["x"]
     assert world.jobs.engine.stopped.done()
+
+
+@pytest.mark.parametrize("what", ["an event", "a run"])
+@pytest.mark.parametrize("error", [StoreUnavailable("commit", "the disk is full"), OutcomeUnknown("the disk is away")])
+@on_each_store
+async def test_without_its_claim_nothing_reaches_outside(world: World, what: str, error: Exception) -> None:
+    """Before user code one commit records the claim: where that fails, its caller is told so, and nothing has run."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    world.fail("commit", error)
+    call = jobs.send("a", steps(Add(), Say("x"))) if what == "an event" else jobs.trigger("a")
+    assert await world.refused(call) is error
+    assert world.outside.heard == []
+    state = await world.ask(jobs.get_state("a"))
+    assert state is not None
+    assert state.total == 0
 
 
 @on_each_store
