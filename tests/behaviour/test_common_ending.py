@@ -203,7 +203,7 @@ async def test_interrupt_reaches_a_run_that_waits_for_its_place(world: World) ->
     await world.settle()
     ended = world.begin(jobs.terminate("a", interrupt=True))
     await world.advance(minutes=1)
-    assert waiting.done()
+    assert waiting.result() == Success(Sent(created=True, status=None, scheduled_at=None))
     assert ended.done()
     assert world.outside.heard == []
 

@@ -337,6 +337,26 @@ async def test_after_two_recoveries_a_run_is_delivered_alone_then_parked(world: 
 
 
 @on_each_store
+async def test_others_go_on_after_a_run_that_was_delivered_alone(world: World) -> None:
+    """…is delivered alone, nothing claimed beside it: for as long as it runs."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("survivor", OnAlarm(1_000, (Say("x"),))))
+    world.hold("x")
+    await world.advance(s=1)
+    for _ in range(2):
+        await world.crash()
+        world.hold("x")
+        jobs = (await world.open(app(world.outside))).of(machine)
+    beside = world.begin(jobs.send("b", steps(Say("beside"))))
+    await world.settle()
+    assert world.outside.heard == ["x"] * 3
+    world.release("x")
+    await world.settle()
+    assert isinstance(beside.result(), Success)
+    assert world.outside.heard == ["x"] * 3 + ["beside"]
+
+
+@on_each_store
 async def test_a_recovered_event_is_parked_after_its_third_crash_and_resumes(world: World) -> None:
     """…if it kills the process again it is parked: an event, too, with its claim."""
     jobs = (await world.open(app(world.outside))).of(machine)

@@ -181,6 +181,25 @@ async def test_the_last_schedule_call_wins_and_is_part_of_the_draft(world: World
 
 
 @on_each_store
+async def test_an_alarm_is_counted_from_the_end_of_its_handler(world: World) -> None:
+    """`schedule(after=)`: so long after the turn commits, however long its handler took."""
+
+    @program
+    def slow(ctx: TaskContext[Total], _: Steps) -> Do[None]:
+        yield from ctx.schedule(after="5 s")
+        world.shift_wall_clock(2_000)
+
+    job = machine_with(on_event=slow)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    begun = world.now
+    sent = await world.ask(jobs.send("a", steps()))
+    assert sent.scheduled_at == begun + timedelta(seconds=7)
+    row = await world.row(at("a"))
+    assert row is not None
+    assert row.updated_ms == world.now_ms
+
+
+@on_each_store
 async def test_an_alarm_may_be_set_to_an_instant(world: World) -> None:
     """`schedule(after= or at=)`: one that is past fires at once."""
     past = world.now - timedelta(days=1)
