@@ -137,6 +137,29 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
     await world.close()
 
 
+@pytest.mark.parametrize("hook", ["on_event", "execute"])
+@on_each_store
+async def test_a_program_that_raises_a_cancellation_of_its_own_is_a_defect(world: World, hook: str) -> None:
+    """Nobody cancelled it: it breaks alone, with what it raised."""
+
+    def cancelled(*_: object) -> Program[Any]:
+        def give_up(_: object) -> None:
+            assert world.outside.border is not None
+            raise world.outside.border.runtime.cancelled("of its own")
+
+        return Program.from_value(None).map(give_up)
+
+    task = job(**{hook: cancelled})
+    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    if hook == "on_event":
+        error = await world.refused(handle.send("a", Nothing()))
+    else:
+        await world.ask(handle.send("a", Nothing()))
+        error = (await world.ask(handle.trigger("a"))).outcome.error
+    assert isinstance(error, Crashed | Defect)
+    assert error.message == "of its own"
+
+
 # ---------------------------------------------------------------- containers
 @pytest.mark.parametrize("container", ["IOResult", "impure_safe", "FutureResult", "RequiresContextFutureResult"])
 @on_each_store
