@@ -11,8 +11,11 @@ import pytest
 from perdure.stores.sqlite import counters, open_sqlite, queries
 from perdure.stores.sqlite.damage import Damage
 from perdure.stores.sqlite.retention import prune
+from perdure.stores.sqlite.search import PORTION, Search
 from perdure.stores.store import Query, Retention
-from perdure.testing.conformance.samples import address, created
+from perdure.testing.conformance.promise import value
+from perdure.testing.conformance.samples import address, created, put
+from perdure.values.instance import Instance
 
 NOW_MS = 10**12
 KEPT = {
@@ -28,13 +31,24 @@ KEPT = {
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "what retention lets go": lambda cursor: prune(cursor, counters.read(cursor), RETENTION),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, Damage(), 0, 500),
-    "what could not be decoded": lambda cursor: queries.find(cursor, Damage(), Query(hold="undecodable", limit=500)),
+    "what could not be decoded": lambda cursor: found(cursor, Query(hold="undecodable")),
+    "a portion of what has a status": lambda cursor: found(cursor, Query(status="paused")),
+    "the same, of one job": lambda cursor: found(cursor, Query(kind="task", name="orders", status="paused")),
+    "the last page of a job": lambda cursor: found(
+        cursor, Query(kind="task", name="orders", after=address("zzz"), id_prefix="id")
+    ),
+    "the same, of a name": lambda cursor: found(cursor, Query(name="nobody", id_prefix="z", due_before_ms=1)),
     "what is due": lambda cursor: queries.due(cursor, Damage(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
     "which messages wait": lambda cursor: queries.messages(cursor, Damage(), NOW_MS, 500),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
 }
 RETENTION = Retention(now_ms=NOW_MS, events_since_ms=NOW_MS, max_events=10**6, dead_letters_since_ms=NOW_MS)
+
+
+def found(cursor: sqlite3.Cursor, query: Query) -> tuple[Instance, ...]:
+    instances, _ = Search.of(query).portion(cursor, Damage(), 500)
+    return instances
 
 
 async def _made(path: Path) -> None:
@@ -51,7 +65,7 @@ def holding(path: Path, rows: int) -> Iterator[sqlite3.Connection]:
         file.execute("BEGIN")
         for statement in KEPT.values():
             file.executemany(statement, [{"number": number, "now_ms": NOW_MS} for number in range(1, rows + 1)])
-        file.execute("UPDATE counters SET sequence = ?", (rows,))
+        file.execute("UPDATE counters SET sequence = ?, incarnation = ?", (rows, rows + 1))
         yield file
 
 
@@ -73,5 +87,33 @@ def instructions(path: Path, rows: int, ask: Callable[[sqlite3.Cursor], object])
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_what_nobody_asked_for_costs_nothing(tmp_path: Path, question: str) -> None:
-    few, many = (instructions(tmp_path / f"{rows}.db", rows, QUESTIONS[question]) for rows in (2_000, 6_000))
+    few, many = (instructions(tmp_path / f"{rows}.db", rows, QUESTIONS[question]) for rows in (3_000, 9_000))
     assert many < few + 100
+
+
+def test_what_is_rare_is_found_in_portions_and_others_go_between(tmp_path: Path) -> None:
+    with holding(tmp_path / "jobs.db", 3 * PORTION) as file:
+        file.execute("UPDATE instances SET status = 'paused' WHERE incarnation % 1900 = 0")
+        file.execute("COMMIT")
+
+    async def main() -> tuple[list[int], list[str]]:
+        store = await open_sqlite(tmp_path / "jobs.db")
+        order: list[str] = []
+
+        async def look() -> list[int]:
+            rare = await value(store.find(Query(status="paused", limit=3)))
+            order.append("found")
+            return [one.incarnation for one in rare]
+
+        async def commit() -> None:
+            for number in range(2):
+                await value(store.commit(put(address(f"new {number}"))))
+                order.append("committed")
+
+        numbers, _ = await asyncio.gather(look(), commit())
+        await value(store.close())
+        return numbers, order
+
+    numbers, order = asyncio.run(main())
+    assert sorted(numbers) == [1_900, 3_800, 5_700]
+    assert order == ["committed", "committed", "found"]

@@ -19,6 +19,7 @@ from perdure.stores.sqlite.damage import Damage
 from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.retention import prune
+from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.sqlite.write_ahead_log import complaint_about
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
@@ -97,9 +98,8 @@ class Operations:
         return self._write("redrive", lambda cursor, _: mail.redrive(cursor, message_id))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give a page of instances."""
-        damage = self._damage
-        return self._read("find", lambda cursor: queries.find(cursor, damage, query))
+        """Give a page of instances. What is rare among many is looked for in portions, and others go between."""
+        return asked(self._find(query))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
@@ -122,6 +122,18 @@ class Operations:
     def close(self) -> FutureResult[None, StoreError]:
         """Wait for what was asked, close the file, give the lock back."""
         return asked(self._close())
+
+    async def _find(self, query: Query) -> Result[tuple[Instance, ...], StoreError]:
+        found: tuple[Instance, ...] = ()
+        search = Search.of(query)
+        while search.after is not None and len(found) < query.limit:
+            work = partial(search.portion, damage=self._damage, limit=query.limit - len(found))
+            answer = await self._traffic.read(Read("find", work))
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            portion, search = answer.unwrap()
+            found += portion
+        return Success(found)
 
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:

@@ -15,7 +15,7 @@ from perdure.stores.sqlite.rows import (
     instance_from,
     message_from,
 )
-from perdure.stores.store import LoggedEvent, Query
+from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -47,7 +47,6 @@ _EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE sequence > ? ORDER BY seque
 
 _FIRST = -(2**63)
 _LAST = 2**63 - 1
-_FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
 
 
 def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int) -> Loaded:
@@ -112,22 +111,6 @@ def dead_letters(cursor: sqlite3.Cursor, damage: Damage, after_id: int, limit: i
     return readable(fetch, message_from, _first, (after_id,), limit, damage)
 
 
-def find(cursor: sqlite3.Cursor, damage: Damage, query: Query) -> tuple[Instance, ...]:
-    """Give a page of instances, in the order of their addresses."""
-    conditions, values = _conditions(query)
-    sql = f"""
-    SELECT {INSTANCE_COLUMNS} FROM instances WHERE (kind, name, id) > (?, ?, ?) {conditions}
-    ORDER BY kind, name, id LIMIT ?
-    """
-    after = query.after
-
-    def fetch(place: Row, wanted: int) -> list[Row]:
-        return cursor.execute(sql, (*place, *values, wanted)).fetchall()
-
-    start = ("", "", "") if after is None else (after.kind, after.name, after.id)
-    return readable(fetch, instance_from, lambda row: row[2:5], start, query.limit, damage)
-
-
 def history(cursor: sqlite3.Cursor, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
     """Give the newest events of an address, the newest first."""
     values = (str(address), _LAST if before is None else before, limit)
@@ -137,29 +120,6 @@ def history(cursor: sqlite3.Cursor, address: Address, before: int | None, limit:
 def events(cursor: sqlite3.Cursor, after: int, limit: int) -> tuple[LoggedEvent, ...]:
     """Give the events after a place, in order."""
     return tuple(_logged(row) for row in cursor.execute(_EVENTS, (after, limit)))
-
-
-def _conditions(query: Query) -> tuple[str, Row]:
-    asked = {
-        "kind = ?": query.kind,
-        "name = ?": query.name,
-        "id >= ?": query.id_prefix or None,
-        "id < ?": after_prefix(query.id_prefix),
-        "status = ?": query.status,
-        "hold = ?": query.hold,
-        "due_ms < ?": query.due_before_ms,
-    }
-    given = {condition: value for condition, value in asked.items() if value is not None}
-    return "".join(f" AND {condition}" for condition in given), tuple(given.values())
-
-
-def after_prefix(prefix: str) -> str | None:
-    """Give the first text, in the order of code points, that is after everything with this prefix."""
-    stem = prefix.rstrip("\U0010ffff")
-    if not stem:
-        return None
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(_AFTER_SURROGATES if following == _FIRST_SURROGATE else following)
 
 
 def _remembered(row: Row) -> Remembered:

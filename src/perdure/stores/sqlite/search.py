@@ -1,0 +1,133 @@
+"""A search among the instances, in the order of their addresses: a portion at a time, so that nobody waits long."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from perdure.stores.sqlite.damage import Damage, readable
+from perdure.stores.sqlite.rows import INSTANCE_COLUMNS, Row, instance_from
+from perdure.stores.store import Query
+from perdure.values.instance import Instance
+
+PORTION: Final = 2_000
+"""Instances that are looked at before others get their turn: a few milliseconds."""
+
+_ADDRESS = ("kind", "name", "id")
+_BY_ADDRESS, _BY_HOLD = "sqlite_autoindex_instances_1", "instances_held"
+_FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
+
+Conditions: TypeAlias = dict[str, Any]
+"""Conditions of SQL, with the value of each."""
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """What is looked for, and where.
+
+    Attributes:
+        query: what is asked for.
+        after: the address to begin after, as a row; None: there is nothing left to look at.
+    """
+
+    query: Query
+    after: Row | None
+
+    @classmethod
+    def of(cls, query: Query) -> Search:
+        """Begin where the query says."""
+        place = query.after
+        return cls(query=query, after=("", "", "") if place is None else (place.kind, place.name, place.id))
+
+    def portion(self, cursor: sqlite3.Cursor, damage: Damage, limit: int) -> tuple[tuple[Instance, ...], Search]:
+        """Look at some, and give those that are asked for, and the search among the others."""
+        start = self._start()
+        if start is None:
+            return (), attrs.evolve(self, after=None)
+        end = None if self.query.hold is not None else self._end(cursor, start)  # few are held, and they have an index
+        conditions = {**self._conditions(end), **self._wanted()}
+
+        def fetch(place: Row, wanted: int) -> list[Row]:
+            return _rows(cursor, INSTANCE_COLUMNS, self._index, self._from(place) | conditions, (wanted, 0))
+
+        found = readable(fetch, instance_from, lambda row: (">", *row[2 + len(self._fixed) : 5]), start, limit, damage)
+        return found, attrs.evolve(self, after=end)
+
+    @property
+    def _fixed(self) -> Row:
+        """The parts of the address that are given, from the left: the index leads straight to them."""
+        kind, name = self.query.kind, self.query.name
+        return () if kind is None else (kind,) if name is None else (kind, name)
+
+    @property
+    def _index(self) -> str:
+        return _BY_ADDRESS if self.query.hold is None else _BY_HOLD
+
+    def _start(self) -> Row | None:
+        """Where to begin among what is not fixed: ``>`` or ``>=``, and a place; None when all of it lies before."""
+        fixed = self._fixed
+        depth = len(fixed)
+        if self.after is None or self.after[:depth] > fixed:
+            return None
+        place = self.after[depth:] if self.after[:depth] == fixed else ("",) * (3 - depth)
+        if depth == 2 and self.query.id_prefix > place[0]:  # noqa: PLR2004 - kind and name
+            return ">=", self.query.id_prefix
+        return ">", *place
+
+    def _end(self, cursor: sqlite3.Cursor, start: Row) -> Row | None:
+        """The last address of the portion; None when it reaches the end."""
+        found = _rows(
+            cursor, ", ".join(_ADDRESS), self._index, self._from(start) | self._conditions(None), (1, PORTION - 1)
+        )
+        return found[0] if found else None
+
+    def _from(self, place: Row) -> Conditions:
+        columns = _ADDRESS[len(self._fixed) :]
+        return {f"({', '.join(columns)}) {place[0]} ({_marks(columns)})": place[1:]}
+
+    def _conditions(self, end: Row | None) -> Conditions:
+        """What the index leads to: the fixed parts, and up to where."""
+        fixed = self._fixed
+        depth = len(fixed)
+        conditions: Conditions = {f"{column} = ?": (value,) for column, value in zip(_ADDRESS, fixed, strict=False)}
+        if end is not None:
+            columns = _ADDRESS[depth:]
+            return {**conditions, f"({', '.join(columns)}) <= ({_marks(columns)})": end[depth:]}
+        above = after_prefix(self.query.id_prefix) if depth == 2 else None  # noqa: PLR2004 - as above
+        return conditions if above is None else {**conditions, "id < ?": (above,)}
+
+    def _wanted(self) -> Conditions:
+        """What is asked for and looked at one by one."""
+        query = self.query
+        asked = {
+            "+name = ?": query.name if query.kind is None else None,
+            "+id >= ?": query.id_prefix or None,
+            "+id < ?": after_prefix(query.id_prefix),
+            "status = ?": query.status,
+            "hold = ?": query.hold,
+            "+due_ms < ?": query.due_before_ms,
+        }
+        return {condition: (value,) for condition, value in asked.items() if value is not None}
+
+
+def _rows(cursor: sqlite3.Cursor, columns: str, index: str, conditions: Conditions, page: Row) -> list[Row]:
+    sql = f"""
+    SELECT {columns} FROM instances INDEXED BY {index} WHERE {" AND ".join(conditions)}
+    ORDER BY kind, name, id LIMIT ? OFFSET ?
+    """  # noqa: S608 - made of constants; values are always bound
+    return cursor.execute(sql, (*(value for values in conditions.values() for value in values), *page)).fetchall()
+
+
+def _marks(columns: Row) -> str:
+    return ", ".join("?" for _ in columns)
+
+
+def after_prefix(prefix: str) -> str | None:
+    """Give the first text, in the order of code points, that is after everything with this prefix."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(_AFTER_SURROGATES if following == _FIRST_SURROGATE else following)
