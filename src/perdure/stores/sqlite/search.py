@@ -30,10 +30,12 @@ class Search:
     Attributes:
         query: what is asked for.
         after: the address to begin after, as a row; None: there is nothing left to look at.
+        size: instances that a portion looks at.
     """
 
     query: Query
     after: Row | None
+    size: int = PORTION
 
     @classmethod
     def of(cls, query: Query) -> Search:
@@ -79,7 +81,7 @@ class Search:
     def _end(self, cursor: sqlite3.Cursor, start: Row) -> Row | None:
         """The last address of the portion; None when it reaches the end."""
         found = _rows(
-            cursor, ", ".join(_ADDRESS), self._index, self._from(start) | self._conditions(None), (1, PORTION - 1)
+            cursor, ", ".join(_ADDRESS), self._index, self._from(start) | self._conditions(None), (1, self.size - 1)
         )
         return found[0] if found else None
 

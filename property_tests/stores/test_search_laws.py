@@ -1,0 +1,86 @@
+"""A search gives what a look at every instance gives, however small its portions are."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure.stores.sqlite.change import apply, encode
+from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.damage import Damage
+from perdure.stores.sqlite.recent import RecentInstances
+from perdure.stores.sqlite.schema import migrations
+from perdure.stores.sqlite.search import Search
+from perdure.stores.store import Query
+from perdure.values.address import Address
+from perdure.values.instance import Instance
+from perdure.values.transition import Put, Transition
+
+kinds, names, ids = (
+    st.sampled_from(("debounce", "task")),
+    st.sampled_from(("a", "b")),
+    st.text("xyz", min_size=1, max_size=3),
+)
+addresses = st.builds(Address, kinds, names, ids)
+instances = st.builds(
+    Instance,
+    address=addresses,
+    created_ms=st.just(1),
+    updated_ms=st.just(1),
+    state=st.just("{}"),
+    alarm_ms=st.none() | st.integers(1, 9),
+    hold=st.sampled_from((None, None, "paused", "undecodable")),
+)
+queries = st.builds(
+    Query,
+    kind=st.none() | kinds,
+    name=st.none() | names,
+    id_prefix=st.just("") | ids,
+    status=st.sampled_from((None, "idle", "scheduled", "paused", "parked")),
+    hold=st.sampled_from((None, None, None, "paused", "undecodable")),
+    due_before_ms=st.none() | st.integers(1, 9),
+    after=st.none() | addresses,
+    limit=st.integers(1, 5),
+)
+
+
+@contextmanager
+def stored(rows: list[Instance]) -> Iterator[sqlite3.Cursor]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        for script in migrations():
+            database.executescript(script)
+        cursor, counters = database.cursor(), Counters(0, 0, 0)
+        for row in rows:
+            transition = Transition(address=row.address, expected=None, write=Put(row))
+            apply(cursor, counters, encode(transition, RecentInstances(0)))
+        yield cursor
+
+
+def place(address: Address) -> tuple[str, str, str]:
+    return address.kind, address.name, address.id
+
+
+def meets(query: Query, row: Instance) -> bool:
+    asked: dict[str, Any] = {"kind": row.address.kind, "name": row.address.name, "status": row.status, "hold": row.hold}
+    return (
+        all(getattr(query, name) in (None, found) for name, found in asked.items())
+        and row.address.id.startswith(query.id_prefix)
+        and (query.due_before_ms is None or (row.due_ms is not None and row.due_ms < query.due_before_ms))
+        and (query.after is None or place(row.address) > place(query.after))
+    )
+
+
+@given(st.lists(instances, max_size=25, unique_by=lambda row: row.address), queries, st.integers(1, 4))
+@settings(max_examples=300)
+def test_portions_together_give_what_is_asked_for_in_order(rows: list[Instance], query: Query, size: int) -> None:
+    search, found = attrs.evolve(Search.of(query), size=size), list[Address]()
+    with stored(rows) as cursor:
+        while search.after is not None and len(found) < query.limit:
+            portion, search = search.portion(cursor, Damage(), query.limit - len(found))
+            found += [one.address for one in portion]
+    wanted = sorted((row.address for row in rows if meets(query, row)), key=place)
+    assert found == wanted[: query.limit]
