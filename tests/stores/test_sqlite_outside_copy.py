@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from crashed import crash
 from returns.result import Success
 
 from perdure.stores.sqlite import open_sqlite
@@ -89,15 +89,7 @@ def test_it_gives_up_when_the_owners_log_grows_too_much(path: Path, target: Path
 
 def test_a_copy_of_what_a_crash_left(path: Path, target: Path, tmp_path: Path) -> None:
     crashed = tmp_path / "crashed.db"
-
-    async def crash() -> None:
-        store = await open_sqlite(path)
-        await created(store, address("in the log"))
-        shutil.copy(path, crashed)
-        shutil.copy(f"{path}-wal", f"{crashed}-wal")
-        await value(store.close())
-
-    asyncio.run(crash())
+    asyncio.run(crash(path, crashed))
     copy_from_outside(crashed, target, lambda _: None)
     assert "in the log" in ids(target)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from crashed import crash
 
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
@@ -65,15 +65,7 @@ def test_it_gives_back_what_purged_rows_left_and_nothing_else(path: Path) -> Non
 
 def test_what_a_crash_left_in_the_log_is_kept(path: Path, tmp_path: Path) -> None:
     crashed = tmp_path / "crashed.db"
-
-    async def crash() -> None:
-        store = await open_sqlite(path)
-        await created(store, address("in the log"))
-        shutil.copy(path, crashed)
-        shutil.copy(f"{path}-wal", f"{crashed}-wal")
-        await value(store.close())
-
-    asyncio.run(crash())
+    asyncio.run(crash(path, crashed))
     vacuum(crashed)
     assert contents(crashed) == contents(path)
 

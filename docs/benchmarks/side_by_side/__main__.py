@@ -37,6 +37,8 @@ PACKAGES = {
     "honker": ["honker"],
     "litequeue": ["litequeue"],
 }
+"""What is installed for each system."""
+
 SETTINGS = {"perdure": ("accepted", "in the call", "relaxed")}
 DEFAULT_AND_BEST = ("default", "best")
 SURVIVING = {"perdure": ("accepted",)}

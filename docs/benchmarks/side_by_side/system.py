@@ -33,12 +33,10 @@ class System(Protocol):
     """An adapter: a module with these names.
 
     Attributes:
-        PACKAGES: what is installed from PyPI; the first one's version is printed.
         SETTINGS: its settings by name, and what each means.
         RECOVERS: the settings of the crash test: a job accepted there is expected to survive.
     """
 
-    PACKAGES: tuple[str, ...]
     SETTINGS: Mapping[str, str]
     RECOVERS: tuple[str, ...]
 

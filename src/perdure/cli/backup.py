@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import MIB, shown
+from perdure.cli.store_option import StoreOption
 from perdure.stores.sqlite.outside_copy import copy_from_outside
 from perdure.stores.store import BackupProgress
 from perdure.stores.url import sqlite_path
@@ -20,7 +18,7 @@ from perdure.values.errors import DefinitionError, StoreError
 
 def backup(
     *,
-    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    store: StoreOption,
     output: Path,
     max_log_mib: int = 256,
 ) -> int:

@@ -17,6 +17,7 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.logs import LogLevel, log_to_stderr
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.stop_signals import StopSignals, stop_signals
+from perdure.cli.store_option import StoreOption
 from perdure.cli.target import import_app
 from perdure.client.jobs import Jobs
 from perdure.runtime.record import Future
@@ -33,7 +34,7 @@ def run(
     app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
     /,
     *,
-    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    store: StoreOption,
     standby: Annotated[bool, Parameter(env_var="PERDURE_STANDBY", negative="")] = False,
     log_level: Annotated[LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL")] = "info",
 ) -> int:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import shown
+from perdure.cli.store_option import StoreOption
 from perdure.stores.sqlite import vacuum as compact
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
 
 
-def vacuum(*, store: Annotated[str, Parameter(env_var="PERDURE_STORE")]) -> int:
+def vacuum(*, store: StoreOption) -> int:
     """Write a store's file anew, without the space that deleted rows left. Stop the engine first.
 
     It holds the lock until it is done. It needs room for the file once more on its disk, and once more where SQLite

@@ -18,7 +18,6 @@ from side_by_side.place import Place, from_argument, run_job, to_argument
 from side_by_side.states import open_states, record
 from side_by_side.system import Session
 
-PACKAGES = ("apscheduler<4", "sqlalchemy")
 SETTINGS = {
     "default": "ten threads, a job that is more than a second late is dropped",
     "best": "WAL, no job is too late",

@@ -14,7 +14,6 @@ from dbos import DBOS, DBOSConfig, SetEnqueueOptions
 from side_by_side.place import Place, from_argument, run_job, to_argument
 from side_by_side.system import Session
 
-PACKAGES = ("dbos",)
 SETTINGS = {
     "default": "rollback journal, queue polled every second",
     "best": "WAL, queue polled every 10 ms",

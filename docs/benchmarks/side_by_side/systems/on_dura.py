@@ -15,7 +15,6 @@ from dura.workers import run_worker  # type: ignore[import-untyped]
 from side_by_side.place import Place, from_argument, run_job, to_argument
 from side_by_side.system import Session, worker
 
-PACKAGES = ("dura",)
 SETTINGS = {
     "default": "four threads, polls every second when idle, a claim lasts 120 s",
     "best": "four threads, polls every 5 ms when idle, a claim lasts a second",

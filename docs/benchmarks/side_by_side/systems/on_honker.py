@@ -14,7 +14,6 @@ import honker  # type: ignore[import-untyped]
 from side_by_side.place import Place, run_job, say, state_of
 from side_by_side.system import Session, worker
 
-PACKAGES = ("honker",)
 SETTINGS = {
     "default": "four workers, one job a claim, a claim lasts 300 s; timers in whole seconds; synchronous NORMAL",
     "best": "one worker that claims and acknowledges up to 64 jobs at once, a claim lasts a second",

@@ -12,7 +12,6 @@ from huey import SqliteHuey  # type: ignore[import-untyped]
 from side_by_side.place import Place, from_argument, run_job, to_argument
 from side_by_side.system import Session, worker
 
-PACKAGES = ("huey",)
 SETTINGS = {
     "default": "one worker thread, polls with a backoff from 0.1 to 10 s, scheduler every second, SQLite's own fsync",
     "best": "four worker threads, polls every 5 ms, fsync on",

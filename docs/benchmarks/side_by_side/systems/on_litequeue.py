@@ -12,7 +12,6 @@ from side_by_side.place import Place, run_job
 from side_by_side.states import open_states, record
 from side_by_side.system import Session, worker
 
-PACKAGES = ("litequeue",)
 SETTINGS = {
     "default": "one thread; sleeps 100 ms when idle; claims that are a minute old are given back every second",
     "best": "one thread; sleeps a millisecond when idle; at the start all claims are given back",

@@ -17,7 +17,6 @@ from perdure.values.limits import Limits
 from side_by_side.place import NOTE, Place, say
 from side_by_side.system import Session
 
-PACKAGES = ("perdure",)
 SETTINGS = {
     "accepted": "the default: accepted with an alarm, which runs it; full durability",
     "in the call": "the caller waits for the run; full durability",

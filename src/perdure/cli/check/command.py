@@ -18,6 +18,7 @@ from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
+from perdure.cli.store_option import StoreOption
 from perdure.cli.target import import_app
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
@@ -28,7 +29,7 @@ def check(
     app: Annotated[str, Parameter(name="MODULE:APP", env_var="PERDURE_APP")],
     /,
     *,
-    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    store: StoreOption,
     unserved: Literal["problem", "note"] = "problem",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
+from perdure.cli.store_option import StoreOption
 from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
@@ -22,7 +20,7 @@ MAX_EACH = 10_000
 
 def snapshot(
     *,
-    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    store: StoreOption,
     output: Path,
     job: tuple[str, ...] = (),
     each: int = 10,

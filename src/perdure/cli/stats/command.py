@@ -13,6 +13,7 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.stats.counts import Counts, count
 from perdure.cli.stats.text import json_of, lines_of
+from perdure.cli.store_option import StoreOption
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
@@ -20,7 +21,7 @@ from perdure.values.errors import DefinitionError, StoreError
 
 def stats(
     *,
-    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    store: StoreOption,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Say what is in a store: instances by job and status, what waits, what is kept, and how large the file is.

@@ -15,6 +15,7 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import MIB
+from perdure.cli.store_option import StoreOption
 from perdure.cli.verify.look import look_at
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
@@ -25,7 +26,7 @@ SOUND = "the file is sound, and so is every row in it"
 
 def verify(
     *,
-    store: Annotated[str, Parameter(env_var="PERDURE_STORE")],
+    store: StoreOption,
     max_log_mib: int = 256,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -1,0 +1,10 @@
+"""The option ``--store`` of every command that looks at a store."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+StoreOption: TypeAlias = Annotated[str, Parameter(env_var="PERDURE_STORE")]
+"""A store's URL, given or taken from the environment."""

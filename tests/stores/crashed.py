@@ -1,0 +1,19 @@
+"""What a crash leaves: a file whose newest commit is in its log."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from perdure.stores.sqlite import open_sqlite
+from perdure.testing.conformance.promise import value
+from perdure.testing.conformance.samples import address, created
+
+
+async def crash(path: Path, left: Path) -> None:
+    """Commit an instance named ``in the log``, and copy what a crash at that moment would leave."""
+    store = await open_sqlite(path)
+    await created(store, address("in the log"))
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{left}{suffix}")
+    await value(store.close())
