@@ -51,6 +51,14 @@ def counts_of(path: Path, now_ms: int = 1_000_000) -> Counts:
         return count(reader, now_ms)
 
 
+@pytest.mark.parametrize(("now_ms", "due", "expired"), [(49, 0, 0), (50, 0, 1), (4_999, 0, 1), (5_000, 1, 1)])
+def test_what_is_due_and_what_is_expired_is_so_to_the_millisecond(
+    path: Path, now_ms: int, due: int, expired: int
+) -> None:
+    counts = counts_of(path, now_ms)
+    assert (counts.due, counts.expired_keys) == (due, expired)
+
+
 def test_everything_is_counted(path: Path) -> None:
     counts = counts_of(path)
     assert counts.openings == 1

@@ -47,7 +47,7 @@ def test_a_standby_takes_over_within_a_fifth_of_a_second_and_says_so(path):
     standby = _waiting(world, path)
     world.advance(10 * POLL_MS)
     owner.release()
-    world.advance(POLL_MS)
+    world.advance(200)
     standby.result().release()
     said = [(record.message, record.fields["store"]) for record in world.logs]
     assert said == [("standing by for a store", "jobs"), ("took over a store", "jobs")]
