@@ -8,6 +8,7 @@ CLEAR = "behaviour/test_debounce_clear.py::test_a_batch_that_is_being_flushed_is
 MAIL = "behaviour/test_debounce_no_event_lost.py::TestInMemory"
 SILENT = "behaviour/test_continuous_never_silent.py::test_a_failing_run_never_silences_the_schedule[memory]"
 HOOKS = "behaviour/test_recovery_laws.py::test_hooks_run_when_the_contract_says"
+CALLS = "tests/behaviour/test_task_calls.py"
 
 MUTANTS = (
     Mutant(
@@ -44,6 +45,20 @@ MUTANTS = (
         "return begin_attempt(job, instance, instance.retrial, request, facts)",
         'return begin_run(job, instance, request, facts, cause="alarm")',
         TASK,
+    ),
+    Mutant(
+        "what a run of a task tells others is lost",
+        "kinds/task/handler.py",
+        "events=(*events, *_scheduled(log, instance, alarm_ms)),\n        messages=tuple(execute.draft.messages),",
+        "events=(*events, *_scheduled(log, instance, alarm_ms)),",
+        f"{CALLS}::test_what_a_run_tells_leaves_with_its_commit",
+    ),
+    Mutant(
+        "on_error of a run is not told the error",
+        "jobs/run.py",
+        "job.rescue(execute, error_for_hook(exit_, record))",
+        "job.rescue(execute, None)",
+        f"{CALLS}::test_on_error_of_a_run_comes_when_retries_are_used_up",
     ),
     Mutant(
         "on_idle runs while something is scheduled",
