@@ -6,6 +6,8 @@ from machine import (
     Alarm,
     Break,
     End,
+    Mark,
+    NoAlarm,
     Note,
     OnAlarm,
     Refuse,
@@ -334,6 +336,20 @@ async def test_after_two_recoveries_a_run_is_delivered_alone_then_parked(world: 
     world.outside.held.clear()
     assert (await world.ask(jobs.resume("killer"))).changed
     assert world.outside.heard == ["kill"] * 3 + ["beside", "kill"]
+
+
+@on_each_store
+async def test_a_crashed_run_that_nothing_else_would_wake_is_delivered_again(world: World) -> None:
+    """After a crash a claimed run is delivered again: also where no alarm and no request comes to its instance."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"),))))
+    await world.ask(jobs.send("a", steps(NoAlarm())))
+    world.hold("x#1.1")
+    world.begin(jobs.trigger("a"))
+    await world.settle()
+    await world.crash()
+    await world.open(app(world.outside))
+    assert world.outside.heard == ["x#1.1", "x#1.2"]
 
 
 @on_each_store

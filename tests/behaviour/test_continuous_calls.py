@@ -9,7 +9,7 @@ from world import HasOutside, Refused, World, on_each_store, say
 from perdure import Backoff, Continuous, ContinuousContext, Do, Engine, Retry, every, program
 from perdure.program import sleep
 from perdure.values.answer import Failed, Paused, Ran, Retrying, Started, Terminated, Triggered
-from perdure.values.errors import InvalidInput
+from perdure.values.errors import InvalidInput, KeyReused
 
 
 @frozen
@@ -58,6 +58,23 @@ async def test_start_creates_what_is_absent_and_runs_now(world: World) -> None:
     assert started == Started(created=True, status="scheduled", outcome=Ran())
     assert await world.ask(ticking.get_state("a")) == Tally(6)
     assert runs(world) == ["run 1, attempt 1, delivery 1"]
+
+
+@pytest.mark.parametrize(("key", "kept"), [(None, None), ("k", '{"runs":5}')])
+@on_each_store
+async def test_a_claim_keeps_the_input_of_a_start_for_its_key_alone(
+    world: World, key: str | None, kept: str | None
+) -> None:
+    """The same key with another payload is `KeyReused`, also while the run it began is under way."""
+    _, _, slow, *_ = await opened(world)
+    world.begin(slow.start("a", Tally(5), idempotency_key=key))
+    await world.settle()
+    row = await world.row(slow.definition.address("a"))
+    assert row is not None
+    assert row.claim is not None
+    assert (row.claim.payload, row.claim.action, row.claim.claimed_ms) == (kept, "start", world.now_ms)
+    if key is not None:
+        assert isinstance(await world.refused(slow.start("a", Tally(6), idempotency_key=key)), KeyReused)
 
 
 @on_each_store

@@ -128,7 +128,7 @@ async def test_what_becomes_of_an_exhausted_task(world: World, exhausted: Litera
 
 @pytest.mark.parametrize("ms", [0, 1, 1_500])
 @on_each_store
-async def test_a_failure_says_how_long_its_attempt_took(world: World, ms: int) -> None:
+async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) -> None:
     """An event tells the duration: of this attempt, and not of the run since its first."""
     job = machine_with(retry=policy(2))
     jobs = (await world.open(app(world.outside, job))).of(job)
@@ -136,6 +136,26 @@ async def test_a_failure_says_how_long_its_attempt_took(world: World, ms: int) -
     await world.advance(minutes=1)
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.duration_ms for event in failures] == [ms, ms]
+    await world.ask(jobs.send("b", OnAlarm(1_000, (Wait(ms),) if ms else ())))
+    await world.advance(minutes=1)
+    (executed,) = [event for event in await world.history(at("b")) if event.type == "job.executed"]
+    assert executed.duration_ms == ms
+
+
+@on_each_store
+async def test_a_run_that_supersedes_a_retry_leaves_nothing_due(world: World) -> None:
+    """A trigger gives the open retry up at once, with its claim, and not only at its end."""
+    job = machine_with(retry=policy())
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    world.outside.refusals["x"] = 1
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.advance(s=1)
+    assert (await world.ask(jobs.status("a"))).status == "retrying"
+    world.hold("x")
+    world.begin(jobs.trigger("a"))
+    await world.settle()
+    status = await world.ask(jobs.status("a"))
+    assert (status.status, status.next_run_at, status.updated_at) == ("running", None, world.now)
 
 
 def test_continue_elsewhere_is_a_definition_error() -> None:

@@ -73,7 +73,7 @@ def _claim(request: Request, facts: Facts, *, cause: Cause, run_id: str, found: 
         claimed_ms=facts.now_ms,
         created="here" if found == "created" else "before",
         action=None if isinstance(request.command, Alarm) else request.action,
-        payload=request.payload if cause == "event" or request.idempotency_key else None,
+        payload=request.payload if request.idempotency_key else None,
         key=request.idempotency_key,
         message_id=inbound.message_id if inbound else None,
         message_sender=str(inbound.sender) if inbound else None,
