@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from world import STORES, HasOutside, Refused, World, die, play, say
 
@@ -58,9 +58,12 @@ happenings = st.lists(
     max_size=12,
 )
 
+DEADLY = [("slow", 1), ("down", 300_000), ("slow", 1), ("crash", 0), ("slow", 1), ("crash", 0), ("crash", 0)]
+
 
 @pytest.mark.parametrize("store", STORES)
 @given(schedules, retries, st.booleans(), happenings)
+@example(every("1 minute"), None, False, DEADLY)
 @settings(max_examples=40)
 def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immediately, happenings):
     """A failing run never silences the schedule: recorded, and the next tick comes."""
@@ -98,6 +101,8 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
                 case "clock":
                     world.shift_wall_clock(number)
                     back_ms = max(back_ms, back_ms - number)
+            if (await world.row(job.address("a"))).hold == "recovery_exhausted":  # its process died three times in it
+                await world.ask(jobs.resume("a"))
             row = await world.row(job.address("a"))
             assert row.due_ms is not None, "the instance is silent"
         world.outside.refusals.clear()
