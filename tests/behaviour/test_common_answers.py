@@ -163,6 +163,20 @@ async def test_a_store_that_comes_back_gets_the_run(world: World, nth: int) -> N
     assert (row.claim, row.alarm_ms, state.total) == (None, None, 1)
 
 
+@on_each_store
+async def test_a_run_whose_end_was_lost_goes_before_the_next_request(world: World) -> None:
+    """Claimed runs are delivered again before new requests to their instances; the engine's second look comes later."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("first")))))
+    world.fail("commit", StoreUnavailable("commit", "full"), after=1)
+    assert isinstance(await world.refused(jobs.trigger("a")), OutcomeUnknown)
+    await world.ask(jobs.send("a", steps(Say("second"))))
+    assert world.outside.heard == ["first", "first", "second"]
+    row = await world.row(at("a"))
+    assert row is not None
+    assert row.claim is None
+
+
 @pytest.mark.parametrize("operation", ["load", "commit"])
 @on_each_store
 async def test_a_recovery_that_the_store_refuses_is_tried_again(world: World, operation: str) -> None:

@@ -55,6 +55,21 @@ def test_a_standby_takes_over_when_the_owner_is_stopped(start):
     standby.line("serving")
 
 
+def test_an_owner_that_hangs_is_not_taken_over_and_goes_on(start):
+    owner = start(*RUN)
+    owner.line("serving")
+    standby = start(*RUN, "--standby")
+    standby.line("standing by")
+    owner.signal(signal.SIGSTOP)
+    other = start(*RUN)
+    assert other.end() == 2
+    assert f"process {owner.process.pid} on " in other.error
+    owner.signal(signal.SIGCONT)
+    owner.signal(signal.SIGTERM)
+    assert owner.end() == 0  # it served to its end: its file was still its own
+    standby.line("serving")
+
+
 def test_of_two_standbys_one_takes_over_and_the_other_goes_on_waiting(start):
     owner = start(*RUN)
     owner.line("serving")
