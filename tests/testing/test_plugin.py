@@ -80,7 +80,7 @@ def test_a_world_of_a_fixture_is_left_and_tells_its_story_when_the_test_fails(tm
     failed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=3))
     assert "1 failed" in failed
     assert '#1 asks task:counter:a: send {"amount":2}' in failed
-    assert "world.ask(counter.send('a', Add(amount=2)))" in failed
+    assert "with World(app, seed=0) as world:\n        world.ask(world.of(counter).send('a', Add(amount=2)))" in failed
 
 
 def test_clock_store_and_events(tmp_path: Path) -> None:

@@ -361,38 +361,8 @@ def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
         "WORKER DIES after load",
         "from perdure.examples.order_processor import OrderPlaced",
         "from perdure.testing import Fail, WorkerDied, World",
-        "with World(app, services, seed=7) as world:",
-        "world.result(order_processor.send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key='k'))",
-        "with suppress(WorkerDied):\n            world.ask(order_processor.send(",
+        "with World(app, Shop(), seed=7) as world:",
+        "world.result(world.of(order_processor).send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key=",
+        "with suppress(WorkerDied):\n            world.ask(world.of(order_processor).send(",
     ):
         assert part in story
-
-
-def test_the_lines_of_a_story_do_it_again() -> None:
-    with world_of(seed=5) as world:
-        orders = world.of(order_processor)
-        world.inject(Fail("send_mail", MailBounced("ada")))
-        world.result(orders.send("o-1", PLACED))
-        world.crash_after(4)
-        with pytest.raises(WorkerDied):
-            world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
-        world.crash_after(0)
-        with pytest.raises(WorkerDied):
-            world.open()
-        world.open()
-        world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
-        world.advance("1 minute")
-        world.ask(orders.terminate("o-1", "no more", interrupt=True))
-        told, _, script = world.story().partition("To do it again:\n\n")
-    seen: list[World] = []
-
-    class Remembered(World):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            seen.append(self)
-
-    lines = script.replace("world.of(...)", "world.of(definition)").replace("with World(", "with Remembered(")
-    names: dict[str, Any] = {"app": app, "services": Shop(), "definition": order_processor, "Remembered": Remembered}
-    exec(lines, names)  # noqa: S102 - our own lines
-    names["test_it_does_not_happen_again"]()
-    assert seen[0].story().startswith(told.strip())

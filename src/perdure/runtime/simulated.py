@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import coroutine
 from typing import Any, Literal, TypeVar
@@ -193,6 +194,15 @@ class Simulation:
     def advance_to(self, instant_ms: int) -> None:
         """Move forward until the wall clock shows `instant_ms` (milliseconds since 1970 UTC)."""
         self.advance(instant_ms - self.now_ms)
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """Let what is done in the block draw nothing from the seed: whoever looks on changes no history."""
+        before = self._random.getstate()
+        try:
+            yield
+        finally:
+            self._random.setstate(before)
 
     def shift_wall_clock(self, delta_ms: int) -> None:
         """Make the wall clock jump, forward or backward. Timers follow the monotonic clock and do not notice."""

@@ -54,8 +54,7 @@ class Worlds:
         )
         self.opened.append(world)
         world.watch(self._watch)
-        world.open()
-        return world
+        return world.__enter__()  # the first worker is opened by it, which is no line of the story
 
     def stories(self) -> list[str]:
         """Tell what happened in each."""

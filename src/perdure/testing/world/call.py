@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import attrs
 from returns.result import Result, Success
@@ -10,11 +10,15 @@ from returns.result import Result, Success
 from perdure.jobs.definition import CallError
 from perdure.runtime.record import Task
 from perdure.testing.world.errors import NotAnswered, WorkerDied
-from perdure.testing.world.script import Line
+from perdure.testing.world.line import Line
+from perdure.testing.world.script import Script
 from perdure.testing.world.worker import Worker
 from perdure.values.duration import Duration, duration_ms, format_duration
 
 A = TypeVar("A")
+
+PATIENCE: Final[Duration] = "2 days"
+"""How far the virtual clock may move before a call is answered."""
 
 
 @attrs.frozen
@@ -28,13 +32,14 @@ class Call(Generic[A]):
     task: Task[Result[A, CallError]]
     _worker: Worker
     _line: Line
+    _script: Script
 
     @property
     def is_answered(self) -> bool:
         """Whether the answer is there."""
         return self.task.done()
 
-    def result(self, *, patience: Duration = "2 days") -> Result[A, CallError]:
+    def result(self, *, patience: Duration = PATIENCE) -> Result[A, CallError]:
         """Wait for the answer, as a ``Success`` or a ``Failure``.
 
         Args:
@@ -44,21 +49,9 @@ class Call(Generic[A]):
             WorkerDied: the worker died first.
             NotAnswered: there is no answer after that time.
         """
-        patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
-        try:
-            answered = self._worker.wait_for(self.task.done, patience_ms)
-        except WorkerDied:
-            self._line.ended = "died"
-            raise
-        if not answered:
-            raise NotAnswered(format_duration(patience_ms), self._worker.simulation.blocked)
-        self._worker.settle()
-        result = self.task.result()
-        if not isinstance(result, Success):
-            self._line.ended = "failed"
-        return result
+        return self.ended(self._script.did_with(self._line, "result"), patience=patience)
 
-    def answer(self, *, patience: Duration = "2 days") -> A:
+    def answer(self, *, patience: Duration = PATIENCE) -> A:
         """Wait for the answer, and give it.
 
         Args:
@@ -69,7 +62,7 @@ class Call(Generic[A]):
             WorkerDied: the worker died first.
             NotAnswered: there is no answer after that time.
         """
-        result = self.result(patience=patience)
+        result = self.ended(self._script.did_with(self._line, "answer"), patience=patience)
         if isinstance(result, Success):
             value: A = result.unwrap()
             return value
@@ -77,5 +70,22 @@ class Call(Generic[A]):
 
     def give_up(self) -> None:
         """Stop waiting, as a caller does that is cancelled: a request that is still queued is taken back."""
+        self._script.did_with(self._line, "give_up")
         self.task.cancel()
         self._worker.settle()
+
+    def ended(self, line: Line, *, patience: Duration = PATIENCE) -> Result[A, CallError]:
+        """Wait for the answer, and note on a line of the script how the call ended; the rest is as of `result`."""
+        patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
+        try:
+            answered = self._worker.wait_for(self.task.done, patience_ms)
+        except WorkerDied:
+            line.ended = "died"
+            raise
+        if not answered:
+            raise NotAnswered(format_duration(patience_ms), self._worker.simulation.blocked)
+        self._worker.settle()
+        result = self.task.result()
+        if not isinstance(result, Success):
+            line.ended = "failed"
+        return result

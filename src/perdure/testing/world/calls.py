@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 from returns.future import FutureResult
@@ -12,16 +12,28 @@ from returns.result import Result
 from perdure.client.jobs import Jobs
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
+from perdure.program.future import answer_of
+from perdure.testing.world.line import Reading, Unasked
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
 from perdure.values.limits import Limits
+
+Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, CallError]]
 
 
 class Witness(Protocol):
     """Is told of every request and every answer."""
 
+    def wrote(self, call: object, asking: Unasked, /) -> None:
+        """A call is there, and not made yet."""
+        ...
+
     def asked(self, address: Address, request: Request, /) -> int:
         """A request is well-formed and goes to the engine. Gives its number."""
+        ...
+
+    def read(self, address: Address, reading: Reading, /) -> None:
+        """A caller looks at what is committed."""
         ...
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:
@@ -39,7 +51,9 @@ class WatchedJobs(Jobs):
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
     ) -> FutureResult[Any, CallError]:
         """Send a request, and note it and its answer."""
-        return FutureResult(self._watched(definition, id_, build))
+        call = FutureResult(self._watched(definition, id_, build))
+        self.witness.wrote(call, lambda: (definition.address(id_), build(Limits())))
+        return call
 
     async def _watched(
         self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]
@@ -55,6 +69,23 @@ class WatchedJobs(Jobs):
         if numbers:
             self.witness.answered(numbers[0], result)
         return result
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status, and note that."""
+        return self._noted(definition, id_, "status", super().status)
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state, and note that."""
+        return self._noted(definition, id_, "get_state", super().state)
+
+    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> FutureResult[Any, CallError]:
+        call = FutureResult(self._read_noted(job, id_, reading, read))
+        self.witness.wrote(call, lambda: (job.address(id_), reading))
+        return call
+
+    async def _read_noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Result[Any, CallError]:
+        self.witness.read(job.address(id_), reading)
+        return await answer_of(read(job, id_))
 
 
 @attrs.frozen

@@ -1,122 +1,132 @@
-"""The script of a world: what the test did, as the lines of a test."""
+"""The script of a world: what the test did, as the lines of a test that does it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from textwrap import indent
-from typing import Any, Literal
+from typing import Any, Final
 
 import attrs
 
-from perdure.jobs.request import Request, Terminate
+from perdure.jobs.request import Request
+from perdure.runtime.record import Task
+from perdure.testing.world.line import Line, Reading, Unasked
+from perdure.testing.world.setting import Setting
+from perdure.testing.world.spelling import Spelling, name_of, written
 from perdure.values.address import Address
+
+KEPT: Final = 2_000
+"""How many lines a script keeps; the oldest go first."""
+
+_STIRRING: Final = frozenset({"begin", "mend", "shift_wall_clock"})
+"""After these something goes on as soon as anybody lets it."""
+
+_QUIET: Final = frozenset({"inject", "crash_after", "survive"})
+"""These let nothing go on."""
 
 
 @attrs.define
-class Line:
-    """One thing that the test did. What it led to is filled in when it happens, so it is no value.
+class Script:
+    """Notes what the test does, in order.
 
     Attributes:
-        method: of the world.
-        arguments: plain values.
-        calls: the requests that it made.
-        ended: how they ended.
-    """
-
-    method: str
-    arguments: tuple[object, ...] = ()
-    calls: list[tuple[Address, Request]] = attrs.Factory(list[tuple[Address, Request]])
-    ended: Literal["well", "failed", "died"] = "well"
-
-    def __str__(self) -> str:
-        method = "result" if (self.method, self.ended) == ("ask", "failed") else self.method
-        shown = [repr(value) for value in self.arguments]
-        shown += [_call(address, request) for address, request in self.calls]
-        line = f"world.{method}({', '.join(shown)})"
-        return f"with suppress(WorkerDied):\n    {line}" if self.ended == "died" else line
-
-
-def as_test(lines: Iterable[Line], *, seed: int) -> str:
-    """Write a test that does it again.
-
-    Args:
+        setting: what the world was made of.
+        caller: the task that makes the call which is being made, if one does.
         lines: what was done.
-        seed: of the world.
     """
-    lines = [line for line in lines if line.arguments or line.calls or line.method in _WITHOUT_ARGUMENTS]
-    jobs = dict.fromkeys(address.name for line in lines for address, _ in line.calls)
-    return "\n".join(
-        [
-            *_imports(lines),
-            "",
-            "",
-            "def test_it_does_not_happen_again() -> None:",
-            f"    with World(app, services, seed={seed}) as world:",
-            *(f"        {variable(name)} = world.of(...)  # the definition of {name!r}" for name in jobs),
-            *(indent(str(line), " " * 8) for line in lines),
-        ]
-    )
 
+    setting: Setting
+    caller: Callable[[], Task[Any] | None]
+    lines: deque[Line] = attrs.Factory(lambda: deque[Line](maxlen=KEPT))
+    _made_by: dict[Task[Any], tuple[Line, int]] = attrs.Factory(dict[Task[Any], tuple[Line, int]])
+    _written: dict[int, tuple[object, Unasked]] = attrs.Factory(dict[int, tuple[object, Unasked]])
+    _begun: int = 0
 
-_WITHOUT_ARGUMENTS = frozenset({"open", "close", "crash", "usurp", "wake", "mend", "jump"})
+    # ------------------------------------------------------------ what is done
+    def did(self, method: str, *arguments: object) -> Line:
+        """Note that the test used a method of the world."""
+        line = Line(method, arguments)
+        self.lines.append(line)
+        return line
+
+    def did_with(self, begun: Line, method: str) -> Line:
+        """Note that it used a method of a call that it had begun before."""
+        if begun.number is None:
+            self._begun += 1
+            begun.number = self._begun
+        line = Line(method, of=begun)
+        self.lines.append(line)
+        return line
+
+    def wrote(self, call: object, asking: Unasked) -> None:
+        """Know what a call asks for that the test has written, and may make some time."""
+        self._written[id(call)] = call, asking
+
+    def is_made_by(self, line: Line, call: object, task: Task[Any]) -> None:
+        """Know that the call of a line is made by this task."""
+        _, asking = self._written.pop(id(call), (call, None))
+        self._made_by[task] = line, len(line.asked)
+        line.asked.append(asking)
+        task.add_done_callback(lambda ended: self._made_by.pop(ended, None))
+
+    def asked(self, address: Address, request: Request | Reading) -> None:
+        """Note that something was asked of the engine."""
+        task = self.caller()
+        made_by = None if task is None else self._made_by.get(task)
+        if made_by is not None:
+            line, place = made_by
+            line.asked[place] = address, request
+
+    # ------------------------------------------------------------ as a test
+    def as_test(self) -> str:
+        """Write a test that does it again. Where a name cannot be known, the reader fills it in."""
+        lines = list(self._needed())
+        made = self.setting.spelled()
+        handles, unnamed = self._handles(lines)
+        body = [line.spelled(handles) for line in lines]
+        imports = made.imports.union(*(part.imports for part in body))
+        folder = "tmp_path: Path" if self.setting.needs_a_folder else ""
+        if folder:
+            imports |= {("pathlib", "Path")}
+        return "\n".join(
+            [
+                *written(imports),
+                "",
+                "",
+                f"def test_it_does_not_happen_again({folder}) -> None:",
+                f"    with {made.text} as world:",
+                *(indent(part.text, " " * 8) for part in (*unnamed, *body) or (Spelling("pass"),)),
+            ]
+        )
+
+    def _needed(self) -> Iterator[Line]:
+        """The lines without those that do nothing: to settle when nothing has been stirred since the last time."""
+        stirred = False
+        for line in self.lines:
+            if line.is_needed and (stirred or line.method != "settle"):
+                stirred = line.method in _STIRRING or (stirred and line.method in _QUIET)
+                yield line
+
+    def _handles(self, lines: list[Line]) -> tuple[dict[tuple[str, str], Spelling], list[Spelling]]:
+        """How the handle of each job is written, and the lines that the reader completes."""
+        used = dict.fromkeys((address.kind, address.name) for line in lines for address, _ in line.calls)
+        names = [name for _, name in used]
+        handles: dict[tuple[str, str], Spelling] = {}
+        unnamed: list[Spelling] = []
+        for kind, name in used:
+            job = self.setting.app.served.get((kind, name))
+            named = None if job is None else name_of(job)
+            if named is None:
+                handle = variable(name if names.count(name) == 1 else f"{name}_{kind}")
+                handles[kind, name] = Spelling(handle)
+                unnamed.append(Spelling(f"{handle} = world.of(...)  # the definition of {name!r}"))
+            else:
+                handles[kind, name] = attrs.evolve(named, text=f"world.of({named.text})")
+        return handles, unnamed
 
 
 def variable(name: str) -> str:
     """A name for the handle of a job."""
     made = "".join(letter if letter.isalnum() else "_" for letter in name)
     return made if made.isidentifier() else f"job_{made}"
-
-
-def _call(address: Address, request: Request) -> str:
-    parts = [repr(address.id), *map(repr, _inputs(request))]
-    command = request.command
-    if isinstance(command, Terminate) and command.when == "interrupt":
-        parts.append("interrupt=True")
-    if request.wait == "claim":
-        parts.append("wait='claim'")
-    if request.idempotency_key is not None:
-        parts.append(f"idempotency_key={request.idempotency_key!r}")
-    return f"{variable(address.name)}.{request.action}({', '.join(parts)})"
-
-
-def _inputs(request: Request) -> list[object]:
-    """What the call was given, besides the id."""
-    if isinstance(request.command, Terminate):
-        return [request.command.reason]
-    return [value for _, value in _fields(request.command)][:1] if request.payload else []
-
-
-def _fields(value: Any) -> list[tuple[str, object]]:  # an instance of some attrs class
-    fields: tuple[attrs.Attribute[object], ...] = attrs.fields(value.__class__)
-    return [(field.name, getattr(value, field.name)) for field in fields]
-
-
-def _imports(lines: Iterable[Line]) -> Iterator[str]:
-    names: dict[str, set[str]] = {"perdure.testing": {"World"}}
-    for line in lines:
-        if line.ended == "died":
-            names["perdure.testing"].add("WorkerDied")
-            names["contextlib"] = {"suppress"}
-        for cls in _classes(_values(line)):
-            module = "perdure.testing" if cls.__module__.startswith("perdure.testing.") else cls.__module__
-            if "<locals>" not in cls.__qualname__ and module != "builtins":
-                names.setdefault(module, set()).add(cls.__qualname__.partition(".")[0])
-    for module in sorted(names):
-        yield f"from {module} import {', '.join(sorted(names[module]))}"
-
-
-def _values(line: Line) -> list[object]:
-    return [*line.arguments, *(value for _, request in line.calls for value in _inputs(request))]
-
-
-def _classes(values: Iterable[object]) -> Iterator[type]:
-    """The classes whose names the representations of these values use."""
-    for value in values:
-        cls = type(value)
-        if attrs.has(cls):
-            yield cls
-            yield from _classes(each for _, each in _fields(value))
-        elif isinstance(value, tuple | list | set | frozenset):
-            yield from _classes(value)  # pyright: ignore[reportUnknownArgumentType] # of any values
-        elif isinstance(value, dict):
-            yield from _classes(value.values())  # pyright: ignore[reportUnknownArgumentType] # of any values

@@ -10,8 +10,9 @@ import attrs
 from returns.result import Result
 
 from perdure.jobs.request import Request
+from perdure.testing.world.line import Reading, Unasked
 from perdure.testing.world.moment import Answered, Asked, Committed, EffectCall, Happening, Moment, Performed
-from perdure.testing.world.script import Line
+from perdure.testing.world.script import Script
 from perdure.values.address import Address
 from perdure.values.event import Event
 
@@ -27,24 +28,22 @@ class Timeline:
 
     Attributes:
         now_ms: the wall clock of the world.
-        line: the line of the script that makes the call which is being made, if one does.
+        script: what the test did.
         worker: the number of the worker that is open.
         kept: the newest moments, the oldest of them first.
         dropped: how many older ones were let go.
         effects: every effect that was performed; all are kept.
         events: every event of the log that was committed; all are kept.
-        script: what the test did.
         watchers: told of every moment.
     """
 
     now_ms: Callable[[], int]
-    line: Callable[[], Line | None]
+    script: Script
     worker: int = 0
     kept: deque[Moment] = attrs.Factory(lambda: deque[Moment](maxlen=KEPT))
     dropped: int = 0
     effects: list[EffectCall] = attrs.Factory(list[EffectCall])
     events: list[Event] = attrs.Factory(list[Event])
-    script: deque[Line] = attrs.Factory(lambda: deque[Line](maxlen=KEPT))
     watchers: list[Watcher] = attrs.Factory(list[Watcher])
     _requests: int = 0
 
@@ -60,20 +59,20 @@ class Timeline:
         for watcher in self.watchers:
             watcher(moment)
 
-    def did(self, method: str, *arguments: object) -> Line:
-        """Add a line to the script."""
-        line = Line(method, arguments)
-        self.script.append(line)
-        return line
+    def wrote(self, call: object, asking: Unasked, /) -> None:
+        """The test has written a call."""
+        self.script.wrote(call, asking)
 
     def asked(self, address: Address, request: Request, /) -> int:
         """A request goes to the engine; gives its number."""
         self._requests += 1
-        line = self.line()
-        if line is not None:
-            line.calls.append((address, request))
+        self.script.asked(address, request)
         self.note(Asked(self._requests, address, request))
         return self._requests
+
+    def read(self, address: Address, reading: Reading, /) -> None:
+        """A caller looks at what is committed: it is no moment of the story, and a line of the script."""
+        self.script.asked(address, reading)
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:
         """A caller got an answer."""

@@ -133,8 +133,9 @@ class Worker:
         self.settle()
 
     def look(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run something that reaches past the border, such as a look at the store."""
-        return self._past_the_border(work)
+        """Run something that reaches past the border, such as a look at the store; nobody draws otherwise for it."""
+        with self.simulation.aside():
+            return self._past_the_border(work)
 
     def _past_the_border(self, work: Coroutine[Any, Any, A]) -> A:
         task = self.begin(work)

@@ -15,22 +15,24 @@ from perdure.app import App, Engine
 from perdure.client.jobs import Jobs
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.program.container import result_inside
-from perdure.runtime.record import LogRecord, Task
-from perdure.runtime.simulated import Simulation
+from perdure.runtime.record import LogRecord
 from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.testing.fault import Fault
-from perdure.testing.world.border import Border, Interleaving
-from perdure.testing.world.call import Call
+from perdure.testing.world.border import Interleaving
+from perdure.testing.world.call import PATIENCE, Call
 from perdure.testing.world.calls import WhoeverIsOpen
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.errors import NotRefused, NoWorker, WorkerDied, WorkerOpen
-from perdure.testing.world.ground import Ground, Opener, ground_of
+from perdure.testing.world.errors import NotRefused, NoWorker, WorkerDied
+from perdure.testing.world.ground import Opener, ground_of
+from perdure.testing.world.line import Line
 from perdure.testing.world.moment import Closed, EffectCall, Moment, TimePassed
 from perdure.testing.world.pending import Pending, crossing_of
-from perdure.testing.world.script import Line, as_test
+from perdure.testing.world.script import Script
+from perdure.testing.world.setting import Setting
 from perdure.testing.world.story import tell
 from perdure.testing.world.timeline import Timeline, Watcher
 from perdure.testing.world.worker import Worker
+from perdure.testing.world.workers import Workers
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.event import Event
 from perdure.values.instance import Instance
@@ -40,12 +42,7 @@ A = TypeVar("A")
 H = TypeVar("H")
 R = TypeVar("R")
 
-MAX_STEPS: Final = 200_000
-"""Steps at one instant: more is a loop that spins."""
-
-_SEEDS_OF_A_WORKER: Final = 1 << 32
 _FOREVER_MS: Final = 1 << 52
-
 
 WATCHED_BY: Final[list[Callable[[World], Watcher]]] = []
 """Gives a watcher to each new world: how a test run observes all of its worlds, whoever makes them."""
@@ -82,22 +79,25 @@ class World:
     ) -> None:
         self.app: App[Any] = app if services is None else _served_by(app, services)
         self.seed = seed
-        self.timeline = Timeline(lambda: self.clock.now_ms, self._line)
-        self._ground: Ground = ground_of(store)
-        self._interleaving: Interleaving = interleaving
         self.clock = clock or Clock()
         self._start_ms = self.clock.now_ms
-        self._faults: list[Pending] = []
-        self._dies_after: int | None = None
-        self._worker: Worker | None = None
-        self._usurped: list[Worker] = []
-        self._lines: dict[Task[Any], Line] = {}
+        self._workers = Workers(
+            ground=ground_of(store),
+            clock=self.clock,
+            timeline=lambda: self.timeline,
+            seed=seed,
+            interleaving=interleaving,
+        )
+        setting = Setting(
+            app=app, services=services, seed=seed, store=store, interleaving=interleaving, start_ms=self._start_ms
+        )
+        self.timeline = Timeline(lambda: self.clock.now_ms, Script(setting, self._workers.caller))
         for watcher_of in WATCHED_BY:
             self.watch(watcher_of(self))
 
     def __enter__(self) -> Self:
-        if self._worker is None:
-            self._open(None)
+        if self._workers.latest is None:
+            self._workers.open(self.app)
         return self
 
     def __exit__(
@@ -109,12 +109,7 @@ class World:
 
     def leave(self) -> None:
         """End what is left, however the test ended."""
-        for worker in self._usurped:
-            worker.drop()
-        self._usurped.clear()
-        if self._worker is not None:
-            self._drop(self._worker)
-        self._ground.close()
+        self._workers.leave()
 
     # ------------------------------------------------------------ workers
     def open(self, app: App[Any] | None = None) -> Jobs:
@@ -130,39 +125,30 @@ class World:
             WorkerOpen: another one is open.
             WorkerDied: it died on the way, as arranged.
         """
-        line = self.timeline.did("open")
+        line = self._did("open")
+        if app is not None and not self.is_open:
+            self.app = app
+            line.arguments = (app,)
         try:
-            return self._open(app)
+            return self._workers.open(self.app)
         except WorkerDied:
             line.ended = "died"
             raise
 
-    def _open(self, app: App[Any] | None) -> Jobs:
-        if self._worker is not None and self._worker.is_alive:
-            raise WorkerOpen(self._worker.number)
-        self._ground.check()
-        if self._worker is not None:
-            self._drop(self._worker)
-        self.app = self.app if app is None else app
-        self._worker = worker = self._next_worker()
-        worker.open(self.app, self.timeline)
-        return self.jobs
-
     def close(self) -> None:
         """Let the worker stop gracefully: what runs may end within the drain time, the rest gives its claims back."""
-        worker = self._living("close()")
-        self.timeline.did("close")
+        worker = self._workers.living("close()")
+        self._did("close")
         worker.close()
         self.timeline.note(Closed())
-        self._forget_worker()
+        self._workers.forget()
 
     def crash(self) -> None:
         """Let the worker die where it stands: nothing of it reaches the store or a service any more."""
-        if self._worker is None:
-            raise NoWorker("crash()")
-        self.timeline.did("crash")
-        self._worker.crash()
-        self._forget_worker()
+        worker = self._workers.known("crash()")
+        self._did("crash")
+        worker.crash()
+        self._workers.forget()
 
     def usurp(self) -> Jobs:
         """Open the next worker while this one stands still, as a process whose lock was lost meanwhile.
@@ -175,20 +161,16 @@ class World:
         Raises:
             StoreError: the store gives itself to nobody else.
         """
-        self._usurped.append(self._living("usurp()"))
-        self.timeline.did("usurp")
-        self._forget_worker()
-        return self._open(None)
+        self._workers.usurped.append(self._workers.living("usurp()"))
+        self._did("usurp")
+        self._workers.forget()
+        return self._workers.open(self.app)
 
     def wake(self) -> None:
         """Let workers that were usurped go on where they stood. What they do must come to nothing."""
-        self.timeline.did("wake")
-        number = self.timeline.worker
-        for worker in self._usurped:
-            self.timeline.worker = worker.number
-            worker.wake(self.now_ms)
-        self.timeline.worker = number
-        self.settle()
+        self._did("wake")
+        self._workers.wake()
+        self._workers.living("wake()").settle()
 
     def restart(self, app: App[Any] | None = None) -> Jobs:
         """Close the worker gracefully, and open the next one."""
@@ -203,18 +185,13 @@ class World:
         Args:
             crossings: how many are still crossed, from now on.
         """
-        self.timeline.did("crash_after", crossings)
-        if self._worker is None or not self._worker.is_alive:
-            self._dies_after = crossings
-        else:
-            border = self._worker.border
-            border.die_at = len(border.crossings) + crossings
+        self._did("crash_after", crossings)
+        self._workers.die_after(crossings)
 
     def survive(self) -> None:
         """Take a `crash_after` back that has not come about."""
-        self._dies_after = None
-        if self._worker is not None:
-            self._worker.border.die_at = None
+        self._did("survive")
+        self._workers.survive()
 
     @property
     def jobs(self) -> Jobs:
@@ -223,10 +200,7 @@ class World:
         Raises:
             NoWorker: none is.
         """
-        jobs = self._living("jobs").jobs
-        if jobs is None:
-            raise NoWorker("jobs")
-        return jobs
+        return self._workers.jobs
 
     @property
     def worker(self) -> Worker:
@@ -235,14 +209,12 @@ class World:
         Raises:
             NoWorker: there is none.
         """
-        if self._worker is None:
-            raise NoWorker("worker")
-        return self._worker
+        return self._workers.known("worker")
 
     @property
     def is_open(self) -> bool:
         """Whether a worker is open and alive."""
-        return self._worker is not None and self._worker.is_alive
+        return self._workers.is_open
 
     @property
     def crossings(self) -> tuple[str, ...]:
@@ -259,7 +231,7 @@ class World:
         self.jobs.of(definition)
         return definition.handle(WhoeverIsOpen(lambda: self.jobs))
 
-    def ask(self, call: FutureResult[A, CallError], /, *, patience: Duration = "2 days") -> A:
+    def ask(self, call: FutureResult[A, CallError], /, *, patience: Duration = PATIENCE) -> A:
         """Make a call, let everything settle, and give the answer.
 
         Args:
@@ -271,16 +243,20 @@ class World:
             WorkerDied: the worker died first.
             NotAnswered: there is no answer after that time.
         """
-        return self._call(self.timeline.did("ask"), call).answer(patience=patience)
+        result = self._ended("ask", call, patience)
+        if isinstance(result, Success):
+            answer: A = result.unwrap()
+            return answer
+        raise result.failure()
 
-    def result(self, call: FutureResult[A, CallError], /, *, patience: Duration = "2 days") -> Result[A, CallError]:
+    def result(self, call: FutureResult[A, CallError], /, *, patience: Duration = PATIENCE) -> Result[A, CallError]:
         """Make a call, and give how it ended, as a ``Success`` or a ``Failure``.
 
         Raises:
             WorkerDied: the worker died first.
             NotAnswered: there is no answer after that time.
         """
-        return self._call(self.timeline.did("result"), call).result(patience=patience)
+        return self._ended("result", call, patience)
 
     def refused(self, call: FutureResult[Any, CallError], /) -> CallError:
         """Make a call that must fail, and give its error.
@@ -288,7 +264,7 @@ class World:
         Raises:
             NotRefused: it succeeded.
         """
-        result = self._call(self.timeline.did("refused"), call).result()
+        result = self._ended("refused", call)
         if isinstance(result, Success):
             raise NotRefused(result.unwrap())
         error: CallError = result.failure()
@@ -296,13 +272,13 @@ class World:
 
     def begin(self, call: FutureResult[A, CallError], /) -> Call[A]:
         """Make a call without waiting for its answer; it goes on whenever the world does."""
-        return self._call(self.timeline.did("begin"), call)
+        return self._call(self._did("begin"), call)
 
     def together(self, *calls: FutureResult[A, CallError]) -> list[Result[A, CallError]]:
         """Make calls at the same moment, and give how each ended. The seed decides which goes first."""
-        line = self.timeline.did("together")
+        line = self._did("together")
         begun = [self._call(line, call) for call in calls]
-        return [call.result() for call in begun]
+        return [call.ended(line) for call in begun]
 
     def run(self, work: Coroutine[Any, Any, A], /) -> A:
         """Run a coroutine of the test's own among the tasks of the worker, to its end.
@@ -310,8 +286,9 @@ class World:
         Raises:
             WorkerDied: the worker died first.
         """
-        answer = self._living("run()").complete(work)
-        self.settle()
+        worker = self._workers.living("run()")
+        answer = worker.complete(work)
+        worker.settle()
         return answer
 
     # ------------------------------------------------------------ time
@@ -327,7 +304,7 @@ class World:
 
     def advance(self, duration: Duration) -> None:
         """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same."""
-        self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), str(duration))
+        self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), duration)
 
     def jump(self) -> timedelta | None:
         """Move the clock to the next alarm that the store holds, and let it happen.
@@ -345,47 +322,51 @@ class World:
     def stall(self, duration: Duration) -> None:
         """Stop the worker for a while, as a process that is suspended: time passes, and then everything is late."""
         delay_ms = duration_ms(duration, what="duration of stall", minimum_ms=0)
-        worker = self._living("stall()")
-        self.timeline.did("stall", str(duration))
+        worker = self._workers.living("stall()")
+        self._did("stall", duration)
         self.timeline.note(TimePassed(delay_ms, "stall"))
         worker.simulation.stand_still(delay_ms)
         worker.settle()
 
     def shift_wall_clock(self, delta: timedelta) -> None:
         """Make the wall clock jump, either way; timers follow the monotonic one and do not notice."""
-        self.timeline.did("shift_wall_clock", delta)
+        self._did("shift_wall_clock", delta)
         self.clock.shift(round(delta / timedelta(milliseconds=1)))
 
     def settle(self) -> None:
         """Let everything go on until it waits for the clock, or for somebody."""
-        self._living("settle()").settle()
+        worker = self._workers.living("settle()")
+        self._did("settle")
+        worker.settle()
 
-    def _move(self, method: str, by_ms: int, spelled: str) -> None:
-        self.timeline.did(method, spelled)
+    def _move(self, method: str, by_ms: int, spelled: Duration) -> None:
+        self._did(method, spelled)
         self.timeline.note(TimePassed(by_ms))
-        if self._worker is None:
+        if self._workers.latest is None:
             self.clock.shift(by_ms)
         else:
-            self._worker.advance(by_ms)
+            self._workers.latest.advance(by_ms)
 
     # ------------------------------------------------------------ faults
     def inject(self, *faults: Fault) -> None:
         """Let something go wrong from now on, in this worker and the next ones."""
         for fault in faults:
-            self.timeline.did("inject", fault)
-            self._faults.append(Pending.of(fault))
+            self._did("inject", fault)
+            self._workers.faults.append(Pending.of(fault))
 
     def mend(self) -> None:
         """Let nothing go wrong any more, and release what is held."""
-        self._faults.clear()
-        if self._worker is not None:
-            self._worker.border.release_all()
+        self._did("mend")
+        self._workers.faults.clear()
+        if self._workers.latest is not None:
+            self._workers.latest.border.release_all()
 
     def release(self, at: str, /) -> None:
         """Let what does not answer at a place, by a `TimeOut`, go on: an effect by its name, or ``store.commit``."""
-        self.timeline.did("release", at)
-        self._living("release()").border.release(crossing_of(at))
-        self.settle()
+        self._did("release", at)
+        worker = self._workers.living("release()")
+        worker.border.release(crossing_of(at))
+        worker.settle()
 
     # ------------------------------------------------------------ looking
     @property
@@ -401,7 +382,9 @@ class World:
         return store
 
     def look(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
-        """Read the store, past every fault."""
+        """Read the store, past every fault, when nothing moves. It changes nothing of what comes."""
+        if self.is_open:
+            self.settle()
         return self.worker.look(_result(read(self.store))).unwrap()
 
     def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
@@ -444,54 +427,27 @@ class World:
     def story(self) -> str:
         """Tell what happened, and give the lines to paste as a test."""
         happened = tell(self.timeline, self._start_ms)
-        return f"{happened}\n\nTo do it again:\n\n{as_test(self.timeline.script, seed=self.seed)}"
+        return f"{happened}\n\nTo do it again:\n\n{self.timeline.script.as_test()}"
 
     def watch(self, watcher: Watcher, /) -> None:
         """Be told of every moment from now on, as it happens."""
         self.timeline.watchers.append(watcher)
 
     # ------------------------------------------------------------ within
-    def _next_worker(self) -> Worker:
-        self.timeline.worker += 1
-        number = self.timeline.worker
-        simulation = Simulation(seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.now, max_steps=MAX_STEPS)
-        self.clock.follow(simulation)
-        border = Border(
-            runtime=simulation.runtime,
-            note=self.timeline.note,
-            faults=self._faults,
-            interleaving=self._interleaving,
-            die_at=self._dies_after,
-        )
-        self._dies_after = None
-        return Worker(number=number, ground=self._ground, simulation=simulation, border=border)
-
-    def _living(self, what: str) -> Worker:
-        worker = self._worker
-        if worker is None:
-            raise NoWorker(what)
-        if worker.border.died_at is not None:
-            raise WorkerDied(worker.border.died_at)
-        return worker
-
-    def _drop(self, worker: Worker) -> None:
-        worker.drop()
-        self._forget_worker()
-
-    def _forget_worker(self) -> None:
-        self.clock.stand()
-        self._worker = None
-
-    def _line(self) -> Line | None:
-        """The line of the script whose call the current task makes."""
-        return self._lines.get(self.worker.simulation.runtime.current_task())
+    def _did(self, method: str, *arguments: object) -> Line:
+        return self.timeline.script.did(method, *arguments)
 
     def _call(self, line: Line, call: FutureResult[A, CallError]) -> Call[A]:
-        worker = self._living(f"{line.method}()")
+        worker = self._workers.living(f"{line.method}()")
         task = worker.begin(_result(call))
-        self._lines[task] = line
-        task.add_done_callback(lambda ended: self._lines.pop(ended, None))
-        return Call(task, worker, line)
+        self.timeline.script.is_made_by(line, call, task)
+        return Call(task, worker, line, self.timeline.script)
+
+    def _ended(
+        self, method: str, call: FutureResult[A, CallError], patience: Duration = PATIENCE
+    ) -> Result[A, CallError]:
+        line = self._did(method)
+        return self._call(line, call).ended(line, patience=patience)
 
 
 def _served_by(app: App[R], services: R) -> App[R]:

@@ -1,0 +1,233 @@
+"""The lines of a story: pasted as they are, they do the same again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import attrs
+import pytest
+from attrs import frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shop import NEW_YEAR, Shop, app
+
+from perdure import Engine, Limits, Task, succeed
+from perdure.examples.mail import MailBounced
+from perdure.examples.order_processor import Order, OrderPlaced, PaymentReceived, order_processor
+from perdure.examples.token_refresher import AuthDown, TokenState, token_refresher
+from perdure.examples.webhook_batcher import Webhook, webhook_batcher
+from perdure.testing import Clock, Crash, Delay, Fail, Fault, JobMachine, Raise, TimeOut, WorkerDied, World
+from perdure.testing.world.spelling import spell, written
+from perdure.testing.world.world import WATCHED_BY
+from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+
+deployed = Engine(Shop()).jobs(order_processor)
+
+DO_IT_AGAIN = "To do it again:\n\n"
+
+
+def pasted(story: str, *given: object) -> World:
+    """Run the lines of a story, with nothing added to them; give the world that they make."""
+    made: list[World] = []
+
+    def remember(world: World) -> Any:
+        made.append(world)
+        return lambda _: None
+
+    names: dict[str, Any] = {}
+    exec(story.partition(DO_IT_AGAIN)[2], names)  # noqa: S102 - our own lines
+    WATCHED_BY.append(remember)
+    try:
+        names["test_it_does_not_happen_again"](*given)
+    finally:
+        WATCHED_BY.remove(remember)
+    (world,) = made
+    return world
+
+
+def one_of(*handles: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(handles)
+
+
+CALLS = one_of(
+    lambda world: world.of(order_processor).send("o", OrderPlaced("ada", 400), idempotency_key="placed"),
+    lambda world: world.of(order_processor).send("o", PaymentReceived(400)),
+    lambda world: world.of(token_refresher).start("ada", TokenState("old", "r-1", NEW_YEAR)),
+    lambda world: world.of(token_refresher).trigger("ada", wait="claim"),
+    lambda world: world.of(webhook_batcher).add("c", Webhook("1", "paid", '{"it\'s": "quoted"}')),
+    lambda world: world.of(webhook_batcher).flush("c"),
+    lambda world: world.of(order_processor).terminate("o", "no more", interrupt=True),
+)
+FAULTS = one_of(
+    Fail("send_mail", MailBounced("ada"), times=2),
+    Fail("refresh", AuthDown("it's down")),
+    Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2),
+    Fail("store.load", StoreUnavailable("load", "down")),
+    Raise("push", OSError("down")),
+    Raise("refresh", ValueError),
+    Delay("send_mail", "3 s"),
+    TimeOut("refresh", when="after"),
+    Crash("send_mail", when="after"),
+)
+ACTIONS = st.one_of(
+    st.tuples(one_of("ask", "result", "begin", "begin and wait", "begin and give up"), CALLS),
+    st.tuples(st.just("together"), st.lists(CALLS, min_size=2, max_size=3)),
+    st.tuples(st.just("inject"), FAULTS),
+    st.tuples(st.just("advance"), one_of("1 ms", "5 minutes", timedelta(minutes=30))),
+    st.tuples(st.just("stall"), one_of("2 s", "1 hour")),
+    st.tuples(st.just("shift_wall_clock"), one_of(timedelta(hours=1), timedelta(seconds=-90))),
+    st.tuples(st.just("crash_after"), st.integers(0, 9)),
+    st.tuples(one_of("crash", "restart", "jump", "mend", "survive", "settle", "release"), st.none()),
+)
+
+
+def play(world: World, actions: list[tuple[str, Any]]) -> None:
+    """Do what was drawn."""
+    for what, how in actions:
+        while not world.is_open:
+            with suppress(WorkerDied):
+                world.open()
+        with suppress(Exception):  # what a call is refused with, the death of a worker
+            match what:
+                case "begin":
+                    world.begin(how(world))
+                case "begin and wait":
+                    call = world.begin(how(world))
+                    world.advance("1 s")
+                    call.answer()
+                case "begin and give up":
+                    call = world.begin(how(world))
+                    world.settle()
+                    call.give_up()
+                case "together":
+                    world.together(*(each(world) for each in how))
+                case "release":
+                    world.release("refresh")
+                case _ if callable(how):
+                    getattr(world, what)(how(world))
+                case _:
+                    getattr(world, what)(*([] if how is None else [how]))
+
+
+def lines(story: str) -> str:
+    return story.partition(DO_IT_AGAIN)[2]
+
+
+def happened(story: str) -> str:
+    return story.partition(DO_IT_AGAIN)[0].rstrip()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ACTIONS, max_size=8), st.integers(0, 99), st.sampled_from(["turns", "operations"]))
+def test_the_lines_of_a_story_do_it_again(actions, seed: int, interleaving: Literal["turns", "operations"]) -> None:
+    with World(app, Shop(), seed=seed, interleaving=interleaving) as world:
+        play(world, actions)
+        story = world.story()
+    again = pasted(story).story()
+    assert happened(again).startswith(happened(story))
+    assert lines(again) == lines(story)
+
+
+def commits(story: str) -> list[str]:
+    return [line for line in happened(story).splitlines() if "commit" in line]
+
+
+@settings(max_examples=8, deadline=None)
+@given(actions=st.lists(ACTIONS, max_size=5), seed=st.integers(0, 99))
+def test_they_do_it_again_over_a_file(tmp_path_factory: pytest.TempPathFactory, actions, seed: int) -> None:
+    with World(app, Shop(), seed=seed, store=tmp_path_factory.mktemp("first") / "jobs.db") as world:
+        play(world, actions)
+        story = world.story()
+    again = pasted(story, tmp_path_factory.mktemp("again")).story()
+    assert lines(again) == lines(story)
+    assert commits(again) == commits(story)
+
+
+def test_a_deploy_is_done_again() -> None:
+    with World(app, Shop()) as world:
+        world.restart(deployed)
+        world.ask(world.of(order_processor).send("o", OrderPlaced("ada", 400)))
+        story = world.story()
+    assert "world.open(deployed)" in story
+
+
+def bad(_: object) -> bool:
+    return False
+
+
+def test_so_do_those_of_a_state_machine() -> None:
+    machine = JobMachine(
+        job=order_processor, services=Shop, invariants=(bad,), interleaving="operations", limits=Limits(drain_ms=7)
+    )
+    with pytest.raises(AssertionError) as caught:
+        machine.run(settings(max_examples=20, database=None, deadline=None, derandomize=True))
+    (story,) = (note for note in caught.value.__notes__ if DO_IT_AGAIN in note)
+    assert "World(Engine(Shop(), limits=Limits(drain_ms=7)).jobs(order_processor), seed=0, interleaving=" in story
+    assert happened(pasted(story).story()) == happened(story)
+
+
+def test_a_clock_that_was_given_is_given_again() -> None:
+    with World(app, clock=Clock(datetime(2027, 2, 3, tzinfo=UTC))) as world:
+        world.ask(world.of(order_processor).send("o", OrderPlaced("ada", 400)))
+        story = world.story()
+    assert "clock=Clock(datetime.datetime(2027, 2, 3, 0, 0, tzinfo=datetime.timezone.utc))" in story
+    assert pasted(story).story() == story
+
+
+def test_where_no_module_has_a_name_the_reader_fills_one_in() -> None:
+    @attrs.define
+    class Own(Shop):
+        needed: str = attrs.field(kw_only=True)
+
+    job = Task("or ders", state=Order, event=OrderPlaced, initial=Order(), on_event=lambda ctx, event: succeed(None))
+    with World(Engine(Own(needed="this")).jobs(job)) as world:
+        world.ask(world.of(job).send("o", OrderPlaced("ada", 400)))
+        story = world.story()
+    assert "with World(app, seed=0) as world:" in story
+    assert "        or_ders = world.of(...)  # the definition of 'or ders'" in story
+    assert "world.ask(or_ders.send('o', OrderPlaced(owner='ada', amount=400)))" in story
+
+
+# ---------------------------------------------------------------- values
+class Colour(Enum):
+    RED = "red"
+
+
+@frozen
+class Everything:
+    colour: Colour
+    at: datetime
+    id: UUID
+    price: Decimal
+    _private: tuple[int, ...]
+    more: dict[str, frozenset[Colour]]
+    nothing: float = float("inf")
+    made: int = attrs.field(init=False, default=3)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Everything(Colour.RED, NEW_YEAR, UUID(int=7), Decimal("1.10"), (1,), {"a": frozenset({Colour.RED})}),
+        datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")),
+        [set(), frozenset(), (), b"bytes", "it's", None, -0.5],
+        timedelta(days=-1),
+    ],
+)
+def test_values_are_written_as_what_makes_them(value: object) -> None:
+    spelling = spell(value)
+    names: dict[str, Any] = {"Everything": Everything, "Colour": Colour}  # this module is imported by no name
+    imports = [line for line in written(spelling.imports) if __name__ not in line]
+    exec("\n".join(imports), names)  # noqa: S102 - our own lines
+    assert eval(spelling.text, names) == value  # noqa: S307 - as above
+
+
+@given(FAULTS)
+def test_faults_are_written_as_they_print(fault: Fault) -> None:
+    assert spell(fault).text == repr(fault)
