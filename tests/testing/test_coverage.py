@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from shop import NEW_YEAR, Shop, app
 from test_plugin import run
 
-from perdure.examples.mail import MailBounced
+from perdure import Backoff, Do, Engine, Program, Retry, Task, TaskContext, program, succeed
+from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
-from perdure.testing import Fail, Raise, World
+from perdure.testing import Crash, Fail, Fault, Raise, WorkerDied, World
 from perdure.testing.coverage import JobCoverage, Observer, Step, as_mermaid, as_text, merged
+from perdure.testing.coverage.observed import FAULTS
+from perdure.values.errors import OutcomeUnknown
+from perdure.values.failure import Defect
 
 
 def observed(job: object) -> JobCoverage:
@@ -80,12 +86,120 @@ def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() ->
     assert "refused" not in diagram
 
 
+@program
+def notice(ctx: TaskContext[int], event: int) -> Do[None, MailBounced, HasMailer]:
+    yield from send_mail(ctx.run_id, "ada", str(event))
+    yield from ctx.schedule(after="1 hour")
+
+
+def fires(ctx: TaskContext[int]) -> Program[None]:
+    return succeed(None)
+
+
+def idles(ctx: TaskContext[int]) -> Program[None]:
+    return succeed(None)
+
+
+def rescues(ctx: TaskContext[int], error: MailBounced | Defect) -> Program[None]:
+    return succeed(None)
+
+
+notices = Task(
+    "notices",
+    state=int,
+    event=int,
+    initial=0,
+    on_event=notice,
+    execute=fires,
+    on_idle=idles,
+    on_error=rescues,
+    retry=Retry(2, Backoff.constant("1 s")),
+)
+
+
+def noticed(*faults: Fault) -> JobCoverage:
+    observer = Observer()
+    world = World(Engine(Shop()).jobs(notices))
+    world.watch(observer.of(world))
+    with world:
+        for fault in faults:
+            world.inject(fault)
+            with suppress(WorkerDied):
+                world.result(world.of(notices).send("a", 1))
+            if not world.is_open:
+                world.open()
+        if not faults:
+            world.ask(world.of(notices).send("a", 1))
+    return observer.jobs["task:notices"]
+
+
+def test_hooks_that_never_ran_are_told_with_the_exits_that_never_came_and_the_faults_that_never_struck() -> None:
+    coverage = noticed()
+    assert coverage.never_ran() == ("execute", "on_idle", "on_error")
+    assert coverage.never_reached() == ("on_event: failure MailBounced", "on_event: defect", "retry: exhausted")
+    assert coverage.never_injected() == {"send_mail": FAULTS, "store.commit": FAULTS}
+    for told in (as_text(coverage), as_mermaid(coverage).replace(" - ", ": ")):
+        assert "on_error hook: never ran" in told
+        assert "exit never reached: on_event: failure MailBounced" in told
+        assert "exit never reached: on_event: succeeded" not in told
+        assert "faults never injected at send_mail: any" in told
+
+
+def test_what_came_about_is_told_of_no_more() -> None:
+    lost = OutcomeUnknown("lost")
+    coverage = noticed(
+        Fail("send_mail", MailBounced("ada")),
+        Raise("send_mail"),
+        Crash("send_mail", when="after"),
+        Fail("store.commit", lost, when="after", call=2),
+    )
+    assert "on_error" not in coverage.never_ran()
+    assert coverage.never_reached() == (
+        "on_idle: defect",
+        "on_error: defect",
+        "retry: exhausted",
+    )
+    assert coverage.never_injected()["send_mail"] == (
+        "crash before",
+        "raise after",
+        "timeout before",
+        "timeout after",
+        "fail after",
+    )
+    assert "faults never injected at send_mail: crash before, raise after, timeout before" in as_text(coverage)
+    assert "fail after" not in coverage.never_injected()["store.commit"]
+
+
+def test_a_worker_that_dies_at_a_crossing_counts_as_a_crash_there() -> None:
+    coverage = JobCoverage(
+        "task:a", (), (), mishaps={"crash before effect a": 1, "crash after commit": 1}, effects={"a": 1}
+    )
+    assert "crash before" not in coverage.never_injected()["a"]
+    assert coverage.never_injected()["store.commit"][:2] == ("crash before", "raise before")
+
+
+def test_a_job_of_which_everything_was_tried_has_nothing_left_to_tell() -> None:
+    mishaps = {f"{fault} store.commit": 1 for fault in FAULTS}
+    coverage = JobCoverage(
+        "task:a",
+        (),
+        (),
+        exits={"execute: succeeded": 1, "execute: defect OSError": 2, "retry: exhausted (attempts)": 1},
+        mishaps=mishaps,
+        declared_exits=("execute: succeeded", "execute: defect", "retry: exhausted"),
+    )
+    assert "never" not in as_text(coverage)
+    assert "never" not in as_mermaid(coverage)
+
+
 def test_parts_of_several_processes_add_up() -> None:
     coverage = observed(order_processor)
     sent = JobCoverage.read(coverage.plain())
     assert sent == coverage
     whole = merged([coverage, sent])[coverage.job]
     assert whole.steps == {step: 2 * count for step, count in coverage.steps.items()}
+    assert whole.effects == {name: 2 * count for name, count in coverage.effects.items()}
+    assert whole.declared_exits == coverage.declared_exits != ()
     assert whole.mishaps == {name: 2 * count for name, count in coverage.mishaps.items()}
 
 

@@ -84,6 +84,7 @@ class Plan:
         commands: every command that a caller may send, by name.
         answers: how this kind's answers are encoded, for keys and for the wire.
         needs: what the hooks need of the services, as far as their annotations say it.
+        hooks: the functions that the user gave, by the name of the hook.
     """
 
     state: Codec[Any]
@@ -96,6 +97,7 @@ class Plan:
     commands: Mapping[str, CommandSpec[Any]]
     answers: Codec[Any]
     needs: tuple[Need, ...] = ()
+    hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
 
 

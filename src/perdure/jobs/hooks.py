@@ -127,7 +127,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
     """
     found: list[object] = []
     for function in functions:
-        error = _error_of(function)
+        error = error_of(function)
         if error is not Any and error is not Never and error not in found:
             found.append(error)
     if not found:
@@ -138,8 +138,8 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
         return None
 
 
-def _error_of(function: object) -> object:
-    """The error type of a hook's answer; Any when it is not known."""
+def error_of(function: object) -> object:
+    """Read the type of a hook's errors from its annotation: ``Never`` when it cannot fail, Any when it is not known."""
     try:
         answer = typing.get_type_hints(function).get("return", Any)
     except (NameError, TypeError, AttributeError):

@@ -33,7 +33,7 @@ def build_plan(
     state: TypeForm[Any],
     tags: Mapping[type, str] | None,
     errors: TypeForm[Any] | FromHooks,
-    hooks: tuple[object, ...],
+    hooks: Mapping[str, object],
     retry: object,
     exhausted: Exhausted,
     may_continue: Literal["may_continue", "must_settle"],
@@ -51,7 +51,7 @@ def build_plan(
         state: the type of the state, as a type form.
         tags: stable names for the members of unions.
         errors: the type of the errors, or ``FROM_HOOKS`` to read it from their annotations.
-        hooks: the user's functions.
+        hooks: the user's functions, by the name of the hook; None where there is none.
         retry: the durable retry.
         exhausted: what becomes of a run that failed for good, unless the retry says otherwise.
         may_continue: whether this kind has a next tick to wait for.
@@ -68,7 +68,8 @@ def build_plan(
     policy = _retry(retry, job)
     state_codec = Codec.of(state, what=f"state of {job}", tags=tags, other_tags="ignored")
     upgrades = Upgrades.of(state_codec, _versions(versions, state, job), tags=tags)
-    error_codec = _errors(errors, hooks, tags, job)
+    given = {hook: function for hook, function in hooks.items() if function is not None}
+    error_codec = _errors(errors, tuple(given.values()), tags, job)
     older = tuple(step.codec for step in upgrades.steps)
     _check_tags(tags, (state_codec, *older, error_codec, *(spec.input for spec in commands)), job)
     return Plan(
@@ -82,7 +83,8 @@ def build_plan(
         concurrency=_concurrency(concurrency, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
         answers=answers,
-        needs=needs_of(hooks),
+        needs=needs_of(tuple(given.values())),
+        hooks=given,
     )
 
 

@@ -45,7 +45,7 @@ class Reminder(Definition[ReminderHandle, ReminderTeller, R], Generic[R]):
             tags=None,
             versions=versions,
             errors=FROM_HOOKS,
-            hooks=(remind,),
+            hooks={"remind": remind},
             retry=None,
             exhausted="park",
             may_continue="must_settle",

@@ -82,7 +82,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
             state=state,
             tags=tags,
             errors=errors,
-            hooks=(execute,),
+            hooks={"execute": execute},
             retry=retry,
             exhausted="continue",
             may_continue="may_continue",

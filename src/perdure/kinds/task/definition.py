@@ -87,14 +87,18 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         versions: Versions[S] | None = None,
         concurrency: int | None = None,
     ) -> None:
-        given = tuple(function for function in (on_event, decide, execute, on_idle, on_error) if function is not None)
         plan = build_plan(
             "task",
             name,
             state=state,
             tags=tags,
             errors=errors,
-            hooks=given,
+            hooks={
+                "on_event": decide if on_event is None else on_event,
+                "execute": execute,
+                "on_idle": on_idle,
+                "on_error": on_error,
+            },
             retry=retry,
             exhausted="park",
             may_continue="must_settle",

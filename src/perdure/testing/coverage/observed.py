@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from perdure.testing.coverage.tags import ABSENT
+
+RETRY: Final = "retry"
+"""What is no hook among what can end."""
+
+COMMIT: Final = "store.commit"
+
+FAULTS: Final = tuple(
+    f"{what} {when}" for what in ("crash", "raise", "timeout", "fail") for when in ("before", "after")
+)
+"""What can go wrong with a call, as it is counted."""
 
 
 @attrs.frozen
@@ -37,6 +47,8 @@ class JobCoverage:
         steps: how often each step was seen.
         exits: how often each hook ended in each way, printed.
         mishaps: how often each fault struck, and each crash came.
+        effects: how often each service was called.
+        declared_exits: how its hooks can end, printed, as far as their annotations say it.
     """
 
     job: str
@@ -45,6 +57,8 @@ class JobCoverage:
     steps: dict[Step, int] = attrs.Factory(dict[Step, int])
     exits: dict[str, int] = attrs.Factory(dict[str, int])
     mishaps: dict[str, int] = attrs.Factory(dict[str, int])
+    effects: dict[str, int] = attrs.Factory(dict[str, int])
+    declared_exits: tuple[str, ...] = ()
 
     def step(self, before: str, event: str, after: str) -> None:
         """Count a step."""
@@ -60,6 +74,11 @@ class JobCoverage:
         """Count a fault or a crash."""
         self.mishaps[what] = self.mishaps.get(what, 0) + 1
 
+    def effect(self, name: str) -> None:
+        """Count a call of a service."""
+        self.effects[name] = self.effects.get(name, 0) + 1
+
+    # ------------------------------------------------------------ what never came
     def unmet(self) -> tuple[tuple[str, str], ...]:
         """Give the pairs of declared state and event that never met."""
         met = {(step.before, step.event) for step in self.steps}
@@ -68,6 +87,30 @@ class JobCoverage:
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Give the pairs of declared state and event that can meet: what is absent has no alarm."""
         return tuple(pair for pair in product(self.states, self.events) if pair != (ABSENT, "alarm"))
+
+    def never_ran(self) -> tuple[str, ...]:
+        """Give the hooks that the job has, and that never ran to an end."""
+        declared = dict.fromkeys(_hook_of(line) for line in self.declared_exits)
+        ran = {_hook_of(line) for line in self.exits}
+        return tuple(hook for hook in declared if hook not in ran and hook != RETRY)
+
+    def never_reached(self) -> tuple[str, ...]:
+        """Give the exits that hooks which ran declare, and never came to."""
+        idle = self.never_ran()
+        return tuple(
+            line
+            for line in self.declared_exits
+            if _hook_of(line) not in idle and not any(_is_exit(seen, line) for seen in self.exits)
+        )
+
+    def never_injected(self) -> dict[str, tuple[str, ...]]:
+        """Give, for each service that was called and for the commit, the faults that never struck there."""
+        possible = dict.fromkeys((*sorted(self.effects), COMMIT), FAULTS)
+        missing = {
+            at: tuple(fault for fault in faults if not any(f"{fault} {name}" in self.mishaps for name in _names(at)))
+            for at, faults in possible.items()
+        }
+        return {at: faults for at, faults in missing.items() if faults}
 
     # ------------------------------------------------------------ to other processes
     def plain(self) -> dict[str, Any]:
@@ -80,6 +123,8 @@ class JobCoverage:
             "steps": steps,
             "exits": self.exits,
             "mishaps": self.mishaps,
+            "effects": self.effects,
+            "declared_exits": list(self.declared_exits),
         }
 
     @classmethod
@@ -87,19 +132,37 @@ class JobCoverage:
         """Read it back from plain data."""
         steps = {Step(before, event, after): count for before, event, after, count in plain["steps"]}
         states, events = tuple(plain["states"]), tuple(plain["events"])
-        return cls(plain["job"], states, events, steps, dict(plain["exits"]), dict(plain["mishaps"]))
+        exits, mishaps, effects = (dict(plain[name]) for name in ("exits", "mishaps", "effects"))
+        return cls(plain["job"], states, events, steps, exits, mishaps, effects, tuple(plain["declared_exits"]))
 
 
 def merged(parts: Iterable[JobCoverage]) -> dict[str, JobCoverage]:
     """Add up what was observed in several places, by job."""
     found: dict[str, JobCoverage] = {}
     for part in parts:
-        whole = found.setdefault(part.job, JobCoverage(part.job, part.states, part.events))
+        whole = found.setdefault(
+            part.job, JobCoverage(part.job, part.states, part.events, declared_exits=part.declared_exits)
+        )
         for step, count in part.steps.items():
             whole.steps[step] = whole.steps.get(step, 0) + count
         _add(part.exits, whole.exits)
         _add(part.mishaps, whole.mishaps)
+        _add(part.effects, whole.effects)
     return found
+
+
+def _hook_of(line: str) -> str:
+    return line.partition(":")[0]
+
+
+def _is_exit(seen: str, declared: str) -> bool:
+    """Whether an exit is one that was declared, which says of a defect no more than that it is one."""
+    return seen == declared or seen.startswith((f"{declared} ", f"{declared}:"))
+
+
+def _names(at: str) -> tuple[str, str]:
+    """How mishaps name a place: a fault as it is injected, a crash by what was crossed."""
+    return at, at.removeprefix("store.") if at.startswith("store.") else f"effect {at}"
 
 
 def _add(counts: dict[str, int], to: dict[str, int]) -> None:

@@ -10,14 +10,24 @@ from returns.result import Result, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request
-from perdure.program import Exit, Halted
+from perdure.program import Died, Exit, Halted
 from perdure.testing.coverage.observed import JobCoverage
-from perdure.testing.coverage.tags import ABSENT, ENDED, declared_events, declared_states, event_tag, state_tag
-from perdure.testing.world import Moment, World
-from perdure.testing.world.moment import Answered, Asked, Committed, Died, Disturbed, Ran
+from perdure.testing.coverage.tags import (
+    ABSENT,
+    ENDED,
+    SUCCEEDED,
+    declared_events,
+    declared_exits,
+    declared_states,
+    event_tag,
+    state_tag,
+)
+from perdure.testing.world import EffectCall, Moment, World
+from perdure.testing.world import moment as moments
+from perdure.testing.world.moment import Answered, Asked, Committed, Disturbed, Performed, Ran
 from perdure.values.address import Address
-from perdure.values.errors import Crashed, Rejected
-from perdure.values.event import Event, JobExecuted, JobFailed, JobParked, JobRecovered, JobRetryExhausted
+from perdure.values.errors import Crashed, Rejected, RunTimedOut
+from perdure.values.event import Event, JobExecuted, JobParked, JobRecovered, JobRetryExhausted
 from perdure.values.instance import Instance
 from perdure.values.transition import Keep, Put, Transition
 
@@ -40,7 +50,8 @@ class Observer:
         """Give the counts of a job."""
         name = f"{job.kind}:{job.name}"
         if name not in self.jobs:
-            self.jobs[name] = JobCoverage(name, (ABSENT, *declared_states(job)), declared_events(job))
+            states = (ABSENT, *declared_states(job))
+            self.jobs[name] = JobCoverage(name, states, declared_events(job), declared_exits=declared_exits(job))
         return self.jobs[name]
 
 
@@ -70,9 +81,11 @@ class Eyes:
                 self._commit(transition)
             case Ran(address, hook, exit_):
                 self._ended(address, hook, exit_)
+            case Performed(call):
+                self._perform(call)
             case Disturbed(fault, address):
                 self._mishap(f"{type(fault).__name__.lower()} {fault.when} {fault.at}", address)
-            case Died(at):
+            case moments.Died(at):
                 self._mishap(f"crash {at}")
             case _:
                 pass
@@ -90,13 +103,16 @@ class Eyes:
         for job in self.served().values() if struck is None else (struck,):
             self.observer.coverage(job).mishap(what)
 
+    def _perform(self, call: EffectCall) -> None:
+        job = self._job(call.address)
+        if job is not None:
+            self.observer.coverage(job).effect(call.name)
+
     def _ended(self, address: Address, hook: str, exit_: Exit[Any, Any]) -> None:
-        """Count how a hook ended well; how it failed is in the events of its commit."""
+        """Count how a hook ended."""
         job = self._job(address)
-        if job is not None and isinstance(exit_, Success):
-            self.observer.coverage(job).exit(hook, "succeeded")
-        elif job is not None and isinstance(exit_, Halted):
-            self.observer.coverage(job).exit(hook, "ended the instance")
+        if job is not None:
+            self.observer.coverage(job).exit(hook, _exit(exit_))
 
     # ------------------------------------------------------------ requests
     def _ask(self, number: int, address: Address, request: Request) -> None:
@@ -154,12 +170,24 @@ def _refusal(error: Any) -> str | None:  # a CallError
     return f"crashed: {error.error_type}" if isinstance(error, Crashed) else None
 
 
+def _exit(exit_: Exit[Any, Any]) -> str:
+    match exit_:
+        case Success():
+            return SUCCEEDED
+        case Halted():
+            return "ended the instance"
+        case Died(cause):
+            form = "timed out" if isinstance(cause, RunTimedOut) else "defect"
+            return f"{form} {type(cause).__name__}"
+        case _:
+            error: object = exit_.failure()
+            return f"failure {type(error).__name__}"
+
+
 def _count_exit(counts: JobCoverage, event: Event) -> None:
     match event:
         case JobExecuted(cause=cause):
-            counts.exit(f"run by {cause}", "succeeded")
-        case JobFailed(hook=hook, error=error):
-            counts.exit(hook, f"{error.form} {error.error_type}")
+            counts.exit(f"run by {cause}", SUCCEEDED)
         case JobRetryExhausted(reason=reason):
             counts.exit("retry", f"exhausted ({reason})")
         case JobParked(reason=reason):

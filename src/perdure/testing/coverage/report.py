@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from perdure.testing.coverage.observed import JobCoverage, Step
+from perdure.testing.coverage.observed import FAULTS, JobCoverage, Step
 from perdure.testing.coverage.tags import ABSENT, ENDED
 
 
 def as_text(coverage: JobCoverage) -> str:
     """Write a table of events and states, what came of each pair, how runs ended, and what went wrong meanwhile.
 
-    In the table stands how often a pair met; a dot where it never did.
+    In the table stands how often a pair met; a dot where it never did. The last sections say what never came about:
+    hooks that never ran, exits that they declare, faults of the services that were called.
 
     Args:
         coverage: what was observed of one job.
@@ -23,11 +24,14 @@ def as_text(coverage: JobCoverage) -> str:
     lines += _section("what came of it", _steps(coverage))
     lines += _section("how runs ended", _counted(coverage.exits))
     lines += _section("what went wrong", _counted(coverage.mishaps))
+    lines += _section("what never came about", _never(coverage))
     return "\n".join(lines)
 
 
 def as_mermaid(coverage: JobCoverage) -> str:
     """Draw the state diagram of what was observed; it holds no step that was not seen.
+
+    Beside the states stands a box with what never came about: hooks, exits, faults.
 
     Args:
         coverage: what was observed of one job.
@@ -41,7 +45,29 @@ def as_mermaid(coverage: JobCoverage) -> str:
         f"    {_node(before)} --> {_node(after)}: {', '.join(events)}" for (before, after), events in labels.items()
     ]
     lines += [f"    {_node(state)}: {state} (never met)" for state in coverage.states if not _is_met(state, coverage)]
+    lines += _box(tuple(_never(coverage)))
     return "\n".join(lines)
+
+
+def _box(lines: tuple[str, ...]) -> Iterator[str]:
+    """What has no place among the states: no arrow leads to it."""
+    if lines:
+        yield '    state "what never came about" as never {'
+        yield from (
+            f"        never_{number}: {line.replace(': ', ' - ')}" for number, line in enumerate(lines, start=1)
+        )
+        yield "    }"
+
+
+def _never(coverage: JobCoverage) -> Iterator[str]:
+    yield from (f"{hook} hook: never ran" for hook in coverage.never_ran())
+    yield from (f"exit never reached: {line}" for line in coverage.never_reached())
+    for at, faults in coverage.never_injected().items():
+        yield f"faults never injected at {at}: {_faults(faults)}"
+
+
+def _faults(faults: tuple[str, ...]) -> str:
+    return "any" if faults == FAULTS else ", ".join(faults)
 
 
 def _table(coverage: JobCoverage) -> Iterator[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Never, NoReturn
 
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.hooks import error_of
 from perdure.jobs.request import Request
 from perdure.testing.typed.form import Choice, OneOf, Record, read_form
 from perdure.values.errors import InvalidInput
@@ -17,6 +18,8 @@ ABSENT: Final = "absent"
 ENDED: Final = "ended"
 KEPT: Final = "kept"
 """The tag of a state whose type tells no states apart."""
+SUCCEEDED: Final = "succeeded"
+"""How a hook ends well."""
 
 
 def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
@@ -72,6 +75,23 @@ def declared_events(job: AnyDefinition) -> tuple[str, ...]:
         members = _with_events(job).get(spec.name)
         found += [spec.name] if members is None else members
     return (*found, "alarm")
+
+
+def declared_exits(job: AnyDefinition) -> tuple[str, ...]:
+    """Give how the hooks of a job can end, as far as their annotations say it; and that its retries can be used up."""
+    found: list[str] = []
+    for hook, function in job.plan.hooks.items():
+        found += [f"{hook}: {SUCCEEDED}", *(f"{hook}: failure {name}" for name in _errors_of(function))]
+        found.append(f"{hook}: defect")
+    return (*found, *(["retry: exhausted"] if job.plan.retry is not None else []))
+
+
+def _errors_of(function: object) -> list[str]:
+    error: Any = error_of(function)
+    if error is Any or error in (Never, NoReturn):
+        return []
+    form = read_form(error)
+    return [_named(member) for member in (form.members if isinstance(form, OneOf) else (error,))]
 
 
 def _with_events(job: AnyDefinition) -> dict[str, list[str]]:
