@@ -33,7 +33,7 @@ class Spelling:
     imports: frozenset[tuple[str, str]] = frozenset()
 
 
-def spell(value: Any) -> Spelling:  # noqa: PLR0911 - one return for each form
+def spell(value: object) -> Spelling:  # noqa: PLR0911 - one return for each form
     """Write a value: what events and states are made of, faults, and exceptions. Of what is none of these, the text.
 
     Args:
