@@ -11,7 +11,9 @@ from uuid import UUID
 import attrs
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import find, given
+from returns.maybe import Maybe, Nothing, Some
+from returns.result import Failure, Result, Success
 
 from perdure.codecs import Codec
 from perdure.examples.order_processor import Order, OrderEvent
@@ -106,6 +108,22 @@ def test_a_part_may_be_drawn_otherwise(order):
 def test_no_sample_is_made_up_of_what_cannot_be(form):
     with pytest.raises(NoSample, match="give the values yourself"):
         samples_of(form)
+
+
+def test_containers_of_returns_are_drawn_on_both_sides_and_sampled():
+    assert samples_of(Maybe[int]) == (Nothing, Some(0))
+    assert samples_of(Result[str, Colour]) == (Success(""), Failure(Colour.RED))
+    assert find(values_of(Maybe[int]), lambda value: value is Nothing) is Nothing
+    assert find(values_of(Maybe[int]), lambda value: value != Nothing) == Some(0)
+    assert find(values_of(Result[int, str]), lambda value: isinstance(value, Failure)) == Failure("")
+
+
+def test_an_exception_is_one_of_its_own_class():
+    (sample,) = samples_of(ValueError)
+    assert type(sample) is ValueError
+    assert type(find(values_of(ValueError), lambda _: True)) is ValueError
+    with pytest.raises(NoSample):
+        samples_of(UnicodeDecodeError)
 
 
 def test_instants_are_aware():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,11 +93,16 @@ _WORLDS: pytest.StashKey[Worlds] = pytest.StashKey()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the story of its worlds to a test that failed."""
+    """Add the story of its worlds and of its simulated runs to a test that failed."""
     report = yield
-    worlds = item.stash.get(_WORLDS, None)
-    if worlds is not None and call.when == "call" and report.failed:
-        report.sections += [("perdure", story) for story in worlds.stories()]
+    if call.when == "call" and report.failed and call.excinfo is not None:
+        worlds = item.stash.get(_WORLDS, None)
+        stories = [] if worlds is None else worlds.stories()
+        if "perdure.testing" in sys.modules:
+            from perdure.testing.witnessed import stories_of  # noqa: PLC0415 - loaded when a test has failed
+
+            stories += stories_of(call.excinfo.value)
+        report.sections += [("perdure", story) for story in stories]
     return report
 
 

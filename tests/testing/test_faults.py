@@ -6,11 +6,13 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import find
 from hypothesis.vendor.pretty import pretty
 from returns.future import FutureResult
+from returns.maybe import Maybe, Nothing
 from returns.result import Failure, Success
 
-from perdure import Do, Engine, TaskContext, program
+from perdure import Do, Engine, TaskContext, effect, program
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import (
     IllegalTransition,
@@ -28,6 +30,7 @@ from perdure.testing import (
     Delay,
     Fail,
     Faults,
+    NoSample,
     Raise,
     Simulated,
     Stage,
@@ -36,6 +39,7 @@ from perdure.testing import (
     assert_whole_or_nothing,
     deliver,
     every_fault,
+    faults,
     on_stage,
     simulate,
 )
@@ -88,6 +92,44 @@ def test_every_way_to_go_wrong_at_each_call_is_enumerated():
 def test_each_call_of_an_effect_has_faults_of_its_own():
     seen = simulate(traverse(("a", "b"), lambda word: send_mail(word, word, word)), Mailer())
     assert [plan[0].call for plan in every_fault(seen)] == [1] * 7 + [2] * 7
+
+
+class Sealed:
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+@effect
+def charge(services: object) -> FutureResult[None, MailBounced | ValueError | Sealed]:
+    return FutureResult.from_value(None)
+
+
+@effect
+def look_up(services: object) -> FutureResult[Maybe[str], MailBounced | ValueError]:
+    return FutureResult.from_value(Nothing)
+
+
+def failures(plans: Any) -> list[str]:
+    return [repr(plan[0]) for plan in plans if isinstance(plan[0], Fail)]
+
+
+def test_each_error_of_a_declared_union_is_enumerated_exceptions_included():
+    assert failures(every_fault(simulate(look_up(), None))) == [
+        "Fail('look_up', error=MailBounced(address=''))",
+        "Fail('look_up', error=ValueError())",
+    ]
+
+
+def test_an_error_that_cannot_be_made_up_is_no_reason_to_leave_all_of_them_out():
+    clean = simulate(charge(), None)
+    with pytest.raises(NoSample, match=r"Sealed .* it is an error of charge: errors=\{'charge': \[\.\.\.\]\}"):
+        every_fault(clean)
+    sealed = Sealed("no money")
+    plans = every_fault(clean, errors={"charge": [sealed]})
+    assert [plan[0].error for plan in plans if isinstance(plan[0], Fail)] == [sealed]
+    drawn = find(faults(clean, errors={"charge": [sealed]}), lambda plan: any(isinstance(one, Fail) for one in plan))
+    assert [fault.error for fault in drawn if isinstance(fault, Fail)] == [sealed]
+    assert failures(every_fault(clean, errors={"charge": []})) == []
 
 
 @pytest.mark.parametrize(

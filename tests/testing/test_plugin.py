@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,63 @@ def test_answers():
     )
     assert "Success == Success" in printed
     assert ".success.created: True != False" in printed
+
+
+SIMULATES = """
+from jobs import Add, Count, counter
+from returns.result import Success
+
+from perdure import Do, effect, program
+from perdure.testing import simulate
+from returns.future import FutureResult
+
+
+@effect
+def reach(services, word: str) -> FutureResult[int, str]:
+    return FutureResult.from_value(len(word))
+
+
+@program
+def twice(word: str) -> Do[int, str, object]:
+    reach("forgotten")
+    return (yield from reach("b" * (yield from reach(word))))
+
+
+def test_exit():
+    seen = simulate(twice("aa"), None)
+    assert seen.exit == Success(3)
+
+
+def test_inline():
+    assert simulate(twice("aa"), None).never_run == ()
+
+
+def test_two():
+    assert simulate(twice("aa"), None) == simulate(twice("a"), None)
+
+
+def test_told():
+    seen = simulate(twice("aa"), None)
+    assert seen.exit == Success(3), seen
+
+
+def test_good():
+    assert simulate(twice("aa"), None).exit == Success(2)
+"""
+
+
+def test_a_failed_test_shows_the_simulated_runs_that_it_held(tmp_path: Path) -> None:
+    printed = run(tmp_path, SIMULATES, "-p", "no:randomly")
+    assert "4 failed, 1 passed" in printed
+    story = "  1. reach('aa') -> Success(2)\n  2. reach('bb') -> Success(2)\n  => Success(2)\n"
+    forgotten = "     built and never run (a forgotten `yield from`?): <Program perform reach('forgotten')> of "
+    exit_, inline, two, told = re.split(r"^_+ test_\w+ _+$", printed, flags=re.MULTILINE)[1:]
+    assert f"seen = simulate(...):\n{story}{forgotten}" in exit_
+    assert f"\n{story}{forgotten}" in inline
+    assert "these runs differ (- left, + right):" in two
+    assert "-   1. reach('aa') -> Success(2)" in two
+    assert "  2. reach('b') -> Success(1)" in two
+    assert f"seen = simulate(...):\n{story}{forgotten}" in told, "pytest shortens what an assertion says"
 
 
 TWO_TESTS = """

@@ -325,6 +325,23 @@ def test_an_effect_that_says_nothing_of_its_answer_cannot_be_drawn(oracle):
         simulate(unannotated().attempt().lash(lambda _: succeed(None)), oracle)
 
 
+class Sealed:
+    def __init__(self, word):
+        self.word = word
+
+
+@effect
+def unseal(services: object) -> FutureResult[Sealed, Refused]:
+    return FutureResult.from_value(Sealed(""))
+
+
+@given(oracles(), oracles(types={Sealed: st.builds(Sealed, st.just("a"))}, failures="never"))
+def test_a_class_of_which_nothing_is_known_is_named_with_the_effect(oracle, told):
+    with pytest.raises(NoAnswer, match=r"no answer of unseal can be drawn: .*Sealed.* oracles\(types="):
+        simulate(unseal(), attrs.evolve(oracle, failures="never"))
+    assert simulate(unseal(), told).value().word == "a"
+
+
 # ---------------------------------------------------------------- faults
 def seen_with(fault: Any, words: Outside) -> Simulated[Any, Any, Any]:
     return simulate(say("a").bind(lambda _: say("b")).on_exit(say("last")), words, faults=(fault,))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
+import attrs
 from hypothesis import strategies as st
 from typing_extensions import TypeForm
 
@@ -19,7 +20,13 @@ MAX_FAULTS = 3
 """Faults of a drawn plan at most, unless it is told otherwise."""
 
 
-def every_fault(clean: Simulated[Any, Any, Any], /) -> tuple[Faults, ...]:
+Errors: TypeAlias = Mapping[str, Sequence[object]]
+"""The errors of effects, by the name of the effect, where their declared types do not say how one is made."""
+
+NO_ERRORS: Final[Errors] = {}
+
+
+def every_fault(clean: Simulated[Any, Any, Any], /, *, errors: Errors = NO_ERRORS) -> tuple[Faults, ...]:
     """Enumerate the plans with one fault: each call of each effect of a run, made to go wrong in each way.
 
     For each call: a crash before and after it; an undeclared exception, a lost answer and no answer at all, before and
@@ -27,14 +34,19 @@ def every_fault(clean: Simulated[Any, Any, Any], /) -> tuple[Faults, ...]:
 
     Args:
         clean: a run without faults, whose calls are to go wrong.
+        errors: the errors of some effects, by name, such as ``{"charge": [Declined("no money")]}``; by default the
+            plainest of each declared type. An effect without annotations declares none.
 
     Returns:
         Plans to hand to `simulate`, such as ``(Crash('send_mail', when='after'),)``.
+
+    Raises:
+        NoSample: no error of a declared type can be made up; give it by ``errors``.
     """
-    return tuple((fault,) for step in clean.effects for fault in _faults_at(step))
+    return tuple((fault,) for step in clean.effects for fault in _faults_at(step, errors))
 
 
-def _faults_at(step: Performed) -> Iterator[Fault]:
+def _faults_at(step: Performed, errors: Errors) -> Iterator[Fault]:
     name, call = step.name, step.call
     yield Crash(name, when="before", call=call)
     yield Crash(name, when="after", call=call)
@@ -42,18 +54,17 @@ def _faults_at(step: Performed) -> Iterator[Fault]:
     yield Raise(name, when="after", call=call)
     yield TimeOut(name, when="before", call=call)
     yield TimeOut(name, when="after", call=call)
-    for error in _sample_errors(step):
+    for error in _sample_errors(step) if errors.get(name) is None else errors[name]:
         yield Fail(name, error, call=call)
 
 
 def _sample_errors(step: Performed) -> tuple[object, ...]:
     declared = _error_of(step)
-    if declared is None:
-        return ()
     try:
-        return samples_of(declared)
-    except NoSample:  # whoever needs one gives it by hand
-        return ()
+        return () if declared is None else samples_of(declared)
+    except NoSample as none:
+        reason = f"{none.reason}; it is an error of {step.name}: errors={{{step.name!r}: [...]}} says which it has"
+        raise attrs.evolve(none, reason=reason) from none
 
 
 def _error_of(step: Performed) -> TypeForm[Any] | None:
@@ -68,27 +79,37 @@ def _error_of(step: Performed) -> TypeForm[Any] | None:
             return None
 
 
-def faults(clean: Simulated[Any, Any, Any], /, *, at_most: int = MAX_FAULTS) -> st.SearchStrategy[Faults]:
+def faults(
+    clean: Simulated[Any, Any, Any], /, *, at_most: int = MAX_FAULTS, errors: Errors = NO_ERRORS
+) -> st.SearchStrategy[Faults]:
     """Draw plans of several faults for the calls of a run: at most one for each call, with drawn errors.
 
     Args:
         clean: a run without faults, whose calls are to go wrong.
         at_most: how many faults a plan has at most.
+        errors: the errors of some effects, by name; by default they are drawn from their declared types.
     """
     calls = clean.effects
     if not calls:
         return st.just(())
-    one = st.sampled_from(range(len(calls))).flatmap(lambda place: _drawn(calls[place]))
+    one = st.sampled_from(range(len(calls))).flatmap(lambda place: _drawn(calls[place], errors))
     drawn = st.lists(one, max_size=min(at_most, len(calls)), unique_by=lambda fault: (fault.at, fault.call))
     return drawn.map(tuple)
 
 
-def _drawn(step: Performed) -> st.SearchStrategy[Fault]:
+def _drawn(step: Performed, errors: Errors) -> st.SearchStrategy[Fault]:
     name, call = st.just(step.name), st.just(step.call)
     when = st.sampled_from(("before", "after"))
     ways: list[st.SearchStrategy[Fault]] = [
-        st.builds(Fail, name, values_of(form), when=when, call=call) if form is not None else st.nothing()
-        for form in [_error_of(step)]
+        st.builds(Fail, name, drawn, when=when, call=call) for drawn in _drawn_errors(step, errors)
     ]
     ways += [st.builds(kind, name, when=when, call=call) for kind in (TimeOut, Raise, Crash)]
     return st.one_of(ways)
+
+
+def _drawn_errors(step: Performed, errors: Errors) -> Iterator[st.SearchStrategy[Any]]:
+    given, declared = errors.get(step.name), _error_of(step)
+    if given is not None:
+        yield st.sampled_from(given) if given else st.nothing()
+    elif declared is not None:
+        yield values_of(declared)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 from hypothesis import strategies as st
+from hypothesis.errors import ResolutionFailed
 from returns.result import Failure, Success
 
 from perdure.program import Call
@@ -36,7 +37,8 @@ class NoAnswer(PerdureError):
     def __str__(self) -> str:
         return (
             f"no answer of {self.effect} can be drawn: {self.reason}; annotate it, such as -> FutureResult[Token, "
-            f"AuthError], or say what to draw: oracles(answers={{{self.effect!r}: a_strategy_of_results}})"
+            f"AuthError], or say what to draw: oracles(answers={{{self.effect!r}: a_strategy_of_results}}), or "
+            "oracles(types={ThatClass: a_strategy})"
         )
 
 
@@ -72,7 +74,10 @@ class Oracle:
         """
         given = self.answers.get(effect_name(instruction))
         strategy = self._derived(instruction) if given is None else given
-        drawn: object = self.data.draw(strategy, label=f"{instruction!r} ->")
+        try:
+            drawn: object = self.data.draw(strategy, label=f"{instruction!r} ->")
+        except ResolutionFailed as failed:
+            raise NoAnswer(effect_name(instruction), f"a type in it says nothing of its values ({failed})") from failed
         return drawn
 
     def _derived(self, instruction: object) -> Answers:

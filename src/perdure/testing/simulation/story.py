@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import zip_longest
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, assert_never
 
 from returns.result import Failure, Success
@@ -37,21 +37,25 @@ def tell(run: Simulated[Any, Any, Any]) -> Iterator[str]:
 
 
 def difference(left: Simulated[Any, Any, Any], right: Simulated[Any, Any, Any]) -> list[str]:
-    """Tell where two runs part: the steps that they share once, then those that differ side by side.
+    """Tell where two runs part: the steps that differ side by side, and of those that they share the nearest.
 
     What pytest shows of a failed ``assert one_run == another`` when the plugin is installed.
     """
+    ours, theirs = list(tell(left)), list(tell(right))
     lines: list[str] = []
-    for ours, theirs in zip_longest(_pages(left), _pages(right), fillvalue=""):
-        if ours == theirs:
-            lines.append(f"  {ours}")
+    for what, from_, to, other_from, other_to in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
+        if what == "equal":
+            lines += _shared(ours[from_:to])
         else:
-            lines += [f"- {ours}"] * bool(ours) + [f"+ {theirs}"] * bool(theirs)
+            lines += [f"- {line}" for line in ours[from_:to]] + [f"+ {line}" for line in theirs[other_from:other_to]]
     return ["these runs differ (- left, + right):", *lines]
 
 
-def _pages(run: Simulated[Any, Any, Any]) -> list[str]:
-    return list(tell(run))
+def _shared(lines: list[str]) -> list[str]:
+    """What two runs have in common: its first and its last line, and how many lie between."""
+    between = len(lines) - 2
+    shown = lines if between <= 1 else [lines[0], f"     ({between} more)", lines[-1]]
+    return [f"  {line}" for line in shown]
 
 
 def _line(text: str) -> str:

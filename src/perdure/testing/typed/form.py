@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import attrs
+from returns.maybe import Maybe, Nothing, Some
+from returns.result import Failure, Result, Success
 
 from perdure.codecs.fields import Declaration, declaration_of
 from perdure.codecs.grammar import flattened, stripped
@@ -80,6 +82,17 @@ class Mapped:
 
 
 @attrs.frozen
+class Wrapped:
+    """A value in a container of ``returns``.
+
+    Attributes:
+        ways: what wraps it, with the type of what is inside.
+    """
+
+    ways: tuple[tuple[Callable[[Any], Any], Any], ...]
+
+
+@attrs.frozen
 class PlainJson:
     """Whatever JSON can say: what ``object`` and ``Any`` stand for."""
 
@@ -91,13 +104,13 @@ class Opaque:
     form: Any
 
 
-Form: TypeAlias = Scalar | Choice | OneOf | Record | Many | Row | Mapped | PlainJson | Opaque
+Form: TypeAlias = Scalar | Choice | OneOf | Record | Many | Row | Mapped | Wrapped | PlainJson | Opaque
 
 _DICTS = (dict, Mapping, MutableMapping)
 _COLLECTIONS = (list, set, frozenset)
 
 
-def read_form(given: Any) -> Form:  # noqa: PLR0911 - one return for each form
+def read_form(given: Any) -> Form:  # noqa: C901, PLR0911 - one return for each form
     """Look at a type: whatever an annotation may be."""
     form = stripped(given)
     cls, arguments = get_origin(form) or form, get_args(form)
@@ -115,9 +128,17 @@ def read_form(given: Any) -> Form:  # noqa: PLR0911 - one return for each form
         return Mapped(*(arguments or (str, object)))
     if cls in _COLLECTIONS:
         return Many(cls, arguments[0] if arguments else object)
+    if cls is Maybe:
+        return Wrapped(((_nothing, type(None)), (Some, arguments[0] if arguments else object)))
+    if cls is Result:
+        return Wrapped(tuple(zip((Success, Failure), arguments or (object, object), strict=True)))
     if cls is tuple:
         return _tuple(arguments)
     return _record(form) or Opaque(form)
+
+
+def _nothing(_: object) -> Maybe[Any]:
+    return Nothing
 
 
 def _tuple(arguments: tuple[Any, ...]) -> Form:

@@ -15,7 +15,19 @@ import attrs
 from typing_extensions import TypeForm
 
 from perdure.codecs.names import describe_type
-from perdure.testing.typed.form import Choice, Many, Mapped, OneOf, Opaque, PlainJson, Record, Row, Scalar, read_form
+from perdure.testing.typed.form import (
+    Choice,
+    Many,
+    Mapped,
+    OneOf,
+    Opaque,
+    PlainJson,
+    Record,
+    Row,
+    Scalar,
+    Wrapped,
+    read_form,
+)
 from perdure.values.errors import PerdureError
 
 T = TypeVar("T")
@@ -65,11 +77,13 @@ def samples_of(form: TypeForm[T], /) -> tuple[T, ...]:
             return tuple(_sample(member, ()) for member in members)
         case Choice(values):
             return values
+        case Wrapped(ways):
+            return tuple(wrap(_sample(inside, ())) for wrap, inside in ways)
         case _:
             return (_sample(form, ()),)
 
 
-def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: PLR0911 - one return for each form
+def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911 - one return for each form
     if given in inside:
         raise NoSample(describe_type(given), "it contains itself without end")
     within = (*inside, given)
@@ -88,10 +102,23 @@ def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: PLR0911 - one 
             return tuple(_sample(item, within) for item in items)
         case Mapped() | PlainJson():
             return {}
+        case Wrapped(ways):
+            wrap, form = ways[0]
+            return wrap(_sample(form, within))
         case Opaque(form):
+            if (plain := plain_exception(form)) is not None:
+                return plain
             raise NoSample(describe_type(form), "it has no declared fields")
         case _ as never:
             assert_never(never)
+
+
+def plain_exception(form: object) -> BaseException | None:
+    """Make an exception without arguments; None when the type is none, or wants some."""
+    try:
+        return form() if isinstance(form, type) and issubclass(form, BaseException) else None
+    except TypeError:
+        return None
 
 
 def _first(members: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:

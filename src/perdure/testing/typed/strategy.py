@@ -17,7 +17,20 @@ from hypothesis import reject
 from hypothesis import strategies as st
 from typing_extensions import TypeForm
 
-from perdure.testing.typed.form import Choice, Many, Mapped, OneOf, Opaque, PlainJson, Record, Row, Scalar, read_form
+from perdure.testing.typed.form import (
+    Choice,
+    Many,
+    Mapped,
+    OneOf,
+    Opaque,
+    PlainJson,
+    Record,
+    Row,
+    Scalar,
+    Wrapped,
+    read_form,
+)
+from perdure.testing.typed.sample import plain_exception
 
 T = TypeVar("T")
 
@@ -86,7 +99,7 @@ class _Drawing:
         """Build the strategy of a type or a part of it."""
         return self.using[given] if given in self.using else self._built(given)
 
-    def _built(self, given: Any) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one return for each form
+    def _built(self, given: Any) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 - one return for each form
         match read_form(given):
             case Scalar(cls):
                 return self.using.get(cls, SCALAR_VALUES[cls])
@@ -102,10 +115,13 @@ class _Drawing:
                 return st.tuples(*(self.values(item) for item in items))
             case Mapped(key, value):
                 return st.just({}) if self._is_deep else self._mapped(key, value)
+            case Wrapped(ways):
+                return st.one_of(*(self.values(form).map(wrap) for wrap, form in ways))
             case PlainJson():
                 return _JSON
             case Opaque(form):
-                return st.from_type(form)
+                plain = plain_exception(form)
+                return st.from_type(form) if plain is None else st.builds(form)
             case _ as never:
                 assert_never(never)
 

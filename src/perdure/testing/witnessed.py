@@ -1,0 +1,38 @@
+"""The simulated runs that a failed test looked at, found where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final
+
+from perdure.testing.simulation.simulated import Simulated
+
+MOST: Final = 3
+"""Runs that are told of one failure at most; the last ones."""
+
+_OTHERS: Final = ("perdure.", "_pytest.", "pytest_", "hypothesis.")
+
+
+def stories_of(error: BaseException) -> list[str]:
+    """Tell the runs that the frames of a test held when it failed, each once.
+
+    Args:
+        error: what the test failed with.
+    """
+    found: dict[str, str] = {}
+    for name, run in _runs(error.__traceback__):
+        told = repr(run)
+        found[told] = f"{name} = simulate(...):\n{told}" if name.isidentifier() else told
+    return list(found.values())[-MOST:]
+
+
+def _runs(traceback: TracebackType | None) -> Iterator[tuple[str, Simulated[Any, Any, Any]]]:
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if not str(frame.f_globals.get("__name__", "")).startswith(_OTHERS):
+            for name, value in tuple(frame.f_locals.items()):
+                if isinstance(value, Simulated):
+                    run: Simulated[Any, Any, Any] = value  # pyright: ignore[reportUnknownVariableType] # of any types
+                    yield name, run
+        traceback = traceback.tb_next
