@@ -23,6 +23,7 @@ from perdure.examples.order_processor import Order, OrderPlaced, PaymentReceived
 from perdure.examples.token_refresher import AuthDown, TokenState, token_refresher
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
 from perdure.testing import Clock, Crash, Delay, Fail, Fault, JobMachine, Raise, TimeOut, WorkerDied, World
+from perdure.testing.world.script import KEPT
 from perdure.testing.world.spelling import spell, written
 from perdure.testing.world.world import WATCHED_BY
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
@@ -170,6 +171,17 @@ def test_so_do_those_of_a_state_machine() -> None:
     (story,) = (note for note in caught.value.__notes__ if DO_IT_AGAIN in note)
     assert "World(Engine(Shop(), limits=Limits(drain_ms=7)).jobs(order_processor), seed=0, interleaving=" in story
     assert happened(pasted(story).story()) == happened(story)
+
+
+def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
+    with World(app, Shop()) as world:
+
+        async def many() -> None:
+            for _ in range(KEPT + 10):
+                await world.of(order_processor).status("o")
+
+        world.run(many())
+        assert len(world.timeline.script._written) == KEPT
 
 
 def test_a_clock_that_was_given_is_given_again() -> None:

@@ -62,6 +62,8 @@ class Script:
     def wrote(self, call: object, asking: Unasked) -> None:
         """Know what a call asks for that the test has written, and may make some time."""
         self._written[id(call)] = call, asking
+        if len(self._written) > KEPT:  # most are made at once; those of a coroutine are never asked for
+            del self._written[next(iter(self._written))]
 
     def is_made_by(self, line: Line, call: object, task: Task[Any]) -> None:
         """Know that the call of a line is made by this task."""
