@@ -14,7 +14,7 @@ from reminder import Reminder
 from reminder.context import ReminderContext
 from returns.result import Failure, Result, Success
 
-from perdure import After, Decision, Do, Task, TaskContext, effect, fail, program
+from perdure import After, Decision, Do, Task, TaskContext, effect, fail, program, tell
 from perdure.testing.machine import Ask, InstanceView, JobMachine, LawBroken, Model
 from perdure.values.errors import DefinitionError
 
@@ -168,6 +168,19 @@ def test_a_disk_is_a_place_for_a_machine_as_well() -> None:
 def test_a_command_that_the_job_has_not_is_refused() -> None:
     with pytest.raises(DefinitionError, match="one of send, trigger, terminate, pause, resume"):
         machine(counter(), commands=("sned",))
+
+
+def test_a_job_that_is_told_and_not_there_is_named() -> None:
+    @program
+    def on_event(ctx: TaskContext[Count], event: Add) -> Do[None, str, object]:
+        yield from tell(counter(), "line\nbreak").send(event)
+
+    telling = Task("telling", state=Count, event=Add, initial=Count(), on_event=on_event)
+    with pytest.raises(LawBroken, match=r"no job here is task:counter; name it, beside=\(the_definition,\)") as caught:
+        JobMachine(job=telling, services=object, mishaps="none").run(QUICK)
+    (story,) = (note for note in caught.value.__notes__ if "What happened" in note)
+    assert "tells task:counter:line\\nbreak send" in story, "an id does not break a line"
+    JobMachine(job=telling, services=object, mishaps="none", beside=(counter(),)).run(QUICK)
 
 
 def test_a_failure_reads_like_a_story() -> None:

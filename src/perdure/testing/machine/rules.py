@@ -267,7 +267,9 @@ class JobRules(RuleBasedStateMachine):
         address = stored.message.target
         target = world.look(lambda store: store.load(address, None, 0)).instance
         if stored.not_before_ms <= world.now_ms and (target is None or target.hold is None):
-            raise LawBroken(_HALF_DONE, f"message {stored.message_id} to {address} is not taken")
+            served = (address.kind, address.name) in world.app.served
+            why = "" if served else f": no job here is {address.kind}:{address.name}; name it, beside=(the_definition,)"
+            raise LawBroken(_HALF_DONE, f"message {stored.message_id} to {address} is not taken{why}")
 
     def _is_settled(self, instance: Instance, now_ms: int) -> None:
         over_ms = now_ms - _TOLERATED_MS

@@ -159,4 +159,5 @@ def _from_now(due_ms: int, at_ms: int) -> str:
 
 
 def _shortened(line: str) -> str:
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
