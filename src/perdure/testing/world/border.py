@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 from perdure.jobs.step import Execute
 from perdure.program import default_handler
 from perdure.program.drivers import settle_answer
-from perdure.program.future import answer_of, asked, known_answer
+from perdure.program.future import Telling, answer_of, answered_by, known_answer
 from perdure.program.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
@@ -29,6 +29,7 @@ from perdure.testing.world.moment import (
 )
 from perdure.testing.world.pending import Pending
 from perdure.values.address import Address
+from perdure.values.errors import OutcomeUnknown
 
 Interleaving: TypeAlias = Literal["turns", "operations"]
 """Where the seed may let another task go first: where a turn waits anyway, or at every store operation and effect."""
@@ -161,14 +162,43 @@ def _cross_to_store(
     border: Border, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
 ) -> FutureResult[Any, Any]:
     if not border.is_quiet:
-        return asked(border.around(name, lambda: _answered(border, name, args, operation(*args))))
+        return answered_by(_Crossing(border, name, lambda: _answered(border, name, args, operation(*args))))
     begun = operation(*args)
     result = known_answer(begun)
     if result is None:
-        return asked(border.around(name, lambda: _answered(border, name, args, begun)))
+        return answered_by(_Crossing(border, name, lambda: _answered(border, name, args, begun)))
     border.crossings += (f"before {name}", f"after {name}")  # nothing waits, so nothing comes between
     _note_answer(border, name, args, result)
     return begun
+
+
+class _Crossing(Telling):
+    """An operation of the store on its way across the border. It sets out when its answer is first asked for."""
+
+    __slots__ = ("_answer", "_at", "_border", "_work")
+
+    def __init__(self, border: Border, at: str, work: Work) -> None:
+        self._border = border
+        self._at = at
+        self._work = work
+        self._answer: Result[Any, Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        answer = self._answer
+        if answer is None:
+            answer = self._answer = yield from self._border.around(self._at, self._work).__await__()
+        return answer
+
+    def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
+        """Tell of the answer from a task of its own: whoever is told runs while others wait, in the seed's order."""
+        self._border.runtime.spawn(self._told(listener), name=f"answer of {self._at}")
+
+    async def _told(self, listener: Callable[[Result[Any, Any]], None]) -> None:
+        try:
+            answer = await self
+        except Exception as defect:  # noqa: BLE001 - a store that tells has nobody to raise to
+            answer = Failure(OutcomeUnknown(f"the store broke: {defect!r}"))
+        listener(answer)
 
 
 async def _answered(
