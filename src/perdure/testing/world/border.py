@@ -88,10 +88,11 @@ class Border:
         for at in tuple(self.held):
             self.release(at)
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether whatever crosses now crosses unhindered."""
-        return not self.faults and self.die_at is None and self.died_at is None and self.interleaving == "turns"
+    def is_quiet(self, at: str) -> bool:
+        """Whether whatever crosses there now crosses unhindered."""
+        if self.die_at is not None or self.died_at is not None or self.interleaving != "turns":
+            return False
+        return not any(pending.waits_for(at) for pending in self.faults)
 
     # ------------------------------------------------------------ crossing
     async def around(self, at: str, work: Callable[[], Awaitable[A]], whose: Address | None = None) -> A:
@@ -161,7 +162,7 @@ def store_behind(border: Border, store: Store) -> Store:
 def _cross_to_store(
     border: Border, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
 ) -> FutureResult[Any, Any]:
-    if not border.is_quiet:
+    if not border.is_quiet(name):
         return answered_by(_Crossing(border, name, lambda: _answered(border, name, args, operation(*args))))
     begun = operation(*args)
     result = known_answer(begun)

@@ -33,9 +33,13 @@ class Pending:
         """Begin to count."""
         return cls(fault, crossing_of(fault.at), fault.call - 1, fault.times)
 
+    def waits_for(self, crossing: str) -> bool:
+        """Whether it may strike at calls of this."""
+        return crossing == self.crossing and self.times > 0
+
     def strikes(self, crossing: str) -> bool:
         """Whether it strikes now; asked once for each call."""
-        if crossing != self.crossing or self.times == 0:
+        if not self.waits_for(crossing):
             return False
         if self.after > 0:
             self.after -= 1
