@@ -144,7 +144,7 @@ def commits(story: str) -> list[str]:
 def test_they_do_it_again_over_a_file(tmp_path_factory: pytest.TempPathFactory, actions, seed: int) -> None:
     with World(app, Shop(), seed=seed, store=tmp_path_factory.mktemp("first") / "jobs.db") as world:
         play(world, actions)
-        story = world.story()
+    story = world.story()  # what was under way when the world ended is over by now, in both
     again = pasted(story, tmp_path_factory.mktemp("again")).story()
     assert lines(again) == lines(story)
     assert commits(again) == commits(story)

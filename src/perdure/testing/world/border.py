@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 from perdure.jobs.step import Execute
 from perdure.program import default_handler
 from perdure.program.drivers import settle_answer
-from perdure.program.future import Telling, answer_of, answered_by, known_answer
+from perdure.program.future import Telling, answer_of, answered_by, asked, known_answer
 from perdure.program.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
@@ -35,6 +35,9 @@ Interleaving: TypeAlias = Literal["turns", "operations"]
 """Where the seed may let another task go first: where a turn waits anyway, or at every store operation and effect."""
 
 Work: TypeAlias = Callable[[], Awaitable[Any]]  # of any operation
+
+Answers: TypeAlias = Literal["told", "awaited"]
+"""How a store answers: the engine is told, as by SQLite's; or it awaits the answer in a task, as of any other store."""
 
 A = TypeVar("A")
 
@@ -151,26 +154,41 @@ class Border:
 
 
 # ---------------------------------------------------------------- what crosses
-def store_behind(border: Border, store: Store) -> Store:
-    """Put a store behind a border, and note what is committed."""
+def store_behind(border: Border, store: Store, *, answers: Answers) -> Store:
+    """Put a store behind a border, and note what is committed.
+
+    Args:
+        border: what is crossed.
+        store: what lies behind it.
+        answers: how whoever asks hears of an answer that is not there at once.
+    """
+    wrap = partial(_awaited if answers == "awaited" else _Crossing, border)
     changed: dict[str, Any] = {
-        name: partial(_cross_to_store, border, name, getattr(store, name)) for name in STORE_OPERATIONS
+        name: partial(_cross_to_store, border, wrap, name, getattr(store, name)) for name in STORE_OPERATIONS
     }
     return attrs.evolve(store, **changed)
 
 
 def _cross_to_store(
-    border: Border, name: str, operation: Callable[..., FutureResult[Any, Any]], *args: Any
+    border: Border,
+    wrap: Callable[[str, Work], Awaitable[Result[Any, Any]]],
+    name: str,
+    operation: Callable[..., FutureResult[Any, Any]],
+    *args: Any,
 ) -> FutureResult[Any, Any]:
     if not border.is_quiet(name):
-        return answered_by(_Crossing(border, name, lambda: _answered(border, name, args, operation(*args))))
+        return answered_by(wrap(name, lambda: _answered(border, name, args, operation(*args))))
     begun = operation(*args)
     result = known_answer(begun)
     if result is None:
-        return answered_by(_Crossing(border, name, lambda: _answered(border, name, args, begun)))
+        return answered_by(wrap(name, lambda: _answered(border, name, args, begun)))
     border.crossings += (f"before {name}", f"after {name}")  # nothing waits, so nothing comes between
     _note_answer(border, name, args, result)
     return begun
+
+
+def _awaited(border: Border, at: str, work: Work) -> Awaitable[Result[Any, Any]]:
+    return answer_of(asked(border.around(at, work)))
 
 
 class _Crossing(Telling):

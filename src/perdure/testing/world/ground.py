@@ -14,6 +14,7 @@ from perdure.stores.memory import MemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
 from perdure.stores.url import open_store
+from perdure.testing.world.border import Answers
 from perdure.testing.world.errors import LoopIsRunning
 from perdure.values.errors import DefinitionError
 
@@ -26,6 +27,11 @@ Opener: TypeAlias = Callable[[Runtime], Awaitable[Store]]
 
 class Ground(Protocol):
     """Where the data lies, and how the simulation above it is run."""
+
+    @property
+    def answers(self) -> Answers:
+        """How its stores answer what they do not answer at once."""
+        ...
 
     def check(self) -> None:
         """Make sure that a worker can live here, now."""
@@ -49,6 +55,7 @@ class InMemory:
     """Data in memory. No store operation waits, so no event loop is needed."""
 
     backend: MemoryBackend = attrs.Factory(MemoryBackend)
+    answers: Answers = "awaited"
 
     def check(self) -> None:
         """Any place will do."""
@@ -74,6 +81,7 @@ class Hosted:
     """
 
     opener: Opener
+    answers: Answers = "told"
     _loop: asyncio.Runner | None = None
 
     def check(self) -> None:

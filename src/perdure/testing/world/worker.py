@@ -52,7 +52,7 @@ class Worker:
         self.store = self.complete(self.ground.open(self.simulation.runtime))
         self.border.note(Opened(self.store.name, self.store.epoch))
         self.open_app = app.open(
-            store_behind(self.border, self.store),
+            store_behind(self.border, self.store, answers=self.ground.answers),
             runtime=self.simulation.runtime,
             perform=perform_behind(self.border),
             run_ended=lambda execute, exit_: self.border.note(Ran(execute.instance.address, execute.hook, exit_)),
