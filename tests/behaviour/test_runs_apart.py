@@ -7,7 +7,7 @@ from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import Debounce, DebounceContext, Do, Engine, program
 from perdure.values.answer import Ran
-from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
 
 
 # ---------------------------------------------------------------- its end meets the store
@@ -57,7 +57,7 @@ async def test_a_flush_whose_instance_cannot_be_read_at_its_end_is_delivered_aga
     world.fail("load", StoreUnavailable("load", "the disk is away"))
     world.release("deliver")
     await world.settle()
-    assert isinstance(flush.result().failure(), StoreError | OutcomeUnknown)
+    assert isinstance(flush.result().failure(), OutcomeUnknown)
     await world.advance(minutes=1)
     assert flushes(world) == ["x (1, manual) run 1.1.1", "x (1, manual) run 1.1.2"]
     recovered = [event for event in await world.history(jobs.definition.address("a")) if event.type == "job.recovered"]

@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.messages import postponement, rejection, unreadable
+from perdure.jobs.messages import postponement, unreadable
 from perdure.jobs.request import Inbound
 from perdure.program.container import result_inside
 from perdure.runtime.record import Future, LogRecord, Runtime
@@ -142,11 +142,9 @@ class Outbox:
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))
         self._posted[stored.message_id] = answer
-        answer.add_done_callback(lambda done: self._answered(job, pair, stored, done))
+        answer.add_done_callback(lambda done: self._answered(pair, stored, done))
 
-    def _answered(
-        self, job: AnyDefinition, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]
-    ) -> None:
+    def _answered(self, pair: Pair, stored: StoredMessage, answer: Future[Result[Any, Any]]) -> None:
         self._posted.pop(stored.message_id, None)
         if answer.cancelled():
             self._under_way.discard(pair)
@@ -159,8 +157,6 @@ class Outbox:
                 self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
             case Failure(Crashed() | Overloaded() as error):
                 self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
-            case Failure(InvalidInput() | UnknownAction() as error):
-                self._afterwards(pair, self._write(rejection(stored, error, job.plan.errors, self.draw())))
             case _:
                 self._afterwards(pair, self._look_again_later())
 

@@ -345,7 +345,7 @@ class TurnTaker:
                 return FenceLost(str(mailbox.address))
             case Answered(Failure(StoreError() | OutcomeUnknown() as error)):
                 self.left_claimed(mailbox)
-                return Answered(Failure(OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")))
+                return Answered(Failure(_not_stored(error)))
             case _:
                 return verdict
 
@@ -358,7 +358,7 @@ class TurnTaker:
                 case failure:
                     self.left_claimed(mailbox)
                     self._forget_run(mailbox, execute)
-                    return Answered(failure)
+                    return Answered(Failure(_not_stored(failure.failure())))
             step = joined
             if isinstance(joined, Execute):
                 step = self._finish(mailbox, joined, exit_, self._facts(mailbox))
@@ -427,3 +427,8 @@ class TurnTaker:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a hook broke before it gave a program", fields))
         return Crashed(type(defect).__name__, str(defect), died.formatted())
+
+
+def _not_stored(error: StoreError | OutcomeUnknown) -> OutcomeUnknown:
+    """What the caller of a run is told whose end did not come into the store."""
+    return OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")

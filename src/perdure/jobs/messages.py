@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import attrs
-from returns.result import Failure
 
-from perdure.codecs import Codec
 from perdure.jobs.failures import record_failure
-from perdure.jobs.log import Log
 from perdure.jobs.writes import nothing
 from perdure.program import Died
 from perdure.values.backoff import Backoff
-from perdure.values.errors import Crashed, InstanceParked, PerdureError, Rejected, Undecodable
-from perdure.values.event import MessageRejected
+from perdure.values.errors import Crashed, InstanceParked, PerdureError, Undecodable
 from perdure.values.facts import Facts
 from perdure.values.failure import FailureRecord
-from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
+from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import Transition
 
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
 """How often a message to a parked instance is offered again, should its resumption go unnoticed."""
-
-
-def rejection(stored: StoredMessage, error: PerdureError, errors: Codec[Any] | None, facts: Facts) -> Transition:
-    """Consume a message that its target refuses for good, and say so in the history of the sender."""
-    message = stored.message
-    cause: object = cast("Rejected[object]", error).error if isinstance(error, Rejected) else error
-    rejected = Log(facts, message.sender, 0).add(
-        MessageRejected,
-        target=str(message.target),
-        action=message.action,
-        error=record_failure(Failure(cause), errors),
-    )
-    return attrs.evolve(nothing(message.target), inbound=Consumed(stored.message_id), events=(rejected,))
 
 
 def unreadable(stored: StoredMessage, error: PerdureError) -> Transition:
