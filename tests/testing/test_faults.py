@@ -132,6 +132,25 @@ def test_an_error_that_cannot_be_made_up_is_no_reason_to_leave_all_of_them_out()
     assert failures(every_fault(clean, errors={"charge": []})) == []
 
 
+class Wordless:
+    def __init__(self, reason) -> None:  # without a type of its reason
+        self.reason = reason
+
+
+@effect
+def refund(services: object) -> FutureResult[None, Wordless]:
+    return FutureResult.from_value(None)
+
+
+def test_an_error_that_cannot_be_drawn_is_asked_for():
+    clean = simulate(refund(), None)
+    with pytest.raises(NoSample, match=r"Wordless .* it is an error of refund: errors=\{'refund': \[\.\.\.\]\}"):
+        faults(clean)
+    with pytest.raises(NoSample, match="Wordless"):
+        every_fault(clean)
+    assert find(faults(clean, errors={"refund": [Wordless("late")]}), lambda plan: plan != ()) != ()
+
+
 @pytest.mark.parametrize(
     "plan",
     [

@@ -7,8 +7,10 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 from hypothesis import strategies as st
+from hypothesis.errors import ResolutionFailed
 from typing_extensions import TypeForm
 
+from perdure.codecs.names import describe_type
 from perdure.program import Call
 from perdure.testing.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
 from perdure.testing.simulation.declared import Declared, declared_by
@@ -63,8 +65,11 @@ def _sample_errors(step: Performed) -> tuple[object, ...]:
     try:
         return () if declared is None else samples_of(declared)
     except NoSample as none:
-        reason = f"{none.reason}; it is an error of {step.name}: errors={{{step.name!r}: [...]}} says which it has"
-        raise attrs.evolve(none, reason=reason) from none
+        raise attrs.evolve(none, reason=_say_which(step, none.reason)) from none
+
+
+def _say_which(step: Performed, reason: str) -> str:
+    return f"{reason}; it is an error of {step.name}: errors={{{step.name!r}: [...]}} says which it has"
 
 
 def _error_of(step: Performed) -> TypeForm[Any] | None:
@@ -88,11 +93,15 @@ def faults(
         clean: a run without faults, whose calls are to go wrong.
         at_most: how many faults a plan has at most.
         errors: the errors of some effects, by name; by default they are drawn from their declared types.
+
+    Raises:
+        NoSample: a declared type says nothing of its values; give some by ``errors``.
     """
     calls = clean.effects
     if not calls:
         return st.just(())
-    one = st.sampled_from(range(len(calls))).flatmap(lambda place: _drawn(calls[place], errors))
+    at_call = tuple(_drawn(step, errors) for step in calls)
+    one = st.sampled_from(range(len(calls))).flatmap(at_call.__getitem__)
     drawn = st.lists(one, max_size=min(at_most, len(calls)), unique_by=lambda fault: (fault.at, fault.call))
     return drawn.map(tuple)
 
@@ -112,4 +121,9 @@ def _drawn_errors(step: Performed, errors: Errors) -> Iterator[st.SearchStrategy
     if given is not None:
         yield st.sampled_from(given) if given else st.nothing()
     elif declared is not None:
-        yield values_of(declared)
+        drawn: st.SearchStrategy[Any] = values_of(declared)
+        try:
+            drawn.validate()
+        except ResolutionFailed as failed:
+            raise NoSample(describe_type(declared), _say_which(step, str(failed))) from failed
+        yield drawn
