@@ -5,6 +5,8 @@ from mutant import Mutant
 PAIR = "behaviour/test_order_laws.py::test_messages_of_a_pair_arrive_once_and_in_order"
 REQUESTS = "behaviour/test_order_laws.py::test_requests_under_way_together_are_applied_in_their_order"
 AGENDA = "engine/test_agenda.py"
+TURNS = "tests/behaviour/test_common_turns.py"
+CONFLICT = f"{TURNS}::test_a_conflict_before_any_effect_begins_the_turn_again"
 
 MUTANTS = (
     Mutant(
@@ -34,5 +36,34 @@ MUTANTS = (
         "self.next_ms = min(self.next_ms, due_ms)",
         "self.next_ms = max(self.next_ms, due_ms)",
         f"{AGENDA}::test_after_a_round_nothing_due_is_left",
+    ),
+    Mutant(
+        "what waits behind a commit that is told of is never begun",
+        "engine/dispatcher.py",
+        "            self._serve_later(mailbox)\n        else:\n            self._rest(mailbox)\n",
+        "            self._rest(mailbox)\n        else:\n            self._rest(mailbox)\n",
+        f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
+    ),
+    Mutant(
+        "a conflict that is told of is an answer",
+        "engine/dispatcher.py",
+        "            mailbox.worker = self.runtime.spawn(self._work(mailbox, item, None), name=_TURNS)\n"
+        "            return\n",
+        "            verdict = Answered(Failure(EngineClosed()))\n",
+        CONFLICT,
+    ),
+    Mutant(
+        "a commit that is awaited is not taken note of",
+        "engine/turn.py",
+        "        return self.concluded(step, await answer_of(storing))\n",
+        "        await answer_of(storing)\n        return Answered(step.result)\n",
+        CONFLICT,
+    ),
+    Mutant(
+        "an update of one row looks at no fence",
+        "stores/sqlite/change.py",
+        "        return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None\n    pair",
+        "        cursor.execute(change.sql, change.values)\n        return change.fence\n    pair",
+        "tests/stores/test_sqlite_recent.py::test_after_a_conflict_the_row_is_read_again",
     ),
 )

@@ -43,6 +43,16 @@ async def test_turns_of_one_instance_are_serialised(world: World) -> None:
     assert state.total == 3
 
 
+@on_each_store
+async def test_events_that_come_while_one_is_committed_are_handled_after_it(world: World) -> None:
+    """Turns of one instance are serialised, also those that need nothing but their own commit."""
+    jobs = (await world.open(app(world.outside))).of(machine)
+    await world.ask(jobs.send("a", steps(Add())))
+    answers = await world.all(*(jobs.send("a", steps(Add())) for _ in range(70)))
+    assert all(isinstance(answer, Success) for answer in answers)
+    assert await world.ask(jobs.get_state("a")) == Total(71)
+
+
 @pytest.mark.parametrize("conflicts", [1, 5, 6])
 @pytest.mark.parametrize("what", ["an event", "an event with an effect", "a run"])
 @on_each_store
