@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Literal, assert_never
 
@@ -13,7 +13,7 @@ from perdure.engine.entrance import Entrance
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
 from perdure.engine.turn import TurnTaker
-from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, TurnAnswer, Verdict
+from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswer, Verdict
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
@@ -23,6 +23,7 @@ from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
+from perdure.values.transition import Loaded
 
 ENGINE_COMMANDS = (Alarm, Recover, Redecode)
 """Commands that the engine sends itself. They are never refused: who sends them bounds them."""
@@ -152,7 +153,36 @@ class Dispatcher:
         self._rest(mailbox)
 
     def _serve_one(self, mailbox: Mailbox, item: Item) -> Literal["over", "waits"]:
-        begun = self._begun(mailbox, item)
+        return self._go_on(mailbox, item, self._begun(mailbox, item))
+
+    def _begun(self, mailbox: Mailbox, item: Item) -> Begun | Told:
+        try:
+            if item.ended is not None:
+                return Rest(self._take_end(mailbox, *item.ended))
+            return self.turns.begin(mailbox, item, partial(self._loaded, mailbox, item))
+        except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+            return self._broken(mailbox, defect)
+
+    def _loaded(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> None:
+        """The store told of what it holds.
+
+        The turn goes on a moment later: programs of users do not run inside the store's call.
+        """
+        self.runtime.call_soon(lambda: self._serve_loaded(mailbox, item, loaded))
+
+    def _serve_loaded(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> None:
+        begun: Begun
+        try:
+            begun = self.turns.decide(mailbox, item, loaded)
+        except Exception as defect:  # noqa: BLE001 - as above
+            begun = self._broken(mailbox, defect)
+        except BaseException:
+            self._rest(mailbox)
+            raise
+        if self._go_on(mailbox, item, begun) == "over":
+            self._serve(mailbox)
+
+    def _go_on(self, mailbox: Mailbox, item: Item, begun: Begun | Told) -> Literal["over", "waits"]:
         ended = self._commit(mailbox, item, begun) if isinstance(begun, Commit) else begun
         if ended is None or isinstance(ended, Rest):
             mailbox.worker = begun_here(self._work(mailbox, item, ended), self.runtime, name=_TURNS)
@@ -167,15 +197,7 @@ class Dispatcher:
     def _commit(self, mailbox: Mailbox, item: Item, commit: Commit) -> Committing:
         try:
             return self.turns.commit(commit, partial(self._committed, mailbox, item, commit))
-        except Exception as defect:  # noqa: BLE001 - as below
-            return self._broken(mailbox, defect)
-
-    def _begun(self, mailbox: Mailbox, item: Item) -> Begun:
-        try:
-            if item.ended is not None:
-                return Rest(self._take_end(mailbox, *item.ended))
-            return self.turns.begin(mailbox, item)
-        except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+        except Exception as defect:  # noqa: BLE001 - as above
             return self._broken(mailbox, defect)
 
     def _committed(self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any]) -> None:
@@ -200,18 +222,21 @@ class Dispatcher:
     async def _work(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> None:
         """Go on with a turn that must wait, and then with the others, until the mailbox is empty."""
         try:
-            await self._take(mailbox, item, begun)
+            await self._take(mailbox, item, self.turns.go_on(mailbox, item, begun))
             while mailbox.waiting:
                 following = self._next(mailbox)
                 if following is not None:
-                    await self._take(mailbox, following, self._begun(mailbox, following))
+                    await self._take(mailbox, following, self._turn(mailbox, following))
         finally:
             self._rest(mailbox)
 
-    async def _take(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> None:
+    def _turn(self, mailbox: Mailbox, item: Item) -> Awaitable[Verdict]:
+        return self.turns.take(mailbox, item) if item.ended is None else self._take_end(mailbox, *item.ended)
+
+    async def _take(self, mailbox: Mailbox, item: Item, turn: Awaitable[Verdict]) -> None:
         verdict: Verdict
         try:
-            verdict = await self.turns.go_on(mailbox, item, begun)
+            verdict = await turn
         except Exception as defect:  # noqa: BLE001 - as above
             verdict = self._broken(mailbox, defect)
         self._end(mailbox, item, verdict)

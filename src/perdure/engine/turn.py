@@ -14,7 +14,7 @@ from perdure.engine.draw import draw
 from perdure.engine.gate import Gates
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
-from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Verdict
+from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Told, Verdict
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import release
 from perdure.jobs.run import running_answer
@@ -69,48 +69,61 @@ class TurnTaker:
     in_doubt: Callable[[], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
-    async def take(self, mailbox: Mailbox, item: Item) -> Verdict:
-        """Take the turn of one request."""
-        return await self.go_on(mailbox, item, self.begin(mailbox, item))
+    async def take(self, mailbox: Mailbox, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
+        """Take the turn of one request, again as long as it meets conflicts before it had any effect."""
+        for _ in range(tries):
+            verdict = await self._ended(await self._load_first(mailbox, item, self._load(mailbox, item)))
+            if verdict is not None:
+                return verdict
+        return Answered(Failure(Conflict(str(mailbox.address))))
 
     async def go_on(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> Verdict:
-        """Take a turn to its end.
+        """Take a turn to its end that was begun by plain calls.
 
         Args:
             mailbox: of the instance.
             item: the request.
-            begun: what `begin` gave; None when that met a conflict.
+            begun: how far it went; None when it met a conflict.
         """
-        for _ in range(MAX_CONFLICTS):
-            verdict = await self._ended(begun)
-            if verdict is not None:
-                return verdict
-            begun = self.begin(mailbox, item)
-        return await self._ended(begun) or Answered(Failure(Conflict(str(mailbox.address))))
+        return await self._ended(begun) or await self.take(mailbox, item, tries=MAX_CONFLICTS)
 
     async def _ended(self, begun: Begun | None) -> Verdict | None:
         while isinstance(begun, Rest):
             begun = await begun.work
         return await self._conclude(begun) if isinstance(begun, Commit) else begun
 
-    def begin(self, mailbox: Mailbox, item: Item) -> Begun:
+    def begin(self, mailbox: Mailbox, item: Item, tell: Callable[[Result[Loaded, Any]], None]) -> Begun | Told:
         """Take the turn of one request as far as it goes by plain calls.
+
+        Args:
+            mailbox: of the instance.
+            item: the request.
+            tell: is told of what is stored, if the store tells of it: to be handed to `decide`.
 
         Returns:
             Its only commit, if nothing has to be claimed: the turn waits for the disk as a value, without a task or a
-            frame. Or how it ended; or the rest of it, when it must wait for something else before.
+            frame. Or how it ended; or the rest of it, when it must wait for something else before; or that the store
+            tells.
         """
-        key = item.request.idempotency_key
-        loading = self.store.load(mailbox.address, key, 0 if key is None else self.runtime.now_ms())
+        loading = self._load(mailbox, item)
         loaded = known_answer(loading)
-        if loaded is None:
+        if loaded is not None:
+            return self.decide(mailbox, item, loaded)
+        source = telling(loading)
+        if source is None:
             return Rest(self._load_first(mailbox, item, loading))
-        return self._decide(mailbox, item, loaded)
+        source.tell(tell)
+        return "told"
+
+    def _load(self, mailbox: Mailbox, item: Item) -> FutureResult[Loaded, StoreError]:
+        key = item.request.idempotency_key
+        return self.store.load(mailbox.address, key, 0 if key is None else self.runtime.now_ms())
 
     async def _load_first(self, mailbox: Mailbox, item: Item, loading: FutureResult[Loaded, StoreError]) -> Begun:
-        return self._decide(mailbox, item, await answer_of(loading))
+        return self.decide(mailbox, item, await answer_of(loading))
 
-    def _decide(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, StoreError]) -> Begun:
+    def decide(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> Begun:
+        """Go on by plain calls with a turn whose instance was read."""
         if not isinstance(loaded, Success):
             return Answered(loaded)
         facts = self._facts(mailbox)
@@ -139,11 +152,14 @@ class TurnTaker:
         return step
 
     def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
-        """Run a program as far as it goes without reaching outside and without waiting."""
+        """Run a program as far as it goes without reaching outside and without waiting.
+
+        A cancellation that is raised there is the program's own: the engine's come where something is waited for.
+        """
         try:
             return run_until_asked(execute.program, self.services, interceptor=execute.draft)
         except self.runtime.cancelled as cancellation:
-            return self._died_of(cancellation)
+            return Died(cancellation)
 
     async def _go_on(self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Go on with an event whose program reaches outside or waits, in a place of the gates.

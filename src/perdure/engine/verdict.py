@@ -54,6 +54,9 @@ class Rest:
 Begun: TypeAlias = Commit | Verdict | Rest
 """A turn as far as plain calls take it: its only commit, how it ended, or the rest of it."""
 
-Committing: TypeAlias = Answered | Rest | Literal["told"] | None
+Told: TypeAlias = Literal["told"]
+"""The store tells of the answer that a turn waits for."""
+
+Committing: TypeAlias = Answered | Rest | Told | None
 """The only commit of a turn as far as plain calls take it: its result, None if there was a conflict; the rest of it; or
-``told``: the store tells of it."""
+that the store tells of it."""
