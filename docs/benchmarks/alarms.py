@@ -185,6 +185,7 @@ def main(given: argparse.Namespace, folder: Path) -> None:
     print(versions())
     if given.collector == "worker":
         gc.set_threshold(*SELDOM)
+        gc.freeze()
     steadies: dict[int, list[Steady]] = {rate: [] for rate in given.rates}
     floods: list[Flood] = []
     for number in range(given.rounds):

@@ -1,10 +1,11 @@
 """Durable requests through the whole library on a SQLite file: typed client, program, handler, commit.
 
 Run it with ``python docs/benchmarks/throughput.py [--quick] [--profile] [--folder FOLDER]``; the folder must be on the
-disk in question. Clients ask one request after the other, an effect-free event each, over 10,000 instances (hot) or
-1,000,000 (cold). Beside each figure, on the same file right after it, a bare ``sqlite3`` loop that writes the same
-rows in groups of the same size: the size is read from the write-ahead log. Rounds take turns; trust the ratio most.
-Garbage is collected as seldom as by ``perdure run``; ``--collector python`` leaves that to Python.
+disk in question. Clients ask one request after the other, an effect-free event each, over 10,000 instances that were
+all read before (hot), or 1,000,000 of which none was (cold). Beside each figure, on the same file right after it, a
+bare ``sqlite3`` loop that writes the same rows in groups of the same size: the size is read from the write-ahead log.
+Rounds take turns; trust the ratio most. Garbage is collected as seldom as by ``perdure run``; ``--collector python``
+leaves that to Python.
 """
 
 from __future__ import annotations
@@ -68,11 +69,24 @@ class Figures:
 
 @define
 class Load:
-    """Clients that ask one request after the other, until the time or the number of requests is up."""
+    """Clients that ask one request after the other, until the time or the number of requests is up.
+
+    Attributes:
+        jobs: what they ask.
+        case: how many they are, and over how many instances.
+        waits: how long each request took, in seconds.
+    """
 
     jobs: Jobs
     case: Case
     waits: list[float] = field(factory=list[float])
+
+    async def read_all(self) -> None:
+        """Read every instance once."""
+        calls, instances = self.jobs.of(orders), self.case.instances
+        for first in range(0, instances, 500):
+            ids = range(first, min(first + 500, instances))
+            await asyncio.gather(*(ask(calls.get_state(f"id-{number}")) for number in ids))
 
     async def run(self, *, seconds: float = 3_600.0, requests: int = sys.maxsize) -> float:
         """Ask; give the seconds it took."""
@@ -97,6 +111,8 @@ async def library(path: Path, case: Case, seconds: float, sampler: Sampler | Non
     app = Engine(None).jobs(orders)
     async with app.open(f"sqlite:///{path}?durability={case.durability}") as jobs:
         load = Load(jobs, case)
+        if case.instances == HOT:
+            await load.read_all()
         least, most = WARM_UP_REQUESTS
         await load.run(requests=min(max(least, 4 * case.clients), most))
         log = wal_contents(path)
@@ -163,6 +179,7 @@ def main(arguments: argparse.Namespace, folder: Path) -> None:
     print(versions())
     if arguments.collector == "worker":
         gc.set_threshold(*SELDOM)
+        gc.freeze()
     chosen = cases(arguments)
     for size in {case.instances for case in chosen}:
         fill(folder / f"{size}.db", size)
