@@ -31,7 +31,7 @@ def _ignore(_: Result[Any, Any]) -> None:
 
 
 class Errand(Telling, Generic[R]):
-    """A request to the database. It leaves when its answer is first awaited, and may be awaited again.
+    """A request to the database. It leaves when its answer is first asked for, and may be awaited again.
 
     Attributes:
         request: what is asked.
