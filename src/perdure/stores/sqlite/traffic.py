@@ -74,8 +74,9 @@ class Errand(Telling, Generic[R]):
     def answered(self, answer: Result[Any, Any]) -> None:
         """Take note of the answer, and tell it to whoever waits for it."""
         self._note(answer)
-        if self._listener is not None:
-            self._listener(answer)
+        listener, self._listener = self._listener, None  # it may hold this errand: both would wait for the collector
+        if listener is not None:
+            listener(answer)
 
     def _answer_waiting(self, answer: Result[Any, Any]) -> None:
         if self._answer is not None and not self._answer.done():  # a caller that was cancelled waits no more

@@ -1,0 +1,41 @@
+"""What a request leaves behind is freed at once: nothing of it holds itself, and waits for the garbage collector.
+
+A collector that finds much looks long, and everybody waits for it meanwhile. A program that breaks is an exception to
+the rule: its traceback holds the frames that hold it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from classes import CLASSES
+
+from costs import Class, cost_of
+
+
+@contextmanager
+def collecting(found: Counter[str]) -> Iterator[None]:
+    """Keep the collector out, and count in the end what only it would free."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found.update(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize("what", CLASSES, ids=lambda what: what.name)
+def test_a_request_leaves_nothing_for_the_garbage_collector(what: Class, tmp_path: Path) -> None:
+    found: Counter[str] = Counter()
+    cost_of(what, tmp_path, collecting(found))
+    assert not found
