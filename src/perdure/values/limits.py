@@ -47,7 +47,7 @@ class Limits:
     history_events: int = 1_000_000
     message_attempts: int = 10
     dead_letter_age_ms: int = 90 * _DAY_MS
-    due_batch: int = 256
+    due_batch: int = 64
     drain_ms: int = 30_000
 
     def __attrs_post_init__(self) -> None:
