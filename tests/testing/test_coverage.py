@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Never
 
+from returns.result import Result, Success
 from shop import NEW_YEAR, Shop, app
 from test_plugin import run
 
-from perdure import Backoff, Do, Engine, Program, Retry, Task, TaskContext, program, succeed
+from perdure import Backoff, Do, Engine, Program, Retry, Task, TaskContext, effect, program, succeed
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
 from perdure.testing import Crash, Fail, Fault, Raise, WorkerDied, World
 from perdure.testing.coverage import JobCoverage, Observer, Step, as_mermaid, as_text, merged
-from perdure.testing.coverage.observed import FAULTS
+from perdure.testing.coverage.observed import DEFECTS, FAULTS
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.failure import Defect
 
@@ -168,6 +170,34 @@ def test_what_came_about_is_told_of_no_more() -> None:
     )
     assert "faults never injected at send_mail: crash before, raise after, timeout before" in as_text(coverage)
     assert "fail after" not in coverage.never_injected()["store.commit"]
+
+
+@effect
+def look_around(services: object) -> Result[int, Never]:
+    """Reach outside, where nothing is ever refused."""
+    return Success(1)
+
+
+@program
+def looks(ctx: TaskContext[int], event: int) -> Do[None, Never, object]:
+    yield from ctx.set_state((yield from look_around()))
+
+
+@program
+def does_nothing(ctx: TaskContext[int]) -> Do[None]:
+    yield from succeed(None)
+
+
+def test_a_service_that_declares_no_error_is_not_said_to_lack_one() -> None:
+    observer = Observer()
+    looking = Task("looking", state=int, event=int, initial=0, on_event=looks, execute=does_nothing)
+    with World(Engine(Shop()).jobs(looking)) as world:
+        world.watch(observer.of(world))
+        world.ask(world.of(looking).send("a", 1))
+    coverage = observer.jobs["task:looking"]
+    assert coverage.never_injected() == {"look_around": DEFECTS, "store.commit": FAULTS}
+    assert "faults never injected at look_around: any" in as_text(coverage)
+    assert merged([coverage, JobCoverage.read(coverage.plain())])["task:looking"].infallible == {"look_around"}
 
 
 def test_a_worker_that_dies_at_a_crossing_counts_as_a_crash_there() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -15,10 +15,11 @@ RETRY: Final = "retry"
 
 COMMIT: Final = "store.commit"
 
-FAULTS: Final = tuple(
-    f"{what} {when}" for what in ("crash", "raise", "timeout", "fail") for when in ("before", "after")
-)
-"""What can go wrong with a call, as it is counted."""
+DEFECTS: Final = tuple(f"{what} {when}" for what in ("crash", "raise", "timeout") for when in ("before", "after"))
+"""What can go wrong with any call, as it is counted."""
+
+FAULTS: Final = (*DEFECTS, "fail before", "fail after")
+"""What can go wrong with a call that declares errors."""
 
 
 @attrs.frozen
@@ -49,6 +50,7 @@ class JobCoverage:
         mishaps: how often each fault struck, and each crash came.
         effects: how often each service was called.
         declared_exits: how its hooks can end, printed, as far as their annotations say it.
+        infallible: the services whose annotations name no error: they cannot ``fail``.
     """
 
     job: str
@@ -59,6 +61,7 @@ class JobCoverage:
     mishaps: dict[str, int] = attrs.Factory(dict[str, int])
     effects: dict[str, int] = attrs.Factory(dict[str, int])
     declared_exits: tuple[str, ...] = ()
+    infallible: set[str] = attrs.Factory(set[str])
 
     def step(self, before: str, event: str, after: str) -> None:
         """Count a step."""
@@ -74,9 +77,11 @@ class JobCoverage:
         """Count a fault or a crash."""
         self.mishaps[what] = self.mishaps.get(what, 0) + 1
 
-    def effect(self, name: str) -> None:
+    def effect(self, name: str, declares: Literal["errors", "no_errors"]) -> None:
         """Count a call of a service."""
         self.effects[name] = self.effects.get(name, 0) + 1
+        if declares == "no_errors":
+            self.infallible.add(name)
 
     # ------------------------------------------------------------ what never came
     def unmet(self) -> tuple[tuple[str, str], ...]:
@@ -105,7 +110,7 @@ class JobCoverage:
 
     def never_injected(self) -> dict[str, tuple[str, ...]]:
         """Give, for each service that was called and for the commit, the faults that never struck there."""
-        possible = dict.fromkeys((*sorted(self.effects), COMMIT), FAULTS)
+        possible = {at: DEFECTS if at in self.infallible else FAULTS for at in (*sorted(self.effects), COMMIT)}
         missing = {
             at: tuple(fault for fault in faults if not any(f"{fault} {name}" in self.mishaps for name in _names(at)))
             for at, faults in possible.items()
@@ -125,6 +130,7 @@ class JobCoverage:
             "mishaps": self.mishaps,
             "effects": self.effects,
             "declared_exits": list(self.declared_exits),
+            "infallible": sorted(self.infallible),
         }
 
     @classmethod
@@ -133,7 +139,8 @@ class JobCoverage:
         steps = {Step(before, event, after): count for before, event, after, count in plain["steps"]}
         states, events = tuple(plain["states"]), tuple(plain["events"])
         exits, mishaps, effects = (dict(plain[name]) for name in ("exits", "mishaps", "effects"))
-        return cls(plain["job"], states, events, steps, exits, mishaps, effects, tuple(plain["declared_exits"]))
+        declared, infallible = tuple(plain["declared_exits"]), set(plain["infallible"])
+        return cls(plain["job"], states, events, steps, exits, mishaps, effects, declared, infallible)
 
 
 def merged(parts: Iterable[JobCoverage]) -> dict[str, JobCoverage]:
@@ -148,6 +155,7 @@ def merged(parts: Iterable[JobCoverage]) -> dict[str, JobCoverage]:
         _add(part.exits, whole.exits)
         _add(part.mishaps, whole.mishaps)
         _add(part.effects, whole.effects)
+        whole.infallible |= part.infallible
     return found
 
 

@@ -106,7 +106,7 @@ class Eyes:
     def _perform(self, call: EffectCall) -> None:
         job = self._job(call.address)
         if job is not None:
-            self.observer.coverage(job).effect(call.name)
+            self.observer.coverage(job).effect(call.name, call.declares)
 
     def _ended(self, address: Address, hook: str, exit_: Exit[Any, Any]) -> None:
         """Count how a hook ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from perdure.testing.coverage.observed import FAULTS, JobCoverage, Step
+from perdure.testing.coverage.observed import DEFECTS, FAULTS, JobCoverage, Step
 from perdure.testing.coverage.tags import ABSENT, ENDED
 
 
@@ -67,7 +67,7 @@ def _never(coverage: JobCoverage) -> Iterator[str]:
 
 
 def _faults(faults: tuple[str, ...]) -> str:
-    return "any" if faults == FAULTS else ", ".join(faults)
+    return "any" if faults in (FAULTS, DEFECTS) else ", ".join(faults)
 
 
 def _table(coverage: JobCoverage) -> Iterator[str]:

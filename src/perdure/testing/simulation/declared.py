@@ -20,8 +20,10 @@ from returns.context import (
 from returns.future import Future, FutureResult
 from returns.io import IO, IOResult
 from returns.result import Result
+from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import stripped
+from perdure.program import Call
 
 _RESULTS: Final = (
     Result,
@@ -68,6 +70,18 @@ def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
     if answer is None:
         return Undeclared("it has no annotation of what it returns")
     return _declared(stripped(answer))
+
+
+def error_declared_by(instruction: object) -> TypeForm[Any] | None:
+    """Give the type of the errors that an effect declares; None when it declares none, or is no call of a service."""
+    if not isinstance(instruction, Call):
+        return None
+    match declared_by(instruction.fn):
+        case Declared(error=error):
+            form: TypeForm[Any] | None = error
+            return form
+        case _:
+            return None
 
 
 def _declared(answer: Any) -> Declared | Undeclared:

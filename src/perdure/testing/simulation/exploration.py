@@ -8,12 +8,10 @@ from typing import Any, Final, TypeAlias
 import attrs
 from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
-from typing_extensions import TypeForm
 
 from perdure.codecs.names import describe_type
-from perdure.program import Call
 from perdure.testing.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
-from perdure.testing.simulation.declared import Declared, declared_by
+from perdure.testing.simulation.declared import error_declared_by
 from perdure.testing.simulation.simulated import Simulated
 from perdure.testing.simulation.step import Performed
 from perdure.testing.typed import NoSample, samples_of, values_of
@@ -61,7 +59,7 @@ def _faults_at(step: Performed, errors: Errors) -> Iterator[Fault]:
 
 
 def _sample_errors(step: Performed) -> tuple[object, ...]:
-    declared = _error_of(step)
+    declared = error_declared_by(step.instruction)
     try:
         return () if declared is None else samples_of(declared)
     except NoSample as none:
@@ -70,18 +68,6 @@ def _sample_errors(step: Performed) -> tuple[object, ...]:
 
 def _say_which(step: Performed, reason: str) -> str:
     return f"{reason}; it is an error of {step.name}: errors={{{step.name!r}: [...]}} says which it has"
-
-
-def _error_of(step: Performed) -> TypeForm[Any] | None:
-    """The type of the errors that an effect declares; None when it declares none."""
-    if not isinstance(step.instruction, Call):
-        return None
-    match declared_by(step.instruction.fn):
-        case Declared(error=error):
-            form: TypeForm[Any] | None = error
-            return form
-        case _:
-            return None
 
 
 def faults(
@@ -117,7 +103,7 @@ def _drawn(step: Performed, errors: Errors) -> st.SearchStrategy[Fault]:
 
 
 def _drawn_errors(step: Performed, errors: Errors) -> Iterator[st.SearchStrategy[Any]]:
-    given, declared = errors.get(step.name), _error_of(step)
+    given, declared = errors.get(step.name), error_declared_by(step.instruction)
     if given is not None:
         yield st.sampled_from(given) if given else st.nothing()
     elif declared is not None:

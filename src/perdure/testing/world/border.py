@@ -18,6 +18,7 @@ from perdure.program.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
 from perdure.testing.fault import STORE_OPERATIONS, Crash, Delay, Fail, Fault, Raise, TimeOut
+from perdure.testing.simulation.declared import error_declared_by
 from perdure.testing.world.moment import (
     Committed,
     Died,
@@ -259,6 +260,7 @@ def _described(call: Call, execute: Execute) -> EffectCall:
         run_id=claim.run_id,
         attempt=claim.attempt,
         delivery=claim.deliveries,
+        declares="no_errors" if error_declared_by(call) is None else "errors",
     )
 
 

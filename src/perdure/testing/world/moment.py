@@ -43,6 +43,7 @@ class EffectCall:
         run_id: the run.
         attempt: failures of the run so far, plus 1.
         delivery: claims of this attempt so far.
+        declares: whether its annotation names errors that it may answer.
         outcome: what came back: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or
             `UNANSWERED`.
     """
@@ -54,6 +55,7 @@ class EffectCall:
     run_id: str
     attempt: int
     delivery: int
+    declares: Literal["errors", "no_errors"]
     outcome: object = UNANSWERED
 
     def __str__(self) -> str:
