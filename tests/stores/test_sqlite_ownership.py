@@ -10,12 +10,27 @@ from returns.result import Failure
 
 from perdure import Engine, Task
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Query, Retention
+from perdure.stores.store import Query, Retention, Store
 from perdure.testing.conformance.promise import answer, value
 from perdure.testing.conformance.samples import address, created, put
 from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked
 
 A, B = address("a"), address("b")
+_OPENED: list[Store] = []
+
+
+async def _opened(path):
+    store = await open_sqlite(path)
+    _OPENED.append(store)
+    return store
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left_behind():
+    """Here a file is lost on purpose: a test that fails on the way must not leave a thread, for Python waits for it."""
+    yield
+    while _OPENED:
+        _OPENED.pop().load.__self__._traffic._database.abandon()
 
 
 async def _refused(asked, kind=OwnershipLost):
@@ -71,7 +86,7 @@ def _rows(path):
 @pytest.mark.parametrize("mishap", MISHAPS)
 def test_a_lost_file_is_noticed_at_the_next_commit_and_nothing_is_written(path, mishap):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         fence = await value(store.commit(put(A, state='"ours"')))
         MISHAPS[mishap](path)
         refused = await _refused(store.commit(put(A, fence, state='"more"')))
@@ -101,7 +116,7 @@ def test_a_lost_file_is_noticed_at_the_next_commit_and_nothing_is_written(path, 
 )
 def test_every_writing_operation_notices(path, operation):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         path.unlink()
         await _refused(operation(store))
         await value(store.close())
@@ -111,16 +126,16 @@ def test_every_writing_operation_notices(path, operation):
 
 def test_a_second_engine_that_came_without_the_lock_deposes_the_first(path):
     async def main():
-        first = await open_sqlite(path)
+        first = await _opened(path)
         fence = await value(first.commit(put(A, state='"first"')))
         _part(path, ".lock").unlink()
-        second = await open_sqlite(path)
+        second = await _opened(path)
         await value(second.commit(put(A, fence, state='"second"')))
         await _refused(first.commit(put(B)))
         await value(first.close())
         await value(second.commit(put(B, state='"second"')))
         with pytest.raises(StoreLocked):
-            await open_sqlite(path)
+            await _opened(path)
         await value(second.close())
 
     asyncio.run(main())
@@ -129,11 +144,11 @@ def test_a_second_engine_that_came_without_the_lock_deposes_the_first(path):
 
 def test_the_engine_of_a_deleted_file_does_not_touch_its_successor(path):
     async def main():
-        first = await open_sqlite(path)
+        first = await _opened(path)
         await created(first, A)
         for suffix in ("", "-wal", ".lock"):
             _part(path, suffix).unlink()
-        second = await open_sqlite(path)
+        second = await _opened(path)
         await value(second.commit(put(B, state='"second"')))
         await _refused(first.commit(put(A)))
         await value(first.close())
@@ -149,7 +164,7 @@ def test_the_log_of_a_replaced_file_is_set_aside(path):
     """Left in its place, it would be read as the log of the file that was put there."""
 
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         await value(store.commit(put(A, state='"old"')))
         with closing(sqlite3.connect(path.with_name("backup.db"))) as backup, closing(sqlite3.connect(path)) as source:
             source.backup(backup)
@@ -158,7 +173,7 @@ def test_the_log_of_a_replaced_file_is_set_aside(path):
         path.with_name("backup.db").replace(path)
         await _refused(store.commit(put(B)))
         await value(store.close())
-        again = await open_sqlite(path)
+        again = await _opened(path)
         found = await value(again.find(Query()))
         await value(again.close())
         return [one.state for one in found]
@@ -171,7 +186,7 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
     """`cp` leaves the file's name and identity alone: the engine must not go on, nor move its log into the backup."""
 
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         fence = await value(store.commit(put(A, state=f'"{"old" * 5_000}"')))
         backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
         await value(store.commit(put(A, fence, state='"new"')))
@@ -179,7 +194,7 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
         refused = await _refused(store.commit(put(B)))
         await value(store.close())
         kept = path.read_bytes() == path.with_name("backup.db").read_bytes()
-        again = await open_sqlite(path)
+        again = await _opened(path)
         found = await value(again.find(Query()))
         await value(again.close())
         return refused, kept, [one.state[:4] for one in found]
@@ -193,7 +208,7 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
 
 def test_a_checkpoint_from_outside_is_noticed_and_costs_nothing(path):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         await value(store.commit(put(A, state=f'"{"x" * 5_000}"')))
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA wal_checkpoint")
@@ -207,7 +222,7 @@ def test_a_checkpoint_from_outside_is_noticed_and_costs_nothing(path):
 
 def test_what_is_no_database_any_more_is_left_as_it_is(path):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         await created(store, A)
         path.write_bytes(b"rubbish")
         await _refused(store.commit(put(B)))
@@ -220,7 +235,7 @@ def test_what_is_no_database_any_more_is_left_as_it_is(path):
 
 def test_the_engines_own_checkpoints_take_nothing_away(path):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         sizes = set()
         for number in range(6):
             await asyncio.gather(
@@ -235,7 +250,7 @@ def test_the_engines_own_checkpoints_take_nothing_away(path):
 
 def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         traffic = store.load.__self__._traffic
         gone = traffic.write("delete its own file", lambda cursor, counters: path.unlink())
         beside = answer(store.commit(put(A)))
@@ -259,7 +274,7 @@ def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path
 )
 def test_a_connection_that_is_replaced_finds_the_same_file_or_none(path, mishap, said):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         await created(store, A)
         store.load.__self__._traffic._database._ledger.is_trusted = False  # as after a COMMIT that broke
         mishap(path)
@@ -283,7 +298,7 @@ def _count_an_opening(path):
 
 def test_a_connection_that_is_replaced_goes_on_with_its_own_file(path):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         for id_ in ("a", "b"):
             store.load.__self__._traffic._database._ledger.is_trusted = False
             await created(store, address(id_))
@@ -295,7 +310,7 @@ def test_a_connection_that_is_replaced_goes_on_with_its_own_file(path):
 
 def test_looking_at_the_file_from_outside_takes_nothing_away(path):
     async def main():
-        store = await open_sqlite(path)
+        store = await _opened(path)
         fence = await created(store, A)
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
             assert reader.execute("SELECT count(*) FROM instances").fetchone() == (1,)
@@ -309,7 +324,7 @@ def test_looking_at_the_file_from_outside_takes_nothing_away(path):
 def test_a_change_of_the_working_directory_takes_nothing_away(tmp_path):
     async def main():
         with chdir(tmp_path):
-            store = await open_sqlite("jobs.db")
+            store = await _opened("jobs.db")
         await created(store, A)
         await value(store.close())
 
@@ -320,9 +335,9 @@ def test_a_file_has_one_owner_whatever_the_name_it_is_opened_by(path):
     path.with_name("link.db").symlink_to(path)
 
     async def main():
-        store = await open_sqlite(path.with_name("link.db"))
+        store = await _opened(path.with_name("link.db"))
         with pytest.raises(StoreLocked):
-            await open_sqlite(path)
+            await _opened(path)
         await created(store, A)
         await value(store.close())
 
