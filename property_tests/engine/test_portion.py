@@ -6,7 +6,7 @@ What portions are good for is in ``tests/behaviour/test_flood_of_alarms.py``.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.portion import BUSY_MS, MAX_PATIENCE, Portion
+from perdure.engine.portion import ALONE, BUSY_MS, FIRST, MAX_PATIENCE, Portion
 from perdure.values.address import Address
 
 
@@ -21,6 +21,15 @@ def fill(portion: Portion, start: int = 0) -> list[Address]:
 
 def nobody(_: Address) -> bool:
     return False
+
+
+def test_a_portion_is_large_while_nobody_asks_and_small_from_the_first_request_on() -> None:
+    portion = Portion(company="nobody")
+    assert len(fill(portion)) == ALONE
+    portion.company = "requests"
+    assert not portion.has_room
+    assert not portion.is_half_done
+    assert len(fill(Portion(company="requests"))) == FIRST
 
 
 @given(st.lists(st.floats(0, 1_000), max_size=30))

@@ -142,10 +142,38 @@ def test_alarms_whose_runs_wait_for_the_outside_hold_up_no_others(tmp_path: Path
 
 @pytest.mark.parametrize("commit_ms", [1, 10])
 def test_alarms_that_wait_for_the_disk_go_in_large_groups(tmp_path: Path, commit_ms: int) -> None:
-    """A slow disk makes portions larger: not sixteen alarms a commit, which were 2,500 ms at 10 ms a commit."""
+    """A slow disk makes portions larger: not twelve alarms a commit, which were 3,300 ms at 10 ms a commit."""
     took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(work_ms=0.02), commit_ms=commit_ms))
     assert max(began) <= 600
     assert max(took) <= 2 * commit_ms + 20
+
+
+def test_alarms_go_in_large_groups_while_nobody_asks(tmp_path: Path) -> None:
+    """A commit takes a millisecond, and each alarm has two: in groups of twelve they would take 300 ms."""
+
+    @program
+    def wait(ctx: TaskContext[int], event: int) -> Do[None]:
+        yield from ctx.set_state(event)
+        yield from ctx.schedule(after=f"{event} seconds")
+
+    @program
+    def run(ctx: TaskContext[int]) -> Do[None, Any, Office]:
+        yield from note()
+
+    async def scenario(world: World) -> float:
+        office = Office(world)
+        waiting = Task("waiting", state=int, event=int, initial=0, on_event=wait, execute=run)
+        jobs = await world.open(Engine(office).jobs(waiting))
+        for number in range(ALARMS):
+            await world.ask(jobs.of(waiting).send(str(number), 5))
+        await world.ask(jobs.of(waiting).send("the first to fire, which finds that these were asked", 1))
+        world.world.inject(Delay("store.commit", "1 ms", times=10**6))
+        await world.advance(s=10)
+        _, *together = office.alarms
+        assert len(together) == ALARMS
+        return max(together) - min(together)
+
+    assert play("memory", tmp_path, scenario) <= 60
 
 
 def test_alarms_that_wait_for_a_place_hold_up_those_of_other_jobs_for_a_moment_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -28,6 +29,9 @@ STORE_RETRY_MS = 1_000
 
 AHEAD_MS = 1_000
 """How far ahead alarms are read, so that a stream of them costs a read now and then instead of one each."""
+
+COMPANY_MS = 1_000
+"""How long after a request the next ones are expected, so that alarms leave room for them."""
 
 
 @attrs.define(eq=False)
@@ -79,6 +83,8 @@ class Alarms:
     _sleeping_until_ms: int | None = None
     _waits_for: Literal["time", "room"] = "time"
     _unserved: int = 0
+    _asked: int = 0
+    _alone_from_ms: float = -math.inf
 
     def notice(self, address: Address, due_ms: int | None) -> None:
         """An instance was written that is due at this instant, or never."""
@@ -150,6 +156,7 @@ class Alarms:
 
     def _fire(self, now_ms: int) -> None:
         """Put an alarm into the mailbox of every instance that is due, as far as there is room."""
+        self._look_for_company()
         while self._portion.has_room and self.under_way < self.limits.pending:
             address = self._agenda.pop(now_ms)
             if address is None:
@@ -157,6 +164,13 @@ class Alarms:
                 return
             if address not in self._fired:
                 self._post(self.jobs[address.kind, address.name], address)
+
+    def _look_for_company(self) -> None:
+        """Leave room for requests, while there are any."""
+        now_ms = self.runtime.monotonic_ms()
+        if self._asked != self.dispatcher.asked:
+            self._asked, self._alone_from_ms = self.dispatcher.asked, now_ms + COMPANY_MS
+        self._portion.company = "requests" if now_ms < self._alone_from_ms else "nobody"
 
     def _post(self, job: AnyDefinition, address: Address) -> None:
         self._fired.add(address)

@@ -47,6 +47,7 @@ class Dispatcher:
         jobs: the definitions that are served, by kind and name.
         turns: takes the turns; set once, right after construction.
         door: whether callers' requests are taken.
+        asked: requests of others than the engine so far.
         fence_lost: told when the store turns out to have another writer.
     """
 
@@ -56,6 +57,7 @@ class Dispatcher:
     fence_lost: Callable[[str], None]
     turns: TurnTaker = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
+    asked: int = 0
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
     _entrance: Entrance = attrs.field(init=False)
     _pending: int = 0  # requests of others than the engine that wait, or are being served
@@ -117,7 +119,9 @@ class Dispatcher:
 
     def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
         mailbox.put(item, place)
-        self._pending += _counts(item)
+        counted = _counts(item)
+        self._pending += counted
+        self.asked += counted
         if mailbox.state == "idle":
             self._set_to_work(mailbox)
 

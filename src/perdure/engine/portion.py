@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import attrs
 
 from perdure.values.address import Address
 
-FIRST = 16
-"""Alarms in the first portion: a few milliseconds of work."""
+FIRST = 12
+"""Alarms in the first portion: two milliseconds of work, which a request waits for more than once."""
+
+ALONE = 128
+"""Alarms in a portion while nobody asks for anything: the more in a commit, the less each costs."""
 
 LARGEST = 1_024
 """Alarms in the largest portion."""
@@ -32,8 +36,12 @@ class Portion:
     is twice as large. Those that wait for a slow disk let it grow by and by, since a commit of many costs little more
     than one of a few. Alarms that keep the process busy hold the next ones back: else every request would wait behind
     all that is due.
+
+    Attributes:
+        company: whether requests come in as well, which alarms leave room for.
     """
 
+    company: Literal["requests", "nobody"] = "requests"
     _size: int = FIRST
     _members: set[Address] = attrs.Factory(set[Address])
     _looks: int = 0
@@ -41,12 +49,16 @@ class Portion:
     @property
     def has_room(self) -> bool:
         """Whether one more may be fired."""
-        return len(self._members) < self._size
+        return len(self._members) < self._limit
 
     @property
     def is_half_done(self) -> bool:
         """Whether it is worth while to fire more."""
-        return len(self._members) <= self._size // 2
+        return len(self._members) <= self._limit // 2
+
+    @property
+    def _limit(self) -> int:
+        return self._size if self.company == "requests" else max(self._size, ALONE)
 
     def add(self, address: Address) -> None:
         """Count an alarm that is fired."""
