@@ -30,7 +30,7 @@ STORE_RETRY_MS = 1_000
 AHEAD_MS = 1_000
 """How far ahead alarms are read, so that a stream of them costs a read now and then instead of one each."""
 
-COMPANY_MS = 1_000
+COMPANY_MS = 100
 """How long after a request the next ones are expected, so that alarms leave room for them."""
 
 
