@@ -25,9 +25,11 @@ from perdure.stores.store import WhenOwned
 from perdure.stores.url import check_when_owned
 from perdure.values.errors import DefinitionError, StoreError, StoreLocked
 
-SELDOM = (50_000, 20, 50)
-"""Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait. A thousand requests
-under way are 45,000 objects, in which it finds nothing; with Python's own 700 or 2,000 it looks again and again."""
+SELDOM = (10_000, 2, 500)
+"""Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait.
+
+Larger ones would have it look still less often, and longer: at 50,000 young objects for 30 to 60 ms, and as often as
+the second number says, at all that came since the last time: with 20, for 600 ms."""
 
 
 def run(
