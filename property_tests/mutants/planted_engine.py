@@ -5,6 +5,7 @@ from mutant import Mutant
 PAIR = "behaviour/test_order_laws.py::test_messages_of_a_pair_arrive_once_and_in_order"
 REQUESTS = "behaviour/test_order_laws.py::test_requests_under_way_together_are_applied_in_their_order"
 AGENDA = "engine/test_agenda.py"
+FLOOD = "tests/behaviour/test_flood_of_alarms.py"
 TURNS = "tests/behaviour/test_common_turns.py"
 CONFLICT = f"{TURNS}::test_a_conflict_before_any_effect_begins_the_turn_again"
 
@@ -65,5 +66,26 @@ MUTANTS = (
         "        return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None\n    pair",
         "        cursor.execute(change.sql, change.values)\n        return change.fence\n    pair",
         "tests/stores/test_sqlite_recent.py::test_after_a_conflict_the_row_is_read_again",
+    ),
+    Mutant(
+        "alarms leave no room for requests",
+        "engine/portion.py",
+        'return self._size if self.company == "requests" else max(self._size, ALONE)',
+        "return max(self._size, ALONE)",
+        f"{FLOOD}::test_a_request_waits_for_some_of_the_alarms_and_not_for_all",
+    ),
+    Mutant(
+        "alarms leave room for requests that do not come",
+        "engine/portion.py",
+        'return self._size if self.company == "requests" else max(self._size, ALONE)',
+        "return self._size",
+        f"{FLOOD}::test_alarms_go_in_large_groups_while_nobody_asks",
+    ),
+    Mutant(
+        "an errand that was answered holds itself",
+        "stores/sqlite/traffic.py",
+        "listener, self._listener = self._listener, None",
+        "listener = self._listener",
+        "tests/costs/test_garbage.py::test_a_request_leaves_nothing_for_the_garbage_collector",
     ),
 )
