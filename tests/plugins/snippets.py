@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from doctest import ELLIPSIS
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import SkipTest
@@ -21,6 +21,8 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
 _ROOT = Path(__file__).parents[2]
+
+_FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE  # a long line of output is shown on two
 
 _FILE = re.compile(
     r"^```\{code-block\} python\n:caption: (?P<name>\w+)\.py\n\n(?P<code>.*?\n)```$", re.MULTILINE | re.DOTALL
@@ -43,9 +45,9 @@ def _append(example: Example) -> None:
 _pages = Sybil(
     path=str(_ROOT),
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
-    parsers=[SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), _files],
+    parsers=[SkipParser(), PythonCodeBlockParser(doctest_optionflags=_FLAGS), _files],
 )
-_sources = Sybil(path=str(_ROOT / "src"), pattern="*.py", parsers=[DocTestParser(ELLIPSIS)])
+_sources = Sybil(path=str(_ROOT / "src"), pattern="*.py", parsers=[DocTestParser(_FLAGS)])
 
 
 class Page(pytest.File):

@@ -1,1 +1,1 @@
-"""The three example jobs: what the README and the tutorial show, and what ``perdure demo`` runs."""
+"""The three example jobs of the README, the tutorial and ``perdure demo``."""

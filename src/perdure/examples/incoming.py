@@ -1,4 +1,4 @@
-"""Events as they come from outside, one JSON object a line: webhooks of contacts, and what happens to orders."""
+"""Read external events from JSON lines: webhooks of contacts, events of orders."""
 
 from __future__ import annotations
 
@@ -89,12 +89,13 @@ class Malformed:
 
 
 def read_incoming(lines: Iterable[bytes]) -> Iterator[Incoming | Malformed]:
-    """Read events, one a line; empty lines are passed over.
+    """Read one event per line, and skip empty lines.
 
-    An event may come again under its id. An id that comes again with something else is malformed.
+    An event may be repeated under its id. A line that reuses an id for another event is
+    malformed.
 
     Args:
-        lines: UTF-8 JSON, such as an open file gives them.
+        lines: UTF-8 JSON, as an open file yields them.
     """
     first: dict[str, Incoming] = {}
     for number, line in enumerate(lines, start=1):
@@ -103,13 +104,20 @@ def read_incoming(lines: Iterable[bytes]) -> Iterator[Incoming | Malformed]:
             if isinstance(read, Malformed) or first.setdefault(read.id, read) == read:
                 yield read
             else:
-                yield Malformed(number, f"$.id: {read.id!r} was the id of another event before; give each its own")
+                yield Malformed(
+                    number,
+                    f"$.id: {read.id!r} was the id of another event; use one id each",
+                )
 
 
 def _read(number: int, line: bytes) -> Incoming | Malformed:
     try:
         incoming = INCOMING.decode(line)
-        check_id(incoming.contact if isinstance(incoming, IncomingWebhook) else incoming.order)
+        check_id(
+            incoming.contact
+            if isinstance(incoming, IncomingWebhook)
+            else incoming.order
+        )
         check_id(incoming.id)
     except InvalidInput as error:
         return Malformed(number, "; ".join(error.problems))

@@ -20,8 +20,10 @@ class MailBounced:
 class Mailer(Protocol):
     """Sends mail."""
 
-    def send(self, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
-        """Send one mail; one that was sent before, by its id, is not sent twice."""
+    def send(
+        self, message_id: str, to: str, text: str
+    ) -> FutureResult[None, MailBounced]:
+        """Send one mail; ignore a message id that was sent before."""
         ...
 
 
@@ -35,6 +37,8 @@ class HasMailer(Protocol):
 
 
 @effect
-def send_mail(services: HasMailer, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
-    """Send one mail. A run that is delivered again gives the same id, so that nobody is written to twice."""
+def send_mail(
+    services: HasMailer, message_id: str, to: str, text: str
+) -> FutureResult[None, MailBounced]:
+    """Send one mail. A redelivered run repeats its id, so the mailer can skip it."""
     return services.mailer.send(message_id, to, text)

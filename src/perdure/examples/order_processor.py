@@ -1,4 +1,4 @@
-"""A task: the life of an order. A pure state machine, and a thin program around it."""
+"""A task: an order. A pure state machine, and a thin program around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from typing import Literal, TypeAlias, assert_never
 from attrs import evolve, frozen
 from returns.result import Failure, Result, Success
 
-from perdure import After, Cancel, Decision, Do, Keep, Task, TaskContext, lift, program, succeed, tell
+from perdure import (
+    After,
+    Cancel,
+    Decision,
+    Do,
+    Keep,
+    Task,
+    TaskContext,
+    lift,
+    program,
+    succeed,
+    tell,
+)
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.token_refresher import token_refresher
 from perdure.values.duration import Duration
@@ -23,7 +35,7 @@ class OrderPlaced:
 
 @frozen
 class PaymentReceived:
-    """Money came, an amount in cents."""
+    """A payment arrived, an amount in cents."""
 
     amount: int
 
@@ -48,12 +60,14 @@ class Cancelled:
 
 
 OrderEvent: TypeAlias = OrderPlaced | PaymentReceived | Shipped | Delivered | Cancelled
-OrderStatus: TypeAlias = Literal["new", "pending", "paid", "shipped", "delivered", "cancelled"]
+OrderStatus: TypeAlias = Literal[
+    "new", "pending", "paid", "shipped", "delivered", "cancelled"
+]
 
 
 @frozen
 class Order:
-    """What is stored of one order; amounts are in cents."""
+    """The stored state of one order; amounts are in cents."""
 
     status: OrderStatus = "new"
     owner: str = ""
@@ -72,7 +86,7 @@ class IllegalTransition:
 
 @frozen(kw_only=True)
 class Patience:
-    """How long an order waits for its money, and between two questions about its parcel."""
+    """How long an order waits for payment, and between questions about its parcel."""
 
     payment: Duration = "5 minutes"
     parcel: Duration = "24 hours"
@@ -84,17 +98,24 @@ USUAL = Patience()
 def decide_order(  # noqa: PLR0911 - one return for each transition
     order: Order, event: OrderEvent, patience: Patience = USUAL
 ) -> Result[Decision[Order], IllegalTransition]:
-    """Decide what an event does to an order: the whole state machine, without any effect."""
+    """Decide what an event does to an order. The complete state machine, no effects."""
     match order.status, event:
         case "new", OrderPlaced(owner, amount):
-            return Success(Decision(Order("pending", owner, amount), After(patience.payment)))
+            return Success(
+                Decision(Order("pending", owner, amount), After(patience.payment))
+            )
         case "pending", PaymentReceived(amount):
             paid = order.paid + amount
             if paid < order.amount:
                 return Success(Decision(evolve(order, paid=paid), Keep()))
             return Success(Decision(evolve(order, paid=paid, status="paid"), Cancel()))
         case "paid", Shipped(tracking):
-            return Success(Decision(evolve(order, status="shipped", tracking=tracking), After(patience.parcel)))
+            return Success(
+                Decision(
+                    evolve(order, status="shipped", tracking=tracking),
+                    After(patience.parcel),
+                )
+            )
         case "shipped", Delivered():
             return Success(Decision(evolve(order, status="delivered"), After("0 s")))
         case (("pending" | "paid"), Cancelled()):
@@ -104,7 +125,7 @@ def decide_order(  # noqa: PLR0911 - one return for each transition
 
 
 def notice(order_id: str, event: OrderEvent) -> str:
-    """Say to the customer what happened to the order."""
+    """Return the text that notifies the customer of an event."""
     match event:
         case OrderPlaced(_, amount):
             return f"{order_id}: thank you for your order of {amount / 100:.2f}"
@@ -124,7 +145,7 @@ def notice(order_id: str, event: OrderEvent) -> str:
 def on_order_event(
     ctx: TaskContext[Order], event: OrderEvent, patience: Patience = USUAL
 ) -> Do[None, IllegalTransition | MailBounced, HasMailer]:
-    """Ask the state machine, tell the customer, adopt the decision."""
+    """Call the state machine, notify the customer, apply the decision."""
     order = yield from ctx.state
     decision = yield from lift(decide_order(order, event, patience))
     yield from send_mail(ctx.run_id, decision.state.owner, notice(ctx.id, event))
@@ -134,8 +155,10 @@ def on_order_event(
 
 
 @program
-def on_order_alarm(ctx: TaskContext[Order], patience: Patience = USUAL) -> Do[None, MailBounced, HasMailer]:
-    """Do what is due: remind, or end."""
+def on_order_alarm(
+    ctx: TaskContext[Order], patience: Patience = USUAL
+) -> Do[None, MailBounced, HasMailer]:
+    """Run when the alarm fires: remind the customer, or end the order."""
     order = yield from ctx.state
     match order.status:
         case "pending":

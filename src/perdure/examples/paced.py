@@ -1,4 +1,4 @@
-"""The three example jobs at another pace: the same hooks, other durations. What ``perdure demo`` runs."""
+"""The three example jobs with other durations, for ``perdure demo``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ from perdure.examples.token_refresher import (
     refresh_token,
     token_refresher,
 )
-from perdure.examples.webhook_batcher import Batch, HasSink, SinkFull, Webhook, collect, flush, webhook_batcher
+from perdure.examples.webhook_batcher import (
+    Batch,
+    HasSink,
+    SinkFull,
+    Webhook,
+    collect,
+    flush,
+    webhook_batcher,
+)
 from perdure.values.duration import Duration
 
 
@@ -50,7 +58,7 @@ class Pace:
 
 @frozen(kw_only=True)
 class PacedJobs:
-    """The three definitions. Their names are the usual ones, so they read what the usual ones stored."""
+    """The three definitions. They keep their names, so they read stored instances."""
 
     token_refresher: Continuous[TokenState, AuthError, Alerting]
     webhook_batcher: Debounce[Batch, Webhook, SinkFull, HasSink]
@@ -90,6 +98,7 @@ def at_pace(pace: Pace) -> PacedJobs:
             initial=Order(),
             on_event=partial(on_order_event, patience=pace.patience),
             execute=partial(on_order_alarm, patience=pace.patience),
-            errors=IllegalTransition | MailBounced,  # a `partial` has no annotations to read them from
+            errors=IllegalTransition
+            | MailBounced,  # a `partial` has no annotations to read them from
         ),
     )

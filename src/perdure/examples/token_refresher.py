@@ -1,4 +1,4 @@
-"""A continuous job: keeps an access token fresh. Written in do-notation."""
+"""A continuous job that keeps an access token fresh, in do-notation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from attrs import evolve, frozen
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure import Backoff, Continuous, ContinuousContext, Do, Retry, effect, every, fail, program
+from perdure import (
+    Backoff,
+    Continuous,
+    ContinuousContext,
+    Do,
+    Retry,
+    effect,
+    every,
+    fail,
+    program,
+)
 from perdure.examples.mail import HasMailer, send_mail
 
 
 @frozen
 class TokenState:
-    """What is stored of one user's tokens."""
+    """The stored state of one user's tokens."""
 
     access_token: str
     refresh_token: str
@@ -24,7 +34,7 @@ class TokenState:
 
 @frozen
 class Token:
-    """What the authorization server answers."""
+    """The response of the authorization server."""
 
     access_token: str
     expires_at: datetime
@@ -32,14 +42,14 @@ class Token:
 
 @frozen
 class AuthDown:
-    """The authorization server did not answer: worth another try."""
+    """The authorization server did not respond: a retry may succeed."""
 
     detail: str
 
 
 @frozen
 class AuthRevoked:
-    """The refresh token is gone for good."""
+    """The refresh token was revoked: a retry cannot succeed."""
 
     detail: str
 
@@ -51,7 +61,7 @@ class AuthApi(Protocol):
     """The authorization server."""
 
     def refresh(self, refresh_token: str) -> FutureResult[Token, AuthError]:
-        """Trade a refresh token for an access token."""
+        """Exchange a refresh token for an access token."""
         ...
 
 
@@ -70,26 +80,32 @@ class Alerting(HasAuth, HasMailer, Protocol):
 
 @effect
 def refresh(services: HasAuth, refresh_token: str) -> FutureResult[Token, AuthError]:
-    """Trade a refresh token for an access token."""
+    """Exchange a refresh token for an access token."""
     return services.auth.refresh(refresh_token)
 
 
 @program
 def refresh_token(ctx: ContinuousContext[TokenState]) -> Do[None, AuthError, Alerting]:
-    """Refresh the token; stop for good when it was revoked."""
+    """Refresh the token; terminate the instance when it was revoked."""
     state = yield from ctx.state
     match (yield from refresh(state.refresh_token).attempt()):
         case Success(token):
-            yield from ctx.set_state(evolve(state, access_token=token.access_token, expires_at=token.expires_at))
+            yield from ctx.set_state(
+                evolve(
+                    state, access_token=token.access_token, expires_at=token.expires_at
+                )
+            )
         case Failure(AuthRevoked(detail)):
-            yield from send_mail(ctx.run_id, "ops@example.com", f"{ctx.id}: {detail}").attempt()
+            yield from send_mail(
+                ctx.run_id, "ops@example.com", f"{ctx.id}: {detail}"
+            ).attempt()
             yield from ctx.terminate("revoked")
         case Failure(error):
             yield from fail(error)
 
 
 def is_transient(error: AuthError) -> bool:
-    """Whether another try may help."""
+    """Whether a retry may succeed."""
     return isinstance(error, AuthDown)
 
 
@@ -98,5 +114,9 @@ token_refresher = Continuous(
     state=TokenState,
     schedule=every("30 minutes"),
     execute=refresh_token,
-    retry=Retry(max_attempts=3, delay=Backoff.exponential("1 second", max="30 seconds"), retry_if=is_transient),
+    retry=Retry(
+        max_attempts=3,
+        delay=Backoff.exponential("1 second", max="30 seconds"),
+        retry_if=is_transient,
+    ),
 )

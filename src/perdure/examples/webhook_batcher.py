@@ -1,4 +1,7 @@
-"""A debounce: many webhooks in, few batches out. Written with the methods of containers, without do-notation."""
+"""A debounce: many webhooks in, few batches out.
+
+Written with the methods of containers, without do-notation.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from perdure import Backoff, Debounce, DebounceContext, Program, Retry, effect
 
 @frozen
 class Webhook:
-    """One call that came in."""
+    """One received webhook call."""
 
     event_id: str
     kind: str
@@ -21,23 +24,25 @@ class Webhook:
 
 @frozen
 class Batch:
-    """What is collected for one contact."""
+    """The collected webhooks of one contact."""
 
     events: tuple[Webhook, ...] = ()
 
 
 @frozen
 class SinkFull:
-    """The sink takes nothing at the moment."""
+    """The sink cannot accept a batch now."""
 
     detail: str
 
 
 class Sink(Protocol):
-    """Takes batches."""
+    """The system that receives batches."""
 
-    def push(self, batch_id: str, events: tuple[Webhook, ...]) -> FutureResult[int, SinkFull]:
-        """Take a batch; one that came before, by its id, is not taken twice."""
+    def push(
+        self, batch_id: str, events: tuple[Webhook, ...]
+    ) -> FutureResult[int, SinkFull]:
+        """Accept a batch; ignore a batch id that was accepted before."""
         ...
 
 
@@ -46,23 +51,25 @@ class HasSink(Protocol):
 
     @property
     def sink(self) -> Sink:
-        """Takes batches."""
+        """The system that receives batches."""
         ...
 
 
 @effect
-def push(services: HasSink, batch_id: str, events: tuple[Webhook, ...]) -> FutureResult[int, SinkFull]:
-    """Hand a batch over."""
+def push(
+    services: HasSink, batch_id: str, events: tuple[Webhook, ...]
+) -> FutureResult[int, SinkFull]:
+    """Push one batch to the sink."""
     return services.sink.push(batch_id, events)
 
 
 def collect(ctx: DebounceContext[Batch], event: Webhook) -> Program[None]:
-    """Take an event into the batch."""
+    """Add an event to the batch."""
     return ctx.update_state(lambda batch: Batch((*batch.events, event)))
 
 
 def flush(ctx: DebounceContext[Batch]) -> Program[int, SinkFull, HasSink]:
-    """Hand the batch over. Its run id makes a repeat harmless."""
+    """Push the batch. The run id lets the sink ignore a repeat."""
     return ctx.state.bind(lambda batch: push(ctx.run_id, batch.events))
 
 
