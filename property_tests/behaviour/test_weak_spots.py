@@ -1,4 +1,4 @@
-"""Six ways in which systems of this kind were seen to lose work, each as a property; `docs/guarantees.md` lists them.
+"""Known ways to lose work (`docs/guarantees.md`), each as a property.
 
 The fifth, a failing run that silences its schedule, is `test_continuous_never_silent`.
 """

@@ -1,4 +1,4 @@
-"""``docs/guarantees.md``, *A commit that cannot be known is not guessed*: a disk that refuses, at every place.
+"""``docs/guarantees.md``, *Unknown commit outcomes*: a disk that fails at every call.
 
 Full, read-only, or broken for a while: whoever was answered is there, whoever was refused is not, and the store goes on
 when the disk does. A system that could not sync takes what it could not write for written: what is answered afterwards

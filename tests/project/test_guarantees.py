@@ -1,4 +1,4 @@
-"""The guarantees name the tests that hold them: each of those tests exists."""
+"""Each test that the guarantees page names exists, and each section names one."""
 
 import ast
 import re
@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"`((?:property_)?tests/[\w/.-]+)?(?:::(\w+))?`")
 
 
-def promises() -> list[tuple[str, str]]:
-    """Every (file, test) that the page names; a name that begins with `::` is of the file named before it."""
+def named_tests() -> list[tuple[str, str]]:
+    """Return every (file, test) that the page names; `::test` belongs to the file named before it."""
     found: list[tuple[str, str]] = []
     file = ""
-    for match in NAMED.finditer((ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")):
+    for match in NAMED.finditer(PAGE):
         file = match[1] or file
         if match[1] or match[2]:
             found.append((file, match[2] or ""))
@@ -28,8 +29,8 @@ def names_in(file: Path) -> set[str]:
     return functions | assigned | {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
 
 
-@pytest.mark.parametrize(("file", "test"), sorted(set(promises())))
-def test_each_test_that_holds_a_promise_exists(file: str, test: str) -> None:
+@pytest.mark.parametrize(("file", "test"), sorted(set(named_tests())))
+def test_each_named_test_exists(file: str, test: str) -> None:
     path = ROOT / file
     assert path.exists(), f"docs/guarantees.md names {file}"
     if test:
@@ -37,15 +38,19 @@ def test_each_test_that_holds_a_promise_exists(file: str, test: str) -> None:
 
 
 def sections() -> dict[str, str]:
-    """The page's sections, by heading."""
-    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-    return {section.partition("\n")[0]: section for section in page.split("\n## ")[1:]}
+    """Return the page's sections by heading."""
+    return {section.partition("\n")[0]: section for section in PAGE.split("\n## ")[1:]}
 
 
 @pytest.mark.parametrize("heading", sections())
-def test_every_section_names_what_holds_it(heading: str) -> None:
+def test_every_section_names_a_test(heading: str) -> None:
     assert any(match[1] or match[2] for match in NAMED.finditer(sections()[heading]))
 
 
-def test_the_page_names_tests_for_its_promises() -> None:
-    assert len(promises()) >= 30
+@pytest.mark.parametrize("limit", re.findall(r"^- \*Limits:\*.*?(?=^$)", PAGE, re.MULTILINE | re.DOTALL))
+def test_every_limit_stands_before_its_tests(limit: str) -> None:
+    assert "*Tested by:*" in limit
+
+
+def test_the_page_names_tests_for_its_guarantees() -> None:
+    assert len(named_tests()) >= 30
