@@ -39,7 +39,7 @@ def fail(error: E) -> Program[Never, E, object]:
 
 
 def halt(signal: object) -> Program[Never, Never, object]:
-    """Stop early, on purpose. Only finalizers run; `lash`, `attempt` and `except` do not see it. See `Halted`."""
+    """Stop early, on purpose. Only finalizers run; `or_else`, `attempt` and `except` do not see it. See `Halted`."""
     return node(HALT, signal)
 
 

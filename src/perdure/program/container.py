@@ -150,16 +150,28 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
         """Go on with the program that `function` makes of the value."""
         return node(BIND, self, function)
 
+    @overload
+    def or_else(self: Program[A, E, object], function: Callable[[E], Program[B, E2, R2]]) -> Program[A | B, E2, R2]: ...
+    @overload
+    def or_else(self: Program[A, E, R], function: Callable[[E], Program[B, E2, R]]) -> Program[A | B, E2, R]: ...
+    def or_else(self, function: Callable[[Any], Any]) -> Any:
+        """Continue with the program that `function` returns for the error. Defects and halts pass through."""
+        return node(LASH, self, function)
+
+    def map_error(self, function: Callable[[E_co], E2]) -> Program[A_co, E2, R_contra]:
+        """Replace the error by the value that `function` returns for it."""
+        return node(ALT, self, function)
+
     @overload  # type: ignore[override]  # as above
     def lash(self: Program[A, E, object], function: Callable[[E], Program[B, E2, R2]]) -> Program[A | B, E2, R2]: ...
     @overload
     def lash(self: Program[A, E, R], function: Callable[[E], Program[B, E2, R]]) -> Program[A | B, E2, R]: ...
     def lash(self, function: Callable[[Any], Any]) -> Any:
-        """Go on with the program that `function` makes of the error. Defects and halts pass by."""
+        """Do the same as `or_else`, under the name that the interfaces of `returns` require."""
         return node(LASH, self, function)
 
     def alt(self, function: Callable[[E_co], E2]) -> Program[A_co, E2, R_contra]:
-        """Change the error."""
+        """Do the same as `map_error`, under the name that the interfaces of `returns` require."""
         return node(ALT, self, function)
 
     def swap(self) -> Program[E_co, A_co, R_contra]:

@@ -39,7 +39,7 @@ BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE, SCOPE = range(8)
 DO, PERFORM, PURE, FAIL, RESULT, ASK, HALT, SANDBOX, PARALLEL = range(8, 17)
 
 TAG_NAMES = (
-    *("bind", "map", "lash", "alt", "attempt", "compose_result", "ensure", "modify_env"),
+    *("bind", "map", "or_else", "map_error", "attempt", "compose_result", "ensure", "modify_env"),
     *("do", "perform", "succeed", "fail", "lift", "ask", "halt", "sandbox", "parallel"),
 )
 

@@ -115,6 +115,8 @@ class _Laws:
         yield self.law("alt is lash, then from_failure", "alt lash", lambda x, f: (x.alt(f), x.lash(_then(f, fail))))
         yield self.law("lash of a failure is the function of it", "lash", lambda v, k: (fail(v).lash(k), k(v)))
         yield self.law("lash of from_failure changes nothing", "lash", lambda x: (x.lash(fail), x))
+        yield self.law("or_else is lash", "or_else", lambda x, k: (x.or_else(k), x.lash(k)))
+        yield self.law("map_error is alt", "map_error", lambda x, f: (x.map_error(f), x.alt(f)))
         yield self.law("a value passes by lash", "lash", lambda v, k: (unit(v).lash(k), unit(v)))
         yield self.law("a failure passes by bind", "bind", lambda v, k: (fail(v).bind(k), fail(v)))
         yield self.law("a failure passes by map", "map", lambda v, f: (fail(v).map(f), fail(v)))
