@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.program import (
     Died,
     Do,
     Halted,
     NotAProgram,
+    NothingReturned,
     Program,
     bracket,
     effect,
@@ -358,3 +359,57 @@ def test_importing_programs_pulls_no_event_loop():
     import subprocess  # noqa: PLC0415
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"  # noqa: S603
+
+
+# ---------------------------------------------------------------- effects that return nothing
+def _forgets(services): ...
+
+
+def _forgets_a_result(services) -> Result[int, str]: ...
+
+
+async def _forgets_later(services) -> Result[int, str]: ...
+
+
+def _forgets_a_coroutine(services) -> Awaitable[Result[int, str]]:
+    return _forgets_later(services)
+
+
+def _unreadable(services) -> "Nowhere[int]":  # noqa: F821
+    ...
+
+
+@pytest.mark.parametrize("forgetful", [_forgets, _forgets_a_result, _forgets_later, _forgets_a_coroutine, _unreadable])
+def test_an_effect_that_forgets_to_return_is_a_defect_that_names_it(run, forgetful):
+    defect = run(effect(forgetful)(), None).cause
+    assert isinstance(defect, NothingReturned)
+    assert "_forgets" in str(defect) or "_unreadable" in str(defect)
+    assert "forgotten `return`" in str(defect)
+
+
+def _says_none(services) -> None: ...
+
+
+async def _says_none_later(services) -> None: ...
+
+
+def _says_coroutine_of_none(services) -> Awaitable[None]:
+    return _says_none_later(services)
+
+
+def _says_perhaps(services) -> int | None: ...
+
+
+def _says_anything(services) -> Any: ...
+
+
+def _says_none_unreadably(services) -> "Nowhere | None":  # noqa: F821
+    ...
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [_says_none, _says_none_later, _says_coroutine_of_none, _says_perhaps, _says_anything, _says_none_unreadably],
+)
+def test_an_effect_that_is_annotated_with_none_may_return_it(run, empty):
+    assert run(effect(empty)(), None) == Success(None)

@@ -9,7 +9,7 @@ from perdure.program.container import Program, Schedule
 from perdure.program.do import Do, program
 from perdure.program.drivers import Handler, default_handler, run_async, run_sync
 from perdure.program.effects import effect, perform
-from perdure.program.errors import DeclaredFatal, HaltedOutside, NoInterpreter, NotAProgram, TimedOut
+from perdure.program.errors import DeclaredFatal, HaltedOutside, NoInterpreter, NotAProgram, NothingReturned, TimedOut
 from perdure.program.exit import Died, Exit, Halted
 from perdure.program.instructions import Call, Instruction
 from perdure.program.interception import PASS, Interceptor
@@ -32,6 +32,7 @@ __all__ = [
     "Interceptor",
     "NoInterpreter",
     "NotAProgram",
+    "NothingReturned",
     "Program",
     "Schedule",
     "TimedOut",

@@ -25,6 +25,7 @@ from perdure.program.instructions import Call, Jitter, Log, Now, Sleep
 from perdure.program.interception import Interceptor
 from perdure.program.interpreter import Fork, Loop, interpret
 from perdure.program.parallel import run_fork
+from perdure.program.returned import call_service
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Runtime
 from perdure.values.turn_value import turn_value
@@ -51,9 +52,10 @@ def default_handler(instruction: object, services: Any) -> object:
 
     Raises:
         NoInterpreter: the instruction is something else.
+        NothingReturned: the function returned None, and its annotation does not allow that.
     """
     if type(instruction) is Call:
-        return instruction.fn(services, *instruction.args, **instruction.kwargs)
+        return call_service(instruction, services)
     raise NoInterpreter(instruction)
 
 

@@ -39,6 +39,23 @@ class NotAProgram(PerdureError, TypeError):
 
 
 @attrs.frozen(str=False)
+class NothingReturned(PerdureError, TypeError):
+    """The function of an effect returned None, and its annotation does not allow that. A defect of that function.
+
+    Attributes:
+        function: its name.
+    """
+
+    function: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function} returned None; expected a container such as Success(value): a forgotten `return`? An "
+            "effect without a value returns Success(None), or is annotated `-> None`"
+        )
+
+
+@attrs.frozen(str=False)
 class NoInterpreter(PerdureError, LookupError):
     """An instruction reached the outermost interpreter, and that one does not know it.
 
