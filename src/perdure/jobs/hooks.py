@@ -6,9 +6,11 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from functools import wraps
 from typing import Any, Final, Generic, Never, TypeVar, Union, get_args, get_origin
 
+import attrs
 from returns.context import RequiresContextFutureResult, RequiresContextIOResult, RequiresContextResult
 from returns.future import FutureResult
 from returns.io import IO, IOResult
@@ -17,7 +19,8 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
-from perdure.program import Call, Program, as_program, perform, succeed
+from perdure.jobs.signature import check_function
+from perdure.program import Call, NotAProgram, Program, as_program, perform, succeed
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
 
@@ -70,28 +73,40 @@ _CONTAINERS = (
 )
 
 
-def hook(function: object, *, what: str) -> Callable[..., Program[Any, Any, Any]]:
-    """Make a function give a program, whatever container it answers.
+def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Callable[..., Program[Any, Any, Any]]:
+    """Make a function return a program, whichever container of ``returns`` it returns itself.
 
-    The function is called when that program is run, never before: so its claim is committed by then, and what it raises
+    The function is called when that program runs, never before: so its claim is committed by then, and what it raises
     is a defect of the run. One that acts when it is called, as an ``IOResult`` says, counts as an external effect.
 
+    Args:
+        function: the user's own.
+        what: the part of the definition, such as ``execute of task:order``: errors name it.
+        takes: the names of the positional arguments that it is called with.
+
     Raises:
-        DefinitionError: it is not a function.
+        DefinitionError: it is no function, it cannot be called with these arguments, it is ``async def``, or it is a
+            generator function without ``@program``.
     """
-    if not callable(function):
-        raise DefinitionError(what, function, "a function, such as a @program or one giving a container of returns")
-    given: Callable[..., Any] = function
+    given = check_function(function, what=what, takes=takes, expected="a Program or a container of returns")
     if inspect.isgeneratorfunction(getattr(given, "__wrapped__", None)):  # a @program: calling it does nothing yet
         return given
     if _acts_when_called(given):
         return lambda *args: perform(Call(_name(given), args, {}, _without_services(given)))
-    return lambda *args: _START.bind(lambda _: as_program(given(*args)))
+    return lambda *args: _START.bind(lambda _: _program(given(*args), what))
+
+
+def _program(answer: Any, what: str) -> Program[Any, Any, Any]:  # anything that a hook may return
+    try:
+        return as_program(answer)
+    except NotAProgram as wrong:
+        raise attrs.evolve(wrong, source=what) from None
 
 
 def _without_services(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a service call of a function that takes no services."""
 
+    @wraps(function)
     def call(_: object, *args: object) -> object:
         return function(*args)
 

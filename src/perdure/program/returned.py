@@ -24,18 +24,20 @@ def call_service(call: Call, services: Any) -> object:  # the user's own record
     """
     answer = call.fn(services, *call.args, **call.kwargs)
     if answer is None:
-        return _nothing(call)
-    if answer.__class__ is CoroutineType:
+        _allow_none(call)
+    elif answer.__class__ is CoroutineType:
         return _awaited(call, answer)
     return answer
 
 
 async def _awaited(call: Call, answer: Awaitable[Any]) -> object:
     settled = await answer
-    return _nothing(call) if settled is None else settled
+    if settled is None:
+        _allow_none(call)
+    return settled
 
 
-def _nothing(call: Call) -> None:
+def _allow_none(call: Call) -> None:
     if not _may_return_none(call.fn):
         raise NothingReturned(getattr(call.fn, "__qualname__", call.name))
 

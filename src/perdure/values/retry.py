@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Generic, Literal, TypeAlias, get_args
 
@@ -170,8 +171,10 @@ def _check_jitter(value: object) -> None:
 
 
 def _check_retry_if(value: object) -> None:
-    if value is not None and not callable(value):
-        raise DefinitionError("retry_if of a retry", value, "a function of the error that answers True or False")
+    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):  # a coroutine is true
+        raise DefinitionError(
+            "retry_if of a retry", value, "a function of the error that returns True or False, not `async def`"
+        )
 
 
 def _check_on_exhausted(value: object) -> None:

@@ -150,7 +150,11 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
             inactivity_ms=_inactivity_ms(inactivity, flush_after, name),
             max_events=_max_events(max_events, name),
             initial=None if initial is None else plan.state.encode(initial).decode(),
-            on_event=hook(_keep_newest if on_event is None else on_event, what=f"on_event of debounce:{name}"),
+            on_event=hook(
+                _keep_newest if on_event is None else on_event,
+                what=f"on_event of debounce:{name}",
+                takes=("ctx", "event"),
+            ),
             execute=hook(execute, what=f"execute of debounce:{name}"),
         )
         cast("Any", self).__attrs_init__(name, plan, batching)

@@ -16,6 +16,7 @@ from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
 from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.task import handler
 from perdure.kinds.task.context import Send, TaskContext, TaskHooks, Trigger
@@ -186,26 +187,31 @@ def _hooks(
         )
     handled = on_event if decide is None else decided(decide, what=f"decide of task:{name}")
     return TaskHooks(
-        initial=initial if callable(initial) else lambda _: initial,
-        on_event=hook(handled, what=f"on_event of task:{name}"),
+        initial=_initial(initial, name),
+        on_event=hook(handled, what=f"on_event of task:{name}", takes=("ctx", "event")),
         execute=hook(execute if execute is not None else _nothing, what=f"execute of task:{name}"),
         on_idle=None if on_idle is None else hook(on_idle, what=f"on_idle of task:{name}"),
-        on_error=None if on_error is None else hook(on_error, what=f"on_error of task:{name}"),
+        on_error=None if on_error is None else hook(on_error, what=f"on_error of task:{name}", takes=("ctx", "error")),
     )
+
+
+def _initial(initial: object, name: str) -> Callable[[str], object]:
+    if not callable(initial):
+        return lambda _: initial
+    return check_function(initial, what=f"initial of task:{name}", takes=("id",), expected="the first state")
 
 
 def decided(decide: object, *, what: str) -> Callable[[TaskContext[Any], Any], Program[Any, Any, Any]]:
     """Make an event handler from a pure decider.
 
     Raises:
-        DefinitionError: it is not a function.
+        DefinitionError: it is not a function of state and event, or it is ``async def``.
     """
-    if not callable(decide):
-        raise DefinitionError(what, decide, "a function of state and event giving Result[Decision, E]")
+    decider = check_function(decide, what=what, takes=("state", "event"), expected="Result[Decision, E]")
 
     def on_event(ctx: TaskContext[Any], event: object) -> Program[Any, Any, Any]:
         return ctx.state.bind(
-            lambda state: lift(cast("Result[Decision[Any], Any]", decide(state, event))).bind(ctx.apply)
+            lambda state: lift(cast("Result[Decision[Any], Any]", decider(state, event))).bind(ctx.apply)
         )
 
     return on_event

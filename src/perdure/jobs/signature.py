@@ -1,0 +1,104 @@
+"""Refuses, at definition, a function that the engine could not call or whose answer it could not use."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import MethodType
+from typing import Any, Final
+
+from perdure.values.errors import DefinitionError
+
+_KNOWN_WRAPPERS: Final = ("perdure.program.", "returns.")
+"""Modules whose decorators take what the function under them takes. Others may add or remove arguments."""
+
+
+def check_function(function: object, *, what: str, takes: Sequence[str], expected: str) -> Callable[..., Any]:
+    """Accept a function that can be called with these arguments and is neither ``async def`` nor a generator function.
+
+    Args:
+        function: the user's own.
+        what: the part of the definition, such as ``on_event of task:order``.
+        takes: the names of the positional arguments that it is called with.
+        expected: what it returns, for the error.
+
+    Raises:
+        DefinitionError: it cannot be called so, or it returns a coroutine or a bare generator.
+    """
+    wanted = f"a function of ({', '.join(takes)}) that returns {expected}"
+    if not callable(function):
+        raise DefinitionError(what, function, wanted)
+    called = function if inspect.isroutine(function) or isinstance(function, type) else _called(function)
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        raise DefinitionError(
+            what,
+            _Shown(function, "async def "),
+            f"{wanted}; an `async def` is for a service: put the `await` into an @effect, and yield from it",
+        )
+    if inspect.isgeneratorfunction(called):
+        raise DefinitionError(
+            what,
+            _Shown(function, "generator function "),
+            f"{wanted}; decorate a hook that has a `yield from` with @program",
+        )
+    refusal = _refusal(function, takes)
+    if refusal is not None:
+        raise DefinitionError(what, _Shown(function), f"{wanted} ({refusal})")
+    return function
+
+
+class _Shown:
+    """Prints a function by its name and its parameters instead of by its address in memory."""
+
+    def __init__(self, function: Callable[..., Any], prefix: str = "") -> None:
+        signature = _signature(_unwrapped(function)[0])
+        self._text = f"{prefix}{_name(function)}{'' if signature is None else signature}"
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _name(function: Callable[..., Any]) -> str:
+    if isinstance(function, partial):
+        return f"partial of {_name(function.func)}"
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def _called(function: Callable[..., Any]) -> Any:  # a `partial` is unwrapped by `inspect` itself
+    """Give what runs when an object is called: the ``__call__`` of its class, unless it is a ``partial``."""
+    return function if isinstance(function, partial) else type(function).__call__
+
+
+def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:
+    """Why a function cannot be called with these arguments; None where it can, or where nothing says."""
+    target, bound = _unwrapped(function)
+    signature = _signature(target)
+    if signature is None:
+        return None
+    try:
+        signature.bind(*bound, *takes)
+    except TypeError as refusal:
+        return str(refusal)
+    return None
+
+
+def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[object, ...]]:
+    """Look under decorators that pass every argument on; with the ``self`` of methods, which came off on the way."""
+    bound: tuple[object, ...] = ()
+    while True:
+        if isinstance(function, MethodType):
+            bound = (function.__self__, *bound)
+            function = function.__func__
+        module = str(getattr(function, "__globals__", {}).get("__name__", ""))
+        inner = getattr(function, "__wrapped__", None)
+        if inner is None or not module.startswith(_KNOWN_WRAPPERS):
+            return function, bound
+        function = inner
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # one that is written in C says nothing of itself
+        return None
