@@ -1,21 +1,78 @@
-"""Sphinx: `sphinx-build -W docs site`. It reads nothing from the network."""
+"""Sphinx: `sphinx-build -W docs site`. The build reads nothing from the network.
 
-from importlib.metadata import version as installed
+Two environment variables change that:
+
+- `PERDURE_DOCS_ONLINE=1` downloads the inventories of Python, returns, attrs and
+  Hypothesis, and links to their pages.
+- `PERDURE_DOCS_MERMAID`, the path of `mermaid.esm.min.mjs` below `docs/_static`, serves
+  the script that draws the diagrams from the site itself. By default the browser
+  loads it from a CDN; the build does not need it.
+"""
+
+import os
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+package = metadata("perdure")
+links = dict(link.split(", ", 1) for link in package.get_all("Project-URL") or ())
 
 project = "perdure"
 author = "The perdure developers"
 copyright = "the perdure developers"  # noqa: A001 - the name that Sphinx reads
-version = release = installed("perdure")
+version = release = package["Version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinxcontrib.mermaid",
+    "llms_txt",
+]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["benchmarks/*"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
+myst_fence_as_directive = ["mermaid"]  # an ordinary fence, which GitHub draws as well
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+maximum_signature_line_length = 88
+
+online = os.environ.get("PERDURE_DOCS_ONLINE") == "1"
+intersphinx_mapping = (
+    {
+        "python": ("https://docs.python.org/3", None),
+        "returns": ("https://returns.readthedocs.io/en/latest", None),
+        "attrs": ("https://www.attrs.org/en/stable", None),
+        "hypothesis": ("https://hypothesis.readthedocs.io/en/latest", None),
+    }
+    if online
+    else {}
+)
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = True
+
+mermaid_version = "11.12.1"
+mermaid_use_local = os.environ.get("PERDURE_DOCS_MERMAID", "")
+mermaid_height = "auto"
+mermaid_light_theme = "neutral"
+mermaid_dark_theme = "dark"
 
 html_theme = "furo"
 html_title = f"perdure {release}"
+html_baseurl = links["Documentation"]
+html_static_path = ["_static"]
+html_css_files = ["perdure.css"]
+html_theme_options = {
+    "source_repository": links["Source"],
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
