@@ -6,6 +6,7 @@ The everyday names are here. Sharp tools live in submodules: ``perdure.program``
 
 from perdure.app import App, Engine
 from perdure.client.ask import ask
+from perdure.client.attempt import attempt
 from perdure.client.jobs import Jobs
 from perdure.codecs import Versions
 from perdure.jobs.decision import After, At, Cancel, Decision, Keep
@@ -44,6 +45,7 @@ __all__ = [
     "TaskContext",
     "Versions",
     "ask",
+    "attempt",
     "cron",
     "effect",
     "every",

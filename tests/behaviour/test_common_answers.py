@@ -8,7 +8,15 @@ from world import HasOutside, Refused, World, on_each_store, say
 from perdure import Backoff, Do, Retry, TaskContext, program
 from perdure.program import gather, race, sleep
 from perdure.values.answer import Ended, Failed, Ran, Retrying, Running
-from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, Overloaded, StoreUnavailable
+from perdure.values.errors import (
+    Conflict,
+    Crashed,
+    EngineClosed,
+    OutcomeUnknown,
+    Overloaded,
+    RunTimedOut,
+    StoreUnavailable,
+)
 from perdure.values.failure import Defect
 
 
@@ -115,8 +123,8 @@ async def test_an_event_that_takes_too_long_is_refused(world: World) -> None:
     jobs = (await world.open(app(world.outside, job))).of(job)
     for prefix in ((), (Say("x"),)):
         error = await world.refused(jobs.send("a", steps(Add(), *prefix, Wait(3_600_000))))
-        assert isinstance(error, Crashed)
-        assert error.error_type == "RunTimedOut"
+        assert isinstance(error, RunTimedOut)
+        assert error.max_run_ms == 60_000
         assert await world.row(at("a")) is None
 
 
@@ -305,8 +313,8 @@ async def test_a_run_that_times_out_while_it_is_claimed_leaves_no_claim(world: W
     jobs = (await world.open(app(world.outside, job))).of(job)
     world.slow("commit", ms=5_000)
     error = await world.refused(jobs.send("a", steps(Add(), Say("x"))))
-    assert isinstance(error, Crashed)
-    assert error.error_type == "RunTimedOut"
+    assert isinstance(error, RunTimedOut)
+    assert error.max_run_ms == 1_000
     await world.advance(s=10)
     assert await world.row(at("a")) is None
     assert world.outside.heard == []

@@ -191,6 +191,19 @@ async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World)
 
 # ---------------------------------------------------------------- defects
 @on_each_store
+async def test_a_message_whose_handler_takes_too_long_is_retried_as_after_a_defect(world: World) -> None:
+    job = machine_with(max_run="1 minute")
+    jobs = await world.open(app(world.outside, job, message_attempts=2))
+    await world.ask(jobs.of(job).send("a", steps(Tell("b", (Wait(3_600_000),)))))
+    await world.advance(ms=60_000)
+    (head,) = await world.messages()
+    assert (head.attempts, head.error and head.error.form) == (1, "timed_out")
+    await world.advance(ms=120_000)
+    (dead,) = await world.ask(jobs.dead_letters())
+    assert (dead.attempts, dead.error and dead.error.error_type) == (2, "RunTimedOut")
+
+
+@on_each_store
 async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_redriven(world: World) -> None:
     """A defect or overload is retried with backoff, then listed as a dead letter that can be redriven."""
     jobs = await world.open(app(world.outside, message_attempts=3))

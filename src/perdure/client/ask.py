@@ -5,28 +5,27 @@ from __future__ import annotations
 from typing import TypeVar
 
 from returns.future import FutureResult
-from returns.result import Success
+from returns.result import Failure, Success
 
-from perdure.jobs.definition import CallError
-from perdure.program.future import answer_of
+from perdure.client.attempt import attempt
 
 A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
 
 
-async def ask(call: FutureResult[A, CallError], /) -> A:
-    """Make a call and give its answer.
-
-    ``await call`` gives an ``IOResult``, for code that goes on in containers; this is for code that goes on in plain
-    Python.
+async def ask(call: FutureResult[A, E], /) -> A:
+    """Make a call and return its answer, or raise its error.
 
     Args:
-        call: what a handle gives, such as ``jobs.of(orders).send("order-1", event)``.
+        call: what a handle returns, such as ``jobs.of(orders).send("order-1", event)``.
 
     Raises:
-        CallError: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
+        E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on. ``attempt`` returns it
+            instead.
+        AlreadyAwaited: the call was awaited before.
     """
-    answer = await answer_of(call)
-    if isinstance(answer, Success):
-        value: A = answer.unwrap()
-        return value
-    raise answer.failure()
+    match await attempt(call):
+        case Success(answer):
+            return answer
+        case Failure(error):
+            raise error

@@ -9,9 +9,10 @@ import attrs
 import orjson
 from returns.future import FutureResult
 
-from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch
+from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import ALARM, Request
+from perdure.program.future import mapped
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput
 from perdure.values.limits import Limits
@@ -46,7 +47,7 @@ class NamedJob:
 
     def call(
         self, action: str, id_: str, /, payload: str = "", *, idempotency_key: str | None = None
-    ) -> FutureResult[Any, CallError]:
+    ) -> FutureResult[Any, EventError[Any]]:
         """Send a request.
 
         Args:
@@ -60,7 +61,7 @@ class NamedJob:
         """
         job, answers = self.definition, self.definition.plan.answers
         build = self._builder(action, payload, idempotency_key)
-        return self.dispatch.request(job, id_, build).map(lambda answer: orjson.loads(answers.encode(answer)))
+        return mapped(self.dispatch.request(job, id_, build), lambda answer: orjson.loads(answers.encode(answer)))
 
     def explain(
         self,
@@ -105,8 +106,9 @@ class NamedJob:
     def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
         """Read the committed state as JSON-able data; None when there is no instance."""
         encode = self.definition.plan.state.encode
-        return self.dispatch.state(self.definition, id_).map(
-            lambda state: None if state is None else orjson.loads(encode(state))
+        return mapped(
+            self.dispatch.state(self.definition, id_),
+            lambda state: None if state is None else orjson.loads(encode(state)),
         )
 
 

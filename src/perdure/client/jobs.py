@@ -19,11 +19,11 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, ex
 from perdure.jobs.keys import check_key
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
-from perdure.program.future import answer_of, asked
+from perdure.program.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress, Query
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import BackupFailed, InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
+from perdure.values.errors import BackupFailed, InvalidInput, RequestError, Undecodable, UnknownJob
 from perdure.values.instance import Instance, Status
 from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
@@ -92,13 +92,11 @@ class Jobs:
     # ------------------------------------------------------------ what handles use
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
-    ) -> FutureResult[Any, CallError]:
+    ) -> FutureResult[Any, Any]:
         """Send a request; it is validated when the answer is awaited."""
-        return asked(self._request(definition, id_, build))
+        return once(self._request(definition, id_, build))
 
-    async def _request(
-        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]
-    ) -> Result[Any, CallError]:
+    async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
         try:
             address = job.address(check_id(id_))
             request = build(self.engine.limits)
@@ -107,12 +105,12 @@ class Jobs:
             return Failure(refused)
         if self.engine.limits.when_full == "wait":
             await self.engine.dispatcher.room_for(address)
-        answer: Result[Any, CallError] = await self.engine.dispatcher.post(job, address, request)
+        answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
         return answer
 
     def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
-        return asked(
+        return once(
             self._read(
                 definition,
                 id_,
@@ -122,7 +120,7 @@ class Jobs:
 
     def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
         """Read the committed state, decoded."""
-        return asked(
+        return once(
             self._read(
                 definition,
                 id_,
@@ -182,7 +180,7 @@ class Jobs:
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
         """Compute what a request would do; it is validated when the explanation is awaited."""
-        return asked(self._explain(definition, id_, build, answers))
+        return once(self._explain(definition, id_, build, answers))
 
     async def _explain(
         self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
@@ -223,6 +221,17 @@ class Jobs:
             after: the last address of the page before.
             limit: at most so many, 1 to 1,000.
         """
+        return once(self._list(definition, status, id_prefix, due_before, after, limit))
+
+    async def _list(
+        self,
+        definition: AnyDefinition | None,
+        status: Status | None,
+        id_prefix: str,
+        due_before: datetime | None,
+        after: Address | None,
+        limit: int,
+    ) -> Result[tuple[Listed, ...], CallError]:
         query = Query(
             kind=None if definition is None else definition.kind,
             name=None if definition is None else definition.name,
@@ -232,7 +241,8 @@ class Jobs:
             after=after,
             limit=max(1, min(limit, MAX_PAGE)),
         )
-        return self.engine.store.find(query).map(lambda rows: tuple(self._listed(row) for row in rows))
+        found = await answer_of(self.engine.store.find(query))
+        return found.map(lambda rows: tuple(self._listed(row) for row in rows))
 
     def _listed(self, instance: Instance) -> Listed:
         job = self.engine.jobs.get((instance.address.kind, instance.address.name))
@@ -250,27 +260,46 @@ class Jobs:
             before: the sequence number of the last event of the page before.
             limit: at most so many, 1 to 1,000.
         """
+        return once(self._history(definition, id_, before, limit))
+
+    async def _history(
+        self, definition: AnyDefinition, id_: str, before: int | None, limit: int
+    ) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
             address = definition.address(check_id(id_))
         except RequestError as refused:
-            return FutureResult.from_failure(refused)
-        return self.engine.store.history(address, before, max(1, min(limit, MAX_PAGE)))
+            return Failure(refused)
+        return await answer_of(self.engine.store.history(address, before, max(1, min(limit, MAX_PAGE))))
 
-    def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Read messages that failed too often, the oldest first."""
-        return self.engine.store.dead_letters(after, max(1, min(limit, MAX_PAGE)))
+    def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+        """Read messages that failed too often, the oldest first.
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Make a dead letter an ordinary message again."""
-        return self.engine.store.redrive(message_id).map(self._redriven)
+        Args:
+            after: the id of the last message of the page before.
+            limit: at most so many, 1 to 1,000.
+        """
+        return once(self._dead_letters(after, limit))
 
-    def _redriven(self, outcome: Literal["redriven", "not_found"]) -> Literal["redriven", "not_found"]:
-        self.engine.outbox.wake.ring()
+    async def _dead_letters(self, after: int, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
+        return await answer_of(self.engine.store.dead_letters(after, max(1, min(limit, MAX_PAGE))))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+        """Make a dead letter an ordinary message again.
+
+        Args:
+            message_id: of a message that ``dead_letters`` lists.
+        """
+        return once(self._redrive(message_id))
+
+    async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
+        outcome = await answer_of(self.engine.store.redrive(message_id))
+        if isinstance(outcome, Success):
+            self.engine.outbox.wake.ring()
         return outcome
 
     def backup(
         self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _tell_nobody
-    ) -> FutureResult[Backup, StoreError]:
+    ) -> FutureResult[Backup, CallError]:
         """Copy the store into a new file while the engine is at work. The copy opens as a store.
 
         It holds every request that was answered before this call, and others that were answered before its end, each
@@ -284,15 +313,21 @@ class Jobs:
         Returns:
             Where it is and how large; or ``BackupFailed``, and nothing is left of it.
         """
+        return once(self._backup(path, progress))
+
+    async def _backup(self, path: str | os.PathLike[str], progress: OnBackupProgress) -> Result[Backup, CallError]:
         make = self.engine.store.backup
         if make is None:
             reason = f"{self.engine.store.name} has other means: only a SQLite file is copied by its own engine"
-            return FutureResult.from_failure(BackupFailed(str(path), reason))
-        return make(path, progress)
+            return Failure(BackupFailed(str(path), reason))
+        return await answer_of(make(path, progress))
 
-    def health(self) -> FutureResult[Health, StoreError]:
-        """Ask the store how it is."""
-        return self.engine.store.health()
+    def health(self) -> FutureResult[Health, CallError]:
+        """Report the state of the store."""
+        return once(self._health())
+
+    async def _health(self) -> Result[Health, CallError]:
+        return await answer_of(self.engine.store.health())
 
 
 def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:

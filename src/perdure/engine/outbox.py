@@ -24,6 +24,7 @@ from perdure.values.errors import (
     Overloaded,
     PerdureError,
     Rejected,
+    RunTimedOut,
     Undecodable,
     UnknownAction,
 )
@@ -155,7 +156,7 @@ class Outbox:
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored
                 self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
-            case Failure(Crashed() | Overloaded() as error):
+            case Failure(Crashed() | RunTimedOut() | Overloaded() as error):
                 self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
             case _:
                 self._afterwards(pair, self._look_again_later())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
 from returns.future import FutureResult
+from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec, Upgrades
@@ -21,10 +22,12 @@ from perdure.program import Program
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, Sent
 from perdure.values.errors import (
+    Crashed,
     DefinitionError,
-    HookFailed,
     OutcomeUnknown,
+    Rejected,
     RequestError,
+    RunTimedOut,
     StoreError,
     UnknownAction,
 )
@@ -35,13 +38,19 @@ from perdure.values.retry import Retry
 
 H_co = TypeVar("H_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
+_E = DefaultTypeVar("_E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 Exhausted = Literal["continue", "park", "purge"]
 """What becomes of an instance whose run failed for good."""
 
-CallError = RequestError | HookFailed | OutcomeUnknown | StoreError
-"""Everything that a call can fail with."""
+CallError: TypeAlias = RequestError | Crashed | RunTimedOut | OutcomeUnknown | StoreError
+"""Everything that a call can fail with, whatever its job. A closed union: `match` and `assert_never` know its parts."""
+
+EventError = TypeAliasType(
+    "EventError", RequestError | Rejected[_E] | Crashed | RunTimedOut | OutcomeUnknown | StoreError, type_params=(_E,)
+)
+"""Everything that ``send`` and ``add`` can fail with: a `CallError`, or the typed error of the job's event handler."""
 
 
 class Dispatch(Protocol):
@@ -49,8 +58,11 @@ class Dispatch(Protocol):
 
     def request(
         self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], /
-    ) -> FutureResult[Any, CallError]:
-        """Send a request; it is built, and so validated, when the answer is awaited."""
+    ) -> FutureResult[Any, Any]:
+        """Send a request; it is built, and so validated, when the answer is awaited.
+
+        The handle knows the types of the answer and of the error: it declares them.
+        """
         ...
 
     def status(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[InstanceStatus, CallError]:

@@ -61,6 +61,8 @@ def refusal(exit_: Failure[Any] | Died | Halted, record: FailureRecord) -> HookF
     """What the caller of an event handler that failed gets."""
     if isinstance(exit_, Failure):
         return Rejected(exit_.failure())
+    if isinstance(exit_, Died) and isinstance(exit_.cause, RunTimedOut):
+        return exit_.cause
     return Crashed(record.error_type, record.message, record.traceback or "")
 
 

@@ -85,7 +85,7 @@ class JobHandle(Generic[S, E]):
         *,
         key: str | None = None,
         wait: Literal["run", "claim"] = "run",
-    ) -> FutureResult[Any, CallError]:
+    ) -> FutureResult[Any, Any]:
         job = self.definition
 
         def build(limits: Limits) -> Request:

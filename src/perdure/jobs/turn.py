@@ -27,7 +27,7 @@ from perdure.jobs.writes import answered, nothing, purge, reply
 from perdure.program import Died, Exit, Halted
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
-from perdure.values.errors import Crashed, InstanceParked, InvalidInput, Overloaded, Undecodable
+from perdure.values.errors import Crashed, InstanceParked, InvalidInput, Overloaded, RunTimedOut, Undecodable
 from perdure.values.event import JobStarted, JobTerminated, MessageRejected
 from perdure.values.facts import Facts
 from perdure.values.instance import Instance
@@ -186,7 +186,7 @@ def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inb
     if isinstance(commit.result, Success):
         return Commit(transition, commit.result)
     error = commit.result.failure()
-    if isinstance(error, (Crashed, Overloaded, InstanceParked, Undecodable)):
+    if isinstance(error, (Crashed, RunTimedOut, Overloaded, InstanceParked, Undecodable)):
         return commit
     log = Log(facts, inbound.sender, 0, used=1 + len(transition.events))
     rejected = log.add(

@@ -12,7 +12,10 @@ from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
 from returns.result import Result, Success
 
+from perdure.values.errors import AlreadyAwaited
+
 A = TypeVar("A")
+B = TypeVar("B")
 E = TypeVar("E")
 
 _set = object.__setattr__  # containers of ``returns`` are immutable to everybody else
@@ -48,6 +51,21 @@ class _Answered:
     def __await__(self) -> Generator[None, None, Result[Any, Any]]:
         return self.result
         yield
+
+
+class _Once:
+    """A coroutine that is awaited once, and says so when it is awaited again."""
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Coroutine[Any, Any, Result[Any, Any]]) -> None:
+        self.work: Coroutine[Any, Any, Result[Any, Any]] | None = work
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        work, self.work = self.work, None
+        if work is None:
+            raise AlreadyAwaited
+        return work.__await__()
 
 
 class _Asked:
@@ -109,6 +127,32 @@ def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
         work: what gives the answer.
     """
     return _Future(_Asked(work))
+
+
+def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
+    """Wrap a coroutine that begins when it is awaited, and that is awaited once: a second await is refused.
+
+    Args:
+        work: returns the answer.
+
+    Returns:
+        A ``FutureResult`` that raises ``AlreadyAwaited`` from its second await on.
+    """
+    return _Future(_Once(work))
+
+
+def mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
+    """Apply a function to the answer of a call that is awaited once. The result is awaited once as well.
+
+    Args:
+        call: such as `once` makes it.
+        function: applied to the answer; an error passes by.
+    """
+    return once(_mapped(call, function))
+
+
+async def _mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> Result[B, E]:
+    return (await answer_of(call)).map(function)
 
 
 def answered_by(errand: Awaitable[Result[A, E]]) -> FutureResult[A, E]:

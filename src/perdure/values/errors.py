@@ -4,6 +4,7 @@
 
     PerdureError
     ├── DefinitionError          raised while a definition, a schedule or an app is put together
+    ├── AlreadyAwaited           raised where a call is awaited a second time: nothing was sent
     ├── RequestError             the answer of a call that changed nothing
     │   ├── InvalidId            the instance id is not usable
     │   ├── InvalidInput         a state or an event is not of its declared type
@@ -17,8 +18,8 @@
     │   └── EngineClosed         the engine is stopping and takes no request any more
     ├── HookFailed               the job's own code did not succeed; nothing of its draft was kept
     │   ├── Rejected             it failed with its typed error
-    │   └── Crashed              it broke: a defect, with its traceback
-    ├── RunTimedOut              a run took longer than its job's max_run: recorded as its failure
+    │   ├── Crashed              it broke: a defect, with its traceback
+    │   └── RunTimedOut          it took longer than its job's max_run, and was cancelled
     ├── OutcomeUnknown           the call may or may not have been applied: repeat it with its key
     └── StoreError               what a storage interpreter may answer
         ├── Conflict             the instance moved on; nothing was written
@@ -61,6 +62,17 @@ class DefinitionError(PerdureError):
 
     def __str__(self) -> str:
         return f"{self.what}: expected {self.expected}; got {self.got!r}"
+
+
+@attrs.frozen(str=False)
+class AlreadyAwaited(PerdureError):
+    """A call was awaited a second time. Nothing was sent: a call is one request, and is awaited once."""
+
+    def __str__(self) -> str:
+        return (
+            "this call was awaited before, and nothing is sent twice; make the call again to send another request, "
+            "with an idempotency key if the first one may have been applied"
+        )
 
 
 class RequestError(PerdureError):
@@ -249,8 +261,12 @@ class Crashed(HookFailed):
 
 
 @attrs.frozen(str=False)
-class RunTimedOut(PerdureError):
-    """A run took longer than its job allows and was cancelled. It fails with this, and is retried by the policy."""
+class RunTimedOut(HookFailed):
+    """A hook took longer than its job allows and was cancelled. A run that fails so is retried by the policy.
+
+    Attributes:
+        max_run_ms: how long it was allowed to take.
+    """
 
     max_run_ms: int
 

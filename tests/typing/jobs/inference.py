@@ -43,7 +43,7 @@ from perdure.examples.order_processor import (
 )
 from perdure.examples.token_refresher import Alerting, AuthApi, AuthDown, AuthRevoked, TokenState, token_refresher
 from perdure.examples.webhook_batcher import Batch, HasSink, Sink, SinkFull, Webhook, webhook_batcher
-from perdure.jobs.definition import CallError
+from perdure.jobs.definition import CallError, EventError
 from perdure.kinds.debounce import DebounceHandle
 from perdure.kinds.task import TaskHandle, TaskTeller
 from perdure.values.answer import Added, Started, Triggered
@@ -149,7 +149,7 @@ async def calls(jobs: Jobs, state: TokenState) -> None:
     started = await jobs.of(token_refresher).start("ann", state)
     assert_type(started, IOResult[Started[AuthDown | AuthRevoked | Defect], CallError])
     added = await batches.add("ann", Webhook("1", "push", "{}"))
-    assert_type(added, IOResult[Added, CallError])
+    assert_type(added, IOResult[Added, EventError[SinkFull]])
     state_of_ann = await jobs.of(token_refresher).get_state("ann")
     assert_type(state_of_ann, IOResult[TokenState | None, CallError])
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import TypeAlias, assert_never
 
 import attrs
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Success
 
 from perdure.app import Engine
 from perdure.cli.demo.look import look
@@ -36,12 +36,13 @@ from perdure.cli.demo.protocol import (
 )
 from perdure.cli.demo.services import DemoServices, open_services
 from perdure.cli.demo.tempo import Tempo
+from perdure.client.attempt import attempt
 from perdure.client.jobs import Jobs
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import IllegalTransition
 from perdure.examples.paced import PacedJobs, at_pace
 from perdure.examples.token_refresher import TokenState
-from perdure.jobs.definition import CallError
+from perdure.jobs.definition import EventError
 from perdure.program.container import result_inside
 from perdure.runtime.record import Future
 from perdure.stores.sqlite import open_sqlite
@@ -50,6 +51,9 @@ from perdure.values.errors import EngineClosed, HookFailed, Overloaded, Rejected
 
 MAX_LINE_BYTES = 1_048_576
 MAX_LEFT_BEHIND = 1_000
+
+Ended: TypeAlias = Success[object] | Failure[EventError[object]]
+"""How a call ended."""
 
 OpenServices: TypeAlias = Callable[[str, Tempo, Random], DemoServices]
 
@@ -78,25 +82,25 @@ class Desk:
             case _:
                 assert_never(command)
 
-    async def _send(self, command: Send) -> Result[object, CallError]:
+    async def _send(self, command: Send) -> Ended:
         incoming = command.incoming
         match incoming:
             case IncomingWebhook(id=key):
                 batcher = self.jobs.of(self.served.webhook_batcher)
-                return result_inside(await batcher.add(incoming.contact, incoming.event, idempotency_key=key))
+                return await attempt(batcher.add(incoming.contact, incoming.event, idempotency_key=key))
             case IncomingOrder(id=key):
                 orders = self.jobs.of(self.served.order_processor)
-                return result_inside(await orders.send(incoming.order, incoming.event, idempotency_key=key))
+                return await attempt(orders.send(incoming.order, incoming.event, idempotency_key=key))
             case _:
                 assert_never(incoming)
 
-    async def _start_token(self, owner: str) -> Result[object, CallError]:
+    async def _start_token(self, owner: str) -> Ended:
         state = TokenState(access_token="", refresh_token=f"rt-{owner}", expires_at=datetime.now(UTC))
         tokens = self.jobs.of(self.served.token_refresher)
-        return result_inside(await tokens.start(owner, state, wait="claim"))
+        return await attempt(tokens.start(owner, state, wait="claim"))
 
 
-def _settled(number: int, answer: Result[object, CallError]) -> Answer:
+def _settled(number: int, answer: Ended) -> Answer:
     match answer:
         case Success():
             return Accepted(number)
@@ -108,8 +112,6 @@ def _settled(number: int, answer: Result[object, CallError]) -> Answer:
             return Refusal(number, str(refusal))
         case Failure(error):
             return Unsettled(number, str(error))
-        case _:
-            raise AssertionError(answer)
 
 
 def write_answer(answer: Answer | Ready) -> None:

@@ -11,6 +11,7 @@ from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.kinds.continuous.context import Start, Trigger
 from perdure.program import Program
+from perdure.program.future import mapped
 from perdure.values.answer import RunAnswer, Started, Triggered
 from perdure.values.failure import Defect
 
@@ -43,7 +44,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, Start(state), "start", state, key=idempotency_key, wait=wait
         )
-        return answer.map(self._started)
+        return mapped(answer, self._started)
 
     def trigger(
         self, id_: str, /, *, wait: Literal["run", "claim"] = "run", idempotency_key: str | None = None
@@ -58,7 +59,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, Trigger(), "trigger", key=idempotency_key, wait=wait
         )
-        return answer.map(self._triggered)
+        return mapped(answer, self._triggered)
 
     def _started(self, answer: RunAnswer) -> Started[E | Defect]:
         outcome = self._outcome(answer.outcome)

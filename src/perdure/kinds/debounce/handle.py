@@ -7,10 +7,11 @@ from typing import Generic, Literal, TypeVar
 import attrs
 from returns.future import FutureResult
 
-from perdure.jobs.definition import CallError, PostCommand
+from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.kinds.debounce.context import Add, Clear, Flush
 from perdure.program import Program
+from perdure.program.future import mapped
 from perdure.values.answer import Added, Cleared, Flushed, Parked, Paused, RunAnswer
 from perdure.values.failure import Defect
 
@@ -24,7 +25,7 @@ V_contra = TypeVar("V_contra", contravariant=True)
 class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
     """The calls of a debounce."""
 
-    def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Added, CallError]:
+    def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Added, EventError[E]]:
         """Add an event to the batch that collects; the first one begins it. Never waits for a flush.
 
         Args:
@@ -45,7 +46,7 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
             idempotency_key: a repeat with this key flushes nothing and gets the first answer.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(id_, Flush(), "flush", key=idempotency_key, wait=wait)
-        return answer.map(self._flushed)
+        return mapped(answer, self._flushed)
 
     def clear(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[Cleared, CallError]:
         """Discard every batch that is not being flushed at this moment, without running."""

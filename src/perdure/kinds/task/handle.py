@@ -7,10 +7,11 @@ from typing import Generic, Literal, TypeVar
 import attrs
 from returns.future import FutureResult
 
-from perdure.jobs.definition import CallError, PostCommand
+from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
 from perdure.kinds.task.context import Send, Trigger
 from perdure.program import Program
+from perdure.program.future import mapped
 from perdure.values.answer import RunAnswer, Sent, Triggered
 from perdure.values.failure import Defect
 
@@ -24,7 +25,7 @@ V_contra = TypeVar("V_contra", contravariant=True)
 class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
     """The calls of a task."""
 
-    def send(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Sent, CallError]:
+    def send(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Sent, EventError[E]]:
         """Send an event. An absent instance is created with the definition's initial state.
 
         Args:
@@ -33,8 +34,8 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
             idempotency_key: a repeat with this key changes nothing and gets the first answer.
 
         Returns:
-            The answer after the event is handled and safe; ``Rejected`` with the handler's typed error, ``Crashed``
-            when it broke: then nothing changed.
+            The answer after the event is handled and safe. When nothing changed: ``Rejected`` with the handler's typed
+            error, ``Crashed`` when the handler raised, ``RunTimedOut`` when it took too long.
         """
         return self._send(id_, Send(event), "send", event, key=idempotency_key)
 
@@ -51,7 +52,7 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, Trigger(), "trigger", key=idempotency_key, wait=wait
         )
-        return answer.map(self._triggered)
+        return mapped(answer, self._triggered)
 
 
 @attrs.frozen

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final, Generic, TypeVar
 
 import attrs
-from returns.result import Result, Success
+from returns.result import Failure, Success
 
-from perdure.jobs.definition import CallError
 from perdure.runtime.record import Task
 from perdure.testing.world.errors import NotAnswered, WorkerDied
 from perdure.testing.world.line import Line
@@ -16,20 +15,21 @@ from perdure.testing.world.worker import Worker
 from perdure.values.duration import Duration, duration_ms, format_duration
 
 A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
 
 PATIENCE: Final[Duration] = "2 days"
 """How far the virtual clock may move before a call is answered."""
 
 
 @attrs.frozen
-class Call(Generic[A]):
+class Call(Generic[A, E]):
     """A call that `World.begin` made: it goes on whenever the world does.
 
     Attributes:
         task: the caller; it ends with the result, and cancelling it is the caller giving up.
     """
 
-    task: Task[Result[A, CallError]]
+    task: Task[Success[A] | Failure[E]]
     _worker: Worker
     _line: Line
     _script: Script
@@ -39,7 +39,7 @@ class Call(Generic[A]):
         """Whether the answer is there."""
         return self.task.done()
 
-    def result(self, *, patience: Duration = PATIENCE) -> Result[A, CallError]:
+    def result(self, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         """Wait for the answer, as a ``Success`` or a ``Failure``.
 
         Args:
@@ -58,15 +58,15 @@ class Call(Generic[A]):
             patience: how far the virtual clock may move meanwhile.
 
         Raises:
-            CallError: the error of the call.
+            E: the error of the call.
             WorkerDied: the worker died first.
             NotAnswered: there is no answer after that time.
         """
-        result = self.ended(self._script.did_with(self._line, "answer"), patience=patience)
-        if isinstance(result, Success):
-            value: A = result.unwrap()
-            return value
-        raise result.failure()
+        match self.ended(self._script.did_with(self._line, "answer"), patience=patience):
+            case Success(answer):
+                return answer
+            case Failure(error):
+                raise error
 
     def give_up(self) -> None:
         """Stop waiting, as a caller does that is cancelled: a request that is still queued is taken back."""
@@ -74,7 +74,7 @@ class Call(Generic[A]):
         self.task.cancel()
         self._worker.settle()
 
-    def ended(self, line: Line, *, patience: Duration = PATIENCE) -> Result[A, CallError]:
+    def ended(self, line: Line, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         """Wait for the answer, and note on a line of the script how the call ended; the rest is as of `result`."""
         patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
         try:

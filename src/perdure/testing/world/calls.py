@@ -12,13 +12,13 @@ from returns.result import Result
 from perdure.client.jobs import Jobs
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
-from perdure.program.future import answer_of
+from perdure.program.future import answer_of, once
 from perdure.testing.world.line import Reading, Unasked
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
 from perdure.values.limits import Limits
 
-Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, CallError]]
+Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
 
 
 class Witness(Protocol):
@@ -49,15 +49,13 @@ class WatchedJobs(Jobs):
 
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
-    ) -> FutureResult[Any, CallError]:
+    ) -> FutureResult[Any, Any]:
         """Send a request, and note it and its answer."""
-        call = FutureResult(self._watched(definition, id_, build))
+        call = once(self._watched(definition, id_, build))
         self.witness.wrote(call, lambda: (definition.address(id_), build(Limits())))
         return call
 
-    async def _watched(
-        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]
-    ) -> Result[Any, CallError]:
+    async def _watched(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
         numbers: list[int] = []
 
         def noted(limits: Limits) -> Request:
@@ -74,16 +72,16 @@ class WatchedJobs(Jobs):
         """Read the committed status, and note that."""
         return self._noted(definition, id_, "status", super().status)
 
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
         """Read the committed state, and note that."""
         return self._noted(definition, id_, "get_state", super().state)
 
-    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> FutureResult[Any, CallError]:
-        call = FutureResult(self._read_noted(job, id_, reading, read))
+    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> FutureResult[Any, Any]:
+        call = once(self._read_noted(job, id_, reading, read))
         self.witness.wrote(call, lambda: (job.address(id_), reading))
         return call
 
-    async def _read_noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Result[Any, CallError]:
+    async def _read_noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Result[Any, Any]:
         self.witness.read(job.address(id_), reading)
         return await answer_of(read(job, id_))
 
@@ -96,7 +94,7 @@ class WhoeverIsOpen:
 
     def request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
-    ) -> FutureResult[Any, CallError]:
+    ) -> FutureResult[Any, Any]:
         """Send a request."""
         return self.jobs().request(definition, id_, build)
 
@@ -104,6 +102,6 @@ class WhoeverIsOpen:
         """Read the committed status."""
         return self.jobs().status(definition, id_)
 
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
         """Read the committed state, decoded."""
         return self.jobs().state(definition, id_)

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from returns.future import FutureResult
-from returns.result import Result, Success
+from returns.result import Failure, Success
 
 from perdure.app import App, Engine
+from perdure.client.attempt import attempt
 from perdure.client.jobs import Jobs
-from perdure.jobs.definition import AnyDefinition, CallError, Definition
-from perdure.program.container import result_inside
+from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.runtime.record import LogRecord
 from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.testing.fault import Fault
@@ -39,6 +39,7 @@ from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 
 A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
 H = TypeVar("H")
 R = TypeVar("R")
 
@@ -231,7 +232,7 @@ class World:
         self.jobs.of(definition)
         return definition.handle(WhoeverIsOpen(lambda: self.jobs))
 
-    def ask(self, call: FutureResult[A, CallError], /, *, patience: Duration = PATIENCE) -> A:
+    def ask(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> A:
         """Make a call, let everything settle, and give the answer.
 
         Args:
@@ -239,17 +240,17 @@ class World:
             patience: how far the virtual clock may move before the answer comes.
 
         Raises:
-            CallError: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
+            E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             WorkerDied: the worker died first.
             NotAnswered: there is no answer after that time.
         """
-        result = self._ended("ask", call, patience)
-        if isinstance(result, Success):
-            answer: A = result.unwrap()
-            return answer
-        raise result.failure()
+        match self._ended("ask", call, patience):
+            case Success(answer):
+                return answer
+            case Failure(error):
+                raise error
 
-    def result(self, call: FutureResult[A, CallError], /, *, patience: Duration = PATIENCE) -> Result[A, CallError]:
+    def result(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         """Make a call, and give how it ended, as a ``Success`` or a ``Failure``.
 
         Raises:
@@ -258,23 +259,23 @@ class World:
         """
         return self._ended("result", call, patience)
 
-    def refused(self, call: FutureResult[Any, CallError], /) -> CallError:
+    def refused(self, call: FutureResult[Any, E], /) -> E:
         """Make a call that must fail, and give its error.
 
         Raises:
             NotRefused: it succeeded.
         """
-        result = self._ended("refused", call)
-        if isinstance(result, Success):
-            raise NotRefused(result.unwrap())
-        error: CallError = result.failure()
-        return error
+        match self._ended("refused", call):
+            case Success(answer):
+                raise NotRefused(answer)
+            case Failure(error):
+                return error
 
-    def begin(self, call: FutureResult[A, CallError], /) -> Call[A]:
+    def begin(self, call: FutureResult[A, E], /) -> Call[A, E]:
         """Make a call without waiting for its answer; it goes on whenever the world does."""
         return self._call(self._did("begin"), call)
 
-    def together(self, *calls: FutureResult[A, CallError]) -> list[Result[A, CallError]]:
+    def together(self, *calls: FutureResult[A, E]) -> list[Success[A] | Failure[E]]:
         """Make calls at the same moment, and give how each ended. The seed decides which goes first."""
         line = self._did("together")
         begun = [self._call(line, call) for call in calls]
@@ -385,7 +386,7 @@ class World:
         """Read the store, past every fault, when nothing moves. It changes nothing of what comes."""
         if self.is_open:
             self.settle()
-        return self.worker.look(_result(read(self.store))).unwrap()
+        return self.worker.look(attempt(read(self.store))).unwrap()
 
     def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
         """Give what the store holds of an instance."""
@@ -437,22 +438,16 @@ class World:
     def _did(self, method: str, *arguments: object) -> Line:
         return self.timeline.script.did(method, *arguments)
 
-    def _call(self, line: Line, call: FutureResult[A, CallError]) -> Call[A]:
+    def _call(self, line: Line, call: FutureResult[A, E]) -> Call[A, E]:
         worker = self._workers.living(f"{line.method}()")
-        task = worker.begin(_result(call))
+        task = worker.begin(attempt(call))
         self.timeline.script.is_made_by(line, call, task)
         return Call(task, worker, line, self.timeline.script)
 
-    def _ended(
-        self, method: str, call: FutureResult[A, CallError], patience: Duration = PATIENCE
-    ) -> Result[A, CallError]:
+    def _ended(self, method: str, call: FutureResult[A, E], patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         line = self._did(method)
         return self._call(line, call).ended(line, patience=patience)
 
 
 def _served_by(app: App[R], services: R) -> App[R]:
     return Engine(services, limits=app.engine.limits).jobs(*app.served.values())
-
-
-async def _result(call: FutureResult[A, CallError]) -> Result[A, CallError]:
-    return result_inside(await call)

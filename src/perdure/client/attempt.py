@@ -1,0 +1,34 @@
+"""From a call to a value that says how it ended."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure.program.future import answer_of
+
+A = TypeVar("A")
+E = TypeVar("E")
+
+
+async def attempt(call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
+    """Make a call and return how it ended, as a value to ``match`` on.
+
+    The result is a closed union: both type checkers know the types of the answer and of the error in each ``case``, and
+    that ``case Success(...)`` with ``case Failure(...)`` is exhaustive. ``await call`` alone returns an ``IOResult``,
+    whose parts no type checker can tell apart without the plugin of ``returns``.
+
+    Args:
+        call: what a handle returns, such as ``jobs.of(orders).send("order-1", event)``.
+
+    Returns:
+        ``Success(answer)`` or ``Failure(error)``.
+
+    Raises:
+        AlreadyAwaited: the call was awaited before.
+    """
+    ended: Any = await answer_of(call)
+    result: Success[A] | Failure[E] = ended
+    return result

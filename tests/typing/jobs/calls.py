@@ -1,0 +1,121 @@
+"""What the checkers infer of calls: answers and errors, as they are returned, raised, matched and composed."""
+
+from __future__ import annotations
+
+from typing import Never, assert_never, assert_type
+
+from returns.future import FutureResult
+from returns.io import IOResult
+from returns.result import Failure, Success
+
+from perdure import Jobs, ask, attempt
+from perdure.client.jobs import Listed
+from perdure.examples.mail import MailBounced
+from perdure.examples.order_processor import Delivered, IllegalTransition, Order, order_processor
+from perdure.examples.token_refresher import AuthDown, AuthRevoked, TokenState, token_refresher
+from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
+from perdure.jobs.definition import CallError, EventError
+from perdure.testing import World
+from perdure.values.answer import Added, Flushed, HoldChanged, InstanceStatus, Sent, Started, Terminated, Triggered
+from perdure.values.errors import Crashed, OutcomeUnknown, Rejected, RequestError, RunTimedOut, StoreError
+from perdure.values.failure import Defect
+
+
+# ---------------------------------------------------------------- what each call returns
+def handles(jobs: Jobs, state: TokenState) -> None:
+    orders, batches, tokens = jobs.of(order_processor), jobs.of(webhook_batcher), jobs.of(token_refresher)
+    assert_type(orders.send("1", Delivered()), FutureResult[Sent, EventError[IllegalTransition | MailBounced]])
+    assert_type(orders.trigger("1"), FutureResult[Triggered[IllegalTransition | MailBounced | Defect], CallError])
+    assert_type(batches.add("1", Webhook("1", "a", "{}")), FutureResult[Added, EventError[SinkFull]])
+    assert_type(batches.flush("1"), FutureResult[Flushed[SinkFull | Defect], CallError])
+    assert_type(tokens.start("1", state), FutureResult[Started[AuthDown | AuthRevoked | Defect], CallError])
+    assert_type(tokens.trigger("1"), FutureResult[Triggered[AuthDown | AuthRevoked | Defect], CallError])
+    assert_type(orders.terminate("1"), FutureResult[Terminated, CallError])
+    assert_type(orders.pause("1"), FutureResult[HoldChanged, CallError])
+    assert_type(orders.status("1"), FutureResult[InstanceStatus, CallError])
+    assert_type(orders.get_state("1"), FutureResult[Order | None, CallError])
+
+
+# ---------------------------------------------------------------- raised
+async def raising(jobs: Jobs) -> None:
+    assert_type(await ask(jobs.of(order_processor).send("1", Delivered())), Sent)
+    assert_type(await ask(jobs.of(order_processor).get_state("1")), Order | None)
+    assert_type(await ask(jobs.list(order_processor)), tuple[Listed, ...])
+
+
+# ---------------------------------------------------------------- matched
+async def matching(jobs: Jobs) -> str:
+    call = jobs.of(order_processor).send("1", Delivered())
+    match await attempt(call):
+        case Success(sent):
+            assert_type(sent, Sent)
+            return "sent"
+        case Failure(Rejected(IllegalTransition(status=status))):
+            return status
+        case Failure(Rejected(error)):
+            assert_type(error, IllegalTransition | MailBounced)
+            return "rejected"
+        case Failure(error):
+            return str(error)
+
+
+async def matching_every_error(jobs: Jobs) -> str:
+    ended = await attempt(jobs.of(webhook_batcher).add("1", Webhook("1", "a", "{}")))
+    assert_type(ended, Success[Added] | Failure[EventError[SinkFull]])
+    match ended:
+        case Success(added):
+            assert_type(added, Added)
+            return "added"
+        case Failure(error):
+            return named(error)
+        case _:
+            assert_never(ended)
+
+
+def named(error: EventError[SinkFull]) -> str:
+    match error:
+        case Rejected(reason):
+            assert_type(reason, SinkFull)
+            return "rejected"
+        case Crashed() | RunTimedOut():
+            return "failed"
+        case RequestError() | StoreError() | OutcomeUnknown():
+            return "not done"
+        case _:
+            assert_never(error)
+
+
+async def matching_without_rejection(jobs: Jobs) -> str:
+    match await attempt(jobs.of(order_processor).status("1")):
+        case Success(status):
+            return status.status
+        case Failure(error):
+            assert_type(error, CallError)
+            return str(error)
+
+
+def never_rejected(error: EventError) -> EventError[Never]:
+    return error
+
+
+# ---------------------------------------------------------------- composed
+async def composing(jobs: Jobs) -> None:
+    call = jobs.of(order_processor).send("1", Delivered())
+    assert_type(call.map(lambda sent: sent.created), FutureResult[bool, EventError[IllegalTransition | MailBounced]])
+    assert_type(await call.alt(str), IOResult[Sent, str])
+
+
+# ---------------------------------------------------------------- in a world
+def in_a_world(world: World) -> None:
+    orders = world.of(order_processor)
+    assert_type(world.ask(orders.send("1", Delivered())), Sent)
+    refused = world.refused(orders.send("1", Delivered()))
+    assert isinstance(refused, Rejected)
+    assert_type(refused.error, IllegalTransition | MailBounced)
+    match world.result(orders.send("1", Delivered())):
+        case Success(sent):
+            assert_type(sent, Sent)
+        case Failure(Rejected(error)):
+            assert_type(error, IllegalTransition | MailBounced)
+        case Failure():
+            pass
