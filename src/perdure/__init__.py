@@ -13,7 +13,7 @@ from perdure.jobs.decision import After, At, Cancel, Decision, Keep
 from perdure.jobs.tell import tell
 from perdure.kinds.continuous import Continuous, ContinuousContext
 from perdure.kinds.debounce import Debounce, DebounceContext
-from perdure.kinds.task import Task, TaskContext
+from perdure.kinds.task import Task, TaskContext, TaskErrorContext
 from perdure.program import Do, Program, effect, fail, lift, program, succeed
 from perdure.values.backoff import Backoff
 from perdure.values.catch_up import CatchUpAll
@@ -43,6 +43,7 @@ __all__ = [
     "Retry",
     "Task",
     "TaskContext",
+    "TaskErrorContext",
     "Versions",
     "ask",
     "attempt",

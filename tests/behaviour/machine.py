@@ -116,7 +116,7 @@ class Seen:
     delivery: int
     is_retry: bool
     event_count: int
-    execute_count: int
+    run_count: int
 
 
 @frozen
@@ -195,7 +195,7 @@ def _take_one(ctx: TaskContext[Total], step: Step) -> Program[Any, Refused, HasO
 
 
 def _seen(ctx: TaskContext[Total]) -> Seen:
-    return Seen(ctx.run_id, ctx.attempt, ctx.delivery, ctx.is_retry, ctx.event_count, ctx.execute_count)
+    return Seen(ctx.run_id, ctx.attempt, ctx.delivery, ctx.is_retry, ctx.event_count, ctx.run_count)
 
 
 def steps(*given: Step) -> Steps:

@@ -260,7 +260,7 @@ async def test_what_a_crash_left_is_delivered_again_and_the_program_sees_it(worl
     assert state is not None
     (seen,) = state.seen
     assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (row.claim.run_id, 1, 2, True)
-    assert seen.execute_count == 1
+    assert seen.run_count == 1
     assert world.outside.heard == ["x", "x"]
     assert (await world.happened(at("a")))[-2:] == ["job.recovered", "job.executed"]
 

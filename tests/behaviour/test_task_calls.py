@@ -9,6 +9,7 @@ from machine import (
     Add,
     Alarm,
     Break,
+    Event,
     Mark,
     NoAlarm,
     Note,
@@ -18,6 +19,7 @@ from machine import (
     Steps,
     Tell,
     Total,
+    Wait,
     app,
     at,
     machine,
@@ -27,7 +29,25 @@ from machine import (
 from returns.result import Failure, Result, Success
 from world import START, HasOutside, Refused, World, on_each_store, say
 
-from perdure import After, At, Backoff, Cancel, Decision, Do, Engine, Keep, Retry, Task, TaskContext, program, tell
+from perdure import (
+    After,
+    At,
+    Backoff,
+    Cancel,
+    Decision,
+    Do,
+    Engine,
+    Keep,
+    Program,
+    Retry,
+    Task,
+    TaskContext,
+    TaskErrorContext,
+    fail,
+    program,
+    succeed,
+    tell,
+)
 from perdure.program import gather, sleep
 from perdure.values.answer import Failed, Ran, Sent, Triggered
 from perdure.values.errors import Crashed, DefinitionError, Rejected
@@ -91,7 +111,7 @@ async def test_a_trigger_leaves_a_pending_alarm(world: World) -> None:
 @on_each_store
 async def test_the_facts_of_a_context(world: World) -> None:
     """ctx, facts (plain attributes): `id`, `job`, `run_id`, `attempt`, `delivery`, `is_retry`, `is_first_event`,
-    `event_count`, `execute_count`, `created_at`."""
+    `event_count`, `run_count`, `created_at`."""
     seen: list[TaskContext[Total]] = []
 
     def look(ctx: TaskContext[Total], *_: object) -> Result[None, str]:
@@ -105,7 +125,7 @@ async def test_the_facts_of_a_context(world: World) -> None:
     await world.advance(s=1)
     await world.ask(jobs.send("a", steps()))
     await world.ask(jobs.trigger("a"))
-    facts = [(ctx.is_first_event, ctx.event_count, ctx.execute_count, ctx.created_at) for ctx in seen]
+    facts = [(ctx.is_first_event, ctx.event_count, ctx.run_count, ctx.created_at) for ctx in seen]
     assert facts == [
         (True, 0, 0, created),
         (True, 0, 0, created),
@@ -314,6 +334,58 @@ async def test_an_on_idle_that_fails_fails_the_turn(world: World, effect: tuple[
     assert state.total == 0
 
 
+@pytest.mark.parametrize("effect", [(), (Say("x"),)])
+@on_each_store
+async def test_on_error_is_not_called_for_an_on_idle_that_fails(world: World, effect: tuple[Any, ...]) -> None:
+    """If `on_idle` fails, the turn fails, whatever `on_error` would make of it; and it has run once."""
+    idle: list[str] = []
+
+    def never(ctx: TaskContext[Total]) -> Program[None, Refused]:
+        idle.append(ctx.run_id)
+        return fail(Refused("never idle"))
+
+    def handled(ctx: TaskErrorContext[Total, Event], error: object) -> Program[None]:
+        return ctx.set_state(Total(-1))
+
+    job = machine_with(on_idle=never, on_error=handled, retry=Retry(2, Backoff.constant("1 s"), jitter=False))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    error = await world.refused(jobs.send("a", steps(Add(), *effect)))
+    assert isinstance(error, Rejected)
+    assert error.error == Refused("never idle")
+    assert (await world.row(at("a")), len(idle)) == (None, 1)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
+    await world.advance(s=5)
+    status = await world.ask(jobs.status("a"))
+    assert (status.parked, len(idle)) == ("retries_exhausted", 3)
+    assert [(event.hook, event.attempt) for event in await world.history(at("a")) if event.type == "job.failed"] == [
+        ("on_idle", 1),
+        ("on_idle", 2),
+    ]
+
+
+@on_each_store
+async def test_an_on_idle_that_fails_after_on_error_fails_the_turn(world: World) -> None:
+    """`on_idle` runs after every hook that leaves nothing scheduled, `on_error` too: both errors are recorded."""
+    idle: list[str] = []
+
+    def never(ctx: TaskContext[Total]) -> Program[None, Refused]:
+        idle.append(ctx.run_id)
+        return fail(Refused("never idle"))
+
+    job = machine_with(on_idle=never, on_error=lambda ctx, _: ctx.set_state(Total(-1)))
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    error = await world.refused(jobs.send("a", steps(Refuse("no"))))
+    assert isinstance(error, Rejected)
+    assert (error.error, len(idle)) == (Refused("never idle"), 1)
+    assert [event.hook for event in await world.history(at("a"))] == ["on_event", "on_idle"]
+    await world.ask(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
+    await world.advance(s=1)
+    assert [event.hook for event in await world.history(at("a")) if event.type == "job.failed"][2:] == [
+        "execute",
+        "on_idle",
+    ]
+
+
 # ---------------------------------------------------------------- on_error
 def is_bug(error: object) -> bool:
     """Whether a hook was told of the defect, with its traceback."""
@@ -329,7 +401,7 @@ async def test_on_error_gets_the_error_and_a_fresh_draft_at_once(world: World, e
     seen: list[object] = []
 
     @program
-    def rescue(ctx: TaskContext[Total], error: object) -> Do[None]:
+    def rescue(ctx: TaskErrorContext[Total, Event], error: object) -> Do[None]:
         seen.append((error, (yield from ctx.state), ctx.failed_draft, (yield from ctx.scheduled_at)))
         yield from ctx.set_state(Total(-1))
         yield from tell(machine, "b").send(steps(Add()))
@@ -355,7 +427,7 @@ async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World, en
     seen: list[int] = []
 
     @program
-    def rescue(ctx: TaskContext[Total], error: object) -> Do[None]:
+    def rescue(ctx: TaskErrorContext[Total, Event], error: object) -> Do[None]:
         assert (error == Refused("no")) if isinstance(end, Refuse) else is_bug(error)
         seen.append(ctx.attempt)
         yield from ctx.set_state(Total(-1))
@@ -371,6 +443,48 @@ async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World, en
     assert (status.status, status.next_run_at) == ("idle", None)
     assert status.last_error is not None
     assert await world.ask(jobs.get_state("a")) == Total(-1)
+
+
+@pytest.mark.parametrize("effect", [(), (Say("x"),)])
+@on_each_store
+async def test_on_error_knows_the_hook_and_the_event_that_failed(world: World, effect: tuple[Any, ...]) -> None:
+    """So that it can handle the failures of one hook, and refuse an event all the same."""
+    seen: list[tuple[str, object]] = []
+
+    def handled(ctx: TaskErrorContext[Total, Event], error: object) -> Program[None, Refused]:
+        seen.append((ctx.failed_hook, ctx.event))
+        return fail(Refused("still")) if ctx.failed_hook == "on_event" else succeed(None)
+
+    job = machine_with(on_error=handled)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    event = steps(Add(), *effect, Refuse("no"))
+    error = await world.refused(jobs.send("a", event))
+    assert isinstance(error, Rejected)
+    assert (error.error, await world.row(at("a"))) == (Refused("still"), None)
+    await world.ask(jobs.send("a", OnAlarm(1_000, (*effect, Refuse("no")))))
+    await world.advance(s=1)
+    assert seen == [("on_event", event), ("execute", None)]
+    assert (await world.ask(jobs.status("a"))).status == "idle"
+
+
+@on_each_store
+async def test_on_error_knows_the_event_of_a_run_that_is_delivered_again(world: World) -> None:
+    seen: list[tuple[str, object, int]] = []
+
+    def handled(ctx: TaskErrorContext[Total, Event], error: object) -> Program[None]:
+        seen.append((ctx.failed_hook, ctx.event, ctx.delivery))
+        return succeed(None)
+
+    job = machine_with(on_error=handled)
+    jobs = (await world.open(app(world.outside, job))).of(job)
+    await world.ask(jobs.send("a", steps()))
+    event = steps(Say("x"), Wait(1_000), Refuse("no"))
+    world.begin(jobs.send("a", event))
+    await world.advance(ms=500)
+    await world.crash()
+    await world.open(app(world.outside, job))
+    await world.advance(s=2)
+    assert seen == [("on_event", event, 2)]
 
 
 @on_each_store

@@ -169,7 +169,7 @@ def run_failed(
     """Settle an attempt that failed: a retry, the job's own rescue, or the end of the run."""
     record = record_failure(exit_, job.plan.errors)
     if execute.prior is not None:  # the rescue failed as well: both errors are recorded
-        return _exhausted(job, execute, facts, record=execute.prior, reason="on_error_failed", also=record)
+        return _exhausted(job, execute, facts, record=execute.prior, reason=f"{execute.hook}_failed", also=record)
     match _next_attempt(job, execute, exit_, facts):
         case RetryAt(at_ms=at_ms):
             return _retried(job, execute, record, at_ms, facts)

@@ -18,6 +18,7 @@ from perdure import (
     Retry,
     Task,
     TaskContext,
+    TaskErrorContext,
     every,
     fail,
     program,
@@ -119,6 +120,6 @@ def telling(services: HasMailer) -> None:
 
 
 # ---------------------------------------------------------------- values
-def assigned(ctx: TaskContext[Order], claim: Claim) -> None:
+def assigned(ctx: TaskErrorContext[Order, OrderEvent], claim: Claim) -> None:
     ctx.failed_draft = None  # error: mypy, pyright
     claim.attempt = 2  # error: mypy, pyright

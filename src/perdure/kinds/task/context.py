@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -18,6 +18,7 @@ from perdure.values.instant import from_ms
 from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
+V = TypeVar("V")
 
 
 @turn_value
@@ -34,23 +35,12 @@ class Trigger:
 
 @turn_value(repr=False)
 class TaskContext(JobContext[S], Generic[S]):
-    """What the hooks of a task see and do.
-
-    Attributes:
-        failed_draft: in ``on_error``, the state as the failed hook left it; None elsewhere.
-    """
-
-    failed_draft: S | None = attrs.field(default=None, kw_only=True)
+    """What the hooks of a task see and do. ``run_count`` counts runs of ``execute``, one in progress included."""
 
     @property
     def event_count(self) -> int:
         """Events accepted before this one."""
         return self._instance.event_count
-
-    @property
-    def execute_count(self) -> int:
-        """Runs of ``execute`` begun, this one included."""
-        return self._instance.run_count
 
     @property
     def created_at(self) -> datetime:
@@ -96,6 +86,25 @@ class TaskContext(JobContext[S], Generic[S]):
 
     def _change_alarm(self, decision: Decision[S]) -> Program[None]:
         return perform(SetAlarm(decision.alarm))
+
+
+FailedHook: TypeAlias = Literal["on_event", "execute"]
+"""The hooks whose failure ``on_error`` handles. A pure ``decide`` is the job's ``on_event``."""
+
+
+@turn_value(repr=False)
+class TaskErrorContext(TaskContext[S], Generic[S, V]):
+    """What ``on_error`` sees and does.
+
+    Attributes:
+        failed_hook: the hook that failed.
+        event: the event that ``on_event`` failed with; None when ``execute`` failed.
+        failed_draft: the state as the failed hook left it.
+    """
+
+    failed_hook: FailedHook = attrs.field(kw_only=True)
+    event: V | None = attrs.field(default=None, kw_only=True)
+    failed_draft: S | None = attrs.field(default=None, kw_only=True)
 
 
 def _itself(message: Program[None]) -> Program[None]:

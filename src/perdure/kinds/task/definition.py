@@ -19,7 +19,7 @@ from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.task import handler
-from perdure.kinds.task.context import Send, TaskContext, TaskHooks, Trigger
+from perdure.kinds.task.context import Send, TaskContext, TaskErrorContext, TaskHooks, Trigger
 from perdure.kinds.task.handle import TaskHandle, TaskTeller
 from perdure.program import Program, lift, succeed
 from perdure.values.address import Address
@@ -50,9 +50,10 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         on_event: handles an event.
         decide: a pure alternative to ``on_event``: state and event in, ``Result[Decision, E]`` out.
         execute: runs when the alarm fires, and on ``trigger``.
-        on_idle: runs in the same turn when nothing is scheduled after a hook.
-        on_error: gets the typed error, or the defect, and a fresh draft: at once for ``on_event``, when its retries are
-            used up for ``execute``. When it succeeds, its draft is committed.
+        on_idle: runs in the same turn when nothing is scheduled after a hook. If it fails, the turn fails.
+        on_error: called with the typed error, or the defect, of ``on_event`` (at once) or of ``execute`` (when its
+            retries are used up), and a fresh draft; ``ctx.failed_hook`` and ``ctx.event`` say which. When it succeeds,
+            its draft is committed, and the event counts as handled: fail with the error again to refuse the event.
         retry: the durable retry of ``execute``.
         errors: the type of the errors; read from the annotations of the hooks when left out.
         tags: stable names for the members of unions, instead of their class names.
@@ -80,7 +81,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         decide: Callable[[S, V], Result[Decision[S], E]] | None = None,
         execute: Callable[[TaskContext[S]], HookResult[E, R_contra]] | None = None,
         on_idle: Callable[[TaskContext[S]], HookResult[E, R_contra]] | None = None,
-        on_error: Callable[[TaskContext[S], E | Defect], HookResult[E, R_contra]] | None = None,
+        on_error: Callable[[TaskErrorContext[S, V], E | Defect], HookResult[E, R_contra]] | None = None,
         retry: RetryPolicy[E] | None = None,
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
@@ -132,7 +133,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
 
     def rescue(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
         """Give the program of ``on_error``."""
-        return handler.rescue(self.hooks, execute, error)
+        return handler.rescue(self, self.hooks, execute, error)
 
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
         """Give the typed handle."""

@@ -9,11 +9,12 @@ import attrs
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_run import begin_event, broken_before, started
 from perdure.jobs.log import Log
+from perdure.jobs.recovery import claimed_command
 from perdure.jobs.request import Alarm, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, prior_failed, run_answer
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, refuse, reply, stored
-from perdure.kinds.task.context import Send, TaskContext, TaskHooks, Trigger
+from perdure.kinds.task.context import Send, TaskContext, TaskErrorContext, TaskHooks, Trigger
 from perdure.program import Program
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
@@ -87,11 +88,22 @@ def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object)
     return "execute", hooks.execute(ctx)
 
 
-def rescue(hooks: TaskHooks, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-    """Give the program of ``on_error``, which can read the draft that was lost."""
-    if hooks.on_error is None:
+def rescue(job: AnyDefinition, hooks: TaskHooks, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+    """Return the program of ``on_error``; None when there is none, or ``on_idle`` failed, which fails the turn."""
+    if hooks.on_error is None or execute.hook == "on_idle":
         return None
-    return hooks.on_error(TaskContext(execute.instance, execute.claim, failed_draft=execute.draft.state), error)
+    claim = execute.claim
+    command = execute.request.command
+    if not isinstance(command, Send):  # the event's run was delivered again, or it is no event
+        command = claimed_command(job, claim)
+    ctx: TaskErrorContext[Any, Any] = TaskErrorContext(
+        execute.instance,
+        claim,
+        failed_hook="on_event" if claim.cause == "event" else "execute",
+        event=command.event if isinstance(command, Send) else None,
+        failed_draft=execute.draft.state,
+    )
+    return hooks.on_error(ctx, error)
 
 
 # ---------------------------------------------------------------- finish

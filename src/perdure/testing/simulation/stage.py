@@ -16,7 +16,8 @@ from perdure.jobs.draft import Draft
 from perdure.kinds.continuous import Continuous, ContinuousContext
 from perdure.kinds.debounce import Debounce, DebounceContext
 from perdure.kinds.debounce.context import FlushReason
-from perdure.kinds.task import Task, TaskContext
+from perdure.kinds.task import Task, TaskContext, TaskErrorContext
+from perdure.kinds.task.context import FailedHook
 from perdure.program import Halted
 from perdure.testing.simulation.simulated import AnySimulated, Cut
 from perdure.values.address import check_id
@@ -26,6 +27,7 @@ from perdure.values.instant import from_ms, to_ms
 from perdure.values.limits import Limits
 
 S = TypeVar("S")
+V = TypeVar("V")
 C = TypeVar("C", bound=JobContext[Any])
 C_co = TypeVar("C_co", bound=JobContext[Any], covariant=True)
 S_co = TypeVar("S_co", covariant=True)
@@ -102,9 +104,26 @@ def on_stage(
     delivery: int = ...,
     run_count: int = ...,
     event_count: int = ...,
-    failed_draft: S | None = ...,
     limits: Limits = ...,
 ) -> Stage[TaskContext[S], S]: ...
+@overload
+def on_stage(
+    definition: Task[S, V, Any, Any],
+    /,
+    *,
+    state: S,
+    failed_hook: FailedHook,
+    event: V | None = ...,
+    failed_draft: S | None = ...,
+    alarm: datetime | None = ...,
+    id: str = ...,
+    now: datetime = ...,
+    attempt: int = ...,
+    delivery: int = ...,
+    run_count: int = ...,
+    event_count: int = ...,
+    limits: Limits = ...,
+) -> Stage[TaskErrorContext[S, V], S]: ...
 @overload
 def on_stage(
     definition: Debounce[S, Any, Any, Any],
@@ -181,8 +200,8 @@ def on_stage(
         run_count: the number of this run.
         event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's bounds.
-        **facts: those that only contexts of this kind have: ``failed_draft`` (task), ``flush_reason`` (debounce),
-            ``tick`` and ``missed`` (continuous).
+        **facts: those that only contexts of this kind have: ``failed_hook``, ``event`` and ``failed_draft``
+            (``on_error`` of a task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
 
     Raises:
         DefinitionError: a job of another kind, without its `context`.
@@ -213,7 +232,7 @@ def _context(
 ) -> Callable[[Instance, Claim], JobContext[Any]]:
     match definition:
         case Task():
-            return partial(TaskContext[Any], **facts)
+            return partial(TaskErrorContext[Any, Any] if "failed_hook" in facts else TaskContext[Any], **facts)
         case Debounce():
             batch: dict[str, Any] = {"event_count": instance.event_count, "started_at": from_ms(instance.created_ms)}
             return partial(DebounceContext[Any], **batch, **facts)
