@@ -75,8 +75,13 @@ def perdure_world(request: pytest.FixtureRequest, perdure_clock: Clock) -> Itera
     seed: int = request.config.getoption("--perdure-seed")  # pyright: ignore[reportAssignmentType] # it has a default
     worlds = Worlds(seed=seed, clock=perdure_clock)
     request.node.stash[_WORLDS] = worlds
+    failed = request.session.testsfailed
     yield worlds
-    worlds.leave()
+    try:
+        if request.session.testsfailed == failed:
+            worlds.finish()
+    finally:
+        worlds.leave()
 
 
 @pytest.fixture

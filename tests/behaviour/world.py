@@ -294,6 +294,12 @@ class World:
         """What the engine logged, by message."""
         return [record.message for record in self.world.logs]
 
+    async def finish(self) -> None:
+        """Let everything that has begun end, and check that nothing remains in the engine."""
+        for word in tuple(self.outside.held):
+            self.release(word)
+        self.world.finish()
+
     async def leave(self) -> None:
         """End what is left, however the test ended."""
         self.world.leave()
@@ -308,7 +314,9 @@ def play(kind: StoreKind, folder: Path, scenario: Callable[[World], Coroutine[An
 
     world = World(kind, folder, seed)
     try:
-        return completed(scenario(world))
+        answer = completed(scenario(world))
+        completed(world.finish())
+        return answer
     finally:
         completed(world.leave())
 

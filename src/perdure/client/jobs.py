@@ -13,6 +13,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.by_name import NamedJob
 from perdure.engine.draw import draw
+from perdure.engine.in_flight import InFlight
 from perdure.engine.running import RunningEngine
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, explain, request_of
@@ -321,6 +322,10 @@ class Jobs:
             reason = f"{self.engine.store.name} has other means: only a SQLite file is copied by its own engine"
             return Failure(BackupFailed(str(path), reason))
         return await answer_of(make(path, progress))
+
+    def in_flight(self) -> InFlight:
+        """Tell what the engine has accepted and not finished, at this moment. It reads memory, not the store."""
+        return self.engine.in_flight()
 
     def health(self) -> FutureResult[Health, CallError]:
         """Report the state of the store."""

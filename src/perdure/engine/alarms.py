@@ -18,7 +18,7 @@ from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
 from perdure.program.container import result_inside
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.instance import Instance
@@ -80,6 +80,8 @@ class Alarms:
     _portion: Portion = attrs.Factory(Portion)
     _fired: set[Address] = attrs.Factory(set[Address])
     _then_due: dict[Address, int | None] = attrs.Factory(dict[Address, int | None])
+    _failed: dict[Address, Timer] = attrs.Factory(dict[Address, "Timer"])
+    _phase: Literal["open", "closed"] = "open"
     _sleeping_until_ms: int | None = None
     _waits_for: Literal["time", "room"] = "time"
     _unserved: int = 0
@@ -180,14 +182,23 @@ class Alarms:
     def _answered(self, address: Address, answer: TurnAnswer) -> None:
         """The turn is over. One that failed left the instance due: it is fired again, but not at once."""
         self._portion.settle(address)
-        if isinstance(answer, Failure):
-            self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
+        if isinstance(answer, Failure) and self._phase == "open":
+            self._failed[address] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
         else:
             self._done(address)
         if self._waits_for == "room" and self._portion.is_half_done:
             self.wake.ring()
 
+    def close(self) -> None:
+        """Fire nothing again. The next engine finds in the store what is due."""
+        self._phase = "closed"
+        for address, timer in tuple(self._failed.items()):
+            timer.cancel()
+            self._done(address)
+        self._failed.clear()
+
     def _fire_again(self, address: Address) -> None:
+        del self._failed[address]
         self._then_due.setdefault(address, self.runtime.now_ms())
         self._done(address)
 

@@ -10,6 +10,7 @@ import attrs
 from returns.result import Failure, Result
 
 from perdure.engine.entrance import Entrance
+from perdure.engine.in_flight import InFlight
 from perdure.engine.mailbox import Item, Mailbox
 from perdure.engine.resumed import begun_here
 from perdure.engine.turn import TurnTaker
@@ -18,7 +19,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.program import Exit
-from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.runtime.record import Future, LogRecord, Runtime, Timer
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
 from perdure.values.instance import Fence
@@ -63,6 +64,7 @@ class Dispatcher:
     _pending: int = 0  # requests of others than the engine that wait, or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
+    _claims_left: set[Timer] = attrs.Factory(set["Timer"])
 
     def __attrs_post_init__(self) -> None:
         self._entrance = Entrance(self.runtime)
@@ -343,12 +345,15 @@ class Dispatcher:
     # ------------------------------------------------------------ claims that are left behind
     def claim_left(self, mailbox: Mailbox) -> None:
         """A claim may be left that nobody runs: look soon, and deliver its run again, which counts no crash."""
+        if self.door == "closed":
+            return  # the next start recovers it
 
         def again() -> None:
-            if self.door == "open":
-                self.recover(mailbox.job, mailbox.address)
+            self._claims_left.discard(timer)
+            self.recover(mailbox.job, mailbox.address)
 
-        self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
+        timer = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
+        self._claims_left.add(timer)
 
     def running_at(self, address: Address) -> tuple[str, ...]:
         """The ids of the instance's runs in progress in this process."""
@@ -360,11 +365,27 @@ class Dispatcher:
         mailbox = self._mailboxes.get(address)
         return mailbox is not None and bool(mailbox.runs)
 
+    def in_flight(self) -> InFlight:
+        """Count what was accepted and is not finished."""
+        gates = self.turns.gates
+        return InFlight(
+            instances=tuple(self._mailboxes),
+            requests=self._pending,
+            programs=sum(len(mailbox.runs) for mailbox in self._mailboxes.values()),
+            places=gates.held,
+            waiting_for_place=gates.waiting,
+            waiting_for_room=self._entrance.waiting,
+            claims_to_recover=len(self._claims_left),
+        )
+
     # ------------------------------------------------------------ the end
     def close_door(self) -> None:
         """Take no more requests. What waits in mailboxes is answered ``EngineClosed``; what runs goes on."""
         self.door = "closed"
         self._entrance.call_all()
+        for timer in self._claims_left:
+            timer.cancel()
+        self._claims_left.clear()
         for mailbox in self._mailboxes.values():
             for item in (*mailbox.waiting, *mailbox.deferred):
                 if item.ended is None:

@@ -32,6 +32,11 @@ class Entrance:
         """Whether nobody waits."""
         return not self._queues
 
+    @property
+    def waiting(self) -> int:
+        """How many callers wait."""
+        return sum(not called.done() for queue in self._queues.values() for called in queue)
+
     async def wait(self, before: Before) -> None:
         """Wait to be called. Who gives up when called already lets the next one in."""
         called = self.runtime.future()

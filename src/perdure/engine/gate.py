@@ -27,6 +27,16 @@ class Gate:
     _alone: Literal["nobody", "somebody"] = "nobody"
     _waiting: deque[tuple[Company, Future[Any]]] = attrs.Factory(deque[tuple[Company, Future[Any]]])
 
+    @property
+    def held(self) -> int:
+        """How many places are taken."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a place."""
+        return sum(not place.done() for _, place in self._waiting)
+
     async def enter(self, company: Company) -> None:
         """Take a place, waiting in line for it. A cancelled wait takes none."""
         if not self._waiting and self._has_room(company):
@@ -75,6 +85,16 @@ class Gates:
     runtime: Runtime
     engine: Gate
     jobs: dict[str, Gate] = attrs.Factory(dict[str, Gate])
+
+    @property
+    def held(self) -> int:
+        """How many places are taken, over all gates."""
+        return self.engine.held + sum(gate.held for gate in self.jobs.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a place, over all gates."""
+        return self.engine.waiting + sum(gate.waiting for gate in self.jobs.values())
 
     async def enter(self, job: str, company: Company) -> None:
         """Take a place in the job's gate first, so that a queue before one job holds up no other."""

@@ -19,6 +19,7 @@ from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import (
     Crashed,
+    EngineClosed,
     InstanceParked,
     InvalidInput,
     Overloaded,
@@ -118,6 +119,11 @@ class Outbox:
                 self._post(job, stored)
 
     @property
+    def under_way(self) -> int:
+        """How many pairs of sender and target have a message under way."""
+        return len(self._under_way)
+
+    @property
     def _has_room(self) -> bool:
         """Whether more messages may be under way: how many are bounds what the engine takes on by itself."""
         return len(self._under_way) < MESSAGE_BATCH
@@ -152,6 +158,8 @@ class Outbox:
             return
         match answer.result():
             case Success() | Failure(Rejected()):  # consumed by the turn's own commit
+                self._settled(pair)
+            case Failure(EngineClosed()):  # the next engine finds it in the store
                 self._settled(pair)
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored

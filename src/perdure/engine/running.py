@@ -13,6 +13,7 @@ from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.draw import draw
 from perdure.engine.gate import Gate, Gates
 from perdure.engine.housekeeping import Housekeeping
+from perdure.engine.in_flight import InFlight
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.turn import RunEnded, TurnTaker
@@ -76,7 +77,8 @@ class RunningEngine:
         """
         self.turns.phase = "closing"
         self.dispatcher.close_door()
-        await self._stop_loops()
+        self.alarms.close()
+        await self.stop_loops()
         timer = self.runtime.call_later(self.limits.drain_ms, self.dispatcher.stop_runs)
         try:
             await self.dispatcher.emptied()
@@ -87,6 +89,10 @@ class RunningEngine:
             timer.cancel()
         self.runtime.log(LogRecord("info", "engine stopped", {"store": self.store.name}))
 
+    def in_flight(self) -> InFlight:
+        """Tell what the engine has accepted and not finished."""
+        return attrs.evolve(self.dispatcher.in_flight(), alarms=self.alarms.under_way, messages=self.outbox.under_way)
+
     def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = self.runtime.spawn(coroutine, name=name)
         task.add_done_callback(lambda ended: self._loop_ended(name, ended))
@@ -96,7 +102,8 @@ class RunningEngine:
         if not task.cancelled():
             self.fail(f"the {name} loop of the engine broke: {task.exception()!r}")
 
-    async def _stop_loops(self) -> None:
+    async def stop_loops(self) -> None:
+        """Fire no more alarms, and deliver no more messages. Requests go on."""
         for task in self._loops:
             task.cancel()
         for task in self._loops:

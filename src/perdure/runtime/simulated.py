@@ -97,6 +97,16 @@ class Simulation:
         """Describe each task that waits, one line each."""
         return tuple(f"{task.name} waits for {task.waiting_for!r}" for task in self._alive if task.waiting_for)
 
+    @property
+    def alive(self) -> tuple[SimulatedTask[Any], ...]:
+        """Give each task that has not ended."""
+        return tuple(self._alive)
+
+    @property
+    def timers(self) -> tuple[str, ...]:
+        """Describe each timer that is set, one line each."""
+        return self._clock.timers
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` to its end; the clock jumps to the next timer whenever nothing can run.
 

@@ -55,6 +55,12 @@ class SimulatedClock:
         """Move the monotonic clock, never backwards."""
         self.monotonic_ms = max(self.monotonic_ms, at_ms)
 
+    @property
+    def timers(self) -> tuple[str, ...]:
+        """Name the function of each timer that is set."""
+        live = [timer for *_, timer in self._timers if timer.function is not None]
+        return tuple(f"a timer of {getattr(timer.function, '__qualname__', timer.function)!s}" for timer in live)
+
     def stood_still(self) -> bool:
         """Tell whether the clock shows what it showed when this was last asked."""
         before_ms, self._seen_ms = self._seen_ms, self.monotonic_ms

@@ -11,6 +11,7 @@ from perdure.app import App
 from perdure.testing.world import Clock, Interleaving, Moment, World
 from perdure.testing.world.ground import Opener
 from perdure.testing.world.moment import Committed
+from perdure.testing.world.rest import AtEnd
 from perdure.values.event import Event
 
 R = TypeVar("R")
@@ -40,9 +41,11 @@ class Worlds:
         store: str | os.PathLike[str] | Opener = "memory://",
         seed: int | None = None,
         interleaving: Interleaving = "turns",
+        at_end: AtEnd = "check",
     ) -> World:
         """Open a world; the options are those of `World`."""
         for earlier in self.opened:
+            earlier.finish()
             earlier.leave()
         world = World(
             app,
@@ -51,6 +54,7 @@ class Worlds:
             seed=self.seed if seed is None else seed,
             clock=self.clock,
             interleaving=interleaving,
+            at_end=at_end,
         )
         self.opened.append(world)
         world.watch(self._watch)
@@ -59,6 +63,11 @@ class Worlds:
     def stories(self) -> list[str]:
         """Tell what happened in each."""
         return [world.story() for world in self.opened]
+
+    def finish(self) -> None:
+        """Check that the engine of the world that is open comes to rest."""
+        for world in self.opened:
+            world.finish()
 
     def leave(self) -> None:
         """End all of them."""

@@ -20,6 +20,7 @@ Law: TypeAlias = Literal[
     "a terminated instance is gone",
     "an unfinished instance has an alarm or is held",
     "nothing is left half-done",
+    "the engine comes to rest",
     "the job does what its model does",
     "an invariant of the test",
 ]

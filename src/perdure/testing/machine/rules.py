@@ -20,7 +20,7 @@ from perdure.testing.machine.law import Law, LawBroken
 from perdure.testing.machine.ledger import Ledger
 from perdure.testing.machine.mishap import DEATHS, STORE_FAULTS, Death, Mishap, faults_at
 from perdure.testing.machine.view import InstanceView
-from perdure.testing.world import WorkerDied, World
+from perdure.testing.world import NotAtRest, WorkerDied, World
 from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
@@ -262,6 +262,10 @@ class JobRules(RuleBasedStateMachine):
                 self._is_settled(instance, world.now_ms)
             for stored in world.messages():
                 self._may_wait(stored, world)
+            try:
+                world.finish()
+            except NotAtRest as error:
+                raise LawBroken("the engine comes to rest", str(error)) from error
 
     def _may_wait(self, stored: StoredMessage, world: World) -> None:
         address = stored.message.target

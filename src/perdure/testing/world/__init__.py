@@ -6,6 +6,7 @@ from perdure.testing.world.clock import START, Clock
 from perdure.testing.world.errors import (
     LoopIsRunning,
     NotAnswered,
+    NotAtRest,
     NotRefused,
     NoWorker,
     WorkerDied,
@@ -26,6 +27,7 @@ __all__ = [
     "Moment",
     "NoWorker",
     "NotAnswered",
+    "NotAtRest",
     "NotRefused",
     "WorkerDied",
     "WorkerOpen",

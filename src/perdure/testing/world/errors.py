@@ -72,6 +72,25 @@ class NotAnswered(PerdureError, AssertionError):
 
 
 @attrs.frozen(str=False)
+class NotAtRest(PerdureError, AssertionError):
+    """A world ended, and its engine did not come to rest.
+
+    Attributes:
+        after: what had happened before.
+        remains: one line for each thing that remains.
+    """
+
+    after: str
+    remains: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"after {self.after}, this remains: {'; '.join(self.remains)}. If a fake of a service keeps it there, let "
+            "the fake answer; with World(at_end='leave') nothing is checked"
+        )
+
+
+@attrs.frozen(str=False)
 class NotRefused(PerdureError, AssertionError):
     """A call succeeded that should not have."""
 

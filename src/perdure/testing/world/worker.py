@@ -41,6 +41,7 @@ class Worker:
     store: Store | None = None
     open_app: OpenApp | None = None
     _jobs: Jobs | None = None
+    _begun: list[Task[Any]] = attrs.Factory(list[Task[Any]])
 
     # ------------------------------------------------------------ its life
     def open(self, app: App[Any], witness: Witness) -> None:
@@ -67,6 +68,17 @@ class Worker:
             self.settle()  # callers that were answered on the way hear of it
         self.simulation.close()
 
+    def try_to_close(self, within_ms: float) -> bool:
+        """Stop gracefully, as far as that comes to an end in time; False: it did not."""
+        if self.open_app is None:
+            return True
+        closing = self.begin(self.open_app.__aexit__(None, None, None))
+        if not self.wait_for(closing.done, within_ms):
+            return False
+        closing.result()
+        self.settle()
+        return True
+
     def crash(self) -> None:
         """Die where it stands."""
         self.border.die("where it stood")
@@ -90,6 +102,17 @@ class Worker:
         """Whether it did not die."""
         return self.border.died_at is None
 
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """The calls that have no answer, one line each."""
+        return tuple("a caller without an answer" for task in self._begun if not task.done())
+
+    @property
+    def remaining(self) -> tuple[str, ...]:
+        """The tasks that have not ended and the timers that are set, one line each."""
+        tasks = (f"the task {task.name!r}, which waits for {task.waiting_for!r}" for task in self.simulation.alive)
+        return (*tasks, *self.simulation.timers)
+
     # ------------------------------------------------------------ its time
     def complete(self, work: Coroutine[Any, Any, A]) -> A:
         """Run a coroutine to its end; the clock moves as far as that needs.
@@ -103,7 +126,10 @@ class Worker:
 
     def begin(self, work: Coroutine[Any, Any, A]) -> Task[A]:
         """Run a coroutine beside everything else."""
-        return self.simulation.runtime.spawn(work, name="caller")
+        self._begun = [task for task in self._begun if not task.done()]
+        task = self.simulation.runtime.spawn(work, name="caller")
+        self._begun.append(task)
+        return task
 
     def wait_for(self, reached: Callable[[], bool], within_ms: float) -> bool:
         """Run until something is so; False when the clock has moved all the way instead.

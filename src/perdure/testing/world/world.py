@@ -22,11 +22,12 @@ from perdure.testing.world.border import Interleaving
 from perdure.testing.world.call import PATIENCE, Call
 from perdure.testing.world.calls import WhoeverIsOpen
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.errors import NotRefused, NoWorker, WorkerDied
+from perdure.testing.world.errors import NotAtRest, NotRefused, NoWorker, WorkerDied
 from perdure.testing.world.ground import Opener, ground_of
 from perdure.testing.world.line import Line
 from perdure.testing.world.moment import Closed, EffectCall, Moment, TimePassed
 from perdure.testing.world.pending import Pending, crossing_of
+from perdure.testing.world.rest import AtEnd, come_to_rest
 from perdure.testing.world.script import Script
 from perdure.testing.world.setting import Setting
 from perdure.testing.world.story import tell
@@ -63,6 +64,7 @@ class World:
         seed: what interleavings, jitter and ids are drawn from. The same seed gives the same history.
         clock: its clock, when fakes of services must know the time; by default a new one.
         interleaving: where the seed may let other tasks go first: between turns, or at every store operation as well.
+        at_end: what the end of the ``with`` block does: ``check`` calls `finish`; ``leave`` drops the worker unchecked.
 
     Raises:
         DefinitionError: the services lack what a job needs, or the store is none.
@@ -77,9 +79,11 @@ class World:
         seed: int = 0,
         clock: Clock | None = None,
         interleaving: Interleaving = "turns",
+        at_end: AtEnd = "check",
     ) -> None:
         self.app: App[Any] = app if services is None else _served_by(app, services)
         self.seed = seed
+        self.at_end = at_end
         self.clock = clock or Clock()
         self._start_ms = self.clock.now_ms
         self._workers = Workers(
@@ -106,7 +110,32 @@ class World:
     ) -> None:
         if isinstance(error, Exception):
             error.add_note(self.story())
-        self.leave()
+        try:
+            if error is None:
+                self.finish()
+        finally:
+            self.leave()
+
+    def finish(self) -> None:
+        """Let nothing go wrong any more, let everything that has begun end, stop the worker, and check what remains.
+
+        No alarm is fired and no message is delivered meanwhile. If no worker is open, or an earlier one stands still,
+        there is nothing to check.
+
+        Raises:
+            NotAtRest: a caller has no answer, or a mailbox, a place at a gate, a timer or a task remains.
+        """
+        if self.at_end == "leave" or not self.is_open or self._workers.usurped:
+            return
+        self._clear()
+        self._workers.survive()
+        try:
+            come_to_rest(self.worker)
+        except NotAtRest as remains:
+            remains.add_note(self.story())
+            raise
+        self.worker.simulation.close()
+        self._workers.forget()
 
     def leave(self) -> None:
         """End what is left, however the test ended."""
@@ -358,6 +387,9 @@ class World:
     def mend(self) -> None:
         """Let nothing go wrong any more, and release what is held."""
         self._did("mend")
+        self._clear()
+
+    def _clear(self) -> None:
         self._workers.faults.clear()
         if self._workers.latest is not None:
             self._workers.latest.border.release_all()

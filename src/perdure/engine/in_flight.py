@@ -1,0 +1,57 @@
+"""What an engine has in hand at one moment. An engine at rest has nothing."""
+
+from __future__ import annotations
+
+import attrs
+
+from perdure.values.address import Address
+
+
+@attrs.frozen(kw_only=True)
+class InFlight:
+    """What an engine has accepted and not finished.
+
+    Attributes:
+        instances: those with a mailbox: requests wait for them, or a run of theirs is in progress.
+        requests: requests that wait or are being served, as ``Limits.pending`` counts them.
+        programs: the user's programs that have begun and not ended.
+        places: places that runs hold at the engine's gate and at the gates of jobs.
+        waiting_for_place: runs that wait for a place.
+        waiting_for_room: callers that wait until there is room for their request.
+        alarms: alarms that were fired and are not settled.
+        messages: pairs of sender and target with a message under way.
+        claims_to_recover: runs with an unknown end that the engine looks at again soon.
+    """
+
+    instances: tuple[Address, ...] = ()
+    requests: int = 0
+    programs: int = 0
+    places: int = 0
+    waiting_for_place: int = 0
+    waiting_for_room: int = 0
+    alarms: int = 0
+    messages: int = 0
+    claims_to_recover: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the engine is at rest."""
+        return self == _NOTHING
+
+    def described(self) -> tuple[str, ...]:
+        """Name each thing that is there, one line each."""
+        lines = [f"{count} {_NAMES[name]}" for name, count in attrs.asdict(self).items() if name in _NAMES and count]
+        return (*(f"a mailbox of {address}" for address in self.instances), *lines)
+
+
+_NOTHING = InFlight()
+_NAMES = {
+    "requests": "pending requests",
+    "programs": "programs in progress",
+    "places": "places at the gates",
+    "waiting_for_place": "runs waiting for a place",
+    "waiting_for_room": "callers waiting for room",
+    "alarms": "alarms that are not settled",
+    "messages": "messages under way",
+    "claims_to_recover": "claims to recover",
+}

@@ -1,0 +1,124 @@
+"""The law of rest: a world ends, and nothing of what its engine had in hand remains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from returns.future import FutureResult
+from shop import Shop, app
+
+from perdure import Do, Engine, Task, TaskContext, program
+from perdure.engine.in_flight import InFlight
+from perdure.examples.order_processor import OrderPlaced, order_processor
+from perdure.program import sleep
+from perdure.runtime.record import Runtime
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.store import Store
+from perdure.testing import TimeOut, World
+from perdure.testing.world import NotAtRest
+from perdure.values.transition import Transition
+
+PLACED = OrderPlaced("ada", 400)
+
+
+@program
+def rest(ctx: TaskContext[int], seconds: int) -> Do[None]:
+    yield from sleep(f"{seconds} s")
+    yield from ctx.update_state(lambda count: count + 1)
+
+
+sleeper = Task("sleeper", state=int, event=int, initial=0, on_event=rest, max_run="10 days", concurrency=1)
+
+
+def never_answering(id_: str) -> Any:
+    """A store that does not answer the commits of one instance."""
+
+    async def opened(runtime: Runtime) -> Store:
+        store = MemoryBackend().open()
+
+        async def silent() -> Any:
+            return await runtime.future()
+
+        def commit(transition: Transition) -> FutureResult[Any, Any]:
+            return FutureResult(silent()) if transition.address.id == id_ else store.commit(transition)
+
+        return attrs.evolve(store, commit=commit)
+
+    return opened
+
+
+def test_an_engine_at_rest_has_nothing_in_flight() -> None:
+    with World(app, Shop()) as world:
+        world.ask(world.of(order_processor).send("o-1", PLACED))
+        assert world.jobs.in_flight() == InFlight()
+        assert world.jobs.in_flight().is_empty
+
+
+def test_what_is_in_flight_is_counted_and_named() -> None:
+    with World(Engine(None).jobs(sleeper)) as world:
+        for id_ in "abc":
+            world.begin(world.of(sleeper).send(id_, 60))
+        world.settle()
+        found = world.jobs.in_flight()
+        assert sorted(address.id for address in found.instances) == ["a", "b", "c"]
+        assert (found.requests, found.programs, found.places, found.waiting_for_place) == (3, 1, 2, 2)
+        assert "2 runs waiting for a place" in found.described()
+        assert not found.is_empty
+
+
+def test_what_has_begun_may_end_before_the_world_does() -> None:
+    with World(Engine(None).jobs(sleeper)) as world:
+        call = world.begin(world.of(sleeper).send("a", 3_600))
+        world.inject(TimeOut("store.commit"))
+    assert call.is_answered
+    assert call.answer().created
+
+
+def test_a_run_that_does_not_end_in_time_is_released_by_the_stop(tmp_path: Path) -> None:
+    with World(Engine(None).jobs(sleeper), store=tmp_path / "jobs.db") as world:
+        call = world.begin(world.of(sleeper).send("a", 9 * 86_400))
+        world.settle()
+    assert call.is_answered
+
+
+def test_a_caller_without_an_answer_is_named() -> None:
+    with pytest.raises(NotAtRest) as caught, World(app, Shop(), store=never_answering("o-1")) as world:
+        world.begin(world.of(order_processor).send("o-1", PLACED))
+    assert "a mailbox of task:order-processor:o-1" in caught.value.remains
+    assert "the task 'caller'" in str(caught.value)
+    assert "To do it again" in caught.value.__notes__[0]
+
+
+def test_a_world_that_is_to_be_left_checks_nothing() -> None:
+    with World(app, Shop(), store=never_answering("o-1"), at_end="leave") as world:
+        world.begin(world.of(order_processor).send("o-1", PLACED))
+
+
+def test_a_task_and_a_timer_that_outlive_the_engine_are_named() -> None:
+    async def outlives(runtime: Runtime) -> None:
+        await runtime.sleep(10**10)
+
+    world = World(app, Shop())
+    world.open()
+    runtime = world.worker.simulation.runtime
+    runtime.spawn(outlives(runtime), name="left behind")
+    with pytest.raises(NotAtRest) as caught:
+        world.finish()
+    world.leave()
+    task, timer = caught.value.remains
+    assert "'left behind'" in task
+    assert "timer" in timer
+
+
+def test_a_test_that_fails_is_told_its_own_failure_only() -> None:
+    def failing() -> None:
+        with World(app, Shop(), store=never_answering("o-1")) as world:
+            world.begin(world.of(order_processor).send("o-1", PLACED))
+            world.settle()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
