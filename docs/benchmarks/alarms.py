@@ -28,9 +28,9 @@ from measured.paced import paced
 from measured.raw_loop import raw_loop
 from measured.reminders import Journal, Noted, reminders
 
-from perdure import Engine, ask
+from perdure import App, unwrap
 from perdure.cli.run import SELDOM
-from perdure.client.jobs import Jobs
+from perdure.client.client import Client
 
 GROUP = 256  # of the bare loop
 HEAD_START_MS = 2_000  # from filling the file to the first alarm
@@ -61,10 +61,10 @@ class Flood:
 
 def file_with_alarms(path: Path, alarms: int, due: str) -> None:
     """Make a file with instances whose alarms are due at what an SQL expression of ``n`` says."""
-    app = Engine(Journal()).jobs(reminders)
+    app = App(Journal()).with_jobs(reminders)
 
-    async def seed(jobs: Jobs) -> None:
-        await ask(jobs.of(reminders).send(SEED, Noted("hello")))
+    async def seed(jobs: Client) -> None:
+        await unwrap(jobs.handle(reminders).send(SEED, Noted("hello")))
 
     status = {"status": "'scheduled'"}
     fill(path, alarms, app=app, seed=seed, changes={"alarm_ms": due, "due_ms": due, **status})
@@ -94,7 +94,7 @@ def steady(path: Path, rate: int, seconds: float, profile: Literal["profile", "p
 
 async def fired(path: Path, journal: Journal, alarms: int, start_ms: int, sampler: Sampler | None) -> CpuTime:
     """Wait until all alarms have fired; give the CPU time used since the first."""
-    async with Engine(journal).jobs(reminders).open(f"sqlite:///{path}"):
+    async with App(journal).with_jobs(reminders).open(f"sqlite:///{path}"):
         await asyncio.sleep((start_ms - wall_ms()) / 1e3)
         before = CpuTime.now()
         with sampler or nullcontext():
@@ -135,11 +135,11 @@ async def flooded(
     path: Path, journal: Journal, alarms: int, start_ms: int, quiet_seconds: float
 ) -> tuple[list[float], list[float], CpuTime]:
     """Ask at a fixed rate before the alarms are due, and while they fire."""
-    async with Engine(journal).jobs(reminders).open(f"sqlite:///{path}") as jobs:
-        calls = jobs.of(reminders)
+    async with App(journal).with_jobs(reminders).open(f"sqlite:///{path}") as jobs:
+        calls = jobs.handle(reminders)
 
         async def call(number: int) -> None:
-            await ask(calls.send(f"asked-{number % ASKED}", Noted(f"note {number}")))
+            await unwrap(calls.send(f"asked-{number % ASKED}", Noted(f"note {number}")))
 
         await asyncio.sleep((start_ms - wall_ms()) / 1e3 - quiet_seconds)
         quiet = await paced(call, rate=REQUESTS_RATE, until=lambda: wall_ms() > start_ms - 100)

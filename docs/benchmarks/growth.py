@@ -30,7 +30,7 @@ from measured.orders import Added, orders
 from measured.process import forget_pages, resident_bytes, switches
 from throughput import Case, Figures, measure
 
-from perdure import Engine, ask
+from perdure import App, unwrap
 
 SIZES = (10_000, 100_000, 1_000_000)
 CLIENTS = 64
@@ -62,8 +62,8 @@ def opening_seconds(path: Path) -> float:
 async def opened(path: str) -> dict[str, float]:
     """Open, ask once, close."""
     began = time.perf_counter()
-    async with Engine(None).jobs(orders).open(f"sqlite:///{path}") as jobs:
-        await ask(jobs.of(orders).send("id-1", Added(1)))
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
+        await unwrap(jobs.handle(orders).send("id-1", Added(1)))
         return {"seconds": time.perf_counter() - began}
 
 
@@ -71,12 +71,12 @@ async def opened(path: str) -> dict[str, float]:
 async def idle_instances(path: str) -> dict[str, float]:
     """Touch many instances, then many more, and compare the memory."""
     found: list[int] = []
-    async with Engine(None).jobs(orders).open(f"sqlite:///{path}") as jobs:
-        calls = jobs.of(orders)
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}") as jobs:
+        calls = jobs.handle(orders)
         done = 0
         for until in TOUCHED:
             while done < until:
-                await asyncio.gather(*(ask(calls.send(f"id-{done + number}", Added(1))) for number in range(500)))
+                await asyncio.gather(*(unwrap(calls.send(f"id-{done + number}", Added(1))) for number in range(500)))
                 done += 500
             found.append(resident_bytes())
     return {"bytes": (found[1] - found[0]) / (TOUCHED[1] - TOUCHED[0])}
@@ -87,12 +87,12 @@ async def active_instances(path: str) -> dict[str, float]:
     from measured.waiting import released, waiting, waiting_app  # noqa: PLC0415 - only this process needs it
 
     async with waiting_app(ACTIVE).open(f"sqlite:///{path}") as jobs:
-        calls = jobs.of(waiting)
+        calls = jobs.handle(waiting)
         gate = asyncio.Event()
         released.set(gate)
         await asyncio.sleep(0.5)
         before = resident_bytes()
-        asked = [asyncio.create_task(ask(calls.send(f"id-{number}", 1))) for number in range(ACTIVE)]
+        asked = [asyncio.create_task(unwrap(calls.send(f"id-{number}", 1))) for number in range(ACTIVE)]
         await asyncio.sleep(10.0)
         each = (resident_bytes() - before) / ACTIVE
         gate.set()
@@ -103,7 +103,7 @@ async def active_instances(path: str) -> dict[str, float]:
 # ---------------------------------------------------------------- doing nothing
 async def idle_engine(path: str, seconds: str) -> dict[str, float]:
     """Keep an engine open that has nothing to do."""
-    async with Engine(None).jobs(orders).open(f"sqlite:///{path}"):
+    async with App(None).with_jobs(orders).open(f"sqlite:///{path}"):
         await asyncio.sleep(1.0)
         used, before = time.process_time(), switches()
         await asyncio.sleep(float(seconds))

@@ -15,7 +15,7 @@ from returns.context import RequiresContextFutureResult
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure.program import Do, Program, effect, program, run_async, run_sync, succeed
+from perdure.programs import Do, Program, effect, program, run_async, run_sync, succeed
 
 STEPS = 20_000
 ROUNDS = 7

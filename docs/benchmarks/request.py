@@ -18,16 +18,16 @@ from attrs import evolve, frozen
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import Decision, Do, Engine, Task, TaskContext, effect, program
-from perdure.client.jobs import Jobs
-from perdure.engine.draw import draw
+from perdure import App, Decision, Do, Task, TaskContext, effect, program
+from perdure.client.client import Client
+from perdure.engine.collect_inputs import collect_inputs
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
-from perdure.kinds.task.context import Send
-from perdure.program import Exit
-from perdure.program.drivers import run_until_asked
-from perdure.program.future import answer_of
+from perdure.kinds.task.context import SendCommand
+from perdure.programs import Exit
+from perdure.programs.drivers import run_until_asked
+from perdure.programs.future import answer_of
 from perdure.stores.memory import MemoryBackend
 
 ROUNDS = 60
@@ -99,7 +99,7 @@ async def measure(name: str, call: Callable[[], Awaitable[object]]) -> float:
     return best * 1e6
 
 
-async def parts(jobs: Jobs) -> dict[str, float]:
+async def parts(jobs: Client) -> dict[str, float]:
     """Take the turns of the first line by hand; give the µs of each part of the best round."""
     turns, engine, address = jobs.engine.turns, jobs.engine, program_job.address("by hand")
     best: dict[str, float] = {}
@@ -113,17 +113,17 @@ async def parts(jobs: Jobs) -> dict[str, float]:
 
         for _ in range(REQUESTS):
             event = program_job.encode_input("send", Added(1), engine.limits.payload_bytes)
-            request = Request(command=Send(Added(1)), action="send", payload=event)
+            request = Request(command=SendCommand(Added(1)), action="send", payload=event)
             at = note("looking at the clock", time.perf_counter())
             loaded = (await answer_of(turns.store.load(address, None, 0))).unwrap()
             at = note("load from the store", at)
-            facts = draw(turns.runtime, turns.store, turns.limits)
+            inputs = collect_inputs(turns.runtime, turns.store, turns.limits)
             at = note("the clock, the dice and the ids", at)
-            step = cast("Execute", begin(program_job, address, loaded, request, facts))
+            step = cast("Execute", begin(program_job, address, loaded, request, inputs))
             at = note("begin: state decoded, claim, context, draft", at)
             ended = run_until_asked(step.program, turns.services, interceptor=step.draft)
             at = note("the user's program; its state checked and encoded", at)
-            last = cast("Commit", finish(program_job, step, cast("Exit[Any, Any]", ended), facts))
+            last = cast("Commit", finish(program_job, step, cast("Exit[Any, Any]", ended), inputs))
             at = note("finish: the next instance, the transition, the answer", at)
             await answer_of(turns.store.commit(last.transition))
             note("commit to the store", at)
@@ -151,9 +151,9 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     await measure("an asyncio task, created and awaited", lambda: loop.create_task(_nothing()))
     await measure("a FutureResult, made and awaited", lambda: FutureResult(_nothing()))
-    app = Engine(Services()).jobs(program_job, decide_job, effect_job)
+    app = App(Services()).with_jobs(program_job, decide_job, effect_job)
     async with app.open(MemoryBackend().open()) as jobs:
-        counted, decided, effects = jobs.of(program_job), jobs.of(decide_job), jobs.of(effect_job)
+        counted, decided, effects = jobs.handle(program_job), jobs.handle(decide_job), jobs.handle(effect_job)
         await measure("status", lambda: counted.status("one"))
         whole = await measure("send, program without effects (one commit)", lambda: counted.send("one", Added(1)))
         await measure("send, pure decide (one commit)", lambda: decided.send("one", Added(1)))

@@ -17,7 +17,7 @@ from returns.result import Result, Success
 from perdure import Do, effect, program
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, Shipped, on_order_event, order_processor
-from perdure.testing import Oracle, every_fault, on_stage, oracles, simulate
+from perdure.testing import FakeServices, every_fault, fake_services, hook_context, simulate
 
 CALLS = 5_000
 HOOKS = 500
@@ -61,14 +61,14 @@ class Mailer:
 
 def hooks() -> None:
     """Simulate the handler of an order's event: one effect and four operations of its context."""
-    stage = on_stage(order_processor, state=Order("paid", "ada", 100, 100))
+    stage = hook_context(order_processor, state=Order("paid", "ada", 100, 100))
     for _ in range(HOOKS):
         simulate(on_order_event(stage.ctx, Shipped("T-1")), Mailer(), on=stage)
 
 
 def under_every_fault() -> int:
     """Simulate the same handler under each single fault."""
-    stage = on_stage(order_processor, state=Order("paid", "ada", 100, 100))
+    stage = hook_context(order_processor, state=Order("paid", "ada", 100, 100))
     clean = simulate(on_order_event(stage.ctx, Shipped("T-1")), Mailer(), on=stage)
     plans = every_fault(clean)
     for plan in plans:
@@ -77,10 +77,10 @@ def under_every_fault() -> int:
 
 
 @settings(max_examples=HOOKS, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(oracles())
-def drawn(oracle: Oracle) -> None:
+@given(fake_services())
+def drawn(oracle: FakeServices) -> None:
     """Simulate the same handler, its answers drawn."""
-    stage = on_stage(order_processor, state=Order("paid", "ada", 100, 100))
+    stage = hook_context(order_processor, state=Order("paid", "ada", 100, 100))
     simulate(on_order_event(stage.ctx, Shipped("T-1")), oracle, on=stage)
 
 

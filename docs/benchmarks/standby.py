@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROUNDS = 20
 IDLE_SECONDS = 20.0
-APP = "from perdure import Engine\napp = Engine(None).jobs()\n"
+APP = "from perdure import App\napp = App(None)\n"
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -25,7 +25,7 @@ from returns.unsafe import unsafe_perform_io
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.change import Update, encode
-from perdure.stores.sqlite.recent import RecentInstances
+from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition
@@ -75,12 +75,12 @@ def measure_memory() -> None:
     """Print the cost of loads and commits among 100,000 instances with alarms."""
     store = memory_store()
     fences = [now(store.commit(over(None, instance_at(at, 1 + at * 7_919 % INSTANCES)))) for at in range(INSTANCES)]
-    spread = [number * 7_919 % INSTANCES for number in range(OPERATIONS)]
-    addresses = [instance_at(number, 0).address for number in spread]
+    scattered = [number * 7_919 % INSTANCES for number in range(OPERATIONS)]
+    addresses = [instance_at(number, 0).address for number in scattered]
 
     def transitions(move_ms: int) -> list[Transition]:
         made: list[Transition] = []
-        for number, address in zip(spread, addresses, strict=True):
+        for number, address in zip(scattered, addresses, strict=True):
             before = now(store.load(address)).instance
             if before is None:
                 raise LookupError(address)
@@ -95,7 +95,7 @@ def measure_memory() -> None:
         ("commit, alarm moved", store.commit, lambda: transitions(50_000)),
         ("due, 256 found", lambda limit: store.due(INSTANCES, limit), lambda: [256] * 1_000),
         ("due, none found", lambda limit: store.due(0, limit), lambda: [256] * OPERATIONS),
-        ("next_alarm", store.next_alarm, lambda: spread),
+        ("next_alarm", store.next_alarm, lambda: scattered),
     ):
         print(f"  {name:<26}{min(each_us(ask, questions()) for _ in range(ROUNDS)):8.2f}")
 
@@ -122,7 +122,7 @@ async def store_round(path: Path, callers: int) -> tuple[float, float]:
 def prepared(fence: Fence, number: int, callers: int) -> list[tuple[str, tuple[Any, ...]]]:
     """Give the store's own statements for the next commits of an instance."""
     statements: list[tuple[str, tuple[Any, ...]]] = []
-    recent = RecentInstances(1 << 20)
+    recent = InstanceCache(1 << 20)
     for commit in range(CALLERS[callers]):
         transition = over(fence, instance_at(number, 1_000 + commit // ALARM_MOVES))
         write = encode(transition, recent)

@@ -29,9 +29,9 @@ from measured.orders import Added, orders
 from measured.raw_loop import STRIDE, LoopFigures, raw_loop
 from measured.wal import wal_contents
 
-from perdure import Engine, ask
+from perdure import App, unwrap
 from perdure.cli.run import SELDOM
-from perdure.client.jobs import Jobs
+from perdure.client.client import Client
 
 HOT, COLD = 10_000, 1_000_000
 CLIENTS = (1, 64, 512)
@@ -77,28 +77,28 @@ class Load:
         waits: how long each request took, in seconds.
     """
 
-    jobs: Jobs
+    jobs: Client
     case: Case
     waits: list[float] = field(factory=list[float])
 
     async def read_all(self) -> None:
         """Read every instance once."""
-        calls, instances = self.jobs.of(orders), self.case.instances
+        calls, instances = self.jobs.handle(orders), self.case.instances
         for first in range(0, instances, 500):
             ids = range(first, min(first + 500, instances))
-            await asyncio.gather(*(ask(calls.get_state(f"id-{number}")) for number in ids))
+            await asyncio.gather(*(unwrap(calls.get_state(f"id-{number}")) for number in ids))
 
     async def run(self, *, seconds: float = 3_600.0, requests: int = sys.maxsize) -> float:
         """Ask; give the seconds it took."""
         self.waits.clear()
-        calls, waits, instances = self.jobs.of(orders), self.waits, self.case.instances
+        calls, waits, instances = self.jobs.handle(orders), self.waits, self.case.instances
         began = time.perf_counter()
         until = began + seconds
 
         async def client(number: int) -> None:
             asked = number * 7_919
             while (start := time.perf_counter()) < until and len(waits) < requests:
-                await ask(calls.send(f"id-{asked * STRIDE % instances}", EVENT))
+                await unwrap(calls.send(f"id-{asked * STRIDE % instances}", EVENT))
                 waits.append(time.perf_counter() - start)
                 asked += 1
 
@@ -108,7 +108,7 @@ class Load:
 
 async def library(path: Path, case: Case, seconds: float, sampler: Sampler | None) -> tuple[float, Figures]:
     """Measure the library: the rate, and all but the raw loop's figures."""
-    app = Engine(None).jobs(orders)
+    app = App(None).with_jobs(orders)
     async with app.open(f"sqlite:///{path}?durability={case.durability}") as jobs:
         load = Load(jobs, case)
         if case.instances == HOT:

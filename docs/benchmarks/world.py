@@ -13,7 +13,7 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 from returns.result import Result, Success
 
-from perdure import App, Decision, Do, Engine, Task, TaskContext, effect, program, tell
+from perdure import App, Decision, Do, Task, TaskContext, effect, program, tell
 from perdure.testing import World
 from perdure.testing.world import Interleaving
 
@@ -83,46 +83,46 @@ decided = Task("decided", state=Counter, event=Added, initial=Counter(), decide=
 effects = Task("effects", state=Counter, event=Added, initial=Counter(), on_event=with_effect)
 forwards = Task("forwards", state=Counter, event=Added, initial=Counter(), on_event=forward)
 ticking = Task("ticking", state=Counter, event=Added, initial=Counter(), on_event=rearm, execute=tick)
-app: App[Services] = Engine(Services()).jobs(decided, effects, forwards, ticking)
+app: App[Services] = App(Services()).with_jobs(decided, effects, forwards, ticking)
 
 
 def one_by_one(world: World) -> int:
     """Ask, and wait for each answer: one instance after the other."""
-    handle = world.of(decided)
+    handle = world.handle(decided)
     for number in range(TURNS):
-        world.ask(handle.send(f"id-{number % 50}", Added()))
+        world.unwrap(handle.send(f"id-{number % 50}", Added()))
     return TURNS
 
 
 def reaching_outside(world: World) -> int:
     """Ask for what performs an effect, behind a claim."""
-    handle = world.of(effects)
+    handle = world.handle(effects)
     for number in range(TURNS):
-        world.ask(handle.send(f"id-{number % 50}", Added()))
+        world.unwrap(handle.send(f"id-{number % 50}", Added()))
     return TURNS
 
 
 def telling(world: World) -> int:
     """Ask for what sends a message: two turns each."""
-    handle = world.of(forwards)
+    handle = world.handle(forwards)
     for number in range(TURNS // 2):
-        world.ask(handle.send(f"id-{number % 50}", Added()))
+        world.unwrap(handle.send(f"id-{number % 50}", Added()))
     return TURNS
 
 
 def at_once(world: World) -> int:
     """Ask fifty times at the same moment."""
-    handle = world.of(decided)
+    handle = world.handle(decided)
     for _ in range(TURNS // 50):
-        world.together(*(handle.send(f"id-{number}", Added()) for number in range(50)))
+        world.concurrently(*(handle.send(f"id-{number}", Added()) for number in range(50)))
     return TURNS
 
 
 def by_alarm(world: World) -> int:
     """Let fifty alarms fire each second."""
-    handle = world.of(ticking)
+    handle = world.handle(ticking)
     for number in range(50):
-        world.ask(handle.send(f"id-{number}", Added()))
+        world.unwrap(handle.send(f"id-{number}", Added()))
     world.advance(f"{TURNS // 50} s")
     return TURNS + 50
 

@@ -9,7 +9,7 @@ from attrs import frozen
 from crash_sweep import KEY, Operation
 from world import HasOutside, Refused, World, say
 
-from perdure import Backoff, Continuous, ContinuousContext, Do, Engine, Retry, every, program
+from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, every, program
 
 
 @frozen
@@ -54,7 +54,7 @@ async def nothing(world: World, handle: Any) -> None:
 
 async def started(world: World, handle: Any) -> None:
     """Begin with an instance that has run once."""
-    await world.ask(handle.start("a", Ticks()))
+    await world.unwrap(handle.start("a", Ticks()))
 
 
 async def about_to_tick(world: World, handle: Any) -> None:
@@ -66,7 +66,7 @@ async def about_to_tick(world: World, handle: Any) -> None:
 async def held(world: World, handle: Any) -> None:
     """Begin with an instance that is paused, and overdue."""
     await started(world, handle)
-    await world.ask(handle.pause("a"))
+    await world.unwrap(handle.pause("a"))
     await world.advance(minutes=11)
 
 
@@ -97,21 +97,21 @@ def operation(name: str, call: str | None, arrange: Arrange, *, job: Any = plain
     """Make an operation of a call, or of the clock alone."""
 
     async def looks(world: World) -> Any:
-        handle = world.jobs.of(job)
-        status, state = await world.ask(handle.status("a")), await world.ask(handle.get_state("a"))
+        handle = world.jobs.handle(job)
+        status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
         said = sorted({word.split("#")[0] for word in world.outside.heard})
         return status.status, status.next_run_at is not None, status.run_count, state, said
 
     def request(world: World) -> Any:
-        handle = world.jobs.of(job)
+        handle = world.jobs.handle(job)
         if call == "start":
             return handle.start("a", Ticks(), idempotency_key=KEY)
         return getattr(handle, call or "")("a", idempotency_key=KEY)
 
     return Operation(
         name=f"continuous: {name}",
-        app=lambda world: Engine(world.outside).jobs(job),
-        arrange=lambda world: arrange(world, world.jobs.of(job)),
+        app=lambda world: App(world.outside).with_jobs(job),
+        arrange=lambda world: arrange(world, world.jobs.handle(job)),
         request=None if call is None else request,
         wait_ms=wait_ms,
         looks=looks,

@@ -94,9 +94,9 @@ def sweep(operation: Operation, kind: StoreKind, folder: Path) -> Swept:
     """Let the process die at every crash point, one after the other."""
     expected = undisturbed(operation, kind, _new(folder, "undisturbed"))
     assert (expected.stuck, expected.unmarked) == ((), ())
-    crossings = crossings_of(operation, kind, _new(folder, "crossings"))
-    swept = Swept(points=len(crossings))
-    for place, crossing in enumerate(crossings):
+    crash_points = crossings_of(operation, kind, _new(folder, "crash_points"))
+    swept = Swept(points=len(crash_points))
+    for place, crossing in enumerate(crash_points):
         found = crashed(operation, kind, _new(folder, str(place)), place)
         swept = _counted(swept, found, expected, f"after a crash {crossing} (crossing {place})")
     return swept
@@ -130,9 +130,9 @@ def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[st
 
     async def scenario(world: World) -> list[str]:
         await _arranged(operation, world)
-        before = len(world.process.border.crossings)
+        before = len(world.process.border.crash_points)
         await _carried_out(operation, world)
-        return world.process.border.crossings[before:]
+        return world.process.border.crash_points[before:]
 
     return play(kind, folder, scenario)
 
@@ -163,7 +163,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         await _arranged(operation, world)
         first, *others = places
         border = world.process.border
-        border.die_at = len(border.crossings) + first
+        border.die_at = len(border.crash_points) + first
         await _until_it_dies(operation, world)
         for place in others:
             await world.crash()
@@ -206,7 +206,7 @@ async def _reopened(operation: Operation, world: World, *, die_at: int) -> None:
 async def _inspected(operation: Operation, world: World) -> Found:
     """Look at the world."""
     _check_commits(world)
-    rows = await world.look(lambda store: store.find(Query(limit=1_000)))
+    rows = await world.inspect(lambda store: store.find(Query(limit=1_000)))
     stuck = [
         *(f"{row.address} is left with a claim" for row in rows if row.claim is not None),
         *(f"{row.address} is left with the claim of an event" for row in rows if row.event_claim is not None),

@@ -13,7 +13,7 @@ from machine import Add, Mark, OnAlarm, Tell, Total, Wait, app, at, machine, ste
 from returns.future import FutureResult
 from world import HasOutside, Refused, World, say
 
-from perdure import Do, Engine, Task, TaskContext, Versions, program, tell
+from perdure import App, Do, Migrations, Task, TaskContext, program, tell
 
 Arrange = Callable[[World], Awaitable[None]]
 SETTLED_MS = 10_000
@@ -53,12 +53,12 @@ async def nothing(_: World) -> None:
 async def two_in_a_batch(world: World) -> None:
     """Begin with a batch."""
     for number in (1, 2):
-        await world.ask(world.jobs.of(piles).add("a", number))
+        await world.unwrap(world.jobs.handle(piles).add("a", number))
 
 
 async def started(world: World) -> None:
     """Begin with an instance that waits for its first tick."""
-    await world.ask(world.jobs.of(later).start("a", Ticks()))
+    await world.unwrap(world.jobs.handle(later).start("a", Ticks()))
 
 
 def telling(name: str, what: str, arrange: Arrange = nothing) -> Operation:
@@ -66,16 +66,16 @@ def telling(name: str, what: str, arrange: Arrange = nothing) -> Operation:
     target: Any = later if what in {"start", "trigger", "terminate"} else piles
 
     async def looks(world: World) -> Any:
-        handle = world.jobs.of(target)
-        status, state = await world.ask(handle.status("a")), await world.ask(handle.get_state("a"))
-        told = await world.ask(world.jobs.of(teller).get_state("t"))
+        handle = world.jobs.handle(target)
+        status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
+        told = await world.unwrap(world.jobs.handle(teller).get_state("t"))
         return status.status, state, told, said(world)
 
     return Operation(
         name=f"task: {name}",
-        app=lambda world: Engine(world.outside).jobs(teller, piles, later),
+        app=lambda world: App(world.outside).with_jobs(teller, piles, later),
         arrange=arrange,
-        request=lambda world: world.jobs.of(teller).send("t", what, idempotency_key=KEY),
+        request=lambda world: world.jobs.handle(teller).send("t", what, idempotency_key=KEY),
         wait_ms=SETTLED_MS,
         looks=looks,
     )
@@ -129,7 +129,7 @@ def in_cents(old: InEuros) -> InCents:
 
 
 old = accounts(InEuros)
-new = accounts(InCents, Versions(InEuros).then(in_cents))
+new = accounts(InCents, Migrations(InEuros).then(in_cents))
 
 
 def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) -> Operation:
@@ -144,29 +144,29 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
 
     async def arrange(world: World) -> None:
         await world.close()
-        jobs = await world.open(Engine(world.outside).jobs(written_by))
-        await world.ask(jobs.of(written_by).send("a", 5))
+        jobs = await world.open(App(world.outside).with_jobs(written_by))
+        await world.unwrap(jobs.handle(written_by).send("a", 5))
         await world.close()
-        await world.open(Engine(world.outside).jobs(read_by))
+        await world.open(App(world.outside).with_jobs(read_by))
 
     async def looks(world: World) -> Any:
-        status = await world.ask(world.jobs.of(read_by).status("a"))
+        status = await world.unwrap(world.jobs.handle(read_by).status("a"))
         row = await world.row(read_by.address("a"))
         assert row is not None
         return (
             status.status,
             row.state,
             row.state_version,
-            row.hold,
+            row.suspension,
             said(world),
         )
 
     def request(world: World) -> FutureResult[Any, Any]:
-        return world.jobs.of(read_by).send("a", event, idempotency_key=KEY)
+        return world.jobs.handle(read_by).send("a", event, idempotency_key=KEY)
 
     return Operation(
         name=f"task: {name}",
-        app=lambda world: Engine(world.outside).jobs(read_by),
+        app=lambda world: App(world.outside).with_jobs(read_by),
         arrange=arrange,
         request=None if event is None else request,
         wait_ms=SETTLED_MS,
@@ -178,7 +178,7 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
 async def with_a_dead_letter(world: World) -> None:
     """Begin with a message that its target broke on for good, and that it would take by now."""
     world.outside.breaks.add("broken#1.1")
-    await world.ask(world.jobs.of(machine).send("a", steps(Tell("b", (Mark("broken"), Add())))))
+    await world.unwrap(world.jobs.handle(machine).send("a", steps(Tell("b", (Mark("broken"), Add())))))
     await world.advance(hours=2)
     world.outside.breaks.clear()
     world.outside.heard.clear()
@@ -186,13 +186,13 @@ async def with_a_dead_letter(world: World) -> None:
 
 async def asked_before(world: World) -> None:
     """Begin with a request that was answered."""
-    await world.ask(world.jobs.of(machine).send("a", steps(Add(), Mark("x")), idempotency_key=KEY))
+    await world.unwrap(world.jobs.handle(machine).send("a", steps(Add(), Mark("x")), idempotency_key=KEY))
 
 
 async def in_a_run(world: World) -> None:
     """Begin with a run that takes long."""
-    await world.ask(world.jobs.of(machine).send("a", OnAlarm(10**7, (Wait(600_000), Mark("x"), Add()))))
-    world.begin(world.jobs.of(machine).trigger("a"))
+    await world.unwrap(world.jobs.handle(machine).send("a", OnAlarm(10**7, (Wait(600_000), Mark("x"), Add()))))
+    world.start(world.jobs.handle(machine).trigger("a"))
     await world.settle()
 
 
@@ -203,9 +203,9 @@ def machines(name: str, arrange: Arrange, request: Callable[[World], FutureResul
         found = []
         for id_ in ("a", "b"):
             row = await world.row(at(id_))
-            state = await world.ask(world.jobs.of(machine).get_state(id_))
+            state = await world.unwrap(world.jobs.handle(machine).get_state(id_))
             found.append((row is not None, state.total if isinstance(state, Total) else None))
-        letters = await world.ask(world.jobs.dead_letters())
+        letters = await world.unwrap(world.jobs.dead_letters())
         return found, len(letters), said(world)
 
     return Operation(
@@ -232,11 +232,11 @@ OPERATIONS = (
     machines(
         "a repeat with the key of an answered request",
         asked_before,
-        lambda world: world.jobs.of(machine).send("a", steps(Add(), Mark("x")), idempotency_key=KEY),
+        lambda world: world.jobs.handle(machine).send("a", steps(Add(), Mark("x")), idempotency_key=KEY),
     ),
     machines(
         "a terminate during a run",
         in_a_run,
-        lambda world: world.jobs.of(machine).terminate("a", idempotency_key=KEY),
+        lambda world: world.jobs.handle(machine).terminate("a", idempotency_key=KEY),
     ),
 )

@@ -9,7 +9,7 @@ from attrs import frozen
 from crash_sweep import KEY, Operation
 from world import HasOutside, Refused, World, say
 
-from perdure import Backoff, Debounce, DebounceContext, Do, Engine, Retry, program
+from perdure import App, Backoff, Debounce, DebounceContext, Do, Retry, program
 
 
 @frozen
@@ -67,12 +67,12 @@ def holding(*numbers: int, refused: str | None = None, attempts: int = 1, paused
 
     async def arranged(world: World, handle: Any) -> None:
         for number in numbers:
-            await world.ask(handle.add("a", number))
+            await world.unwrap(handle.add("a", number))
         for attempt in range(1, attempts + 1):
             for delivery in range(1, 4):
                 world.outside.refusals[f"batch {refused}#{attempt}.{delivery}"] = 1
         if paused_ms is not None:
-            await world.ask(handle.pause("a"))
+            await world.unwrap(handle.pause("a"))
             await world.advance(ms=paused_ms)
 
     return arranged
@@ -84,21 +84,21 @@ def operation(
     """Make an operation of a call, or of the clock alone."""
 
     async def looks(world: World) -> Any:
-        handle = world.jobs.of(job)
-        status, state = await world.ask(handle.status("a")), await world.ask(handle.get_state("a"))
+        handle = world.jobs.handle(job)
+        status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
         said = sorted({word.split("#")[0] for word in world.outside.heard})
         return status.status, status.will_flush_at is not None, status.event_count, state, said
 
     def request(world: World) -> Any:
-        handle = world.jobs.of(job)
+        handle = world.jobs.handle(job)
         if call == "add":
             return handle.add("a", number, idempotency_key=KEY)
         return getattr(handle, call or "")("a", idempotency_key=KEY)
 
     return Operation(
         name=f"debounce: {name}",
-        app=lambda world: Engine(world.outside).jobs(job),
-        arrange=lambda world: arrange(world, world.jobs.of(job)),
+        app=lambda world: App(world.outside).with_jobs(job),
+        arrange=lambda world: arrange(world, world.jobs.handle(job)),
         request=None if call is None else request,
         wait_ms=wait_ms,
         looks=looks,

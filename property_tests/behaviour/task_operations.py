@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 from crash_sweep import KEY, Operation
-from machine import Add, Alarm, End, Event, Mark, OnAlarm, Refuse, Tell, Total, app, machine, machine_with, steps
+from machine import Add, AlarmIn, End, Event, Mark, OnAlarm, Refuse, Tell, Total, app, machine, machine_with, steps
 from world import World
 
 from perdure import Backoff, Do, Retry, TaskContext, program
@@ -19,10 +19,10 @@ async def nothing(_: World) -> None:
 
 
 async def looks(world: World) -> Any:
-    handle = world.jobs.of(world.jobs.engine.jobs["task", "machine"])
+    handle = world.jobs.handle(world.jobs.engine.jobs["task", "machine"])
     found = []
     for id_ in IDS:
-        status, state = await world.ask(handle.status(id_)), await world.ask(handle.get_state(id_))
+        status, state = await world.unwrap(handle.status(id_)), await world.unwrap(handle.get_state(id_))
         total = None if state is None else state.total
         found.append((id_, status.status, status.next_run_at is not None, status.event_count, status.run_count, total))
     return found
@@ -33,14 +33,14 @@ def sending(
 ) -> Operation:
     async def arrange(world: World) -> None:
         if before is not None:
-            await world.ask(world.jobs.of(job).send("a", before))
+            await world.unwrap(world.jobs.handle(job).send("a", before))
 
     event = given[0] if isinstance(given[0], OnAlarm) else steps(*given)
     return Operation(
         name=f"task: {name}",
         app=lambda world: app(world.outside, job),
         arrange=arrange,
-        request=lambda world: world.jobs.of(job).send("a", event, idempotency_key=KEY),
+        request=lambda world: world.jobs.handle(job).send("a", event, idempotency_key=KEY),
         wait_ms=wait_ms,
         looks=looks,
     )
@@ -48,16 +48,16 @@ def sending(
 
 def calling(name: str, call: str, before: Event, *, held: bool = False, job: Any = machine) -> Operation:
     async def arrange(world: World) -> None:
-        await world.ask(world.jobs.of(job).send("a", before))
+        await world.unwrap(world.jobs.handle(job).send("a", before))
         if held:
-            await world.ask(world.jobs.of(job).pause("a"))
+            await world.unwrap(world.jobs.handle(job).pause("a"))
             await world.advance(s=5)
 
     return Operation(
         name=f"task: {name}",
         app=lambda world: app(world.outside, job),
         arrange=arrange,
-        request=lambda world: getattr(world.jobs.of(job), call)("a", idempotency_key=KEY),
+        request=lambda world: getattr(world.jobs.handle(job), call)("a", idempotency_key=KEY),
         wait_ms=10_000,
         looks=looks,
     )
@@ -65,7 +65,7 @@ def calling(name: str, call: str, before: Event, *, held: bool = False, job: Any
 
 def alarming(name: str, *given: Any, job: Any = machine, refusals: int = 0) -> Operation:
     async def arrange(world: World) -> None:
-        await world.ask(world.jobs.of(job).send("a", OnAlarm(1_000, given)))
+        await world.unwrap(world.jobs.handle(job).send("a", OnAlarm(1_000, given)))
         world.outside.refusals["x#1.1"] = refusals
         world.outside.refusals["x#1.2"] = refusals
 
@@ -96,8 +96,8 @@ rescued = machine_with(on_error=on_error)
 never_idle = machine_with(on_idle=on_idle)
 
 OPERATIONS = (
-    sending("first event without effect", Add(), Alarm(10**7)),
-    sending("first event with effects", Add(), Mark("x"), Mark("y"), Alarm(10**7)),
+    sending("first event without effect", Add(), AlarmIn(10**7)),
+    sending("first event with effects", Add(), Mark("x"), Mark("y"), AlarmIn(10**7)),
     sending("next event without effect", Add(), before=OnAlarm(10**7)),
     sending("next event with effects", Add(), Mark("x"), Mark("y"), before=OnAlarm(10**7)),
     sending("an event that sets an alarm that fires", OnAlarm(1_000, (Mark("x"), Add()))),
@@ -119,7 +119,7 @@ OPERATIONS = (
     calling("a pause", "pause", OnAlarm(10**7)),
     calling("a resume of an overdue alarm", "resume", OnAlarm(1_000, (Mark("x"), Add())), held=True),
     alarming("an alarm", Mark("x"), Add()),
-    alarming("an alarm that sets the next", Mark("x"), Add(), Alarm(10**7)),
+    alarming("an alarm that sets the next", Mark("x"), Add(), AlarmIn(10**7)),
     alarming("an alarm that tells", Mark("x"), Tell("b", (Add(), Mark("y"))), Add()),
     alarming("a retry", Mark("x"), Add(), job=retrying, refusals=1),
     alarming("a run that fails for good and is parked", Mark("x"), Refuse(), job=retrying),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import Decision, Engine, Task, ask, attempt
+from perdure import App, Decision, Task, attempt, unwrap
 from perdure.stores.memory import memory_store
 from perdure.values.errors import AlreadyAwaited, PerdureError, Rejected
 
@@ -36,19 +36,19 @@ async def by_await(call):
 
 async def by_ask(call):
     try:
-        await ask(call)
+        await unwrap(call)
     except Rejected:
         return
 
 
-WAYS = {"await": by_await, "ask": by_ask, "attempt": attempt}
+WAYS = {"await": by_await, "unwrap": by_ask, "attempt": attempt}
 
 
 @given(st.integers(-3, 3), st.lists(st.sampled_from(sorted(METHODS)), max_size=4), st.sampled_from(sorted(WAYS)))
 def test_a_composed_call_is_sent_once_and_its_result_is_that_of_the_call(amount, methods, way):
     async def main():
-        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
-            orders = jobs.of(adder)
+        async with App(None).with_jobs(adder).open(memory_store()) as jobs:
+            orders = jobs.handle(adder)
             sent = plain = orders.send("a", amount)
             for name in methods:
                 sent = METHODS[name](sent)
@@ -59,18 +59,18 @@ def test_a_composed_call_is_sent_once_and_its_result_is_that_of_the_call(amount,
                 assert ended.failure().error == "zero"
             with pytest.raises(AlreadyAwaited):
                 await WAYS[way](plain)
-            assert (await ask(orders.get_state("a")) or 0) == amount
+            assert (await unwrap(orders.get_state("a")) or 0) == amount
 
     asyncio.run(main())
 
 
 CALLS = {
-    "send": lambda jobs: jobs.of(adder).send("a", 1),
-    "trigger": lambda jobs: jobs.of(adder).trigger("a"),
-    "terminate": lambda jobs: jobs.of(adder).terminate("a"),
-    "pause": lambda jobs: jobs.of(adder).pause("a"),
-    "status": lambda jobs: jobs.of(adder).status("a"),
-    "get_state": lambda jobs: jobs.of(adder).get_state("a"),
+    "send": lambda jobs: jobs.handle(adder).send("a", 1),
+    "trigger": lambda jobs: jobs.handle(adder).trigger("a"),
+    "terminate": lambda jobs: jobs.handle(adder).terminate("a"),
+    "pause": lambda jobs: jobs.handle(adder).pause("a"),
+    "status": lambda jobs: jobs.handle(adder).status("a"),
+    "get_state": lambda jobs: jobs.handle(adder).get_state("a"),
     "list": lambda jobs: jobs.list(),
     "history": lambda jobs: jobs.history(adder, "a"),
     "dead_letters": lambda jobs: jobs.dead_letters(),
@@ -78,8 +78,8 @@ CALLS = {
     "health": lambda jobs: jobs.health(),
     "backup": lambda jobs: jobs.backup("nowhere.db"),
     "explain": lambda jobs: jobs.explain(adder, "a", lambda job: job.send(1)),
-    "call by name": lambda jobs: jobs.by_name("task", "adder").call("send", "a", "1"),
-    "state by name": lambda jobs: jobs.by_name("task", "adder").get_state("a"),
+    "call by name": lambda jobs: jobs.handle_by_name("task", "adder").call("send", "a", "1"),
+    "state by name": lambda jobs: jobs.handle_by_name("task", "adder").get_state("a"),
     "a wrong id": lambda jobs: jobs.history(adder, ""),
 }
 
@@ -87,7 +87,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_refuses_a_second_await(name):
     async def main():
-        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
+        async with App(None).with_jobs(adder).open(memory_store()) as jobs:
             call = CALLS[name](jobs)
             await call
             with pytest.raises(PerdureError, match="make the call again"):
@@ -98,12 +98,12 @@ def test_every_call_refuses_a_second_await(name):
 
 def test_a_call_that_was_cancelled_is_not_sent_again():
     async def main():
-        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
-            call = jobs.of(adder).send("a", 1)
+        async with App(None).with_jobs(adder).open(memory_store()) as jobs:
+            call = jobs.handle(adder).send("a", 1)
             task = asyncio.ensure_future(by_await(call))
             task.cancel()
             await asyncio.wait([task])
-            again = jobs.of(adder).send("a", 1)
+            again = jobs.handle(adder).send("a", 1)
             first = asyncio.ensure_future(by_await(again))
             await asyncio.sleep(0)
             first.cancel()

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from world import STORES, HasOutside, Refused, World, die, play, say
 
-from perdure import Backoff, CatchUpAll, Continuous, ContinuousContext, Do, Engine, Retry, cron, every, program
-from perdure.program import sleep
+from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, cron, every, program
+from perdure.programs import sleep
 
 MINUTE_MS = 60_000
 
@@ -34,11 +34,11 @@ def work(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
 schedules = st.sampled_from(
     [
         every("1 minute"),
-        every("1 minute", measured_from="grid"),
-        every("1 minute", measured_from="grid", catch_up="skip", spread="30 s"),
-        every("1 minute", measured_from="grid", catch_up=CatchUpAll(limit=3)),
+        every("1 minute", align="start"),
+        every("1 minute", align="start", catch_up="skip", stagger="30 s"),
+        every("1 minute", align="start", catch_up="all", catch_up_limit=3),
         cron("* * * * *"),
-        cron("* * * * *", catch_up=CatchUpAll(limit=2)),
+        cron("* * * * *", catch_up="all", catch_up_limit=2),
     ]
 )
 retries = st.sampled_from(
@@ -74,13 +74,13 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
         execute=work,
         retry=retry,
         start_immediately=immediately,
-        max_run="10 s",
+        run_timeout="10 s",
     )
-    app_of = lambda world: Engine(world.outside).jobs(job)  # noqa: E731 - one line
+    app_of = lambda world: App(world.outside).with_jobs(job)  # noqa: E731 - one line
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app_of(world))).of(job)
-        await world.ask(jobs.start("a", Plain()))
+        jobs = (await world.open(app_of(world))).handle(job)
+        await world.unwrap(jobs.start("a", Plain()))
         back_ms = 0
         for what, number in happenings:
             match what:
@@ -91,18 +91,20 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
                 case "crash" | "restart" | "down":
                     await (world.close() if what == "restart" else world.crash())
                     await world.advance(ms=number)
-                    jobs = (await world.open(app_of(world))).of(job)
+                    jobs = (await world.open(app_of(world))).handle(job)
                 case "trigger":
-                    await world.ask(jobs.trigger("a"))
+                    await world.unwrap(jobs.trigger("a"))
                 case "pause":
-                    await world.ask(jobs.pause("a"))
+                    await world.unwrap(jobs.pause("a"))
                     await world.advance(ms=number)
-                    await world.ask(jobs.resume("a"))
+                    await world.unwrap(jobs.resume("a"))
                 case "clock":
                     world.shift_wall_clock(number)
                     back_ms = max(back_ms, back_ms - number)
-            if (await world.row(job.address("a"))).hold == "recovery_exhausted":  # its process died three times in it
-                await world.ask(jobs.resume("a"))
+            if (
+                await world.row(job.address("a"))
+            ).suspension == "recovery_exhausted":  # its process died three times in it
+                await world.unwrap(jobs.resume("a"))
             row = await world.row(job.address("a"))
             assert row.due_ms is not None, "the instance is silent"
         world.outside.refusals.clear()
@@ -110,7 +112,7 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
         await world.advance(ms=back_ms + 120_000 + 2 * MINUTE_MS)  # the longest wait of a retry, and a tick
         after = [word for word in world.outside.heard if word.startswith("run")]
         assert len(after) > before, "the schedule is silent"
-        status = await world.ask(jobs.status("a"))
+        status = await world.unwrap(jobs.status("a"))
         assert (status.status, status.last_error) == ("scheduled", None)
         assert status.run_count == len({word.split(".")[0] for word in after}), "a run was counted twice, or not at all"
 

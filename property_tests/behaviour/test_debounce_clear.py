@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import HasOutside, Refused, World, play, say
 
-from perdure import Debounce, DebounceContext, Do, Engine, program
+from perdure import App, Debounce, DebounceContext, Do, program
 
 
 @frozen
@@ -27,17 +27,17 @@ mailbag = Debounce("mailbag", event=Letter, flush_after="5 s", execute=deliver)
 @given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 4))
 def test_a_batch_that_is_being_flushed_is_not_cleared(flushing, waiting, later):
     async def scenario(world: World) -> None:
-        jobs = (await world.open(Engine(world.outside).jobs(mailbag))).of(mailbag)
+        jobs = (await world.open(App(world.outside).with_jobs(mailbag))).handle(mailbag)
         for number in range(flushing):
-            await world.ask(jobs.add("a", Letter(number)))
-        world.hold("deliver")
-        await world.ask(jobs.flush("a", wait="claim"))
+            await world.unwrap(jobs.add("a", Letter(number)))
+        world.suspension("deliver")
+        await world.unwrap(jobs.flush("a", wait_for="start"))
         for number in range(waiting):
-            await world.ask(jobs.add("a", Letter(number)))
-        assert (await world.ask(jobs.clear("a"))).discarded == waiting
+            await world.unwrap(jobs.add("a", Letter(number)))
+        assert (await world.unwrap(jobs.clear("a"))).discarded == waiting
         world.release("deliver")
         for number in range(later):
-            await world.ask(jobs.add("a", Letter(number)))
+            await world.unwrap(jobs.add("a", Letter(number)))
         await world.advance(s=10)
         delivered = [word for word in world.outside.heard if word != "deliver"]
         assert delivered == [f"delivered {count}" for count in (flushing, later) if count]

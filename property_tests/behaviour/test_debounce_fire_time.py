@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import HasOutside, Refused, World, play, say
 
-from perdure import Debounce, DebounceContext, Do, Engine, program
+from perdure import App, Debounce, DebounceContext, Do, program
 
 FLUSH_AFTER_MS = 5_000
 
@@ -66,10 +66,10 @@ def test_every_batch_flushes_when_the_contract_says(gaps, options):
     job = Debounce("mailbag", event=Letter, flush_after="5 s", execute=deliver, **options)
 
     async def scenario(world: World) -> list[str]:
-        jobs = (await world.open(Engine(world.outside).jobs(job))).of(job)
+        jobs = (await world.open(App(world.outside).with_jobs(job))).handle(job)
         for number, gap_ms in enumerate(gaps):
             await world.advance(ms=gap_ms)
-            await world.ask(jobs.add("a", Letter(number)))
+            await world.unwrap(jobs.add("a", Letter(number)))
         await world.advance(s=60)
         return world.outside.heard
 

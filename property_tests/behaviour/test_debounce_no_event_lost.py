@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from returns.result import Success
 from world import HasOutside, ProcessDied, Refused, World, completed, say
 
-from perdure import Backoff, Debounce, DebounceContext, Do, Engine, Limits, Retry, program
+from perdure import App, Backoff, Debounce, DebounceContext, Do, Limits, Retry, program
 from perdure.kinds.debounce.context import Batches
 from perdure.kinds.debounce.handler import batches_of
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.values.event import DebounceFlushed
 
 
@@ -78,8 +78,8 @@ class Mailbags(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ one process after the other
     def open(self) -> None:
-        app = Engine(self.world.outside, limits=Limits(drain_ms=1_000)).jobs(mailbag)
-        self.jobs = completed(self.world.open(app)).of(mailbag)
+        app = App(self.world.outside, limits=Limits(shutdown_timeout="1000 ms")).with_jobs(mailbag)
+        self.jobs = completed(self.world.open(app)).handle(mailbag)
 
     def revive(self) -> None:
         completed(self.world.crash())
@@ -124,8 +124,8 @@ class Mailbags(RuleBasedStateMachine):
     @rule(id_=ids, louds=st.lists(st.sampled_from(["quiet", "loud"]), min_size=1, max_size=3))
     def flush_slowly(self, id_: str, louds: list[str]) -> None:
         self.add(id_, ["quiet"])
-        self.world.hold("deliver")
-        self.do(lambda key: self.jobs.flush(id_, wait="claim", idempotency_key=key))
+        self.world.suspension("deliver")
+        self.do(lambda key: self.jobs.flush(id_, wait_for="start", idempotency_key=key))
         self.add(id_, louds)
 
     @precondition(lambda self: not self.is_prompt())
@@ -139,7 +139,7 @@ class Mailbags(RuleBasedStateMachine):
         self.discarded += answer.unwrap().discarded
 
     @rule(id_=ids, what=st.sampled_from(["pause", "resume", "resume"]))
-    def hold(self, id_: str, what: str) -> None:
+    def suspension(self, id_: str, what: str) -> None:
         self.do(lambda key: getattr(self.jobs, what)(id_, idempotency_key=key))
 
     # ------------------------------------------------------------ what the world does
@@ -156,7 +156,7 @@ class Mailbags(RuleBasedStateMachine):
         border = self.world.process.border
         match mishap:
             case int() if border.died_at is None:
-                border.die_at = len(border.crossings) + mishap
+                border.die_at = len(border.crash_points) + mishap
             case "restart" if border.died_at is None:
                 self.restart()
             case _:
@@ -226,7 +226,7 @@ class Mailbags(RuleBasedStateMachine):
         if not self.is_prompt():
             self.deliver()
         for id_ in "ab":
-            self.hold(id_, "resume")
+            self.suspension(id_, "resume")
         self.wait(60_000)
         batches = {run_id: numbers.split(",") for run_id, _, _, numbers in self.deliveries()}
         arrived = {int(number) for run_id in self.flushed() for number in batches[run_id]}

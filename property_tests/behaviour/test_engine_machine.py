@@ -43,7 +43,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @property
     def jobs(self) -> Any:
-        return self.world.jobs.of(machine)
+        return self.world.jobs.handle(machine)
 
     def adding(self, amount: int, effects: str) -> tuple[Plain, ...]:
         self.words += 1
@@ -52,19 +52,19 @@ class EngineMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------ requests
     @rule(id_=IDS, amount=st.integers(1, 9), effects=EFFECTS)
     def send(self, id_: str, amount: int, effects: str) -> None:
-        self.play(self.world.ask(self.jobs.send(id_, steps(*self.adding(amount, effects)))))
+        self.play(self.world.unwrap(self.jobs.send(id_, steps(*self.adding(amount, effects)))))
         self.totals[id_] += amount
 
     @rule(from_=IDS, to=IDS, amount=st.integers(1, 9), effects=EFFECTS)
     def tell(self, from_: str, to: str, amount: int, effects: str) -> None:
-        self.play(self.world.ask(self.jobs.send(from_, steps(Tell(to, self.adding(amount, effects))))))
+        self.play(self.world.unwrap(self.jobs.send(from_, steps(Tell(to, self.adding(amount, effects))))))
         self.totals[from_] += 0
         self.totals[to] += amount
 
     @rule(id_=IDS, amount=st.integers(1, 9), seconds=st.integers(0, 5), effects=EFFECTS)
     def schedule(self, id_: str, amount: int, seconds: int, effects: str) -> None:
         """Set an alarm, and wait for it."""
-        self.play(self.world.ask(self.jobs.send(id_, OnAlarm(seconds * 1_000, self.adding(amount, effects)))))
+        self.play(self.world.unwrap(self.jobs.send(id_, OnAlarm(seconds * 1_000, self.adding(amount, effects)))))
         self.play(self.world.advance(s=seconds))
         self.totals[id_] += amount
 
@@ -82,12 +82,12 @@ class EngineMachine(RuleBasedStateMachine):
         key = f"key-{self.words}-{len(self.world.commits)}"
         event = steps(*self.adding(amount, effects), Tell(to, (Add(100),)))
         border = self.world.process.border
-        border.die_at = len(border.crossings) + place
+        border.die_at = len(border.crash_points) + place
         with suppress(ProcessDied):
-            self.play(self.world.ask(self.jobs.send(id_, event, idempotency_key=key)))
+            self.play(self.world.unwrap(self.jobs.send(id_, event, idempotency_key=key)))
         self.play(self.world.crash())
         self.play(self.world.open(app(self.world.outside)))
-        self.play(self.world.ask(self.jobs.send(id_, event, idempotency_key=key)))
+        self.play(self.world.unwrap(self.jobs.send(id_, event, idempotency_key=key)))
         self.play(self.world.advance(s=2))
         self.totals[id_] += amount
         self.totals[to] += 100
@@ -102,13 +102,13 @@ class EngineMachine(RuleBasedStateMachine):
     def everything_acknowledged_is_there_once(self) -> None:
         self.play(self.world.settle())
         found = {
-            id_: state.total for id_ in self.totals if (state := self.play(self.world.ask(self.jobs.get_state(id_))))
+            id_: state.total for id_ in self.totals if (state := self.play(self.world.unwrap(self.jobs.get_state(id_))))
         }
         assert found == dict(self.totals)
 
     @invariant()
     def nothing_is_left_half_done(self) -> None:
-        rows = self.play(self.world.look(lambda store: store.find(Query())))
+        rows = self.play(self.world.inspect(lambda store: store.find(Query())))
         assert all(row.claim is None and row.event_claim is None for row in rows)
         assert self.play(self.world.messages()) == ()
         heard = Counter(self.world.outside.heard)

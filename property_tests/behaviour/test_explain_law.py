@@ -12,7 +12,7 @@ from hypothesis import given
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import Engine, Jobs
+from perdure import App, Client
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import (
     Cancelled,
@@ -26,15 +26,15 @@ from perdure.examples.token_refresher import AuthDown, Token, TokenState, token_
 from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Asked, Explained, explain, request_of
-from perdure.program import PASS, Call
-from perdure.program.future import answer_of
+from perdure.programs import PASS, Call
+from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.stores.store import Store
-from perdure.values.facts import Facts
 from perdure.values.limits import Limits
 from perdure.values.transition import Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 
 LIMITS = Limits()
 STATE = TokenState("old", "r", datetime(2026, 1, 1, tzinfo=UTC))
@@ -69,7 +69,7 @@ class Recorded:
     """What the engine drew and committed."""
 
     simulation: Simulation
-    facts: list[Facts] = attrs.Factory(list[Facts])
+    inputs: list[TurnInputs] = attrs.Factory(list[TurnInputs])
     commits: list[Transition] = attrs.Factory(list[Transition])
     _jitter: float = 0.0
 
@@ -83,7 +83,7 @@ class Recorded:
         def new_id() -> int:
             drawn = real.new_id()
             now_ms = self.simulation.now_ms
-            self.facts.append(Facts(now_ms=now_ms, jitter=self._jitter, id_base=drawn, epoch=1, limits=LIMITS))
+            self.inputs.append(TurnInputs(now_ms=now_ms, jitter=self._jitter, id_base=drawn, epoch=1, limits=LIMITS))
             return drawn
 
         return attrs.evolve(real, random=random, new_id=new_id)
@@ -97,7 +97,7 @@ class Recorded:
         return attrs.evolve(store, commit=commit)
 
 
-RealCall = Callable[[Jobs], FutureResult[Any, Any]]
+RealCall = Callable[[Client], FutureResult[Any, Any]]
 
 
 @attrs.frozen
@@ -115,14 +115,17 @@ class Step:
 
 def order(event: Any) -> Step:
     return Step(
-        str(event), order_processor, lambda job: job.send(event), lambda jobs: jobs.of(order_processor).send("1", event)
+        str(event),
+        order_processor,
+        lambda job: job.send(event),
+        lambda jobs: jobs.handle(order_processor).send("1", event),
     )
 
 
 def named(job: Any, action: str) -> Step:
     """One of the calls that take nothing."""
     asked: Any = action if action in ("pause", "resume") else lambda teller: getattr(teller, action)()
-    return Step(action, job, asked, lambda jobs: getattr(jobs.of(job), action)("1"))
+    return Step(action, job, asked, lambda jobs: getattr(jobs.handle(job), action)("1"))
 
 
 WEBHOOK = Webhook("1", "paid", "{}")
@@ -130,10 +133,18 @@ STEPS: list[Step] = [
     *map(order, (OrderPlaced("ada", 100), PaymentReceived(50), PaymentReceived(100), Shipped("T"), Delivered())),
     order(Cancelled("no")),
     *(named(order_processor, action) for action in ("trigger", "pause", "resume", "terminate")),
-    Step("add", webhook_batcher, lambda job: job.add(WEBHOOK), lambda jobs: jobs.of(webhook_batcher).add("1", WEBHOOK)),
+    Step(
+        "add",
+        webhook_batcher,
+        lambda job: job.add(WEBHOOK),
+        lambda jobs: jobs.handle(webhook_batcher).add("1", WEBHOOK),
+    ),
     *(named(webhook_batcher, action) for action in ("flush", "clear", "pause", "resume")),
     Step(
-        "start", token_refresher, lambda job: job.start(STATE), lambda jobs: jobs.of(token_refresher).start("1", STATE)
+        "start",
+        token_refresher,
+        lambda job: job.start(STATE),
+        lambda jobs: jobs.handle(token_refresher).start("1", STATE),
     ),
     *(named(token_refresher, action) for action in ("trigger", "terminate", "pause", "resume")),
 ]
@@ -146,7 +157,7 @@ def test_the_real_turn_commits_what_was_explained(steps, refusals, seed):
 
     async def main() -> None:
         store = recorded.store(memory_store())
-        app = Engine(outside, limits=LIMITS).jobs(order_processor, webhook_batcher, token_refresher)
+        app = App(outside, limits=LIMITS).with_jobs(order_processor, webhook_batcher, token_refresher)
         async with app.open(store, runtime=recorded.runtime()) as jobs:
             for step in steps:
                 await one_step(recorded, outside, store, jobs, step)
@@ -154,11 +165,11 @@ def test_the_real_turn_commits_what_was_explained(steps, refusals, seed):
     simulation.run(main())
 
 
-async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Jobs, step: Step) -> None:
+async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Client, step: Step) -> None:
     job, asked, call = step.job, step.asked, step.call
     address = job.address("1")
     loaded = (await answer_of(store.load(address, None, 0))).unwrap()
-    for seen in (recorded.facts, recorded.commits, outside.answered):
+    for seen in (recorded.inputs, recorded.commits, outside.answered):
         seen.clear()
     result = await answer_of(call(jobs))
     commits = [transition for transition in recorded.commits if transition.address == address]
@@ -167,7 +178,7 @@ async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Job
         address,
         loaded,
         request_of(job, asked, key=None, max_bytes=LIMITS.payload_bytes),
-        facts=tuple(recorded.facts),
+        inputs=tuple(recorded.inputs),
         answers=in_turn(list(outside.answered)),
         incarnation=incarnation_in(commits),
     )

@@ -8,7 +8,7 @@ from machine import Add, Total, app, machine, steps
 from returns.result import Failure, Success
 from world import World, play
 
-from perdure.values.errors import KeyReused, Overloaded
+from perdure.values.errors import IdempotencyConflict, Overloaded
 
 WINDOW_MS = 1_000
 ROOM = 2
@@ -26,10 +26,11 @@ requests = st.tuples(
 @example([("k", 1, 0), ("k", 2, 0)])
 @example([("k", 1, 0), ("l", 1, 0), ("m", 1, 0)])
 def test_a_key_is_applied_once_within_its_window(given_requests):
-    """`A repeat within the window changes nothing`; nothing is evicted early; another request is `KeyReused`."""
+    """`A repeat within the window changes nothing`; no key is evicted early; another request conflicts."""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside, key_window_ms=WINDOW_MS, keys_per_address=ROOM))).of(machine)
+        client = await world.open(app(world.outside, idempotency_ttl=f"{WINDOW_MS} ms", keys_per_address=ROOM))
+        jobs = client.handle(machine)
         table: dict[str, tuple[int, int]] = {}  # the amount, and when it is forgotten
         total = 0
         for key, amount, later_ms in given_requests:
@@ -38,14 +39,14 @@ def test_a_key_is_applied_once_within_its_window(given_requests):
             answer = await world.result(jobs.send("a", steps(Add(amount)), idempotency_key=key))
             if key in table:
                 assert isinstance(answer, Success) == (table[key][0] == amount)
-                assert isinstance(answer, Success) or isinstance(answer.failure(), KeyReused)
+                assert isinstance(answer, Success) or isinstance(answer.failure(), IdempotencyConflict)
             elif len(table) == ROOM:
                 assert isinstance(answer, Failure)
                 assert isinstance(answer.failure(), Overloaded)
             else:
                 table[key], total = (amount, world.now_ms + WINDOW_MS), total + amount
                 assert isinstance(answer, Success)
-            state = await world.ask(jobs.get_state("a"))
+            state = await world.unwrap(jobs.get_state("a"))
             assert (state or Total()).total == total
 
     play("memory", Path(), scenario)

@@ -18,17 +18,17 @@ def test_messages_of_a_pair_arrive_once_and_in_order(given_sendings, mishap):
     """`Order is kept per (sender, receiver)`, also when a delivery breaks, or the process ends."""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside))).of(machine)
-        await world.ask(jobs.send("c", steps()))
+        jobs = (await world.open(app(world.outside))).handle(machine)
+        await world.unwrap(jobs.send("c", steps()))
         if mishap == "pause":
-            await world.ask(jobs.pause("c"))
+            await world.unwrap(jobs.pause("c"))
         if mishap == "refuse":
             world.outside.breaks = {"a 0", "b 1"}
         sent: dict[str, list[str]] = {"a": [], "b": []}
         for sender, count in given_sendings:
             words = [f"{sender} {len(sent[sender]) + number}" for number in range(count)]
             sent[sender] += words
-            await world.ask(jobs.send(sender, steps(*(Tell("c", (Say(word),)) for word in words))))
+            await world.unwrap(jobs.send(sender, steps(*(Tell("c", (Say(word),)) for word in words))))
         if mishap == "crash":
             await world.crash()
             await world.open(app(world.outside))
@@ -53,13 +53,13 @@ def test_requests_under_way_together_are_applied_in_their_order(kinds):
     """`Requests that are under way at once are applied in the order in which the engine got them.`"""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside))).of(machine)
+        jobs = (await world.open(app(world.outside))).handle(machine)
         words = [f"{kind} {number}" for number, kind in enumerate(kinds)]
-        world.hold("first")
-        world.begin(jobs.send("a", steps(Say("first"))))
+        world.suspension("first")
+        world.start(jobs.send("a", steps(Say("first"))))
         for word in words:  # each waits behind the others
             await world.settle()
-            world.begin(jobs.send("a", steps(Say(word))))
+            world.start(jobs.send("a", steps(Say(word))))
         await world.settle()
         world.release("first")
         await world.settle()
@@ -73,16 +73,16 @@ def test_an_instance_that_ends_drops_what_it_told_itself_and_nothing_else(own, o
     """`A turn that terminates drops what it told itself`; what it told others is delivered."""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside))).of(machine)
+        jobs = (await world.open(app(world.outside))).handle(machine)
         told = [Tell("a", (Say(f"own {number}"),)) for number in range(own)]
         told += [Tell("b", (Say(f"other {number}"),)) for number in range(others)]
         if held:
-            await world.ask(jobs.send("a", steps(Say("busy"))))
-        await world.ask(jobs.send("a", steps(*told, End())))
+            await world.unwrap(jobs.send("a", steps(Say("busy"))))
+        await world.unwrap(jobs.send("a", steps(*told, End())))
         await world.advance(s=MINUTE)
         heard = [word for word in world.outside.heard if word != "busy"]
         assert heard == [f"other {number}" for number in range(others)]
-        assert await world.ask(jobs.get_state("a")) is None
+        assert await world.unwrap(jobs.get_state("a")) is None
 
     play("memory", Path(), scenario)
 
@@ -92,13 +92,13 @@ def test_an_instance_that_is_ended_drops_what_still_waits_for_it_from_itself(own
     """What it told itself before goes with it: nothing of it reaches its successor."""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside))).of(machine)
+        jobs = (await world.open(app(world.outside))).handle(machine)
         world.outside.breaks = {"own"}
-        await world.ask(jobs.send("a", steps(*(Tell("a", (Say("own"), Break())) for _ in range(own)))))
-        await world.ask(jobs.terminate("a"))
+        await world.unwrap(jobs.send("a", steps(*(Tell("a", (Say("own"), Break())) for _ in range(own)))))
+        await world.unwrap(jobs.terminate("a"))
         world.outside.breaks, before = set(), len(world.outside.heard)
         await world.advance(hours=1)
         assert len(world.outside.heard) == before
-        assert await world.ask(jobs.get_state("a")) is None
+        assert await world.unwrap(jobs.get_state("a")) is None
 
     play("memory", Path(), scenario)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from machine import Add, Alarm, Break, Mark, OnAlarm, Refuse, app, machine, machine_with, steps
+from machine import Add, AlarmIn, Break, Mark, OnAlarm, Refuse, app, machine, machine_with, steps
 from world import HasOutside, Outside, Refused, World, play, say
 
 from perdure import Backoff, Do, Retry, TaskContext, program
@@ -21,22 +21,22 @@ def test_a_run_is_delivered_again_until_its_third_crash(given_ends):
     """`If it kills the process again it is parked, recovery_exhausted. Graceful shutdown never counts.`"""
 
     async def scenario(world: World) -> None:
-        app_ = app(world.outside, machine, drain_ms=0)
-        jobs = (await world.open(app_)).of(machine)
+        app_ = app(world.outside, machine, shutdown_timeout="0 ms")
+        jobs = (await world.open(app_)).handle(machine)
         held = [f"slow#1.{delivery}" for delivery in range(1, 20)]
         for word in held:
-            world.hold(word)
-        await world.ask(jobs.send("a", OnAlarm(0, (Mark("slow"), Mark("end")))))
+            world.suspension(word)
+        await world.unwrap(jobs.send("a", OnAlarm(0, (Mark("slow"), Mark("end")))))
         await world.advance(s=1)
         crashes, deliveries = 0, 1
         for end in given_ends:
             await (world.crash() if end == "crash" else world.close())
-            jobs = (await world.open(app_)).of(machine)
+            jobs = (await world.open(app_)).handle(machine)
             await world.advance(s=1)
             crashes += (end == "crash") and crashes < 3
             deliveries += crashes < 3
             assert world.outside.heard == held[:deliveries]
-            assert (await world.ask(jobs.status("a"))).status == ("parked" if crashes == 3 else "running")
+            assert (await world.unwrap(jobs.status("a"))).status == ("parked" if crashes == 3 else "running")
         for word in held:
             world.release(word)
         await world.advance(s=1)
@@ -50,23 +50,23 @@ def test_a_crash_uses_up_no_attempt(given_ends):
     """`A crash consumes no attempt`: a run that fails has all its attempts, however often it was delivered again."""
 
     async def scenario(world: World) -> None:
-        app_ = app(world.outside, retrying, drain_ms=0)
-        jobs = (await world.open(app_)).of(retrying)
+        app_ = app(world.outside, retrying, shutdown_timeout="0 ms")
+        jobs = (await world.open(app_)).handle(retrying)
         for delivery in range(1, 20):
-            world.hold(f"slow#1.{delivery}")
-        await world.ask(jobs.send("a", OnAlarm(0, (Mark("slow"), Refuse()))))
+            world.suspension(f"slow#1.{delivery}")
+        await world.unwrap(jobs.send("a", OnAlarm(0, (Mark("slow"), Refuse()))))
         await world.advance(s=1)
         for end in given_ends:
             await (world.crash() if end == "crash" else world.close())
-            jobs = (await world.open(app_)).of(retrying)
+            jobs = (await world.open(app_)).handle(retrying)
             await world.advance(s=1)
         for delivery in range(1, 20):
             world.release(f"slow#1.{delivery}")
         await world.advance(s=1)
-        assert (await world.ask(jobs.status("a"))).status == "retrying"
+        assert (await world.unwrap(jobs.status("a"))).status == "retrying"
         await world.advance(s=20)
         assert world.outside.heard[-1] == "slow#2.1"
-        assert (await world.ask(jobs.status("a"))).status == "parked"
+        assert (await world.unwrap(jobs.status("a"))).status == "parked"
 
     play("memory", Path(), scenario)
 
@@ -93,8 +93,8 @@ def test_hooks_run_when_the_contract_says(fails, schedules):
     """`on_idle` runs when nothing is scheduled after a hook; `on_error` at once for an event that fails."""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside, watched))).of(watched)
-        given_steps = [*([Refuse()] if fails else []), *([Alarm(10**7)] if schedules else [])]
+        jobs = (await world.open(app(world.outside, watched))).handle(watched)
+        given_steps = [*([Refuse()] if fails else []), *([AlarmIn(10**7)] if schedules else [])]
         await world.result(jobs.send("a", steps(*given_steps)))
         expected = (["rescued"] if fails else []) + (["idle"] if fails or not schedules else [])
         assert _heard(world.outside) == expected
@@ -107,17 +107,17 @@ def test_a_first_event_that_fails_leaves_no_instance(end, reaches_outside, crash
     """`What does not validate leaves no trace`, and what fails leaves no instance: also after it has claimed one."""
 
     async def scenario(world: World) -> None:
-        jobs = (await world.open(app(world.outside))).of(machine)
+        jobs = (await world.open(app(world.outside))).handle(machine)
         if crashes:
-            world.hold("out#1.1")
+            world.suspension("out#1.1")
         effects = [Mark("out")] if reaches_outside else []
-        world.begin(jobs.send("a", steps(Add(), Alarm(1_000), *effects, end)))
+        world.start(jobs.send("a", steps(Add(), AlarmIn(1_000), *effects, end)))
         await world.settle()
         if crashes:
             await world.crash()
-            jobs = (await world.open(app(world.outside))).of(machine)
+            jobs = (await world.open(app(world.outside))).handle(machine)
         await world.advance(s=60)
         assert await world.row(machine.address("a")) is None
-        assert (await world.ask(jobs.status("a"))).status == "not_found"
+        assert (await world.unwrap(jobs.status("a"))).status == "not_found"
 
     play("memory", Path(), scenario)

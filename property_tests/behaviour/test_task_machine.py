@@ -11,18 +11,18 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from machine import Add, Alarm, Break, End, NoAlarm, OnAlarm, Refuse, Step, Steps, Total, at, machine_with
+from machine import Add, AlarmIn, Break, End, NoAlarm, OnAlarm, Refuse, Step, Steps, Total, at, machine_with
 from returns.result import Failure, Success
 
 from perdure import Backoff, Retry
 from perdure.jobs.request import ALARM, Pause, Request, Resume, Terminate
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish
-from perdure.kinds.task.context import Send, Trigger
-from perdure.program import run_sync, sandbox
-from perdure.values.facts import Facts
-from perdure.values.instance import Hold, Instance
-from perdure.values.transition import Keep, Loaded, Purge, Put, Transition
+from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
+from perdure.programs import run_sync, sandbox
+from perdure.values.instance import Instance, Suspension
+from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 
 job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("10 s"), jitter=False))
 A = at("a")
@@ -31,7 +31,7 @@ ends = st.sampled_from([(), (), (), (Refuse(),), (Refuse(),), (Break(),), (Break
 changes = st.lists(
     st.one_of(
         st.integers(1, 9).map(Add),
-        st.integers(0, 60).map(lambda seconds: Alarm(seconds * 1_000)),
+        st.integers(0, 60).map(lambda seconds: AlarmIn(seconds * 1_000)),
         st.just(NoAlarm()),
     ),
     max_size=4,
@@ -48,7 +48,7 @@ class Model:
     alarm_ms: int | None = None
     retry_ms: int | None = None
     attempt: int = 1
-    hold: Hold | None = None
+    suspension: Suspension | None = None
     events: int = 0
     runs: int = 0
 
@@ -59,7 +59,7 @@ class Model:
             match step:
                 case Add(amount):
                     draft = (draft[0] + amount, draft[1])
-                case Alarm(after_ms):
+                case AlarmIn(after_ms):
                     draft = (draft[0], now_ms + after_ms)
                 case NoAlarm():
                     draft = (draft[0], None)
@@ -84,13 +84,13 @@ class TaskMachine(RuleBasedStateMachine):
         self.decisions = 0
 
     # ------------------------------------------------------------ carrying out
-    def facts(self) -> Facts:
+    def inputs(self) -> TurnInputs:
         self.decisions += 1
-        return Facts(now_ms=self.now_ms, jitter=0.5, id_base=self.decisions << 64, epoch=1)
+        return TurnInputs(now_ms=self.now_ms, jitter=0.5, id_base=self.decisions << 64, epoch=1)
 
     def carry_out(self, transition: Transition) -> None:
         write, before = transition.write, self.instance
-        if isinstance(write, Keep):
+        if isinstance(write, KeepInstance):
             return
         assert transition.expected == (None if before is None else before.fence)
         if isinstance(write, Purge):
@@ -107,7 +107,7 @@ class TaskMachine(RuleBasedStateMachine):
 
     def turn(self, command: object, action: str) -> Any:
         request = ALARM if command is ALARM else Request(command=command, action=action)
-        step = begin(job, A, Loaded(instance=self.instance), request, self.facts())
+        step = begin(job, A, Loaded(instance=self.instance), request, self.inputs())
         if isinstance(step, Execute) and step.claiming is not None:
             self.carry_out(step.claiming)
             assert self.instance is not None
@@ -115,7 +115,7 @@ class TaskMachine(RuleBasedStateMachine):
             step = attrs.evolve(step, instance=self.instance, claimed="recorded")
         while isinstance(step, Execute):
             exit_ = run_sync(sandbox(step.program, step.draft), None)
-            step = finish(job, step, exit_.unwrap(), self.facts())
+            step = finish(job, step, exit_.unwrap(), self.inputs())
         assert isinstance(step, Commit)
         self.carry_out(step.transition)
         return step.result
@@ -123,9 +123,9 @@ class TaskMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------ requests
     @rule(steps=plans)
     def send(self, steps: tuple[Step, ...]) -> None:
-        result = self.turn(Send(Steps(steps)), "send")
+        result = self.turn(SendCommand(Steps(steps)), "send")
         model = self.model or Model()
-        if model.hold not in (None, "paused"):
+        if model.suspension not in (None, "paused"):
             assert isinstance(result, Failure)
             return
         match model.take(steps, self.now_ms):
@@ -141,9 +141,9 @@ class TaskMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(0, 60), plan=plans)
     def send_a_plan(self, seconds: int, plan: tuple[Step, ...]) -> None:
-        result = self.turn(Send(OnAlarm(seconds * 1_000, plan)), "send")
+        result = self.turn(SendCommand(OnAlarm(seconds * 1_000, plan)), "send")
         model = self.model or Model()
-        if model.hold not in (None, "paused"):
+        if model.suspension not in (None, "paused"):
             assert isinstance(result, Failure)
             return
         model.events, model.plan, model.alarm_ms = model.events + 1, plan, self.now_ms + seconds * 1_000
@@ -152,11 +152,11 @@ class TaskMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.decisions < 2 or self.model is not None)
     @rule()
     def trigger(self) -> None:
-        answer = self.turn(Trigger(), "trigger").unwrap()
+        answer = self.turn(TriggerTaskCommand(), "trigger").unwrap()
         if self.model is None:
             assert answer.found == "absent"
-        elif self.model.hold is not None:
-            assert answer.outcome.form == ("paused" if self.model.hold == "paused" else "parked")
+        elif self.model.suspension is not None:
+            assert answer.outcome.form == ("paused" if self.model.suspension == "paused" else "parked")
         else:
             self.model.retry_ms, self.model.attempt = None, 1
             self.run(self.model, keeps_alarm=True)
@@ -170,7 +170,7 @@ class TaskMachine(RuleBasedStateMachine):
         due_ms = model.alarm_ms if model.retry_ms is None else model.retry_ms
         self.now_ms = max(self.now_ms, (due_ms or 0) + late_ms)
         self.turn(ALARM, "alarm")
-        if model.hold is not None or due_ms is None or due_ms > self.now_ms:
+        if model.suspension is not None or due_ms is None or due_ms > self.now_ms:
             return
         self.run(model, keeps_alarm=model.retry_ms is not None)
 
@@ -190,7 +190,7 @@ class TaskMachine(RuleBasedStateMachine):
             case "ended":
                 self.model = None
             case _ if model.attempt >= 2:
-                model.hold, model.retry_ms, model.attempt = "retries_exhausted", self.now_ms, 1
+                model.suspension, model.retry_ms, model.attempt = "retries_exhausted", self.now_ms, 1
             case _:
                 model.retry_ms, model.attempt = self.now_ms + 10_000, model.attempt + 1
 
@@ -198,19 +198,19 @@ class TaskMachine(RuleBasedStateMachine):
     @rule()
     def pause(self) -> None:
         changed = self.turn(Pause(), "pause").unwrap().changed
-        assert changed == (self.model is not None and self.model.hold is None)
+        assert changed == (self.model is not None and self.model.suspension is None)
         if changed and self.model is not None:
-            self.model.hold = "paused"
+            self.model.suspension = "paused"
 
-    @precondition(lambda self: self.decisions < 2 or (self.model is not None and self.model.hold is not None))
+    @precondition(lambda self: self.decisions < 2 or (self.model is not None and self.model.suspension is not None))
     @rule()
     def resume(self) -> None:
         changed = self.turn(Resume(), "resume").unwrap().changed
-        assert changed == (self.model is not None and self.model.hold is not None)
-        if self.model is not None and self.model.hold is not None:
-            if self.model.hold != "paused":
+        assert changed == (self.model is not None and self.model.suspension is not None)
+        if self.model is not None and self.model.suspension is not None:
+            if self.model.suspension != "paused":
                 self.model.retry_ms = self.now_ms
-            self.model.hold = None
+            self.model.suspension = None
 
     @precondition(lambda self: self.model is None or self.model.events > 4)
     @rule()
@@ -233,12 +233,12 @@ class TaskMachine(RuleBasedStateMachine):
         state: Any = job.decode_state(instance)
         assert isinstance(state, Total)
         assert (state.total, state.on_alarm) == (model.total, model.plan)
-        assert (instance.alarm_ms, instance.hold) == (model.alarm_ms, model.hold)
+        assert (instance.alarm_ms, instance.suspension) == (model.alarm_ms, model.suspension)
         assert (instance.event_count, instance.run_count) == (model.events, model.runs)
         assert (instance.claim, instance.event_claim) == (None, None)
-        retrial = instance.retrial
-        assert (None if retrial is None else retrial.at_ms) == model.retry_ms
-        assert model.attempt == (1 if retrial is None else retrial.attempt)
+        pending_retry = instance.pending_retry
+        assert (None if pending_retry is None else pending_retry.at_ms) == model.retry_ms
+        assert model.attempt == (1 if pending_retry is None else pending_retry.attempt)
 
 
 TestTaskMachine = TaskMachine.TestCase

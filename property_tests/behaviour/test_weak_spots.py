@@ -28,7 +28,6 @@ from perdure import (
     Debounce,
     DebounceContext,
     Do,
-    Engine,
     Retry,
     Task,
     TaskContext,
@@ -37,7 +36,7 @@ from perdure import (
     every,
     program,
 )
-from perdure.testing import Clock, Delay, Fail, Fault, Raise, TimeOut, WorkerDied, World
+from perdure.testing import Clock, Delay, Fail, Fault, Hang, Raise, WorkerDied, World
 from perdure.values.errors import InvalidInput
 
 STORES = ("memory", "sqlite")
@@ -130,7 +129,7 @@ def world_over(store: str, app: App[Any], **options: Any) -> Generator[World]:
 
 def revived(world: World) -> World:
     """The world with a worker that lives, whatever was to happen to it."""
-    world.survive()
+    world.cancel_crash()
     if not world.is_open:
         world.open()
     return world
@@ -149,21 +148,21 @@ def test_concurrent_additions_are_never_lost(
     store: str, rounds: list[int], fault: Fault | None, interleaving: Literal["turns", "operations"], seed: int
 ) -> None:
     """As many as were answered with success are in the state: nobody wrote over what another one had read."""
-    app = Engine(Outside()).jobs(hourly, totals)
+    app = App(Outside()).with_jobs(hourly, totals)
     with world_over(store, app, seed=seed, interleaving=interleaving) as world:
-        world.ask(world.of(hourly).start("a", Total()))
+        world.unwrap(world.handle(hourly).start("a", Total()))
         added, ran = 0, 0
         for number in rounds:
             if fault is not None:
                 world.inject(fault)
-            calls: list[Any] = [world.of(totals).send("a", Plus(3)) for _ in range(number)]
-            answers = world.together(*calls, *(world.of(hourly).trigger("a") for _ in range(number)))
+            calls: list[Any] = [world.handle(totals).send("a", Plus(3)) for _ in range(number)]
+            answers = world.concurrently(*calls, *(world.handle(hourly).trigger("a") for _ in range(number)))
             added += sum(isinstance(answer, Success) for answer in answers[:number])
             ran += number
         runs = Counter(type(call.outcome) for call in world.effects if call.address.name == "hourly")
-        assert world.ask(world.of(hourly).status("a")).run_count == ran
-        assert world.ask(world.of(hourly).get_state("a")) == Total(runs[Success])
-        assert (world.ask(world.of(totals).get_state("a")) or Total()) == Total(3 * added)
+        assert world.unwrap(world.handle(hourly).status("a")).run_count == ran
+        assert world.unwrap(world.handle(hourly).get_state("a")) == Total(runs[Success])
+        assert (world.unwrap(world.handle(totals).get_state("a")) or Total()) == Total(3 * added)
 
 
 # ---------------------------------------------------------------- two
@@ -180,13 +179,13 @@ def test_an_add_during_a_flush_is_never_lost(
 ) -> None:
     """What is added while a batch is being flushed is in the next one, however the flush ends."""
     outside = Outside()
-    with world_over(store, Engine(outside).jobs(batches), seed=seed) as world:
+    with world_over(store, App(outside).with_jobs(batches), seed=seed) as world:
         for number in range(before):
-            world.ask(world.of(batches).add("a", Plus(number)))
-        world.inject(TimeOut("reach") if isinstance(end, str) else Delay("reach", "1 s"))
+            world.unwrap(world.handle(batches).add("a", Plus(number)))
+        world.inject(Hang("reach") if isinstance(end, str) else Delay("reach", "1 s"))
         world.advance("5 s")
         for number in range(before, before + meanwhile):
-            world.ask(world.of(batches).add("a", Plus(number)))
+            world.unwrap(world.handle(batches).add("a", Plus(number)))
         match end:
             case "released":
                 world.release("reach")
@@ -217,16 +216,20 @@ def test_an_invalid_first_event_leaves_nothing(store: str, value: Any, kind: str
     if kind == "start" and isinstance(value, Total):
         value = Plus()
     outside = Outside()
-    with world_over(store, Engine(outside).jobs(hourly, totals, batches)) as world:
-        handles: dict[str, Any] = {"start": world.of(hourly), "add": world.of(batches), "send": world.of(totals)}
-        refusal = world.refused(getattr(handles[kind], kind)("a", value, idempotency_key=key))
+    with world_over(store, App(outside).with_jobs(hourly, totals, batches)) as world:
+        handles: dict[str, Any] = {
+            "start": world.handle(hourly),
+            "add": world.handle(batches),
+            "send": world.handle(totals),
+        }
+        refusal = world.error_of(getattr(handles[kind], kind)("a", value, idempotency_key=key))
         assert isinstance(refusal, InvalidInput)
         assert world.instances() == ()
         assert world.events == ()
-        assert world.jump() is None
+        assert world.advance_to_next_alarm() is None
         assert outside.told == []
         good = Total() if kind == "start" else Plus()
-        assert world.ask(getattr(handles[kind], kind)("a", good, idempotency_key=key)).created
+        assert world.unwrap(getattr(handles[kind], kind)("a", good, idempotency_key=key)).created
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -237,20 +240,20 @@ def test_an_invalid_first_event_leaves_nothing(store: str, value: Any, kind: str
 )
 def test_a_first_event_that_the_job_refuses_leaves_nothing(store: str, fault: Fault, crash: int | None) -> None:
     """Not even where it had reached outside, so that there was a claim: no instance, no alarm, no key."""
-    with world_over(store, Engine(Outside()).jobs(totals)) as world:
+    with world_over(store, App(Outside()).with_jobs(totals)) as world:
         world.inject(evolve(fault, times=2))
         if crash is not None:
             world.crash_after(crash)
         try:
-            world.refused(world.of(totals).send("a", Plus(), idempotency_key="k"))
+            world.error_of(world.handle(totals).send("a", Plus(), idempotency_key="k"))
         except WorkerDied:
             world.open()
         revived(world).settle()
         world.advance("1 minute")
         assert world.instances() == ()
-        assert world.jump() is None
-        world.mend()
-        assert world.ask(world.of(totals).send("a", Plus(), idempotency_key="k")).created
+        assert world.advance_to_next_alarm() is None
+        world.clear_faults()
+        assert world.unwrap(world.handle(totals).send("a", Plus(), idempotency_key="k")).created
 
 
 # ---------------------------------------------------------------- four
@@ -270,29 +273,29 @@ def test_a_start_that_crashes_anywhere_heals(
         "starting", state=Total, schedule=every("1 hour"), execute=count_up, start_immediately=kind != "later"
     )
     outside = Outside()
-    with world_over(store, Engine(outside).jobs(job), interleaving=interleaving) as world:
+    with world_over(store, App(outside).with_jobs(job), interleaving=interleaving) as world:
         if kind == "failing":
             world.inject(Fail("reach", Refused()))
-        for crossings in (at, again):
-            if crossings is not None:
-                world.crash_after(crossings)
+        for crash_points in (at, again):
+            if crash_points is not None:
+                world.crash_after(crash_points)
             try:
-                world.result(world.of(job).start("a", Total(), idempotency_key="k"))
+                world.result(world.handle(job).start("a", Total(), idempotency_key="k"))
             except WorkerDied:
                 try:
                     world.open()
                 except WorkerDied:
                     revived(world)
-        world.result(revived(world).of(job).start("a", Total(), idempotency_key="k"))
+        world.result(revived(world).handle(job).start("a", Total(), idempotency_key="k"))
         world.advance("2 hours 1 s")
         assert len(world.instances()) == 1
-        status = world.ask(world.of(job).status("a"))
+        status = world.unwrap(world.handle(job).status("a"))
         assert status.status == "scheduled"
         assert status.next_run_at is not None
         assert status.next_run_at > world.now
         assert Counter(event.type for event in world.events)["job.started"] == 1
         assert max(Counter(outside.told).values(), default=1) == 1, "a run was repeated, and could not see it"
-        state = world.ask(world.of(job).get_state("a"))
+        state = world.unwrap(world.handle(job).get_state("a"))
         assert state is not None
         assert state.number >= 1
 
@@ -331,10 +334,10 @@ def test_a_cron_line_never_fires_in_the_past_around_both_changes_of_five_zones(
         tick_ms = cron(line, tz=zone).ticks.after(at_ms)
         assert tick_ms > at_ms
         at_ms = tick_ms
-    with World(Engine(Outside()).jobs(job), clock=clock) as world:
-        world.ask(world.of(job).start("a", Total()))
+    with World(App(Outside()).with_jobs(job), clock=clock) as world:
+        world.unwrap(world.handle(job).start("a", Total()))
         for step in steps:
-            due = world.ask(world.of(job).status("a")).next_run_at
+            due = world.unwrap(world.handle(job).status("a")).next_run_at
             assert due is not None
             assert due > world.now
             runs = len(world.effects)

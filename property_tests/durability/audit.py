@@ -80,7 +80,7 @@ def stored_in(path: Path, now_ms: int) -> Stored:
             UNION ALL SELECT 'overdue ' || id FROM instances WHERE due_ms < ? AND name != 'pulse'
             UNION ALL SELECT 'message to ' || target FROM messages
             UNION ALL SELECT 'dead letter to ' || target FROM dead_letters
-            UNION ALL SELECT 'held: ' || id FROM instances WHERE hold IS NOT NULL
+            UNION ALL SELECT 'held: ' || id FROM instances WHERE suspension IS NOT NULL
             """,
             (now_ms,),
         )

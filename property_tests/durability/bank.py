@@ -21,17 +21,16 @@ from perdure import (
     Debounce,
     DebounceContext,
     Do,
-    Engine,
     Task,
     TaskContext,
     every,
     program,
     tell,
 )
-from perdure.client.jobs import Jobs
+from perdure.client.client import Client
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import CallError
-from perdure.program import effect, sleep
+from perdure.programs import effect, sleep
 
 ACCOUNTS = tuple(f"account-{number}" for number in range(4))
 BAGS = tuple(f"bag-{number}" for number in range(3))
@@ -182,7 +181,7 @@ pulse = Continuous("pulse", state=Beats, schedule=every("25 ms"), execute=beat)
 
 def bank(outside: Outside) -> App[Outside]:
     """Give the app."""
-    return Engine(outside).jobs(account, ledger, mailbag, pulse)
+    return App(outside).with_jobs(account, ledger, mailbag, pulse)
 
 
 # ---------------------------------------------------------------- what a client does
@@ -224,11 +223,11 @@ class Step:
         return self.number - 1 - self.number // 4
 
 
-def take_step(jobs: Jobs, step: Step) -> FutureResult[Any, CallError]:
+def take_step(jobs: Client, step: Step) -> FutureResult[Any, CallError]:
     """Give the call of a step."""
     if step.kind == "letter":
-        return jobs.of(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=step.key)
-    return jobs.of(account).send(step.account, step.entry, idempotency_key=step.key)
+        return jobs.handle(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=step.key)
+    return jobs.handle(account).send(step.account, step.entry, idempotency_key=step.key)
 
 
 def steps_of(client: str, after: int, upto: int) -> Iterator[Step]:

@@ -18,8 +18,8 @@ from recording import Chosen, open_recorded
 from returns.result import Result, Success
 from sick_disk import Illness, SickDisk
 
-from perdure import ask
-from perdure.client.jobs import Jobs
+from perdure import unwrap
+from perdure.client.client import Client
 from perdure.runtime.simulated import Simulation
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import OutcomeUnknown, StoreError
@@ -156,7 +156,7 @@ def power_comes_back(recording: BankRecording, cut: int, mercy: Mercy, folder: P
     )
 
 
-async def _busy(jobs: Jobs, witness: Witness, after: Mapping[str, int], more: int) -> None:
+async def _busy(jobs: Client, witness: Witness, after: Mapping[str, int], more: int) -> None:
     runtime = jobs.engine.runtime
     await _started(jobs)
     tasks = [
@@ -168,9 +168,9 @@ async def _busy(jobs: Jobs, witness: Witness, after: Mapping[str, int], more: in
     await quiet(jobs)
 
 
-async def _started(jobs: Jobs) -> None:
+async def _started(jobs: Client) -> None:
     while True:
         with suppress(*PASSING):
-            await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
+            await unwrap(jobs.handle(pulse).start(PULSE, Beats(), wait_for="start"))
             return
         await jobs.engine.runtime.sleep(LOOK_MS)

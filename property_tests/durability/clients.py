@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from bank import Step, account, ledger, mailbag, pulse, take_step
 
-from perdure import ask
-from perdure.client.jobs import Jobs
-from perdure.program.container import result_inside
+from perdure import unwrap
+from perdure.client.client import Client
+from perdure.programs.container import result_inside
 from perdure.values.errors import InstanceParked
 
 FAR_MS = 2**50
@@ -17,7 +17,7 @@ PATIENCE = 2_000  # looks
 
 
 async def client(
-    jobs: Jobs,
+    jobs: Client,
     steps: Iterable[Step],
     acknowledged: Callable[[Step], None],
     repeats: tuple[type[Exception], ...] = (),
@@ -33,7 +33,7 @@ async def client(
     for step in steps:
         while True:
             try:
-                await ask(take_step(jobs, step))
+                await unwrap(take_step(jobs, step))
                 break
             except InstanceParked:
                 await resume_parked(jobs)
@@ -42,14 +42,14 @@ async def client(
         acknowledged(step)
 
 
-async def resume_parked(jobs: Jobs) -> None:
+async def resume_parked(jobs: Client) -> None:
     """Let go on what was parked because three processes in a row died in the middle of it."""
     for job in (account, ledger, mailbag, pulse):
-        for listed in await ask(jobs.list(job, status="parked")):
-            await ask(jobs.of(job).resume(listed.address.id))
+        for listed in await unwrap(jobs.list(job, status="parked")):
+            await unwrap(jobs.handle(job).resume(listed.address.id))
 
 
-async def quiet(jobs: Jobs) -> None:
+async def quiet(jobs: Client) -> None:
     """Wait until no run, no alarm and no message is left, but for the pulse.
 
     Runs set alarms and send messages, and alarms begin runs; what is told does neither. So they are looked at in this

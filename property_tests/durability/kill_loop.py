@@ -131,12 +131,12 @@ class KillLoop:
     successor: Successor = "started"
     takeovers_s: list[float] = attrs.Factory(list[float])
 
-    def run(self, moments: Sequence[Moment]) -> Verdict:
+    def run(self, trace: Sequence[Moment]) -> Verdict:
         """Kill a process at each of these moments, let a last one finish, and audit."""
         with ExitStack() as stack:
             teller = self.disk.teller(stack, self.durability)
             come = customers(self.folder, stack)
-            for moment in moments:
+            for moment in trace:
                 teller = self._succeeded(stack, teller, come, moment)
             come.finish()
             teller.finish()
@@ -232,23 +232,23 @@ def main() -> None:
     results: list[bool] = []
     for durability, form in product(options.durability, options.form):
         print(f"{options.rounds} rounds of SIGKILL, durability {durability}, {form}", flush=True)
-        moments = random_moments(options.rounds, options.seed)
+        trace = random_moments(options.rounds, options.seed)
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             if (durability, form) == ("relaxed", "power-cut"):
-                results.append(_cut_often(Path(folder), moments))
+                results.append(_cut_often(Path(folder), trace))
             else:
-                results.append(_killed_often(Path(folder), durability, form, moments))
+                results.append(_killed_often(Path(folder), durability, form, trace))
     sys.exit(0 if all(results) else 1)
 
 
-def _killed_often(folder: Path, durability: Durability, form: str, moments: list[Moment]) -> bool:
+def _killed_often(folder: Path, durability: Durability, form: str, trace: list[Moment]) -> bool:
     loop = KillLoop(
         folder=folder,
         disk=ForgetfulDisk(folder) if form == "power-cut" else RealDisk(folder),
         durability=durability,
         successor="waiting" if form == "waiting" else "started",
     )
-    verdict = loop.run(moments)
+    verdict = loop.run(trace)
     takeovers_ms = sorted(takeover * 1_000 for takeover in loop.takeovers_s)
     print(f"acknowledged steps     {verdict.acknowledged:,}")
     for name in ("lost", "twice", "broken", "unmarked"):
@@ -260,9 +260,9 @@ def _killed_often(folder: Path, durability: Durability, form: str, moments: list
     return verdict.holds
 
 
-def _cut_often(folder: Path, moments: list[Moment]) -> bool:
+def _cut_often(folder: Path, trace: list[Moment]) -> bool:
     cuts: list[CutShort] = []
-    for number, moment in enumerate(moments):
+    for number, moment in enumerate(trace):
         (folder / str(number)).mkdir()
         cuts.append(cut_relaxed(folder / str(number), moment))
     broken = [problem for cut in cuts for problem in cut.broken]

@@ -177,7 +177,7 @@ async def open_recorded(
     *,
     durability: Chosen = "full",
     pragmas: tuple[str, ...] = (),
-    recent_bytes: int = 1 << 20,
+    cache_bytes: int = 1 << 20,
     runtime: Runtime,
 ) -> Store:
     """Open a file as the store does, with everything that is done to it in the recorder's log.
@@ -187,7 +187,7 @@ async def open_recorded(
         recorder: what notes it.
         durability: as the user chooses it.
         pragmas: what is set otherwise than the library sets it.
-        recent_bytes: how much the store may remember of what it met lately.
+        cache_bytes: how much the store may remember of what it met lately.
         runtime: in which world.
     """
 
@@ -211,4 +211,4 @@ async def open_recorded(
         await database.read(
             [Read("set it otherwise", lambda cursor, pragma=pragma: cursor.execute(f"PRAGMA {pragma}"))]
         )
-    return store_over(database, lock, durability=durability, recent_bytes=recent_bytes, runtime=runtime)
+    return store_over(database, lock, durability=durability, cache_bytes=cache_bytes, runtime=runtime)

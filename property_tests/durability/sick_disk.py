@@ -16,8 +16,8 @@ from returns.result import Success
 
 from perdure.runtime.simulated import Simulation
 from perdure.stores.store import Store
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, put
+from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.requirement import answer, value
 
 FILE = "jobs.db"
 GROUPS = (1, 3, 2, 1, 4, 1, 2)

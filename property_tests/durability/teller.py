@@ -25,8 +25,8 @@ from disk import Entry
 from recording import Recorder, open_recorded
 from returns.result import Result, Success
 
-from perdure import ask
-from perdure.client.jobs import Jobs
+from perdure import unwrap
+from perdure.client.client import Client
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
@@ -68,7 +68,7 @@ def say(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-async def serve(jobs: Jobs, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve(jobs: Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Serve one customer."""
     while line := (await reader.readline()).decode():
         name, number = line.split()
@@ -83,7 +83,7 @@ async def serve(jobs: Jobs, reader: asyncio.StreamReader, writer: asyncio.Stream
 async def opened(path: str, durability: Any, disk: str | None) -> Store:
     """Open the store, on the real disk or on one that is written down."""
     if disk is None:
-        return await open_sqlite(path, durability=durability, when_owned="wait")
+        return await open_sqlite(path, durability=durability, on_locked="wait")
     return await open_recorded(
         Path(path),
         WrittenDown(disk),
@@ -98,7 +98,7 @@ async def main(path: str, durability: str, outside: str, window: str, disk: str 
     store = await opened(path, durability, disk)
     async with bank(Journal(appended(outside))).open(store) as jobs:
         say(f"open {time.time()}")
-        await ask(jobs.of(pulse).start(PULSE, Beats(), wait="claim"))
+        await unwrap(jobs.handle(pulse).start(PULSE, Beats(), wait_for="start"))
         async with await asyncio.start_unix_server(partial(serve, jobs), window):
             await asyncio.to_thread(sys.stdin.readline)
             await quiet(jobs)

@@ -16,7 +16,7 @@ ROUNDS = 60 if NIGHTLY else 10
 CUTS = 60 if NIGHTLY else 2
 
 
-def moments(seed: int, rounds: int) -> list[Moment]:
+def trace(seed: int, rounds: int) -> list[Moment]:
     """At once, which is in the middle of the recovery, or up to some hundred answers later."""
     random = Random(seed)  # noqa: S311 - reproducible on purpose
     return [
@@ -28,14 +28,14 @@ def moments(seed: int, rounds: int) -> list[Moment]:
 @pytest.mark.parametrize("successor", ["started", "waiting"])
 def test_processes_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path: Path, successor: Successor) -> None:
     loop = KillLoop(folder=tmp_path, disk=RealDisk(tmp_path), successor=successor)
-    verdict = loop.run(moments(len(successor), ROUNDS))
+    verdict = loop.run(trace(len(successor), ROUNDS))
     assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
     assert verdict.acknowledged > 20 * ROUNDS
 
 
 def test_processes_without_power_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
     loop = KillLoop(folder=tmp_path, disk=ForgetfulDisk(tmp_path))
-    verdict = loop.run(moments(3, CUTS))
+    verdict = loop.run(trace(3, CUTS))
     assert (verdict.lost, verdict.twice, verdict.broken, verdict.unmarked) == ((), (), (), ())
 
 

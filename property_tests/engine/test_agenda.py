@@ -7,7 +7,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.agenda import Agenda
+from perdure.engine.timer_queue import TimerQueue
 from perdure.values.address import Address
 
 AHEAD_MS = 50
@@ -22,7 +22,7 @@ class Clockwork:
 
     now_ms: int = 0
     table: dict[Address, int] = attrs.Factory(dict[Address, int])
-    agenda: Agenda = attrs.Factory(Agenda)
+    agenda: TimerQueue = attrs.Factory(TimerQueue)
     fired: list[tuple[Address, int]] = attrs.Factory(list[tuple[Address, int]])
     reads: int = 0
 
@@ -77,7 +77,7 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=30), st.sampled_from([2, 10_000]))
 def test_after_a_round_nothing_due_is_left(story: list[tuple[str, object]], room: int) -> None:
-    clockwork = Clockwork(agenda=Agenda(room=room))
+    clockwork = Clockwork(agenda=TimerQueue(room=room))
     for step in story:
         match step:
             case "set", (Address() as address, int() as due_ms):

@@ -6,11 +6,11 @@ What portions are good for is in ``tests/behaviour/test_flood_of_alarms.py``.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.engine.portion import ALONE, BUSY_MS, FIRST, MAX_PATIENCE, Portion
+from perdure.engine.alarm_window import ALONE, BUSY_MS, FIRST, MAX_PATIENCE, AlarmWindow
 from perdure.values.address import Address
 
 
-def fill(portion: Portion, start: int = 0) -> list[Address]:
+def fill(portion: AlarmWindow, start: int = 0) -> list[Address]:
     """Fire as many as there is room for."""
     fired: list[Address] = []
     while portion.has_room:
@@ -24,18 +24,18 @@ def nobody(_: Address) -> bool:
 
 
 def test_a_portion_is_large_while_nobody_asks_and_small_from_the_first_request_on() -> None:
-    portion = Portion(company="nobody")
+    portion = AlarmWindow(company="nobody")
     assert len(fill(portion)) == ALONE
     portion.company = "requests"
     assert not portion.has_room
     assert not portion.is_half_done
-    assert len(fill(Portion(company="requests"))) == FIRST
+    assert len(fill(AlarmWindow(company="requests"))) == FIRST
 
 
 @given(st.lists(st.floats(0, 1_000), max_size=30))
 def test_a_portion_that_never_ends_blocks_for_a_while_only(lateness: list[float]) -> None:
     """However late timers are, and whatever the alarms do, the next ones have their turn after some looks."""
-    portion = Portion()
+    portion = AlarmWindow()
     fill(portion)
     for late_ms in lateness:
         portion.look(late_ms, nobody)

@@ -27,7 +27,7 @@ def an_order_is_paid_before_it_ships(view: InstanceView[Order]) -> None:
 
 
 def an_order_that_waits_has_an_alarm(view: InstanceView[Order]) -> None:
-    if view.state.status in ("pending", "shipped", "delivered", "cancelled") and view.instance.hold is None:
+    if view.state.status in ("pending", "shipped", "delivered", "cancelled") and view.instance.suspension is None:
         assert view.alarm is not None or view.instance.claim is not None
 
 

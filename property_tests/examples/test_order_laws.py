@@ -9,7 +9,7 @@ from returns.future import FutureResult
 from returns.result import Success
 from world import World, play
 
-from perdure import Engine
+from perdure import App
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import (
     Cancelled,
@@ -95,7 +95,7 @@ class Model:
 def test_an_order_lives_by_its_rules(given_steps):
     async def scenario(world: World) -> None:
         post, model = Post(), Model()
-        jobs = (await world.open(Engine(post).jobs(order_processor, token_refresher))).of(order_processor)
+        jobs = (await world.open(App(post).with_jobs(order_processor, token_refresher))).handle(order_processor)
         for step in given_steps:
             if isinstance(step, int):
                 await world.advance(s=step)
@@ -104,10 +104,10 @@ def test_an_order_lives_by_its_rules(given_steps):
                 answer = await world.result(jobs.send("o-1", step))
                 assert isinstance(answer, Success) == model.take(step)
                 await world.advance(ms=0)
-            state = await world.ask(jobs.get_state("o-1"))
+            state = await world.unwrap(jobs.get_state("o-1"))
             assert (None if state is None else state.status) == model.status
             assert state is None or state.paid == model.paid
-            status = await world.ask(jobs.status("o-1"))
+            status = await world.unwrap(jobs.status("o-1"))
             assert (status.next_run_at is not None) == (model.status is not None and model.due_s is not None)
             assert len(post.sent) == model.mails
         assert len({message_id for message_id, _ in post.sent}) == len(post.sent)

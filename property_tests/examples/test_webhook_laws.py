@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from world import World, play
 
-from perdure import Engine
+from perdure import App
 from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
 
 
@@ -42,10 +42,10 @@ def test_every_webhook_arrives_once_and_in_order(gaps_ms, burst, refusals):
 
     async def scenario(world: World) -> None:
         sink = Sink(min(refusals, 4), {})
-        jobs = (await world.open(Engine(sink).jobs(webhook_batcher))).of(webhook_batcher)
+        jobs = (await world.open(App(sink).with_jobs(webhook_batcher))).handle(webhook_batcher)
         for number, gap_ms in enumerate([*gaps_ms, *[0] * burst]):
             await world.advance(ms=gap_ms)
-            await world.ask(jobs.add("contact", Webhook(str(number), "paid", "{}")))
+            await world.unwrap(jobs.add("contact", Webhook(str(number), "paid", "{}")))
         await world.advance(minutes=5)
         arrived = [event for batch in sink.batches.values() for event in batch]
         assert arrived == [str(number) for number in range(count)]

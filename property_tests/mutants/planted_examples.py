@@ -24,8 +24,8 @@ MUTANTS = (
     Mutant(
         "an order waits for its money for ever",
         "examples/order_processor.py",
-        'Order("pending", owner, amount), After(patience.payment)',
-        'Order("pending", owner, amount), Keep()',
+        'Order("pending", owner, amount), Alarm.after(patience.payment)',
+        'Order("pending", owner, amount), Alarm.keep',
         ORDER,
     ),
     Mutant(
@@ -38,8 +38,8 @@ MUTANTS = (
     Mutant(
         "a paid order expires all the same",
         "examples/order_processor.py",
-        'status="paid"), Cancel()',
-        'status="paid"), Keep()',
+        'status="paid"), Alarm.clear',
+        'status="paid"), Alarm.keep',
         ORDER,
     ),
     Mutant(
@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "a fresh token keeps its old end",
         "examples/token_refresher.py",
-        ", expires_at=token.expires_at)",
+        ", expires_at=token.expires_at\n",
         ")",
         REFRESH,
     ),

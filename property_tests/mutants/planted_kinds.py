@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant(
         "a failed retry drops the alarm that was set since",
         "kinds/task/handler.py",
-        'if claim.cause == "alarm" and instance.retrial is None:',
+        'if claim.cause == "alarm" and instance.pending_retry is None:',
         'if claim.cause == "alarm":',
         TASK,
     ),
@@ -35,15 +35,15 @@ MUTANTS = (
     Mutant(
         "a parked task takes events",
         "kinds/task/handler.py",
-        'if instance.hold is not None and instance.hold != "paused":',
-        'if instance.hold == "undecodable":',
+        'if instance.suspension is not None and instance.suspension != "paused":',
+        'if instance.suspension == "undecodable":',
         TASK,
     ),
     Mutant(
         "a retry begins a new run",
         "kinds/task/handler.py",
-        "return begin_attempt(job, instance, instance.retrial, request, facts)",
-        'return begin_run(job, instance, request, facts, cause="alarm")',
+        "return begin_attempt(job, instance, instance.pending_retry, request, inputs)",
+        'return begin_run(job, instance, request, inputs, cause="alarm")',
         TASK,
     ),
     Mutant(
@@ -56,8 +56,8 @@ MUTANTS = (
     Mutant(
         "on_error of a run is not told the error",
         "jobs/run.py",
-        "job.rescue(execute, error_for_hook(exit_, record))",
-        "job.rescue(execute, None)",
+        "job.error_handler(execute, error_for_hook(exit_, record))",
+        "job.error_handler(execute, None)",
         f"{CALLS}::test_on_error_of_a_run_comes_when_retries_are_used_up",
     ),
     Mutant(
@@ -119,7 +119,7 @@ MUTANTS = (
     Mutant(
         "clear takes the batch that is being flushed",
         "kinds/debounce/handler.py",
-        "flushing = batches.flushing if is_running(instance, facts) else None",
+        "flushing = batches.flushing if is_running(instance, inputs) else None",
         "flushing = None",
         CLEAR,
     ),

@@ -29,14 +29,14 @@ MUTANTS = (
     ),
     Mutant(
         "a redriven message comes last",
-        "stores/memory/mail.py",
+        "stores/memory/messages.py",
         "insort(queue, stored.message_id)",
         "queue.append(stored.message_id)",
         STORES,
     ),
     Mutant(
         "the log keeps one event too few",
-        "stores/memory/log.py",
+        "stores/memory/event_log.py",
         "len(self._events) > max_events",
         "len(self._events) >= max_events",
         STORES,
@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant(
         "the fate of a message is not written",
         "stores/sqlite/change.py",
-        "        mail.settle(cursor, change.fate, pair)\n",
+        "        messages.settle(cursor, change.fate, pair)\n",
         "        pass\n",
         STORES,
     ),

@@ -14,8 +14,8 @@ MUTANTS = (
     Mutant(
         "an alarm fires a millisecond early",
         "jobs/turn.py",
-        "due_ms <= facts.now_ms",
-        "due_ms <= facts.now_ms + 1",
+        "due_ms <= inputs.now_ms",
+        "due_ms <= inputs.now_ms + 1",
         TASK,
     ),
     Mutant(
@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "a retry looks like a first attempt",
         "jobs/run.py",
-        "attempt=retrial.attempt,\n        deliveries",
+        "attempt=pending_retry.attempt,\n        deliveries",
         "attempt=1,\n        deliveries",
         TASK,
     ),
@@ -56,22 +56,23 @@ MUTANTS = (
     Mutant(
         "the draft of a failed run is kept",
         "jobs/run.py",
-        "        retrial=retrial,\n        last_error=record,\n    )",
-        "        retrial=retrial,\n        last_error=record,\n        state=execute.draft.encoded or '',\n    )",
+        "        pending_retry=pending_retry,\n        last_error=record,\n    )",
+        "        pending_retry=pending_retry,\n        last_error=record,\n"
+        "        state=execute.draft.encoded or '',\n    )",
         TASK,
     ),
     Mutant(
         "a run that failed for good is not parked",
         "jobs/run.py",
-        'hold="retries_exhausted",',
-        "hold=None,",
+        'suspension="retries_exhausted",',
+        "suspension=None,",
         TASK,
     ),
     Mutant(
         "a failed attempt keeps its claim",
         "jobs/run.py",
-        "        claim=None,\n        retrial=retrial,\n        last_error=record,\n    )",
-        "        retrial=retrial,\n        last_error=record,\n    )",
+        "        claim=None,\n        pending_retry=pending_retry,\n        last_error=record,\n    )",
+        "        pending_retry=pending_retry,\n        last_error=record,\n    )",
         TASK,
     ),
     Mutant(
@@ -119,8 +120,8 @@ MUTANTS = (
     Mutant(
         "a graceful stop counts as a crash",
         "jobs/recovery.py",
-        "not in (facts.epoch, RELEASED)",
-        "!= facts.epoch",
+        "not in (inputs.epoch, RELEASED)",
+        "!= inputs.epoch",
         AGAIN,
     ),
     Mutant(
@@ -133,8 +134,8 @@ MUTANTS = (
     Mutant(
         "a key is remembered a millisecond too long",
         "jobs/keys.py",
-        "facts.now_ms + facts.limits.key_window_ms",
-        "facts.now_ms + facts.limits.key_window_ms + 1",
+        "inputs.now_ms + inputs.limits.idempotency_ttl_ms",
+        "inputs.now_ms + inputs.limits.idempotency_ttl_ms + 1",
         KEYS,
     ),
     Mutant(
@@ -147,29 +148,29 @@ MUTANTS = (
     Mutant(
         "one key too many",
         "jobs/keys.py",
-        "loaded.keys_held >= facts",
-        "loaded.keys_held > facts",
+        "loaded.keys_held >= inputs",
+        "loaded.keys_held > inputs",
         KEYS,
     ),
     Mutant(
         "resuming forgets the alarm",
-        "jobs/holding.py",
-        "job.rearmed(instance, facts),",
+        "jobs/suspension.py",
+        "job.rearmed(instance, inputs),",
         "attrs.evolve(instance, alarm_ms=None),",
         TASK,
     ),
     Mutant(
         "a parked instance is paused and not resumed",
-        "jobs/holding.py",
-        "        hold=None,\n        retrial=retrial,",
-        '        hold=None if instance.hold == "paused" else "paused",\n        retrial=retrial,',
+        "jobs/suspension.py",
+        "        suspension=None,\n        pending_retry=pending_retry,",
+        '        suspension=None if instance.suspension == "paused" else "paused",\n        pending_retry=pending_retry,',
         TASK,
     ),
     Mutant(
         "a parked run is resumed at its old instant",
-        "jobs/holding.py",
-        "attrs.evolve(retrial, at_ms=facts.now_ms)",
-        "attrs.evolve(retrial, at_ms=retrial.at_ms)",
+        "jobs/suspension.py",
+        "attrs.evolve(pending_retry, at_ms=inputs.now_ms)",
+        "attrs.evolve(pending_retry, at_ms=pending_retry.at_ms)",
         TASK,
     ),
     Mutant(
@@ -204,7 +205,7 @@ MUTANTS = (
         "the first alarm of a draft wins",
         "jobs/draft.py",
         "self.alarm = change",
-        "self.alarm = change if type(self.alarm) is Keep else self.alarm",
+        "self.alarm = change if type(self.alarm) is KeepAlarm else self.alarm",
         TASK,
     ),
     Mutant(

@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "jitter past the cap",
         "values/retry.py",
-        "min(delay_ms + spread_ms, self.delay.max_ms)",
-        "delay_ms + spread_ms",
+        "min(delay_ms + stagger_ms, self.delay.max_ms)",
+        "delay_ms + stagger_ms",
         f"{RETRY}::test_a_retry_lies_within_a_tenth_of_its_delay_and_never_past_the_cap",
     ),
     Mutant(
@@ -51,7 +51,7 @@ MUTANTS = (
         f"{SCHEDULE}::test_an_end_measured_interval_begins_when_the_run_ends",
     ),
     Mutant(
-        "the spread is counted twice",
+        "the stagger is counted twice",
         "values/schedule.py",
         "max(nominal_ms, ended_ms - offset_ms)",
         "max(nominal_ms, ended_ms)",
@@ -87,9 +87,9 @@ MUTANTS = (
     ),
     Mutant(
         "a shift reaches the next tick",
-        "values/spread.py",
-        '"big") % spread_ms',
-        '"big") % spread_ms + spread_ms',
+        "values/stagger.py",
+        '"big") % stagger_ms',
+        '"big") % stagger_ms + stagger_ms',
         f"{SCHEDULE}::test_an_alarm_never_reaches_the_next_tick",
     ),
     Mutant(
@@ -116,14 +116,14 @@ MUTANTS = (
     Mutant(
         "the alarm of a paused instance fires",
         "values/instance.py",
-        "        if self.hold is not None:\n            return None\n",
-        '        if self.hold == "undecodable":\n            return None\n',
+        "        if self.suspension is not None:\n            return None\n",
+        '        if self.suspension == "undecodable":\n            return None\n',
         TASK,
     ),
     Mutant(
         "the instant of a retry is forgotten",
         "values/instance.py",
-        "return self.alarm_ms if self.retrial is None else self.retrial.at_ms",
+        "return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms",
         "return self.alarm_ms",
         TASK,
     ),

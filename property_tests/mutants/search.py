@@ -27,7 +27,7 @@ FILES = (
     "jobs/run.py",
     "jobs/event_run.py",
     "jobs/recovery.py",
-    "jobs/holding.py",
+    "jobs/suspension.py",
     "jobs/keys.py",
     "jobs/messages.py",
     "jobs/turn.py",

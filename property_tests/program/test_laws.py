@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from returns.contrib.hypothesis.laws import check_all_laws
 from returns.result import Failure, Success
 
-from perdure.program import Do, Program, program, run_sync
+from perdure.programs import Do, Program, program, run_sync
 from perdure.testing.laws import check_container, programs
 
 SERVICES = 7

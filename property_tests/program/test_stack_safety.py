@@ -8,7 +8,7 @@ import pytest
 from returns.iterables import Fold
 from returns.result import Failure, Success
 
-from perdure.program import Do, Program, fail, program, run_sync, succeed, traverse
+from perdure.programs import Do, Program, fail, program, run_sync, succeed, traverse
 
 MILLION = 1_000_000
 NESTED = 100_000

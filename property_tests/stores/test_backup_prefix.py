@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.backup import Backups
 from perdure.stores.store import Store
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import message, remembered, started
+from perdure.testing.conformance.examples import message, remembered, started
+from perdure.testing.conformance.requirement import value
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition

@@ -7,18 +7,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure
 
-from perdure.testing.conformance import MemoryPlace, SqlitePlace
-from perdure.testing.conformance.place import opened
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, put
+from perdure.testing.conformance import MemoryHarness, SqliteHarness
+from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.harness import opened
+from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import Conflict
 from perdure.values.transition import Purge, Transition
 
 AT = address("a")
 
 
-async def check(new_place, steps) -> None:
-    async with opened(new_place()) as store:
+async def check(new_harness, steps) -> None:
+    async with opened(new_harness()) as store:
         known, current = [None], None
         for step in steps:
             for wrong in known:
@@ -34,9 +34,9 @@ async def check(new_place, steps) -> None:
                 current = None
 
 
-@pytest.mark.parametrize("new_place", [MemoryPlace, SqlitePlace])
+@pytest.mark.parametrize("new_harness", [MemoryHarness, SqliteHarness])
 @given(steps=st.lists(st.sampled_from(["put", "put", "purge"]), max_size=12))
 @example(steps=["put", "purge", "put", "put"])
 @settings(max_examples=25)
-def test_every_fence_but_the_present_one_is_a_conflict(new_place, steps):
-    asyncio.run(check(new_place, steps))
+def test_every_fence_but_the_present_one_is_a_conflict(new_harness, steps):
+    asyncio.run(check(new_harness, steps))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.stores.sqlite.recent import RecentInstances
+from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 
@@ -20,7 +20,7 @@ def instance(id_: str, state: str, version: int) -> Instance:
 
 @given(steps)
 def test_what_is_known_is_what_was_kept_last(steps):
-    recent, model = RecentInstances(max_bytes=LIMIT), {}
+    recent, model = InstanceCache(max_bytes=LIMIT), {}
     for version, (id_, state) in enumerate(steps):
         if state is None:
             model.pop(id_, None)
@@ -35,7 +35,7 @@ def test_what_is_known_is_what_was_kept_last(steps):
 
 @given(ids, st.lists(ids))
 def test_the_last_one_is_known_if_it_fits(last, others):
-    recent = RecentInstances(max_bytes=LIMIT)
+    recent = InstanceCache(max_bytes=LIMIT)
     for version, id_ in enumerate([*others, last]):
         recent.keep(instance(id_, "x", version))
     assert recent.get(Address("task", "orders", last)) is not None
@@ -43,7 +43,7 @@ def test_the_last_one_is_known_if_it_fits(last, others):
 
 @given(st.lists(ids, min_size=1))
 def test_a_bound_of_nothing_keeps_nothing(given_ids):
-    recent = RecentInstances(max_bytes=0)
+    recent = InstanceCache(max_bytes=0)
     for id_ in given_ids:
         recent.keep(instance(id_, "", 1))
         assert recent.get(Address("task", "orders", id_)) is None

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.stores.sqlite.change import apply, encode
+from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.damage import Damage
-from perdure.stores.sqlite.recent import RecentInstances
+from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Query
@@ -33,7 +33,7 @@ instances = st.builds(
     updated_ms=st.just(1),
     state=st.just("{}"),
     alarm_ms=st.none() | st.integers(1, 9),
-    hold=st.sampled_from((None, None, "paused", "undecodable")),
+    suspension=st.sampled_from((None, None, "paused", "undecodable")),
 )
 queries = st.builds(
     Query,
@@ -41,7 +41,7 @@ queries = st.builds(
     name=st.none() | names,
     id_prefix=st.just("") | ids,
     status=st.sampled_from((None, "idle", "scheduled", "paused", "parked")),
-    hold=st.sampled_from((None, None, None, "paused", "undecodable")),
+    suspension=st.sampled_from((None, None, None, "paused", "undecodable")),
     due_before_ms=st.none() | st.integers(1, 9),
     after=st.none() | addresses,
     limit=st.integers(1, 5),
@@ -56,7 +56,7 @@ def stored(rows: list[Instance]) -> Iterator[sqlite3.Cursor]:
         cursor, counters = database.cursor(), Counters(0, 0, 0)
         for row in rows:
             transition = Transition(address=row.address, expected=None, write=Put(row))
-            apply(cursor, counters, encode(transition, RecentInstances(0)))
+            apply(cursor, counters, encode(transition, InstanceCache(0)))
         yield cursor
 
 
@@ -65,7 +65,12 @@ def place(address: Address) -> tuple[str, str, str]:
 
 
 def meets(query: Query, row: Instance) -> bool:
-    asked: dict[str, Any] = {"kind": row.address.kind, "name": row.address.name, "status": row.status, "hold": row.hold}
+    asked: dict[str, Any] = {
+        "kind": row.address.kind,
+        "name": row.address.name,
+        "status": row.status,
+        "suspension": row.suspension,
+    }
     return (
         all(getattr(query, name) in (None, found) for name, found in asked.items())
         and row.address.id.startswith(query.id_prefix)
@@ -80,7 +85,7 @@ def test_portions_together_give_what_is_asked_for_in_order(rows: list[Instance],
     search, found = attrs.evolve(Search.of(query), size=size), list[Address]()
     with stored(rows) as cursor:
         while search.after is not None and len(found) < query.limit:
-            portion, search = search.portion(cursor, Damage(), query.limit - len(found))
+            portion, search = search.portion(cursor, CorruptRows(), query.limit - len(found))
             found += [one.address for one in portion]
     wanted = sorted((row.address for row in rows if meets(query, row)), key=place)
     assert found == wanted[: query.limit]

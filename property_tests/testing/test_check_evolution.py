@@ -21,16 +21,16 @@ from perdure import (
     Debounce,
     DebounceContext,
     Decision,
+    Migrations,
     Program,
     Retry,
     Task,
-    Versions,
     every,
     succeed,
 )
 from perdure.stores.snapshots import write_snapshots
-from perdure.testing import EvolutionLoses, check_evolution
-from perdure.testing.evolution.rows import rows_of
+from perdure.testing import MigrationLosesData, check_migrations
+from perdure.testing.migration.rows import rows_of
 from perdure.values.errors import DefinitionError, StoreCorrupt
 from perdure.values.instance import Instance
 
@@ -81,7 +81,7 @@ def is_open(state: Any) -> bool:
     return isinstance(state, Open) or getattr(state, "open", False)
 
 
-GOOD = Versions(V1).then(in_cents).then(by_status)
+GOOD = Migrations(V1).then(in_cents).then(by_status)
 
 
 def run(ctx: ContinuousContext[Any]) -> Program[None]:
@@ -136,12 +136,12 @@ def newest(versions: Any) -> Any:
 @pytest.mark.parametrize("retry", [None, RETRY])
 @pytest.mark.parametrize("define", [task, ticker, batcher])
 def test_a_good_chain_passes_in_every_kind_of_job(define: Any, retry: Any) -> None:
-    check_evolution(define(retry=retry), preserved=(cents, is_open), using=EUROS, settings=FEW)
+    check_migrations(define(retry=retry), preserved=(cents, is_open), using=EUROS, settings=FEW)
 
 
 def test_a_debounce_of_its_events_and_a_kind_of_somebody_elses_pass() -> None:
-    check_evolution(newest(GOOD), preserved=(cents,), using=EUROS, settings=FEW)
-    check_evolution(Reminder.of("it", remind, versions=Versions(int).then(as_text)), settings=FEW)
+    check_migrations(newest(GOOD), preserved=(cents,), using=EUROS, settings=FEW)
+    check_migrations(Reminder.of("it", remind, versions=Migrations(int).then(as_text)), settings=FEW)
 
 
 def test_rows_are_in_every_status_that_the_kind_knows() -> None:
@@ -203,25 +203,25 @@ def asserted(state: Account) -> None:
 @pytest.mark.parametrize(
     ("versions", "laws", "told"),
     [
-        (Versions(V1).then(half).then(by_status), {"preserved": [cents]}, r"cents was -?100 and is -?50"),
-        (Versions(V1).then(half).then(by_status), {"preserved": [cents]}, r"stored:  version 1: \{\"euros\":-?1,"),
-        (Versions(V1).then(in_cents).then(ending), {"preserved": [is_open]}, r"is_open was True and is False"),
-        (Versions(V2).then(only_positive), {}, r"ValueError: negative"),
-        (Versions(V2).then(only_positive), {}, r'version 1: \{"cents":-6,"open":(true|false)\}'),
-        (Versions(V2).then(lying), {}, r"as lying gave it: \$.cents: expected int, got '4'"),
-        (Versions(V2).then(impure), {}, r"upgrading it twice gives two results"),
+        (Migrations(V1).then(half).then(by_status), {"preserved": [cents]}, r"cents was -?100 and is -?50"),
+        (Migrations(V1).then(half).then(by_status), {"preserved": [cents]}, r"stored:  version 1: \{\"euros\":-?1,"),
+        (Migrations(V1).then(in_cents).then(ending), {"preserved": [is_open]}, r"is_open was True and is False"),
+        (Migrations(V2).then(only_positive), {}, r"ValueError: negative"),
+        (Migrations(V2).then(only_positive), {}, r'version 1: \{"cents":-6,"open":(true|false)\}'),
+        (Migrations(V2).then(lying), {}, r"as lying gave it: \$.cents: expected int, got '4'"),
+        (Migrations(V2).then(impure), {}, r"upgrading it twice gives two results"),
         (GOOD, {"invariants": [never_in_debt]}, r"the invariant never_in_debt does not hold"),
         (GOOD, {"invariants": [asserted]}, r"the invariant asserted does not hold"),
     ],
 )
 def test_what_is_lost_is_told_with_the_smallest_state(versions: Any, laws: Any, told: str) -> None:
-    with pytest.raises(EvolutionLoses, match=told):
-        check_evolution(task(versions), using=EUROS, settings=settings(FEW, max_examples=100), **laws)
+    with pytest.raises(MigrationLosesData, match=told):
+        check_migrations(task(versions), using=EUROS, settings=settings(FEW, max_examples=100), **laws)
 
 
 def test_values_that_older_code_could_not_store_are_not_drawn() -> None:
     some = {V1: st.builds(V1, euros=st.integers(0, 99)), V2: st.builds(V2, cents=st.integers(0, 99))}
-    check_evolution(task(), invariants=[never_in_debt], using=some, settings=FEW)
+    check_migrations(task(), invariants=[never_in_debt], using=some, settings=FEW)
 
 
 @frozen(eq=False)
@@ -238,15 +238,15 @@ class Careless(Reminder[Any]):
 
     def present(self, instance: Instance) -> Instance:
         found = super().present(instance)
-        return found if found is instance else evolve(found, hold="paused")
+        return found if found is instance else evolve(found, suspension="paused")
 
 
 def test_a_kind_that_loses_what_is_not_the_state_is_told() -> None:
-    made = Reminder.of("it", remind, versions=Versions(int).then(as_text))
-    with pytest.raises(EvolutionLoses, match="map_states of the kind changed alarm_ms"):
-        check_evolution(Forgetful(made.name, made.plan, made.remind), settings=FEW)
-    with pytest.raises(EvolutionLoses, match="the upgrade changed hold"):
-        check_evolution(Careless(made.name, made.plan, made.remind), settings=FEW)
+    made = Reminder.of("it", remind, versions=Migrations(int).then(as_text))
+    with pytest.raises(MigrationLosesData, match="map_states of the kind changed alarm_ms"):
+        check_migrations(Forgetful(made.name, made.plan, made.remind), settings=FEW)
+    with pytest.raises(MigrationLosesData, match="the upgrade changed hold"):
+        check_migrations(Careless(made.name, made.plan, made.remind), settings=FEW)
 
 
 # ---------------------------------------------------------------- snapshots
@@ -261,23 +261,23 @@ def test_rows_of_a_real_store_are_checked_in_the_same_way(tmp_path: Path) -> Non
         task().map_states(row, lambda _: '{"euros":5,"open":true}').changed(state_version=1) for row in rows.values()
     ]
     file = snapshot(tmp_path / "rows.json", *old, *rows.values())
-    check_evolution(task(), snapshots=[file], preserved=(cents,), using=EUROS, settings=FEW)
-    with pytest.raises(EvolutionLoses, match="snapshot made-up"):
-        check_evolution(task(Versions(V1).then(half).then(by_status)), snapshots=[file], preserved=[cents])
+    check_migrations(task(), snapshots=[file], preserved=(cents,), using=EUROS, settings=FEW)
+    with pytest.raises(MigrationLosesData, match="snapshot made-up"):
+        check_migrations(task(Migrations(V1).then(half).then(by_status)), snapshots=[file], preserved=[cents])
     newer = snapshot(tmp_path / "newer.json", old[0].changed(state_version=9))
-    with pytest.raises(EvolutionLoses, match="it is of version 9"):
-        check_evolution(task(), snapshots=[newer])
+    with pytest.raises(MigrationLosesData, match="it is of version 9"):
+        check_migrations(task(), snapshots=[newer])
 
 
 def test_what_there_is_nothing_to_check_of_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no older version"):
-        check_evolution(task(None))
+        check_migrations(task(None))
     file = snapshot(tmp_path / "rows.json", rows_of(ticker())["scheduled"])
     with pytest.raises(DefinitionError, match=re.escape("expected rows of task:it; got 'continuous:it'")):
-        check_evolution(task(), snapshots=[file])
+        check_migrations(task(), snapshots=[file])
     file.write_bytes(b"[]")
     with pytest.raises(StoreCorrupt, match="perdure snapshot"):
-        check_evolution(task(), snapshots=[file])
+        check_migrations(task(), snapshots=[file])
     file.write_bytes(b"no JSON")
     with pytest.raises(StoreCorrupt, match="it is no JSON"):
-        check_evolution(task(), snapshots=[file])
+        check_migrations(task(), snapshots=[file])

@@ -17,9 +17,9 @@ from returns.result import Failure, Result, Success
 from perdure.codecs import Codec
 from perdure.examples.order_processor import Order, OrderEvent
 from perdure.examples.token_refresher import TokenState
-from perdure.program import PASS, Do, Program, fail, gather, lift, program, race, run_sync, sandbox, sleep, succeed
-from perdure.testing import values_of
-from perdure.testing.laws import LawBroken, check_codec, check_combinator, check_container, programs
+from perdure.programs import PASS, Do, Program, fail, gather, lift, program, race, run_sync, sandbox, sleep, succeed
+from perdure.testing import from_type
+from perdure.testing.laws import LawViolated, check_codec, check_combinator, check_container, programs
 from perdure.testing.laws.combinator import Outside
 from perdure.values.backoff import Backoff
 from perdure.values.retry import Retry
@@ -50,7 +50,7 @@ RIGHT = {
     "lash": lambda inside: inside.lash(fail),
     "modify_env": lambda inside: inside.modify_env(lambda services: services),
     "on_exit": lambda inside: inside.on_exit(succeed(None)),
-    "or_die": lambda inside: inside.or_die(),
+    "or_raise": lambda inside: inside.or_raise(),
     "race": lambda inside: race(inside, sleep("1 hour")),
     "retry": lambda inside: inside.retry(TWICE),
     "sandbox": sandbox,
@@ -69,12 +69,12 @@ def test_one_that_reaches_outside_when_it_is_applied_is_found():
     def eager(inside: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
         return lift(run_sync(inside, Outside()))
 
-    with pytest.raises(LawBroken, match="can be run again"):
+    with pytest.raises(LawViolated, match="can be run again"):
         check_combinator(eager)
 
 
 def test_one_that_remembers_its_first_run_is_found():
-    with pytest.raises(LawBroken, match="can be run again"):
+    with pytest.raises(LawViolated, match="can be run again"):
         check_combinator(remembering)
 
 
@@ -101,7 +101,7 @@ def swallowing(inside: Program[Any, Any, Any]) -> Do[Any, Any, Any]:
 
 
 def test_one_that_swallows_cancellation_is_found():
-    with pytest.raises(LawBroken, match="a cancellation is not swallowed"):
+    with pytest.raises(LawViolated, match="a cancellation is not swallowed"):
         check_combinator(swallowing)
 
 
@@ -109,7 +109,7 @@ def test_one_that_drops_finalizers_is_found():
     def reaches(instruction: object) -> object:
         return Success(None) if getattr(instruction, "args", ()) == ("release",) else PASS
 
-    with pytest.raises(LawBroken, match="released once, after any exit"):
+    with pytest.raises(LawViolated, match="released once, after any exit"):
         check_combinator(lambda inside: sandbox(inside, reaches))
 
 
@@ -118,7 +118,7 @@ def test_one_that_overflows_the_stack_is_found():
     def recursive(inside: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
         return Program.from_future_result_context(RequiresContextFutureResult(inside))
 
-    with pytest.raises(LawBroken, match="does not overflow the stack"):
+    with pytest.raises(LawViolated, match="does not overflow the stack"):
         check_combinator(recursive)
     gc.collect()  # the coroutine that was about to be awaited when the stack was full goes here, and in no other test
 
@@ -139,7 +139,7 @@ def test_readers_that_overflow_the_stack_are_found():
 
         return asyncio.run(awaited())
 
-    with pytest.raises(LawBroken, match="nested to any depth"):
+    with pytest.raises(LawViolated, match="nested to any depth"):
         check_container(RequiresContextFutureResult, drawn, run=run, max_examples=3)
 
 
@@ -161,14 +161,14 @@ class Box:
 
 
 def test_a_map_that_does_nothing_is_found():
-    with pytest.raises(LawBroken, match="map is bind, then from_value"):
+    with pytest.raises(LawViolated, match="map is bind, then from_value"):
         check_container(Box, st.integers().map(Box), run=lambda box: box)
 
 
 # ---------------------------------------------------------------- codecs
 @pytest.mark.parametrize("form", [Order, OrderEvent, TokenState, int | None], ids=str)
 def test_the_codecs_keep_the_laws(form):
-    check_codec(Codec.of(form, what="it"), values_of(form), max_examples=40)
+    check_codec(Codec.of(form, what="it"), from_type(form), max_examples=40)
 
 
 class Forgetful:
@@ -189,12 +189,12 @@ class Blunt(Forgetful):
 
 
 def test_a_codec_that_loses_something_is_found():
-    with pytest.raises(LawBroken, match=r"reads back as it was\n.*was written as b'1' and read back as 1"):
+    with pytest.raises(LawViolated, match=r"reads back as it was\n.*was written as b'1' and read back as 1"):
         check_codec(Forgetful(), st.integers())
 
 
 def test_a_codec_that_refuses_otherwise_is_found():
-    with pytest.raises(LawBroken, match="refused with ValueError"):
+    with pytest.raises(LawViolated, match="refused with ValueError"):
         check_codec(Blunt(), st.integers())
 
 

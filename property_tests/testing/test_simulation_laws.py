@@ -11,9 +11,9 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure import Do, effect, program, succeed
-from perdure.program import Died, Program, bracket, gather, run_sync, sleep
+from perdure.programs import Program, Raised, bracket, gather, run_sync, sleep
 from perdure.runtime.simulated import Simulation
-from perdure.testing import Crash, Cut, Stuck, every_fault, faults, oracles, simulate
+from perdure.testing import Crash, Hung, ProcessDied, every_fault, fake_services, faults, simulate
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def test_the_same_run_is_the_same_value(drawn, seed):
     assert simulate(drawn, World(seed)) == simulate(drawn, World(seed))
 
 
-@given(programs, oracles())
+@given(programs, fake_services())
 def test_the_answers_of_an_oracle_are_those_in_the_trace(drawn, oracle):
     seen = simulate(drawn, oracle)
     assert all(isinstance(call.answer, Success | Failure) for call in seen.effects)
@@ -89,11 +89,11 @@ def test_faults_are_met_as_planned(drawn, seed, data):
     world = World(seed)
     seen = simulate(drawn, world, faults=plan)
     met = [call.fault for call in seen.effects if call.fault is not None]
-    assert sorted(map(repr, (*met, *seen.unmet))) == sorted(map(repr, plan))
+    assert sorted(map(repr, (*met, *seen.unused_faults))) == sorted(map(repr, plan))
     assert [call.args[0] for call in seen.effects if call.reached] == world.heard or len(seen.effects) > len(
         world.heard
     )
-    if isinstance(seen.exit, Cut):
+    if isinstance(seen.exit, ProcessDied):
         assert seen.exit.fault in plan
 
 
@@ -103,7 +103,7 @@ def test_each_single_fault_changes_nothing_of_what_came_before_it(drawn, seed):
     for plan in every_fault(clean):
         (fault,) = plan
         seen = simulate(drawn, World(seed), faults=plan)
-        assert seen.unmet == ()
+        assert seen.unused_faults == ()
         at = next(place for place, step in enumerate(seen.effects) if step.fault == fault)
         before = [(step.name, step.call, step.args) for step in clean.effects[:at]]
         assert [(step.name, step.call, step.args) for step in seen.effects[:at]] == before
@@ -114,8 +114,8 @@ def test_a_crash_is_the_end(drawn, seed):
     clean = simulate(drawn, World(seed))
     for plan in every_fault(clean):
         seen = simulate(drawn, World(seed), faults=plan)
-        if isinstance(seen.exit, Cut):
+        if isinstance(seen.exit, ProcessDied):
             assert seen.effects[-1].fault == plan[0]
         else:
-            assert isinstance(seen.exit, Success | Failure | Died | Stuck)
+            assert isinstance(seen.exit, Success | Failure | Raised | Hung)
             assert not isinstance(plan[0], Crash)

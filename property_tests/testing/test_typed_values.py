@@ -19,7 +19,7 @@ from perdure.codecs import Codec
 from perdure.examples.order_processor import Order, OrderEvent
 from perdure.examples.token_refresher import AuthError, TokenState
 from perdure.examples.webhook_batcher import Batch
-from perdure.testing.typed import NoSample, samples_of, values_of
+from perdure.testing.typed import NoSample, examples_of, from_type
 
 
 class Colour(Enum):
@@ -78,28 +78,28 @@ FORMS: tuple[Any, ...] = (Order, OrderEvent, TokenState, AuthError, Batch, Tree,
 @given(data=st.data())
 def test_a_drawn_value_can_be_stored(form, data):
     codec = Codec.of(form, what="it")
-    value = data.draw(values_of(form))
+    value = data.draw(from_type(form))
     assert codec.decode(codec.encode(value)) == value
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_a_sample_can_be_stored_and_is_the_same_each_time(form):
     codec = Codec.of(form, what="it")
-    assert [codec.decode(codec.encode(value)) for value in samples_of(form)] == list(samples_of(form))
+    assert [codec.decode(codec.encode(value)) for value in examples_of(form)] == list(examples_of(form))
 
 
 def test_a_union_has_a_sample_for_each_member():
-    assert [type(event).__name__ for event in samples_of(OrderEvent)] == [
+    assert [type(event).__name__ for event in examples_of(OrderEvent)] == [
         *("OrderPlaced", "PaymentReceived", "Shipped", "Delivered", "Cancelled")
     ]
 
 
-@given(values_of(Positive))
+@given(from_type(Positive))
 def test_what_a_validator_refuses_is_drawn_again(value):
     assert value._count > 0
 
 
-@given(values_of(Order, using={int: st.integers(1, 9)}))
+@given(from_type(Order, using={int: st.integers(1, 9)}))
 def test_a_part_may_be_drawn_otherwise(order):
     assert order.amount in range(1, 10)
 
@@ -107,25 +107,25 @@ def test_a_part_may_be_drawn_otherwise(order):
 @pytest.mark.parametrize("form", [Closed, Positive])
 def test_no_sample_is_made_up_of_what_cannot_be(form):
     with pytest.raises(NoSample, match="give the values yourself"):
-        samples_of(form)
+        examples_of(form)
 
 
 def test_containers_of_returns_are_drawn_on_both_sides_and_sampled():
-    assert samples_of(Maybe[int]) == (Nothing, Some(0))
-    assert samples_of(Result[str, Colour]) == (Success(""), Failure(Colour.RED))
-    assert find(values_of(Maybe[int]), lambda value: value is Nothing) is Nothing
-    assert find(values_of(Maybe[int]), lambda value: value != Nothing) == Some(0)
-    assert find(values_of(Result[int, str]), lambda value: isinstance(value, Failure)) == Failure("")
+    assert examples_of(Maybe[int]) == (Nothing, Some(0))
+    assert examples_of(Result[str, Colour]) == (Success(""), Failure(Colour.RED))
+    assert find(from_type(Maybe[int]), lambda value: value is Nothing) is Nothing
+    assert find(from_type(Maybe[int]), lambda value: value != Nothing) == Some(0)
+    assert find(from_type(Result[int, str]), lambda value: isinstance(value, Failure)) == Failure("")
 
 
 def test_an_exception_is_one_of_its_own_class():
-    (sample,) = samples_of(ValueError)
+    (sample,) = examples_of(ValueError)
     assert type(sample) is ValueError
-    assert type(find(values_of(ValueError), lambda _: True)) is ValueError
+    assert type(find(from_type(ValueError), lambda _: True)) is ValueError
     with pytest.raises(NoSample):
-        samples_of(UnicodeDecodeError)
+        examples_of(UnicodeDecodeError)
 
 
 def test_instants_are_aware():
-    (sample,) = samples_of(datetime)
+    (sample,) = examples_of(datetime)
     assert sample.tzinfo is UTC

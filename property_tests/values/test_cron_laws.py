@@ -44,9 +44,9 @@ PLACES = [
 def clock(zone, day):
     """Give each minute from two days before to three days after, as milliseconds, with what the clocks show."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC) - 2 * DAY
-    moments = [start + number * MINUTE for number in range(5 * 24 * 60)]
+    trace = [start + number * MINUTE for number in range(5 * 24 * 60)]
     tz = ZoneInfo(zone)
-    return [(int(moment.timestamp()) * 1_000, moment.astimezone(tz).replace(tzinfo=None)) for moment in moments]
+    return [(int(moment.timestamp()) * 1_000, moment.astimezone(tz).replace(tzinfo=None)) for moment in trace]
 
 
 def swallowed(earlier, later):

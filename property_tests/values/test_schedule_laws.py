@@ -16,7 +16,9 @@ START_MS = 1_772_000_000_000  # February 2026
 
 instants_ms = st.integers(START_MS, START_MS + 60 * 86_400_000)
 delays_ms = st.integers(0, 200_000) | st.integers(0, 5 * 86_400_000)
-catch_ups = st.sampled_from(["once", "skip"]) | st.builds(CatchUpAll, limit=st.integers(1, 30))
+catch_ups = st.sampled_from([{"catch_up": "once"}, {"catch_up": "skip"}]) | st.builds(
+    lambda limit: {"catch_up": "all", "catch_up_limit": limit}, st.integers(1, 30)
+)
 intervals_ms = st.sampled_from([60_000, 100_000, 600_000, 86_400_000]) | st.integers(30_000, 10**8)
 addresses = st.text(min_size=1, max_size=30).map("continuous:job:{}".format)
 
@@ -24,21 +26,21 @@ addresses = st.text(min_size=1, max_size=30).map("continuous:job:{}".format)
 @st.composite
 def grids(draw):
     interval_ms = draw(intervals_ms)
-    spread_ms = draw(st.integers(0, interval_ms - 1) | st.sampled_from([interval_ms // 2, interval_ms - 1]))
+    stagger_ms = draw(st.integers(0, interval_ms - 1) | st.sampled_from([interval_ms // 2, interval_ms - 1]))
     return every(
         timedelta(milliseconds=interval_ms),
-        measured_from="grid",
-        catch_up=draw(catch_ups),
-        spread=timedelta(milliseconds=spread_ms) if spread_ms else None,
+        align="start",
+        **draw(catch_ups),
+        stagger=timedelta(milliseconds=stagger_ms) if stagger_ms else None,
     )
 
 
 crons = st.builds(
-    cron,
+    lambda line, caught_up, **options: cron(line, **caught_up, **options),
     st.sampled_from(CRON_LINES),
+    catch_ups,
     tz=st.sampled_from(ZONES),
-    catch_up=catch_ups,
-    spread=st.sampled_from([None, "1m", "239s"]),
+    stagger=st.sampled_from([None, "1m", "239s"]),
 )
 schedules = grids() | crons
 
@@ -54,9 +56,9 @@ def ticks_between(schedule, anchor_ms, after_ms, until_ms):
 
 def every_tick(schedule):
     if hasattr(schedule, "tz"):
-        return cron(schedule.line, tz=schedule.tz, catch_up=CatchUpAll(limit=1))
+        return cron(schedule.line, tz=schedule.tz, catch_up="all", catch_up_limit=1)
     interval = timedelta(milliseconds=schedule.interval_ms)
-    return every(interval, measured_from="grid", catch_up=CatchUpAll(limit=1))
+    return every(interval, align="start", catch_up="all", catch_up_limit=1)
 
 
 def next_tick(by_backlog, anchor_ms, after_ms):
@@ -72,18 +74,18 @@ def firings(draw):
     shift_ms = offset_ms(schedule, draw(addresses))
     interval_ms = getattr(schedule, "interval_ms", 420_000)
     late_ms = min(draw(delays_ms | st.integers(interval_ms // 2, interval_ms)), 400 * interval_ms)
-    facts = {"anchor_ms": anchor_ms, "nominal_ms": nominal_ms, "offset_ms": shift_ms}
+    inputs = {"anchor_ms": anchor_ms, "nominal_ms": nominal_ms, "offset_ms": shift_ms}
     now_ms = nominal_ms + shift_ms + late_ms
     waiting = [nominal_ms, *ticks_between(schedule, anchor_ms, nominal_ms, now_ms - shift_ms)]
     next_ms = next_tick(every_tick(schedule), anchor_ms, max(waiting))
-    return schedule, {**facts, "now_ms": now_ms}, waiting, next_ms
+    return schedule, {**inputs, "now_ms": now_ms}, waiting, next_ms
 
 
 @given(firings())
 def test_what_is_run_late_follows_the_way_to_catch_up(firing):
-    schedule, facts, waiting, next_ms = firing
-    decision = due(schedule, **facts)
-    latest_ms, late_ms = waiting[-1], facts["now_ms"] - facts["offset_ms"] - waiting[-1]
+    schedule, inputs, waiting, next_ms = firing
+    decision = due(schedule, **inputs)
+    latest_ms, late_ms = waiting[-1], inputs["now_ms"] - inputs["offset_ms"] - waiting[-1]
     match schedule.catch_up:
         case "once":
             assert decision == Run(latest_ms, len(waiting) - 1)
@@ -98,8 +100,8 @@ def test_what_is_run_late_follows_the_way_to_catch_up(firing):
 
 @given(firings())
 def test_the_latest_tick_that_is_due_is_the_same_whatever_is_caught_up(firing):
-    schedule, facts, waiting, _ = firing
-    assert latest_due(schedule, **facts) == waiting[-1]
+    schedule, inputs, waiting, _ = firing
+    assert latest_due(schedule, **inputs) == waiting[-1]
 
 
 @given(schedules, instants_ms, st.integers(0, 10**6), addresses)
@@ -113,9 +115,9 @@ def test_an_alarm_that_fires_on_time_or_before_it_runs_its_own_tick(schedule, an
 
 @given(firings(), delays_ms)
 def test_the_next_tick_is_the_first_that_is_left(firing, run_ms):
-    schedule, facts, _, _ = firing
-    ended_ms = facts["now_ms"] + min(run_ms, 400 * getattr(schedule, "interval_ms", 420_000))
-    anchor_ms, nominal_ms, shift_ms = facts["anchor_ms"], facts["nominal_ms"], facts["offset_ms"]
+    schedule, inputs, _, _ = firing
+    ended_ms = inputs["now_ms"] + min(run_ms, 400 * getattr(schedule, "interval_ms", 420_000))
+    anchor_ms, nominal_ms, shift_ms = inputs["anchor_ms"], inputs["nominal_ms"], inputs["offset_ms"]
     next_ms = settle(schedule, anchor_ms=anchor_ms, nominal_ms=nominal_ms, ended_ms=ended_ms, offset_ms=shift_ms)
     passed = ticks_between(schedule, anchor_ms, nominal_ms, ended_ms - shift_ms)
     if isinstance(schedule.catch_up, CatchUpAll):
@@ -134,12 +136,12 @@ def test_no_tick_is_run_twice_and_none_is_lost_uncounted(schedule, start_ms, add
     for late_ms in delays:
         now_ms = nominal_ms + shift_ms + min(late_ms, 300 * getattr(schedule, "interval_ms", 420_000))
         now_ms = max([now_ms, *ran])
-        facts = {"anchor_ms": start_ms, "nominal_ms": nominal_ms, "offset_ms": shift_ms}
-        match due(schedule, now_ms=now_ms, **facts):
+        inputs = {"anchor_ms": start_ms, "nominal_ms": nominal_ms, "offset_ms": shift_ms}
+        match due(schedule, now_ms=now_ms, **inputs):
             case Run(tick_ms, missed):
                 accounted += missed + 1
                 ran.append(tick_ms)
-                nominal_ms = settle(schedule, ended_ms=now_ms, **{**facts, "nominal_ms": tick_ms})
+                nominal_ms = settle(schedule, ended_ms=now_ms, **{**inputs, "nominal_ms": tick_ms})
             case Skip(nominal_ms, missed):
                 accounted += missed
     assert ran == sorted(set(ran))
@@ -149,19 +151,19 @@ def test_no_tick_is_run_twice_and_none_is_lost_uncounted(schedule, start_ms, add
 @given(intervals_ms, instants_ms, instants_ms, delays_ms)
 def test_an_end_measured_interval_begins_when_the_run_ends(interval_ms, anchor_ms, nominal_ms, late_ms):
     schedule = every(timedelta(milliseconds=interval_ms))
-    facts = {"anchor_ms": anchor_ms, "nominal_ms": nominal_ms, "offset_ms": offset_ms(schedule, "continuous:job:1")}
-    assert facts["offset_ms"] == 0
+    inputs = {"anchor_ms": anchor_ms, "nominal_ms": nominal_ms, "offset_ms": offset_ms(schedule, "continuous:job:1")}
+    assert inputs["offset_ms"] == 0
     assert first_tick(schedule, anchor_ms) == anchor_ms + interval_ms
-    assert due(schedule, now_ms=nominal_ms + late_ms, **facts) == Run(nominal_ms, 0)
-    assert latest_due(schedule, now_ms=nominal_ms + late_ms, **facts) == nominal_ms
-    assert settle(schedule, ended_ms=nominal_ms + late_ms, **facts) == nominal_ms + late_ms + interval_ms
+    assert due(schedule, now_ms=nominal_ms + late_ms, **inputs) == Run(nominal_ms, 0)
+    assert latest_due(schedule, now_ms=nominal_ms + late_ms, **inputs) == nominal_ms
+    assert settle(schedule, ended_ms=nominal_ms + late_ms, **inputs) == nominal_ms + late_ms + interval_ms
 
 
 @given(schedules, instants_ms, addresses)
 def test_an_alarm_never_reaches_the_next_tick(schedule, start_ms, address):
     tick_ms = first_tick(schedule, start_ms)
     shift_ms = offset_ms(schedule, address)
-    assert 0 <= shift_ms <= max(0, schedule.spread_ms - 1)
+    assert 0 <= shift_ms <= max(0, schedule.stagger_ms - 1)
     assert tick_ms + shift_ms < next_tick(every_tick(schedule), start_ms, tick_ms)
 
 

@@ -1,51 +1,44 @@
 """Durable jobs written as pure programs.
 
-The everyday names are here. Sharp tools live in submodules: ``perdure.program`` (the container and its combinators),
+The everyday names are here. Sharp tools live in submodules: ``perdure.programs`` (the container and its combinators),
 ``perdure.stores`` (the contract for storage interpreters), ``perdure.jobs`` (the contract for new kinds of jobs).
 """
 
-from perdure.app import App, Engine
-from perdure.client.ask import ask
+from perdure.app import App
 from perdure.client.attempt import attempt
-from perdure.client.jobs import Jobs
-from perdure.codecs import Versions
-from perdure.jobs.decision import After, At, Cancel, Decision, Keep
+from perdure.client.client import Client
+from perdure.client.unwrap import unwrap
+from perdure.codecs import Migrations
+from perdure.jobs.decision import Alarm, Decision
 from perdure.jobs.tell import tell
 from perdure.kinds.continuous import Continuous, ContinuousContext
 from perdure.kinds.debounce import Debounce, DebounceContext
 from perdure.kinds.task import Task, TaskContext, TaskErrorContext
-from perdure.program import Do, Program, effect, fail, lift, program, succeed
+from perdure.programs import Do, Program, effect, fail, lift, program, succeed
 from perdure.values.backoff import Backoff
-from perdure.values.catch_up import CatchUpAll
 from perdure.values.cron import cron
 from perdure.values.every import every
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
 
 __all__ = [
-    "After",
+    "Alarm",
     "App",
-    "At",
     "Backoff",
-    "Cancel",
-    "CatchUpAll",
+    "Client",
     "Continuous",
     "ContinuousContext",
     "Debounce",
     "DebounceContext",
     "Decision",
     "Do",
-    "Engine",
-    "Jobs",
-    "Keep",
     "Limits",
+    "Migrations",
     "Program",
     "Retry",
     "Task",
     "TaskContext",
     "TaskErrorContext",
-    "Versions",
-    "ask",
     "attempt",
     "cron",
     "effect",
@@ -55,4 +48,5 @@ __all__ = [
     "program",
     "succeed",
     "tell",
+    "unwrap",
 ]

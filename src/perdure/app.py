@@ -1,4 +1,4 @@
-"""The engine as a value: services first, then definitions; opened on a store, it runs."""
+"""An app is a value: services, definitions and limits. Opened on a store, it runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import attrs
 
-from perdure.client.jobs import Jobs
-from perdure.engine.claims import Perform, perform_plainly
+from perdure.client.client import Client
+from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.running import running_engine
 from perdure.engine.turn import RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.needs import check_services
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Store, WhenOwned
+from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
 from perdure.values.limits import Limits
 
@@ -25,58 +25,57 @@ R = TypeVar("R")
 
 
 @attrs.frozen(init=False)
-class Engine(Generic[R]):
-    """The services of an app, fixed first, so that every definition's needs are checked against them.
+class App(Generic[R]):
+    """Services, limits and definitions: a value that you open, or that ``perdure run module:app`` serves.
+
+    You pass the services first and the definitions second, because mypy and pyright can then check the needs of each
+    definition against the services.
 
     Args:
-        services: a record with what the programs need, or a function giving an async context manager of one: it is
-            entered when the app is opened, and left after the last run has ended.
+        services: a record with what the programs need, or a function that returns an async context manager of one: the
+            engine enters it when the app is opened, and exits it after the last run has ended.
         limits: the engine's bounds.
+
+    Attributes:
+        served: the definitions, by kind and name.
     """
 
     services: R | Callable[[], AbstractAsyncContextManager[R]]
     limits: Limits
+    served: Mapping[tuple[str, str], AnyDefinition]
 
     @overload
     def __init__(self, services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...) -> None: ...
     @overload
     def __init__(self, services: R, *, limits: Limits = ...) -> None: ...
     def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:
-        cast("Any", self).__attrs_init__(services, limits)
+        cast("Any", self).__attrs_init__(services, limits, {})
 
-    def jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:
-        """Give the app that serves these definitions.
+    def with_jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:
+        """Return an app that serves these definitions as well.
 
         Raises:
-            DefinitionError: something is not a definition, two have the same kind and name, or the services lack what
-                a job needs. What a factory gives is looked at when the app is opened.
+            DefinitionError: something is not a definition, two have the same kind and name, or the services lack what a
+                job needs. The record that a factory makes is checked when the app is opened.
         """
-        served: dict[tuple[str, str], AnyDefinition] = {}
+        served = dict(self.served)
         for value in definitions:
             job = check_definition(value)
             if (job.kind, job.name) in served:
                 raise DefinitionError(
-                    "jobs of the engine",
+                    "jobs of the app",
                     f"{job.kind}:{job.name} twice",
                     "each kind and name once: they are the address that instances are stored under",
                 )
             served[job.kind, job.name] = job
         if not callable(self.services):
             _check(self.services, served)
-        return App(self, served)
+        return self._serving(served)
 
-
-@attrs.frozen
-class App(Generic[R]):
-    """Services and definitions together: a value, that ``perdure run module:app`` can serve.
-
-    Attributes:
-        engine: the services and the limits.
-        served: the definitions, by kind and name.
-    """
-
-    engine: Engine[R]
-    served: Mapping[tuple[str, str], AnyDefinition]
+    def _serving(self, served: Mapping[tuple[str, str], AnyDefinition]) -> App[R]:
+        app: App[R] = App.__new__(App)
+        cast("Any", app).__attrs_init__(self.services, self.limits, served)
+        return app
 
     def open(
         self,
@@ -84,9 +83,9 @@ class App(Generic[R]):
         /,
         *,
         runtime: Runtime | None = None,
-        perform: Perform = perform_plainly,
+        perform: Perform = perform_directly,
         run_ended: RunEnded | None = None,
-        when_owned: WhenOwned = "refuse",
+        on_locked: OnLocked = "raise",
     ) -> OpenApp:
         """Open a store and run.
 
@@ -99,10 +98,10 @@ class App(Generic[R]):
             perform: performs the effects of runs, ``perform(instruction, services, execute)``; by default each calls
                 its service. The testing kit records and disturbs them here.
             run_ended: told of every program's end, ``run_ended(execute, exit)``: for the testing kit as well.
-            when_owned: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
+            on_locked: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
                 and take over when that engine has ended. The services are opened afterwards.
         """
-        return OpenApp(self, store, runtime, perform, run_ended, when_owned)
+        return OpenApp(self, store, runtime, perform, run_ended, on_locked)
 
 
 @attrs.define
@@ -115,29 +114,29 @@ class OpenApp:
         runtime: in which world.
         perform: performs the effects of runs.
         run_ended: told of every program's end.
-        when_owned: what to do about a store that another engine owns.
+        on_locked: what to do about a store that another engine owns.
     """
 
     app: App[Any]
     store: str | Store
     runtime: Runtime | None
-    perform: Perform = perform_plainly
+    perform: Perform = perform_directly
     run_ended: RunEnded | None = None
-    when_owned: WhenOwned = "refuse"
+    on_locked: OnLocked = "raise"
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
-    async def __aenter__(self) -> Jobs:
+    async def __aenter__(self) -> Client:
         async with AsyncExitStack() as stack:
             runtime = self.runtime or _asyncio_runtime()
-            store = await _opened(self.store, runtime, self.when_owned)
+            store = await _opened(self.store, runtime, self.on_locked)
             stack.push_async_callback(_close, store)
-            services = await _entered(self.app.engine.services, stack)
+            services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
             engine = running_engine(
                 store,
                 runtime,
                 services,
-                self.app.engine.limits,
+                self.app.limits,
                 self.app.served,
                 perform=self.perform,
                 run_ended=self.run_ended,
@@ -145,7 +144,7 @@ class OpenApp:
             stack.push_async_callback(engine.stop)
             await engine.start()
             self._stack = stack.pop_all()
-        return Jobs(engine)
+        return Client(engine)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -153,14 +152,14 @@ class OpenApp:
         await self._stack.__aexit__(kind, error, traceback)
 
 
-async def _opened(store: str | Store, runtime: Runtime, when_owned: WhenOwned) -> Store:
+async def _opened(store: str | Store, runtime: Runtime, on_locked: OnLocked) -> Store:
     if isinstance(store, Store):
-        if when_owned != "refuse":
-            raise DefinitionError("when_owned of an app", when_owned, "no such option: the store is open already")
+        if on_locked != "raise":
+            raise DefinitionError("on_locked of an app", on_locked, "no such option: the store is open already")
         return store
     from perdure.stores.url import open_store  # noqa: PLC0415 - drivers are imported when they are used
 
-    return await open_store(store, runtime=runtime, when_owned=when_owned)
+    return await open_store(store, runtime=runtime, on_locked=on_locked)
 
 
 async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's own record
@@ -168,9 +167,7 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
         return services
     manager = cast("Callable[[], Any]", services)()
     if not isinstance(manager, AbstractAsyncContextManager):
-        raise DefinitionError(
-            "services of the engine", manager, "a record, or a function giving an async context manager"
-        )
+        raise DefinitionError("services of the app", manager, "a record, or a function giving an async context manager")
     return await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
 
 

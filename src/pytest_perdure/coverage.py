@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perdure.testing.coverage import JobCoverage, Observer, as_mermaid, as_text, merged
+from perdure.testing.coverage import CoverageObserver, JobCoverage, as_mermaid, as_text, merged
 from perdure.testing.world.world import WATCHED_BY
 
 _SENT = "perdure_coverage"
@@ -21,7 +21,7 @@ class CoverageOfBehaviour:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._observer = Observer()
+        self._observer = CoverageObserver()
         self._parts: list[JobCoverage] = []
         WATCHED_BY.append(self._observer.of)
 

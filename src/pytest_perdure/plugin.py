@@ -104,7 +104,7 @@ def pytest_runtest_makereport(
         worlds = item.stash.get(_WORLDS, None)
         stories = [] if worlds is None else worlds.stories()
         if "perdure.testing" in sys.modules:
-            from perdure.testing.witnessed import stories_of  # noqa: PLC0415 - loaded when a test has failed
+            from perdure.testing.failure_report import stories_of  # noqa: PLC0415 - loaded when a test has failed
 
             stories += stories_of(call.excinfo.value)
         report.sections += [("perdure", story) for story in stories]

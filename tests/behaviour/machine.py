@@ -7,8 +7,8 @@ from typing import Any, TypeAlias, assert_never
 from attrs import evolve, frozen
 from world import HasOutside, Outside, Refused, die, say
 
-from perdure import App, Do, Engine, Limits, Program, Task, TaskContext, fail, program, tell
-from perdure.program import sleep
+from perdure import App, Do, Limits, Program, Task, TaskContext, fail, program, tell
+from perdure.programs import sleep
 from perdure.values.address import Address
 
 
@@ -55,7 +55,7 @@ class Wait:
 
 
 @frozen
-class Alarm:
+class AlarmIn:
     """Set the alarm."""
 
     after_ms: int
@@ -78,7 +78,7 @@ class Note:
     """Keep what the context shows."""
 
 
-Plain: TypeAlias = Add | Say | Mark | Refuse | Break | Wait | Alarm | NoAlarm | End | Note
+Plain: TypeAlias = Add | Say | Mark | Refuse | Break | Wait | AlarmIn | NoAlarm | End | Note
 
 
 @frozen
@@ -176,7 +176,7 @@ def _take_one(ctx: TaskContext[Total], step: Step) -> Program[Any, Refused, HasO
             return die(RuntimeError(why))
         case Wait(ms):
             return sleep(f"{ms} ms")
-        case Alarm(after_ms):
+        case AlarmIn(after_ms):
             return ctx.schedule(after=f"{after_ms} ms")
         case NoAlarm():
             return ctx.cancel_schedule()
@@ -219,4 +219,4 @@ machine = machine_with()
 
 def app(outside: Outside, *definitions: Any, **limits: int) -> App[Any]:
     """Make an app of the machine, or of these definitions."""
-    return Engine(outside, limits=Limits(**limits)).jobs(*(definitions or (machine,)))
+    return App(outside, limits=Limits(**limits)).with_jobs(*(definitions or (machine,)))

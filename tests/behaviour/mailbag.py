@@ -5,7 +5,7 @@ from datetime import timedelta
 from attrs import frozen
 from world import START, HasOutside, Refused, World, say
 
-from perdure import Backoff, Debounce, DebounceContext, Do, Engine, Limits, Retry, program, tell
+from perdure import App, Backoff, Debounce, DebounceContext, Do, Limits, Retry, program, tell
 
 
 @frozen
@@ -57,11 +57,11 @@ def mailbag(**options):
 
 async def opened(world: World, definition=None, **limits):
     definition = definition or mailbag()
-    return (await world.open(Engine(world.outside, limits=Limits(**limits)).jobs(definition))).of(definition)
+    return (await world.open(App(world.outside, limits=Limits(**limits)).with_jobs(definition))).handle(definition)
 
 
 async def add(world: World, jobs, *texts: str):
-    return [await world.ask(jobs.add("a", Letter(text))) for text in texts][-1]
+    return [await world.unwrap(jobs.add("a", Letter(text))) for text in texts][-1]
 
 
 def flushes(world: World) -> list[str]:

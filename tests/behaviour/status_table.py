@@ -15,8 +15,8 @@ from perdure.values.answer import (
     Added,
     Cleared,
     Flushed,
-    HoldChanged,
     InstanceStatus,
+    PauseResult,
     Sent,
     Started,
     Terminated,
@@ -80,7 +80,7 @@ _WORDS: Mapping[type, Callable[[Any], str]] = {
     Flushed: lambda answer: _run(answer.outcome, "empty"),
     Cleared: lambda answer: f"cleared {answer.discarded}",
     Terminated: lambda answer: "terminated" if answer.terminated else "not_found",
-    HoldChanged: lambda answer: "changed" if answer.changed else "unchanged",
+    PauseResult: lambda answer: "changed" if answer.changed else "unchanged",
     InstanceStatus: lambda answer: answer.status,
 }
 
@@ -112,14 +112,14 @@ async def hold_to(cell: Cell, world: World, bench: Bench) -> None:
     if cell.request == "its alarm is due":
         ran = bench.ran(world)
         await bench.until_due(world)
-        answer = "ran" if bench.ran(world) > ran else "silence"
+        answer = "completed" if bench.ran(world) > ran else "silence"
     else:
         answer = await _answer(cell, world, bench)
     assert (answer, await _status(world, bench)) == (cell.answer, cell.after)
 
 
 async def _answer(cell: Cell, world: World, bench: Bench) -> str:
-    call = world.begin(bench.requests[cell.request](world))
+    call = world.start(bench.requests[cell.request](world))
     await world.settle()
     assert call.done() == (cell.when == "at_once")
     if cell.when == "waits":
@@ -129,5 +129,5 @@ async def _answer(cell: Cell, world: World, bench: Bench) -> str:
 
 
 async def _status(world: World, bench: Bench) -> str:
-    status = (await world.ask(bench.status(world))).status
+    status = (await world.unwrap(bench.status(world))).status
     return "absent" if status == "not_found" else status

@@ -8,9 +8,9 @@ from world import World, on_each_store
 @pytest.mark.parametrize("after_ms", [1, 999, 60_000, 60_001, 100_000_000])
 @on_each_store
 async def test_an_alarm_fires_at_its_instant_and_not_before(world: World, after_ms: int) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     due_ms = world.now_ms + after_ms
-    await world.ask(jobs.send("a", OnAlarm(after_ms, (Say("fired"),))))
+    await world.unwrap(jobs.send("a", OnAlarm(after_ms, (Say("fired"),))))
     await world.advance(ms=due_ms - world.now_ms - 1)
     assert world.outside.heard == []
     await world.advance(ms=due_ms - world.now_ms)
@@ -19,8 +19,8 @@ async def test_an_alarm_fires_at_its_instant_and_not_before(world: World, after_
 
 @on_each_store
 async def test_an_alarm_that_is_due_while_nothing_runs_fires_when_something_does(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(60_000, (Say("fired"),))))
     await world.close()
     await world.advance(hours=1)
     assert world.outside.heard == []

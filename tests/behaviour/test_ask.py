@@ -1,4 +1,4 @@
-"""`ask`: from a call to its answer, or to its error."""
+"""`unwrap`: from a call to its answer, or to its error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from returns.result import Failure, Result, Success
 
-from perdure import Decision, Engine, Task, ask
+from perdure import App, Decision, Task, unwrap
 from perdure.stores.memory import memory_store
 from perdure.values.errors import InvalidId, Rejected
 
@@ -21,14 +21,14 @@ adder = Task("adder", state=int, event=int, initial=0, decide=decide)
 
 def test_it_gives_the_answer_or_raises_the_error() -> None:
     async def main() -> None:
-        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
-            calls = jobs.of(adder)
-            assert (await ask(calls.send("one", 3))).created
-            assert await ask(calls.get_state("one")) == 3
+        async with App(None).with_jobs(adder).open(memory_store()) as jobs:
+            calls = jobs.handle(adder)
+            assert (await unwrap(calls.send("one", 3))).created
+            assert await unwrap(calls.get_state("one")) == 3
             with pytest.raises(Rejected) as rejected:
-                await ask(calls.send("one", -1))
+                await unwrap(calls.send("one", -1))
             assert rejected.value.error == "not positive"
             with pytest.raises(InvalidId):
-                await ask(calls.send("", 3))
+                await unwrap(calls.send("", 3))
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ from machine import Add, OnAlarm, Total, Wait, app, machine, steps
 from returns.result import Failure, Success
 from world import World, on_each_store
 
-from perdure import Engine, Limits
+from perdure import App, Limits
 from perdure.values.errors import DefinitionError, EngineClosed, Overloaded
 
 
@@ -16,10 +16,10 @@ def failures(calls):
 @on_each_store
 async def test_who_is_served_counts_like_who_waits(world: World) -> None:
     """A thousand slow requests to a thousand instances are as many as a thousand to one."""
-    jobs = (await world.open(app(world.outside, pending=3))).of(machine)
-    served = [world.begin(jobs.send(id_, steps(Wait(1_000), Add()))) for id_ in "abc"]
+    jobs = (await world.open(app(world.outside, max_pending=3))).handle(machine)
+    served = [world.start(jobs.send(id_, steps(Wait(1_000), Add()))) for id_ in "abc"]
     await world.settle()
-    refused = await world.refused(jobs.send("d", steps(Add())))
+    refused = await world.error_of(jobs.send("d", steps(Add())))
     assert isinstance(refused, Overloaded)
     assert (refused.what, refused.limit) == ("the engine's queue", 3)
     await world.advance(s=1)
@@ -29,8 +29,8 @@ async def test_who_is_served_counts_like_who_waits(world: World) -> None:
 
 @on_each_store
 async def test_runs_that_wait_for_a_place_are_bounded(world: World) -> None:
-    jobs = (await world.open(app(world.outside, pending=4, concurrency=1))).of(machine)
-    calls = [world.begin(jobs.send(str(number), steps(Wait(1_000), Add()))) for number in range(9)]
+    jobs = (await world.open(app(world.outside, max_pending=4, concurrency=1))).handle(machine)
+    calls = [world.start(jobs.send(str(number), steps(Wait(1_000), Add()))) for number in range(9)]
     await world.settle()
     assert len(failures(calls)) == 5
     await world.advance(s=4)
@@ -40,9 +40,9 @@ async def test_runs_that_wait_for_a_place_are_bounded(world: World) -> None:
 @on_each_store
 async def test_a_flood_of_slow_alarms_refuses_no_caller(world: World) -> None:
     """Alarms that wait for a place are as many as requests may be, and take none of their room."""
-    jobs = (await world.open(app(world.outside, pending=5, concurrency=2))).of(machine)
+    jobs = (await world.open(app(world.outside, max_pending=5, concurrency=2))).handle(machine)
     for number in range(20):
-        await world.ask(jobs.send(str(number), OnAlarm(1_000, (Wait(1_000), Add()))))
+        await world.unwrap(jobs.send(str(number), OnAlarm(1_000, (Wait(1_000), Add()))))
     await world.advance(s=1)
     most = 0
     for _ in range(20):
@@ -51,24 +51,26 @@ async def test_a_flood_of_slow_alarms_refuses_no_caller(world: World) -> None:
         await world.advance(ms=500)
     assert most == 5
     await world.advance(s=1)
-    assert [(await world.ask(jobs.get_state(str(number)))).total for number in range(20)] == [1] * 20
+    assert [(await world.unwrap(jobs.get_state(str(number)))).total for number in range(20)] == [1] * 20
 
 
-@pytest.mark.parametrize("limits", [{"mailbox": 1}, {"pending": 1}, {"pending": 2, "mailbox": 1, "concurrency": 1}])
+@pytest.mark.parametrize(
+    "limits", [{"mailbox_size": 1}, {"max_pending": 1}, {"max_pending": 2, "mailbox_size": 1, "concurrency": 1}]
+)
 @on_each_store
 async def test_callers_wait_if_the_limits_say_so(world: World, limits: dict[str, int]) -> None:
     """Nobody is refused, and every request is applied once."""
-    jobs = (await world.open(app(world.outside, when_full="wait", **limits))).of(machine)
-    calls = [world.begin(jobs.send(id_, steps(Wait(10), Add()))) for id_ in "aabbccaaab"]
+    jobs = (await world.open(app(world.outside, on_full="block", **limits))).handle(machine)
+    calls = [world.start(jobs.send(id_, steps(Wait(10), Add()))) for id_ in "aabbccaaab"]
     await world.advance(s=1)
     assert all(isinstance(call.result(), Success) for call in calls)
-    assert [await world.ask(jobs.get_state(id_)) for id_ in "abc"] == [Total(5), Total(3), Total(2)]
+    assert [await world.unwrap(jobs.get_state(id_)) for id_ in "abc"] == [Total(5), Total(3), Total(2)]
 
 
 @on_each_store
 async def test_a_full_mailbox_keeps_nobody_else_out(world: World) -> None:
-    jobs = (await world.open(app(world.outside, when_full="wait", mailbox=1))).of(machine)
-    slow = [world.begin(jobs.send("slow", steps(Wait(60_000), Add()))) for _ in range(5)]
+    jobs = (await world.open(app(world.outside, on_full="block", mailbox_size=1))).handle(machine)
+    slow = [world.start(jobs.send("slow", steps(Wait(60_000), Add()))) for _ in range(5)]
     await world.settle()
     assert isinstance(await world.result(jobs.send("quick", steps(Add()))), Success)
     assert not any(call.done() for call in slow)
@@ -76,24 +78,24 @@ async def test_a_full_mailbox_keeps_nobody_else_out(world: World) -> None:
 
 @on_each_store
 async def test_who_gives_up_lets_the_next_one_in(world: World) -> None:
-    jobs = (await world.open(app(world.outside, when_full="wait", pending=1))).of(machine)
-    first = world.begin(jobs.send("a", steps(Wait(1_000), Add())))
+    jobs = (await world.open(app(world.outside, on_full="block", max_pending=1))).handle(machine)
+    first = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()
-    impatient, patient = world.begin(jobs.send("b", steps(Add()))), world.begin(jobs.send("c", steps(Add())))
+    impatient, patient = world.start(jobs.send("b", steps(Add()))), world.start(jobs.send("c", steps(Add())))
     await world.settle()
     impatient.cancel()
     await world.advance(s=2)
     assert isinstance(first.result(), Success)
     assert isinstance(patient.result(), Success)
-    assert await world.ask(jobs.get_state("b")) is None
+    assert await world.unwrap(jobs.get_state("b")) is None
 
 
 @on_each_store
 async def test_who_waits_is_told_that_the_engine_closes(world: World) -> None:
-    jobs = (await world.open(app(world.outside, when_full="wait", pending=1))).of(machine)
-    first = world.begin(jobs.send("a", steps(Wait(1_000), Add())))
+    jobs = (await world.open(app(world.outside, on_full="block", max_pending=1))).handle(machine)
+    first = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()
-    waiting = [world.begin(jobs.send("b", steps(Add()))) for _ in range(3)]
+    waiting = [world.start(jobs.send("b", steps(Add()))) for _ in range(3)]
     await world.settle()
     await world.close()
     assert isinstance(first.result(), Success)
@@ -103,14 +105,14 @@ async def test_who_waits_is_told_that_the_engine_closes(world: World) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"pending": 0},
-        {"mailbox": -1},
+        {"max_pending": 0},
+        {"mailbox_size": -1},
         {"concurrency": 1.5},
-        {"due_batch": True},
-        {"drain_ms": -1},
-        {"when_full": "drop"},
+        {"alarm_batch": True},
+        {"shutdown_timeout": "-1 s"},
+        {"on_full": "drop"},
     ],
 )
 def test_a_limit_is_a_whole_number(wrong: dict[str, object]) -> None:
     with pytest.raises(DefinitionError, match=next(iter(wrong))):
-        Engine(None, limits=Limits(**wrong))  # type: ignore[arg-type] # the mistake under test
+        App(None, limits=Limits(**wrong))  # type: ignore[arg-type] # the mistake under test

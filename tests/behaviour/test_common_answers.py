@@ -1,20 +1,20 @@
 """``behaviour.md`` 1, *Answers*: who owns a turn, and what callers are told when something is lost."""
 
 import pytest
-from machine import Add, Alarm, End, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps
+from machine import Add, AlarmIn, End, OnAlarm, Refuse, Say, Total, Wait, app, at, machine, machine_with, steps
 from returns.result import Failure, Success
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import Backoff, Do, Retry, TaskContext, program
-from perdure.program import gather, race, sleep
-from perdure.values.answer import Ended, Failed, Ran, Retrying, Running
+from perdure.programs import gather, race, sleep
+from perdure.values.answer import Completed, Failed, Retrying, Running, SelfTerminated
 from perdure.values.errors import (
     Conflict,
-    Crashed,
     EngineClosed,
+    HookRaised,
     OutcomeUnknown,
     Overloaded,
-    RunTimedOut,
+    RunTimeout,
     StoreUnavailable,
 )
 from perdure.values.failure import Defect
@@ -24,52 +24,52 @@ from perdure.values.failure import Defect
 @on_each_store
 async def test_cancelling_a_caller_removes_a_queued_request(world: World) -> None:
     """The engine owns a turn: cancelling a caller removes a request still queued…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    first = world.begin(jobs.send("a", steps(Wait(1_000))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    first = world.start(jobs.send("a", steps(Wait(1_000))))
     await world.settle()
-    queued = world.begin(jobs.send("a", steps(Add())))
+    queued = world.start(jobs.send("a", steps(Add())))
     await world.settle()
     queued.cancel()
     await world.advance(s=1)
     assert isinstance(first.result(), Success)
-    assert await world.ask(jobs.get_state("a")) == Total(0)
+    assert await world.unwrap(jobs.get_state("a")) == Total(0)
 
 
 @pytest.mark.parametrize("before", [Wait(1_000), Say("x")])
 @on_each_store
 async def test_a_turn_that_began_runs_to_its_commit(world: World, before: Wait | Say) -> None:
     """…a turn that began runs to its commit."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("x")
-    call = world.begin(jobs.send("a", steps(before, Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("x")
+    call = world.start(jobs.send("a", steps(before, Add())))
     await world.settle()
     call.cancel()
     await world.settle()
     world.release("x")
     await world.advance(s=1)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 # ---------------------------------------------------------------- first attempts
 @on_each_store
 async def test_a_trigger_answers_after_the_first_attempt(world: World) -> None:
-    """`start`, `trigger` and `flush` answer after the first attempt with a value: `Ran`, `Retrying(error, at)` or
+    """`start`, `trigger` and `flush` answer after the first attempt with a value: `Completed`, `Retrying(error, at)` or
     `Failed(error)`, beside what the call says of the instance."""
     job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("5 s"), jitter=False, retry_if=_not_final))
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     for id_, step in (
         ("ran", Add()),
         ("retrying", Refuse("again")),
         ("failed", Refuse("final")),
         ("ended", End("bye")),
     ):
-        await world.ask(jobs.send(id_, OnAlarm(3_600_000, (step,))))
-    outcomes = {id_: (await world.ask(jobs.trigger(id_))).outcome for id_ in ("ran", "retrying", "failed", "ended")}
+        await world.unwrap(jobs.send(id_, OnAlarm(3_600_000, (step,))))
+    outcomes = {id_: (await world.unwrap(jobs.trigger(id_))).outcome for id_ in ("ran", "retrying", "failed", "ended")}
     assert outcomes == {
-        "ran": Ran(),
+        "ran": Completed(),
         "retrying": Retrying(Refused("again"), outcomes["retrying"].at),  # type: ignore[union-attr]
         "failed": Failed(Refused("final")),
-        "ended": Ended("bye"),
+        "ended": SelfTerminated("bye"),
     }
     assert isinstance(outcomes["retrying"], Retrying)
     assert outcomes["retrying"].at.timestamp() * 1_000 == world.now_ms + 5_000
@@ -82,36 +82,36 @@ def _not_final(error: Refused) -> bool:
 @on_each_store
 async def test_a_caller_may_wait_for_the_claim_alone(world: World) -> None:
     """`wait=False` answers after the claim."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Add()))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Add()))))
     before_ms = world.now_ms
-    triggered = await world.ask(jobs.trigger("a", wait="claim"))
+    triggered = await world.unwrap(jobs.trigger("a", wait_for="start"))
     assert (triggered.triggered, triggered.status, triggered.outcome) == (True, "running", Running())
     assert world.now_ms == before_ms
-    assert (await world.ask(jobs.status("a"))).status == "running"
+    assert (await world.unwrap(jobs.status("a"))).status == "running"
     await world.advance(s=1)
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
 
 
-# ---------------------------------------------------------------- max_run
+# ---------------------------------------------------------------- run_timeout
 @on_each_store
 async def test_a_run_that_takes_too_long_fails_as_timed_out(world: World) -> None:
-    """Every definition has `max_run` (default 15 minutes): then the program is cancelled and the run fails as
-    `TimedOut`."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(14 * 60_000), Add()))))
-    assert (await world.ask(jobs.trigger("a"))).outcome == Ran()
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("begins"), Wait(3_600_000), Say("never")))))
+    """Every definition has `run_timeout` (default 15 minutes): then the program is cancelled and the run fails as
+    `EffectTimeout`."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(14 * 60_000), Add()))))
+    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("begins"), Wait(3_600_000), Say("never")))))
     before_ms = world.now_ms
-    outcome = (await world.ask(jobs.trigger("a"))).outcome
+    outcome = (await world.unwrap(jobs.trigger("a"))).outcome
     assert world.now_ms - before_ms == 15 * 60_000
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, Defect)
-    assert outcome.error.error_type == "RunTimedOut"
+    assert outcome.error.error_type == "RunTimeout"
     assert world.outside.heard == ["begins"]
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert status.last_error is not None
     assert status.last_error.form == "timed_out"
 
@@ -119,12 +119,12 @@ async def test_a_run_that_takes_too_long_fails_as_timed_out(world: World) -> Non
 @on_each_store
 async def test_an_event_that_takes_too_long_is_refused(world: World) -> None:
     """…the program is cancelled and the run fails: nothing of its draft is kept."""
-    job = machine_with(max_run="1 minute")
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    job = machine_with(run_timeout="1 minute")
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     for prefix in ((), (Say("x"),)):
-        error = await world.refused(jobs.send("a", steps(Add(), *prefix, Wait(3_600_000))))
-        assert isinstance(error, RunTimedOut)
-        assert error.max_run_ms == 60_000
+        error = await world.error_of(jobs.send("a", steps(Add(), *prefix, Wait(3_600_000))))
+        assert isinstance(error, RunTimeout)
+        assert error.run_timeout_ms == 60_000
         assert await world.row(at("a")) is None
 
 
@@ -132,12 +132,12 @@ async def test_an_event_that_takes_too_long_is_refused(world: World) -> None:
 @on_each_store
 async def test_a_commit_whose_outcome_is_unknown_is_not_a_failure(world: World) -> None:
     """A timeout, or a commit whose outcome is not known, is `OutcomeUnknown`, never a failure."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     world.fail("commit", OutcomeUnknown("the disk went away"), applied=True)
-    error = await world.refused(jobs.send("a", steps(Add()), idempotency_key="k"))
+    error = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="k"))
     assert isinstance(error, OutcomeUnknown)
-    assert (await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))).created
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert (await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))).created
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -145,10 +145,10 @@ async def test_a_commit_whose_outcome_is_unknown_is_not_a_failure(world: World) 
 @on_each_store
 async def test_no_lost_commit_leaves_a_run_without_anybody(world: World, *, nth: int, applied: bool) -> None:
     """No instance is left without its alarm: not when the outcome of a claim, or of a run's end, is lost."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", OutcomeUnknown("the disk went away"), applied=applied, after=nth - 1)
-    assert isinstance(await world.refused(jobs.trigger("a")), OutcomeUnknown)
+    assert isinstance(await world.error_of(jobs.trigger("a")), OutcomeUnknown)
     await world.advance(s=5)
     row = await world.row(at("a"))
     assert row is not None
@@ -160,12 +160,12 @@ async def test_no_lost_commit_leaves_a_run_without_anybody(world: World, *, nth:
 @on_each_store
 async def test_a_store_that_comes_back_gets_the_run(world: World, nth: int) -> None:
     """A store that does not answer for a while leaves no run without its end."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
     world.fail("commit", StoreUnavailable("commit", "full"), after=nth - 1, times=3)
     await world.advance(s=30)
     row = await world.row(at("a"))
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert row is not None
     assert state is not None
     assert (row.claim, row.alarm_ms, state.total) == (None, None, 1)
@@ -174,11 +174,11 @@ async def test_a_store_that_comes_back_gets_the_run(world: World, nth: int) -> N
 @on_each_store
 async def test_a_run_whose_end_was_lost_goes_before_the_next_request(world: World) -> None:
     """Claimed runs are delivered again before new requests to their instances; the engine's second look comes later."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("first")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("first")))))
     world.fail("commit", StoreUnavailable("commit", "full"), after=1)
-    assert isinstance(await world.refused(jobs.trigger("a")), OutcomeUnknown)
-    await world.ask(jobs.send("a", steps(Say("second"))))
+    assert isinstance(await world.error_of(jobs.trigger("a")), OutcomeUnknown)
+    await world.unwrap(jobs.send("a", steps(Say("second"))))
     assert world.outside.heard == ["first", "first", "second"]
     row = await world.row(at("a"))
     assert row is not None
@@ -189,10 +189,10 @@ async def test_a_run_whose_end_was_lost_goes_before_the_next_request(world: Worl
 @on_each_store
 async def test_a_recovery_that_the_store_refuses_is_tried_again(world: World, operation: str) -> None:
     """No alarm wakes the instance for an hour: what settles its run is the engine's own second look, and its third."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", StoreUnavailable("commit", "full"), after=1)
-    assert isinstance(await world.refused(jobs.trigger("a")), OutcomeUnknown)
+    assert isinstance(await world.error_of(jobs.trigger("a")), OutcomeUnknown)
     world.fail(operation, StoreUnavailable(operation, "full"), times=2)
     await world.advance(s=10)
     row = await world.row(at("a"))
@@ -204,11 +204,11 @@ async def test_a_recovery_that_the_store_refuses_is_tried_again(world: World, op
 @on_each_store
 async def test_an_alarm_survives_a_store_that_cannot_be_read(world: World) -> None:
     """…nor one that cannot be read for a while."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000)))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
     world.fail("load", StoreUnavailable("load", "busy"), times=3)
     await world.advance(s=10)
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
 
@@ -220,7 +220,7 @@ async def test_a_conflict_before_any_effect_re_runs_the_turn(
     world: World, conflicts: int, answered: type[object]
 ) -> None:
     """A conflict before any effect re-runs the turn (at most 5 times)…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     world.fail("commit", Conflict("somebody"), times=conflicts)
     answer = await world.result(jobs.send("a", steps(Add())))
     assert isinstance(answer, answered)
@@ -228,31 +228,31 @@ async def test_a_conflict_before_any_effect_re_runs_the_turn(
         assert isinstance(answer.failure(), Conflict)
         assert await world.row(at("a")) is None
     else:
-        assert await world.ask(jobs.get_state("a")) == Total(1)
+        assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
 async def test_after_an_effect_nothing_re_runs_here(world: World) -> None:
     """…after an effect nothing re-runs here: on an owned store the fence is lost and the engine stops."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     world.fail("commit", Conflict("somebody"), after=1)
-    assert isinstance(await world.refused(jobs.send("a", steps(Say("x"), Add()))), OutcomeUnknown)
+    assert isinstance(await world.error_of(jobs.send("a", steps(Say("x"), Add()))), OutcomeUnknown)
     assert world.outside.heard == ["x"]
     assert world.jobs.engine.stopped.done()
-    assert isinstance(await world.refused(jobs.send("b", steps(Add()))), EngineClosed)
-    crossings = len(world.process.border.crossings)
+    assert isinstance(await world.error_of(jobs.send("b", steps(Add()))), EngineClosed)
+    crash_points = len(world.process.border.crash_points)
     await world.advance(hours=1)
-    assert len(world.process.border.crossings) == crossings
+    assert len(world.process.border.crash_points) == crash_points
 
 
 # ---------------------------------------------------------------- bounds
 @on_each_store
 async def test_a_mailbox_takes_no_more_than_its_limit(world: World) -> None:
     """A full queue answers `Overloaded`: nothing was taken."""
-    jobs = (await world.open(app(world.outside, mailbox=3))).of(machine)
-    running = world.begin(jobs.send("a", steps(Wait(1_000))))
+    jobs = (await world.open(app(world.outside, mailbox_size=3))).handle(machine)
+    running = world.start(jobs.send("a", steps(Wait(1_000))))
     await world.settle()
-    answers = [world.begin(jobs.send("a", steps(Add()))) for _ in range(4)]
+    answers = [world.start(jobs.send("a", steps(Add()))) for _ in range(4)]
     await world.settle()
     refused = [call for call in answers if call.done()]
     assert len(refused) == 1
@@ -262,17 +262,17 @@ async def test_a_mailbox_takes_no_more_than_its_limit(world: World) -> None:
     assert not isinstance(await world.result(jobs.send("b", steps(Add()))), Failure)
     await world.advance(s=1)
     assert isinstance(running.result(), Success)
-    assert await world.ask(jobs.get_state("a")) == Total(3)
+    assert await world.unwrap(jobs.get_state("a")) == Total(3)
 
 
 @on_each_store
 async def test_the_engine_takes_no_more_than_its_limit(world: World) -> None:
     """Requests that wait or are being served are bounded in the whole engine, too."""
-    jobs = (await world.open(app(world.outside, pending=3))).of(machine)
+    jobs = (await world.open(app(world.outside, max_pending=3))).handle(machine)
     for id_ in "ab":
-        world.begin(jobs.send(id_, steps(Wait(1_000))))
+        world.start(jobs.send(id_, steps(Wait(1_000))))
     await world.settle()
-    calls = [world.begin(jobs.send(id_, steps(Add()))) for id_ in "ab"]
+    calls = [world.start(jobs.send(id_, steps(Add()))) for id_ in "ab"]
     await world.settle()
     (refused,) = [call.result().failure() for call in calls if call.done()]
     assert isinstance(refused, Overloaded)
@@ -285,11 +285,11 @@ async def test_a_state_is_bounded_to_the_byte(world: World, *, extra: int, fits:
     """An oversized state is a defect of the hook that set it."""
     empty = len(b'{"total":0,"on_alarm":[],"seen":[],"text":""}')
     job = machine_with(initial=lambda id_: Total(text="x" * int(id_)))
-    jobs = (await world.open(app(world.outside, job, state_bytes=1_000))).of(job)
-    answer = await world.result(jobs.send(str(1_000 - empty + extra), steps(Alarm(5))))
+    jobs = (await world.open(app(world.outside, job, state_bytes=1_000))).handle(job)
+    answer = await world.result(jobs.send(str(1_000 - empty + extra), steps(AlarmIn(5))))
     assert isinstance(answer, Success) == fits
     if isinstance(answer, Failure):
-        assert isinstance(answer.failure(), Crashed)
+        assert isinstance(answer.failure(), HookRaised)
         assert "1000 bytes" in str(answer.failure())
 
 
@@ -298,7 +298,7 @@ async def test_a_state_is_bounded_to_the_byte(world: World, *, extra: int, fits:
 async def test_an_event_is_bounded_to_the_byte(world: World, *, extra: int, fits: bool) -> None:
     """An oversized payload is `InvalidInput`: nothing was taken."""
     empty = len(b'{"type":"Steps","steps":[{"type":"End","reason":""}]}')
-    jobs = (await world.open(app(world.outside, payload_bytes=1_000))).of(machine)
+    jobs = (await world.open(app(world.outside, payload_bytes=1_000))).handle(machine)
     answer = await world.result(jobs.send("a", steps(End("x" * (1_000 - empty + extra)))))
     assert isinstance(answer, Success) == fits
     if isinstance(answer, Failure):
@@ -309,12 +309,12 @@ async def test_an_event_is_bounded_to_the_byte(world: World, *, extra: int, fits
 @on_each_store
 async def test_a_run_that_times_out_while_it_is_claimed_leaves_no_claim(world: World) -> None:
     """No instance is left without its alarm, none half-written: whatever cancels a run, its claim is known."""
-    job = machine_with(max_run="1 second")
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    job = machine_with(run_timeout="1 second")
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.slow("commit", ms=5_000)
-    error = await world.refused(jobs.send("a", steps(Add(), Say("x"))))
-    assert isinstance(error, RunTimedOut)
-    assert error.max_run_ms == 1_000
+    error = await world.error_of(jobs.send("a", steps(Add(), Say("x"))))
+    assert isinstance(error, RunTimeout)
+    assert error.run_timeout_ms == 1_000
     await world.advance(s=10)
     assert await world.row(at("a")) is None
     assert world.outside.heard == []
@@ -322,11 +322,11 @@ async def test_a_run_that_times_out_while_it_is_claimed_leaves_no_claim(world: W
 
 @on_each_store
 async def test_a_run_that_is_interrupted_while_it_is_claimed_leaves_no_claim(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     world.slow("commit", ms=5_000)
-    call = world.begin(jobs.send("a", steps(Add(), Say("x"))))
+    call = world.start(jobs.send("a", steps(Add(), Say("x"))))
     await world.advance(s=1)
-    assert (await world.ask(jobs.terminate("a", interrupt=True))).terminated
+    assert (await world.unwrap(jobs.terminate("a", interrupt=True))).terminated
     assert call.done()
     await world.advance(s=10)
     assert await world.row(at("a")) is None
@@ -336,13 +336,13 @@ async def test_a_run_that_is_interrupted_while_it_is_claimed_leaves_no_claim(wor
 @on_each_store
 async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world: World) -> None:
     """Graceful shutdown never counts."""
-    jobs = (await world.open(app(world.outside, drain_ms=1_000))).of(machine)
+    jobs = (await world.open(app(world.outside, shutdown_timeout="1000 ms"))).handle(machine)
     world.slow("commit", ms=5_000)
-    world.begin(jobs.send("a", steps(Add(), Say("x"))))
+    world.start(jobs.send("a", steps(Add(), Say("x"))))
     await world.settle()
     await world.close()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
     (recovered,) = [event for event in await world.history(at("a")) if event.type == "job.recovered"]
     assert recovered.recoveries == 0
     assert world.outside.heard == ["x"]
@@ -357,18 +357,18 @@ async def test_a_branch_that_gives_up_while_the_run_is_claimed_holds_up_no_other
         yield from gather(race(say("loser"), sleep("1 second").map(lambda _: None)), say("other"))
 
     job = machine_with(on_event=race_and_say)
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.slow("commit", ms=5_000)
-    assert (await world.ask(jobs.send("a", steps()))).created
+    assert (await world.unwrap(jobs.send("a", steps()))).created
     assert world.outside.heard == ["other"]
 
 
 @on_each_store
 async def test_an_alarm_of_a_commit_whose_outcome_is_unknown_fires(world: World) -> None:
     """Nobody knows whether it was written, so the engine looks into the store, without being asked."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps()))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps()))
     world.fail("commit", OutcomeUnknown("the disk"), applied=True)
-    assert isinstance(await world.refused(jobs.send("a", OnAlarm(5_000, (Say("x"),)))), OutcomeUnknown)
+    assert isinstance(await world.error_of(jobs.send("a", OnAlarm(5_000, (Say("x"),)))), OutcomeUnknown)
     await world.advance(s=5)
     assert world.outside.heard == ["x"]

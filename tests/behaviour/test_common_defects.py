@@ -11,9 +11,9 @@ from returns.io import IOResult, IOSuccess, impure_safe
 from returns.result import Failure, Result, Success
 from world import Outside, World, on_each_store
 
-from perdure import Backoff, Decision, Engine, Program, Retry, Task, TaskContext
+from perdure import App, Backoff, Decision, Program, Retry, Task, TaskContext
 from perdure.values.answer import Failed, Retrying
-from perdure.values.errors import Crashed, OutcomeUnknown, Rejected
+from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected
 from perdure.values.failure import Defect
 from perdure.values.transition import Put
 
@@ -50,9 +50,9 @@ async def test_a_hook_that_breaks_in_an_event_is_a_defect(
 ) -> None:
     """An exception nobody declared, in any hook, is a failure like any other: recorded with its traceback, visible."""
     task = job(**{hook: function})
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    error = await world.refused(handle.send("a", Nothing()))
-    assert isinstance(error, Crashed)
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    error = await world.error_of(handle.send("a", Nothing()))
+    assert isinstance(error, HookRaised)
     if function is broken:
         assert error.error_type == "ZeroDivisionError"
         assert "raise ZeroDivisionError" in error.traceback
@@ -68,13 +68,13 @@ async def test_a_run_that_breaks_is_retried_by_the_policy(world: World, function
     """…retried by the policy."""
     policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False)
     task = job(execute=function, retry=policy)
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    await world.ask(handle.send("a", Nothing()))
-    triggered = await world.ask(handle.trigger("a"))
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    await world.unwrap(handle.send("a", Nothing()))
+    triggered = await world.unwrap(handle.trigger("a"))
     assert isinstance(triggered.outcome, Retrying)
     assert isinstance(triggered.outcome.error, Defect)
     await world.advance(s=1)
-    status = await world.ask(handle.status("a"))
+    status = await world.unwrap(handle.status("a"))
     assert (status.status, status.parked) == ("parked", "retries_exhausted")
     assert status.last_error is not None
     assert status.last_error.form == "defect"
@@ -87,9 +87,9 @@ async def test_a_run_that_breaks_is_retried_by_the_policy(world: World, function
 async def test_an_on_error_that_breaks_records_both(world: World) -> None:
     """If `on_error` fails, both errors are recorded."""
     task = job(on_event=broken, on_error=not_a_program)
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    error = await world.refused(handle.send("a", Nothing()))
-    assert isinstance(error, Crashed)
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    error = await world.error_of(handle.send("a", Nothing()))
+    assert isinstance(error, HookRaised)
     events = await world.history(task.address("a"))
     assert [(event.hook, event.error.error_type) for event in events] == [
         ("on_event", "ZeroDivisionError"),
@@ -102,13 +102,13 @@ async def test_a_retry_if_that_breaks_is_a_defect(world: World) -> None:
     """An exception nobody declared, in any hook: `retry_if` is one."""
     policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), retry_if=broken)
     task = job(execute=lambda _: Failure("no"), retry=policy)
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    await world.ask(handle.send("a", Nothing()))
-    triggered = await world.ask(handle.trigger("a"))
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    await world.unwrap(handle.send("a", Nothing()))
+    triggered = await world.unwrap(handle.trigger("a"))
     assert isinstance(triggered.outcome, Retrying | Failed)
     assert isinstance(triggered.outcome.error, Defect)
     assert triggered.outcome.error.error_type == "ZeroDivisionError"
-    assert (await world.ask(handle.status("a"))).status != "running"
+    assert (await world.unwrap(handle.status("a"))).status != "running"
 
 
 @on_each_store
@@ -128,9 +128,9 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
         )
 
     task = job(execute=cancelled)
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    await world.ask(handle.send("a", Nothing()))
-    triggered = await world.ask(handle.trigger("a"))
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    await world.unwrap(handle.send("a", Nothing()))
+    triggered = await world.unwrap(handle.trigger("a"))
     assert isinstance(triggered.outcome, Failed)
     assert isinstance(triggered.outcome.error, Defect)
     assert "Cancel" in triggered.outcome.error.error_type
@@ -150,13 +150,13 @@ async def test_a_program_that_raises_a_cancellation_of_its_own_is_a_defect(world
         return Program.from_value(None).map(give_up)
 
     task = job(**{hook: cancelled})
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
     if hook == "on_event":
-        error = await world.refused(handle.send("a", Nothing()))
+        error = await world.error_of(handle.send("a", Nothing()))
     else:
-        await world.ask(handle.send("a", Nothing()))
-        error = (await world.ask(handle.trigger("a"))).outcome.error
-    assert isinstance(error, Crashed | Defect)
+        await world.unwrap(handle.send("a", Nothing()))
+        error = (await world.unwrap(handle.trigger("a"))).outcome.error
+    assert isinstance(error, HookRaised | Defect)
     assert error.message == "of its own"
 
 
@@ -196,8 +196,8 @@ async def test_a_hook_that_acts_when_it_is_called_is_claimed_before(world: World
         "RequiresContextFutureResult": context,
     }
     task = job(on_event=hooks[container])
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    await world.ask(handle.send("a", Nothing()))
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    await world.unwrap(handle.send("a", Nothing()))
     assert held == [True]
 
 
@@ -205,14 +205,14 @@ async def test_a_hook_that_acts_when_it_is_called_is_claimed_before(world: World
 async def test_a_hook_may_answer_a_plain_result(world: World) -> None:
     """`decide` and hooks may be pure: one commit, the failure is the caller's."""
     task = job(on_event=lambda _, __: Failure("no"))
-    handle = (await world.open(Engine(world.outside).jobs(task))).of(task)
-    rejected = await world.refused(handle.send("a", Nothing()))
+    handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
+    rejected = await world.error_of(handle.send("a", Nothing()))
     assert isinstance(rejected, Rejected)
     assert rejected.error == "no"
     pure = job(decide=lambda state, _: Success(Decision(state)))
     await world.close()
-    handle = (await world.open(Engine(world.outside).jobs(pure))).of(pure)
-    assert (await world.ask(handle.send("a", Nothing()))).created
+    handle = (await world.open(App(world.outside).with_jobs(pure))).handle(pure)
+    assert (await world.unwrap(handle.send("a", Nothing()))).created
     assert len(world.commits) == 1
 
 
@@ -222,7 +222,7 @@ class BrokenKind(Task[Any, Any, Any, Any]):
     def succeeded(self, *_: Any) -> Any:
         raise ZeroDivisionError
 
-    def rescue(self, *_: Any) -> Any:
+    def error_handler(self, *_: Any) -> Any:
         raise ZeroDivisionError
 
 
@@ -231,13 +231,13 @@ async def test_a_kind_of_job_that_breaks_takes_nobody_down(world: World) -> None
     """A defect of a kind itself: its caller is told that nothing is known, others go on, and the engine can stop."""
     broken_kind = BrokenKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     sound, other = job(), Task("other", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
-    jobs = await world.open(Engine(world.outside).jobs(sound))
-    await world.ask(jobs.of(sound).send("a", Nothing()))
+    jobs = await world.open(App(world.outside).with_jobs(sound))
+    await world.unwrap(jobs.handle(sound).send("a", Nothing()))
     await world.close()
-    jobs = await world.open(Engine(world.outside).jobs(broken_kind, other))
-    for call in (jobs.of(broken_kind).trigger("a"), jobs.of(broken_kind).send("a", Nothing())):
-        assert isinstance(await world.refused(call), OutcomeUnknown)
-    assert (await world.ask(jobs.of(other).send("a", Nothing()))).created
+    jobs = await world.open(App(world.outside).with_jobs(broken_kind, other))
+    for call in (jobs.handle(broken_kind).trigger("a"), jobs.handle(broken_kind).send("a", Nothing())):
+        assert isinstance(await world.error_of(call), OutcomeUnknown)
+    assert (await world.unwrap(jobs.handle(other).send("a", Nothing()))).created
     assert any("broke inside the engine" in line for line in world.logs)
     await world.close()
 
@@ -253,9 +253,9 @@ class MuteKind(Task[Any, Any, Any, Any]):
 async def test_a_kind_of_job_that_gives_no_program_has_crashed_and_is_logged(world: World) -> None:
     """A defect that no run can record: its caller gets it, the log has it, and nothing is written."""
     mute = MuteKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
-    handle = (await world.open(Engine(world.outside).jobs(mute))).of(mute)
-    error = await world.refused(handle.send("a", Nothing()))
-    assert isinstance(error, Crashed)
+    handle = (await world.open(App(world.outside).with_jobs(mute))).handle(mute)
+    error = await world.error_of(handle.send("a", Nothing()))
+    assert isinstance(error, HookRaised)
     assert (error.error_type, error.message) == ("ZeroDivisionError", "no program")
     assert "in program" in error.traceback
     (record,) = [record for record in world.world.logs if record.level == "error"]

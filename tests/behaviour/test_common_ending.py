@@ -6,7 +6,7 @@ import pytest
 from attrs import frozen
 from machine import (
     Add,
-    Alarm,
+    AlarmIn,
     End,
     Note,
     OnAlarm,
@@ -26,9 +26,9 @@ from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import Backoff, Do, Engine, Retry, Task, TaskContext, program
+from perdure import App, Backoff, Do, Retry, Task, TaskContext, program
 from perdure.jobs.request import Request, Terminate
-from perdure.values.answer import Ended, Paused, Ran, Sent, Terminated
+from perdure.values.answer import Completed, Paused, SelfTerminated, Sent, Terminated
 from perdure.values.errors import Conflict, InstanceParked, Undecodable
 from perdure.values.instance import Fence
 
@@ -37,13 +37,13 @@ from perdure.values.instance import Fence
 @on_each_store
 async def test_terminate_cancels_the_alarm_and_purges(world: World) -> None:
     """`terminate(id, reason)` cancels the alarm and purges the instance; the id can be used again…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
     before = await world.row(at("a"))
-    assert await world.ask(jobs.terminate("a", "enough")) == Terminated(terminated=True, reason="enough")
+    assert await world.unwrap(jobs.terminate("a", "enough")) == Terminated(terminated=True, reason="enough")
     await world.advance(s=5)
     assert world.outside.heard == []
-    assert (await world.ask(jobs.send("a", steps()))).created
+    assert (await world.unwrap(jobs.send("a", steps()))).created
     after = await world.row(at("a"))
     assert before is not None
     assert after is not None
@@ -53,20 +53,20 @@ async def test_terminate_cancels_the_alarm_and_purges(world: World) -> None:
 @on_each_store
 async def test_nothing_of_an_old_incarnation_commits_into_the_new_one(world: World) -> None:
     """…as a new incarnation: nothing of the old one can commit into it."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
     old = world.commits[-1]
-    await world.ask(jobs.terminate("a"))
-    await world.ask(jobs.send("a", steps()))
+    await world.unwrap(jobs.terminate("a"))
+    await world.unwrap(jobs.send("a", steps()))
     assert old.expected is None
-    await world.ask(jobs.send("a", steps()))
+    await world.unwrap(jobs.send("a", steps()))
     late = world.commits[-1]
-    await world.ask(jobs.terminate("a"))
-    await world.ask(jobs.send("a", steps()))
+    await world.unwrap(jobs.terminate("a"))
+    await world.unwrap(jobs.send("a", steps()))
     before = await world.row(at("a"))
     assert isinstance(late.expected, Fence)
     with pytest.raises(UnwrapFailedError) as refused:
-        await world.look(lambda store: store.commit(late))
+        await world.inspect(lambda store: store.commit(late))
     assert isinstance(refused.value.halted_container.failure(), Conflict)
     assert await world.row(at("a")) == before
 
@@ -82,12 +82,12 @@ async def test_terminate_may_be_called_inside_every_hook(world: World, hook: str
 
     given: dict[str, Any] = {hook: end} if hook != "on_error" else {hook: end, "execute": _refuse}
     job = machine_with(**given)
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     if hook in ("execute", "on_error"):
-        await world.ask(jobs.send("a", OnAlarm(3_600_000)))
-        assert (await world.ask(jobs.trigger("a"))).outcome == Ended(f"by {hook}")
+        await world.unwrap(jobs.send("a", OnAlarm(3_600_000)))
+        assert (await world.unwrap(jobs.trigger("a"))).outcome == SelfTerminated(f"by {hook}")
     else:
-        assert await world.ask(jobs.send("a", steps())) == Sent(created=True, status=None, scheduled_at=None)
+        assert await world.unwrap(jobs.send("a", steps())) == Sent(created=True, status=None, scheduled_at=None)
     assert await world.row(at("a")) is None
     (ended,) = [event for event in await world.history(at("a")) if event.type == "job.terminated"]
     assert ended.reason == f"by {hook}"
@@ -103,11 +103,11 @@ def _refuse(ctx: TaskContext[Total]) -> Do[None]:
 async def test_whoever_terminates_it_is_in_the_log(world: World) -> None:
     """Every termination emits `job.terminated` with its reason, whoever asked: a caller, a message, a policy."""
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Refuse(),))))
-    await world.ask(jobs.trigger("a"))
-    await world.ask(jobs.send("a", steps()))
-    await world.ask(jobs.terminate("a", "by hand"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Refuse(),))))
+    await world.unwrap(jobs.trigger("a"))
+    await world.unwrap(jobs.send("a", steps()))
+    await world.unwrap(jobs.terminate("a", "by hand"))
     reasons = [event.reason for event in await world.history(at("a")) if event.type == "job.terminated"]
     assert reasons == ["retries_exhausted", "by hand"]
 
@@ -115,29 +115,29 @@ async def test_whoever_terminates_it_is_in_the_log(world: World) -> None:
 @on_each_store
 async def test_during_a_run_it_goes_to_the_head_of_the_queue(world: World) -> None:
     """During a run it goes to the head of the queue…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    run = world.begin(jobs.send("a", steps(Wait(1_000), Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    run = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()
-    later = world.begin(jobs.send("a", steps(Add(10))))
+    later = world.start(jobs.send("a", steps(Add(10))))
     await world.settle()
-    ended = world.begin(jobs.terminate("a"))
+    ended = world.start(jobs.terminate("a"))
     await world.advance(s=1)
     assert isinstance(run.result(), Success)
     assert ended.result() == Success(Terminated(terminated=True, reason="terminated"))
     assert later.result().unwrap().created
-    assert await world.ask(jobs.get_state("a")) == Total(10)
+    assert await world.unwrap(jobs.get_state("a")) == Total(10)
 
 
 @pytest.mark.parametrize("busy", [(Wait(3_600_000),), (Say("x"), Wait(3_600_000)), (Say("held"),)])
 @on_each_store
 async def test_interrupt_cancels_an_event_first(world: World, busy: tuple[Any, ...]) -> None:
     """…`interrupt=True` cancels the run first."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("held")
-    call = world.begin(jobs.send("a", steps(*busy, Say("never"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("held")
+    call = world.start(jobs.send("a", steps(*busy, Say("never"))))
     await world.settle()
     before_ms = world.now_ms
-    await world.ask(jobs.terminate("a", interrupt=True))
+    await world.unwrap(jobs.terminate("a", interrupt=True))
     assert world.now_ms == before_ms
     assert call.result() == Success(Sent(created=True, status=None, scheduled_at=None))
     assert await world.row(at("a")) is None
@@ -147,21 +147,21 @@ async def test_interrupt_cancels_an_event_first(world: World, busy: tuple[Any, .
 @on_each_store
 async def test_interrupt_cancels_a_run_first(world: World) -> None:
     """…`interrupt=True` cancels the run first."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(3_600_000), Say("never")))))
-    call = world.begin(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(3_600_000), Say("never")))))
+    call = world.start(jobs.trigger("a"))
     await world.settle()
-    await world.ask(jobs.terminate("a", interrupt=True))
-    assert call.result().unwrap().outcome == Ended("interrupted")
+    await world.unwrap(jobs.terminate("a", interrupt=True))
+    assert call.result().unwrap().outcome == SelfTerminated("interrupted")
     assert await world.row(at("a")) is None
 
 
 @on_each_store
 async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: World) -> None:
     """No instance is left without its alarm: a run that was interrupted for nothing is delivered again."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Note(), Wait(60_000), Add()))))
-    world.begin(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Note(), Wait(60_000), Add()))))
+    world.start(jobs.trigger("a"))
     await world.settle()
 
     async def withdraw() -> None:
@@ -171,7 +171,7 @@ async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: Wor
     await world.run(withdraw())
     await world.advance(minutes=2)
     row = await world.row(at("a"))
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert row is not None
     assert state is not None
     assert (row.claim, state.total, state.seen[0].delivery) == (None, 1, 2)
@@ -180,14 +180,14 @@ async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: Wor
 @on_each_store
 async def test_interrupt_reaches_a_run_whose_claim_is_being_written(world: World) -> None:
     """…cancels the run first: it has not begun, and does not begin."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("never"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("never"),))))
     world.slow("commit", ms=500)
-    call = world.begin(jobs.trigger("a"))
+    call = world.start(jobs.trigger("a"))
     await world.settle()
-    ended = world.begin(jobs.terminate("a", interrupt=True))
+    ended = world.start(jobs.terminate("a", interrupt=True))
     await world.advance(s=1)
-    assert call.result().unwrap().outcome == Ended("interrupted")
+    assert call.result().unwrap().outcome == SelfTerminated("interrupted")
     assert ended.result().unwrap().terminated
     assert await world.row(at("a")) is None
     assert world.outside.heard == []
@@ -196,12 +196,12 @@ async def test_interrupt_reaches_a_run_whose_claim_is_being_written(world: World
 @on_each_store
 async def test_interrupt_reaches_a_run_that_waits_for_its_place(world: World) -> None:
     """…cancels the run first: also one that has not begun."""
-    jobs = (await world.open(app(world.outside, concurrency=1))).of(machine)
-    world.begin(jobs.send("busy", steps(Wait(60_000))))
+    jobs = (await world.open(app(world.outside, concurrency=1))).handle(machine)
+    world.start(jobs.send("busy", steps(Wait(60_000))))
     await world.settle()
-    waiting = world.begin(jobs.send("a", steps(Say("never"))))
+    waiting = world.start(jobs.send("a", steps(Say("never"))))
     await world.settle()
-    ended = world.begin(jobs.terminate("a", interrupt=True))
+    ended = world.start(jobs.terminate("a", interrupt=True))
     await world.advance(minutes=1)
     assert waiting.result() == Success(Sent(created=True, status=None, scheduled_at=None))
     assert ended.done()
@@ -213,13 +213,13 @@ async def test_interrupt_reaches_a_run_that_waits_for_its_place(world: World) ->
 async def test_pause_holds_alarms_and_resume_restores_them(world: World) -> None:
     """`pause(id)` holds alarms and retries; hooks still handle events; `trigger` answers `Paused`. `resume(id)`
     restores the alarm."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(10_000, (Say("fired"),))))
-    await world.ask(jobs.pause("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(10_000, (Say("fired"),))))
+    await world.unwrap(jobs.pause("a"))
     await world.advance(s=5)
-    await world.ask(jobs.send("a", steps(Add())))
-    assert (await world.ask(jobs.trigger("a"))).outcome == Paused()
-    await world.ask(jobs.resume("a"))
+    await world.unwrap(jobs.send("a", steps(Add())))
+    assert (await world.unwrap(jobs.trigger("a"))).outcome == Paused()
+    await world.unwrap(jobs.resume("a"))
     assert world.outside.heard == []
     await world.advance(s=4)
     assert world.outside.heard == []
@@ -234,12 +234,12 @@ async def test_pause_holds_alarms_and_resume_restores_them(world: World) -> None
 @on_each_store
 async def test_an_overdue_alarm_fires_once_on_resume(world: World) -> None:
     """`resume(id)` restores the alarm (once, if overdue)."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    await world.ask(jobs.pause("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.unwrap(jobs.pause("a"))
     await world.advance(hours=1)
     assert world.outside.heard == []
-    await world.ask(jobs.resume("a"))
+    await world.unwrap(jobs.resume("a"))
     await world.advance(hours=1)
     assert world.outside.heard == ["fired"]
 
@@ -248,41 +248,41 @@ async def test_an_overdue_alarm_fires_once_on_resume(world: World) -> None:
 async def test_pause_holds_retries(world: World) -> None:
     """`pause(id)` holds alarms and retries."""
     job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False))
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("x"),))))
-    await world.ask(jobs.trigger("a"))
-    await world.ask(jobs.pause("a"))
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("x"),))))
+    await world.unwrap(jobs.trigger("a"))
+    await world.unwrap(jobs.pause("a"))
     await world.advance(minutes=5)
     assert world.outside.heard == ["x"]
-    await world.ask(jobs.resume("a"))
+    await world.unwrap(jobs.resume("a"))
     assert world.outside.heard == ["x", "x"]
-    assert (await world.ask(jobs.status("a"))).status == "scheduled"
+    assert (await world.unwrap(jobs.status("a"))).status == "scheduled"
 
 
 @on_each_store
 async def test_an_alarm_set_while_paused_waits(world: World) -> None:
     """Hooks still handle events: what they schedule is held as well."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps()))
-    await world.ask(jobs.pause("a"))
-    sent = await world.ask(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps()))
+    await world.unwrap(jobs.pause("a"))
+    sent = await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
     assert sent.status == "paused"
     await world.advance(s=5)
     assert world.outside.heard == []
-    await world.ask(jobs.resume("a"))
+    await world.unwrap(jobs.resume("a"))
     assert world.outside.heard == ["fired"]
 
 
 @on_each_store
 async def test_a_pause_survives_a_restart(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    await world.ask(jobs.pause("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.unwrap(jobs.pause("a"))
     await world.crash()
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     await world.advance(s=5)
-    assert (await world.ask(jobs.status("a"))).status == "paused"
+    assert (await world.unwrap(jobs.status("a"))).status == "paused"
     assert world.outside.heard == []
 
 
@@ -290,25 +290,25 @@ async def test_a_pause_survives_a_restart(world: World) -> None:
 @on_each_store
 async def test_parked_means_kept_visible_silent_and_resumable(world: World) -> None:
     """Parked means kept, visible, silent and resumable, with the reason: retries exhausted…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), Say("x"), Alarm(5_000)))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), Say("x"), AlarmIn(5_000)))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.parked, status.next_run_at) == ("parked", "retries_exhausted", None)
     await world.advance(hours=10)
     assert world.outside.heard == ["x"]
-    error = await world.refused(jobs.send("a", steps()))
+    error = await world.error_of(jobs.send("a", steps()))
     assert isinstance(error, InstanceParked)
     assert error.reason == "retries_exhausted"
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 0
-    assert (await world.ask(jobs.resume("a"))).changed
-    state = await world.ask(jobs.get_state("a"))
+    assert (await world.unwrap(jobs.resume("a"))).changed
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
-    assert (await world.ask(jobs.status("a"))).status == "scheduled"
+    assert (await world.unwrap(jobs.status("a"))).status == "scheduled"
     assert (await world.happened(at("a")))[-4:] == ["job.parked", "job.resumed", "job.executed", "task.scheduled"]
 
 
@@ -331,36 +331,36 @@ async def test_what_cannot_be_decoded_is_kept_and_never_looped_over(world: World
     """What cannot be decoded is never deleted and never looped over: only its status changes; an engine that can decode
     it again resumes it."""
     before = old()
-    jobs = (await world.open(Engine(world.outside).jobs(before))).of(before)
-    await world.ask(jobs.send("a", steps()))
+    jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
+    await world.unwrap(jobs.send("a", steps()))
     stored = await world.row(at("a"))
     assert stored is not None
     await world.close()
 
-    new = (await world.open(app(world.outside))).of(machine)
+    new = (await world.open(app(world.outside))).handle(machine)
     match woken_by:
         case "send":
-            assert isinstance(await world.refused(new.send("a", steps())), Undecodable)
+            assert isinstance(await world.error_of(new.send("a", steps())), Undecodable)
         case "trigger":
-            assert isinstance(await world.refused(new.trigger("a")), Undecodable)
+            assert isinstance(await world.error_of(new.trigger("a")), Undecodable)
         case "alarm":
             await world.advance(hours=1)
         case _:
-            assert isinstance(await world.refused(new.get_state("a")), Undecodable)
+            assert isinstance(await world.error_of(new.get_state("a")), Undecodable)
     commits = len(world.commits)
     await world.advance(hours=5)
     assert len(world.commits) == commits + (woken_by == "get_state")
     row = await world.row(at("a"))
     assert row is not None
-    assert (row.hold, row.state, row.alarm_ms) == ("undecodable", stored.state, stored.alarm_ms)
+    assert (row.suspension, row.state, row.alarm_ms) == ("undecodable", stored.state, stored.alarm_ms)
     assert (await world.happened(at("a")))[-1] == "job.parked"
-    assert (await world.ask(new.status("a"))).parked == "undecodable"
+    assert (await world.unwrap(new.status("a"))).parked == "undecodable"
     await world.close()
 
-    jobs = (await world.open(Engine(world.outside).jobs(before))).of(before)
+    jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
     row = await world.row(at("a"))
     assert row is not None
-    assert (row.hold, row.alarm_ms) == (None, None)  # it was overdue, so it fired at once
+    assert (row.suspension, row.alarm_ms) == (None, None)  # it was overdue, so it fired at once
     assert await world.happened(at("a")) == [
         "job.started",
         "task.scheduled",
@@ -373,34 +373,34 @@ async def test_what_cannot_be_decoded_is_kept_and_never_looped_over(world: World
 @on_each_store
 async def test_a_claimed_event_that_cannot_be_decoded_waits_with_its_bytes(world: World) -> None:
     """Undecodable: an event that was being handled when the process died, too."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("x")
-    world.begin(jobs.send("a", steps(Say("x"), Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("x")
+    world.start(jobs.send("a", steps(Say("x"), Add())))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
 
     narrow = Task("machine", state=Total, event=OldTotal, initial=Total(), on_event=lambda _, __: Success(None))
-    await world.open(Engine(world.outside).jobs(narrow))
+    await world.open(App(world.outside).with_jobs(narrow))
     row = await world.row(at("a"))
     assert row is not None
-    assert row.hold == "undecodable"
+    assert row.suspension == "undecodable"
     assert row.event_claim is not None
     await world.close()
 
-    jobs = (await world.open(app(world.outside))).of(machine)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
 async def test_instances_of_a_job_that_is_not_served_are_not_touched(world: World) -> None:
     """Instances of a job that is not served here are not touched. `orphaned` is computed."""
     other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
-    jobs = (await world.open(app(world.outside, machine, other))).of(machine)
-    await world.ask(jobs.send("due", OnAlarm(1_000, (Say("fired"),))))
-    await world.ask(jobs.send("told", steps()))
-    world.hold("x")
-    world.begin(jobs.send("claimed", steps(Say("x"), Tell("told", (End(),)))))
+    jobs = (await world.open(app(world.outside, machine, other))).handle(machine)
+    await world.unwrap(jobs.send("due", OnAlarm(1_000, (Say("fired"),))))
+    await world.unwrap(jobs.send("told", steps()))
+    world.suspension("x")
+    world.start(jobs.send("claimed", steps(Say("x"), Tell("told", (End(),)))))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
@@ -409,7 +409,7 @@ async def test_instances_of_a_job_that_is_not_served_are_not_touched(world: Worl
     before = [await world.row(at(id_)) for id_ in ("due", "told", "claimed")]
     await world.advance(hours=1)
     assert [await world.row(at(id_)) for id_ in ("due", "told", "claimed")] == before
-    listed = await world.ask(both.list())
+    listed = await world.unwrap(both.list())
     assert [(entry.address.id, entry.status) for entry in listed] == [
         (id_, "orphaned") for id_ in ("claimed", "due", "told")
     ]
@@ -423,14 +423,14 @@ async def test_instances_of_a_job_that_is_not_served_are_not_touched(world: Worl
 @on_each_store
 async def test_resuming_a_run_keeps_its_identity(world: World) -> None:
     """`ctx.run_id`: stable over all repeats of one logical run; resuming shows that it was tried before."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Note(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Note(), Say("x")))))
     world.outside.refusals["x"] = 1
-    await world.ask(jobs.trigger("a"))
+    await world.unwrap(jobs.trigger("a"))
     failed = next(event for event in await world.history(at("a")) if event.type == "job.failed")
-    await world.ask(jobs.resume("a"))
-    state = await world.ask(jobs.get_state("a"))
+    await world.unwrap(jobs.resume("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     (seen,) = state.seen
     assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (failed.run_id, 1, 2, True)
-    assert (await world.ask(jobs.trigger("a"))).outcome == Ran()
+    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()

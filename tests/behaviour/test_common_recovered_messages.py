@@ -7,17 +7,17 @@ from world import World, on_each_store
 @on_each_store
 async def test_a_run_that_a_message_set_going_is_recovered_once(world: World) -> None:
     """Within one store a message is applied exactly once (the receiver's commit consumes it)."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("b", OnAlarm(3_600_000, (Add(), Say("x")))))
-    world.hold("x")
-    await world.ask(jobs.send("a", steps(Call("b", "trigger"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("b", OnAlarm(3_600_000, (Add(), Say("x")))))
+    world.suspension("x")
+    await world.unwrap(jobs.send("a", steps(Call("b", "trigger"))))
     assert world.outside.heard == ["x"]
     await world.crash()
 
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     await world.advance(s=5)
-    state = await world.ask(jobs.get_state("b"))
+    state = await world.unwrap(jobs.get_state("b"))
     assert state is not None
     assert state.total == 1
     assert world.outside.heard == ["x", "x"]
@@ -28,16 +28,16 @@ async def test_a_run_that_a_message_set_going_is_recovered_once(world: World) ->
 
 @on_each_store
 async def test_an_event_that_a_message_brought_is_recovered_once(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("x")
-    await world.ask(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("x")
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
     assert world.outside.heard == ["x"]
     await world.crash()
 
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     await world.advance(s=5)
-    state = await world.ask(jobs.get_state("b"))
+    state = await world.unwrap(jobs.get_state("b"))
     assert state is not None
     assert state.total == 11
     assert world.outside.heard == ["x", "x"]

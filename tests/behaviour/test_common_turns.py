@@ -3,7 +3,7 @@
 import pytest
 from machine import (
     Add,
-    Alarm,
+    AlarmIn,
     Break,
     End,
     Mark,
@@ -26,7 +26,7 @@ from world import World, on_each_store
 
 from perdure import Backoff, Retry
 from perdure.values.answer import Triggered
-from perdure.values.errors import Conflict, Crashed, OutcomeUnknown, Rejected, StoreUnavailable
+from perdure.values.errors import Conflict, HookRaised, OutcomeUnknown, Rejected, StoreUnavailable
 from perdure.values.transition import Put
 
 
@@ -34,11 +34,11 @@ from perdure.values.transition import Put
 @on_each_store
 async def test_turns_of_one_instance_are_serialised(world: World) -> None:
     """Turns of one instance are serialised (three concurrent `+1` triggers end at 3)."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(5), Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(5), Add(), Say("x")))))
     answers = await world.all(*(jobs.trigger("a") for _ in range(3)))
     assert all(isinstance(answer, Success) for answer in answers)
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 3
 
@@ -46,11 +46,11 @@ async def test_turns_of_one_instance_are_serialised(world: World) -> None:
 @on_each_store
 async def test_events_that_come_while_one_is_committed_are_handled_after_it(world: World) -> None:
     """Turns of one instance are serialised, also those that need nothing but their own commit."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
     answers = await world.all(*(jobs.send("a", steps(Add())) for _ in range(70)))
     assert all(isinstance(answer, Success) for answer in answers)
-    assert await world.ask(jobs.get_state("a")) == Total(71)
+    assert await world.unwrap(jobs.get_state("a")) == Total(71)
 
 
 @pytest.mark.parametrize("conflicts", [1, 5, 6])
@@ -58,12 +58,12 @@ async def test_events_that_come_while_one_is_committed_are_handled_after_it(worl
 @on_each_store
 async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, what: str, conflicts: int) -> None:
     """A conflict before any effect re-runs the turn (at most 5 times)."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", Conflict("task:machine:a"), times=conflicts)
     events = {"an event": steps(Add()), "an event with an effect": steps(Add(), Say("x"))}
     answer = await world.result(jobs.send("a", events[what]) if what in events else jobs.trigger("a"))
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     if conflicts == 6:
         assert isinstance(answer.failure(), Conflict)
@@ -77,10 +77,10 @@ async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, 
 @on_each_store
 async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
     """After an effect nothing re-runs here: the caller is told that nothing is known, and the engine stops."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000)))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000)))
     world.fail("commit", Conflict("task:machine:a"), after=1)
-    error = await world.refused(jobs.send("a", steps(Add(), Say("x"))))
+    error = await world.error_of(jobs.send("a", steps(Add(), Say("x"))))
     assert isinstance(error, OutcomeUnknown)
     assert "task:machine:a was written by somebody else" in str(error)
     assert world.outside.heard == ["x"]
@@ -92,13 +92,13 @@ async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
 @on_each_store
 async def test_without_its_claim_nothing_reaches_outside(world: World, what: str, error: Exception) -> None:
     """Before user code one commit records the claim: where that fails, its caller is told so, and nothing has run."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", error)
     call = jobs.send("a", steps(Add(), Say("x"))) if what == "an event" else jobs.trigger("a")
-    assert await world.refused(call) is error
+    assert await world.error_of(call) is error
     assert world.outside.heard == []
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 0
 
@@ -106,12 +106,12 @@ async def test_without_its_claim_nothing_reaches_outside(world: World, what: str
 @on_each_store
 async def test_requests_are_applied_in_the_order_in_which_they_came(world: World) -> None:
     """The instance's mailbox gives the turn its place: first in, first out."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     words = [f"{number}" for number in range(5)]
-    world.hold("0")
+    world.suspension("0")
     callers = []
     for word in words:
-        callers.append(world.begin(jobs.send("a", steps(Say(word)))))
+        callers.append(world.start(jobs.send("a", steps(Say(word)))))
         await world.settle()
     assert world.outside.heard == ["0"]
     world.release("0")
@@ -123,7 +123,7 @@ async def test_requests_are_applied_in_the_order_in_which_they_came(world: World
 @on_each_store
 async def test_different_instances_run_concurrently(world: World) -> None:
     """Different instances run concurrently, bounded by `concurrency=` per engine and per job."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     before_ms = world.now_ms
     await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(50)))
     assert world.now_ms - before_ms == 1_000
@@ -132,7 +132,7 @@ async def test_different_instances_run_concurrently(world: World) -> None:
 @on_each_store
 async def test_the_engine_bounds_how_many_run_at_once(world: World) -> None:
     """…bounded by `concurrency=` per engine…"""
-    jobs = (await world.open(app(world.outside, concurrency=2))).of(machine)
+    jobs = (await world.open(app(world.outside, concurrency=2))).handle(machine)
     before_ms = world.now_ms
     await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(6)))
     assert world.now_ms - before_ms == 3_000
@@ -142,7 +142,7 @@ async def test_the_engine_bounds_how_many_run_at_once(world: World) -> None:
 async def test_a_job_bounds_how_many_run_at_once(world: World) -> None:
     """…and per job."""
     narrow = machine_with(concurrency=1)
-    jobs = (await world.open(app(world.outside, narrow))).of(narrow)
+    jobs = (await world.open(app(world.outside, narrow))).handle(narrow)
     before_ms = world.now_ms
     await world.all(*(jobs.send(str(number), steps(Wait(1_000))) for number in range(3)))
     assert world.now_ms - before_ms == 3_000
@@ -151,11 +151,11 @@ async def test_a_job_bounds_how_many_run_at_once(world: World) -> None:
 @on_each_store
 async def test_a_failed_run_never_changes_state(world: World) -> None:
     """A failed or crashed run never changes state: its draft is thrown away."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
     before = await world.row(at("a"))
     for end in (Refuse(), Break()):
-        await world.refused(jobs.send("a", steps(Add(), Alarm(5), Tell("b"), end)))
+        await world.error_of(jobs.send("a", steps(Add(), AlarmIn(5), Tell("b"), end)))
     assert await world.row(at("a")) == before
     assert await world.row(at("b")) is None
 
@@ -163,31 +163,31 @@ async def test_a_failed_run_never_changes_state(world: World) -> None:
 @on_each_store
 async def test_a_failed_run_after_an_effect_never_changes_state(world: World) -> None:
     """A failed or crashed run never changes state: its draft is thrown away."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
     for end in (Refuse(), Break()):
-        await world.refused(jobs.send("a", steps(Add(), Say("x"), Alarm(5), Tell("b"), end)))
+        await world.error_of(jobs.send("a", steps(Add(), Say("x"), AlarmIn(5), Tell("b"), end)))
     row = await world.row(at("a"))
     assert row is not None
     assert (row.event_claim, row.alarm_ms, row.event_count) == (None, None, 1)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
     assert await world.row(at("b")) is None
 
 
 @on_each_store
 async def test_a_failed_first_event_leaves_no_instance(world: World) -> None:
     """What does not succeed leaves no instance, also when its claim had created it."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     for failing in (steps(Refuse()), steps(Say("x"), Refuse()), steps(Say("x"), Break())):
-        assert isinstance(await world.refused(jobs.send("a", failing)), Rejected | Crashed)
+        assert isinstance(await world.error_of(jobs.send("a", failing)), Rejected | HookRaised)
         assert await world.row(at("a")) is None
 
 
 @on_each_store
 async def test_everything_of_a_turn_appears_together(world: World) -> None:
     """State, next alarm, messages, events and the answer appear together or not at all."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add(), Alarm(5_000), Tell("b"), Tell("c"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add(), AlarmIn(5_000), Tell("b"), Tell("c"))))
     (transition, *_) = world.commits
     assert isinstance(transition.write, Put)
     assert transition.write.instance.alarm_ms == world.now_ms + 5_000
@@ -200,27 +200,27 @@ async def test_everything_of_a_turn_appears_together(world: World) -> None:
 async def test_a_handler_without_effects_costs_exactly_one_commit(world: World) -> None:
     """An event's turn claims lazily, just before its first external effect: a handler without effects costs exactly
     one commit."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add(), Wait(5), Alarm(60_000))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add(), Wait(5), AlarmIn(60_000))))
     assert len(world.commits) == 1
-    await world.ask(jobs.send("a", steps(Add())))
+    await world.unwrap(jobs.send("a", steps(Add())))
     assert len(world.commits) == 2
 
 
 @on_each_store
 async def test_a_handler_with_effects_claims_before_the_first(world: World) -> None:
     """An event's turn claims lazily, just before its first external effect."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add(), Say("x"), Say("y"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add(), Say("x"), Say("y"))))
     claim, end = world.commits
     assert isinstance(claim.write, Put)
     assert claim.write.instance.event_claim is not None
     assert isinstance(end.write, Put)
     assert end.write.instance.event_claim is None
-    crossings = [
-        crossing for crossing in world.process.border.crossings if "commit" in crossing or "effect" in crossing
+    crash_points = [
+        crossing for crossing in world.process.border.crash_points if "commit" in crossing or "effect" in crossing
     ]
-    assert crossings == [
+    assert crash_points == [
         "before commit", "after commit", "before effect say", "after effect say", "before effect say",
         "after effect say", "before commit", "after commit",
     ]  # fmt: skip
@@ -229,10 +229,10 @@ async def test_a_handler_with_effects_claims_before_the_first(world: World) -> N
 @on_each_store
 async def test_a_run_is_claimed_before_user_code(world: World) -> None:
     """Before user code that an alarm, a start, a trigger or a flush drives, one commit records the claim."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(),))))
     await world.advance(s=1)
-    await world.ask(jobs.trigger("a"))
+    await world.unwrap(jobs.trigger("a"))
     _, alarm, _, trigger, _ = world.commits
     for transition, cause in ((alarm, "alarm"), (trigger, "trigger")):
         assert isinstance(transition.write, Put)
@@ -246,17 +246,17 @@ async def test_what_a_crash_left_is_delivered_again_and_the_program_sees_it(worl
     (claims of this attempt), `ctx.is_retry` (either above 1), `ctx.run_id` (stable over all repeats of one
     logical run).
     """
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
-    world.hold("x")
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
+    world.suspension("x")
     await world.advance(s=1)
     row = await world.row(at("a"))
     assert row is not None
     assert row.claim is not None
     await world.crash()
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    state = await world.ask(jobs.get_state("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     (seen,) = state.seen
     assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (row.claim.run_id, 1, 2, True)
@@ -268,14 +268,14 @@ async def test_what_a_crash_left_is_delivered_again_and_the_program_sees_it(worl
 @on_each_store
 async def test_a_crashed_event_is_delivered_again(world: World) -> None:
     """After a crash a claimed run is delivered again: an event, too."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("x")
-    world.begin(jobs.send("a", steps(Note(), Say("x"), Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("x")
+    world.start(jobs.send("a", steps(Note(), Say("x"), Add())))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    state = await world.ask(jobs.get_state("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert (state.total, state.seen[0].attempt, state.seen[0].delivery, state.seen[0].event_count) == (1, 1, 2, 0)
     assert await world.happened(at("a")) == ["job.recovered", "job.started"]
@@ -284,15 +284,15 @@ async def test_a_crashed_event_is_delivered_again(world: World) -> None:
 @on_each_store
 async def test_what_a_crash_left_goes_before_new_requests_to_its_instance(world: World) -> None:
     """After a crash a claimed run is delivered again, before new requests to its instance; others need not wait."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("first"), Add()))))
-    world.hold("first")
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("first"), Add()))))
+    world.suspension("first")
     await world.advance(s=1)
     await world.crash()
-    world.hold("first")
-    jobs = (await world.open(app(world.outside))).of(machine)
-    after = world.begin(jobs.send("a", steps(Say("second"))))
-    await world.ask(jobs.send("b", steps(Say("beside"))))
+    world.suspension("first")
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    after = world.start(jobs.send("a", steps(Say("second"))))
+    await world.unwrap(jobs.send("b", steps(Say("beside"))))
     assert not after.done()
     assert world.outside.heard == ["first", "first", "beside"]
     world.release("first")
@@ -305,17 +305,17 @@ async def test_what_a_crash_left_goes_before_new_requests_to_its_instance(world:
 async def test_a_crash_consumes_no_attempt(world: World) -> None:
     """A crash consumes no attempt."""
     job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("1 second"), jitter=False))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
-    world.hold("x")
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
+    world.suspension("x")
     await world.advance(s=1)
     await world.crash()
     world.outside.held.clear()
     world.outside.refusals["x"] = 1
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    assert (await world.ask(jobs.status("a"))).status == "retrying"
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    assert (await world.unwrap(jobs.status("a"))).status == "retrying"
     await world.advance(s=1)
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     (seen,) = state.seen
     assert (seen.attempt, seen.delivery, seen.is_retry) == (2, 1, True)
@@ -325,37 +325,37 @@ async def test_a_crash_consumes_no_attempt(world: World) -> None:
 async def test_after_two_recoveries_a_run_is_delivered_alone_then_parked(world: World) -> None:
     """A run that was recovered twice is delivered alone, nothing claimed beside it; if it kills the process again it is
     parked, `recovery_exhausted`."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("killer", OnAlarm(1_000, (Say("kill"),))))
-    world.hold("kill")
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("killer", OnAlarm(1_000, (Say("kill"),))))
+    world.suspension("kill")
     await world.advance(s=1)
     for _ in range(2):
         await world.crash()
-        world.hold("kill")
-        jobs = (await world.open(app(world.outside))).of(machine)
-    beside = world.begin(jobs.send("b", steps(Say("beside"))))
+        world.suspension("kill")
+        jobs = (await world.open(app(world.outside))).handle(machine)
+    beside = world.start(jobs.send("b", steps(Say("beside"))))
     await world.settle()
     assert not beside.done()
     assert world.outside.heard == ["kill"] * 3
     await world.crash()
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     assert world.outside.heard == ["kill"] * 3
-    status = await world.ask(jobs.status("killer"))
+    status = await world.unwrap(jobs.status("killer"))
     assert (status.status, status.parked) == ("parked", "recovery_exhausted")
-    await world.ask(jobs.send("b", steps(Say("beside"))))
+    await world.unwrap(jobs.send("b", steps(Say("beside"))))
     world.outside.held.clear()
-    assert (await world.ask(jobs.resume("killer"))).changed
+    assert (await world.unwrap(jobs.resume("killer"))).changed
     assert world.outside.heard == ["kill"] * 3 + ["beside", "kill"]
 
 
 @on_each_store
 async def test_a_crashed_run_that_nothing_else_would_wake_is_delivered_again(world: World) -> None:
     """After a crash a claimed run is delivered again: also where no alarm and no request comes to its instance."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"),))))
-    await world.ask(jobs.send("a", steps(NoAlarm())))
-    world.hold("x#1.1")
-    world.begin(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"),))))
+    await world.unwrap(jobs.send("a", steps(NoAlarm())))
+    world.suspension("x#1.1")
+    world.start(jobs.trigger("a"))
     await world.settle()
     await world.crash()
     await world.open(app(world.outside))
@@ -365,15 +365,15 @@ async def test_a_crashed_run_that_nothing_else_would_wake_is_delivered_again(wor
 @on_each_store
 async def test_others_go_on_after_a_run_that_was_delivered_alone(world: World) -> None:
     """…is delivered alone, nothing claimed beside it: for as long as it runs."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("survivor", OnAlarm(1_000, (Say("x"),))))
-    world.hold("x")
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("survivor", OnAlarm(1_000, (Say("x"),))))
+    world.suspension("x")
     await world.advance(s=1)
     for _ in range(2):
         await world.crash()
-        world.hold("x")
-        jobs = (await world.open(app(world.outside))).of(machine)
-    beside = world.begin(jobs.send("b", steps(Say("beside"))))
+        world.suspension("x")
+        jobs = (await world.open(app(world.outside))).handle(machine)
+    beside = world.start(jobs.send("b", steps(Say("beside"))))
     await world.settle()
     assert world.outside.heard == ["x"] * 3
     world.release("x")
@@ -385,40 +385,40 @@ async def test_others_go_on_after_a_run_that_was_delivered_alone(world: World) -
 @on_each_store
 async def test_a_recovered_event_is_parked_after_its_third_crash_and_resumes(world: World) -> None:
     """…if it kills the process again it is parked: an event, too, with its claim."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("kill")
-    world.begin(jobs.send("a", steps(Say("kill"), Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("kill")
+    world.start(jobs.send("a", steps(Say("kill"), Add())))
     await world.settle()
     for _ in range(3):
         await world.crash()
-        world.hold("kill")
-        jobs = (await world.open(app(world.outside))).of(machine)
-    assert (await world.ask(jobs.status("a"))).parked == "recovery_exhausted"
-    await world.ask(jobs.resume("a"))  # its recoveries begin again: one more crash does not park it
+        world.suspension("kill")
+        jobs = (await world.open(app(world.outside))).handle(machine)
+    assert (await world.unwrap(jobs.status("a"))).parked == "recovery_exhausted"
+    await world.unwrap(jobs.resume("a"))  # its recoveries begin again: one more crash does not park it
     await world.crash()
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
 async def test_graceful_shutdown_never_counts(world: World) -> None:
     """Graceful shutdown never counts."""
-    jobs = (await world.open(app(world.outside, drain_ms=1_000))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
-    world.hold("x")
+    jobs = (await world.open(app(world.outside, shutdown_timeout="1000 ms"))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Note(), Say("x")))))
+    world.suspension("x")
     await world.advance(s=1)
     for _ in range(4):
         await world.close()
-        await world.open(app(world.outside, drain_ms=1_000))
+        await world.open(app(world.outside, shutdown_timeout="1000 ms"))
     row = await world.row(at("a"))
     assert row is not None
     assert row.claim is not None
     assert row.claim.recoveries == 0
     world.outside.held.clear()
     await world.close()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    state = await world.ask(jobs.get_state("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.seen[0].attempt == 1
     assert state.seen[0].delivery > 1
@@ -427,24 +427,24 @@ async def test_graceful_shutdown_never_counts(world: World) -> None:
 @on_each_store
 async def test_graceful_shutdown_lets_runs_end(world: World) -> None:
     """What runs may end within the drain time."""
-    jobs = (await world.open(app(world.outside, drain_ms=10_000))).of(machine)
-    call = world.begin(jobs.send("a", steps(Say("x"), Wait(5_000), Add())))
+    jobs = (await world.open(app(world.outside, shutdown_timeout="10000 ms"))).handle(machine)
+    call = world.start(jobs.send("a", steps(Say("x"), Wait(5_000), Add())))
     await world.settle()
     await world.close()
     assert isinstance(call.result(), Success)
-    jobs = (await world.open(app(world.outside))).of(machine)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
     assert world.outside.heard == ["x"]
 
 
 @on_each_store
 async def test_a_termination_inside_a_hook_ends_the_instance(world: World) -> None:
     """`terminate` may be called inside every hook. Every termination emits `job.terminated` with its reason."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (End("from execute"),))))
-    triggered = await world.ask(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (End("from execute"),))))
+    triggered = await world.unwrap(jobs.trigger("a"))
     assert triggered == Triggered(triggered=True, status=None, outcome=triggered.outcome)
-    await world.ask(jobs.send("a", steps(End("from on_event"))))
+    await world.unwrap(jobs.send("a", steps(End("from on_event"))))
     reasons = [event.reason for event in await world.history(at("a")) if event.type == "job.terminated"]
     assert reasons == ["from execute", "from on_event"]
     assert await world.row(at("a")) is None

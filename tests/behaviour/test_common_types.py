@@ -11,10 +11,18 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import World, on_each_store
 
-from perdure import Decision, Engine, Retry, Task
+from perdure import App, Decision, Retry, Task
 from perdure.values.address import Address
 from perdure.values.answer import Failed
-from perdure.values.errors import Crashed, DefinitionError, InvalidId, InvalidInput, Rejected, UnknownAction, UnknownJob
+from perdure.values.errors import (
+    DefinitionError,
+    HookRaised,
+    InvalidId,
+    InvalidInput,
+    Rejected,
+    UnknownAction,
+    UnknownJob,
+)
 
 
 def nothing(*_: Any) -> Result[None, str]:
@@ -48,7 +56,7 @@ def test_a_name_cannot_contain_a_colon(name: Any) -> None:
 async def test_a_bad_id_fails_at_the_call(world: World, id_: Any) -> None:
     """The id is any text of 1 to 512 characters. A bad id fails at the call."""
     jobs = await world.open(app(world.outside))
-    handle = jobs.of(machine)
+    handle = jobs.handle(machine)
     calls: tuple[Callable[[], FutureResult[Any, Any]], ...] = (
         lambda: handle.send(id_, steps()),
         lambda: handle.trigger(id_),
@@ -60,7 +68,7 @@ async def test_a_bad_id_fails_at_the_call(world: World, id_: Any) -> None:
         lambda: jobs.history(machine, id_),
     )
     for call in calls:
-        error = await world.refused(call())
+        error = await world.error_of(call())
         assert isinstance(error, InvalidId)
         assert repr(id_) in str(error)
     assert world.commits == []
@@ -70,20 +78,20 @@ async def test_a_bad_id_fails_at_the_call(world: World, id_: Any) -> None:
 @on_each_store
 async def test_any_text_is_an_id(world: World, id_: str) -> None:
     """The id is any text of 1 to 512 characters."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send(id_, steps(Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send(id_, steps(Add())))
     await world.crash()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    assert await world.ask(jobs.get_state(id_)) == Total(1)
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    assert await world.unwrap(jobs.get_state(id_)) == Total(1)
 
 
 # ---------------------------------------------------------------- definitions
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
-        ({"max_run": "1 fortnight"}, "1 fortnight"),
-        ({"max_run": 5}, "5"),
-        ({"max_run": timedelta(0)}, "0"),
+        ({"run_timeout": "1 fortnight"}, "1 fortnight"),
+        ({"run_timeout": 5}, "5"),
+        ({"run_timeout": timedelta(0)}, "0"),
         ({"concurrency": 0}, "0"),
         ({"concurrency": True}, "True"),
         ({"on_event": None}, "exactly one of"),
@@ -117,26 +125,30 @@ def test_an_initial_value_is_checked_when_it_is_defined() -> None:
 def test_two_definitions_of_one_name_clash() -> None:
     """Each kind and name once: they are the address that instances are stored under."""
     with pytest.raises(DefinitionError, match="task:machine twice"):
-        Engine(None).jobs(machine, machine_with())
+        App(None).with_jobs(machine, machine_with())
 
 
 def test_something_else_is_no_job() -> None:
     with pytest.raises(DefinitionError, match="a definition: Continuous"):
-        Engine(None).jobs("machine")  # type: ignore[arg-type]
+        App(None).with_jobs("machine")  # type: ignore[arg-type]
 
 
 @on_each_store
 async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
     """Every bad input gets a typed error that says what was expected, what came, and what to do."""
     jobs = await world.open(app(world.outside))
-    for ask in (lambda: jobs.of(define()), lambda: jobs.of(machine_with()), lambda: jobs.by_name("task", "other")):
+    for ask in (
+        lambda: jobs.handle(define()),
+        lambda: jobs.handle(machine_with()),
+        lambda: jobs.handle_by_name("task", "other"),
+    ):
         with pytest.raises(UnknownJob, match=r"served: task:machine"):
             ask()
-    named = jobs.by_name("task", "machine")
-    error = await world.refused(named.call("explode", "a"))
+    named = jobs.handle_by_name("task", "machine")
+    error = await world.error_of(named.call("explode", "a"))
     assert isinstance(error, UnknownAction)
     assert "send" in str(error)
-    assert await world.ask(named.call("send", "a", '{"type":"Steps","steps":[{"type":"Add","amount":2}]}')) == {
+    assert await world.unwrap(named.call("send", "a", '{"type":"Steps","steps":[{"type":"Add","amount":2}]}')) == {
         "type": "Sent",
         "created": True,
         "status": "idle",
@@ -150,12 +162,12 @@ async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
 async def test_what_does_not_validate_leaves_no_trace(world: World, event: Any) -> None:
     """Strict: no coercion; values given in process are checked by the same rules. What does not validate leaves no
     trace: no instance, no counter, no event."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    error = await world.refused(jobs.send("a", event, idempotency_key="k"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    error = await world.error_of(jobs.send("a", event, idempotency_key="k"))
     assert isinstance(error, InvalidInput)
     assert "send of task:machine" in str(error) or "event of task:machine" in str(error)
     assert world.commits == []
-    assert (await world.ask(jobs.send("a", steps(), idempotency_key="k"))).created
+    assert (await world.unwrap(jobs.send("a", steps(), idempotency_key="k"))).created
 
 
 @pytest.mark.parametrize(
@@ -165,8 +177,8 @@ async def test_what_does_not_validate_leaves_no_trace(world: World, event: Any) 
 @on_each_store
 async def test_unknown_keys_and_missing_ones_are_refused(world: World, payload: str) -> None:
     """Strict: unknown keys refused."""
-    named = (await world.open(app(world.outside))).by_name("task", "machine")
-    assert isinstance(await world.refused(named.call("send", "a", payload)), InvalidInput)
+    named = (await world.open(app(world.outside))).handle_by_name("task", "machine")
+    assert isinstance(await world.error_of(named.call("send", "a", payload)), InvalidInput)
     assert world.commits == []
 
 
@@ -175,9 +187,9 @@ async def test_a_state_of_another_type_is_a_defect(world: World) -> None:
     """Values given in process are checked by the same rules: a hook that sets the wrong state breaks."""
     wrong: Any = Total(total="1")  # type: ignore[arg-type]
     job = machine_with(on_event=lambda ctx, _: ctx.set_state(wrong))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps()))
-    assert isinstance(error, Crashed)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps()))
+    assert isinstance(error, HookRaised)
     assert error.error_type == "InvalidInput"
     assert await world.row(at("a")) is None
 
@@ -185,8 +197,8 @@ async def test_a_state_of_another_type_is_a_defect(world: World) -> None:
 @on_each_store
 async def test_errors_are_stored_and_come_back_typed(world: World) -> None:
     """State, events, inputs and errors are attrs classes or anything cattrs structures."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, ())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, ())))
 
     @frozen
     class Late:
@@ -201,12 +213,12 @@ async def test_errors_are_stored_and_come_back_typed(world: World) -> None:
     fail.__annotations__["return"] = Result[None, Late]
     job = machine_with(execute=fail)
     await world.close()
-    handle = (await world.open(app(world.outside, job))).of(job)
-    first = await world.ask(handle.trigger("a", idempotency_key="k"))
+    handle = (await world.open(app(world.outside, job))).handle(job)
+    first = await world.unwrap(handle.trigger("a", idempotency_key="k"))
     assert first.outcome == Failed(late)
     await world.crash()
-    handle = (await world.open(app(world.outside, job))).of(job)
-    assert (await world.ask(handle.trigger("a", idempotency_key="k"))).outcome == Failed(late)
+    handle = (await world.open(app(world.outside, job))).handle(job)
+    assert (await world.unwrap(handle.trigger("a", idempotency_key="k"))).outcome == Failed(late)
 
 
 # ---------------------------------------------------------------- tags
@@ -255,14 +267,14 @@ def door_of(state: Any, opened: Any) -> Task[Any, Any, Any, Any]:
 async def test_renaming_a_class_orphans_nothing(world: World) -> None:
     """Union tags are stable names in the definition, so that renaming a class orphans nothing."""
     before, after = door_of(Door, Opened), door_of(RenamedDoor, Renamed)
-    jobs = (await world.open(Engine(world.outside).jobs(before))).of(before)
-    await world.ask(jobs.send("a", Opened("me")))
+    jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)
+    await world.unwrap(jobs.send("a", Opened("me")))
     row = await world.row(before.address("a"))
     assert row is not None
     assert row.state == '{"last":{"type":"opened","by":"me"}}'
     await world.close()
-    jobs = (await world.open(Engine(world.outside).jobs(after))).of(after)
-    assert await world.ask(jobs.get_state("a")) == RenamedDoor(Renamed("me"))
+    jobs = (await world.open(App(world.outside).with_jobs(after))).handle(after)
+    assert await world.unwrap(jobs.get_state("a")) == RenamedDoor(Renamed("me"))
 
 
 def test_each_type_gets_the_tags_that_concern_it() -> None:
@@ -289,11 +301,11 @@ def test_each_type_gets_the_tags_that_concern_it() -> None:
 
 @on_each_store
 async def test_a_rejection_is_typed(world: World) -> None:
-    jobs = (await world.open(Engine(world.outside).jobs(door_of(Door, Opened)))).by_name("task", "door")
-    assert (await world.ask(jobs.call("send", "a", '{"type":"opened","by":"me"}')))["created"]
+    jobs = (await world.open(App(world.outside).with_jobs(door_of(Door, Opened)))).handle_by_name("task", "door")
+    assert (await world.unwrap(jobs.call("send", "a", '{"type":"opened","by":"me"}')))["created"]
     job = define(decide=lambda _, __: Failure("no"), on_event=...)
     await world.close()
-    handle = (await world.open(Engine(world.outside).jobs(job))).of(job)
-    error = await world.refused(handle.send("a", steps()))
+    handle = (await world.open(App(world.outside).with_jobs(job))).handle(job)
+    error = await world.error_of(handle.send("a", steps()))
     assert isinstance(error, Rejected)
     assert error.error == "no"

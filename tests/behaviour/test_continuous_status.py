@@ -5,7 +5,7 @@ from attrs import frozen
 from status_table import Bench, Cell, cells, hold_to
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import Backoff, Continuous, ContinuousContext, Do, Engine, Retry, every, program
+from perdure import App, Backoff, Continuous, ContinuousContext, Do, Retry, every, program
 from perdure.kinds.continuous import ContinuousHandle
 
 
@@ -25,45 +25,45 @@ blinker = Continuous(
     schedule=every("1 hour"),
     execute=execute,
     retry=Retry(max_attempts=2, delay=Backoff.constant("10 minutes"), jitter=False, on_exhausted="park"),
-    max_run="1 day",
+    run_timeout="1 day",
 )
 
 
 def handle(world: World) -> ContinuousHandle[Light, Refused]:
-    return world.jobs.of(blinker)
+    return world.jobs.handle(blinker)
 
 
 async def absent(world: World) -> None:
-    await world.open(Engine(world.outside).jobs(blinker))
+    await world.open(App(world.outside).with_jobs(blinker))
 
 
 async def scheduled(world: World) -> None:
     await absent(world)
-    await world.ask(handle(world).start("a", Light()))
+    await world.unwrap(handle(world).start("a", Light()))
 
 
 async def running(world: World) -> None:
     await scheduled(world)
-    world.hold("run")
-    world.begin(handle(world).trigger("a"))
+    world.suspension("run")
+    world.start(handle(world).trigger("a"))
     await world.settle()
 
 
 async def retrying(world: World) -> None:
     await scheduled(world)
     world.outside.refusals["run"] = 1
-    await world.ask(handle(world).trigger("a"))
+    await world.unwrap(handle(world).trigger("a"))
 
 
 async def paused(world: World) -> None:
     await scheduled(world)
-    await world.ask(handle(world).pause("a"))
+    await world.unwrap(handle(world).pause("a"))
 
 
 async def parked(world: World) -> None:
     await scheduled(world)
     world.outside.refusals["run"] = 2
-    await world.ask(handle(world).trigger("a"))
+    await world.unwrap(handle(world).trigger("a"))
     await world.advance(minutes=10)
 
 
@@ -82,9 +82,9 @@ bench = Bench(
     },
     requests={
         "start": lambda world: handle(world).start("a", Light()),
-        'start, wait="claim"': lambda world: handle(world).start("a", Light(), wait="claim"),
+        'start, wait_for="start"': lambda world: handle(world).start("a", Light(), wait_for="start"),
         "trigger": lambda world: handle(world).trigger("a"),
-        'trigger, wait="claim"': lambda world: handle(world).trigger("a", wait="claim"),
+        'trigger, wait_for="start"': lambda world: handle(world).trigger("a", wait_for="start"),
         "terminate": lambda world: handle(world).terminate("a"),
         "terminate, interrupt=True": lambda world: handle(world).terminate("a", interrupt=True),
         "pause": lambda world: handle(world).pause("a"),

@@ -15,30 +15,30 @@ def test_a_corrupted_row_holds_up_nobody_else(tmp_path: Path) -> None:
 
 
 async def _damaged(world: World) -> None:
-    jobs = (await world.open(app(world.outside, due_batch=2))).of(machine)
+    jobs = (await world.open(app(world.outside, alarm_batch=2))).handle(machine)
     for id_ in ("bad", "good"):
-        await world.ask(jobs.send(id_, OnAlarm(10_000, (Say(id_),))))
+        await world.unwrap(jobs.send(id_, OnAlarm(10_000, (Say(id_),))))
     await world.close()
     with sqlite3.connect(world.folder / "jobs.db") as file:
-        file.execute("UPDATE instances SET retrial = 'not JSON' WHERE id = 'bad'")
+        file.execute("UPDATE instances SET pending_retry = 'not JSON' WHERE id = 'bad'")
     file.close()
 
-    jobs = (await world.open(app(world.outside, due_batch=2))).of(machine)
+    jobs = (await world.open(app(world.outside, alarm_batch=2))).handle(machine)
     await world.advance(s=10)
     assert world.outside.heard == ["good"]
-    assert isinstance(await world.refused(jobs.send("bad", steps(Add()))), StoreCorrupt)
-    assert isinstance(await world.refused(jobs.get_state("bad")), StoreCorrupt)
-    assert [entry.address for entry in await world.ask(world.jobs.list())] == [at("good")]
-    assert (await world.ask(world.jobs.health())).state == "degraded"
-    before = len(world.process.border.crossings)
+    assert isinstance(await world.error_of(jobs.send("bad", steps(Add()))), StoreCorrupt)
+    assert isinstance(await world.error_of(jobs.get_state("bad")), StoreCorrupt)
+    assert [entry.address for entry in await world.unwrap(world.jobs.list())] == [at("good")]
+    assert (await world.unwrap(world.jobs.health())).state == "degraded"
+    before = len(world.process.border.crash_points)
     await world.advance(hours=1)
-    assert len(world.process.border.crossings) - before < 600
+    assert len(world.process.border.crash_points) - before < 600
     assert world.logs.count("the store is not well") == 6  # every ten minutes: once in each round of housekeeping
     await world.close()
 
     with sqlite3.connect(world.folder / "jobs.db") as file:
         assert file.execute("SELECT count(*) FROM instances WHERE id = 'bad'").fetchone() == (1,)
-        file.execute("UPDATE instances SET retrial = NULL WHERE id = 'bad'")
+        file.execute("UPDATE instances SET pending_retry = NULL WHERE id = 'bad'")
     file.close()
     await world.open(app(world.outside))
     assert world.outside.heard == ["good", "bad"]

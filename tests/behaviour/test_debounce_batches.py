@@ -7,9 +7,9 @@ import pytest
 from attrs import frozen
 from world import START, STORES, HasOutside, Refused, StoreKind, World, on_each_store, play, say
 
-from perdure import Debounce, DebounceContext, Do, Engine, program
-from perdure.values.answer import Added, Cleared, Flushed, Ran
-from perdure.values.errors import Crashed, DefinitionError, Rejected
+from perdure import App, Debounce, DebounceContext, Do, program
+from perdure.values.answer import Added, Cleared, Completed, Flushed
+from perdure.values.errors import DefinitionError, HookRaised, Rejected
 
 
 @frozen
@@ -49,7 +49,7 @@ def mailbag(**options):
 
 
 async def opened(world: World, definition):
-    return (await world.open(Engine(world.outside).jobs(definition))).of(definition)
+    return (await world.open(App(world.outside).with_jobs(definition))).handle(definition)
 
 
 def flushes(world: World) -> list[str]:
@@ -65,9 +65,9 @@ def at(seconds: float):
 async def test_add_creates_what_is_absent_and_says_when_it_flushes(world: World) -> None:
     """`add(id, event)`, absent: creates; `created`, `event_count`, `will_flush_at`; exists: the same."""
     jobs = await opened(world, mailbag())
-    assert await world.ask(jobs.add("a", Letter())) == Added(created=True, event_count=1, will_flush_at=at(5))
+    assert await world.unwrap(jobs.add("a", Letter())) == Added(created=True, event_count=1, will_flush_at=at(5))
     await world.advance(s=2)
-    assert await world.ask(jobs.add("a", Letter())) == Added(created=False, event_count=2, will_flush_at=at(5))
+    assert await world.unwrap(jobs.add("a", Letter())) == Added(created=False, event_count=2, will_flush_at=at(5))
     assert await world.happened(jobs.definition.address("a")) == ["job.started", "debounce.started"]
 
 
@@ -75,7 +75,7 @@ async def test_add_creates_what_is_absent_and_says_when_it_flushes(world: World)
 async def test_flush_finds_nothing_where_nothing_is(world: World) -> None:
     """`flush(id)`, absent: `flushed=False`, `empty`."""
     jobs = await opened(world, mailbag())
-    assert await world.ask(jobs.flush("a")) == Flushed(flushed=False, reason="empty", outcome=None)
+    assert await world.unwrap(jobs.flush("a")) == Flushed(flushed=False, reason="empty", outcome=None)
     assert await world.row(jobs.definition.address("a")) is None
 
 
@@ -83,9 +83,9 @@ async def test_flush_finds_nothing_where_nothing_is(world: World) -> None:
 async def test_flush_runs_now(world: World) -> None:
     """`flush(id)`, exists: runs now, reason `manual`."""
     jobs = await opened(world, mailbag())
-    await world.ask(jobs.add("a", Letter("x")))
+    await world.unwrap(jobs.add("a", Letter("x")))
     await world.advance(s=2)
-    assert await world.ask(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Ran())
+    assert await world.unwrap(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Completed())
     assert flushes(world) == ["x (1) manual from 0 at 2"]
     await world.advance(s=20)
     assert len(flushes(world)) == 1
@@ -96,28 +96,28 @@ async def test_flush_runs_now(world: World) -> None:
 async def test_clear_discards_the_batch_without_running(world: World, letters: int) -> None:
     """`clear(id)`: `cleared=False`, 0; discards the batch without running; says how many."""
     jobs = await opened(world, mailbag())
-    assert await world.ask(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
+    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
     for _ in range(letters):
-        await world.ask(jobs.add("a", Letter()))
-    assert await world.ask(jobs.clear("a")) == Cleared(cleared=True, discarded=letters)
+        await world.unwrap(jobs.add("a", Letter()))
+    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=True, discarded=letters)
     await world.advance(s=20)
     assert flushes(world) == []
-    assert (await world.ask(jobs.status("a"))).status == "not_found"
+    assert (await world.unwrap(jobs.status("a"))).status == "not_found"
 
 
 @on_each_store
 async def test_status_and_state_tell_of_the_batch(world: World) -> None:
     """`status`, `get_state`: `not_found` / `None`; status, `event_count`, `started_at`, `will_flush_at`."""
     jobs = await opened(world, mailbag())
-    assert (await world.ask(jobs.status("a"))).status == "not_found"
-    assert await world.ask(jobs.get_state("a")) is None
-    await world.ask(jobs.add("a", Letter("x")))
+    assert (await world.unwrap(jobs.status("a"))).status == "not_found"
+    assert await world.unwrap(jobs.get_state("a")) is None
+    await world.unwrap(jobs.add("a", Letter("x")))
     await world.advance(s=1)
-    await world.ask(jobs.add("a", Letter("y")))
-    status = await world.ask(jobs.status("a"))
+    await world.unwrap(jobs.add("a", Letter("y")))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.event_count, status.started_at) == ("scheduled", 2, at(0))
     assert status.will_flush_at == at(5)
-    assert await world.ask(jobs.get_state("a")) == Pile(("x", "y"))
+    assert await world.unwrap(jobs.get_state("a")) == Pile(("x", "y"))
 
 
 # ---------------------------------------------------------------- when a batch flushes
@@ -126,9 +126,9 @@ async def test_the_timer_starts_at_the_first_event_and_later_ones_do_not_move_it
     """The timer starts at the **first** event and is not moved by later ones (add at 0 s and 3 s, `flush_after` 5 s →
     5 s)."""
     jobs = await opened(world, mailbag())
-    await world.ask(jobs.add("a", Letter("x")))
+    await world.unwrap(jobs.add("a", Letter("x")))
     await world.advance(s=3)
-    await world.ask(jobs.add("a", Letter("y")))
+    await world.unwrap(jobs.add("a", Letter("y")))
     await world.advance(s=10)
     assert flushes(world) == ["x,y (2) flush_after from 0 at 5"]
     names = await world.happened(jobs.definition.address("a"))
@@ -140,7 +140,7 @@ async def test_inactivity_moves_the_flush_with_each_event(world: World) -> None:
     """`inactivity=`: a true trailing debounce, each event moves the flush to that long after it."""
     jobs = await opened(world, mailbag(inactivity="2 s", flush_after="1 minute"))
     for second in range(4):
-        added = await world.ask(jobs.add("a", Letter(str(second))))
+        added = await world.unwrap(jobs.add("a", Letter(str(second))))
         assert added.will_flush_at == at(second + 2)
         await world.advance(s=1)
     await world.advance(s=10)
@@ -152,7 +152,7 @@ async def test_inactivity_never_moves_the_flush_past_flush_after(world: World) -
     """Fire time ≤ first + `flush_after`, always."""
     jobs = await opened(world, mailbag(inactivity="2 s"))
     for second in range(5):
-        await world.ask(jobs.add("a", Letter(str(second))))
+        await world.unwrap(jobs.add("a", Letter(str(second))))
         await world.advance(s=1)
     assert flushes(world) == ["0,1,2,3,4 (5) flush_after from 0 at 5"]
 
@@ -161,13 +161,13 @@ async def test_inactivity_never_moves_the_flush_past_flush_after(world: World) -
 async def test_max_events_flushes_now_and_add_does_not_wait_for_it(world: World) -> None:
     """`max_events` reached → the alarm is now; `add` never waits for user code."""
     jobs = await opened(world, mailbag(max_events=2))
-    world.hold("deliver")
-    await world.ask(jobs.add("a", Letter("x")))
+    world.suspension("deliver")
+    await world.unwrap(jobs.add("a", Letter("x")))
     await world.advance(s=1)
-    added = await world.ask(jobs.add("a", Letter("y")))  # answered while the flush goes on
+    added = await world.unwrap(jobs.add("a", Letter("y")))  # answered while the flush goes on
     assert added == Added(created=False, event_count=2, will_flush_at=at(1))
     assert flushes(world) == ["x,y (2) max_events from 0 at 1"]
-    assert (await world.ask(jobs.status("a"))).status == "running"
+    assert (await world.unwrap(jobs.status("a"))).status == "running"
 
 
 async def fill_after(jobs, name: str, reads: int):
@@ -184,9 +184,9 @@ def test_an_alarm_that_is_now_fires_now(store_kind: StoreKind, seed: int, tmp_pa
     async def scenario(world: World) -> None:
         jobs = await opened(world, mailbag(max_events=2))
         for reads in range(4):  # so that the commit of the second event meets the engine at each of its steps
-            await world.ask(jobs.add("a", Letter()))
-            await world.ask(jobs.add("other", Letter()))
-            world.begin(jobs.add("other", Letter()))
+            await world.unwrap(jobs.add("a", Letter()))
+            await world.unwrap(jobs.add("other", Letter()))
+            world.start(jobs.add("other", Letter()))
             await world.run(fill_after(jobs, "a", reads))
             await world.settle()
             assert len(flushes(world)) == 2 * (reads + 1)
@@ -198,11 +198,11 @@ def test_an_alarm_that_is_now_fires_now(store_kind: StoreKind, seed: int, tmp_pa
 async def test_add_does_not_wait_for_flushes_that_fill_the_job(world: World) -> None:
     """`add` never waits for user code: not for that of other instances either, which take all places of the job."""
     jobs = await opened(world, mailbag(concurrency=1))
-    world.hold("deliver")
-    await world.ask(jobs.add("a", Letter("x")))
-    world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    await world.unwrap(jobs.add("a", Letter("x")))
+    world.start(jobs.flush("a"))
     await world.settle()
-    task = world.begin(jobs.add("b", Letter("y")))
+    task = world.start(jobs.add("b", Letter("y")))
     await world.settle()
     assert task.done()
     assert flushes(world) == ["x (1) manual from 0 at 0"]
@@ -226,8 +226,8 @@ async def test_by_default_the_newest_event_is_kept(world: World) -> None:
     """`state` (default: the event type), `on_event(ctx, event)` (default: keep the newest)."""
     jobs = await opened(world, Debounce("newest", event=Letter, flush_after="5 s", execute=last_word))
     for text in "xyz":
-        await world.ask(jobs.add("a", Letter(text)))
-        assert await world.ask(jobs.get_state("a")) == Letter(text)
+        await world.unwrap(jobs.add("a", Letter(text)))
+        assert await world.unwrap(jobs.get_state("a")) == Letter(text)
     await world.advance(s=5)
     assert world.outside.heard == ["z"]
 
@@ -238,9 +238,9 @@ async def test_without_an_initial_state_the_first_event_is_the_state(world: Worl
     job = Debounce("joined", event=Letter, flush_after="5 s", on_event=joined, execute=last_word)
     jobs = await opened(world, job)
     for text in "xyz":
-        await world.ask(jobs.add("a", Letter(text)))
+        await world.unwrap(jobs.add("a", Letter(text)))
     await world.advance(s=5)
-    await world.ask(jobs.add("a", Letter("w")))
+    await world.unwrap(jobs.add("a", Letter("w")))
     await world.advance(s=5)
     assert world.outside.heard == ["x+y+z", "w"]
 
@@ -253,8 +253,8 @@ async def test_with_an_initial_state_on_event_is_asked_from_the_first_event_on(w
     )
     jobs = await opened(world, job)
     for _ in range(2):
-        await world.ask(jobs.add("a", Letter("x")))
-        await world.ask(jobs.add("a", Letter("y")))
+        await world.unwrap(jobs.add("a", Letter("x")))
+        await world.unwrap(jobs.add("a", Letter("y")))
         await world.advance(s=5)
     assert world.outside.heard == ["0+x+y", "0+x+y"]
 
@@ -280,10 +280,10 @@ def test_what_a_definition_gets_wrong_fails_when_it_is_defined(options):
 async def test_success_drops_the_batch_and_purges_the_instance(world: World) -> None:
     """Success drops the batch; the instance is purged when none is left."""
     jobs = await opened(world, mailbag())
-    await world.ask(jobs.add("a", Letter()))
+    await world.unwrap(jobs.add("a", Letter()))
     await world.advance(s=5)
     assert await world.row(jobs.definition.address("a")) is None
-    assert (await world.ask(jobs.add("a", Letter()))).created
+    assert (await world.unwrap(jobs.add("a", Letter()))).created
 
 
 # ---------------------------------------------------------------- what on_event may do
@@ -310,8 +310,8 @@ async def test_an_event_that_is_refused_leaves_nothing(world: World, text: str) 
     """A failed run never changes state: where no batch was, none begins."""
     jobs = await opened(world, picky_bag())
     world.outside.refusals["no"] = 2
-    error = await world.refused(jobs.add("a", Letter(text)))
-    assert isinstance(error, Rejected if text == "no" else Crashed)
+    error = await world.error_of(jobs.add("a", Letter(text)))
+    assert isinstance(error, Rejected if text == "no" else HookRaised)
     assert await world.row(jobs.definition.address("a")) is None
 
 
@@ -320,15 +320,15 @@ async def test_an_event_that_is_refused_leaves_nothing(world: World, text: str) 
 async def test_an_event_that_is_refused_beside_a_flush_begins_no_batch(world: World, text: str) -> None:
     """A failed run never changes state: the instance is as if the event had not come."""
     jobs = await opened(world, picky_bag())
-    await world.ask(jobs.add("a", Letter("x")))
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    await world.unwrap(jobs.add("a", Letter("x")))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.settle()
     world.outside.refusals["no"] = 2
-    await world.refused(jobs.add("a", Letter(text)))
+    await world.error_of(jobs.add("a", Letter(text)))
     world.release("deliver")
     await world.advance(s=20)
-    assert flush.result().unwrap().outcome == Ran()
+    assert flush.result().unwrap().outcome == Completed()
     assert await world.row(jobs.definition.address("a")) is None
     assert [word for word in world.outside.heard if "from" in word] == ["x (1) manual from 0 at 0"]
 
@@ -337,8 +337,8 @@ async def test_an_event_that_is_refused_beside_a_flush_begins_no_batch(world: Wo
 async def test_an_event_may_end_the_instance(world: World) -> None:
     """`terminate` may be called inside every hook."""
     jobs = await opened(world, picky_bag())
-    await world.ask(jobs.add("a", Letter("x")))
-    added = await world.ask(jobs.add("a", Letter("end")))
+    await world.unwrap(jobs.add("a", Letter("x")))
+    added = await world.unwrap(jobs.add("a", Letter("end")))
     assert added == Added(created=False, event_count=0, will_flush_at=None)
     assert await world.row(jobs.definition.address("a")) is None
     await world.advance(s=20)

@@ -4,7 +4,7 @@ import pytest
 from mailbag import Pile, add, at, flushes, mailbag, opened, run_ids
 from world import ProcessDied, World, on_each_store
 
-from perdure.values.answer import Cleared, Ended, Flushed, Ran, Retrying, Running, Terminated
+from perdure.values.answer import Cleared, Completed, Flushed, Retrying, Running, SelfTerminated, Terminated
 from perdure.values.failure import Defect
 
 
@@ -15,15 +15,15 @@ async def test_events_that_come_during_a_flush_go_into_the_next_batch(world: Wor
     timer; the next batch flushes after the first is settled."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     await world.advance(s=1)
     added = await add(world, jobs, "y")
     assert (added.created, added.event_count, added.will_flush_at) == (True, 1, at(11))
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.event_count, status.started_at) == ("running", 1, at(6))
     assert status.will_flush_at == at(11)
-    assert await world.ask(jobs.get_state("a")) == Pile(("y",))
+    assert await world.unwrap(jobs.get_state("a")) == Pile(("y",))
     await world.advance(s=20)  # its own timer is over, and the first batch is not settled
     assert flushes(world) == ["x (1, flush_after) run 1.1.1"]
     world.release("deliver")
@@ -37,7 +37,7 @@ async def test_an_instance_counts_its_events_over_all_its_batches(world: World) 
     """What a batch counts begins again with the next one; the row of the instance counts what it ever accepted."""
     jobs = await opened(world)
     await add(world, jobs, "x", "y")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     assert (await add(world, jobs, "z")).event_count == 1
     row = await world.row(jobs.definition.address("a"))
@@ -49,12 +49,12 @@ async def test_what_a_flush_tells_is_sent_also_when_the_next_batch_collects_alre
     """Messages leave with the commit of the run, whatever else the instance holds by then."""
     jobs = await opened(world)
     await add(world, jobs, "echo")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     await add(world, jobs, "y")
     world.release("deliver")
     await world.settle()
-    assert await world.ask(jobs.get_state("a")) == Pile(("y", "echoed"))
+    assert await world.unwrap(jobs.get_state("a")) == Pile(("y", "echoed"))
 
 
 @on_each_store
@@ -62,12 +62,12 @@ async def test_the_next_batch_waits_for_its_own_timer(world: World) -> None:
     """The next batch with its own timer flushes after the first is settled; the instance stands while one is left."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     await add(world, jobs, "y")
     world.release("deliver")
     await world.settle()
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.will_flush_at, status.next_run_at) == ("scheduled", at(10), at(10))
     await world.advance(s=5)
     assert flushes(world)[1:] == ["y (1, flush_after) run 2.1.1"]
@@ -78,7 +78,7 @@ async def test_a_full_next_batch_flushes_as_soon_as_the_first_is_settled(world: 
     """The next batch flushes after the first is settled, with its own reason."""
     jobs = await opened(world, mailbag(max_events=2))
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     await add(world, jobs, "y", "z", "w")
     assert len(flushes(world)) == 1
@@ -92,18 +92,18 @@ async def test_flush_during_a_flush_waits_for_it_and_flushes_the_next_batch(worl
     """`flush(id)`: runs now, reason `manual`; a flush in progress is waited for first."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
-    first = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    first = world.start(jobs.flush("a"))
     await world.settle()
     await add(world, jobs, "y")
-    second = world.begin(jobs.flush("a"))
+    second = world.start(jobs.flush("a"))
     await world.settle()
-    third = world.begin(jobs.flush("a"))
+    third = world.start(jobs.flush("a"))
     await world.settle()
     assert not second.done()
     world.release("deliver")
     await world.settle()
-    assert first.result().unwrap().outcome == second.result().unwrap().outcome == Ran()
+    assert first.result().unwrap().outcome == second.result().unwrap().outcome == Completed()
     assert third.result().unwrap() == Flushed(flushed=False, reason="empty", outcome=None)
     assert flushes(world) == ["x (1, manual) run 1.1.1", "y (1, manual) run 2.1.1"]
 
@@ -113,8 +113,8 @@ async def test_flush_need_not_wait_for_the_run(world: World) -> None:
     """`wait=False` answers after the claim."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
-    assert (await world.ask(jobs.flush("a", wait="claim"))).outcome == Running()
+    world.suspension("deliver")
+    assert (await world.unwrap(jobs.flush("a", wait_for="start"))).outcome == Running()
     world.release("deliver")
     await world.settle()
     assert await world.row(jobs.definition.address("a")) is None
@@ -125,11 +125,11 @@ async def test_clear_leaves_the_batch_that_is_being_flushed(world: World) -> Non
     """`clear(id)`: discards the batch without running; says how many."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
-    assert await world.ask(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
+    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=False, discarded=0)
     await add(world, jobs, "y", "z")
-    assert await world.ask(jobs.clear("a")) == Cleared(cleared=True, discarded=2)
+    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=True, discarded=2)
     world.release("deliver")
     await world.advance(s=20)
     assert flushes(world) == ["x (1, flush_after) run 1.1.1"]
@@ -144,19 +144,19 @@ async def test_clear_leaves_the_batch_that_is_being_flushed(world: World) -> Non
 
 @on_each_store
 async def test_a_flush_ends_at_its_time_limit_also_when_events_came_meanwhile(world: World) -> None:
-    """Every definition has `max_run`: then the program is cancelled and the run fails as `TimedOut`."""
-    jobs = await opened(world, mailbag(max_run="10 s"))
+    """Every definition has `run_timeout`: then the program is cancelled and the run fails as `EffectTimeout`."""
+    jobs = await opened(world, mailbag(run_timeout="10 s"))
     await add(world, jobs, "x")
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.advance(s=2)
     await add(world, jobs, "y", "ring")
     await world.advance(s=8)
     outcome = flush.result().unwrap().outcome
     assert isinstance(outcome, Retrying)
     assert isinstance(outcome.error, Defect)
-    assert outcome.error.error_type == "RunTimedOut"
-    assert (outcome.at, (await world.ask(jobs.status("a"))).event_count) == (at(30), 2)
+    assert outcome.error.error_type == "RunTimeout"
+    assert (outcome.at, (await world.unwrap(jobs.status("a"))).event_count) == (at(30), 2)
 
 
 # ---------------------------------------------------------------- ending during a flush
@@ -165,9 +165,9 @@ async def test_terminate_during_a_flush_waits_for_it(world: World) -> None:
     """During a run `terminate` goes to the head of the queue."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
-    ended = world.begin(jobs.terminate("a", "why"))
+    ended = world.start(jobs.terminate("a", "why"))
     await world.settle()
     await add(world, jobs, "y")
     assert not ended.done()
@@ -183,12 +183,12 @@ async def test_interrupt_cancels_the_flush_also_when_events_came_meanwhile(world
     """`interrupt=True` cancels the run first."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.settle()
     await add(world, jobs, "y")
-    assert (await world.ask(jobs.terminate("a", "why", interrupt=True))).terminated
-    assert flush.result().unwrap().outcome == Ended("interrupted")
+    assert (await world.unwrap(jobs.terminate("a", "why", interrupt=True))).terminated
+    assert flush.result().unwrap().outcome == SelfTerminated("interrupted")
     assert await world.row(jobs.definition.address("a")) is None
     world.release("deliver")
     await world.advance(s=20)
@@ -199,9 +199,9 @@ async def test_interrupt_cancels_the_flush_also_when_events_came_meanwhile(world
 @on_each_store
 async def test_a_shutdown_gives_the_flush_back_also_when_events_came_meanwhile(world: World) -> None:
     """Graceful shutdown never counts."""
-    jobs = await opened(world, drain_ms=1_000)
+    jobs = await opened(world, shutdown_timeout="1000 ms")
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     await add(world, jobs, "y")
     await world.close()
@@ -221,12 +221,12 @@ async def test_events_that_come_while_a_retry_waits_go_into_the_next_batch(world
     await add(world, jobs, "x", "y")
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.attempt, status.next_run_at) == ("retrying", 2, at(25))
-    assert await world.ask(jobs.get_state("a")) == Pile(("x", "y"))
+    assert await world.unwrap(jobs.get_state("a")) == Pile(("x", "y"))
     added = await add(world, jobs, "z")
     assert (added.created, added.event_count, added.will_flush_at) == (True, 1, at(10))
-    assert (await world.ask(jobs.status("a"))).next_run_at == at(25)
+    assert (await world.unwrap(jobs.status("a"))).next_run_at == at(25)
     await world.advance(s=19)
     assert len(flushes(world)) == 1
     await world.advance(s=1)
@@ -250,7 +250,7 @@ async def test_flush_brings_a_waiting_retry_forward(world: World) -> None:
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
     await add(world, jobs, "y")
-    assert await world.ask(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Ran())
+    assert await world.unwrap(jobs.flush("a")) == Flushed(flushed=True, reason=None, outcome=Completed())
     assert flushes(world) == ["x (1, flush_after) run 1.1.1", "x (1, flush_after) run 1.2.1"]
     await world.advance(s=5)
     assert flushes(world)[2:] == ["y (1, flush_after) run 2.1.1"]
@@ -263,12 +263,12 @@ async def test_a_retry_that_is_brought_forward_is_not_made_twice(world: World) -
     await add(world, jobs, "x")
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.advance(s=60)
     world.release("deliver")
     await world.advance(s=60)
-    assert flush.result().unwrap().outcome == Ran()
+    assert flush.result().unwrap().outcome == Completed()
     assert len(flushes(world)) == 2
 
 
@@ -281,13 +281,13 @@ async def test_a_keyed_flush_of_a_retry_can_be_repeated_after_a_crash(world: Wor
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
     border = world.process.border
-    border.die_at = len(border.crossings) + 3 + step
+    border.die_at = len(border.crash_points) + 3 + step
     with pytest.raises(ProcessDied):
-        await world.ask(jobs.flush("a", idempotency_key="k"))
+        await world.unwrap(jobs.flush("a", idempotency_key="k"))
     await world.crash()
     jobs = await opened(world)
-    repeated = await world.ask(jobs.flush("a", idempotency_key="k"))
-    assert repeated.outcome in (Ran(), Running())
+    repeated = await world.unwrap(jobs.flush("a", idempotency_key="k"))
+    assert repeated.outcome in (Completed(), Running())
     assert await world.row(jobs.definition.address("a")) is None
 
 
@@ -299,6 +299,6 @@ async def test_clear_discards_a_batch_that_waits_for_its_retry(world: World) -> 
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
     await add(world, jobs, "z")
-    assert await world.ask(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
+    assert await world.unwrap(jobs.clear("a")) == Cleared(cleared=True, discarded=3)
     await world.advance(s=60)
     assert len(flushes(world)) == 1

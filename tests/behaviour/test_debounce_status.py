@@ -5,7 +5,7 @@ from attrs import frozen
 from status_table import Bench, Cell, cells, hold_to
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import Backoff, Debounce, DebounceContext, Do, Engine, Retry, program
+from perdure import App, Backoff, Debounce, DebounceContext, Do, Retry, program
 from perdure.kinds.debounce import DebounceHandle
 
 
@@ -25,45 +25,45 @@ button = Debounce(
     flush_after="1 hour",
     execute=execute,
     retry=Retry(max_attempts=2, delay=Backoff.constant("10 minutes"), jitter=False),
-    max_run="1 day",
+    run_timeout="1 day",
 )
 
 
 def handle(world: World) -> DebounceHandle[Press, Press, Refused]:
-    return world.jobs.of(button)
+    return world.jobs.handle(button)
 
 
 async def absent(world: World) -> None:
-    await world.open(Engine(world.outside).jobs(button))
+    await world.open(App(world.outside).with_jobs(button))
 
 
 async def scheduled(world: World) -> None:
     await absent(world)
-    await world.ask(handle(world).add("a", Press()))
+    await world.unwrap(handle(world).add("a", Press()))
 
 
 async def running(world: World) -> None:
     await scheduled(world)
-    world.hold("run")
-    world.begin(handle(world).flush("a"))
+    world.suspension("run")
+    world.start(handle(world).flush("a"))
     await world.settle()
 
 
 async def retrying(world: World) -> None:
     await scheduled(world)
     world.outside.refusals["run"] = 1
-    await world.ask(handle(world).flush("a"))
+    await world.unwrap(handle(world).flush("a"))
 
 
 async def paused(world: World) -> None:
     await scheduled(world)
-    await world.ask(handle(world).pause("a"))
+    await world.unwrap(handle(world).pause("a"))
 
 
 async def parked(world: World) -> None:
     await scheduled(world)
     world.outside.refusals["run"] = 2
-    await world.ask(handle(world).flush("a"))
+    await world.unwrap(handle(world).flush("a"))
     await world.advance(minutes=10)
 
 
@@ -83,7 +83,7 @@ bench = Bench(
     requests={
         "add": lambda world: handle(world).add("a", Press()),
         "flush": lambda world: handle(world).flush("a"),
-        'flush, wait="claim"': lambda world: handle(world).flush("a", wait="claim"),
+        'flush, wait_for="start"': lambda world: handle(world).flush("a", wait_for="start"),
         "clear": lambda world: handle(world).clear("a"),
         "terminate": lambda world: handle(world).terminate("a"),
         "terminate, interrupt=True": lambda world: handle(world).terminate("a", interrupt=True),

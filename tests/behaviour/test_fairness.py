@@ -6,7 +6,7 @@ import asyncio
 
 from returns.result import Result, Success
 
-from perdure import Decision, Engine, Task, ask
+from perdure import App, Decision, Task, unwrap
 from perdure.stores.memory import memory_store
 
 
@@ -27,12 +27,12 @@ def test_the_event_loop_gets_its_turn_between_calls_that_wait_for_nothing() -> N
                 await asyncio.sleep(0)
                 turns += 1
 
-        async with Engine(None).jobs(adder).open(memory_store()) as jobs:
+        async with App(None).with_jobs(adder).open(memory_store()) as jobs:
             other = asyncio.ensure_future(somebody_else())
             for _ in range(1_000):
-                await ask(jobs.of(adder).send("one", 1))
+                await unwrap(jobs.handle(adder).send("one", 1))
             other.cancel()
-            assert await ask(jobs.of(adder).get_state("one")) == 1_000
+            assert await unwrap(jobs.handle(adder).get_state("one")) == 1_000
         return turns
 
     assert asyncio.run(main()) >= 10

@@ -13,8 +13,8 @@ from attrs import define, field
 from returns.result import Result, Success
 from world import World, play
 
-from perdure import Do, Engine, Limits, Task, TaskContext, program
-from perdure.program import effect, sleep
+from perdure import App, Do, Limits, Task, TaskContext, program
+from perdure.programs import effect, sleep
 from perdure.testing import Delay
 
 ALARMS = 2_000
@@ -97,10 +97,10 @@ async def flooded(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[f
     """
     office = Office(world)
     limits = Limits(concurrency=ALARMS + 1)  # a place for a request while all of them are under way
-    jobs = await world.open(Engine(office, limits=limits).jobs(job, requests))
+    jobs = await world.open(App(office, limits=limits).with_jobs(job, requests))
     runtime = world.process.simulation.runtime
     for number in range(ALARMS):
-        await world.ask(jobs.of(job).send(str(number), number))
+        await world.unwrap(jobs.handle(job).send(str(number), number))
     if commit_ms:
         world.world.inject(Delay("store.commit", f"{commit_ms} ms", times=10**6))
     office.due_ms = office.now_ms + 1_000
@@ -108,7 +108,7 @@ async def flooded(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[f
 
     async def one(number: int) -> None:
         began_ms = office.now_ms
-        await jobs.of(requests).send(str(number), number)
+        await jobs.handle(requests).send(str(number), number)
         took.append(office.now_ms - began_ms)
 
     async def callers() -> None:
@@ -163,10 +163,10 @@ def test_alarms_go_in_large_groups_while_nobody_asks(tmp_path: Path) -> None:
     async def scenario(world: World) -> float:
         office = Office(world)
         waiting = Task("waiting", state=int, event=int, initial=0, on_event=wait, execute=run)
-        jobs = await world.open(Engine(office).jobs(waiting))
+        jobs = await world.open(App(office).with_jobs(waiting))
         for number in range(ALARMS):
-            await world.ask(jobs.of(waiting).send(str(number), 5))
-        await world.ask(jobs.of(waiting).send("the first to fire, which finds that these were asked", 1))
+            await world.unwrap(jobs.handle(waiting).send(str(number), 5))
+        await world.unwrap(jobs.handle(waiting).send("the first to fire, which finds that these were asked", 1))
         world.world.inject(Delay("store.commit", "1 ms", times=10**6))
         await world.advance(s=10)
         _, *together = office.alarms
@@ -182,10 +182,10 @@ def test_alarms_that_wait_for_a_place_hold_up_those_of_other_jobs_for_a_moment_o
     async def scenario(world: World) -> float:
         office = Office(world)
         slow, quick = reminders("slow", waits_ms=600_000, concurrency=1), reminders("quick", work_ms=0.02)
-        jobs = await world.open(Engine(office).jobs(slow, quick))
+        jobs = await world.open(App(office).with_jobs(slow, quick))
         for number in range(ALARMS):
-            await world.ask(jobs.of(slow).send(str(number), number))
-        await world.ask(jobs.of(quick).send("one", 1))
+            await world.unwrap(jobs.handle(slow).send(str(number), number))
+        await world.unwrap(jobs.handle(quick).send("one", 1))
         await world.advance(s=60)
         (_, began_ms) = office.alarms
         return began_ms

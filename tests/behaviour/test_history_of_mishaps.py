@@ -10,10 +10,10 @@ from attrs import frozen
 from returns.result import Result, Success
 from world import STORES
 
-from perdure import Decision, Do, Engine, Task, TaskContext, Versions, effect, program
+from perdure import App, Decision, Do, Migrations, Task, TaskContext, effect, program
 from perdure.testing import Crash, WorkerDied, World
-from perdure.values.answer import HoldChanged
-from perdure.values.errors import Crashed, Undecodable
+from perdure.values.answer import PauseResult
+from perdure.values.errors import HookRaised, Undecodable
 from perdure.values.event import JobFailed, JobParked
 
 
@@ -55,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
 def until_it_is_parked(world: World, call: Any) -> None:
     world.inject(Crash("touch", times=3))
     with pytest.raises(WorkerDied):
-        world.ask(call)
+        world.unwrap(call)
     for _ in range(2):
         with pytest.raises(WorkerDied):
             world.open()
@@ -64,13 +64,13 @@ def until_it_is_parked(world: World, call: Any) -> None:
 
 @pytest.mark.parametrize("action", ["send", "trigger"])
 def test_a_run_that_ended_its_process_three_times_is_parked_and_says_why(store: Any, action: str) -> None:
-    with World(Engine(object()).jobs(JOB), store=store) as world:
-        counter = world.of(JOB)
-        world.ask(counter.send("a", Add()))
+    with World(App(object()).with_jobs(JOB), store=store) as world:
+        counter = world.handle(JOB)
+        world.unwrap(counter.send("a", Add()))
         until_it_is_parked(world, counter.send("a", Add()) if action == "send" else counter.trigger("a"))
         (parked,) = [event for event in world.history(JOB, "a") if isinstance(event, JobParked)]
         assert (parked.reason, parked.detail) == ("recovery_exhausted", "the process died 3 times during this run")
-        status = world.ask(counter.status("a"))
+        status = world.unwrap(counter.status("a"))
         assert status.status == "parked"
         if action == "trigger":
             assert status.last_error is not None
@@ -83,9 +83,9 @@ def test_a_hook_that_breaks_before_there_is_an_instance_is_in_the_history(store:
         raise RuntimeError("no idea")
 
     job = Task("counter", state=Count, event=Add, initial=initial, on_event=on_event)
-    with World(Engine(object()).jobs(job), store=store) as world:
-        error = world.refused(world.of(job).send("a", Add()))
-        assert isinstance(error, Crashed)
+    with World(App(object()).with_jobs(job), store=store) as world:
+        error = world.error_of(world.handle(job).send("a", Add()))
+        assert isinstance(error, HookRaised)
         (failed,) = [event for event in world.history(job, "a") if isinstance(event, JobFailed)]
         assert (failed.hook, failed.attempt, failed.delivery, failed.duration_ms) == ("initial", 1, 1, 0)
         assert (failed.run_count, failed.retry_at_ms, failed.error.error_type) == (0, None, "RuntimeError")
@@ -109,12 +109,12 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
         initial=Sum(0),
         decide=lambda state, _: Success(Decision(state)),
         errors=str,
-        versions=Versions(Count).then(upgraded),
+        versions=Migrations(Count).then(upgraded),
     )
-    with World(Engine(object()).jobs(JOB), store=store) as world:
-        world.ask(world.of(JOB).send("a", Add()))
-        world.restart(Engine(object()).jobs(broken))
-        error = world.refused(world.of(broken).send("a", Add()))
+    with World(App(object()).with_jobs(JOB), store=store) as world:
+        world.unwrap(world.handle(JOB).send("a", Add()))
+        world.restart(App(object()).with_jobs(broken))
+        error = world.error_of(world.handle(broken).send("a", Add()))
         assert isinstance(error, Undecodable)
         assert error.address == "task:counter:a"
         failed, parked = world.history(broken, "a")[-2:]
@@ -127,7 +127,7 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
         assert failed.run_id
         assert parked.reason == "undecodable"
         assert "no way" in parked.detail
-        assert str(world.refused(world.of(broken).resume("a"))) == str(error)
-        world.restart(Engine(object()).jobs(JOB))
-        assert world.ask(world.of(JOB).resume("a")) == HoldChanged(changed=False, status="idle")
-        assert world.ask(world.of(JOB).resume("b")) == HoldChanged(changed=False, status=None)
+        assert str(world.error_of(world.handle(broken).resume("a"))) == str(error)
+        world.restart(App(object()).with_jobs(JOB))
+        assert world.unwrap(world.handle(JOB).resume("a")) == PauseResult(changed=False, status="idle")
+        assert world.unwrap(world.handle(JOB).resume("b")) == PauseResult(changed=False, status=None)

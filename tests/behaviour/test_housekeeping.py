@@ -1,12 +1,12 @@
 """A round of housekeeping lets everything go that retention lets go, however much that is."""
 
 from perdure import Limits
-from perdure.engine.housekeeping import Housekeeping
+from perdure.engine.maintenance import Maintenance
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.stores.store import Retention
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import address, started
+from perdure.testing.conformance.examples import address, started
+from perdure.testing.conformance.requirement import value
 from perdure.values.transition import Transition
 
 A = address("a")
@@ -20,8 +20,8 @@ def test_a_round_removes_all_pages() -> None:
         store = memory_store()
         events = tuple(started(A, at_ms=number) for number in range(3 * PAGE + 2))
         await value(store.commit(Transition(address=A, events=events)))
-        limits = Limits(history_events=1, history_age_ms=simulation.runtime.now_ms())
-        await Housekeeping(store, simulation.runtime, limits).prune()
+        limits = Limits(history_events=1, history_retention=f"{simulation.runtime.now_ms()} ms")
+        await Maintenance(store, simulation.runtime, limits).prune()
         return [one.event.at_ms for one in await value(store.events(0, 4 * PAGE))]
 
     assert simulation.run(main()) == [3 * PAGE + 1]

@@ -17,8 +17,8 @@ from perdure.values.transition import Put, Transition
 other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
 
 
-def crossings(world: World) -> Counter[str]:
-    return Counter(name for name in world.process.border.crossings if name.startswith("before"))
+def crash_points(world: World) -> Counter[str]:
+    return Counter(name for name in world.process.border.crash_points if name.startswith("before"))
 
 
 def row(name: str, id_: str, alarm_ms: int) -> Transition:
@@ -32,13 +32,13 @@ def row(name: str, id_: str, alarm_ms: int) -> Transition:
 
 @on_each_store
 async def test_an_idle_engine_asks_the_store_at_most_twice_a_minute(world: World) -> None:
-    """Alarm sleeps are re-evaluated at least every 60 s: and, with nothing to do, no more often."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(10**9)))
+    """AlarmIn sleeps are re-evaluated at least every 60 s: and, with nothing to do, no more often."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(10**9)))
     await world.settle()
-    before = crossings(world)
+    before = crash_points(world)
     await world.advance(hours=1)
-    calls = crossings(world) - before
+    calls = crash_points(world) - before
     assert calls["before due"] <= 61
     assert calls["before messages"] <= 61
     assert calls["before load"] == calls["before commit"] == 0
@@ -47,51 +47,51 @@ async def test_an_idle_engine_asks_the_store_at_most_twice_a_minute(world: World
 @on_each_store
 async def test_many_rows_of_jobs_that_are_not_served_keep_nobody_busy_or_waiting(world: World) -> None:
     """Instances of a job that is not served here are not touched: nor do they hold up what is."""
-    jobs = (await world.open(app(world.outside, due_batch=8))).of(machine)
+    jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(60):
-        await world.look(lambda store, number=number: store.commit(row("other", f"{number:03}", world.now_ms)))  # type: ignore[misc]
+        await world.inspect(lambda store, number=number: store.commit(row("other", f"{number:03}", world.now_ms)))  # type: ignore[misc]
     message = Message(sender=at("x"), target=other.address("y"), action="send", payload="{}", sent_ms=0)
     messages = tuple(
         Message(sender=at(str(number)), target=message.target, action="send", payload="{}", sent_ms=0)
         for number in range(600)
     )
-    await world.look(lambda store: store.commit(Transition(address=at("x"), messages=messages)))
+    await world.inspect(lambda store: store.commit(Transition(address=at("x"), messages=messages)))
     await world.crash()
-    jobs = (await world.open(app(world.outside, due_batch=8))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
-    await world.ask(jobs.send("b", steps(Add())))
+    jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    await world.unwrap(jobs.send("b", steps(Add())))
     await world.advance(s=1)
     assert world.outside.heard == ["fired"]
-    before = crossings(world)
+    before = crash_points(world)
     await world.settle()
-    assert crossings(world) == before
+    assert crash_points(world) == before
     await world.advance(hours=1)
-    calls = crossings(world) - before
+    calls = crash_points(world) - before
     assert calls["before due"] + calls["before messages"] <= 130
 
 
 @on_each_store
 async def test_many_runs_in_flight_keep_nobody_busy_or_waiting(world: World) -> None:
     """The due query skips what is in flight: many slow runs neither spin the loop nor starve the next alarm."""
-    jobs = (await world.open(app(world.outside, due_batch=8))).of(machine)
+    jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(40):
-        await world.ask(jobs.send(f"slow-{number}", OnAlarm(1_000, (Wait(600_000),))))
-    await world.ask(jobs.send("quick", OnAlarm(2_000, (Say("fired"),))))
+        await world.unwrap(jobs.send(f"slow-{number}", OnAlarm(1_000, (Wait(600_000),))))
+    await world.unwrap(jobs.send("quick", OnAlarm(2_000, (Say("fired"),))))
     await world.advance(ms=1_100)
-    before = crossings(world)
+    before = crash_points(world)
     await world.advance(ms=900)
     assert world.outside.heard == ["fired"]
     await world.advance(minutes=5)
-    calls = crossings(world) - before
+    calls = crash_points(world) - before
     assert calls["before due"] <= 20
     assert calls["before load"] <= 3
 
 
 @on_each_store
 async def test_more_alarms_than_a_batch_all_fire_at_once(world: World) -> None:
-    jobs = (await world.open(app(world.outside, due_batch=4))).of(machine)
+    jobs = (await world.open(app(world.outside, alarm_batch=4))).handle(machine)
     for number in range(30):
-        await world.ask(jobs.send(f"{number}", OnAlarm(1_000, (Say("fired"),))))
+        await world.unwrap(jobs.send(f"{number}", OnAlarm(1_000, (Say("fired"),))))
     await world.advance(s=1)
     assert world.outside.heard == ["fired"] * 30
 
@@ -99,9 +99,9 @@ async def test_more_alarms_than_a_batch_all_fire_at_once(world: World) -> None:
 @on_each_store
 async def test_a_flood_of_alarms_leaves_room_for_requests(world: World) -> None:
     """However many alarms are due at once, a request waits for some of them, not for all."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     for number in range(300):
-        await world.ask(jobs.send(f"{number}", OnAlarm(1_000, (Wait(1), Say("fired")))))
+        await world.unwrap(jobs.send(f"{number}", OnAlarm(1_000, (Wait(1), Say("fired")))))
 
     async def ask_when_they_are_due() -> None:
         await world.process.simulation.runtime.sleep(1_000.5)
@@ -116,14 +116,14 @@ async def test_a_flood_of_alarms_leaves_room_for_requests(world: World) -> None:
 @on_each_store
 async def test_rows_whose_turns_fail_are_tried_again_without_spinning(world: World) -> None:
     """A corrupted row: others go on, and nobody spins."""
-    jobs = (await world.open(app(world.outside, due_batch=4))).of(machine)
+    jobs = (await world.open(app(world.outside, alarm_batch=4))).handle(machine)
     for number in range(30):
-        await world.ask(jobs.send(f"{number}", OnAlarm(60_000, (Say("fired"),))))
+        await world.unwrap(jobs.send(f"{number}", OnAlarm(60_000, (Say("fired"),))))
     await world.advance(s=59)
     world.fail("load", RuntimeError("broken"), times=10**6)  # type: ignore[arg-type]
-    before = crossings(world)
+    before = crash_points(world)
     await world.advance(s=11)
-    calls = crossings(world) - before
+    calls = crash_points(world) - before
     assert calls["before load"] <= 30 * 11
     assert calls["before due"] <= 30 * 11
     world.process.border.faults.clear()
@@ -143,8 +143,8 @@ async def test_a_message_to_a_job_that_fails_does_not_hold_up_others(world: Worl
         yield from tell(machine, "good").send(steps(Say("y")))
 
     sender: Task[Any, Any, Any, Any] = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
-    jobs = (await world.open(app(world.outside, sender, machine))).of(sender)
-    await world.ask(jobs.send("a", steps()))
+    jobs = (await world.open(app(world.outside, sender, machine))).handle(sender)
+    await world.unwrap(jobs.send("a", steps()))
     await world.advance(hours=1)
     assert world.outside.heard.count("y") == 1
     assert world.outside.heard.count("x") == 30 * 10
@@ -154,8 +154,8 @@ async def test_a_message_to_a_job_that_fails_does_not_hold_up_others(world: Worl
 @on_each_store
 async def test_a_backward_jump_of_the_clock_delays_alarms_by_the_jump(world: World, delta_ms: int) -> None:
     """An alarm's sleep is re-evaluated at least every 60 s, so that a backward jump delays alarms by the jump…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(600_000, (Say("fired"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(600_000, (Say("fired"),))))
     due_ms = world.now_ms + 600_000
     world.shift_wall_clock(delta_ms)
     while not world.outside.heard:
@@ -168,8 +168,8 @@ async def test_a_backward_jump_of_the_clock_delays_alarms_by_the_jump(world: Wor
 @on_each_store
 async def test_a_forward_jump_fires_alarms_once(world: World) -> None:
     """…and a forward one fires them once."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("fired"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("fired"),))))
     world.shift_wall_clock(7_200_000)
     await world.advance(s=60)
     assert world.outside.heard == ["fired"]
@@ -181,9 +181,9 @@ async def test_a_forward_jump_fires_alarms_once(world: World) -> None:
 @on_each_store
 async def test_elapsed_time_is_never_negative(world: World) -> None:
     """Elapsed time is never negative."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(10_000),))))
-    call = world.begin(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(10_000),))))
+    call = world.start(jobs.trigger("a"))
     await world.settle()
     world.shift_wall_clock(-3_600_000)
     await world.advance(s=10)

@@ -16,7 +16,7 @@ other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda
 
 
 async def ids(world: World, **query: Any) -> list[str]:
-    return [entry.address.id for entry in await world.ask(world.jobs.list(**query))]
+    return [entry.address.id for entry in await world.unwrap(world.jobs.list(**query))]
 
 
 # ---------------------------------------------------------------- list
@@ -25,13 +25,13 @@ async def test_list_finds_by_job_status_prefix_and_due_time(world: World) -> Non
     """`list(…)` finds instances by job, status, id prefix and due time, paged."""
     jobs = await world.open(app(world.outside, machine, other))
     for number, after_ms in enumerate((10_000, 20_000, 30_000)):
-        await world.ask(jobs.of(machine).send(f"m{number}", OnAlarm(after_ms)))
-    await world.ask(jobs.of(machine).send("x_%", steps()))
-    await world.ask(jobs.of(other).send("m9", steps()))
-    await world.ask(jobs.of(machine).pause("m2"))
+        await world.unwrap(jobs.handle(machine).send(f"m{number}", OnAlarm(after_ms)))
+    await world.unwrap(jobs.handle(machine).send("x_%", steps()))
+    await world.unwrap(jobs.handle(other).send("m9", steps()))
+    await world.unwrap(jobs.handle(machine).pause("m2"))
 
     async def of_machine(**query: Any) -> list[str]:
-        return [entry.address.id for entry in await world.ask(jobs.list(machine, **query))]
+        return [entry.address.id for entry in await world.unwrap(jobs.list(machine, **query))]
 
     assert await ids(world) == ["m0", "m1", "m2", "x_%", "m9"]
     assert await of_machine() == ["m0", "m1", "m2", "x_%"]
@@ -48,10 +48,10 @@ async def test_list_finds_by_job_status_prefix_and_due_time(world: World) -> Non
 async def test_list_pages_by_address(world: World) -> None:
     """…paged."""
     jobs = await world.open(app(world.outside))
-    await world.all(*(jobs.of(machine).send(f"{number:02}", steps()) for number in range(10)))
+    await world.all(*(jobs.handle(machine).send(f"{number:02}", steps()) for number in range(10)))
     found: list[str] = []
     after: Address | None = None
-    while page := await world.ask(jobs.list(machine, limit=4, after=after)):
+    while page := await world.unwrap(jobs.list(machine, limit=4, after=after)):
         found += [entry.address.id for entry in page]
         assert len(page) <= 4
         after = page[-1].address
@@ -61,29 +61,29 @@ async def test_list_pages_by_address(world: World) -> None:
 @on_each_store
 async def test_a_listed_instance_says_what_status_says(world: World) -> None:
     jobs = await world.open(app(world.outside))
-    await world.ask(jobs.of(machine).send("a", OnAlarm(10_000)))
-    (entry,) = await world.ask(jobs.list())
+    await world.unwrap(jobs.handle(machine).send("a", OnAlarm(10_000)))
+    (entry,) = await world.unwrap(jobs.list())
     assert (entry.address, entry.status) == (at("a"), "scheduled")
-    assert entry.report == await world.ask(jobs.of(machine).status("a"))
+    assert entry.report == await world.unwrap(jobs.handle(machine).status("a"))
 
 
 # ---------------------------------------------------------------- history
 @on_each_store
 async def test_history_gives_the_last_events_and_survives_the_purge(world: World) -> None:
     """`history(id)` gives the last events of an address; it survives the purge until retention."""
-    jobs = await world.open(app(world.outside, history_age_ms=3_600_000))
-    handle = jobs.of(machine)
-    await world.ask(handle.send("a", OnAlarm(1_000)))
+    jobs = await world.open(app(world.outside, history_retention="3600000 ms"))
+    handle = jobs.handle(machine)
+    await world.unwrap(handle.send("a", OnAlarm(1_000)))
     await world.advance(s=1)
-    await world.ask(handle.terminate("a", "enough"))
-    await world.ask(handle.send("b", steps()))
-    newest = await world.ask(jobs.history(machine, "a"))
+    await world.unwrap(handle.terminate("a", "enough"))
+    await world.unwrap(handle.send("b", steps()))
+    newest = await world.unwrap(jobs.history(machine, "a"))
     assert [entry.event.type for entry in newest] == ["job.terminated", "job.executed", "task.scheduled", "job.started"]
-    first = await world.ask(jobs.history(machine, "a", limit=3))
-    rest = await world.ask(jobs.history(machine, "a", before=first[-1].sequence))
+    first = await world.unwrap(jobs.history(machine, "a", limit=3))
+    rest = await world.unwrap(jobs.history(machine, "a", before=first[-1].sequence))
     assert (*first, *rest) == newest
     await world.advance(hours=2)
-    assert await world.ask(jobs.history(machine, "a")) == ()
+    assert await world.unwrap(jobs.history(machine, "a")) == ()
 
 
 @on_each_store
@@ -91,11 +91,11 @@ async def test_the_log_keeps_no_more_than_its_limit(world: World) -> None:
     """Retention by age and size."""
     jobs = await world.open(app(world.outside, history_events=5))
     for _ in range(5):
-        await world.ask(jobs.of(machine).send("a", steps()))
-        await world.ask(jobs.of(machine).terminate("a"))
-    assert len(await world.ask(jobs.history(machine, "a"))) == 10
+        await world.unwrap(jobs.handle(machine).send("a", steps()))
+        await world.unwrap(jobs.handle(machine).terminate("a"))
+    assert len(await world.unwrap(jobs.history(machine, "a"))) == 10
     await world.advance(minutes=11)
-    assert len(await world.ask(jobs.history(machine, "a"))) == 5
+    assert len(await world.unwrap(jobs.history(machine, "a"))) == 5
 
 
 # ---------------------------------------------------------------- events
@@ -104,9 +104,9 @@ async def test_every_event_carries_the_facts(world: World) -> None:
     """Each a frozen class with event id (UUIDv7), time, kind, job, id, run count, attempt, duration and what is its own
     (the real error with its traceback; failing runs are reported)."""
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     begun_ms = world.now_ms
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
     await world.advance(s=1)
     events = await world.history(at("a"))
     assert [event.type for event in events] == [
@@ -131,8 +131,8 @@ async def test_every_event_carries_the_facts(world: World) -> None:
 @on_each_store
 async def test_job_executed_comes_only_after_its_state_is_safe(world: World) -> None:
     """`job.executed` only after its state is safe: it is written with it."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), Say("x")))))
     await world.advance(s=1)
     (ended,) = [
         transition for transition in world.commits if any(event.type == "job.executed" for event in transition.events)
@@ -146,8 +146,8 @@ async def test_job_executed_comes_only_after_its_state_is_safe(world: World) -> 
 @on_each_store
 async def test_user_state_is_not_in_events(world: World) -> None:
     """User state is in events only if the definition says so."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(7_777_777), Tell("b"), End("bye")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(7_777_777), Tell("b"), End("bye")))))
     await world.advance(s=1)
     for id_ in "ab":
         for event in await world.history(at(id_)):
@@ -158,20 +158,20 @@ async def test_user_state_is_not_in_events(world: World) -> None:
 async def test_nothing_happens_without_a_line_in_the_log(world: World) -> None:
     """The vocabulary, as far as tasks go: every one of these events is met."""
     job = machine_with(retry=Retry(max_attempts=1))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
-    world.hold("x")
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    world.suspension("x")
     await world.advance(s=1)
     await world.crash()
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.ask(jobs.pause("a"))
-    await world.ask(jobs.resume("a"))
-    await world.ask(jobs.trigger("a"))
-    await world.ask(jobs.resume("a"))
-    await world.ask(jobs.send("a", steps(Tell("b", (Refuse("no"),)))))
-    await world.ask(jobs.terminate("a"))
+    await world.unwrap(jobs.pause("a"))
+    await world.unwrap(jobs.resume("a"))
+    await world.unwrap(jobs.trigger("a"))
+    await world.unwrap(jobs.resume("a"))
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Refuse("no"),)))))
+    await world.unwrap(jobs.terminate("a"))
     assert set(await world.happened(at("a"))) == {
         "job.started",
         "task.scheduled",
@@ -192,6 +192,6 @@ async def test_nothing_happens_without_a_line_in_the_log(world: World) -> None:
 async def test_a_page_has_a_bound(world: World, limit: int) -> None:
     """A limit on every read."""
     jobs = await world.open(app(world.outside))
-    await world.ask(jobs.of(machine).send("a", steps()))
-    assert len(await world.ask(jobs.list(limit=limit))) == 1
-    assert len(await world.ask(jobs.history(machine, "a", limit=limit))) == 1
+    await world.unwrap(jobs.handle(machine).send("a", steps()))
+    assert len(await world.unwrap(jobs.list(limit=limit))) == 1
+    assert len(await world.unwrap(jobs.history(machine, "a", limit=limit))) == 1

@@ -7,7 +7,7 @@ from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure.values.answer import Failed, Running
-from perdure.values.errors import AnswerUnreadable, InvalidInput, KeyReused, Overloaded, Rejected
+from perdure.values.errors import IdempotencyConflict, InvalidInput, Overloaded, Rejected, StoredResultUnreadable
 from perdure.values.transition import Transition
 
 DAY_MS = 86_400_000
@@ -16,38 +16,38 @@ DAY_MS = 86_400_000
 @on_each_store
 async def test_a_repeat_changes_nothing_and_gets_the_first_answer(world: World) -> None:
     """Any request may carry `idempotency_key=`. A repeat within the window changes nothing, gets the first answer."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    first = await world.ask(jobs.send("a", OnAlarm(60_000), idempotency_key="k"))
-    await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    first = await world.unwrap(jobs.send("a", OnAlarm(60_000), idempotency_key="k"))
+    await world.unwrap(jobs.send("a", steps(Add())))
     await world.advance(s=1)
     before, commits = await world.row(at("a")), len(world.commits)
-    assert await world.ask(jobs.send("a", OnAlarm(60_000), idempotency_key="k")) == first
+    assert await world.unwrap(jobs.send("a", OnAlarm(60_000), idempotency_key="k")) == first
     assert (await world.row(at("a")), len(world.commits)) == (before, commits)
 
 
 @on_each_store
 async def test_a_key_belongs_to_one_address(world: World) -> None:
     """Keys belong to the address: the same text at another one is another key."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     for id_ in ("a", "b", "a", "b"):
-        await world.ask(jobs.send(id_, steps(Add()), idempotency_key="k"))
-    assert await world.ask(jobs.get_state("a")) == await world.ask(jobs.get_state("b")) == Total(1)
+        await world.unwrap(jobs.send(id_, steps(Add()), idempotency_key="k"))
+    assert await world.unwrap(jobs.get_state("a")) == await world.unwrap(jobs.get_state("b")) == Total(1)
 
 
 @on_each_store
 async def test_every_request_may_carry_a_key(world: World) -> None:
     """*Any* request."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("ran"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("ran"),))))
     calls = {
         "trigger": lambda: jobs.trigger("a", idempotency_key="trigger"),
         "pause": lambda: jobs.pause("a", idempotency_key="pause"),
         "resume": lambda: jobs.resume("a", idempotency_key="resume"),
         "terminate": lambda: jobs.terminate("a", idempotency_key="terminate"),
     }
-    first = {name: await world.ask(call()) for name, call in calls.items()}
+    first = {name: await world.unwrap(call()) for name, call in calls.items()}
     commits = len(world.commits)
-    assert {name: await world.ask(call()) for name, call in calls.items()} == first
+    assert {name: await world.unwrap(call()) for name, call in calls.items()} == first
     assert len(world.commits) == commits
     assert world.outside.heard == ["ran"]
 
@@ -55,91 +55,91 @@ async def test_every_request_may_carry_a_key(world: World) -> None:
 @on_each_store
 async def test_keys_survive_the_purge_and_a_restart(world: World) -> None:
     """Keys belong to the address and survive the purge of the instance."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    first = await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
-    await world.ask(jobs.terminate("a"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    first = await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
+    await world.unwrap(jobs.terminate("a"))
     await world.crash()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    assert await world.ask(jobs.send("a", steps(Add()), idempotency_key="k")) == first
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    assert await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k")) == first
     assert await world.row(at("a")) is None
-    assert (await world.ask(jobs.send("b", steps(Add()), idempotency_key="k"))).created
+    assert (await world.unwrap(jobs.send("b", steps(Add()), idempotency_key="k"))).created
 
 
 @on_each_store
 async def test_the_same_key_with_another_request_is_refused(world: World) -> None:
-    """The same key with another action or payload is `KeyReused`."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
+    """The same key with another action or payload is `IdempotencyConflict`."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
     for action, call in (
         ("send", jobs.send("a", steps(Add(2)), idempotency_key="k")),
         ("trigger", jobs.trigger("a", idempotency_key="k")),
     ):
-        error = await world.refused(call)
-        assert isinstance(error, KeyReused)
+        error = await world.error_of(call)
+        assert isinstance(error, IdempotencyConflict)
         assert (error.key, error.first_action, error.action) == ("k", "send", action)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 @pytest.mark.parametrize(("after_ms", "replayed"), [(DAY_MS - 1, "replayed"), (DAY_MS, "new")])
 @on_each_store
 async def test_the_window_is_a_day_to_the_millisecond(world: World, after_ms: int, replayed: str) -> None:
     """…within the window (default 24 h). The window is the time, always."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
     await world.advance(ms=after_ms)
-    answer = await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
+    answer = await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
     assert answer.created == (replayed == "replayed")
-    assert await world.ask(jobs.get_state("a")) == Total(1 if replayed == "replayed" else 2)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1 if replayed == "replayed" else 2)
 
 
 @on_each_store
 async def test_a_full_table_of_keys_refuses_and_evicts_nothing(world: World) -> None:
     """When the bound of keys per address is full, a keyed request gets `Overloaded`, nothing is evicted early."""
-    jobs = (await world.open(app(world.outside, keys_per_address=3, key_window_ms=10_000))).of(machine)
+    jobs = (await world.open(app(world.outside, keys_per_address=3, idempotency_ttl="10000 ms"))).handle(machine)
     for key in "abc":
-        await world.ask(jobs.send("a", steps(Add()), idempotency_key=key))
-    error = await world.refused(jobs.send("a", steps(Add()), idempotency_key="d"))
+        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
+    error = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="d"))
     assert isinstance(error, Overloaded)
     assert error.limit == 3
     for key in "abc":
-        await world.ask(jobs.send("a", steps(Add()), idempotency_key=key))
-    await world.ask(jobs.send("a", steps(Add())))
-    await world.ask(jobs.send("b", steps(Add()), idempotency_key="d"))
-    assert await world.ask(jobs.get_state("a")) == Total(4)
+        await world.unwrap(jobs.send("a", steps(Add()), idempotency_key=key))
+    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.unwrap(jobs.send("b", steps(Add()), idempotency_key="d"))
+    assert await world.unwrap(jobs.get_state("a")) == Total(4)
     await world.advance(s=10)
-    await world.ask(jobs.send("a", steps(Add()), idempotency_key="d"))
-    assert await world.ask(jobs.get_state("a")) == Total(5)
+    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="d"))
+    assert await world.unwrap(jobs.get_state("a")) == Total(5)
 
 
 @on_each_store
 async def test_only_a_turn_that_committed_is_remembered(world: World) -> None:
     """Only a turn that committed is remembered."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     world.outside.refusals["x"] = 1
     event = steps(Say("x"), Add())
-    assert isinstance(await world.refused(jobs.send("a", event, idempotency_key="k")), Rejected)
-    assert (await world.ask(jobs.send("a", event, idempotency_key="k"))).created
-    await world.ask(jobs.send("a", event, idempotency_key="k"))
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert isinstance(await world.error_of(jobs.send("a", event, idempotency_key="k")), Rejected)
+    assert (await world.unwrap(jobs.send("a", event, idempotency_key="k"))).created
+    await world.unwrap(jobs.send("a", event, idempotency_key="k"))
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)
 
 
 @on_each_store
 async def test_a_run_that_failed_is_an_answer_like_any_other(world: World) -> None:
     """A trigger whose run failed did commit: a repeat runs nothing."""
     job = machine_with(on_error=lambda _, __: Success(None))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Refuse("no")))))
-    first = await world.ask(jobs.trigger("a", idempotency_key="k"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Refuse("no")))))
+    first = await world.unwrap(jobs.trigger("a", idempotency_key="k"))
     assert isinstance(first.outcome, Failed)
-    assert await world.ask(jobs.trigger("a", idempotency_key="k")) == first
+    assert await world.unwrap(jobs.trigger("a", idempotency_key="k")) == first
     assert world.outside.heard == ["x"]
 
 
 @on_each_store
 async def test_a_repeat_during_the_run_gets_the_same_answer(world: World) -> None:
     """Two calls with one key at the same moment are one request."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Say("x")))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Wait(1_000), Say("x")))))
     first, second = await world.all(*(jobs.trigger("a", idempotency_key="k") for _ in range(2)))
     assert first == second
     assert world.outside.heard == ["x"]
@@ -148,18 +148,18 @@ async def test_a_repeat_during_the_run_gets_the_same_answer(world: World) -> Non
 @on_each_store
 async def test_a_repeat_after_a_crash_finds_the_run(world: World) -> None:
     """Repeat the request once with its key: user code runs twice only where the crash came between claim and commit."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Add()))))
-    world.hold("x")
-    world.begin(jobs.trigger("a", idempotency_key="k"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Say("x"), Add()))))
+    world.suspension("x")
+    world.start(jobs.trigger("a", idempotency_key="k"))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    triggered = await world.ask(jobs.trigger("a", idempotency_key="k"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    triggered = await world.unwrap(jobs.trigger("a", idempotency_key="k"))
     assert triggered.triggered
     assert not isinstance(triggered.outcome, Running)
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
     assert world.outside.heard == ["x", "x"]
@@ -169,7 +169,7 @@ async def test_a_repeat_after_a_crash_finds_the_run(world: World) -> None:
 @on_each_store
 async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> None:
     """Every bad input gets a typed error."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     answer = await world.result(jobs.send("a", steps(), idempotency_key=key))
     assert isinstance(answer, Failure)
     assert isinstance(answer.failure(), InvalidInput)
@@ -179,24 +179,24 @@ async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> N
 @on_each_store
 async def test_expired_keys_are_let_go(world: World) -> None:
     """Retention removes what expired, so that a store does not grow for ever."""
-    jobs = (await world.open(app(world.outside, key_window_ms=1_000))).of(machine)
-    await world.ask(jobs.send("a", steps(), idempotency_key="k"))
+    jobs = (await world.open(app(world.outside, idempotency_ttl="1000 ms"))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(), idempotency_key="k"))
     await world.advance(minutes=11)
-    loaded = await world.look(lambda store: store.load(at("a"), "k", 0))
+    loaded = await world.inspect(lambda store: store.load(at("a"), "k", 0))
     assert loaded.remembered is None
 
 
 @on_each_store
 async def test_an_answer_that_this_code_cannot_read_is_no_reason_to_do_it_again(world: World) -> None:
     """A repeat changes nothing, whatever became of the answer."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Add()), idempotency_key="k"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))
     remembered = world.commits[-1].remember
     assert remembered is not None
     other = attrs.evolve(remembered, answer='{"type":"Sung"}')
-    await world.look(lambda store: store.commit(Transition(address=at("a"), remember=other)))
-    refused = await world.refused(jobs.send("a", steps(Add()), idempotency_key="k"))
-    assert isinstance(refused, AnswerUnreadable)
+    await world.inspect(lambda store: store.commit(Transition(address=at("a"), remember=other)))
+    refused = await world.error_of(jobs.send("a", steps(Add()), idempotency_key="k"))
+    assert isinstance(refused, StoredResultUnreadable)
     assert (refused.key, refused.address) == ("k", "task:machine:a")
     assert "'Sung'" in str(refused)
-    assert await world.ask(jobs.get_state("a")) == Total(1)
+    assert await world.unwrap(jobs.get_state("a")) == Total(1)

@@ -5,7 +5,7 @@ import tracemalloc
 
 from attrs import evolve, frozen
 
-from perdure import Continuous, ContinuousContext, Do, Engine, Task, TaskContext, every, program, tell
+from perdure import App, Continuous, ContinuousContext, Do, Task, TaskContext, every, program, tell
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import MemoryBackend
 from perdure.values.limits import Limits
@@ -50,14 +50,14 @@ heart = Continuous("heart", state=Beats, schedule=every("20 seconds"), execute=b
 def test_eight_hours_of_work_leave_nothing_behind() -> None:
     """8 hours: 1,440 runs, as many messages, instances, alarms and endings."""
     simulation = Simulation(seed=1)
-    app = Engine(None, limits=Limits(history_events=100)).jobs(heart, visitors)
+    app = App(None, limits=Limits(history_events=100)).with_jobs(heart, visitors)
     objects: list[int] = []
     sizes: list[int] = []
 
     async def work() -> None:
         runtime = simulation.runtime
         async with app.open(MemoryBackend().open(), runtime=runtime) as jobs:
-            await jobs.of(heart).start("one", Beats())
+            await jobs.handle(heart).start("one", Beats())
             await runtime.sleep(BESIDE_HOUSEKEEPING_MS)
             for _ in range(8):
                 await runtime.sleep(HOUR_MS)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from machine import (
     Add,
-    Alarm,
+    AlarmIn,
     Break,
     Call,
     End,
@@ -26,13 +26,13 @@ from machine import (
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import Continuous, Debounce, DebounceContext, Do, Engine, Task, TaskContext, every, program, tell
+from perdure import App, Continuous, Debounce, DebounceContext, Do, Task, TaskContext, every, program, tell
 from perdure.values.errors import StoreUnavailable
 from perdure.values.message import StoredMessage
 
 
 async def total(world: World, id_: str) -> int:
-    state = await world.ask(world.jobs.of(machine).get_state(id_))
+    state = await world.unwrap(world.jobs.handle(machine).get_state(id_))
     return -1 if state is None else state.total
 
 
@@ -40,8 +40,8 @@ async def total(world: World, id_: str) -> int:
 @on_each_store
 async def test_a_message_is_committed_with_the_turn_and_delivered_after(world: World) -> None:
     """`tell(definition, id).send(event, …)`: drafted, committed with the turn, delivered after the commit."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Tell("b", (Add(5),)), Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(5),)), Add())))
     assert (await total(world, "a"), await total(world, "b")) == (1, 5)
     assert await world.messages() == ()
     first, second = world.commits
@@ -53,16 +53,16 @@ async def test_a_message_is_committed_with_the_turn_and_delivered_after(world: W
 @on_each_store
 async def test_a_message_is_dropped_with_a_failed_draft(world: World, end: Any) -> None:
     """…dropped with a failed draft."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.refused(jobs.send("a", steps(Tell("b"), end)))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.error_of(jobs.send("a", steps(Tell("b"), end)))
     assert await total(world, "b") == -1
 
 
 @on_each_store
 async def test_within_one_store_a_message_is_applied_exactly_once(world: World) -> None:
     """Within one store a message is applied exactly once (the receiver's commit consumes it)."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(*(Tell("b") for _ in range(20)))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(*(Tell("b") for _ in range(20)))))
     assert await total(world, "b") == 20
     consuming = [transition for transition in world.commits if transition.inbound is not None]
     assert len(consuming) == 20
@@ -73,7 +73,7 @@ async def test_within_one_store_a_message_is_applied_exactly_once(world: World) 
 async def test_order_is_kept_per_sender_and_receiver(world: World, seed: int) -> None:
     """Order is kept per (sender, receiver)."""
     world.restart_with(seed)
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     calls = [
         jobs.send(f"from-{sender}", steps(*(Tell("to", (Say(f"{sender}{n}"),)) for n in range(4)))) for sender in "xyz"
     ]
@@ -87,8 +87,8 @@ async def test_order_is_kept_per_sender_and_receiver(world: World, seed: int) ->
 @on_each_store
 async def test_an_absent_target_is_created_or_not_found(world: World) -> None:
     """To an absent target: `start`, `send`, `add` create it, the others are consumed as `not_found`."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Tell("sent"), Call("triggered", "trigger"), Call("ended", "terminate"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("sent"), Call("triggered", "trigger"), Call("ended", "terminate"))))
     assert [await total(world, id_) for id_ in ("sent", "triggered", "ended")] == [1, -1, -1]
     assert await world.messages() == ()
     assert await world.happened(at("ended")) == []
@@ -96,11 +96,11 @@ async def test_an_absent_target_is_created_or_not_found(world: World) -> None:
 
 @on_each_store
 async def test_a_target_can_be_triggered_and_terminated(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("b", OnAlarm(3_600_000, (Say("ran"),))))
-    await world.ask(jobs.send("a", steps(Call("b", "trigger"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("b", OnAlarm(3_600_000, (Say("ran"),))))
+    await world.unwrap(jobs.send("a", steps(Call("b", "trigger"))))
     assert world.outside.heard == ["ran"]
-    await world.ask(jobs.send("a", steps(Call("b", "terminate"))))
+    await world.unwrap(jobs.send("a", steps(Call("b", "terminate"))))
     assert await total(world, "b") == -1
 
 
@@ -117,10 +117,10 @@ async def test_a_target_that_is_told_to_end_says_so_also_without_a_reason(world:
 
     ending = Task("ending", state=Total, event=Add, initial=Total(), on_event=end)
     jobs = await world.open(app(world.outside, machine, ticking, batching, ending))
-    await world.ask(jobs.of(ticking).start("b", Add()))
-    await world.ask(jobs.of(batching).add("b", Add()))
-    await world.ask(jobs.of(machine).send("b", steps()))
-    await world.ask(jobs.of(ending).send("a", Add()))
+    await world.unwrap(jobs.handle(ticking).start("b", Add()))
+    await world.unwrap(jobs.handle(batching).add("b", Add()))
+    await world.unwrap(jobs.handle(machine).send("b", steps()))
+    await world.unwrap(jobs.handle(ending).send("a", Add()))
     for target in (ticking, batching, machine):
         last = (await world.history(target.address("b")))[-1]
         assert (last.type, last.reason) == ("job.terminated", "terminated")
@@ -129,8 +129,8 @@ async def test_a_target_that_is_told_to_end_says_so_also_without_a_reason(world:
 @on_each_store
 async def test_a_rejection_is_in_the_history_of_the_sender(world: World) -> None:
     """A rejection is recorded on the sender's history (`message.rejected`)."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Tell("b", (Refuse("full"),)), Tell("b", (Add(),)))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Refuse("full"),)), Tell("b", (Add(),)))))
     (rejected,) = [event for event in await world.history(at("a")) if event.type == "message.rejected"]
     assert (rejected.target, rejected.action, rejected.error.error_type) == ("task:machine:b", "send", "Refused")
     assert "full" in rejected.error.message
@@ -142,8 +142,8 @@ async def test_a_rejection_is_in_the_history_of_the_sender(world: World) -> None
 
 @on_each_store
 async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Tell("b", (Say("x"), Refuse("full"))))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Say("x"), Refuse("full"))))))
     assert "message.rejected" in await world.happened(at("a"))
     assert world.outside.heard == ["x"]
     assert await world.messages() == ()
@@ -160,47 +160,47 @@ async def test_what_the_target_cannot_read_is_kept_as_a_dead_letter_and_can_be_r
         yield from tell(wide, "b").send(event)
 
     sender = Task("sender", state=Total, event=Steps, initial=Total(), on_event=send)
-    jobs = await world.open(Engine(world.outside).jobs(sender, narrow))
-    await world.ask(jobs.of(sender).send("a", steps(Add())))
+    jobs = await world.open(App(world.outside).with_jobs(sender, narrow))
+    await world.unwrap(jobs.handle(sender).send("a", steps(Add())))
     commits = len(world.commits)
     await world.advance(hours=1)
     assert len(world.commits) == commits
     assert await world.messages() == ()
     assert await world.row(narrow.address("b")) is None
-    (dead,) = await world.ask(jobs.dead_letters())
+    (dead,) = await world.unwrap(jobs.dead_letters())
     assert (dead.attempts, dead.error and dead.error.error_type) == (1, "InvalidInput")
     await world.close()
 
-    jobs = await world.open(Engine(world.outside).jobs(sender, wide))
-    assert await world.ask(jobs.redrive(dead.message_id)) == "redriven"
-    assert (await world.ask(jobs.of(wide).status("b"))).event_count == 1
-    assert await world.ask(jobs.dead_letters()) == ()
+    jobs = await world.open(App(world.outside).with_jobs(sender, wide))
+    assert await world.unwrap(jobs.redrive(dead.message_id)) == "redriven"
+    assert (await world.unwrap(jobs.handle(wide).status("b"))).event_count == 1
+    assert await world.unwrap(jobs.dead_letters()) == ()
 
 
 @on_each_store
 async def test_a_dead_letter_is_kept_for_as_long_as_the_limits_say(world: World) -> None:
     """Retention: to the round of housekeeping, every ten minutes, in which its message is too old."""
-    jobs = await world.open(app(world.outside, message_attempts=1, dead_letter_age_ms=3_600_000))
+    jobs = await world.open(app(world.outside, message_attempts=1, dead_letter_retention="3600000 ms"))
     world.outside.breaks.add("x")
-    await world.ask(jobs.of(machine).send("a", steps(Tell("b", (Say("x"),)))))
+    await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)))))
     await world.advance(minutes=60, s=1)  # housekeeping of the sixth round saw it an hour old, and not older
-    assert len(await world.ask(jobs.dead_letters())) == 1
+    assert len(await world.unwrap(jobs.dead_letters())) == 1
     await world.advance(minutes=10)
-    assert await world.ask(jobs.dead_letters()) == ()
+    assert await world.unwrap(jobs.dead_letters()) == ()
 
 
 # ---------------------------------------------------------------- defects
 @on_each_store
 async def test_a_message_whose_handler_takes_too_long_is_retried_as_after_a_defect(world: World) -> None:
-    job = machine_with(max_run="1 minute")
+    job = machine_with(run_timeout="1 minute")
     jobs = await world.open(app(world.outside, job, message_attempts=2))
-    await world.ask(jobs.of(job).send("a", steps(Tell("b", (Wait(3_600_000),)))))
+    await world.unwrap(jobs.handle(job).send("a", steps(Tell("b", (Wait(3_600_000),)))))
     await world.advance(ms=60_000)
     (head,) = await world.messages()
     assert (head.attempts, head.error and head.error.form) == (1, "timed_out")
     await world.advance(ms=120_000)
-    (dead,) = await world.ask(jobs.dead_letters())
-    assert (dead.attempts, dead.error and dead.error.error_type) == (2, "RunTimedOut")
+    (dead,) = await world.unwrap(jobs.dead_letters())
+    assert (dead.attempts, dead.error and dead.error.error_type) == (2, "RunTimeout")
 
 
 @on_each_store
@@ -208,7 +208,7 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
     """A defect or overload is retried with backoff, then listed as a dead letter that can be redriven."""
     jobs = await world.open(app(world.outside, message_attempts=3))
     world.outside.breaks.add("x")
-    await world.ask(jobs.of(machine).send("a", steps(Tell("b", (Say("x"),)), Tell("b", (Say("after"),)))))
+    await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Say("x"),)), Tell("b", (Say("after"),)))))
     waits = []
     for _ in range(2):
         (head,) = await world.messages()
@@ -218,27 +218,27 @@ async def test_a_defect_is_retried_with_backoff_then_a_dead_letter_that_can_be_r
         assert world.outside.heard == ["x"] * len(waits)  # what follows it from the same sender waits
         await world.advance(ms=waits[-1])
     assert waits == [1_000, 2_000]
-    (dead,) = await world.ask(jobs.dead_letters())
+    (dead,) = await world.unwrap(jobs.dead_letters())
     assert (dead.attempts, dead.error and dead.error.error_type) == (3, "RuntimeError")
     assert dead.error == head.error
     assert world.outside.heard == ["x", "x", "x", "after"]
     world.outside.breaks.clear()
-    assert await world.ask(jobs.redrive(dead.message_id)) == "redriven"
+    assert await world.unwrap(jobs.redrive(dead.message_id)) == "redriven"
     assert world.outside.heard == ["x", "x", "x", "after", "x"]
-    assert await world.ask(jobs.dead_letters()) == ()
-    assert await world.ask(jobs.redrive(dead.message_id)) == "not_found"
+    assert await world.unwrap(jobs.dead_letters()) == ()
+    assert await world.unwrap(jobs.redrive(dead.message_id)) == "not_found"
     assert [event.attempt for event in await world.history(at("b")) if event.type == "job.failed"] == [1, 1, 1]
 
 
 @on_each_store
 async def test_an_overload_is_retried_with_backoff(world: World) -> None:
     """A defect or *overload* is retried."""
-    jobs = (await world.open(app(world.outside, mailbox=1))).of(machine)
-    world.begin(jobs.send("b", steps(Wait(1_500))))
+    jobs = (await world.open(app(world.outside, mailbox_size=1))).handle(machine)
+    world.start(jobs.send("b", steps(Wait(1_500))))
     await world.settle()
-    world.begin(jobs.send("b", steps()))
+    world.start(jobs.send("b", steps()))
     await world.settle()
-    await world.ask(jobs.send("a", steps(Tell("b", (Add(7),)))))
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(7),)))))
     (head,) = await world.messages()
     assert (head.attempts, head.error and head.error.error_type) == (1, "Overloaded")
     await world.advance(s=3)
@@ -248,9 +248,9 @@ async def test_an_overload_is_retried_with_backoff(world: World) -> None:
 
 @on_each_store
 async def test_a_store_that_does_not_answer_costs_no_message(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     world.fail("commit", StoreUnavailable("commit", "full"), after=1, times=3)
-    await world.ask(jobs.send("a", steps(Tell("b"))))
+    await world.unwrap(jobs.send("a", steps(Tell("b"))))
     await world.advance(s=10)
     assert await total(world, "b") == 1
 
@@ -259,32 +259,32 @@ async def test_a_store_that_does_not_answer_costs_no_message(world: World) -> No
 @on_each_store
 async def test_a_parked_targets_messages_wait(world: World) -> None:
     """A parked target's messages wait."""
-    jobs = (await world.open(app(world.outside, message_attempts=2))).of(machine)
-    await world.ask(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+    jobs = (await world.open(app(world.outside, message_attempts=2))).handle(machine)
+    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
-    await world.ask(jobs.send("a", steps(Tell("b"), Tell("b"), Tell("c"))))
+    await world.unwrap(jobs.send("a", steps(Tell("b"), Tell("b"), Tell("c"))))
     await world.advance(hours=1)
     assert (await total(world, "b"), await total(world, "c")) == (0, 1)
     (head,) = await world.messages()
     assert isinstance(head, StoredMessage)
     assert (head.attempts, head.error and head.error.error_type) == (0, "InstanceParked")
     assert "task:machine:b is parked (retries_exhausted)" in head.error.message
-    await world.ask(jobs.resume("b"))
+    await world.unwrap(jobs.resume("b"))
     assert await total(world, "b") == 2
     assert await world.messages() == ()
 
 
 @on_each_store
 async def test_a_parked_targets_messages_wait_over_a_restart(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Say("x"),))))
     world.outside.refusals["x"] = 1
     await world.advance(s=1)
-    await world.ask(jobs.send("a", steps(Tell("b"))))
+    await world.unwrap(jobs.send("a", steps(Tell("b"))))
     await world.crash()
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.resume("b"))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.resume("b"))
     await world.advance(minutes=1)
     assert await total(world, "b") == 1
 
@@ -293,8 +293,8 @@ async def test_a_parked_targets_messages_wait_over_a_restart(world: World) -> No
 @on_each_store
 async def test_an_instance_may_tell_itself(world: World) -> None:
     """An instance may tell itself: a later turn, no deadlock…"""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Tell("a", (Add(10), Say("later"))), Say("first"), Add())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("a", (Add(10), Say("later"))), Say("first"), Add())))
     await world.settle()
     assert world.outside.heard == ["first", "later"]
     assert await total(world, "a") == 11
@@ -303,20 +303,20 @@ async def test_an_instance_may_tell_itself(world: World) -> None:
 @on_each_store
 async def test_a_turn_that_terminates_drops_what_it_told_itself(world: World) -> None:
     """…a turn that terminates drops what it told itself."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps(Tell("a"), Tell("b"), End())))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("a"), Tell("b"), End())))
     assert (await total(world, "a"), await total(world, "b")) == (-1, 1)
-    await world.ask(jobs.send("a", steps(Tell("a", (Alarm(1_000),)))))
-    await world.ask(jobs.terminate("a"))
+    await world.unwrap(jobs.send("a", steps(Tell("a", (AlarmIn(1_000),)))))
+    await world.unwrap(jobs.terminate("a"))
     assert await world.messages() == ()
 
 
 @on_each_store
 async def test_a_message_across_a_crash_is_applied_once(world: World) -> None:
     """Applied exactly once: also when the receiver dies while it handles it."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    world.hold("x")
-    await world.ask(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    world.suspension("x")
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Add(), Say("x"))), Tell("b", (Add(10),)))))
     await world.crash()
     world.outside.held.clear()
     await world.open(app(world.outside))
@@ -329,17 +329,17 @@ async def test_a_message_across_a_crash_is_applied_once(world: World) -> None:
 @on_each_store
 async def test_a_turn_may_send_no_more_than_its_limit(world: World) -> None:
     """`messages_per_turn`: one more is a defect of the program."""
-    jobs = (await world.open(app(world.outside, messages_per_turn=3))).of(machine)
-    await world.ask(jobs.send("a", steps(*(Tell("b") for _ in range(3)))))
-    error = await world.refused(jobs.send("a", steps(*(Tell("b") for _ in range(4)))))
+    jobs = (await world.open(app(world.outside, messages_per_turn=3))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(*(Tell("b") for _ in range(3)))))
+    error = await world.error_of(jobs.send("a", steps(*(Tell("b") for _ in range(4)))))
     assert "at most 3 messages" in str(error)
 
 
 @on_each_store
 async def test_a_message_is_bounded_like_an_event(world: World) -> None:
     """`payload_bytes`: an encoded event, input or message."""
-    jobs = (await world.open(app(world.outside, payload_bytes=200))).of(machine)
-    await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside, payload_bytes=200))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
 
     @program
     def send(ctx: TaskContext[Total], event: Add) -> Do[None]:
@@ -347,8 +347,8 @@ async def test_a_message_is_bounded_like_an_event(world: World) -> None:
 
     sender = Task("sender", state=Total, event=Add, initial=Total(), on_event=send)
     await world.close()
-    handle = (await world.open(app(world.outside, machine, sender, payload_bytes=200))).of(sender)
-    error = await world.refused(handle.send("a", Add()))
+    handle = (await world.open(app(world.outside, machine, sender, payload_bytes=200))).handle(sender)
+    error = await world.error_of(handle.send("a", Add()))
     assert "at most 200 bytes" in str(error)
 
 
@@ -363,8 +363,8 @@ async def test_a_message_to_a_job_that_is_not_served_waits(world: World) -> None
         yield from tell(other, "b").send(event)
 
     first = Task("sender", state=Total, event=Add, initial=Total(), on_event=send)
-    jobs = (await world.open(app(world.outside, sender, first))).of(first)
-    await world.ask(jobs.send("a", Add()))
+    jobs = (await world.open(app(world.outside, sender, first))).handle(first)
+    await world.unwrap(jobs.send("a", Add()))
     await world.advance(hours=1)
     assert len(await world.messages()) == 1
     await world.close()
@@ -388,7 +388,7 @@ async def test_an_instance_that_is_used_up_leaves_its_messages_to_its_successor(
             yield from tell(counted, ctx.id).add(Add(batch.amount + 2))
 
     counted = Debounce("counted", event=Add, flush_after="1 second", execute=flush)
-    jobs = (await world.open(Engine(world.outside).jobs(counted))).of(counted)
-    await world.ask(jobs.add("a", Add(1)))
+    jobs = (await world.open(App(world.outside).with_jobs(counted))).handle(counted)
+    await world.unwrap(jobs.add("a", Add(1)))
     await world.advance(s=3)
     assert batches == [1, 3]

@@ -5,8 +5,8 @@ from attrs import frozen
 from mailbag import Letter, add, at, flushes, mailbag, opened
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import Debounce, DebounceContext, Do, Engine, program
-from perdure.values.answer import Ran
+from perdure import App, Debounce, DebounceContext, Do, program
+from perdure.values.answer import Completed
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
 
 
@@ -17,14 +17,14 @@ async def test_the_end_of_a_flush_is_written_over_what_others_wrote_meanwhile(wo
     """A conflict re-runs the decision, at most 5 times; after an effect nothing re-runs here."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.settle()
     await add(world, jobs, "y")
     world.fail("commit", Conflict("debounce:mailbag:a"), times=conflicts)
     world.release("deliver")
     await world.settle()
-    assert flush.result().unwrap().outcome == Ran()
+    assert flush.result().unwrap().outcome == Completed()
     await world.advance(s=5)
     assert flushes(world) == ["x (1, manual) run 1.1.1", "y (1, flush_after) run 2.1.1"]
 
@@ -34,8 +34,8 @@ async def test_an_engine_whose_flush_cannot_be_written_stops_and_says_whose(worl
     """Somebody else writes the instance again and again: nothing is overwritten, the engine stops and says why."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.settle()
     world.fail("commit", Conflict("debounce:mailbag:a"), times=6)
     world.release("deliver")
@@ -51,8 +51,8 @@ async def test_a_flush_whose_instance_cannot_be_read_at_its_end_is_delivered_aga
     """An uncommitted flush is repeated and marked; it was no crash, and counts as none."""
     jobs = await opened(world)
     await add(world, jobs, "x")
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.settle()
     world.fail("load", StoreUnavailable("load", "the disk is away"))
     world.release("deliver")
@@ -72,9 +72,9 @@ async def test_a_claim_is_given_back_over_what_others_wrote_meanwhile(
     world: World, conflicts: int, recoveries: int
 ) -> None:
     """Graceful shutdown never counts; a claim that could not be given back in 6 tries is found as after a crash."""
-    jobs = await opened(world, drain_ms=1_000)
+    jobs = await opened(world, shutdown_timeout="1000 ms")
     await add(world, jobs, "x")
-    world.hold("deliver")
+    world.suspension("deliver")
     await world.advance(s=5)
     world.fail("commit", Conflict("debounce:mailbag:a"), times=conflicts)
     await world.close()
@@ -88,10 +88,10 @@ async def test_a_claim_is_given_back_over_what_others_wrote_meanwhile(
 @on_each_store
 async def test_a_claim_that_cannot_be_read_holds_no_shutdown_up(world: World) -> None:
     """The next start finds it as after a crash."""
-    jobs = await opened(world, drain_ms=1_000)
+    jobs = await opened(world, shutdown_timeout="1000 ms")
     await add(world, jobs, "x")
-    world.hold("deliver")
-    flush = world.begin(jobs.flush("a"))
+    world.suspension("deliver")
+    flush = world.start(jobs.flush("a"))
     await world.settle()
     world.fail("load", StoreUnavailable("load", "the disk is away"))
     await world.close()
@@ -104,9 +104,9 @@ async def test_a_claim_that_cannot_be_read_holds_no_shutdown_up(world: World) ->
 @on_each_store
 async def test_an_event_whose_turn_is_overtaken_by_the_shutdown_reaches_nothing(world: World) -> None:
     """It was being read when the engine closed: nothing is claimed, and nothing is said any more."""
-    jobs = await opened(world, drain_ms=1_000)
+    jobs = await opened(world, shutdown_timeout="1000 ms")
     world.slow("load", ms=500)
-    adding = world.begin(jobs.add("a", Letter("ring")))
+    adding = world.start(jobs.add("a", Letter("ring")))
     await world.settle()
     await world.close()
     assert isinstance(adding.result().failure(), EngineClosed)
@@ -120,9 +120,9 @@ async def test_an_event_whose_turn_is_overtaken_by_the_shutdown_reaches_nothing(
 async def test_an_event_with_effects_waits_for_no_place_that_a_flush_has(world: World) -> None:
     """`add` never waits for user code of a flush: not for its own one, and not for one of another instance."""
     jobs = await opened(world, mailbag(concurrency=1))
-    await world.ask(jobs.add("b", Letter("x")))
-    world.hold("deliver")
-    await world.ask(jobs.flush("b", wait="claim"))
+    await world.unwrap(jobs.add("b", Letter("x")))
+    world.suspension("deliver")
+    await world.unwrap(jobs.flush("b", wait_for="start"))
     assert (await add(world, jobs, "ring")).will_flush_at == at(5)
     assert world.outside.heard[-2:] == ["ring, delivery 1", "rung"]
 
@@ -150,7 +150,7 @@ async def test_a_handler_is_begun_once_however_it_goes_on(world: World) -> None:
         on_event=count_and_say,
         execute=lambda _: say("flushed"),
     )
-    jobs = (await world.open(Engine(world.outside).jobs(counter))).of(counter)
+    jobs = (await world.open(App(world.outside).with_jobs(counter))).handle(counter)
     await add(world, jobs, "x", "y")
     assert world.outside.heard == ["x", "y"]
-    assert await world.ask(jobs.get_state("a")) == Count(2)
+    assert await world.unwrap(jobs.get_state("a")) == Count(2)

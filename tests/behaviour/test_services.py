@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from returns.result import Success
 from world import HasOutside, Outside, Refused, World, on_each_store, say
 
-from perdure import Debounce, Do, Engine, Program, TaskContext, program
+from perdure import App, Debounce, Do, Program, TaskContext, program
 from perdure.values.errors import DefinitionError
 
 
@@ -22,15 +22,15 @@ class HasMore(HasOutside, Protocol):
 
 
 @program
-def needy(ctx: TaskContext[Total]) -> Do[None, Refused, HasMore]:
+def needy(ctx: TaskContext[Total], *_: object) -> Do[None, Refused, HasMore]:
     yield from ctx.set_state(Total())
 
 
-def reader(_: TaskContext[Total]) -> RequiresContextFutureResult[None, Refused, HasMore]:
+def reader(_: TaskContext[Total], *__: object) -> RequiresContextFutureResult[None, Refused, HasMore]:
     raise NotImplementedError
 
 
-def method_style(_: TaskContext[Total]) -> Program[None, Refused, HasMore]:
+def method_style(_: TaskContext[Total], *__: object) -> Program[None, Refused, HasMore]:
     raise NotImplementedError
 
 
@@ -39,7 +39,7 @@ def method_style(_: TaskContext[Total]) -> Program[None, Refused, HasMore]:
 def test_services_that_lack_something_are_refused_when_the_app_is_put_together(hook: Any, place: str) -> None:
     """Every bad input gets a typed error that says what was expected, what came, and what to do."""
     with pytest.raises(DefinitionError) as refused:
-        Engine(Outside()).jobs(machine_with(**{place: hook}))
+        App(Outside()).with_jobs(machine_with(**{place: hook}))
     assert "a record with clock, which" in str(refused.value)
     assert f"{hook.__name__} of task:machine needs (HasMore)" in str(refused.value)
 
@@ -50,7 +50,7 @@ def test_services_that_have_everything_are_accepted() -> None:
         outside: Outside
         clock: object
 
-    Engine(Services(Outside(), None)).jobs(machine_with(execute=needy))
+    App(Services(Outside(), None)).with_jobs(machine_with(execute=needy))
 
 
 def test_a_member_is_not_computed_to_be_found() -> None:
@@ -59,7 +59,7 @@ def test_a_member_is_not_computed_to_be_found() -> None:
         def outside(self) -> Outside:
             raise AssertionError("computed too early")
 
-    Engine(Services()).jobs(machine)
+    App(Services()).with_jobs(machine)
 
 
 @on_each_store
@@ -74,9 +74,9 @@ async def test_a_factory_is_entered_with_the_app_and_left_after_draining(world: 
         yield world.outside
         happened.append("left")
 
-    jobs = (await world.open(Engine(services).jobs(machine))).of(machine)
+    jobs = (await world.open(App(services).with_jobs(machine))).handle(machine)
     assert happened == ["entered"]
-    call = world.begin(jobs.send("a", steps(Wait(5_000), Say("x"), Add())))
+    call = world.start(jobs.send("a", steps(Wait(5_000), Say("x"), Add())))
     await world.settle()
     closing = world.process.simulation.runtime.spawn(world.process.open_app.__aexit__(None, None, None), name="close")
     await world.advance(s=4)
@@ -100,15 +100,15 @@ async def test_services_are_reached_in_a_task_of_the_engines_own(world: World, h
             return world.outside
 
     batch = Debounce("batch", event=Add, flush_after="1 hour", execute=lambda _: say("x"))
-    jobs = await world.open(Engine(Watched()).jobs(machine, batch))
-    await world.ask(jobs.of(machine).send("a", OnAlarm(3_600_000, (Say("x"),))))
-    await world.ask(jobs.of(batch).add("a", Add()))
+    jobs = await world.open(App(Watched()).with_jobs(machine, batch))
+    await world.unwrap(jobs.handle(machine).send("a", OnAlarm(3_600_000, (Say("x"),))))
+    await world.unwrap(jobs.handle(batch).add("a", Add()))
     calls: dict[str, Callable[[], FutureResult[Any, Any]]] = {
-        "an event": lambda: jobs.of(machine).send("a", steps(Say("x"))),
-        "a run": lambda: jobs.of(machine).trigger("a"),
-        "a flush": lambda: jobs.of(batch).flush("a"),
+        "an event": lambda: jobs.handle(machine).send("a", steps(Say("x"))),
+        "a run": lambda: jobs.handle(machine).trigger("a"),
+        "a flush": lambda: jobs.handle(batch).flush("a"),
     }
-    asking = world.begin(calls[how]())
+    asking = world.start(calls[how]())
     await world.settle()
     assert isinstance(asking.result(), Success)
     assert len(found) == 1
@@ -126,13 +126,13 @@ async def test_what_a_factory_gives_is_checked_when_the_app_is_opened(world: Wor
 
     factory: Any = services
     with pytest.raises(DefinitionError, match="a record with outside"):
-        await world.open(Engine(factory).jobs(machine))
+        await world.open(App(factory).with_jobs(machine))
     await world.crash()
 
     def wrong() -> AbstractAsyncContextManager[Outside]:
         return world.outside  # type: ignore[return-value]
 
     with pytest.raises(DefinitionError, match="async context manager"):
-        await world.open(Engine(wrong).jobs(machine))
+        await world.open(App(wrong).with_jobs(machine))
     await world.crash()
     await world.open(app(world.outside))

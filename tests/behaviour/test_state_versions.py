@@ -12,16 +12,16 @@ from reminder.context import ReminderContext
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import (
+    App,
     Continuous,
     ContinuousContext,
     Debounce,
     DebounceContext,
     Do,
-    Engine,
+    Migrations,
     Program,
     Task,
     TaskContext,
-    Versions,
     every,
     program,
 )
@@ -55,7 +55,7 @@ def with_owner(old: AccountV2) -> Account:
     return Account(old.cents, "nobody")
 
 
-VERSIONS = Versions(AccountV1).then(in_cents).then(with_owner)
+VERSIONS = Migrations(AccountV1).then(in_cents).then(with_owner)
 
 
 @program
@@ -97,18 +97,18 @@ ANN = OLD.address("ann")
 
 
 async def ann_of_old_code(world: World, event: int = 5) -> None:
-    jobs = (await world.open(Engine(world.outside).jobs(OLD))).of(OLD)
-    await world.ask(jobs.send("ann", event))
+    jobs = (await world.open(App(world.outside).with_jobs(OLD))).handle(OLD)
+    await world.unwrap(jobs.send("ann", event))
     await world.close()
 
 
 @on_each_store
 async def test_an_older_state_is_read_in_the_present_form_and_reading_writes_nothing(world: World) -> None:
     await ann_of_old_code(world)
-    jobs = (await world.open(Engine(world.outside).jobs(NEW))).of(NEW)
+    jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
     before = await world.row(ANN)
-    assert await world.ask(jobs.get_state("ann")) == Account(500, "nobody")
-    assert (await world.ask(jobs.status("ann"))).status == "scheduled"
+    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "nobody")
+    assert (await world.unwrap(jobs.status("ann"))).status == "scheduled"
     assert await world.row(ANN) == before
     assert before is not None
     assert (before.state, before.state_version) == ('{"euros":5}', 1)
@@ -119,18 +119,18 @@ async def test_an_older_state_is_read_in_the_present_form_and_reading_writes_not
 async def test_the_next_commit_writes_the_new_form(world: World, event: int, cents: int) -> None:
     """…also when the turn leaves the state as it is."""
     await ann_of_old_code(world)
-    jobs = (await world.open(Engine(world.outside).jobs(NEW))).of(NEW)
-    await world.ask(jobs.send("ann", event))
+    jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
+    await world.unwrap(jobs.send("ann", event))
     row = await world.row(ANN)
     assert row is not None
     assert (row.state, row.state_version) == (f'{{"cents":{cents},"owner":"nobody"}}', 3)
-    assert await world.ask(jobs.get_state("ann")) == Account(cents, "nobody")
+    assert await world.unwrap(jobs.get_state("ann")) == Account(cents, "nobody")
 
 
 @on_each_store
 async def test_its_alarm_stands_and_runs_on_the_present_form(world: World) -> None:
     await ann_of_old_code(world)
-    await world.open(Engine(world.outside).jobs(NEW))
+    await world.open(App(world.outside).with_jobs(NEW))
     await world.advance(hours=1)
     assert world.outside.heard == ["Account(cents=500, owner='nobody')"]
     row = await world.row(ANN)
@@ -141,26 +141,26 @@ async def test_its_alarm_stands_and_runs_on_the_present_form(world: World) -> No
 @on_each_store
 async def test_a_pause_and_an_end_do_not_read_the_state(world: World) -> None:
     await ann_of_old_code(world)
-    jobs = (await world.open(Engine(world.outside).jobs(NEW))).of(NEW)
-    await world.ask(jobs.pause("ann"))
+    jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
+    await world.unwrap(jobs.pause("ann"))
     row = await world.row(ANN)
     assert row is not None
-    assert (row.state_version, row.hold) == (1, "paused")
-    await world.ask(jobs.resume("ann"))
-    assert await world.ask(jobs.get_state("ann")) == Account(500, "nobody")
-    assert (await world.ask(jobs.terminate("ann"))).terminated
+    assert (row.state_version, row.suspension) == (1, "paused")
+    await world.unwrap(jobs.resume("ann"))
+    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "nobody")
+    assert (await world.unwrap(jobs.terminate("ann"))).terminated
 
 
 @on_each_store
 async def test_a_run_that_old_code_left_claimed_goes_on_with_the_present_form(world: World) -> None:
-    jobs = (await world.open(Engine(world.outside).jobs(OLD))).of(OLD)
-    await world.ask(jobs.send("ann", 5))
-    world.hold("AccountV1(euros=5)")
-    world.begin(jobs.trigger("ann"))
+    jobs = (await world.open(App(world.outside).with_jobs(OLD))).handle(OLD)
+    await world.unwrap(jobs.send("ann", 5))
+    world.suspension("AccountV1(euros=5)")
+    world.start(jobs.trigger("ann"))
     await world.settle()
     await world.crash()
     world.outside.held.clear()
-    await world.open(Engine(world.outside).jobs(NEW))
+    await world.open(App(world.outside).with_jobs(NEW))
     assert world.outside.heard[-1] == "Account(cents=500, owner='nobody')"
     row = await world.row(ANN)
     assert row is not None
@@ -170,9 +170,9 @@ async def test_a_run_that_old_code_left_claimed_goes_on_with_the_present_form(wo
 @on_each_store
 async def test_a_new_instance_is_of_the_present_version(world: World) -> None:
     """…whether its first turn claims or not."""
-    jobs = (await world.open(Engine(world.outside).jobs(NEW))).of(NEW)
+    jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
     for id_, event in (("plain", 1), ("claimed", -1)):
-        await world.ask(jobs.send(id_, event))
+        await world.unwrap(jobs.send(id_, event))
         row = await world.row(NEW.address(id_))
         assert row is not None
         assert row.state_version == 3
@@ -195,12 +195,12 @@ def ticker(state: Any, versions: Any = None) -> Any:
 @on_each_store
 async def test_continuous_jobs(world: World) -> None:
     old, new = ticker(AccountV1), ticker(Account, VERSIONS)
-    jobs = (await world.open(Engine(world.outside).jobs(old))).of(old)
-    await world.ask(jobs.start("ann", AccountV1(5)))
+    jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
+    await world.unwrap(jobs.start("ann", AccountV1(5)))
     await world.close()
-    jobs = (await world.open(Engine(world.outside).jobs(new))).of(new)
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
     await world.advance(hours=1)
-    await world.ask(jobs.start("bob", Account(7, "bob")))
+    await world.unwrap(jobs.start("bob", Account(7, "bob")))
     assert world.outside.heard == [
         "AccountV1(euros=5)",
         "Account(cents=500, owner='nobody')",
@@ -238,21 +238,21 @@ def batcher(state: Any, initial: Any, versions: Any = None) -> Any:
 @on_each_store
 async def test_the_batches_of_a_debounce_the_one_that_collects_and_the_frozen_one(world: World) -> None:
     old, new = batcher(AccountV1, AccountV1(0)), batcher(Account, Account(0, "new"), VERSIONS)
-    jobs = (await world.open(Engine(world.outside).jobs(old))).of(old)
-    await world.ask(jobs.add("ann", 5))
+    jobs = (await world.open(App(world.outside).with_jobs(old))).handle(old)
+    await world.unwrap(jobs.add("ann", 5))
     world.outside.refusals["AccountV1(euros=5)"] = 1
     await world.advance(minutes=1)
-    assert (await world.ask(jobs.status("ann"))).parked == "retries_exhausted"
-    await world.ask(jobs.add("ann", 7))
+    assert (await world.unwrap(jobs.status("ann"))).parked == "retries_exhausted"
+    await world.unwrap(jobs.add("ann", 7))
     await world.close()
 
-    jobs = (await world.open(Engine(world.outside).jobs(new))).of(new)
-    assert await world.ask(jobs.get_state("ann")) == Account(700, "nobody")
-    await world.ask(jobs.add("ann", 1))
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    assert await world.unwrap(jobs.get_state("ann")) == Account(700, "nobody")
+    await world.unwrap(jobs.add("ann", 1))
     row = await world.row(new.address("ann"))
     assert row is not None
     assert (row.state, row.state_version) == ('{"cents":800,"owner":"nobody"}', 3)
-    await world.ask(jobs.resume("ann"))
+    await world.unwrap(jobs.resume("ann"))
     await world.advance(minutes=2)
     assert world.outside.heard == [
         "AccountV1(euros=5)",
@@ -272,14 +272,14 @@ def remind(ctx: ReminderContext) -> Program[None, Refused, HasOutside]:
 
 @on_each_store
 async def test_a_kind_of_somebody_elses(world: World) -> None:
-    new = Reminder.of("reminder", remind, versions=Versions(int).then(as_text))
-    jobs = (await world.open(Engine(world.outside).jobs(new))).of(new)
-    await world.ask(jobs.wish("ann", "tea"))
+    new = Reminder.of("reminder", remind, versions=Migrations(int).then(as_text))
+    jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
+    await world.unwrap(jobs.wish("ann", "tea"))
     row = await world.row(new.address("ann"))
     assert row is not None
     assert row.state_version == 2
     await _rewrite(world, new.address("ann"), state="3", state_version=1)
-    assert await world.ask(jobs.get_state("ann")) == "in 3 minutes"
+    assert await world.unwrap(jobs.get_state("ann")) == "in 3 minutes"
     await world.advance(minutes=1)
     assert world.outside.heard == ["in 3 minutes"]
 
@@ -288,7 +288,7 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
     """Store a row as other code would have written it."""
     row = await world.row(address)
     assert row is not None
-    await world.look(lambda store: store.commit(put(row, row.updated_ms, **changes)))
+    await world.inspect(lambda store: store.commit(put(row, row.updated_ms, **changes)))
 
 
 # ---------------------------------------------------------------- what cannot be read
@@ -296,57 +296,57 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
 async def test_what_a_kind_keeps_and_cannot_read_parks_as_well_and_hides_nothing(world: World) -> None:
     """The library's own data, as a newer version of it may have written it."""
     job = batcher(Account, Account(0, "new"))
-    jobs = await world.open(Engine(world.outside).jobs(job))
+    jobs = await world.open(App(world.outside).with_jobs(job))
     for id_ in ("ann", "bob"):
-        await world.ask(jobs.of(job).add(id_, 1))
+        await world.unwrap(jobs.handle(job).add(id_, 1))
     await _rewrite(world, job.address("ann"), data='{"colour":"blue"}')
-    assert [entry.address.id for entry in await world.ask(jobs.list())] == ["ann", "bob"]
-    assert isinstance(await world.refused(jobs.of(job).status("ann")), Undecodable)
-    assert isinstance(await world.refused(jobs.of(job).add("ann", 1)), Undecodable)
+    assert [entry.address.id for entry in await world.unwrap(jobs.list())] == ["ann", "bob"]
+    assert isinstance(await world.error_of(jobs.handle(job).status("ann")), Undecodable)
+    assert isinstance(await world.error_of(jobs.handle(job).add("ann", 1)), Undecodable)
     row = await world.row(job.address("ann"))
     assert row is not None
-    assert (row.hold, row.data) == ("undecodable", '{"colour":"blue"}')
-    assert isinstance(await world.refused(jobs.of(job).resume("ann")), Undecodable)
-    assert (await world.ask(jobs.of(job).terminate("ann"))).terminated
+    assert (row.suspension, row.data) == ("undecodable", '{"colour":"blue"}')
+    assert isinstance(await world.error_of(jobs.handle(job).resume("ann")), Undecodable)
+    assert (await world.unwrap(jobs.handle(job).terminate("ann"))).terminated
 
 
 async def parked_by(world: World, definition: Any) -> Undecodable:
     """Deploy a definition that cannot read the instance: it is parked, bytes and version kept, and reads say why."""
-    jobs = (await world.open(Engine(world.outside).jobs(definition))).of(definition)
+    jobs = (await world.open(App(world.outside).with_jobs(definition))).handle(definition)
     before = await world.row(ANN)
-    read = await world.refused(jobs.get_state("ann"))
+    read = await world.error_of(jobs.get_state("ann"))
     assert isinstance(read, Undecodable)
     assert await world.row(ANN) == before
-    sent = await world.refused(jobs.send("ann", 1))
+    sent = await world.error_of(jobs.send("ann", 1))
     assert isinstance(sent, Undecodable)
     assert sent.problems == read.problems
     after = await world.row(ANN)
     assert before is not None
     assert after is not None
-    assert (after.hold, after.status) == ("undecodable", "parked")
+    assert (after.suspension, after.status) == ("undecodable", "parked")
     assert (after.state, after.state_version, after.alarm_ms) == (before.state, before.state_version, before.alarm_ms)
-    assert isinstance(await world.refused(jobs.resume("ann")), Undecodable)
-    assert isinstance(await world.refused(jobs.send("ann", 1)), InstanceParked)
-    assert (await world.ask(jobs.trigger("ann"))).outcome == Parked("undecodable")
+    assert isinstance(await world.error_of(jobs.resume("ann")), Undecodable)
+    assert isinstance(await world.error_of(jobs.send("ann", 1)), InstanceParked)
+    assert (await world.unwrap(jobs.trigger("ann"))).outcome == Parked("undecodable")
     commits = len(world.commits)
     await world.advance(hours=5)
     assert len(world.commits) == commits
-    assert isinstance(await world.refused(jobs.get_state("ann")), Undecodable)
+    assert isinstance(await world.error_of(jobs.get_state("ann")), Undecodable)
     return read
 
 
 async def resumes_under(world: World, definition: Any, state: Any) -> None:
     await world.close()
-    jobs = (await world.open(Engine(world.outside).jobs(definition))).of(definition)
-    assert (await world.ask(jobs.status("ann"))).parked is None
-    assert await world.ask(jobs.get_state("ann")) == state
+    jobs = (await world.open(App(world.outside).with_jobs(definition))).handle(definition)
+    assert (await world.unwrap(jobs.status("ann"))).parked is None
+    assert await world.unwrap(jobs.get_state("ann")) == state
     assert (await world.happened(ANN)).count("job.resumed") == 1
 
 
 @on_each_store
 async def test_a_state_of_newer_code_parks_and_comes_back_with_it(world: World) -> None:
-    jobs = (await world.open(Engine(world.outside).jobs(NEW))).of(NEW)
-    await world.ask(jobs.send("ann", 5))
+    jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
+    await world.unwrap(jobs.send("ann", 5))
     await world.close()
     read = await parked_by(world, OLD)
     assert read.problems == ("$: it is of version 3, and this code reads version 1: newer code wrote it",)
@@ -356,7 +356,7 @@ async def test_a_state_of_newer_code_parks_and_comes_back_with_it(world: World) 
 @on_each_store
 async def test_a_state_that_is_too_old_parks_and_comes_back_with_code_that_reads_it(world: World) -> None:
     await ann_of_old_code(world)
-    retired = task(Account, Account(0, "new"), Versions(AccountV2, number=2).then(with_owner))
+    retired = task(Account, Account(0, "new"), Migrations(AccountV2, number=2).then(with_owner))
     read = await parked_by(world, retired)
     assert read.problems == ("$: it is of version 1, and this code reads versions 2 to 3: older code wrote it",)
     await resumes_under(world, NEW, Account(500, "nobody"))
@@ -369,7 +369,7 @@ def broken(_: AccountV1) -> AccountV2:
 @on_each_store
 async def test_an_upcaster_that_raises_parks_and_is_reported_with_its_traceback(world: World) -> None:
     await ann_of_old_code(world)
-    read = await parked_by(world, task(Account, Account(0, "x"), Versions(AccountV1).then(broken).then(with_owner)))
+    read = await parked_by(world, task(Account, Account(0, "x"), Migrations(AccountV1).then(broken).then(with_owner)))
     assert read.problems == ("$: the upcaster broken (version 1 to 2) raised KeyError: 'rate'",)
     failed, parked = (await world.history(ANN))[-2:]
     assert (failed.type, failed.hook, failed.error.form) == ("job.failed", "broken (version 1 to 2)", "defect")
@@ -385,7 +385,7 @@ def lying(old: AccountV1) -> AccountV2:
 @on_each_store
 async def test_an_upcaster_that_gives_another_type_is_named(world: World) -> None:
     await ann_of_old_code(world)
-    job = task(Account, Account(0, "x"), Versions(AccountV1).then(lying).then(with_owner))
+    job = task(Account, Account(0, "x"), Migrations(AccountV1).then(lying).then(with_owner))
     read = await parked_by(world, job)
     assert read.problems == ("$: expected AccountV2, got AccountV1(euros=5)",)
     await resumes_under(world, NEW, Account(500, "nobody"))
@@ -401,19 +401,19 @@ async def test_resuming_by_hand_tries_again(world: World) -> None:
         return AccountV2(old.euros * rates["euro"])
 
     by_rate.__annotations__ = {"old": AccountV1, "return": AccountV2}
-    job = task(Account, Account(0, "x"), Versions(AccountV1).then(by_rate).then(with_owner))
-    jobs = (await world.open(Engine(world.outside).jobs(job))).of(job)
-    assert isinstance(await world.refused(jobs.trigger("ann")), Undecodable)
-    assert isinstance(await world.refused(jobs.resume("ann")), Undecodable)
+    job = task(Account, Account(0, "x"), Migrations(AccountV1).then(by_rate).then(with_owner))
+    jobs = (await world.open(App(world.outside).with_jobs(job))).handle(job)
+    assert isinstance(await world.error_of(jobs.trigger("ann")), Undecodable)
+    assert isinstance(await world.error_of(jobs.resume("ann")), Undecodable)
     rates["euro"] = 100
-    assert (await world.ask(jobs.resume("ann"))).changed
-    assert await world.ask(jobs.get_state("ann")) == Account(500, "nobody")
+    assert (await world.unwrap(jobs.resume("ann"))).changed
+    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "nobody")
 
 
 @on_each_store
 async def test_a_job_without_versions_stores_version_one(world: World) -> None:
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("a", steps()))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", steps()))
     row = await world.row(at("a"))
     assert row is not None
     assert row.state_version == 1

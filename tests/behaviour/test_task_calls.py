@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 from machine import (
     Add,
-    Alarm,
+    AlarmIn,
     Break,
     Event,
     Mark,
@@ -30,14 +30,11 @@ from returns.result import Failure, Result, Success
 from world import START, HasOutside, Refused, World, on_each_store, say
 
 from perdure import (
-    After,
-    At,
+    Alarm,
+    App,
     Backoff,
-    Cancel,
     Decision,
     Do,
-    Engine,
-    Keep,
     Program,
     Retry,
     Task,
@@ -48,9 +45,9 @@ from perdure import (
     succeed,
     tell,
 )
-from perdure.program import gather, sleep
-from perdure.values.answer import Failed, Ran, Sent, Triggered
-from perdure.values.errors import Crashed, DefinitionError, Rejected
+from perdure.programs import gather, sleep
+from perdure.values.answer import Completed, Failed, Sent, Triggered
+from perdure.values.errors import DefinitionError, HookRaised, Rejected
 from perdure.values.failure import Defect
 
 
@@ -58,49 +55,51 @@ from perdure.values.failure import Defect
 @on_each_store
 async def test_send_creates_or_handles(world: World) -> None:
     """`send(id, event)`: creates; `created`, `scheduled_at`. Handles it."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     due = world.now + timedelta(seconds=5)
-    assert await world.ask(jobs.send("a", OnAlarm(5_000))) == Sent(created=True, status="scheduled", scheduled_at=due)
-    assert await world.ask(jobs.send("a", steps(Add()))) == Sent(created=False, status="scheduled", scheduled_at=due)
-    assert await world.ask(jobs.send("a", steps(NoAlarm()))) == Sent(created=False, status="idle", scheduled_at=None)
+    assert await world.unwrap(jobs.send("a", OnAlarm(5_000))) == Sent(
+        created=True, status="scheduled", scheduled_at=due
+    )
+    assert await world.unwrap(jobs.send("a", steps(Add()))) == Sent(created=False, status="scheduled", scheduled_at=due)
+    assert await world.unwrap(jobs.send("a", steps(NoAlarm()))) == Sent(created=False, status="idle", scheduled_at=None)
 
 
 @on_each_store
 async def test_the_initial_state_is_a_value_or_a_function_of_the_id(world: World) -> None:
     """`initial` (a value or a function of the id; the state is never `None`)."""
     job = machine_with(initial=lambda id_: Total(len(id_)))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    assert await world.ask(jobs.get_state("abc")) is None
-    await world.ask(jobs.send("abc", steps(Add())))
-    assert await world.ask(jobs.get_state("abc")) == Total(4)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    assert await world.unwrap(jobs.get_state("abc")) is None
+    await world.unwrap(jobs.send("abc", steps(Add())))
+    assert await world.unwrap(jobs.get_state("abc")) == Total(4)
 
 
 @on_each_store
 async def test_status_gives_counts_and_times(world: World) -> None:
     """`status(id)`: status, counts, times."""
-    jobs = (await world.open(app(world.outside))).of(machine)
+    jobs = (await world.open(app(world.outside))).handle(machine)
     created = world.now
-    await world.ask(jobs.send("a", OnAlarm(5_000)))
+    await world.unwrap(jobs.send("a", OnAlarm(5_000)))
     await world.advance(s=1)
-    await world.ask(jobs.send("a", steps(Add())))
-    status = await world.ask(jobs.status("a"))
+    await world.unwrap(jobs.send("a", steps(Add())))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.event_count, status.run_count) == ("scheduled", 2, 0)
     assert (status.created_at, status.updated_at) == (created, created + timedelta(seconds=1))
     assert (status.next_run_at, status.attempt) == (created + timedelta(seconds=5), 1)
     await world.advance(s=4)
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.run_count, status.next_run_at) == ("idle", 1, None)
 
 
 @on_each_store
 async def test_a_trigger_leaves_a_pending_alarm(world: World) -> None:
     """`trigger(id)` runs `execute` now; a pending alarm stays unless `execute` changes it."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    await world.ask(jobs.send("stays", OnAlarm(5_000, (Say("a"),))))
-    await world.ask(jobs.send("moves", OnAlarm(5_000, (Say("b"), Alarm(60_000)))))
-    await world.ask(jobs.send("goes", OnAlarm(5_000, (Say("c"), NoAlarm()))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("stays", OnAlarm(5_000, (Say("a"),))))
+    await world.unwrap(jobs.send("moves", OnAlarm(5_000, (Say("b"), AlarmIn(60_000)))))
+    await world.unwrap(jobs.send("goes", OnAlarm(5_000, (Say("c"), NoAlarm()))))
     for id_ in ("stays", "moves", "goes"):
-        assert (await world.ask(jobs.trigger(id_))).outcome == Ran()
+        assert (await world.unwrap(jobs.trigger(id_))).outcome == Completed()
     await world.advance(s=5)
     assert sorted(world.outside.heard) == ["a", "a", "b", "c"]
     await world.advance(s=55)
@@ -119,14 +118,14 @@ async def test_the_facts_of_a_context(world: World) -> None:
         return Success(None)
 
     job = machine_with(on_event=look, execute=look, on_idle=look)
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     created = world.now
-    await world.ask(jobs.send("a", steps()))
+    await world.unwrap(jobs.send("a", steps()))
     await world.advance(s=1)
-    await world.ask(jobs.send("a", steps()))
-    await world.ask(jobs.trigger("a"))
-    facts = [(ctx.is_first_event, ctx.event_count, ctx.run_count, ctx.created_at) for ctx in seen]
-    assert facts == [
+    await world.unwrap(jobs.send("a", steps()))
+    await world.unwrap(jobs.trigger("a"))
+    inputs = [(ctx.is_first_event, ctx.event_count, ctx.run_count, ctx.created_at) for ctx in seen]
+    assert inputs == [
         (True, 0, 0, created),
         (True, 0, 0, created),
         (False, 1, 0, created),
@@ -161,11 +160,11 @@ async def test_reads_are_live_in_every_hook(world: World) -> None:
         seen.append((yield from ctx.now) - before)
 
     job = machine_with(on_event=look, execute=look)
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     hour = timedelta(hours=1)
     for call, total in ((lambda: jobs.send("a", steps()), 0), (lambda: jobs.trigger("a"), 2)):
         now = world.now
-        await world.ask(call())  # type: ignore[no-untyped-call]
+        await world.unwrap(call())  # type: ignore[no-untyped-call]
         assert seen == [total + 1, now + hour, total + 2, now + 2 * hour, None, timedelta(seconds=5)]
         seen.clear()
 
@@ -180,24 +179,24 @@ async def test_a_firing_alarm_is_consumed(world: World) -> None:
         seen.append((yield from ctx.scheduled_at))
 
     job = machine_with(execute=look)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000)))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
     pending = world.now + timedelta(seconds=1)
-    await world.ask(jobs.trigger("a"))
+    await world.unwrap(jobs.trigger("a"))
     await world.advance(s=1)
     assert seen == [pending, None]
-    assert (await world.ask(jobs.status("a"))).status == "idle"
+    assert (await world.unwrap(jobs.status("a"))).status == "idle"
 
 
 # ---------------------------------------------------------------- what hooks do
 @on_each_store
 async def test_the_last_schedule_call_wins_and_is_part_of_the_draft(world: World) -> None:
     """Schedule calls are part of the draft; the last one wins."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    sent = await world.ask(jobs.send("a", steps(Alarm(1_000), NoAlarm(), Alarm(3_000), Alarm(2_000))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    sent = await world.unwrap(jobs.send("a", steps(AlarmIn(1_000), NoAlarm(), AlarmIn(3_000), AlarmIn(2_000))))
     assert sent.scheduled_at == world.now + timedelta(seconds=2)
-    await world.refused(jobs.send("a", steps(NoAlarm(), Refuse())))
-    assert (await world.ask(jobs.status("a"))).next_run_at == sent.scheduled_at
+    await world.error_of(jobs.send("a", steps(NoAlarm(), Refuse())))
+    assert (await world.unwrap(jobs.status("a"))).next_run_at == sent.scheduled_at
 
 
 @on_each_store
@@ -210,9 +209,9 @@ async def test_an_alarm_is_counted_from_the_end_of_its_handler(world: World) -> 
         world.shift_wall_clock(2_000)
 
     job = machine_with(on_event=slow)
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     begun = world.now
-    sent = await world.ask(jobs.send("a", steps()))
+    sent = await world.unwrap(jobs.send("a", steps()))
     assert sent.scheduled_at == begun + timedelta(seconds=7)
     row = await world.row(at("a"))
     assert row is not None
@@ -229,8 +228,8 @@ async def test_an_alarm_may_be_set_to_an_instant(world: World) -> None:
         yield from ctx.schedule(at=past)
 
     job = machine_with(on_event=soon, execute=lambda ctx: say("fired"))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    sent = await world.ask(jobs.send("a", steps()))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    sent = await world.unwrap(jobs.send("a", steps()))
     assert sent.scheduled_at == past
     assert world.outside.heard == ["fired"]
 
@@ -246,9 +245,9 @@ async def test_a_bad_schedule_is_a_defect(world: World, given: dict[str, Any]) -
         yield from ctx.schedule(**given)
 
     job = machine_with(on_event=bad)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps()))
-    assert isinstance(error, Crashed)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps()))
+    assert isinstance(error, HookRaised)
     assert error.error_type == "DefinitionError"
 
 
@@ -261,39 +260,43 @@ async def test_a_draft_in_a_branch_is_a_typed_defect(world: World) -> None:
         yield from gather(ctx.set_state(Total(1)), ctx.set_state(Total(2)))
 
     job = machine_with(on_event=branching)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps()))
-    assert isinstance(error, Crashed)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps()))
+    assert isinstance(error, HookRaised)
     assert error.error_type == "DraftInBranch"
 
 
 # ---------------------------------------------------------------- decide
 @pytest.mark.parametrize(
     ("alarm", "due_s"),
-    [(Keep(), 60), (After("5 s"), 5), (At(datetime.fromisoformat("2026-01-01T00:00:07+00:00")), 7), (Cancel(), None)],
+    [
+        (Alarm.keep, 60),
+        (Alarm.after("5 s"), 5),
+        (Alarm.at(datetime.fromisoformat("2026-01-01T00:00:07+00:00")), 7),
+        (Alarm.clear, None),
+    ],
 )
 @on_each_store
 async def test_a_pure_decider_decides_everything(world: World, alarm: Any, due_s: int | None) -> None:
-    """`Decision(state, alarm=Keep() | After(…) | At(…) | Cancel(), messages=())`, or a pure `decide(state, event) ->
-    Result[Decision[S], E]`."""
+    """`Decision(state, alarm=…, messages=())`, or a pure `decide(state, event) -> Result[Decision[S], E]`."""
 
     def decide(state: Total, event: Steps) -> Result[Decision[Total], Refused]:
         if state.total == 0:
-            return Success(Decision(Total(1), After("60 s")))
+            return Success(Decision(Total(1), Alarm.after("60 s")))
         if state.total == 2:
             return Failure(Refused("enough"))
         return Success(Decision(Total(2), alarm, messages=(tell(machine, "b").send(event),)))
 
     decider = Task("decider", state=Total, event=Steps, initial=Total(), decide=decide)
-    jobs = (await world.open(app(world.outside, machine, decider))).of(decider)
-    await world.ask(jobs.send("a", steps()))
-    sent = await world.ask(jobs.send("a", steps(Add(3))))
+    jobs = (await world.open(app(world.outside, machine, decider))).handle(decider)
+    await world.unwrap(jobs.send("a", steps()))
+    sent = await world.unwrap(jobs.send("a", steps(Add(3))))
     assert sent.scheduled_at == (None if due_s is None else world.now + timedelta(seconds=due_s))
-    assert await world.ask(world.jobs.of(machine).get_state("b")) == Total(3)
-    error = await world.refused(jobs.send("a", steps()))
+    assert await world.unwrap(world.jobs.handle(machine).get_state("b")) == Total(3)
+    error = await world.error_of(jobs.send("a", steps()))
     assert isinstance(error, Rejected)
     assert error.error == Refused("enough")
-    assert await world.ask(jobs.get_state("a")) == Total(2)
+    assert await world.unwrap(jobs.get_state("a")) == Total(2)
     assert len([transition for transition in world.commits if transition.address == decider.address("a")]) == 2
 
 
@@ -308,13 +311,13 @@ async def test_on_idle_runs_in_the_same_turn_when_nothing_is_scheduled(world: Wo
         yield from ctx.schedule(after="1 hour")
 
     job = machine_with(on_idle=idle)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    sent = await world.ask(jobs.send("a", steps(Add())))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    sent = await world.unwrap(jobs.send("a", steps(Add())))
     assert (sent.scheduled_at, len(world.commits)) == (world.now + timedelta(hours=1), 1)
-    await world.ask(jobs.send("a", steps(Add())))
-    assert await world.ask(jobs.get_state("a")) == Total(102)
+    await world.unwrap(jobs.send("a", steps(Add())))
+    assert await world.unwrap(jobs.get_state("a")) == Total(102)
     await world.advance(hours=1)
-    assert await world.ask(jobs.get_state("a")) == Total(202)
+    assert await world.unwrap(jobs.get_state("a")) == Total(202)
 
 
 @pytest.mark.parametrize("effect", [(), (Say("x"),)])
@@ -322,14 +325,14 @@ async def test_on_idle_runs_in_the_same_turn_when_nothing_is_scheduled(world: Wo
 async def test_an_on_idle_that_fails_fails_the_turn(world: World, effect: tuple[Any, ...]) -> None:
     """If it fails, the turn fails."""
     job = machine_with(on_idle=lambda _: Failure(Refused("never idle")))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps(Add(), *effect)))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps(Add(), *effect)))
     assert isinstance(error, Rejected)
     assert await world.row(at("a")) is None
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
     await world.advance(s=1)
-    assert (await world.ask(jobs.status("a"))).parked == "retries_exhausted"
-    state = await world.ask(jobs.get_state("a"))
+    assert (await world.unwrap(jobs.status("a"))).parked == "retries_exhausted"
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 0
 
@@ -348,14 +351,14 @@ async def test_on_error_is_not_called_for_an_on_idle_that_fails(world: World, ef
         return ctx.set_state(Total(-1))
 
     job = machine_with(on_idle=never, on_error=handled, retry=Retry(2, Backoff.constant("1 s"), jitter=False))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps(Add(), *effect)))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps(Add(), *effect)))
     assert isinstance(error, Rejected)
     assert error.error == Refused("never idle")
     assert (await world.row(at("a")), len(idle)) == (None, 1)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Add(), *effect))))
     await world.advance(s=5)
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.parked, len(idle)) == ("retries_exhausted", 3)
     assert [(event.hook, event.attempt) for event in await world.history(at("a")) if event.type == "job.failed"] == [
         ("on_idle", 1),
@@ -373,12 +376,12 @@ async def test_an_on_idle_that_fails_after_on_error_fails_the_turn(world: World)
         return fail(Refused("never idle"))
 
     job = machine_with(on_idle=never, on_error=lambda ctx, _: ctx.set_state(Total(-1)))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps(Refuse("no"))))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps(Refuse("no"))))
     assert isinstance(error, Rejected)
     assert (error.error, len(idle)) == (Refused("never idle"), 1)
     assert [event.hook for event in await world.history(at("a"))] == ["on_event", "on_idle"]
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
     await world.advance(s=1)
     assert [event.hook for event in await world.history(at("a")) if event.type == "job.failed"][2:] == [
         "execute",
@@ -407,15 +410,15 @@ async def test_on_error_gets_the_error_and_a_fresh_draft_at_once(world: World, e
         yield from tell(machine, "b").send(steps(Add()))
 
     job = machine_with(on_error=rescue)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", steps(Add(5))))
-    sent = await world.ask(jobs.send("a", steps(Add(), Alarm(1_000), Tell("c"), end)))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", steps(Add(5))))
+    sent = await world.unwrap(jobs.send("a", steps(Add(), AlarmIn(1_000), Tell("c"), end)))
     assert (sent.created, sent.scheduled_at) == (False, None)
     ((error, state, lost, scheduled_at),) = seen  # type: ignore[misc]
     assert (state, lost, scheduled_at) == (Total(5), Total(6), None)
     assert (error == Refused("no")) if isinstance(end, Refuse) else is_bug(error)
-    assert await world.ask(jobs.get_state("a")) == Total(-1)
-    assert await world.ask(jobs.get_state("c")) is None
+    assert await world.unwrap(jobs.get_state("a")) == Total(-1)
+    assert await world.unwrap(jobs.get_state("c")) is None
     (failed,) = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert failed.hook == "on_event"
 
@@ -433,16 +436,16 @@ async def test_on_error_of_a_run_comes_when_retries_are_used_up(world: World, en
         yield from ctx.set_state(Total(-1))
 
     job = machine_with(on_error=rescue, retry=Retry(max_attempts=3, delay=Backoff.constant("1 s"), jitter=False))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"), end))))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"), end))))
     await world.advance(s=2)
     assert seen == []
     await world.advance(s=5)
     assert (seen, world.outside.heard) == ([3], ["x#1.1", "x#2.1", "x#3.1"])
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.next_run_at) == ("idle", None)
     assert status.last_error is not None
-    assert await world.ask(jobs.get_state("a")) == Total(-1)
+    assert await world.unwrap(jobs.get_state("a")) == Total(-1)
 
 
 @pytest.mark.parametrize("effect", [(), (Say("x"),)])
@@ -456,15 +459,15 @@ async def test_on_error_knows_the_hook_and_the_event_that_failed(world: World, e
         return fail(Refused("still")) if ctx.failed_hook == "on_event" else succeed(None)
 
     job = machine_with(on_error=handled)
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     event = steps(Add(), *effect, Refuse("no"))
-    error = await world.refused(jobs.send("a", event))
+    error = await world.error_of(jobs.send("a", event))
     assert isinstance(error, Rejected)
     assert (error.error, await world.row(at("a"))) == (Refused("still"), None)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (*effect, Refuse("no")))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (*effect, Refuse("no")))))
     await world.advance(s=1)
     assert seen == [("on_event", event), ("execute", None)]
-    assert (await world.ask(jobs.status("a"))).status == "idle"
+    assert (await world.unwrap(jobs.status("a"))).status == "idle"
 
 
 @on_each_store
@@ -476,10 +479,10 @@ async def test_on_error_knows_the_event_of_a_run_that_is_delivered_again(world: 
         return succeed(None)
 
     job = machine_with(on_error=handled)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", steps()))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", steps()))
     event = steps(Say("x"), Wait(1_000), Refuse("no"))
-    world.begin(jobs.send("a", event))
+    world.start(jobs.send("a", event))
     await world.advance(ms=500)
     await world.crash()
     await world.open(app(world.outside, job))
@@ -491,9 +494,9 @@ async def test_on_error_knows_the_event_of_a_run_that_is_delivered_again(world: 
 async def test_the_caller_of_a_run_that_on_error_took_care_of_is_told_its_error(world: World) -> None:
     """`trigger` answers after the first attempt with a value: a run that failed has failed, whatever came of it."""
     job = machine_with(on_error=lambda ctx, _: ctx.schedule(after="1 hour"))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
-    triggered = await world.ask(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Refuse("no"),))))
+    triggered = await world.unwrap(jobs.trigger("a"))
     assert triggered == Triggered(triggered=True, status="scheduled", outcome=Failed(Refused("no")))
 
 
@@ -503,8 +506,8 @@ async def test_what_a_run_tells_leaves_with_its_commit(world: World, end: tuple[
     """`tell(definition, id).send(event, …)`: committed with the turn, dropped with a failed draft; `on_error` has its
     own."""
     job = machine_with(on_error=lambda _, __: tell(machine, "c").send(steps(Add())))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Tell("b"), *end))))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Tell("b"), *end))))
     await world.advance(s=1)
     assert [await world.row(at(id_)) is not None for id_ in "bc"] == [id_ == told for id_ in "bc"]
 
@@ -513,18 +516,18 @@ async def test_what_a_run_tells_leaves_with_its_commit(world: World, end: tuple[
 async def test_an_on_error_that_fails_leaves_both_errors(world: World) -> None:
     """If it fails, both errors are recorded."""
     job = machine_with(on_error=lambda _, __: Failure(Refused("second")))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    error = await world.refused(jobs.send("a", steps(Refuse("first"))))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    error = await world.error_of(jobs.send("a", steps(Refuse("first"))))
     assert isinstance(error, Rejected)
     assert error.error == Refused("second")
-    await world.ask(jobs.send("b", OnAlarm(1_000, (Refuse("first"),))))
-    triggered = await world.ask(jobs.trigger("b"))
+    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Refuse("first"),))))
+    triggered = await world.unwrap(jobs.trigger("b"))
     assert triggered.outcome == Failed(Refused("first"))
     for id_ in "ab":
         failures = [event for event in await world.history(at(id_)) if event.type == "job.failed"]
         assert [event.error.message for event in failures] == ["Refused(why='first')", "Refused(why='second')"]
         assert [event.hook for event in failures][1:] == ["on_error"]
-    assert (await world.ask(jobs.status("b"))).status == "parked"
+    assert (await world.unwrap(jobs.status("b"))).status == "parked"
 
 
 @on_each_store
@@ -532,8 +535,8 @@ async def test_an_on_error_that_fails_is_why_the_retries_ended(world: World) -> 
     """If it fails, both errors are recorded: the run's own is what it is given up for."""
     policy = Retry(max_attempts=1, delay=Backoff.constant("1 s"), jitter=False)
     job = machine_with(on_error=lambda _, __: Failure(Refused("second")), retry=policy)
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Refuse("first"),))))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Refuse("first"),))))
     await world.advance(s=1)
     (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
     assert (exhausted.reason, exhausted.error.message) == ("on_error_failed", "Refused(why='first')")
@@ -542,8 +545,8 @@ async def test_an_on_error_that_fails_is_why_the_retries_ended(world: World) -> 
 @on_each_store
 async def test_without_on_error_the_failure_goes_to_the_caller(world: World) -> None:
     """Without it the failure goes to the caller and nothing of the draft is kept."""
-    jobs = (await world.open(app(world.outside))).of(machine)
-    error = await world.refused(jobs.send("a", steps(Add(), Note(), Refuse("no"))))
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    error = await world.error_of(jobs.send("a", steps(Add(), Note(), Refuse("no"))))
     assert isinstance(error, Rejected)
     assert error.error == Refused("no")
     assert await world.happened(at("a")) == []
@@ -556,4 +559,4 @@ def test_the_state_is_never_none() -> None:
 
 
 def test_an_app_is_a_value() -> None:
-    assert Engine(None).jobs().served == {}
+    assert App(None).served == {}

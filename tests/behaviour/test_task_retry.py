@@ -3,11 +3,11 @@
 from typing import Any, Literal
 
 import pytest
-from machine import Add, Alarm, Break, Mark, OnAlarm, Refuse, Say, Wait, app, at, machine_with, steps
+from machine import Add, AlarmIn, Break, Mark, OnAlarm, Refuse, Say, Wait, app, at, machine_with, steps
 from world import Refused, World, on_each_store
 
 from perdure import Backoff, Retry
-from perdure.values.answer import Failed, Ran, Retrying
+from perdure.values.answer import Completed, Failed, Retrying
 from perdure.values.errors import DefinitionError
 
 HOUR = 3_600_000
@@ -21,13 +21,13 @@ def policy(max_attempts: int = 3, **options: Any) -> Retry[Any]:
 async def test_max_attempts_counts_executions_the_first_included(world: World) -> None:
     """`max_attempts` counts executions, the first included."""
     job = machine_with(retry=policy(3))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
-    outcome = (await world.ask(jobs.trigger("a"))).outcome
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
+    outcome = (await world.unwrap(jobs.trigger("a"))).outcome
     assert isinstance(outcome, Retrying)
     await world.advance(hours=2)
     assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
-    assert (await world.ask(jobs.status("a"))).parked == "retries_exhausted"
+    assert (await world.unwrap(jobs.status("a"))).parked == "retries_exhausted"
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [(event.attempt, event.retry_at_ms is None) for event in failures] == [(1, False), (2, False), (3, True)]
     (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
@@ -38,27 +38,27 @@ async def test_max_attempts_counts_executions_the_first_included(world: World) -
 async def test_a_retry_is_durable_and_its_delay_counts_from_the_failure(world: World) -> None:
     """Durable: by alarm. Delay counted from the failure."""
     job = machine_with(retry=policy(delay=Backoff.exponential("1 second", factor=2, max="30 seconds")))
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals |= {"x#1.1": 1, "x#2.1": 1}
     began_ms = world.now_ms
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Mark("x"), Add()))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Mark("x"), Add()))))
     await world.advance(s=1)
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.attempt) == ("retrying", 2)
     assert status.next_run_at is not None
     assert status.next_run_at.timestamp() * 1_000 == began_ms + 1_000 + 1_000
     await world.crash()
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     await world.advance(s=1)
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert status.next_run_at is not None
     assert status.next_run_at.timestamp() * 1_000 == world.now_ms + 2_000
     await world.advance(s=2)
     assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
-    state = await world.ask(jobs.get_state("a"))
+    state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     assert state.total == 1
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.last_error, status.run_count) == ("idle", None, 1)
 
 
@@ -68,9 +68,9 @@ async def test_jitter_is_ten_percent_and_never_past_the_cap(world: World, seed: 
     """Jitter ±10 % of the capped delay, never past the cap, integer milliseconds."""
     world.restart_with(seed)
     job = machine_with(retry=policy(9, jitter=True, delay=Backoff.exponential("1 second", factor=2, max="3 seconds")))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(HOUR, (Refuse(),))))
-    await world.ask(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Refuse(),))))
+    await world.unwrap(jobs.trigger("a"))
     await world.advance(minutes=1)
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     delays = [event.retry_at_ms - event.at_ms for event in failures[:-1]]
@@ -86,9 +86,9 @@ async def test_jitter_is_ten_percent_and_never_past_the_cap(world: World, seed: 
 async def test_a_delay_that_would_overshoot_exhausts_at_once(world: World) -> None:
     """`max_duration`: a delay that would overshoot exhausts at once."""
     job = machine_with(retry=policy(10, max_duration="25 s"))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
-    await world.ask(jobs.trigger("a"))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Mark("x"), Refuse()))))
+    await world.unwrap(jobs.trigger("a"))
     await world.advance(s=20)
     assert world.outside.heard == ["x#1.1", "x#2.1", "x#3.1"]
     (exhausted,) = [event for event in await world.history(at("a")) if event.type == "job.retry_exhausted"]
@@ -99,12 +99,12 @@ async def test_a_delay_that_would_overshoot_exhausts_at_once(world: World) -> No
 async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: World) -> None:
     """`retry_if(error)` false: exhausted at once, `not_retryable`. A defect is retried by the policy."""
     job = machine_with(retry=policy(2, retry_if=lambda error: error.why != "final"))
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     for id_, step in (("final", Refuse("final")), ("again", Refuse("again")), ("bug", Break())):
-        await world.ask(jobs.send(id_, OnAlarm(HOUR, (step,))))
-    assert (await world.ask(jobs.trigger("final"))).outcome == Failed(Refused("final"))
-    assert isinstance((await world.ask(jobs.trigger("again"))).outcome, Retrying)
-    assert isinstance((await world.ask(jobs.trigger("bug"))).outcome, Retrying)
+        await world.unwrap(jobs.send(id_, OnAlarm(HOUR, (step,))))
+    assert (await world.unwrap(jobs.trigger("final"))).outcome == Failed(Refused("final"))
+    assert isinstance((await world.unwrap(jobs.trigger("again"))).outcome, Retrying)
+    assert isinstance((await world.unwrap(jobs.trigger("bug"))).outcome, Retrying)
     (exhausted,) = [event for event in await world.history(at("final")) if event.type == "job.retry_exhausted"]
     assert exhausted.reason == "not_retryable"
 
@@ -114,10 +114,10 @@ async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: Wo
 async def test_what_becomes_of_an_exhausted_task(world: World, exhausted: Literal["park", "purge"] | None) -> None:
     """Exhausted: `"park"` (default of debounce and task), `"purge"` (what the original does)."""
     job = machine_with(retry=policy(1, on_exhausted=exhausted))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(HOUR, (Add(), Refuse()))))
-    assert (await world.ask(jobs.trigger("a"))).outcome == Failed(Refused("no"))
-    status = (await world.ask(jobs.status("a"))).status
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Add(), Refuse()))))
+    assert (await world.unwrap(jobs.trigger("a"))).outcome == Failed(Refused("no"))
+    status = (await world.unwrap(jobs.status("a"))).status
     assert status == ("not_found" if exhausted == "purge" else "parked")
     ended = (await world.history(at("a")))[-1]
     if exhausted == "purge":
@@ -131,12 +131,12 @@ async def test_what_becomes_of_an_exhausted_task(world: World, exhausted: Litera
 async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) -> None:
     """An event tells the duration: of this attempt, and not of the run since its first."""
     job = machine_with(retry=policy(2))
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Wait(ms), Refuse()) if ms else (Refuse(),))))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Wait(ms), Refuse()) if ms else (Refuse(),))))
     await world.advance(minutes=1)
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.duration_ms for event in failures] == [ms, ms]
-    await world.ask(jobs.send("b", OnAlarm(1_000, (Wait(ms),) if ms else ())))
+    await world.unwrap(jobs.send("b", OnAlarm(1_000, (Wait(ms),) if ms else ())))
     await world.advance(minutes=1)
     (executed,) = [event for event in await world.history(at("b")) if event.type == "job.executed"]
     assert executed.duration_ms == ms
@@ -146,15 +146,15 @@ async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) ->
 async def test_a_run_that_supersedes_a_retry_leaves_nothing_due(world: World) -> None:
     """A trigger gives the open retry up at once, with its claim, and not only at its end."""
     job = machine_with(retry=policy())
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
     await world.advance(s=1)
-    assert (await world.ask(jobs.status("a"))).status == "retrying"
-    world.hold("x")
-    world.begin(jobs.trigger("a"))
+    assert (await world.unwrap(jobs.status("a"))).status == "retrying"
+    world.suspension("x")
+    world.start(jobs.trigger("a"))
     await world.settle()
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.next_run_at, status.updated_at) == ("running", None, world.now)
 
 
@@ -168,33 +168,33 @@ def test_continue_elsewhere_is_a_definition_error() -> None:
 async def test_a_trigger_gives_an_open_retry_up(world: World) -> None:
     """A trigger begins a new run: the open retry is given up (`job.failed`, `superseded`)."""
     job = machine_with(retry=policy())
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.ask(jobs.send("a", OnAlarm(HOUR, (Say("x"),))))
-    await world.ask(jobs.trigger("a"))
-    assert (await world.ask(jobs.trigger("a"))).outcome == Ran()
+    await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Say("x"),))))
+    await world.unwrap(jobs.trigger("a"))
+    assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()
     failures = [event for event in await world.history(at("a")) if event.type == "job.failed"]
     assert [event.hook for event in failures] == ["execute", "superseded"]
     assert failures[0].run_id == failures[1].run_id
     assert failures[1].duration_ms == 0
     await world.advance(s=30)
     assert world.outside.heard == ["x", "x"]
-    assert (await world.ask(jobs.status("a"))).run_count == 2
+    assert (await world.unwrap(jobs.status("a"))).run_count == 2
 
 
 @on_each_store
 async def test_an_event_while_a_retry_waits_may_move_the_alarm(world: World) -> None:
     """The alarm that an event sets meanwhile stands: it fires after the retry is settled."""
     job = machine_with(retry=policy())
-    jobs = (await world.open(app(world.outside, job))).of(job)
+    jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1
-    await world.ask(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"),))))
     await world.advance(s=1)
-    sent = await world.ask(jobs.send("a", steps(Alarm(HOUR))))
+    sent = await world.unwrap(jobs.send("a", steps(AlarmIn(HOUR))))
     assert sent.status == "retrying"
     await world.advance(s=10)
     assert world.outside.heard == ["x", "x"]
-    status = await world.ask(jobs.status("a"))
+    status = await world.unwrap(jobs.status("a"))
     assert (status.status, status.next_run_at) == ("scheduled", sent.scheduled_at)
     await world.advance(hours=1)
     assert world.outside.heard == ["x", "x", "x"]
@@ -204,8 +204,8 @@ async def test_an_event_while_a_retry_waits_may_move_the_alarm(world: World) -> 
 async def test_an_event_is_never_retried(world: World) -> None:
     """Retry is of runs: the failure of an event is the answer of its caller."""
     job = machine_with(retry=policy())
-    jobs = (await world.open(app(world.outside, job))).of(job)
-    await world.refused(jobs.send("a", steps(Say("x"), Refuse())))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    await world.error_of(jobs.send("a", steps(Say("x"), Refuse())))
     await world.advance(hours=1)
     assert world.outside.heard == ["x"]
-    assert await world.ask(jobs.get_state("a")) is None
+    assert await world.unwrap(jobs.get_state("a")) is None

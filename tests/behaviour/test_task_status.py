@@ -5,7 +5,7 @@ from attrs import frozen
 from status_table import Bench, Cell, cells, hold_to
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import Backoff, Do, Engine, Retry, Task, TaskContext, program
+from perdure import App, Backoff, Do, Retry, Task, TaskContext, program
 from perdure.kinds.task import TaskHandle
 
 
@@ -46,51 +46,51 @@ light = Task(
     on_event=on_event,
     execute=execute,
     retry=Retry(max_attempts=2, delay=Backoff.constant("10 minutes"), jitter=False),
-    max_run="1 day",
+    run_timeout="1 day",
 )
 A = light.address("a")
 
 
 def handle(world: World) -> TaskHandle[Light, Schedule | Look, Refused]:
-    return world.jobs.of(light)
+    return world.jobs.handle(light)
 
 
 async def absent(world: World) -> None:
-    await world.open(Engine(world.outside).jobs(light))
+    await world.open(App(world.outside).with_jobs(light))
 
 
 async def idle(world: World) -> None:
     await absent(world)
-    await world.ask(handle(world).send("a", Look()))
+    await world.unwrap(handle(world).send("a", Look()))
 
 
 async def scheduled(world: World) -> None:
     await absent(world)
-    await world.ask(handle(world).send("a", Schedule()))
+    await world.unwrap(handle(world).send("a", Schedule()))
 
 
 async def running(world: World) -> None:
     await idle(world)
-    world.hold("run")
-    world.begin(handle(world).trigger("a"))
+    world.suspension("run")
+    world.start(handle(world).trigger("a"))
     await world.settle()
 
 
 async def retrying(world: World) -> None:
     await idle(world)
     world.outside.refusals["run"] = 1
-    await world.ask(handle(world).trigger("a"))
+    await world.unwrap(handle(world).trigger("a"))
 
 
 async def paused(world: World) -> None:
     await scheduled(world)
-    await world.ask(handle(world).pause("a"))
+    await world.unwrap(handle(world).pause("a"))
 
 
 async def parked(world: World) -> None:
     await idle(world)
     world.outside.refusals["run"] = 2
-    await world.ask(handle(world).trigger("a"))
+    await world.unwrap(handle(world).trigger("a"))
     await world.advance(minutes=10)
 
 
@@ -111,7 +111,7 @@ bench = Bench(
     requests={
         "send": lambda world: handle(world).send("a", Look()),
         "trigger": lambda world: handle(world).trigger("a"),
-        'trigger, wait="claim"': lambda world: handle(world).trigger("a", wait="claim"),
+        'trigger, wait_for="start"': lambda world: handle(world).trigger("a", wait_for="start"),
         "terminate": lambda world: handle(world).terminate("a"),
         "terminate, interrupt=True": lambda world: handle(world).terminate("a", interrupt=True),
         "pause": lambda world: handle(world).pause("a"),

@@ -17,17 +17,17 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.app import App, Engine
-from perdure.client.jobs import Jobs
-from perdure.program import Program, effect
-from perdure.runtime.record import Future, Task
+from perdure.app import App
+from perdure.client.client import Client
+from perdure.programs import Program, effect
+from perdure.runtime.record import Future, SpawnedTask
 from perdure.stores.codec import event_body, logged_event
 from perdure.stores.store import Store
 from perdure.testing.fault import Delay, Fail
-from perdure.testing.world import START, Moment, WorkerDied
+from perdure.testing.world import START, TraceEvent, WorkerDied
 from perdure.testing.world import World as TheWorld
-from perdure.testing.world.border import Border
-from perdure.testing.world.moment import Committed
+from perdure.testing.world.boundary import Boundary
+from perdure.testing.world.trace_event import TransitionCommitted
 from perdure.testing.world.worker import Worker
 from perdure.values.address import Address
 from perdure.values.event import Event
@@ -79,7 +79,7 @@ class Outside:
         return self
 
     @property
-    def border(self) -> Border | None:
+    def border(self) -> Boundary | None:
         """The border that it is reached across."""
         return None if self.world is None else self.world.process.border
 
@@ -142,7 +142,7 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
         store = "memory://" if self.kind == "memory" else self.folder / "jobs.db"
-        self.world = TheWorld(Engine(self.outside).jobs(), store=store, seed=self.seed)
+        self.world = TheWorld(App(self.outside), store=store, seed=self.seed)
         self.world.watch(self._watch)
 
     def restart_with(self, seed: int) -> None:
@@ -151,8 +151,8 @@ class World:
         self.seed = seed
         self.__attrs_post_init__()
 
-    def _watch(self, moment: Moment) -> None:
-        if isinstance(moment.what, Committed):
+    def _watch(self, moment: TraceEvent) -> None:
+        if isinstance(moment.what, TransitionCommitted):
             transition = moment.what.transition
             self.commits.append(transition)
             assert isinstance(transition.address, Address)
@@ -160,7 +160,7 @@ class World:
                 assert _as_logged(event) == event, "what is logged in memory is what a disk would give back"
 
     # ------------------------------------------------------------ engines
-    async def open(self, app: App[Any], *, die_at: int | None = None) -> Jobs:
+    async def open(self, app: App[Any], *, die_at: int | None = None) -> Client:
         """Open an app over what the store holds, when no other is open.
 
         Args:
@@ -174,12 +174,12 @@ class World:
     async def close(self) -> None:
         """Stop the engine gracefully."""
         self.world.close()
-        self.world.mend()
+        self.world.clear_faults()
 
     async def crash(self) -> None:
         """Let the process die where it stands: nothing of it reaches the store or the outside any more."""
         self.world.crash()
-        self.world.mend()
+        self.world.clear_faults()
 
     @property
     def process(self) -> Worker:
@@ -187,18 +187,18 @@ class World:
         return self.world.worker
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> Client:
         """The jobs of the engine that is open."""
         return self.world.jobs
 
     # ------------------------------------------------------------ calls
-    async def ask(self, call: FutureResult[A, Any]) -> A:
+    async def unwrap(self, call: FutureResult[A, Any]) -> A:
         """Make a call, and give its answer; it must succeed."""
         answer = await self.result(call)
         assert isinstance(answer, Success), f"the call failed with {answer.failure()!r}"
         return answer.unwrap()
 
-    async def refused(self, call: FutureResult[Any, A]) -> A:
+    async def error_of(self, call: FutureResult[Any, A]) -> A:
         """Make a call that must fail, and give its error."""
         answer = await self.result(call)
         assert isinstance(answer, Failure), f"the call succeeded with {answer.unwrap()!r}"
@@ -210,11 +210,11 @@ class World:
 
     async def all(self, *calls: FutureResult[A, Any]) -> list[Result[A, Any]]:
         """Make calls at the same moment, and give how each ended."""
-        return self.world.together(*calls)
+        return self.world.concurrently(*calls)
 
-    def begin(self, call: FutureResult[A, Any]) -> Task[Result[A, Any]]:
+    def start(self, call: FutureResult[A, Any]) -> SpawnedTask[Result[A, Any]]:
         """Make a call without waiting for its answer; cancelling the task is the caller giving up."""
-        return self.world.begin(call).task
+        return self.world.start(call).task
 
     async def run(self, work: Coroutine[Any, Any, A]) -> A:
         """Run a coroutine in the world to its end.
@@ -248,7 +248,7 @@ class World:
         self.world.shift_wall_clock(timedelta(milliseconds=delta_ms))
 
     # ------------------------------------------------------------ mishaps
-    def hold(self, word: str) -> None:
+    def suspension(self, word: str) -> None:
         """Make the outside take its time over a word, until it is released."""
         self.outside.held[word] = []
 
@@ -270,11 +270,11 @@ class World:
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:
         """What the store holds at an address."""
-        return (await self.look(lambda store: store.load(address, None, 0))).instance
+        return (await self.inspect(lambda store: store.load(address, None, 0))).instance
 
     async def history(self, address: Address) -> list[Any]:
         """The events of an address, the oldest first."""
-        logged = await self.look(lambda store: store.history(address, None, 1_000))
+        logged = await self.inspect(lambda store: store.history(address, None, 1_000))
         return [entry.event for entry in reversed(logged)]
 
     async def happened(self, address: Address) -> list[str]:
@@ -285,9 +285,9 @@ class World:
         """The heads of all messages that are not consumed."""
         return self.world.messages()
 
-    async def look(self, read: Callable[[Store], FutureResult[A, Any]]) -> A:
+    async def inspect(self, read: Callable[[Store], FutureResult[A, Any]]) -> A:
         """Read the store, past the border."""
-        return self.world.look(read)
+        return self.world.inspect(read)
 
     @property
     def logs(self) -> list[str]:

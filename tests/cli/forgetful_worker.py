@@ -7,7 +7,7 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.cli.demo.services import DemoServices, DemoSink, open_services
-from perdure.cli.demo.tempo import Tempo
+from perdure.cli.demo.timing import Timing
 from perdure.cli.demo.worker import main
 from perdure.examples.webhook_batcher import SinkFull, Webhook
 
@@ -20,7 +20,7 @@ class ForgetfulSink(DemoSink):
         return super().push(batch_id, tuple(event for event in events if event.event_id != FORGOTTEN))
 
 
-def open_forgetful(store: str, tempo: Tempo, dice: Random) -> DemoServices:
+def open_forgetful(store: str, tempo: Timing, dice: Random) -> DemoServices:
     services = open_services(store, tempo, dice)
     return attrs.evolve(services, sink=ForgetfulSink(services.sink.counterpart))
 

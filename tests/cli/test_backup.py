@@ -8,15 +8,15 @@ from contextlib import closing
 import pytest
 
 from perdure.cli.backup import backup
-from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.samples import address, created
+from perdure.testing.conformance.examples import address, created
 
 SHOP = """
-from perdure import Continuous, Engine, every
+from perdure import Continuous, App, every
 
 ticker = Continuous("ticker", state=int, schedule=every("1 hour"), execute=lambda ctx: ctx.set_state(1))
-app = Engine(None).jobs(ticker)
+app = App(None).with_jobs(ticker)
 """
 RUN = ("run", "shop:app", "--store", "sqlite:///jobs.db")
 BACKUP = ("backup", "--store", "sqlite:///jobs.db", "--output", "copy.db")
@@ -72,5 +72,5 @@ def test_what_cannot_be_done_is_said(start, tmp_path):
 
 
 def test_a_limit_below_nothing(tmp_path):
-    with pytest.raises(Misconfigured, match="--max-log-mib -1: expected a number from 0"):
+    with pytest.raises(UsageError, match="--max-log-mib -1: expected a number from 0"):
         backup(store="sqlite:///jobs.db", output=tmp_path / "copy.db", max_log_mib=-1)

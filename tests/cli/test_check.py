@@ -18,21 +18,20 @@ from perdure import (
     App,
     Continuous,
     ContinuousContext,
-    Engine,
+    Migrations,
     Program,
     Task,
     TaskContext,
-    Versions,
-    ask,
     cron,
     every,
     succeed,
     tell,
+    unwrap,
 )
 from perdure.cli.check.finding import Finding, Topic
-from perdure.cli.check.judge import Judge
 from perdure.cli.check.progress import EVERY_ROWS, Progress, silent
-from perdure.cli.check.report import MAX_GROUPS, Report
+from perdure.cli.check.report import MAX_GROUPS, CheckReport
+from perdure.cli.check.row_check import RowCheck
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.progress_line import ProgressLine
@@ -87,11 +86,11 @@ def tick(ctx: ContinuousContext[int]) -> Program[None]:
 
 OLD = orders(OrderV1, OrderV1(0))
 SENDER = Task("sender", state=int, event=int, initial=0, on_event=forward)
-HOURLY = Continuous("ticker", state=int, schedule=every("1 hour", measured_from="grid"), execute=tick)
+HOURLY = Continuous("ticker", state=int, schedule=every("1 hour", align="start"), execute=tick)
 
 
 def app(*jobs: Any) -> App[None]:
-    return Engine(None).jobs(*jobs)
+    return App(None).with_jobs(*jobs)
 
 
 @pytest.fixture
@@ -102,16 +101,16 @@ def path(tmp_path: Path) -> Path:
     async def write() -> None:
         async with app(OLD, SENDER, HOURLY).open(f"sqlite:///{path}") as jobs:
             for id_, euros in (("ann", 1), ("bob", 2), ("cem", 3)):
-                await ask(jobs.of(OLD).send(id_, euros, idempotency_key="k"))
-            await ask(jobs.of(HOURLY).start("t", 1))
+                await unwrap(jobs.handle(OLD).send(id_, euros, idempotency_key="k"))
+            await unwrap(jobs.handle(HOURLY).start("t", 1))
 
     asyncio.run(write())
     return path
 
 
-def report_of(path: Path, *jobs: Any, now_ms: int = 0) -> Report:
+def report_of(path: Path, *jobs: Any, now_ms: int = 0) -> CheckReport:
     with read_from_outside(path) as reader:
-        return scan(reader, Judge(app(*jobs).served), now_ms=now_ms, progress=silent)
+        return scan(reader, RowCheck(app(*jobs).served), now_ms=now_ms, progress=silent)
 
 
 def found(path: Path, *jobs: Any, now_ms: int = 0) -> Found:
@@ -133,9 +132,9 @@ def test_the_code_that_wrote_it_can_read_everything(path: Path) -> None:
 
 
 def test_it_looks_beside_a_running_owner(path: Path) -> None:
-    async def beside() -> Report:
+    async def beside() -> CheckReport:
         async with app(OLD, SENDER, HOURLY).open(f"sqlite:///{path}") as jobs:
-            await ask(jobs.of(OLD).send("dan", 4))
+            await unwrap(jobs.handle(OLD).send("dan", 4))
             return await asyncio.to_thread(report_of, path, OLD, SENDER, HOURLY)
 
     report = asyncio.run(beside())
@@ -143,7 +142,7 @@ def test_it_looks_beside_a_running_owner(path: Path) -> None:
 
 
 def test_older_versions_are_a_note(path: Path) -> None:
-    new = orders(Order, Order(0), versions=Versions(OrderV1).then(in_cents))
+    new = orders(Order, Order(0), versions=Migrations(OrderV1).then(in_cents))
     assert found(path, new, HOURLY) == {("older", "task:orders", "version 1 is read as version 2"): 3}
 
 
@@ -155,7 +154,7 @@ def test_what_cannot_be_read_is_grouped_by_its_reason_with_examples(path: Path) 
 
 
 def test_an_upcaster_that_raises_for_some_is_found(path: Path) -> None:
-    new = orders(Order, Order(0), versions=Versions(OrderV1).then(no_rate))
+    new = orders(Order, Order(0), versions=Migrations(OrderV1).then(no_rate))
     report = report_of(path, new, HOURLY)
     (group,) = report.groups.values()
     assert (group.topic, group.count) == (Topic.UNREADABLE, 3)
@@ -192,7 +191,7 @@ def test_an_index_that_is_not_what_the_row_says(path: Path, column: str) -> None
 
 
 def test_a_row_that_no_code_can_read_hides_no_other(path: Path) -> None:
-    execute(path, "UPDATE instances SET retrial = 'no JSON' WHERE id = 'ann'")
+    execute(path, "UPDATE instances SET pending_retry = 'no JSON' WHERE id = 'ann'")
     report = report_of(path, OLD, HOURLY)
     assert [(group.topic, group.count) for group in report.groups.values()] == [(Topic.DAMAGED, 1)]
     assert report.seen["instances"] == 4
@@ -201,7 +200,7 @@ def test_a_row_that_no_code_can_read_hides_no_other(path: Path) -> None:
 def test_messages_that_their_target_cannot_read(path: Path) -> None:
     async def send() -> None:
         async with app(SENDER).open(f"sqlite:///{path}") as jobs:  # the target is not served, so they wait
-            await ask(jobs.of(SENDER).send("s", 5))
+            await unwrap(jobs.handle(SENDER).send("s", 5))
 
     asyncio.run(send())
     assert found(path, OLD, SENDER, HOURLY) == {}
@@ -235,9 +234,9 @@ def test_the_claim_of_an_event_that_cannot_be_read(path: Path) -> None:
 
 def test_alarms_that_another_schedule_has_set_are_a_note(path: Path) -> None:
     for schedule, differs in (
-        (every("1 hour", measured_from="grid"), 0),
-        (every("30 minutes", measured_from="grid"), 0),
-        (every("45 minutes", measured_from="grid"), 1),
+        (every("1 hour", align="start"), 0),
+        (every("30 minutes", align="start"), 0),
+        (every("45 minutes", align="start"), 1),
         (every("2 hours"), 1),
         (cron("0 0 29 2 *"), 1),
     ):
@@ -248,7 +247,7 @@ def test_alarms_that_another_schedule_has_set_are_a_note(path: Path) -> None:
 
 
 def test_parked_instances_that_would_resume_are_a_note(path: Path) -> None:
-    execute(path, "UPDATE instances SET hold = 'undecodable', due_ms = NULL, status = 'parked' WHERE id = 'ann'")
+    execute(path, "UPDATE instances SET suspension = 'undecodable', due_ms = NULL, status = 'parked' WHERE id = 'ann'")
     assert [topic for topic, _, _ in found(path, OLD, HOURLY)] == ["resumes"]
 
 
@@ -264,7 +263,7 @@ def test_stored_errors_that_lose_their_type_are_a_note(path: Path) -> None:
 
 
 def test_memory_is_bounded_however_many_reasons_there_are() -> None:
-    report = Report()
+    report = CheckReport()
     for number in range(MAX_GROUPS + 50):
         report.add([Finding(topic=Topic.UNREADABLE, job="task:orders", reason=f"reason {number}", example="x")])
     assert len(report.groups) == MAX_GROUPS + 1
@@ -276,7 +275,9 @@ def test_a_store_of_many_pages_is_looked_at_whole(tmp_path: Path) -> None:
 
     async def write() -> None:
         async with app(OLD).open(f"sqlite:///{path}") as jobs:
-            await asyncio.gather(*(ask(jobs.of(OLD).send(f"o-{at}", at, idempotency_key="k")) for at in range(1_203)))
+            await asyncio.gather(
+                *(unwrap(jobs.handle(OLD).send(f"o-{at}", at, idempotency_key="k")) for at in range(1_203))
+            )
 
     asyncio.run(write())
     report = report_of(path, orders(Renamed, Renamed(0)))
@@ -285,7 +286,7 @@ def test_a_store_of_many_pages_is_looked_at_whole(tmp_path: Path) -> None:
 
 
 def test_a_person_at_a_terminal_sees_how_far_it_is() -> None:
-    terminal, report = StringIO(), Report()
+    terminal, report = StringIO(), CheckReport()
     line = ProgressLine(terminal)
     progress = Progress(line)
     for _ in range(3):
@@ -298,7 +299,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is() -> None:
 
 def test_the_text_says_the_problems_first(path: Path) -> None:
     execute(path, "UPDATE instances SET state_version = 7 WHERE id = 'bob'")
-    new = orders(Order, Order(0), versions=Versions(OrderV1).then(in_cents))
+    new = orders(Order, Order(0), versions=Migrations(OrderV1).then(in_cents))
     report = report_of(path, new)
     assert list(lines_of(report, "sqlite:///jobs.db", frozenset({Topic.NOT_SERVED}))) == [
         "sqlite:///jobs.db: looked at 4 instances, 3 keys",
@@ -329,14 +330,14 @@ def test_the_text_says_the_problems_first(path: Path) -> None:
 # ---------------------------------------------------------------- the command
 SHOP = """
 from attrs import frozen
-from perdure import Engine, Task
+from perdure import App, Task
 
 @frozen
 class Order:
     FIELD: int
 
 orders = Task("orders", state=Order, event=int, initial=Order(0), on_event=lambda ctx, _: ctx.state)
-app = Engine(None).jobs(orders)
+app = App(None).with_jobs(orders)
 """
 
 

@@ -16,7 +16,7 @@ from returns.result import Success
 from perdure.cli.demo.command import perform
 from perdure.cli.demo.screen import PlainScreen
 from perdure.cli.demo.story import Plot
-from perdure.cli.demo.tempo import Tempo
+from perdure.cli.demo.timing import Timing
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook, read_incoming
 from perdure.examples.order_processor import Order, OrderPlaced, decide_order
 
@@ -156,7 +156,7 @@ def told_by(worker: str, tmp_path: Path) -> tuple[int, str]:
         store=tmp_path / "jobs.db",
         source="a test",
         events=(order, *hooks[:6], forgotten, *hooks[6:]),
-        tempo=Tempo(2.0),
+        tempo=Timing(2.0),
         seed=1,
         worker=(sys.executable, str(script)),
     )

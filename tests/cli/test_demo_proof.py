@@ -5,11 +5,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.cli.demo.deliveries import Deliveries
 from perdure.cli.demo.evidence import Account, Evidence
-from perdure.cli.demo.journal import Called, Entry, Journal, JournalReader, Known, Refused, Taken
+from perdure.cli.demo.journal import AlreadyApplied, Called, Entry, Journal, JournalReader, ServiceRefused, Taken
 from perdure.cli.demo.proof import prove
 from perdure.cli.demo.protocol import Accepted, Refusal
-from perdure.cli.demo.sendings import Sendings
 from perdure.examples.incoming import Incoming, IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import PaymentReceived, notice
 
@@ -37,9 +37,9 @@ def accounts(done: list[Incoming]) -> Evidence:
     return evidence
 
 
-def answered(accepted: tuple[Incoming, ...], refused: tuple[Incoming, ...] = ()) -> Sendings:
+def answered(accepted: tuple[Incoming, ...], refused: tuple[Incoming, ...] = ()) -> Deliveries:
     """What a source has that sent each of these once, and got its answer."""
-    sendings = Sendings((*accepted, *refused))
+    sendings = Deliveries((*accepted, *refused))
     for incoming in sendings.order:
         sending = sendings.of(incoming)
         sending.sent = 1
@@ -83,7 +83,7 @@ def test_what_was_refused_may_have_no_effect(refused):
 
 @given(events)
 def test_what_was_never_answered_is_no_success(sent):
-    sendings = Sendings(sent)
+    sendings = Deliveries(sent)
     for incoming in sent:
         sendings.of(incoming).sent = 1
     proof = prove(sendings, accounts([]))
@@ -100,7 +100,7 @@ def test_repeats_are_counted_by_sending():
 
 
 def test_an_acceptance_stands():
-    sendings = Sendings(())
+    sendings = Deliveries(())
     sending = sendings.of(IncomingWebhook("w", "contact", "push", None))
     for answer in (Refusal(0, "no"), None, Accepted(1), Refusal(2, "no"), None):
         sending.take(answer)
@@ -124,12 +124,12 @@ def test_a_call_that_was_cut_off_and_came_again_was_delivered_again(tmp_path):
 
 
 def test_a_call_that_was_carried_out_and_came_again_was_delivered_again(tmp_path):
-    account = account_of(tmp_path, Called("run"), Taken("run", ("evt",)), Called("run"), Known("run"))
+    account = account_of(tmp_path, Called("run"), Taken("run", ("evt",)), Called("run"), AlreadyApplied("run"))
     assert account.repeated == {"run"}
 
 
 def test_a_retry_is_no_repeat(tmp_path):
-    account = account_of(tmp_path, Called("run"), Refused("run", "full"), Called("run"), Taken("run", ("evt",)))
+    account = account_of(tmp_path, Called("run"), ServiceRefused("run", "full"), Called("run"), Taken("run", ("evt",)))
     assert account.repeated == set()
     assert account.refused == 1
 

@@ -16,8 +16,8 @@ YEARS_AGO_MS = 1_577_836_800_000  # 2020
 SHOP = """
 import sqlite3
 from attrs import frozen
-from perdure import Continuous, ContinuousContext, Do, Engine, Limits, every, program, effect
-from perdure.program import sleep
+from perdure import Continuous, ContinuousContext, Do, App, Limits, every, program, effect
+from perdure.programs import sleep
 from returns.result import Result, Success
 
 @frozen
@@ -47,7 +47,7 @@ def work(ctx: ContinuousContext[Work]) -> Do[None, object, object]:
     yield from say("ended")
 
 worker = Continuous("worker", state=Work, schedule=every("1 hour"), execute=work, start_immediately=False)
-app = Engine(None, limits=Limits(drain_ms=600_000)).jobs(worker)
+app = App(None, limits=Limits(shutdown_timeout="600000 ms")).with_jobs(worker)
 
 def make_app():
     return app
@@ -73,7 +73,7 @@ def with_work(shop: Path, takes: str) -> None:
     async def leave() -> None:
         years_ago = attrs.evolve(asyncio_runtime(), now_ms=lambda: YEARS_AGO_MS)
         async with module.app.open(f"sqlite:///{shop.with_name('jobs.db')}", runtime=years_ago) as jobs:
-            await jobs.of(module.worker).start("a", module.Work(takes))
+            await jobs.handle(module.worker).start("a", module.Work(takes))
 
     asyncio.run(leave())
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 MODULES = {
-    "good": "from perdure import Engine\napp = Engine(None).jobs()\nword = 'app'\n",
+    "good": "from perdure import App\napp = App(None)\nword = 'app'\n",
     "wrong": "from perdure import every\nevery('soon')\n",
     "broken": "1 / 0\n",
     "poor": "import a_package_that_nobody_has\n",
     "closed": """
 from contextlib import asynccontextmanager
-from perdure import Engine
+from perdure import App
 
 @asynccontextmanager
 async def services():
     raise OSError("no route to the database")
     yield None
 
-app = Engine(services).jobs()
+app = App(services)
 
 def breaks():
     raise RuntimeError("not today")
@@ -42,8 +42,8 @@ def modules(tmp_path: Path) -> None:
         ("goood:app", "no module 'goood'; looked in"),
         ("good.jobs:app", "no module 'good.jobs'"),
         ("good:ap", "module good has no attribute 'ap'; it has good:app"),
-        ("good:word", "'good:word' is of type str, not an App; give what Engine(services).jobs(...) gives"),
-        ("good:Engine", "'good:Engine' is the class Engine, not an App"),
+        ("good:word", "'good:word' is of type str, not an App; give what App(services).with_jobs(...) gives"),
+        ("good:App", "'good:App' is the class App, not an App"),
         ("wrong:app", "a definition in wrong is wrong: interval of a schedule: expected"),
         ("broken:app", "broken broke while it was imported, with ZeroDivisionError: division by zero"),
         ("poor:app", "poor was found, and imports a_package_that_nobody_has, which is not installed"),

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from perdure import Debounce, DebounceContext, Engine, Program, Task, TaskContext, ask, fail
+from perdure import App, Debounce, DebounceContext, Program, Task, TaskContext, fail, unwrap
 from perdure.cli.commands import run_command
 from perdure.stores.snapshots import read_snapshots
-from perdure.testing import check_evolution
+from perdure.testing import check_migrations
 from perdure.values.instance import Instance
 
 JOBS = "sqlite:///{}/jobs.db"
@@ -52,12 +52,12 @@ def store(tmp_path: Path) -> str:
     url = JOBS.format(tmp_path)
 
     async def write() -> None:
-        async with Engine(None).jobs(people, batches).open(url) as jobs:
+        async with App(None).with_jobs(people, batches).open(url) as jobs:
             for at in range(5):
-                await ask(jobs.of(people).send(f"person-{at}", f"ann-{at}"))
-            await ask(jobs.of(people).trigger("person-0"))
-            await ask(jobs.of(batches).add("batch", Person("bob")))
-            await ask(jobs.of(batches).flush("batch"))
+                await unwrap(jobs.handle(people).send(f"person-{at}", f"ann-{at}"))
+            await unwrap(jobs.handle(people).trigger("person-0"))
+            await unwrap(jobs.handle(batches).add("batch", Person("bob")))
+            await unwrap(jobs.handle(batches).flush("batch"))
 
     asyncio.run(write())
     return url
@@ -88,8 +88,8 @@ def test_some_rows_of_every_sort_without_what_tells_of_people(
     assert found[0].last_error is not None
     assert found[0].last_error.data == '{"name":"xxxxx","why":"secret"}'
     assert '\\"name\\":\\"xxx\\"' in found[3].data
-    check_evolution(people, snapshots=[output])
-    check_evolution(batches, snapshots=[output])
+    check_migrations(people, snapshots=[output])
+    check_migrations(batches, snapshots=[output])
 
 
 def test_rows_of_chosen_jobs_as_they_are(store: str, tmp_path: Path) -> None:

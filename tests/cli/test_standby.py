@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 SHOP = """
-from perdure import Continuous, ContinuousContext, Do, Engine, every, program, effect
-from perdure.program import sleep
+from perdure import Continuous, ContinuousContext, Do, App, every, program, effect
+from perdure.programs import sleep
 from returns.result import Result, Success
 
 @effect
@@ -23,7 +23,7 @@ def work(ctx: ContinuousContext[int]) -> Do[None, object, object]:
 worker = Continuous("worker", state=int, schedule=every("1 hour"), execute=work)
 
 def open_shop():
-    return Engine(None).jobs(worker)
+    return App(None).with_jobs(worker)
 """
 RUN = ("run", "shop:open_shop", "--store", "sqlite:///jobs.db")
 

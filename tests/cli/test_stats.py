@@ -16,8 +16,8 @@ from perdure.cli.stats.counts import LEAST_GAIN_BYTES, PAGE, Counts, FileSize, c
 from perdure.cli.stats.text import lines_of
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import ERROR, address, message, message_id, put, remembered, started
+from perdure.testing.conformance.examples import ERROR, address, message, message_id, put, remembered, started
+from perdure.testing.conformance.requirement import value
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 

@@ -13,16 +13,16 @@ import pytest
 
 from perdure.cli.check.finding import Topic
 from perdure.cli.check.progress import silent
-from perdure.cli.check.report import Report
+from perdure.cli.check.report import CheckReport
 from perdure.cli.check.scan import Progress
 from perdure.cli.commands import run_command
 from perdure.cli.verify.command import SOUND
-from perdure.cli.verify.look import look_at
+from perdure.cli.verify.scan import look_at
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.store import Store
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import ERROR, address, created, message, message_id, put, remembered, started
+from perdure.testing.conformance.examples import ERROR, address, created, message, message_id, put, remembered, started
+from perdure.testing.conformance.requirement import value
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Transition
 
@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def report_of(path: Path, progress: Progress = silent) -> Report:
+def report_of(path: Path, progress: Progress = silent) -> CheckReport:
     with read_from_outside(path) as reader:
         return look_at(reader, max_log_growth_bytes=MAX_LOG_GROWTH_BYTES, progress=progress)
 
@@ -89,7 +89,7 @@ def test_a_new_store_holds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_it_looks_beside_the_owner(path: Path) -> None:
-    async def beside() -> Report:
+    async def beside() -> CheckReport:
         store = await open_sqlite(path)
         await created(store, address("new"))
         report = await asyncio.to_thread(report_of, path)
@@ -107,7 +107,7 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
         ("UPDATE instances SET owner = 3 WHERE id = 'a'", "index", "task:orders", "owner: expected what the row"),
         ("UPDATE instances SET status = 'idle' WHERE id = 'a'", "index", "task:orders", "status: expected what the"),
         ("UPDATE instances SET claim = '{'", "damaged", "task:orders", "its Claim does not decode"),
-        ("UPDATE instances SET hold = 'sung'", "damaged", "task:orders", "its hold is 'sung'"),
+        ("UPDATE instances SET suspension = 'sung'", "damaged", "task:orders", "its suspension is 'sung'"),
         ("UPDATE instances SET state = '{'", "damaged", "task:orders", "its state is not JSON"),
         ("UPDATE instances SET data = 'x'", "damaged", "task:orders", "its data is not JSON"),
         ("UPDATE messages SET payload = '{'", "damaged", "messages", "its payload is not JSON"),

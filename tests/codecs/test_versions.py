@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import pytest
 from attrs import frozen
 
-from perdure import Continuous, ContinuousContext, Program, Versions, every, succeed
+from perdure import Continuous, ContinuousContext, Migrations, Program, every, succeed
 from perdure.codecs import Codec, UpcastFailed, Upgrades
 from perdure.values.errors import DefinitionError, InvalidInput
 
@@ -55,27 +55,27 @@ def of_both(old: V1 | V2) -> V2:
     return V2(old.n)
 
 
-def upgrades(versions: Versions[Any], state: Any, **tags: type) -> Upgrades:
+def upgrades(versions: Migrations[Any], state: Any, **tags: type) -> Upgrades:
     pinned = {cls: tag for tag, cls in tags.items()}
     present = Codec.of(state, what="state of 'it'", tags=pinned, other_tags="ignored")
     return Upgrades.of(present, versions, tags=pinned)
 
 
 def test_each_version_has_its_number():
-    chain = Versions(V1, number=4).then(to_v2).then(to_either).then(doubled)
+    chain = Migrations(V1, number=4).then(to_v2).then(to_either).then(doubled)
     assert (chain.number, chain.present, chain.newest) == (4, 7, Either)
     assert [step.gives for step in chain.upcasts] == [V2, Either, Either]
-    assert Versions(V1).present == 1
+    assert Migrations(V1).present == 1
 
 
 def test_a_chain_is_a_value_and_then_gives_another():
-    one = Versions(V1)
+    one = Migrations(V1)
     assert one.then(to_v2).present == 2
     assert one.present == 1
 
 
 def test_every_version_becomes_the_present_one():
-    chain = upgrades(Versions(V1).then(to_v2).then(to_either).then(doubled), Either)
+    chain = upgrades(Migrations(V1).then(to_v2).then(to_either).then(doubled), Either)
     assert chain.upgrade('{"n":3}', 1) == '{"type":"Left","n":6}'
     assert chain.upgrade('{"n":-3,"m":1}', 2) == '{"type":"Right","n":6}'
     assert chain.upgrade('{"type":"Left","n":3}', 3) == '{"type":"Left","n":6}'
@@ -84,19 +84,19 @@ def test_every_version_becomes_the_present_one():
 
 
 def test_tags_hold_for_the_classes_of_every_version():
-    chain = upgrades(Versions(Either).then(doubled), Either, links=Left)
+    chain = upgrades(Migrations(Either).then(doubled), Either, links=Left)
     assert chain.upgrade('{"type":"links","n":3}', 1) == '{"type":"links","n":6}'
 
 
 @pytest.mark.parametrize("version", [0, 1, 4])
 def test_a_version_that_is_not_known_is_refused_even_without_a_state(version):
-    chain = upgrades(Versions(V2, number=2).then(to_either), Either)
+    chain = upgrades(Migrations(V2, number=2).then(to_either), Either)
     with pytest.raises(InvalidInput, match=f"it is of version {version}, and this code reads versions 2 to 3"):
         chain.upgrade("", version)
 
 
 def test_what_is_not_of_its_version_is_refused_with_the_version():
-    chain = upgrades(Versions(V1).then(to_v2).then(to_either), Either)
+    chain = upgrades(Migrations(V1).then(to_v2).then(to_either), Either)
     with pytest.raises(InvalidInput) as refused:
         chain.upgrade('{"n":"3"}', 1)
     assert str(refused.value) == "state of 'it', version 1: $.n: expected int, got '3'"
@@ -112,13 +112,13 @@ def breaking(old: V1) -> V2:
 
 def test_an_upcaster_that_gives_what_is_not_of_its_type_is_named():
     with pytest.raises(InvalidInput) as refused:
-        upgrades(Versions(V1).then(lying).then(to_either), Either).upgrade('{"n":3}', 1)
+        upgrades(Migrations(V1).then(lying).then(to_either), Either).upgrade('{"n":3}', 1)
     assert str(refused.value) == "state of 'it', version 2, as lying gave it: $.n: expected int, got 'three'"
 
 
 def test_an_upcaster_that_raises_is_a_defect_with_its_step():
     with pytest.raises(UpcastFailed) as refused:
-        upgrades(Versions(V1, number=6).then(breaking), V2).upgrade('{"n":3}', 6)
+        upgrades(Migrations(V1, number=6).then(breaking), V2).upgrade('{"n":3}', 6)
     assert refused.value.upcast == "breaking (version 6 to 7)"
     assert isinstance(refused.value.defect, ZeroDivisionError)
 
@@ -149,12 +149,12 @@ def unknown_name(old: "Nowhere") -> V2:  # type: ignore[name-defined]  # noqa: F
 )
 def test_what_is_no_upcaster_of_the_version_before_it_is_refused(wrong):
     with pytest.raises(DefinitionError, match="versions of a state"):
-        Versions(V1).then(wrong)
+        Migrations(V1).then(wrong)
 
 
 @pytest.mark.parametrize("taking_more", [of_any, of_both])
 def test_an_upcaster_may_take_more_than_it_gets(taking_more):
-    assert Versions(V1).then(taking_more).newest is V2
+    assert Migrations(V1).then(taking_more).newest is V2
 
 
 def test_an_upcaster_that_takes_only_a_part_of_a_union_is_refused():
@@ -163,13 +163,13 @@ def test_an_upcaster_that_takes_only_a_part_of_a_union_is_refused():
 
     left.__annotations__ = {"old": Left, "return": V2}
     with pytest.raises(DefinitionError, match=r"expected a function of Left \| Right"):
-        Versions(Either).then(left)
+        Migrations(Either).then(left)
 
 
 @pytest.mark.parametrize("number", [0, -1, True, "1", 1.0, 10**7])
 def test_a_number_that_is_none_is_refused(number):
     with pytest.raises(DefinitionError, match="the oldest version"):
-        Versions(V1, number=number)
+        Migrations(V1, number=number)
 
 
 def run(ctx: ContinuousContext[Any]) -> Program[None]:
@@ -180,7 +180,7 @@ def define(versions: Any) -> None:
     Continuous("it", state=V2, schedule=every("1 hour"), execute=run, versions=versions)
 
 
-@pytest.mark.parametrize("wrong", [Versions(V1), Versions(V1).then(to_v2).then(to_either), (V1, to_v2), 3])
+@pytest.mark.parametrize("wrong", [Migrations(V1), Migrations(V1).then(to_v2).then(to_either), (V1, to_v2), 3])
 def test_versions_end_with_the_type_of_the_state(wrong):
     with pytest.raises(DefinitionError, match="versions of continuous:it"):
         define(wrong)
@@ -197,4 +197,4 @@ def test_an_older_type_without_a_json_form_is_refused_with_its_version():
 
     old.__annotations__ = {"value": Callback, "return": V2}
     with pytest.raises(DefinitionError, match="state of continuous:it, version 1"):
-        define(Versions(Callback).then(old))
+        define(Migrations(Callback).then(old))

@@ -6,31 +6,31 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from costs import Act, Change, Class, Office, Order, batches, clock, order_job
-from perdure import ask
+from perdure import unwrap
 
 
 def sends(*besides: str, id_: str = "a", key: str | None = None) -> Act:
     """Send an event to an order."""
 
     def act(office: Office) -> Awaitable[Any]:
-        return ask(office.jobs.of(order_job).send(id_, Change(besides=besides), idempotency_key=key))
+        return unwrap(office.jobs.handle(order_job).send(id_, Change(besides=besides), idempotency_key=key))
 
     return act
 
 
 def adds(office: Office) -> Awaitable[Any]:
     """Add to a batch."""
-    return ask(office.jobs.of(batches).add("a", 1))
+    return unwrap(office.jobs.handle(batches).add("a", 1))
 
 
 def calls(job: Any, name: str, *arguments: Any) -> Act:
     """Call a handle of instance ``a``."""
-    return lambda office: ask(getattr(office.jobs.of(job), name)("a", *arguments))
+    return lambda office: unwrap(getattr(office.jobs.handle(job), name)("a", *arguments))
 
 
 def sends_to_many(office: Office) -> Awaitable[Any]:
     """Send an event to each of ten orders, at the same moment."""
-    return office.together([office.jobs.of(order_job).send(f"{number}", Change()) for number in range(10)])
+    return office.together([office.jobs.handle(order_job).send(f"{number}", Change()) for number in range(10)])
 
 
 def passes(**time: int) -> Act:
@@ -52,7 +52,7 @@ started = calls(clock, "start", Order())
 
 CLASSES = (
     Class(name="an event without effects", before=sends(), act=sends()),
-    Class(name="the same, not met lately", before=sends(), act=sends(), recent_bytes=0),
+    Class(name="the same, not met lately", before=sends(), act=sends(), cache_bytes=0),
     Class(name="the same, and an alarm stays as it is", before=after(sends("distant alarm"), sends()), act=sends()),
     Class(name="the same, and it moves the alarm", before=after(sends("alarm"), passes(s=1)), act=sends("alarm")),
     Class(name="the first event of an instance", before=sends(id_="b"), act=sends()),
@@ -66,7 +66,7 @@ CLASSES = (
         act=calls(order_job, "trigger"),
     ),
     Class(name="a read of the status", before=sends(), act=calls(order_job, "status")),
-    Class(name="a read of the status, not met lately", before=sends(), act=calls(order_job, "status"), recent_bytes=0),
+    Class(name="a read of the status, not met lately", before=sends(), act=calls(order_job, "status"), cache_bytes=0),
     Class(name="an alarm that fires", before=after(sends("alarm"), passes(minutes=6, s=59)), act=passes(s=2)),
     Class(name="a tick of a continuous job", before=after(started, passes(minutes=6, s=59)), act=passes(s=2)),
     Class(name="an event that tells another job, and its delivery", before=sends("tell"), act=sends("tell")),

@@ -17,21 +17,21 @@ from recording import Recorder, open_recorded
 from returns.result import Result, Success
 
 from perdure import (
+    App,
     Continuous,
     ContinuousContext,
     Debounce,
     DebounceContext,
     Do,
-    Engine,
     Task,
     TaskContext,
-    ask,
     every,
     program,
     tell,
+    unwrap,
 )
-from perdure.client.jobs import Jobs
-from perdure.program import effect
+from perdure.client.client import Client
+from perdure.programs import effect
 from perdure.runtime.simulated import Simulation
 
 PAGE = 4_096
@@ -141,7 +141,7 @@ class Office:
         recorder: what counts.
     """
 
-    jobs: Jobs
+    jobs: Client
     simulation: Simulation
     recorder: Recorder
 
@@ -152,7 +152,7 @@ class Office:
 
     async def together(self, calls: list[Any]) -> None:
         """Make calls at the same moment."""
-        tasks = [self.simulation.runtime.spawn(ask(each), name="caller") for each in calls]
+        tasks = [self.simulation.runtime.spawn(unwrap(each), name="caller") for each in calls]
         for task in tasks:
             await task
 
@@ -187,13 +187,13 @@ class Class:
         name: what it is called in the table.
         before: what comes first, uncounted.
         act: what is counted.
-        recent_bytes: how much the store remembers of what it met lately; 0: it must read each instance.
+        cache_bytes: how much the store remembers of what it met lately; 0: it must read each instance.
     """
 
     name: str
     before: Act = nothing
     act: Act
-    recent_bytes: int = field(default=1 << 20)
+    cache_bytes: int = field(default=1 << 20)
 
 
 def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] | None = None) -> Cost:
@@ -209,9 +209,9 @@ def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] |
 
     async def counted() -> Cost:
         store = await open_recorded(
-            folder / "jobs.db", recorder, recent_bytes=what.recent_bytes, runtime=simulation.runtime
+            folder / "jobs.db", recorder, cache_bytes=what.cache_bytes, runtime=simulation.runtime
         )
-        async with Engine(object()).jobs(order_job, clock, batches).open(store, runtime=simulation.runtime) as jobs:
+        async with App(object()).with_jobs(order_job, clock, batches).open(store, runtime=simulation.runtime) as jobs:
             office = Office(jobs, simulation, recorder)
             await office.passes(ms=1)
             await what.before(office)

@@ -6,7 +6,7 @@ import pytest
 from returns.future import FutureResult
 from world import World, on_each_store
 
-from perdure import Engine
+from perdure import App
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, OrderPlaced, Patience, order_processor
 from perdure.examples.paced import Pace, at_pace
@@ -43,9 +43,9 @@ class Services:
 
 @on_each_store
 async def test_its_timers_are_its_own(world: World) -> None:
-    orders = (await world.open(Engine(Services()).jobs(PACED.order_processor))).of(PACED.order_processor)
-    await world.ask(orders.send("o", OrderPlaced("ada@example.com", 1)))
+    orders = (await world.open(App(Services()).with_jobs(PACED.order_processor))).handle(PACED.order_processor)
+    await world.unwrap(orders.send("o", OrderPlaced("ada@example.com", 1)))
     await world.advance(ms=1999)
-    assert await world.ask(orders.get_state("o")) == Order("pending", "ada@example.com", 1)
+    assert await world.unwrap(orders.get_state("o")) == Order("pending", "ada@example.com", 1)
     await world.advance(ms=1)
-    assert await world.ask(orders.get_state("o")) is None
+    assert await world.unwrap(orders.get_state("o")) is None

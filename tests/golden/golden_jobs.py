@@ -18,12 +18,11 @@ from perdure import (
     Debounce,
     DebounceContext,
     Do,
-    Engine,
     Limits,
+    Migrations,
     Retry,
     Task,
     TaskContext,
-    Versions,
     every,
     program,
     tell,
@@ -134,7 +133,7 @@ def may_pass(error: Refused) -> bool:
 
 RETRY = Retry(2, Backoff.constant("1 minute"), jitter=False, retry_if=may_pass)
 KEPT = Retry(2, Backoff.constant("1 minute"), jitter=False, on_exhausted="park", retry_if=may_pass)
-VERSIONS = Versions(NoteV1).then(counted)
+VERSIONS = Migrations(NoteV1).then(counted)
 TAGS: dict[type, str] = {Write: "written", Ring: "rung"}
 
 
@@ -149,7 +148,7 @@ ticks = Continuous(
     "ticks",
     state=Note,
     versions=VERSIONS,
-    schedule=every("1 hour", measured_from="grid", spread=timedelta(minutes=10)),
+    schedule=every("1 hour", align="start", stagger=timedelta(minutes=10)),
     execute=tick,
     retry=KEPT,
 )
@@ -171,8 +170,8 @@ def forget(ctx: TaskContext[Gone], event: Event) -> Any:
 forgotten = task("notes", Gone, on_event=forget, execute=None, retry=None)
 older = task("notes", NoteV1, on_event=lambda ctx, event: ctx.set_state(NoteV1(event.text)), execute=None, retry=None)
 
-LIMITS = Limits(message_attempts=2, history_age_ms=10**12, key_window_ms=10**13)
+LIMITS = Limits(message_attempts=2, history_retention="11000 days", idempotency_ttl="36500 days")
 
 
 def app(outside: Outside, *jobs: Any) -> App[Any]:
-    return Engine(outside, limits=LIMITS).jobs(*(jobs or (notes, ticks, piles, reminders)))
+    return App(outside, limits=LIMITS).with_jobs(*(jobs or (notes, ticks, piles, reminders)))

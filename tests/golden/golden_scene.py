@@ -24,17 +24,17 @@ async def play_scene(world: World) -> None:
 
 def _begin_each(world: World, word: str) -> None:
     """Begin a run of every kind, and an event, that say this word; nobody waits for them."""
-    of = world.jobs.of
-    world.begin(of(ticks).start(word, Note(word), idempotency_key=word))
-    world.begin(of(notes).trigger(word, idempotency_key=word))
-    world.begin(of(notes).send(f"{word}-event", Ring(word), idempotency_key=word))
-    world.begin(of(piles).flush(word))
+    of = world.jobs.handle
+    world.start(of(ticks).start(word, Note(word), idempotency_key=word))
+    world.start(of(notes).trigger(word, idempotency_key=word))
+    world.start(of(notes).send(f"{word}-event", Ring(word), idempotency_key=word))
+    world.start(of(piles).flush(word))
 
 
 async def _prepare_each(world: World, word: str) -> None:
-    of = world.jobs.of
-    await world.ask(of(notes).send(word, Write(word)))
-    await world.ask(of(piles).add(word, Note(word)))
+    of = world.jobs.handle
+    await world.unwrap(of(notes).send(word, Write(word)))
+    await world.unwrap(of(piles).add(word, Note(word)))
 
 
 async def _run_that_kills(world: World) -> None:
@@ -45,11 +45,11 @@ async def _run_that_kills(world: World) -> None:
         lambda of: of(notes).send("doomed-event", Ring("doomed")),
         lambda of: of(piles).flush("doomed"),
     ]
-    world.hold("doomed")
+    world.suspension("doomed")
     await world.open(app(world.outside))
     await _prepare_each(world, "doomed")
     for call in kinds:
-        world.begin(call(world.jobs.of))
+        world.start(call(world.jobs.handle))
         await world.settle()
         for _ in range(3):
             await world.crash()
@@ -61,105 +61,105 @@ async def _run_that_kills(world: World) -> None:
 async def _other_code(world: World) -> None:
     """What older code left, and what the present code cannot read."""
     jobs = await world.open(app(world.outside, older))
-    await world.ask(jobs.of(older).send("older", Keep("of version 1")))
+    await world.unwrap(jobs.handle(older).send("older", Keep("of version 1")))
     await world.close()
     jobs = await world.open(app(world.outside, forgotten))
-    await world.ask(jobs.of(forgotten).send("forgotten", Keep("")))
+    await world.unwrap(jobs.handle(forgotten).send("forgotten", Keep("")))
     await world.close()
     jobs = await world.open(app(world.outside))
-    await world.refused(jobs.of(notes).send("forgotten", Keep("")))
+    await world.error_of(jobs.handle(notes).send("forgotten", Keep("")))
     await world.close()
 
 
 async def _at_rest(world: World) -> None:
-    of = world.jobs.of
-    await world.ask(of(notes).send("idle", Keep("idle")))
-    await world.ask(of(notes).send("scheduled", Write("scheduled")))
-    await world.ask(of(ticks).start("scheduled", Note("ticking")))
-    await world.ask(of(piles).add("scheduled", Note("one")))
-    await world.ask(of(piles).add("scheduled", Note("two")))
-    await world.ask(of(notes).send("paused", Write("paused")))
-    await world.ask(of(ticks).start("paused", Note("paused")))
-    await world.ask(of(piles).add("paused", Note("paused")))
-    await world.ask(of(reminders).wish("paused", "paused"))
+    of = world.jobs.handle
+    await world.unwrap(of(notes).send("idle", Keep("idle")))
+    await world.unwrap(of(notes).send("scheduled", Write("scheduled")))
+    await world.unwrap(of(ticks).start("scheduled", Note("ticking")))
+    await world.unwrap(of(piles).add("scheduled", Note("one")))
+    await world.unwrap(of(piles).add("scheduled", Note("two")))
+    await world.unwrap(of(notes).send("paused", Write("paused")))
+    await world.unwrap(of(ticks).start("paused", Note("paused")))
+    await world.unwrap(of(piles).add("paused", Note("paused")))
+    await world.unwrap(of(reminders).wish("paused", "paused"))
     for job in (notes, ticks, piles, reminders):
-        await world.ask(of(job).pause("paused"))
+        await world.unwrap(of(job).pause("paused"))
 
 
 async def _answered(world: World) -> None:
     """An answer of every form, kept for its key."""
-    of = world.jobs.of
+    of = world.jobs.handle
     world.outside.refusals = {"fails": 2, "again": 1, "final": 1}
-    await world.ask(of(notes).send("keys", Write("keys"), idempotency_key="send"))
-    await world.ask(of(notes).trigger("keys", idempotency_key="ran"))
-    await world.ask(of(notes).trigger("absent", idempotency_key="absent"))
-    await world.ask(of(notes).pause("keys", idempotency_key="pause"))
-    await world.ask(of(notes).trigger("keys", idempotency_key="paused"))
-    await world.ask(of(notes).resume("keys", idempotency_key="resume"))
-    await world.ask(of(notes).trigger("forgotten", idempotency_key="parked"))
-    await world.ask(of(ticks).start("keys", Note("again"), idempotency_key="retrying"))
-    await world.ask(of(ticks).start("keys", Note("again"), idempotency_key="exists"))
-    await world.ask(of(piles).add("keys", Note("x"), idempotency_key="add"))
-    await world.ask(of(piles).flush("keys", idempotency_key="flush"))
-    await world.ask(of(piles).clear("keys", idempotency_key="clear"))
-    await world.ask(of(piles).flush("keys", idempotency_key="empty"))
-    await world.ask(of(notes).terminate("keys", "enough", idempotency_key="terminate"))
-    await world.ask(of(notes).send("ended", Stop(), idempotency_key="ended"))
-    await world.ask(of(notes).send("over", Write("end")))
-    await world.ask(of(notes).trigger("over", idempotency_key="over"))
-    await world.ask(of(notes).send("final", Write("final")))
-    await world.ask(of(notes).trigger("final", idempotency_key="final"))
-    await world.ask(of(notes).send("failing", Write("fails")))
-    await world.ask(of(notes).trigger("failing", idempotency_key="fails"))
+    await world.unwrap(of(notes).send("keys", Write("keys"), idempotency_key="send"))
+    await world.unwrap(of(notes).trigger("keys", idempotency_key="ran"))
+    await world.unwrap(of(notes).trigger("absent", idempotency_key="absent"))
+    await world.unwrap(of(notes).pause("keys", idempotency_key="pause"))
+    await world.unwrap(of(notes).trigger("keys", idempotency_key="paused"))
+    await world.unwrap(of(notes).resume("keys", idempotency_key="resume"))
+    await world.unwrap(of(notes).trigger("forgotten", idempotency_key="parked"))
+    await world.unwrap(of(ticks).start("keys", Note("again"), idempotency_key="retrying"))
+    await world.unwrap(of(ticks).start("keys", Note("again"), idempotency_key="exists"))
+    await world.unwrap(of(piles).add("keys", Note("x"), idempotency_key="add"))
+    await world.unwrap(of(piles).flush("keys", idempotency_key="flush"))
+    await world.unwrap(of(piles).clear("keys", idempotency_key="clear"))
+    await world.unwrap(of(piles).flush("keys", idempotency_key="empty"))
+    await world.unwrap(of(notes).terminate("keys", "enough", idempotency_key="terminate"))
+    await world.unwrap(of(notes).send("ended", Stop(), idempotency_key="ended"))
+    await world.unwrap(of(notes).send("over", Write("end")))
+    await world.unwrap(of(notes).trigger("over", idempotency_key="over"))
+    await world.unwrap(of(notes).send("final", Write("final")))
+    await world.unwrap(of(notes).trigger("final", idempotency_key="final"))
+    await world.unwrap(of(notes).send("failing", Write("fails")))
+    await world.unwrap(of(notes).trigger("failing", idempotency_key="fails"))
     await world.advance(minutes=2)
 
 
 async def _told(world: World) -> None:
     """Messages that wait, that are postponed, that nobody could take."""
-    of = world.jobs.of
+    of = world.jobs.handle
     world.outside.refusals["refused"] = 1
     world.outside.breaks |= {"boom"}
-    await world.ask(of(notes).send("sender", Forward("elsewhere", "wait")))
-    await world.ask(of(notes).send("sender", Forward("forgotten", "held")))
-    await world.ask(of(notes).send("sender", Forward("refusing", "refused")))
-    await world.ask(of(notes).send("sender", Forward("breaking", "boom")))
+    await world.unwrap(of(notes).send("sender", Forward("elsewhere", "wait")))
+    await world.unwrap(of(notes).send("sender", Forward("forgotten", "held")))
+    await world.unwrap(of(notes).send("sender", Forward("refusing", "refused")))
+    await world.unwrap(of(notes).send("sender", Forward("breaking", "boom")))
     await world.advance(s=10)
 
 
 async def _failing(world: World) -> None:
     """Runs that wait for their next attempt: one has failed with its typed error, another broke."""
-    of = world.jobs.of
+    of = world.jobs.handle
     world.outside.refusals["retrying"] = 1
     world.outside.breaks |= {"broken"}
     await _prepare_each(world, "retrying")
-    await world.ask(of(notes).trigger("retrying"))
-    await world.ask(of(ticks).start("retrying", Note("broken")))
-    await world.ask(of(piles).add("retrying", Note("broken")))
-    await world.ask(of(piles).flush("retrying"))
-    await world.ask(of(piles).add("retrying", Note("meanwhile")))
-    await world.ask(of(reminders).wish("breaking", "broken"))
+    await world.unwrap(of(notes).trigger("retrying"))
+    await world.unwrap(of(ticks).start("retrying", Note("broken")))
+    await world.unwrap(of(piles).add("retrying", Note("broken")))
+    await world.unwrap(of(piles).flush("retrying"))
+    await world.unwrap(of(piles).add("retrying", Note("meanwhile")))
+    await world.unwrap(of(reminders).wish("breaking", "broken"))
     await world.advance(minutes=1)
 
 
 async def _running(world: World) -> None:
     """Runs that their process dies in the middle of."""
-    world.hold("busy")
+    world.suspension("busy")
     await _prepare_each(world, "busy")
-    await world.ask(world.jobs.of(reminders).wish("busy", "busy"))
+    await world.unwrap(world.jobs.handle(reminders).wish("busy", "busy"))
     await world.advance(minutes=1)
     _begin_each(world, "busy")
     await world.settle()
-    await world.ask(world.jobs.of(piles).add("busy", Note("meanwhile")))
+    await world.unwrap(world.jobs.handle(piles).add("busy", Note("meanwhile")))
     await world.settle()
 
 
 async def _waiting(world: World) -> None:
     """What would happen within the next minute."""
-    of = world.jobs.of
+    of = world.jobs.handle
     await _prepare_each(world, "again")
     world.outside.breaks |= {"again"}
     world.outside.refusals["typed"] = 1
-    await world.ask(of(notes).trigger("again"))
-    await world.ask(of(ticks).start("again", Note("typed")))
-    await world.ask(of(piles).flush("again"))
-    await world.ask(of(reminders).wish("scheduled", "tea"))
+    await world.unwrap(of(notes).trigger("again"))
+    await world.unwrap(of(ticks).start("again", Note("typed")))
+    await world.unwrap(of(piles).flush("again"))
+    await world.unwrap(of(reminders).wish("scheduled", "tea"))

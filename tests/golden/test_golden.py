@@ -20,9 +20,9 @@ from world import Outside, World, play
 from write_golden import HERE, played
 
 from perdure.cli.check.finding import Topic
-from perdure.cli.check.judge import Judge
 from perdure.cli.check.progress import silent
-from perdure.cli.check.report import Report
+from perdure.cli.check.report import CheckReport
+from perdure.cli.check.row_check import RowCheck
 from perdure.cli.check.scan import scan
 from perdure.codecs import Codec
 from perdure.jobs.plan import ANSWERS
@@ -32,7 +32,7 @@ from perdure.stores.codec import event_body, from_json, logged_event, to_json
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.values.event import EVENT_TYPES
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Retrial
+from perdure.values.instance import Claim, PendingRetry
 
 GOLDEN = sorted(HERE.glob("*.sql"))
 
@@ -51,7 +51,7 @@ STATUSES = {
         "undecodable",
     },
 }
-RECORDS = {"claim": Claim, "event_claim": Claim, "retrial": Retrial, "last_error": FailureRecord}
+RECORDS = {"claim": Claim, "event_claim": Claim, "pending_retry": PendingRetry, "last_error": FailureRecord}
 DATA: dict[str, Codec[Any]] = {"continuous": TICKS, "debounce": BATCHES}
 
 
@@ -79,8 +79,8 @@ def column(path: Path, table: str, name: str) -> list[Any]:
 # ---------------------------------------------------------------- formats
 def test_it_holds_every_kind_in_every_status(path: Path) -> None:
     found: dict[str, set[str]] = {}
-    for kind, status, hold in rows(path, "SELECT kind, status, hold FROM instances"):
-        found.setdefault(kind, set()).add(hold or status)
+    for kind, status, suspension in rows(path, "SELECT kind, status, suspension FROM instances"):
+        found.setdefault(kind, set()).add(suspension or status)
     assert found == STATUSES
 
 
@@ -113,7 +113,7 @@ def test_remembered_answers_read_back_as_they_are(path: Path) -> None:
         "Cleared",
         "Sent",
         "Terminated",
-        "HoldChanged",
+        "PauseResult",
     }
     forms = {(answer.get("outcome") or {}).get("form") for answer in answers}
     assert forms == {None, "ran", "retrying", "failed", "ended", "running", "paused", "parked"}
@@ -167,9 +167,9 @@ def test_what_is_written_today_is_in_a_golden_file(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- the whole file
-def report_of(path: Path, *jobs: Any) -> Report:
+def report_of(path: Path, *jobs: Any) -> CheckReport:
     with read_from_outside(path) as reader:
-        return scan(reader, Judge(app(Outside(), *jobs).served), now_ms=0, progress=silent)
+        return scan(reader, RowCheck(app(Outside(), *jobs).served), now_ms=0, progress=silent)
 
 
 def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:
@@ -188,31 +188,31 @@ def test_an_engine_goes_on_from_it(path: Path) -> None:
 
 async def _go_on(world: World) -> None:
     jobs = await world.open(app(world.outside))
-    of = jobs.of
+    of = jobs.handle
     assert sorted(world.outside.heard[:4]) == ["busy"] * 4  # what was claimed when the process died
-    assert await world.ask(of(ticks).get_state("busy")) == Note("busy", 1)
-    assert await world.ask(of(notes).get_state("busy-event")) == Note("busy", 1)
-    assert (await world.ask(of(piles).status("busy"))).event_count == 1
-    assert await world.ask(of(notes).get_state("older")) == Note("of version 1")
+    assert await world.unwrap(of(ticks).get_state("busy")) == Note("busy", 1)
+    assert await world.unwrap(of(notes).get_state("busy-event")) == Note("busy", 1)
+    assert (await world.unwrap(of(piles).status("busy"))).event_count == 1
+    assert await world.unwrap(of(notes).get_state("older")) == Note("of version 1")
 
     before = len(world.outside.heard)
-    repeated = await world.ask(of(notes).trigger("final", idempotency_key="final"))
+    repeated = await world.unwrap(of(notes).trigger("final", idempotency_key="final"))
     assert repeated.outcome is not None
     assert type(repeated.outcome).__name__ == "Failed"
     assert len(world.outside.heard) == before
 
-    (dead,) = await world.ask(jobs.dead_letters())
-    await world.ask(jobs.redrive(dead.message_id))
+    (dead,) = await world.unwrap(jobs.dead_letters())
+    await world.unwrap(jobs.redrive(dead.message_id))
     assert "boom" in world.outside.heard
     assert len(await world.messages()) == 2
 
     for job in (notes, ticks, piles, reminders):
-        await world.ask(of(job).resume("paused"))
-    await world.ask(of(notes).resume("doomed"))
+        await world.unwrap(of(job).resume("paused"))
+    await world.unwrap(of(notes).resume("doomed"))
     await world.advance(hours=2)
     heard = set(world.outside.heard)
     assert {"scheduled", "ticking", "two", "tea", "paused", "doomed", "again", "typed"} <= heard
-    assert (await world.ask(of(notes).send("forgotten", Keep("")).lash(_kept))) == "kept"
+    assert (await world.unwrap(of(notes).send("forgotten", Keep("")).lash(_kept))) == "kept"
 
 
 def _kept(error: Any) -> Any:

@@ -8,7 +8,7 @@ from reminder.context import ReminderContext
 from returns.result import Success
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import Do, Engine, Program, Task, TaskContext, program, tell
+from perdure import App, Do, Program, Task, TaskContext, program, tell
 from perdure.values.errors import InvalidInput, UnknownAction
 from perdure.values.instance import Claim, Instance
 
@@ -36,66 +36,66 @@ nudger = Task("nudger", state=int, event=Nudge, initial=0, on_event=forward)
 
 @on_each_store
 async def test_it_is_called_by_its_own_handle_and_woken_by_its_alarm(world: World) -> None:
-    jobs = await world.open(Engine(world.outside).jobs(reminder))
-    handle = jobs.of(reminder)
-    assert (await world.ask(handle.wish("ann", "tea"))).changed
-    assert (await world.ask(handle.snooze("ann", 5_000))).changed
-    assert await world.ask(handle.get_state("ann")) == "tea"
+    jobs = await world.open(App(world.outside).with_jobs(reminder))
+    handle = jobs.handle(reminder)
+    assert (await world.unwrap(handle.wish("ann", "tea"))).changed
+    assert (await world.unwrap(handle.snooze("ann", 5_000))).changed
+    assert await world.unwrap(handle.get_state("ann")) == "tea"
     await world.advance(s=64)
     assert world.outside.heard == []
     await world.advance(s=2)
     assert world.outside.heard == ["ann: tea"]
-    assert (await world.ask(handle.status("ann"))).status == "not_found"
+    assert (await world.unwrap(handle.status("ann"))).status == "not_found"
     assert await world.happened(reminder.address("ann")) == ["job.executed"]
 
 
 @on_each_store
 async def test_it_has_keys_pausing_ending_recovery_and_parking(world: World) -> None:
-    app = Engine(world.outside).jobs(reminder)
-    handle = (await world.open(app)).of(reminder)
-    first = await world.ask(handle.wish("ann", "tea", idempotency_key="k"))
-    assert await world.ask(handle.wish("ann", "tea", idempotency_key="k")) == first
-    await world.ask(handle.pause("ann"))
+    app = App(world.outside).with_jobs(reminder)
+    handle = (await world.open(app)).handle(reminder)
+    first = await world.unwrap(handle.wish("ann", "tea", idempotency_key="k"))
+    assert await world.unwrap(handle.wish("ann", "tea", idempotency_key="k")) == first
+    await world.unwrap(handle.pause("ann"))
     await world.advance(minutes=5)
     assert world.outside.heard == []
-    world.hold("ann: tea")
-    await world.ask(handle.resume("ann"))
+    world.suspension("ann: tea")
+    await world.unwrap(handle.resume("ann"))
     await world.crash()
     world.outside.held.clear()
-    handle = (await world.open(app)).of(reminder)
+    handle = (await world.open(app)).handle(reminder)
     assert world.outside.heard == ["ann: tea", "ann: tea"]
     assert "job.recovered" in await world.happened(reminder.address("ann"))
     world.outside.breaks.add("bob: milk")
-    await world.ask(handle.wish("bob", "milk"))
+    await world.unwrap(handle.wish("bob", "milk"))
     await world.advance(minutes=1)
-    assert (await world.ask(handle.status("bob"))).parked == "retries_exhausted"
-    assert (await world.ask(handle.terminate("bob"))).terminated
+    assert (await world.unwrap(handle.status("bob"))).parked == "retries_exhausted"
+    assert (await world.unwrap(handle.terminate("bob"))).terminated
 
 
 @on_each_store
 async def test_other_jobs_can_tell_it_and_tools_call_it_by_name(world: World) -> None:
-    jobs = await world.open(Engine(world.outside).jobs(reminder, nudger))
-    await world.ask(jobs.of(nudger).send("ann", Nudge("stand up")))
+    jobs = await world.open(App(world.outside).with_jobs(reminder, nudger))
+    await world.unwrap(jobs.handle(nudger).send("ann", Nudge("stand up")))
     await world.advance(minutes=1)
     assert world.outside.heard == ["ann: stand up"]
-    named = jobs.by_name("reminder", "reminder")
+    named = jobs.handle_by_name("reminder", "reminder")
     assert named.actions == ("wish", "snooze", "terminate", "pause", "resume")
-    answer = await world.ask(named.call("wish", "bob", '"sit down"'))
-    assert answer == {"type": "HoldChanged", "changed": True, "status": "scheduled"}
-    assert isinstance(await world.refused(named.call("wish", "bob", "3")), InvalidInput)
-    assert isinstance(await world.refused(named.call("sing", "bob")), UnknownAction)
+    answer = await world.unwrap(named.call("wish", "bob", '"sit down"'))
+    assert answer == {"type": "PauseResult", "changed": True, "status": "scheduled"}
+    assert isinstance(await world.error_of(named.call("wish", "bob", "3")), InvalidInput)
+    assert isinstance(await world.error_of(named.call("sing", "bob")), UnknownAction)
 
 
 @on_each_store
 async def test_a_wrong_input_leaves_nothing(world: World) -> None:
-    jobs = await world.open(Engine(world.outside).jobs(reminder))
-    wrong = jobs.of(reminder).wish("ann", 3)  # type: ignore[arg-type] # the mistake under test
-    assert isinstance(await world.refused(wrong), InvalidInput)
+    jobs = await world.open(App(world.outside).with_jobs(reminder))
+    wrong = jobs.handle(reminder).wish("ann", 3)  # type: ignore[arg-type] # the mistake under test
+    assert isinstance(await world.error_of(wrong), InvalidInput)
     assert await world.row(reminder.address("ann")) is None
 
 
 def test_its_program_is_a_value_like_any_other() -> None:
-    from perdure.program import run_sync, sandbox  # noqa: PLC0415
+    from perdure.programs import run_sync, sandbox  # noqa: PLC0415
 
     stored = Instance(address=reminder.address("ann"), created_ms=0, updated_ms=0)
     ctx = ReminderContext(stored, Claim(owner=1, cause="alarm", run_id="r", claimed_ms=0))

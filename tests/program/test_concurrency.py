@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Failure, Success
 
-from perdure.program import (
+from perdure.programs import (
     PASS,
-    Died,
     Do,
+    EffectTimeout,
     Halted,
     NotAProgram,
     Program,
-    TimedOut,
+    Raised,
     effect,
     fail,
     gather,
@@ -33,7 +33,7 @@ from perdure.program import (
     sleep,
     succeed,
 )
-from perdure.program.instructions import Instruction
+from perdure.programs.instructions import Instruction
 from perdure.runtime.simulated import Simulation
 from perdure.values.errors import DefinitionError
 
@@ -153,7 +153,7 @@ def test_timeout_gives_the_value_in_time_and_cancels_otherwise(run):
     notes: list[str] = []
     assert run(after(1, succeed("a")).timeout("5s"), notes) == Success("a")
     assert run(after(1, fail("e")).timeout("5s"), notes) == Failure("e")
-    assert run(after(9_000, succeed("a")).timeout(20 * MS), notes) == Failure(TimedOut(20 * MS))
+    assert run(after(9_000, succeed("a")).timeout(20 * MS), notes) == Failure(EffectTimeout(20 * MS))
     assert notes == ["cancelled 9000"]
 
 
@@ -242,7 +242,7 @@ def test_retry_gives_up_with_the_last_error(run):
 
 def test_retry_leaves_defects_and_halts_alone():
     assert run_sync(halt("h").retry(Attempts(3)), None) == Halted("h")
-    assert isinstance(run_sync(crash(KeyError()).retry(Attempts(3)), None), Died)
+    assert isinstance(run_sync(crash(KeyError()).retry(Attempts(3)), None), Raised)
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ from returns.future import Future, FutureResult
 from returns.io import IO, IOFailure, IOResult, IOSuccess
 from returns.result import Failure, Success
 
-from perdure.program import (
+from perdure.programs import (
     Call,
     Do,
     Halted,

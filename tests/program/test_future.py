@@ -5,7 +5,7 @@ from returns.future import FutureResult
 from returns.io import IOFailure, IOSuccess
 from returns.result import Failure, Result, Success
 
-from perdure.program.future import answer_of, asked, settled
+from perdure.programs.future import answer_of, asked, settled
 
 
 async def answering(result: Result[int, str], begun: list[str]) -> Result[int, str]:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from returns.result import Failure, Result, Success
 
-from perdure.program import (
-    Died,
+from perdure.programs import (
     Do,
     Halted,
     NotAProgram,
     NothingReturned,
     Program,
+    Raised,
     bracket,
     effect,
     fail,
@@ -27,7 +27,7 @@ from perdure.program import (
     sandbox,
     succeed,
 )
-from perdure.runtime.simulated import Cancelled
+from perdure.runtime.simulated import SimulatedCancellation
 
 Run = Callable[..., Any]
 
@@ -87,7 +87,9 @@ def test_finally_runs_its_effects_after_a_defect_which_keeps_its_traceback(run):
     assert notes == ["finally"]
 
 
-@pytest.mark.parametrize("cause", [KeyboardInterrupt, SystemExit, Custom, Cancelled, asyncio.CancelledError])
+@pytest.mark.parametrize(
+    "cause", [KeyboardInterrupt, SystemExit, Custom, SimulatedCancellation, asyncio.CancelledError]
+)
 def test_what_is_no_exception_unwinds_and_comes_out(run, cause):
     notes: list[str] = []
     with pytest.raises(cause):
@@ -241,9 +243,9 @@ def test_what_a_continuation_gives_and_is_no_program_is_a_defect_that_names_it(r
 
 
 def test_or_die_makes_a_failure_a_defect(run):
-    assert isinstance(run(fail(KeyError("k")).or_die(), None).cause, KeyError)
-    assert run(fail("text").or_die(), None).cause.error == "text"
-    assert run(succeed(1).or_die(), None) == Success(1)
+    assert isinstance(run(fail(KeyError("k")).or_raise(), None).cause, KeyError)
+    assert run(fail("text").or_raise(), None).cause.error == "text"
+    assert run(succeed(1).or_raise(), None) == Success(1)
 
 
 @pytest.mark.parametrize(("inner", "exit_"), ENDINGS)
@@ -344,18 +346,16 @@ def test_died_is_equal_by_the_identity_of_its_cause():
 
         __hash__ = Exception.__hash__
 
-    assert Died(Equal()) != Died(Equal())
+    assert Raised(Equal()) != Raised(Equal())
     cause = ValueError("x")
-    assert Died(cause) == Died(cause)
-    assert Died(cause) != Died(ValueError("x"))
-    assert len({Died(cause), Died(cause)}) == 1
-    assert repr(Died(cause)) == "Died(ValueError('x'))"
+    assert Raised(cause) == Raised(cause)
+    assert Raised(cause) != Raised(ValueError("x"))
+    assert len({Raised(cause), Raised(cause)}) == 1
+    assert repr(Raised(cause)) == "Died(ValueError('x'))"
 
 
 def test_importing_programs_pulls_no_event_loop():
-    code = (
-        "import sys, perdure.program; print([m for m in ('asyncio', 'random', 'logging', 'anyio') if m in sys.modules])"
-    )
+    code = "import sys, perdure.programs; print({'asyncio', 'random', 'logging', 'anyio'} & set(sys.modules) or [])"
     import subprocess  # noqa: PLC0415
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"  # noqa: S603

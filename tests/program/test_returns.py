@@ -41,8 +41,8 @@ from returns.pointfree import (
 from returns.primitives.container import BaseContainer
 from returns.result import Failure, Result, Success
 
-from perdure.program import Program, asks, fail, halt, run_sync, succeed
-from perdure.program.errors import HaltedOutside
+from perdure.programs import Program, asks, fail, halt, run_sync, succeed
+from perdure.programs.errors import HaltedOutside
 
 
 def test_a_program_is_a_container():

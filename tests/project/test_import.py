@@ -18,7 +18,7 @@ NOT_LOADED = frozenset(
     }
 )
 
-PURE = ["perdure", "perdure.values", "perdure.program", "perdure.jobs", "perdure.kinds"]
+PURE = ["perdure", "perdure.values", "perdure.programs", "perdure.jobs", "perdure.kinds"]
 
 
 def loaded_by(module: str) -> frozenset[str]:

@@ -24,25 +24,26 @@ SHAPELESS_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "sh
 
 # Functions that stay whole, and why. Written as `path::function`.
 LONG_FUNCTIONS = {
-    "src/perdure/program/interpreter.py::interpret": "the loop of every program: a call a step would double its cost",
+    "src/perdure/programs/interpreter.py::interpret": "the loop of every program: a call a step would double its cost",
 }
 
 # Files where `Any` itself is what a public function takes or gives, and why. (`Program[Any, E, R]` is not that: there
 # it erases a type parameter that the function does not look at.) Written as the path below `src/perdure`.
 ANY_ALLOWED = {
-    "codecs/explain.py": "what a refused value holds is known to nobody: that is why it is explained",
+    "codecs/diagnosis.py": "what a refused value holds is known to nobody: that is why it is explained",
     "codecs/fields.py": "a type form may be any object",
     "codecs/grammar.py": "a type form may be any object",
     "codecs/records.py": "a type form may be any object",
     "codecs/unsupported.py": "a type form may be any object",
     "engine/claims.py": "the services of a program whose needs are erased",
-    "engine/resumed.py": "what coroutines send and throw",
+    "engine/eager_task.py": "what coroutines send and throw",
     "engine/running.py": "the services of a program whose needs are erased",
-    "jobs/log.py": "the fields of the event class that the caller names",
+    "jobs/event_recorder.py": "the fields of the event class that the caller names",
     "jobs/run.py": "the fields of the instance that the claim changes as well",
     "jobs/writes.py": "the fields of the instance that change",
     "values/instance.py": "the fields of the instance that change",
-    "program/drivers.py": "the services of a program whose needs are erased",
+    "programs/returned.py": "what a function of the user returns",
+    "programs/drivers.py": "the services of a program whose needs are erased",
     "stores/sqlite/thread.py": "what SQLite takes and gives",
     "testing/typed/form.py": "a type form may be any object",
 }
@@ -52,9 +53,9 @@ NOT_FROZEN = {
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.jobs.draft.Draft": "collects what one turn asks for, and is thrown away with it",
     "perdure.jobs.explanation._DryTurn": "goes on from one decision of a dry run to the next",
-    "perdure.jobs.rehearsal.Rehearsal": "runs once, and knows then what the clock shows",
-    "perdure.program.watch.Watch": "collects what is built and run while it watches",
-    "perdure.jobs.log.Log": "counts the ids of one turn's events",
+    "perdure.jobs.dry_run.DryRun": "runs once, and knows then what the clock shows",
+    "perdure.programs.watch.Watch": "collects what is built and run while it watches",
+    "perdure.jobs.event_recorder.EventRecorder": "counts the ids of one turn's events",
 }
 TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
     "perdure.jobs.context.JobContext",
@@ -65,23 +66,24 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
     "perdure.jobs.step.Commit",
     "perdure.jobs.step.Execute",
     "perdure.kinds.continuous.context.ContinuousContext",
-    "perdure.kinds.debounce.context.Add",
+    "perdure.kinds.debounce.context.AddCommand",
     "perdure.kinds.debounce.context.DebounceContext",
-    "perdure.kinds.task.context.Send",
+    "perdure.kinds.task.context.SendCommand",
     "perdure.kinds.task.context.TaskContext",
-    "perdure.program.drivers.Suspended",
+    "perdure.kinds.task.context.TaskErrorContext",
+    "perdure.programs.drivers.Suspended",
     "perdure.values.address.Address",
-    "perdure.values.facts.Facts",
+    "perdure.values.turn_inputs.TurnInputs",
     "perdure.values.instance.Claim",
     "perdure.values.instance.Fence",
     "perdure.values.instance.Instance",
-    "perdure.values.instance.Retrial",
+    "perdure.values.instance.PendingRetry",
     "perdure.values.transition.Loaded",
     "perdure.values.transition.Put",
     "perdure.values.transition.Transition",
 }
 NOT_SLOTTED: dict[str, str] = {}
-VALUES = ("perdure.values", "perdure.codecs", "perdure.program", "perdure.jobs", "perdure.kinds")
+VALUES = ("perdure.values", "perdure.codecs", "perdure.programs", "perdure.jobs", "perdure.kinds")
 
 AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
 

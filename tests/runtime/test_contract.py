@@ -8,7 +8,7 @@ import pytest
 
 from perdure.runtime.branches import Branches
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.runtime.record import LogRecord, Runtime, Task
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
 
 Scenario = Callable[[Runtime], Coroutine[Any, Any, Any]]
@@ -316,7 +316,7 @@ def test_branches_end_in_order_and_none_outlives_the_block(run):
                 seen.append("slow is released")
             return "slow"
 
-        rest: list[Task[str]] = []
+        rest: list[SpawnedTask[str]] = []
         async with Branches[str](runtime, rest.append) as branches:
             branches.start(slow(), name="slow")
             branches.start(quick(), name="quick")

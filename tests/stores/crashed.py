@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import address, created
+from perdure.testing.conformance.examples import address, created
+from perdure.testing.conformance.requirement import value
 
 
 async def crash(path: Path, left: Path) -> None:

@@ -13,9 +13,9 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure import Do, Engine, Task, TaskContext, ask, program
-from perdure.program import effect
-from perdure.program.container import result_inside
+from perdure import App, Do, Task, TaskContext, program, unwrap
+from perdure.programs import effect
+from perdure.programs.container import result_inside
 
 BEGIN, KILL, WAIT, LATER = "begin", "kill", "wait", "later"
 
@@ -60,23 +60,23 @@ job = Task("job", state=int, event=str, initial=0, on_event=on_event)
 
 async def main(file: str, journal: str, number: str) -> None:
     services = Services(os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT), int(number), asyncio.Event())
-    async with Engine(services).jobs(job).open(f"sqlite:///{file}") as jobs:
-        calls = jobs.of(job)
+    async with App(services).with_jobs(job).open(f"sqlite:///{file}") as jobs:
+        calls = jobs.handle(job)
         if number == "1":
-            await ask(calls.send("killer", BEGIN))
-            bystander = asyncio.ensure_future(ask(calls.send("bystander", WAIT)))
+            await unwrap(calls.send("killer", BEGIN))
+            bystander = asyncio.ensure_future(unwrap(calls.send("bystander", WAIT)))
             await services.waiting.wait()
-            await ask(calls.send("killer", KILL))
+            await unwrap(calls.send("killer", KILL))
             bystander.cancel()
         later = result_inside(await calls.send("killer", LATER, idempotency_key="k"))
         assert isinstance(later, Failure), later
-        await ask(calls.send("bystander", LATER))
-        status = await ask(calls.status("killer"))
-        history = await ask(jobs.history(job, "killer"))
+        await unwrap(calls.send("bystander", LATER))
+        status = await unwrap(calls.status("killer"))
+        history = await unwrap(jobs.history(job, "killer"))
         told = {
             "later": type(later.failure()).__name__,
             "killer": [status.status, status.parked],
-            "bystander": await ask(calls.get_state("bystander")),
+            "bystander": await unwrap(calls.get_state("bystander")),
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
         }
         print(json.dumps(told))  # noqa: T201 - how it tells

@@ -13,19 +13,19 @@ from perdure.stores.memory.opening import Opening, Tables
 from perdure.stores.store import Capabilities, Store
 from perdure.testing.conformance import (
     CASES,
-    BrokenPromise,
-    MemoryPlace,
+    MemoryHarness,
+    RequirementViolated,
     check_case,
     check_kills,
     check_model,
     check_store,
 )
+from perdure.testing.conformance.examples import instance
 from perdure.testing.conformance.kills import take_steps
-from perdure.testing.conformance.promise import answer
-from perdure.testing.conformance.promises import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
-from perdure.testing.conformance.samples import instance
-from perdure.testing.conformance.steps import PLACES, Commit, Together
-from perdure.testing.conformance.story import OPERATIONS
+from perdure.testing.conformance.operation_log import OPERATIONS
+from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FAILURES_ARE_VALUES
+from perdure.testing.conformance.steps import PLACES, CommitStep, ConcurrentStep
 from perdure.values.errors import Conflict
 from perdure.values.transition import Purge
 
@@ -33,7 +33,7 @@ BY_NAME = {case.name: case for case in CASES}
 
 
 def place_of(change: Callable[[Store], Store]):
-    class Place(MemoryPlace):
+    class Place(MemoryHarness):
         async def open(self):
             return change(await super().open())
 
@@ -181,13 +181,13 @@ SABOTAGE = {
 @pytest.mark.parametrize("sabotage", SABOTAGE)
 def test_a_broken_promise_is_caught(sabotage):
     change, name = SABOTAGE[sabotage]
-    with pytest.raises(BrokenPromise) as caught:
+    with pytest.raises(RequirementViolated) as caught:
         check_case(BY_NAME[name], place_of(change))
     assert set(caught.value.promises) <= set(BY_NAME[name].keeps) | {FAILURES_ARE_VALUES}
 
 
 def test_a_failure_says_the_promise_what_was_done_and_both_answers():
-    with pytest.raises(BrokenPromise) as caught:
+    with pytest.raises(RequirementViolated) as caught:
         check_case(BY_NAME["due_gives_the_earliest_first"], place_of(SABOTAGE["due gives the latest first"][0]))
     assert str(caught.value) == (
         "due(20) gives what is due at or before 20, earliest first\n"
@@ -204,14 +204,14 @@ def test_a_failure_says_the_promise_what_was_done_and_both_answers():
     )
 
 
-PUT = Commit(
+PUT = CommitStep(
     at=0, fence="right", write="put", instance=instance(PLACES[0]), remember=None, targets=(), inbound=None, event_ms=()
 )
 
 
 def test_answers_that_no_order_of_the_operations_explains_are_told():
-    history = [PUT, Together((PUT, PUT, 1))]
-    with pytest.raises(BrokenPromise) as caught:
+    history = [PUT, ConcurrentStep((PUT, PUT, 1))]
+    with pytest.raises(RequirementViolated) as caught:
         asyncio.run(take_steps(place_of(checks_then_writes)(), history))
     assert str(caught.value).splitlines() == [
         "no order of the operations gives these answers",
@@ -228,8 +228,10 @@ def test_answers_that_no_order_of_the_operations_explains_are_told():
 
 def test_what_no_order_of_the_operations_leaves_is_told():
     forgets_events = SABOTAGE["commit forgets events"][0]
-    with pytest.raises(BrokenPromise) as caught:
-        asyncio.run(take_steps(place_of(forgets_events)(), [Together((PUT, attrs.evolve(PUT, at=1, event_ms=(7,))))]))
+    with pytest.raises(RequirementViolated) as caught:
+        asyncio.run(
+            take_steps(place_of(forgets_events)(), [ConcurrentStep((PUT, attrs.evolve(PUT, at=1, event_ms=(7,))))])
+        )
     assert str(caught.value).splitlines()[-5:] == [
         "  nearest comes A then B; but then",
         "  history(task:orders:b): the model has [orders:b @7]",
@@ -240,7 +242,7 @@ def test_what_no_order_of_the_operations_leaves_is_told():
 
 
 def test_the_model_shrinks_to_the_steps_that_matter():
-    with pytest.raises(BrokenPromise) as caught:
+    with pytest.raises(RequirementViolated) as caught:
         check_model(place_of(SABOTAGE["keys live a millisecond too long"][0]), max_examples=200)
     assert len(caught.value.story) <= 5  # of up to 25
     assert any(" until " in line for line in caught.value.story)
@@ -286,9 +288,9 @@ def test_capabilities_choose_the_cases():
     shared, owned = BY_NAME["two_openings_share_one_truth"], BY_NAME["a_second_opening_is_refused_or_ends_the_first"]
     assert check_case(shared, SharedPlace)
     assert not check_case(owned, SharedPlace)
-    assert not check_case(shared, MemoryPlace)
-    assert check_case(owned, MemoryPlace)
-    assert not check_kills(MemoryPlace)
+    assert not check_case(shared, MemoryHarness)
+    assert check_case(owned, MemoryHarness)
+    assert not check_kills(MemoryHarness)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_capabilities_choose_the_cases():
     ],
 )
 def test_an_ownership_that_is_not_kept_is_caught(name, place):
-    with pytest.raises(BrokenPromise):
+    with pytest.raises(RequirementViolated):
         check_case(BY_NAME[name], place)
 
 
@@ -319,14 +321,14 @@ def test_one_call_collects_every_broken_promise():
     def broken(store):
         return SABOTAGE["prune counts nothing"][0](SABOTAGE["an empty name"][0](store))
 
-    with pytest.raises(BrokenPromise) as caught:
+    with pytest.raises(RequirementViolated) as caught:
         check_store(place_of(broken), max_examples=1)
     assert "a_store_says_what_it_is: a store has a name" in str(caught.value)
     assert "pruning_removes_expired_keys: prune removes expired keys" in str(caught.value)
 
 
 def test_a_place_that_cannot_go_to_another_process_is_explained():
-    class Local(MemoryPlace):
+    class Local(MemoryHarness):
         async def open(self):
             store = await super().open()
             return attrs.evolve(store, capabilities=Capabilities(ownership="owned", durability="relaxed"))

@@ -8,9 +8,9 @@ from pathlib import Path
 import attrs
 
 from perdure.stores import store as contract
-from perdure.testing.conformance import CASES, PROMISES
-from perdure.testing.conformance.promises import NO_CASE
-from perdure.testing.conformance.table import promise_table
+from perdure.testing.conformance import CASES, REQUIREMENTS
+from perdure.testing.conformance.requirements import NO_CASE
+from perdure.testing.conformance.table import requirement_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def sentences_about_ownership():
 
 def test_the_promises_are_the_sentences_of_the_contract_all_of_them():
     written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_about_ownership()}"
-    for promise in sorted(PROMISES, key=lambda one: -len(one.text)):
+    for promise in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
         assert promise.text in written, f"the contract does not say (any more): {promise.text}"
         written = written.replace(promise.text, "", 1)
     assert written.strip() == "", "sentences of perdure.stores.store that no promise of the suite holds"
@@ -44,7 +44,7 @@ def test_the_promises_are_the_sentences_of_the_contract_all_of_them():
 
 def test_every_promise_has_a_case_or_a_reason():
     kept = {promise for case in CASES for promise in case.keeps}
-    assert kept | set(NO_CASE) == set(PROMISES)
+    assert kept | set(NO_CASE) == set(REQUIREMENTS)
     assert not kept & set(NO_CASE)
 
 
@@ -54,7 +54,7 @@ def test_every_case_keeps_a_promise():
 
 def test_every_operation_has_a_promise():
     operations = {field.name for field in attrs.fields(contract.Store)}
-    assert operations <= {promise.operation for promise in PROMISES}
+    assert operations <= {promise.operation for promise in REQUIREMENTS}
 
 
 def test_cases_have_names_of_their_own():
@@ -63,4 +63,6 @@ def test_cases_have_names_of_their_own():
 
 def test_the_page_shows_the_table():
     page = (ROOT / "docs" / "reference" / "conformance.md").read_text(encoding="utf-8")
-    assert promise_table() in page, "docs/reference/conformance.md differs from promise_table(): put its text there"
+    assert requirement_table() in page, (
+        "docs/reference/conformance.md differs from requirement_table(): put its text there"
+    )

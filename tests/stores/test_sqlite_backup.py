@@ -16,14 +16,14 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure import Engine, Jobs, Program, Task, TaskContext, ask, effect, tell
+from perdure import App, Client, Program, Task, TaskContext, effect, tell, unwrap
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.backup import Backups
 from perdure.stores.sqlite.database import Read
 from perdure.stores.store import Backup, BackupProgress, OnBackupProgress, Query, Store
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, created, put
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import BackupFailed, OwnershipLost, StoreError, StoreUnavailable
 
 BIG = f'"{"x" * 3_000}"'
@@ -262,7 +262,7 @@ def test_who_may_not_read_the_store_may_not_read_its_backup(path: Path, target: 
 FULL_DISK = """
 import asyncio, resource, sys
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.promise import answer
+from perdure.testing.conformance.requirement import answer
 
 async def main(path, target):
     store = await open_sqlite(path)
@@ -287,7 +287,7 @@ def test_a_full_disk_leaves_nothing_half(path: Path, target: Path) -> None:
 
 def test_a_store_that_makes_no_backups_says_so(target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
-        async with Engine(None).jobs().open(memory_store()) as jobs:
+        async with App(None).open(memory_store()) as jobs:
             return await answer(jobs.backup(target))
 
     assert "memory:// has other means" in str(asyncio.run(main()).failure())
@@ -329,31 +329,31 @@ def test_a_backup_opens_and_goes_on_where_the_store_was(tmp_path: Path, target: 
 
     async def original() -> None:
         reached, may_go_on = given = services()
-        async with Engine(given).jobs(PLAIN, LEDGER).open(f"sqlite:///{tmp_path / 'jobs.db'}") as jobs:
-            await ask(jobs.of(PLAIN).send("a", 5, idempotency_key="k"))
-            running = asyncio.ensure_future(ask(jobs.of(PLAIN).send("b", -1)))
+        async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{tmp_path / 'jobs.db'}") as jobs:
+            await unwrap(jobs.handle(PLAIN).send("a", 5, idempotency_key="k"))
+            running = asyncio.ensure_future(unwrap(jobs.handle(PLAIN).send("b", -1)))
             await reached.wait()
-            await ask(jobs.backup(target))
-            await ask(jobs.of(PLAIN).send("a", 100))
+            await unwrap(jobs.backup(target))
+            await unwrap(jobs.handle(PLAIN).send("a", 100))
             may_go_on.set()
             await running
 
-    async def settled(jobs: Jobs) -> int | None:
-        while (await ask(jobs.of(LEDGER).get_state("book"))) != 5:  # noqa: ASYNC110 - a delivery tells nobody
+    async def settled(jobs: Client) -> int | None:
+        while (await unwrap(jobs.handle(LEDGER).get_state("book"))) != 5:  # noqa: ASYNC110 - a delivery tells nobody
             await asyncio.sleep(0)
-        return await ask(jobs.of(PLAIN).get_state("b"))
+        return await unwrap(jobs.handle(PLAIN).get_state("b"))
 
     async def restored() -> None:
         reached, may_go_on = given = services()
         may_go_on.set()
-        async with Engine(given).jobs(PLAIN, LEDGER).open(f"sqlite:///{target}") as jobs:
+        async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{target}") as jobs:
             assert jobs.engine.store.epoch == 2
             await reached.wait()  # the run that was in progress is delivered again
-            await ask(jobs.of(PLAIN).send("a", 5, idempotency_key="k"))
-            assert await ask(jobs.of(PLAIN).get_state("a")) == 5
+            await unwrap(jobs.handle(PLAIN).send("a", 5, idempotency_key="k"))
+            assert await unwrap(jobs.handle(PLAIN).get_state("a")) == 5
             await settled(jobs)
-            assert await ask(jobs.of(PLAIN).send("b", 0))  # behind the recovered run
-            assert await ask(jobs.of(PLAIN).get_state("b")) == -1
+            assert await unwrap(jobs.handle(PLAIN).send("b", 0))  # behind the recovered run
+            assert await unwrap(jobs.handle(PLAIN).get_state("b")) == -1
             assert len(await value(jobs.engine.store.find(Query()))) == 3
 
     asyncio.run(original())

@@ -7,8 +7,7 @@ from returns.result import Failure
 
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Query, UnreadEvent
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import (
+from perdure.testing.conformance.examples import (
     CLAIM,
     FAR_MS,
     address,
@@ -19,6 +18,7 @@ from perdure.testing.conformance.samples import (
     started,
     told,
 )
+from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreCorrupt
 from perdure.values.transition import Put, Transition
 
@@ -59,9 +59,9 @@ def _ids(found):
         "claim = '[]'",
         "claim = '{\"owner\": 1}'",
         "claim = 'null'",
-        "retrial = '{}'",
+        "pending_retry = '{}'",
         "last_error = '7'",
-        "hold = 'asleep'",
+        "suspension = 'asleep'",
     ],
 )
 def test_a_row_that_cannot_be_read_harms_no_other(path, column):

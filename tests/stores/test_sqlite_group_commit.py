@@ -9,8 +9,8 @@ from returns.result import Failure, Success
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import Read
 from perdure.stores.store import Query
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, created, message, put, started
+from perdure.testing.conformance.examples import address, created, message, put, started
+from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import Conflict, StoreUnavailable
 
 _HEADER, _FRAME_HEADER = 32, 24
@@ -163,8 +163,8 @@ FULL_DISK = """
 import asyncio, resource, sys
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Query
-from perdure.testing.conformance.promise import answer
-from perdure.testing.conformance.samples import address, put
+from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.examples import address, put
 from returns.result import Success
 
 def kind(one):

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from perdure.stores.sqlite import counters, open_sqlite, queries
-from perdure.stores.sqlite.damage import Damage
+from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import PORTION, Search
 from perdure.stores.store import Query, Retention
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import address, created, put
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import value
 from perdure.values.instance import Instance
 
 NOW_MS = 10**12
@@ -24,30 +24,30 @@ KEPT = {
     "events": "INSERT INTO events VALUES (:number, 'task:a:1', 'job.started', :now_ms, '{}')",
     "instances": """
     INSERT INTO instances SELECT :number + 1, version, kind, name, 'id' || :number, status, :now_ms + :number, NULL,
-      state, state_version, data, :now_ms + :number, hold, retrial, claim, event_claim, run_count, event_count,
-      last_error, created_ms, updated_ms FROM instances WHERE incarnation = 1
+      state, state_version, data, :now_ms + :number, suspension, pending_retry, claim, event_claim, run_count,
+      event_count, last_error, created_ms, updated_ms FROM instances WHERE incarnation = 1
     """,
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "what retention lets go": lambda cursor: prune(cursor, counters.read(cursor), RETENTION),
-    "which runs were left behind": lambda cursor: queries.claimed(cursor, Damage(), 0, 500),
-    "what could not be decoded": lambda cursor: found(cursor, Query(hold="undecodable")),
+    "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
+    "what could not be decoded": lambda cursor: found(cursor, Query(suspension="undecodable")),
     "a portion of what has a status": lambda cursor: found(cursor, Query(status="paused")),
     "the same, of one job": lambda cursor: found(cursor, Query(kind="task", name="orders", status="paused")),
     "the last page of a job": lambda cursor: found(
         cursor, Query(kind="task", name="orders", after=address("zzz"), id_prefix="id")
     ),
     "the same, of a name": lambda cursor: found(cursor, Query(name="nobody", id_prefix="z", due_before_ms=1)),
-    "what is due": lambda cursor: queries.due(cursor, Damage(), NOW_MS, 500),
+    "what is due": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
-    "which messages wait": lambda cursor: queries.messages(cursor, Damage(), NOW_MS, 500),
+    "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
 }
 RETENTION = Retention(now_ms=NOW_MS, events_since_ms=NOW_MS, max_events=10**6, dead_letters_since_ms=NOW_MS)
 
 
 def found(cursor: sqlite3.Cursor, query: Query) -> tuple[Instance, ...]:
-    instances, _ = Search.of(query).portion(cursor, Damage(), 500)
+    instances, _ = Search.of(query).portion(cursor, CorruptRows(), 500)
     return instances
 
 

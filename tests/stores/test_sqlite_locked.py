@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager
 import pytest
 from returns.result import Failure, Success
 
-from perdure import Engine, Task, ask
+from perdure import App, Task, unwrap
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import Read
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, created, put
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreUnavailable
 
 counter = Task(
@@ -98,13 +98,13 @@ def test_the_engine_goes_on_when_the_file_is_free(tmp_path):
 
     async def main():
         store = await _impatient(path)
-        async with Engine(None).jobs(counter).open(store) as jobs:
-            counters = jobs.of(counter)
-            await ask(counters.send("a", 1))
+        async with App(None).with_jobs(counter).open(store) as jobs:
+            counters = jobs.handle(counter)
+            await unwrap(counters.send("a", 1))
             with _held(path):
                 refused = [await answer(counters.send("a", 10)), await answer(counters.trigger("a"))]
-            await ask(counters.send("a", 1))
-            return refused, await ask(counters.get_state("a")), await ask(counters.status("a"))
+            await unwrap(counters.send("a", 1))
+            return refused, await unwrap(counters.get_state("a")), await unwrap(counters.status("a"))
 
     refused, state, status = asyncio.run(main())
     assert [type(one.failure()) for one in refused] == [StoreUnavailable, StoreUnavailable]

@@ -11,8 +11,8 @@ from pathlib import Path
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, LOG_LIMIT_BYTES, complaint_about, log_of, size_of
 from perdure.stores.store import Health, Store
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import address, put
+from perdure.testing.conformance.examples import address, put
+from perdure.testing.conformance.requirement import value
 from perdure.values.instance import Fence
 
 FRAME_BYTES = 4_096 + 24

@@ -15,8 +15,8 @@ from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.schema import _migrate, migrations, version_of
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import address, created
+from perdure.testing.conformance.examples import address, created
+from perdure.testing.conformance.requirement import value
 from perdure.values.errors import DefinitionError, StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
 
 
@@ -272,8 +272,8 @@ def test_closing_ends_the_drivers_thread(tmp_path):
 STOPPED = """
 import asyncio, sys
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.promise import answer
-from perdure.testing.conformance.samples import address, put
+from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.examples import address, put
 
 async def main(path):
     store = await open_sqlite(path)

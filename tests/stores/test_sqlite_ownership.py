@@ -8,11 +8,11 @@ from contextlib import chdir, closing
 import pytest
 from returns.result import Failure
 
-from perdure import Engine, Task
+from perdure import App, Task
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Query, Retention, Store
-from perdure.testing.conformance.promise import answer, value
-from perdure.testing.conformance.samples import address, created, put
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked
 
 A, B = address("a"), address("b")
@@ -349,12 +349,12 @@ def test_the_engine_stops_and_says_why(path):
     counter = Task("counter", state=int, event=int, initial=0, on_event=lambda ctx, event: ctx.set_state(event))
 
     async def main():
-        async with Engine(None).jobs(counter).open(f"sqlite:///{path}") as jobs:
-            await value(jobs.of(counter).send("a", 1))
+        async with App(None).with_jobs(counter).open(f"sqlite:///{path}") as jobs:
+            await value(jobs.handle(counter).send("a", 1))
             MISHAPS["it was deleted"](path)
-            refused = await _refused(jobs.of(counter).send("a", 2))
+            refused = await _refused(jobs.handle(counter).send("a", 2))
             reason = await jobs.engine.stopped
-            await _refused(jobs.of(counter).send("a", 3), EngineClosed)
+            await _refused(jobs.handle(counter).send("a", 3), EngineClosed)
         return refused, reason
 
     refused, reason = asyncio.run(main())

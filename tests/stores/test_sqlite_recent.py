@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.testing.conformance.promise import failure, value
-from perdure.testing.conformance.samples import address, created, put
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import failure, value
 from perdure.values.errors import Conflict, DefinitionError, OwnershipLost, StoreUnavailable
 from perdure.values.instance import Fence
 from perdure.values.transition import Purge, Transition
@@ -123,11 +123,11 @@ def test_a_store_may_remember_nothing(tmp_path):
         written_by_somebody_else(tmp_path / "jobs.db", "theirs")
         assert await state_of(store) == "theirs"
 
-    run(tmp_path / "jobs.db", body, recent_bytes=0)
+    run(tmp_path / "jobs.db", body, cache_bytes=0)
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "64 MB", None, True])
 def test_the_bound_is_a_number_of_bytes(tmp_path, wrong):
     with pytest.raises(DefinitionError, match="bytes"):
-        asyncio.run(open_sqlite(tmp_path / "jobs.db", recent_bytes=wrong))
+        asyncio.run(open_sqlite(tmp_path / "jobs.db", cache_bytes=wrong))
     assert not (tmp_path / "jobs.db").exists()

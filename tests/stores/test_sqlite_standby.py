@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from perdure import Engine
+from perdure import App
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.standby import POLL_MS, stand_by
 from perdure.stores.url import open_store
-from perdure.testing.conformance.promise import value
-from perdure.testing.conformance.samples import address, created
+from perdure.testing.conformance.examples import address, created
+from perdure.testing.conformance.requirement import value
 from perdure.values.errors import DefinitionError, StoreLocked
 
 AN_HOUR_MS = 3_600_000
@@ -92,7 +92,7 @@ def test_a_store_is_opened_after_the_wait(tmp_path):
     async def main():
         first = await open_sqlite(tmp_path / "jobs.db")
         await created(first, address("a"))
-        second = asyncio.ensure_future(open_store(f"sqlite:///{tmp_path}/jobs.db", when_owned="wait"))
+        second = asyncio.ensure_future(open_store(f"sqlite:///{tmp_path}/jobs.db", on_locked="wait"))
         await asyncio.sleep(0)
         assert not second.done()
         await value(first.close())
@@ -107,12 +107,12 @@ def test_a_store_is_opened_after_the_wait(tmp_path):
 @pytest.mark.parametrize("url", ["memory://", "mongo://jobs"])
 def test_only_a_file_can_be_waited_for(url):
     with pytest.raises(DefinitionError, match="a store that has one owner"):
-        asyncio.run(open_store(url, when_owned="wait"))
+        asyncio.run(open_store(url, on_locked="wait"))
 
 
 def test_an_open_store_has_its_owner_already():
     async def main():
-        async with Engine(None).jobs().open(memory_store(), when_owned="wait"):
+        async with App(None).open(memory_store(), on_locked="wait"):
             pass
 
     with pytest.raises(DefinitionError, match="is open already"):
@@ -121,4 +121,4 @@ def test_an_open_store_has_its_owner_already():
 
 def test_another_word_is_refused(tmp_path):
     with pytest.raises(DefinitionError, match="'refuse' or 'wait'"):
-        asyncio.run(open_sqlite(tmp_path / "jobs.db", when_owned="steal"))
+        asyncio.run(open_sqlite(tmp_path / "jobs.db", on_locked="steal"))

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define, field
 from returns.future import FutureResult
 
-from perdure import App, Engine
+from perdure import App
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import AuthError, Token, token_refresher
@@ -50,4 +50,4 @@ class Shop:
         return FutureResult.from_value(len(events))
 
 
-app: App[Any] = Engine(Shop()).jobs(order_processor, token_refresher, webhook_batcher)
+app: App[Any] = App(Shop()).with_jobs(order_processor, token_refresher, webhook_batcher)

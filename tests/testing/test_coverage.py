@@ -9,32 +9,32 @@ from returns.result import Result, Success
 from shop import NEW_YEAR, Shop, app
 from test_plugin import run
 
-from perdure import Backoff, Do, Engine, Program, Retry, Task, TaskContext, effect, program, succeed
+from perdure import App, Backoff, Do, Program, Retry, Task, TaskContext, effect, program, succeed
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
 from perdure.testing import Crash, Fail, Fault, Raise, WorkerDied, World
-from perdure.testing.coverage import JobCoverage, Observer, Step, as_mermaid, as_text, merged
+from perdure.testing.coverage import CoverageObserver, JobCoverage, ObservedTransition, as_mermaid, as_text, merged
 from perdure.testing.coverage.observed import DEFECTS, FAULTS
 from perdure.values.errors import OutcomeUnknown
 from perdure.values.failure import Defect
 
 
 def observed(job: object) -> JobCoverage:
-    observer = Observer()
+    observer = CoverageObserver()
     world = World(app, Shop())
     world.watch(observer.of(world))
     with world:
-        orders, tokens = world.of(order_processor), world.of(token_refresher)
-        world.ask(orders.send("a", OrderPlaced("ada", 400)))
-        world.ask(orders.send("a", PaymentReceived(400)))
-        world.refused(orders.send("a", Delivered()))
+        orders, tokens = world.handle(order_processor), world.handle(token_refresher)
+        world.unwrap(orders.send("a", OrderPlaced("ada", 400)))
+        world.unwrap(orders.send("a", PaymentReceived(400)))
+        world.error_of(orders.send("a", Delivered()))
         world.inject(Fail("send_mail", MailBounced("ada")))
-        world.refused(orders.send("b", OrderPlaced("ada", 400)))
-        world.ask(orders.send("b", OrderPlaced("ada", 400)))
+        world.error_of(orders.send("b", OrderPlaced("ada", 400)))
+        world.unwrap(orders.send("b", OrderPlaced("ada", 400)))
         world.advance("5 minutes")
         world.inject(Raise("refresh", OSError("down"), times=3))
-        world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        world.unwrap(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
         world.advance("1 hour")
         world.crash()
     return observer.jobs[f"{job.kind}:{job.name}"]  # type: ignore[attr-defined] # a definition
@@ -42,18 +42,18 @@ def observed(job: object) -> JobCoverage:
 
 def test_each_step_is_counted_with_what_came_of_it() -> None:
     steps = observed(order_processor).steps
-    assert steps[Step("absent", "OrderPlaced", "pending")] == 2
-    assert steps[Step("pending", "PaymentReceived", "paid")] == 1
-    assert steps[Step("paid", "Delivered", "refused: IllegalTransition")] == 1
-    assert steps[Step("absent", "OrderPlaced", "refused: MailBounced")] == 1
-    assert steps[Step("pending", "alarm", "ended")] == 1
+    assert steps[ObservedTransition("absent", "OrderPlaced", "pending")] == 2
+    assert steps[ObservedTransition("pending", "PaymentReceived", "paid")] == 1
+    assert steps[ObservedTransition("paid", "Delivered", "refused: IllegalTransition")] == 1
+    assert steps[ObservedTransition("absent", "OrderPlaced", "refused: MailBounced")] == 1
+    assert steps[ObservedTransition("pending", "alarm", "ended")] == 1
 
 
 def test_what_never_met_is_known_from_the_types() -> None:
-    unmet = observed(order_processor).unmet()
-    assert ("shipped", "Delivered") in unmet
-    assert ("pending", "PaymentReceived") not in unmet
-    assert ("paid", "alarm") in unmet
+    unused_faults = observed(order_processor).unused_faults()
+    assert ("shipped", "Delivered") in unused_faults
+    assert ("pending", "PaymentReceived") not in unused_faults
+    assert ("paid", "alarm") in unused_faults
 
 
 def test_exits_and_mishaps_are_counted() -> None:
@@ -120,18 +120,18 @@ notices = Task(
 
 
 def noticed(*faults: Fault) -> JobCoverage:
-    observer = Observer()
-    world = World(Engine(Shop()).jobs(notices))
+    observer = CoverageObserver()
+    world = World(App(Shop()).with_jobs(notices))
     world.watch(observer.of(world))
     with world:
         for fault in faults:
             world.inject(fault)
             with suppress(WorkerDied):
-                world.result(world.of(notices).send("a", 1))
+                world.result(world.handle(notices).send("a", 1))
             if not world.is_open:
                 world.open()
         if not faults:
-            world.ask(world.of(notices).send("a", 1))
+            world.unwrap(world.handle(notices).send("a", 1))
     return observer.jobs["task:notices"]
 
 
@@ -189,11 +189,11 @@ def does_nothing(ctx: TaskContext[int]) -> Do[None]:
 
 
 def test_a_service_that_declares_no_error_is_not_said_to_lack_one() -> None:
-    observer = Observer()
+    observer = CoverageObserver()
     looking = Task("looking", state=int, event=int, initial=0, on_event=looks, execute=does_nothing)
-    with World(Engine(Shop()).jobs(looking)) as world:
+    with World(App(Shop()).with_jobs(looking)) as world:
         world.watch(observer.of(world))
-        world.ask(world.of(looking).send("a", 1))
+        world.unwrap(world.handle(looking).send("a", 1))
     coverage = observer.jobs["task:looking"]
     assert coverage.never_injected() == {"look_around": DEFECTS, "store.commit": FAULTS}
     assert "faults never injected at look_around: any" in as_text(coverage)
@@ -243,7 +243,7 @@ from perdure.testing import World
 @pytest.mark.parametrize("number", range(4))
 def test_adds(number):
     with World(app) as world:
-        world.ask(world.of(counter).send("a", Add(number)))
+        world.unwrap(world.handle(counter).send("a", Add(number)))
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure import Engine, Jobs, TaskContext, ask
+from perdure import App, Client, TaskContext, unwrap
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import (
     IllegalTransition,
@@ -22,15 +22,15 @@ from perdure.examples.order_processor import (
     order_processor,
 )
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
-from perdure.jobs.explanation import Explained, StoppedAt, WaitsForRun
+from perdure.jobs.explanation import Explained, NeedsAnswer, WaitsForRun
 from perdure.kinds.task import Task
-from perdure.program import PASS, Do, asks, gather, program, sleep
+from perdure.programs import PASS, Do, asks, gather, program, sleep
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
-from perdure.testing import explain, explained, on_stage
-from perdure.testing.simulation.stage import START
+from perdure.testing import explain, explained, hook_context
+from perdure.testing.simulation.hook_context import START
 from perdure.values.answer import Sent
-from perdure.values.errors import Crashed, DefinitionError, InvalidInput, Rejected
+from perdure.values.errors import DefinitionError, InvalidInput, Rejected, RunTimeout
 from perdure.values.message import Message
 from perdure.values.transition import Purge, Put
 
@@ -69,7 +69,7 @@ def test_an_alarm_does_nothing_before_it_is_due():
 
 
 def test_an_instance_may_come_from_a_stage():
-    stage = on_stage(order_processor, state=Order("paid", "ada", 100, 100), id="1")
+    stage = hook_context(order_processor, state=Order("paid", "ada", 100, 100), id="1")
     seen = explained(
         order_processor, "1", lambda order: order.send(Shipped("T")), instance=stage.instance, answers=SENT
     )
@@ -78,7 +78,7 @@ def test_an_instance_may_come_from_a_stage():
 
 def test_it_stops_where_an_answer_is_missing():
     seen = explain(order_processor, "1", lambda order: order.send(PLACED))
-    assert isinstance(seen, StoppedAt)
+    assert isinstance(seen, NeedsAnswer)
     assert (seen.effect, seen.args[1:]) == ("send_mail", ("ada", "1: thank you for your order of 1.00"))
     with pytest.raises(AssertionError, match=r"what send_mail\(.*\) answers: answers={'send_mail': Success"):
         explained(order_processor, "1", lambda order: order.send(PLACED))
@@ -115,7 +115,7 @@ def test_a_flush_is_explained_over_what_was_added():
     batch = explained(webhook_batcher, "1", lambda batch: batch.add(Webhook("1", "paid", "{}"))).instance
     seen = explained(webhook_batcher, "1", lambda batch: batch.flush(), instance=batch, answers={"push": Success(1)})
     assert seen.transition.write == Purge("kept")
-    assert explained(webhook_batcher, "1", "pause", instance=batch).instance.hold == "paused"
+    assert explained(webhook_batcher, "1", "pause", instance=batch).instance.suspension == "paused"
 
 
 @program
@@ -136,7 +136,7 @@ def test_time_is_virtual():
     seen = explained(job, "1", lambda job: job.send("go"), answers=SENT)
     assert seen.instance.alarm_ms == seen.instance.created_ms + 600_000
     stopped = explain(job, "1", lambda job: job.send("go"))
-    assert isinstance(stopped, StoppedAt)
+    assert isinstance(stopped, NeedsAnswer)
     assert stopped.args[0] == "1"
 
 
@@ -152,15 +152,14 @@ def test_the_program_does_not_go_on_without_an_answer():
             reached.append("finally")
 
     job = Task("goes-on", state=int, event=str, initial=0, on_event=goes_on)
-    assert isinstance(explain(job, "1", lambda job: job.send("go")), StoppedAt)
+    assert isinstance(explain(job, "1", lambda job: job.send("go")), NeedsAnswer)
     assert reached == ["finally"]
 
 
 def test_a_run_has_its_limit():
     job = Task("slow", state=int, event=str, initial=0, on_event=slow)
     failure = explained(job, "1", lambda job: job.send("go")).result.failure()
-    assert isinstance(failure, Crashed)
-    assert failure.error_type == "RunTimedOut"
+    assert isinstance(failure, RunTimeout)
 
 
 # ---------------------------------------------------------------- over a store
@@ -187,11 +186,11 @@ def greets(ctx: TaskContext[str], event: str) -> Do[None, Any, Any]:
 greeter = Task("greeter", state=str, event=str, initial="", on_event=greets)
 
 
-def play(scenario: Callable[[Jobs, Simulation], Any], mailer: Mailer) -> None:
+def play(scenario: Callable[[Client, Simulation], Any], mailer: Mailer) -> None:
     simulation = Simulation()
 
     async def main() -> None:
-        app = Engine(mailer).jobs(order_processor, greeter)
+        app = App(mailer).with_jobs(order_processor, greeter)
         async with app.open(memory_store(), runtime=simulation.runtime) as jobs:
             await scenario(jobs, simulation)
 
@@ -201,21 +200,22 @@ def play(scenario: Callable[[Jobs, Simulation], Any], mailer: Mailer) -> None:
 def test_nothing_is_written_and_no_effect_performed():
     mailer = Mailer()
 
-    async def scenario(jobs: Jobs, _: Simulation) -> None:
-        orders = jobs.of(order_processor)
-        await ask(orders.send("1", PLACED))
-        before = (await ask(orders.status("1")), await ask(jobs.history(order_processor, "1")), list(mailer.sent))
-        paid = await ask(
+    async def scenario(jobs: Client, _: Simulation) -> None:
+        orders = jobs.handle(order_processor)
+        await unwrap(orders.send("1", PLACED))
+        before = (await unwrap(orders.status("1")), await unwrap(jobs.history(order_processor, "1")), list(mailer.sent))
+        paid = await unwrap(
             jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100)), answers=SENT)
         )
         assert isinstance(paid, Explained)
         assert order_processor.decode_state(paid.instance).status == "paid"
         assert isinstance(
-            await ask(jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100)))), StoppedAt
+            await unwrap(jobs.explain(order_processor, "1", lambda order: order.send(PaymentReceived(100)))),
+            NeedsAnswer,
         )
         assert before == (
-            await ask(orders.status("1")),
-            await ask(jobs.history(order_processor, "1")),
+            await unwrap(orders.status("1")),
+            await unwrap(jobs.history(order_processor, "1")),
             mailer.sent,
         )
 
@@ -223,9 +223,9 @@ def test_nothing_is_written_and_no_effect_performed():
 
 
 def test_a_remembered_answer_is_given_again():
-    async def scenario(jobs: Jobs, _: Simulation) -> None:
-        first = await ask(jobs.of(order_processor).send("1", PLACED, idempotency_key="k"))
-        seen = await ask(jobs.explain(order_processor, "1", lambda order: order.send(PLACED), idempotency_key="k"))
+    async def scenario(jobs: Client, _: Simulation) -> None:
+        first = await unwrap(jobs.handle(order_processor).send("1", PLACED, idempotency_key="k"))
+        seen = await unwrap(jobs.explain(order_processor, "1", lambda order: order.send(PLACED), idempotency_key="k"))
         assert isinstance(seen, Explained)
         assert (seen.result, seen.transition.is_empty) == (Success(first), True)
 
@@ -233,8 +233,8 @@ def test_a_remembered_answer_is_given_again():
 
 
 def test_programs_see_the_services():
-    async def scenario(jobs: Jobs, _: Simulation) -> None:
-        seen = await ask(jobs.explain(greeter, "1", lambda job: job.send("go")))
+    async def scenario(jobs: Client, _: Simulation) -> None:
+        seen = await unwrap(jobs.explain(greeter, "1", lambda job: job.send("go")))
         assert isinstance(seen, Explained)
         assert greeter.decode_state(seen.instance) == "hello"
 
@@ -242,23 +242,23 @@ def test_programs_see_the_services():
 
 
 def test_a_bad_request_is_refused_as_ever():
-    async def scenario(jobs: Jobs, _: Simulation) -> None:
+    async def scenario(jobs: Client, _: Simulation) -> None:
         with pytest.raises(InvalidInput):
-            await ask(jobs.explain(order_processor, "1", lambda order: order.send("no event")))
+            await unwrap(jobs.explain(order_processor, "1", lambda order: order.send("no event")))
         with pytest.raises(InvalidInput):
-            await ask(jobs.by_name("task", "order-processor").explain("send", "1", "{}"))
+            await unwrap(jobs.handle_by_name("task", "order-processor").explain("send", "1", "{}"))
 
     play(scenario, Mailer())
 
 
 def test_it_can_be_asked_by_name():
-    async def scenario(jobs: Jobs, _: Simulation) -> None:
-        orders = jobs.by_name("task", "order-processor")
+    async def scenario(jobs: Client, _: Simulation) -> None:
+        orders = jobs.handle_by_name("task", "order-processor")
         payload = '{"type":"OrderPlaced","owner":"ada","amount":100}'
-        seen = await ask(orders.explain("send", "1", payload, answers=SENT))
+        seen = await unwrap(orders.explain("send", "1", payload, answers=SENT))
         assert isinstance(seen, Explained)
         assert isinstance(seen.transition.write, Put)
-        nothing = await ask(orders.explain("alarm", "1"))
+        nothing = await unwrap(orders.explain("alarm", "1"))
         assert isinstance(nothing, Explained)
         assert nothing.transition.is_empty
 
@@ -282,11 +282,11 @@ class Slow(Mailer):
 def test_a_request_that_must_wait_for_a_run_says_so():
     mailer = Slow()
 
-    async def scenario(jobs: Jobs, simulation: Simulation) -> None:
+    async def scenario(jobs: Client, simulation: Simulation) -> None:
         mailer.simulation = simulation
-        sending = simulation.runtime.spawn(ask(jobs.of(order_processor).send("1", PLACED)), name="caller")
+        sending = simulation.runtime.spawn(unwrap(jobs.handle(order_processor).send("1", PLACED)), name="caller")
         await simulation.runtime.sleep(500)
-        waiting = await ask(jobs.explain(order_processor, "1", lambda order: order.terminate("now")))
+        waiting = await unwrap(jobs.explain(order_processor, "1", lambda order: order.terminate("now")))
         assert isinstance(waiting, Explained)  # an event's claim does not hold a terminate back
         await sending
 

@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from returns.maybe import Maybe, Nothing
 from returns.result import Failure, Success
 
-from perdure import Do, Engine, TaskContext, effect, program
+from perdure import App, Do, TaskContext, effect, program
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import (
     IllegalTransition,
@@ -23,30 +23,30 @@ from perdure.examples.order_processor import (
     on_order_event,
     order_processor,
 )
-from perdure.program import Died, traverse
+from perdure.programs import Raised, traverse
 from perdure.testing import (
     Crash,
-    Cut,
     Delay,
     Fail,
     Faults,
+    Hang,
+    HookContext,
     NoSample,
+    ProcessDied,
     Raise,
     Simulated,
-    Stage,
-    TimeOut,
     World,
-    assert_whole_or_nothing,
-    deliver,
+    assert_atomic,
     every_fault,
     faults,
-    on_stage,
+    hook_context,
+    run_with_redelivery,
     simulate,
 )
 from perdure.testing.fault import TwoFaults
 from perdure.values.errors import DefinitionError
 
-STAGE = on_stage(order_processor, state=Order("paid", "ada", 100, 100), id="order-1")
+STAGE = hook_context(order_processor, state=Order("paid", "ada", 100, 100), id="order-1")
 
 
 @attrs.define
@@ -67,7 +67,7 @@ class Mailer:
 
 
 def shipping(mailer: Mailer):
-    def run(stage: Stage[TaskContext[Order], Order], plan: Faults):
+    def run(stage: HookContext[TaskContext[Order], Order], plan: Faults):
         return simulate(on_order_event(stage.ctx, Shipped("T-1")), mailer, on=stage, faults=plan)
 
     return run
@@ -83,8 +83,8 @@ def test_every_way_to_go_wrong_at_each_call_is_enumerated():
         (Crash("send_mail", when="after"),),
         (Raise("send_mail"),),
         (Raise("send_mail", when="after"),),
-        (TimeOut("send_mail"),),
-        (TimeOut("send_mail", when="after"),),
+        (Hang("send_mail"),),
+        (Hang("send_mail", when="after"),),
         (Fail("send_mail", MailBounced("")),),
     ) == PLANS
 
@@ -156,7 +156,7 @@ def test_an_error_that_cannot_be_drawn_is_asked_for():
     [
         *PLANS,
         (Raise("x", error=OSError, call=2), Fail("y", 1, when="after", times=3)),
-        (Delay("store.commit", "2 s"), TimeOut("store.load", when="after")),
+        (Delay("store.commit", "2 s"), Hang("store.load", when="after")),
     ],
     ids=str,
 )
@@ -166,7 +166,7 @@ def test_a_plan_is_printed_as_what_makes_it(plan):
 
 
 def test_one_call_has_one_fault():
-    for plan in ((Crash("send_mail"), TimeOut("send_mail")), (Crash("x", times=2), TimeOut("x", call=2))):
+    for plan in ((Crash("send_mail"), Hang("send_mail")), (Crash("x", times=2), Hang("x", call=2))):
         with pytest.raises(TwoFaults, match=r"give another call=\.\.\."):
             shipping(Mailer())(STAGE, plan)
 
@@ -191,7 +191,7 @@ def test_an_answer_that_is_late_is_an_answer(when):
 def test_an_exception_of_ones_own_is_raised_as_it_is():
     error = OSError("no route")
     seen = simulate(send_mail("1", "ada", "hello"), Mailer(), faults=(Raise("send_mail", error),))
-    assert isinstance(seen.exit, Died)
+    assert isinstance(seen.exit, Raised)
     assert seen.exit.cause is error
 
 
@@ -205,33 +205,33 @@ def test_a_place_that_no_store_has_is_refused():
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_a_plan_that_was_simulated_strikes_in_a_world_as_well(plan):
     mailer = Mailer()
-    with World(Engine(mailer).jobs(order_processor)) as world:
-        orders = world.of(order_processor)
-        world.ask(orders.send("order-1", OrderPlaced("ada", 100)))
-        world.ask(orders.send("order-1", PaymentReceived(100)))
+    with World(App(mailer).with_jobs(order_processor)) as world:
+        orders = world.handle(order_processor)
+        world.unwrap(orders.send("order-1", OrderPlaced("ada", 100)))
+        world.unwrap(orders.send("order-1", PaymentReceived(100)))
         world.inject(*plan)
-        world.begin(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
+        world.start(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
         world.advance("1 hour")
-        assert "FAULT" in world.story()
+        assert "FAULT" in world.trace_text()
         if not world.is_open:
             world.open()
-        world.mend()
-        world.ask(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
-        assert world.ask(orders.get_state("order-1")).status == "shipped"
+        world.clear_faults()
+        world.unwrap(orders.send("order-1", Shipped("T-1"), idempotency_key="k"))
+        assert world.unwrap(orders.get_state("order-1")).status == "shipped"
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_under_every_single_fault_the_draft_is_kept_whole_or_not_at_all(plan):
     seen = shipping(Mailer())(STAGE, plan)
-    assert_whole_or_nothing(CLEAN, seen)
-    assert seen.unmet == ()
+    assert_atomic(CLEAN, seen)
+    assert seen.unused_faults == ()
     assert seen.kept is None
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_the_repeats_of_a_run_heal_it_and_write_to_nobody_twice(plan):
     mailer = Mailer()
-    delivered = deliver(shipping(mailer), STAGE, faults=plan)
+    delivered = run_with_redelivery(shipping(mailer), STAGE, faults=plan)
     assert delivered.kept is not None
     assert (delivered.kept.state, len(delivered.runs)) == (CLEAN.state, 2)
     assert list(mailer.sent) == ["run-1"]
@@ -242,17 +242,17 @@ def test_the_repeats_of_a_run_heal_it_and_write_to_nobody_twice(plan):
 def test_a_repeat_sees_that_it_is_one():
     stages: list[tuple[int, int]] = []
 
-    def run(stage: Stage[TaskContext[Order], Order], plan: Faults) -> Simulated[Any, Any, Order]:
+    def run(stage: HookContext[TaskContext[Order], Order], plan: Faults) -> Simulated[Any, Any, Order]:
         stages.append((stage.ctx.attempt, stage.ctx.delivery))
         return shipping(Mailer())(stage, plan)
 
-    deliver(run, STAGE, faults=(Crash("send_mail"),))
-    deliver(run, STAGE, faults=(TimeOut("send_mail"),))
+    run_with_redelivery(run, STAGE, faults=(Crash("send_mail"),))
+    run_with_redelivery(run, STAGE, faults=(Hang("send_mail"),))
     assert stages == [(1, 1), (1, 2), (1, 1), (2, 1)]
 
 
 def test_a_program_that_always_fails_is_not_repeated_for_ever():
-    delivered = deliver(
+    delivered = run_with_redelivery(
         lambda stage, plan: simulate(on_order_event(stage.ctx, Shipped("")), Mailer(), on=stage),
         attrs.evolve(STAGE, state=Order()),
         at_most=4,
@@ -275,9 +275,9 @@ def test_what_is_neither_whole_nor_nothing_is_found():
     clean = simulate(careless(STAGE.ctx), Mailer(), on=STAGE)
     halves = simulate(careless(STAGE.ctx), Mailer(), on=STAGE, faults=(Fail("send_mail", MailBounced("ada")),))
     with pytest.raises(AssertionError, match="kept neither the whole draft nor nothing\nthese runs differ"):
-        assert_whole_or_nothing(clean, halves)
+        assert_atomic(clean, halves)
 
 
 def test_the_exits_are_told_apart():
     exits = [type(shipping(Mailer())(STAGE, plan).exit) for plan in PLANS]
-    assert exits == [Cut, Cut, Died, Died, Died, Died, Failure]
+    assert exits == [ProcessDied, ProcessDied, Raised, Raised, Raised, Raised, Failure]

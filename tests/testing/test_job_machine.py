@@ -14,8 +14,8 @@ from reminder import Reminder
 from reminder.context import ReminderContext
 from returns.result import Failure, Result, Success
 
-from perdure import After, Decision, Do, Task, TaskContext, effect, fail, program, tell
-from perdure.testing.machine import Ask, InstanceView, JobMachine, LawBroken, Model
+from perdure import Alarm, Decision, Do, Task, TaskContext, effect, fail, program, tell
+from perdure.testing.machine import DrawnRequest, InstanceView, InvariantViolated, JobMachine, Model
 from perdure.values.errors import DefinitionError
 
 QUICK = settings(
@@ -49,7 +49,7 @@ def decide(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
         case Add(amount) if count.total + amount > 100:
             return Failure("too much")
         case Add(amount):
-            return Success(Decision(Count(count.total + amount), After("1 hour")))
+            return Success(Decision(Count(count.total + amount), Alarm.after("1 hour")))
         case Reset():
             return Success(Decision(Count()))
 
@@ -63,8 +63,8 @@ def machine(job: Any, **options: Any) -> JobMachine[Any]:
     return JobMachine(job=job, **given | options)
 
 
-def found(job_machine: JobMachine[Any]) -> LawBroken:
-    with pytest.raises(LawBroken) as caught:
+def found(job_machine: JobMachine[Any]) -> InvariantViolated:
+    with pytest.raises(InvariantViolated) as caught:
         job_machine.run(QUICK)
     return caught.value
 
@@ -100,10 +100,10 @@ def test_a_job_that_accepts_what_its_model_refuses_is_found() -> None:
 
 def test_an_alarm_that_the_model_does_not_set_is_found() -> None:
     def late(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
-        return decide(count, event).map(lambda d: evolve(d, alarm=After("2 hours")) if d.state.total > 50 else d)
+        return decide(count, event).map(lambda d: evolve(d, alarm=Alarm.after("2 hours")) if d.state.total > 50 else d)
 
     broken = found(machine(counter(late), model=Model(Count(), decide)))
-    assert "the model says After(delay='1 hour')" in broken.what
+    assert "the model says AlarmAfter(delay='1 hour')" in broken.what
 
 
 def test_an_invariant_that_does_not_hold_is_found() -> None:
@@ -176,7 +176,9 @@ def test_a_job_that_is_told_and_not_there_is_named() -> None:
         yield from tell(counter(), "line\nbreak").send(event)
 
     telling = Task("telling", state=Count, event=Add, initial=Count(), on_event=on_event)
-    with pytest.raises(LawBroken, match=r"no job here is task:counter; name it, beside=\(the_definition,\)") as caught:
+    with pytest.raises(
+        InvariantViolated, match=r"no job here is task:counter; name it, beside=\(the_definition,\)"
+    ) as caught:
         JobMachine(job=telling, services=object, mishaps="none").run(QUICK)
     (story,) = (note for note in caught.value.__notes__ if "What happened" in note)
     assert "tells task:counter:line\\nbreak send" in story, "an id does not break a line"
@@ -188,14 +190,14 @@ def test_a_failure_reads_like_a_story() -> None:
         return view.state.total < 10
 
     shrunk = settings(QUICK, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False)
-    with pytest.raises(LawBroken) as caught:
+    with pytest.raises(InvariantViolated) as caught:
         machine(counter(), invariants=(never_ten,), commands=("send",)).run(shrunk)
     story = "\n".join(caught.value.__notes__)
-    assert "state.ask_" in story
+    assert "state.request_" in story
     assert "send('a', Add(amount=10))" in story
     assert '#1 asks task:counter:a: send {"type":"Add","amount":10}' in story
     assert "commit task:counter:a: v1 scheduled, due in 1h" in story
-    assert "world.ask(counter.send('a', Add(amount=10)" in story.replace("world.result(", "world.ask(")
+    assert "world.unwrap(counter.send('a', Add(amount=10)" in story.replace("world.result(", "world.unwrap(")
 
 
 def test_a_rule_of_ones_own_can_be_added() -> None:
@@ -205,7 +207,7 @@ def test_a_rule_of_ones_own_can_be_added() -> None:
         @rule()
         def fill(self) -> None:
             tried.append("fill")
-            self.ask(Ask("send", "a", Add(60)))
+            self.ask(DrawnRequest("send", "a", Add(60)))
 
     run_state_machine_as_test(Own, settings=QUICK)
     assert tried

@@ -12,20 +12,20 @@ from test_job_machine import QUICK, Add, Count, Log, Reset, counter, on_event
 
 from perdure import Task
 from perdure.jobs.plan import ANSWERS
-from perdure.program.future import answer_of, asked
+from perdure.programs.future import answer_of, asked
 from perdure.runtime.record import Runtime
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.store import Store
-from perdure.testing import Crash, JobMachine, LawBroken
-from perdure.testing.machine.asking import Ask, Made
-from perdure.testing.machine.ledger import Ledger
-from perdure.testing.world import Moment
-from perdure.testing.world.moment import Committed, MessagesRead
+from perdure.testing import Crash, InvariantViolated, JobMachine
+from perdure.testing.machine.monitor import InvariantMonitor
+from perdure.testing.machine.requests import DrawnRequest, SentRequest
+from perdure.testing.world import TraceEvent
+from perdure.testing.world.trace_event import MessagesRead, TransitionCommitted
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import Consumed, Message, StoredMessage
-from perdure.values.transition import Keep, Loaded, Put, Remembered, Transition
+from perdure.values.transition import KeepInstance, Loaded, Put, Remembered, Transition
 
 Opener = Callable[[Runtime], Awaitable[Store]]
 
@@ -56,7 +56,7 @@ def loading(change: Callable[[Loaded], Loaded]) -> Callable[[Store], Store]:
 
 def found(broken: Callable[[Store], Store], job: Any = None, **options: Any) -> str:
     given: dict[str, Any] = {"services": object, "types": {int: st.integers(0, 60)}, "mishaps": "none"}
-    with pytest.raises(LawBroken) as caught:
+    with pytest.raises(InvariantViolated) as caught:
         JobMachine(job=job or counter(), store=opener(broken), **given | options).run(QUICK)
     return caught.value.law
 
@@ -152,13 +152,13 @@ def test_alarms_that_nobody_is_woken_by_are_found() -> None:
 AT, OTHER = Address("task", "counter", "a"), Address("task", "counter", "b")
 
 
-def heard(ledger: Ledger, what: Any) -> None:
-    ledger.watch(Moment(0, 1, what))
+def heard(ledger: InvariantMonitor, what: Any) -> None:
+    ledger.watch(TraceEvent(0, 1, what))
 
 
-def taken(message_id: int) -> Committed:
-    transition = Transition(address=OTHER, expected=None, write=Keep(), inbound=Consumed(message_id))
-    return Committed(transition, Fence(0, 0))
+def taken(message_id: int) -> TransitionCommitted:
+    transition = Transition(address=OTHER, expected=None, write=KeepInstance(), inbound=Consumed(message_id))
+    return TransitionCommitted(transition, Fence(0, 0))
 
 
 def mail(*message_ids: int) -> MessagesRead:
@@ -168,21 +168,21 @@ def mail(*message_ids: int) -> MessagesRead:
 
 def test_a_message_that_comes_twice_or_late_is_found() -> None:
     for order, law in (((1, 1), "a message arrives once"), ((2, 1), "messages of a pair arrive in order")):
-        ledger = Ledger(None)
+        ledger = InvariantMonitor(None)
         heard(ledger, mail(1, 2))
         for message_id in order:
             ledger.check()
             heard(ledger, taken(message_id))
-        with pytest.raises(LawBroken) as caught:
+        with pytest.raises(InvariantViolated) as caught:
             ledger.check()
         assert caught.value.law == law
 
 
 def test_a_terminated_instance_that_stays_is_found() -> None:
-    ledger = Ledger(None, made={"k": Made(Ask("terminate", "b"), "k", 0)})
+    ledger = InvariantMonitor(None, made={"k": SentRequest(DrawnRequest("terminate", "b"), "k", 0)})
     instance = Instance(address=OTHER, created_ms=0, updated_ms=0, data="")
     remembered = Remembered(key="k", action="terminate", fingerprint="", answer="", expires_ms=1)
     stays = Transition(address=OTHER, expected=None, write=Put(instance), remember=remembered)
-    heard(ledger, Committed(stays, Fence(1, 1)))
-    with pytest.raises(LawBroken, match="a terminated instance is gone"):
+    heard(ledger, TransitionCommitted(stays, Fence(1, 1)))
+    with pytest.raises(InvariantViolated, match="a terminated instance is gone"):
         ledger.check()

@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import NEW_YEAR, Shop, app
 
-from perdure import Engine, Limits, Task, succeed
+from perdure import App, Limits, Task, succeed
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import AuthDown, TokenState, token_refresher
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
-from perdure.testing import Clock, Crash, Delay, Fail, Fault, JobMachine, Raise, TimeOut, WorkerDied, World
-from perdure.testing.world.script import KEPT
-from perdure.testing.world.spelling import spell, written
+from perdure.testing import Clock, Crash, Delay, Fail, Fault, Hang, JobMachine, Raise, WorkerDied, World
+from perdure.testing.world.reproduction import KEPT
+from perdure.testing.world.source_repr import spell, written
 from perdure.testing.world.world import WATCHED_BY
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
-deployed = Engine(Shop()).jobs(order_processor)
+deployed = App(Shop()).with_jobs(order_processor)
 
 DO_IT_AGAIN = "To do it again:\n\n"
 
@@ -57,13 +57,13 @@ def one_of(*handles: Any) -> st.SearchStrategy[Any]:
 
 
 CALLS = one_of(
-    lambda world: world.of(order_processor).send("o", OrderPlaced("ada", 400), idempotency_key="placed"),
-    lambda world: world.of(order_processor).send("o", PaymentReceived(400)),
-    lambda world: world.of(token_refresher).start("ada", TokenState("old", "r-1", NEW_YEAR)),
-    lambda world: world.of(token_refresher).trigger("ada", wait="claim"),
-    lambda world: world.of(webhook_batcher).add("c", Webhook("1", "paid", '{"it\'s": "quoted"}')),
-    lambda world: world.of(webhook_batcher).flush("c"),
-    lambda world: world.of(order_processor).terminate("o", "no more", interrupt=True),
+    lambda world: world.handle(order_processor).send("o", OrderPlaced("ada", 400), idempotency_key="placed"),
+    lambda world: world.handle(order_processor).send("o", PaymentReceived(400)),
+    lambda world: world.handle(token_refresher).start("ada", TokenState("old", "r-1", NEW_YEAR)),
+    lambda world: world.handle(token_refresher).trigger("ada", wait_for="start"),
+    lambda world: world.handle(webhook_batcher).add("c", Webhook("1", "paid", '{"it\'s": "quoted"}')),
+    lambda world: world.handle(webhook_batcher).flush("c"),
+    lambda world: world.handle(order_processor).terminate("o", "no more", interrupt=True),
 )
 FAULTS = one_of(
     Fail("send_mail", MailBounced("ada"), times=2),
@@ -73,7 +73,7 @@ FAULTS = one_of(
     Raise("push", OSError("down")),
     Raise("refresh", ValueError),
     Delay("send_mail", "3 s"),
-    TimeOut("refresh", when="after"),
+    Hang("refresh", when="after"),
     Crash("send_mail", when="after"),
 )
 ACTIONS = st.one_of(
@@ -97,17 +97,17 @@ def play(world: World, actions: list[tuple[str, Any]]) -> None:
         with suppress(Exception):  # what a call is refused with, the death of a worker
             match what:
                 case "begin":
-                    world.begin(how(world))
+                    world.start(how(world))
                 case "begin and wait":
-                    call = world.begin(how(world))
+                    call = world.start(how(world))
                     world.advance("1 s")
                     call.answer()
                 case "begin and give up":
-                    call = world.begin(how(world))
+                    call = world.start(how(world))
                     world.settle()
                     call.give_up()
                 case "together":
-                    world.together(*(each(world) for each in how))
+                    world.concurrently(*(each(world) for each in how))
                 case "release":
                     world.release("refresh")
                 case _ if callable(how):
@@ -129,8 +129,8 @@ def happened(story: str) -> str:
 def test_the_lines_of_a_story_do_it_again(actions, seed: int, interleaving: Literal["turns", "operations"]) -> None:
     with World(app, Shop(), seed=seed, interleaving=interleaving) as world:
         play(world, actions)
-        story = world.story()
-    again = pasted(story).story()
+        story = world.trace_text()
+    again = pasted(story).trace_text()
     assert happened(again).startswith(happened(story))
     assert lines(again) == lines(story)
 
@@ -144,8 +144,8 @@ def commits(story: str) -> list[str]:
 def test_they_do_it_again_over_a_file(tmp_path_factory: pytest.TempPathFactory, actions, seed: int) -> None:
     with World(app, Shop(), seed=seed, store=tmp_path_factory.mktemp("first") / "jobs.db") as world:
         play(world, actions)
-    story = world.story()  # what was under way when the world ended is over by now, in both
-    again = pasted(story, tmp_path_factory.mktemp("again")).story()
+    story = world.trace_text()  # what was under way when the world ended is over by now, in both
+    again = pasted(story, tmp_path_factory.mktemp("again")).trace_text()
     assert lines(again) == lines(story)
     assert commits(again) == commits(story)
 
@@ -153,8 +153,8 @@ def test_they_do_it_again_over_a_file(tmp_path_factory: pytest.TempPathFactory, 
 def test_a_deploy_is_done_again() -> None:
     with World(app, Shop()) as world:
         world.restart(deployed)
-        world.ask(world.of(order_processor).send("o", OrderPlaced("ada", 400)))
-        story = world.story()
+        world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
+        story = world.trace_text()
     assert "world.open(deployed)" in story
 
 
@@ -164,13 +164,17 @@ def bad(_: object) -> bool:
 
 def test_so_do_those_of_a_state_machine() -> None:
     machine = JobMachine(
-        job=order_processor, services=Shop, invariants=(bad,), interleaving="operations", limits=Limits(drain_ms=7)
+        job=order_processor,
+        services=Shop,
+        invariants=(bad,),
+        interleaving="operations",
+        limits=Limits(shutdown_timeout="7 ms"),
     )
     with pytest.raises(AssertionError) as caught:
         machine.run(settings(max_examples=20, database=None, deadline=None, derandomize=True))
     (story,) = (note for note in caught.value.__notes__ if DO_IT_AGAIN in note)
-    assert "World(Engine(Shop(), limits=Limits(drain_ms=7)).jobs(order_processor), seed=0, interleaving=" in story
-    assert happened(pasted(story).story()) == happened(story)
+    assert "World(App(Shop(), limits=Limits(shutdown_timeout='7ms')).with_jobs(order_processor), seed=0, inter" in story
+    assert happened(pasted(story).trace_text()) == happened(story)
 
 
 def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
@@ -178,7 +182,7 @@ def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
 
         async def many() -> None:
             for _ in range(KEPT + 10):
-                await world.of(order_processor).status("o")
+                await world.handle(order_processor).status("o")
 
         world.run(many())
         assert len(world.timeline.script._written) == KEPT
@@ -186,10 +190,10 @@ def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
 
 def test_a_clock_that_was_given_is_given_again() -> None:
     with World(app, clock=Clock(datetime(2027, 2, 3, tzinfo=UTC))) as world:
-        world.ask(world.of(order_processor).send("o", OrderPlaced("ada", 400)))
-        story = world.story()
+        world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
+        story = world.trace_text()
     assert "clock=Clock(datetime.datetime(2027, 2, 3, 0, 0, tzinfo=datetime.timezone.utc))" in story
-    assert pasted(story).story() == story
+    assert pasted(story).trace_text() == story
 
 
 def test_where_no_module_has_a_name_the_reader_fills_one_in() -> None:
@@ -198,12 +202,12 @@ def test_where_no_module_has_a_name_the_reader_fills_one_in() -> None:
         needed: str = attrs.field(kw_only=True)
 
     job = Task("or ders", state=Order, event=OrderPlaced, initial=Order(), on_event=lambda ctx, event: succeed(None))
-    with World(Engine(Own(needed="this")).jobs(job)) as world:
-        world.ask(world.of(job).send("o", OrderPlaced("ada", 400)))
-        story = world.story()
+    with World(App(Own(needed="this")).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).send("o", OrderPlaced("ada", 400)))
+        story = world.trace_text()
     assert "with World(app, seed=0) as world:" in story
-    assert "        or_ders = world.of(...)  # the definition of 'or ders'" in story
-    assert "world.ask(or_ders.send('o', OrderPlaced(owner='ada', amount=400)))" in story
+    assert "        or_ders = world.handle(...)  # the definition of 'or ders'" in story
+    assert "world.unwrap(or_ders.send('o', OrderPlaced(owner='ada', amount=400)))" in story
 
 
 # ---------------------------------------------------------------- values

@@ -13,7 +13,7 @@ JOBS = """
 from attrs import frozen
 from returns.result import Result, Success
 
-from perdure import Decision, Engine, Task
+from perdure import Decision, App, Task
 
 
 @frozen
@@ -31,7 +31,7 @@ def decide(count: Count, event: Add) -> Result[Decision[Count], str]:
 
 
 counter = Task("counter", state=Count, event=Add, initial=Count(), decide=decide)
-app = Engine(None).jobs(counter)
+app = App(None).with_jobs(counter)
 """
 
 ASSERTS_ON_THE_WORLD = """
@@ -40,8 +40,8 @@ from jobs import Add, Count, app, counter
 
 def test_adds(perdure_world):
     world = perdure_world(app)
-    world.ask(world.of(counter).send("a", Add(2)))
-    assert world.ask(world.of(counter).get_state("a")) == Count({expected})
+    world.unwrap(world.handle(counter).send("a", Add(2)))
+    assert world.unwrap(world.handle(counter).get_state("a")) == Count({expected})
 """
 
 
@@ -81,7 +81,10 @@ def test_a_world_of_a_fixture_is_left_and_tells_its_story_when_the_test_fails(tm
     failed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=3))
     assert "1 failed" in failed
     assert '#1 asks task:counter:a: send {"amount":2}' in failed
-    assert "with World(app, seed=0) as world:\n        world.ask(world.of(counter).send('a', Add(amount=2)))" in failed
+    assert (
+        "with World(app, seed=0) as world:\n        world.unwrap(world.handle(counter).send('a', Add(amount=2)))"
+        in failed
+    )
 
 
 def test_clock_store_and_events(tmp_path: Path) -> None:
@@ -96,11 +99,11 @@ from jobs import Add, app, counter
 def test_all(perdure_world, perdure_store, perdure_clock, perdure_events):
     before = perdure_clock.now
     world = perdure_world(app, store=perdure_store)
-    world.ask(world.of(counter).send("a", Add(1)))
+    world.unwrap(world.handle(counter).send("a", Add(1)))
     world.advance("1 hour")
     assert (perdure_clock.now - before).total_seconds() == 3600
     assert [event.type for event in perdure_events] == ["job.started"]
-    world.ask(world.of(counter).terminate("a"))
+    world.unwrap(world.handle(counter).terminate("a"))
     assert [event.type for event in perdure_events] == ["job.started", "job.terminated"]
 
 
@@ -227,18 +230,18 @@ from perdure.testing import World
 @pytest.mark.parametrize("number", range(4))
 def test_fixture(perdure_world, number):
     world = perdure_world(app)
-    world.ask(world.of(counter).send("a", Add(number)))
-    assert world.ask(world.of(counter).get_state("a")) == Count(number)
+    world.unwrap(world.handle(counter).send("a", Add(number)))
+    assert world.unwrap(world.handle(counter).get_state("a")) == Count(number)
 
 
 @given(st.lists(st.integers(0, 9), max_size=5))
 def test_property(amounts):
     with World(app) as world:
         for amount in amounts:
-            world.ask(world.of(counter).send("a", Add(amount)))
+            world.unwrap(world.handle(counter).send("a", Add(amount)))
             world.crash()
             world.open()
-        state = world.ask(world.of(counter).get_state("a"))
+        state = world.unwrap(world.handle(counter).get_state("a"))
     assert (state or Count()).total == sum(amounts)
 """
 
@@ -272,13 +275,13 @@ def anyio_backend():
 @pytest.mark.anyio
 async def test_anyio(perdure_world):
     world = perdure_world(app)
-    assert world.ask(world.of(counter).send("a", Add(1))).created
+    assert world.unwrap(world.handle(counter).send("a", Add(1))).created
 
 
 @pytest.mark.asyncio
 async def test_asyncio(perdure_world):
     world = perdure_world(app)
-    assert world.ask(world.of(counter).send("a", Add(1))).created
+    assert world.unwrap(world.handle(counter).send("a", Add(1))).created
 """,
         "-o",
         "asyncio_mode=strict",

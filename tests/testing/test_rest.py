@@ -10,14 +10,14 @@ import pytest
 from returns.future import FutureResult
 from shop import Shop, app
 
-from perdure import Do, Engine, Task, TaskContext, program
+from perdure import App, Do, Task, TaskContext, program
 from perdure.engine.in_flight import InFlight
 from perdure.examples.order_processor import OrderPlaced, order_processor
-from perdure.program import sleep
+from perdure.programs import sleep
 from perdure.runtime.record import Runtime
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.store import Store
-from perdure.testing import TimeOut, World
+from perdure.testing import Hang, World
 from perdure.testing.world import NotAtRest
 from perdure.values.transition import Transition
 
@@ -30,7 +30,7 @@ def rest(ctx: TaskContext[int], seconds: int) -> Do[None]:
     yield from ctx.update_state(lambda count: count + 1)
 
 
-sleeper = Task("sleeper", state=int, event=int, initial=0, on_event=rest, max_run="10 days", concurrency=1)
+sleeper = Task("sleeper", state=int, event=int, initial=0, on_event=rest, run_timeout="10 days", concurrency=1)
 
 
 def never_answering(id_: str) -> Any:
@@ -52,15 +52,15 @@ def never_answering(id_: str) -> Any:
 
 def test_an_engine_at_rest_has_nothing_in_flight() -> None:
     with World(app, Shop()) as world:
-        world.ask(world.of(order_processor).send("o-1", PLACED))
+        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
         assert world.jobs.in_flight() == InFlight()
         assert world.jobs.in_flight().is_empty
 
 
 def test_what_is_in_flight_is_counted_and_named() -> None:
-    with World(Engine(None).jobs(sleeper)) as world:
+    with World(App(None).with_jobs(sleeper)) as world:
         for id_ in "abc":
-            world.begin(world.of(sleeper).send(id_, 60))
+            world.start(world.handle(sleeper).send(id_, 60))
         world.settle()
         found = world.jobs.in_flight()
         assert sorted(address.id for address in found.instances) == ["a", "b", "c"]
@@ -70,23 +70,23 @@ def test_what_is_in_flight_is_counted_and_named() -> None:
 
 
 def test_what_has_begun_may_end_before_the_world_does() -> None:
-    with World(Engine(None).jobs(sleeper)) as world:
-        call = world.begin(world.of(sleeper).send("a", 3_600))
-        world.inject(TimeOut("store.commit"))
+    with World(App(None).with_jobs(sleeper)) as world:
+        call = world.start(world.handle(sleeper).send("a", 3_600))
+        world.inject(Hang("store.commit"))
     assert call.is_answered
     assert call.answer().created
 
 
 def test_a_run_that_does_not_end_in_time_is_released_by_the_stop(tmp_path: Path) -> None:
-    with World(Engine(None).jobs(sleeper), store=tmp_path / "jobs.db") as world:
-        call = world.begin(world.of(sleeper).send("a", 9 * 86_400))
+    with World(App(None).with_jobs(sleeper), store=tmp_path / "jobs.db") as world:
+        call = world.start(world.handle(sleeper).send("a", 9 * 86_400))
         world.settle()
     assert call.is_answered
 
 
 def test_a_caller_without_an_answer_is_named() -> None:
     with pytest.raises(NotAtRest) as caught, World(app, Shop(), store=never_answering("o-1")) as world:
-        world.begin(world.of(order_processor).send("o-1", PLACED))
+        world.start(world.handle(order_processor).send("o-1", PLACED))
     assert "a mailbox of task:order-processor:o-1" in caught.value.remains
     assert "the task 'caller'" in str(caught.value)
     assert "To do it again" in caught.value.__notes__[0]
@@ -94,7 +94,7 @@ def test_a_caller_without_an_answer_is_named() -> None:
 
 def test_a_world_that_is_to_be_left_checks_nothing() -> None:
     with World(app, Shop(), store=never_answering("o-1"), at_end="leave") as world:
-        world.begin(world.of(order_processor).send("o-1", PLACED))
+        world.start(world.handle(order_processor).send("o-1", PLACED))
 
 
 def test_a_task_and_a_timer_that_outlive_the_engine_are_named() -> None:
@@ -116,7 +116,7 @@ def test_a_task_and_a_timer_that_outlive_the_engine_are_named() -> None:
 def test_a_test_that_fails_is_told_its_own_failure_only() -> None:
     def failing() -> None:
         with World(app, Shop(), store=never_answering("o-1")) as world:
-            world.begin(world.of(order_processor).send("o-1", PLACED))
+            world.start(world.handle(order_processor).send("o-1", PLACED))
             world.settle()
             raise ZeroDivisionError
 

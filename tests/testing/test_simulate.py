@@ -29,28 +29,28 @@ from perdure.examples.order_processor import (
 from perdure.examples.token_refresher import AuthRevoked, Token, TokenState, refresh_token, token_refresher
 from perdure.examples.webhook_batcher import Batch, Webhook, flush, webhook_batcher
 from perdure.jobs.draft import DraftInBranch, SetState
-from perdure.program import Died, asks, bracket, fail, gather, log, now, race, sleep, succeed, when
-from perdure.program.errors import TimedOut
-from perdure.program.instructions import Call
+from perdure.programs import Raised, asks, bracket, fail, gather, log, now, race, sleep, succeed, when
+from perdure.programs.errors import EffectTimeout
+from perdure.programs.instructions import Call
 from perdure.testing import (
     Crash,
-    Cut,
+    EffectStep,
+    Hang,
+    HookContext,
+    Hung,
     NoAnswer,
-    Performed,
+    NoReply,
+    ProcessDied,
     Raise,
     Simulated,
-    Stage,
-    Stuck,
-    TimeOut,
-    Unanswered,
     compare,
-    on_stage,
-    oracles,
+    fake_services,
+    hook_context,
     simulate,
 )
-from perdure.testing.simulation.story import difference
+from perdure.testing.simulation.trace_text import difference
 from perdure.values.backoff import Backoff
-from perdure.values.errors import DefinitionError, InvalidInput, RunTimedOut
+from perdure.values.errors import DefinitionError, InvalidInput, RunTimeout
 from perdure.values.retry import Retry
 
 PAID = Order("paid", "ada", 100, 100)
@@ -99,8 +99,8 @@ def unannotated(services: HasHeard):
     return Success(1)
 
 
-def shipped(**facts: Any) -> Stage[Any, Order]:
-    return on_stage(order_processor, state=PAID, id="order-1", **facts)
+def shipped(**inputs: Any) -> HookContext[Any, Order]:
+    return hook_context(order_processor, state=PAID, id="order-1", **inputs)
 
 
 # ---------------------------------------------------------------- against services
@@ -129,48 +129,48 @@ def test_nothing_of_a_run_that_failed_is_kept():
 
 
 def test_a_run_that_ends_its_instance_says_why():
-    stage = on_stage(order_processor, state=Order("pending", "ada", 100))
+    stage = hook_context(order_processor, state=Order("pending", "ada", 100))
     seen = simulate(on_order_alarm(stage.ctx), Outside(), on=stage)
     assert (seen.ended, seen.kept) == ("unpaid", None)
 
 
 def test_each_kind_has_its_stage():
     tick = datetime(2026, 2, 1, tzinfo=UTC)
-    tokens = on_stage(token_refresher, state=TokenState("old", "r", tick), tick=tick, missed=2, attempt=2)
+    tokens = hook_context(token_refresher, state=TokenState("old", "r", tick), tick=tick, missed=2, attempt=2)
     assert (tokens.ctx.tick, tokens.ctx.missed, tokens.ctx.is_retry) == (tick, 2, True)
-    batch = on_stage(webhook_batcher, state=Batch((Webhook("1", "paid", "{}"),)), flush_reason="manual")
+    batch = hook_context(webhook_batcher, state=Batch((Webhook("1", "paid", "{}"),)), flush_reason="manual")
     assert (batch.ctx.flush_reason, batch.ctx.event_count) == ("manual", 0)
 
 
-@given(oracles(failures="never"))
+@given(fake_services(failures="never"))
 def test_containers_are_simulated_as_well(oracle):
-    batch = on_stage(webhook_batcher, state=Batch((Webhook("1", "paid", "{}"),)), flush_reason="manual")
+    batch = hook_context(webhook_batcher, state=Batch((Webhook("1", "paid", "{}"),)), flush_reason="manual")
     seen = simulate(flush(batch.ctx), oracle, on=batch)
     assert [call.args for call in seen.calls("push")] == [("run-1", batch.state.events)]
 
 
 def test_a_state_of_another_type_is_refused():
     with pytest.raises(InvalidInput, match="order-processor"):
-        on_stage(order_processor, state="no order")
+        hook_context(order_processor, state="no order")
 
 
 def test_a_kind_of_my_own_has_a_context_of_its_own():
     tea = Reminder.of("tea", lambda ctx: succeed(None))
     with pytest.raises(DefinitionError, match="context=YourContext"):
-        on_stage(tea, state="tea")
-    stage = on_stage(tea, state="tea", context=ReminderContext, id="5 o'clock")
+        hook_context(tea, state="tea")
+    stage = hook_context(tea, state="tea", context=ReminderContext, id="5 o'clock")
     assert (stage.ctx.id, simulate(stage.ctx.state, None, on=stage).value()) == ("5 o'clock", "tea")
 
 
 def test_the_draft_refuses_what_it_always_refuses():
     stage = shipped()
     seen = simulate(gather(stage.ctx.set_state(PAID), stage.ctx.set_state(PAID)), None, on=stage)
-    assert isinstance(seen.exit, Died)
+    assert isinstance(seen.exit, Raised)
     assert isinstance(seen.exit.cause, DraftInBranch)
     wrong = simulate(stage.ctx.set_state("no order"), None, on=stage)
-    assert isinstance(wrong.exit, Died)
+    assert isinstance(wrong.exit, Raised)
     assert isinstance(wrong.exit.cause, InvalidInput)
-    assert isinstance(wrong.trace[0].answer, Died)
+    assert isinstance(wrong.trace[0].answer, Raised)
 
 
 def test_what_a_service_raises_is_a_defect():
@@ -179,8 +179,8 @@ def test_what_a_service_raises_is_a_defect():
         raise RuntimeError("broken")
 
     seen = simulate(broken(), None)
-    assert isinstance(seen.exit, Died)
-    assert isinstance(seen.effects[0].answer, Died)
+    assert isinstance(seen.exit, Raised)
+    assert isinstance(seen.effects[0].answer, Raised)
 
 
 # ---------------------------------------------------------------- time, and what runs at once
@@ -198,8 +198,11 @@ def test_time_is_virtual():
 
 def test_a_timeout_is_part_of_the_trace():
     seen = simulate(sleep("2 hours").timeout("1 minute"), None)
-    assert seen.error() == TimedOut(timedelta(minutes=1))
-    assert [(type(step).__name__, step.branch) for step in seen.trace] == [("Slept", "timeout"), ("Limited", "")]
+    assert seen.error() == EffectTimeout(timedelta(minutes=1))
+    assert [(type(step).__name__, step.branch) for step in seen.trace] == [
+        ("SleepStep", "timeout"),
+        ("TimeoutStep", ""),
+    ]
     assert seen.elapsed == timedelta(minutes=1)
 
 
@@ -220,9 +223,11 @@ def test_a_retry_waits_in_virtual_time():
 
 
 def test_a_run_is_cancelled_when_its_time_is_up():
-    seen = simulate(bracket(say("open"), lambda _: sleep("1 day"), lambda _: say("close")), Outside(), max_run="1 hour")
-    assert isinstance(seen.exit, Died)
-    assert isinstance(seen.exit.cause, RunTimedOut)
+    seen = simulate(
+        bracket(say("open"), lambda _: sleep("1 day"), lambda _: say("close")), Outside(), run_timeout="1 hour"
+    )
+    assert isinstance(seen.exit, Raised)
+    assert isinstance(seen.exit.cause, RunTimeout)
     assert [call.args[0] for call in seen.effects] == ["open", "close"]
     assert seen.elapsed == timedelta(hours=1)
 
@@ -292,10 +297,10 @@ def test_programs_that_were_built_in_a_simulation_run_outside_of_it():
     assert simulate(gather(kept[0], kept[0]), None).value() == (1, 1)
 
 
-# ---------------------------------------------------------------- oracles
-@given(oracles())
+# ---------------------------------------------------------------- fake_services
+@given(fake_services())
 def test_an_oracle_answers_within_the_declared_types(oracle):
-    stage = on_stage(token_refresher, state=TokenState("old", "r", datetime(2026, 1, 1, tzinfo=UTC)))
+    stage = hook_context(token_refresher, state=TokenState("old", "r", datetime(2026, 1, 1, tzinfo=UTC)))
     seen = simulate(refresh_token(stage.ctx), oracle, on=stage)
     match seen.effects[0].answer:
         case Success(Token(access_token, expires_at)):
@@ -308,18 +313,18 @@ def test_an_oracle_answers_within_the_declared_types(oracle):
             raise AssertionError(unexpected)
 
 
-@given(oracles(failures="never", types={int: st.just(7)}, answers={"refuse": st.just(Failure(Refused("told")))}))
+@given(fake_services(failures="never", types={int: st.just(7)}, answers={"refuse": st.just(Failure(Refused("told")))}))
 def test_an_oracle_can_be_told_what_to_draw(oracle):
     assert simulate(say("a"), oracle).value() == 7
     assert simulate(refuse(), oracle).error() == Refused("told")
 
 
-@given(oracles(services=Outside(["a"])))
+@given(fake_services(services=Outside(["a"])))
 def test_programs_may_look_at_the_services_beside_an_oracle(oracle):
     assert simulate(asks(lambda services: services.heard), oracle).value() == ["a"]
 
 
-@given(oracles())
+@given(fake_services())
 def test_an_effect_that_says_nothing_of_its_answer_cannot_be_drawn(oracle):
     with pytest.raises(NoAnswer, match="no annotation of what it returns; annotate it"):
         simulate(unannotated().attempt().lash(lambda _: succeed(None)), oracle)
@@ -335,9 +340,9 @@ def unseal(services: object) -> FutureResult[Sealed, Refused]:
     return FutureResult.from_value(Sealed(""))
 
 
-@given(oracles(), oracles(types={Sealed: st.builds(Sealed, st.just("a"))}, failures="never"))
+@given(fake_services(), fake_services(types={Sealed: st.builds(Sealed, st.just("a"))}, failures="never"))
 def test_a_class_of_which_nothing_is_known_is_named_with_the_effect(oracle, told):
-    with pytest.raises(NoAnswer, match=r"no answer of unseal can be drawn: .*Sealed.* oracles\(types="):
+    with pytest.raises(NoAnswer, match=r"no answer of unseal can be drawn: .*Sealed.* fake_services\(types="):
         simulate(unseal(), attrs.evolve(oracle, failures="never"))
     assert simulate(unseal(), told).value().word == "a"
 
@@ -350,47 +355,47 @@ def seen_with(fault: Any, words: Outside) -> Simulated[Any, Any, Any]:
 def test_a_crash_cuts_the_run_and_not_even_finalizers_run():
     words = Outside()
     before = seen_with(Crash("say", call=2), words)
-    assert before.exit == Cut(Crash("say", call=2))
+    assert before.exit == ProcessDied(Crash("say", call=2))
     assert words.heard == ["a"]
     words = Outside()
-    assert isinstance(seen_with(Crash("say", when="after", call=2), words).exit, Cut)
+    assert isinstance(seen_with(Crash("say", when="after", call=2), words).exit, ProcessDied)
     assert words.heard == ["a", "b"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", [Raise, TimeOut])
+@pytest.mark.parametrize("kind", [Raise, Hang])
 def test_other_faults_leave_the_program_its_finalizers(kind, when):
     words = Outside()
     seen = seen_with(kind("say", when=when, call=2), words)
-    assert isinstance(seen.exit, Died)
+    assert isinstance(seen.exit, Raised)
     assert words.heard == ["a", *(["b"] if when == "after" else []), "last"]
-    assert isinstance(seen.effects[1].answer, Died if kind is Raise else Unanswered)
+    assert isinstance(seen.effects[1].answer, Raised if kind is Raise else NoReply)
 
 
 def test_a_crash_in_a_branch_cuts_everything():
     words = Outside()
     slow = sleep("1 s").bind(lambda _: say("slow")).on_exit(say("cleanup"))
     seen = simulate(gather(slow, say("b")), words, faults=(Crash("say"),))
-    assert (seen.exit, words.heard) == (Cut(Crash("say")), [])
+    assert (seen.exit, words.heard) == (ProcessDied(Crash("say")), [])
 
 
 def test_a_timeout_of_the_program_ends_a_call_that_never_answers():
-    seen = simulate(say("a").timeout("1 minute"), Outside(), faults=(TimeOut("say"),))
-    assert seen.error() == TimedOut(timedelta(minutes=1))
+    seen = simulate(say("a").timeout("1 minute"), Outside(), faults=(Hang("say"),))
+    assert seen.error() == EffectTimeout(timedelta(minutes=1))
 
 
 def test_a_finalizer_that_hangs_never_ends():
     work = bracket(say("open"), lambda _: sleep("1 day"), lambda _: say("close"))
-    seen = simulate(work, Outside(), max_run="1 hour", faults=(TimeOut("say", call=2),))
-    assert isinstance(seen.exit, Stuck)
+    seen = simulate(work, Outside(), run_timeout="1 hour", faults=(Hang("say", call=2),))
+    assert isinstance(seen.exit, Hung)
     limited = bracket(say("open"), lambda _: sleep("1 day"), lambda _: say("close").timeout("1 s").attempt())
-    seen = simulate(limited, Outside(), max_run="1 hour", faults=(TimeOut("say", call=2),))
-    assert isinstance(seen.exit, Died)
+    seen = simulate(limited, Outside(), run_timeout="1 hour", faults=(Hang("say", call=2),))
+    assert isinstance(seen.exit, Raised)
 
 
 def test_a_fault_that_was_not_met_is_told():
     seen = simulate(say("a"), Outside(), faults=(Crash("say", call=2),))
-    assert seen.unmet == (Crash("say", call=2),)
+    assert seen.unused_faults == (Crash("say", call=2),)
     assert "never came to the call of Crash('say', call=2)" in repr(seen)
 
 
@@ -427,11 +432,11 @@ def test_runs_are_values():
     one, other = (simulate(say("a"), Outside()) for _ in range(2))
     assert one == other
     assert one != simulate(say("b"), Outside())
-    assert isinstance(one.effects[0], Performed)
+    assert isinstance(one.effects[0], EffectStep)
     assert one.effects[0].instruction == Call("say", ("a",), {}, print)
 
 
 def test_a_task_of_my_own():
     job = Task("mine", state=int, event=str, initial=0, on_event=lambda ctx, event: ctx.update_state(lambda n: n + 1))
-    stage = on_stage(job, state=1)
+    stage = hook_context(job, state=1)
     assert simulate(stage.ctx.update_state(lambda n: n + 1), None, on=stage).state == 2

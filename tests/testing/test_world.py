@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 from shop import NEW_YEAR, Shop, app
 
-from perdure import Engine
+from perdure import App
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Cancelled, Delivered, Order, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
@@ -23,15 +23,22 @@ from perdure.testing import (
     Crash,
     Delay,
     Fail,
+    Hang,
     Raise,
-    TimeOut,
     WorkerDied,
     World,
 )
-from perdure.testing.world import UNANSWERED, LoopIsRunning, NotAnswered, NotRefused, NoWorker, WorkerOpen
+from perdure.testing.world import (
+    UNANSWERED,
+    EventLoopRunning,
+    NoWorker,
+    UnansweredCall,
+    UnexpectedSuccess,
+    WorkerRunning,
+)
 from perdure.values.errors import (
-    Crashed,
     DefinitionError,
+    HookRaised,
     OutcomeUnknown,
     Rejected,
     StoreLocked,
@@ -54,16 +61,16 @@ def world_of(store: Any = "memory://", **options: Any) -> World:
 # ---------------------------------------------------------------- calls and time
 def test_a_call_is_answered_and_the_clock_stands_still(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
-        assert world.ask(orders.send("o-1", PLACED)).created
-        assert world.ask(orders.get_state("o-1")) == Order("pending", "ada", 400)
+        orders = world.handle(order_processor)
+        assert world.unwrap(orders.send("o-1", PLACED)).created
+        assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
         assert world.now == NEW_YEAR
 
 
 def test_time_passes_when_the_test_says_so(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
-        world.ask(orders.send("o-1", PLACED))
+        orders = world.handle(order_processor)
+        world.unwrap(orders.send("o-1", PLACED))
         world.advance("4 minutes 59 s")
         assert world.instance(order_processor, "o-1") is not None
         world.advance("1 s")
@@ -73,30 +80,30 @@ def test_time_passes_when_the_test_says_so(store: Any) -> None:
 
 def test_the_clock_jumps_to_the_next_alarm(store: Any) -> None:
     with world_of(store) as world:
-        tokens = world.of(token_refresher)
-        world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
-        assert world.jump() == timedelta(minutes=30)
-        assert world.ask(tokens.status("ada")).run_count == 2
-        world.ask(tokens.terminate("ada"))
-        assert world.jump() is None
+        tokens = world.handle(token_refresher)
+        world.unwrap(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        assert world.advance_to_next_alarm() == timedelta(minutes=30)
+        assert world.unwrap(tokens.status("ada")).run_count == 2
+        world.unwrap(tokens.terminate("ada"))
+        assert world.advance_to_next_alarm() is None
 
 
 def test_what_a_call_fails_with_is_raised_or_given(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         with pytest.raises(Rejected):
-            world.ask(orders.send("o-1", Delivered()))
-        assert isinstance(world.refused(orders.send("o-1", Delivered())), Rejected)
+            world.unwrap(orders.send("o-1", Delivered()))
+        assert isinstance(world.error_of(orders.send("o-1", Delivered())), Rejected)
         assert isinstance(world.result(orders.send("o-1", Delivered())), Failure)
-        with pytest.raises(NotRefused, match="should have failed"):
-            world.refused(orders.send("o-1", PLACED))
+        with pytest.raises(UnexpectedSuccess, match="should have failed"):
+            world.error_of(orders.send("o-1", PLACED))
 
 
 def test_a_call_that_is_not_answered_says_who_waits(store: Any) -> None:
     with world_of(store) as world:
-        world.inject(TimeOut("send_mail", when="after"))
-        call = world.begin(world.of(order_processor).send("o-1", PLACED))
-        with pytest.raises(NotAnswered, match=r"10m of virtual time: .*caller waits"):
+        world.inject(Hang("send_mail", when="after"))
+        call = world.start(world.handle(order_processor).send("o-1", PLACED))
+        with pytest.raises(UnansweredCall, match=r"10m of virtual time: .*caller waits"):
             call.result(patience="10 minutes")
         assert not call.is_answered
         world.release("send_mail")
@@ -106,9 +113,9 @@ def test_a_call_that_is_not_answered_says_who_waits(store: Any) -> None:
 def test_the_seed_decides_who_goes_first() -> None:
     def first(seed: int) -> str:
         with world_of(seed=seed) as world:
-            orders = world.of(order_processor)
-            world.ask(orders.send("o-1", PLACED))
-            paid, _ = world.together(orders.send("o-1", PaymentReceived(400)), orders.send("o-1", Cancelled("no")))
+            orders = world.handle(order_processor)
+            world.unwrap(orders.send("o-1", PLACED))
+            paid, _ = world.concurrently(orders.send("o-1", PaymentReceived(400)), orders.send("o-1", Cancelled("no")))
             return "paid" if isinstance(paid, Success) else "cancelled"
 
     assert {first(seed) for seed in range(20)} == {"paid", "cancelled"}
@@ -120,58 +127,58 @@ def test_the_seed_decides_who_goes_first() -> None:
 def test_one_seed_is_one_history(interleaving: Any, seed: int) -> None:
     def history() -> str:
         with world_of(seed=seed, interleaving=interleaving) as world:
-            orders = world.of(order_processor)
-            world.together(*(orders.send(f"o-{number % 3}", PLACED) for number in range(9)))
+            orders = world.handle(order_processor)
+            world.concurrently(*(orders.send(f"o-{number % 3}", PLACED) for number in range(9)))
             world.crash()
             world.open()
             world.advance("5 minutes")
-            return world.story()
+            return world.trace_text()
 
     assert history() == history()
 
 
 def test_where_others_go_first_only_between_turns_a_turn_is_whole() -> None:
-    def crossings(interleaving: Any) -> tuple[str, ...]:
+    def crash_points(interleaving: Any) -> tuple[str, ...]:
         with world_of(seed=3, interleaving=interleaving) as world:
-            tokens = world.of(token_refresher)
+            tokens = world.handle(token_refresher)
             calls = [tokens.start(f"t-{number}", TokenState("", "r", NEW_YEAR)) for number in range(5)]
-            before = len(world.crossings)
-            world.together(*calls)
-            return world.crossings[before:]
+            before = len(world.crash_points)
+            world.concurrently(*calls)
+            return world.crash_points[before:]
 
-    loads = [at for at in crossings("operations") if at == "before load"]
+    loads = [at for at in crash_points("operations") if at == "before load"]
     assert len(loads) >= 5
-    assert crossings("turns") != crossings("operations")
+    assert crash_points("turns") != crash_points("operations")
 
 
 # ---------------------------------------------------------------- workers
 def test_what_was_answered_outlives_a_crash(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
-        world.ask(orders.send("o-1", PLACED))
+        orders = world.handle(order_processor)
+        world.unwrap(orders.send("o-1", PLACED))
         world.crash()
         assert not world.is_open
         world.advance("1 minute")
         world.open()
         assert world.now == NEW_YEAR + timedelta(minutes=1)
-        assert world.ask(orders.get_state("o-1")) == Order("pending", "ada", 400)
+        assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
 
 
 def test_a_worker_dies_at_any_crossing_and_the_next_one_mends_it(store: Any) -> None:
     died: list[str] = []
     for place in range(100):
         with World(app, Shop(), store=store) as world:
-            orders = world.of(order_processor)
+            orders = world.handle(order_processor)
             world.crash_after(place)
             try:
-                world.ask(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
+                world.unwrap(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
             except WorkerDied as error:
                 died.append(error.at)
                 world.open()
             else:
                 break
-            world.ask(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
-            assert world.ask(orders.get_state(f"o-{place}")) == Order("pending", "ada", 400)
+            world.unwrap(orders.send(f"o-{place}", PLACED, idempotency_key="k"))
+            assert world.unwrap(orders.get_state(f"o-{place}")) == Order("pending", "ada", 400)
             assert [call.delivery for call in world.effects] in ([1], [1, 2], [2])
     assert [at for at in died if "effect" in at] == ["before effect send_mail", "after effect send_mail"]
     assert [at for at in died if "commit" in at] == ["before commit", "after commit"] * 2
@@ -179,64 +186,64 @@ def test_a_worker_dies_at_any_crossing_and_the_next_one_mends_it(store: Any) -> 
 
 def test_a_deploy_is_another_app_for_the_next_worker(store: Any) -> None:
     with World(app, Shop(), store=store) as world:
-        world.ask(world.of(order_processor).send("o-1", PLACED))
-        world.restart(Engine(Shop()).jobs(webhook_batcher))
+        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
+        world.restart(App(Shop()).with_jobs(webhook_batcher))
         with pytest.raises(UnknownJob):
-            world.of(order_processor)
+            world.handle(order_processor)
         assert len(world.instances()) == 1
         world.restart(app)
-        assert world.ask(world.of(order_processor).status("o-1")).status == "scheduled"
+        assert world.unwrap(world.handle(order_processor).status("o-1")).status == "scheduled"
 
 
 def test_only_one_worker_at_a_time() -> None:
     with world_of() as world:
-        with pytest.raises(WorkerOpen, match="worker 1 is open"):
+        with pytest.raises(WorkerRunning, match="worker 1 is open"):
             world.open()
         world.close()
         with pytest.raises(NoWorker, match="jobs needs a worker"):
-            world.of(order_processor)
+            world.handle(order_processor)
         with pytest.raises(NoWorker, match="call open"):
             world.crash()
 
 
 def test_a_stalled_worker_is_late_for_everything(store: Any) -> None:
     with world_of(store) as world:
-        tokens = world.of(token_refresher)
-        world.ask(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
+        tokens = world.handle(token_refresher)
+        world.unwrap(tokens.start("ada", TokenState("", "r", NEW_YEAR)))
         world.stall("8 hours")
-        assert world.ask(tokens.status("ada")).run_count == 2
+        assert world.unwrap(tokens.status("ada")).run_count == 2
         assert world.now == NEW_YEAR + timedelta(hours=8)
 
 
 @pytest.mark.parametrize("at", ["send_mail", "store.commit", "store.load"])
 def test_a_worker_that_goes_on_after_another_took_its_store_changes_nothing(at: str) -> None:
     with world_of() as world:
-        orders = world.of(order_processor)
-        world.inject(TimeOut(at, when="before"))
-        suspended = world.begin(orders.send("o-1", PLACED, idempotency_key="k"))
+        orders = world.handle(order_processor)
+        world.inject(Hang(at, when="before"))
+        suspended = world.start(orders.send("o-1", PLACED, idempotency_key="k"))
         world.settle()
         world.advance("1 minute")
-        world.usurp()
-        world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
-        world.ask(orders.send("o-1", PaymentReceived(400)))
+        world.take_over_from_stalled()
+        world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.unwrap(orders.send("o-1", PaymentReceived(400)))
         stored = world.instance(order_processor, "o-1")
-        world.wake()
+        world.resume_stalled()
         assert isinstance(suspended.result(), Failure)
         assert world.instance(order_processor, "o-1") == stored
-        assert world.ask(orders.get_state("o-1")).status == "paid"
-        assert "world.usurp()" in world.story()
-        assert re.search(r"w1  #1 is answered (StoreUnavailable|OutcomeUnknown)", world.story())
+        assert world.unwrap(orders.get_state("o-1")).status == "paid"
+        assert "world.take_over_from_stalled()" in world.trace_text()
+        assert re.search(r"w1  #1 is answered (StoreUnavailable|OutcomeUnknown)", world.trace_text())
 
 
 def test_a_file_is_not_taken_from_a_worker_that_stands_still(tmp_path: Path) -> None:
     with world_of(tmp_path / "jobs.db") as world, pytest.raises(StoreLocked):
-        world.usurp()
+        world.take_over_from_stalled()
 
 
 def test_services_of_the_app_stand_unless_others_are_given() -> None:
     shop = Shop()
-    with World(Engine(shop).jobs(order_processor)) as world:
-        world.ask(world.of(order_processor).send("o-1", PLACED))
+    with World(App(shop).with_jobs(order_processor)) as world:
+        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
     assert len(shop.sent) == 1
     with pytest.raises(DefinitionError, match="mailer"):
         World(app, object())
@@ -249,7 +256,7 @@ def test_a_store_that_is_none_is_refused() -> None:
 
 def test_a_world_over_a_file_has_a_loop_of_its_own(tmp_path: Path) -> None:
     async def within_a_loop() -> None:
-        with pytest.raises(LoopIsRunning, match="plain function"), world_of(tmp_path / "jobs.db"):
+        with pytest.raises(EventLoopRunning, match="plain function"), world_of(tmp_path / "jobs.db"):
             pass
 
     asyncio.run(within_a_loop())
@@ -258,7 +265,7 @@ def test_a_world_over_a_file_has_a_loop_of_its_own(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- faults
 def test_an_effect_fails_with_its_own_error_so_many_times(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         world.inject(Fail("send_mail", MailBounced("ada"), call=2, times=2))
         answers = [world.result(orders.send(f"o-{number}", PLACED)) for number in range(4)]
         assert [isinstance(answer, Success) for answer in answers] == [True, False, False, True]
@@ -268,12 +275,12 @@ def test_an_effect_fails_with_its_own_error_so_many_times(store: Any) -> None:
 
 def test_an_effect_raises_or_loses_its_answer(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         world.inject(Raise("send_mail", OSError("no route")))
-        assert isinstance(world.refused(orders.send("o-1", PLACED)), Crashed)
+        assert isinstance(world.error_of(orders.send("o-1", PLACED)), HookRaised)
         assert world.effects == ()
         world.inject(Raise("send_mail", when="after"))
-        lost: Any = world.refused(orders.send("o-1", PLACED))
+        lost: Any = world.error_of(orders.send("o-1", PLACED))
         assert lost.error_type == "ConnectionError"
         assert [call.outcome for call in world.effects] == [Success(None)]
 
@@ -281,57 +288,57 @@ def test_an_effect_raises_or_loses_its_answer(store: Any) -> None:
 def test_an_effect_takes_its_time(store: Any) -> None:
     with world_of(store) as world:
         world.inject(Delay("send_mail", "3 s"))
-        world.ask(world.of(order_processor).send("o-1", PLACED))
+        world.unwrap(world.handle(order_processor).send("o-1", PLACED))
         assert world.now == NEW_YEAR + timedelta(seconds=3)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_dies_at_an_effect(store: Any, when: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         world.inject(Crash("send_mail", when=when))
         with pytest.raises(WorkerDied, match=f"{when} effect send_mail"):
-            world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+            world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
         assert len(world.effects) == (when == "after")
         world.open()
-        world.ask(orders.send("o-1", PLACED, idempotency_key="k"))
+        world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
         assert [call.delivery for call in world.effects] == ([1, 2] if when == "after" else [2])
 
 
 def test_an_effect_whose_worker_dies_has_no_outcome(store: Any) -> None:
     with world_of(store) as world:
         world.inject(Crash("send_mail", when="after"))
-        world.begin(world.of(order_processor).send("o-1", PLACED))
+        world.start(world.handle(order_processor).send("o-1", PLACED))
         world.settle()
         assert [call.outcome for call in world.effects] == [Success(None)]
         assert not world.is_open
         with pytest.raises(WorkerDied):
-            world.of(order_processor)
+            world.handle(order_processor)
 
 
 def test_a_commit_whose_answer_is_lost_was_done(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         world.inject(Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2))
-        assert isinstance(world.refused(orders.send("o-1", PLACED, idempotency_key="k")), OutcomeUnknown)
-        assert world.ask(orders.send("o-1", PLACED, idempotency_key="k")).created
+        assert isinstance(world.error_of(orders.send("o-1", PLACED, idempotency_key="k")), OutcomeUnknown)
+        assert world.unwrap(orders.send("o-1", PLACED, idempotency_key="k")).created
         assert len(world.effects) == 1
 
 
 def test_a_store_that_fails_writes_nothing(store: Any) -> None:
     with world_of(store) as world:
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         world.inject(Fail("store.commit", StoreUnavailable("commit", "full"), times=3))
-        assert isinstance(world.refused(orders.send("o-1", PLACED)), StoreUnavailable)
-        world.mend()
+        assert isinstance(world.error_of(orders.send("o-1", PLACED)), StoreUnavailable)
+        world.clear_faults()
         assert world.instances() == ()
-        assert world.ask(orders.send("o-1", PLACED)).created
+        assert world.unwrap(orders.send("o-1", PLACED)).created
 
 
 # ---------------------------------------------------------------- looking
 def test_effects_are_recorded_with_whose_they_were() -> None:
     with world_of() as world:
-        world.ask(world.of(webhook_batcher).add("c-1", Webhook("w-1", "paid", "{}")))
+        world.unwrap(world.handle(webhook_batcher).add("c-1", Webhook("w-1", "paid", "{}")))
         world.advance("1 hour")
         (call,) = world.effects
         assert (call.name, str(call.address)) == ("push", "debounce:webhook-batcher:c-1")
@@ -341,13 +348,13 @@ def test_effects_are_recorded_with_whose_they_were() -> None:
 
 def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
     with pytest.raises(AssertionError) as caught, world_of(seed=7) as world:  # noqa: PT012 - the world is left by it
-        orders = world.of(order_processor)
+        orders = world.handle(order_processor)
         world.inject(Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2))
         world.result(orders.send("o-1", PLACED, idempotency_key="k"))
         world.advance("5 minutes")
         world.crash_after(1)
         with pytest.raises(WorkerDied):
-            world.ask(orders.send("o-1", PLACED))
+            world.unwrap(orders.send("o-1", PLACED))
         world.crash()
         raise AssertionError
     (story,) = caught.value.__notes__
@@ -362,7 +369,7 @@ def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
         "from perdure.examples.order_processor import OrderPlaced",
         "from perdure.testing import Fail, WorkerDied, World",
         "with World(app, Shop(), seed=7) as world:",
-        "world.result(world.of(order_processor).send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key=",
-        "with suppress(WorkerDied):\n            world.ask(world.of(order_processor).send(",
+        "world.result(world.handle(order_processor).send('o-1', OrderPlaced(owner='ada', amount=400), idempotency_key=",
+        "with suppress(WorkerDied):\n            world.unwrap(world.handle(order_processor).send(",
     ):
         assert part in story

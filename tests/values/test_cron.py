@@ -143,12 +143,12 @@ def test_refuses_an_unknown_zone_and_says_what_to_install(tz):
 )
 def test_refuses_a_spread_that_reaches_the_next_tick_on_any_day(line, tz, gap):
     with pytest.raises(DefinitionError, match=f"less than the smallest time between two ticks, {gap}; got '{gap}'"):
-        cron(line, tz=tz, spread=gap)
-    assert cron(line, tz=tz, spread="59s").spread_ms == 59_000
+        cron(line, tz=tz, stagger=gap)
+    assert cron(line, tz=tz, stagger="59s").stagger_ms == 59_000
 
 
 def test_schedules_of_the_same_meaning_are_equal_and_have_the_same_text():
-    assert cron("0 9 * * 1", spread="5 minutes") == cron("0 9 * * 1", spread="300s")
-    assert str(cron("0  9 * * mon", spread="5m")) == str(cron("0 9 * * MON", spread="5m", catch_up="skip"))
+    assert cron("0 9 * * 1", stagger="5 minutes") == cron("0 9 * * 1", stagger="300s")
+    assert str(cron("0  9 * * mon", stagger="5m")) == str(cron("0 9 * * MON", stagger="5m", catch_up="skip"))
     texts = {str(cron(line, tz=tz)) for line in ("0 9 * * *", "0 8 * * *") for tz in ("UTC", "Europe/Berlin")}
     assert len(texts) == 4

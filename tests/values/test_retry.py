@@ -80,9 +80,9 @@ def test_spreads_a_capped_delay_below_the_cap(jitter, delay_ms):
 
 
 def test_gives_the_bare_delay_to_a_loop_in_memory():
-    facts = {"first_failed_ms": 0, "now_ms": 0, "jitter": 0.0}
-    assert STEADY.next_delay_ms(TransientError(), attempt=2, **facts) == 10_000
-    assert STEADY.next_delay_ms(TransientError(), attempt=3, **facts) is None
+    inputs = {"first_failed_ms": 0, "now_ms": 0, "jitter": 0.0}
+    assert STEADY.next_delay_ms(TransientError(), attempt=2, **inputs) == 10_000
+    assert STEADY.next_delay_ms(TransientError(), attempt=3, **inputs) is None
 
 
 @pytest.mark.parametrize("attempts", [0, -1, 1_001, 3.0, True, "3", None])

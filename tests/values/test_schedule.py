@@ -9,7 +9,7 @@ from perdure.values.every import every
 from perdure.values.schedule import Run, Skip, due, first_tick, offset_ms, settle
 
 MINUTE_MS = 60_000
-GRID = every("10m", measured_from="grid")
+GRID = every("10m", align="start")
 
 
 def fire(schedule, *, nominal=10, now, offset=0):
@@ -52,7 +52,7 @@ def test_once_runs_the_latest_missed_tick():
 
 
 def test_skip_runs_no_tick_that_is_late_by_more_than_its_grace():
-    schedule = every("10m", measured_from="grid", catch_up="skip")
+    schedule = every("10m", align="start", catch_up="skip")
     assert fire(schedule, now=11) == run(10, 0)
     assert fire(schedule, now=11.01) == Skip(20 * MINUTE_MS, 1)
     assert fire(schedule, now=47) == Skip(50 * MINUTE_MS, 4)
@@ -60,7 +60,7 @@ def test_skip_runs_no_tick_that_is_late_by_more_than_its_grace():
 
 
 def test_skip_runs_a_tick_that_is_on_time_though_older_ones_were_missed():
-    assert fire(every("10m", measured_from="grid", catch_up="skip"), now=40.5) == run(40, 3)
+    assert fire(every("10m", align="start", catch_up="skip"), now=40.5) == run(40, 3)
 
 
 def test_the_grace_of_a_dense_schedule_is_half_its_gap():
@@ -70,7 +70,7 @@ def test_the_grace_of_a_dense_schedule_is_half_its_gap():
 
 
 def test_all_runs_the_oldest_tick_and_drops_what_is_over_the_limit():
-    schedule = every("10m", measured_from="grid", catch_up=CatchUpAll(limit=3))
+    schedule = every("10m", align="start", catch_up="all", catch_up_limit=3)
     assert fire(schedule, now=35) == run(10, 0)
     assert fire(schedule, now=47) == run(20, 1)
     assert end(schedule, nominal=20, ended=47) == 30
@@ -83,14 +83,14 @@ def test_a_stored_tick_stands_when_the_schedule_has_changed():
 
 
 def test_the_offset_of_an_address_is_the_same_for_ever():
-    schedule = every("1h", measured_from="grid", spread="5 minutes")
+    schedule = every("1h", align="start", stagger="5 minutes")
     assert offset_ms(schedule, "continuous:token-refresher:user-123") == 137_155
     assert offset_ms(schedule, "continuous:token-refresher:ü") == 110_363
     assert offset_ms(GRID, "continuous:token-refresher:user-123") == 0
 
 
 def test_offsets_fill_the_spread_evenly():
-    schedule = every("1h", measured_from="grid", spread="10 ms")
+    schedule = every("1h", align="start", stagger="10 ms")
     offsets = [offset_ms(schedule, f"continuous:job:{number}") for number in range(1_000)]
     assert all(70 <= offsets.count(place) <= 130 for place in range(10))
 
@@ -102,39 +102,48 @@ def test_refuses_an_interval_that_is_no_duration(interval):
 
 
 def test_refuses_an_unknown_way_to_measure():
-    with pytest.raises(DefinitionError, match="'end' or 'grid'; got 'start'"):
-        every("1m", measured_from="start")
+    with pytest.raises(DefinitionError, match="'completion' or 'start'; got 'grid'"):
+        every("1m", align="grid")
 
 
-@pytest.mark.parametrize("options", [{"spread": "1s"}, {"catch_up": "skip"}, {"catch_up": CatchUpAll(limit=3)}])
+@pytest.mark.parametrize("options", [{"stagger": "1s"}, {"catch_up": "skip"}, {"catch_up": "all"}])
 def test_refuses_grid_options_without_a_grid_and_says_how_to_get_one(options):
-    with pytest.raises(DefinitionError, match="add measured_from='grid'"):
+    with pytest.raises(DefinitionError, match="add align='start'"):
         every("1m", **options)
-    assert every("1m", measured_from="grid", **options)
+    assert every("1m", align="start", **options)
 
 
-@pytest.mark.parametrize("spread", ["60s", "2m"])
-def test_refuses_a_spread_as_long_as_the_interval(spread):
+@pytest.mark.parametrize("stagger", ["60s", "2m"])
+def test_refuses_a_spread_as_long_as_the_interval(stagger):
     with pytest.raises(DefinitionError, match="less than the smallest time between two ticks, 1m"):
-        every("1m", measured_from="grid", spread=spread)
+        every("1m", align="start", stagger=stagger)
 
 
-@pytest.mark.parametrize("catch_up", ["all", "never", None, 3, ["once"], CatchUpAll])
+@pytest.mark.parametrize("catch_up", ["every", "never", None, 3, ["once"], CatchUpAll, CatchUpAll(limit=3)])
 def test_refuses_an_unknown_way_to_catch_up(catch_up):
     for make in (
-        lambda: every("1m", measured_from="grid", catch_up=catch_up),
+        lambda: every("1m", align="start", catch_up=catch_up),
         lambda: cron("0 9 * * *", catch_up=catch_up),
     ):
-        with pytest.raises(DefinitionError, match=r"'once', 'skip' or CatchUpAll\(limit=...\)"):
+        with pytest.raises(DefinitionError, match=r"'once', 'skip' or 'all'"):
             make()
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1_001, 2.0, True, "3", None])
+@pytest.mark.parametrize("limit", [0, -1, 1_001, 2.0, True, "3"])
 def test_refuses_a_limit_out_of_range(limit):
-    with pytest.raises(DefinitionError, match="a whole number from 1 to 1000"):
-        CatchUpAll(limit=limit)
+    with pytest.raises(DefinitionError, match="catch_up_limit of a schedule: expected a whole number from 1 to 1000"):
+        cron("0 9 * * *", catch_up="all", catch_up_limit=limit)
+
+
+def test_refuses_a_limit_for_another_way_to_catch_up():
+    with pytest.raises(DefinitionError, match="no limit unless catch_up"):
+        every("1m", align="start", catch_up="once", catch_up_limit=3)
+
+
+def test_keeps_a_hundred_missed_ticks_by_default():
+    assert cron("0 9 * * *", catch_up="all").catch_up == CatchUpAll(limit=100)
 
 
 def test_the_text_of_an_interval_says_where_its_alarms_lie():
-    assert str(every("90 minutes")) == "every 1h30m from end"
-    assert str(every("1h", measured_from="grid", spread="5m", catch_up="skip")) == "every 1h from grid, spread 5m"
+    assert str(every("90 minutes")) == "every 1h30m from completion"
+    assert str(every("1h", align="start", stagger="5m", catch_up="skip")) == "every 1h from start, staggered by 5m"

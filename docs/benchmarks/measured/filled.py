@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from measured.orders import Added, orders
-from perdure import Engine, ask
-from perdure.app import App
-from perdure.client.jobs import Jobs
+from perdure import App, unwrap
+from perdure.client.client import Client
 
 SEED = "seed"
-Seeding = Callable[[Jobs], Awaitable[object]]
+Seeding = Callable[[Client], Awaitable[object]]
 """Makes the instance ``seed``, of which the others are copies."""
 
-orders_app = Engine(None).jobs(orders)
+orders_app = App(None).with_jobs(orders)
 
 
-async def seed_orders(jobs: Jobs) -> None:
+async def seed_orders(jobs: Client) -> None:
     """Make the order that all others are copies of."""
-    await ask(jobs.of(orders).send(SEED, Added(1)))
+    await unwrap(jobs.handle(orders).send(SEED, Added(1)))
 
 
 def fill(

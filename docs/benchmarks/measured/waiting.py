@@ -9,8 +9,7 @@ from typing import Never
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import Do, Engine, Task, TaskContext, effect, program
-from perdure.app import App
+from perdure import App, Do, Task, TaskContext, effect, program
 from perdure.values.limits import Limits
 
 released: ContextVar[asyncio.Event] = ContextVar("released")
@@ -39,4 +38,4 @@ waiting = Task("waiting", state=int, event=int, initial=0, on_event=on_event)
 
 def waiting_app(runs: int) -> App[None]:
     """Give an app that lets so many runs wait."""
-    return Engine(None, limits=Limits(concurrency=runs, pending=runs)).jobs(waiting)
+    return App(None, limits=Limits(concurrency=runs, max_pending=runs)).with_jobs(waiting)

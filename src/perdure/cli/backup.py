@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import MIB, shown
 from perdure.cli.store_option import StoreOption
-from perdure.stores.sqlite.outside_copy import copy_from_outside
+from perdure.cli.usage_error import UsageError
+from perdure.stores.sqlite.offline_backup import copy_from_outside
 from perdure.stores.store import BackupProgress
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
@@ -40,7 +40,7 @@ def backup(
         Give up when the engine's log grew by more than so many MiB.
     """
     if max_log_mib < 0:
-        raise Misconfigured(f"--max-log-mib {max_log_mib}: expected a number from 0")
+        raise UsageError(f"--max-log-mib {max_log_mib}: expected a number from 0")
     line = line_on_stderr()
 
     def tell(progress: BackupProgress) -> None:
@@ -49,7 +49,7 @@ def backup(
     try:
         made = copy_from_outside(sqlite_path(store), output, tell, max_log_growth_bytes=max_log_mib * MIB)
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error
     finally:
         line.clear()
     sys.stdout.write(f"{output}: {shown(made.size_bytes)}\n")

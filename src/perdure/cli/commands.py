@@ -12,10 +12,10 @@ from perdure.cli.backup import backup
 from perdure.cli.check.command import check
 from perdure.cli.demo.command import demo
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.run import run
 from perdure.cli.snapshot.command import snapshot
 from perdure.cli.stats.command import stats
+from perdure.cli.usage_error import UsageError
 from perdure.cli.vacuum import vacuum
 from perdure.cli.verify.command import verify
 
@@ -50,7 +50,7 @@ def run_command(arguments: Sequence[str]) -> int:
         code = COMMANDS(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return ExitCode.MISCONFIGURED
-    except Misconfigured as problem:
+    except UsageError as problem:
         sys.stderr.write(f"{problem.details}perdure: {problem.problem}\n")
         return ExitCode.MISCONFIGURED
     return code if isinstance(code, int) else ExitCode.DONE

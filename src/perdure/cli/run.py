@@ -13,15 +13,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from perdure.app import App
+from perdure.cli.app_loader import import_app
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.logs import LogLevel, log_to_stderr
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.store_option import StoreOption
-from perdure.cli.target import import_app
-from perdure.client.jobs import Jobs
+from perdure.cli.usage_error import UsageError
+from perdure.client.client import Client
 from perdure.runtime.record import Future
-from perdure.stores.store import WhenOwned
+from perdure.stores.store import OnLocked
 from perdure.stores.url import check_when_owned
 from perdure.values.errors import DefinitionError, StoreError, StoreLocked
 
@@ -62,23 +62,23 @@ def run(
     gc.set_threshold(*SELDOM)  # before the app's own module, which may know better
     served = import_app(app)
     gc.freeze()
-    return asyncio.run(serve(served, store, "wait" if standby else "refuse"))
+    return asyncio.run(serve(served, store, "wait" if standby else "raise"))
 
 
-async def serve(app: App[Any], store: str, when_owned: WhenOwned = "refuse") -> ExitCode:
+async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise") -> ExitCode:
     """Open the store, and run until a signal or until the engine stops by itself.
 
     Args:
         app: what to serve.
         store: its URL.
-        when_owned: whether to wait for a store that another process owns.
+        on_locked: whether to wait for a store that another process owns.
 
     Raises:
         Misconfigured: the store or the services cannot be opened.
     """
     with stop_signals() as signals:
         async with AsyncExitStack() as stack:
-            jobs = await _open_unless_stopped(app, store, stack, when_owned, signals)
+            jobs = await _open_unless_stopped(app, store, stack, on_locked, signals)
             if jobs is None:
                 _say(f"stopped ({signals.stop.result()}) before it began")
                 return ExitCode.DONE
@@ -90,35 +90,35 @@ async def serve(app: App[Any], store: str, when_owned: WhenOwned = "refuse") -> 
 
 
 async def _open_unless_stopped(
-    app: App[Any], store: str, stack: AsyncExitStack, when_owned: WhenOwned, signals: StopSignals
-) -> Jobs | None:
+    app: App[Any], store: str, stack: AsyncExitStack, on_locked: OnLocked, signals: StopSignals
+) -> Client | None:
     """Open the app; None: a signal ended the wait for another owner, or whatever else took long."""
     try:
         async with asyncio.timeout(None) as patience:
             with signals.calling(lambda: patience.reschedule(0)):
-                return await _open(app, store, stack, when_owned)
+                return await _open(app, store, stack, on_locked)
     except TimeoutError:
         return None
 
 
-async def _open(app: App[Any], store: str, stack: AsyncExitStack, when_owned: WhenOwned) -> Jobs:
+async def _open(app: App[Any], store: str, stack: AsyncExitStack, on_locked: OnLocked) -> Client:
     try:
-        check_when_owned(store, when_owned)
+        check_when_owned(store, on_locked)
         try:
             return await stack.enter_async_context(app.open(store))
         except StoreLocked as locked:
-            if when_owned == "refuse":
+            if on_locked == "raise":
                 raise
             _say(f"standing by for {store}, which is owned by {locked.owner}")
-            return await stack.enter_async_context(app.open(store, when_owned=when_owned))
+            return await stack.enter_async_context(app.open(store, on_locked=on_locked))
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error
     except Exception as error:
         details = "".join(traceback.format_exception(error))
-        raise Misconfigured(f"the app cannot be opened: {type(error).__name__}: {error}", details) from error
+        raise UsageError(f"the app cannot be opened: {type(error).__name__}: {error}", details) from error
 
 
-async def _until_stopped(jobs: Jobs, signals: StopSignals) -> ExitCode:
+async def _until_stopped(jobs: Client, signals: StopSignals) -> ExitCode:
     """Wait for either end, and say which it is."""
     by_itself = asyncio.ensure_future(_result(jobs.engine.stopped))
     await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,7 +126,7 @@ async def _until_stopped(jobs: Jobs, signals: StopSignals) -> ExitCode:
         sys.stderr.write(f"perdure: the engine stopped by itself: {by_itself.result()}\n")
         return ExitCode.FAILED
     by_itself.cancel()
-    seconds = jobs.engine.limits.drain_ms / 1_000
+    seconds = jobs.engine.limits.shutdown_timeout_ms / 1_000
     _say(f"stopping ({signals.stop.result()}): runs may end within {seconds:g} s; a second signal cancels them")
     return ExitCode.DONE
 
@@ -135,7 +135,7 @@ async def _result(stopped: Future[str]) -> str:
     return await stopped
 
 
-def _cancel_runs(jobs: Jobs) -> None:
+def _cancel_runs(jobs: Client) -> None:
     _say("cancelling runs: the next start delivers them again")
     jobs.engine.dispatcher.stop_runs()
 

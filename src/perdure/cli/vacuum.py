@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import shown
 from perdure.cli.store_option import StoreOption
+from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite import vacuum as compact
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
@@ -33,7 +33,7 @@ def vacuum(*, store: StoreOption) -> int:
         line.show(f"writing {path} anew")
         done = compact.vacuum(path)
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error
     finally:
         line.clear()
     sys.stdout.write(f"{store}: {shown(done.before_bytes)} before, {shown(done.after_bytes)} now\n")

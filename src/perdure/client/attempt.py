@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure.program.future import answer_of
+from perdure.programs.future import answer_of
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -21,7 +21,7 @@ async def attempt(call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
     whose parts no type checker can tell apart without the plugin of ``returns``.
 
     Args:
-        call: what a handle returns, such as ``jobs.of(orders).send("order-1", event)``.
+        call: what a handle returns, such as ``jobs.handle(orders).send("order-1", event)``.
 
     Returns:
         ``Success(answer)`` or ``Failure(error)``.

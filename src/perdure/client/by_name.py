@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import ALARM, Request
-from perdure.program.future import mapped
+from perdure.programs.future import mapped
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidInput
 from perdure.values.limits import Limits

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from perdure.codecs.codec import MAX_PROBLEMS, Codec
 from perdure.codecs.fingerprint import fingerprint
+from perdure.codecs.migrations import Migrations
 from perdure.codecs.names import describe_type
-from perdure.codecs.shape import MAX_NESTING
+from perdure.codecs.schema import MAX_NESTING
 from perdure.codecs.unions import TAG
 from perdure.codecs.upgrades import UpcastFailed, Upgrades
-from perdure.codecs.versions import Versions
 
 __all__ = [
     "MAX_NESTING",
     "MAX_PROBLEMS",
     "TAG",
     "Codec",
+    "Migrations",
     "UpcastFailed",
     "Upgrades",
-    "Versions",
     "describe_type",
     "fingerprint",
 ]

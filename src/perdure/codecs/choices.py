@@ -8,13 +8,13 @@ from __future__ import annotations
 from enum import Enum, Flag
 from typing import Any
 
-from perdure.codecs.shape import Fault, Shape
+from perdure.codecs.schema import Fault, Schema
 from perdure.codecs.unsupported import Unsupported
 
 _SCALARS = (str, int, bool, type(None))
 
 
-def literal_shape(name: str, members: tuple[Any, ...], path: str) -> Shape:
+def literal_shape(name: str, members: tuple[Any, ...], path: str) -> Schema:
     """Read and write the values of a ``Literal``; an enum's member stands for its value.
 
     Raises:
@@ -23,7 +23,7 @@ def literal_shape(name: str, members: tuple[Any, ...], path: str) -> Shape:
     return _choice(name, members, path)
 
 
-def enum_shape(cls: type[Enum], path: str) -> Shape:
+def enum_shape(cls: type[Enum], path: str) -> Schema:
     """Read and write an enum by the values of its members.
 
     Raises:
@@ -34,7 +34,7 @@ def enum_shape(cls: type[Enum], path: str) -> Shape:
     return _choice(cls.__name__, tuple(cls), path)
 
 
-def _choice(name: str, members: tuple[Any, ...], path: str) -> Shape:
+def _choice(name: str, members: tuple[Any, ...], path: str) -> Schema:
     texts = {_key(member): _wire(member, path) for member in members}
     values = {_key(_wire(member, path)): member for member in members}
     if len(values) != len(texts) or not values:
@@ -54,7 +54,7 @@ def _choice(name: str, members: tuple[Any, ...], path: str) -> Shape:
 
     kinds, classes = frozenset(cls for cls, _ in values), frozenset(cls for cls, _ in texts)
     expected = f"{name}, one of {', '.join(repr(text) for text in texts.values())}"
-    return Shape(name=name, kinds=kinds, classes=classes, read=read, write=write)
+    return Schema(name=name, kinds=kinds, classes=classes, read=read, write=write)
 
 
 _ABSENT = object()

@@ -13,10 +13,10 @@ import attrs
 import orjson
 from typing_extensions import TypeForm
 
-from perdure.codecs.explain import Way, faults, reason
+from perdure.codecs.diagnosis import Direction, faults, reason
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.names import describe_type
-from perdure.codecs.shape import MAX_NESTING, Shape, shortened
+from perdure.codecs.schema import MAX_NESTING, Schema, shortened
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.errors import DefinitionError, InvalidInput
 
@@ -42,7 +42,7 @@ class Codec(Generic[T]):
     type_name: str
     form: Any
     tagged: frozenset[type]
-    _shape: Shape = attrs.field(alias="shape", repr=False)
+    _shape: Schema = attrs.field(alias="shape", repr=False)
     _doubtful: bool = attrs.field(alias="doubtful", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
 
@@ -106,7 +106,7 @@ class Codec(Generic[T]):
             if self._doubtful or self._unbounded:
                 self._prove(data)
         except Exception as error:
-            raise InvalidInput(self.what, self._problems(Way.WRITE, value, error)) from error
+            raise InvalidInput(self.what, self._problems(Direction.WRITE, value, error)) from error
         return data
 
     def decode(self, data: bytes) -> T:
@@ -123,7 +123,7 @@ class Codec(Generic[T]):
         except orjson.JSONDecodeError as error:
             raise InvalidInput(self.what, (f"$: not JSON: {error}",)) from error
         except Exception as error:
-            raise InvalidInput(self.what, self._problems(Way.READ, orjson.loads(data), error)) from error
+            raise InvalidInput(self.what, self._problems(Direction.READ, orjson.loads(data), error)) from error
         return value
 
     def _prove(self, data: bytes) -> None:
@@ -139,15 +139,15 @@ class Codec(Generic[T]):
                     "__post_init__ or __init__ of its class must give back the fields it was given"
                 )
 
-    def _problems(self, way: Way, value: Any, error: Exception) -> tuple[str, ...]:
+    def _problems(self, way: Direction, value: Any, error: Exception) -> tuple[str, ...]:
         found = tuple(islice(faults(self._shape, way, value), MAX_PROBLEMS))
         return found or tuple(islice(self._unreadable(way, value, error), MAX_PROBLEMS))
 
-    def _unreadable(self, way: Way, value: Any, error: Exception) -> Iterator[str]:
+    def _unreadable(self, way: Direction, value: Any, error: Exception) -> Iterator[str]:
         """Look for what is wrong with a value that can be written, but not read back."""
         lines: Iterator[str] = iter(())
-        if way is Way.WRITE:
-            lines = faults(self._shape, Way.READ, self._shape.write(value))
+        if way is Direction.WRITE:
+            lines = faults(self._shape, Direction.READ, self._shape.write(value))
         yield next(lines, f"$: {reason(error)}")
         yield from lines
 

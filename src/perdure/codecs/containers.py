@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from perdure.codecs.shape import Fault, Part, Parts, Read, Shape, Write, shortened
+from perdure.codecs.schema import Fault, Part, Parts, Read, Schema, Write, shortened
 
 _LIST = frozenset({list})
 _DICT = frozenset({dict})
 
 
-def list_shape(name: str, item: Shape) -> Shape:
+def list_shape(name: str, item: Schema) -> Schema:
     """Read and write ``list[item]``."""
     item_read, item_write = item.read, item.write
 
@@ -33,7 +33,7 @@ def list_shape(name: str, item: Shape) -> Shape:
     return _collection(name, list, read=read, write=write, item=item)
 
 
-def tuple_shape(name: str, item: Shape) -> Shape:
+def tuple_shape(name: str, item: Schema) -> Schema:
     """Read and write ``tuple[item, ...]``."""
     item_read, item_write = item.read, item.write
 
@@ -50,7 +50,7 @@ def tuple_shape(name: str, item: Shape) -> Shape:
     return _collection(name, tuple, read=read, write=write, item=item)
 
 
-def set_shape(name: str, cls: type[set[Any] | frozenset[Any]], item: Shape) -> Shape:
+def set_shape(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> Schema:
     """Read and write ``set[item]`` or ``frozenset[item]``: sorted, so that equal sets have equal bytes."""
 
     def read(data: Any, _: Any = None) -> set[Any] | frozenset[Any]:
@@ -69,7 +69,7 @@ def set_shape(name: str, cls: type[set[Any] | frozenset[Any]], item: Shape) -> S
     return _collection(name, cls, read=read, write=write, item=item)
 
 
-def row_shape(name: str, items: Sequence[Shape]) -> Shape:
+def row_shape(name: str, items: Sequence[Schema]) -> Schema:
     """Read and write ``tuple[a, b, c]``: as many members as are declared, each of its own type."""
     reads, writes, length = [i.read for i in items], [i.write for i in items], len(items)
 
@@ -90,7 +90,7 @@ def row_shape(name: str, items: Sequence[Shape]) -> Shape:
 
         return parts
 
-    return Shape(
+    return Schema(
         name=name,
         kinds=_LIST,
         classes=frozenset({tuple}),
@@ -101,7 +101,7 @@ def row_shape(name: str, items: Sequence[Shape]) -> Shape:
     )
 
 
-def dict_shape(name: str, key: Shape, value: Shape) -> Shape:
+def dict_shape(name: str, key: Schema, value: Schema) -> Schema:
     """Read and write ``dict[key, value]``; the keys are those that JSON writes as text."""
 
     def read(data: Any, _: Any = None) -> dict[Any, Any]:
@@ -123,10 +123,10 @@ def dict_shape(name: str, key: Shape, value: Shape) -> Shape:
                 yield Part(f"[{shortened(k)}]", key, k)
                 yield Part(f"[{shortened(k)}]", value, v)
 
-    return Shape(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
+    return Schema(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
 
 
-def _collection(name: str, cls: type, *, read: Read, write: Write, item: Shape) -> Shape:
+def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema) -> Schema:
     def parts_of(outer: type[Any]) -> Parts:
         def parts(value: Any) -> Iterator[Part]:
             if type(value) is outer:
@@ -134,7 +134,7 @@ def _collection(name: str, cls: type, *, read: Read, write: Write, item: Shape) 
 
         return parts
 
-    return Shape(
+    return Schema(
         name=name,
         kinds=_LIST,
         classes=frozenset({cls}),

@@ -14,15 +14,15 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get
 import attrs
 from typing_extensions import TypeAliasType
 
+from perdure.codecs.checked_schema import checked_schema
 from perdure.codecs.choices import enum_shape, literal_shape
 from perdure.codecs.containers import dict_shape, list_shape, row_shape, set_shape, tuple_shape
 from perdure.codecs.fields import Declaration, declaration_of, substituted
+from perdure.codecs.json_value import PLAIN
 from perdure.codecs.names import describe_type
-from perdure.codecs.plain import PLAIN
-from perdure.codecs.promises import promised_shape
 from perdure.codecs.records import RESERVED, record_shape
 from perdure.codecs.scalars import INT_KEY, SCALARS
-from perdure.codecs.shape import Shape
+from perdure.codecs.schema import Schema
 from perdure.codecs.unions import TAG, Member, tagged_shape, union_shape
 from perdure.codecs.unsupported import Unsupported, advice
 
@@ -47,10 +47,10 @@ class Grammar:
     tagged: set[type] = attrs.field(factory=set[type])
     doubtful: bool = False
     unbounded: bool = False
-    _done: dict[Any, Shape] = attrs.field(factory=dict[Any, Shape], init=False)
+    _done: dict[Any, Schema] = attrs.field(factory=dict[Any, Schema], init=False)
     _open: set[Any] = attrs.field(factory=set[Any], init=False)
 
-    def shape(self, form: Any, path: str) -> Shape:
+    def shape(self, form: Any, path: str) -> Schema:
         """Build the shape of a type, tagged if its class is pinned.
 
         Args:
@@ -71,7 +71,7 @@ class Grammar:
             return tagged_shape(record.name, self._members([(declared, record)], path))
         return record
 
-    def _simple(self, form: Any, path: str) -> Shape:
+    def _simple(self, form: Any, path: str) -> Schema:
         if form in (Any, object):
             self.unbounded = True
             return PLAIN
@@ -83,7 +83,7 @@ class Grammar:
             return literal_shape(describe_type(form), get_args(form), path)
         return self._container(form, path)
 
-    def _container(self, form: Any, path: str) -> Shape:
+    def _container(self, form: Any, path: str) -> Schema:
         cls, args, name = get_origin(form) or form, get_args(form), describe_type(form)
         if cls in _DICTS:
             key, value = args or (str, object)
@@ -96,21 +96,21 @@ class Grammar:
             return self._tuple(form, name, path)
         raise Unsupported(path, form, advice(form))
 
-    def _tuple(self, form: Any, name: str, path: str) -> Shape:
+    def _tuple(self, form: Any, name: str, path: str) -> Schema:
         args = get_args(form) if get_origin(form) else (object, ...)
         if args[1:] == (...,):
             return tuple_shape(name, self.shape(args[0], f"{path}[]"))
         return row_shape(name, [self.shape(arg, f"{path}[{at}]") for at, arg in enumerate(args)])
 
-    def _key(self, form: Any, path: str) -> Shape:
+    def _key(self, form: Any, path: str) -> Schema:
         key = INT_KEY if stripped(form) is int else self.shape(form, f"{path}.<key>")
         if key.kinds != frozenset({str}):
             raise Unsupported(f"{path}.<key>", form, "keys that are text in JSON: str, int, UUID, date, Enum")
         return key
 
-    def _union(self, form: Any, path: str) -> Shape:
+    def _union(self, form: Any, path: str) -> Schema:
         name = describe_type(form)
-        records, others, literals = dict[Any, Declaration](), list[Shape](), list[Any]()
+        records, others, literals = dict[Any, Declaration](), list[Schema](), list[Any]()
         for member in flattened(form):
             declared = declaration_of(member, path)
             if declared is not None and not declared.typed_dict:
@@ -125,7 +125,7 @@ class Grammar:
         members = [*objects, *others]
         return union_shape(name, members, path) if len(members) > 1 else members[0]
 
-    def _objects(self, name: str, records: Mapping[Any, Declaration], path: str) -> list[Shape]:
+    def _objects(self, name: str, records: Mapping[Any, Declaration], path: str) -> list[Schema]:
         found = [
             (declared, self._record(form, declared, f"{path}({declared.cls.__name__})"))
             for form, declared in records.items()
@@ -134,7 +134,7 @@ class Grammar:
             return [tagged_shape(name, self._members(found, path))]
         return [record for _, record in found]
 
-    def _members(self, found: list[tuple[Declaration, Shape]], path: str) -> list[Member]:
+    def _members(self, found: list[tuple[Declaration, Schema]], path: str) -> list[Member]:
         members: dict[str, Member] = {}
         for declared, record in found:
             cls = declared.cls
@@ -150,13 +150,13 @@ class Grammar:
             self.tagged.add(cls)
         return list(members.values())
 
-    def _record(self, form: Any, declared: Declaration, path: str) -> Shape:
+    def _record(self, form: Any, declared: Declaration, path: str) -> Schema:
         if form in self._done:
             return self._done[form]
         if form in self._open:
             self.unbounded = True
             cls = dict if declared.typed_dict else declared.cls
-            return promised_shape(describe_type(form), cls, lambda: self._done[form])
+            return checked_schema(describe_type(form), cls, lambda: self._done[form])
         for field in declared.fields:
             if field.name in RESERVED or field.name.startswith("_cattrs_"):
                 raise Unsupported(

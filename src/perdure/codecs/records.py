@@ -12,7 +12,7 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from perdure.codecs.fields import Declaration, is_namedtuple
-from perdure.codecs.shape import Fault, Part, Problem, Read, Shape, Write, shortened
+from perdure.codecs.schema import Fault, Part, Problem, Read, Schema, Write, shortened
 
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
 """Field names that cattrs' code generator keeps for its own arguments."""
@@ -23,7 +23,7 @@ _CONVERTER: Final = Converter(detailed_validation=False, forbid_extra_keys=True)
 _DICT = frozenset({dict})
 
 
-def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[str, Shape]) -> Shape:
+def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[str, Schema]) -> Schema:
     """Read and write one class by its fields.
 
     Args:
@@ -59,7 +59,7 @@ def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[st
                 else:
                     yield Problem(f".{field.name}", "was never set")
 
-    return Shape(
+    return Schema(
         name=name,
         kinds=_DICT,
         classes=frozenset({cls}),
@@ -70,7 +70,7 @@ def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[st
     )
 
 
-def _generated(form: Any, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
+def _generated(form: Any, shapes: Mapping[str, Schema]) -> tuple[Read, Write]:
     hooks: dict[str, Any] = {
         name: override(struct_hook=shape.read, unstruct_hook=shape.write) for name, shape in shapes.items()
     }
@@ -78,7 +78,7 @@ def _generated(form: Any, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
     return read, make_dict_unstructure_fn(form, _CONVERTER, **hooks)
 
 
-def _namedtuple(cls: Any, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
+def _namedtuple(cls: Any, shapes: Mapping[str, Schema]) -> tuple[Read, Write]:
     reads = {name: shape.read for name, shape in shapes.items()}
     writes = tuple((name, shape.write) for name, shape in shapes.items())
 
@@ -91,7 +91,7 @@ def _namedtuple(cls: Any, shapes: Mapping[str, Shape]) -> tuple[Read, Write]:
     return read, write
 
 
-def _object_parts(declared: Declaration, shapes: Mapping[str, Shape]) -> Callable[[Any], Iterator[Part | Problem]]:
+def _object_parts(declared: Declaration, shapes: Mapping[str, Schema]) -> Callable[[Any], Iterator[Part | Problem]]:
     names = {field.name for field in declared.fields}
     known = ", ".join(field.name for field in declared.fields) or "no keys"
 
@@ -110,7 +110,7 @@ def _object_parts(declared: Declaration, shapes: Mapping[str, Shape]) -> Callabl
     return parts
 
 
-def _typeddict_shape(name: str, declared: Declaration, shapes: Mapping[str, Shape]) -> Shape:
+def _typeddict_shape(name: str, declared: Declaration, shapes: Mapping[str, Schema]) -> Schema:
     required = {field.name for field in declared.fields if field.required}
     reads = {key: shape.read for key, shape in shapes.items()}
     writes = {key: shape.write for key, shape in shapes.items()}
@@ -126,4 +126,4 @@ def _typeddict_shape(name: str, declared: Declaration, shapes: Mapping[str, Shap
         raise Fault(name, value)
 
     parts = _object_parts(declared, shapes)
-    return Shape(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
+    return Schema(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)

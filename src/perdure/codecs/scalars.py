@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from perdure.codecs.shape import Fault, Shape
+from perdure.codecs.schema import Fault, Schema
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _TIMEDELTA = re.compile(r"(-?)PT([0-9]{1,14})(?:\.([0-9]{1,6}))?S", re.ASCII)
@@ -127,10 +127,10 @@ def _parse_int(text: str) -> int | None:
     return found if str(found) == text else None
 
 
-def _plain(cls: type, read: Any, *, write: Any = None, classes: frozenset[type] | None = None) -> Shape:
+def _plain(cls: type, read: Any, *, write: Any = None, classes: frozenset[type] | None = None) -> Schema:
     name = "None" if cls is type(None) else cls.__name__
     kinds = frozenset({cls})
-    return Shape(name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read)
+    return Schema(name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read)
 
 
 def _text(
@@ -140,7 +140,7 @@ def _text(
     expected: str,
     show: Callable[[Any], str] | None = None,
     write: Callable[[Any], str] | None = None,
-) -> Shape:
+) -> Schema:
     def read(data: Any, _: Any = None) -> Any:
         try:
             found = parse(data) if type(data) is str else None
@@ -155,7 +155,7 @@ def _text(
             return show(value)
         raise Fault(cls.__name__, value)
 
-    return Shape(
+    return Schema(
         name=cls.__name__,
         kinds=frozenset({str}),
         classes=frozenset({cls}),
@@ -164,7 +164,7 @@ def _text(
     )
 
 
-SCALARS: Final[dict[type, Shape]] = {
+SCALARS: Final[dict[type, Schema]] = {
     type(None): _plain(type(None), _none),
     bool: _plain(bool, _bool),
     int: _plain(int, _int),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from perdure.codecs.shape import Fault, Part, Problem, Shape
+from perdure.codecs.schema import Fault, Part, Problem, Schema
 from perdure.codecs.unsupported import Unsupported
 
 TAG: Final = "type"
@@ -25,10 +25,10 @@ class Member:
 
     tag: str
     cls: type
-    shape: Shape
+    shape: Schema
 
 
-def tagged_shape(name: str, members: Sequence[Member]) -> Shape:
+def tagged_shape(name: str, members: Sequence[Member]) -> Schema:
     """Read and write objects that carry their tag under ``type``.
 
     Args:
@@ -50,7 +50,7 @@ def tagged_shape(name: str, members: Sequence[Member]) -> Shape:
             raise Fault(name, value)
         return {TAG: found[0], **found[1](value)}
 
-    return Shape(
+    return Schema(
         name=name,
         kinds=_OBJECT,
         classes=frozenset(writes),
@@ -61,7 +61,7 @@ def tagged_shape(name: str, members: Sequence[Member]) -> Shape:
     )
 
 
-def union_shape(name: str, members: Sequence[Shape], path: str) -> Shape:
+def union_shape(name: str, members: Sequence[Schema], path: str) -> Schema:
     """Read and write one of several types that JSON keeps apart.
 
     Raises:
@@ -86,7 +86,7 @@ def union_shape(name: str, members: Sequence[Shape], path: str) -> Shape:
             raise Fault(name, value)
         return found(value)
 
-    return Shape(
+    return Schema(
         name=name,
         kinds=frozenset(reading),
         classes=frozenset(writing),
@@ -97,14 +97,14 @@ def union_shape(name: str, members: Sequence[Shape], path: str) -> Shape:
     )
 
 
-def _own_classes(member: Shape, members: Sequence[Shape]) -> frozenset[type]:
+def _own_classes(member: Schema, members: Sequence[Schema]) -> frozenset[type]:
     # beside int, float takes floats alone: 1 and 1.0 stay what they are
     others = (other.classes for other in members if other is not member and float not in other.classes)
     return member.classes.difference(*others) if float in member.classes else member.classes
 
 
-def _by_class(pairs: Iterable[tuple[type, Shape]], name: str, path: str) -> dict[type, Shape]:
-    found: dict[type, Shape] = {}
+def _by_class(pairs: Iterable[tuple[type, Schema]], name: str, path: str) -> dict[type, Schema]:
+    found: dict[type, Schema] = {}
     for cls, member in pairs:
         if cls in found:
             raise Unsupported(
@@ -121,7 +121,7 @@ def _by_class(pairs: Iterable[tuple[type, Shape]], name: str, path: str) -> dict
 class _Choice:
     """The one part of a union's value: the value as the member that its class names."""
 
-    members: Mapping[type, Shape]
+    members: Mapping[type, Schema]
 
     def __call__(self, value: Any) -> Iterator[Part]:
         member = self.members.get(type(value))
@@ -133,7 +133,7 @@ class _Choice:
 class _Tags:
     """The one part of a tagged object: the object without its tag, as the member that the tag names."""
 
-    members: Mapping[str, Shape]
+    members: Mapping[str, Schema]
 
     def __call__(self, data: Any) -> Iterator[Part | Problem]:
         if type(data) is not dict:

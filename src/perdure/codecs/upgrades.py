@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from perdure.codecs.codec import Codec
-from perdure.codecs.versions import Upcast, Versions
+from perdure.codecs.migrations import Migrations, Upcast
 from perdure.values.errors import InvalidInput
 
 
@@ -26,7 +26,7 @@ class UpcastFailed(InvalidInput):
 
 
 @attrs.frozen(kw_only=True)
-class Step:
+class UpgradeStep:
     """One version that is not the present one: how its states are read, and how they become the next version's.
 
     Attributes:
@@ -65,10 +65,10 @@ class Upgrades:
 
     present: Codec[Any]
     version: int
-    steps: tuple[Step, ...]
+    steps: tuple[UpgradeStep, ...]
 
     @staticmethod
-    def of(present: Codec[Any], versions: Versions[Any] | None, *, tags: Mapping[type, str] | None) -> Upgrades:
+    def of(present: Codec[Any], versions: Migrations[Any] | None, *, tags: Mapping[type, str] | None) -> Upgrades:
         """Make the codecs of all versions.
 
         Args:
@@ -83,7 +83,7 @@ class Upgrades:
             return Upgrades(present=present, version=1, steps=())
         forms = (versions.oldest, *(upcast.gives for upcast in versions.upcasts[:-1]))
         steps = tuple(
-            Step(
+            UpgradeStep(
                 version=version,
                 codec=Codec.of(form, what=f"{present.what}, version {version}", tags=tags, other_tags="ignored"),
                 upcast=upcast,
@@ -134,7 +134,7 @@ class Upgrades:
         return encoded
 
 
-def _encoded(codec: Codec[Any], value: object, step: Step) -> str:
+def _encoded(codec: Codec[Any], value: object, step: UpgradeStep) -> str:
     try:
         return codec.encode(value).decode()
     except InvalidInput as problem:

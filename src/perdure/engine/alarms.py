@@ -9,15 +9,15 @@ from typing import Literal
 import attrs
 from returns.result import Failure, Success
 
-from perdure.engine.agenda import NEVER_MS, Agenda
+from perdure.engine.alarm_window import PATIENCE_MS, AlarmWindow
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.mailbox import Item
-from perdure.engine.portion import PATIENCE_MS, Portion
-from perdure.engine.verdict import TurnAnswer
+from perdure.engine.timer_queue import NEVER_MS, TimerQueue
+from perdure.engine.turn_outcome import TurnAnswer
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
@@ -76,8 +76,8 @@ class Alarms:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     limits: Limits
     wake: Wake
-    _agenda: Agenda = attrs.Factory(Agenda)
-    _portion: Portion = attrs.Factory(Portion)
+    _agenda: TimerQueue = attrs.Factory(TimerQueue)
+    _portion: AlarmWindow = attrs.Factory(AlarmWindow)
     _fired: set[Address] = attrs.Factory(set[Address])
     _then_due: dict[Address, int | None] = attrs.Factory(dict[Address, int | None])
     _failed: dict[Address, Timer] = attrs.Factory(dict[Address, "Timer"])
@@ -117,7 +117,7 @@ class Alarms:
     # ------------------------------------------------------------ reading
     async def _read(self, now_ms: int) -> None:
         """Put the next moments on the agenda."""
-        until_ms, limit = now_ms + AHEAD_MS, self.limits.due_batch + len(self._fired) + self._unserved
+        until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch + len(self._fired) + self._unserved
         self._agenda.begin_reading()
         match result_inside(await self.store.due(until_ms, limit)):
             case Success(rows) if len(rows) == limit:
@@ -159,7 +159,7 @@ class Alarms:
     def _fire(self, now_ms: int) -> None:
         """Put an alarm into the mailbox of every instance that is due, as far as there is room."""
         self._look_for_company()
-        while self._portion.has_room and self.under_way < self.limits.pending:
+        while self._portion.has_room and self.under_way < self.limits.max_pending:
             address = self._agenda.pop(now_ms)
             if address is None:
                 self._portion.reset()

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.resumed import begun_here
+from perdure.engine.eager_task import start_eagerly
 from perdure.jobs.step import Execute
-from perdure.program import default_handler
-from perdure.program.drivers import settle_answer
+from perdure.programs import default_handler
+from perdure.programs.drivers import settle_answer
 from perdure.runtime.record import Future, Runtime
 from perdure.values.errors import OutcomeUnknown
 
@@ -21,7 +21,7 @@ Perform: TypeAlias = Callable[[object, Any, Execute], object]
 """How an effect is performed: ``perform(instruction, services, execute)``, answered as by a `Handler`."""
 
 
-def perform_plainly(instruction: object, services: Any, _: Execute) -> object:
+def perform_directly(instruction: object, services: Any, _: Execute) -> object:
     """Call the service, whosever run it is."""
     return default_handler(instruction, services)
 
@@ -57,7 +57,7 @@ class LazyClaim:
     record: Record
     ready: Callable[[], Awaitable[None]]
     runtime: Runtime
-    perform: Perform = perform_plainly
+    perform: Perform = perform_directly
     _state: Literal["not_begun", "recording", "over"] = "not_begun"
     _waiting: list[Future[Any]] = attrs.Factory(list[Any])
     _refused: Any = None
@@ -79,7 +79,7 @@ class LazyClaim:
         await self.ready()
         if self._state == "not_begun":
             self._state = "recording"
-            begun_here(self._record(), self.runtime, name=f"claim of {self.execute.instance.address}")
+            start_eagerly(self._record(), self.runtime, name=f"claim of {self.execute.instance.address}")
         await self.settled()
         if self._refused is not None:
             raise ClaimFailed(self._refused)

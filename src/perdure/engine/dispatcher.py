@@ -9,16 +9,26 @@ from typing import Any, Literal, assert_never
 import attrs
 from returns.result import Failure, Result
 
-from perdure.engine.entrance import Entrance
+from perdure.engine.admission_queue import AdmissionQueue
+from perdure.engine.eager_task import start_eagerly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.mailbox import Item, Mailbox
-from perdure.engine.resumed import begun_here
 from perdure.engine.turn import TurnTaker
-from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswer, Verdict
+from perdure.engine.turn_outcome import (
+    Begun,
+    Committing,
+    FenceLost,
+    Rest,
+    RunsApart,
+    Told,
+    TurnAnswer,
+    TurnAnswered,
+    Verdict,
+)
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import RECOVER, Alarm, Recover, Redecode, Request, Terminate
+from perdure.jobs.request import RECOVER, AlarmDue, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
-from perdure.program import Exit
+from perdure.programs import Exit
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
@@ -26,7 +36,7 @@ from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded
 
-ENGINE_COMMANDS = (Alarm, Recover, Redecode)
+ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
 """Commands that the engine sends itself. They are never refused: who sends them bounds them."""
 
 CLAIM_LEFT_RETRY_MS = 1_000
@@ -60,14 +70,14 @@ class Dispatcher:
     door: Literal["open", "closed"] = "open"
     asked: int = 0
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
-    _entrance: Entrance = attrs.field(init=False)
+    _entrance: AdmissionQueue = attrs.field(init=False)
     _pending: int = 0  # requests of others than the engine that wait, or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
     _claims_left: set[Timer] = attrs.Factory(set["Timer"])
 
     def __attrs_post_init__(self) -> None:
-        self._entrance = Entrance(self.runtime)
+        self._entrance = AdmissionQueue(self.runtime)
 
     # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
@@ -102,19 +112,19 @@ class Dispatcher:
             return EngineClosed()
         if isinstance(request.command, ENGINE_COMMANDS):
             return None
-        if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox:
-            return Overloaded(f"mailbox of {mailbox.address}", self.limits.mailbox)
-        if self._pending >= self.limits.pending and request.inbound is None:  # the outbox has a bound of its own
-            return Overloaded("the engine's queue", self.limits.pending)
+        if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
+            return Overloaded(f"mailbox of {mailbox.address}", self.limits.mailbox_size)
+        if self._pending >= self.limits.max_pending and request.inbound is None:  # the outbox has a bound of its own
+            return Overloaded("the engine's queue", self.limits.max_pending)
         return None
 
     async def room_for(self, address: Address) -> None:
         """Wait for room in the mailbox of an instance and in the engine. Who posts right afterwards is not refused."""
         while self.door == "open":
             mailbox = self._mailboxes.get(address)
-            if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox:
+            if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
                 await self._entrance.wait(address)
-            elif self._pending >= self.limits.pending:
+            elif self._pending >= self.limits.max_pending:
                 await self._entrance.wait(None)
             else:
                 return
@@ -191,7 +201,7 @@ class Dispatcher:
     def _go_on(self, mailbox: Mailbox, item: Item, begun: Begun | Told) -> Literal["over", "waits"]:
         ended = self._commit(mailbox, item, begun) if isinstance(begun, Commit) else begun
         if ended is None or isinstance(ended, Rest):
-            mailbox.worker = begun_here(self._work(mailbox, item, ended), self.runtime, name=_TURNS)
+            mailbox.worker = start_eagerly(self._work(mailbox, item, ended), self.runtime, name=_TURNS)
             self._in_a_row = 0 if mailbox.worker else self._in_a_row
             return "waits"
         if ended == "told":
@@ -211,7 +221,7 @@ class Dispatcher:
 
         What waits in the mailbox is begun a moment later: programs of users do not run inside the store's call.
         """
-        verdict: Answered | None
+        verdict: TurnAnswered | None
         try:
             verdict = self.turns.concluded(commit, stored)
         except Exception as defect:  # noqa: BLE001 - as above
@@ -276,7 +286,7 @@ class Dispatcher:
 
     def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
         match verdict:
-            case Answered(result):
+            case TurnAnswered(result):
                 self._answer(item, result)
                 if isinstance(item.request.command, Recover) and _is_lost(result):
                     self.claim_left(mailbox)
@@ -333,7 +343,7 @@ class Dispatcher:
         while isinstance(verdict, Execute):
             ended = await self.turns.run_program(mailbox, verdict, "worker")
             if not isinstance(ended, tuple):
-                return ended or Answered(Failure(OutcomeUnknown("the claim was lost")))
+                return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
             verdict = await self.turns.settle_apart(mailbox, *ended)
         return verdict
 
@@ -411,10 +421,10 @@ class Dispatcher:
                     future.set_result(None)
             self._emptied.clear()
 
-    def _broken(self, mailbox: Mailbox, defect: Exception) -> Answered:
+    def _broken(self, mailbox: Mailbox, defect: Exception) -> TurnAnswered:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a turn broke inside the engine", fields))
-        return Answered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
+        return TurnAnswered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
 
 
 def _counts(item: Item) -> Literal[0, 1]:

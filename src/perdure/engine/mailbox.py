@@ -7,12 +7,12 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from perdure.engine.verdict import TurnAnswer
+from perdure.engine.turn_outcome import TurnAnswer
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Recover, Request, Terminate
 from perdure.jobs.step import Execute
-from perdure.program import Exit
-from perdure.runtime.record import Task
+from perdure.programs import Exit
+from perdure.runtime.record import SpawnedTask
 from perdure.values.address import Address
 
 
@@ -83,9 +83,9 @@ class Mailbox:
     waiting: deque[Item] = attrs.Factory(deque[Item])
     deferred: tuple[Item, ...] = ()
     running: tuple[str, ...] = ()
-    worker: Task[Any] | None = None
+    worker: SpawnedTask[Any] | None = None
     state: Literal["idle", "busy"] = "idle"
-    apart: Task[Any] | None = None
+    apart: SpawnedTask[Any] | None = None
     runs: tuple[RunInProgress, ...] = ()
 
     @property

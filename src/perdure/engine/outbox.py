@@ -13,25 +13,25 @@ from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import postponement, unreadable
 from perdure.jobs.request import Inbound
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.runtime.record import Future, LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import (
-    Crashed,
     EngineClosed,
+    HookRaised,
     InstanceParked,
     InvalidInput,
     Overloaded,
     PerdureError,
     Rejected,
-    RunTimedOut,
+    RunTimeout,
     Undecodable,
     UnknownAction,
 )
-from perdure.values.facts import Facts
 from perdure.values.message import Postponed, StoredMessage
 from perdure.values.transition import Transition
+from perdure.values.turn_inputs import TurnInputs
 
 MESSAGE_BATCH = 256
 """Messages read from the store at once, and under way at the same time."""
@@ -59,7 +59,7 @@ class Outbox:
     runtime: Runtime
     dispatcher: Dispatcher
     jobs: Mapping[tuple[str, str], AnyDefinition]
-    draw: Callable[[], Facts]
+    draw: Callable[[], TurnInputs]
     wake: Wake
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
@@ -164,7 +164,7 @@ class Outbox:
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored
                 self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
-            case Failure(Crashed() | RunTimedOut() | Overloaded() as error):
+            case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
                 self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
             case _:
                 self._afterwards(pair, self._look_again_later())

@@ -12,7 +12,7 @@ from returns.result import Success
 from perdure.engine.dispatcher import Dispatcher
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, REDECODE, Request
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.stores.store import Query, Store
 from perdure.values.address import Address
 from perdure.values.instance import Instance
@@ -50,7 +50,7 @@ class Recovery:
             recovered += self._post(rows, RECOVER)
             after = rows[-1].incarnation
         last: Address | None = None
-        while rows := await _page(lambda: self.store.find(Query(hold="undecodable", after=last, limit=PAGE))):  # noqa: B023
+        while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=PAGE))):  # noqa: B023
             self._post(rows, REDECODE)
             last = rows[-1].address
         return recovered

@@ -8,19 +8,19 @@ from typing import Any
 import attrs
 
 from perdure.engine.alarms import Alarms
-from perdure.engine.claims import Perform, perform_plainly
+from perdure.engine.claims import Perform, perform_directly
+from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
-from perdure.engine.draw import draw
-from perdure.engine.gate import Gate, Gates
-from perdure.engine.housekeeping import Housekeeping
 from perdure.engine.in_flight import InFlight
+from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.turn import RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import left_behind
-from perdure.runtime.record import Future, LogRecord, Runtime, Task
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
 from perdure.stores.store import Store
 from perdure.values.event import JobResumed
 from perdure.values.limits import Limits
@@ -52,7 +52,7 @@ class RunningEngine:
     alarms: Alarms
     outbox: Outbox
     stopped: Future[str]
-    _loops: list[Task[Any]] = attrs.Factory(list[Task[Any]])
+    _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
     async def start(self) -> None:
         """Recover what was left behind, then begin to fire alarms and to deliver messages.
@@ -67,7 +67,7 @@ class RunningEngine:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")
-        self._loop(Housekeeping(self.store, self.runtime, self.limits).run(), "housekeeping")
+        self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "housekeeping")
 
     async def stop(self) -> None:
         """Stop gracefully: no more alarms, messages and requests; what runs may end within the drain time.
@@ -79,7 +79,7 @@ class RunningEngine:
         self.dispatcher.close_door()
         self.alarms.close()
         await self.stop_loops()
-        timer = self.runtime.call_later(self.limits.drain_ms, self.dispatcher.stop_runs)
+        timer = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.dispatcher.stop_runs)
         try:
             await self.dispatcher.emptied()
         except self.runtime.cancelled:
@@ -98,7 +98,7 @@ class RunningEngine:
         task.add_done_callback(lambda ended: self._loop_ended(name, ended))
         self._loops.append(task)
 
-    def _loop_ended(self, name: str, task: Task[Any]) -> None:
+    def _loop_ended(self, name: str, task: SpawnedTask[Any]) -> None:
         if not task.cancelled():
             self.fail(f"the {name} loop of the engine broke: {task.exception()!r}")
 
@@ -162,7 +162,7 @@ def running_engine(
     limits: Limits,
     jobs: Mapping[tuple[str, str], AnyDefinition],
     *,
-    perform: Perform = perform_plainly,
+    perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
 ) -> RunningEngine:
     """Put an engine together. It does nothing before ``start``.
@@ -178,7 +178,7 @@ def running_engine(
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
-        f"{kind}:{name}": Gate(runtime, job.plan.concurrency)
+        f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
         for (kind, name), job in jobs.items()
         if job.plan.concurrency is not None
     }
@@ -187,14 +187,14 @@ def running_engine(
         runtime,
         services,
         limits,
-        Gates(runtime, Gate(runtime, limits.concurrency), own_gates),
+        ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own_gates),
         left_claimed=dispatcher.claim_left,
         perform=perform,
         run_ended=run_ended,
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
-    outbox = Outbox(store, runtime, dispatcher, jobs, lambda: draw(runtime, store, limits), Wake(runtime))
+    outbox = Outbox(store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime))
     engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
     turns.committed, turns.in_doubt = engine.committed, engine.doubt
     return engine

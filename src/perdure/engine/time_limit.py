@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from perdure.engine.resumed import Resumed
+from perdure.engine.eager_task import Resumed
 from perdure.runtime.record import Runtime
 
 T = TypeVar("T")

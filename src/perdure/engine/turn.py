@@ -9,27 +9,27 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_plainly
-from perdure.engine.draw import draw
-from perdure.engine.gate import Gates
+from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
+from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
-from perdure.engine.verdict import Answered, Begun, Committing, FenceLost, Rest, RunsApart, Told, Verdict
+from perdure.engine.turn_outcome import Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.recovery import release
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
-from perdure.program import Died, Exit
-from perdure.program.drivers import Suspended, run_until_asked
-from perdure.program.future import answer_of, known_answer, telling
+from perdure.programs import Exit, Raised
+from perdure.programs.drivers import Suspended, run_until_asked
+from perdure.programs.future import answer_of, known_answer, telling
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
-from perdure.values.errors import Conflict, Crashed, EngineClosed, OutcomeUnknown, RunTimedOut, StoreError
-from perdure.values.facts import Facts
+from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 
 MAX_CONFLICTS = 5
 """How often a turn that had no effect yet begins again after a conflict."""
@@ -60,9 +60,9 @@ class TurnTaker:
     runtime: Runtime
     services: Any  # the user's own record
     limits: Limits
-    gates: Gates
+    gates: ConcurrencyLimits
     left_claimed: Callable[[Mailbox], None]
-    perform: Perform = perform_plainly
+    perform: Perform = perform_directly
     run_ended: RunEnded | None = None
     phase: Literal["open", "closing"] = "open"
     committed: Callable[[Transition], None] = attrs.field(init=False)
@@ -75,7 +75,7 @@ class TurnTaker:
             verdict = await self._ended(await self._load_first(mailbox, item, self._load(mailbox, item)))
             if verdict is not None:
                 return verdict
-        return Answered(Failure(Conflict(str(mailbox.address))))
+        return TurnAnswered(Failure(Conflict(str(mailbox.address))))
 
     async def go_on(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> Verdict:
         """Take a turn to its end that was begun by plain calls.
@@ -125,20 +125,20 @@ class TurnTaker:
     def decide(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> Begun:
         """Go on by plain calls with a turn whose instance was read."""
         if not isinstance(loaded, Success):
-            return Answered(loaded)
-        facts = self._facts(mailbox)
+            return TurnAnswered(loaded)
+        inputs = self._facts(mailbox)
         try:
-            step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, facts)
+            step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
         except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
-            return Answered(Failure(self._crashed(mailbox, defect)))
+            return TurnAnswered(Failure(self._crashed(mailbox, defect)))
         if not isinstance(step, Execute):
             return step
         if step.claimed == "before_effect":
-            return self._handle(mailbox, step, facts)
+            return self._handle(mailbox, step, inputs)
         return Rest(self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step)))
 
     # ------------------------------------------------------------ events
-    def _handle(self, mailbox: Mailbox, execute: Execute, facts: Facts) -> Begun:
+    def _handle(self, mailbox: Mailbox, execute: Execute, inputs: TurnInputs) -> Begun:
         """Handle an event. As far as its program goes by itself, it needs no place, no claim and no task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
@@ -146,9 +146,9 @@ class TurnTaker:
             begun = self._begun(execute)
             if isinstance(begun, Suspended):
                 return Rest(self._go_on(mailbox, execute, begun))
-            if self.runtime.now_ms() != facts.now_ms:
-                facts = self._facts(mailbox)
-            step = self._finish(mailbox, execute, begun, facts)
+            if self.runtime.now_ms() != inputs.now_ms:
+                inputs = self._facts(mailbox)
+            step = self._finish(mailbox, execute, begun, inputs)
         return step
 
     def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
@@ -159,7 +159,7 @@ class TurnTaker:
         try:
             return run_until_asked(execute.program, self.services, interceptor=execute.draft)
         except self.runtime.cancelled as cancellation:
-            return Died(cancellation)
+            return Raised(cancellation)
 
     async def _go_on(self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Go on with an event whose program reaches outside or waits, in a place of the gates.
@@ -182,9 +182,9 @@ class TurnTaker:
         verdict: Verdict | None = None
         try:
             if self.phase == "closing":
-                verdict = Answered(Failure(EngineClosed()))
+                verdict = TurnAnswered(Failure(EngineClosed()))
             elif mailbox.is_interrupted:
-                verdict = Answered(Success(interrupted(mailbox.job, execute)))
+                verdict = TurnAnswered(Success(interrupted(mailbox.job, execute)))
             else:
                 verdict = await run()
         finally:
@@ -199,10 +199,10 @@ class TurnTaker:
             case Failure(Conflict()):
                 return None
             case failure:
-                return Answered(failure)
+                return TurnAnswered(failure)
 
     async def _run_claimed(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
-        if item.request.wait == "claim" and not item.answer.done():
+        if item.request.wait_for == "start" and not item.answer.done():
             found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
             item.answer.set_result(Success(running_answer(found)))
         if mailbox.job.occupancy == "claim_only" and execute.claim.cause != "event":
@@ -226,13 +226,15 @@ class TurnTaker:
                 raise
         return await self._settle(mailbox, execute, step)
 
-    def _finish(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], facts: Facts) -> Commit | Execute:
+    def _finish(
+        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
+    ) -> Commit | Execute:
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
         try:
-            return finish(mailbox.job, execute, exit_, facts)
+            return finish(mailbox.job, execute, exit_, inputs)
         except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
-            return finish(mailbox.job, execute, Died(defect), facts)
+            return finish(mailbox.job, execute, Raised(defect), inputs)
 
     async def run_program(
         self,
@@ -240,7 +242,7 @@ class TurnTaker:
         execute: Execute,
         by: Literal["worker", "apart"],
         begun: Suspended[Any, Any] | None = None,
-    ) -> tuple[Execute, Exit[Any, Any]] | Answered | None:
+    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered | None:
         """Run a program to its exit.
 
         Args:
@@ -269,12 +271,12 @@ class TurnTaker:
         )
         progress = RunInProgress(by)
         mailbox.runs = (*mailbox.runs, progress)
-        limit_ms = mailbox.job.plan.max_run_ms
+        limit_ms = mailbox.job.plan.run_timeout_ms
         try:
             rest = program.resume(runtime=self.runtime, handler=claim.handle)
             exit_ = await TimeLimit(rest, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
         except ClaimFailed as failed:
-            return None if isinstance(failed.reason, Conflict) else Answered(Failure(failed.reason))
+            return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
         except self.runtime.cancelled as cancellation:
             if progress.stop is not None:
                 self.runtime.current_task().uncancel()
@@ -285,7 +287,7 @@ class TurnTaker:
             mailbox.runs = tuple(run for run in mailbox.runs if run is not progress)
         return claim.execute, exit_
 
-    def _died_of(self, cancellation: BaseException) -> Died:
+    def _died_of(self, cancellation: BaseException) -> Raised:
         """Something that a program waited for, or the program itself, says that it was cancelled.
 
         Raises:
@@ -293,7 +295,7 @@ class TurnTaker:
         """
         if self.runtime.current_task().cancelling():
             raise cancellation
-        return Died(cancellation)
+        return Raised(cancellation)
 
     async def _in_own_task(self, mailbox: Mailbox) -> None:
         """Wait once, if this turn was begun by a plain call: the user's services run in a task of the engine's own."""
@@ -302,18 +304,18 @@ class TurnTaker:
 
     async def _stopped(
         self, mailbox: Mailbox, execute: Execute, why: Stop
-    ) -> tuple[Execute, Exit[Any, Any]] | Answered:
+    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
         """A run was cancelled on purpose: by its time limit, by a terminate, or by the shutdown."""
         match why:
             case "timed_out":
-                return execute, Died(RunTimedOut(mailbox.job.plan.max_run_ms))
+                return execute, Raised(RunTimeout(mailbox.job.plan.run_timeout_ms))
             case "interrupted":
                 self._forget_run(mailbox, execute)
                 self.left_claimed(mailbox)  # should the terminate that interrupted it be withdrawn, or not be stored
-                return Answered(Success(interrupted(mailbox.job, execute)))
+                return TurnAnswered(Success(interrupted(mailbox.job, execute)))
             case "released":
                 await self.release(mailbox, execute)
-                return Answered(Failure(EngineClosed()))
+                return TurnAnswered(Failure(EngineClosed()))
             case _:
                 assert_never(why)
 
@@ -359,9 +361,9 @@ class TurnTaker:
         match verdict:
             case None:
                 return FenceLost(str(mailbox.address))
-            case Answered(Failure(StoreError() | OutcomeUnknown() as error)):
+            case TurnAnswered(Failure(StoreError() | OutcomeUnknown() as error)):
                 self.left_claimed(mailbox)
-                return Answered(Failure(_not_stored(error)))
+                return TurnAnswered(Failure(_not_stored(error)))
             case _:
                 return verdict
 
@@ -374,7 +376,7 @@ class TurnTaker:
                 case failure:
                     self.left_claimed(mailbox)
                     self._forget_run(mailbox, execute)
-                    return Answered(Failure(_not_stored(failure.failure())))
+                    return TurnAnswered(Failure(_not_stored(failure.failure())))
             step = joined
             if isinstance(joined, Execute):
                 step = self._finish(mailbox, joined, exit_, self._facts(mailbox))
@@ -382,14 +384,14 @@ class TurnTaker:
                 return step
             verdict = await self._settle(mailbox, execute, step)
             if not isinstance(verdict, FenceLost):
-                return verdict if verdict is not None else Answered(Failure(Conflict(str(mailbox.address))))
+                return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(mailbox.address))))
         return FenceLost(str(mailbox.address))
 
     # ------------------------------------------------------------ writing
-    async def _conclude(self, step: Commit) -> Answered | None:
+    async def _conclude(self, step: Commit) -> TurnAnswered | None:
         """Commit, and give the result; None: there was a conflict."""
         if step.transition.is_empty:
-            return Answered(step.result)
+            return TurnAnswered(step.result)
         return self.concluded(step, await answer_of(self.store.commit(step.transition)))
 
     def commit(self, step: Commit, tell: Callable[[Result[Fence, Any]], None]) -> Committing:
@@ -403,7 +405,7 @@ class TurnTaker:
             How that went, or that it goes on.
         """
         if step.transition.is_empty:
-            return Answered(step.result)
+            return TurnAnswered(step.result)
         storing = self.store.commit(step.transition)
         stored = known_answer(storing)
         if stored is not None:
@@ -414,15 +416,15 @@ class TurnTaker:
         source.tell(tell)
         return "told"
 
-    async def _stored(self, step: Commit, storing: FutureResult[Fence, Any]) -> Answered | None:
+    async def _stored(self, step: Commit, storing: FutureResult[Fence, Any]) -> TurnAnswered | None:
         return self.concluded(step, await answer_of(storing))
 
-    def concluded(self, step: Commit, stored: Result[Fence, Any]) -> Answered | None:
+    def concluded(self, step: Commit, stored: Result[Fence, Any]) -> TurnAnswered | None:
         """Give the result of a commit that the store answered; None: there was a conflict."""
         self._take_note(step.transition, stored)
         if isinstance(stored, Success):
-            return Answered(step.result)
-        return None if isinstance(stored.failure(), Conflict) else Answered(stored)
+            return TurnAnswered(step.result)
+        return None if isinstance(stored.failure(), Conflict) else TurnAnswered(stored)
 
     def _take_note(self, transition: Transition, stored: Result[Fence, Any]) -> None:
         if isinstance(stored, Success):
@@ -435,14 +437,14 @@ class TurnTaker:
         if mailbox.running:
             mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
 
-    def _facts(self, mailbox: Mailbox) -> Facts:
-        return draw(self.runtime, self.store, self.limits, running=mailbox.running)
+    def _facts(self, mailbox: Mailbox) -> TurnInputs:
+        return collect_inputs(self.runtime, self.store, self.limits, running=mailbox.running)
 
-    def _crashed(self, mailbox: Mailbox, defect: Exception) -> Crashed:
-        died = Died(defect)
+    def _crashed(self, mailbox: Mailbox, defect: Exception) -> HookRaised:
+        died = Raised(defect)
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "a hook broke before it gave a program", fields))
-        return Crashed(type(defect).__name__, str(defect), died.formatted())
+        return HookRaised(type(defect).__name__, str(defect), died.formatted())
 
 
 def _not_stored(error: StoreError | OutcomeUnknown) -> OutcomeUnknown:

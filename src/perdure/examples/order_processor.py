@@ -8,11 +8,9 @@ from attrs import evolve, frozen
 from returns.result import Failure, Result, Success
 
 from perdure import (
-    After,
-    Cancel,
+    Alarm,
     Decision,
     Do,
-    Keep,
     Task,
     TaskContext,
     lift,
@@ -102,24 +100,30 @@ def decide_order(  # noqa: PLR0911 - one return for each transition
     match order.status, event:
         case "new", OrderPlaced(owner, amount):
             return Success(
-                Decision(Order("pending", owner, amount), After(patience.payment))
+                Decision(Order("pending", owner, amount), Alarm.after(patience.payment))
             )
         case "pending", PaymentReceived(amount):
             paid = order.paid + amount
             if paid < order.amount:
-                return Success(Decision(evolve(order, paid=paid), Keep()))
-            return Success(Decision(evolve(order, paid=paid, status="paid"), Cancel()))
+                return Success(Decision(evolve(order, paid=paid), Alarm.keep))
+            return Success(
+                Decision(evolve(order, paid=paid, status="paid"), Alarm.clear)
+            )
         case "paid", Shipped(tracking):
             return Success(
                 Decision(
                     evolve(order, status="shipped", tracking=tracking),
-                    After(patience.parcel),
+                    Alarm.after(patience.parcel),
                 )
             )
         case "shipped", Delivered():
-            return Success(Decision(evolve(order, status="delivered"), After("0 s")))
+            return Success(
+                Decision(evolve(order, status="delivered"), Alarm.after("0 s"))
+            )
         case (("pending" | "paid"), Cancelled()):
-            return Success(Decision(evolve(order, status="cancelled"), After("0 s")))
+            return Success(
+                Decision(evolve(order, status="cancelled"), Alarm.after("0 s"))
+            )
         case _:
             return Failure(IllegalTransition(order.status, type(event).__name__))
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, Never, TypeVar, cast
 import attrs
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
-from perdure.program import Program, halt, now, perform
+from perdure.programs import Program, halt, now, perform
 from perdure.values.instance import Claim, Instance
 from perdure.values.turn_value import turn_value
 

@@ -1,13 +1,13 @@
-"""What a pure decider answers: the next state, what becomes of the alarm, and messages to send."""
+"""The result of a pure decider: the next state, the change of the alarm, and messages to send."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, TypeAlias, TypeVar, final
 
 import attrs
 
-from perdure.program import Program
+from perdure.programs import Program
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.instant import to_ms
 from perdure.values.turn_value import turn_value
@@ -16,12 +16,12 @@ S_co = TypeVar("S_co", covariant=True)
 
 
 @attrs.frozen
-class Keep:
+class KeepAlarm:
     """Leave the alarm as it is."""
 
 
 @attrs.frozen
-class After:
+class AlarmAfter:
     """Set the alarm so long after the turn commits."""
 
     delay: Duration
@@ -31,7 +31,7 @@ class After:
 
 
 @attrs.frozen
-class At:
+class AlarmAt:
     """Set the alarm to an instant, an aware ``datetime``; one that is past fires at once."""
 
     instant: datetime
@@ -41,11 +41,51 @@ class At:
 
 
 @attrs.frozen
-class Cancel:
+class ClearAlarm:
     """Remove the alarm."""
 
 
-AlarmChange: TypeAlias = Keep | After | At | Cancel
+AlarmChange: TypeAlias = KeepAlarm | AlarmAfter | AlarmAt | ClearAlarm
+"""What a decision does to the alarm: `Alarm.keep`, `Alarm.after(...)`, `Alarm.at(...)` or `Alarm.clear`."""
+
+
+@final
+class Alarm:
+    """The four things that a decision can do to the alarm of its task.
+
+    >>> Alarm.after("5 minutes")
+    AlarmAfter(delay='5 minutes')
+    """
+
+    keep: ClassVar[AlarmChange] = KeepAlarm()
+    """Leave the alarm as it is."""
+
+    clear: ClassVar[AlarmChange] = ClearAlarm()
+    """Remove the alarm."""
+
+    @staticmethod
+    def after(delay: Duration, /) -> AlarmChange:
+        """Set the alarm to this long after the turn commits.
+
+        Args:
+            delay: a ``timedelta``, or text such as ``"5 minutes"``; 0 fires at once.
+
+        Raises:
+            DefinitionError: the delay is negative or not a duration.
+        """
+        return AlarmAfter(delay)
+
+    @staticmethod
+    def at(instant: datetime, /) -> AlarmChange:
+        """Set the alarm to an instant. One that is past fires at once.
+
+        Args:
+            instant: an aware ``datetime``.
+
+        Raises:
+            DefinitionError: the instant has no time zone.
+        """
+        return AlarmAt(instant)
 
 
 @turn_value(kw_only=False)
@@ -54,23 +94,23 @@ class Decision(Generic[S_co]):
 
     Attributes:
         state: the next state.
-        alarm: what becomes of the alarm.
-        messages: what to tell other jobs, made with ``tell(...)``.
+        alarm: what to do to the alarm, such as ``Alarm.after("5 minutes")``.
+        messages: messages to other jobs, made with ``tell(...)``.
     """
 
     state: S_co
-    alarm: AlarmChange = Keep()
+    alarm: AlarmChange = Alarm.keep
     messages: tuple[Program[None], ...] = ()
 
 
 def alarm_ms(change: AlarmChange, *, current_ms: int | None, now_ms: int) -> int | None:
     """Resolve what becomes of an alarm, integer milliseconds UTC."""
     match change:
-        case Keep():
+        case KeepAlarm():
             return current_ms
-        case After(delay):
+        case AlarmAfter(delay):
             return now_ms + duration_ms(delay, what="delay of an alarm", minimum_ms=0)
-        case At(instant):
+        case AlarmAt(instant):
             return to_ms(instant, what="instant of an alarm")
-        case Cancel():
+        case ClearAlarm():
             return None

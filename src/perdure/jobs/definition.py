@@ -18,23 +18,23 @@ from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.program import Program
+from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, Sent
 from perdure.values.errors import (
-    Crashed,
     DefinitionError,
+    HookRaised,
     OutcomeUnknown,
     Rejected,
     RequestError,
-    RunTimedOut,
+    RunTimeout,
     StoreError,
     UnknownAction,
 )
-from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
+from perdure.values.turn_inputs import TurnInputs
 
 H_co = TypeVar("H_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
@@ -44,11 +44,11 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 Exhausted = Literal["continue", "park", "purge"]
 """What becomes of an instance whose run failed for good."""
 
-CallError: TypeAlias = RequestError | Crashed | RunTimedOut | OutcomeUnknown | StoreError
+CallError: TypeAlias = RequestError | HookRaised | RunTimeout | OutcomeUnknown | StoreError
 """Everything that a call can fail with, whatever its job. A closed union: `match` and `assert_never` know its parts."""
 
 EventError = TypeAliasType(
-    "EventError", RequestError | Rejected[_E] | Crashed | RunTimedOut | OutcomeUnknown | StoreError, type_params=(_E,)
+    "EventError", RequestError | Rejected[_E] | HookRaised | RunTimeout | OutcomeUnknown | StoreError, type_params=(_E,)
 )
 """Everything that ``send`` and ``add`` can fail with: a `CallError`, or the typed error of the job's event handler."""
 
@@ -91,7 +91,7 @@ class Plan:
         errors: how typed errors are encoded; None when no type is known.
         retry: the durable retry of runs.
         exhausted: what becomes of an instance whose run failed for good.
-        max_run_ms: how long a run may take.
+        run_timeout_ms: how long a run may take.
         concurrency: runs of this job at the same time; None leaves it to the engine's own limit.
         commands: every command that a caller may send, by name.
         answers: how this kind's answers are encoded, for keys and for the wire.
@@ -104,7 +104,7 @@ class Plan:
     errors: Codec[Any] | None
     retry: Retry[Any] | None
     exhausted: Exhausted
-    max_run_ms: int
+    run_timeout_ms: int
     concurrency: int | None
     commands: Mapping[str, CommandSpec[Any]]
     answers: Codec[Any]
@@ -134,7 +134,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
     # ------------------------------------------------------------ the pure handler
     @abstractmethod
-    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide one of the kind's own commands, or an alarm that is due."""
 
     @abstractmethod
@@ -148,7 +148,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
 
     @abstractmethod
-    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run that succeeded."""
 
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
@@ -157,21 +157,21 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
     def alarm_of_run(self, instance: Instance, claim: Claim) -> int | None:
         """The alarm that a run finds: its own firing, at the first attempt, consumed it."""
-        return None if claim.cause == "alarm" and instance.retrial is None else instance.alarm_ms
+        return None if claim.cause == "alarm" and instance.pending_retry is None else instance.alarm_ms
 
-    def consumed(self, instance: Instance, claim: Claim, facts: Facts) -> Instance:
+    def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """What a failed attempt leaves of the instance while the run waits for its retry or is parked."""
         return instance
 
-    def rearmed(self, instance: Instance, facts: Facts) -> Instance:
+    def rearmed(self, instance: Instance, inputs: TurnInputs) -> Instance:
         """What resuming changes of the kind's own data."""
         return instance
 
-    def given_up(self, instance: Instance, claim: Claim, facts: Facts) -> Instance | None:
+    def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
         """What a run that failed for good leaves under ``continue`` or ``purge``; None: the instance goes."""
-        return None if self.plan.exhausted == "purge" else self.consumed(instance, claim, facts)
+        return None if self.plan.exhausted == "purge" else self.alarm_consumed(instance, claim, inputs)
 
-    def rescue(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+    def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
         """The program of ``on_error``, if the job has one."""
         return None
 
@@ -221,7 +221,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """Give the typed handle."""
 
     @abstractmethod
-    def teller(self, post: PostCommand) -> T_co:
+    def sender(self, post: PostCommand) -> T_co:
         """Give the typed teller."""
 
     # ------------------------------------------------------------ versions of the state
@@ -268,7 +268,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         encoded = instance.state if claim is None else self.state_of_run(instance, claim)
         return self.plan.state.decode(encoded.encode())
 
-    def draft(self, instance: Instance, claim: Claim, facts: Facts) -> Draft:
+    def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
         """A fresh draft for a run.
 
         Raises:
@@ -279,8 +279,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             state=self.decode_state(instance, claim),
             codec=self.plan.state,
             current_alarm_ms=self.alarm_of_run(instance, claim),
-            now_ms=facts.now_ms,
-            limits=facts.limits,
+            now_ms=inputs.now_ms,
+            limits=inputs.limits,
         )
 
     def encode_state(self, state: object, limits: Limits) -> str:

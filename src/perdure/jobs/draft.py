@@ -9,9 +9,9 @@ from typing import Any, Never
 import attrs
 
 from perdure.codecs import Codec
-from perdure.jobs.decision import AlarmChange, Keep, alarm_ms
+from perdure.jobs.decision import Alarm, AlarmChange, alarm_ms
 from perdure.jobs.size import within
-from perdure.program import PASS, Instruction
+from perdure.programs import PASS, Instruction
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 from perdure.values.instant import from_ms
@@ -111,7 +111,7 @@ class Draft:
     now_ms: int
     limits: Limits
     encoded: str | None = None
-    alarm: AlarmChange = Keep()
+    alarm: AlarmChange = Alarm.keep
     messages: list[Message] = attrs.Factory(list[Message])
 
     def answer(self, operation: object) -> object:

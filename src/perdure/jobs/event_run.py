@@ -8,30 +8,30 @@ import attrs
 from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import error_for_hook, record_failure, refusal
-from perdure.jobs.log import Log
 from perdure.jobs.request import Request
 from perdure.jobs.run import attempt_failed, prior_failed, rescued
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import failed, nothing, purge, put
-from perdure.program import Died, Halted
+from perdure.programs import Halted, Raised
 from perdure.values.event import Event, JobFailed, JobStarted
-from perdure.values.facts import Facts
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Transition
+from perdure.values.turn_inputs import TurnInputs
 
 
 def begin_event(
-    job: AnyDefinition, before: Instance, request: Request, facts: Facts, *, found: Literal["created", "exists"]
+    job: AnyDefinition, before: Instance, request: Request, inputs: TurnInputs, *, found: Literal["created", "exists"]
 ) -> Execute:
     """Begin to handle an event. Its claim is ready, should the handler perform an effect."""
     inbound = request.inbound
     claim = Claim(
-        owner=facts.epoch,
+        owner=inputs.epoch,
         cause="event",
-        run_id=facts.id(),
-        claimed_ms=facts.now_ms,
+        run_id=inputs.id(),
+        claimed_ms=inputs.now_ms,
         created="here" if found == "created" else "before",
         action=request.action,
         payload=request.payload,
@@ -44,20 +44,20 @@ def begin_event(
         hook=hook,
         program=program,
         instance=before,
-        draft=job.draft(before, claim, facts),
+        draft=job.draft(before, claim, inputs),
         claim=claim,
         claimed="before_effect",
         request=request,
-        started_ms=facts.now_ms,
+        started_ms=inputs.now_ms,
     )
 
 
-def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: Exception, facts: Facts) -> Commit:
+def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: Exception, inputs: TurnInputs) -> Commit:
     """Settle an event that met a defect before its handler could begin: nothing is written but the log."""
-    died = Died(defect)
+    died = Raised(defect)
     record = record_failure(died, job.plan.errors)
-    event = Log(facts, before.address, before.run_count).add(
-        JobFailed, run_id=facts.id(), hook=hook, attempt=1, delivery=1, duration_ms=0, error=record
+    event = EventRecorder(inputs, before.address, before.run_count).add(
+        JobFailed, run_id=inputs.id(), hook=hook, attempt=1, delivery=1, duration_ms=0, error=record
     )
     return failed(attrs.evolve(nothing(before.address), events=(event,)), refusal(died, record))
 
@@ -67,39 +67,43 @@ def claim_event(execute: Execute) -> Transition:
     return put(execute.instance, execute.claim.claimed_ms, event_claim=execute.claim)
 
 
-def started(log: Log, execute: Execute) -> tuple[Event, ...]:
+def started(log: EventRecorder, execute: Execute) -> tuple[Event, ...]:
     """Say that the event created the instance, if it did."""
     return (log.add(JobStarted),) if execute.claim.created == "here" else ()
 
 
 def event_failed(
-    job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Died | Halted, facts: Facts
+    job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
     """Settle an event whose handler did not succeed: ``on_error`` at once, or the error to the caller."""
     record = record_failure(exit_, job.plan.errors)
     if execute.prior is None:
-        program = job.rescue(execute, error_for_hook(exit_, record))
+        program = job.error_handler(execute, error_for_hook(exit_, record))
         if program is not None:
-            return rescued(job, execute, program, record, facts)
-    log = Log(facts, execute.instance.address, execute.instance.run_count)
-    return failed(_without(execute, _events(log, execute, exit_, record, facts), facts), refusal(exit_, record))
+            return rescued(job, execute, program, record, inputs)
+    log = EventRecorder(inputs, execute.instance.address, execute.instance.run_count)
+    return failed(_without(execute, _events(log, execute, exit_, record, inputs), inputs), refusal(exit_, record))
 
 
 def _events(
-    log: Log, execute: Execute, exit_: Failure[Any] | Died | Halted, record: FailureRecord, facts: Facts
+    log: EventRecorder,
+    execute: Execute,
+    exit_: Failure[Any] | Raised | Halted,
+    record: FailureRecord,
+    inputs: TurnInputs,
 ) -> tuple[Event, ...]:
     """A declared error is an answer and goes to the caller; a defect, and a failed rescue, go into the log as well."""
-    events = prior_failed(log, execute, facts)
+    events = prior_failed(log, execute, inputs)
     if execute.prior is not None or not isinstance(exit_, Failure):
-        events += (attempt_failed(log, execute, record, facts),)
+        events += (attempt_failed(log, execute, record, inputs),)
     return events
 
 
-def _without(execute: Execute, events: tuple[Event, ...], facts: Facts) -> Transition:
+def _without(execute: Execute, events: tuple[Event, ...], inputs: TurnInputs) -> Transition:
     """Leave the instance as if the event had not come: its claim goes, and the instance that its claim created."""
     instance = execute.instance
     if instance.event_claim is None:
         return attrs.evolve(nothing(instance.address), events=events)
     if execute.claim.created == "here":
         return purge(instance, events=events)
-    return put(instance, facts.now_ms, events=events, event_claim=None)
+    return put(instance, inputs.now_ms, events=events, event_claim=None)

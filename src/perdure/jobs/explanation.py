@@ -9,18 +9,18 @@ import attrs
 from returns.result import Failure
 
 from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.jobs.dry_run import DryRun
 from perdure.jobs.event_run import claim_event
-from perdure.jobs.rehearsal import Rehearsal
 from perdure.jobs.request import ALARM, Request
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, TurnResult
 from perdure.jobs.turn import begin, finish
 from perdure.jobs.writes import nothing, stored
-from perdure.program import PASS, Call, Died, Exit, Program, succeed
+from perdure.programs import PASS, Call, Exit, Program, Raised, succeed
 from perdure.values.address import Address
-from perdure.values.errors import Crashed, DefinitionError
-from perdure.values.facts import Facts
+from perdure.values.errors import DefinitionError, HookRaised
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Explained:
 
 
 @attrs.frozen(kw_only=True)
-class StoppedAt:
+class NeedsAnswer:
     """Where the dry run stopped: a service would be called, and nobody said what it answers.
 
     Attributes:
@@ -91,7 +91,7 @@ class WaitsForRun:
     run_id: str
 
 
-Explanation: TypeAlias = Explained | StoppedAt | WaitsForRun
+Explanation: TypeAlias = Explained | NeedsAnswer | WaitsForRun
 
 
 def explain(
@@ -100,7 +100,7 @@ def explain(
     loaded: Loaded,
     request: Request,
     *,
-    facts: Sequence[Facts],
+    inputs: Sequence[TurnInputs],
     answers: Answers,
     services: object = None,
     incarnation: int = NEW_INCARNATION,
@@ -114,13 +114,13 @@ def explain(
         address: the instance.
         loaded: what is stored of it, and of the request's idempotency key.
         request: what is asked.
-        facts: those of each decision, in turn: at least the first. Beyond them the last ones go on counting, at the
+        inputs: those of each decision, in turn: at least the first. Beyond them the last ones go on counting, at the
             instant the dry run has come to.
         answers: what services would answer.
         services: what programs see that look at the services themselves (`asks`). No effect is performed on them.
         incarnation: what the store would give to a new instance.
     """
-    turn = _DryTurn(job, address, loaded, tuple(facts), _by_call(answers), services, incarnation)
+    turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation)
     return turn.take(request)
 
 
@@ -148,7 +148,7 @@ def request_of(job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None
     if isinstance(asked, str):
         post(asked)
     else:
-        asked(job.teller(post))
+        asked(job.sender(post))
     if len(told) != 1:
         raise DefinitionError("request of explain", told, "a function that asks for one thing: lambda job: job.send(…)")
     ((action, value),) = told
@@ -162,23 +162,23 @@ class _DryTurn:
     job: AnyDefinition
     address: Address
     loaded: Loaded
-    facts: tuple[Facts, ...]
+    inputs: tuple[TurnInputs, ...]
     answers: Callable[[Call], object]
     services: object
     incarnation: int
     _decisions: int = 0
     _claim: Transition | None = None
-    _stopped: StoppedAt | None = None
+    _stopped: NeedsAnswer | None = None
 
     def take(self, request: Request) -> Explanation:
         """Begin, run and finish until there is something to commit."""
-        facts = self.facts[0]
-        step = self._begin(request, facts)
+        inputs = self.inputs[0]
+        step = self._begin(request, inputs)
         while isinstance(step, Execute):
-            execute, exit_, facts = self._run(step, facts)
+            execute, exit_, inputs = self._run(step, inputs)
             if self._stopped is not None:
                 return self._stopped
-            step = self._finish(execute, exit_, facts)
+            step = self._finish(execute, exit_, inputs)
         match step:
             case Commit(transition, result):
                 version = 0 if self.loaded.instance is None else self.loaded.instance.version
@@ -186,23 +186,23 @@ class _DryTurn:
             case Defer() | RecoverFirst():
                 return WaitsForRun(run_id=self._run_in_progress())
 
-    def _begin(self, request: Request, facts: Facts) -> Commit | Execute | Defer | RecoverFirst:
+    def _begin(self, request: Request, inputs: TurnInputs) -> Commit | Execute | Defer | RecoverFirst:
         try:
-            return begin(self.job, self.address, self.loaded, request, facts)
+            return begin(self.job, self.address, self.loaded, request, inputs)
         except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
-            broken = Crashed(type(defect).__name__, str(defect), Died(defect).formatted())
+            broken = HookRaised(type(defect).__name__, str(defect), Raised(defect).formatted())
             return Commit(nothing(self.address), Failure(broken))
 
-    def _finish(self, execute: Execute, exit_: Exit[Any, Any], facts: Facts) -> Commit | Execute:
+    def _finish(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
         try:
-            return finish(self.job, execute, exit_, facts)
+            return finish(self.job, execute, exit_, inputs)
         except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
-            return finish(self.job, execute, Died(defect), facts)
+            return finish(self.job, execute, Raised(defect), inputs)
 
     # ------------------------------------------------------------ the run
-    def _run(self, execute: Execute, facts: Facts) -> tuple[Execute, Exit[Any, Any], Facts]:
+    def _run(self, execute: Execute, inputs: TurnInputs) -> tuple[Execute, Exit[Any, Any], TurnInputs]:
         """Rehearse the program of a run; give the run, claimed if it had to be, its exit, and the facts of its end."""
-        rehearsal = Rehearsal(execute.program, execute.draft, self.services, facts.now_ms, self.job.plan.max_run_ms)
+        rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self.job.plan.run_timeout_ms)
         claimed = [self._claimed(execute)] if execute.claimed == "before_run" else []
 
         def perform(instruction: object) -> object:
@@ -211,7 +211,7 @@ class _DryTurn:
             return self._answer(instruction)
 
         exit_ = rehearsal.run(perform)
-        return claimed[0] if claimed else execute, exit_, self._next_facts(facts, rehearsal.ended_ms)
+        return claimed[0] if claimed else execute, exit_, self._next_facts(inputs, rehearsal.ended_ms)
 
     def _claimed(self, execute: Execute) -> Execute:
         """Record the claim of a run, as far as the rest of the turn can see it."""
@@ -227,13 +227,13 @@ class _DryTurn:
         if answer is not PASS:
             return answer
         self._stopped = self._stopped or _stopped_at(instruction)
-        return Rehearsal.HALT
+        return DryRun.HALT
 
     # ------------------------------------------------------------ what the engine would draw
-    def _next_facts(self, last: Facts, now_ms: int) -> Facts:
+    def _next_facts(self, last: TurnInputs, now_ms: int) -> TurnInputs:
         self._decisions += 1
-        if self._decisions < len(self.facts):
-            return self.facts[self._decisions]
+        if self._decisions < len(self.inputs):
+            return self.inputs[self._decisions]
         id_base = last.id_base if self._claim is None else last.id_base + _ROOM_FOR_IDS
         return attrs.evolve(last, now_ms=now_ms, id_base=id_base)
 
@@ -249,7 +249,7 @@ def _by_call(answers: Answers) -> Callable[[Call], object]:
     return lambda call: answers.get(call.name, PASS)
 
 
-def _stopped_at(instruction: object) -> StoppedAt:
+def _stopped_at(instruction: object) -> NeedsAnswer:
     if isinstance(instruction, Call):
-        return StoppedAt(effect=instruction.name, args=instruction.args, kwargs=instruction.kwargs)
-    return StoppedAt(effect=type(instruction).__name__, args=(instruction,), kwargs={})
+        return NeedsAnswer(effect=instruction.name, args=instruction.args, kwargs=instruction.kwargs)
+    return NeedsAnswer(effect=type(instruction).__name__, args=(instruction,), kwargs={})

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from returns.result import Failure
 
 from perdure.codecs import Codec
-from perdure.program import Died, Halted
-from perdure.values.errors import Crashed, HookFailed, InvalidInput, Rejected, RunTimedOut
+from perdure.programs import Halted, Raised
+from perdure.values.errors import HookFailed, HookRaised, InvalidInput, Rejected, RunTimeout
 from perdure.values.failure import MAX_MESSAGE_CHARACTERS, MAX_TRACEBACK_CHARACTERS, Defect, FailureRecord
 
 E = TypeVar("E")
 
 
-def record_failure(exit_: Failure[Any] | Died | Halted, errors: Codec[Any] | None) -> FailureRecord:
+def record_failure(exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | None) -> FailureRecord:
     """Describe why a run did not succeed.
 
     Args:
@@ -27,9 +27,9 @@ def record_failure(exit_: Failure[Any] | Died | Halted, errors: Codec[Any] | Non
             return FailureRecord(
                 form="failure", error_type=type(error).__name__, message=_text(error), data=_encoded(error, errors)
             )
-        case Died(cause):
+        case Raised(cause):
             return FailureRecord(
-                form="timed_out" if isinstance(cause, RunTimedOut) else "defect",
+                form="timed_out" if isinstance(cause, RunTimeout) else "defect",
                 error_type=type(cause).__name__,
                 message=_text(cause),
                 traceback="".join(traceback.format_exception(cause))[-MAX_TRACEBACK_CHARACTERS:],
@@ -50,20 +50,20 @@ def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
     return Defect(record.error_type, record.message, record.traceback)
 
 
-def error_for_hook(exit_: Failure[Any] | Died | Halted, record: FailureRecord) -> object:
+def error_for_hook(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> object:
     """What ``on_error`` is told: the typed error itself, or a ``Defect``."""
     if isinstance(exit_, Failure):
         return exit_.failure()
     return Defect(record.error_type, record.message, record.traceback)
 
 
-def refusal(exit_: Failure[Any] | Died | Halted, record: FailureRecord) -> HookFailed:
+def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> HookFailed:
     """What the caller of an event handler that failed gets."""
     if isinstance(exit_, Failure):
         return Rejected(exit_.failure())
-    if isinstance(exit_, Died) and isinstance(exit_.cause, RunTimedOut):
+    if isinstance(exit_, Raised) and isinstance(exit_.cause, RunTimeout):
         return exit_.cause
-    return Crashed(record.error_type, record.message, record.traceback or "")
+    return HookRaised(record.error_type, record.message, record.traceback or "")
 
 
 def _text(error: object) -> str:

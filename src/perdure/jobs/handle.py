@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, Definition, Dispatch
 from perdure.jobs.failures import typed_error
-from perdure.jobs.request import Pause, Request, Resume, Terminate
+from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor
 from perdure.values.answer import (
-    Ended,
+    Completed,
     Failed,
-    HoldChanged,
     InstanceStatus,
     Outcome,
     OutcomeRecord,
     Parked,
     Paused,
-    Ran,
+    PauseResult,
     Retrying,
     RunAnswer,
     Running,
+    SelfTerminated,
     Terminated,
     Triggered,
 )
 from perdure.values.failure import Defect, FailureRecord
-from perdure.values.instance import Hold
+from perdure.values.instance import Suspension
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 
@@ -68,11 +68,11 @@ class JobHandle(Generic[S, E]):
         command = Terminate(reason, "interrupt" if interrupt else "after_run")
         return self._send(id_, command, "terminate", reason, key=idempotency_key)
 
-    def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[HoldChanged, CallError]:
+    def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
         """Hold alarms and retries. Events are still handled; nothing fires and nothing flushes."""
         return self._send(id_, Pause(), "pause", key=idempotency_key)
 
-    def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[HoldChanged, CallError]:
+    def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
         """Let a paused or parked instance go on; an alarm that is overdue fires once."""
         return self._send(id_, Resume(), "resume", key=idempotency_key)
 
@@ -84,13 +84,13 @@ class JobHandle(Generic[S, E]):
         value: object = None,
         *,
         key: str | None = None,
-        wait: Literal["run", "claim"] = "run",
+        wait_for: WaitFor = "completion",
     ) -> FutureResult[Any, Any]:
         job = self.definition
 
         def build(limits: Limits) -> Request:
             payload = job.encode_input(action, value, limits.payload_bytes)
-            return Request(command=command, action=action, payload=payload, idempotency_key=key, wait=wait)
+            return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
         return self.dispatch.request(job, id_, build)
 
@@ -110,7 +110,7 @@ class JobHandle(Generic[S, E]):
             case "failed":
                 return Failed(self._error(record.error))
             case "ended":
-                return Ended(record.reason)
+                return SelfTerminated(record.reason)
             case "parked":
                 return Parked(_hold(record.reason))
             case "ran" | "running" | "paused":
@@ -121,8 +121,8 @@ class JobHandle(Generic[S, E]):
         return typed_error(record or unknown, self.definition.plan.errors)
 
 
-_PLAIN: dict[str, Ran | Running | Paused] = {"ran": Ran(), "running": Running(), "paused": Paused()}
-_HOLDS: dict[str, Hold] = {
+_PLAIN: dict[str, Completed | Running | Paused] = {"ran": Completed(), "running": Running(), "paused": Paused()}
+_HOLDS: dict[str, Suspension] = {
     "retries_exhausted": "retries_exhausted",
     "recovery_exhausted": "recovery_exhausted",
     "undecodable": "undecodable",
@@ -130,5 +130,5 @@ _HOLDS: dict[str, Hold] = {
 }
 
 
-def _hold(reason: str) -> Hold:
+def _hold(reason: str) -> Suspension:
     return _HOLDS[reason]

@@ -20,7 +20,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec
 from perdure.jobs.signature import check_function
-from perdure.program import Call, NotAProgram, Program, as_program, perform, succeed
+from perdure.programs import Call, NotAProgram, Program, as_program, perform, succeed
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
 

@@ -10,24 +10,24 @@ from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
 from perdure.jobs.writes import refuse, reply
 from perdure.values.address import Address, is_text
-from perdure.values.errors import AnswerUnreadable, InvalidInput, KeyReused, Overloaded
-from perdure.values.facts import Facts
+from perdure.values.errors import IdempotencyConflict, InvalidInput, Overloaded, StoredResultUnreadable
 from perdure.values.transition import Loaded, Remembered
+from perdure.values.turn_inputs import TurnInputs
 
 MAX_KEY_CHARACTERS = 512
 
 
 def replay(
-    job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, key: str, facts: Facts
+    job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, key: str, inputs: TurnInputs
 ) -> Commit | None:
     """Answer a keyed request from memory; None when it is new and there is room to remember it."""
     remembered = loaded.remembered
     if remembered is not None:
         if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
-            return refuse(address, KeyReused(key, remembered.action, request.action))
+            return refuse(address, IdempotencyConflict(key, remembered.action, request.action))
         return _repeated(job, address, key, remembered)
-    if loaded.keys_held >= facts.limits.keys_per_address:
-        return refuse(address, Overloaded(f"idempotency keys of {address}", facts.limits.keys_per_address))
+    if loaded.keys_held >= inputs.limits.keys_per_address:
+        return refuse(address, Overloaded(f"idempotency keys of {address}", inputs.limits.keys_per_address))
     return None
 
 
@@ -35,11 +35,11 @@ def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, rememb
     try:
         return reply(address, job.plan.answers.decode(remembered.answer.encode()))
     except InvalidInput as problem:
-        return refuse(address, AnswerUnreadable(str(address), key, problem.problems))
+        return refuse(address, StoredResultUnreadable(str(address), key, problem.problems))
 
 
 def remember(
-    job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, facts: Facts
+    job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, inputs: TurnInputs
 ) -> Remembered:
     """Remember an answer for as long as the engine's window says."""
     return Remembered(
@@ -47,7 +47,7 @@ def remember(
         action=action,
         fingerprint=_fingerprint(payload),
         answer=job.plan.answers.encode(answer).decode(),
-        expires_ms=facts.now_ms + facts.limits.key_window_ms,
+        expires_ms=inputs.now_ms + inputs.limits.idempotency_ttl_ms,
     )
 
 

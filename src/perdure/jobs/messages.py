@@ -6,13 +6,13 @@ import attrs
 
 from perdure.jobs.failures import record_failure
 from perdure.jobs.writes import nothing
-from perdure.program import Died
+from perdure.programs import Raised
 from perdure.values.backoff import Backoff
-from perdure.values.errors import Crashed, InstanceParked, PerdureError, Undecodable
-from perdure.values.facts import Facts
+from perdure.values.errors import HookRaised, InstanceParked, PerdureError, Undecodable
 from perdure.values.failure import FailureRecord
 from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import Transition
+from perdure.values.turn_inputs import TurnInputs
 
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
@@ -28,38 +28,38 @@ def unreadable(stored: StoredMessage, error: PerdureError) -> Transition:
     return attrs.evolve(nothing(stored.message.target), inbound=fate)
 
 
-def postponement(stored: StoredMessage, error: PerdureError, facts: Facts) -> Transition:
+def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Transition:
     """Keep a message that could not be taken now.
 
     A parked target's messages wait, however long it takes. A defect or an overload is tried again with backoff, and
     becomes a dead letter after ``message_attempts`` deliveries.
     """
-    return attrs.evolve(nothing(stored.message.target), inbound=_fate(stored, error, facts))
+    return attrs.evolve(nothing(stored.message.target), inbound=_fate(stored, error, inputs))
 
 
-def _fate(stored: StoredMessage, error: PerdureError, facts: Facts) -> MessageFate:
+def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> MessageFate:
     record = _record(error)
     if isinstance(error, InstanceParked | Undecodable):
         return Postponed(
             message_id=stored.message_id,
             attempts=stored.attempts,
-            not_before_ms=facts.now_ms + HELD_MS,
+            not_before_ms=inputs.now_ms + HELD_MS,
             error=record,
         )
     attempts = stored.attempts + 1
-    if attempts >= facts.limits.message_attempts:
+    if attempts >= inputs.limits.message_attempts:
         return DeadLettered(message_id=stored.message_id, attempts=attempts, error=record)
     return Postponed(
         message_id=stored.message_id,
         attempts=attempts,
-        not_before_ms=facts.now_ms + MESSAGE_BACKOFF.delay_ms(attempts),
+        not_before_ms=inputs.now_ms + MESSAGE_BACKOFF.delay_ms(attempts),
         error=record,
     )
 
 
 def _record(error: PerdureError) -> FailureRecord:
-    if isinstance(error, Crashed):
+    if isinstance(error, HookRaised):
         return FailureRecord(
             form="defect", error_type=error.error_type, message=error.message, traceback=error.traceback
         )
-    return record_failure(Died(error), None)
+    return record_failure(Raised(error), None)

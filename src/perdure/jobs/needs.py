@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 import attrs
 from typing_extensions import TypeAliasType, get_protocol_members, is_protocol
 
-from perdure.program import Program
+from perdure.programs import Program
 from perdure.values.errors import DefinitionError
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypeForm
 
-from perdure.codecs import Codec, Upgrades, Versions, describe_type
-from perdure.codecs.versions import is_same_form
+from perdure.codecs import Codec, Migrations, Upgrades, describe_type
+from perdure.codecs.migrations import is_same_form
 from perdure.jobs.definition import Exhausted, Plan
 from perdure.jobs.hooks import FromHooks, errors_of
 from perdure.jobs.needs import needs_of
@@ -19,7 +19,7 @@ from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
 from perdure.values.retry import Retry
 
-DEFAULT_MAX_RUN = "15 minutes"
+DEFAULT_RUN_TIMEOUT = "15 minutes"
 MAX_CONCURRENCY = 100_000
 
 ANSWERS: Codec[Any] = Codec.of(Answer, what="answers")
@@ -37,11 +37,11 @@ def build_plan(
     retry: object,
     exhausted: Exhausted,
     may_continue: Literal["may_continue", "must_settle"],
-    max_run: Duration,
+    run_timeout: Duration,
     concurrency: int | None,
     commands: tuple[CommandSpec[Any], ...],
     answers: Codec[Any] = ANSWERS,
-    versions: Versions[Any] | None = None,
+    versions: Migrations[Any] | None = None,
 ) -> Plan:
     """Validate what every definition has.
 
@@ -55,7 +55,7 @@ def build_plan(
         retry: the durable retry.
         exhausted: what becomes of a run that failed for good, unless the retry says otherwise.
         may_continue: whether this kind has a next tick to wait for.
-        max_run: how long a run may take.
+        run_timeout: how long a run may take.
         concurrency: runs of this job at the same time.
         commands: the kind's own commands.
         answers: how the kind's answers are encoded.
@@ -79,7 +79,7 @@ def build_plan(
         errors=error_codec,
         retry=policy,
         exhausted=_exhausted(policy, exhausted, may_continue, job),
-        max_run_ms=duration_ms(max_run, what=f"max_run of {job}"),
+        run_timeout_ms=duration_ms(run_timeout, what=f"run_timeout of {job}"),
         concurrency=_concurrency(concurrency, job),
         commands={spec.name: spec for spec in (*commands, TERMINATE, PAUSE, RESUME)},
         answers=answers,
@@ -88,13 +88,13 @@ def build_plan(
     )
 
 
-def _versions(versions: object, state: object, job: str) -> Versions[Any] | None:
+def _versions(versions: object, state: object, job: str) -> Migrations[Any] | None:
     """Accept versions that end with the type of the state."""
     if versions is None:
         return None
-    if not isinstance(versions, Versions):
+    if not isinstance(versions, Migrations):
         raise DefinitionError(f"versions of {job}", versions, "Versions(OldestType).then(to_next) or None")
-    given: Versions[Any] = versions  # pyright: ignore[reportUnknownVariableType] - of whatever state
+    given: Migrations[Any] = versions  # pyright: ignore[reportUnknownVariableType] - of whatever state
     if not is_same_form(given.newest, state):
         expected = f"a last step that gives the state's own type, {describe_type(state)}"  # type: ignore[arg-type] # a form
         raise DefinitionError(f"versions of {job}", given.newest, expected)

@@ -7,25 +7,25 @@ from typing import Any
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.log import Log
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.run import park_run
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import answered, put, reply, stored
 from perdure.values.address import Address
-from perdure.values.answer import HoldChanged
+from perdure.values.answer import PauseResult
 from perdure.values.event import JobParked, JobRecovered
-from perdure.values.facts import Facts
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
+from perdure.values.turn_inputs import TurnInputs
 
 MAX_RECOVERIES = 2
 """A run that its process did not survive this often is delivered alone; once more, and it is parked."""
 
 
-def is_running(instance: Instance, facts: Facts) -> bool:
+def is_running(instance: Instance, inputs: TurnInputs) -> bool:
     """Whether a run of the instance is in progress in this process."""
-    return instance.claim is not None and instance.claim.run_id in facts.running
+    return instance.claim is not None and instance.claim.run_id in inputs.running
 
 
 def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
@@ -39,17 +39,19 @@ def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
     """
     if instance.claim is None and instance.event_claim is None:
         return None
-    if instance.hold == "undecodable":
+    if instance.suspension == "undecodable":
         return None
     for claim in (instance.claim, instance.event_claim):
         if claim is None or claim.run_id in running:
             continue
-        if instance.hold != "recovery_exhausted" or claim.recoveries < MAX_RECOVERIES:
+        if instance.suspension != "recovery_exhausted" or claim.recoveries < MAX_RECOVERIES:
             return claim
     return None
 
 
-def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Request, facts: Facts) -> Commit | Execute:
+def recover(
+    job: AnyDefinition, instance: Instance, claim: Claim, request: Request, inputs: TurnInputs
+) -> Commit | Execute:
     """Deliver a run again.
 
     A claim of this very engine was left by a commit that failed, or by a shutdown that released it: nobody crashed, and
@@ -58,15 +60,15 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Reque
     Raises:
         InvalidInput: this code cannot read what the run works on.
     """
-    crashed = claim.owner not in (facts.epoch, RELEASED)
+    crashed = claim.owner not in (inputs.epoch, RELEASED)
     if crashed and claim.recoveries >= MAX_RECOVERIES:
-        return _park(job, instance, claim, facts)
+        return _park(job, instance, claim, inputs)
     instance = job.present(instance)
     recoveries = claim.recoveries + 1 if crashed else claim.recoveries
     again = attrs.evolve(
-        claim, owner=facts.epoch, claimed_ms=facts.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries
+        claim, owner=inputs.epoch, claimed_ms=inputs.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries
     )
-    log = Log(facts, instance.address, instance.run_count)
+    log = EventRecorder(inputs, instance.address, instance.run_count)
     recovered = log.add(
         JobRecovered,
         run_id=again.run_id,
@@ -75,19 +77,19 @@ def recover(job: AnyDefinition, instance: Instance, claim: Claim, request: Reque
         delivery=again.deliveries,
         recoveries=recoveries,
     )
-    transition = put(instance, facts.now_ms, events=(recovered,), **_in_place(instance, claim, again))
+    transition = put(instance, inputs.now_ms, events=(recovered,), **_in_place(instance, claim, again))
     claimed = stored(transition) or instance
     hook, program = job.program(claimed, again, claimed_command(job, again))
     return Execute(
         hook=hook,
         program=program,
         instance=instance,
-        draft=job.draft(claimed, again, facts),
+        draft=job.draft(claimed, again, inputs),
         claim=again,
         claiming=transition,
         claimed="before_run",
         request=_request_of(again, request),
-        started_ms=facts.now_ms,
+        started_ms=inputs.now_ms,
         alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others",
     )
 
@@ -96,7 +98,7 @@ RELEASED = 0
 """The owner of a claim that a graceful shutdown gave back. Epochs begin at 1."""
 
 
-def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
+def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
     """Give a claim back on a graceful shutdown: the next start delivers it again, and it never counts as a crash."""
     changes: dict[str, Any] = {  # fields of Instance
         name: attrs.evolve(claim, owner=RELEASED)
@@ -104,8 +106,8 @@ def release(instance: Instance, run_id: str, facts: Facts) -> Commit:
         if claim is not None and claim.run_id == run_id
     }
     if not changes:
-        return reply(instance.address, HoldChanged(changed=False, status=instance.status))
-    return answered(put(instance, facts.now_ms, **changes), HoldChanged(changed=True, status=instance.status))
+        return reply(instance.address, PauseResult(changed=False, status=instance.status))
+    return answered(put(instance, inputs.now_ms, **changes), PauseResult(changed=True, status=instance.status))
 
 
 def claimed_command(job: AnyDefinition, claim: Claim) -> object:
@@ -131,16 +133,16 @@ def _request_of(claim: Claim, request: Request) -> Request:
     return attrs.evolve(request, inbound=inbound)
 
 
-def _park(job: AnyDefinition, instance: Instance, claim: Claim, facts: Facts) -> Commit:
-    log = Log(facts, instance.address, instance.run_count)
+def _park(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit:
+    log = EventRecorder(inputs, instance.address, instance.run_count)
     detail = f"the process died {claim.recoveries + 1} times during this run"
     parked = log.add(JobParked, reason="recovery_exhausted", detail=detail)
     changes: dict[str, Any] = {}  # fields of Instance
     left = instance
     if instance.claim is claim:
-        left = job.consumed(instance, claim, facts)
+        left = job.alarm_consumed(instance, claim, inputs)
         record = FailureRecord(form="defect", error_type="RecoveryExhausted", message=detail)
-        retrial = park_run(claim, record, first_failed_ms=facts.now_ms, now_ms=facts.now_ms)
-        changes = {"claim": None, "retrial": retrial, "last_error": record}
-    transition = put(left, facts.now_ms, events=(parked,), hold="recovery_exhausted", **changes)
-    return answered(transition, HoldChanged(changed=True, status="parked"))
+        pending_retry = park_run(claim, record, first_failed_ms=inputs.now_ms, now_ms=inputs.now_ms)
+        changes = {"claim": None, "pending_retry": pending_retry, "last_error": record}
+    transition = put(left, inputs.now_ms, events=(parked,), suspension="recovery_exhausted", **changes)
+    return answered(transition, PauseResult(changed=True, status="parked"))

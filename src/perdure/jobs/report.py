@@ -14,8 +14,8 @@ def report_status(instance: Instance) -> InstanceStatus:
     attempt = 1
     if instance.claim is not None:
         attempt = instance.claim.attempt
-    elif instance.retrial is not None:
-        attempt = instance.retrial.attempt
+    elif instance.pending_retry is not None:
+        attempt = instance.pending_retry.attempt
     return InstanceStatus(
         status=instance.status,
         run_count=instance.run_count,
@@ -24,6 +24,6 @@ def report_status(instance: Instance) -> InstanceStatus:
         updated_at=from_ms(instance.updated_ms),
         next_run_at=None if instance.due_ms is None else from_ms(instance.due_ms),
         attempt=attempt,
-        parked=None if instance.hold == "paused" else instance.hold,
+        parked=None if instance.suspension == "paused" else instance.suspension,
         last_error=instance.last_error,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -12,6 +12,9 @@ from perdure.values.address import Address
 from perdure.values.turn_value import turn_value
 
 C = TypeVar("C")
+
+WaitFor: TypeAlias = Literal["completion", "start"]
+"""When a call that runs user code returns: after the first attempt, or once the run is claimed."""
 
 
 # ---------------------------------------------------------------- commands that every kind understands
@@ -34,7 +37,7 @@ class Resume:
 
 
 @attrs.frozen
-class Alarm:
+class AlarmDue:
     """The instance is due. Sent by the engine alone."""
 
 
@@ -97,7 +100,7 @@ class Request:
         action: its name.
         payload: its input as JSON; empty when it takes none.
         idempotency_key: repeats with this key change nothing and get the first answer.
-        wait: whether the caller waits for the run, or only for its claim.
+        wait_for: when the caller gets its answer: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
     """
 
@@ -105,10 +108,10 @@ class Request:
     action: str
     payload: str = ""
     idempotency_key: str | None = None
-    wait: Literal["run", "claim"] = "run"
+    wait_for: WaitFor = "completion"
     inbound: Inbound | None = None
 
 
-ALARM = Request(command=Alarm(), action="alarm")
+ALARM = Request(command=AlarmDue(), action="alarm")
 RECOVER = Request(command=Recover(), action="recover")
 REDECODE = Request(command=Redecode(), action="redecode")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from perdure.values.errors import DefinitionError
 
-_KNOWN_WRAPPERS: Final = ("perdure.program.", "returns.")
+_KNOWN_WRAPPERS: Final = ("perdure.programs.", "returns.")
 """Modules whose decorators take what the function under them takes. Others may add or remove arguments."""
 
 

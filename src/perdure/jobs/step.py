@@ -9,7 +9,7 @@ from returns.result import Result
 
 from perdure.jobs.draft import Draft
 from perdure.jobs.request import Request
-from perdure.program import Program
+from perdure.programs import Program
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.draft import Post
-from perdure.program import Program, perform
+from perdure.programs import Program, perform
 from perdure.values.address import check_id
 
 T = TypeVar("T")
@@ -33,4 +33,4 @@ def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
         payload = definition.encode_input(action, value, sys.maxsize)  # the draft knows the engine's limit
         return perform(Post(target, action, payload))
 
-    return definition.teller(post)
+    return definition.sender(post)

@@ -11,32 +11,32 @@ from typing import Any, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.birth import born
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import event_failed
 from perdure.jobs.failures import record_failure
-from perdure.jobs.holding import pause, redecode, resume, terminate, undecodable
 from perdure.jobs.keys import remember, replay
-from perdure.jobs.log import Log
+from perdure.jobs.new_instance import new_instance
 from perdure.jobs.recovery import is_running, left_behind, recover
-from perdure.jobs.request import Alarm, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
+from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
 from perdure.jobs.run import run_answer, run_failed
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, Step
+from perdure.jobs.suspension import pause, redecode, resume, terminate, undecodable
 from perdure.jobs.writes import answered, nothing, purge, reply
-from perdure.program import Died, Exit, Halted
+from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
-from perdure.values.errors import Crashed, InstanceParked, InvalidInput, Overloaded, RunTimedOut, Undecodable
+from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
 from perdure.values.event import JobStarted, JobTerminated, MessageRejected
-from perdure.values.facts import Facts
 from perdure.values.instance import Instance
 from perdure.values.message import Consumed
 from perdure.values.transition import Loaded
+from perdure.values.turn_inputs import TurnInputs
 
 
 # ---------------------------------------------------------------- begin
-def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, facts: Facts) -> Step:
+def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request, inputs: TurnInputs) -> Step:
     """Decide a request.
 
     Args:
@@ -44,99 +44,101 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         address: the instance.
         loaded: what the store has of it, and of the request's idempotency key.
         request: what is asked.
-        facts: the clock, the dice and the ids.
+        inputs: the clock, the dice and the ids.
     """
     if request.idempotency_key is not None:
-        remembered = replay(job, address, loaded, request, request.idempotency_key, facts)
+        remembered = replay(job, address, loaded, request, request.idempotency_key, inputs)
         if remembered is not None:
             return remembered
     try:
-        step = _decide(job, address, loaded.instance, request, facts)
+        step = _decide(job, address, loaded.instance, request, inputs)
     except InvalidInput as problem:
         if loaded.instance is None:
             raise
-        step = undecodable(loaded.instance, problem, facts)
+        step = undecodable(loaded.instance, problem, inputs)
     if loaded.instance is None:
-        step = born(step, job.plan.state_version)
-    return _concluded(job, step, request, facts) if isinstance(step, Commit) else step
+        step = new_instance(step, job.plan.state_version)
+    return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
 
 
-def _decide(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _decide(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     command = request.command
     if isinstance(command, Terminate):
-        if command.when == "after_run" and instance is not None and is_running(instance, facts):
+        if command.when == "after_run" and instance is not None and is_running(instance, inputs):
             return Defer()
-        return terminate(address, instance, command, facts)
-    claim = None if instance is None else left_behind(instance, facts.running)
+        return terminate(address, instance, command, inputs)
+    claim = None if instance is None else left_behind(instance, inputs.running)
     if isinstance(command, Recover):
         if instance is None or claim is None:
             return reply(address, None)
-        return recover(job, instance, claim, request, facts)
+        return recover(job, instance, claim, request, inputs)
     if claim is not None:
         return RecoverFirst()
-    return _decide_settled(job, address, instance, request, facts)
+    return _decide_settled(job, address, instance, request, inputs)
 
 
 def _decide_settled(
-    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Step:
     """Decide a request to an instance that no lost run has a claim on."""
     match request.command:
         case Pause():
-            return pause(address, instance, facts)
-        case Resume() if instance is None or instance.hold != "undecodable":
-            return resume(job, address, instance, facts)
+            return pause(address, instance, inputs)
+        case Resume() if instance is None or instance.suspension != "undecodable":
+            return resume(job, address, instance, inputs)
         case Resume() | Redecode():
-            return redecode(job, address, instance, facts)
-        case Alarm() if not _is_due(instance, facts):
+            return redecode(job, address, instance, inputs)
+        case AlarmDue() if not _is_due(instance, inputs):
             return reply(address, None)
         case _:
-            return job.begin(address, _present(job, instance), request, facts)
+            return job.begin(address, _present(job, instance), request, inputs)
 
 
 def _present(job: AnyDefinition, instance: Instance | None) -> Instance | None:
     """Give the instance in the present version. What is parked as undecodable stays as it is: its kind refuses it."""
-    return instance if instance is None or instance.hold == "undecodable" else job.present(instance)
+    return instance if instance is None or instance.suspension == "undecodable" else job.present(instance)
 
 
-def _is_due(instance: Instance | None, facts: Facts) -> bool:
+def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
     due_ms = None if instance is None else instance.due_ms
-    return due_ms is not None and due_ms <= facts.now_ms
+    return due_ms is not None and due_ms <= inputs.now_ms
 
 
 # ---------------------------------------------------------------- finish
-def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts: Facts) -> Commit | Execute:
+def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs: TurnInputs) -> Commit | Execute:
     """Decide what a program's end means.
 
     Args:
         job: the definition of the instance.
         execute: what was run; its ``instance`` is what is stored now.
         exit_: how the program ended.
-        facts: the clock, the dice and the ids, drawn after the program ended.
+        inputs: the clock, the dice and the ids, drawn after the program ended.
     """
-    step = _settle(job, execute, exit_, facts)
+    step = _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute) or (execute.claim.key is None and execute.request.inbound is None):
         return step
-    return _concluded(job, step, _served(execute), facts)
+    return _concluded(job, step, _served(execute), inputs)
 
 
-def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], facts: Facts) -> Commit | Execute:
+def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs: TurnInputs) -> Commit | Execute:
     match exit_:
         case Success():
-            return job.succeeded(execute, facts)
+            return job.succeeded(execute, inputs)
         case Halted(EndInstance(reason)):
-            return _ended(job, execute, reason, facts)
-        case Failure() | Halted() | Died():
+            return _ended(job, execute, reason, inputs)
+        case Failure() | Halted() | Raised():
             fail = event_failed if execute.claim.cause == "event" else run_failed
-            return fail(job, execute, exit_, facts)
+            return fail(job, execute, exit_, inputs)
         case _:
             assert_never(exit_)
 
 
-def _ended(job: AnyDefinition, execute: Execute, reason: str, facts: Facts) -> Commit:
+def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs) -> Commit:
     """The program terminated its own instance. What it told others is sent."""
     instance = execute.instance
-    log = Log(facts, instance.address, instance.run_count)
+    log = EventRecorder(inputs, instance.address, instance.run_count)
     created_now = execute.claim.cause == "event" and execute.claim.created == "here"
     events = ((log.add(JobStarted),) if created_now else ()) + (log.add(JobTerminated, reason=reason),)
     transition = purge(instance, events=events, messages=tuple(execute.draft.messages))
@@ -166,29 +168,29 @@ def _served(execute: Execute) -> Request:
     )
 
 
-def _concluded(job: AnyDefinition, commit: Commit, request: Request, facts: Facts) -> Commit:
+def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: TurnInputs) -> Commit:
     """Remember the answer under the request's key, and settle the message that it was delivered with."""
     if request.idempotency_key is None and request.inbound is None:
         return commit
     transition = commit.transition
     if request.idempotency_key is not None and isinstance(commit.result, Success):
         answer = commit.result.unwrap()
-        remembered = remember(job, request.idempotency_key, request.action, request.payload, answer, facts)
+        remembered = remember(job, request.idempotency_key, request.action, request.payload, answer, inputs)
         transition = attrs.evolve(transition, remember=remembered)
     if request.inbound is not None:
-        return _consumed(job, Commit(transition, commit.result), request, request.inbound, facts)
+        return _consumed(job, Commit(transition, commit.result), request, request.inbound, inputs)
     return Commit(transition, commit.result)
 
 
-def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, facts: Facts) -> Commit:
+def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, inputs: TurnInputs) -> Commit:
     """Consume the message with this very commit, unless it must be delivered again."""
     transition = attrs.evolve(commit.transition, inbound=Consumed(inbound.message_id))
     if isinstance(commit.result, Success):
         return Commit(transition, commit.result)
     error = commit.result.failure()
-    if isinstance(error, (Crashed, RunTimedOut, Overloaded, InstanceParked, Undecodable)):
+    if isinstance(error, (HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)):
         return commit
-    log = Log(facts, inbound.sender, 0, used=1 + len(transition.events))
+    log = EventRecorder(inputs, inbound.sender, 0, used=1 + len(transition.events))
     rejected = log.add(
         MessageRejected,
         target=str(transition.address),

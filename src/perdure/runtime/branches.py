@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Self, TypeVar
 
-from perdure.runtime.record import Future, Runtime, Task
+from perdure.runtime.record import Future, Runtime, SpawnedTask
 
 T = TypeVar("T")
 
@@ -23,11 +23,11 @@ class Branches(Generic[T]):
 
     __slots__ = ("_abandoned", "_finished", "_running", "_runtime", "_wake")
 
-    def __init__(self, runtime: Runtime, abandoned: Callable[[Task[T]], None] | None = None) -> None:
+    def __init__(self, runtime: Runtime, abandoned: Callable[[SpawnedTask[T]], None] | None = None) -> None:
         self._runtime = runtime
         self._abandoned = abandoned
-        self._running: set[Task[T]] = set()
-        self._finished: deque[Task[T]] = deque()
+        self._running: set[SpawnedTask[T]] = set()
+        self._finished: deque[SpawnedTask[T]] = deque()
         self._wake: Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,14 +43,14 @@ class Branches(Generic[T]):
             for task in self._finished:
                 self._abandoned(task)
 
-    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
+    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
         """Run `coroutine` beside the others."""
         task = self._runtime.spawn(coroutine, name=name)
         self._running.add(task)
         task.add_done_callback(self._task_ended)
         return task
 
-    async def next_ended(self) -> Task[T]:
+    async def next_ended(self) -> SpawnedTask[T]:
         """Wait until a branch has ended, however it ended; branches come in the order in which they ended."""
         while not self._finished:
             await self._wait()
@@ -74,7 +74,7 @@ class Branches(Generic[T]):
         finally:
             self._wake = None
 
-    def _task_ended(self, task: Task[T]) -> None:
+    def _task_ended(self, task: SpawnedTask[T]) -> None:
         self._running.discard(task)
         self._finished.append(task)
         if self._wake is not None and not self._wake.done():

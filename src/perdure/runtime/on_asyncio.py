@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uuid_utils
 
-from perdure.runtime.record import LogRecord, Runtime, Task
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _Spawner:
     def __init__(self) -> None:
         self._alive: set[asyncio.Task[Any]] = set()
 
-    def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
+    def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._alive.add(task)
         task.add_done_callback(self._alive.discard)
@@ -85,7 +85,7 @@ def _future() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
-def _current_task() -> Task[Any]:
+def _current_task() -> SpawnedTask[Any]:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("current_task was asked for outside of any task; call it from a coroutine that a task runs")

@@ -16,7 +16,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Task(Protocol[T_co]):
+class SpawnedTask(Protocol[T_co]):
     """A running coroutine. `asyncio.Task` is one as it stands; the meaning of each method is asyncio's."""
 
     def cancel(self) -> bool:
@@ -47,11 +47,11 @@ class Task(Protocol[T_co]):
         """Give what it raised; raises the runtime's `cancelled` when it was cancelled."""
         ...
 
-    def add_done_callback(self, fn: Callable[[Task[T_co]], object], /) -> None:
+    def add_done_callback(self, fn: Callable[[SpawnedTask[T_co]], object], /) -> None:
         """Call `fn` with the task, soon after it is done."""
         ...
 
-    def remove_done_callback(self, fn: Callable[[Task[T_co]], object], /) -> int:
+    def remove_done_callback(self, fn: Callable[[SpawnedTask[T_co]], object], /) -> int:
         """Forget `fn`; give how many times it was registered."""
         ...
 
@@ -103,7 +103,7 @@ class Timer(Protocol):
 class Spawn(Protocol):
     """How a runtime starts a task."""
 
-    def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
+    def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
         """Run `coroutine` concurrently. The runtime keeps the task alive until it is done.
 
         Args:
@@ -157,7 +157,7 @@ class Runtime:
     call_soon: Callable[[Callable[[], None]], object]
     future: Callable[[], Future[Any]]
     spawn: Spawn
-    current_task: Callable[[], Task[Any]]
+    current_task: Callable[[], SpawnedTask[Any]]
     random: Callable[[], float]
     new_id: Callable[[], int]
     log: Callable[[LogRecord], None]

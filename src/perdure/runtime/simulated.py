@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from perdure.runtime.errors import Deadlock, Livelock
-from perdure.runtime.record import LogRecord, Runtime, Task
+from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
 from perdure.runtime.simulated_clock import SimulatedClock
-from perdure.runtime.simulated_task import Cancelled, SimulatedFuture, SimulatedTask
+from perdure.runtime.simulated_task import SimulatedCancellation, SimulatedFuture, SimulatedTask
 
 T = TypeVar("T")
 
@@ -311,7 +311,7 @@ class Simulation:
             random=self._random.random,
             new_id=self._new_id,
             log=self.logs.append,
-            cancelled=Cancelled,
+            cancelled=SimulatedCancellation,
         )
 
     def _future(self) -> SimulatedFuture[Any]:
@@ -333,7 +333,7 @@ class Simulation:
         finally:
             timer.cancel()
 
-    def _current_task(self) -> Task[Any]:
+    def _current_task(self) -> SpawnedTask[Any]:
         if self._current is None:
             raise RuntimeError("current_task was asked for outside of any task of the simulation")
         return self._current

@@ -18,7 +18,7 @@ _MAX_AWAITS_ON_THE_WAY_OUT = 100
 """How many awaits in its `finally` blocks a coroutine is dropped at, one after the other."""
 
 
-class Cancelled(BaseException):
+class SimulatedCancellation(BaseException):
     """A task or a future of the simulation was cancelled."""
 
 
@@ -90,7 +90,7 @@ class SimulatedFuture(Generic[T]):
         self._finish("answered")
 
     def cancel(self) -> bool:
-        """Make every waiter raise `Cancelled`; False when it is done already."""
+        """Make every waiter raise `SimulatedCancellation`; False when it is done already."""
         if self.done():
             return False
         self._finish("cancelled")
@@ -118,7 +118,7 @@ class SimulatedFuture(Generic[T]):
             raise AlreadyDone(f"{self!r} was asked for its answer before it is done")
         self.retrieved = True
         if self._state == "cancelled":
-            raise Cancelled
+            raise SimulatedCancellation
         return self._exception
 
     def peek_exception(self) -> BaseException | None:
@@ -181,7 +181,7 @@ class SimulatedTask(SimulatedFuture[T]):
 
     @property
     def must_cancel(self) -> bool:
-        """Tell whether its next step throws `Cancelled`."""
+        """Tell whether its next step throws `SimulatedCancellation`."""
         return self._must_cancel
 
     @property
@@ -190,7 +190,7 @@ class SimulatedTask(SimulatedFuture[T]):
         return self._waiting_for
 
     def cancel(self) -> bool:
-        """Throw `Cancelled` at the await where the task is; False when it is done already."""
+        """Throw `SimulatedCancellation` at the await where the task is; False when it is done already."""
         if self.done():
             return False
         self._cancel_requests += 1
@@ -221,14 +221,14 @@ class SimulatedTask(SimulatedFuture[T]):
         """
         if self._must_cancel and thrown is None:
             self._must_cancel = False
-            thrown = Cancelled()
+            thrown = SimulatedCancellation()
             self._cancel_foreign()
         self._waiting_for = None
         try:
             awaited = self._coroutine.send(sent) if thrown is None else self._coroutine.throw(thrown)
         except StopIteration as stop:
             self._returned(stop.value)
-        except Cancelled:
+        except SimulatedCancellation:
             super().cancel()
         except BaseException as exception:
             self.set_exception(exception)

@@ -1,4 +1,4 @@
-"""The JSON that stores keep: claims, retrials, failures and events, written so that a person can read them.
+"""The JSON that stores keep: claims, pending_retries, failures and events, written so that a person can read them.
 
 Reading ignores fields that it does not know, so that a store survives going back to an older version of the library.
 """

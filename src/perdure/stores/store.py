@@ -26,15 +26,15 @@ from perdure.runtime.record import Future
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
-from perdure.values.instance import Fence, Hold, Instance, Status
+from perdure.values.instance import Fence, Instance, Status, Suspension
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
 """What a committed transition survives: nothing, a crash of the process, or loss of power as well."""
 
-WhenOwned: TypeAlias = Literal["refuse", "wait"]
-"""What to do about a store that another engine owns: refuse to open it, or stand by until that engine has ended."""
+OnLocked: TypeAlias = Literal["raise", "wait"]
+"""When another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +59,7 @@ class Query:
         name: of this job only.
         id_prefix: whose id begins with this text.
         status: with this status only.
-        hold: held for this reason only.
+        suspension: held for this reason only.
         due_before_ms: whose alarm is due before this instant.
         after: that come after this address: the last one of the page before.
         limit: at most so many, 1 to 1,000.
@@ -69,7 +69,7 @@ class Query:
     name: str | None = None
     id_prefix: str = ""
     status: Status | None = None
-    hold: Hold | None = None
+    suspension: Suspension | None = None
     due_before_ms: int | None = None
     after: Address | None = None
     limit: int = 100
@@ -165,7 +165,7 @@ OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
 """Told of a backup after each step."""
 
 
-class Load(Protocol):
+class LoadOperation(Protocol):
     """The function ``load``."""
 
     def __call__(
@@ -175,7 +175,7 @@ class Load(Protocol):
         ...
 
 
-class Commit(Protocol):
+class CommitOperation(Protocol):
     """The function ``commit``."""
 
     def __call__(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
@@ -183,7 +183,7 @@ class Commit(Protocol):
         ...
 
 
-class Due(Protocol):
+class DueOperation(Protocol):
     """The function ``due``."""
 
     def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
@@ -191,7 +191,7 @@ class Due(Protocol):
         ...
 
 
-class NextAlarm(Protocol):
+class NextAlarmOperation(Protocol):
     """The function ``next_alarm``."""
 
     def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
@@ -199,7 +199,7 @@ class NextAlarm(Protocol):
         ...
 
 
-class Claimed(Protocol):
+class ClaimedOperation(Protocol):
     """The function ``claimed``."""
 
     def __call__(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
@@ -207,7 +207,7 @@ class Claimed(Protocol):
         ...
 
 
-class Messages(Protocol):
+class MessagesOperation(Protocol):
     """The function ``messages``."""
 
     def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
@@ -215,7 +215,7 @@ class Messages(Protocol):
         ...
 
 
-class NextMessage(Protocol):
+class NextMessageOperation(Protocol):
     """The function ``next_message``."""
 
     def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
@@ -223,7 +223,7 @@ class NextMessage(Protocol):
         ...
 
 
-class DeadLetters(Protocol):
+class DeadLettersOperation(Protocol):
     """The function ``dead_letters``."""
 
     def __call__(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
@@ -231,7 +231,7 @@ class DeadLetters(Protocol):
         ...
 
 
-class Redrive(Protocol):
+class RedriveOperation(Protocol):
     """The function ``redrive``."""
 
     def __call__(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
@@ -239,7 +239,7 @@ class Redrive(Protocol):
         ...
 
 
-class Find(Protocol):
+class FindOperation(Protocol):
     """The function ``find``."""
 
     def __call__(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
@@ -247,7 +247,7 @@ class Find(Protocol):
         ...
 
 
-class History(Protocol):
+class HistoryOperation(Protocol):
     """The function ``history``."""
 
     def __call__(
@@ -257,7 +257,7 @@ class History(Protocol):
         ...
 
 
-class Events(Protocol):
+class EventsOperation(Protocol):
     """The function ``events``."""
 
     def __call__(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
@@ -265,7 +265,7 @@ class Events(Protocol):
         ...
 
 
-class Prune(Protocol):
+class PruneOperation(Protocol):
     """The function ``prune``."""
 
     def __call__(self, retention: Retention, /) -> FutureResult[int, StoreError]:
@@ -273,7 +273,7 @@ class Prune(Protocol):
         ...
 
 
-class CheckHealth(Protocol):
+class HealthOperation(Protocol):
     """The function ``health``."""
 
     def __call__(self) -> FutureResult[Health, StoreError]:
@@ -281,7 +281,7 @@ class CheckHealth(Protocol):
         ...
 
 
-class Close(Protocol):
+class CloseOperation(Protocol):
     """The function ``close``."""
 
     def __call__(self) -> FutureResult[None, StoreError]:
@@ -289,7 +289,7 @@ class Close(Protocol):
         ...
 
 
-class MakeBackup(Protocol):
+class BackupOperation(Protocol):
     """The function ``backup``."""
 
     def __call__(self, path: str | os.PathLike[str], progress: OnBackupProgress, /) -> FutureResult[Backup, StoreError]:
@@ -352,20 +352,20 @@ class Store:
     name: str
     epoch: int
     capabilities: Capabilities
-    load: Load
-    commit: Commit
-    due: Due
-    next_alarm: NextAlarm
-    claimed: Claimed
-    messages: Messages
-    next_message: NextMessage
-    dead_letters: DeadLetters
-    redrive: Redrive
-    find: Find
-    history: History
-    events: Events
-    prune: Prune
-    health: CheckHealth
-    close: Close
+    load: LoadOperation
+    commit: CommitOperation
+    due: DueOperation
+    next_alarm: NextAlarmOperation
+    claimed: ClaimedOperation
+    messages: MessagesOperation
+    next_message: NextMessageOperation
+    dead_letters: DeadLettersOperation
+    redrive: RedriveOperation
+    find: FindOperation
+    history: HistoryOperation
+    events: EventsOperation
+    prune: PruneOperation
+    health: HealthOperation
+    close: CloseOperation
     lost: Future[str] | None = None
-    backup: MakeBackup | None = None
+    backup: BackupOperation | None = None

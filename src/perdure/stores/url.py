@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from perdure.runtime.record import Runtime
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.store import Store, WhenOwned
+from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
 
 OpenStore: TypeAlias = Callable[[str, Runtime | None], Awaitable[Store]]
@@ -27,7 +27,7 @@ async def open_store(
     *,
     runtime: Runtime | None = None,
     schemes: Mapping[str, OpenStore] | None = None,
-    when_owned: WhenOwned = "refuse",
+    on_locked: OnLocked = "raise",
 ) -> Store:
     """Open the store that a URL names.
 
@@ -50,7 +50,7 @@ async def open_store(
         url: which store.
         runtime: how the store waits; by default that of the running event loop.
         schemes: more schemes, and who opens them.
-        when_owned: what to do when another engine owns the store: ``refuse``, or ``wait`` for its end. Only a SQLite
+        on_locked: what to do when another engine owns the store: ``raise``, or ``wait`` for its end. Only a SQLite
             file has an owner.
 
     Returns:
@@ -60,14 +60,14 @@ async def open_store(
         DefinitionError: the URL names no store that is known here, or one that nobody can wait for.
         StoreError: the store cannot be opened.
     """
-    check_when_owned(url, when_owned)
+    check_when_owned(url, on_locked)
     parts = urlsplit(url, allow_fragments=False)
     match parts.scheme:
         case "memory":
             return _memory(url, parts)
         case "sqlite":
             path, durability = _path(url, parts), _durability(url, parts)
-            return await open_sqlite(path, durability=durability, when_owned=when_owned, runtime=runtime)
+            return await open_sqlite(path, durability=durability, on_locked=on_locked, runtime=runtime)
         case scheme:
             return await _opener(url, scheme, schemes or {})(url, runtime)
 
@@ -88,13 +88,13 @@ def sqlite_path(url: str) -> str:
     return _path(url, parts)
 
 
-def check_when_owned(url: str, when_owned: WhenOwned) -> None:
+def check_when_owned(url: str, on_locked: OnLocked) -> None:
     """Refuse to wait for the owner of a store that has none.
 
     Raises:
         DefinitionError: it has none.
     """
-    if when_owned != "refuse" and urlsplit(url, allow_fragments=False).scheme != "sqlite":
+    if on_locked != "raise" and urlsplit(url, allow_fragments=False).scheme != "sqlite":
         expected = "a store that has one owner, such as 'sqlite:///jobs.db', when its end is to be waited for"
         raise DefinitionError(_WHAT, url, expected)
 

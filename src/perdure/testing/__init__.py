@@ -1,62 +1,62 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
-from perdure.testing.evolution import EvolutionLoses, check_evolution
 from perdure.testing.explanation import explain, explained
-from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Raise, TimeOut
-from perdure.testing.machine import InstanceView, JobMachine, LawBroken, Model
-from perdure.testing.simulation.delivery import Delivered, assert_whole_or_nothing, deliver
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise
+from perdure.testing.machine import InstanceView, InvariantViolated, JobMachine, Model
+from perdure.testing.migration import MigrationLosesData, check_migrations
 from perdure.testing.simulation.exploration import every_fault, faults
-from perdure.testing.simulation.oracle import NoAnswer, Oracle, oracles
+from perdure.testing.simulation.fake_services import FakeServices, NoAnswer, fake_services
+from perdure.testing.simulation.hook_context import HookContext, hook_context
+from perdure.testing.simulation.redelivery import RedeliveryResult, assert_atomic, run_with_redelivery
 from perdure.testing.simulation.run import simulate
-from perdure.testing.simulation.simulated import Cut, Drafted, NeverRun, Simulated, Stuck
-from perdure.testing.simulation.stage import Stage, on_stage
-from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used
-from perdure.testing.typed import NoSample, samples_of, values_of
+from perdure.testing.simulation.simulated import Changes, Hung, NeverRun, ProcessDied, Simulated
+from perdure.testing.simulation.step import ContextStep, EffectStep, LogStep, NoReply, SleepStep, Step, TimeoutStep
+from perdure.testing.typed import NoSample, examples_of, from_type
 from perdure.testing.world import Clock, WorkerDied, World
 
 __all__ = [
+    "Changes",
     "Clock",
+    "ContextStep",
     "Crash",
-    "Cut",
     "Delay",
-    "Delivered",
-    "Drafted",
-    "EvolutionLoses",
+    "EffectStep",
     "Fail",
+    "FakeServices",
     "Fault",
     "Faults",
+    "Hang",
+    "HookContext",
+    "Hung",
     "InstanceView",
+    "InvariantViolated",
     "JobMachine",
-    "LawBroken",
-    "Limited",
-    "Logged",
+    "LogStep",
+    "MigrationLosesData",
     "Model",
     "NeverRun",
     "NoAnswer",
+    "NoReply",
     "NoSample",
-    "Oracle",
-    "Performed",
+    "ProcessDied",
     "Raise",
+    "RedeliveryResult",
     "Simulated",
-    "Slept",
-    "Stage",
+    "SleepStep",
     "Step",
-    "Stuck",
-    "TimeOut",
-    "Unanswered",
-    "Used",
+    "TimeoutStep",
     "WorkerDied",
     "World",
-    "assert_whole_or_nothing",
-    "check_evolution",
-    "deliver",
+    "assert_atomic",
+    "check_migrations",
     "every_fault",
+    "examples_of",
     "explain",
     "explained",
+    "fake_services",
     "faults",
-    "on_stage",
-    "oracles",
-    "samples_of",
+    "from_type",
+    "hook_context",
+    "run_with_redelivery",
     "simulate",
-    "values_of",
 ]

@@ -12,9 +12,9 @@ import attrs
 from returns.io import IOFailure, IOSuccess
 from returns.result import Failure, Success
 
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.testing.simulation.simulated import Simulated
-from perdure.testing.simulation.story import difference as runs_part
+from perdure.testing.simulation.trace_text import difference as runs_part
 
 _CONTAINERS = (Success, Failure)
 

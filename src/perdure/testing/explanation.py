@@ -12,18 +12,18 @@ from perdure.jobs.explanation import (
     Asked,
     Explained,
     Explanation,
-    StoppedAt,
+    NeedsAnswer,
     WaitsForRun,
     request_of,
 )
 from perdure.jobs.explanation import explain as explain_turn
-from perdure.testing.simulation.stage import START
+from perdure.testing.simulation.hook_context import START
 from perdure.values.address import check_id
-from perdure.values.facts import Facts
 from perdure.values.instance import Instance
 from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded
+from perdure.values.turn_inputs import TurnInputs
 
 T = TypeVar("T")
 
@@ -58,8 +58,8 @@ def explain(
     """
     address = definition.address(check_id(id_))
     asked = request_of(definition, request, key=None, max_bytes=limits.payload_bytes)
-    facts = Facts(now_ms=to_ms(now, what="now of explain"), jitter=0.5, id_base=_IDS, epoch=1, limits=limits)
-    return explain_turn(definition, address, Loaded(instance=instance), asked, facts=(facts,), answers=answers)
+    inputs = TurnInputs(now_ms=to_ms(now, what="now of explain"), jitter=0.5, id_base=_IDS, epoch=1, limits=limits)
+    return explain_turn(definition, address, Loaded(instance=instance), asked, inputs=(inputs,), answers=answers)
 
 
 def explained(
@@ -82,7 +82,7 @@ def explained(
     match found:
         case Explained():
             return found
-        case StoppedAt(effect=effect, args=args, kwargs=kwargs):
+        case NeedsAnswer(effect=effect, args=args, kwargs=kwargs):
             shown = ", ".join([repr(value) for value in args] + [f"{name}={value!r}" for name, value in kwargs.items()])
             raise AssertionError(f"nobody said what {effect}({shown}) answers: answers={{{effect!r}: Success(...)}}")
         case WaitsForRun(run_id=run_id):

@@ -125,7 +125,7 @@ class Fail(_AtPlace):
 
 
 @attrs.frozen(repr=False)
-class TimeOut(_AtPlace):
+class Hang(_AtPlace):
     """It does not answer: a program waits until its own `timeout`, or until the time of the run is up.
 
     In a world it does answer, once it is released.
@@ -168,7 +168,7 @@ class Delay(_AtPlace):
         return duration_ms(self.time, what="time of a Delay", minimum_ms=0)
 
 
-Fault: TypeAlias = Crash | Raise | Fail | TimeOut | Delay
+Fault: TypeAlias = Crash | Raise | Fail | Hang | Delay
 
 Faults: TypeAlias = tuple[Fault, ...]
 """A plan: at most one fault for each call of each place."""

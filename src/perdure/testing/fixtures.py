@@ -8,10 +8,10 @@ from typing import TypeVar
 import attrs
 
 from perdure.app import App
-from perdure.testing.world import Clock, Interleaving, Moment, World
-from perdure.testing.world.ground import Opener
-from perdure.testing.world.moment import Committed
+from perdure.testing.world import Clock, Interleaving, TraceEvent, World
+from perdure.testing.world.backend import Opener
 from perdure.testing.world.rest import AtEnd
+from perdure.testing.world.trace_event import TransitionCommitted
 from perdure.values.event import Event
 
 R = TypeVar("R")
@@ -62,7 +62,7 @@ class Worlds:
 
     def stories(self) -> list[str]:
         """Tell what happened in each."""
-        return [world.story() for world in self.opened]
+        return [world.trace_text() for world in self.opened]
 
     def finish(self) -> None:
         """Check that the engine of the world that is open comes to rest."""
@@ -74,6 +74,6 @@ class Worlds:
         for world in self.opened:
             world.leave()
 
-    def _watch(self, moment: Moment) -> None:
-        if isinstance(moment.what, Committed):
+    def _watch(self, moment: TraceEvent) -> None:
+        if isinstance(moment.what, TransitionCommitted):
             self.events += moment.what.transition.events

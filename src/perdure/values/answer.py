@@ -9,7 +9,7 @@ import attrs
 from typing_extensions import TypeAliasType
 
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Hold, Status
+from perdure.values.instance import Status, Suspension
 
 E_co = TypeVar("E_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
@@ -18,7 +18,7 @@ _E = TypeVar("_E")
 
 # ---------------------------------------------------------------- how a run went
 @attrs.frozen
-class Ran:
+class Completed:
     """The run succeeded; what it changed is safe."""
 
 
@@ -38,7 +38,7 @@ class Failed(Generic[E_co]):
 
 
 @attrs.frozen
-class Ended:
+class SelfTerminated:
     """The run terminated its own instance."""
 
     reason: str
@@ -58,11 +58,11 @@ class Paused:
 class Parked:
     """Nothing ran: the instance is parked, for this reason."""
 
-    reason: Hold
+    reason: Suspension
 
 
 Outcome = TypeAliasType(
-    "Outcome", Ran | Retrying[_E] | Failed[_E] | Ended | Running | Paused | Parked, type_params=(_E,)
+    "Outcome", Completed | Retrying[_E] | Failed[_E] | SelfTerminated | Running | Paused | Parked, type_params=(_E,)
 )
 """How the run that a call asked for went, or why none did."""
 
@@ -165,7 +165,7 @@ class Terminated:
 
 
 @attrs.frozen(kw_only=True)
-class HoldChanged:
+class PauseResult:
     """Answer of ``pause`` and ``resume``.
 
     Attributes:
@@ -205,7 +205,7 @@ class InstanceStatus:
     started_at: datetime | None = None
     will_flush_at: datetime | None = None
     attempt: int = 1
-    parked: Hold | None = None
+    parked: Suspension | None = None
     last_error: FailureRecord | None = None
 
 
@@ -235,5 +235,5 @@ class RunAnswer:
     outcome: OutcomeRecord | None = None
 
 
-Answer: TypeAlias = RunAnswer | Added | Cleared | Sent | Terminated | HoldChanged
+Answer: TypeAlias = RunAnswer | Added | Cleared | Sent | Terminated | PauseResult
 """Every answer that can be remembered for an idempotency key by the kinds of this package."""

@@ -1,4 +1,4 @@
-"""What becomes of ticks that came while nothing ran."""
+"""What a schedule does about ticks that it missed while no engine ran."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 from perdure.values.errors import DefinitionError
 
 MAX_CATCH_UP = 1_000
+DEFAULT_CATCH_UP = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -31,8 +32,30 @@ class CatchUpAll:
         return f"all, at most {self.limit}"
 
 
-CatchUp: TypeAlias = Literal["once", "skip"] | CatchUpAll
-"""``"once"``: the latest missed tick is run. ``"skip"``: none is. ``CatchUpAll(limit=24)``: each is, up to a limit."""
+CatchUp: TypeAlias = Literal["once", "skip", "all"]
+"""``"once"``: run the latest missed tick. ``"skip"``: run none. ``"all"``: run each, the oldest first."""
+
+CaughtUp: TypeAlias = Literal["once", "skip"] | CatchUpAll
+"""The same as a schedule keeps it."""
+
+
+def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
+    """Combine the option and its limit.
+
+    Args:
+        catch_up: the option of ``every`` and ``cron``.
+        limit: for ``"all"`` alone: how many missed ticks are kept, 1 to 1,000; 100 when it is None.
+
+    Raises:
+        DefinitionError: the option is unknown, or a limit was passed for another option than ``"all"``.
+    """
+    if catch_up == "all":
+        return CatchUpAll(limit=DEFAULT_CATCH_UP if limit is None else limit)
+    if catch_up not in ("once", "skip"):
+        raise DefinitionError("catch_up of a schedule", catch_up, "'once', 'skip' or 'all'")
+    if limit is not None:
+        raise DefinitionError("catch_up_limit of a schedule", limit, 'no limit unless catch_up="all"')
+    return catch_up
 
 
 def check_catch_up(value: object) -> None:
@@ -42,9 +65,9 @@ def check_catch_up(value: object) -> None:
         DefinitionError: it is none of them.
     """
     if value not in ("once", "skip") and not isinstance(value, CatchUpAll):
-        raise DefinitionError("catch_up of a schedule", value, "'once', 'skip' or CatchUpAll(limit=...)")
+        raise DefinitionError("catch_up of a schedule", value, "'once', 'skip' or 'all'")
 
 
 def _check_limit(value: object) -> None:
     if type(value) is not int or not 1 <= value <= MAX_CATCH_UP:
-        raise DefinitionError("limit of CatchUpAll", value, f"a whole number from 1 to {MAX_CATCH_UP}")
+        raise DefinitionError("catch_up_limit of a schedule", value, f"a whole number from 1 to {MAX_CATCH_UP}")

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import attrs
 
-from perdure.values.catch_up import CatchUp, check_catch_up
+from perdure.values.catch_up import CatchUp, CaughtUp, caught_up, check_catch_up
 from perdure.values.cron_line import CronLine
 from perdure.values.cron_ticks import CronTicks
 from perdure.values.duration import Duration, format_duration
-from perdure.values.spread import check_spread, spread_ms
+from perdure.values.stagger import check_stagger, stagger_ms
 from perdure.values.wall_clock import zone
 
 
@@ -34,35 +34,45 @@ class Cron:
         line: the five fields.
         tz: the IANA name of the zone whose clocks they mean.
         catch_up: what becomes of ticks that were missed.
-        spread_ms: how far instances are shifted against each other; 0: not at all.
+        stagger_ms: how far instances are shifted against each other; 0: not at all.
         ticks: the times that all this comes to.
     """
 
     line: str
     tz: str = "UTC"
-    catch_up: CatchUp = "once"
-    spread_ms: int = 0
+    catch_up: CaughtUp = "once"
+    stagger_ms: int = 0
     ticks: CronTicks = attrs.field(init=False, repr=False, eq=False, default=attrs.Factory(_ticks, takes_self=True))
 
     def __attrs_post_init__(self) -> None:
         check_catch_up(self.catch_up)
-        if self.spread_ms:
-            check_spread(self.spread_ms, smallest_gap_ms=self.ticks.smallest_gap_ms())
+        if self.stagger_ms:
+            check_stagger(self.stagger_ms, smallest_gap_ms=self.ticks.smallest_gap_ms())
 
     def __str__(self) -> str:
-        spread = f", spread {format_duration(self.spread_ms)}" if self.spread_ms else ""
-        return f"cron {self.ticks.line.text} in {self.tz}{spread}"
+        stagger = f", staggered by {format_duration(self.stagger_ms)}" if self.stagger_ms else ""
+        return f"cron {self.ticks.line.text} in {self.tz}{stagger}"
 
 
-def cron(line: str, *, tz: str = "UTC", catch_up: CatchUp = "once", spread: Duration | None = None) -> Cron:
+def cron(
+    line: str,
+    *,
+    tz: str = "UTC",
+    catch_up: CatchUp = "once",
+    catch_up_limit: int | None = None,
+    stagger: Duration | None = None,
+) -> Cron:
     """Run at the wall-clock times of a cron line.
 
     Args:
         line: ``minute hour day-of-month month day-of-week``, by the rules of Debian's cron, with names of months and
             days, and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
         tz: the IANA name of the zone whose clocks are meant; UTC unless it is given.
-        catch_up: what becomes of ticks missed while nothing ran.
-        spread: shift each instance by less than this, by an amount that depends on its address alone. Shorter than the
+        catch_up: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"`` none, ``"all"`` each, the
+            oldest first.
+        catch_up_limit: with ``catch_up="all"``: how many missed ticks are kept, 1 to 1,000; 100 by default. The oldest
+            are dropped and counted in ``ctx.missed``.
+        stagger: shift each instance by less than this, by an amount that depends on its address alone. Shorter than the
             smallest time between two ticks.
 
     Raises:
@@ -71,4 +81,4 @@ def cron(line: str, *, tz: str = "UTC", catch_up: CatchUp = "once", spread: Dura
     >>> str(cron("0 9 * * mon-fri", tz="Europe/Berlin"))
     'cron 0 9 * * MON-FRI in Europe/Berlin'
     """
-    return Cron(line=line, tz=tz, catch_up=catch_up, spread_ms=spread_ms(spread))
+    return Cron(line=line, tz=tz, catch_up=caught_up(catch_up, catch_up_limit), stagger_ms=stagger_ms(stagger))

@@ -3,32 +3,32 @@
 ::
 
     PerdureError
-    ├── DefinitionError          raised while a definition, a schedule or an app is put together
-    ├── AlreadyAwaited           raised where a call is awaited a second time: nothing was sent
-    ├── RequestError             the answer of a call that changed nothing
-    │   ├── InvalidId            the instance id is not usable
-    │   ├── InvalidInput         a state or an event is not of its declared type
-    │   ├── UnknownJob           nothing of that name is served here
-    │   ├── UnknownAction        that kind of job has no such call
-    │   ├── KeyReused            the idempotency key came back with another request
-    │   ├── AnswerUnreadable     a repeat was not applied again, and the answer kept for it cannot be read by this code
-    │   ├── Overloaded           a bounded queue or table is full; nothing was taken
-    │   ├── InstanceParked       the instance is kept aside and takes nothing until it is resumed
-    │   ├── Undecodable          what is stored cannot be read by this code; the instance is parked, its bytes kept
-    │   └── EngineClosed         the engine is stopping and takes no request any more
-    ├── HookFailed               the job's own code did not succeed; nothing of its draft was kept
-    │   ├── Rejected             it failed with its typed error
-    │   ├── Crashed              it broke: a defect, with its traceback
-    │   └── RunTimedOut          it took longer than its job's max_run, and was cancelled
-    ├── OutcomeUnknown           the call may or may not have been applied: repeat it with its key
-    └── StoreError               what a storage interpreter may answer
-        ├── Conflict             the instance moved on; nothing was written
-        ├── StoreUnavailable     the storage did not answer; nothing was written
-        ├── StoreLocked          another engine owns the store
-        ├── OwnershipLost        the store is not this engine's any more; nothing was written, the engine stops
-        ├── StoreTooNew          the store was written by a newer version of the library
-        ├── StoreCorrupt         a row cannot be read as what it should be
-        └── BackupFailed         no backup was made, and no part of one is left
+    ├── DefinitionError                raised while a definition, a schedule or an app is put together
+    ├── AlreadyAwaited                 raised where a call is awaited a second time: nothing was sent
+    ├── RequestError                   the answer of a call that changed nothing
+    │   ├── InvalidId                  the instance id is not usable
+    │   ├── InvalidInput               a state or an event is not of its declared type
+    │   ├── UnknownJob                 nothing of that name is served here
+    │   ├── UnknownAction              that kind of job has no such call
+    │   ├── IdempotencyConflict        the idempotency key came back with another request
+    │   ├── StoredResultUnreadable     a repeat was not applied again, and this code cannot read the stored answer
+    │   ├── Overloaded                 a bounded queue or table is full; nothing was taken
+    │   ├── InstanceParked             the instance is kept aside and takes nothing until it is resumed
+    │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
+    │   └── EngineClosed               the engine is stopping and takes no request any more
+    ├── HookFailed                     the job's own code did not succeed; nothing of its draft was kept
+    │   ├── Rejected                   it failed with its typed error
+    │   ├── HookRaised                 it raised: a defect, with its traceback
+    │   └── RunTimeout                 it took longer than its job's run_timeout, and was cancelled
+    ├── OutcomeUnknown                 the call may or may not have been applied: repeat it with its key
+    └── StoreError                     what a storage interpreter may answer
+        ├── Conflict                   the instance moved on; nothing was written
+        ├── StoreUnavailable           the storage did not answer; nothing was written
+        ├── StoreLocked                another engine owns the store
+        ├── OwnershipLost              the store is not this engine's any more; nothing was written, the engine stops
+        ├── StoreTooNew                the store was written by a newer version of the library
+        ├── StoreCorrupt               a row cannot be read as what it should be
+        └── BackupFailed               no backup was made, and no part of one is left
 
 They are exceptions, so that ``unwrap`` and ``raise`` work; the client hands them out as values, inside ``Failure``.
 """
@@ -132,7 +132,7 @@ class UnknownAction(RequestError):
 
 
 @attrs.frozen(str=False)
-class KeyReused(RequestError):
+class IdempotencyConflict(RequestError):
     """The idempotency key was used before for another action or another payload."""
 
     key: str
@@ -147,7 +147,7 @@ class KeyReused(RequestError):
 
 
 @attrs.frozen(str=False)
-class AnswerUnreadable(RequestError):
+class StoredResultUnreadable(RequestError):
     """The request was applied before, under this key. Nothing was done again, and the answer of then cannot be read.
 
     Attributes:
@@ -243,7 +243,7 @@ class Rejected(HookFailed, Generic[E_co]):
 
 
 @attrs.frozen(str=False)
-class Crashed(HookFailed):
+class HookRaised(HookFailed):
     """The job's hook broke with an exception that nobody declared: a bug, kept with its traceback.
 
     Attributes:
@@ -261,17 +261,17 @@ class Crashed(HookFailed):
 
 
 @attrs.frozen(str=False)
-class RunTimedOut(HookFailed):
+class RunTimeout(HookFailed):
     """A hook took longer than its job allows and was cancelled. A run that fails so is retried by the policy.
 
     Attributes:
-        max_run_ms: how long it was allowed to take.
+        run_timeout_ms: how long it was allowed to take.
     """
 
-    max_run_ms: int
+    run_timeout_ms: int
 
     def __str__(self) -> str:
-        return f"the run took longer than max_run ({self.max_run_ms} ms) and was cancelled"
+        return f"the run took longer than run_timeout ({self.run_timeout_ms} ms) and was cancelled"
 
 
 @attrs.frozen(str=False)

@@ -7,7 +7,7 @@ from typing import ClassVar, TypeAlias
 import attrs
 
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Cause, Hold
+from perdure.values.instance import Cause, Suspension
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +89,7 @@ class JobParked(EventHeader):
     """An instance is kept aside, silent and resumable."""
 
     type: ClassVar[str] = "job.parked"
-    reason: Hold
+    reason: Suspension
     detail: str = ""
 
 
@@ -105,7 +105,7 @@ class JobResumed(EventHeader):
     """A paused or parked instance goes on."""
 
     type: ClassVar[str] = "job.resumed"
-    was: Hold
+    was: Suspension
 
 
 @attrs.frozen(kw_only=True)

@@ -6,13 +6,13 @@ from typing import Literal, TypeAlias, get_args
 
 import attrs
 
-from perdure.values.catch_up import CatchUp, check_catch_up
+from perdure.values.catch_up import CatchUp, CaughtUp, caught_up, check_catch_up
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
-from perdure.values.spread import check_spread, spread_ms
+from perdure.values.stagger import check_stagger, stagger_ms
 
-MeasuredFrom: TypeAlias = Literal["end", "grid"]
-"""``"end"``: an interval begins when a run ends. ``"grid"``: ticks stand at start + k * interval, whenever runs end."""
+Align: TypeAlias = Literal["completion", "start"]
+"""``"completion"``: an interval begins when a run ends. ``"start"``: ticks are at start + k * interval."""
 
 
 @attrs.frozen(kw_only=True)
@@ -23,31 +23,31 @@ class Every:
 
     Attributes:
         interval_ms: from the end of a run to the next tick, or from tick to tick.
-        measured_from: which of the two.
-        catch_up: what becomes of ticks that were missed; an end-measured schedule has one tick and cannot miss more.
-        spread_ms: how far instances are shifted against each other; 0: not at all.
+        align: which of the two.
+        catch_up: what to do about missed ticks; a schedule aligned to completion misses none.
+        stagger_ms: the largest shift of an instance; 0 for none.
     """
 
     interval_ms: int
-    measured_from: MeasuredFrom = "end"
-    catch_up: CatchUp = "once"
-    spread_ms: int = 0
+    align: Align = "completion"
+    catch_up: CaughtUp = "once"
+    stagger_ms: int = 0
 
     def __attrs_post_init__(self) -> None:
-        _check_measured_from(self.measured_from)
+        _check_align(self.align)
         check_catch_up(self.catch_up)
-        if self.measured_from == "end":
+        if self.align == "completion":
             self._check_no_grid_options()
-        check_spread(self.spread_ms, smallest_gap_ms=self.interval_ms)
+        check_stagger(self.stagger_ms, smallest_gap_ms=self.interval_ms)
 
     def __str__(self) -> str:
-        spread = f", spread {format_duration(self.spread_ms)}" if self.spread_ms else ""
-        return f"every {format_duration(self.interval_ms)} from {self.measured_from}{spread}"
+        stagger = f", staggered by {format_duration(self.stagger_ms)}" if self.stagger_ms else ""
+        return f"every {format_duration(self.interval_ms)} from {self.align}{stagger}"
 
     def _check_no_grid_options(self) -> None:
-        fix = "on a schedule measured from its end, which has no grid; add measured_from='grid' to use it"
-        if self.spread_ms:
-            raise DefinitionError("spread of a schedule", format_duration(self.spread_ms), f"no spread {fix}")
+        fix = "on a schedule aligned to the completion of a run; add align='start' to use it"
+        if self.stagger_ms:
+            raise DefinitionError("stagger of a schedule", format_duration(self.stagger_ms), f"no stagger {fix}")
         if self.catch_up != "once":
             raise DefinitionError("catch_up of a schedule", self.catch_up, f"'once' {fix}")
 
@@ -55,34 +55,38 @@ class Every:
 def every(
     interval: Duration,
     *,
-    measured_from: MeasuredFrom = "end",
+    align: Align = "completion",
     catch_up: CatchUp = "once",
-    spread: Duration | None = None,
+    catch_up_limit: int | None = None,
+    stagger: Duration | None = None,
 ) -> Every:
-    """Run again and again at an interval.
+    """Run at a fixed interval.
 
     Args:
         interval: 1 ms to 100 years.
-        measured_from: ``"end"``, the next run comes that long after the end of this one; or ``"grid"``, at
-            start + k * interval, however long runs take.
-        catch_up: on a grid, what becomes of ticks missed while nothing ran.
-        spread: on a grid, shift each instance by less than this, by an amount that depends on its address alone.
-            Shorter than the interval.
+        align: ``"completion"``: the next run starts one interval after this one ends (fixed delay). ``"start"``:
+            runs start at start + k * interval, however long they take (fixed rate).
+        catch_up: with ``align="start"``: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"``
+            none, ``"all"`` each, the oldest first.
+        catch_up_limit: with ``catch_up="all"``: how many missed ticks are kept, 1 to 1,000; 100 by default. The oldest
+            are dropped and counted in ``ctx.missed``.
+        stagger: with ``align="start"``: shift each instance by less than this, by an amount that depends on its address
+            alone. Shorter than the interval.
 
     Raises:
-        DefinitionError: an option is wrong, or does not go with an end-measured schedule.
+        DefinitionError: an option is wrong, or needs ``align="start"``.
 
-    >>> str(every("30 minutes", measured_from="grid", spread="5 minutes"))
-    'every 30m from grid, spread 5m'
+    >>> str(every("30 minutes", align="start", stagger="5 minutes"))
+    'every 30m from start, staggered by 5m'
     """
     return Every(
         interval_ms=duration_ms(interval, what="interval of a schedule"),
-        measured_from=measured_from,
-        catch_up=catch_up,
-        spread_ms=spread_ms(spread),
+        align=align,
+        catch_up=caught_up(catch_up, catch_up_limit),
+        stagger_ms=stagger_ms(stagger),
     )
 
 
-def _check_measured_from(value: object) -> None:
-    if value not in get_args(MeasuredFrom):
-        raise DefinitionError("measured_from of a schedule", value, "'end' or 'grid'")
+def _check_align(value: object) -> None:
+    if value not in get_args(Align):
+        raise DefinitionError("align of a schedule", value, "'completion' or 'start'")

@@ -16,7 +16,7 @@ class FailureRecord:
 
     Attributes:
         form: a ``failure`` is a declared, typed error; a ``defect`` an exception that nobody declared; ``timed_out`` a
-            run that took longer than its job's ``max_run``.
+            run that took longer than its job's ``run_timeout``.
         error_type: the class name of the error or the exception.
         message: its text, cut to 2,000 characters.
         data: the typed error as JSON, when the definition declares its type.

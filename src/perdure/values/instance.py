@@ -11,7 +11,7 @@ from perdure.values.turn_value import turn_value
 Cause: TypeAlias = Literal["alarm", "start", "trigger", "flush", "event"]
 """What set user code running."""
 
-Hold: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
+Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
 """Why the alarms of an instance are held: it was paused by somebody, or parked for one of three reasons."""
 
 Status: TypeAlias = Literal["scheduled", "idle", "running", "retrying", "paused", "parked"]
@@ -66,7 +66,7 @@ class Claim:
 
 
 @turn_value(kw_only=True)
-class Retrial:
+class PendingRetry:
     """A run that failed and will be tried again.
 
     Attributes:
@@ -100,8 +100,8 @@ class Instance:
         state_version: the version of the state's shape.
         data: what only the kind knows, as JSON; empty when it needs nothing.
         alarm_ms: when the schedule, the batch or the task itself wants to be woken.
-        hold: why alarms and retries are held back, if they are.
-        retrial: the failed run that waits for its next attempt.
+        suspension: why alarms and retries are held back, if they are.
+        pending_retry: the failed run that waits for its next attempt.
         claim: the execution in progress.
         event_claim: the event in progress, when it performs effects.
         run_count: logical runs begun; retries and repeats keep the number.
@@ -118,8 +118,8 @@ class Instance:
     state_version: int = 1
     data: str = ""
     alarm_ms: int | None = None
-    hold: Hold | None = None
-    retrial: Retrial | None = None
+    suspension: Suspension | None = None
+    pending_retry: PendingRetry | None = None
     claim: Claim | None = None
     event_claim: Claim | None = None
     run_count: int = 0
@@ -138,8 +138,8 @@ class Instance:
         copy.state_version = self.state_version
         copy.data = self.data
         copy.alarm_ms = self.alarm_ms
-        copy.hold = self.hold
-        copy.retrial = self.retrial
+        copy.suspension = self.suspension
+        copy.pending_retry = self.pending_retry
         copy.claim = self.claim
         copy.event_claim = self.event_claim
         copy.run_count = self.run_count
@@ -158,9 +158,9 @@ class Instance:
     @property
     def due_ms(self) -> int | None:
         """When the engine must wake the instance: what a store indexes. None while its alarms are held."""
-        if self.hold is not None:
+        if self.suspension is not None:
             return None
-        return self.alarm_ms if self.retrial is None else self.retrial.at_ms
+        return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
 
     @property
     def owner(self) -> int | None:
@@ -171,11 +171,11 @@ class Instance:
     @property
     def status(self) -> Status:
         """The status that callers see."""
-        if self.claim is not None and self.hold is None:
+        if self.claim is not None and self.suspension is None:
             return "running"
-        if self.hold is not None:
-            return "paused" if self.hold == "paused" else "parked"
-        if self.retrial is not None:
+        if self.suspension is not None:
+            return "paused" if self.suspension == "paused" else "parked"
+        if self.pending_retry is not None:
             return "retrying"
         return "idle" if self.alarm_ms is None else "scheduled"
 

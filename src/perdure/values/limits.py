@@ -2,64 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
+from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 
-_DAY_MS = 86_400_000
+OnFull = Literal["reject", "block"]
+
+
+def _normal(value: Duration, field: attrs.Attribute[Any]) -> str:
+    """Write a duration in its shortest form: two limits that mean the same are equal."""
+    return format_duration(_checked_ms(value, field.name))
+
+
+def _checked_ms(value: Duration, name: str) -> int:
+    return duration_ms(value, what=f"{name} of the limits", minimum_ms=0 if name in MAY_BE_ZERO else 1)
+
+
+def _duration(default: str) -> str:
+    return attrs.field(default=default, converter=attrs.Converter(_normal, takes_field=True))
+
+
+def _ms_of(name: str) -> int:
+    def computed(limits: Limits) -> int:
+        return _checked_ms(getattr(limits, name), name)
+
+    return attrs.field(init=False, repr=False, eq=False, default=attrs.Factory(computed, takes_self=True))
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What the engine takes at most. A full queue answers ``Overloaded``; an oversized value is a typed error.
+    """The most that the engine accepts. A full queue answers ``Overloaded``; an oversized value is a typed error.
+
+    Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
         concurrency: runs of user code at the same time, over all jobs.
-        mailbox: requests that wait for one instance.
-        pending: requests that wait or are being served, in the whole engine.
-        when_full: what becomes of a request for which there is no room: ``refuse`` answers ``Overloaded`` at once;
-            ``wait`` lets its caller wait for room, about in the order of arrival, and be refused never.
-        state_bytes: an encoded state.
-        payload_bytes: an encoded event, input or message.
+        mailbox_size: requests that wait for one instance.
+        max_pending: requests that wait or are being served, in the whole engine.
+        on_full: for a request that finds a full queue: ``reject`` answers ``Overloaded`` at once; ``block`` makes its
+            caller wait for room, about in the order of arrival.
+        state_bytes: size of an encoded state.
+        payload_bytes: size of an encoded event, input or message.
         messages_per_turn: messages that one turn may send.
         keys_per_address: unexpired idempotency keys of one address.
-        key_window_ms: how long an idempotency key is remembered.
-        history_age_ms: how long events of the log are kept.
+        idempotency_ttl: how long an idempotency key is remembered.
+        history_retention: how long events of the log are kept.
         history_events: how many events the log keeps, over all instances.
         message_attempts: deliveries of a message before it becomes a dead letter.
-        dead_letter_age_ms: how long a dead letter is kept, from when its message was sent.
-        due_batch: due instances read from the store at once.
-        drain_ms: how long a graceful shutdown waits for runs before it cancels and releases them.
+        dead_letter_retention: how long a dead letter is kept, from when its message was sent.
+        alarm_batch: due instances read from the store at once.
+        shutdown_timeout: how long a graceful shutdown waits for runs before it cancels and releases them.
+        idempotency_ttl_ms: the same in milliseconds, as for the other durations.
+        history_retention_ms: see ``history_retention``.
+        dead_letter_retention_ms: see ``dead_letter_retention``.
+        shutdown_timeout_ms: see ``shutdown_timeout``.
+
+    Raises:
+        DefinitionError: a limit is no whole number or duration in its range.
     """
 
     concurrency: int = 256
-    mailbox: int = 1_000
-    pending: int = 10_000
-    when_full: Literal["refuse", "wait"] = "refuse"
+    mailbox_size: int = 1_000
+    max_pending: int = 10_000
+    on_full: OnFull = "reject"
     state_bytes: int = 1_048_576
     payload_bytes: int = 262_144
     messages_per_turn: int = 1_000
     keys_per_address: int = 10_000
-    key_window_ms: int = _DAY_MS
-    history_age_ms: int = 7 * _DAY_MS
+    idempotency_ttl: Duration = _duration("1 day")  # noqa: RUF009 - a field
+    history_retention: Duration = _duration("7 days")  # noqa: RUF009 - a field
     history_events: int = 1_000_000
     message_attempts: int = 10
-    dead_letter_age_ms: int = 90 * _DAY_MS
-    due_batch: int = 64
-    drain_ms: int = 30_000
+    dead_letter_retention: Duration = _duration("90 days")  # noqa: RUF009 - a field
+    alarm_batch: int = 64
+    shutdown_timeout: Duration = _duration("30 seconds")  # noqa: RUF009 - a field
+    idempotency_ttl_ms: int = _ms_of("idempotency_ttl")
+    history_retention_ms: int = _ms_of("history_retention")
+    dead_letter_retention_ms: int = _ms_of("dead_letter_retention")
+    shutdown_timeout_ms: int = _ms_of("shutdown_timeout")
 
     def __attrs_post_init__(self) -> None:
-        for name, value in attrs.asdict(self).items():
-            if name == "when_full":
-                if value not in ("refuse", "wait"):
-                    raise DefinitionError("when_full of the limits", value, "'refuse' or 'wait'")
-                continue
-            least = 0 if name in MAY_BE_NONE_AT_ALL else 1
+        if self.on_full not in get_args(OnFull):
+            raise DefinitionError("on_full of the limits", self.on_full, "'reject' or 'block'")
+        for name in WHOLE_NUMBERS:
+            value, least = getattr(self, name), 0 if name in MAY_BE_ZERO else 1
             if type(value) is not int or value < least:
                 raise DefinitionError(f"{name} of the limits", value, f"a whole number from {least}")
 
 
-MAY_BE_NONE_AT_ALL = ("messages_per_turn", "history_age_ms", "history_events", "drain_ms")
-"""Limits that may be 0: a turn may send nothing, the log may keep nothing, a stop may wait for nobody."""
+WHOLE_NUMBERS = (
+    "concurrency",
+    "mailbox_size",
+    "max_pending",
+    "state_bytes",
+    "payload_bytes",
+    "messages_per_turn",
+    "keys_per_address",
+    "history_events",
+    "message_attempts",
+    "alarm_batch",
+)
+
+MAY_BE_ZERO = ("messages_per_turn", "history_retention", "history_events", "shutdown_timeout")
+"""Limits that may be 0: a turn may send no message, the log may keep no event, a shutdown may cancel runs at once."""

@@ -137,8 +137,8 @@ class Retry(Generic[E_contra]):
         delay_ms = self.delay.delay_ms(attempt)
         if not self.jitter:
             return delay_ms
-        spread_ms = delay_ms // JITTER_DIVISOR
-        lowest_ms, highest_ms = delay_ms - spread_ms, min(delay_ms + spread_ms, self.delay.max_ms)
+        stagger_ms = delay_ms // JITTER_DIVISOR
+        lowest_ms, highest_ms = delay_ms - stagger_ms, min(delay_ms + stagger_ms, self.delay.max_ms)
         return min(lowest_ms + int(jitter * (highest_ms - lowest_ms + 1)), highest_ms)
 
     def _check_max_duration(self) -> None:

@@ -14,7 +14,7 @@ import attrs
 from perdure.values.catch_up import CatchUpAll
 from perdure.values.cron import Cron
 from perdure.values.every import Every
-from perdure.values.spread import shift_ms
+from perdure.values.stagger import shift_ms
 from perdure.values.ticks import Grid, Ticks
 
 Schedule: TypeAlias = Every | Cron
@@ -67,7 +67,7 @@ def offset_ms(schedule: Schedule, address: str) -> int:
     Returns:
         Milliseconds, 0 without a spread, and always less than the smallest time between two ticks.
     """
-    return shift_ms(address, spread_ms=schedule.spread_ms)
+    return shift_ms(address, stagger_ms=schedule.stagger_ms)
 
 
 def first_tick(schedule: Schedule, start_ms: int) -> int:
@@ -101,7 +101,7 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
         the tick right after the one that was run, so that a backlog is worked off.
     """
     match schedule:
-        case Every(measured_from="end"):
+        case Every(align="completion"):
             return ended_ms + schedule.interval_ms
         case Every(catch_up=CatchUpAll()) | Cron(catch_up=CatchUpAll()):
             return _ticks(schedule, anchor_ms).after(nominal_ms)
@@ -120,7 +120,7 @@ def could_be_set(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, changed
         nominal_ms: the stored tick.
         changed_ms: when the instance last changed: no run of it ended later.
     """
-    if isinstance(schedule, Every) and schedule.measured_from == "end":
+    if isinstance(schedule, Every) and schedule.align == "completion":
         return anchor_ms <= nominal_ms - schedule.interval_ms <= changed_ms
     return _ticks(schedule, anchor_ms).after(nominal_ms - 1) == nominal_ms
 
@@ -145,7 +145,7 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
           half the time to the next tick; older ones are dropped.
         - ``CatchUpAll``: the oldest tick is run; of more than the limit, the oldest are dropped.
     """
-    if isinstance(schedule, Every) and schedule.measured_from == "end":
+    if isinstance(schedule, Every) and schedule.align == "completion":
         return Run(nominal_ms, 0)
     backlog = _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms)
     match schedule.catch_up:
@@ -169,7 +169,7 @@ def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: i
         now_ms: the wall clock.
         offset_ms: the instance's offset, from ``offset_ms``.
     """
-    if isinstance(schedule, Every) and schedule.measured_from == "end":
+    if isinstance(schedule, Every) and schedule.align == "completion":
         return nominal_ms
     return _Backlog(_ticks(schedule, anchor_ms), nominal_ms, now_ms - offset_ms).latest_ms()
 

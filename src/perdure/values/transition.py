@@ -33,11 +33,11 @@ class Purge:
 
 
 @attrs.frozen
-class Keep:
+class KeepInstance:
     """Leave the instance as it is; the fence is not looked at."""
 
 
-Write: TypeAlias = Put | Purge | Keep
+Write: TypeAlias = Put | Purge | KeepInstance
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +75,7 @@ class Transition:
 
     address: Address
     expected: Fence | None = None
-    write: Write = Keep()
+    write: Write = KeepInstance()
     remember: Remembered | None = None
     messages: tuple[Message, ...] = ()
     inbound: MessageFate | None = None
@@ -85,7 +85,7 @@ class Transition:
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
         return (
-            type(self.write) is Keep
+            type(self.write) is KeepInstance
             and self.remember is None
             and self.inbound is None
             and not self.messages

@@ -10,7 +10,7 @@ from returns.future import FutureResult
 from perdure import Program
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.values.answer import HoldChanged
+from perdure.values.answer import PauseResult
 from reminder.context import Snooze, Wish
 
 
@@ -20,15 +20,15 @@ class ReminderHandle(JobHandle[str, Never]):
 
     def wish(
         self, id_: str, text: str, /, *, idempotency_key: str | None = None
-    ) -> FutureResult[HoldChanged, CallError]:
+    ) -> FutureResult[PauseResult, CallError]:
         return self._send(id_, Wish(text), "wish", text, key=idempotency_key)
 
-    def snooze(self, id_: str, by_ms: int, /) -> FutureResult[HoldChanged, CallError]:
+    def snooze(self, id_: str, by_ms: int, /) -> FutureResult[PauseResult, CallError]:
         return self._send(id_, Snooze(by_ms), "snooze", by_ms)
 
 
 @attrs.frozen
-class ReminderTeller:
+class ReminderSender:
     """What other jobs can tell a reminder."""
 
     post: PostCommand

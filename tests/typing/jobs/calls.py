@@ -8,22 +8,22 @@ from returns.future import FutureResult
 from returns.io import IOResult
 from returns.result import Failure, Success
 
-from perdure import Jobs, ask, attempt
-from perdure.client.jobs import Listed
+from perdure import Client, attempt, unwrap
+from perdure.client.client import Listed
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Delivered, IllegalTransition, Order, order_processor
 from perdure.examples.token_refresher import AuthDown, AuthRevoked, TokenState, token_refresher
 from perdure.examples.webhook_batcher import SinkFull, Webhook, webhook_batcher
 from perdure.jobs.definition import CallError, EventError
 from perdure.testing import World
-from perdure.values.answer import Added, Flushed, HoldChanged, InstanceStatus, Sent, Started, Terminated, Triggered
-from perdure.values.errors import Crashed, OutcomeUnknown, Rejected, RequestError, RunTimedOut, StoreError
+from perdure.values.answer import Added, Flushed, InstanceStatus, PauseResult, Sent, Started, Terminated, Triggered
+from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected, RequestError, RunTimeout, StoreError
 from perdure.values.failure import Defect
 
 
 # ---------------------------------------------------------------- what each call returns
-def handles(jobs: Jobs, state: TokenState) -> None:
-    orders, batches, tokens = jobs.of(order_processor), jobs.of(webhook_batcher), jobs.of(token_refresher)
+def handles(jobs: Client, state: TokenState) -> None:
+    orders, batches, tokens = jobs.handle(order_processor), jobs.handle(webhook_batcher), jobs.handle(token_refresher)
     assert_type(orders.send("1", Delivered()), FutureResult[Sent, EventError[IllegalTransition | MailBounced]])
     assert_type(orders.trigger("1"), FutureResult[Triggered[IllegalTransition | MailBounced | Defect], CallError])
     assert_type(batches.add("1", Webhook("1", "a", "{}")), FutureResult[Added, EventError[SinkFull]])
@@ -31,21 +31,21 @@ def handles(jobs: Jobs, state: TokenState) -> None:
     assert_type(tokens.start("1", state), FutureResult[Started[AuthDown | AuthRevoked | Defect], CallError])
     assert_type(tokens.trigger("1"), FutureResult[Triggered[AuthDown | AuthRevoked | Defect], CallError])
     assert_type(orders.terminate("1"), FutureResult[Terminated, CallError])
-    assert_type(orders.pause("1"), FutureResult[HoldChanged, CallError])
+    assert_type(orders.pause("1"), FutureResult[PauseResult, CallError])
     assert_type(orders.status("1"), FutureResult[InstanceStatus, CallError])
     assert_type(orders.get_state("1"), FutureResult[Order | None, CallError])
 
 
 # ---------------------------------------------------------------- raised
-async def raising(jobs: Jobs) -> None:
-    assert_type(await ask(jobs.of(order_processor).send("1", Delivered())), Sent)
-    assert_type(await ask(jobs.of(order_processor).get_state("1")), Order | None)
-    assert_type(await ask(jobs.list(order_processor)), tuple[Listed, ...])
+async def raising(jobs: Client) -> None:
+    assert_type(await unwrap(jobs.handle(order_processor).send("1", Delivered())), Sent)
+    assert_type(await unwrap(jobs.handle(order_processor).get_state("1")), Order | None)
+    assert_type(await unwrap(jobs.list(order_processor)), tuple[Listed, ...])
 
 
 # ---------------------------------------------------------------- matched
-async def matching(jobs: Jobs) -> str:
-    call = jobs.of(order_processor).send("1", Delivered())
+async def matching(jobs: Client) -> str:
+    call = jobs.handle(order_processor).send("1", Delivered())
     match await attempt(call):
         case Success(sent):
             assert_type(sent, Sent)
@@ -59,8 +59,8 @@ async def matching(jobs: Jobs) -> str:
             return str(error)
 
 
-async def matching_every_error(jobs: Jobs) -> str:
-    ended = await attempt(jobs.of(webhook_batcher).add("1", Webhook("1", "a", "{}")))
+async def matching_every_error(jobs: Client) -> str:
+    ended = await attempt(jobs.handle(webhook_batcher).add("1", Webhook("1", "a", "{}")))
     assert_type(ended, Success[Added] | Failure[EventError[SinkFull]])
     match ended:
         case Success(added):
@@ -77,7 +77,7 @@ def named(error: EventError[SinkFull]) -> str:
         case Rejected(reason):
             assert_type(reason, SinkFull)
             return "rejected"
-        case Crashed() | RunTimedOut():
+        case HookRaised() | RunTimeout():
             return "failed"
         case RequestError() | StoreError() | OutcomeUnknown():
             return "not done"
@@ -85,8 +85,8 @@ def named(error: EventError[SinkFull]) -> str:
             assert_never(error)
 
 
-async def matching_without_rejection(jobs: Jobs) -> str:
-    match await attempt(jobs.of(order_processor).status("1")):
+async def matching_without_rejection(jobs: Client) -> str:
+    match await attempt(jobs.handle(order_processor).status("1")):
         case Success(status):
             return status.status
         case Failure(error):
@@ -99,17 +99,17 @@ def never_rejected(error: EventError) -> EventError[Never]:
 
 
 # ---------------------------------------------------------------- composed
-async def composing(jobs: Jobs) -> None:
-    call = jobs.of(order_processor).send("1", Delivered())
+async def composing(jobs: Client) -> None:
+    call = jobs.handle(order_processor).send("1", Delivered())
     assert_type(call.map(lambda sent: sent.created), FutureResult[bool, EventError[IllegalTransition | MailBounced]])
     assert_type(await call.alt(str), IOResult[Sent, str])
 
 
 # ---------------------------------------------------------------- in a world
 def in_a_world(world: World) -> None:
-    orders = world.of(order_processor)
-    assert_type(world.ask(orders.send("1", Delivered())), Sent)
-    refused = world.refused(orders.send("1", Delivered()))
+    orders = world.handle(order_processor)
+    assert_type(world.unwrap(orders.send("1", Delivered())), Sent)
+    refused = world.error_of(orders.send("1", Delivered()))
     assert isinstance(refused, Rejected)
     assert_type(refused.error, IllegalTransition | MailBounced)
     match world.result(orders.send("1", Delivered())):

@@ -6,17 +6,17 @@ from typing import assert_never
 
 from returns.result import Failure, Success
 
-from perdure import Jobs, ask, attempt
+from perdure import Client, attempt, unwrap
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Delivered, order_processor
 from perdure.examples.webhook_batcher import SinkFull
 from perdure.jobs.definition import EventError
 from perdure.values.answer import Sent
-from perdure.values.errors import Crashed, OutcomeUnknown, Rejected, RequestError, RunTimedOut, StoreError
+from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected, RequestError, RunTimeout, StoreError
 
 
-async def no_failure(jobs: Jobs) -> str:
-    ended = await attempt(jobs.of(order_processor).send("1", Delivered()))
+async def no_failure(jobs: Client) -> str:
+    ended = await attempt(jobs.handle(order_processor).send("1", Delivered()))
     match ended:
         case Success():
             return "sent"
@@ -24,38 +24,38 @@ async def no_failure(jobs: Jobs) -> str:
             assert_never(ended)  # error: mypy, pyright
 
 
-async def falls_off_the_end(jobs: Jobs) -> str:  # error: mypy, pyright
-    match await attempt(jobs.of(order_processor).send("1", Delivered())):  # error: pyright
+async def falls_off_the_end(jobs: Client) -> str:  # error: mypy, pyright
+    match await attempt(jobs.handle(order_processor).send("1", Delivered())):  # error: pyright
         case Success():
             return "sent"
 
 
 def timeouts_forgotten(error: EventError[SinkFull]) -> str:
     match error:
-        case Rejected() | Crashed() | RequestError() | StoreError() | OutcomeUnknown():
+        case Rejected() | HookRaised() | RequestError() | StoreError() | OutcomeUnknown():
             return "known"
         case _:
             assert_never(error)  # error: mypy, pyright
 
 
-async def another_answer(jobs: Jobs) -> int:
-    match await attempt(jobs.of(order_processor).send("1", Delivered())):
+async def another_answer(jobs: Client) -> int:
+    match await attempt(jobs.handle(order_processor).send("1", Delivered())):
         case Success(sent):
             return sent.event_count  # error: mypy, pyright
         case Failure(Rejected(error)):
             return error.attempts  # error: mypy, pyright
         case Failure(error):
-            return error.max_run_ms  # error: mypy, pyright
+            return error.run_timeout_ms  # error: mypy, pyright
 
 
-async def another_error(jobs: Jobs) -> Success[Sent] | Failure[EventError[MailBounced]]:
-    return await attempt(jobs.of(order_processor).send("1", Delivered()))  # error: mypy, pyright
+async def another_error(jobs: Client) -> Success[Sent] | Failure[EventError[MailBounced]]:
+    return await attempt(jobs.handle(order_processor).send("1", Delivered()))  # error: mypy, pyright
 
 
-async def not_a_call(jobs: Jobs) -> None:
-    await ask(jobs.of(order_processor))  # error: mypy, pyright
-    await attempt(await jobs.of(order_processor).status("1"))  # error: mypy, pyright
+async def not_a_call(jobs: Client) -> None:
+    await unwrap(jobs.handle(order_processor))  # error: mypy, pyright
+    await attempt(await jobs.handle(order_processor).status("1"))  # error: mypy, pyright
 
 
-def timed_out(error: RunTimedOut) -> str:
+def timed_out(error: RunTimeout) -> str:
     return error.traceback  # error: mypy, pyright

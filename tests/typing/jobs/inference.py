@@ -15,13 +15,12 @@ from returns.result import Result, Success
 from perdure import (
     App,
     Backoff,
+    Client,
     Continuous,
     ContinuousContext,
     Debounce,
     DebounceContext,
     Decision,
-    Engine,
-    Jobs,
     Program,
     Retry,
     Task,
@@ -45,7 +44,7 @@ from perdure.examples.token_refresher import Alerting, AuthApi, AuthDown, AuthRe
 from perdure.examples.webhook_batcher import Batch, HasSink, Sink, SinkFull, Webhook, webhook_batcher
 from perdure.jobs.definition import CallError, EventError
 from perdure.kinds.debounce import DebounceHandle
-from perdure.kinds.task import TaskHandle, TaskTeller
+from perdure.kinds.task import TaskHandle, TaskSender
 from perdure.values.answer import Added, Started, Triggered
 from perdure.values.failure import Defect
 
@@ -122,20 +121,20 @@ async def opened(services: Services) -> AsyncGenerator[Services]:
 
 
 def app_of(services: Services) -> App[Services]:
-    app = Engine(services).jobs(token_refresher, webhook_batcher, order_processor)
+    app = App(services).with_jobs(token_refresher, webhook_batcher, order_processor)
     assert_type(app, App[Services])
     return app
 
 
 def app_with_factory(services: Services) -> App[Services]:
-    engine = Engine(lambda: opened(services))
-    assert_type(engine, Engine[Services])
-    return engine.jobs(order_processor)
+    app = App(lambda: opened(services)).with_jobs(order_processor)
+    assert_type(app, App[Services])
+    return app
 
 
 # ---------------------------------------------------------------- handles and tellers
-async def calls(jobs: Jobs, state: TokenState) -> None:
-    orders = jobs.of(order_processor)
+async def calls(jobs: Client, state: TokenState) -> None:
+    orders = jobs.handle(order_processor)
     assert_type(
         orders,
         TaskHandle[
@@ -144,13 +143,13 @@ async def calls(jobs: Jobs, state: TokenState) -> None:
             IllegalTransition | MailBounced,
         ],
     )
-    batches = jobs.of(webhook_batcher)
+    batches = jobs.handle(webhook_batcher)
     assert_type(batches, DebounceHandle[Batch, Webhook, SinkFull])
-    started = await jobs.of(token_refresher).start("ann", state)
+    started = await jobs.handle(token_refresher).start("ann", state)
     assert_type(started, IOResult[Started[AuthDown | AuthRevoked | Defect], CallError])
     added = await batches.add("ann", Webhook("1", "push", "{}"))
     assert_type(added, IOResult[Added, EventError[SinkFull]])
-    state_of_ann = await jobs.of(token_refresher).get_state("ann")
+    state_of_ann = await jobs.handle(token_refresher).get_state("ann")
     assert_type(state_of_ann, IOResult[TokenState | None, CallError])
 
 
@@ -161,6 +160,6 @@ def outcomes(answer: Started[AuthDown | Defect], again: Triggered[SinkFull]) -> 
 
 
 def telling() -> Program[None]:
-    teller = tell(order_processor, "order-1")
-    assert_type(teller, TaskTeller[OrderPlaced | PaymentReceived | Shipped | Delivered | Cancelled])
-    return teller.send(Delivered())
+    sender = tell(order_processor, "order-1")
+    assert_type(sender, TaskSender[OrderPlaced | PaymentReceived | Shipped | Delivered | Cancelled])
+    return sender.send(Delivered())

@@ -6,14 +6,14 @@ from attrs import frozen
 from returns.result import Failure, Result, Success
 
 from perdure import (
+    App,
+    Client,
     Continuous,
     ContinuousContext,
     Debounce,
     DebounceContext,
     Decision,
     Do,
-    Engine,
-    Jobs,
     Program,
     Retry,
     Task,
@@ -39,9 +39,9 @@ class OnlyMail:
 
 # ---------------------------------------------------------------- services
 def lacking(services: OnlyMail) -> None:
-    Engine(services).jobs(order_processor)
-    Engine(services).jobs(token_refresher)  # error: mypy, pyright
-    Engine(services).jobs(order_processor, webhook_batcher)  # error: mypy, pyright
+    App(services).with_jobs(order_processor)
+    App(services).with_jobs(token_refresher)  # error: mypy, pyright
+    App(services).with_jobs(order_processor, webhook_batcher)  # error: mypy, pyright
 
 
 @program
@@ -105,13 +105,13 @@ Debounce("d", event=Batch, flush_after="1s", execute=drop)  # error: mypy, pyrig
 
 
 # ---------------------------------------------------------------- calls
-async def calls(jobs: Jobs) -> None:
-    await jobs.of(order_processor).send("order-1", Webhook("1", "push", "{}"))  # error: mypy, pyright
-    await jobs.of(token_refresher).start("ann", Order())  # error: mypy, pyright
-    await jobs.of(webhook_batcher).add("ann", Order())  # error: mypy, pyright
-    await jobs.of(order_processor).start("order-1", Order())  # error: mypy, pyright
-    await jobs.of(webhook_batcher).send("ann", Webhook("1", "push", "{}"))  # error: mypy, pyright
-    await jobs.of("order-processor")  # error: mypy, pyright
+async def calls(jobs: Client) -> None:
+    await jobs.handle(order_processor).send("order-1", Webhook("1", "push", "{}"))  # error: mypy, pyright
+    await jobs.handle(token_refresher).start("ann", Order())  # error: mypy, pyright
+    await jobs.handle(webhook_batcher).add("ann", Order())  # error: mypy, pyright
+    await jobs.handle(order_processor).start("order-1", Order())  # error: mypy, pyright
+    await jobs.handle(webhook_batcher).send("ann", Webhook("1", "push", "{}"))  # error: mypy, pyright
+    await jobs.handle("order-processor")  # error: mypy, pyright
 
 
 def telling(services: HasMailer) -> None:

@@ -11,10 +11,10 @@ from perdure import (
     ContinuousContext,
     Debounce,
     DebounceContext,
+    Migrations,
     Program,
     Task,
     TaskContext,
-    Versions,
     every,
     succeed,
 )
@@ -55,13 +55,13 @@ def of_either(old: V1 | V2) -> V2:
     return V2(old.n)
 
 
-chain = Versions(V1).then(to_v2).then(to_v3)
-assert_type(Versions(V1), Versions[V1])
-assert_type(Versions(V1).then(to_v2), Versions[V2])
-assert_type(chain, Versions[Open | Closed])
-assert_type(Versions(V1).then(of_either), Versions[V2])
-assert_type(Versions(V1 | V2).then(of_either), Versions[V2])
-assert_type(Versions(V2, number=2).then(to_v3), Versions[Open | Closed])
+chain = Migrations(V1).then(to_v2).then(to_v3)
+assert_type(Migrations(V1), Migrations[V1])
+assert_type(Migrations(V1).then(to_v2), Migrations[V2])
+assert_type(chain, Migrations[Open | Closed])
+assert_type(Migrations(V1).then(of_either), Migrations[V2])
+assert_type(Migrations(V1 | V2).then(of_either), Migrations[V2])
+assert_type(Migrations(V2, number=2).then(to_v3), Migrations[Open | Closed])
 
 
 def on_event(ctx: TaskContext[V3], event: str) -> Program[None]:
@@ -84,14 +84,14 @@ task = Task("t", state=V3, versions=chain, event=str, initial=Open(1), on_event=
 assert_type(task, Task[Open | Closed, str, Never, object])
 continuous = Continuous("c", state=V3, versions=chain, schedule=every("5s"), execute=execute)
 assert_type(continuous, Continuous[Open | Closed, Never, object])
-debounce = Debounce("d", event=V2, versions=Versions(V1).then(to_v2), flush_after="1s", execute=flush)
+debounce = Debounce("d", event=V2, versions=Migrations(V1).then(to_v2), flush_after="1s", execute=flush)
 assert_type(debounce, Debounce[V2, V2, Never, object])
 folding = Debounce(
     "f",
     event=str,
     state=V2,
     initial=V2(0),
-    versions=Versions(V1).then(to_v2),
+    versions=Migrations(V1).then(to_v2),
     flush_after="1s",
     on_event=take,
     execute=flush,
@@ -99,6 +99,6 @@ folding = Debounce(
 assert_type(folding, Debounce[V2, str, Never, object])
 
 
-def any_of(versions: Versions[Any]) -> None:
+def any_of(versions: Migrations[Any]) -> None:
     """A chain whose types are not known is taken."""
     Task("t", state=V3, versions=versions, event=str, initial=Open(1), on_event=on_event)

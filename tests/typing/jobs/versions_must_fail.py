@@ -9,10 +9,10 @@ from perdure import (
     ContinuousContext,
     Debounce,
     DebounceContext,
+    Migrations,
     Program,
     Task,
     TaskContext,
-    Versions,
     every,
     succeed,
 )
@@ -57,15 +57,15 @@ def two(old: V1, more: V1) -> V2:
     return V2(old.n + more.n)
 
 
-short = Versions(V1).then(to_v2)
+short = Migrations(V1).then(to_v2)
 
 # ---------------------------------------------------------------- an upcaster does not fit its neighbour
-Versions(V1).then(to_v3)  # error: mypy, pyright
-Versions(V1).then(to_v2).then(to_v2)  # error: mypy, pyright
-Versions(V2).then(to_v2)  # error: mypy, pyright
-Versions(V1 | V2).then(to_v2)  # error: mypy, pyright
-Versions(V1).then(two)  # error: mypy, pyright
-Versions(V1).then(V1(1))  # error: mypy, pyright
+Migrations(V1).then(to_v3)  # error: mypy, pyright
+Migrations(V1).then(to_v2).then(to_v2)  # error: mypy, pyright
+Migrations(V2).then(to_v2)  # error: mypy, pyright
+Migrations(V1 | V2).then(to_v2)  # error: mypy, pyright
+Migrations(V1).then(two)  # error: mypy, pyright
+Migrations(V1).then(V1(1))  # error: mypy, pyright
 
 # ---------------------------------------------------------------- the last version is not the state
 Task("t", state=V3, versions=short, event=str, initial=V3(1), on_event=on_event)  # error: mypy, pyright

@@ -9,14 +9,14 @@ from returns.future import Future, FutureResult
 from returns.io import IO, IOResult
 from returns.result import Failure, Result, Success
 
-from perdure.program import (
-    Died,
+from perdure.programs import (
     Do,
+    EffectTimeout,
     Exit,
     Halted,
     Instruction,
     Program,
-    TimedOut,
+    Raised,
     as_program,
     asks,
     bracket,
@@ -145,8 +145,8 @@ def work(scale: int) -> Do[str, Late | Lost, Both]:
 
 assert_type(work(2), Program[str, Late | Lost, Both])
 assert_type(work(2).map(len), Program[int, Late | Lost, Both])
-assert_type(work(2).timeout("5s"), Program[str, Late | Lost | TimedOut, Both])
-assert_type(work(2).or_die(), Program[str, Never, Both])
+assert_type(work(2).timeout("5s"), Program[str, Late | Lost | EffectTimeout, Both])
+assert_type(work(2).or_raise(), Program[str, Never, Both])
 assert_type(work(2).map_error(str), Program[str, str, Both])
 assert_type(work(2).alt(str), Program[str, str, Both])
 assert_type(work(2).swap(), Program[Late | Lost, str, Both])
@@ -202,12 +202,12 @@ assert_type(sandbox(again(1)), Program[Exit[str, Lost], Never, HasClock])
 
 async def run(services: Both) -> None:
     exit_ = await run_async(work(1), services)
-    assert_type(exit_, Success[str] | Failure[Late | Lost] | Halted | Died)
-    assert_type(run_sync(work(1), services), Success[str] | Failure[Late | Lost] | Halted | Died)
+    assert_type(exit_, Success[str] | Failure[Late | Lost] | Halted | Raised)
+    assert_type(run_sync(work(1), services), Success[str] | Failure[Late | Lost] | Halted | Raised)
     assert_type(work(1)(services), FutureResult[str, Late | Lost])
     assert_type(work(1).provide(services), Program[str, Late | Lost, object])
     match exit_:
-        case Success() | Failure() | Halted() | Died():
+        case Success() | Failure() | Halted() | Raised():
             pass
         case _:
             assert_never(exit_)

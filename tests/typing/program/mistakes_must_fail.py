@@ -4,7 +4,7 @@ from typing import Protocol, assert_never
 
 from returns.result import Failure, Result, Success
 
-from perdure.program import Do, Exit, Halted, Program, effect, program, run_sync, succeed
+from perdure.programs import Do, Exit, Halted, Program, effect, program, run_sync, succeed
 
 
 class HasName(Protocol):

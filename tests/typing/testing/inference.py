@@ -9,7 +9,7 @@ from typing import Never, assert_type
 from hypothesis.strategies import SearchStrategy
 from returns.future import FutureResult
 
-from perdure import ContinuousContext, DebounceContext, Jobs, TaskContext, succeed
+from perdure import Client, ContinuousContext, DebounceContext, TaskContext, succeed
 from perdure.examples.mail import HasMailer, MailBounced
 from perdure.examples.order_processor import IllegalTransition, Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import AuthError, TokenState, refresh_token, token_refresher
@@ -17,61 +17,69 @@ from perdure.examples.webhook_batcher import Batch, webhook_batcher
 from perdure.jobs.definition import CallError
 from perdure.jobs.explanation import Explained, Explanation
 from perdure.testing import (
-    Delivered,
-    Drafted,
+    Changes,
+    FakeServices,
     Faults,
-    Oracle,
+    HookContext,
+    RedeliveryResult,
     Simulated,
-    Stage,
-    deliver,
+    examples_of,
     explain,
     explained,
-    on_stage,
-    oracles,
-    samples_of,
+    fake_services,
+    from_type,
+    hook_context,
+    run_with_redelivery,
     simulate,
-    values_of,
 )
 from perdure.values.instance import Instance
 
 
 def stages(order: Order, batch: Batch, tokens: TokenState) -> None:
-    assert_type(on_stage(order_processor, state=order, event_count=1), Stage[TaskContext[Order], Order])
-    assert_type(on_stage(webhook_batcher, state=batch, flush_reason="manual"), Stage[DebounceContext[Batch], Batch])
-    assert_type(on_stage(token_refresher, state=tokens, missed=1), Stage[ContinuousContext[TokenState], TokenState])
+    assert_type(hook_context(order_processor, state=order, event_count=1), HookContext[TaskContext[Order], Order])
+    assert_type(
+        hook_context(webhook_batcher, state=batch, flush_reason="manual"), HookContext[DebounceContext[Batch], Batch]
+    )
+    assert_type(
+        hook_context(token_refresher, state=tokens, missed=1), HookContext[ContinuousContext[TokenState], TokenState]
+    )
 
 
-def runs(stage: Stage[TaskContext[Order], Order], event: OrderEvent, mailer: HasMailer, oracle: Oracle) -> None:
+def runs(
+    stage: HookContext[TaskContext[Order], Order], event: OrderEvent, mailer: HasMailer, oracle: FakeServices
+) -> None:
     seen = simulate(on_order_event(stage.ctx, event), mailer, on=stage)
     assert_type(seen, Simulated[None, IllegalTransition | MailBounced, Order])
     assert_type(
         simulate(on_order_event(stage.ctx, event), oracle, on=stage),
         Simulated[None, IllegalTransition | MailBounced, Order],
     )
-    assert_type(seen.kept, Drafted[Order] | None)
+    assert_type(seen.kept, Changes[Order] | None)
     assert_type(seen.error(), IllegalTransition | MailBounced)
     assert_type(seen.alarm, datetime | None)
     assert_type(simulate(succeed(1), None), Simulated[int, Never, None])
 
 
-def an_oracle_of_many_needs(stage: Stage[ContinuousContext[TokenState], TokenState], oracle: Oracle) -> None:
+def an_oracle_of_many_needs(
+    stage: HookContext[ContinuousContext[TokenState], TokenState], oracle: FakeServices
+) -> None:
     assert_type(simulate(refresh_token(stage.ctx), oracle, on=stage), Simulated[None, AuthError, TokenState])
 
 
 def repeats(
-    run: Callable[[Stage[TaskContext[Order], Order], Faults], Simulated[None, MailBounced, Order]],
-    stage: Stage[TaskContext[Order], Order],
+    run: Callable[[HookContext[TaskContext[Order], Order], Faults], Simulated[None, MailBounced, Order]],
+    stage: HookContext[TaskContext[Order], Order],
 ) -> None:
-    assert_type(deliver(run, stage), Delivered[None, MailBounced, Order])
+    assert_type(run_with_redelivery(run, stage), RedeliveryResult[None, MailBounced, Order])
 
 
 def values() -> None:
-    assert_type(values_of(Order), SearchStrategy[Order])
-    assert_type(samples_of(Order), tuple[Order, ...])
-    assert_type(oracles(), SearchStrategy[Oracle])
+    assert_type(from_type(Order), SearchStrategy[Order])
+    assert_type(examples_of(Order), tuple[Order, ...])
+    assert_type(fake_services(), SearchStrategy[FakeServices])
 
 
-def explanations(jobs: Jobs, event: OrderEvent, instance: Instance) -> None:
+def explanations(jobs: Client, event: OrderEvent, instance: Instance) -> None:
     asked = jobs.explain(order_processor, "order-1", lambda order: order.send(event))
     assert_type(asked, FutureResult[Explanation, CallError])
     assert_type(jobs.explain(webhook_batcher, "ada", lambda batch: batch.flush()), FutureResult[Explanation, CallError])

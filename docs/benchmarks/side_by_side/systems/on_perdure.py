@@ -12,7 +12,7 @@ from attrs import frozen
 from returns.future import FutureResult
 from returns.result import Result, Success
 
-from perdure import Do, Engine, Task, TaskContext, ask, effect, program
+from perdure import App, Do, Task, TaskContext, effect, program, unwrap
 from perdure.values.limits import Limits
 from side_by_side.place import NOTE, Place, say
 from side_by_side.system import Session
@@ -90,15 +90,15 @@ async def session(place: Place) -> AsyncIterator[Session]:
     limits = Limits() if place.concurrency is None else Limits(concurrency=place.concurrency)
     durability = "relaxed" if place.setting == "relaxed" else "full"
     url = f"sqlite:///{place.folder}/jobs.db?durability={durability}"
-    async with Engine(place, limits=limits).jobs(jobs_to_do).open(url) as jobs:
-        calls = jobs.of(jobs_to_do)
+    async with App(place, limits=limits).with_jobs(jobs_to_do).open(url) as jobs:
+        calls = jobs.handle(jobs_to_do)
 
         async def submit(number: int) -> None:
             now = Run(number) if place.setting == "in the call" else Accept(number, datetime.now(UTC))
-            await ask(calls.send(str(number), now))
+            await unwrap(calls.send(str(number), now))
 
         async def submit_at(number: int, at_s: float) -> None:
-            await ask(calls.send(str(number), Accept(number, datetime.fromtimestamp(at_s, UTC))))
+            await unwrap(calls.send(str(number), Accept(number, datetime.fromtimestamp(at_s, UTC))))
 
         timers = None if place.setting == "in the call" else submit_at
         yield Session(submit=submit, submit_at=timers, callers="many")

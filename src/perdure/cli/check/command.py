@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 import orjson
 from cyclopts import Parameter
 
+from perdure.cli.app_loader import import_app
 from perdure.cli.check.finding import Topic
-from perdure.cli.check.judge import Judge
 from perdure.cli.check.progress import Progress
-from perdure.cli.check.report import Report
+from perdure.cli.check.report import CheckReport
+from perdure.cli.check.row_check import RowCheck
 from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.store_option import StoreOption
-from perdure.cli.target import import_app
+from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
@@ -54,7 +54,7 @@ def check(
     """
     served = import_app(app).served
     accepted = frozenset({Topic.NOT_SERVED}) if unserved == "note" else frozenset[Topic]()
-    report = _report(store, Judge(served))
+    report = _report(store, RowCheck(served))
     if json:
         sys.stdout.write(orjson.dumps(json_of(report, store, accepted), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
@@ -62,12 +62,12 @@ def check(
     return ExitCode.FAILED if report.problems(accepted) else ExitCode.DONE
 
 
-def _report(store: str, judge: Judge) -> Report:
+def _report(store: str, judge: RowCheck) -> CheckReport:
     line = line_on_stderr()
     try:
         with read_from_outside(sqlite_path(store)) as reader:
             return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error
     finally:
         line.clear()

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from perdure.cli.check.report import Report
+from perdure.cli.check.report import CheckReport
 from perdure.cli.progress_line import ProgressLine
 
 EVERY_ROWS: Final = 5_000
@@ -24,7 +24,7 @@ class Progress:
     line: ProgressLine
     _told: int = 0
 
-    def show(self, report: Report) -> None:
+    def show(self, report: CheckReport) -> None:
         """Say how many rows were looked at."""
         rows = sum(report.seen.values())
         if rows - self._told >= EVERY_ROWS:
@@ -32,5 +32,5 @@ class Progress:
             self.line.show(f"looked at {rows:,} rows, {report.problems(frozenset()):,} problems")
 
 
-def silent(_: Report) -> None:
+def silent(_: CheckReport) -> None:
     """Say nothing: nobody is looking."""

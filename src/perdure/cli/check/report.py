@@ -44,7 +44,7 @@ class Group:
 
 
 @attrs.define
-class Report:
+class CheckReport:
     """What a check found so far.
 
     Attributes:

@@ -7,13 +7,13 @@ from typing import Protocol
 
 from perdure.cli.check import tables
 from perdure.cli.check.finding import Finding, Topic
-from perdure.cli.check.report import Report
+from perdure.cli.check.report import CheckReport
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.stores.sqlite.reader import Reader
 from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
 
-Progress = Callable[[Report], None]
+Progress = Callable[[CheckReport], None]
 """Told after every page."""
 
 
@@ -33,7 +33,9 @@ class RowJudge(Protocol):
         ...
 
 
-def scan(reader: Reader, judge: RowJudge, *, now_ms: int, progress: Progress, into: Report | None = None) -> Report:
+def scan(
+    reader: Reader, judge: RowJudge, *, now_ms: int, progress: Progress, into: CheckReport | None = None
+) -> CheckReport:
     """Look at every row that code must be able to read.
 
     Rows are read in pages, each of one moment. What an owner writes meanwhile may be seen or not; what it wrote before
@@ -46,7 +48,7 @@ def scan(reader: Reader, judge: RowJudge, *, now_ms: int, progress: Progress, in
         progress: told after every page.
         into: what was found before.
     """
-    report = into or Report()
+    report = into or CheckReport()
     for page in tables.instances(reader):
         report.count("instances", len(page))
         for row in page:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from perdure.cli.check.finding import PROBLEMS, Topic
-from perdure.cli.check.report import Group, Report
+from perdure.cli.check.report import CheckReport, Group
 
 CAN_READ: Final = "this code can read everything"
 
@@ -31,7 +31,7 @@ TITLES: Final = {
 }
 
 
-def lines_of(report: Report, store: str, accepted: frozenset[Topic], *, fine: str = CAN_READ) -> Iterator[str]:
+def lines_of(report: CheckReport, store: str, accepted: frozenset[Topic], *, fine: str = CAN_READ) -> Iterator[str]:
     """Say what was found, the problems first.
 
     Args:
@@ -62,7 +62,7 @@ def _group(group: Group) -> Iterator[str]:
     yield f"      such as {examples}{more}"
 
 
-def json_of(report: Report, store: str, accepted: frozenset[Topic]) -> dict[str, Any]:
+def json_of(report: CheckReport, store: str, accepted: frozenset[Topic]) -> dict[str, Any]:
     """Give the same as plain data."""
     return {
         "store": store,

@@ -16,10 +16,10 @@ from perdure.cli.demo.live_screen import LiveScreen
 from perdure.cli.demo.screen import PlainScreen, Screen
 from perdure.cli.demo.services import SERVICES, journal_path
 from perdure.cli.demo.source import read_source
-from perdure.cli.demo.story import Plot, Stuck, tell
-from perdure.cli.demo.tempo import USUAL_SECONDS, Tempo
+from perdure.cli.demo.story import DemoStuck, Plot, tell
+from perdure.cli.demo.timing import USUAL_SECONDS, Timing
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.usage_error import UsageError
 from perdure.examples.incoming import Malformed
 
 MIN_SECONDS, MAX_SECONDS = 2.0, 3600.0
@@ -70,9 +70,9 @@ def demo(
     """
     source = read_source(events)
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
-        raise Misconfigured(f"--seconds {seconds:g} is out of range; give {MIN_SECONDS:g} to {MAX_SECONDS:g}")
+        raise UsageError(f"--seconds {seconds:g} is out of range; give {MIN_SECONDS:g} to {MAX_SECONDS:g}")
     path = _new_store(store)
-    plot = Plot(store=path, source=source.name, events=source.events, tempo=Tempo(seconds), seed=seed)
+    plot = Plot(store=path, source=source.name, events=source.events, tempo=Timing(seconds), seed=seed)
     code = perform(plot, source.malformed, screen_for(sys.stdout))
     if store is not None or keep or code is ExitCode.FAILED:
         sys.stdout.write(f"Kept: {path}, and beside it what the services wrote down and the worker's log.\n")
@@ -87,7 +87,7 @@ def perform(plot: Plot, malformed: tuple[Malformed, ...], screen: Screen) -> Exi
         screen.title(TITLE)
         _report(malformed, screen)
         proof = asyncio.run(tell(plot, screen))
-    except Stuck as stuck:
+    except DemoStuck as stuck:
         screen.close()
         sys.stderr.write(f"perdure: the demo cannot go on: {stuck.what}\n")
         return ExitCode.FAILED
@@ -121,9 +121,9 @@ def _new_store(path: Path | None) -> Path:
         return Path(mkdtemp(prefix="perdure-demo-")) / "jobs.db"
     taken = [beside for beside in (path, *_journals(path)) if beside.exists()]
     if taken:
-        raise Misconfigured(f"--store {path}: {taken[0]} exists; the demo begins with a new file: give another name")
+        raise UsageError(f"--store {path}: {taken[0]} exists; the demo begins with a new file: give another name")
     if not path.parent.is_dir():
-        raise Misconfigured(f"--store {path}: no folder {path.parent}; make it first")
+        raise UsageError(f"--store {path}: no folder {path.parent}; make it first")
     return path
 
 

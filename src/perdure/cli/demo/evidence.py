@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, assert_never
 
 import attrs
 
-from perdure.cli.demo.journal import Called, Entry, JournalReader, Known, Refused, Taken
+from perdure.cli.demo.journal import AlreadyApplied, Called, Entry, JournalReader, ServiceRefused, Taken
 from perdure.cli.demo.services import journal_path
 
 CallState: TypeAlias = Literal["open", "taken", "refused"]
@@ -43,9 +43,9 @@ class Account:
             case Taken(call, items):
                 self._states[call] = "taken"
                 self.taken[call] = items
-            case Known(call):
+            case AlreadyApplied(call):
                 self._states[call] = "taken"
-            case Refused(call):
+            case ServiceRefused(call):
                 self._states[call] = "refused"
                 self.refused += 1
             case _:

@@ -27,21 +27,21 @@ class Taken:
 
 
 @attrs.frozen
-class Known:
+class AlreadyApplied:
     """The call was carried out before; nothing was done again."""
 
     call: str
 
 
 @attrs.frozen
-class Refused:
+class ServiceRefused:
     """The service was down or full."""
 
     call: str
     why: str
 
 
-Entry: TypeAlias = Called | Taken | Known | Refused
+Entry: TypeAlias = Called | Taken | AlreadyApplied | ServiceRefused
 
 _CODEC: Codec[Entry] = Codec.of(Entry, what="entry of a journal")
 

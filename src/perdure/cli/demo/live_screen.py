@@ -11,7 +11,7 @@ from rich.text import Text
 
 from perdure.cli.demo.proof import Proof
 from perdure.cli.demo.proof_lines import Tone, proof_lines, verdict
-from perdure.cli.demo.protocol import JobCounts, Row
+from perdure.cli.demo.protocol import InstanceRow, JobCounts
 from perdure.cli.demo.view import View
 
 LINES_AROUND = 13
@@ -103,7 +103,7 @@ def _by_status(counts: JobCounts) -> str:
     return ", ".join(f"{number} {status}" for status, number in sorted(counts.by_status.items())) or "none"
 
 
-def _cells(row: Row) -> tuple[RenderableType, ...]:
+def _cells(row: InstanceRow) -> tuple[RenderableType, ...]:
     return (
         f"  {row.id}",
         row.state,
@@ -114,7 +114,7 @@ def _cells(row: Row) -> tuple[RenderableType, ...]:
     )
 
 
-def _due_in(row: Row) -> str:
+def _due_in(row: InstanceRow) -> str:
     if row.due_in_ms is None or row.status == "running":
         return ""
     return f"{max(0, row.due_in_ms) / 1000:.1f} s"

@@ -8,9 +8,9 @@ from typing import assert_never
 
 import attrs
 
+from perdure.cli.demo.deliveries import Deliveries, Delivery
 from perdure.cli.demo.evidence import Evidence
 from perdure.cli.demo.protocol import Accepted, Refusal
-from perdure.cli.demo.sendings import Sending, Sendings
 from perdure.examples.incoming import Incoming, IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import notice
 
@@ -47,7 +47,7 @@ class Proof:
         return not (self.lost or self.twice or self.unanswered)
 
 
-def prove(sendings: Sendings, evidence: Evidence) -> Proof:
+def prove(sendings: Deliveries, evidence: Evidence) -> Proof:
     """Compare what was acknowledged with what the services saw."""
     accepted = [sending.incoming for sending in sendings if isinstance(sending.verdict, Accepted)]
     refused = [sending.incoming for sending in sendings if isinstance(sending.verdict, Refusal)]
@@ -87,5 +87,5 @@ def _effect(incoming: Incoming) -> str:
             assert_never(incoming)
 
 
-def _ids(sendings: Iterable[Sending]) -> tuple[str, ...]:
+def _ids(sendings: Iterable[Delivery]) -> tuple[str, ...]:
     return tuple(sending.incoming.id for sending in sendings)

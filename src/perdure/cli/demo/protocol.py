@@ -14,7 +14,7 @@ JobName: TypeAlias = Literal["token-refresher", "webhook-batcher", "order-proces
 
 # ---------------------------------------------------------------- commands
 @attrs.frozen
-class Send:
+class SendEvent:
     """Hand an event to its job, under its own id as the idempotency key."""
 
     number: int
@@ -42,7 +42,7 @@ class Stop:
     """Stop gracefully. The end of the input says the same."""
 
 
-Command: TypeAlias = Send | StartToken | Look | Stop
+Command: TypeAlias = SendEvent | StartToken | Look | Stop
 
 
 # ---------------------------------------------------------------- answers
@@ -83,7 +83,7 @@ class Unsettled:
 
 
 @attrs.frozen(kw_only=True)
-class Row:
+class InstanceRow:
     """One instance, in short.
 
     Attributes:
@@ -129,7 +129,7 @@ class Seen:
 
     number: int
     counts: tuple[JobCounts, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[InstanceRow, ...]
 
 
 Answer: TypeAlias = Accepted | Refusal | Unsettled | Seen

@@ -15,8 +15,8 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.cli.demo.journal import Called, Journal, JournalReader, Known, Refused, Taken
-from perdure.cli.demo.tempo import Tempo
+from perdure.cli.demo.journal import AlreadyApplied, Called, Journal, JournalReader, ServiceRefused, Taken
+from perdure.cli.demo.timing import Timing
 from perdure.examples.mail import MailBounced
 from perdure.examples.token_refresher import AuthDown, AuthError, Token
 from perdure.examples.webhook_batcher import SinkFull, Webhook
@@ -60,10 +60,10 @@ class Counterpart:
         self.journal.append(Called(call))
         await asyncio.sleep(self.dice.uniform(*self.latency_ms) / 1000)
         if call in self._done:
-            self.journal.append(Known(call))
+            self.journal.append(AlreadyApplied(call))
             return "done"
         if self._refuses(caller):
-            self.journal.append(Refused(call, self.excuse))
+            self.journal.append(ServiceRefused(call, self.excuse))
             return "refused"
         self._done.add(call)
         self.journal.append(Taken(call, items))
@@ -142,7 +142,7 @@ def journal_path(store: str, service: Service) -> str:
     return f"{store}.{service}.jsonl"
 
 
-def open_services(store: str, tempo: Tempo, dice: Random) -> DemoServices:
+def open_services(store: str, tempo: Timing, dice: Random) -> DemoServices:
     """Open the services, with their memory of earlier processes.
 
     Args:

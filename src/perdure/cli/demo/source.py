@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from perdure.cli.misconfigured import Misconfigured
+from perdure.cli.usage_error import UsageError
 from perdure.examples.incoming import Incoming, Malformed, read_incoming
 
 SHIPPED = "events.jsonl"
@@ -45,10 +45,10 @@ def _read(path: Path, name: str) -> Source:
         with path.open("rb") as file:
             found = tuple(read_incoming(file))
     except OSError as error:
-        raise Misconfigured(f"--events {name} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"--events {name} cannot be read: {error.strerror or error}") from error
     malformed = tuple(each for each in found if isinstance(each, Malformed))
     events = tuple(each for each in found if not isinstance(each, Malformed))
     if not events:
         first = f"; line {malformed[0].line}: {malformed[0].problem}" if malformed else ""
-        raise Misconfigured(f"--events {name} holds no event{first}; `perdure demo --help` shows the format")
+        raise UsageError(f"--events {name} holds no event{first}; `perdure demo --help` shows the format")
     return Source(name, events, malformed)

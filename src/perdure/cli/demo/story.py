@@ -13,12 +13,12 @@ from typing import TypeVar, assert_never
 import attrs
 
 from perdure.cli.demo.child import WORKER, Child, start_child
+from perdure.cli.demo.deliveries import Deliveries, Delivery
 from perdure.cli.demo.evidence import Evidence, evidence_beside
 from perdure.cli.demo.proof import Proof, prove
-from perdure.cli.demo.protocol import JobCounts, Look, Seen, Send, StartToken
+from perdure.cli.demo.protocol import JobCounts, Look, Seen, SendEvent, StartToken
 from perdure.cli.demo.screen import Screen
-from perdure.cli.demo.sendings import Sending, Sendings
-from perdure.cli.demo.tempo import SETTLE_LIMIT_S, START_LIMIT_S, Tempo
+from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.cli.demo.view import View
 from perdure.examples.incoming import Incoming, IncomingOrder
 from perdure.examples.order_processor import OrderPlaced
@@ -36,7 +36,7 @@ MAX_UNANSWERED = 200
 
 
 @attrs.frozen
-class Stuck(Exception):
+class DemoStuck(Exception):
     """The demo cannot go on.
 
     Attributes:
@@ -62,13 +62,13 @@ class Plot:
     store: Path
     source: str
     events: tuple[Incoming, ...]
-    tempo: Tempo
+    tempo: Timing
     seed: int
     worker: Sequence[str] = WORKER
 
 
 @attrs.define
-class Story:
+class DemoRun:
     """A demo that goes on.
 
     Attributes:
@@ -85,7 +85,7 @@ class Story:
 
     plot: Plot
     screen: Screen
-    sendings: Sendings
+    sendings: Deliveries
     evidence: Evidence
     fed: int = 0
     began: float = attrs.Factory(time.monotonic)
@@ -169,7 +169,7 @@ class Story:
     @property
     def _worker(self) -> Child:
         if self.child is None:
-            raise Stuck("no worker was started")
+            raise DemoStuck("no worker was started")
         return self.child
 
     async def _start(self, name: str, meaning: str) -> int:
@@ -181,7 +181,9 @@ class Story:
         async with _limit(START_LIMIT_S, "the worker did not open the store"):
             ready = await child.ready
         if ready is None:
-            raise Stuck(f"the worker ended before it had opened the store; the end of its log: {self._end_of_log()}")
+            raise DemoStuck(
+                f"the worker ended before it had opened the store; the end of its log: {self._end_of_log()}"
+            )
         self._step(name, f"process {ready.process} {meaning}")
         return ready.left_behind
 
@@ -230,10 +232,10 @@ class Story:
             self._send(sending)
             await self._answered(self._room())
 
-    def _send(self, sending: Sending) -> None:
+    def _send(self, sending: Delivery) -> None:
         sending.sent += 1
         sending.under_way += 1
-        answer = self._worker.ask(partial(Send, incoming=sending.incoming))
+        answer = self._worker.ask(partial(SendEvent, incoming=sending.incoming))
         answer.add_done_callback(lambda done: None if done.cancelled() else sending.take(done.result()))
 
     async def _room(self) -> None:
@@ -248,7 +250,7 @@ class Story:
 
     def _check_worker(self) -> None:
         if self._worker.has_ended:
-            raise Stuck(f"the worker ended by itself; the end of its log: {self._end_of_log()}")
+            raise DemoStuck(f"the worker ended by itself; the end of its log: {self._end_of_log()}")
 
     # ------------------------------------------------------------ telling
     async def _watch(self) -> None:
@@ -288,7 +290,7 @@ async def tell(plot: Plot, screen: Screen) -> Proof:
     Raises:
         Stuck: a phase did not end in its time, or the worker ended by itself.
     """
-    return await Story(plot, screen, Sendings(plot.events), evidence_beside(str(plot.store))).tell()
+    return await DemoRun(plot, screen, Deliveries(plot.events), evidence_beside(str(plot.store))).tell()
 
 
 @asynccontextmanager
@@ -298,7 +300,7 @@ async def _limit(seconds: float, otherwise: str) -> AsyncGenerator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise Stuck(f"{otherwise} within {seconds:g} s") from error
+        raise DemoStuck(f"{otherwise} within {seconds:g} s") from error
 
 
 def _is_done(counts: JobCounts) -> bool:

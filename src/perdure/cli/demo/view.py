@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from perdure.cli.demo.deliveries import Deliveries
 from perdure.cli.demo.evidence import Evidence
 from perdure.cli.demo.protocol import Seen
-from perdure.cli.demo.sendings import Sendings
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +23,6 @@ class View:
 
     elapsed_s: float
     phase: str
-    sendings: Sendings
+    sendings: Deliveries
     evidence: Evidence
     seen: Seen | None

@@ -18,8 +18,7 @@ from typing import TypeAlias, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.app import Engine
-from perdure.cli.demo.look import look
+from perdure.app import App
 from perdure.cli.demo.protocol import (
     ANSWERS,
     COMMANDS,
@@ -29,21 +28,22 @@ from perdure.cli.demo.protocol import (
     Look,
     Ready,
     Refusal,
-    Send,
+    SendEvent,
     StartToken,
     Stop,
     Unsettled,
 )
+from perdure.cli.demo.scan import look
 from perdure.cli.demo.services import DemoServices, open_services
-from perdure.cli.demo.tempo import Tempo
+from perdure.cli.demo.timing import Timing
 from perdure.client.attempt import attempt
-from perdure.client.jobs import Jobs
+from perdure.client.client import Client
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import IllegalTransition
 from perdure.examples.paced import PacedJobs, at_pace
 from perdure.examples.token_refresher import TokenState
 from perdure.jobs.definition import EventError
-from perdure.program.container import result_inside
+from perdure.programs.container import result_inside
 from perdure.runtime.record import Future
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
@@ -55,7 +55,7 @@ MAX_LEFT_BEHIND = 1_000
 Ended: TypeAlias = Success[object] | Failure[EventError[object]]
 """How a call ended."""
 
-OpenServices: TypeAlias = Callable[[str, Tempo, Random], DemoServices]
+OpenServices: TypeAlias = Callable[[str, Timing, Random], DemoServices]
 
 
 @attrs.frozen
@@ -67,13 +67,13 @@ class Desk:
         served: the definitions.
     """
 
-    jobs: Jobs
+    jobs: Client
     served: PacedJobs
 
-    async def take(self, command: Send | StartToken | Look) -> None:
+    async def take(self, command: SendEvent | StartToken | Look) -> None:
         """Carry out a command and write the answer."""
         match command:
-            case Send(number):
+            case SendEvent(number):
                 write_answer(_settled(number, await self._send(command)))
             case StartToken(number):
                 write_answer(_settled(number, await self._start_token(command.owner)))
@@ -82,22 +82,22 @@ class Desk:
             case _:
                 assert_never(command)
 
-    async def _send(self, command: Send) -> Ended:
+    async def _send(self, command: SendEvent) -> Ended:
         incoming = command.incoming
         match incoming:
             case IncomingWebhook(id=key):
-                batcher = self.jobs.of(self.served.webhook_batcher)
+                batcher = self.jobs.handle(self.served.webhook_batcher)
                 return await attempt(batcher.add(incoming.contact, incoming.event, idempotency_key=key))
             case IncomingOrder(id=key):
-                orders = self.jobs.of(self.served.order_processor)
+                orders = self.jobs.handle(self.served.order_processor)
                 return await attempt(orders.send(incoming.order, incoming.event, idempotency_key=key))
             case _:
                 assert_never(incoming)
 
     async def _start_token(self, owner: str) -> Ended:
         state = TokenState(access_token="", refresh_token=f"rt-{owner}", expires_at=datetime.now(UTC))
-        tokens = self.jobs.of(self.served.token_refresher)
-        return await attempt(tokens.start(owner, state, wait="claim"))
+        tokens = self.jobs.handle(self.served.token_refresher)
+        return await attempt(tokens.start(owner, state, wait_for="start"))
 
 
 def _settled(number: int, answer: Ended) -> Answer:
@@ -121,7 +121,7 @@ def write_answer(answer: Answer | Ready) -> None:
         sys.stdout.buffer.flush()
 
 
-async def serve(path: str, tempo: Tempo, seed: int, open_outside: OpenServices) -> int:
+async def serve(path: str, tempo: Timing, seed: int, open_outside: OpenServices) -> int:
     """Open the store, and take commands until told to stop, or until the engine stops by itself.
 
     Returns:
@@ -129,7 +129,7 @@ async def serve(path: str, tempo: Tempo, seed: int, open_outside: OpenServices) 
     """
     services = open_outside(path, tempo, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, nothing secret
     served = at_pace(tempo.pace)
-    app = Engine(services).jobs(served.token_refresher, served.webhook_batcher, served.order_processor)
+    app = App(services).with_jobs(served.token_refresher, served.webhook_batcher, served.order_processor)
     store = await open_sqlite(path)
     left_behind = await _left_behind(store)
     async with app.open(store) as jobs:
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str], open_outside: OpenServices = open_services) -
     """
     path, seconds, seed = arguments
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    return asyncio.run(serve(path, Tempo(float(seconds)), int(seed), open_outside))
+    return asyncio.run(serve(path, Timing(float(seconds)), int(seed), open_outside))
 
 
 if __name__ == "__main__":

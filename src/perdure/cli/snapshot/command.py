@@ -1,4 +1,4 @@
-"""``perdure snapshot``: rows of a real store as a file, for `perdure.testing.check_evolution`."""
+"""``perdure snapshot``: rows of a real store as a file, for `perdure.testing.check_migrations`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
 from perdure.cli.store_option import StoreOption
+from perdure.cli.usage_error import UsageError
 from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
@@ -49,19 +49,19 @@ def snapshot(
         an x. May be given again.
     """
     if not 1 <= each <= MAX_EACH:
-        raise Misconfigured(f"--each {each}: expected a number from 1 to {MAX_EACH}")
+        raise UsageError(f"--each {each}: expected a number from 1 to {MAX_EACH}")
     redaction = Redaction(frozenset(redact))
     try:
         with read_from_outside(sqlite_path(store)) as reader:
             rows = [redaction.row(row, at) for at, row in enumerate(chosen_rows(reader, frozenset(job), each), start=1)]
         if not rows:
             of = f" of {', '.join(job)}" if job else ""
-            raise Misconfigured(f"{store} holds no instance{of}; nothing is written")
+            raise UsageError(f"{store} holds no instance{of}; nothing is written")
         with output.open("xb") as file:
             file.write(write_snapshots(rows))
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error
     except OSError as error:
-        raise Misconfigured(f"{output} cannot be written: {error}") from error
+        raise UsageError(f"{output} cannot be written: {error}") from error
     sys.stdout.write(f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}\n")
     return ExitCode.DONE

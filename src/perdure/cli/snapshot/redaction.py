@@ -37,13 +37,15 @@ class Redaction:
             instance: what is stored.
             number: what becomes of its id.
         """
-        retrial = instance.retrial
+        pending_retry = instance.pending_retry
         return attrs.evolve(
             instance,
             address=attrs.evolve(instance.address, id=str(number)),
             state=self._json(instance.state),
             data=self._json(instance.data),
-            retrial=None if retrial is None else attrs.evolve(retrial, run_id="run", error=self._error(retrial.error)),
+            pending_retry=None
+            if pending_retry is None
+            else attrs.evolve(pending_retry, run_id="run", error=self._error(pending_retry.error)),
             claim=self._claim(instance.claim),
             event_claim=self._claim(instance.event_claim),
             last_error=None if instance.last_error is None else self._error(instance.last_error),

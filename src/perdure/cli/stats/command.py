@@ -10,10 +10,10 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.stats.counts import Counts, count
 from perdure.cli.stats.text import json_of, lines_of
 from perdure.cli.store_option import StoreOption
+from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
@@ -50,4 +50,4 @@ def _counts(store: str) -> Counts:
         with read_from_outside(sqlite_path(store)) as reader:
             return count(reader, now_ms=time.time_ns() // 1_000_000)
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error

@@ -9,14 +9,14 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.cli.check.progress import Progress
-from perdure.cli.check.report import Report
+from perdure.cli.check.report import CheckReport
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.misconfigured import Misconfigured
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import MIB
 from perdure.cli.store_option import StoreOption
-from perdure.cli.verify.look import look_at
+from perdure.cli.usage_error import UsageError
+from perdure.cli.verify.scan import look_at
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
@@ -47,7 +47,7 @@ def verify(
         Print one JSON object instead of text.
     """
     if max_log_mib < 0:
-        raise Misconfigured(f"--max-log-mib {max_log_mib}: expected a number from 0")
+        raise UsageError(f"--max-log-mib {max_log_mib}: expected a number from 0")
     report = _report(store, max_log_mib * MIB)
     if json:
         data = json_of(report, store, frozenset())
@@ -57,13 +57,13 @@ def verify(
     return ExitCode.FAILED if report.problems(frozenset()) else ExitCode.DONE
 
 
-def _report(store: str, max_log_growth_bytes: int) -> Report:
+def _report(store: str, max_log_growth_bytes: int) -> CheckReport:
     line = line_on_stderr()
     try:
         with read_from_outside(sqlite_path(store)) as reader:
             line.show("SQLite looks at every page")
             return look_at(reader, max_log_growth_bytes=max_log_growth_bytes, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:
-        raise Misconfigured(str(error)) from error
+        raise UsageError(str(error)) from error
     finally:
         line.clear()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 import orjson
 
-from perdure.cli.check import sound
+from perdure.cli.check import row_invariants
 from perdure.cli.check.finding import Finding, Topic, finding_at
 from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.stores.store import LoggedEvent, UnreadEvent
@@ -21,7 +21,7 @@ class SoundRows:
 
     def instance(self, row: StoredInstance, /) -> Iterator[Finding]:
         """Say what is wrong with an instance."""
-        yield from sound.instance(row)
+        yield from row_invariants.instance(row)
         found = row.instance
         if isinstance(found, StoreCorrupt):
             return
@@ -32,14 +32,14 @@ class SoundRows:
 
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterator[Finding]:
         """Say what is wrong with a message or a dead letter."""
-        yield from sound.message(row)
+        yield from row_invariants.message(row)
         if not isinstance(row, StoreCorrupt) and not _is_json(row.message.payload):
             reason, example = "its payload is not JSON", f"message {row.message_id} to {row.message.target}"
             yield Finding(topic=Topic.DAMAGED, job="messages", reason=reason, example=example)
 
     def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
         """Say what is wrong with the answer of an idempotency key."""
-        yield from sound.answer(row)
+        yield from row_invariants.answer(row)
         if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
             reason = f"the answer of key {row.key!r} is not JSON"
             yield finding_at(Topic.DAMAGED, row.address, reason)

@@ -10,7 +10,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
-from perdure.program import Program
+from perdure.programs import Program
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
 from perdure.values.turn_value import turn_value
@@ -19,14 +19,14 @@ S = TypeVar("S")
 
 
 @attrs.frozen
-class Start:
+class StartCommand:
     """Create the instance."""
 
     state: Any  # of the definition's own type
 
 
 @attrs.frozen
-class Trigger:
+class TriggerCommand:
     """Run now."""
 
 
@@ -49,7 +49,7 @@ class ContinuousContext(JobContext[S], Generic[S]):
 
 
 @attrs.frozen(kw_only=True)
-class Ticks:
+class StoredTicks:
     """What is stored of a schedule: nominal ticks, so that no shift adds up. Integer milliseconds UTC.
 
     Attributes:
@@ -67,7 +67,7 @@ class Ticks:
     owed_ms: int | None = None
 
 
-TICKS: Codec[Ticks] = Codec.of(Ticks, what="ticks of a continuous job")
+TICKS: Codec[StoredTicks] = Codec.of(StoredTicks, what="ticks of a continuous job")
 
 
 @attrs.frozen(kw_only=True)

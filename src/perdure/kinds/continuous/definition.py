@@ -9,24 +9,24 @@ import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec, Versions
+from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.continuous import handler
-from perdure.kinds.continuous.context import ContinuousContext, Recurrence, Start, Trigger
-from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousTeller
-from perdure.program import Program
+from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
+from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
+from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.cron import Cron
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.every import Every
-from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.schedule import Schedule
+from perdure.values.turn_inputs import TurnInputs
 
 S = TypeVar("S")
 E = DefaultTypeVar("E", default=Never)
@@ -34,7 +34,7 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
 @attrs.frozen(init=False, eq=False)
-class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contra], Generic[S, E, R_contra]):
+class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contra], Generic[S, E, R_contra]):
     """A job that runs again and again, on a schedule, until it is terminated.
 
     A run that fails never silences the schedule: it is recorded, retried if there is a policy, and the next tick comes.
@@ -49,7 +49,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         errors: the type of the errors; read from the annotation of ``execute`` when left out.
         tags: stable names for the members of unions, instead of their class names.
         versions: the shapes that the state has had, and how each became the next; by default it has had one only.
-        max_run: how long a run may take, by default 15 minutes.
+        run_timeout: how long a run may take, by default 15 minutes.
         concurrency: runs of this job at the same time; by default the engine's own limit.
 
     Raises:
@@ -72,8 +72,8 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         retry: RetryPolicy[E] | None = None,
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
-        max_run: Duration = DEFAULT_MAX_RUN,
-        versions: Versions[S] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[S] | None = None,
         concurrency: int | None = None,
     ) -> None:
         plan = build_plan(
@@ -86,7 +86,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
             retry=retry,
             exhausted="continue",
             may_continue="may_continue",
-            max_run=max_run,
+            run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
             commands=_commands(state, tags, name),
@@ -98,25 +98,25 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         )
         cast("Any", self).__attrs_init__(name, plan, recurrence)
 
-    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, self.recurrence, address, instance, request, facts)
+        return handler.begin(self, self.recurrence, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Give ``execute`` and its program for a claim."""
         return handler.program(self.recurrence, instance, claim)
 
-    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run that succeeded."""
-        return handler.succeeded(self.recurrence, execute, facts)
+        return handler.succeeded(self.recurrence, execute, inputs)
 
-    def given_up(self, instance: Instance, claim: Claim, facts: Facts) -> Instance | None:
+    def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
         """Wait for the next tick after a run that failed for good."""
-        return None if self.plan.exhausted == "purge" else handler.settled(self.recurrence, instance, facts)
+        return None if self.plan.exhausted == "purge" else handler.settled(self.recurrence, instance, inputs)
 
-    def rearmed(self, instance: Instance, facts: Facts) -> Instance:
+    def rearmed(self, instance: Instance, inputs: TurnInputs) -> Instance:
         """Skip the ticks inside a pause."""
-        return handler.rearmed(self.recurrence, instance, facts)
+        return handler.rearmed(self.recurrence, instance, inputs)
 
     def check_data(self, instance: Instance) -> None:
         """Read the ticks."""
@@ -130,16 +130,16 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousTeller[S], R_contr
         """Give the typed handle."""
         return ContinuousHandle(self, dispatch)
 
-    def teller(self, post: PostCommand) -> ContinuousTeller[S]:
+    def sender(self, post: PostCommand) -> ContinuousSender[S]:
         """Give the typed teller."""
-        return ContinuousTeller(post)
+        return ContinuousSender(post)
 
 
 def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="start", command=Start, input=codec, absent="creates"),
-        CommandSpec(name="trigger", command=Trigger),
+        CommandSpec(name="start", command=StartCommand, input=codec, absent="creates"),
+        CommandSpec(name="trigger", command=TriggerCommand),
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.kinds.continuous.context import Start, Trigger
-from perdure.program import Program
-from perdure.program.future import mapped
+from perdure.jobs.request import WaitFor
+from perdure.kinds.continuous.context import StartCommand, TriggerCommand
+from perdure.programs import Program
+from perdure.programs.future import mapped
 from perdure.values.answer import RunAnswer, Started, Triggered
 from perdure.values.failure import Defect
 
@@ -30,7 +31,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         state: S,
         /,
         *,
-        wait: Literal["run", "claim"] = "run",
+        wait_for: WaitFor = "completion",
         idempotency_key: str | None = None,
     ) -> FutureResult[Started[E | Defect], CallError]:
         """Create the instance, and run it unless the definition says otherwise. An existing one is left as it is.
@@ -38,26 +39,26 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         Args:
             id_: the instance.
             state: its first state, of the definition's state type; anything else is ``InvalidInput``.
-            wait: for the end of the first attempt, or only until the run is claimed.
+            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
             idempotency_key: a repeat with this key changes nothing and gets the first answer.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
-            id_, Start(state), "start", state, key=idempotency_key, wait=wait
+            id_, StartCommand(state), "start", state, key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._started)
 
     def trigger(
-        self, id_: str, /, *, wait: Literal["run", "claim"] = "run", idempotency_key: str | None = None
+        self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
     ) -> FutureResult[Triggered[E | Defect], CallError]:
         """Run now, as a new run. An open retry of an older run is given up for it.
 
         Args:
             id_: the instance.
-            wait: for the end of the first attempt, or only until the run is claimed.
+            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
             idempotency_key: a repeat with this key runs nothing and gets the first answer.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
-            id_, Trigger(), "trigger", key=idempotency_key, wait=wait
+            id_, TriggerCommand(), "trigger", key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._triggered)
 
@@ -67,7 +68,7 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
 
 
 @attrs.frozen
-class ContinuousTeller(Generic[S_contra]):
+class ContinuousSender(Generic[S_contra]):
     """What other jobs can tell a continuous job."""
 
     post: PostCommand

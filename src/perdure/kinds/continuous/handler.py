@@ -7,89 +7,113 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.log import Log
-from perdure.jobs.request import Alarm, Request
+from perdure.jobs.event_recorder import EventRecorder
+from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, reply, stored
-from perdure.kinds.continuous.context import TICKS, ContinuousContext, Recurrence, Start, Ticks, Trigger
-from perdure.program import Program
+from perdure.kinds.continuous.context import (
+    TICKS,
+    ContinuousContext,
+    Recurrence,
+    StartCommand,
+    StoredTicks,
+    TriggerCommand,
+)
+from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.event import JobStarted
 from perdure.values.every import Every
-from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Due, Run, Skip, could_be_set, due, first_tick, latest_due, offset_ms, settle
+from perdure.values.turn_inputs import TurnInputs
 
-ContinuousCommand: TypeAlias = Start | Trigger | Alarm
+ContinuousCommand: TypeAlias = StartCommand | TriggerCommand | AlarmDue
 
 
 # ---------------------------------------------------------------- begin
 def begin(
-    job: AnyDefinition, what: Recurrence, address: Address, instance: Instance | None, request: Request, facts: Facts
+    job: AnyDefinition,
+    what: Recurrence,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     """Decide a command of a continuous job, or its alarm."""
     command = cast("ContinuousCommand", request.command)
     match command:
-        case Start():
-            return _start(job, what, address, instance, request, facts)
-        case Trigger():
-            return _trigger(job, address, instance, request, facts)
-        case Alarm():
-            return _alarm(job, what, address, instance, request, facts)
+        case StartCommand():
+            return _start(job, what, address, instance, request, inputs)
+        case TriggerCommand():
+            return _trigger(job, address, instance, request, inputs)
+        case AlarmDue():
+            return _alarm(job, what, address, instance, request, inputs)
         case _:
             assert_never(command)
 
 
 def _start(
-    job: AnyDefinition, what: Recurrence, address: Address, instance: Instance | None, request: Request, facts: Facts
+    job: AnyDefinition,
+    what: Recurrence,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     if instance is not None:
         return reply(address, RunAnswer(found="exists", status=instance.status))
-    ticks = Ticks(anchor_ms=facts.now_ms)
+    ticks = StoredTicks(anchor_ms=inputs.now_ms)
     fresh = Instance(
         address=address,
-        created_ms=facts.now_ms,
-        updated_ms=facts.now_ms,
+        created_ms=inputs.now_ms,
+        updated_ms=inputs.now_ms,
         state=request.payload,
         data=_encode(ticks),
     )
     if what.start == "immediately":
-        return begin_run(job, fresh, request, facts, cause="start", found="created")
-    started = Log(facts, address, 0).add(JobStarted)
-    first_ms = first_tick(what.schedule, facts.now_ms)
-    transition = put(fresh, facts.now_ms, events=(started,), **_armed(what, address, ticks, first_ms))
+        return begin_run(job, fresh, request, inputs, cause="start", found="created")
+    started = EventRecorder(inputs, address, 0).add(JobStarted)
+    first_ms = first_tick(what.schedule, inputs.now_ms)
+    transition = put(fresh, inputs.now_ms, events=(started,), **_armed(what, address, ticks, first_ms))
     after = stored(transition)
     return answered(transition, RunAnswer(found="created", status=None if after is None else after.status))
 
 
-def _trigger(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _trigger(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="absent"))
-    if instance.hold is not None:
+    if instance.suspension is not None:
         return reply(address, held_answer(instance))
-    return begin_run(job, instance, request, facts, cause="trigger")
+    return begin_run(job, instance, request, inputs, cause="trigger")
 
 
 def _alarm(
-    job: AnyDefinition, what: Recurrence, address: Address, instance: Instance | None, request: Request, facts: Facts
+    job: AnyDefinition,
+    what: Recurrence,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     if instance is None:
         return reply(address, None)
-    if instance.retrial is not None:
-        return begin_attempt(job, instance, instance.retrial, request, facts)
+    if instance.pending_retry is not None:
+        return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     ticks = ticks_of(instance)
-    next_ms = ticks.next_ms if ticks.next_ms is not None else facts.now_ms
+    next_ms = ticks.next_ms if ticks.next_ms is not None else inputs.now_ms
     policy = _once(what) if ticks.owed_ms == next_ms and what.schedule.catch_up == "skip" else what
-    match _due(policy, address, ticks, next_ms, facts):
+    match _due(policy, address, ticks, next_ms, inputs):
         case Run(nominal_ms, missed):
             taken = attrs.evolve(ticks, taken_ms=nominal_ms, missed=ticks.missed + missed)
-            return begin_run(job, instance, request, facts, cause="alarm", data=_encode(taken))
+            return begin_run(job, instance, request, inputs, cause="alarm", data=_encode(taken))
         case Skip(next_nominal_ms, missed):
             skipped = attrs.evolve(ticks, missed=ticks.missed + missed)
-            return answered(put(instance, facts.now_ms, **_armed(what, address, skipped, next_nominal_ms)), None)
+            return answered(put(instance, inputs.now_ms, **_armed(what, address, skipped, next_nominal_ms)), None)
 
 
 # ---------------------------------------------------------------- the program of a claim
@@ -103,64 +127,64 @@ def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Pr
 
 
 # ---------------------------------------------------------------- finish
-def succeeded(what: Recurrence, execute: Execute, facts: Facts) -> Commit:
+def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
     """Write what the run drafted, and arm the next tick."""
     instance = execute.instance
     transition = put(
-        settled(what, instance, facts),
-        facts.now_ms,
-        events=(executed(Log(facts, instance.address, instance.run_count), execute, facts),),
+        settled(what, instance, inputs),
+        inputs.now_ms,
+        events=(executed(EventRecorder(inputs, instance.address, instance.run_count), execute, inputs),),
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
         claim=None,
-        retrial=None,
+        pending_retry=None,
         last_error=None,
     )
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
 
 
-def settled(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
+def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
     """Arm the next tick after a run that is over, however it ended.
 
     A run of a tick is followed by the tick after it. A start or a trigger leaves a pending tick of a grid where it is;
     a schedule that is measured from the end of runs begins again from this end.
     """
     ticks = ticks_of(instance)
-    from_end = isinstance(what.schedule, Every) and what.schedule.measured_from == "end"
+    from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
     if ticks.taken_ms is None and instance.alarm_ms is not None and not from_end:
         return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, missed=0)))
     next_ms = settle(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
         nominal_ms=_latest_ms(ticks),
-        ended_ms=facts.now_ms,
+        ended_ms=inputs.now_ms,
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
     over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None)
     return attrs.evolve(instance, **_armed(what, instance.address, over, next_ms))
 
 
-def rearmed(what: Recurrence, instance: Instance, facts: Facts) -> Instance:
+def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
     """Skip the ticks inside a pause, but for the last one: an alarm that is overdue stays so, and is owed one run.
 
     Where a retry is waiting, it is that run. Before the first tick is known, the ticks inside the pause are only noted,
     so that the schedule goes on behind them.
     """
     ticks = ticks_of(instance)
-    if instance.alarm_ms is not None and instance.alarm_ms > facts.now_ms:
+    if instance.alarm_ms is not None and instance.alarm_ms > inputs.now_ms:
         return instance
     nominal_ms = latest_due(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
         nominal_ms=_latest_ms(ticks),
-        now_ms=facts.now_ms,
+        now_ms=inputs.now_ms,
         offset_ms=offset_ms(what.schedule, str(instance.address)),
     )
     return attrs.evolve(instance, data=_encode(attrs.evolve(ticks, next_ms=nominal_ms, owed_ms=nominal_ms)))
 
 
 # ---------------------------------------------------------------- ticks
-def _latest_ms(ticks: Ticks) -> int:
+def _latest_ms(ticks: StoredTicks) -> int:
     """The latest tick that the instance came to: run, pending, or skipped by a pause; its start before the first."""
     return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
 
@@ -180,17 +204,17 @@ def _once(what: Recurrence) -> Recurrence:
     return attrs.evolve(what, schedule=attrs.evolve(what.schedule, catch_up="once"))
 
 
-def _due(what: Recurrence, address: Address, ticks: Ticks, next_ms: int, facts: Facts) -> Due:
+def _due(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int, inputs: TurnInputs) -> Due:
     return due(
         what.schedule,
         anchor_ms=ticks.anchor_ms,
         nominal_ms=next_ms,
-        now_ms=facts.now_ms,
+        now_ms=inputs.now_ms,
         offset_ms=offset_ms(what.schedule, str(address)),
     )
 
 
-def _armed(what: Recurrence, address: Address, ticks: Ticks, next_ms: int) -> dict[str, Any]:
+def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int) -> dict[str, Any]:
     """The fields of an instance whose alarm belongs to this tick."""
     return {
         "alarm_ms": next_ms + offset_ms(what.schedule, str(address)),
@@ -198,7 +222,7 @@ def _armed(what: Recurrence, address: Address, ticks: Ticks, next_ms: int) -> di
     }
 
 
-def ticks_of(instance: Instance) -> Ticks:
+def ticks_of(instance: Instance) -> StoredTicks:
     """Read what is stored of the schedule.
 
     Raises:
@@ -207,5 +231,5 @@ def ticks_of(instance: Instance) -> Ticks:
     return TICKS.decode(instance.data.encode())
 
 
-def _encode(ticks: Ticks) -> str:
+def _encode(ticks: StoredTicks) -> str:
     return TICKS.encode(ticks).decode()

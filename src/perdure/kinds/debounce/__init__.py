@@ -4,6 +4,6 @@ from perdure.kinds.debounce.context import DebounceContext as DebounceContext
 from perdure.kinds.debounce.context import FlushReason as FlushReason
 from perdure.kinds.debounce.definition import Debounce as Debounce
 from perdure.kinds.debounce.handle import DebounceHandle as DebounceHandle
-from perdure.kinds.debounce.handle import DebounceTeller as DebounceTeller
+from perdure.kinds.debounce.handle import DebounceSender as DebounceSender
 
-__all__ = ["Debounce", "DebounceContext", "DebounceHandle", "DebounceTeller", "FlushReason"]
+__all__ = ["Debounce", "DebounceContext", "DebounceHandle", "DebounceSender", "FlushReason"]

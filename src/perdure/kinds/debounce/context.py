@@ -10,7 +10,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
-from perdure.program import Program
+from perdure.programs import Program
 from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
@@ -20,19 +20,19 @@ FlushReason: TypeAlias = Literal["flush_after", "inactivity", "max_events", "man
 
 
 @turn_value
-class Add:
+class AddCommand:
     """Take an event into the batch."""
 
     event: Any  # of the definition's own type
 
 
 @attrs.frozen
-class Flush:
+class FlushCommand:
     """Flush the batch now."""
 
 
 @attrs.frozen
-class Clear:
+class ClearCommand:
     """Discard the batch."""
 
 
@@ -55,7 +55,7 @@ class DebounceContext(JobContext[S], Generic[S]):
 
 
 @attrs.frozen(kw_only=True)
-class Batch:
+class CollectingBatch:
     """The batch that collects. Its state is the instance's own. Integer milliseconds UTC.
 
     Attributes:
@@ -85,7 +85,7 @@ class FrozenBatch:
 class Batches:
     """What is stored of a debounce beside the state of the batch that collects."""
 
-    collecting: Batch | None = None
+    collecting: CollectingBatch | None = None
     flushing: FrozenBatch | None = None
 
 

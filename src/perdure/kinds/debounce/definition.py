@@ -9,23 +9,23 @@ import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec, Versions
+from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.debounce import handler
-from perdure.kinds.debounce.context import Add, Batching, Clear, DebounceContext, Flush
-from perdure.kinds.debounce.handle import DebounceHandle, DebounceTeller
-from perdure.program import Program
+from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, DebounceContext, FlushCommand
+from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
+from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
-from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
+from perdure.values.turn_inputs import TurnInputs
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -40,7 +40,7 @@ MAX_BATCH_EVENTS = 1_000_000
 
 
 @attrs.frozen(init=False, eq=False)
-class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra], Generic[S, V, E, R_contra]):
+class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra], Generic[S, V, E, R_contra]):
     """A job that collects rapid events and runs once for a batch of them.
 
     Args:
@@ -59,7 +59,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         errors: the type of the errors; read from the annotations of the hooks when left out.
         tags: stable names for the members of unions, instead of their class names.
         versions: the shapes that the state has had, and how each became the next; by default it has had one only.
-        max_run: how long a flush may take, by default 15 minutes.
+        run_timeout: how long a flush may take, by default 15 minutes.
         concurrency: flushes of this job at the same time; by default the engine's own limit.
 
     Raises:
@@ -86,8 +86,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         retry: RetryPolicy[E1] | None = None,
         errors: TypeForm[E1] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
-        max_run: Duration = DEFAULT_MAX_RUN,
-        versions: Versions[V1] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
     ) -> None: ...
     @overload
@@ -106,8 +106,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         retry: RetryPolicy[E] | None = None,
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
-        max_run: Duration = DEFAULT_MAX_RUN,
-        versions: Versions[S] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[S] | None = None,
         concurrency: int | None = None,
     ) -> None: ...
     def __init__(
@@ -125,7 +125,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         retry: Any = None,
         errors: Any = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
-        max_run: Duration = DEFAULT_MAX_RUN,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Any = None,
         concurrency: int | None = None,
     ) -> None:
@@ -140,7 +140,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
             retry=retry,
             exhausted="park",
             may_continue="must_settle",
-            max_run=max_run,
+            run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
             commands=_commands(event, tags, name),
@@ -159,9 +159,9 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         )
         cast("Any", self).__attrs_init__(name, plan, batching)
 
-    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, address, instance, request, facts)
+        return handler.begin(self, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Give the hook and its program for a claim."""
@@ -179,11 +179,11 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         """Read the batches."""
         handler.batches_of(instance)
 
-    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
         """Settle an event that was taken, or a batch that was flushed."""
-        return handler.succeeded(self.batching, execute, facts)
+        return handler.succeeded(self.batching, execute, inputs)
 
-    def given_up(self, instance: Instance, claim: Claim, facts: Facts) -> Instance | None:
+    def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
         """Drop the batch that failed for good; the instance goes when no other batch is left."""
         return handler.without_flushed(instance)
 
@@ -204,9 +204,9 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceTeller[V], R_contra],
         """Give the typed handle."""
         return DebounceHandle(self, dispatch)
 
-    def teller(self, post: PostCommand) -> DebounceTeller[V]:
+    def sender(self, post: PostCommand) -> DebounceSender[V]:
         """Give the typed teller."""
-        return DebounceTeller(post)
+        return DebounceSender(post)
 
 
 def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
@@ -216,9 +216,9 @@ def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="add", command=Add, input=codec, absent="creates"),
-        CommandSpec(name="flush", command=Flush),
-        CommandSpec(name="clear", command=Clear),
+        CommandSpec(name="add", command=AddCommand, input=codec, absent="creates"),
+        CommandSpec(name="flush", command=FlushCommand),
+        CommandSpec(name="clear", command=ClearCommand),
     )
 
 

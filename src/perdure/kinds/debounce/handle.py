@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.kinds.debounce.context import Add, Clear, Flush
-from perdure.program import Program
-from perdure.program.future import mapped
+from perdure.jobs.request import WaitFor
+from perdure.kinds.debounce.context import AddCommand, ClearCommand, FlushCommand
+from perdure.programs import Program
+from perdure.programs.future import mapped
 from perdure.values.answer import Added, Cleared, Flushed, Parked, Paused, RunAnswer
 from perdure.values.failure import Defect
 
@@ -33,24 +34,26 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
             event: of the definition's event type; anything else is ``InvalidInput``.
             idempotency_key: a repeat with this key adds nothing and gets the first answer.
         """
-        return self._send(id_, Add(event), "add", event, key=idempotency_key)
+        return self._send(id_, AddCommand(event), "add", event, key=idempotency_key)
 
     def flush(
-        self, id_: str, /, *, wait: Literal["run", "claim"] = "run", idempotency_key: str | None = None
+        self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
     ) -> FutureResult[Flushed[E | Defect], CallError]:
         """Flush now. A batch that waits for a retry is brought forward; a flush in progress is waited for first.
 
         Args:
             id_: the instance.
-            wait: for the end of the first attempt, or only until the run is claimed.
+            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
             idempotency_key: a repeat with this key flushes nothing and gets the first answer.
         """
-        answer: FutureResult[RunAnswer, CallError] = self._send(id_, Flush(), "flush", key=idempotency_key, wait=wait)
+        answer: FutureResult[RunAnswer, CallError] = self._send(
+            id_, FlushCommand(), "flush", key=idempotency_key, wait_for=wait_for
+        )
         return mapped(answer, self._flushed)
 
     def clear(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[Cleared, CallError]:
         """Discard every batch that is not being flushed at this moment, without running."""
-        return self._send(id_, Clear(), "clear", key=idempotency_key)
+        return self._send(id_, ClearCommand(), "clear", key=idempotency_key)
 
     def _flushed(self, answer: RunAnswer) -> Flushed[E | Defect]:
         outcome = self._outcome(answer.outcome)
@@ -59,7 +62,7 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
 
 
 @attrs.frozen
-class DebounceTeller(Generic[V_contra]):
+class DebounceSender(Generic[V_contra]):
     """What other jobs can tell a debounce."""
 
     post: PostCommand

@@ -12,82 +12,90 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import begin_event, started
-from perdure.jobs.log import Log
 from perdure.jobs.recovery import is_running
-from perdure.jobs.request import Alarm, Request
+from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.writes import answered, purge, put, refuse, reply, stored
 from perdure.kinds.debounce.context import (
     BATCHES,
-    Add,
-    Batch,
+    AddCommand,
     Batches,
     Batching,
-    Clear,
+    ClearCommand,
+    CollectingBatch,
     DebounceContext,
-    Flush,
+    FlushCommand,
     FlushReason,
     FrozenBatch,
 )
-from perdure.program import Program, succeed
+from perdure.programs import Program, succeed
 from perdure.values.address import Address
 from perdure.values.answer import Added, Cleared, InstanceStatus, OutcomeRecord, RunAnswer
 from perdure.values.errors import InstanceParked
 from perdure.values.event import DebounceFlushed, DebounceStarted, Event
-from perdure.values.facts import Facts
 from perdure.values.instance import Cause, Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.transition import Transition
+from perdure.values.turn_inputs import TurnInputs
 
-DebounceCommand: TypeAlias = Add | Flush | Clear | Alarm
+DebounceCommand: TypeAlias = AddCommand | FlushCommand | ClearCommand | AlarmDue
 
 
 # ---------------------------------------------------------------- begin
-def begin(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def begin(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     """Decide a command of a debounce, or its alarm."""
     command = cast("DebounceCommand", request.command)
     match command:
-        case Add():
-            return _add(job, address, instance, request, facts)
-        case Flush():
-            return _flush(job, address, instance, request, facts)
-        case Clear():
-            return _clear(address, instance, facts)
-        case Alarm():
-            return _alarm(job, address, instance, request, facts)
+        case AddCommand():
+            return _add(job, address, instance, request, inputs)
+        case FlushCommand():
+            return _flush(job, address, instance, request, inputs)
+        case ClearCommand():
+            return _clear(address, instance, inputs)
+        case AlarmDue():
+            return _alarm(job, address, instance, request, inputs)
         case _:
             assert_never(command)
 
 
-def _add(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _add(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
     if instance is None:
-        fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms, data=_encode(Batches()))
-        return begin_event(job, fresh, request, facts, found="created")
-    if instance.hold == "undecodable" or (instance.hold == "recovery_exhausted" and instance.event_claim is not None):
-        return refuse(address, InstanceParked(str(address), instance.hold))
-    return begin_event(job, instance, request, facts, found="exists")
+        fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms, data=_encode(Batches()))
+        return begin_event(job, fresh, request, inputs, found="created")
+    if instance.suspension == "undecodable" or (
+        instance.suspension == "recovery_exhausted" and instance.event_claim is not None
+    ):
+        return refuse(address, InstanceParked(str(address), instance.suspension))
+    return begin_event(job, instance, request, inputs, found="exists")
 
 
-def _flush(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _flush(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="empty"))
-    if is_running(instance, facts):
+    if is_running(instance, inputs):
         return Defer()
-    if instance.hold is not None:
+    if instance.suspension is not None:
         return reply(address, held_answer(instance))
-    return _flush_now(job, address, instance, request, facts, cause="flush", reason="manual")
+    return _flush_now(job, address, instance, request, inputs, cause="flush", reason="manual")
 
 
-def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _alarm(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     if instance is None:
         return reply(address, None)
-    if is_running(instance, facts):
+    if is_running(instance, inputs):
         return Defer()  # the retry of a batch that is flushed by hand: answered now, it would come up as due again
     collecting = batches_of(instance).collecting
     reason = "flush_after" if collecting is None else collecting.reason
-    return _flush_now(job, address, instance, request, facts, cause="alarm", reason=reason)
+    return _flush_now(job, address, instance, request, inputs, cause="alarm", reason=reason)
 
 
 def _flush_now(
@@ -95,14 +103,14 @@ def _flush_now(
     address: Address,
     instance: Instance,
     request: Request,
-    facts: Facts,
+    inputs: TurnInputs,
     *,
     cause: Cause,
     reason: FlushReason,
 ) -> Step:
     """Flush what waits: first the batch that failed before, else the one that collects."""
-    if instance.retrial is not None:
-        return begin_attempt(job, instance, instance.retrial, request, facts)
+    if instance.pending_retry is not None:
+        return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     batch = batches_of(instance).collecting
     if batch is None:
         return reply(address, RunAnswer(found="empty", status=instance.status))
@@ -110,15 +118,15 @@ def _flush_now(
         state=instance.state, event_count=batch.event_count, started_ms=batch.started_ms, reason=reason
     )
     data = _encode(Batches(flushing=frozen))
-    return begin_run(job, instance, request, facts, cause=cause, state="", data=data, alarm_ms=None)
+    return begin_run(job, instance, request, inputs, cause=cause, state="", data=data, alarm_ms=None)
 
 
-def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
+def _clear(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
     """Discard every batch that is not being flushed at this moment."""
     if instance is None:
         return reply(address, Cleared(cleared=False, discarded=0))
     batches = batches_of(instance)
-    flushing = batches.flushing if is_running(instance, facts) else None
+    flushing = batches.flushing if is_running(instance, inputs) else None
     discarded = sum(
         batch.event_count
         for batch in (batches.collecting, batches.flushing if flushing is None else None)
@@ -127,14 +135,14 @@ def _clear(address: Address, instance: Instance | None, facts: Facts) -> Commit:
     answer = Cleared(cleared=discarded > 0, discarded=discarded)
     if flushing is None:
         return answered(purge(instance, own_messages="kept"), answer)
-    return answered(put(instance, facts.now_ms, state="", data=_encode(Batches(flushing=flushing))), answer)
+    return answered(put(instance, inputs.now_ms, state="", data=_encode(Batches(flushing=flushing))), answer)
 
 
 # ---------------------------------------------------------------- the program of a claim
 def program(how: Batching, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
     """Give the hook and its program for a claim."""
     batches = batches_of(instance)
-    if isinstance(command, Add):
+    if isinstance(command, AddCommand):
         batch = batches.collecting or _new_batch(claim)
         if how.initial is None and batches.collecting is None:
             return "on_event", succeed(None)  # the first event is the state already, as in functools.reduce
@@ -144,7 +152,7 @@ def program(how: Batching, instance: Instance, claim: Claim, command: object) ->
 
 
 def _context(
-    instance: Instance, claim: Claim, batch: Batch | FrozenBatch, reason: FlushReason | None
+    instance: Instance, claim: Claim, batch: CollectingBatch | FrozenBatch, reason: FlushReason | None
 ) -> DebounceContext[Any]:
     started_at = from_ms(batch.started_ms)
     return DebounceContext(instance, claim, event_count=batch.event_count, started_at=started_at, flush_reason=reason)
@@ -160,31 +168,31 @@ def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
     return how.initial if how.initial is not None else claim.payload or ""
 
 
-def _new_batch(claim: Claim) -> Batch:
+def _new_batch(claim: Claim) -> CollectingBatch:
     """The batch that an event begins. It is stored once the event is taken: a refused one leaves none behind."""
-    return Batch(event_count=0, started_ms=claim.claimed_ms, flush_ms=claim.claimed_ms)
+    return CollectingBatch(event_count=0, started_ms=claim.claimed_ms, flush_ms=claim.claimed_ms)
 
 
 # ---------------------------------------------------------------- finish
-def succeeded(how: Batching, execute: Execute, facts: Facts) -> Commit:
+def succeeded(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
     """Settle an event that was taken, or a batch that was flushed."""
     if execute.claim.cause == "event":
-        return _added(how, execute, facts)
-    return _flushed(execute, facts)
+        return _added(how, execute, inputs)
+    return _flushed(execute, inputs)
 
 
-def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
+def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     batches = batches_of(instance)
     before = batches.collecting or _new_batch(execute.claim)
-    batch = _timed(how, before, facts.now_ms)
-    log = Log(facts, instance.address, instance.run_count)
+    batch = _timed(how, before, inputs.now_ms)
+    log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...] = started(log, execute)
     if before.event_count == 0:
         events += (log.add(DebounceStarted, flush_at_ms=batch.flush_ms),)
     transition = put(
         instance,
-        facts.now_ms,
+        inputs.now_ms,
         events=events,
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or state_of_run(how, instance, execute.claim),
@@ -196,7 +204,7 @@ def _added(how: Batching, execute: Execute, facts: Facts) -> Commit:
     return answered(transition, _added_answer(before, batch, stored(transition)))
 
 
-def _timed(how: Batching, batch: Batch, now_ms: int) -> Batch:
+def _timed(how: Batching, batch: CollectingBatch, now_ms: int) -> CollectingBatch:
     """Count an event in, and say when the batch flushes: never later than ``flush_after`` after its first event."""
     count, latest_ms = batch.event_count + 1, batch.started_ms + how.flush_after_ms
     if how.max_events is not None and count >= how.max_events:
@@ -206,8 +214,8 @@ def _timed(how: Batching, batch: Batch, now_ms: int) -> Batch:
     return attrs.evolve(batch, event_count=count, flush_ms=latest_ms, reason="flush_after")
 
 
-def _added_answer(before: Batch, batch: Batch, after: Instance | None) -> Added:
-    held = after is not None and after.hold is not None
+def _added_answer(before: CollectingBatch, batch: CollectingBatch, after: Instance | None) -> Added:
+    held = after is not None and after.suspension is not None
     return Added(
         created=before.event_count == 0,
         event_count=batch.event_count,
@@ -215,11 +223,11 @@ def _added_answer(before: Batch, batch: Batch, after: Instance | None) -> Added:
     )
 
 
-def _flushed(execute: Execute, facts: Facts) -> Commit:
+def _flushed(execute: Execute, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     batches = batches_of(instance)
-    log = Log(facts, instance.address, instance.run_count)
-    events: tuple[Event, ...] = (executed(log, execute, facts),)
+    log = EventRecorder(inputs, instance.address, instance.run_count)
+    events: tuple[Event, ...] = (executed(log, execute, inputs),)
     if batches.flushing is not None:
         events += (
             log.add(
@@ -229,17 +237,17 @@ def _flushed(execute: Execute, facts: Facts) -> Commit:
                 batch_size=batches.flushing.event_count,
             ),
         )
-    transition = _dropped(instance, events, execute, facts)
+    transition = _dropped(instance, events, execute, inputs)
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
 
 
-def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, facts: Facts) -> Transition:
+def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, inputs: TurnInputs) -> Transition:
     messages = tuple(execute.draft.messages)
     left = without_flushed(instance)
     if left is None:
         # what the instance told itself, in this run or before, begins the next batch
         return purge(instance, events=events, messages=messages, own_messages="kept")
-    return put(left, facts.now_ms, events=events, messages=messages, claim=None, retrial=None, last_error=None)
+    return put(left, inputs.now_ms, events=events, messages=messages, claim=None, pending_retry=None, last_error=None)
 
 
 def without_flushed(instance: Instance) -> Instance | None:
@@ -255,7 +263,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
     """What ``status`` answers: the batch that collects, or the one that is flushed when none does."""
     batches = batches_of(instance)
     batch = batches.collecting or batches.flushing
-    flush_ms = None if batches.collecting is None or instance.hold is not None else batches.collecting.flush_ms
+    flush_ms = None if batches.collecting is None or instance.suspension is not None else batches.collecting.flush_ms
     return attrs.evolve(
         status,
         event_count=0 if batch is None else batch.event_count,

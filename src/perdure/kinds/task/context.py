@@ -9,9 +9,9 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from perdure.jobs.context import JobContext
-from perdure.jobs.decision import After, At, Cancel, Decision
+from perdure.jobs.decision import Alarm, Decision
 from perdure.jobs.draft import GetAlarm, SetAlarm
-from perdure.program import Program, perform, traverse
+from perdure.programs import Program, perform, traverse
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.instant import from_ms
@@ -22,14 +22,14 @@ V = TypeVar("V")
 
 
 @turn_value
-class Send:
+class SendCommand:
     """Handle an event."""
 
     event: Any  # of the definition's own type
 
 
 @attrs.frozen
-class Trigger:
+class TriggerTaskCommand:
     """Run ``execute`` now."""
 
 
@@ -68,14 +68,14 @@ class TaskContext(JobContext[S], Generic[S]):
             DefinitionError: neither or both were given, or the value is not usable.
         """
         if after is not None and at is None:
-            return perform(SetAlarm(After(after)))
+            return perform(SetAlarm(Alarm.after(after)))
         if at is not None and after is None:
-            return perform(SetAlarm(At(at)))
+            return perform(SetAlarm(Alarm.at(at)))
         raise DefinitionError("ctx.schedule", (after, at), "either after=... or at=...")
 
     def cancel_schedule(self) -> Program[None]:
         """Remove the alarm."""
-        return perform(SetAlarm(Cancel()))
+        return perform(SetAlarm(Alarm.clear))
 
     def apply(self, decision: Decision[S]) -> Program[None]:
         """Adopt what a pure decider decided: its state, its alarm, its messages."""

@@ -10,24 +10,24 @@ from returns.result import Result
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from perdure.codecs import Codec, Versions
+from perdure.codecs import Codec, Migrations
 from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
-from perdure.jobs.plan import DEFAULT_MAX_RUN, build_plan
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.task import handler
-from perdure.kinds.task.context import Send, TaskContext, TaskErrorContext, TaskHooks, Trigger
-from perdure.kinds.task.handle import TaskHandle, TaskTeller
-from perdure.program import Program, lift, succeed
+from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
+from perdure.kinds.task.handle import TaskHandle, TaskSender
+from perdure.programs import Program, lift, succeed
 from perdure.values.address import Address
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidInput
-from perdure.values.facts import Facts
 from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
+from perdure.values.turn_inputs import TurnInputs
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -36,7 +36,7 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
 @attrs.frozen(init=False, eq=False)
-class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, V, E, R_contra]):
+class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, V, E, R_contra]):
     """A job that is a state machine of your own.
 
     ``send`` hands it an event, which ``on_event`` (or a pure ``decide``) turns into a next state, an alarm and
@@ -58,7 +58,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         errors: the type of the errors; read from the annotations of the hooks when left out.
         tags: stable names for the members of unions, instead of their class names.
         versions: the shapes that the state has had, and how each became the next; by default it has had one only.
-        max_run: how long a run may take, by default 15 minutes.
+        run_timeout: how long a run may take, by default 15 minutes.
         concurrency: runs of this job at the same time; by default the engine's own limit.
 
     Raises:
@@ -85,8 +85,8 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         retry: RetryPolicy[E] | None = None,
         errors: TypeForm[E] | FromHooks = FROM_HOOKS,
         tags: Mapping[type, str] | None = None,
-        max_run: Duration = DEFAULT_MAX_RUN,
-        versions: Versions[S] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        versions: Migrations[S] | None = None,
         concurrency: int | None = None,
     ) -> None:
         plan = build_plan(
@@ -104,7 +104,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
             retry=retry,
             exhausted="park",
             may_continue="must_settle",
-            max_run=max_run,
+            run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
             commands=_commands(event, tags, name),
@@ -115,33 +115,33 @@ class Task(Definition[TaskHandle[S, V, E], TaskTeller[V], R_contra], Generic[S, 
         _check_state(plan, initial, name)
         cast("Any", self).__attrs_init__(name, plan, hooks)
 
-    def begin(self, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, self.hooks, address, instance, request, facts)
+        return handler.begin(self, self.hooks, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Give the hook and its program for a claim."""
         return handler.program(self.hooks, instance, claim, command)
 
-    def succeeded(self, execute: Execute, facts: Facts) -> Commit | Execute:
+    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
         """Settle a hook that succeeded."""
-        return handler.succeeded(self.hooks, execute, facts)
+        return handler.succeeded(self.hooks, execute, inputs)
 
-    def consumed(self, instance: Instance, claim: Claim, facts: Facts) -> Instance:
+    def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
         """A failed first attempt has used its alarm up."""
-        return handler.consumed(instance, claim)
+        return handler.alarm_consumed(instance, claim)
 
-    def rescue(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+    def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
         """Give the program of ``on_error``."""
-        return handler.rescue(self, self.hooks, execute, error)
+        return handler.error_handler(self, self.hooks, execute, error)
 
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
         """Give the typed handle."""
         return TaskHandle(self, dispatch)
 
-    def teller(self, post: PostCommand) -> TaskTeller[V]:
+    def sender(self, post: PostCommand) -> TaskSender[V]:
         """Give the typed teller."""
-        return TaskTeller(post)
+        return TaskSender(post)
 
 
 def _check_state(plan: Plan, initial: object, name: str) -> None:
@@ -167,8 +167,8 @@ def _fits(codec: Codec[Any], value: object) -> bool:
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="send", command=Send, input=codec, absent="creates"),
-        CommandSpec(name="trigger", command=Trigger),
+        CommandSpec(name="send", command=SendCommand, input=codec, absent="creates"),
+        CommandSpec(name="trigger", command=TriggerTaskCommand),
     )
 
 

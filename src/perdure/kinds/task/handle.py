@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, EventError, PostCommand
 from perdure.jobs.handle import JobHandle
-from perdure.kinds.task.context import Send, Trigger
-from perdure.program import Program
-from perdure.program.future import mapped
+from perdure.jobs.request import WaitFor
+from perdure.kinds.task.context import SendCommand, TriggerTaskCommand
+from perdure.programs import Program
+from perdure.programs.future import mapped
 from perdure.values.answer import RunAnswer, Sent, Triggered
 from perdure.values.failure import Defect
 
@@ -35,28 +36,28 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
 
         Returns:
             The answer after the event is handled and safe. When nothing changed: ``Rejected`` with the handler's typed
-            error, ``Crashed`` when the handler raised, ``RunTimedOut`` when it took too long.
+            error, ``HookRaised`` when the handler raised, ``RunTimeout`` when it took too long.
         """
-        return self._send(id_, Send(event), "send", event, key=idempotency_key)
+        return self._send(id_, SendCommand(event), "send", event, key=idempotency_key)
 
     def trigger(
-        self, id_: str, /, *, wait: Literal["run", "claim"] = "run", idempotency_key: str | None = None
+        self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
     ) -> FutureResult[Triggered[E | Defect], CallError]:
         """Run ``execute`` now. A pending alarm stays, unless ``execute`` changes it.
 
         Args:
             id_: the instance.
-            wait: for the end of the first attempt, or only until the run is claimed.
+            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
             idempotency_key: a repeat with this key runs nothing and gets the first answer.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
-            id_, Trigger(), "trigger", key=idempotency_key, wait=wait
+            id_, TriggerTaskCommand(), "trigger", key=idempotency_key, wait_for=wait_for
         )
         return mapped(answer, self._triggered)
 
 
 @attrs.frozen
-class TaskTeller(Generic[V_contra]):
+class TaskSender(Generic[V_contra]):
     """What other jobs can tell a task."""
 
     post: PostCommand

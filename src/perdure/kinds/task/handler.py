@@ -7,124 +7,140 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import begin_event, broken_before, started
-from perdure.jobs.log import Log
 from perdure.jobs.recovery import claimed_command
-from perdure.jobs.request import Alarm, Request
+from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, prior_failed, run_answer
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, refuse, reply, stored
-from perdure.kinds.task.context import Send, TaskContext, TaskErrorContext, TaskHooks, Trigger
-from perdure.program import Program
+from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
+from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
 from perdure.values.errors import InstanceParked
 from perdure.values.event import Event, TaskScheduled
-from perdure.values.facts import Facts
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
+from perdure.values.turn_inputs import TurnInputs
 
-TaskCommand: TypeAlias = Send | Trigger | Alarm
+TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
 
 
 # ---------------------------------------------------------------- begin
 def begin(
-    job: AnyDefinition, hooks: TaskHooks, address: Address, instance: Instance | None, request: Request, facts: Facts
+    job: AnyDefinition,
+    hooks: TaskHooks,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     """Decide a command of a task, or its alarm."""
     command = cast("TaskCommand", request.command)
     match command:
-        case Send():
-            return _send(job, hooks, address, instance, request, facts)
-        case Trigger():
-            return _trigger(job, address, instance, request, facts)
-        case Alarm():
-            return _alarm(job, address, instance, request, facts)
+        case SendCommand():
+            return _send(job, hooks, address, instance, request, inputs)
+        case TriggerTaskCommand():
+            return _trigger(job, address, instance, request, inputs)
+        case AlarmDue():
+            return _alarm(job, address, instance, request, inputs)
         case _:
             assert_never(command)
 
 
 def _send(
-    job: AnyDefinition, hooks: TaskHooks, address: Address, instance: Instance | None, request: Request, facts: Facts
+    job: AnyDefinition,
+    hooks: TaskHooks,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
 ) -> Step:
     if instance is None:
-        return _create(job, hooks, address, request, facts)
-    if instance.hold is not None and instance.hold != "paused":
-        return refuse(address, InstanceParked(str(address), instance.hold))
-    return begin_event(job, instance, request, facts, found="exists")
+        return _create(job, hooks, address, request, inputs)
+    if instance.suspension is not None and instance.suspension != "paused":
+        return refuse(address, InstanceParked(str(address), instance.suspension))
+    return begin_event(job, instance, request, inputs, found="exists")
 
 
-def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Request, facts: Facts) -> Step:
-    fresh = Instance(address=address, created_ms=facts.now_ms, updated_ms=facts.now_ms)
+def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Request, inputs: TurnInputs) -> Step:
+    fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
     try:
-        state = job.encode_state(hooks.initial(address.id), facts.limits)
+        state = job.encode_state(hooks.initial(address.id), inputs.limits)
     except Exception as defect:  # noqa: BLE001 - `initial` is a hook like any other
-        return broken_before(job, fresh, "initial", defect, facts)
-    return begin_event(job, attrs.evolve(fresh, state=state), request, facts, found="created")
+        return broken_before(job, fresh, "initial", defect, inputs)
+    return begin_event(job, attrs.evolve(fresh, state=state), request, inputs, found="created")
 
 
-def _trigger(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _trigger(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     if instance is None:
         return reply(address, RunAnswer(found="absent"))
-    if instance.hold is not None:
+    if instance.suspension is not None:
         return reply(address, held_answer(instance))
-    return begin_run(job, instance, request, facts, cause="trigger")
+    return begin_run(job, instance, request, inputs, cause="trigger")
 
 
-def _alarm(job: AnyDefinition, address: Address, instance: Instance | None, request: Request, facts: Facts) -> Step:
+def _alarm(
+    job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
+) -> Step:
     if instance is None:
         return reply(address, None)
-    if instance.retrial is not None:
-        return begin_attempt(job, instance, instance.retrial, request, facts)
-    return begin_run(job, instance, request, facts, cause="alarm")
+    if instance.pending_retry is not None:
+        return begin_attempt(job, instance, instance.pending_retry, request, inputs)
+    return begin_run(job, instance, request, inputs, cause="alarm")
 
 
 # ---------------------------------------------------------------- the program of a claim
 def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
     """Give the hook and its program for a claim."""
     ctx: TaskContext[Any] = TaskContext(instance, claim)
-    if isinstance(command, Send):
+    if isinstance(command, SendCommand):
         return "on_event", hooks.on_event(ctx, command.event)
     return "execute", hooks.execute(ctx)
 
 
-def rescue(job: AnyDefinition, hooks: TaskHooks, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+def error_handler(
+    job: AnyDefinition, hooks: TaskHooks, execute: Execute, error: object
+) -> Program[Any, Any, Any] | None:
     """Return the program of ``on_error``; None when there is none, or ``on_idle`` failed, which fails the turn."""
     if hooks.on_error is None or execute.hook == "on_idle":
         return None
     claim = execute.claim
     command = execute.request.command
-    if not isinstance(command, Send):  # the event's run was delivered again, or it is no event
+    if not isinstance(command, SendCommand):  # the event's run was delivered again, or it is no event
         command = claimed_command(job, claim)
     ctx: TaskErrorContext[Any, Any] = TaskErrorContext(
         execute.instance,
         claim,
         failed_hook="on_event" if claim.cause == "event" else "execute",
-        event=command.event if isinstance(command, Send) else None,
+        event=command.event if isinstance(command, SendCommand) else None,
         failed_draft=execute.draft.state,
     )
     return hooks.on_error(ctx, error)
 
 
 # ---------------------------------------------------------------- finish
-def succeeded(hooks: TaskHooks, execute: Execute, facts: Facts) -> Commit | Execute:
+def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
     """Settle a hook that succeeded: ``on_idle`` first when nothing is scheduled, then the commit."""
-    alarm_ms = execute.draft.alarm_ms(facts.now_ms)
+    alarm_ms = execute.draft.alarm_ms(inputs.now_ms)
     if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
         idle = hooks.on_idle(TaskContext(execute.instance, execute.claim))
         return attrs.evolve(execute, hook="on_idle", program=idle)
     if execute.claim.cause == "event":
-        return _event_handled(execute, alarm_ms, facts)
-    return _executed(execute, alarm_ms, facts)
+        return _event_handled(execute, alarm_ms, inputs)
+    return _executed(execute, alarm_ms, inputs)
 
 
-def _event_handled(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
+def _event_handled(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
     instance = execute.instance
-    log = Log(facts, instance.address, instance.run_count)
-    events = (*started(log, execute), *prior_failed(log, execute, facts), *_scheduled(log, instance, alarm_ms))
+    log = EventRecorder(inputs, instance.address, instance.run_count)
+    events = (*started(log, execute), *prior_failed(log, execute, inputs), *_scheduled(log, instance, alarm_ms))
     transition = put(
         instance,
-        facts.now_ms,
+        inputs.now_ms,
         events=events,
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
@@ -144,37 +160,37 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
     )
 
 
-def _executed(execute: Execute, alarm_ms: int | None, facts: Facts) -> Commit:
+def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
     instance = execute.instance
-    log = Log(facts, instance.address, instance.run_count)
+    log = EventRecorder(inputs, instance.address, instance.run_count)
     outcome = OutcomeRecord(form="ran")
-    events: tuple[Event, ...] = prior_failed(log, execute, facts)
+    events: tuple[Event, ...] = prior_failed(log, execute, inputs)
     if execute.prior is not None:
         outcome = OutcomeRecord(form="failed", error=execute.prior)
     else:
-        events = (executed(log, execute, facts),)
+        events = (executed(log, execute, inputs),)
     transition = put(
         instance,
-        facts.now_ms,
+        inputs.now_ms,
         events=(*events, *_scheduled(log, instance, alarm_ms)),
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
         alarm_ms=alarm_ms,
         claim=None,
-        retrial=None,
+        pending_retry=None,
         last_error=execute.prior,
     )
     return answered(transition, run_answer(execute, stored(transition), outcome))
 
 
-def _scheduled(log: Log, instance: Instance, alarm_ms: int | None) -> tuple[Event, ...]:
+def _scheduled(log: EventRecorder, instance: Instance, alarm_ms: int | None) -> tuple[Event, ...]:
     if alarm_ms is None or alarm_ms == instance.alarm_ms:
         return ()
     return (log.add(TaskScheduled, scheduled_ms=alarm_ms),)
 
 
-def consumed(instance: Instance, claim: Claim) -> Instance:
+def alarm_consumed(instance: Instance, claim: Claim) -> Instance:
     """A first attempt that failed has used its alarm up; one that was set since stands."""
-    if claim.cause == "alarm" and instance.retrial is None:
+    if claim.cause == "alarm" and instance.pending_retry is None:
         return attrs.evolve(instance, alarm_ms=None)
     return instance

@@ -102,7 +102,7 @@ def _is_asked_for(instance: Instance, query: Query) -> bool:
         and (query.name is None or address.name == query.name)
         and address.id.startswith(query.id_prefix)
         and (query.status is None or instance.status == query.status)
-        and (query.hold is None or instance.hold == query.hold)
+        and (query.suspension is None or instance.suspension == query.suspension)
         and (query.due_before_ms is None or (due_ms is not None and due_ms < query.due_before_ms))
         and (query.after is None or address > query.after)
     )

@@ -9,17 +9,17 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure.program.future import settled
+from perdure.programs.future import settled
+from perdure.stores.memory.event_log import EventLog
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.keys import Keys
-from perdure.stores.memory.log import Log
-from perdure.stores.memory.mail import Mail
+from perdure.stores.memory.messages import Mail
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
-from perdure.values.transition import Keep, Loaded, Purge, Put, Transition
+from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
 
 A = TypeVar("A")
 
@@ -34,7 +34,7 @@ class Tables:
     instances: Instances = attrs.Factory(Instances)
     mail: Mail = attrs.Factory(Mail)
     keys: Keys = attrs.Factory(Keys)
-    log: Log = attrs.Factory(Log)
+    log: EventLog = attrs.Factory(EventLog)
 
 
 class Opening:
@@ -67,8 +67,8 @@ class Opening:
         if self._ended:
             return self._refuse("commit")
         tables, write, inbound = self._tables, transition.write, transition.inbound
-        before = None if type(write) is Keep else tables.instances.get(transition.address)
-        if type(write) is not Keep and not _holds(transition.expected, before):
+        before = None if type(write) is KeepInstance else tables.instances.get(transition.address)
+        if type(write) is not KeepInstance and not _holds(transition.expected, before):
             return settled(Failure(Conflict(str(transition.address))))
         if inbound is not None and not tables.mail.is_living(inbound.message_id):
             return settled(Failure(Conflict(str(transition.address))))
@@ -147,7 +147,7 @@ class Opening:
         for event in transition.events:
             tables.log.append(event)
 
-    def _write_instance(self, address: Address, write: Put | Purge | Keep, before: Instance | None) -> Fence:
+    def _write_instance(self, address: Address, write: Put | Purge | KeepInstance, before: Instance | None) -> Fence:
         match write:
             case Put(instance):
                 return self._tables.instances.put(before, instance)
@@ -156,7 +156,7 @@ class Opening:
                     self._tables.instances.purge(before)
                 if own_messages == "dropped":
                     self._tables.mail.forget_own(address)
-            case Keep():
+            case KeepInstance():
                 pass
             case _:
                 assert_never(write)

@@ -6,7 +6,7 @@ import os
 from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
-from perdure.stores.store import Store, WhenOwned
+from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
 
 DEFAULT_RECENT_BYTES: Final = 64 * 1024 * 1024
@@ -19,8 +19,8 @@ async def open_sqlite(
     path: str | os.PathLike[str],
     *,
     durability: Literal["full", "relaxed"] = "full",
-    recent_bytes: int = DEFAULT_RECENT_BYTES,
-    when_owned: WhenOwned = "refuse",
+    cache_bytes: int = DEFAULT_RECENT_BYTES,
+    on_locked: OnLocked = "raise",
     runtime: Runtime | None = None,
 ) -> Store:
     """Open a SQLite file as a store, creating it if it is not there. One engine owns the file until it is closed.
@@ -32,9 +32,9 @@ async def open_sqlite(
             disk.
         durability: ``full``: what was committed survives loss of power. ``relaxed``: it survives a crash of the
             process; loss of power may cost all since the last checkpoint, never consistency.
-        recent_bytes: how much text the instances may hold that were read or written lately, and so need not be read
+        cache_bytes: how much text the instances may hold that were read or written lately, and so need not be read
             from the file; 0 remembers none. By default 64 MiB.
-        when_owned: what to do when another engine owns the file. ``refuse``: raise ``StoreLocked``. ``wait``: stand by,
+        on_locked: what to do when another engine owns the file. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
             and take over within a fifth of a second of its end. Cancelling the wait takes nothing.
         runtime: how the store waits and starts its task; by default that of the running event loop.
 
@@ -50,10 +50,10 @@ async def open_sqlite(
     """
     if durability not in ("full", "relaxed"):
         raise DefinitionError("durability of a SQLite store", durability, "'full' or 'relaxed'")
-    if type(recent_bytes) is not int or recent_bytes < 0:
-        raise DefinitionError("recent_bytes of a SQLite store", recent_bytes, "a number of bytes, 0 or more")
-    if when_owned not in ("refuse", "wait"):
-        raise DefinitionError("when_owned of a SQLite store", when_owned, "'refuse' or 'wait'")
+    if type(cache_bytes) is not int or cache_bytes < 0:
+        raise DefinitionError("cache_bytes of a SQLite store", cache_bytes, "a number of bytes, 0 or more")
+    if on_locked not in ("raise", "wait"):
+        raise DefinitionError("on_locked of a SQLite store", on_locked, "'raise' or 'wait'")
     try:
         from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - the driver is an extra
     except ModuleNotFoundError as error:
@@ -65,6 +65,4 @@ async def open_sqlite(
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
 
         runtime = asyncio_runtime()
-    return await open_file(
-        path, durability=durability, recent_bytes=recent_bytes, when_owned=when_owned, runtime=runtime
-    )
+    return await open_file(path, durability=durability, cache_bytes=cache_bytes, on_locked=on_locked, runtime=runtime)

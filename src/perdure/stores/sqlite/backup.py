@@ -16,13 +16,13 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.program.future import asked
+from perdure.programs.future import asked
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite.baton import Baton, BatonTaken
+from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.database import File, Read
-from perdure.stores.sqlite.partial import PartialFile
+from perdure.stores.sqlite.handoff import Handoff, HandoffRevoked
+from perdure.stores.sqlite.temp_file import PartialFile
 from perdure.stores.sqlite.thread import DatabaseThread, WorkConnection, connect
-from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.store import Backup, BackupProgress, OnBackupProgress
 from perdure.values.errors import BackupFailed, StoreError, StoreUnavailable
 
@@ -43,7 +43,7 @@ class Lent:
     """
 
     connection: WorkConnection
-    baton: Baton
+    baton: Handoff
     page_bytes: int
 
 
@@ -58,7 +58,7 @@ class Backups:
         step_pages: pages of one step.
     """
 
-    traffic: Traffic
+    traffic: Batcher
     file: File
     runtime: Runtime
     step_pages: int = STEP_PAGES
@@ -68,7 +68,7 @@ class Backups:
         return asked(self._make(PartialFile(Path(path).absolute()), progress))
 
     async def _make(self, copy: PartialFile, progress: OnBackupProgress) -> Result[Backup, StoreError]:
-        baton = Baton()
+        baton = Handoff()
         lent = await self.traffic.read(Read(_OPERATION, partial(_lend, baton=baton)))
         if not isinstance(lent, Success):
             return Failure(lent.failure())
@@ -114,13 +114,13 @@ class Backups:
 
         try:
             return Success(copy.fill(target, lambda: lent.baton.work(pages)))
-        except BatonTaken:
+        except HandoffRevoked:
             return Failure(StoreUnavailable(_OPERATION, "the store was closed, or opened again, before its end"))
         except BackupFailed as failed:
             return Failure(failed)
 
 
-def _lend(cursor: sqlite3.Cursor, baton: Baton) -> Lent:
+def _lend(cursor: sqlite3.Cursor, baton: Handoff) -> Lent:
     connection = cast("WorkConnection", cursor.connection)  # the store's thread opens no other
     connection.lend(baton)
     ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()

@@ -8,15 +8,15 @@ from typing import Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.codec import event_body
-from perdure.stores.sqlite import mail
+from perdure.stores.sqlite import messages
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.recent import RecentInstances
+from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import MessageFate
-from perdure.values.transition import Keep, Purge, Put, Transition
+from perdure.values.transition import KeepInstance, Purge, Put, Transition
 from perdure.values.turn_value import turn_value
 
 _GONE = Fence(0, 0)
@@ -100,7 +100,7 @@ Change: TypeAlias = Update | Whole
 """A transition, encoded. Most write over one row, and nothing besides."""
 
 
-def encode(transition: Transition, recent: RecentInstances) -> Change:
+def encode(transition: Transition, recent: InstanceCache) -> Change:
     """Turn a transition into what the statements need.
 
     Args:
@@ -138,17 +138,17 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
     """
     if isinstance(change, Update):
         return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None
-    pair = None if change.fate is None else mail.pair_of(cursor, change.fate.message_id)
+    pair = None if change.fate is None else messages.pair_of(cursor, change.fate.message_id)
     if change.fate is not None and pair is None:
         return None
     fence = _write_row(cursor, counters, change.write)
     if fence is None:
         return None
     if change.fate is not None and pair is not None:
-        mail.settle(cursor, change.fate, pair)
-    mail.send(cursor, counters, change.messages)
+        messages.settle(cursor, change.fate, pair)
+    messages.send(cursor, counters, change.messages)
     if change.own_messages == "dropped":
-        mail.forget_own(cursor, str(change.address))
+        messages.forget_own(cursor, str(change.address))
     if change.key is not None:
         cursor.execute(_REMEMBER, change.key)
     for values in change.events:
@@ -176,10 +176,10 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
             assert_never(write)
 
 
-def _row_write(transition: Transition, recent: RecentInstances) -> RowWrite:
+def _row_write(transition: Transition, recent: InstanceCache) -> RowWrite:
     address, expected = transition.address, transition.expected
     match transition.write:
-        case Keep():
+        case KeepInstance():
             return None
         case Put(instance):
             if expected is not None:

@@ -11,7 +11,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.stores.sqlite import counters
-from perdure.stores.sqlite.ledger import Ledger, Write, Written
+from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
@@ -61,7 +61,7 @@ class Database:
     file: File
     epoch: int
     _thread: DatabaseThread = attrs.field(alias="thread")
-    _ledger: Ledger = attrs.field(alias="ledger")
+    _ledger: GroupWriter = attrs.field(alias="ledger")
     _connect: Connect = attrs.field(alias="connect")
 
     @property
@@ -140,7 +140,7 @@ async def _set_up(file: File, connect: Connect, setting_up: Work[T]) -> tuple[Da
         raise
 
 
-def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
+def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     cursor.execute(
         "PRAGMA wal_checkpoint(PASSIVE)"
@@ -152,7 +152,7 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
     return ledger, epoch
 
 
-def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
+def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     """Build nothing on the log that is found.
 
     A log whose sync failed can be read and is not on the disk, and no later sync makes it so: the system has taken its
@@ -164,10 +164,10 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[Ledger, int]:
     return _ledger(cursor, file), counters.epoch(cursor)
 
 
-def _ledger(cursor: sqlite3.Cursor, file: File) -> Ledger:
+def _ledger(cursor: sqlite3.Cursor, file: File) -> GroupWriter:
     # The note is taken first: what somebody writes after it is noticed, what came before it is read here.
     ownership = take_note(cursor, store=file.store, path=file.path, lock=file.lock)
-    return Ledger(counters.read(cursor), ownership)
+    return GroupWriter(counters.read(cursor), ownership)
 
 
 def _answer(cursor: sqlite3.Cursor, read: Read) -> Result[Any, StoreError]:

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import IO
 
-from perdure.stores.sqlite.forked import belongs_here
+from perdure.stores.sqlite.fork_guard import guard_fork
 from perdure.values.errors import StoreLocked, StoreUnavailable
 
 
@@ -20,7 +20,7 @@ class FileLock:
     def __init__(self, path: str, file: IO[bytes]) -> None:
         self.path = path
         self._file = file
-        belongs_here(self)
+        guard_fork(self)
 
     def fileno(self) -> int:
         """Give the descriptor that holds the lock."""

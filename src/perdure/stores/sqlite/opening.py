@@ -8,15 +8,15 @@ from typing import Literal, assert_never
 
 from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.backup import Backups
+from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.database import Database, File, open_database
+from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.operations import Operations
-from perdure.stores.sqlite.recent import RecentInstances
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.standby import stand_by
-from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.sqlite.write_ahead_log import log_of
-from perdure.stores.store import Capabilities, Durability, Store, WhenOwned
+from perdure.stores.store import Capabilities, Durability, OnLocked, Store
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
@@ -25,29 +25,29 @@ async def open_file(
     path: str | os.PathLike[str],
     *,
     durability: Literal["full", "relaxed"],
-    recent_bytes: int,
-    when_owned: WhenOwned,
+    cache_bytes: int,
+    on_locked: OnLocked,
     runtime: Runtime,
 ) -> Store:
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
     file = _file(path, _SYNCHRONOUS[durability])
-    lock = await _lock(file, when_owned, runtime)
+    lock = await _lock(file, on_locked, runtime)
     try:
         database = await open_database(file)
     except BaseException:
         lock.release()
         raise
-    return store_over(database, lock, durability=durability, recent_bytes=recent_bytes, runtime=runtime)
+    return store_over(database, lock, durability=durability, cache_bytes=cache_bytes, runtime=runtime)
 
 
-async def _lock(file: File, when_owned: WhenOwned, runtime: Runtime) -> FileLock:
-    match when_owned:
-        case "refuse":
+async def _lock(file: File, on_locked: OnLocked, runtime: Runtime) -> FileLock:
+    match on_locked:
+        case "raise":
             return acquire(file.lock, store=file.store)
         case "wait":
             return await stand_by(file.lock, store=file.store, runtime=runtime)
         case _:
-            assert_never(when_owned)
+            assert_never(on_locked)
 
 
 def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
@@ -56,12 +56,12 @@ def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
 
 
 def store_over(
-    database: Database, lock: FileLock, *, durability: Durability, recent_bytes: int, runtime: Runtime
+    database: Database, lock: FileLock, *, durability: Durability, cache_bytes: int, runtime: Runtime
 ) -> Store:
     """Make a store of an open file."""
-    traffic = Traffic(runtime, database, lock)
+    traffic = Batcher(runtime, database, lock)
     log = log_of(Path(database.file.path))
-    operations = Operations(traffic, RecentInstances(recent_bytes), log)
+    operations = Operations(traffic, InstanceCache(cache_bytes), log)
     return Store(
         name=database.file.store,
         epoch=database.epoch,

@@ -11,23 +11,23 @@ from typing import Any, Literal, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.program.future import answered_by, asked, settled
-from perdure.stores.sqlite import mail, queries
+from perdure.programs.future import answered_by, asked, settled
+from perdure.stores.sqlite import messages, queries
+from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.change import Change, apply, encode
+from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.damage import Damage
 from perdure.stores.sqlite.database import Read
-from perdure.stores.sqlite.recent import RecentInstances
+from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import Search
-from perdure.stores.sqlite.traffic import Traffic
 from perdure.stores.sqlite.write_ahead_log import complaint_about
 from perdure.stores.store import Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
-from perdure.values.transition import Keep, Loaded, Put, Transition
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition
 
 A = TypeVar("A")
 
@@ -35,11 +35,11 @@ A = TypeVar("A")
 class Operations:
     """Encodes what is asked for, lets it travel, and knows what was stored lately."""
 
-    def __init__(self, traffic: Traffic, recent: RecentInstances, log: Path) -> None:
+    def __init__(self, traffic: Batcher, recent: InstanceCache, log: Path) -> None:
         self._traffic = traffic
         self._log = log
         self._recent = recent
-        self._damage = Damage()
+        self._damage = CorruptRows()
 
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
@@ -95,7 +95,7 @@ class Operations:
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
         """Make a dead letter an ordinary message again."""
-        return self._write("redrive", lambda cursor, _: mail.redrive(cursor, message_id))
+        return self._write("redrive", lambda cursor, _: messages.redrive(cursor, message_id))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Give a page of instances. What is rare among many is looked for in portions, and others go between."""
@@ -153,7 +153,7 @@ class Operations:
     def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
         """Know what is stored now; or know nothing of it, unless it is certain."""
         write = transition.write
-        if type(write) is Keep:
+        if type(write) is KeepInstance:
             return
         if isinstance(answer, Success):
             self._damage.mended(transition.address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from perdure.stores.codec import logged_event
-from perdure.stores.sqlite.damage import Damage, readable
+from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
 from perdure.stores.sqlite.rows import (
     DEAD_LETTER_COLUMNS,
     EVENT_COLUMNS,
@@ -65,7 +65,7 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
     return Loaded(instance=instance, remembered=None if kept is None else _remembered(kept), keys_held=held)
 
 
-def due(cursor: sqlite3.Cursor, damage: Damage, now_ms: int, limit: int) -> tuple[Instance, ...]:
+def due(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[Instance, ...]:
     """Give the due instances, the earliest first, in one walk over the index."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
@@ -79,7 +79,7 @@ def next_alarm(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
     return _number(cursor, _NEXT_ALARM, after_ms)
 
 
-def claimed(cursor: sqlite3.Cursor, damage: Damage, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
+def claimed(cursor: sqlite3.Cursor, damage: CorruptRows, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
     """Give instances with a claim, by incarnation."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
@@ -88,7 +88,7 @@ def claimed(cursor: sqlite3.Cursor, damage: Damage, after_incarnation: int, limi
     return readable(fetch, instance_from, _first, (after_incarnation,), limit, damage)
 
 
-def messages(cursor: sqlite3.Cursor, damage: Damage, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
+def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
     """Give the heads that may be delivered, the oldest first."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
@@ -102,7 +102,7 @@ def next_message(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
     return _number(cursor, _NEXT_MESSAGE, after_ms)
 
 
-def dead_letters(cursor: sqlite3.Cursor, damage: Damage, after_id: int, limit: int) -> tuple[StoredMessage, ...]:
+def dead_letters(cursor: sqlite3.Cursor, damage: CorruptRows, after_id: int, limit: int) -> tuple[StoredMessage, ...]:
     """Give dead letters, the oldest first."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:

@@ -85,11 +85,11 @@ class Reader:
             StoreUnavailable: it grew by more.
             sqlite3.Error: SQLite could not do it.
         """
-        hold = _Hold(self.log, max_log_growth_bytes)
+        suspension = _Hold(self.log, max_log_growth_bytes)
         ((page_bytes,),) = self.rows("PRAGMA page_size")
 
         def between(_: int, pages_left: int, pages: int) -> None:
-            hold.check()
+            suspension.check()
             progress(BackupProgress((pages - pages_left) * page_bytes, pages * page_bytes))
 
         self._connection.execute("BEGIN")
@@ -109,12 +109,12 @@ class Reader:
             StoreUnavailable: it grew by more, or SQLite could not look.
             StoreCorrupt: the file is damaged so much that SQLite cannot look.
         """
-        hold = _Hold(self.log, max_log_growth_bytes)
-        self._connection.set_progress_handler(lambda: int(hold.is_too_long), _STEP_INSTRUCTIONS)
+        suspension = _Hold(self.log, max_log_growth_bytes)
+        self._connection.set_progress_handler(lambda: int(suspension.is_too_long), _STEP_INSTRUCTIONS)
         try:
             found = [text for (text,) in self.rows(f"PRAGMA integrity_check({MAX_FINDINGS})")]
         except StoreUnavailable:
-            hold.check()
+            suspension.check()
             raise
         finally:
             self._connection.set_progress_handler(None, 0)

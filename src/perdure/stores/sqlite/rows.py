@@ -8,32 +8,32 @@ from perdure.stores.codec import from_json, to_json
 from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Claim, Hold, Instance, Retrial
+from perdure.values.instance import Claim, Instance, PendingRetry, Suspension
 from perdure.values.message import Message, StoredMessage
 from perdure.values.transition import Remembered
 
 Row: TypeAlias = tuple[Any, ...]  # what the driver gives; STRICT tables answer for the types
 
 INSTANCE_COLUMNS = (
-    "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, hold, retrial, claim, event_claim, "
-    "run_count, event_count, last_error, created_ms, updated_ms"
+    "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
+    "event_claim, run_count, event_count, last_error, created_ms, updated_ms"
 )
 MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error"
 DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error"
 EVENT_COLUMNS = "sequence, address, type, at_ms, body"
 
 SET_COLUMNS = (
-    "version, status, state, state_version, data, alarm_ms, hold, retrial, claim, event_claim, run_count, event_count, "
-    "last_error, created_ms, updated_ms"
+    "version, status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, "
+    "run_count, event_count, last_error, created_ms, updated_ms"
 )
 """What every transition of an instance writes; `due_ms` and `owner` are apart, for the sake of their indexes."""
 
-_HOLDS = frozenset((None, *get_args(Hold)))
+_HOLDS = frozenset((None, *get_args(Suspension)))
 
 
 def set_values(instance: Instance, version: int) -> Row:
     """Give the values of `SET_COLUMNS`."""
-    retrial, claim, event_claim = instance.retrial, instance.claim, instance.event_claim
+    pending_retry, claim, event_claim = instance.pending_retry, instance.claim, instance.event_claim
     last_error = instance.last_error
     return (
         version,
@@ -42,8 +42,8 @@ def set_values(instance: Instance, version: int) -> Row:
         instance.state_version,
         instance.data,
         instance.alarm_ms,
-        instance.hold,
-        None if retrial is None else to_json(retrial),
+        instance.suspension,
+        None if pending_retry is None else to_json(pending_retry),
         None if claim is None else to_json(claim),
         None if event_claim is None else to_json(event_claim),
         instance.run_count,
@@ -63,7 +63,7 @@ def instance_from(row: Row) -> Instance:
     address = Address(*row[2:5])
     what = str(address)
     if row[9] not in _HOLDS:
-        raise StoreCorrupt(what, f"its hold is {row[9]!r}, none of {sorted(filter(None, _HOLDS))}")
+        raise StoreCorrupt(what, f"its suspension is {row[9]!r}, none of {sorted(filter(None, _HOLDS))}")
     return Instance(
         incarnation=row[0],
         version=row[1],
@@ -72,8 +72,8 @@ def instance_from(row: Row) -> Instance:
         state_version=row[6],
         data=row[7],
         alarm_ms=row[8],
-        hold=row[9],
-        retrial=None if row[10] is None else from_json(Retrial, row[10], what=what),
+        suspension=row[9],
+        pending_retry=None if row[10] is None else from_json(PendingRetry, row[10], what=what),
         claim=None if row[11] is None else from_json(Claim, row[11], what=what),
         event_claim=None if row[12] is None else from_json(Claim, row[12], what=what),
         run_count=row[13],

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from perdure.stores.sqlite.damage import Damage, readable
+from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
 from perdure.stores.sqlite.rows import INSTANCE_COLUMNS, Row, instance_from
 from perdure.stores.store import Query
 from perdure.values.instance import Instance
@@ -16,7 +16,7 @@ PORTION: Final = 2_000
 """Instances that are looked at before others get their turn: a few milliseconds."""
 
 _ADDRESS = ("kind", "name", "id")
-_BY_ADDRESS, _BY_HOLD = "sqlite_autoindex_instances_1", "instances_held"
+_BY_ADDRESS, _BY_HOLD = "sqlite_autoindex_instances_1", "instances_suspended"
 _FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
 
 Conditions: TypeAlias = dict[str, Any]
@@ -43,12 +43,14 @@ class Search:
         place = query.after
         return cls(query=query, after=("", "", "") if place is None else (place.kind, place.name, place.id))
 
-    def portion(self, cursor: sqlite3.Cursor, damage: Damage, limit: int) -> tuple[tuple[Instance, ...], Search]:
+    def portion(self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[tuple[Instance, ...], Search]:
         """Look at some, and give those that are asked for, and the search among the others."""
         start = self._start()
         if start is None:
             return (), attrs.evolve(self, after=None)
-        end = None if self.query.hold is not None else self._end(cursor, start)  # few are held, and they have an index
+        end = (
+            None if self.query.suspension is not None else self._end(cursor, start)
+        )  # few are held, and they have an index
         conditions = {**self._conditions(end), **self._wanted()}
 
         def fetch(place: Row, wanted: int) -> list[Row]:
@@ -65,7 +67,7 @@ class Search:
 
     @property
     def _index(self) -> str:
-        return _BY_ADDRESS if self.query.hold is None else _BY_HOLD
+        return _BY_ADDRESS if self.query.suspension is None else _BY_HOLD
 
     def _start(self) -> Row | None:
         """Where to begin among what is not fixed: ``>`` or ``>=``, and a place; None when all of it lies before."""
@@ -108,7 +110,7 @@ class Search:
             "+id >= ?": query.id_prefix or None,
             "+id < ?": after_prefix(query.id_prefix),
             "status = ?": query.status,
-            "hold = ?": query.hold,
+            "suspension = ?": query.suspension,
             "+due_ms < ?": query.due_before_ms,
         }
         return {condition: (value,) for condition, value in asked.items() if value is not None}

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 import aiosqlite
 import attrs
 
-from perdure.stores.sqlite.baton import Baton
-from perdure.stores.sqlite.forked import belongs_here
+from perdure.stores.sqlite.fork_guard import guard_fork
+from perdure.stores.sqlite.handoff import Handoff
 
 T = TypeVar("T")
 
@@ -42,10 +42,10 @@ class WorkConnection(sqlite3.Connection):
     def __init__(self, *settings: Any, **options: Any) -> None:
         super().__init__(*settings, **options)
         self._cursor: sqlite3.Cursor | None = None
-        self._batons: list[Baton] = []
-        belongs_here(self)
+        self._batons: list[Handoff] = []
+        guard_fork(self)
 
-    def lend(self, baton: Baton) -> None:
+    def lend(self, baton: Handoff) -> None:
         """Let another thread work on this connection, in steps, until it is closed at the latest."""
         self._batons = [each for each in self._batons if not each.is_over]
         self._batons.append(baton)

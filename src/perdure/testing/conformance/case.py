@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 import attrs
 
 from perdure.stores.store import Capabilities, Store
-from perdure.testing.conformance.place import NewPlace, opened
-from perdure.testing.conformance.promise import BrokenPromise, Promise
-from perdure.testing.conformance.story import recorded
+from perdure.testing.conformance.harness import NewHarness, opened
+from perdure.testing.conformance.operation_log import recorded
+from perdure.testing.conformance.requirement import Requirement, RequirementViolated
 
 Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage"]
 """What a store must be for a case to apply: its ownership, a durability other than ``none``, or that its place can
@@ -29,8 +29,8 @@ class Case:
     """
 
     name: str
-    keeps: tuple[Promise, ...]
-    check: Callable[[NewPlace], Awaitable[None]]
+    keeps: tuple[Requirement, ...]
+    check: Callable[[NewHarness], Awaitable[None]]
     needs: Need = "any"
 
     def __str__(self) -> str:
@@ -49,13 +49,13 @@ class Case:
                 return hasattr(place, "damage")
 
 
-def in_store(*promises: Promise) -> Callable[[Callable[[Store], Awaitable[None]]], Case]:
+def in_store(*promises: Requirement) -> Callable[[Callable[[Store], Awaitable[None]]], Case]:
     """Make a case of a function that needs one open store."""
 
     def of(check: Callable[[Store], Awaitable[None]]) -> Case:
-        async def in_a_place(new_place: NewPlace) -> None:
+        async def in_a_place(new_harness: NewHarness) -> None:
             story: list[str] = []
-            async with opened(new_place()) as store:
+            async with opened(new_harness()) as store:
                 await _explained(check(recorded(store, story)), promises, story)
 
         return Case(name=check.__name__, keeps=promises, check=in_a_place)
@@ -63,24 +63,26 @@ def in_store(*promises: Promise) -> Callable[[Callable[[Store], Awaitable[None]]
     return of
 
 
-def in_place(*promises: Promise, needs: Need = "any") -> Callable[[Callable[[NewPlace], Awaitable[None]]], Case]:
+def in_harness(
+    *promises: Requirement, needs: Need = "any"
+) -> Callable[[Callable[[NewHarness], Awaitable[None]]], Case]:
     """Make a case of a function that opens stores itself."""
 
-    def of(check: Callable[[NewPlace], Awaitable[None]]) -> Case:
-        async def in_places(new_place: NewPlace) -> None:
-            await _explained(check(new_place), promises, ())
+    def of(check: Callable[[NewHarness], Awaitable[None]]) -> Case:
+        async def in_places(new_harness: NewHarness) -> None:
+            await _explained(check(new_harness), promises, ())
 
         return Case(name=check.__name__, keeps=promises, check=in_places, needs=needs)
 
     return of
 
 
-async def _explained(check: Awaitable[None], promises: tuple[Promise, ...], story: Iterable[str]) -> None:
+async def _explained(check: Awaitable[None], promises: tuple[Requirement, ...], story: Iterable[str]) -> None:
     """Wait for a check, and say of its failure which promises it was about and what had been done."""
     try:
         await check
-    except BrokenPromise as broken:
+    except RequirementViolated as broken:
         raise broken.within(promises, story) from broken.__cause__
     except (LookupError, ValueError) as error:  # an answer was taken apart that has too much in it, or too little
         what = f"the last answer is not of the form that the case expects: {error}"
-        raise BrokenPromise(what, promises=promises, story=story) from error
+        raise RequirementViolated(what, promises=promises, story=story) from error

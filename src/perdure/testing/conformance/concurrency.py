@@ -11,9 +11,9 @@ from returns.result import Failure, Result, Success
 
 from perdure.stores.store import Store
 from perdure.testing.conformance.case import Case, in_store
-from perdure.testing.conformance.promise import answer, holds, same, value
-from perdure.testing.conformance.promises import ATOMIC, CONCURRENT, FENCED, MONOTONIC, READS_ITS_WRITES
-from perdure.testing.conformance.samples import address, created, message, put, remembered, started
+from perdure.testing.conformance.examples import address, created, message, put, remembered, started
+from perdure.testing.conformance.requirement import answer, holds, same, value
+from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FENCED, MONOTONIC, READS_ITS_WRITES
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence
 from perdure.values.transition import Transition

@@ -11,13 +11,13 @@ import attrs
 from returns.result import Result
 
 from perdure.stores.store import Capabilities, Store
-from perdure.testing.conformance.fuse import Fuse, Line
-from perdure.testing.conformance.place import Place
-from perdure.testing.conformance.promise import answer
+from perdure.testing.conformance.crash_injector import CrashInjector, SourceLine
+from perdure.testing.conformance.harness import StoreHarness
+from perdure.testing.conformance.requirement import answer
 
 
 @attrs.frozen
-class Ask:
+class HostCall:
     """Do an operation of the store."""
 
     number: int
@@ -26,22 +26,22 @@ class Ask:
 
 
 @attrs.frozen
-class Arm:
+class ArmCrash:
     """Die at the line after so many."""
 
     lines: int
 
 
 @attrs.frozen
-class Disarm:
+class DisarmCrash:
     """Do not die, and say how many lines ran since."""
 
 
-Order: TypeAlias = Ask | Arm | Disarm
+Order: TypeAlias = HostCall | ArmCrash | DisarmCrash
 
 
 @attrs.frozen
-class Opened:
+class HostOpened:
     """The store is open."""
 
     name: str
@@ -50,14 +50,14 @@ class Opened:
 
 
 @attrs.frozen
-class Refused:
+class HostRefused:
     """The store could not be opened."""
 
     error: Exception
 
 
 @attrs.frozen
-class Answered:
+class HostAnswered:
     """What an operation answered, or what it raised."""
 
     number: int
@@ -66,30 +66,30 @@ class Answered:
 
 
 @attrs.frozen
-class Ran:
+class LinesRun:
     """So many lines ran."""
 
     lines: int
 
 
-Report: TypeAlias = Opened | Refused | Answered | Ran | Line
+Report: TypeAlias = HostOpened | HostRefused | HostAnswered | LinesRun | SourceLine
 
 
-def host(place: Place, connection: Connection[Report, Order]) -> None:
+def host(place: StoreHarness, connection: Connection[Report, Order]) -> None:
     """Open a place's store and serve it, until the other side is gone."""
-    fuse = Fuse(connection.send)
+    fuse = CrashInjector(connection.send)
     fuse.install()
     asyncio.run(_serve(place, connection, fuse))
 
 
-async def _serve(place: Place, connection: Connection[Report, Order], fuse: Fuse) -> None:
+async def _serve(place: StoreHarness, connection: Connection[Report, Order], fuse: CrashInjector) -> None:
     try:
         store = await place.open()
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side raises it
-        connection.send(Refused(error))
+        connection.send(HostRefused(error))
         return
     fuse.watch(store)
-    connection.send(Opened(store.name, store.epoch, store.capabilities))
+    connection.send(HostOpened(store.name, store.epoch, store.capabilities))
     tasks: set[asyncio.Task[None]] = set()
     ended = asyncio.Event()
 
@@ -100,24 +100,24 @@ async def _serve(place: Place, connection: Connection[Report, Order], fuse: Fuse
             ended.set()
             return
         match order:
-            case Ask():
+            case HostCall():
                 task = asyncio.ensure_future(_answer(store, order, connection))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-            case Arm(lines):
+            case ArmCrash(lines):
                 fuse.arm(lines)
-            case Disarm():
-                connection.send(Ran(fuse.disarm()))
+            case DisarmCrash():
+                connection.send(LinesRun(fuse.disarm()))
 
     asyncio.get_running_loop().add_reader(connection.fileno(), take)
     await ended.wait()
     os._exit(0)  # at once: whoever wants the store closed has asked for it
 
 
-async def _answer(store: Store, ask: Ask, connection: Connection[Report, Order]) -> None:
+async def _answer(store: Store, ask: HostCall, connection: Connection[Report, Order]) -> None:
     try:
         result = await answer(getattr(store, ask.operation)(*ask.arguments))
     except Exception as error:  # noqa: BLE001 - a defect of the store, reported as such
-        connection.send(Answered(ask.number, None, f"{type(error).__name__}: {error}"))
+        connection.send(HostAnswered(ask.number, None, f"{type(error).__name__}: {error}"))
         return
-    connection.send(Answered(ask.number, result))
+    connection.send(HostAnswered(ask.number, result))

@@ -14,12 +14,23 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.stores.store import Store
-from perdure.testing.conformance.fuse import Line
-from perdure.testing.conformance.host import Answered, Arm, Ask, Disarm, Opened, Order, Ran, Refused, Report, host
-from perdure.testing.conformance.place import Place
-from perdure.testing.conformance.promise import BrokenPromise
-from perdure.testing.conformance.promises import FAILURES_ARE_VALUES
-from perdure.testing.conformance.story import OPERATIONS
+from perdure.testing.conformance.crash_injector import SourceLine
+from perdure.testing.conformance.harness import StoreHarness
+from perdure.testing.conformance.host import (
+    ArmCrash,
+    DisarmCrash,
+    HostAnswered,
+    HostCall,
+    HostOpened,
+    HostRefused,
+    LinesRun,
+    Order,
+    Report,
+    host,
+)
+from perdure.testing.conformance.operation_log import OPERATIONS
+from perdure.testing.conformance.requirement import RequirementViolated
+from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 _IMPORTABLE = (
@@ -28,7 +39,7 @@ _IMPORTABLE = (
 )
 
 
-class HostedPlace:
+class SubprocessHarness:
     """A place whose store is opened in another process.
 
     Args:
@@ -38,7 +49,7 @@ class HostedPlace:
         TypeError: the place cannot be pickled.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreHarness) -> None:
         try:
             pickle.dumps(place)
         except Exception as error:
@@ -66,9 +77,9 @@ class HostedPlace:
     def arm(self, lines: int) -> None:
         """Let the store's code run so many lines from now on; before the next one, the process kills itself."""
         if self._process is not None:
-            self._process.send(Arm(lines))
+            self._process.send(ArmCrash(lines))
 
-    async def disarm(self) -> int | Line:
+    async def disarm(self) -> int | SourceLine:
         """Let the store's code run on.
 
         Returns:
@@ -76,7 +87,7 @@ class HostedPlace:
         """
         return 0 if self._process is None else await self._process.disarm()
 
-    async def burnt(self) -> Line | None:
+    async def burnt(self) -> SourceLine | None:
         """Give the line before which the process killed itself, if it did."""
         return None if self._process is None else self._process.burnt
 
@@ -84,13 +95,13 @@ class HostedPlace:
 class _Process:
     """This side of a process that holds a store."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreHarness) -> None:
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, asyncio.Future[Result[Any, Any]]] = {}
         self._number = 0
-        self.opened: asyncio.Future[Opened] = self._loop.create_future()
-        self._ran: asyncio.Future[int | Line] | None = None
-        self.burnt: Line | None = None
+        self.opened: asyncio.Future[HostOpened] = self._loop.create_future()
+        self._ran: asyncio.Future[int | SourceLine] | None = None
+        self.burnt: SourceLine | None = None
         self._connection, self._process = _started(place)
         self._loop.add_reader(self._connection.fileno(), self._take)
 
@@ -102,7 +113,7 @@ class _Process:
                 return Failure(StoreUnavailable(name, "its process was killed"))
             self._number = number = self._number + 1
             self._asked[number] = answered = self._loop.create_future()
-            self.send(Ask(number, name, arguments))
+            self.send(HostCall(number, name, arguments))
             found: Result[Any, Any] = await answered
             return found
 
@@ -115,13 +126,13 @@ class _Process:
         except OSError:  # it died; what it wrote before is still read
             return
 
-    def disarm(self) -> Awaitable[int | Line]:
+    def disarm(self) -> Awaitable[int | SourceLine]:
         """Ask how many lines ran."""
         self._ran = self._loop.create_future()
         if self._connection.closed:
             self._ran.set_result(self.burnt or 0)
         else:
-            self.send(Disarm())
+            self.send(DisarmCrash())
         return self._ran
 
     def end(self) -> None:
@@ -139,15 +150,15 @@ class _Process:
             self._bury()
             return
         match report:
-            case Opened():
+            case HostOpened():
                 self.opened.set_result(report)
-            case Refused(error):
+            case HostRefused(error):
                 self.opened.set_exception(error)
-            case Answered(number, result, raised):
+            case HostAnswered(number, result, raised):
                 self._answer(self._asked.pop(number), result, raised)
-            case Ran(lines):
+            case LinesRun(lines):
                 self._settle_ran(lines)
-            case Line():
+            case SourceLine():
                 self.burnt = report
             case _:
                 assert_never(report)
@@ -156,11 +167,11 @@ class _Process:
         if asked.cancelled():
             return
         if result is None:
-            asked.set_exception(BrokenPromise(f"the store raised {raised}", promises=(FAILURES_ARE_VALUES,)))
+            asked.set_exception(RequirementViolated(f"the store raised {raised}", promises=(FAILURES_ARE_VALUES,)))
         else:
             asked.set_result(result)
 
-    def _settle_ran(self, lines: int | Line) -> None:
+    def _settle_ran(self, lines: int | SourceLine) -> None:
         if self._ran is not None and not self._ran.done():
             self._ran.set_result(lines)
 
@@ -180,7 +191,7 @@ class _Process:
             )
 
 
-def _started(place: Place) -> tuple[Connection[Order, Report], ForkServerProcess]:
+def _started(place: StoreHarness) -> tuple[Connection[Order, Report], ForkServerProcess]:
     context = _context()
     ours, theirs = context.Pipe()
     process = context.Process(target=host, args=(place, theirs), daemon=True)

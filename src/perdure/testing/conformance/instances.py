@@ -6,8 +6,19 @@ import attrs
 
 from perdure.stores.store import Query, Store
 from perdure.testing.conformance.case import Case, in_store
-from perdure.testing.conformance.promise import failure, holds, same, value
-from perdure.testing.conformance.promises import (
+from perdure.testing.conformance.examples import (
+    CLAIM,
+    ERROR,
+    FAR_MS,
+    PENDING_RETRY,
+    address,
+    created,
+    instance,
+    put,
+    started,
+)
+from perdure.testing.conformance.requirement import failure, holds, same, value
+from perdure.testing.conformance.requirements import (
     CLAIMED,
     COMPARES_FENCE,
     CONFLICT_LEAVES_NOTHING,
@@ -22,7 +33,6 @@ from perdure.testing.conformance.promises import (
     PURGE_OWN,
     PUT_VERSION,
 )
-from perdure.testing.conformance.samples import CLAIM, ERROR, FAR_MS, RETRIAL, address, created, instance, put, started
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence, Instance
@@ -51,8 +61,8 @@ async def every_field_comes_back(store: Store) -> None:
         state_version=3,
         data='{"d":1}',
         alarm_ms=0,
-        hold="recovery_exhausted",
-        retrial=RETRIAL,
+        suspension="recovery_exhausted",
+        pending_retry=PENDING_RETRY,
         claim=CLAIM,
         event_claim=attrs.evolve(CLAIM, owner=2, created="here", message_id=5, message_sender="task:a:b"),
         run_count=4,
@@ -143,8 +153,8 @@ async def due_follows_every_change(store: Store) -> None:
     fence = await created(store, A, alarm_ms=10)
     moves = (
         (instance(A, alarm_ms=50), 50),
-        (attrs.evolve(instance(A, alarm_ms=50), hold="paused"), None),
-        (attrs.evolve(instance(A, alarm_ms=50), retrial=RETRIAL), RETRIAL.at_ms),
+        (attrs.evolve(instance(A, alarm_ms=50), suspension="paused"), None),
+        (attrs.evolve(instance(A, alarm_ms=50), pending_retry=PENDING_RETRY), PENDING_RETRY.at_ms),
         (instance(A, alarm_ms=None), None),
         (instance(A, alarm_ms=0), 0),
     )
@@ -190,10 +200,10 @@ async def claimed_gives_both_claims_by_incarnation(store: Store) -> None:
 async def find_meets_every_condition(store: Store) -> None:
     """``find`` filters by all its conditions together."""
     await value(store.commit(_over(None, instance(Address("task", "a", "x1"), alarm_ms=10))))
-    await value(store.commit(_over(None, attrs.evolve(instance(Address("task", "b", "x2")), hold="undecodable"))))
+    await value(store.commit(_over(None, attrs.evolve(instance(Address("task", "b", "x2")), suspension="undecodable"))))
     await value(store.commit(_over(None, instance(Address("continuous", "a", "y%_"), alarm_ms=30))))
     await value(
-        store.commit(_over(None, attrs.evolve(instance(Address("task", "a", "y*"), alarm_ms=5), hold="paused")))
+        store.commit(_over(None, attrs.evolve(instance(Address("task", "a", "y*"), alarm_ms=5), suspension="paused")))
     )
     cases: tuple[tuple[Query, list[str]], ...] = (
         (Query(), ["y%_", "x1", "y*", "x2"]),
@@ -203,7 +213,7 @@ async def find_meets_every_condition(store: Store) -> None:
         (Query(id_prefix="y%"), ["y%_"]),
         (Query(status="scheduled"), ["y%_", "x1"]),
         (Query(status="parked"), ["x2"]),
-        (Query(hold="paused"), ["y*"]),
+        (Query(suspension="paused"), ["y*"]),
         (Query(due_before_ms=30), ["x1"]),
         (Query(kind="task", name="a", id_prefix="x", status="scheduled", due_before_ms=11), ["x1"]),
         (Query(kind="none"), []),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from perdure.stores.store import Retention, Store
 from perdure.testing.conformance.case import Case, in_store
-from perdure.testing.conformance.promise import failure, same, value
-from perdure.testing.conformance.promises import (
+from perdure.testing.conformance.examples import FAR_MS, address, created, put, remembered
+from perdure.testing.conformance.requirement import failure, same, value
+from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
     KEY_EXPIRES,
     LOAD_TOGETHER,
     PRUNE,
     PRUNE_COUNTS,
 )
-from perdure.testing.conformance.samples import FAR_MS, address, created, put, remembered
 from perdure.values.errors import Conflict
 from perdure.values.transition import Loaded, Purge, Transition
 

@@ -9,11 +9,8 @@ from typing import Any
 from returns.result import Success
 
 from perdure.stores.store import Query, Retention, Store
-from perdure.testing.conformance.case import Case, in_place
-from perdure.testing.conformance.place import NewPlace, opened
-from perdure.testing.conformance.promise import answer, failure, holds, same, value
-from perdure.testing.conformance.promises import CLOSE, DURABLE, EPOCH, FAILURES_ARE_VALUES, HEALTH, MONOTONIC
-from perdure.testing.conformance.samples import (
+from perdure.testing.conformance.case import Case, in_harness
+from perdure.testing.conformance.examples import (
     CLAIM,
     ERROR,
     FAR_MS,
@@ -28,6 +25,9 @@ from perdure.testing.conformance.samples import (
     started,
     told,
 )
+from perdure.testing.conformance.harness import NewHarness, opened
+from perdure.testing.conformance.requirement import answer, failure, holds, same, value
+from perdure.testing.conformance.requirements import CLOSE, DURABLE, EPOCH, FAILURES_ARE_VALUES, HEALTH, MONOTONIC
 from perdure.values.errors import StoreUnavailable
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Purge, Put, Transition
@@ -35,10 +35,10 @@ from perdure.values.transition import Purge, Put, Transition
 A, B = address("a"), address("b")
 
 
-@in_place(DURABLE)
-async def everything_survives_reopening(new_place: NewPlace) -> None:
+@in_harness(DURABLE)
+async def everything_survives_reopening(new_harness: NewHarness) -> None:
     """What was committed is there when the store is opened again, to the last field."""
-    place = new_place()
+    place = new_harness()
     store = await place.open()
     full = instance(A, alarm_ms=10, claim=CLAIM)
     await value(
@@ -63,10 +63,10 @@ async def everything_survives_reopening(new_place: NewPlace) -> None:
     await place.discard()
 
 
-@in_place(MONOTONIC, EPOCH)
-async def sequences_survive_reopening(new_place: NewPlace) -> None:
+@in_harness(MONOTONIC, EPOCH)
+async def sequences_survive_reopening(new_harness: NewHarness) -> None:
     """Incarnations, message ids, event places and the epoch grow over openings, even when all rows are gone."""
-    place = new_place()
+    place = new_harness()
     places: list[tuple[int, int, int, int]] = []
     for _ in range(3):
         store = await place.open()
@@ -82,10 +82,10 @@ async def sequences_survive_reopening(new_place: NewPlace) -> None:
     await place.discard()
 
 
-@in_place(CLOSE, HEALTH, FAILURES_ARE_VALUES)
-async def a_closed_store_answers_unavailable(new_place: NewPlace) -> None:
+@in_harness(CLOSE, HEALTH, FAILURES_ARE_VALUES)
+async def a_closed_store_answers_unavailable(new_harness: NewHarness) -> None:
     """After ``close`` every operation answers ``StoreUnavailable``; closing again is allowed; health says failed."""
-    place = new_place()
+    place = new_harness()
     store = await place.open()
     await value(store.close())
     await value(store.close())
@@ -95,17 +95,17 @@ async def a_closed_store_answers_unavailable(new_place: NewPlace) -> None:
     await place.discard()
 
 
-@in_place(HEALTH)
-async def a_working_store_is_healthy(new_place: NewPlace) -> None:
+@in_harness(HEALTH)
+async def a_working_store_is_healthy(new_harness: NewHarness) -> None:
     """The health check of an open store says ok."""
-    async with opened(new_place()) as store:
+    async with opened(new_harness()) as store:
         same((await value(store.health())).state, "ok", "an open store is healthy")
 
 
-@in_place(CLOSE, DURABLE)
-async def closing_waits_for_what_was_asked(new_place: NewPlace) -> None:
+@in_harness(CLOSE, DURABLE)
+async def closing_waits_for_what_was_asked(new_harness: NewHarness) -> None:
     """A commit that is under way when the store is closed is answered, and the answer is true."""
-    place = new_place()
+    place = new_harness()
     store = await place.open()
     addresses = [address(str(number)) for number in range(20)]
     under_way = [asyncio.ensure_future(answer(store.commit(put(at)))) for at in addresses]

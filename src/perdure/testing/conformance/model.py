@@ -9,8 +9,8 @@ from returns.result import Failure, Result, Success
 
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.store import Retention, Store
-from perdure.testing.conformance.promise import answer
-from perdure.testing.conformance.side import Side, bare
+from perdure.testing.conformance.recorded_store import RecordedStore, bare
+from perdure.testing.conformance.requirement import answer
 from perdure.values.address import Address
 from perdure.values.instance import Fence
 from perdure.values.transition import Loaded, Transition
@@ -19,13 +19,13 @@ Asked: TypeAlias = Transition | Address | Retention | int
 """What a store is asked: to commit, to load, to prune, to redrive the message of this id."""
 
 
-class Model:
+class ModelStore:
     """A memory store that remembers all it was asked, so that it can be asked the same again."""
 
     def __init__(self) -> None:
         self._backend = MemoryBackend()
         self._asked: list[Asked] = []
-        self.side = Side(self._backend.open())
+        self.side = RecordedStore(self._backend.open())
 
     async def ask(self, asked: Asked) -> Result[Any, Any]:
         """Do something, and note it."""
@@ -39,9 +39,9 @@ class Model:
         """Open the store again. What it holds stays."""
         self.side.store = self._backend.open()
 
-    async def again(self) -> Model:
+    async def again(self) -> ModelStore:
         """Make another that was asked the same."""
-        other = Model()
+        other = ModelStore()
         for asked in self._asked:
             await other.ask(asked)
         other.side.fences = {at: list(fences) for at, fences in self.side.fences.items()}

@@ -7,10 +7,11 @@ import asyncio
 from returns.result import Success
 
 from perdure.stores.store import Store
-from perdure.testing.conformance.case import Case, in_place
-from perdure.testing.conformance.place import NewPlace, opened
-from perdure.testing.conformance.promise import answer, failure, holds, same, value
-from perdure.testing.conformance.promises import (
+from perdure.testing.conformance.case import Case, in_harness
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.harness import NewHarness, opened
+from perdure.testing.conformance.requirement import answer, failure, holds, same, value
+from perdure.testing.conformance.requirements import (
     CAPABILITIES,
     COMPARES_FENCE,
     EPOCH,
@@ -19,17 +20,16 @@ from perdure.testing.conformance.promises import (
     OWNERSHIP,
     READS_ITS_WRITES,
 )
-from perdure.testing.conformance.samples import address, created, put
 from perdure.values.errors import StoreLocked, StoreUnavailable
 from perdure.values.instance import Fence
 
 A = address("a")
 
 
-@in_place(OWNERSHIP, needs="owned")
-async def a_second_opening_is_refused_or_ends_the_first(new_place: NewPlace) -> None:
+@in_harness(OWNERSHIP, needs="owned")
+async def a_second_opening_is_refused_or_ends_the_first(new_harness: NewHarness) -> None:
     """Two openings of an owned store never both write."""
-    place = new_place()
+    place = new_harness()
     async with opened(place) as store:
         fence = await created(store, A)
         try:
@@ -49,10 +49,10 @@ async def _first_is_ended(first: Store, second: Store, fence: Fence) -> None:
     await value(second.close())
 
 
-@in_place(OWNERSHIP, READS_ITS_WRITES, FENCED, COMPARES_FENCE, EPOCH, needs="shared")
-async def two_openings_share_one_truth(new_place: NewPlace) -> None:
+@in_harness(OWNERSHIP, READS_ITS_WRITES, FENCED, COMPARES_FENCE, EPOCH, needs="shared")
+async def two_openings_share_one_truth(new_harness: NewHarness) -> None:
     """What one wrote, the other reads; of two that expect the same, one is committed."""
-    place = new_place()
+    place = new_harness()
     async with opened(place) as here:
         there = await place.open()
         try:
@@ -73,10 +73,10 @@ async def _shared(here: Store, there: Store) -> None:
         (fence,) = won
 
 
-@in_place(CAPABILITIES, OWNERSHIP, NAME, EPOCH)
-async def a_store_says_what_it_is(new_place: NewPlace) -> None:
+@in_harness(CAPABILITIES, OWNERSHIP, NAME, EPOCH)
+async def a_store_says_what_it_is(new_harness: NewHarness) -> None:
     """Its name, its epoch and its capabilities are as the record says."""
-    async with opened(new_place()) as store:
+    async with opened(new_harness()) as store:
         holds(store.name, "a store has a name")
         holds(store.epoch >= 1, f"the epoch counts openings, this one included: {store.epoch}")
         holds(

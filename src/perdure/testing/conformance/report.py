@@ -23,7 +23,7 @@ class Outcome:
 
 
 @attrs.frozen
-class Report:
+class ConformanceReport:
     """What became of each check of the suite, printed as a person reads it."""
 
     outcomes: tuple[Outcome, ...]

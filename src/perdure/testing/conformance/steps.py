@@ -8,7 +8,7 @@ import attrs
 from hypothesis import strategies as st
 
 from perdure.stores.store import Query
-from perdure.testing.conformance.samples import CLAIM, ERROR, RETRIAL, address
+from perdure.testing.conformance.examples import CLAIM, ERROR, PENDING_RETRY, address
 from perdure.values.instance import Instance
 from perdure.values.transition import Remembered
 
@@ -19,7 +19,7 @@ KEYS = ("k", "l")
 
 
 @attrs.frozen(kw_only=True)
-class Inbound:
+class InboundStep:
     """Settle the message that stands at a place of a listing, or one that was settled before.
 
     Attributes:
@@ -36,7 +36,7 @@ class Inbound:
 
 
 @attrs.frozen(kw_only=True)
-class Commit:
+class CommitStep:
     """Commit a transition.
 
     Attributes:
@@ -56,19 +56,19 @@ class Commit:
     instance: Instance
     remember: Remembered | None
     targets: tuple[int, ...]
-    inbound: Inbound | None
+    inbound: InboundStep | None
     event_ms: tuple[int, ...]
 
 
 @attrs.frozen
-class Redrive:
+class RedriveStep:
     """Redrive the dead letter at a place of their listing."""
 
     number: int
 
 
 @attrs.frozen(kw_only=True)
-class Prune:
+class PruneStep:
     """Prune with these numbers."""
 
     now_ms: int
@@ -79,30 +79,30 @@ class Prune:
 
 
 @attrs.frozen
-class Reopen:
+class ReopenStep:
     """Close the store and open it again."""
 
 
 @attrs.frozen
-class Find:
+class FindStep:
     """Compare a page of instances."""
 
     query: Query
 
 
 @attrs.frozen
-class Together:
+class ConcurrentStep:
     """Ask all of this at once, and wait for all answers.
 
     Attributes:
         asked: transitions to commit, and the numbers of addresses to load.
     """
 
-    asked: tuple[Commit | int, ...]
+    asked: tuple[CommitStep | int, ...]
 
 
 @attrs.frozen(kw_only=True)
-class Kill:
+class KillStep:
     """Kill the store in the middle of commits, and open it again.
 
     Attributes:
@@ -110,11 +110,11 @@ class Kill:
         lines: how many lines of the store's code run before it dies; beyond the last, it dies with the last answer.
     """
 
-    commits: tuple[Commit, ...]
+    commits: tuple[CommitStep, ...]
     lines: int
 
 
-Step: TypeAlias = Commit | Redrive | Prune | Reopen | Find | Together | Kill
+Step: TypeAlias = CommitStep | RedriveStep | PruneStep | ReopenStep | FindStep | ConcurrentStep | KillStep
 
 _instants = st.integers(0, 20)
 _small = st.integers(0, 5)
@@ -126,12 +126,14 @@ def kills() -> st.SearchStrategy[list[Step]]:
     Returns:
         A few commits, then a kill; once or twice.
     """
-    kill = st.builds(Kill, commits=st.lists(_commits(), min_size=1, max_size=3).map(tuple), lines=st.integers(0, 400))
+    kill = st.builds(
+        KillStep, commits=st.lists(_commits(), min_size=1, max_size=3).map(tuple), lines=st.integers(0, 400)
+    )
     lives = st.lists(st.tuples(st.lists(_commits(), max_size=4), kill), min_size=1, max_size=2)
     return lives.map(_joined)
 
 
-def _joined(lives: list[tuple[list[Commit], Kill]]) -> list[Step]:
+def _joined(lives: list[tuple[list[CommitStep], KillStep]]) -> list[Step]:
     steps: list[Step] = []
     for commits, kill in lives:
         steps += [*commits, kill]
@@ -146,27 +148,27 @@ def steps() -> st.SearchStrategy[list[Step]]:
     """
     together = st.lists(_commits() | st.integers(0, 2), min_size=2, max_size=4)
     rare = st.one_of(
-        st.builds(Together, together.map(tuple)),
-        st.builds(Redrive, _small),
+        st.builds(ConcurrentStep, together.map(tuple)),
+        st.builds(RedriveStep, _small),
         st.builds(
-            Prune,
+            PruneStep,
             now_ms=_instants,
             events_since_ms=_instants,
             max_events=_small,
             dead_letters_since_ms=_instants,
             limit=st.integers(1, 4),
         ),
-        st.just(Reopen()),
-        st.builds(Find, _queries()),
+        st.just(ReopenStep()),
+        st.builds(FindStep, _queries()),
     )
     part = st.lists(st.one_of(_commits(), _commits(), _commits(), rare), max_size=10)
     # Hypothesis draws short lists: three of them are long enough for steps to meet, and shrink as well as one.
     return st.tuples(part, part, part).map(lambda parts: [*parts[0], *parts[1], *parts[2]])
 
 
-def _commits() -> st.SearchStrategy[Commit]:
+def _commits() -> st.SearchStrategy[CommitStep]:
     return st.builds(
-        Commit,
+        CommitStep,
         at=st.sampled_from((0, 0, 0, 1, 2)),
         fence=st.sampled_from(("right", "right", "right", "right", "old", "none", "foreign")),
         write=st.sampled_from(("put", "put", "purge", "retire", "keep")),
@@ -186,8 +188,8 @@ def _instances() -> st.SearchStrategy[Instance]:
         updated_ms=_instants,
         state=st.sampled_from(("", '{"n":1}', '"é\\u0000"')),
         alarm_ms=st.none() | _instants,
-        hold=st.sampled_from((None, None, None, "paused", "undecodable")),
-        retrial=st.sampled_from((None, None, RETRIAL, attrs.evolve(RETRIAL, at_ms=3))),
+        suspension=st.sampled_from((None, None, None, "paused", "undecodable")),
+        pending_retry=st.sampled_from((None, None, PENDING_RETRY, attrs.evolve(PENDING_RETRY, at_ms=3))),
         claim=st.sampled_from((None, None, CLAIM, attrs.evolve(CLAIM, owner=2))),
         event_claim=st.sampled_from((None, None, CLAIM)),
         run_count=_small,
@@ -206,9 +208,9 @@ def _remembered() -> st.SearchStrategy[Remembered]:
     )
 
 
-def _inbounds() -> st.SearchStrategy[Inbound]:
+def _inbounds() -> st.SearchStrategy[InboundStep]:
     return st.builds(
-        Inbound,
+        InboundStep,
         of=st.sampled_from(("deliverable", "deliverable", "deliverable", "seen")),
         number=_small,
         fate=st.sampled_from(("consumed", "postponed", "dead_lettered")),
@@ -222,7 +224,7 @@ def _queries() -> st.SearchStrategy[Query]:
         kind=st.sampled_from((None, "task", "none")),
         id_prefix=st.sampled_from(("", "a", "ab", "b")),
         status=st.sampled_from((None, "scheduled", "idle", "running", "retrying", "paused", "parked")),
-        hold=st.sampled_from((None, None, "paused", "undecodable")),
+        suspension=st.sampled_from((None, None, "paused", "undecodable")),
         due_before_ms=st.none() | _instants,
         after=st.none() | st.sampled_from(PLACES),
         limit=st.integers(1, 3),

@@ -10,12 +10,22 @@ from typing import Any, TypeAlias
 from hypothesis import HealthCheck, Phase, given, settings
 
 from perdure.stores.store import Capabilities
-from perdure.testing.conformance import concurrency, damage, instances, keys, kills, lifecycle, log, mail, ownership
+from perdure.testing.conformance import (
+    concurrency,
+    corruption,
+    event_log,
+    instances,
+    keys,
+    kills,
+    lifecycle,
+    messages,
+    ownership,
+)
 from perdure.testing.conformance.case import Case
+from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
 from perdure.testing.conformance.kills import mortal, take_steps
-from perdure.testing.conformance.place import NewPlace, Place, opened
-from perdure.testing.conformance.promise import BrokenPromise
-from perdure.testing.conformance.report import Outcome, Report
+from perdure.testing.conformance.report import ConformanceReport, Outcome
+from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.testing.conformance.steps import Step, steps
 from perdure.testing.conformance.steps import kills as histories_with_kills
 
@@ -30,17 +40,17 @@ _SETTINGS = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=_PHASES, report_multiple_bugs=False
 )
 
-_MODULES = (instances, keys, mail, log, concurrency, lifecycle, ownership, damage, kills)
+_MODULES = (instances, keys, messages, event_log, concurrency, lifecycle, ownership, corruption, kills)
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
-"""Examples for the promises of ``perdure.stores.store``; `perdure.testing.conformance.promises` lists these."""
+"""Examples for the promises of ``perdure.stores.store``; `perdure.testing.conformance.requirements` lists these."""
 
 
-def check_store(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: int = 30) -> Report:
+def check_store(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 30) -> ConformanceReport:
     """Check a store against everything that ``perdure.stores.store`` promises: the cases, the model, the kills.
 
     Args:
-        new_place: makes an empty place for the store.
+        new_harness: makes an empty place for the store.
         run: runs a coroutine to its end.
         max_examples: how many histories are compared with the model. A tenth as many are killed.
 
@@ -48,49 +58,49 @@ def check_store(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: in
         What was checked, and what the store does not promise.
 
     Raises:
-        BrokenPromise: all that the store does not keep, one after the other.
+        RequirementViolated: all that the store does not keep, one after the other.
     """
-    outcomes = [_outcome(case.name, partial(check_case, case, new_place, run=run)) for case in CASES]
+    outcomes = [_outcome(case.name, partial(check_case, case, new_harness, run=run)) for case in CASES]
     killed = max(1, max_examples // 10)
     machines: dict[str, Callable[[], bool]] = {
-        "agrees_with_the_model": lambda: check_model(new_place, run=run, max_examples=max_examples),
-        "agrees_with_the_model_when_it_is_killed": lambda: check_kills(new_place, run=run, max_examples=killed),
+        "agrees_with_the_model": lambda: check_model(new_harness, run=run, max_examples=max_examples),
+        "agrees_with_the_model_when_it_is_killed": lambda: check_kills(new_harness, run=run, max_examples=killed),
     }
     outcomes += [_outcome(name, check) for name, check in machines.items()]
-    report = Report(tuple(outcomes))
+    report = ConformanceReport(tuple(outcomes))
     if report.broken:
-        raise BrokenPromise(str(report))
+        raise RequirementViolated(str(report))
     return report
 
 
-def check_case(case: Case, new_place: NewPlace, *, run: Run = asyncio.run) -> bool:
+def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -> bool:
     """Check one case.
 
     Args:
         case: one of `CASES`.
-        new_place: makes an empty place for the store.
+        new_harness: makes an empty place for the store.
         run: runs a coroutine to its end; each case is one run.
 
     Returns:
         Whether the store promises what the case checks; if not, nothing was done.
 
     Raises:
-        BrokenPromise: the store does not keep it.
+        RequirementViolated: the store does not keep it.
     """
-    if not case.applies(_capabilities(new_place, run), new_place()):
+    if not case.applies(_capabilities(new_harness, run), new_harness()):
         return False
 
-    run(_in_time(case.check(new_place)))
+    run(_in_time(case.check(new_harness)))
     return True
 
 
-def check_model(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: int = 50) -> bool:
+def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 50) -> bool:
     """Compare a store with the memory store, operation by operation, over histories that hypothesis draws and shrinks.
 
     Some operations of a history are under way together: their answers must be those of some order of them.
 
     Args:
-        new_place: makes an empty place for the store; called for each history.
+        new_harness: makes an empty place for the store; called for each history.
         run: runs a coroutine to its end; each history is one run.
         max_examples: how many histories, of up to 30 steps.
 
@@ -98,26 +108,26 @@ def check_model(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: in
         True.
 
     Raises:
-        BrokenPromise: the two differ; hypothesis has shrunk the history.
+        RequirementViolated: the two differ; hypothesis has shrunk the history.
     """
 
     @settings(_SETTINGS, max_examples=max_examples)
     @given(steps())
     def agree(history: list[Step]) -> None:
-        run(_taken(new_place(), history))
+        run(_taken(new_harness(), history))
 
     agree()
     return True
 
 
-def check_kills(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: int = 10) -> bool:
+def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 10) -> bool:
     """Compare a store with the memory store over histories in which its process is killed with SIGKILL.
 
     What was answered must be there when the store is opened again; what was under way may be there, whole, or not.
 
     Args:
-        new_place: makes an empty place for the store. Unless the place can ``kill``, it is sent to another process with
-            pickle, and the store is opened there.
+        new_harness: makes a harness with an empty store. Unless it can ``kill``, it is pickled, and the store is opened
+            in another process.
         run: runs a coroutine to its end on asyncio; each history is one run.
         max_examples: how many histories, of one or two kills.
 
@@ -125,21 +135,21 @@ def check_kills(new_place: NewPlace, *, run: Run = asyncio.run, max_examples: in
         Whether the store promises to survive a kill; if not, nothing was done.
 
     Raises:
-        BrokenPromise: it does not survive; hypothesis has shrunk the history.
+        RequirementViolated: it does not survive; hypothesis has shrunk the history.
     """
-    if _capabilities(new_place, run).durability == "none":
+    if _capabilities(new_harness, run).durability == "none":
         return False
 
     @settings(_SETTINGS, max_examples=max_examples)
     @given(histories_with_kills())
     def survive(history: list[Step]) -> None:
-        run(_taken(mortal(new_place()), history))
+        run(_taken(mortal(new_harness()), history))
 
     survive()
     return True
 
 
-async def _taken(place: Place, history: list[Step]) -> None:
+async def _taken(place: StoreHarness, history: list[Step]) -> None:
     await _in_time(take_steps(place, history))
 
 
@@ -148,14 +158,14 @@ async def _in_time(check: Awaitable[object]) -> None:
         async with asyncio.timeout(_PATIENCE_S):
             await check
     except TimeoutError as error:
-        raise BrokenPromise(f"the store did not answer within {_PATIENCE_S} seconds") from error
+        raise RequirementViolated(f"the store did not answer within {_PATIENCE_S} seconds") from error
 
 
-def _capabilities(new_place: NewPlace, run: Run) -> Capabilities:
+def _capabilities(new_harness: NewHarness, run: Run) -> Capabilities:
     found: list[Capabilities] = []
 
     async def look() -> None:
-        async with opened(new_place()) as store:
+        async with opened(new_harness()) as store:
             found.append(store.capabilities)
 
     run(look())
@@ -165,5 +175,5 @@ def _capabilities(new_place: NewPlace, run: Run) -> Capabilities:
 def _outcome(name: str, check: Callable[[], bool]) -> Outcome:
     try:
         return Outcome(name, "kept" if check() else "not promised")
-    except BrokenPromise as broken:
+    except RequirementViolated as broken:
         return Outcome(name, "broken", str(broken))

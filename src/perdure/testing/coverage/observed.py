@@ -23,7 +23,7 @@ FAULTS: Final = (*DEFECTS, "fail before", "fail after")
 
 
 @attrs.frozen
-class Step:
+class ObservedTransition:
     """A state met an event, and this came of it.
 
     Attributes:
@@ -56,7 +56,7 @@ class JobCoverage:
     job: str
     states: tuple[str, ...]
     events: tuple[str, ...]
-    steps: dict[Step, int] = attrs.Factory(dict[Step, int])
+    steps: dict[ObservedTransition, int] = attrs.Factory(dict[ObservedTransition, int])
     exits: dict[str, int] = attrs.Factory(dict[str, int])
     mishaps: dict[str, int] = attrs.Factory(dict[str, int])
     effects: dict[str, int] = attrs.Factory(dict[str, int])
@@ -65,7 +65,7 @@ class JobCoverage:
 
     def step(self, before: str, event: str, after: str) -> None:
         """Count a step."""
-        seen = Step(before, event, after)
+        seen = ObservedTransition(before, event, after)
         self.steps[seen] = self.steps.get(seen, 0) + 1
 
     def exit(self, hook: str, how: str) -> None:
@@ -84,7 +84,7 @@ class JobCoverage:
             self.infallible.add(name)
 
     # ------------------------------------------------------------ what never came
-    def unmet(self) -> tuple[tuple[str, str], ...]:
+    def unused_faults(self) -> tuple[tuple[str, str], ...]:
         """Give the pairs of declared state and event that never met."""
         met = {(step.before, step.event) for step in self.steps}
         return tuple(pair for pair in self.pairs() if pair not in met)
@@ -136,7 +136,7 @@ class JobCoverage:
     @classmethod
     def read(cls, plain: dict[str, Any]) -> JobCoverage:
         """Read it back from plain data."""
-        steps = {Step(before, event, after): count for before, event, after, count in plain["steps"]}
+        steps = {ObservedTransition(before, event, after): count for before, event, after, count in plain["steps"]}
         states, events = tuple(plain["states"]), tuple(plain["events"])
         exits, mishaps, effects = (dict(plain[name]) for name in ("exits", "mishaps", "effects"))
         declared, infallible = tuple(plain["declared_exits"]), set(plain["infallible"])

@@ -10,7 +10,7 @@ from returns.result import Result, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request
-from perdure.program import Died, Exit, Halted
+from perdure.programs import Exit, Halted, Raised
 from perdure.testing.coverage.observed import JobCoverage
 from perdure.testing.coverage.tags import (
     ABSENT,
@@ -22,18 +22,25 @@ from perdure.testing.coverage.tags import (
     event_tag,
     state_tag,
 )
-from perdure.testing.world import EffectCall, Moment, World
-from perdure.testing.world import moment as moments
-from perdure.testing.world.moment import Answered, Asked, Committed, Disturbed, Performed, Ran
+from perdure.testing.world import EffectCall, TraceEvent, World
+from perdure.testing.world.trace_event import (
+    EffectPerformed,
+    FaultInjected,
+    ProgramEnded,
+    RequestAnswered,
+    RequestSent,
+    TransitionCommitted,
+    WorkerKilled,
+)
 from perdure.values.address import Address
-from perdure.values.errors import Crashed, Rejected, RunTimedOut
+from perdure.values.errors import HookRaised, Rejected, RunTimeout
 from perdure.values.event import Event, JobExecuted, JobParked, JobRecovered, JobRetryExhausted
 from perdure.values.instance import Instance
-from perdure.values.transition import Keep, Put, Transition
+from perdure.values.transition import KeepInstance, Put, Transition
 
 
 @attrs.define
-class Observer:
+class CoverageObserver:
     """Counts what is seen in any number of worlds.
 
     Attributes:
@@ -42,7 +49,7 @@ class Observer:
 
     jobs: dict[str, JobCoverage] = attrs.Factory(dict[str, JobCoverage])
 
-    def of(self, world: World) -> Callable[[Moment], object]:
+    def of(self, world: World) -> Callable[[TraceEvent], object]:
         """Give the watcher of one world."""
         return Eyes(self, lambda: world.app.served).watch
 
@@ -64,28 +71,28 @@ class Eyes:
         served: the definitions, by kind and name.
     """
 
-    observer: Observer
+    observer: CoverageObserver
     served: Callable[[], Mapping[tuple[str, str], AnyDefinition]]
     _stored: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
     _asked: dict[int, tuple[Address, str, str]] = attrs.Factory(dict[int, tuple[Address, str, str]])
     _running: dict[Address, tuple[str, str]] = attrs.Factory(dict[Address, tuple[str, str]])
 
-    def watch(self, moment: Moment) -> None:
+    def watch(self, moment: TraceEvent) -> None:
         """Take note of a moment."""
         match moment.what:
-            case Asked(number, address, request):
+            case RequestSent(number, address, request):
                 self._ask(number, address, request)
-            case Answered(number, result):
+            case RequestAnswered(number, result):
                 self._answer(number, result)
-            case Committed(transition):
+            case TransitionCommitted(transition):
                 self._commit(transition)
-            case Ran(address, hook, exit_):
+            case ProgramEnded(address, hook, exit_):
                 self._ended(address, hook, exit_)
-            case Performed(call):
+            case EffectPerformed(call):
                 self._perform(call)
-            case Disturbed(fault, address):
+            case FaultInjected(fault, address):
                 self._mishap(f"{type(fault).__name__.lower()} {fault.when} {fault.at}", address)
-            case moments.Died(at):
+            case WorkerKilled(at):
                 self._mishap(f"crash {at}")
             case _:
                 pass
@@ -141,7 +148,7 @@ class Eyes:
         counts = self.observer.coverage(job)
         for event in transition.events:
             _count_exit(counts, event)
-        if isinstance(transition.write, Keep):
+        if isinstance(transition.write, KeepInstance):
             return
         before = self._tag(address)
         if isinstance(transition.write, Put):
@@ -167,7 +174,7 @@ def _refusal(error: Any) -> str | None:  # a CallError
     """Why nothing changed, when it was the job's own doing."""
     if isinstance(error, Rejected):
         return f"refused: {error.error.__class__.__name__}"  # pyright: ignore[reportUnknownMemberType] # of the job's own type
-    return f"crashed: {error.error_type}" if isinstance(error, Crashed) else None
+    return f"crashed: {error.error_type}" if isinstance(error, HookRaised) else None
 
 
 def _exit(exit_: Exit[Any, Any]) -> str:
@@ -176,8 +183,8 @@ def _exit(exit_: Exit[Any, Any]) -> str:
             return SUCCEEDED
         case Halted():
             return "ended the instance"
-        case Died(cause):
-            form = "timed out" if isinstance(cause, RunTimedOut) else "defect"
+        case Raised(cause):
+            form = "timed out" if isinstance(cause, RunTimeout) else "defect"
             return f"{form} {type(cause).__name__}"
         case _:
             error: object = exit_.failure()

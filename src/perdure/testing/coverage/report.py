@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from perdure.testing.coverage.observed import DEFECTS, FAULTS, JobCoverage, Step
+from perdure.testing.coverage.observed import DEFECTS, FAULTS, JobCoverage, ObservedTransition
 from perdure.testing.coverage.tags import ABSENT, ENDED
 
 
@@ -18,8 +18,8 @@ def as_text(coverage: JobCoverage) -> str:
     Args:
         coverage: what was observed of one job.
     """
-    possible, unmet = len(coverage.pairs()), coverage.unmet()
-    lines = [f"{coverage.job}: {possible - len(unmet)} of {possible} pairs of state and event met", ""]
+    possible, unused_faults = len(coverage.pairs()), coverage.unused_faults()
+    lines = [f"{coverage.job}: {possible - len(unused_faults)} of {possible} pairs of state and event met", ""]
     lines += _table(coverage)
     lines += _section("what came of it", _steps(coverage))
     lines += _section("how runs ended", _counted(coverage.exits))
@@ -107,11 +107,11 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _order(step: Step) -> tuple[str, str, str]:
+def _order(step: ObservedTransition) -> tuple[str, str, str]:
     return step.before, step.event, step.after
 
 
-def _is_refusal(step: Step) -> bool:
+def _is_refusal(step: ObservedTransition) -> bool:
     return step.after.startswith(("refused: ", "crashed: "))
 
 

@@ -31,8 +31,8 @@ def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
     """
     if instance is None:
         return ABSENT
-    if instance.hold is not None:
-        return f"{instance.status} ({instance.hold})" if instance.status == "parked" else "paused"
+    if instance.suspension is not None:
+        return f"{instance.status} ({instance.suspension})" if instance.status == "parked" else "paused"
     try:
         state = job.visible_state(instance)
     except InvalidInput:

@@ -6,14 +6,14 @@ The library's own containers, combinators and codecs are checked by exactly thes
 from perdure.testing.laws.codec import AnyCodec, check_codec, refuses_or_reads, writes_what_it_reads
 from perdure.testing.laws.combinator import Combinator, check_combinator
 from perdure.testing.laws.container import check_container
-from perdure.testing.laws.law import Law, LawBroken, check_laws
+from perdure.testing.laws.law import Law, LawViolated, check_laws
 from perdure.testing.laws.programs import programs
 
 __all__ = [
     "AnyCodec",
     "Combinator",
     "Law",
-    "LawBroken",
+    "LawViolated",
     "check_codec",
     "check_combinator",
     "check_container",

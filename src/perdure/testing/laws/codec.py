@@ -31,7 +31,7 @@ def check_codec(codec: AnyCodec[T], values: st.SearchStrategy[T], /, *, max_exam
 
     Args:
         codec: the codec.
-        values: values that it must take, such as ``values_of(Order)``.
+        values: values that it must take, such as ``from_type(Order)``.
         max_examples: how many examples of each law are tried.
 
     Raises:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from returns.future import FutureResult
 from returns.result import Success
 
-from perdure.program import Died, Do, Program, bracket, effect, fail, halt, program, sleep, succeed
+from perdure.programs import Do, Program, Raised, bracket, effect, fail, halt, program, sleep, succeed
 from perdure.testing.fault import NO_FAULTS, Crash, Faults
 from perdure.testing.laws.law import Law, check_laws
 from perdure.testing.simulation.exploration import every_fault
 from perdure.testing.simulation.run import simulate
 from perdure.testing.simulation.simulated import AnySimulated
-from perdure.values.errors import RunTimedOut
+from perdure.values.errors import RunTimeout
 
 AnyProgram: TypeAlias = Program[Any, Any, Any]
 Combinator: TypeAlias = Callable[[AnyProgram], AnyProgram]
@@ -55,7 +55,7 @@ def check_combinator(
 
 # ---------------------------------------------------------------- a small world
 @attrs.frozen
-class Refused:
+class Denied:
     """The outside said no."""
 
     word: str
@@ -70,11 +70,11 @@ class Outside:
 
 
 @effect
-def reach(services: Outside, word: str) -> FutureResult[int, Refused]:
+def reach(services: Outside, word: str) -> FutureResult[int, Denied]:
     """Reach outside."""
     services.heard.append(word)
     if word in services.refused:
-        return FutureResult.from_failure(Refused(word))
+        return FutureResult.from_failure(Denied(word))
     return FutureResult.from_value(len(services.heard))
 
 
@@ -140,11 +140,11 @@ class _Laws:
 
     def _around(self, body: AnyProgram, plan: Faults) -> AnySimulated:
         held = bracket(reach("acquire"), lambda _: body, lambda _: reach("release").attempt())
-        return simulate(self.combinator(held), Outside(), faults=plan, max_run=_LIMIT)
+        return simulate(self.combinator(held), Outside(), faults=plan, run_timeout=_LIMIT)
 
     def _is_cancelled(self, _: st.DataObject) -> None:
-        seen = simulate(self.combinator(sleep(_FOREVER)), Outside(), max_run=_LIMIT)
-        cancelled = isinstance(seen.exit, Died) and isinstance(seen.exit.cause, RunTimedOut)
+        seen = simulate(self.combinator(sleep(_FOREVER)), Outside(), run_timeout=_LIMIT)
+        cancelled = isinstance(seen.exit, Raised) and isinstance(seen.exit.cause, RunTimeout)
         assert cancelled or seen.elapsed < _LIMIT, f"it went on after it was cancelled:\n{seen!r}"  # noqa: S101
 
     def _is_safe(self, depth: int) -> None:
@@ -163,5 +163,5 @@ class _Laws:
         for _ in range(depth):
             nested = self.combinator(nested)
         seen = simulate(nested, Outside())
-        if isinstance(seen.exit, Died) and isinstance(seen.exit.cause, RecursionError):
+        if isinstance(seen.exit, Raised) and isinstance(seen.exit.cause, RecursionError):
             raise seen.exit.cause

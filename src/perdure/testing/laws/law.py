@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 
-class LawBroken(AssertionError):
+class LawViolated(AssertionError):
     """A law does not hold; the cause is the example that breaks it, as hypothesis found and shrunk it.
 
     Attributes:
@@ -48,7 +48,7 @@ def check_laws(laws: Iterable[Law], *, max_examples: int) -> None:
         try:
             _tried(law, max_examples)
         except AssertionError as found:
-            raise LawBroken(law.says, found) from found
+            raise LawViolated(law.says, found) from found
 
 
 def _tried(law: Law, max_examples: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from returns.context import RequiresContextFutureResult
 from returns.future import FutureResult
 
-from perdure.program import Do, Program, lift, program
+from perdure.programs import Do, Program, lift, program
 
 AnyProgram: TypeAlias = Program[Any, Any, Any]
 

@@ -27,7 +27,7 @@ Law: TypeAlias = Literal[
 
 
 @attrs.frozen(str=False)
-class LawBroken(PerdureError, AssertionError):
+class InvariantViolated(PerdureError, AssertionError):
     """A job broke a law.
 
     Attributes:

@@ -13,18 +13,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from perdure.app import App, Engine
+from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.testing.fault import Fault
-from perdure.testing.machine.agreement import Agreement
 from perdure.testing.machine.model import Model
+from perdure.testing.machine.model_check import Agreement
 from perdure.testing.machine.rules import JobRules, rules_of
 from perdure.testing.machine.view import InstanceView
 from perdure.testing.profiles import PHASES
-from perdure.testing.typed import values_of
+from perdure.testing.typed import from_type
 from perdure.testing.world import Interleaving
-from perdure.testing.world.ground import Opener
+from perdure.testing.world.backend import Opener
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.limits import Limits
@@ -93,7 +93,7 @@ class JobMachine(Generic[R]):
     durations: tuple[Duration, ...] = DURATIONS
     interleaving: Interleaving = "turns"
     store: Literal["memory", "sqlite"] | Callable[[], Opener] = "memory"
-    limits: Limits = Limits(drain_ms=1_000)
+    limits: Limits = Limits(shutdown_timeout="1000 ms")
 
     def __attrs_post_init__(self) -> None:
         for name in (*self.commands, *self.inputs):
@@ -131,7 +131,7 @@ class JobMachine(Generic[R]):
     # ------------------------------------------------------------ what the rules ask for
     def app(self) -> App[R]:
         """Make the app of one example, with services of its own."""
-        return Engine(self.services(), limits=self.limits).jobs(self.job, *self.beside)
+        return App(self.services(), limits=self.limits).with_jobs(self.job, *self.beside)
 
     def place(self, folder: Path) -> str | os.PathLike[str] | Opener:
         """Give the store of one example."""
@@ -145,7 +145,7 @@ class JobMachine(Generic[R]):
             return self.inputs[spec.name]
         if spec.name == "terminate":
             return st.just("terminated")
-        return values_of(spec.input.form, using=self.types) if spec.input is not None else st.none()
+        return from_type(spec.input.form, using=self.types) if spec.input is not None else st.none()
 
     def agreement(self) -> Agreement | None:
         """Give what compares the job with its model."""

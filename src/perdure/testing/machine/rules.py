@@ -15,10 +15,10 @@ from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from returns.result import Failure, Result, Success
 
-from perdure.testing.machine.asking import Ask, Made, request_of
-from perdure.testing.machine.law import Law, LawBroken
-from perdure.testing.machine.ledger import Ledger
-from perdure.testing.machine.mishap import DEATHS, STORE_FAULTS, Death, Mishap, faults_at
+from perdure.testing.machine.drawn_fault import DEATHS, STORE_FAULTS, Death, DrawnFault, faults_at
+from perdure.testing.machine.law import InvariantViolated, Law
+from perdure.testing.machine.monitor import InvariantMonitor
+from perdure.testing.machine.requests import DrawnRequest, SentRequest, request_of
 from perdure.testing.machine.view import InstanceView
 from perdure.testing.world import NotAtRest, WorkerDied, World
 from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
@@ -37,14 +37,14 @@ TRIES: Final = 5
 """How often a request of unknown outcome is repeated with its key."""
 
 
-class Story:
+class LazyTrace:
     """What happened in a world, told when somebody wants to read it: for the smallest failing example alone."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def __repr__(self) -> str:
-        return self._world.story()
+        return self._world.trace_text()
 
 
 class JobRules(RuleBasedStateMachine):
@@ -55,7 +55,7 @@ class JobRules(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world: World | None = None
-        self.ledger = Ledger(self.machine.agreement())
+        self.ledger = InvariantMonitor(self.machine.agreement())
         self.failed = False
 
     # ------------------------------------------------------------ beginning and end
@@ -94,11 +94,11 @@ class JobRules(RuleBasedStateMachine):
             try:
                 world.open()
             except WorkerDied:  # it died again on its way, as was arranged before
-                world.survive()
+                world.cancel_crash()
         return world
 
     # ------------------------------------------------------------ requests
-    def ask(self, ask: Ask) -> None:
+    def ask(self, ask: DrawnRequest) -> None:
         """Make a request with a key of its own, repeat it while its outcome is not known, and look at the answer."""
         with self.telling():
             before = len(self.open_world.effects)
@@ -117,21 +117,21 @@ class JobRules(RuleBasedStateMachine):
             again = self._result(made)
             if isinstance(again, Success) and again != made.result:
                 what = f"{made.ask!r} was answered {made.result!r}, and again {again!r}"
-                raise LawBroken("a repeat with its key gets the first answer and changes nothing", what)
+                raise InvariantViolated("a repeat with its key gets the first answer and changes nothing", what)
 
     def repeatable(self) -> list[str]:
         """The keys whose answers are remembered still."""
-        oldest_ms = self.open_world.now_ms - self.machine.limits.key_window_ms
+        oldest_ms = self.open_world.now_ms - self.machine.limits.idempotency_ttl_ms
         return [
             key for key, made in self.ledger.made.items() if isinstance(made.result, Success) and made.at_ms > oldest_ms
         ]
 
-    def together(self, asks: list[Ask]) -> None:
+    def together(self, asks: list[DrawnRequest]) -> None:
         """Make requests at the same moment."""
         with self.telling():
             world = self.open_world
             made = [self._make(ask) for ask in asks]
-            calls = [world.begin(self._call(each)) for each in made]
+            calls = [world.start(self._call(each)) for each in made]
             for each, call in zip(made, calls, strict=True):
                 try:
                     result: Result[Any, Any] | None = call.result()
@@ -139,18 +139,18 @@ class JobRules(RuleBasedStateMachine):
                     result = self._result(each)
                 self._answered(each, self._result(each) if _unknown(result) else result)
 
-    def _make(self, ask: Ask) -> Made:
+    def _make(self, ask: DrawnRequest) -> SentRequest:
         key = f"request-{len(self.ledger.made) + 1}"
-        made = self.ledger.made[key] = Made(ask, key, self.open_world.now_ms)
+        made = self.ledger.made[key] = SentRequest(ask, key, self.open_world.now_ms)
         return made
 
-    def _call(self, made: Made) -> Any:  # a FutureResult of what the command answers
+    def _call(self, made: SentRequest) -> Any:  # a FutureResult of what the command answers
         job = self.machine.job
         return self.open_world.jobs.request(
             job, made.ask.id, lambda limits: request_of(job, made.ask, made.key, limits)
         )
 
-    def _result(self, made: Made) -> Result[Any, Any] | None:
+    def _result(self, made: SentRequest) -> Result[Any, Any] | None:
         """Make a request until its outcome is known; None when it never is."""
         for _ in range(TRIES):
             try:
@@ -162,11 +162,13 @@ class JobRules(RuleBasedStateMachine):
             self.open_world.advance("2 s")
         return None
 
-    def _answered(self, made: Made, result: Result[Any, Any] | None) -> None:
+    def _answered(self, made: SentRequest, result: Result[Any, Any] | None) -> None:
         made.result = result
         at = (self.machine.job.address(made.ask.id), made.key)
         if isinstance(result, Success) and self.ledger.sees == "all" and at not in self.ledger.applied:
-            raise LawBroken("an acknowledged request is stored", f"{made.ask!r} was answered {result.unwrap()!r}")
+            raise InvariantViolated(
+                "an acknowledged request is stored", f"{made.ask!r} was answered {result.unwrap()!r}"
+            )
 
     # ------------------------------------------------------------ time, and the ends of workers
     @rule(duration=st.runner().flatmap(lambda self: st.sampled_from(self.machine.durations)))
@@ -179,19 +181,19 @@ class JobRules(RuleBasedStateMachine):
     def jump(self) -> None:
         """Let time pass until the next alarm."""
         with self.telling():
-            self.open_world.jump()
+            self.open_world.advance_to_next_alarm()
 
     @rule()
     def restart(self) -> None:
         """Stop the worker gracefully, and open the next one."""
         with self.telling():
-            self.open_world.survive()
+            self.open_world.cancel_crash()
             self.open_world.restart()
 
     # ------------------------------------------------------------ mishaps
     @precondition(lambda self: self.machine.mishaps == "drawn")
     @rule(mishap=st.runner().flatmap(lambda self: self.mishaps()))
-    def suffer(self, mishap: Mishap) -> None:
+    def suffer(self, mishap: DrawnFault) -> None:
         """Let something go wrong."""
         with self.telling():
             if not isinstance(mishap, Death):
@@ -201,9 +203,9 @@ class JobRules(RuleBasedStateMachine):
             else:
                 self.open_world.crash_after(mishap.after_crossings)
 
-    def mishaps(self) -> st.SearchStrategy[Mishap]:
+    def mishaps(self) -> st.SearchStrategy[DrawnFault]:
         """What may go wrong now: crashes, the store, effects that were seen, and what the test names."""
-        kinds: list[st.SearchStrategy[Mishap]] = [DEATHS, STORE_FAULTS]
+        kinds: list[st.SearchStrategy[DrawnFault]] = [DEATHS, STORE_FAULTS]
         if seen := sorted({call.name for call in self.open_world.effects}):
             kinds.append(faults_at(seen))
         if self.machine.faults is not None:
@@ -233,11 +235,13 @@ class JobRules(RuleBasedStateMachine):
         idle = instance.status == "idle" and instance.event_claim is None
         if idle and not self.machine.may_rest(view.state):
             what = f"{instance.address} waits for nothing in {view.state!r}"
-            raise LawBroken("an unfinished instance has an alarm or is held", what)
+            raise InvariantViolated("an unfinished instance has an alarm or is held", what)
         for check in self.machine.invariants:
             if check(view) is False:
                 name = getattr(check, "__name__", repr(check))
-                raise LawBroken("an invariant of the test", f"{name} does not hold of {instance.address}: {view!r}")
+                raise InvariantViolated(
+                    "an invariant of the test", f"{name} does not hold of {instance.address}: {view!r}"
+                )
 
     def _view(self, instance: Instance) -> InstanceView[Any]:
         world, due_ms = self.open_world, instance.due_ms
@@ -254,8 +258,8 @@ class JobRules(RuleBasedStateMachine):
         """Nothing goes wrong any more, and time passes: then nothing may be left undone."""
         with self.telling():
             world = self.open_world
-            world.mend()
-            world.survive()
+            world.clear_faults()
+            world.cancel_crash()
             world.advance(HEALING)
             self.ledger.check()
             for instance in world.instances():
@@ -265,23 +269,23 @@ class JobRules(RuleBasedStateMachine):
             try:
                 world.finish()
             except NotAtRest as error:
-                raise LawBroken("the engine comes to rest", str(error)) from error
+                raise InvariantViolated("the engine comes to rest", str(error)) from error
 
     def _may_wait(self, stored: StoredMessage, world: World) -> None:
         address = stored.message.target
-        target = world.look(lambda store: store.load(address, None, 0)).instance
-        if stored.not_before_ms <= world.now_ms and (target is None or target.hold is None):
+        target = world.inspect(lambda store: store.load(address, None, 0)).instance
+        if stored.not_before_ms <= world.now_ms and (target is None or target.suspension is None):
             served = (address.kind, address.name) in world.app.served
             why = "" if served else f": no job here is {address.kind}:{address.name}; name it, beside=(the_definition,)"
-            raise LawBroken(_HALF_DONE, f"message {stored.message_id} to {address} is not taken{why}")
+            raise InvariantViolated(_HALF_DONE, f"message {stored.message_id} to {address} is not taken{why}")
 
     def _is_settled(self, instance: Instance, now_ms: int) -> None:
         over_ms = now_ms - _TOLERATED_MS
         for claim in (instance.claim, instance.event_claim):
-            if claim is not None and claim.claimed_ms + self.machine.job.plan.max_run_ms < over_ms:
-                raise LawBroken(_HALF_DONE, f"{instance.address} is left with the claim of run {claim.run_id}")
+            if claim is not None and claim.claimed_ms + self.machine.job.plan.run_timeout_ms < over_ms:
+                raise InvariantViolated(_HALF_DONE, f"{instance.address} is left with the claim of run {claim.run_id}")
         if instance.claim is None and instance.due_ms is not None and instance.due_ms < over_ms:
-            raise LawBroken(_HALF_DONE, f"{instance.address} is overdue, and nobody wakes it")
+            raise InvariantViolated(_HALF_DONE, f"{instance.address} is overdue, and nobody wakes it")
 
     @contextmanager
     def telling(self) -> Generator[None]:
@@ -291,7 +295,7 @@ class JobRules(RuleBasedStateMachine):
         except Exception as error:
             self.failed = True
             if self.world is not None and not isinstance(error, HypothesisException):
-                note(Story(self.world))
+                note(LazyTrace(self.world))
             raise
 
 
@@ -312,42 +316,44 @@ def rules_of(machine: JobMachine[Any]) -> type[JobRules]:
     specs = [machine.job.plan.commands[name] for name in machine.commands]
     own: dict[str, Any] = {"machine": machine, "__module__": __name__}
     asks = st.one_of(*(_asks(spec, machine, st.sampled_from(machine.ids)) for spec in specs))
-    own["ask_at_once"] = rule(asks=st.lists(asks, min_size=2, max_size=4))(ask_at_once)
-    own["ask_one"] = rule(ask=asks)(ask_one)
+    own["request_concurrently"] = rule(asks=st.lists(asks, min_size=2, max_size=4))(request_concurrently)
+    own["request_one"] = rule(ask=asks)(request_one)
     creating = [spec for spec in specs if spec.absent == "creates"]
     if creating:
-        own["ask_in_a_row"] = rule(asks=st.sampled_from(machine.ids).flatmap(_in_a_row_of(creating, machine)))(
-            ask_in_a_row
+        own["request_in_sequence"] = rule(asks=st.sampled_from(machine.ids).flatmap(_in_a_row_of(creating, machine)))(
+            request_in_sequence
         )
     name = "".join(part.capitalize() for part in machine.job.name.replace("_", "-").split("-"))
     return type(f"{name}Machine", (JobRules,), own)
 
 
-def _asks(spec: CommandSpec[Any], machine: JobMachine[Any], ids: st.SearchStrategy[str]) -> st.SearchStrategy[Ask]:
+def _asks(
+    spec: CommandSpec[Any], machine: JobMachine[Any], ids: st.SearchStrategy[str]
+) -> st.SearchStrategy[DrawnRequest]:
     inputs = machine.input_of(spec) if spec.input is not None else st.none()
-    return st.builds(Ask, st.just(spec.name), ids, inputs)
+    return st.builds(DrawnRequest, st.just(spec.name), ids, inputs)
 
 
 def _in_a_row_of(
     specs: list[CommandSpec[Any]], machine: JobMachine[Any]
-) -> Callable[[str], st.SearchStrategy[list[Ask]]]:
-    def asks(id_: str) -> st.SearchStrategy[list[Ask]]:
+) -> Callable[[str], st.SearchStrategy[list[DrawnRequest]]]:
+    def asks(id_: str) -> st.SearchStrategy[list[DrawnRequest]]:
         return st.lists(st.one_of(*(_asks(spec, machine, st.just(id_)) for spec in specs)), min_size=1, max_size=5)
 
     return asks
 
 
-def ask_one(self: JobRules, ask: Ask) -> None:
+def request_one(self: JobRules, ask: DrawnRequest) -> None:
     """Ask once."""
     self.ask(ask)
 
 
-def ask_in_a_row(self: JobRules, asks: list[Ask]) -> None:
+def request_in_sequence(self: JobRules, asks: list[DrawnRequest]) -> None:
     """Ask several times, each time after the answer before."""
     for ask in asks:
         self.ask(ask)
 
 
-def ask_at_once(self: JobRules, asks: list[Ask]) -> None:
+def request_concurrently(self: JobRules, asks: list[DrawnRequest]) -> None:
     """Ask several times at the same moment."""
     self.together(asks)

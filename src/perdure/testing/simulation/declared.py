@@ -23,7 +23,7 @@ from returns.result import Result
 from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import stripped
-from perdure.program import Call
+from perdure.programs import Call
 
 _RESULTS: Final = (
     Result,

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
 
 from perdure.codecs.names import describe_type
-from perdure.testing.fault import Crash, Fail, Fault, Faults, Raise, TimeOut
+from perdure.testing.fault import Crash, Fail, Fault, Faults, Hang, Raise
 from perdure.testing.simulation.declared import error_declared_by
 from perdure.testing.simulation.simulated import Simulated
-from perdure.testing.simulation.step import Performed
-from perdure.testing.typed import NoSample, samples_of, values_of
+from perdure.testing.simulation.step import EffectStep
+from perdure.testing.typed import NoSample, examples_of, from_type
 
 MAX_FAULTS = 3
 """Faults of a drawn plan at most, unless it is told otherwise."""
@@ -46,27 +46,27 @@ def every_fault(clean: Simulated[Any, Any, Any], /, *, errors: Errors = NO_ERROR
     return tuple((fault,) for step in clean.effects for fault in _faults_at(step, errors))
 
 
-def _faults_at(step: Performed, errors: Errors) -> Iterator[Fault]:
+def _faults_at(step: EffectStep, errors: Errors) -> Iterator[Fault]:
     name, call = step.name, step.call
     yield Crash(name, when="before", call=call)
     yield Crash(name, when="after", call=call)
     yield Raise(name, when="before", call=call)
     yield Raise(name, when="after", call=call)
-    yield TimeOut(name, when="before", call=call)
-    yield TimeOut(name, when="after", call=call)
+    yield Hang(name, when="before", call=call)
+    yield Hang(name, when="after", call=call)
     for error in _sample_errors(step) if errors.get(name) is None else errors[name]:
         yield Fail(name, error, call=call)
 
 
-def _sample_errors(step: Performed) -> tuple[object, ...]:
+def _sample_errors(step: EffectStep) -> tuple[object, ...]:
     declared = error_declared_by(step.instruction)
     try:
-        return () if declared is None else samples_of(declared)
+        return () if declared is None else examples_of(declared)
     except NoSample as none:
         raise attrs.evolve(none, reason=_say_which(step, none.reason)) from none
 
 
-def _say_which(step: Performed, reason: str) -> str:
+def _say_which(step: EffectStep, reason: str) -> str:
     return f"{reason}; it is an error of {step.name}: errors={{{step.name!r}: [...]}} says which it has"
 
 
@@ -92,22 +92,22 @@ def faults(
     return drawn.map(tuple)
 
 
-def _drawn(step: Performed, errors: Errors) -> st.SearchStrategy[Fault]:
+def _drawn(step: EffectStep, errors: Errors) -> st.SearchStrategy[Fault]:
     name, call = st.just(step.name), st.just(step.call)
     when = st.sampled_from(("before", "after"))
     ways: list[st.SearchStrategy[Fault]] = [
         st.builds(Fail, name, drawn, when=when, call=call) for drawn in _drawn_errors(step, errors)
     ]
-    ways += [st.builds(kind, name, when=when, call=call) for kind in (TimeOut, Raise, Crash)]
+    ways += [st.builds(kind, name, when=when, call=call) for kind in (Hang, Raise, Crash)]
     return st.one_of(ways)
 
 
-def _drawn_errors(step: Performed, errors: Errors) -> Iterator[st.SearchStrategy[Any]]:
+def _drawn_errors(step: EffectStep, errors: Errors) -> Iterator[st.SearchStrategy[Any]]:
     given, declared = errors.get(step.name), error_declared_by(step.instruction)
     if given is not None:
         yield st.sampled_from(given) if given else st.nothing()
     elif declared is not None:
-        drawn: st.SearchStrategy[Any] = values_of(declared)
+        drawn: st.SearchStrategy[Any] = from_type(declared)
         try:
             drawn.validate()
         except ResolutionFailed as failed:

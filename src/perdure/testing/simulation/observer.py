@@ -9,25 +9,34 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs.draft import CONTEXT_OPERATIONS, ClosedDraft, Draft, GetState, UpdateState
-from perdure.program import PASS, Died, Halted, Handler
-from perdure.program.drivers import settle_answer
-from perdure.program.instructions import Call, Log, Sleep
-from perdure.program.parallel import TIMER
-from perdure.runtime.record import Runtime, Task
+from perdure.programs import PASS, Halted, Handler, Raised
+from perdure.programs.drivers import settle_answer
+from perdure.programs.instructions import Call, Log, Sleep
+from perdure.programs.parallel import TIMER
+from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.testing.fault import Crash, Delay, Fail, Fault, Raise, TimeOut
-from perdure.testing.simulation.oracle import Oracle
-from perdure.testing.simulation.simulated import Cut
-from perdure.testing.simulation.step import Limited, Logged, Performed, Slept, Step, Unanswered, Used, effect_name
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Hang, Raise
+from perdure.testing.simulation.fake_services import FakeServices
+from perdure.testing.simulation.simulated import ProcessDied
+from perdure.testing.simulation.step import (
+    ContextStep,
+    EffectStep,
+    LogStep,
+    NoReply,
+    SleepStep,
+    Step,
+    TimeoutStep,
+    effect_name,
+)
 
 T = TypeVar("T")
 
-_UNANSWERED = Unanswered()
-_EXITS: frozenset[type] = frozenset({Success, Failure, Halted, Died})
+_UNANSWERED = NoReply()
+_EXITS: frozenset[type] = frozenset({Success, Failure, Halted, Raised})
 
 
 @attrs.define(eq=False)
-class Observer:
+class RunObserver:
     """Watches one run.
 
     Attributes:
@@ -41,11 +50,11 @@ class Observer:
     """
 
     simulation: Simulation
-    performer: Handler | Oracle
+    performer: Handler | FakeServices
     faults: dict[tuple[str, int], Fault]
     over: Callable[[], None]
     steps: list[Step] = attrs.Factory(list[Step])
-    cut: Cut | None = None
+    cut: ProcessDied | None = None
     broken: BaseException | None = None
     _start_ms: int = 0
     _calls: dict[str, int] = attrs.Factory(dict[str, int])
@@ -73,7 +82,7 @@ class Observer:
 
     def perform(self, instruction: object, services: object) -> object:
         """Perform an effect, or make up its answer."""
-        if not isinstance(self.performer, Oracle):
+        if not isinstance(self.performer, FakeServices):
             return self.performer(instruction, services)
         try:
             return self.performer.answer(instruction)
@@ -84,7 +93,7 @@ class Observer:
 
     def die(self, fault: Fault) -> None:
         """Let the process die."""
-        self.cut = Cut(fault)
+        self.cut = ProcessDied(fault)
         self.over()
 
     def never(self) -> Awaitable[None]:
@@ -106,7 +115,7 @@ class Observer:
         """Virtual time since the start of the run."""
         return self.simulation.now_ms - self._start_ms
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> Task[T]:
+    def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
         outer = self.branch()
         task = self.simulation.runtime.spawn(coroutine, name=name)
         self._branches[task] = f"{outer}.{name}" if outer else name
@@ -115,7 +124,7 @@ class Observer:
     async def _sleep(self, delay_ms: float) -> None:
         branch = self.branch()
         if branch.endswith(TIMER):
-            self.steps.append(Limited(after_ms=int(delay_ms), branch=branch.removesuffix(TIMER).rstrip(".")))
+            self.steps.append(TimeoutStep(after_ms=int(delay_ms), branch=branch.removesuffix(TIMER).rstrip(".")))
         await self.simulation.runtime.sleep(delay_ms)
 
 
@@ -123,7 +132,7 @@ class Observer:
 class _Asked:
     """One call of an effect: it holds its place in the trace from the moment it was asked."""
 
-    observer: Observer
+    observer: RunObserver
     instruction: object
     call: int
     branch: str
@@ -138,8 +147,8 @@ class _Asked:
     def note(self, answer: object, fault: Fault | None = None) -> None:
         self.observer.steps[self._at] = self._performed(answer, fault)
 
-    def _performed(self, answer: Any, fault: Fault | None) -> Performed:  # one of the answers of a step
-        return Performed(
+    def _performed(self, answer: Any, fault: Fault | None) -> EffectStep:  # one of the answers of a step
+        return EffectStep(
             instruction=self.instruction,
             call=self.call,
             answer=answer,
@@ -152,7 +161,7 @@ class _Asked:
         try:
             return self.observer.perform(self.instruction, services)
         except Exception as defect:
-            self.note(Died(defect))
+            self.note(Raised(defect))
             raise
 
     async def settle(self, answer: object, services: object) -> object:
@@ -160,7 +169,7 @@ class _Asked:
         try:
             settled: Any = await settle_answer(answer, services)
         except Exception as defect:
-            self.note(Died(defect))
+            self.note(Raised(defect))
             raise
         self.note(settled if settled.__class__ in _EXITS else Success(settled))
         return settled
@@ -175,14 +184,14 @@ class _Asked:
             case Crash():
                 self.observer.die(fault)
                 await self.observer.never()
-            case TimeOut():
+            case Hang():
                 await self.observer.never()
             case Fail(error=error):
                 self.note(Failure(error), fault)
                 return Failure(error)
             case Raise():
                 broken = fault.exception()
-                self.note(Died(broken), fault)
+                self.note(Raised(broken), fault)
                 raise broken
             case Delay():
                 await self.observer.simulation.runtime.sleep(fault.ms)
@@ -201,7 +210,7 @@ class Interpreter:
         draft: what the operations act on; None: there is no context.
     """
 
-    observer: Observer
+    observer: RunObserver
     draft: Draft | ClosedDraft | None
 
     def answer(self, instruction: object, /) -> object:
@@ -210,9 +219,9 @@ class Interpreter:
         if kind is Call or self.observer.cut is not None:
             return PASS
         if kind is Sleep:
-            self.observer.steps.append(Slept(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
+            self.observer.steps.append(SleepStep(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
         elif kind is Log:
-            self.observer.steps.append(Logged(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
+            self.observer.steps.append(LogStep(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
         elif self.draft is not None and kind in CONTEXT_OPERATIONS:
             return self._use(self.draft, instruction)
         return PASS
@@ -225,11 +234,11 @@ class Interpreter:
         try:
             answer = draft.answer(operation)
         except Exception as refused:
-            self._note(operation, Died(refused))
+            self._note(operation, Raised(refused))
             raise
         shown = draft.state if isinstance(draft, Draft) and type(operation) in (GetState, UpdateState) else answer
         self._note(operation, shown)
         return answer
 
     def _note(self, operation: Any, answer: object) -> None:  # as above
-        self.observer.steps.append(Used(operation=operation, answer=answer, branch=self.observer.branch()))
+        self.observer.steps.append(ContextStep(operation=operation, answer=answer, branch=self.observer.branch()))

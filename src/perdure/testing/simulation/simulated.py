@@ -10,11 +10,11 @@ from returns.result import Failure, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.jobs.context import EndInstance
-from perdure.program import Died, Halted
-from perdure.program.watch import Place
+from perdure.programs import Halted, Raised
+from perdure.programs.watch import SourceLocation
 from perdure.testing.fault import Fault, Faults
-from perdure.testing.simulation.step import Logged, Performed, Slept, Step
-from perdure.testing.simulation.story import tell
+from perdure.testing.simulation.step import EffectStep, LogStep, SleepStep, Step
+from perdure.testing.simulation.trace_text import tell
 from perdure.values.message import Message
 
 A_co = TypeVar("A_co", covariant=True)
@@ -23,7 +23,7 @@ S_co = DefaultTypeVar("S_co", covariant=True, default=None)
 
 
 @attrs.frozen
-class Cut:
+class ProcessDied:
     """How a run ended whose process died: at this call of an effect, by this fault.
 
     Attributes:
@@ -34,7 +34,7 @@ class Cut:
 
 
 @attrs.frozen
-class Stuck:
+class Hung:
     """How a run ended that never does: it waits for what never comes even after its time was up and it was cancelled.
 
     A finalizer whose effect hangs does that: limit it with `timeout`. In an engine such a run keeps its instance.
@@ -47,7 +47,7 @@ class Stuck:
 
 
 @attrs.frozen(kw_only=True)
-class Drafted(Generic[S_co]):
+class Changes(Generic[S_co]):
     """What a run asked to be stored.
 
     Attributes:
@@ -71,7 +71,7 @@ class NeverRun:
     """
 
     program: str
-    place: Place
+    place: SourceLocation
 
     def __str__(self) -> str:
         return f"{self.program} of {self.place}"
@@ -82,27 +82,27 @@ class Simulated(Generic[A_co, E_co, S_co]):
     """What one run of a program did, and what it came to. Printed, it is a story of one line for each step.
 
     Attributes:
-        exit: ``Success``, ``Failure``, ``Halted`` or ``Died``, as for any program; ``Cut`` when its process died;
-            ``Stuck`` when it never ends.
+        exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program; ``ProcessDied`` when its process
+            died; ``Hung`` when it never ends.
         draft: what the run had asked to be stored when it ended.
         trace: what it did, in order.
         faults: what was made to go wrong.
-        unmet: those of the faults whose call never came.
+        unused_faults: those of the faults whose call never came.
         never_run: programs that were built, and forgotten. After a run that ended early, also those for later.
         elapsed: how much virtual time it took.
     """
 
-    exit: Success[A_co] | Failure[E_co] | Halted | Died | Cut | Stuck
-    draft: Drafted[S_co]
+    exit: Success[A_co] | Failure[E_co] | Halted | Raised | ProcessDied | Hung
+    draft: Changes[S_co]
     trace: tuple[Step, ...]
     faults: Faults = ()
-    unmet: Faults = ()
+    unused_faults: Faults = ()
     never_run: tuple[NeverRun, ...] = ()
     elapsed: timedelta = timedelta(0)
 
     # ------------------------------------------------------------ what it left
     @property
-    def kept(self) -> Drafted[S_co] | None:
+    def kept(self) -> Changes[S_co] | None:
         """What is stored of the draft: all of it after a success, nothing after anything else."""
         return self.draft if isinstance(self.exit, Success) else None
 
@@ -132,11 +132,11 @@ class Simulated(Generic[A_co, E_co, S_co]):
 
     # ------------------------------------------------------------ what it did
     @property
-    def effects(self) -> tuple[Performed, ...]:
+    def effects(self) -> tuple[EffectStep, ...]:
         """The calls of services, in order."""
-        return tuple(step for step in self.trace if isinstance(step, Performed))
+        return tuple(step for step in self.trace if isinstance(step, EffectStep))
 
-    def calls(self, name: str) -> tuple[Performed, ...]:
+    def calls(self, name: str) -> tuple[EffectStep, ...]:
         """The calls of one effect, in order.
 
         Args:
@@ -145,14 +145,14 @@ class Simulated(Generic[A_co, E_co, S_co]):
         return tuple(step for step in self.effects if step.name == name)
 
     @property
-    def logs(self) -> tuple[Logged, ...]:
+    def logs(self) -> tuple[LogStep, ...]:
         """The lines for the operator, in order."""
-        return tuple(step for step in self.trace if isinstance(step, Logged))
+        return tuple(step for step in self.trace if isinstance(step, LogStep))
 
     @property
     def slept(self) -> timedelta:
         """How long it asked to wait, all its sleeps together."""
-        return timedelta(milliseconds=sum(step.delay_ms for step in self.trace if isinstance(step, Slept)))
+        return timedelta(milliseconds=sum(step.delay_ms for step in self.trace if isinstance(step, SleepStep)))
 
     # ------------------------------------------------------------ for tests
     def value(self) -> A_co:

@@ -9,24 +9,24 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.jobs.draft import GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
-from perdure.program import Call, Died, Halted
+from perdure.programs import Call, Halted, Raised
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault
 
 
 @attrs.frozen
-class Unanswered:
+class NoReply:
     """The answer never came: the run was cut, or what waited for it was cancelled."""
 
 
 @attrs.frozen(kw_only=True)
-class Performed:
+class EffectStep:
     """A call of a service, or another instruction that only an interpreter could perform.
 
     Attributes:
         instruction: what was asked, as data.
         call: which call of this effect it was, from 1.
-        answer: what the service gave: ``Success(value)``, ``Failure(error)``, ``Died(cause)`` when it raised.
+        answer: what the service gave: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
         fault: what was made to go wrong there, if anything.
         at_ms: when it was asked, milliseconds from the start of the run.
         branch: where, when several programs ran at once: ``"gather[1]"``; empty outside.
@@ -34,7 +34,7 @@ class Performed:
 
     instruction: object
     call: int
-    answer: Success[Any] | Failure[Any] | Halted | Died | Unanswered
+    answer: Success[Any] | Failure[Any] | Halted | Raised | NoReply
     fault: Fault | None = None
     at_ms: int = 0
     branch: str = ""
@@ -64,12 +64,12 @@ ContextOperation: TypeAlias = GetState | SetState | UpdateState | GetAlarm | Set
 
 
 @attrs.frozen(kw_only=True)
-class Used:
+class ContextStep:
     """An operation of the context.
 
     Attributes:
         operation: which one.
-        answer: what it gave; of an update, the new state; ``Died`` when it was refused.
+        answer: what it gave; of an update, the new state; ``Raised`` when it was refused.
         branch: where, when several programs ran at once; empty outside.
     """
 
@@ -79,7 +79,7 @@ class Used:
 
 
 @attrs.frozen(kw_only=True)
-class Slept:
+class SleepStep:
     """The program asked to wait.
 
     Attributes:
@@ -92,7 +92,7 @@ class Slept:
 
 
 @attrs.frozen(kw_only=True)
-class Limited:
+class TimeoutStep:
     """The program gave a part of itself so long (`timeout`).
 
     Attributes:
@@ -105,7 +105,7 @@ class Limited:
 
 
 @attrs.frozen(kw_only=True)
-class Logged:
+class LogStep:
     """The program wrote a line for the operator.
 
     Attributes:
@@ -117,7 +117,7 @@ class Logged:
     branch: str = ""
 
 
-Step: TypeAlias = Performed | Used | Slept | Limited | Logged
+Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | LogStep
 
 
 def effect_name(instruction: object) -> str:

@@ -1,6 +1,6 @@
 """Values made from declared types: drawn ones for properties, and the plainest one for examples."""
 
-from perdure.testing.typed.sample import NoSample, samples_of
-from perdure.testing.typed.strategy import values_of
+from perdure.testing.typed.sample import NoSample, examples_of
+from perdure.testing.typed.strategy import from_type
 
-__all__ = ["NoSample", "samples_of", "values_of"]
+__all__ = ["NoSample", "examples_of", "from_type"]

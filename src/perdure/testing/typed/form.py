@@ -67,7 +67,7 @@ class Many:
 
 
 @attrs.frozen
-class Row:
+class TupleForm:
     """A tuple of values, each of its own type."""
 
     items: tuple[Any, ...]
@@ -104,7 +104,7 @@ class Opaque:
     form: Any
 
 
-Form: TypeAlias = Scalar | Choice | OneOf | Record | Many | Row | Mapped | Wrapped | PlainJson | Opaque
+Form: TypeAlias = Scalar | Choice | OneOf | Record | Many | TupleForm | Mapped | Wrapped | PlainJson | Opaque
 
 _DICTS = (dict, Mapping, MutableMapping)
 _COLLECTIONS = (list, set, frozenset)
@@ -146,7 +146,7 @@ def _tuple(arguments: tuple[Any, ...]) -> Form:
         return Many(tuple, object)
     if arguments[1:] == (...,):
         return Many(tuple, arguments[0])
-    return Row(arguments)
+    return TupleForm(arguments)
 
 
 def _record(form: Any) -> Record | None:

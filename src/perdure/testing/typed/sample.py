@@ -23,8 +23,8 @@ from perdure.testing.typed.form import (
     Opaque,
     PlainJson,
     Record,
-    Row,
     Scalar,
+    TupleForm,
     Wrapped,
     read_form,
 )
@@ -63,7 +63,7 @@ class NoSample(PerdureError):
         return f"no value of {self.form} can be made up: {self.reason}; give the values yourself"
 
 
-def samples_of(form: TypeForm[T], /) -> tuple[T, ...]:
+def examples_of(form: TypeForm[T], /) -> tuple[T, ...]:
     """Make the plainest values of a type: one for each member, if it is a union, the same ones each time.
 
     Args:
@@ -98,7 +98,7 @@ def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911 
             return _record(given, record, within)
         case Many(make, _):
             return make()
-        case Row(items):
+        case TupleForm(items):
             return tuple(_sample(item, within) for item in items)
         case Mapped() | PlainJson():
             return {}

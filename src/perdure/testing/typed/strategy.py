@@ -25,8 +25,8 @@ from perdure.testing.typed.form import (
     Opaque,
     PlainJson,
     Record,
-    Row,
     Scalar,
+    TupleForm,
     Wrapped,
     read_form,
 )
@@ -65,7 +65,7 @@ _JSON = st.recursive(
 )
 
 
-def values_of(
+def from_type(
     form: TypeForm[T], /, *, using: Mapping[Any, st.SearchStrategy[Any]] | None = None
 ) -> st.SearchStrategy[T]:
     """Give a strategy for the values of a type: scalars, unions, attrs classes, collections, what a codec can store.
@@ -111,7 +111,7 @@ class _Drawing:
                 return _Drawing(self.using, (*self.inside, given))._record(record)  # noqa: SLF001 - its own
             case Many(make, item):
                 return self._many(make, item)
-            case Row(items):
+            case TupleForm(items):
                 return st.tuples(*(self.values(item) for item in items))
             case Mapped(key, value):
                 return st.just({}) if self._is_deep else self._mapped(key, value)

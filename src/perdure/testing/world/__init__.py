@@ -1,35 +1,35 @@
 """A world for an app: the real engine, client and store, with time and chance simulated."""
 
-from perdure.testing.world.border import Interleaving
-from perdure.testing.world.call import Call
+from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import START, Clock
 from perdure.testing.world.errors import (
-    LoopIsRunning,
-    NotAnswered,
+    EventLoopRunning,
     NotAtRest,
-    NotRefused,
     NoWorker,
+    UnansweredCall,
+    UnexpectedSuccess,
     WorkerDied,
-    WorkerOpen,
+    WorkerRunning,
 )
-from perdure.testing.world.moment import UNANSWERED, EffectCall, Happening, Moment
+from perdure.testing.world.pending_call import PendingCall
+from perdure.testing.world.trace_event import UNANSWERED, EffectCall, TraceDetail, TraceEvent
 from perdure.testing.world.world import World
 
 __all__ = [
     "START",
     "UNANSWERED",
-    "Call",
     "Clock",
     "EffectCall",
-    "Happening",
+    "EventLoopRunning",
     "Interleaving",
-    "LoopIsRunning",
-    "Moment",
     "NoWorker",
-    "NotAnswered",
     "NotAtRest",
-    "NotRefused",
+    "PendingCall",
+    "TraceDetail",
+    "TraceEvent",
+    "UnansweredCall",
+    "UnexpectedSuccess",
     "WorkerDied",
-    "WorkerOpen",
+    "WorkerRunning",
     "World",
 ]

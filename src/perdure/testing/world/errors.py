@@ -32,7 +32,7 @@ class NoWorker(PerdureError):
 
 
 @attrs.frozen(str=False)
-class WorkerOpen(PerdureError):
+class WorkerRunning(PerdureError):
     """A worker was to be opened beside another one: a store has one owner."""
 
     number: int
@@ -41,7 +41,7 @@ class WorkerOpen(PerdureError):
         return f"worker {self.number} is open, and a store has one owner; close() or crash() it first"
 
 
-class LoopIsRunning(PerdureError):
+class EventLoopRunning(PerdureError):
     """A world over a real store was opened inside an event loop: it needs one of its own."""
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class LoopIsRunning(PerdureError):
 
 
 @attrs.frozen(str=False)
-class NotAnswered(PerdureError, AssertionError):
+class UnansweredCall(PerdureError, AssertionError):
     """A call had no answer when the virtual clock had moved a long way.
 
     Attributes:
@@ -91,7 +91,7 @@ class NotAtRest(PerdureError, AssertionError):
 
 
 @attrs.frozen(str=False)
-class NotRefused(PerdureError, AssertionError):
+class UnexpectedSuccess(PerdureError, AssertionError):
     """A call succeeded that should not have."""
 
     answer: object

@@ -10,16 +10,24 @@ import attrs
 from returns.result import Result
 
 from perdure.jobs.request import Request
-from perdure.testing.world.line import Reading, Unasked
-from perdure.testing.world.moment import Answered, Asked, Committed, EffectCall, Happening, Moment, Performed
-from perdure.testing.world.script import Script
+from perdure.testing.world.recorded_call import Reading, Unasked
+from perdure.testing.world.reproduction import Reproduction
+from perdure.testing.world.trace_event import (
+    EffectCall,
+    EffectPerformed,
+    RequestAnswered,
+    RequestSent,
+    TraceDetail,
+    TraceEvent,
+    TransitionCommitted,
+)
 from perdure.values.address import Address
 from perdure.values.event import Event
 
 KEPT: Final = 2_000
 """How many moments a timeline keeps; the oldest go first."""
 
-Watcher = Callable[[Moment], object]
+Watcher = Callable[[TraceEvent], object]
 
 
 @attrs.define
@@ -38,23 +46,23 @@ class Timeline:
     """
 
     now_ms: Callable[[], int]
-    script: Script
+    script: Reproduction
     worker: int = 0
-    kept: deque[Moment] = attrs.Factory(lambda: deque[Moment](maxlen=KEPT))
+    kept: deque[TraceEvent] = attrs.Factory(lambda: deque[TraceEvent](maxlen=KEPT))
     dropped: int = 0
     effects: list[EffectCall] = attrs.Factory(list[EffectCall])
     events: list[Event] = attrs.Factory(list[Event])
     watchers: list[Watcher] = attrs.Factory(list[Watcher])
     _requests: int = 0
 
-    def note(self, what: Happening) -> None:
+    def note(self, what: TraceDetail) -> None:
         """Add a moment."""
-        moment = Moment(self.now_ms(), self.worker, what)
+        moment = TraceEvent(self.now_ms(), self.worker, what)
         self.dropped += len(self.kept) == KEPT
         self.kept.append(moment)
-        if isinstance(what, Performed):
+        if isinstance(what, EffectPerformed):
             self.effects.append(what.call)
-        elif isinstance(what, Committed):
+        elif isinstance(what, TransitionCommitted):
             self.events += what.transition.events
         for watcher in self.watchers:
             watcher(moment)
@@ -67,7 +75,7 @@ class Timeline:
         """A request goes to the engine; gives its number."""
         self._requests += 1
         self.script.asked(address, request)
-        self.note(Asked(self._requests, address, request))
+        self.note(RequestSent(self._requests, address, request))
         return self._requests
 
     def read(self, address: Address, reading: Reading, /) -> None:
@@ -76,4 +84,4 @@ class Timeline:
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:
         """A caller got an answer."""
-        self.note(Answered(number, result))
+        self.note(RequestAnswered(number, result))

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import attrs
 
 from perdure.app import App, OpenApp
-from perdure.client.jobs import Jobs
-from perdure.runtime.record import Task
+from perdure.client.client import Client
+from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.stores.store import Store
-from perdure.testing.world.border import Border, perform_behind, store_behind
-from perdure.testing.world.calls import WatchedJobs, Witness
+from perdure.testing.world.backend import Backend
+from perdure.testing.world.boundary import Boundary, perform_behind, store_behind
 from perdure.testing.world.errors import WorkerDied
-from perdure.testing.world.ground import Ground
-from perdure.testing.world.moment import Opened, Ran
+from perdure.testing.world.trace_event import ProgramEnded, WorkerOpened
+from perdure.testing.world.watched_client import WatchedClient, Witness
 
 A = TypeVar("A")
 
@@ -35,13 +35,13 @@ class Worker:
     """
 
     number: int
-    ground: Ground
+    ground: Backend
     simulation: Simulation
-    border: Border
+    border: Boundary
     store: Store | None = None
     open_app: OpenApp | None = None
-    _jobs: Jobs | None = None
-    _begun: list[Task[Any]] = attrs.Factory(list[Task[Any]])
+    _jobs: Client | None = None
+    _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
     # ------------------------------------------------------------ its life
     def open(self, app: App[Any], witness: Witness) -> None:
@@ -51,14 +51,16 @@ class Worker:
             WorkerDied: it died on the way.
         """
         self.store = self.complete(self.ground.open(self.simulation.runtime))
-        self.border.note(Opened(self.store.name, self.store.epoch))
+        self.border.note(WorkerOpened(self.store.name, self.store.epoch))
         self.open_app = app.open(
             store_behind(self.border, self.store, answers=self.ground.answers),
             runtime=self.simulation.runtime,
             perform=perform_behind(self.border),
-            run_ended=lambda execute, exit_: self.border.note(Ran(execute.instance.address, execute.hook, exit_)),
+            run_ended=lambda execute, exit_: self.border.note(
+                ProgramEnded(execute.instance.address, execute.hook, exit_)
+            ),
         )
-        self._jobs = WatchedJobs(self.complete(self.open_app.__aenter__()).engine, witness)
+        self._jobs = WatchedClient(self.complete(self.open_app.__aenter__()).engine, witness)
         self.settle()
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class Worker:
         self.simulation.close()
 
     @property
-    def jobs(self) -> Jobs | None:
+    def jobs(self) -> Client | None:
         """Its jobs, once it is open."""
         return self._jobs
 
@@ -124,7 +126,7 @@ class Worker:
         self.wait_for(task.done, float("inf"))
         return task.result()
 
-    def begin(self, work: Coroutine[Any, Any, A]) -> Task[A]:
+    def begin(self, work: Coroutine[Any, Any, A]) -> SpawnedTask[A]:
         """Run a coroutine beside everything else."""
         self._begun = [task for task in self._begun if not task.done()]
         task = self.simulation.runtime.spawn(work, name="caller")

@@ -8,14 +8,14 @@ from typing import Any, Final
 import attrs
 
 from perdure.app import App
-from perdure.client.jobs import Jobs
-from perdure.runtime.record import Task
+from perdure.client.client import Client
+from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.testing.world.border import Border, Interleaving
+from perdure.testing.world.backend import Backend
+from perdure.testing.world.boundary import Boundary, Interleaving
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.errors import NoWorker, WorkerDied, WorkerOpen
-from perdure.testing.world.ground import Ground
-from perdure.testing.world.pending import Pending
+from perdure.testing.world.errors import NoWorker, WorkerDied, WorkerRunning
+from perdure.testing.world.pending_fault import PendingFault
 from perdure.testing.world.timeline import Timeline
 from perdure.testing.world.worker import Worker
 
@@ -41,26 +41,26 @@ class Workers:
         next_dies_after: at which crossing the next one dies.
     """
 
-    ground: Ground
+    ground: Backend
     clock: Clock
     timeline: Callable[[], Timeline]
     seed: int
     interleaving: Interleaving
-    faults: list[Pending] = attrs.Factory(list[Pending])
+    faults: list[PendingFault] = attrs.Factory(list[PendingFault])
     latest: Worker | None = None
     usurped: list[Worker] = attrs.Factory(list[Worker])
     next_dies_after: int | None = None
 
     # ------------------------------------------------------------ their lives
-    def open(self, app: App[Any]) -> Jobs:
+    def open(self, app: App[Any]) -> Client:
         """Open the next one.
 
         Raises:
-            WorkerOpen: another one is open.
+            WorkerRunning: another one is open.
             WorkerDied: it died on the way, as arranged.
         """
         if self.is_open and self.latest is not None:
-            raise WorkerOpen(self.latest.number)
+            raise WorkerRunning(self.latest.number)
         self.ground.check()
         if self.latest is not None:
             self.latest.drop()
@@ -83,13 +83,13 @@ class Workers:
             worker.wake(self.clock.now_ms)
         timeline.worker = number
 
-    def die_after(self, crossings: int) -> None:
+    def die_after(self, crash_points: int) -> None:
         """Let the one that is open die so many crossings later; or the next one, if none is."""
         if self.latest is None or not self.latest.is_alive:
-            self.next_dies_after = crossings
+            self.next_dies_after = crash_points
         else:
             border = self.latest.border
-            border.die_at = len(border.crossings) + crossings
+            border.die_at = len(border.crash_points) + crash_points
 
     def survive(self) -> None:
         """Take that back."""
@@ -114,7 +114,7 @@ class Workers:
             seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.clock.now, max_steps=MAX_STEPS
         )
         self.clock.follow(simulation)
-        border = Border(
+        border = Boundary(
             runtime=simulation.runtime,
             note=timeline.note,
             faults=self.faults,
@@ -131,7 +131,7 @@ class Workers:
         return self.latest is not None and self.latest.is_alive
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> Client:
         """The jobs of the one that is open.
 
         Raises:
@@ -167,6 +167,6 @@ class Workers:
             raise WorkerDied(worker.border.died_at)
         return worker
 
-    def caller(self) -> Task[Any] | None:
+    def caller(self) -> SpawnedTask[Any] | None:
         """Give the task of the one that is open which takes its step just now."""
         return self.known("a call").simulation.runtime.current_task()

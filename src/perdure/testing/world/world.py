@@ -11,27 +11,27 @@ from typing import Any, Final, Self, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure.app import App, Engine
+from perdure.app import App
 from perdure.client.attempt import attempt
-from perdure.client.jobs import Jobs
+from perdure.client.client import Client
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.runtime.record import LogRecord
 from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.testing.fault import Fault
-from perdure.testing.world.border import Interleaving
-from perdure.testing.world.call import PATIENCE, Call
-from perdure.testing.world.calls import WhoeverIsOpen
+from perdure.testing.world.backend import Opener, backend_of
+from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import Clock
-from perdure.testing.world.errors import NotAtRest, NotRefused, NoWorker, WorkerDied
-from perdure.testing.world.ground import Opener, ground_of
-from perdure.testing.world.line import Line
-from perdure.testing.world.moment import Closed, EffectCall, Moment, TimePassed
-from perdure.testing.world.pending import Pending, crossing_of
+from perdure.testing.world.config import WorldConfig
+from perdure.testing.world.errors import NotAtRest, NoWorker, UnexpectedSuccess, WorkerDied
+from perdure.testing.world.pending_call import PATIENCE, PendingCall
+from perdure.testing.world.pending_fault import PendingFault, crossing_of
+from perdure.testing.world.recorded_call import RecordedCall
+from perdure.testing.world.reproduction import Reproduction
 from perdure.testing.world.rest import AtEnd, come_to_rest
-from perdure.testing.world.script import Script
-from perdure.testing.world.setting import Setting
-from perdure.testing.world.story import tell
 from perdure.testing.world.timeline import Timeline, Watcher
+from perdure.testing.world.trace_event import EffectCall, TimePassed, TraceEvent, WorkerClosed
+from perdure.testing.world.trace_text import tell
+from perdure.testing.world.watched_client import CurrentClient
 from perdure.testing.world.worker import Worker
 from perdure.testing.world.workers import Workers
 from perdure.values.duration import Duration, duration_ms
@@ -87,16 +87,16 @@ class World:
         self.clock = clock or Clock()
         self._start_ms = self.clock.now_ms
         self._workers = Workers(
-            ground=ground_of(store),
+            ground=backend_of(store),
             clock=self.clock,
             timeline=lambda: self.timeline,
             seed=seed,
             interleaving=interleaving,
         )
-        setting = Setting(
+        setting = WorldConfig(
             app=app, services=services, seed=seed, store=store, interleaving=interleaving, start_ms=self._start_ms
         )
-        self.timeline = Timeline(lambda: self.clock.now_ms, Script(setting, self._workers.caller))
+        self.timeline = Timeline(lambda: self.clock.now_ms, Reproduction(setting, self._workers.caller))
         for watcher_of in WATCHED_BY:
             self.watch(watcher_of(self))
 
@@ -109,7 +109,7 @@ class World:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, Exception):
-            error.add_note(self.story())
+            error.add_note(self.trace_text())
         try:
             if error is None:
                 self.finish()
@@ -132,7 +132,7 @@ class World:
         try:
             come_to_rest(self.worker)
         except NotAtRest as remains:
-            remains.add_note(self.story())
+            remains.add_note(self.trace_text())
             raise
         self.worker.simulation.close()
         self._workers.forget()
@@ -142,7 +142,7 @@ class World:
         self._workers.leave()
 
     # ------------------------------------------------------------ workers
-    def open(self, app: App[Any] | None = None) -> Jobs:
+    def open(self, app: App[Any] | None = None) -> Client:
         """Open the next worker over what the store holds.
 
         Args:
@@ -152,7 +152,7 @@ class World:
             Its jobs.
 
         Raises:
-            WorkerOpen: another one is open.
+            WorkerRunning: another one is open.
             WorkerDied: it died on the way, as arranged.
         """
         line = self._did("open")
@@ -170,7 +170,7 @@ class World:
         worker = self._workers.living("close()")
         self._did("close")
         worker.close()
-        self.timeline.note(Closed())
+        self.timeline.note(WorkerClosed())
         self._workers.forget()
 
     def crash(self) -> None:
@@ -180,7 +180,7 @@ class World:
         worker.crash()
         self._workers.forget()
 
-    def usurp(self) -> Jobs:
+    def take_over_from_stalled(self) -> Client:
         """Open the next worker while this one stands still, as a process whose lock was lost meanwhile.
 
         Over a SQLite file that cannot be: whoever holds its lock keeps it, suspended or not.
@@ -191,40 +191,40 @@ class World:
         Raises:
             StoreError: the store gives itself to nobody else.
         """
-        self._workers.usurped.append(self._workers.living("usurp()"))
-        self._did("usurp")
+        self._workers.usurped.append(self._workers.living("take_over_from_stalled()"))
+        self._did("take_over_from_stalled")
         self._workers.forget()
         return self._workers.open(self.app)
 
-    def wake(self) -> None:
+    def resume_stalled(self) -> None:
         """Let workers that were usurped go on where they stood. What they do must come to nothing."""
-        self._did("wake")
+        self._did("resume_stalled")
         self._workers.wake()
-        self._workers.living("wake()").settle()
+        self._workers.living("resume_stalled()").settle()
 
-    def restart(self, app: App[Any] | None = None) -> Jobs:
+    def restart(self, app: App[Any] | None = None) -> Client:
         """Close the worker gracefully, and open the next one."""
         self.close()
         return self.open(app)
 
-    def crash_after(self, crossings: int) -> None:
+    def crash_after(self, crash_points: int) -> None:
         """Let the worker die at a crossing: before or after a store operation or an effect.
 
         The call that is under way then raises `WorkerDied`. If no worker is open, it is the next one that dies.
 
         Args:
-            crossings: how many are still crossed, from now on.
+            crash_points: how many are still crossed, from now on.
         """
-        self._did("crash_after", crossings)
-        self._workers.die_after(crossings)
+        self._did("crash_after", crash_points)
+        self._workers.die_after(crash_points)
 
-    def survive(self) -> None:
+    def cancel_crash(self) -> None:
         """Take a `crash_after` back that has not come about."""
-        self._did("survive")
+        self._did("cancel_crash")
         self._workers.survive()
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> Client:
         """The jobs of the worker that is open.
 
         Raises:
@@ -247,33 +247,33 @@ class World:
         return self._workers.is_open
 
     @property
-    def crossings(self) -> tuple[str, ...]:
+    def crash_points(self) -> tuple[str, ...]:
         """What the worker's store operations and effects crossed so far, such as ``before commit``."""
-        return tuple(self.worker.border.crossings)
+        return tuple(self.worker.border.crash_points)
 
     # ------------------------------------------------------------ calls
-    def of(self, definition: Definition[H, Any, Any], /) -> H:
+    def handle(self, definition: Definition[H, Any, Any], /) -> H:
         """Give the typed handle of a job. It outlives crashes: each call reaches the worker that is open then.
 
         Raises:
             UnknownJob: the app does not serve that definition.
         """
-        self.jobs.of(definition)
-        return definition.handle(WhoeverIsOpen(lambda: self.jobs))
+        self.jobs.handle(definition)
+        return definition.handle(CurrentClient(lambda: self.jobs))
 
-    def ask(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> A:
+    def unwrap(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> A:
         """Make a call, let everything settle, and give the answer.
 
         Args:
-            call: what a handle gives, such as ``world.of(orders).send("order-1", event)``.
+            call: what a handle gives, such as ``world.handle(orders).send("order-1", event)``.
             patience: how far the virtual clock may move before the answer comes.
 
         Raises:
             E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             WorkerDied: the worker died first.
-            NotAnswered: there is no answer after that time.
+            UnansweredCall: there is no answer after that time.
         """
-        match self._ended("ask", call, patience):
+        match self._ended("unwrap", call, patience):
             case Success(answer):
                 return answer
             case Failure(error):
@@ -284,29 +284,29 @@ class World:
 
         Raises:
             WorkerDied: the worker died first.
-            NotAnswered: there is no answer after that time.
+            UnansweredCall: there is no answer after that time.
         """
         return self._ended("result", call, patience)
 
-    def refused(self, call: FutureResult[Any, E], /) -> E:
+    def error_of(self, call: FutureResult[Any, E], /) -> E:
         """Make a call that must fail, and give its error.
 
         Raises:
-            NotRefused: it succeeded.
+            UnexpectedSuccess: it succeeded.
         """
-        match self._ended("refused", call):
+        match self._ended("error_of", call):
             case Success(answer):
-                raise NotRefused(answer)
+                raise UnexpectedSuccess(answer)
             case Failure(error):
                 return error
 
-    def begin(self, call: FutureResult[A, E], /) -> Call[A, E]:
+    def start(self, call: FutureResult[A, E], /) -> PendingCall[A, E]:
         """Make a call without waiting for its answer; it goes on whenever the world does."""
-        return self._call(self._did("begin"), call)
+        return self._call(self._did("start"), call)
 
-    def together(self, *calls: FutureResult[A, E]) -> list[Success[A] | Failure[E]]:
+    def concurrently(self, *calls: FutureResult[A, E]) -> list[Success[A] | Failure[E]]:
         """Make calls at the same moment, and give how each ended. The seed decides which goes first."""
-        line = self._did("together")
+        line = self._did("concurrently")
         begun = [self._call(line, call) for call in calls]
         return [call.ended(line) for call in begun]
 
@@ -336,14 +336,14 @@ class World:
         """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same."""
         self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), duration)
 
-    def jump(self) -> timedelta | None:
+    def advance_to_next_alarm(self) -> timedelta | None:
         """Move the clock to the next alarm that the store holds, and let it happen.
 
         Returns:
             How far the clock moved; None when no alarm is set.
         """
         before_ms = self.now_ms
-        at_ms = self.look(lambda store: store.next_alarm(before_ms))
+        at_ms = self.inspect(lambda store: store.next_alarm(before_ms))
         if at_ms is None:
             return None
         self._move("advance", at_ms - before_ms, f"{at_ms - before_ms} ms")
@@ -382,11 +382,11 @@ class World:
         """Let something go wrong from now on, in this worker and the next ones."""
         for fault in faults:
             self._did("inject", fault)
-            self._workers.faults.append(Pending.of(fault))
+            self._workers.faults.append(PendingFault.of(fault))
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         """Let nothing go wrong any more, and release what is held."""
-        self._did("mend")
+        self._did("clear_faults")
         self._clear()
 
     def _clear(self) -> None:
@@ -395,7 +395,7 @@ class World:
             self._workers.latest.border.release_all()
 
     def release(self, at: str, /) -> None:
-        """Let what does not answer at a place, by a `TimeOut`, go on: an effect by its name, or ``store.commit``."""
+        """Let what does not answer at a place, by a `Hang`, go on: an effect by its name, or ``store.commit``."""
         self._did("release", at)
         worker = self._workers.living("release()")
         worker.border.release(crossing_of(at))
@@ -414,7 +414,7 @@ class World:
             raise NoWorker("store")
         return store
 
-    def look(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
+    def inspect(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
         """Read the store, past every fault, when nothing moves. It changes nothing of what comes."""
         if self.is_open:
             self.settle()
@@ -422,20 +422,22 @@ class World:
 
     def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
         """Give what the store holds of an instance."""
-        return self.look(lambda store: store.load(definition.address(id_), None, 0)).instance
+        return self.inspect(lambda store: store.load(definition.address(id_), None, 0)).instance
 
     def instances(self) -> tuple[Instance, ...]:
         """Give every instance that the store holds, at most 1,000."""
-        return self.look(lambda store: store.find(Query(limit=1_000)))
+        return self.inspect(lambda store: store.find(Query(limit=1_000)))
 
     def history(self, definition: AnyDefinition, id_: str, /) -> tuple[Any, ...]:
         """Give the events of an instance, the oldest first; at most the last 1,000."""
-        logged: tuple[LoggedEvent, ...] = self.look(lambda store: store.history(definition.address(id_), None, 1_000))
+        logged: tuple[LoggedEvent, ...] = self.inspect(
+            lambda store: store.history(definition.address(id_), None, 1_000)
+        )
         return tuple(entry.event for entry in reversed(logged))
 
     def messages(self) -> tuple[StoredMessage, ...]:
         """Give the first message of each pair of sender and target that is not consumed."""
-        return self.look(lambda store: store.messages(_FOREVER_MS, 1_000))
+        return self.inspect(lambda store: store.messages(_FOREVER_MS, 1_000))
 
     @property
     def logs(self) -> list[LogRecord]:
@@ -453,11 +455,11 @@ class World:
         return tuple(self.timeline.events)
 
     @property
-    def moments(self) -> tuple[Moment, ...]:
+    def trace(self) -> tuple[TraceEvent, ...]:
         """What happened, in order: the last 2,000 moments."""
         return tuple(self.timeline.kept)
 
-    def story(self) -> str:
+    def trace_text(self) -> str:
         """Tell what happened, and give the lines to paste as a test."""
         happened = tell(self.timeline, self._start_ms)
         return f"{happened}\n\nTo do it again:\n\n{self.timeline.script.as_test()}"
@@ -467,14 +469,14 @@ class World:
         self.timeline.watchers.append(watcher)
 
     # ------------------------------------------------------------ within
-    def _did(self, method: str, *arguments: object) -> Line:
+    def _did(self, method: str, *arguments: object) -> RecordedCall:
         return self.timeline.script.did(method, *arguments)
 
-    def _call(self, line: Line, call: FutureResult[A, E]) -> Call[A, E]:
+    def _call(self, line: RecordedCall, call: FutureResult[A, E]) -> PendingCall[A, E]:
         worker = self._workers.living(f"{line.method}()")
         task = worker.begin(attempt(call))
         self.timeline.script.is_made_by(line, call, task)
-        return Call(task, worker, line, self.timeline.script)
+        return PendingCall(task, worker, line, self.timeline.script)
 
     def _ended(self, method: str, call: FutureResult[A, E], patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         line = self._did(method)
@@ -482,4 +484,4 @@ class World:
 
 
 def _served_by(app: App[R], services: R) -> App[R]:
-    return Engine(services, limits=app.engine.limits).jobs(*app.served.values())
+    return App(services, limits=app.limits).with_jobs(*app.served.values())

@@ -1,0 +1,85 @@
+"""``MODULE:APP``: the user's app, imported."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from perdure.app import App
+from perdure.cli.usage_error import UsageError
+from perdure.values.errors import DefinitionError
+
+
+def import_app(target: str) -> App[Any]:
+    """Import an app. The current directory comes first on the path, so that a file there is found.
+
+    Args:
+        target: ``module:attribute``; the attribute is an ``App``, or a function without parameters giving one. A dot in
+            the attribute reaches into what it names.
+
+    Raises:
+        Misconfigured: there is no such module or attribute, it broke, or it is no app.
+    """
+    module_name, colon, path = target.partition(":")
+    if not (module_name and colon and path):
+        raise UsageError(f"{target!r} names no app; write MODULE:APP, such as 'shop.jobs:app'")
+    value = _attribute(_import(module_name), path, target)
+    return _app(value, target)
+
+
+def _import(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise _broke(error, f"{name} was found, and imports {error.name}, which is not installed") from error
+        looked = f"looked in {here} and in the installed packages"
+        raise UsageError(f"no module {error.name!r}; {looked}; check the name, or change the directory") from error
+    except DefinitionError as error:
+        raise UsageError(f"a definition in {name} is wrong: {error}") from error
+    except Exception as error:
+        raise _broke(error, f"{name} broke while it was imported, with {type(error).__name__}: {error}") from error
+
+
+def _attribute(module: ModuleType, path: str, target: str) -> object:
+    value: object = module
+    for name in path.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError as error:
+            apps = [found for found, thing in vars(module).items() if isinstance(thing, App)]
+            hint = f"; it has {', '.join(f'{module.__name__}:{found}' for found in apps)}" if apps else ""
+            raise UsageError(f"{target!r}: module {module.__name__} has no attribute {path!r}{hint}") from error
+    return value
+
+
+def _app(value: object, target: str) -> App[Any]:
+    if callable(value) and not isinstance(value, type):
+        try:
+            value = value()
+        except DefinitionError as error:
+            raise UsageError(f"a definition of {target} is wrong: {error}") from error
+        except Exception as error:
+            raise _broke(error, f"{target}() broke, with {type(error).__name__}: {error}") from error
+    if isinstance(value, App):
+        app: App[Any] = value  # pyright: ignore[reportUnknownVariableType] - of whatever services
+        return app
+    raise UsageError(
+        f"{target!r} is {_described(value)}, not an App; give what App(services).with_jobs(...) gives, "
+        "or a function without parameters that gives one"
+    )
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+
+
+def _broke(error: BaseException, problem: str) -> UsageError:
+    return UsageError(problem, details="".join(traceback.format_exception(error)))

@@ -1,0 +1,127 @@
+"""What some code makes of a stored row: pure, one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from perdure.cli.check import row_invariants
+from perdure.cli.check.finding import Finding, Topic, finding_at
+from perdure.cli.check.tables import RememberedAnswer, StoredInstance
+from perdure.codecs import fingerprint
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.readable import check_readable
+from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction
+from perdure.values.instance import Instance
+from perdure.values.message import StoredMessage
+
+
+@attrs.frozen
+class RowCheck:
+    """Judges rows by the definitions that are to be deployed.
+
+    Attributes:
+        served: the definitions, by kind and name.
+    """
+
+    served: Mapping[tuple[str, str], AnyDefinition]
+
+    # ------------------------------------------------------------ instances
+    def instance(self, row: StoredInstance) -> Iterator[Finding]:
+        """Say what there is to know of an instance."""
+        at, found = row.address, row.instance
+        yield from row_invariants.instance(row)
+        if isinstance(found, StoreCorrupt):
+            return
+        job = self.served.get((at.kind, at.name))
+        if job is None:
+            yield finding_at(Topic.NOT_SERVED, at, "the app has no such job: its alarms do not fire, its messages wait")
+            return
+        try:
+            present = check_readable(job, found)
+            yield from _readable(job, found, present)
+        except InvalidInput as problem:
+            yield finding_at(Topic.UNREADABLE, at, "; ".join(problem.problems))
+
+    # ------------------------------------------------------------ what waits
+    def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
+        """Say whether the target of a message can read it."""
+        if isinstance(row, StoreCorrupt):
+            yield from row_invariants.message(row)
+            return
+        target, example = row.message.target, f"message {row.message_id} to {row.message.target}"
+        job = self.served.get((target.kind, target.name))
+        if job is None:
+            yield attrs.evolve(finding_at(Topic.NOT_SERVED, target, "messages to it wait"), example=example)
+            return
+        try:
+            job.parse(row.message.action, row.message.payload)
+        except InvalidInput as problem:
+            reason = f"{row.message.action}: {'; '.join(problem.problems)}"
+            yield attrs.evolve(finding_at(topic, target, reason), example=example)
+        except UnknownAction as problem:
+            yield attrs.evolve(finding_at(topic, target, str(problem)), example=example)
+
+    def answer(self, row: RememberedAnswer) -> Iterator[Finding]:
+        """Say whether the answer of a key can be given again."""
+        yield from row_invariants.answer(row)
+        at = row.address
+        if isinstance(at, StoreCorrupt):
+            return
+        job = self.served.get((at.kind, at.name))
+        if job is None:
+            return  # nobody can ask for it, and its window ends by itself
+        try:
+            job.plan.answers.decode(row.answer.encode())
+        except InvalidInput as problem:
+            reason = f"{row.action}: {'; '.join(problem.problems)}"
+            yield attrs.evolve(finding_at(Topic.ANSWER, at, reason), example=f"key {row.key!r} of {at}")
+
+
+def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iterator[Finding]:
+    """Say what is worth knowing of an instance that can be read."""
+    at = instance.address
+    if instance.state_version != present.state_version:
+        reason = f"version {instance.state_version} is read as version {present.state_version}"
+        yield finding_at(Topic.OLDER, at, reason)
+    elif _is_reshaped(job, instance):
+        reason = "its shape was changed and its version was not: the next commit writes it in another form"
+        yield finding_at(Topic.RESHAPED, at, reason)
+    if instance.suspension == "undecodable":
+        yield finding_at(Topic.RESUMES, at, "it was parked as undecodable, and this code can read it")
+    stale = job.stale_alarm(present)
+    if stale is not None:
+        yield finding_at(Topic.ALARM, at, stale)
+    yield from _errors(job, present)
+
+
+def _is_reshaped(job: AnyDefinition, instance: Instance) -> bool:
+    codec = job.plan.state
+    pairs: list[tuple[str, str]] = []
+
+    def written_again(encoded: str) -> str:
+        pairs.append((encoded, codec.encode(codec.decode(encoded.encode())).decode()))
+        return encoded
+
+    job.map_states(instance, written_again)
+    return any(before != after and _names_differ(before, after) for before, after in pairs)
+
+
+def _names_differ(before: str, after: str) -> bool:
+    return fingerprint(before.encode()) != fingerprint(after.encode())
+
+
+def _errors(job: AnyDefinition, instance: Instance) -> Iterator[Finding]:
+    """Look for stored errors that will be shown by name and text only."""
+    codec, pending_retry = job.plan.errors, instance.pending_retry
+    records = {
+        record for record in (instance.last_error, None if pending_retry is None else pending_retry.error) if record
+    }
+    for record in records:
+        if record.data is None or codec is None:
+            continue
+        try:
+            codec.decode(record.data.encode())
+        except InvalidInput as problem:
+            yield finding_at(Topic.ERROR, instance.address, "; ".join(problem.problems))

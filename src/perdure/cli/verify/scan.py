@@ -1,0 +1,51 @@
+"""The whole look at a store: the file, its tables, every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perdure.cli.check import tables as pages
+from perdure.cli.check.finding import Finding, Topic
+from perdure.cli.check.report import CheckReport
+from perdure.cli.check.scan import Progress, scan
+from perdure.cli.verify import tables
+from perdure.cli.verify.rows import SoundRows
+from perdure.stores.sqlite.reader import Reader
+from perdure.values.errors import StoreCorrupt
+
+_TABLES = (tables.schema, tables.order, tables.numbers, tables.log)
+
+
+def look_at(reader: Reader, *, max_log_growth_bytes: int, progress: Progress) -> CheckReport:
+    """Look at everything that can be wrong with a store, whatever code it belongs to.
+
+    Args:
+        reader: the store.
+        max_log_growth_bytes: how much the owner's log may grow while SQLite looks at the file.
+        progress: told after every page of rows.
+
+    Raises:
+        StoreUnavailable: the log grew by more, or SQLite could not look now.
+    """
+    report = CheckReport()
+    looks: tuple[Callable[[], None], ...] = (
+        lambda: report.add(tables.findings_of_sqlite(reader.findings(max_log_growth_bytes=max_log_growth_bytes))),
+        *(lambda look=look: report.add(look(reader)) for look in _TABLES),
+        lambda: _rows(reader, report, progress),
+    )
+    for look in looks:
+        try:
+            look()
+        except StoreCorrupt as damage:  # one look that breaks off keeps no other from finding more
+            report.add([Finding(topic=Topic.FILE, job="SQLite", reason="SQLite finds damage", example=damage.reason)])
+    return report
+
+
+def _rows(reader: Reader, report: CheckReport, progress: Progress) -> None:
+    rows = SoundRows()
+    scan(reader, rows, now_ms=0, progress=progress, into=report)
+    for page in pages.events(reader):
+        report.count("events", len(page))
+        for row in page:
+            report.add(rows.event(row))
+        progress(report)

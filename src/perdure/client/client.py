@@ -1,0 +1,345 @@
+"""``Client``: what an open engine gives to its callers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.client.by_name import NamedJob
+from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.in_flight import InFlight
+from perdure.engine.running import RunningEngine
+from perdure.jobs.definition import AnyDefinition, CallError, Definition
+from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, explain, request_of
+from perdure.jobs.keys import check_key
+from perdure.jobs.report import NOT_FOUND, report_status
+from perdure.jobs.request import Request
+from perdure.programs.future import answer_of, once
+from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress, Query
+from perdure.values.address import Address, check_id
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import BackupFailed, InvalidInput, RequestError, Undecodable, UnknownJob
+from perdure.values.instance import Instance, Status
+from perdure.values.instant import to_ms
+from perdure.values.limits import Limits
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Loaded
+
+H = TypeVar("H")
+T = TypeVar("T")
+
+MAX_PAGE = 1_000
+
+
+def _tell_nobody(_: BackupProgress) -> None:
+    """Nobody wants to know how far a backup is."""
+
+
+@attrs.frozen(kw_only=True)
+class Listed:
+    """One instance in a list.
+
+    Attributes:
+        address: kind, job and id.
+        status: its status; ``orphaned`` when its job is not served here.
+        report: what ``status`` answers of it.
+    """
+
+    address: Address
+    status: Status | Literal["orphaned"]
+    report: InstanceStatus
+
+
+@attrs.frozen
+class Client:
+    """The jobs of an open engine.
+
+    ``jobs.handle(definition)`` gives the typed handle of that kind of job; every call of it gives a ``FutureResult``.
+    """
+
+    engine: RunningEngine
+
+    # ------------------------------------------------------------ access
+    def handle(self, definition: Definition[H, Any, Any], /) -> H:
+        """Give the typed handle of a job.
+
+        Raises:
+            UnknownJob: this engine does not serve that definition.
+        """
+        if self.engine.jobs.get((definition.kind, definition.name)) is not definition:
+            raise self._unknown(definition.kind, definition.name)
+        return definition.handle(self)
+
+    def handle_by_name(self, kind: str, name: str, /) -> NamedJob:
+        """Give untyped access to a job, for tools: inputs and answers are JSON.
+
+        Raises:
+            UnknownJob: this engine serves no such job.
+        """
+        job = self.engine.jobs.get((kind, name))
+        if job is None:
+            raise self._unknown(kind, name)
+        return NamedJob(job, self)
+
+    def _unknown(self, kind: str, name: str) -> UnknownJob:
+        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.engine.jobs))
+
+    # ------------------------------------------------------------ what handles use
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, Any]:
+        """Send a request; it is validated when the answer is awaited."""
+        return once(self._request(definition, id_, build))
+
+    async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
+        try:
+            address = job.address(check_id(id_))
+            request = build(self.engine.limits)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        if self.engine.limits.on_full == "block":
+            await self.engine.dispatcher.room_for(address)
+        answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
+        return answer
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return once(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: NOT_FOUND if loaded.instance is None else definition.report(loaded.instance),
+            )
+        )
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state, decoded."""
+        return once(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: (
+                    None if loaded.instance is None else definition.visible_state(definition.present(loaded.instance))
+                ),
+            )
+        )
+
+    async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
+        try:
+            address = job.address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        loaded = await answer_of(self.engine.store.load(address, None, 0))
+        if not isinstance(loaded, Success):
+            return loaded
+        try:
+            return Success(view(loaded.unwrap()))
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address), problem.problems))
+
+    # ------------------------------------------------------------ inspecting
+    def explain(
+        self,
+        definition: Definition[Any, T, Any],
+        id_: str,
+        request: Asked[T],
+        /,
+        *,
+        answers: Answers = NO_ANSWERS,
+        idempotency_key: str | None = None,
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute what a request would do, without doing it: nothing is written, no service is called.
+
+        It looks at what is committed, as every read does: what waits in the mailbox is not taken into account.
+
+        Args:
+            definition: the job.
+            id_: the instance.
+            request: what the job would be told, such as ``lambda order: order.send(event)``; or ``"alarm"``, its alarm
+                if it is due, ``"pause"`` or ``"resume"``.
+            answers: what services would answer, by the name of the effect or as a function of the call; where one is
+                missing, the explanation is `StoppedAt`.
+            idempotency_key: of the request.
+
+        Raises:
+            DefinitionError: the function asks for nothing, or for more than one thing. When it is awaited.
+        """
+
+        def build(limits: Limits) -> Request:
+            return request_of(definition, request, key=idempotency_key, max_bytes=limits.payload_bytes)
+
+        return self.explain_request(definition, id_, build, answers)
+
+    def explain_request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute what a request would do; it is validated when the explanation is awaited."""
+        return once(self._explain(definition, id_, build, answers))
+
+    async def _explain(
+        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
+    ) -> Result[Explanation, CallError]:
+        engine = self.engine
+        try:
+            address = job.address(check_id(id_))
+            request = build(engine.limits)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        found = await answer_of(engine.store.load(address, request.idempotency_key, engine.runtime.now_ms()))
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        loaded = found.unwrap()
+        inputs = collect_inputs(
+            engine.runtime, engine.store, engine.limits, running=engine.dispatcher.running_at(address)
+        )
+        services = engine.turns.services
+        return Success(explain(job, address, loaded, request, inputs=(inputs,), answers=answers, services=services))
+
+    def list(
+        self,
+        definition: AnyDefinition | None = None,
+        /,
+        *,
+        status: Status | None = None,
+        id_prefix: str = "",
+        due_before: datetime | None = None,
+        after: Address | None = None,
+        limit: int = 100,
+    ) -> FutureResult[tuple[Listed, ...], CallError]:
+        """Find instances, in the order of their addresses.
+
+        Args:
+            definition: of this job only; by default of every job in the store, served here or not.
+            status: with this status only.
+            id_prefix: whose id begins with this text.
+            due_before: that are due before this aware instant.
+            after: the last address of the page before.
+            limit: at most so many, 1 to 1,000.
+        """
+        return once(self._list(definition, status, id_prefix, due_before, after, limit))
+
+    async def _list(
+        self,
+        definition: AnyDefinition | None,
+        status: Status | None,
+        id_prefix: str,
+        due_before: datetime | None,
+        after: Address | None,
+        limit: int,
+    ) -> Result[tuple[Listed, ...], CallError]:
+        query = Query(
+            kind=None if definition is None else definition.kind,
+            name=None if definition is None else definition.name,
+            id_prefix=id_prefix,
+            status=status,
+            due_before_ms=None if due_before is None else to_ms(due_before, what="due_before of list"),
+            after=after,
+            limit=max(1, min(limit, MAX_PAGE)),
+        )
+        found = await answer_of(self.engine.store.find(query))
+        return found.map(lambda rows: tuple(self._listed(row) for row in rows))
+
+    def _listed(self, instance: Instance) -> Listed:
+        job = self.engine.jobs.get((instance.address.kind, instance.address.name))
+        status = "orphaned" if job is None else instance.status
+        return Listed(address=instance.address, status=status, report=_report(job, instance))
+
+    def history(
+        self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first. They survive the instance until retention.
+
+        Args:
+            definition: the job.
+            id_: the instance.
+            before: the sequence number of the last event of the page before.
+            limit: at most so many, 1 to 1,000.
+        """
+        return once(self._history(definition, id_, before, limit))
+
+    async def _history(
+        self, definition: AnyDefinition, id_: str, before: int | None, limit: int
+    ) -> Result[tuple[LoggedEvent, ...], CallError]:
+        try:
+            address = definition.address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self.engine.store.history(address, before, max(1, min(limit, MAX_PAGE))))
+
+    def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+        """Read messages that failed too often, the oldest first.
+
+        Args:
+            after: the id of the last message of the page before.
+            limit: at most so many, 1 to 1,000.
+        """
+        return once(self._dead_letters(after, limit))
+
+    async def _dead_letters(self, after: int, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
+        return await answer_of(self.engine.store.dead_letters(after, max(1, min(limit, MAX_PAGE))))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+        """Make a dead letter an ordinary message again.
+
+        Args:
+            message_id: of a message that ``dead_letters`` lists.
+        """
+        return once(self._redrive(message_id))
+
+    async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
+        outcome = await answer_of(self.engine.store.redrive(message_id))
+        if isinstance(outcome, Success):
+            self.engine.outbox.wake.ring()
+        return outcome
+
+    def backup(
+        self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _tell_nobody
+    ) -> FutureResult[Backup, CallError]:
+        """Copy the store into a new file while the engine is at work. The copy opens as a store.
+
+        It holds every request that was answered before this call, and others that were answered before its end, each
+        whole. Requests go on meanwhile: the copy is made in steps of 256 KiB between them.
+
+        Args:
+            path: the new file, which must not be there. Until the backup is whole, and on stable storage, it has
+                ``.partial`` at the end of its name.
+            progress: told after each step, in the event loop.
+
+        Returns:
+            Where it is and how large; or ``BackupFailed``, and nothing is left of it.
+        """
+        return once(self._backup(path, progress))
+
+    async def _backup(self, path: str | os.PathLike[str], progress: OnBackupProgress) -> Result[Backup, CallError]:
+        make = self.engine.store.backup
+        if make is None:
+            reason = f"{self.engine.store.name} has other means: only a SQLite file is copied by its own engine"
+            return Failure(BackupFailed(str(path), reason))
+        return await answer_of(make(path, progress))
+
+    def in_flight(self) -> InFlight:
+        """Tell what the engine has accepted and not finished, at this moment. It reads memory, not the store."""
+        return self.engine.in_flight()
+
+    def health(self) -> FutureResult[Health, CallError]:
+        """Report the state of the store."""
+        return once(self._health())
+
+    async def _health(self) -> Result[Health, CallError]:
+        return await answer_of(self.engine.store.health())
+
+
+def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
+    """Describe an instance; by what every kind has, if the kind's own data cannot be read: it hides no other."""
+    try:
+        return report_status(instance) if job is None else job.report(instance)
+    except InvalidInput:
+        return report_status(instance)

@@ -1,0 +1,31 @@
+"""The shortest way from a call to its answer."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure.client.attempt import attempt
+
+A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
+
+
+async def unwrap(call: FutureResult[A, E], /) -> A:
+    """Make a call and return its answer, or raise its error.
+
+    Args:
+        call: what a handle returns, such as ``jobs.handle(orders).send("order-1", event)``.
+
+    Raises:
+        E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on. ``attempt`` returns it
+            instead.
+        AlreadyAwaited: the call was awaited before.
+    """
+    match await attempt(call):
+        case Success(answer):
+            return answer
+        case Failure(error):
+            raise error

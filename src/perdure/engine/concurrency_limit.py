@@ -1,0 +1,116 @@
+"""The gate: how many runs of user code go on at the same time, and which one goes alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Literal
+
+import attrs
+
+from perdure.runtime.record import Future, Runtime
+
+Company = Literal["alone", "beside_others"]
+
+
+@attrs.define
+class ConcurrencyLimit:
+    """A counter of places with a fair queue. A run that goes alone waits for all places, and holds them all.
+
+    Attributes:
+        runtime: makes the futures that waiting runs wait for.
+        places: how many runs may go on at the same time.
+    """
+
+    runtime: Runtime
+    places: int
+    _inside: int = 0
+    _alone: Literal["nobody", "somebody"] = "nobody"
+    _waiting: deque[tuple[Company, Future[Any]]] = attrs.Factory(deque[tuple[Company, Future[Any]]])
+
+    @property
+    def held(self) -> int:
+        """How many places are taken."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a place."""
+        return sum(not place.done() for _, place in self._waiting)
+
+    async def enter(self, company: Company) -> None:
+        """Take a place, waiting in line for it. A cancelled wait takes none."""
+        if not self._waiting and self._has_room(company):
+            self._admit(company)
+            return
+        place = self.runtime.future()
+        self._waiting.append((company, place))
+        try:
+            await place
+        except self.runtime.cancelled:
+            if place.done() and not place.cancelled():
+                self.leave(company)  # it was admitted in the same moment
+            raise
+
+    def leave(self, company: Company) -> None:
+        """Give the place back, and let in who is next."""
+        self._inside -= 1
+        if company == "alone":
+            self._alone = "nobody"
+        while self._waiting:
+            following, place = self._waiting[0]
+            if place.done():  # its wait was cancelled
+                self._waiting.popleft()
+                continue
+            if not self._has_room(following):
+                return
+            self._waiting.popleft()
+            self._admit(following)
+            place.set_result(None)
+
+    def _has_room(self, company: Company) -> bool:
+        if company == "alone":
+            return self._inside == 0
+        return self._alone == "nobody" and self._inside < self.places
+
+    def _admit(self, company: Company) -> None:
+        self._inside += 1
+        if company == "alone":
+            self._alone = "somebody"
+
+
+@attrs.define
+class ConcurrencyLimits:
+    """The engine's own gate, and one for each job, printed ``kind:name``, that has a limit of its own."""
+
+    runtime: Runtime
+    engine: ConcurrencyLimit
+    jobs: dict[str, ConcurrencyLimit] = attrs.Factory(dict[str, ConcurrencyLimit])
+
+    @property
+    def held(self) -> int:
+        """How many places are taken, over all gates."""
+        return self.engine.held + sum(gate.held for gate in self.jobs.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a place, over all gates."""
+        return self.engine.waiting + sum(gate.waiting for gate in self.jobs.values())
+
+    async def enter(self, job: str, company: Company) -> None:
+        """Take a place in the job's gate first, so that a queue before one job holds up no other."""
+        gate = self.jobs.get(job)
+        if gate is not None:
+            await gate.enter("beside_others")
+        try:
+            await self.engine.enter(company)
+        except BaseException:
+            if gate is not None:
+                gate.leave("beside_others")
+            raise
+
+    def leave(self, job: str, company: Company) -> None:
+        """Give both places back."""
+        self.engine.leave(company)
+        gate = self.jobs.get(job)
+        if gate is not None:
+            gate.leave("beside_others")

@@ -1,0 +1,68 @@
+"""A coroutine that was begun by a plain call, and goes on in a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from typing import Any, Literal, TypeVar
+
+from perdure.runtime.record import Runtime, SpawnedTask
+
+T = TypeVar("T")
+
+
+class Resumed(Coroutine[Any, Any, T]):
+    """The rest of a coroutine that waits for something already.
+
+    Whoever runs this is first handed what the coroutine waits for; from then on it is the coroutine. Cancelling it
+    before it began to run reaches the coroutine as well, which an ``async def`` around it would keep away.
+    """
+
+    __slots__ = ("_awaited", "_inner", "_state")
+
+    def __init__(self, inner: Coroutine[Any, Any, T], awaited: object) -> None:
+        self._inner = inner
+        self._awaited = awaited
+        self._state: Literal["to_hand_over", "going_on"] = "to_hand_over"
+
+    def send(self, value: Any, /) -> Any:
+        """Go on."""
+        if self._state == "to_hand_over":
+            self._state = "going_on"
+            return self._awaited
+        return self._inner.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise inside the coroutine, at the place where it waits."""
+        self._state = "going_on"
+        return self._inner.throw(*error)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self  # pyright: ignore[reportReturnType] # it has all that `yield from` asks for
+
+    def __iter__(self) -> Resumed[T]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+
+def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) -> SpawnedTask[T] | None:
+    """Run a coroutine by a plain call until it waits for something, and the rest of it in a task.
+
+    Args:
+        work: what to run.
+        runtime: makes the task.
+        name: the task's.
+
+    Returns:
+        The task; None when the coroutine waited for nothing.
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration:
+        return None
+    return runtime.spawn(Resumed(work, awaited), name=name)

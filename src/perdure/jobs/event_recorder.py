@@ -1,0 +1,42 @@
+"""Makes the events of one decision, with their ids counted up from the facts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import attrs
+
+from perdure.values.address import Address
+from perdure.values.event import EventHeader
+from perdure.values.turn_inputs import TurnInputs
+
+V = TypeVar("V", bound=EventHeader)
+
+
+@attrs.define
+class EventRecorder:
+    """Collects events of one address, each with the next id.
+
+    Attributes:
+        inputs: the clock and the ids.
+        address: what the events are about, printed.
+        run_count: the run they belong to.
+        used: how many ids the decision has used so far.
+    """
+
+    inputs: TurnInputs
+    address: Address
+    run_count: int
+    used: int = 1  # offset 0 is the id of a run that begins in the same decision
+
+    def add(self, event_class: type[V], /, **fields: Any) -> V:  # the fields of the event class
+        """Make the next event."""
+        event = event_class(
+            event_id=self.inputs.id(self.used),
+            at_ms=self.inputs.now_ms,
+            address=str(self.address),
+            run_count=self.run_count,
+            **fields,
+        )
+        self.used += 1
+        return event

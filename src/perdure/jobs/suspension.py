@@ -1,0 +1,102 @@
+"""Ending, pausing, resuming and parking: the same for every kind of job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from perdure.codecs import UpcastFailed
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.event_recorder import EventRecorder
+from perdure.jobs.failures import record_failure
+from perdure.jobs.readable import check_readable
+from perdure.jobs.recovery import RELEASED
+from perdure.jobs.request import Terminate
+from perdure.jobs.step import Commit
+from perdure.jobs.writes import answered, failed, purge, put, refuse, reply, stored
+from perdure.programs import Raised
+from perdure.values.address import Address
+from perdure.values.answer import PauseResult, Terminated
+from perdure.values.errors import InvalidInput, Undecodable
+from perdure.values.event import Event, JobFailed, JobParked, JobPaused, JobResumed, JobTerminated
+from perdure.values.instance import Claim, Instance
+from perdure.values.turn_inputs import TurnInputs
+
+
+def terminate(address: Address, instance: Instance | None, command: Terminate, inputs: TurnInputs) -> Commit:
+    """Purge the instance, whatever it is doing."""
+    if instance is None:
+        return reply(address, Terminated(terminated=False, reason="not_found"))
+    ended = EventRecorder(inputs, address, instance.run_count).add(JobTerminated, reason=command.reason)
+    return answered(purge(instance, events=(ended,)), Terminated(terminated=True, reason=command.reason))
+
+
+def pause(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    """Hold alarms and retries. A parked instance is held already and stays parked."""
+    if instance is None or instance.suspension is not None:
+        return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
+    paused = EventRecorder(inputs, address, instance.run_count).add(JobPaused)
+    return _held(put(instance, inputs.now_ms, events=(paused,), suspension="paused"))
+
+
+def resume(job: AnyDefinition, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    """Let the instance go on: its alarm fires once if it is overdue, a parked run begins its attempts again."""
+    if instance is None or instance.suspension is None:
+        return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
+    resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
+    pending_retry = instance.pending_retry
+    if pending_retry is not None and instance.suspension != "paused":
+        pending_retry = attrs.evolve(pending_retry, at_ms=inputs.now_ms)
+    changed = attrs.evolve(
+        job.rearmed(instance, inputs),
+        suspension=None,
+        pending_retry=pending_retry,
+        claim=_fresh(instance.claim),
+        event_claim=_fresh(instance.event_claim),
+    )
+    return _held(put(changed, inputs.now_ms, events=(resumed,)))
+
+
+def _fresh(claim: Claim | None) -> Claim | None:
+    return None if claim is None else attrs.evolve(claim, owner=RELEASED, recoveries=0)
+
+
+def _held(transition: Any) -> Commit:
+    after = stored(transition)
+    return answered(transition, PauseResult(changed=True, status=None if after is None else after.status))
+
+
+def undecodable(instance: Instance, problem: InvalidInput, inputs: TurnInputs) -> Commit:
+    """Park what this code cannot read: only its status changes, the bytes are kept. A broken upcaster is in the log."""
+    error = Undecodable(str(instance.address), problem.problems)
+    if instance.suspension is not None:
+        return refuse(instance.address, error)
+    log = EventRecorder(inputs, instance.address, instance.run_count)
+    events: tuple[Event, ...] = ()
+    if isinstance(problem, UpcastFailed):
+        record = record_failure(Raised(problem.defect), None)
+        events = (
+            log.add(
+                JobFailed,
+                run_id=inputs.id(),
+                hook=problem.upcast,
+                attempt=1,
+                delivery=1,
+                duration_ms=0,
+                error=record,
+            ),
+        )
+    parked = log.add(JobParked, reason="undecodable", detail="; ".join(problem.problems))
+    return failed(put(instance, inputs.now_ms, events=(*events, parked), suspension="undecodable"), error)
+
+
+def redecode(job: AnyDefinition, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    """Resume an instance that was parked as undecodable, if this code can read it.
+
+    Raises:
+        InvalidInput: it still cannot.
+    """
+    if instance is None or instance.suspension != "undecodable":
+        return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
+    return resume(job, address, check_readable(job, instance), inputs)

@@ -1,0 +1,68 @@
+"""Programs: descriptions of work, as values.
+
+Everything that a program is written with is here; what runs it is `run_async` and `run_sync`.
+"""
+
+from perdure.programs.concurrency import gather, race
+from perdure.programs.constructors import as_program, asks, fail, halt, lift, log, succeed, traverse, when
+from perdure.programs.container import Program, Schedule
+from perdure.programs.do import Do, program
+from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
+from perdure.programs.effects import effect, perform
+from perdure.programs.errors import (
+    EffectTimeout,
+    FailureEscalated,
+    HaltedOutside,
+    NoInterpreter,
+    NotAProgram,
+    NothingReturned,
+)
+from perdure.programs.exit import Exit, Halted, Raised
+from perdure.programs.instructions import Call, Instruction
+from perdure.programs.interception import PASS, Interceptor
+from perdure.programs.resources import bracket
+from perdure.programs.sandbox import sandbox
+from perdure.programs.time import now, sleep
+from perdure.runtime.errors import WouldBlock
+
+__all__ = [
+    "PASS",
+    "Call",
+    "Do",
+    "EffectTimeout",
+    "Exit",
+    "FailureEscalated",
+    "Halted",
+    "HaltedOutside",
+    "Handler",
+    "Instruction",
+    "Interceptor",
+    "NoInterpreter",
+    "NotAProgram",
+    "NothingReturned",
+    "Program",
+    "Raised",
+    "Schedule",
+    "WouldBlock",
+    "as_program",
+    "asks",
+    "bracket",
+    "default_handler",
+    "effect",
+    "fail",
+    "gather",
+    "halt",
+    "lift",
+    "log",
+    "now",
+    "perform",
+    "program",
+    "race",
+    "run_async",
+    "run_sync",
+    "sandbox",
+    "sleep",
+    "succeed",
+    "traverse",
+    "when",
+]

@@ -1,0 +1,129 @@
+"""The smallest programs, with their exact types, and programs made of what others give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Never, TypeVar, overload
+
+from returns.context import (
+    RequiresContext,
+    RequiresContextFutureResult,
+    RequiresContextIOResult,
+    RequiresContextResult,
+)
+from returns.future import Future, FutureResult
+from returns.io import IO, IOResult
+from returns.result import Result
+
+from perdure.programs.container import Program, node
+from perdure.programs.do import Do, program
+from perdure.programs.effects import perform
+from perdure.programs.errors import NotAProgram
+from perdure.programs.instructions import ASK, FAIL, HALT, PURE, RESULT, Log
+from perdure.runtime.record import Level, LogRecord
+
+A = TypeVar("A")
+B = TypeVar("B")
+E = TypeVar("E")
+R = TypeVar("R")
+
+
+def succeed(value: A) -> Program[A, Never, object]:
+    """Give a value."""
+    return node(PURE, value)
+
+
+def fail(error: E) -> Program[Never, E, object]:
+    """Fail with a typed error."""
+    return node(FAIL, error)
+
+
+def halt(signal: object) -> Program[Never, Never, object]:
+    """Stop early, on purpose. Only finalizers run; `or_else`, `attempt` and `except` do not see it. See `Halted`."""
+    return node(HALT, signal)
+
+
+def lift(result: Result[A, E]) -> Program[A, E, object]:
+    """Succeed or fail as a `Result` says."""
+    return node(RESULT, result)
+
+
+def asks(function: Callable[[R], A]) -> Program[A, Never, R]:
+    """Give what `function` makes of the services."""
+    return node(ASK, function)
+
+
+def when(condition: bool, then: Program[object, E, R]) -> Program[None, E, R]:  # noqa: FBT001 - an `if` as a value
+    """Run `then` if the condition holds; give None either way."""
+    return (
+        then.map(_nothing) if condition else node(PURE, None, then)
+    )  # `then` is not forgotten: it was decided against
+
+
+def log(message: str, *, level: Level = "info", **fields: object) -> Program[None, Never, object]:
+    """Hand a line to the operator, through the runtime that runs the program.
+
+    Args:
+        message: a constant sentence.
+        level: how bad it is.
+        fields: what varies, by name.
+    """
+    return perform(Log(LogRecord(level, message, fields)))
+
+
+@program
+def traverse(items: Iterable[A], function: Callable[[A], Program[B, E, R]]) -> Do[tuple[B, ...], E, R]:
+    """Run the program that `function` makes of each item, one after the other; stop at the first that fails.
+
+    ``yield from`` is not allowed inside a comprehension: this is what to write instead.
+    """
+    values: list[B] = []
+    for item in items:
+        values.append((yield from function(item)))  # noqa: PERF401 - see above
+    return tuple(values)
+
+
+@overload
+def as_program(outcome: Program[A, E, R]) -> Program[A, E, R]: ...
+@overload
+def as_program(outcome: Result[A, E] | IOResult[A, E] | FutureResult[A, E]) -> Program[A, E, object]: ...
+@overload
+def as_program(
+    outcome: RequiresContextResult[A, E, R] | RequiresContextIOResult[A, E, R] | RequiresContextFutureResult[A, E, R],
+) -> Program[A, E, R]: ...
+@overload
+def as_program(outcome: RequiresContext[A, R]) -> Program[A, Never, R]: ...
+@overload
+def as_program(outcome: IO[A] | Future[A]) -> Program[A, Never, object]: ...
+def as_program(outcome: object) -> object:
+    """Make a `Program` of what a hook returned, be it one already or another container of `returns`.
+
+    A `FutureResult` is memoised: its program can be run only once with effect, so call the hook again for each run.
+
+    Raises:
+        NotAProgram: it is none of these.
+    """
+    if isinstance(outcome, Program):
+        return outcome  # pyright: ignore[reportUnknownVariableType]  # what it holds is in the overloads
+    for container, convert in _CONVERSIONS:
+        if isinstance(outcome, container):
+            return convert(outcome)
+    expected = "a Program, a Result, an IOResult, a FutureResult or a RequiresContext… of one"
+    raise NotAProgram(outcome, "a hook", expected)
+
+
+_CONVERSIONS: tuple[tuple[type, Callable[..., object]], ...] = (
+    (Result, Program.from_result),
+    (IOResult, Program.from_ioresult),
+    (FutureResult, Program.from_future_result),
+    (RequiresContextFutureResult, Program.from_future_result_context),
+    (RequiresContextIOResult, Program.from_ioresult_context),
+    (RequiresContextResult, Program.from_result_context),
+    (RequiresContext, Program.from_context),
+    (IO, Program.from_io),
+    (Future, Program.from_future),
+)
+
+
+def _nothing(_: object) -> None:
+    return None

@@ -1,0 +1,57 @@
+"""Do-notation: a generator function as a program."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from functools import partial, wraps
+from typing import Any, Never, ParamSpec, TypeVar
+
+from typing_extensions import TypeAliasType
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.programs.container import Program, node
+from perdure.programs.instructions import DO
+from perdure.values.errors import DefinitionError
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+P = ParamSpec("P")
+_E = DefaultTypeVar("_E", default=Never)
+_R = DefaultTypeVar("_R", default=object)
+
+Do = TypeAliasType("Do", Generator[Program[Any, _E, _R], None, A], type_params=(A, _E, _R))
+"""What a `program` function is annotated to return: ``Do[value, errors, services]``; the last two may be left out."""
+
+
+def program(function: Callable[P, Generator[Program[Any, E, R], None, A]]) -> Callable[P, Program[A, E, R]]:
+    """Make a function that gives a `Program` of a generator function that says how.
+
+    Inside, ``value = yield from other_program`` runs another program and goes on with its value, whose type the
+    checkers infer. A failure leaves the function (its `finally` blocks run) and cannot be caught there: use
+    ``attempt()`` to look at it. A defect is raised at the ``yield from`` and may be caught with `except`.
+
+    Every run begins the function anew: the program can be run, retried and raced any number of times.
+
+    Args:
+        function: a generator function annotated ``-> Do[value, errors, services]``.
+
+    Returns:
+        A function with the same parameters, giving the program.
+
+    Raises:
+        DefinitionError: `function` has no ``yield from``, so that it is no generator function.
+    """
+    if not inspect.isgeneratorfunction(function):
+        raise DefinitionError(
+            what=f"@program {getattr(function, '__qualname__', function)!s}",
+            got=function,
+            expected="a generator function, with a `yield from` in it; one without effects can return succeed(value)",
+        )
+
+    @wraps(function)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
+        return node(DO, partial(function, **kwargs) if kwargs else function, args)
+
+    return made

@@ -1,0 +1,100 @@
+"""The errors of the program layer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+
+from perdure.values.errors import PerdureError
+
+
+@attrs.frozen
+class EffectTimeout:
+    """The typed failure of `Program.timeout`: it was not done in time, and was cancelled.
+
+    Attributes:
+        after: how long it was given.
+    """
+
+    after: timedelta
+
+
+@attrs.frozen(str=False)
+class NotAProgram(PerdureError, TypeError):
+    """Something that should have been a program is not one. A defect of the code that gave it.
+
+    Attributes:
+        got: what came.
+        source: what gave it: the name of a function.
+        expected: what would have been right.
+    """
+
+    got: object
+    source: str
+    expected: str = "a Program (forgotten `yield from`, `return`, or `succeed(...)`?)"
+
+    def __str__(self) -> str:
+        return f"{self.source} gave {self.got!r}; expected {self.expected}"
+
+
+@attrs.frozen(str=False)
+class NothingReturned(PerdureError, TypeError):
+    """The function of an effect returned None, and its annotation does not allow that. A defect of that function.
+
+    Attributes:
+        function: its name.
+    """
+
+    function: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function} returned None; expected a container such as Success(value): a forgotten `return`? An "
+            "effect without a value returns Success(None), or is annotated `-> None`"
+        )
+
+
+@attrs.frozen(str=False)
+class NoInterpreter(PerdureError, LookupError):
+    """An instruction reached the outermost interpreter, and that one does not know it.
+
+    Attributes:
+        instruction: what was to be performed.
+    """
+
+    instruction: object
+
+    def __str__(self) -> str:
+        return (
+            f"nobody answers {self.instruction!r} here; run the program under the `sandbox` that answers it, "
+            "or give run_async or run_sync a handler that does"
+        )
+
+
+@attrs.frozen(str=False)
+class FailureEscalated(PerdureError):
+    """The defect that `Program.or_raise` makes of a failure that is not an exception itself.
+
+    Attributes:
+        error: the typed failure.
+    """
+
+    error: object
+
+    def __str__(self) -> str:
+        return f"a failure that was declared fatal with or_raise: {self.error!r}"
+
+
+@attrs.frozen(str=False)
+class HaltedOutside(PerdureError):
+    """A program halted where nobody understands a halt: run as a `FutureResult` instead of to an `Exit`.
+
+    Attributes:
+        signal: what `halt` was given.
+    """
+
+    signal: object
+
+    def __str__(self) -> str:
+        return f"the program halted with {self.signal!r}, which no FutureResult can express; use run_async or run_sync"

@@ -1,0 +1,124 @@
+"""What a program is made of: the tags of its nodes, and the instructions it performs, as data.
+
+A `Program` holds one node, a tuple ``(tag, first, second)``. The interpreter branches on the tag:
+
+============ ==================== ======================= ====================================================
+tag          first                second                  meaning
+============ ==================== ======================= ====================================================
+BIND         program              value -> program        go on with the value
+MAP          program              value -> value          change the value
+LASH         program              error -> program        go on after the error
+ALT          program              error -> error          change the error
+ATTEMPT      program                                      make the outcome a `Result` value
+COMPOSE      program              Result -> program       go on with either
+ENSURE       program              program                 run the second after any exit of the first
+SCOPE        program              services -> services    run with other services
+SANDBOX      program              interceptor             make the exit a value; answer instructions on the way
+DO           generator function   its arguments           run a do-block
+PERFORM      instruction                                  ask an interpreter
+PURE         value                                        succeed
+FAIL         error                                        fail
+RESULT       Result                                       succeed or fail
+ASK          services -> value                            read the services
+HALT         signal                                       stop, uncatchably
+PARALLEL     plan                                         run several programs at once
+============ ==================== ======================= ====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Never, TypeVar
+
+import attrs
+
+from perdure.runtime.record import LogRecord
+
+# The first eight wrap another program and wait for its outcome: the interpreter tells them by `tag <= SCOPE`.
+BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE, SCOPE = range(8)
+DO, PERFORM, PURE, FAIL, RESULT, ASK, HALT, SANDBOX, PARALLEL = range(8, 17)
+
+TAG_NAMES = (
+    *("bind", "map", "or_else", "map_error", "attempt", "compose_result", "ensure", "modify_env"),
+    *("do", "perform", "succeed", "fail", "lift", "ask", "halt", "sandbox", "parallel"),
+)
+
+A_co = TypeVar("A_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True)
+
+
+class Instruction(Generic[A_co, E_co]):
+    """Something that only an interpreter can do: its type says what the answer is, and how it can fail.
+
+    Subclass it with a frozen class of values, so that a recording can be compared with another.
+    """
+
+    __slots__ = ()
+
+
+@attrs.frozen(repr=False)
+class Call(Instruction[Any, Any]):
+    """A call of a service, as data. Two calls are equal when name and arguments are.
+
+    Attributes:
+        name: of the `effect` function.
+        args: its arguments, without the services.
+        kwargs: its keyword arguments.
+        fn: the function itself: ``fn(services, *args, **kwargs)``.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    fn: Callable[..., Any] = attrs.field(eq=False)
+
+    def __repr__(self) -> str:
+        shown = [repr(value) for value in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.name}({', '.join(shown)})"
+
+
+@attrs.frozen
+class Sleep(Instruction[None, Never]):
+    """Wait. Answered by the runtime."""
+
+    delay_ms: int
+
+
+@attrs.frozen
+class Now(Instruction[int, Never]):
+    """Read the wall clock, in milliseconds since 1970 UTC. Answered by the runtime."""
+
+
+@attrs.frozen
+class Jitter(Instruction[float, Never]):
+    """Draw a number in [0, 1). Answered by the runtime."""
+
+
+@attrs.frozen
+class Log(Instruction[None, Never]):
+    """Hand a line to the operator. Answered by the runtime."""
+
+    record: LogRecord
+
+
+@attrs.frozen
+class Gather:
+    """The plan of `gather`: all of them, at most `limit` at a time."""
+
+    programs: tuple[Any, ...]
+    limit: int
+
+
+@attrs.frozen
+class Race:
+    """The plan of `race`: the first to end decides."""
+
+    programs: tuple[Any, ...]
+
+
+@attrs.frozen
+class Deadline:
+    """The plan of `Program.timeout`: the program, or `EffectTimeout`."""
+
+    program: Any
+    after_ms: int

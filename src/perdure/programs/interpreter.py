@@ -1,0 +1,320 @@
+"""The interpreter: one loop without input or output, which never recurses.
+
+It is a generator. It yields what it cannot do itself, an instruction with the services in force there, and is sent the
+answer; it returns the `Exit`. Who performs the instructions, and whether that waits, is the driver's business
+(`perdure.programs.drivers`): the same loop runs under an event loop, in a simulation and in a plain function call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.programs.container import Program, Watched
+from perdure.programs.errors import NotAProgram
+from perdure.programs.exit import Exit, Halted, Raised
+from perdure.programs.instructions import (
+    ALT,
+    ASK,
+    ATTEMPT,
+    BIND,
+    COMPOSE,
+    DO,
+    ENSURE,
+    FAIL,
+    HALT,
+    LASH,
+    MAP,
+    PARALLEL,
+    PERFORM,
+    PURE,
+    RESULT,
+    SANDBOX,
+    SCOPE,
+    Deadline,
+    Gather,
+    Race,
+)
+from perdure.programs.interception import PASS, Interceptor
+from perdure.programs.watch import note_begun
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+
+Loop: TypeAlias = Generator[tuple[Any, Any], Any, Exit[A, E]]
+"""A program being interpreted: yields ``(instruction, services)``, is sent answers, returns the exit."""
+
+
+@attrs.frozen
+class Fork:
+    """What the loop yields for `gather`, `race` and `timeout`: a plan, and how to begin one of its programs.
+
+    Attributes:
+        plan: what to run, and which end decides.
+        begin: make the loop of one of the plan's programs: same services, its own branch of each interceptor.
+    """
+
+    plan: Gather | Race | Deadline
+    begin: Callable[[Program[Any, Any, Any]], Loop[Any, Any]]
+
+
+class _Leave(BaseException):
+    """Thrown into a do-block that is being left by a failure or a halt, so that its `finally` blocks run."""
+
+
+# Where the loop is: still evaluating `current`, or on the way out with one of four outcomes and its value.
+_RUNNING, _SUCCEEDED, _FAILED, _HALTED, _DIED = -1, 0, 1, 2, 3
+_EXITS: tuple[Callable[[Any], Any], ...] = (Success, Failure, Halted, Raised)
+_EXIT_CLASSES: frozenset[type] = frozenset({Success, Failure, Halted, Raised})
+
+# Frames that only the loop makes, besides BIND to ENSURE and DO: what to do when the program above them has ended.
+_LEAVE_SCOPE, _LEAVE_SANDBOX, _LEAVING, _FINALIZED = 100, 101, 102, 103
+
+_Outcome: TypeAlias = tuple[int, Any]
+
+
+def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment inside
+    program: Program[A, E, R], services: R, interceptors: tuple[Interceptor, ...] = ()
+) -> Loop[A, E]:
+    """Interpret `program` with an explicit stack of frames.
+
+    A failure and a halt leave do-blocks by their `finally` blocks, which may perform instructions; a defect is raised
+    inside them, where `except` may catch it. What a finalizer fails with replaces the outcome that was on its way.
+
+    Args:
+        program: what to run.
+        services: what it needs.
+        interceptors: who is asked first, the innermost last.
+
+    Yields:
+        An instruction nobody answered, or a `Fork`, with the services in force there. To be sent a `Result`, a
+        `Halted`, a `Raised` or a raw value; an exception thrown here is raised at the instruction.
+
+    Returns:
+        The exit. `Raised` holds whatever was raised, cancellation included: the driver must raise it again when it is
+        not an `Exception`.
+    """
+    # One function on purpose: a step costs less than the call of a function would. The order of the branches is that
+    # of their frequency in do-blocks. Rare turns are in functions below.
+    frames: list[tuple[int, Any]] = []
+    push, pop = frames.append, frames.pop
+    scope: Any = services
+    current: Any = program
+    outcome: int = _RUNNING
+    value: Any = None
+    payload: Any = program  # whoever gave `current`, for the error that names it
+    while True:
+        try:
+            if outcome == _RUNNING:
+                if current.__class__ is not Program:
+                    if current.__class__ is not Watched:
+                        raise _not_a_program(current, payload)  # noqa: TRY301 - the handler below is the way to unwind
+                    note_begun(current)
+                tag, first, second = current._inner_value  # noqa: SLF001 - a node is for this loop alone
+                if tag <= ENSURE:  # BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE: the inner program first
+                    push((tag, second))
+                    current = first
+                    continue
+                if tag == PERFORM:
+                    answer: Any = PASS
+                    if interceptors:
+                        answer = _ask(interceptors, first)
+                    if answer is PASS:
+                        answer = yield first, scope
+                    if answer.__class__ is Success:
+                        outcome, value = _SUCCEEDED, answer.unwrap()
+                    else:
+                        outcome, value = _read(answer)
+                elif tag == PURE:
+                    outcome, value = _SUCCEEDED, first
+                elif tag == DO:
+                    payload = first(*second)
+                    try:
+                        current = payload.send(None)
+                    except StopIteration as stop:
+                        outcome, value = _SUCCEEDED, stop.value
+                    else:
+                        push((DO, payload))
+                        continue
+                elif tag == FAIL:
+                    outcome, value = _FAILED, first
+                elif tag == RESULT:
+                    outcome, value = _read(first)
+                elif tag == ASK:
+                    outcome, value = _SUCCEEDED, first(scope)
+                elif tag == HALT:
+                    outcome, value = _HALTED, first
+                elif tag == SCOPE:
+                    push((_LEAVE_SCOPE, scope))
+                    scope = second(scope)
+                    current = first
+                    continue
+                elif tag == SANDBOX:
+                    push((_LEAVE_SANDBOX, interceptors))
+                    interceptors = (*interceptors, second)
+                    current = first
+                    continue
+                elif tag == PARALLEL:
+                    answer = yield Fork(first, partial(_begin_branch, scope, interceptors)), scope
+                    outcome, value = _read(answer)
+                else:
+                    raise AssertionError(f"no such tag: {tag}")  # noqa: TRY301 - as above
+
+            # An outcome is on its way: the innermost frame decides what it means.
+            if not frames:
+                break
+            tag, payload = frames[-1]
+            if tag == DO and outcome == _SUCCEEDED:
+                try:
+                    current = payload.send(value)
+                except StopIteration as stop:
+                    pop()
+                    value = stop.value
+                except BaseException:
+                    pop()
+                    raise
+                else:
+                    outcome = _RUNNING
+                continue
+            pop()
+            if tag == BIND:
+                if outcome == _SUCCEEDED:
+                    current, outcome = payload(value), _RUNNING
+            elif tag == MAP:
+                if outcome == _SUCCEEDED:
+                    value = payload(value)
+            elif tag == DO:
+                if outcome == _DIED:
+                    current, outcome, value = _raise_inside(frames, payload, value)
+                else:
+                    current, outcome, value = _leave(frames, payload, (outcome, value), outcome, value)
+            elif tag == ATTEMPT:
+                if outcome <= _FAILED:
+                    outcome, value = _SUCCEEDED, _EXITS[outcome](value)
+            elif tag == LASH:
+                if outcome == _FAILED:
+                    current, outcome = payload(value), _RUNNING
+            elif tag == ALT:
+                if outcome == _FAILED:
+                    value = payload(value)
+            elif tag == COMPOSE:
+                if outcome <= _FAILED:
+                    current, outcome = payload(_EXITS[outcome](value)), _RUNNING
+            elif tag == _LEAVE_SCOPE:
+                scope = payload
+            elif tag == _LEAVING:
+                generator, pending = payload
+                payload = generator
+                current, outcome, value = _leave(frames, generator, pending, outcome, value)
+            elif tag == ENSURE:
+                push((_FINALIZED, (outcome, value)))
+                current, outcome = payload, _RUNNING
+            elif tag == _FINALIZED:
+                if outcome == _SUCCEEDED:
+                    outcome, value = payload
+            elif tag == _LEAVE_SANDBOX:
+                interceptors = payload
+                if outcome != _DIED or isinstance(value, Exception):  # a cancellation is nobody's outcome
+                    outcome, value = _SUCCEEDED, _EXITS[outcome](value)
+            else:
+                raise AssertionError(f"no such frame: {tag}")  # noqa: TRY301 - as above
+        except GeneratorExit:
+            _close(frames)
+            raise
+        except BaseException as exception:  # noqa: BLE001 - a defect, or a cancellation on its way out
+            outcome, value = _DIED, exception
+    # Out here, for where the stack is full even this call breaks, and nothing above may take that for one more outcome.
+    exit_: Exit[A, E] = _EXITS[outcome](value)
+    return exit_
+
+
+def _ask(interceptors: Sequence[Interceptor], instruction: object) -> object:
+    for interceptor in reversed(interceptors):
+        answer = interceptor.answer(instruction)
+        if answer is not PASS:
+            return answer
+    return PASS
+
+
+def _read(answer: Any) -> _Outcome:
+    """Read an answer: the four exits are what they say, anything else is a value."""
+    kind = answer.__class__  # pyright knows nothing of the `type(...)` of an Any
+    if kind not in _EXIT_CLASSES:
+        return _SUCCEEDED, answer
+    if kind is Success:
+        return _SUCCEEDED, answer.unwrap()
+    if kind is Failure:
+        return _FAILED, answer.failure()
+    if kind is Halted:
+        return _HALTED, answer.signal
+    return _DIED, answer.cause
+
+
+def _raise_inside(
+    frames: list[tuple[int, Any]], generator: Generator[Any, Any, Any], cause: BaseException
+) -> tuple[Any, int, Any]:
+    """Raise a defect inside a do-block; if it is not caught there it comes out of this call."""
+    try:
+        current = generator.throw(cause)
+    except StopIteration as stop:
+        return None, _SUCCEEDED, stop.value
+    frames.append((DO, generator))
+    return current, _RUNNING, None
+
+
+def _leave(
+    frames: list[tuple[int, Any]],
+    generator: Generator[Any, Any, Any],
+    pending: _Outcome,
+    outcome: int,
+    value: Any,
+) -> tuple[Any, int, Any]:
+    """Go on leaving a do-block: run its `finally` blocks up to the next program in one of them.
+
+    Args:
+        frames: the stack.
+        generator: the do-block.
+        pending: the outcome it is left with, unless a finalizer replaces it.
+        outcome: what the last program in a finalizer came to (at first: `pending` again).
+        value: the value of `outcome`.
+    """
+    try:
+        if outcome == _SUCCEEDED:
+            current = generator.send(value)
+        elif outcome == _DIED:
+            current = generator.throw(value)
+        else:
+            pending = (outcome, value)
+            current = generator.throw(_Leave())
+    except (StopIteration, _Leave):
+        return None, *pending
+    frames.append((_LEAVING, (generator, pending)))
+    return current, _RUNNING, None
+
+
+def _close(frames: list[tuple[int, Any]]) -> None:
+    """Close the do-blocks, innermost first, when the run is dropped: their `finally` blocks may not wait any more."""
+    for tag, payload in reversed(frames):
+        if tag in {DO, _LEAVING}:
+            generator = payload if tag == DO else payload[0]
+            with suppress(Exception):  # as Python does with what a dropped generator raises
+                generator.close()
+
+
+def _begin_branch(
+    services: Any, interceptors: tuple[Interceptor, ...], program: Program[Any, Any, Any]
+) -> Loop[Any, Any]:
+    return interpret(program, services, tuple(interceptor.branch() for interceptor in interceptors))
+
+
+def _not_a_program(got: object, giver: Any) -> NotAProgram:
+    name = getattr(giver, "__qualname__", None) or type(giver).__qualname__
+    if type(got) in {Success, Failure}:
+        return NotAProgram(got, name, "a Program: wrap the Result with lift(...)")
+    return NotAProgram(got, name)

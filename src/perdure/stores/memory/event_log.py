@@ -1,0 +1,61 @@
+"""The event log of the memory store."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import dropwhile, islice
+
+from perdure.stores.store import LoggedEvent
+from perdure.values.address import Address
+from perdure.values.event import Event
+
+
+class EventLog:
+    """Events by sequence number. The log only ever loses its beginning, so the numbers it holds have no holes."""
+
+    __slots__ = ("_events", "_first", "_history", "_last")
+
+    def __init__(self) -> None:
+        self._events: dict[int, Event] = {}
+        self._history: dict[str, deque[int]] = {}  # sequence numbers by printed address
+        self._first = 1
+        self._last = 0
+
+    def append(self, event: Event) -> None:
+        """Add an event at the end."""
+        self._last = sequence = self._last + 1
+        self._events[sequence] = event
+        self._history.setdefault(event.address, deque()).append(sequence)
+
+    def after(self, sequence: int, limit: int) -> tuple[LoggedEvent, ...]:
+        """Give the events after a place, in order."""
+        begin = max(sequence + 1, self._first)
+        return tuple(self._logged(number) for number in range(begin, min(begin + limit, self._last + 1)))
+
+    def history(self, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
+        """Give the newest events of an address, the newest first."""
+        newest_first = reversed(self._history.get(str(address), ()))
+        older = newest_first if before is None else dropwhile(lambda sequence: sequence >= before, newest_first)
+        return tuple(self._logged(sequence) for sequence in islice(older, limit))
+
+    def prune(self, since_ms: int, max_events: int, limit: int) -> int:
+        """Remove old events from the beginning, up to the first that stays, and say how many went."""
+        removed = 0
+        while removed < limit and self._events and self._is_let_go(since_ms, max_events):
+            self._remove_first()
+            removed += 1
+        return removed
+
+    def _is_let_go(self, since_ms: int, max_events: int) -> bool:
+        return len(self._events) > max_events or self._events[self._first].at_ms < since_ms
+
+    def _remove_first(self) -> None:
+        address = self._events.pop(self._first).address
+        history = self._history[address]
+        history.popleft()
+        if not history:
+            del self._history[address]
+        self._first += 1
+
+    def _logged(self, sequence: int) -> LoggedEvent:
+        return LoggedEvent(sequence=sequence, event=self._events[sequence])

@@ -1,0 +1,228 @@
+"""Who waits for the database: what waits together travels together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+from returns.result import Failure, Result
+
+from perdure.programs.future import Telling
+from perdure.runtime.record import Future, Runtime
+from perdure.stores.sqlite.database import Database, Read
+from perdure.stores.sqlite.fork_guard import guard_fork
+from perdure.stores.sqlite.group_commit import Write
+from perdure.stores.sqlite.lock import FileLock
+from perdure.values.errors import OutcomeUnknown, PerdureError, StoreError, StoreUnavailable
+
+R = TypeVar("R")
+
+_GROUP = 1_000  # a bound on one transaction, so that no caller waits long for its neighbours
+
+_Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
+
+Note: TypeAlias = Callable[[Result[Any, Any]], None]
+"""Told of an answer when it comes: in the order in which the database gave them, even when nobody waits any more."""
+
+
+def _ignore(_: Result[Any, Any]) -> None:
+    """Take no note."""
+
+
+class PendingOperation(Telling, Generic[R]):
+    """A request to the database. It leaves when its answer is first asked for, and may be awaited again.
+
+    Attributes:
+        request: what is asked.
+        operation: what that does, for errors.
+    """
+
+    __slots__ = ("_answer", "_listener", "_note", "_queue", "_traffic", "operation", "request")
+
+    def __init__(self, traffic: Batcher, queue: _Queue[R], operation: str, request: R, note: Note) -> None:
+        self.request = request
+        self.operation = operation
+        self._traffic = traffic
+        self._queue = queue
+        self._note = note
+        self._listener: Note | None = None
+        self._answer: Future[Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        if self._answer is None:
+            refused = self._traffic.refusal(self.operation)
+            if refused is not None:
+                return Failure(refused)
+            self._answer = self._traffic.future()
+            self._leave(self._answer_waiting)
+        answer: Result[Any, Any] = yield from self._answer.__await__()
+        return answer
+
+    def tell(self, listener: Note) -> None:
+        """Leave, and call this with the answer."""
+        refused = self._traffic.refusal(self.operation)
+        if refused is not None:
+            listener(Failure(refused))
+        else:
+            self._leave(listener)
+
+    def _leave(self, listener: Note) -> None:
+        self._listener = listener
+        self._traffic.enqueue(self._queue, self)
+
+    def answered(self, answer: Result[Any, Any]) -> None:
+        """Take note of the answer, and tell it to whoever waits for it."""
+        self._note(answer)
+        listener, self._listener = self._listener, None  # it may hold this errand: both would wait for the collector
+        if listener is not None:
+            listener(answer)
+
+    def _answer_waiting(self, answer: Result[Any, Any]) -> None:
+        if self._answer is not None and not self._answer.done():  # a caller that was cancelled waits no more
+            self._answer.set_result(answer)
+
+
+@attrs.define
+class _Queue(Generic[R]):
+    """Requests that wait.
+
+    Attributes:
+        send: takes a batch to the database.
+        lost: makes the answer for a batch that was under way when its sending broke.
+    """
+
+    send: _Send[R]
+    lost: Callable[[str], PerdureError]
+    waiting: list[PendingOperation[R]] = attrs.Factory(list[Any])
+
+    async def serve(self) -> None:
+        """Send what waits now, and answer it."""
+        batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
+        try:
+            answers = await self.send([errand.request for errand in batch])
+        except StoreError as error:  # the file could not be opened again: nothing was sent
+            answers = [Failure(error)] * len(batch)
+        except BaseException as error:
+            _answer(batch, [Failure(self.lost(repr(error)))] * len(batch))
+            raise
+        _answer(batch, answers)
+
+
+class Batcher:
+    """One batch is with the database at a time; the next one accumulates meanwhile. There is no timer.
+
+    A lone request leaves at once. When the database is idle, whatever becomes ready in the same step of the event loop
+    travels together. Whoever asks may be cancelled: the batch goes on without it.
+
+    Attributes:
+        lost: done, with the reason, when the file turned out not to be this engine's any more.
+    """
+
+    def __init__(self, runtime: Runtime, database: Database, lock: FileLock) -> None:
+        self._runtime = runtime
+        self._database = database
+        self._lock = lock
+        self._place: Literal["here", "parent"] = "here"
+        self.lost: Future[str] = runtime.future()
+        guard_fork(self)
+        self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason))
+        self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown)
+        self._state: Literal["idle", "driven", "closed"] = "idle"
+        self._closers: list[Future[None]] | None = None  # who waits for the end, once somebody closed
+
+    def read(self, read: Read, note: Note = _ignore) -> PendingOperation[Read]:
+        """Ask for a read."""
+        return PendingOperation(self, self._reads, read.operation, read, note)
+
+    def write(self, operation: str, work: Write, note: Note = _ignore) -> PendingOperation[Write]:
+        """Ask for a write; it is answered when it is durable."""
+        return PendingOperation(self, self._writes, operation, work, note)
+
+    async def close(self) -> None:
+        """Refuse what comes, wait for what was asked, close the file and give the lock back."""
+        if self._state == "closed" or self._place == "parent":
+            return
+        if self._closers is None:
+            self._closers = []
+        closed = self._runtime.future()
+        self._closers.append(closed)
+        self._set_going()
+        await closed
+
+    def leave(self) -> None:
+        """Refuse everything, in a forked child: the thread that would answer is not there."""
+        self._place = "parent"
+
+    def refusal(self, operation: str) -> StoreError | None:
+        """Why nothing is answered any more; None while the store is open, here, and this engine's own."""
+        if self._closers is not None or self._state == "closed":
+            return StoreUnavailable(operation, "the store is closed")
+        if self._database.lost is not None:
+            return self._database.lost
+        if self._place == "parent":
+            return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
+        return None
+
+    def enqueue(self, queue: _Queue[R], errand: PendingOperation[R]) -> None:
+        """Let an errand travel with what else is ready."""
+        queue.waiting.append(errand)
+        self._set_going()
+
+    def future(self) -> Future[Any]:
+        """Give a future for whoever waits for an errand."""
+        return self._runtime.future()
+
+    def _look_for_loss(self) -> None:
+        if self._database.lost is not None and not self.lost.done():
+            self.lost.set_result(str(self._database.lost))
+
+    def _set_going(self) -> None:
+        if self._state == "idle":
+            self._state = "driven"
+            # A task begins after what is ready in this step of the loop, which so comes along.
+            self._runtime.spawn(self._drive(), name=f"traffic of {self._database.file.store}")
+
+    async def _drive(self) -> None:
+        try:
+            await self._serve()
+        except BaseException:  # the loop is stopping, or something is wrong with this very code
+            await self._shut()
+            raise
+        if self._closers is None:
+            self._state = "idle"
+        else:
+            await self._shut()
+
+    async def _shut(self) -> None:
+        try:
+            await self._database.close()  # after what the thread does now
+        except BaseException:
+            self._database.abandon()
+            raise
+        finally:
+            self._end()
+
+    async def _serve(self) -> None:
+        while self._reads.waiting or self._writes.waiting:
+            if self._reads.waiting:
+                await self._reads.serve()
+            if self._writes.waiting:
+                await self._writes.serve()
+                self._look_for_loss()
+
+    def _end(self) -> None:
+        self._state = "closed"
+        self._lock.release()
+        unsent = Failure(StoreUnavailable("answer", "its event loop is stopping"))
+        for queue in (self._reads, self._writes):
+            _answer(queue.waiting, [unsent] * len(queue.waiting))
+            queue.waiting.clear()
+        for closed in self._closers or ():
+            if not closed.done():
+                closed.set_result(None)
+
+
+def _answer(batch: Sequence[PendingOperation[Any]], answers: Sequence[Result[Any, Any]]) -> None:
+    for errand, answer in zip(batch, answers, strict=True):
+        errand.answered(answer)

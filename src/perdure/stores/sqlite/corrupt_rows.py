@@ -1,0 +1,70 @@
+"""Rows that could not be read: left out of answers, remembered for the health check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+
+from perdure.stores.sqlite.rows import Row
+from perdure.values.address import Address
+from perdure.values.errors import StoreCorrupt
+
+T = TypeVar("T")
+
+_LIMIT = 100
+_SHOWN = 5
+
+
+@attrs.define
+class CorruptRows:
+    """What was found unreadable since the store was opened, the first 100 by name."""
+
+    _found: dict[str, str] = attrs.Factory(dict[str, str])
+
+    def note(self, error: StoreCorrupt) -> None:
+        """Remember an unreadable row."""
+        if len(self._found) < _LIMIT:
+            self._found[error.what] = error.reason
+
+    def mended(self, address: Address) -> None:
+        """Forget a row that was read or written over."""
+        if self._found:
+            self._found.pop(str(address), None)
+
+    def __str__(self) -> str:
+        shown = "; ".join(f"{what}: {reason}" for what, reason in list(self._found.items())[:_SHOWN])
+        return f"{len(self._found)} rows cannot be read and are left out: {shown}" if self._found else ""
+
+
+def readable(
+    fetch: Callable[[Row, int], list[Row]],
+    decode: Callable[[Row], T],
+    place: Callable[[Row], Row],
+    start: Row,
+    limit: int,
+    damage: CorruptRows,
+) -> tuple[T, ...]:
+    """Read up to `limit` rows that decode, going on past those that do not.
+
+    Args:
+        fetch: gives so many rows after a place.
+        decode: reads one row.
+        place: where a row stands in the order of the query.
+        start: the place to begin after.
+        limit: how many are wanted.
+        damage: where unreadable rows are noted.
+    """
+    found: list[T] = []
+    while wanted := limit - len(found):
+        rows = fetch(start, wanted)
+        for row in rows:
+            try:
+                found.append(decode(row))
+            except StoreCorrupt as error:
+                damage.note(error)
+        if len(rows) < wanted:
+            break
+        start = place(rows[-1])
+    return tuple(found)

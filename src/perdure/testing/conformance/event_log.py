@@ -1,0 +1,137 @@
+"""Cases: the event log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import attrs
+
+from perdure.stores.store import Retention, Store
+from perdure.testing.conformance.case import Case, in_store
+from perdure.testing.conformance.examples import ERROR, address, created, started
+from perdure.testing.conformance.requirement import holds, same, value
+from perdure.testing.conformance.requirements import (
+    EVENT_ADDRESS,
+    EVENTS,
+    HISTORY,
+    HISTORY_SURVIVES,
+    MONOTONIC,
+    PRUNE,
+    PRUNE_COUNTS,
+)
+from perdure.values import event as events
+from perdure.values.address import Address
+from perdure.values.event import Event
+from perdure.values.transition import Purge, Transition
+
+A, B = address("a"), address("b")
+
+_SAMPLES: dict[str, object] = {
+    "run_id": "r",
+    "cause": "alarm",
+    "attempt": 2,
+    "delivery": 3,
+    "duration_ms": 4,
+    "hook": "execute",
+    "error": ERROR,
+    "reason": "paused",
+    "was": "paused",
+    "recoveries": 1,
+    "flush_at_ms": 5,
+    "batch_size": 6,
+    "scheduled_ms": 7,
+    "target": "task:a:b",
+    "action": "send",
+    "sink": "metrics",
+    "count": 8,
+}
+
+
+def one_of_each() -> tuple[Event, ...]:
+    """Make an event of every type."""
+    return tuple(_sample(kind) for kind in events.EVENT_TYPES.values())
+
+
+def _sample(kind: type[Event]) -> Event:
+    own = {field.name: _SAMPLES[field.name] for field in attrs.fields(kind) if field.name in _SAMPLES}
+    make = cast("Callable[..., Event]", kind)  # which fields there are is looked up
+    return make(event_id="01", at_ms=9, address=str(A), run_count=1, **own)
+
+
+@in_store(EVENTS)
+async def every_event_comes_back(store: Store) -> None:
+    """An event of every type is read as it was logged, in order."""
+    logged = one_of_each()
+    await value(store.commit(Transition(address=A, events=logged)))
+    found = await value(store.events(0, 100))
+    same(tuple(one.event for one in found), logged, "the log gives events as they were committed, in order")
+    places = [one.sequence for one in found]
+    holds(places == sorted(set(places)) and places[0] > 0, f"sequence numbers are positive and grow: {places}")
+
+
+@in_store(EVENTS)
+async def the_log_pages_by_sequence(store: Store) -> None:
+    """``events`` goes on after a place, up to a limit."""
+    await _logged(store, A, 1, 2, 3)
+    first = await value(store.events(0, 2))
+    rest = await value(store.events(first[-1].sequence, 2))
+    same([one.event.at_ms for one in (*first, *rest)], [1, 2, 3], "events pages by sequence number")
+    same(await value(store.events(rest[-1].sequence, 2)), (), "after the last event there is nothing")
+
+
+@in_store(HISTORY, HISTORY_SURVIVES, EVENT_ADDRESS)
+async def history_gives_the_newest_first(store: Store) -> None:
+    """``history`` belongs to the address in the event, is newest first, pages backwards and survives the purge."""
+    fence = await created(store, A)
+    await _logged(store, B, 1, 2, 3)
+    # What is logged under an address decides, not whose transition it came with.
+    await value(store.commit(Transition(address=A, expected=fence, write=Purge(), events=(started(B, at_ms=4),))))
+    newest = await value(store.history(B, None, 3))
+    same([one.event.at_ms for one in newest], [4, 3, 2], "history gives the newest events first")
+    older = await value(store.history(B, newest[-1].sequence, 3))
+    same([one.event.at_ms for one in older], [1], "history goes on before a sequence number")
+    same(await value(store.history(A, None, 3)), (), "history gives the events of its address only")
+
+
+@in_store(PRUNE, PRUNE_COUNTS, HISTORY_SURVIVES)
+async def pruning_removes_the_beginning_of_the_log(store: Store) -> None:
+    """Old events go, up to the first that stays; so does what is beyond the newest ``max_events``."""
+    await _logged(store, A, 1, 2, 9, 3, 4, 5)
+    by_age = Retention(now_ms=0, events_since_ms=9, max_events=100)
+    same(await value(store.prune(by_age)), 2, "old events go, up to the first that stays")
+    same(await _instants(store), [9, 3, 4, 5], "the log loses its beginning and nothing else")
+    by_size = Retention(now_ms=0, events_since_ms=0, max_events=1, limit=2)
+    counts = [await value(store.prune(by_size)) for _ in range(3)]
+    same(counts, [2, 1, 0], "prune removes what is beyond max_events, up to its limit, and says how many")
+    same(await _instants(store), [5], "the newest events stay")
+    same([one.event.at_ms for one in await value(store.history(A, None, 9))], [5], "history loses what was pruned")
+
+
+@in_store(MONOTONIC, EVENTS)
+async def sequence_numbers_never_come_back(store: Store) -> None:
+    """An event after a prune has a greater number than all before."""
+    await _logged(store, A, 1)
+    (before,) = await value(store.events(0, 9))
+    await value(store.prune(Retention(now_ms=0, events_since_ms=0, max_events=0)))
+    await _logged(store, A, 2)
+    (after,) = await value(store.events(0, 9))
+    holds(after.sequence > before.sequence, f"sequence numbers grow: {after.sequence} came after {before.sequence}")
+
+
+async def _logged(store: Store, at: Address, *instants_ms: int) -> None:
+    for at_ms in instants_ms:
+        await value(store.commit(Transition(address=at, events=(started(at, at_ms=at_ms),))))
+
+
+async def _instants(store: Store) -> list[int]:
+    return [one.event.at_ms for one in await value(store.events(0, 100))]
+
+
+CASES: tuple[Case, ...] = (
+    every_event_comes_back,
+    the_log_pages_by_sequence,
+    history_gives_the_newest_first,
+    pruning_removes_the_beginning_of_the_log,
+    sequence_numbers_never_come_back,
+)

@@ -1,0 +1,55 @@
+"""Places for the stores of this package: what the suite needs of a store, in the fewest lines."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+from perdure.values.address import Address
+
+
+class MemoryHarness:
+    """A memory store."""
+
+    def __init__(self) -> None:
+        self._backend = MemoryBackend()
+
+    async def open(self) -> Store:
+        """Open it over the same tables."""
+        return self._backend.open()
+
+    async def discard(self) -> None:
+        """Leave the tables to the garbage collector."""
+
+
+class SqliteHarness:
+    """A SQLite file in a temporary folder.
+
+    Args:
+        durability: as for `open_sqlite`. The suite promises the same either way; ``relaxed`` is faster.
+    """
+
+    def __init__(self, durability: Literal["full", "relaxed"] = "relaxed") -> None:
+        self._durability: Literal["full", "relaxed"] = durability
+        self._folder = Path(tempfile.mkdtemp(prefix="perdure-"))
+
+    async def open(self) -> Store:
+        """Open the file."""
+        return await open_sqlite(self._folder / "jobs.db", durability=self._durability)
+
+    async def discard(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._folder)
+
+    async def damage(self, address: Address) -> None:
+        """Write something that is not JSON into an instance's row."""
+        with closing(sqlite3.connect(self._folder / "jobs.db")) as database, database:
+            sql = "UPDATE instances SET pending_retry = 'not JSON' WHERE kind = ? AND name = ? AND id = ?"
+            database.execute(sql, (address.kind, address.name, address.id))

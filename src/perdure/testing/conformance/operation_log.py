@@ -1,0 +1,48 @@
+"""What was done with a store, so that a failure can tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+from returns.future import FutureResult
+from returns.io import IOResult
+from returns.result import Result
+
+from perdure.stores.store import Store
+from perdure.testing.conformance.describe import asked, outcome
+from perdure.testing.conformance.requirement import RequirementViolated, answer
+from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
+
+_FACTS = {"name", "epoch", "capabilities", "lost", "backup"}
+
+OPERATIONS = tuple(field.name for field in attrs.fields(Store) if field.name not in _FACTS)
+"""The functions that every store has."""
+
+_Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
+
+
+def recorded(store: Store, story: list[str]) -> Store:
+    """Give the same store, which notes what it is asked and what it answers.
+
+    Args:
+        store: the store.
+        story: where the notes go, a line for each operation.
+    """
+    operations: dict[str, Any] = {name: _recorded(name, getattr(store, name), story) for name in OPERATIONS}
+    return attrs.evolve(store, **operations)
+
+
+def _recorded(name: str, operation: _Operation, story: list[str]) -> Callable[..., FutureResult[Any, Any]]:
+    async def ask(*arguments: object) -> Result[Any, Any]:
+        call = asked(name, *arguments)
+        try:
+            found = await answer(operation(*arguments))
+        except Exception as error:
+            story.append(f"{call}  raised {type(error).__name__}")
+            raise RequirementViolated(f"{name} raised {error!r}", promises=(FAILURES_ARE_VALUES,)) from error
+        story.append(f"{call}  ->  {outcome(found)}")
+        return found
+
+    return lambda *arguments: FutureResult(ask(*arguments))

@@ -1,0 +1,155 @@
+"""One of two stores that must agree, with what was seen in it."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.stores.store import LoggedEvent, Store
+from perdure.testing.conformance.examples import ERROR, message, started
+from perdure.testing.conformance.requirement import holds, value
+from perdure.testing.conformance.steps import KEYS, PLACES, CommitStep, InboundStep
+from perdure.values.address import Address
+from perdure.values.instance import Fence, Instance
+from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
+from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition, Write
+
+INSTANTS = (0, 4, 10, 20)
+"""The instants at which the stores are compared."""
+
+ALL = 1_000
+
+
+@attrs.define
+class RecordedStore:
+    """One of the two stores. The two sides see the same things under their own numbers.
+
+    Attributes:
+        store: the store.
+        fences: the fences that commits answered, for each address, the newest last.
+        seen: the ids of messages that were seen, in the order in which they were first seen.
+    """
+
+    store: Store
+    fences: dict[Address, list[Fence]] = attrs.Factory(lambda: {at: [] for at in PLACES})
+    seen: list[int] = attrs.Factory(list[int])
+
+    async def transition(self, step: CommitStep) -> Transition:
+        """Make the transition of a step, with this side's fences and ids."""
+        at = PLACES[step.at]
+        return Transition(
+            address=at,
+            expected=await self._fence(step, at),
+            write=_write(step, at),
+            remember=step.remember,
+            messages=tuple(message(at, PLACES[target], str(target)) for target in step.targets),
+            inbound=None if step.inbound is None else await self._fate(step.inbound),
+            events=tuple(started(at, at_ms=at_ms) for at_ms in step.event_ms),
+        )
+
+    def note(self, at: Address, found: Result[Fence, Any]) -> None:
+        """Remember the fence that a commit answered."""
+        match found:
+            case Success(Fence(incarnation, _) as fence) if incarnation > 0:
+                self.fences[at].append(fence)
+            case _:
+                pass
+
+    async def messages(self, now_ms: int) -> list[StoredMessage]:
+        """Give what may be delivered, and take note of it."""
+        found = list(await value(self.store.messages(now_ms, ALL)))
+        ids = [one.message_id for one in found]
+        holds(ids == sorted(set(ids)), f"messages gives the oldest first: {ids}")
+        self.seen += [id_ for id_ in ids if id_ not in self.seen]
+        return found
+
+    async def dead_letters(self) -> list[StoredMessage]:
+        """Give the dead letters."""
+        return list(await value(self.store.dead_letters(0, ALL)))
+
+    async def everything(self) -> dict[str, object]:
+        """Give all that can be seen in the store, without the numbers that are its own."""
+        store = self.store
+        seen: dict[str, object] = {}
+        for at in PLACES:
+            for now_ms in (0, 10):
+                for key in KEYS:
+                    loaded = await value(store.load(at, key, now_ms))
+                    seen[f"load({at}, {key}, {now_ms})"] = bare(loaded)
+            seen[f"history({at})"] = _events(await value(store.history(at, None, ALL)))
+        for instant_ms in INSTANTS:
+            seen[f"due({instant_ms})"] = [unnumbered(one) for one in await value(store.due(instant_ms, ALL))]
+            seen[f"next_alarm({instant_ms})"] = await value(store.next_alarm(instant_ms))
+            seen[f"messages({instant_ms})"] = [_anonymous(one) for one in await self.messages(instant_ms)]
+            seen[f"next_message({instant_ms})"] = await value(store.next_message(instant_ms))
+        seen["dead_letters()"] = [_anonymous(one) for one in await self.dead_letters()]
+        seen["claimed()"] = [unnumbered(one) for one in await value(store.claimed(0, ALL))]
+        seen["events()"] = _events(await value(store.events(0, ALL)))
+        return seen
+
+    async def _fence(self, step: CommitStep, at: Address) -> Fence | None:
+        known = self.fences[at]
+        match step.fence:
+            case "right":
+                stored = (await value(self.store.load(at))).instance
+                return None if stored is None else stored.fence
+            case "old":
+                return known[0] if known else None  # of the first incarnation
+            case "none":
+                return None
+            case "foreign":
+                others = self.fences[PLACES[step.at - 1]]
+                return others[-1] if others else None
+            case _:
+                assert_never(step.fence)
+
+    async def _fate(self, inbound: InboundStep) -> MessageFate | None:
+        deliverable = [one.message_id for one in await self.messages(INSTANTS[-1])]
+        ids = deliverable if inbound.of == "deliverable" else self.seen
+        if not ids:
+            return None
+        message_id = ids[inbound.number % len(ids)]
+        match inbound.fate:
+            case "consumed":
+                return Consumed(message_id)
+            case "postponed":
+                not_before_ms = inbound.not_before_ms
+                return Postponed(message_id=message_id, attempts=1, not_before_ms=not_before_ms, error=None)
+            case "dead_lettered":
+                return DeadLettered(message_id=message_id, attempts=2, error=ERROR)
+            case _:
+                assert_never(inbound.fate)
+
+
+def bare(loaded: Loaded) -> Loaded:
+    """Give what was loaded, without the store's own number in it."""
+    return loaded if loaded.instance is None else attrs.evolve(loaded, instance=unnumbered(loaded.instance))
+
+
+def unnumbered(instance: Instance) -> Instance:
+    """Give an instance without its incarnation, which each store numbers on its own."""
+    return attrs.evolve(instance, incarnation=1)
+
+
+def _anonymous(stored: StoredMessage) -> StoredMessage:
+    return attrs.evolve(stored, message_id=0)
+
+
+def _events(logged: tuple[LoggedEvent, ...]) -> list[object]:
+    return [one.event for one in logged]
+
+
+def _write(step: CommitStep, at: Address) -> Write:
+    match step.write:
+        case "put":
+            return Put(attrs.evolve(step.instance, address=at))
+        case "purge":
+            return Purge()
+        case "retire":
+            return Purge(own_messages="kept")
+        case "keep":
+            return KeepInstance()
+        case _:
+            assert_never(step.write)

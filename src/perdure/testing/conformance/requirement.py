@@ -1,0 +1,139 @@
+"""A promise of a store, and how a case says that it was broken."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar, cast
+
+import attrs
+from returns.io import IO, IOResult
+from returns.result import Failure, Result
+from returns.unsafe import unsafe_perform_io
+
+from perdure.testing.conformance.describe import shown
+
+_TOLD = 16  # lines of a story
+_FIRST = 4  # of them from its beginning
+
+A = TypeVar("A")
+E = TypeVar("E")
+
+
+@attrs.frozen
+class Requirement:
+    """A sentence of the contract in ``perdure.stores.store``.
+
+    Attributes:
+        operation: the field of `Store` that it is about; ``Store`` when it is about all.
+        text: the sentence, word for word.
+    """
+
+    operation: str
+    text: str
+
+    def __str__(self) -> str:
+        place = "Store" if self.operation == "Store" else f"Store.{self.operation}"
+        return f"{place}: {self.text}"
+
+
+class RequirementViolated(AssertionError):
+    """The store does not do what ``perdure.stores.store`` promises.
+
+    Attributes:
+        what: what is wrong, in one line.
+        details: what was expected and what was found, a line each.
+        promises: the sentences of the contract that this breaks.
+        story: what was asked of the store until then, and what it answered.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        details: Iterable[str] = (),
+        promises: tuple[Requirement, ...] = (),
+        story: Iterable[str] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.details = tuple(details)
+        self.promises = promises
+        self.story = tuple(story)
+
+    def within(self, promises: tuple[Requirement, ...], story: Iterable[str]) -> RequirementViolated:
+        """Add what the raiser did not know: which promises were being checked, and what had been done."""
+        return RequirementViolated(
+            self.what,
+            details=self.details,
+            promises=self.promises or promises,
+            story=self.story or story,
+        )
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        lines += [f"  promised by {promise}" for promise in self.promises]
+        if self.story:
+            lines += ["  what was done:", *_numbered(self.story)]
+        lines += [f"  {line}" for line in self.details]
+        return "\n".join(lines)
+
+
+def _numbered(story: tuple[str, ...]) -> list[str]:
+    lines = [f"    {number}. {line}" for number, line in enumerate(story, 1)]
+    return lines if len(lines) <= _TOLD else [*lines[:_FIRST], "    ...", *lines[_FIRST - _TOLD :]]
+
+
+async def answer(asked: Awaitable[IOResult[A, E]]) -> Result[A, E]:
+    """Wait for an operation, and give its answer as a plain result."""
+    # An `IOResult` is an `IO` of a `Result` at run time; its class does not say so.
+    return unsafe_perform_io(cast("IO[Result[A, E]]", await asked))
+
+
+async def value(asked: Awaitable[IOResult[A, E]]) -> A:
+    """Wait for an operation that must succeed.
+
+    Raises:
+        RequirementViolated: it failed.
+    """
+    found = await answer(asked)
+    if isinstance(found, Failure):
+        raise RequirementViolated(
+            "an operation that has no reason to fail failed", details=(f"the store answered: {shown(found)}",)
+        )
+    return found.unwrap()
+
+
+async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], promise: str) -> None:
+    """Wait for an operation that must fail with a kind of error.
+
+    Raises:
+        RequirementViolated: it succeeded, or failed with something else.
+    """
+    found = await answer(asked)
+    match found:
+        case Failure(error) if isinstance(error, kind):
+            return
+        case _:
+            expected = f"expected:           {kind.__name__}"
+            raise RequirementViolated(promise, details=(expected, f"the store answered: {shown(found)}"))
+
+
+def same(found: object, expected: object, promise: str) -> None:
+    """Compare what a store gave with what it must give.
+
+    Raises:
+        RequirementViolated: they differ.
+    """
+    if found != expected:
+        details = (f"expected:           {shown(expected)}", f"the store answered: {shown(found)}")
+        raise RequirementViolated(promise, details=details)
+
+
+def holds(condition: object, promise: str) -> None:
+    """Check a condition.
+
+    Raises:
+        RequirementViolated: it is false.
+    """
+    if not condition:
+        raise RequirementViolated(promise)

@@ -1,0 +1,216 @@
+"""The ledger of a state machine: watches every commit and every effect of a world, and notes which laws are broken."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+from returns.result import Failure
+
+from perdure.testing.fault import Fail
+from perdure.testing.machine.law import InvariantViolated, Law
+from perdure.testing.machine.model_check import Agreement
+from perdure.testing.machine.requests import SentRequest
+from perdure.testing.world import EffectCall, TraceEvent
+from perdure.testing.world.trace_event import (
+    EffectPerformed,
+    FaultInjected,
+    MessagesRead,
+    TransitionCommitted,
+    WorkerOpened,
+)
+from perdure.values.address import Address
+from perdure.values.instance import Claim, Fence, Instance
+from perdure.values.message import Consumed, StoredMessage
+from perdure.values.transition import KeepInstance, Put, Transition
+
+Marks = tuple[str, int, int]
+"""A run, an attempt, a delivery: what a program can tell a repeat by."""
+
+
+@attrs.define
+class KnownInstance:
+    """What is known of one address: its last instance, the fence of it, and the highest incarnation so far."""
+
+    instance: Instance | None = None
+    fence: Fence | None = None
+    incarnation: int = 0
+
+
+@attrs.define
+class InvariantMonitor:
+    """Watches a world. What it finds is kept, since nobody can be told in the middle of a turn.
+
+    Attributes:
+        agreement: compares the job with its model, if the test gives one.
+        made: the requests of the test, by key.
+        broken: the laws that were broken, in order.
+        applied: the keys whose requests changed something, with where.
+        sees: whether it sees every commit.
+    """
+
+    agreement: Agreement | None
+    made: dict[str, SentRequest] = attrs.Factory(dict[str, SentRequest])
+    broken: list[InvariantViolated] = attrs.Factory(list[InvariantViolated])
+    applied: set[tuple[Address, str]] = attrs.Factory(set[tuple[Address, str]])
+    sees: Literal["all", "most"] = "all"
+    _injected: list[object] = attrs.Factory(list[object])
+    _known: dict[Address, KnownInstance] = attrs.Factory(dict[Address, KnownInstance])
+    _claims: set[Marks] = attrs.Factory(set[Marks])
+    _performed_by: dict[Marks, int] = attrs.Factory(dict[Marks, int])
+    _pairs: dict[int, tuple[Address, Address]] = attrs.Factory(dict[int, tuple[Address, Address]])
+    _consumed: set[int] = attrs.Factory(set[int])
+    _last_of_pair: dict[tuple[Address, Address], int] = attrs.Factory(dict[tuple[Address, Address], int])
+
+    def watch(self, moment: TraceEvent) -> None:
+        """Take note of a moment of the world."""
+        match moment.what:
+            case TransitionCommitted(transition, fence):
+                self._committed(transition, fence, moment.at_ms)
+            case EffectPerformed(call):
+                self._performed(call, moment.worker)
+            case MessagesRead(messages):
+                self._read(messages)
+            case FaultInjected(Fail(error=error)):
+                self._injected.append(error)
+            case WorkerOpened(store):
+                self._opened(store)
+            case _:
+                pass
+
+    def check(self) -> None:
+        """Raise the first law that was broken.
+
+        Raises:
+            LawBroken: one was.
+        """
+        if self.broken:
+            raise self.broken[0]
+
+    def known(self, address: Address) -> KnownInstance | None:
+        """What is stored there; None when that cannot be known."""
+        return self._known.get(address) or (KnownInstance() if self.sees == "all" else None)
+
+    def note(self, law: Law, what: str) -> None:
+        """Note that a law was broken."""
+        self.broken.append(InvariantViolated(law, what))
+
+    # ------------------------------------------------------------ workers
+    def _opened(self, store: str) -> None:
+        """On a disk, a commit that was under way when a worker died may have been written unseen."""
+        if store != "memory://":
+            self._known.clear()
+            self.sees = "most"
+
+    # ------------------------------------------------------------ commits
+    def _committed(self, transition: Transition, fence: Fence, at_ms: int) -> None:
+        before = self.known(transition.address)
+        if transition.remember is not None:
+            self._applied(transition, transition.remember.key, before, at_ms)
+        if isinstance(transition.inbound, Consumed):
+            self._took(transition.inbound.message_id)
+        if not isinstance(transition.write, KeepInstance):
+            self._follows(transition, fence, before)
+            self._known[transition.address] = self._after(transition, fence, before or KnownInstance())
+
+    def _applied(self, transition: Transition, key: str, before: KnownInstance | None, at_ms: int) -> None:
+        at, made = (transition.address, key), self.made.get(key)
+        if made is None:
+            return
+        if made.ask.action == "terminate" and isinstance(transition.write, Put):
+            self.note("a terminated instance is gone", f"{made.ask!r} left {transition.address} as it was")
+        if at in self.applied and not _completes(key, before):
+            self.note("an accepted request changes the state once", f"{made.ask!r} was applied twice by its key")
+        self.applied.add(at)
+        if self.agreement is not None and before is not None and isinstance(transition.write, Put):
+            differs = self.agreement.of_accepted(made, before.instance, transition.write.instance, at_ms)
+            if differs is not None:
+                self.note("the job does what its model does", differs)
+
+    def refused(self, made: SentRequest, error: object, effects: tuple[EffectCall, ...]) -> None:
+        """An event was refused by the job's own code, perhaps with what a service answered."""
+        if error in self._injected or any(_failed_with(call, error) for call in effects):
+            return
+        before = self.known(self.agreement.job.address(made.ask.id)) if self.agreement is not None else None
+        if self.agreement is not None and before is not None:
+            differs = self.agreement.of_refused(made, before.instance, error)
+            if differs is not None:
+                self.note("the job does what its model does", differs)
+
+    def _follows(self, transition: Transition, fence: Fence, before: KnownInstance | None) -> None:
+        address = transition.address
+        if before is None:
+            return
+        if transition.expected != before.fence:
+            self.note(
+                "transitions of an instance follow each other",
+                f"{address} was at {before.fence}, and a transition that expected {transition.expected} was written",
+            )
+        if before.fence is None and 0 < fence.incarnation <= before.incarnation:
+            self.note("a successor is another incarnation", f"{address} lives again as {fence.incarnation}")
+
+    def _after(self, transition: Transition, fence: Fence, before: KnownInstance) -> KnownInstance:
+        if not isinstance(transition.write, Put):
+            return KnownInstance(incarnation=before.incarnation)
+        instance = transition.write.instance
+        for claim in (instance.claim, instance.event_claim):
+            if claim is not None and not _carried_over(claim, before.instance):
+                self._claimed(claim)
+        return KnownInstance(instance, fence, max(before.incarnation, fence.incarnation))
+
+    # ------------------------------------------------------------ runs
+    def _claimed(self, claim: Claim) -> None:
+        marks = (claim.run_id, claim.attempt, claim.deliveries)
+        if marks in self._claims:
+            self.note(
+                "a run that is delivered again is marked",
+                f"run {claim.run_id} was claimed twice as attempt {claim.attempt}, delivery {claim.deliveries}",
+            )
+        self._claims.add(marks)
+
+    def _performed(self, call: EffectCall, worker: int) -> None:
+        marks = (call.run_id, call.attempt, call.delivery)
+        if self._performed_by.setdefault(marks, worker) != worker:
+            self.note(
+                "a run that is delivered again is marked",
+                f"{call} is performed by worker {worker} as attempt {call.attempt}, delivery {call.delivery}, and "
+                f"worker {self._performed_by[marks]} had performed effects under the same marks",
+            )
+
+    # ------------------------------------------------------------ messages
+    def _read(self, messages: tuple[StoredMessage, ...]) -> None:
+        for stored in messages:
+            self._pairs[stored.message_id] = (stored.message.sender, stored.message.target)
+
+    def _took(self, message_id: int) -> None:
+        pair = self._pairs.get(message_id)
+        if message_id in self._consumed:
+            self.note("a message arrives once", f"message {message_id} was consumed twice")
+        self._consumed.add(message_id)
+        if pair is None:
+            return
+        if self._last_of_pair.get(pair, 0) > message_id:
+            self.note(
+                "messages of a pair arrive in order",
+                f"message {message_id} from {pair[0]} to {pair[1]} came after {self._last_of_pair[pair]}",
+            )
+        self._last_of_pair[pair] = max(message_id, self._last_of_pair.get(pair, 0))
+
+
+def _failed_with(call: EffectCall, error: object) -> bool:
+    outcome: Any = call.outcome
+    return outcome.__class__ is Failure and bool(outcome.failure() == error)
+
+
+def _completes(key: str, before: KnownInstance | None) -> bool:
+    """Whether a run was claimed for this key: its claim remembered that it runs, its end remembers how it went."""
+    instance = None if before is None else before.instance
+    claims = () if instance is None else (instance.claim, instance.event_claim)
+    return before is None or any(claim is not None and claim.key == key for claim in claims)
+
+
+def _carried_over(claim: Claim, before: Instance | None) -> bool:
+    """Whether it is the claim that was there: the same delivery, perhaps given back on a graceful stop."""
+    earlier = [] if before is None else [before.claim, before.event_claim]
+    marks = (claim.run_id, claim.attempt, claim.deliveries)
+    return any(each is not None and (each.run_id, each.attempt, each.deliveries) == marks for each in earlier)

@@ -1,0 +1,143 @@
+"""What a world stands on: where the data lies that outlives its workers, and how time gets on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import attrs
+
+from perdure.runtime.record import Runtime
+from perdure.runtime.simulated import Simulation
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Store
+from perdure.stores.url import open_store
+from perdure.testing.world.boundary import AnswerMode
+from perdure.testing.world.errors import EventLoopRunning
+from perdure.values.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import asyncio
+
+Opener: TypeAlias = Callable[[Runtime], Awaitable[Store]]
+"""Opens a store anew, over the data that earlier openings left."""
+
+
+class Backend(Protocol):
+    """Where the data lies, and how the simulation above it is run."""
+
+    @property
+    def answers(self) -> AnswerMode:
+        """How its stores answer what they do not answer at once."""
+        ...
+
+    def check(self) -> None:
+        """Make sure that a worker can live here, now."""
+        ...
+
+    async def open(self, runtime: Runtime) -> Store:
+        """Open the store, when the worker before is gone."""
+        ...
+
+    def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
+        """Run as `Simulation.run_until` does."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+@attrs.frozen
+class InMemory:
+    """Data in memory. No store operation waits, so no event loop is needed."""
+
+    backend: MemoryBackend = attrs.Factory(MemoryBackend)
+    answers: AnswerMode = "awaited"
+
+    def check(self) -> None:
+        """Any place will do."""
+
+    async def open(self, runtime: Runtime) -> Store:
+        """Open the store; whatever an earlier worker still asks of it is refused."""
+        return self.backend.open()
+
+    def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
+        """Run the simulation."""
+        return simulation.run_until(reached, within_ms=within_ms)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+@attrs.define
+class Hosted:
+    """Data outside of this process. Store operations wait for it, one at a time, in an event loop of the world's own.
+
+    Attributes:
+        opener: opens the store.
+    """
+
+    opener: Opener
+    answers: AnswerMode = "told"
+    _loop: asyncio.Runner | None = None
+
+    def check(self) -> None:
+        """Make sure that no event loop is running already.
+
+        Raises:
+            EventLoopRunning: one is.
+        """
+        import asyncio  # noqa: PLC0415 - a world in memory needs no event loop
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise EventLoopRunning
+
+    async def open(self, runtime: Runtime) -> Store:
+        """Open the store."""
+        return await self.opener(runtime)
+
+    def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
+        """Run the simulation inside the event loop."""
+        return self._runner().run(simulation.run_until_hosted(reached, within_ms=within_ms))
+
+    def close(self) -> None:
+        """End the event loop."""
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
+    def _runner(self) -> asyncio.Runner:
+        if self._loop is None:
+            import asyncio  # noqa: PLC0415 - a world in memory needs no event loop
+
+            self._loop = asyncio.Runner()
+        return self._loop
+
+
+def backend_of(store: str | os.PathLike[str] | Opener) -> Backend:
+    """Find out what a world is to stand on.
+
+    Args:
+        store: ``memory://``, the URL of another store, the path of a SQLite file, or a function that opens a store.
+
+    Raises:
+        DefinitionError: it is something else.
+    """
+    match store:
+        case "memory://":
+            return InMemory()
+        case str() if "://" in store:
+            return Hosted(lambda runtime: open_store(store, runtime=runtime))
+        case os.PathLike():
+            return Hosted(lambda runtime: open_sqlite(store, durability="relaxed", runtime=runtime))
+        case _ if callable(store):
+            return Hosted(store)
+        case _:
+            expected = "'memory://', the URL of a store, the path of a SQLite file, or a function that opens a store"
+            raise DefinitionError("store of a World", store, expected)

@@ -1,0 +1,119 @@
+"""A line of a script: one thing that a test did to its world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from perdure.app import App
+from perdure.jobs.request import Request, Terminate
+from perdure.testing.world.source_repr import SourceRepr, name_of, spell
+from perdure.values.address import Address
+from perdure.values.errors import InvalidInput
+
+Reading: TypeAlias = Literal["status", "get_state"]
+"""What is read of an instance: no request, and yet it takes its steps among those of the others."""
+
+Asked: TypeAlias = tuple[Address, Request | Reading]
+"""What was asked of an instance."""
+
+Unasked: TypeAlias = Callable[[], Asked]
+"""What a call would ask for that has not come to the engine."""
+
+
+@attrs.define
+class RecordedCall:
+    """One thing that the test did. What it led to is filled in when it happens, so it is no value.
+
+    Attributes:
+        method: of the world, or of a call that it began.
+        arguments: plain values.
+        of: the line that began the call, if it is a method of one.
+        asked: what it asked for, in the order in which it was written; None: nobody knows what.
+        ended: how they ended.
+        number: what the call is known by that it began, if something was done with it later.
+    """
+
+    method: str
+    arguments: tuple[object, ...] = ()
+    of: RecordedCall | None = None
+    asked: list[Asked | Unasked | None] = attrs.Factory(list[Asked | Unasked | None])
+    ended: Literal["well", "failed", "died"] = "well"
+    number: int | None = None
+
+    @property
+    def calls(self) -> list[Asked]:
+        """What was asked for, also what did not come to the engine any more; not what was not well-formed."""
+        found: list[Asked] = []
+        for asked in self.asked:
+            with suppress(InvalidInput):
+                found += [] if asked is None else [asked() if callable(asked) else asked]
+        return found
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it did something: a request that was not well-formed reached nobody, and neither did a look."""
+        return bool(self.of or self.arguments or self.calls) or self.method in _WITHOUT_ARGUMENTS
+
+    def spelled(self, handles: Mapping[tuple[str, str], SourceRepr]) -> SourceRepr:
+        """Write it as a line of a test.
+
+        Args:
+            handles: how the handles of jobs are written, by kind and name.
+        """
+        called = [_call(handles[address.kind, address.name], address, request) for address, request in self.calls]
+        parts = [*map(_argument, self.arguments), *called]
+        line = f"{self._target()}.{self._method()}({', '.join(part.text for part in parts)})"
+        line = line if self.number is None else f"{self._name()} = {line}"
+        return SourceRepr(
+            f"with suppress(WorkerDied):\n    {line}" if self.ended == "died" else line,
+            frozenset(_OF_A_DEATH if self.ended == "died" else ()).union(*(part.imports for part in parts)),
+        )
+
+    def _method(self) -> str:
+        fails = self.ended == "failed" and self.method in ("unwrap", "answer")
+        return "result" if fails else self.method
+
+    def _target(self) -> str:
+        return "world" if self.of is None else self.of._name()  # noqa: SLF001 - another of them
+
+    def _name(self) -> str:
+        return f"call_{self.number}"
+
+
+_WITHOUT_ARGUMENTS = frozenset(
+    {"open", "close", "crash", "take_over_from_stalled", "resume_stalled", "clear_faults", "cancel_crash", "settle"}
+)
+_OF_A_DEATH = (("contextlib", "suppress"), ("perdure.testing", "WorkerDied"))
+
+
+def _argument(value: Any) -> SourceRepr:  # an app, a fault, a duration
+    return name_of(value) or SourceRepr("another_app") if isinstance(value, App) else spell(value)  # pyright: ignore[reportUnknownArgumentType] # of any services
+
+
+def _call(handle: SourceRepr, address: Address, request: Request | Reading) -> SourceRepr:
+    if not isinstance(request, Request):
+        return SourceRepr(f"{handle.text}.{request}({address.id!r})", handle.imports)
+    parts = [spell(address.id), *map(spell, _inputs(request))]
+    texts = [part.text for part in parts]
+    command = request.command
+    if isinstance(command, Terminate) and command.when == "interrupt":
+        texts.append("interrupt=True")
+    if request.wait_for == "start":
+        texts.append("wait_for='start'")
+    if request.idempotency_key is not None:
+        texts.append(f"idempotency_key={request.idempotency_key!r}")
+    imports = handle.imports.union(*(part.imports for part in parts))
+    return SourceRepr(f"{handle.text}.{request.action}({', '.join(texts)})", imports)
+
+
+def _inputs(request: Request) -> Iterator[object]:
+    """What the call was given, besides the id."""
+    command: Any = request.command  # an attrs class, of some kind of job
+    if isinstance(command, Terminate):
+        yield command.reason
+    elif request.payload:
+        yield getattr(command, attrs.fields(command.__class__)[0].name)

@@ -1,0 +1,155 @@
+"""How a value is written in Python: the expression that makes it, and the imports that it needs."""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta, tzinfo
+from enum import Enum
+from typing import Any, Final, get_args
+
+import attrs
+
+from perdure.testing.fault import Fault
+
+PUBLIC: Final = "perdure.testing"
+"""From where the names of the kit are imported."""
+
+
+@attrs.frozen
+class SourceRepr:
+    """An expression.
+
+    Attributes:
+        text: the expression.
+        imports: pairs of a module and a name of it; a name of ``""`` stands for the module itself.
+    """
+
+    text: str
+    imports: frozenset[tuple[str, str]] = frozenset()
+
+
+def spell(value: object) -> SourceRepr:  # noqa: PLR0911 - one return for each form
+    """Write a value: what events and states are made of, faults, and exceptions. Of what is none of these, the text.
+
+    Args:
+        value: what is to be made again.
+    """
+    match value:
+        case Enum():
+            return _named(type(value), f".{value.name}")
+        case float() if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - what is not a number
+            return SourceRepr(f"float('{value}')")
+        case datetime() | date() | time() | timedelta() | tzinfo():
+            return _of_modules(repr(value))
+        case type():
+            return _named(value)
+        case _ if isinstance(value, get_args(Fault)):
+            return _call(type(value), _of_fault(value))
+        case _ if attrs.has(type(value)) and not isinstance(value, BaseException):
+            return _call(type(value), _of_attrs(value))
+        case _ if dataclasses.is_dataclass(value):
+            own = [field.name for field in dataclasses.fields(value) if field.init]
+            return _call(type(value), ((f"{name}=", getattr(value, name)) for name in own))
+        case tuple() | list() | set() | frozenset() | dict():
+            return _collection(value)
+        case _:
+            return _opaque(value)
+
+
+def written(imports: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Write the imports, one line for each module."""
+    names: dict[str, set[str]] = {}
+    for module, name in imports:
+        names.setdefault(module, set()).add(name)
+    yield from (f"import {module}" for module in sorted(names) if "" in names[module])
+    for module in sorted(names):
+        if chosen := sorted(names[module] - {""}):
+            yield f"from {module} import {', '.join(chosen)}"
+
+
+def name_of(value: object) -> SourceRepr | None:
+    """Find the name under which a module of the program has a value; None when none has.
+
+    Modules of tests come last: what a test imports is better imported from where it is.
+    """
+    modules = sorted(sys.modules.items(), key=lambda each: _is_a_test(each[0]))
+    for module, contents in modules:
+        if module != "__main__":
+            for name, each in tuple(getattr(contents, "__dict__", {}).items()):
+                if each is value and not name.startswith("_"):
+                    return SourceRepr(name, frozenset({(module, name)}))
+    return None
+
+
+def _is_a_test(module: str) -> bool:
+    last = module.rpartition(".")[2]
+    return last.startswith("test_") or last.endswith("_test") or last == "conftest"
+
+
+def _named(cls: type, rest: str = "") -> SourceRepr:
+    """The name of a class; one of a function cannot be imported, and stands there as it is called."""
+    module = PUBLIC if cls.__module__.startswith(f"{PUBLIC}.") else cls.__module__
+    if module == "builtins" or "<locals>" in cls.__qualname__:
+        return SourceRepr(f"{cls.__qualname__.rpartition('<locals>.')[2]}{rest}")
+    return SourceRepr(f"{cls.__qualname__}{rest}", frozenset({(module, cls.__qualname__.partition(".")[0])}))
+
+
+def _call(cls: type, arguments: Iterable[tuple[str, Any]]) -> SourceRepr:
+    parts = [(label, spell(value)) for label, value in arguments]
+    name = _named(cls)
+    text = ", ".join(f"{label}{part.text}" for label, part in parts)
+    return SourceRepr(f"{name.text}({text})", name.imports.union(*(part.imports for _, part in parts)))
+
+
+def _of_attrs(value: Any) -> Iterator[tuple[str, Any]]:
+    for field in attrs.fields(type(value)):
+        if field.init:
+            yield f"{field.alias or field.name}=", getattr(value, field.name)
+
+
+def _of_fault(fault: Any) -> Iterator[tuple[str, Any]]:
+    """What is said of a fault, as it prints itself: its place, and what is unusual."""
+    yield "", fault.at
+    for field in sorted(attrs.fields(type(fault))[1:], key=lambda each: each.kw_only):
+        value = getattr(fault, field.name)
+        if value != field.default:
+            yield f"{field.name}=", value
+
+
+def _collection(value: Any) -> SourceRepr:
+    if isinstance(value, Mapping):
+        pairs = [(spell(key), spell(each)) for key, each in value.items()]
+        parts = [part for pair in pairs for part in pair]
+        text = f"{{{', '.join(f'{key.text}: {each.text}' for key, each in pairs)}}}"
+    else:
+        parts = [spell(each) for each in value]
+        text = _brackets(value, ", ".join(part.text for part in parts))
+    return SourceRepr(text, frozenset[tuple[str, str]]().union(*(part.imports for part in parts)))
+
+
+def _brackets(value: Any, inside: str) -> str:
+    match value:
+        case list():
+            return f"[{inside}]"
+        case tuple():
+            return f"({inside},)" if len(value) == 1 else f"({inside})"
+        case frozenset():
+            return f"frozenset({{{inside}}})" if value else "frozenset()"
+        case _:
+            return f"{{{inside}}}" if value else "set()"
+
+
+def _of_modules(text: str) -> SourceRepr:
+    """What prints itself with the names of its modules."""
+    return SourceRepr(text, frozenset((module, "") for module in ("datetime", "zoneinfo") if f"{module}." in text))
+
+
+def _opaque(value: Any) -> SourceRepr:
+    """What prints itself as it is made: numbers, texts, `UUID`, `Decimal`, exceptions."""
+    cls, text = type(value), repr(value)
+    return SourceRepr(text, _named(cls).imports if text.startswith(f"{cls.__qualname__}(") else frozenset())

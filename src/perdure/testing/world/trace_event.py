@@ -1,0 +1,192 @@
+"""Moments: what can happen in a world, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+from returns.result import Result
+
+from perdure.jobs.request import Request
+from perdure.programs import Exit
+from perdure.runtime.record import LogRecord
+from perdure.testing.fault import Fault
+from perdure.values.address import Address
+from perdure.values.instance import Fence
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Transition
+
+
+class Unanswered:
+    """The type of `UNANSWERED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "no answer"
+
+
+UNANSWERED: Final = Unanswered()
+"""The outcome of an effect whose answer never came back: its worker died, or it still waits."""
+
+
+@attrs.define(kw_only=True)
+class EffectCall:
+    """One performance of an effect. Its outcome is filled in when it comes back, so it is no value.
+
+    Attributes:
+        name: of the ``@effect`` function.
+        args: its arguments, without the services.
+        kwargs: its keyword arguments.
+        address: the instance whose run reached outside.
+        run_id: the run.
+        attempt: failures of the run so far, plus 1.
+        delivery: claims of this attempt so far.
+        declares: whether its annotation names errors that it may answer.
+        outcome: what came back: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or
+            `UNANSWERED`.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    address: Address
+    run_id: str
+    attempt: int
+    delivery: int
+    declares: Literal["errors", "no_errors"]
+    outcome: object = UNANSWERED
+
+    def __str__(self) -> str:
+        shown = [repr(value) for value in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.name}({', '.join(shown)})"
+
+
+# ---------------------------------------------------------------- what can happen
+@attrs.frozen
+class WorkerOpened:
+    """A worker opened the store."""
+
+    store: str
+    epoch: int
+
+
+@attrs.frozen
+class WorkerClosed:
+    """A worker stopped gracefully."""
+
+
+@attrs.frozen
+class WorkerKilled:
+    """A worker died."""
+
+    at: str
+
+
+@attrs.frozen
+class RequestSent:
+    """A request reached the engine."""
+
+    number: int
+    address: Address
+    request: Request
+
+
+@attrs.frozen
+class RequestAnswered:
+    """A caller got an answer; by a ``Success`` or a ``Failure``."""
+
+    number: int
+    result: Result[Any, Any]  # of any call
+
+
+@attrs.frozen
+class EffectPerformed:
+    """A run reached outside."""
+
+    call: EffectCall
+
+
+@attrs.frozen
+class ProgramEnded:
+    """A program of the user came to its end.
+
+    Attributes:
+        address: whose.
+        hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
+        exit: how it ended.
+    """
+
+    address: Address
+    hook: str
+    exit: Exit[Any, Any]  # of any program
+
+
+@attrs.frozen
+class TransitionCommitted:
+    """A transition is stored."""
+
+    transition: Transition
+    fence: Fence
+
+
+@attrs.frozen
+class MessagesRead:
+    """The engine read which messages may be delivered; noted when there are some."""
+
+    messages: tuple[StoredMessage, ...]
+
+
+@attrs.frozen
+class FaultInjected:
+    """A fault struck; at an effect, in a run of this instance."""
+
+    fault: Fault
+    address: Address | None = None
+
+
+@attrs.frozen
+class TimePassed:
+    """The test moved the clock."""
+
+    by_ms: int
+    how: Literal["advance", "stall"] = "advance"
+
+
+@attrs.frozen
+class LogEmitted:
+    """The engine told its operator something."""
+
+    record: LogRecord
+
+
+TraceDetail: TypeAlias = (
+    WorkerOpened
+    | WorkerClosed
+    | WorkerKilled
+    | RequestSent
+    | RequestAnswered
+    | EffectPerformed
+    | ProgramEnded
+    | TransitionCommitted
+    | MessagesRead
+    | FaultInjected
+    | TimePassed
+    | LogEmitted
+)
+
+
+@attrs.frozen
+class TraceEvent:
+    """Something that happened.
+
+    Attributes:
+        at_ms: the wall clock, integer milliseconds since 1970 UTC.
+        worker: the number of the worker, from 1.
+        what: what it was.
+    """
+
+    at_ms: int
+    worker: int
+    what: TraceDetail

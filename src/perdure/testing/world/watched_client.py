@@ -1,0 +1,107 @@
+"""How calls reach the worker that is open, and how they are noted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Result
+
+from perdure.client.client import Client
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.request import Request
+from perdure.programs.future import answer_of, once
+from perdure.testing.world.recorded_call import Reading, Unasked
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.limits import Limits
+
+Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
+
+
+class Witness(Protocol):
+    """Is told of every request and every answer."""
+
+    def wrote(self, call: object, asking: Unasked, /) -> None:
+        """A call is there, and not made yet."""
+        ...
+
+    def asked(self, address: Address, request: Request, /) -> int:
+        """A request is well-formed and goes to the engine. Gives its number."""
+        ...
+
+    def read(self, address: Address, reading: Reading, /) -> None:
+        """A caller looks at what is committed."""
+        ...
+
+    def answered(self, number: int, result: Result[Any, Any], /) -> None:
+        """A caller got an answer."""
+        ...
+
+
+@attrs.frozen
+class WatchedClient(Client):
+    """The jobs of a worker; what is asked of them is noted."""
+
+    witness: Witness
+
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, Any]:
+        """Send a request, and note it and its answer."""
+        call = once(self._watched(definition, id_, build))
+        self.witness.wrote(call, lambda: (definition.address(id_), build(Limits())))
+        return call
+
+    async def _watched(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
+        numbers: list[int] = []
+
+        def noted(limits: Limits) -> Request:
+            request = build(limits)
+            numbers.append(self.witness.asked(job.address(id_), request))
+            return request
+
+        result = await self._request(job, id_, noted)
+        if numbers:
+            self.witness.answered(numbers[0], result)
+        return result
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status, and note that."""
+        return self._noted(definition, id_, "status", super().status)
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
+        """Read the committed state, and note that."""
+        return self._noted(definition, id_, "get_state", super().state)
+
+    def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> FutureResult[Any, Any]:
+        call = once(self._read_noted(job, id_, reading, read))
+        self.witness.wrote(call, lambda: (job.address(id_), reading))
+        return call
+
+    async def _read_noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> Result[Any, Any]:
+        self.witness.read(job.address(id_), reading)
+        return await answer_of(read(job, id_))
+
+
+@attrs.frozen
+class CurrentClient:
+    """Brings the calls of a handle to the worker that is open when they are made: a handle outlives crashes."""
+
+    jobs: Callable[[], Client]
+
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, Any]:
+        """Send a request."""
+        return self.jobs().request(definition, id_, build)
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return self.jobs().status(definition, id_)
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
+        """Read the committed state, decoded."""
+        return self.jobs().state(definition, id_)

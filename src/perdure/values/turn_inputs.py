@@ -1,0 +1,32 @@
+"""Facts: what the engine draws from the world and hands to the pure core."""
+
+from __future__ import annotations
+
+from perdure.values.limits import Limits
+from perdure.values.turn_value import turn_value
+
+
+@turn_value(kw_only=True)
+class TurnInputs:
+    """The clock, the dice and the ids of one decision.
+
+    Attributes:
+        now_ms: the wall clock, integer milliseconds UTC.
+        jitter: a draw from [0, 1).
+        id_base: a UUIDv7 as an integer; the ids of this decision count up from it.
+        epoch: the number of this engine's ownership of the store.
+        running: the ids of this instance's runs that are in progress in this process.
+        limits: the engine's limits.
+    """
+
+    now_ms: int
+    jitter: float
+    id_base: int
+    epoch: int
+    running: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+    def id(self, offset: int = 0) -> str:
+        """Print the UUIDv7 that is ``offset`` after the base."""
+        text = f"{self.id_base + offset:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
