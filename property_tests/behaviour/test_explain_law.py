@@ -31,7 +31,8 @@ from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.runtime.simulated import Simulation
 from perdure.stores.memory import memory_store
-from perdure.stores.store import Store
+from perdure.stores.store import Query, Store
+from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.transition import Put, Transition
 from perdure.values.turn_inputs import TurnInputs
@@ -150,7 +151,15 @@ STEPS: list[Step] = [
 ]
 
 
-@given(st.lists(st.sampled_from(STEPS), min_size=1, max_size=12), st.lists(st.booleans()), st.integers(0, 1_000))
+PAUSES_MS = (0, 998, 999, 1_000, 4_999, 9_999, 29_999, 59_999, 299_999, 1_799_999)
+"""By how much time passes after a request: to just before, and to, an instant at which alarms are due."""
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(PAUSES_MS)), min_size=1, max_size=12),
+    st.lists(st.booleans()),
+    st.integers(0, 1_000),
+)
 def test_the_real_turn_commits_what_was_explained(steps, refusals, seed):
     simulation, outside = Simulation(seed=seed), Outside(list(refusals))
     recorded = Recorded(simulation)
@@ -159,10 +168,31 @@ def test_the_real_turn_commits_what_was_explained(steps, refusals, seed):
         store = recorded.store(memory_store())
         app = App(outside, limits=LIMITS).with_jobs(order_processor, webhook_batcher, token_refresher)
         async with app.open(store, runtime=recorded.runtime()) as jobs:
-            for step in steps:
+            for step, pause_ms in steps:
+                await until_nothing_runs(simulation, store)
                 await one_step(recorded, outside, store, jobs, step)
+                await simulation.runtime.sleep(pause_ms)
 
     simulation.run(main())
+
+
+async def until_nothing_runs(simulation: Simulation, store: Store) -> None:
+    """Wait for an instant at which no alarm is due and no run is claimed.
+
+    What is drawn, answered and committed at such an instant is the request's own: nothing else can begin before it is
+    over, because services answer at once, and time stands still until every task waits for it.
+    """
+    await simulation.runtime.sleep(1)
+    while any(is_busy(instance, simulation.now_ms) for instance in await instances_of(store)):
+        await simulation.runtime.sleep(1)
+
+
+async def instances_of(store: Store) -> tuple[Instance, ...]:
+    return (await answer_of(store.find(Query(limit=1_000)))).unwrap()
+
+
+def is_busy(instance: Instance, now_ms: int) -> bool:
+    return instance.owner is not None or (instance.due_ms is not None and instance.due_ms <= now_ms)
 
 
 async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Client, step: Step) -> None:
@@ -188,7 +218,6 @@ async def one_step(recorded: Recorded, outside: Outside, store: Store, jobs: Cli
     assert commits[: len(own)] == own
     assert all(is_of_an_alarm(first) for first in commits[len(own) :][:1])
     assert type(result) is type(explanation.result)
-    await recorded.simulation.runtime.sleep(1_007)  # nothing else is due at the instant of the next request
 
 
 def in_turn(answered: list[tuple[str, Result[Any, Any]]]) -> Callable[[Call], object]:
