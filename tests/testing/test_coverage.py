@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 from contextlib import suppress
-from typing import Never
+from typing import Any, Never
 
-from returns.result import Result, Success
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.result import Failure, Result, Success
 from shop import NEW_YEAR, Shop, app
 from test_plugin import run
 
-from perdure import App, Backoff, Do, Program, Retry, Task, TaskContext, effect, program, succeed
+from perdure import App, Backoff, Do, Program, Retry, Task, TaskContext, effect, lift, program, succeed
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
@@ -231,6 +235,99 @@ def test_parts_of_several_processes_add_up() -> None:
     assert whole.effects == {name: 2 * count for name, count in coverage.effects.items()}
     assert whole.declared_exits == coverage.declared_exits != ()
     assert whole.mishaps == {name: 2 * count for name, count in coverage.mishaps.items()}
+
+
+# ---------------------------------------------------------------- requests at the same moment
+class Light(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+    AMBER = "amber"
+
+
+@attrs.frozen
+class Lamp:
+    light: Light = Light.RED
+
+
+@attrs.frozen
+class Go:
+    pass
+
+
+@attrs.frozen
+class Stop:
+    pass
+
+
+@attrs.frozen
+class Warn:
+    pass
+
+
+ALLOWED = {
+    (Light.RED, Go): Light.GREEN,
+    (Light.GREEN, Warn): Light.AMBER,
+    (Light.AMBER, Stop): Light.RED,
+    (Light.AMBER, Go): Light.GREEN,
+}
+
+
+@attrs.frozen
+class Forbidden:
+    pass
+
+
+@program
+def switch(ctx: TaskContext[Lamp], event: Go | Stop | Warn) -> Do[None, Forbidden, object]:
+    if isinstance(event, Warn):  # its claim is stored before its end
+        yield from look_around()
+    lamp = yield from ctx.state
+    light = ALLOWED.get((lamp.light, type(event)))
+    yield from lift(Failure(Forbidden()) if light is None else Success(None))
+    yield from ctx.set_state(Lamp(light or Light.RED))
+
+
+lamps = Task("lamps", state=Lamp, event=Go | Stop | Warn, initial=Lamp(), on_event=switch)
+
+POSSIBLE = {
+    ObservedTransition(
+        before, event.__name__, light.name if (light := ALLOWED.get((state, event))) else "refused: Forbidden"
+    )
+    for before, state in [("absent", Light.RED), *((light.name, light) for light in Light)]
+    for event in (Go, Stop, Warn)
+}
+
+
+@given(
+    asked=st.lists(st.lists(st.sampled_from([Go(), Stop(), Warn(), "pause", "terminate"]), min_size=1, max_size=4)),
+    seed=st.integers(0, 1_000),
+    interleaving=st.sampled_from(["turns", "operations"]),
+)
+@settings(max_examples=60)
+def test_what_is_counted_of_requests_at_the_same_moment_is_possible(asked: Any, seed: int, interleaving: Any) -> None:
+    observer = CoverageObserver()
+    with World(App(Shop()).with_jobs(lamps), seed=seed, interleaving=interleaving) as world:
+        world.watch(observer.of(world))
+        handle = world.handle(lamps)
+        for number, events in enumerate(asked):
+            calls = []
+            for place, event in enumerate(events):
+                key = f"{number}-{place % 3}"  # every fourth repeats the first
+                call = handle.send("a", event, idempotency_key=key) if not isinstance(event, str) else None
+                calls.append(call if call is not None else getattr(handle, str(event))("a"))
+            world.concurrently(*calls)
+            world.unwrap(handle.resume("a"))
+    sent = {step for step in observer.coverage(lamps).steps if step.event in ("Go", "Stop", "Warn")}
+    assert {step for step in sent if step.before != "paused" and step.after != "paused"} <= POSSIBLE
+
+
+def test_requests_at_the_same_moment_are_counted_each() -> None:
+    observer = CoverageObserver()
+    with World(App(Shop()).with_jobs(lamps)) as world:
+        world.watch(observer.of(world))
+        handle = world.handle(lamps)
+        world.concurrently(handle.send("a", Go()), handle.send("a", Warn()), handle.send("a", Stop()))
+    assert sum(observer.coverage(lamps).steps.values()) == 3
 
 
 TESTS = """

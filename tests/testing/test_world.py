@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from returns.result import Failure, Success
 from shop import NEW_YEAR, Shop, app
 
-from perdure import App
-from perdure.examples.mail import MailBounced
+from perdure import App, Do, Task, TaskContext, program
+from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Cancelled, Delivered, Order, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
@@ -27,6 +28,8 @@ from perdure.testing import (
     Raise,
     WorkerDied,
     World,
+    hook_context,
+    simulate,
 )
 from perdure.testing.world import (
     UNANSWERED,
@@ -309,7 +312,8 @@ def test_an_effect_whose_worker_dies_has_no_outcome(store: Any) -> None:
     with world_of(store) as world:
         world.inject(Crash("send_mail", when="after"))
         world.start(world.handle(order_processor).send("o-1", PLACED))
-        world.settle()
+        with pytest.raises(WorkerDied):
+            world.settle()
         assert [call.outcome for call in world.effects] == [Success(None)]
         assert not world.is_open
         with pytest.raises(WorkerDied):
@@ -373,3 +377,77 @@ def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
         "with suppress(WorkerDied):\n            world.unwrap(world.handle(order_processor).send(",
     ):
         assert part in story
+
+
+# ---------------------------------------------------------------- a death, and the calls of a world
+DRIVING: dict[str, Callable[[World], object]] = {
+    "ask": lambda world: world.unwrap(world.handle(order_processor).get_state("o-1")),
+    "result": lambda world: world.result(world.handle(order_processor).get_state("o-1")),
+    "refused": lambda world: world.error_of(world.handle(order_processor).get_state("o-1")),
+    "together": lambda world: world.concurrently(world.handle(order_processor).get_state("o-1")),
+    "settle": lambda world: world.settle(),
+    "advance": lambda world: world.advance("1 minute"),
+    "jump": lambda world: world.advance_to_next_alarm(),
+    "stall": lambda world: world.stall("1 minute"),
+    "release": lambda world: world.release("send_mail"),
+    "instances": lambda world: world.instances(),
+    "close": lambda world: world.close(),
+    "restart": lambda world: world.restart(),
+    "wake": lambda world: world.resume_stalled(),
+}
+
+
+@pytest.mark.parametrize("name", DRIVING)
+def test_whichever_call_the_worker_dies_in_raises_its_death(store: Any, name: str) -> None:
+    with world_of(store) as world:
+        orders = world.handle(order_processor)
+        world.unwrap(orders.send("o-1", PLACED, idempotency_key="k"))
+        if name in ("close", "restart"):  # which wait for a run that is under way
+            world.inject(Delay("send_mail", "100 ms"))
+            world.start(orders.send("o-2", PLACED))
+            world.settle()
+        else:
+            world.start(orders.send("o-2", PLACED))
+        world.crash_after(1)
+        with pytest.raises(WorkerDied):
+            DRIVING[name](world)
+        assert not world.is_open
+        assert "with suppress(WorkerDied):" in world.trace_text()
+        world.advance("1 s")  # time passes without a worker
+        world.open()
+        assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
+
+
+# ---------------------------------------------------------------- several faults at one place
+CALLS = 6
+
+
+@program
+def sends_many(ctx: TaskContext[tuple[bool, ...]], event: int) -> Do[None, Never, HasMailer]:
+    sent: list[bool] = []
+    for number in range(CALLS):
+        answer = yield from send_mail(f"{number}", "ada", "hello").attempt()
+        sent.append(isinstance(answer, Success))
+    yield from ctx.set_state(tuple(sent))
+
+
+many = Task("many", state=tuple[bool, ...], event=int, initial=(), on_event=sends_many)
+
+
+@given(st.permutations(range(1, CALLS + 1)), st.integers(0, CALLS))
+@settings(max_examples=30)
+def test_a_fault_strikes_the_call_that_it_names_beside_others(calls: list[int], count: int) -> None:
+    plan = tuple(Fail("send_mail", MailBounced("ada"), call=call) for call in calls[:count])
+    with World(App(Shop()).with_jobs(many)) as world:
+        world.inject(*plan)
+        world.unwrap(world.handle(many).send("a", 1))
+        state = world.unwrap(world.handle(many).get_state("a"))
+    stage = hook_context(many, state=())
+    assert state == simulate(sends_many(stage.ctx, 1), Shop(), on=stage, faults=plan).state
+
+
+def test_two_faults_for_one_call_strike_one_after_the_other() -> None:
+    with World(App(Shop()).with_jobs(many)) as world:
+        world.inject(*(Fail("send_mail", MailBounced("ada"), call=call, times=2) for call in (1, 2)))
+        world.unwrap(world.handle(many).send("a", 1))
+        assert world.unwrap(world.handle(many).get_state("a")) == (False, False, False, False, True, True)

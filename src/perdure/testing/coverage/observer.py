@@ -12,6 +12,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request
 from perdure.programs import Exit, Halted, Raised
 from perdure.testing.coverage.observed import JobCoverage
+from perdure.testing.coverage.request_step import RequestStep, run_ids
 from perdure.testing.coverage.tags import (
     ABSENT,
     ENDED,
@@ -74,7 +75,9 @@ class Eyes:
     observer: CoverageObserver
     served: Callable[[], Mapping[tuple[str, str], AnyDefinition]]
     _stored: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
-    _asked: dict[int, tuple[Address, str, str]] = attrs.Factory(dict[int, tuple[Address, str, str]])
+    _asked: dict[int, RequestStep] = attrs.Factory(dict[int, RequestStep])
+    _keys: set[tuple[Address, str]] = attrs.Factory(set[tuple[Address, str]])
+    _met: dict[str, str] = attrs.Factory(dict[str, str])
     _running: dict[Address, tuple[str, str]] = attrs.Factory(dict[Address, tuple[str, str]])
 
     def watch(self, moment: TraceEvent) -> None:
@@ -86,8 +89,8 @@ class Eyes:
                 self._answer(number, result)
             case TransitionCommitted(transition):
                 self._commit(transition)
-            case ProgramEnded(address, hook, exit_):
-                self._ended(address, hook, exit_)
+            case ProgramEnded():
+                self._ended(moment.what)
             case EffectPerformed(call):
                 self._perform(call)
             case FaultInjected(fault, address):
@@ -115,30 +118,40 @@ class Eyes:
         if job is not None:
             self.observer.coverage(job).effect(call.name, call.declares)
 
-    def _ended(self, address: Address, hook: str, exit_: Exit[Any, Any]) -> None:
-        """Count how a hook ended."""
-        job = self._job(address)
+    def _ended(self, ran: ProgramEnded) -> None:
+        """Count how a hook ended, and note which state its request met."""
+        job = self._job(ran.address)
         if job is not None:
-            self.observer.coverage(job).exit(hook, _exit(exit_))
+            self.observer.coverage(job).exit(ran.hook, _exit(ran.exit))
+        for step in self._asked.values():
+            if step.request is ran.request:
+                step.ran(ran.run_id, self._met.get(ran.run_id) or self._tag(ran.address))
 
     # ------------------------------------------------------------ requests
     def _ask(self, number: int, address: Address, request: Request) -> None:
         job = self._job(address)
-        if job is not None:
-            self._asked[number] = (address, self._tag(address), event_tag(job, request))
+        if job is None:
+            return
+        key = request.idempotency_key
+        repeats = key is not None and (address, key) in self._keys
+        if key is not None:
+            self._keys.add((address, key))
+        step = RequestStep(address, event_tag(job, request), request, self._tag(address), repeats)
+        for other in self._at(address):
+            other.company = step.company = True
+        self._asked[number] = step
 
     def _answer(self, number: int, result: Result[Any, Any]) -> None:
-        address, before, event = self._asked.pop(number, (None, "", ""))
-        job = None if address is None else self._job(address)
-        if address is None or job is None:
+        step = self._asked.pop(number, None)
+        job = None if step is None else self._job(step.address)
+        if step is None or job is None or not step.is_known:
             return
-        after = self._after(address, before) if isinstance(result, Success) else _refusal(result.failure())
+        after = step.left(self._tag(step.address)) if isinstance(result, Success) else _refusal(result.failure())
         if after is not None:
-            self.observer.coverage(job).step(before, event, after)
+            self.observer.coverage(job).step(step.before, step.event, _ended_if_gone(step.before, after))
 
-    def _after(self, address: Address, before: str) -> str:
-        after = self._tag(address)
-        return ENDED if after == ABSENT and before != ABSENT else after
+    def _at(self, address: Address) -> list[RequestStep]:
+        return [step for step in self._asked.values() if step.address == address]
 
     # ------------------------------------------------------------ commits
     def _commit(self, transition: Transition) -> None:
@@ -150,11 +163,18 @@ class Eyes:
             _count_exit(counts, event)
         if isinstance(transition.write, KeepInstance):
             return
-        before = self._tag(address)
+        before, old = self._tag(address), self._stored.get(address)
         if isinstance(transition.write, Put):
             self._stored[address] = transition.write.instance
         else:
             self._stored.pop(address, None)
+        new, after = self._stored.get(address), self._tag(address)
+        for run_id in run_ids(new) - run_ids(old):
+            self._met.setdefault(run_id, before)
+        for step in self._at(address):
+            step.committed(old, new, after)
+        for run_id in run_ids(old) - run_ids(new):
+            self._met.pop(run_id, None)
         self._follow_run(counts, address, before)
 
     def _follow_run(self, counts: JobCoverage, address: Address, before: str) -> None:
@@ -166,8 +186,12 @@ class Eyes:
                 self._running.setdefault(address, (before, "alarm" if claim.attempt == 1 else "retry"))
         elif (run := self._running.pop(address, None)) is not None:
             status = "" if instance is None else instance.status
-            after = "retrying" if status == "retrying" else self._after(address, run[0])
+            after = "retrying" if status == "retrying" else _ended_if_gone(run[0], self._tag(address))
             counts.step(*run, after)
+
+
+def _ended_if_gone(before: str, after: str) -> str:
+    return ENDED if after == ABSENT and before != ABSENT else after
 
 
 def _refusal(error: Any) -> str | None:  # a CallError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -159,7 +159,8 @@ class JobRules(RuleBasedStateMachine):
                 continue
             if not _unknown(result):
                 return result
-            self.open_world.advance("2 s")
+            with suppress(WorkerDied):
+                self.open_world.advance("2 s")
         return None
 
     def _answered(self, made: SentRequest, result: Result[Any, Any] | None) -> None:
@@ -174,13 +175,13 @@ class JobRules(RuleBasedStateMachine):
     @rule(duration=st.runner().flatmap(lambda self: st.sampled_from(self.machine.durations)))
     def advance(self, duration: str) -> None:
         """Let time pass."""
-        with self.telling():
+        with self.telling(), suppress(WorkerDied):
             self.open_world.advance(duration)
 
     @rule()
     def jump(self) -> None:
         """Let time pass until the next alarm."""
-        with self.telling():
+        with self.telling(), suppress(WorkerDied):
             self.open_world.advance_to_next_alarm()
 
     @rule()
@@ -188,7 +189,8 @@ class JobRules(RuleBasedStateMachine):
         """Stop the worker gracefully, and open the next one."""
         with self.telling():
             self.open_world.cancel_crash()
-            self.open_world.restart()
+            with suppress(WorkerDied):  # of a fault at an effect or at the store; the next step opens the next one
+                self.open_world.restart()
 
     # ------------------------------------------------------------ mishaps
     @precondition(lambda self: self.machine.mishaps == "drawn")
@@ -223,12 +225,18 @@ class JobRules(RuleBasedStateMachine):
         if self.world is None:
             return
         with self.telling():
-            self.open_world.settle()
+            self._settle()
             self.ledger.check()
             for id_ in self.machine.ids:
                 instance = self.open_world.instance(self.machine.job, id_)
                 if instance is not None:
                     self._look_at(instance)
+
+    def _settle(self) -> None:
+        """Settle, with the next worker where one dies on the way."""
+        while True:
+            with suppress(WorkerDied):
+                return self.open_world.settle()
 
     def _look_at(self, instance: Instance) -> None:
         view = self._view(instance)

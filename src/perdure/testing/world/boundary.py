@@ -108,14 +108,22 @@ class Boundary:
             whose: the instance whose run reaches outside, if it is one.
         """
         await self._cross(f"before {at}")
-        struck = next((pending for pending in self.faults if pending.strikes(at)), None) if self.faults else None
-        if struck is None:
+        fault = self._fault_at(at) if self.faults else None
+        if fault is None:
             answer = await work()
         else:
-            self.note(FaultInjected(struck.fault, whose))
-            answer = await self._disturbed(at, struck.fault, work)
+            self.note(FaultInjected(fault, whose))
+            answer = await self._disturbed(at, fault, work)
         await self._cross(f"after {at}")
         return answer
+
+    def _fault_at(self, at: str) -> Fault | None:
+        """Give what strikes this call. Every fault counts it; one that comes second strikes the next call instead."""
+        due = [pending for pending in self.faults if pending.is_due(at)]
+        if not due:
+            return None
+        due[0].times -= 1
+        return due[0].fault
 
     async def _cross(self, what: str) -> None:
         """Let something pass, unless this is where the worker dies: then nothing passes any more."""

@@ -8,8 +8,8 @@ import attrs
 from returns.result import Failure, Success
 
 from perdure.runtime.record import SpawnedTask
-from perdure.testing.world.errors import UnansweredCall, WorkerDied
-from perdure.testing.world.recorded_call import RecordedCall
+from perdure.testing.world.errors import UnansweredCall
+from perdure.testing.world.recorded_call import RecordedCall, dying
 from perdure.testing.world.reproduction import Reproduction
 from perdure.testing.world.worker import Worker
 from perdure.values.duration import Duration, duration_ms, format_duration
@@ -69,22 +69,24 @@ class PendingCall(Generic[A, E]):
                 raise error
 
     def give_up(self) -> None:
-        """Stop waiting, as a caller does that is cancelled: a request that is still queued is taken back."""
-        self._script.did_with(self._line, "give_up")
+        """Stop waiting, as a caller does that is cancelled: a request that is still queued is taken back.
+
+        Raises:
+            WorkerDied: the worker died of it.
+        """
+        line = self._script.did_with(self._line, "give_up")
         self.task.cancel()
-        self._worker.settle()
+        with dying(line):
+            self._worker.settle()
 
     def ended(self, line: RecordedCall, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         """Wait for the answer, and note on a line of the script how the call ended; the rest is as of `result`."""
         patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
-        try:
+        with dying(line):
             answered = self._worker.wait_for(self.task.done, patience_ms)
-        except WorkerDied:
-            line.ended = "died"
-            raise
         if not answered:
             raise UnansweredCall(format_duration(patience_ms), self._worker.simulation.blocked)
-        self._worker.settle()
+        self._worker.settle_quietly()
         result = self.task.result()
         if not isinstance(result, Success):
             line.ended = "failed"

@@ -37,12 +37,11 @@ class PendingFault:
         """Whether it may strike at calls of this."""
         return crossing == self.crossing and self.times > 0
 
-    def strikes(self, crossing: str) -> bool:
-        """Whether it strikes now; asked once for each call."""
+    def is_due(self, crossing: str) -> bool:
+        """Count a call, and tell whether the fault is to strike it. To be asked once for every call of its place."""
         if not self.waits_for(crossing):
             return False
         if self.after > 0:
             self.after -= 1
             return False
-        self.times -= 1
         return True

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from perdure.app import App
 from perdure.jobs.request import Request, Terminate
+from perdure.testing.world.errors import WorkerDied
 from perdure.testing.world.source_repr import SourceRepr, name_of, spell
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
@@ -82,6 +83,16 @@ class RecordedCall:
 
     def _name(self) -> str:
         return f"call_{self.number}"
+
+
+@contextmanager
+def dying(line: RecordedCall) -> Generator[None]:
+    """Note on a line that the worker died of it, and raise the death on."""
+    try:
+        yield
+    except WorkerDied:
+        line.ended = "died"
+        raise
 
 
 _WITHOUT_ARGUMENTS = frozenset(

@@ -116,11 +116,15 @@ class ProgramEnded:
         address: whose.
         hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
         exit: how it ended.
+        request: what it served.
+        run_id: the run.
     """
 
     address: Address
     hook: str
     exit: Exit[Any, Any]  # of any program
+    request: Request
+    run_id: str
 
 
 @attrs.frozen

@@ -9,6 +9,8 @@ import attrs
 
 from perdure.app import App, OpenApp
 from perdure.client.client import Client
+from perdure.jobs.step import Execute
+from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
 from perdure.stores.store import Store
@@ -56,18 +58,20 @@ class Worker:
             store_behind(self.border, self.store, answers=self.ground.answers),
             runtime=self.simulation.runtime,
             perform=perform_behind(self.border),
-            run_ended=lambda execute, exit_: self.border.note(
-                ProgramEnded(execute.instance.address, execute.hook, exit_)
-            ),
+            run_ended=self._note_run,
         )
         self._jobs = WatchedClient(self.complete(self.open_app.__aenter__()).engine, witness)
         self.settle()
+
+    def _note_run(self, execute: Execute, exit_: Exit[Any, Any]) -> None:
+        address, run_id = execute.instance.address, execute.claim.run_id
+        self.border.note(ProgramEnded(address, execute.hook, exit_, execute.request, run_id))
 
     def close(self) -> None:
         """Stop gracefully."""
         if self.open_app is not None:
             self.complete(self.open_app.__aexit__(None, None, None))
-            self.settle()  # callers that were answered on the way hear of it
+            self.settle_quietly()  # callers that were answered on the way hear of it
         self.simulation.close()
 
     def try_to_close(self, within_ms: float) -> bool:
@@ -89,7 +93,7 @@ class Worker:
     def drop(self) -> None:
         """Let it end, unnoted: its store is closed under it, and none of its tasks goes on."""
         self.border.shut("where it stood")
-        self.settle()  # calls that had not begun come as far as the border, so that none of them was never awaited
+        self.settle_quietly()  # calls that had not begun reach the border: each coroutine was awaited
         if self.store is not None:
             self._past_the_border(_closed(self.store))
         self.simulation.close()
@@ -146,19 +150,34 @@ class Worker:
         return reached()
 
     def settle(self) -> None:
-        """Let everything go on until it waits for the clock, or for somebody."""
-        self.ground.run_until(self.simulation, _never, 0)
+        """Run until every task waits for the clock or for a release.
+
+        Raises:
+            WorkerDied: it died meanwhile.
+        """
+        self.advance(0)
 
     def advance(self, duration_ms: int) -> None:
-        """Move the clock; what is due on the way happens."""
+        """Move the clock; what is due on the way happens. The clock moves all the way, also when the worker dies.
+
+        Raises:
+            WorkerDied: it died meanwhile. Time that passes after its death raises nothing.
+        """
+        was_alive = self.is_alive
         self.ground.run_until(self.simulation, _never, duration_ms)
-        self.settle()
+        self.settle_quietly()
+        if was_alive and self.border.died_at is not None:
+            raise WorkerDied(self.border.died_at)
+
+    def settle_quietly(self) -> None:
+        """Do as `settle`; a death is for the next call to report."""
+        self.ground.run_until(self.simulation, _never, 0)
 
     def wake(self, now_ms: int) -> None:
         """Go on after having stood still until now; what it waited for outside has come meanwhile."""
         self.border.release_all()
         self.simulation.stand_still(now_ms - self.simulation.now_ms)
-        self.settle()
+        self.settle_quietly()
 
     def look(self, work: Coroutine[Any, Any, A]) -> A:
         """Run something that reaches past the border, such as a look at the store; nobody draws otherwise for it."""

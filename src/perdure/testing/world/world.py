@@ -22,10 +22,10 @@ from perdure.testing.world.backend import Opener, backend_of
 from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import Clock
 from perdure.testing.world.config import WorldConfig
-from perdure.testing.world.errors import NotAtRest, NoWorker, UnexpectedSuccess, WorkerDied
+from perdure.testing.world.errors import NotAtRest, NoWorker, UnexpectedSuccess
 from perdure.testing.world.pending_call import PATIENCE, PendingCall
 from perdure.testing.world.pending_fault import PendingFault, crossing_of
-from perdure.testing.world.recorded_call import RecordedCall
+from perdure.testing.world.recorded_call import RecordedCall, dying
 from perdure.testing.world.reproduction import Reproduction
 from perdure.testing.world.rest import AtEnd, come_to_rest
 from perdure.testing.world.timeline import Timeline, Watcher
@@ -159,17 +159,18 @@ class World:
         if app is not None and not self.is_open:
             self.app = app
             line.arguments = (app,)
-        try:
+        with dying(line):
             return self._workers.open(self.app)
-        except WorkerDied:
-            line.ended = "died"
-            raise
 
     def close(self) -> None:
-        """Let the worker stop gracefully: what runs may end within the drain time, the rest gives its claims back."""
+        """Stop the worker gracefully: runs may end within the drain time, the others give their claims back.
+
+        Raises:
+            WorkerDied: it died meanwhile.
+        """
         worker = self._workers.living("close()")
-        self._did("close")
-        worker.close()
+        with dying(self._did("close")):
+            worker.close()
         self.timeline.note(WorkerClosed())
         self._workers.forget()
 
@@ -190,27 +191,38 @@ class World:
 
         Raises:
             StoreError: the store gives itself to nobody else.
+            WorkerDied: the next worker died while it opened.
         """
         self._workers.usurped.append(self._workers.living("take_over_from_stalled()"))
-        self._did("take_over_from_stalled")
+        line = self._did("take_over_from_stalled")
         self._workers.forget()
-        return self._workers.open(self.app)
+        with dying(line):
+            return self._workers.open(self.app)
 
     def resume_stalled(self) -> None:
-        """Let workers that were usurped go on where they stood. What they do must come to nothing."""
-        self._did("resume_stalled")
-        self._workers.wake()
-        self._workers.living("resume_stalled()").settle()
+        """Let workers that were usurped go on where they stood. What they do must come to nothing.
+
+        Raises:
+            WorkerDied: the worker that is open died meanwhile.
+        """
+        with dying(self._did("resume_stalled")):
+            self._workers.wake()
+            self._workers.living("resume_stalled()").settle()
 
     def restart(self, app: App[Any] | None = None) -> Client:
-        """Close the worker gracefully, and open the next one."""
+        """Close the worker gracefully, and open the next one.
+
+        Raises:
+            WorkerDied: the worker died while it closed, and no other is open; or the next one died while it opened.
+        """
         self.close()
         return self.open(app)
 
     def crash_after(self, crash_points: int) -> None:
         """Let the worker die at a crossing: before or after a store operation or an effect.
 
-        The call that is under way then raises `WorkerDied`. If no worker is open, it is the next one that dies.
+        The method of the world during which it dies raises `WorkerDied`, unless its answer was there before. If no
+        worker is open, the next one dies.
 
         Args:
             crash_points: how many are still crossed, from now on.
@@ -318,7 +330,7 @@ class World:
         """
         worker = self._workers.living("run()")
         answer = worker.complete(work)
-        worker.settle()
+        worker.settle_quietly()
         return answer
 
     # ------------------------------------------------------------ time
@@ -333,7 +345,11 @@ class World:
         return self.clock.now_ms
 
     def advance(self, duration: Duration) -> None:
-        """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same."""
+        """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same.
+
+        Raises:
+            WorkerDied: the worker died meanwhile; the clock has moved all the way.
+        """
         self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), duration)
 
     def advance_to_next_alarm(self) -> timedelta | None:
@@ -341,6 +357,9 @@ class World:
 
         Returns:
             How far the clock moved; None when no alarm is set.
+
+        Raises:
+            WorkerDied: the worker died meanwhile; the clock has moved all the way.
         """
         before_ms = self.now_ms
         at_ms = self.inspect(lambda store: store.next_alarm(before_ms))
@@ -350,13 +369,18 @@ class World:
         return timedelta(milliseconds=at_ms - before_ms)
 
     def stall(self, duration: Duration) -> None:
-        """Stop the worker for a while, as a process that is suspended: time passes, and then everything is late."""
+        """Stop the worker for a while, as a process that is suspended: time passes, and then everything is late.
+
+        Raises:
+            WorkerDied: the worker died once it continued.
+        """
         delay_ms = duration_ms(duration, what="duration of stall", minimum_ms=0)
         worker = self._workers.living("stall()")
-        self._did("stall", duration)
+        line = self._did("stall", duration)
         self.timeline.note(TimePassed(delay_ms, "stall"))
         worker.simulation.stand_still(delay_ms)
-        worker.settle()
+        with dying(line):
+            worker.settle()
 
     def shift_wall_clock(self, delta: timedelta) -> None:
         """Make the wall clock jump, either way; timers follow the monotonic one and do not notice."""
@@ -364,18 +388,23 @@ class World:
         self.clock.shift(round(delta / timedelta(milliseconds=1)))
 
     def settle(self) -> None:
-        """Let everything go on until it waits for the clock, or for somebody."""
+        """Run until every task waits for the clock or for a release.
+
+        Raises:
+            WorkerDied: the worker died meanwhile, or before.
+        """
         worker = self._workers.living("settle()")
-        self._did("settle")
-        worker.settle()
+        with dying(self._did("settle")):
+            worker.settle()
 
     def _move(self, method: str, by_ms: int, spelled: Duration) -> None:
-        self._did(method, spelled)
+        line = self._did(method, spelled)
         self.timeline.note(TimePassed(by_ms))
         if self._workers.latest is None:
             self.clock.shift(by_ms)
         else:
-            self._workers.latest.advance(by_ms)
+            with dying(line):
+                self._workers.latest.advance(by_ms)
 
     # ------------------------------------------------------------ faults
     def inject(self, *faults: Fault) -> None:
@@ -395,11 +424,16 @@ class World:
             self._workers.latest.border.release_all()
 
     def release(self, at: str, /) -> None:
-        """Let what does not answer at a place, by a `Hang`, go on: an effect by its name, or ``store.commit``."""
-        self._did("release", at)
+        """Let what does not answer at a place, by a `Hang`, go on: an effect by its name, or ``store.commit``.
+
+        Raises:
+            WorkerDied: the worker died meanwhile, or before.
+        """
+        line = self._did("release", at)
         worker = self._workers.living("release()")
         worker.border.release(crossing_of(at))
-        worker.settle()
+        with dying(line):
+            worker.settle()
 
     # ------------------------------------------------------------ looking
     @property
@@ -415,7 +449,11 @@ class World:
         return store
 
     def inspect(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
-        """Read the store, past every fault, when nothing moves. It changes nothing of what comes."""
+        """Read the store, past every fault, when nothing moves. It changes nothing of what comes.
+
+        Raises:
+            WorkerDied: the worker died before everything had settled.
+        """
         if self.is_open:
             self.settle()
         return self.worker.look(attempt(read(self.store))).unwrap()
