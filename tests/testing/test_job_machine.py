@@ -14,7 +14,8 @@ from reminder import Reminder
 from reminder.context import ReminderContext
 from returns.result import Failure, Result, Success
 
-from perdure import Alarm, Decision, Do, Task, TaskContext, effect, fail, program, tell
+from perdure import Alarm, Decision, Do, Program, Task, TaskContext, effect, fail, program, tell
+from perdure.testing import Crash, Delay
 from perdure.testing.machine import DrawnRequest, InstanceView, InvariantViolated, JobMachine, Model
 from perdure.values.errors import DefinitionError
 
@@ -215,3 +216,44 @@ def test_a_rule_of_ones_own_can_be_added() -> None:
 
 def test_it_does_not_trace_the_engine_to_explain_a_failure():
     assert Phase.explain not in machine(counter()).TestCase.settings.phases
+
+
+# ---------------------------------------------------------------- deaths on the way
+@effect
+def charge(services: object, key: str) -> Result[None, str]:
+    return Success(None)
+
+
+@program
+def charges(ctx: TaskContext[int]) -> Do[None, str]:
+    yield from charge(ctx.run_id)
+
+
+def charges_later(ctx: TaskContext[int], event: int) -> Program[None]:
+    return ctx.schedule(after="1 s")
+
+
+charging = Task("charging", state=int, event=int, initial=0, on_event=charges_later, execute=charges)
+
+
+@pytest.mark.parametrize("step", ["restart", "advance", "jump"])
+def test_a_worker_that_an_injected_crash_kills_is_followed_by_the_next(step: str) -> None:
+    rules = JobMachine(job=charging, services=object, commands=("send",)).rules()
+    rules.begin(seed=0)
+    rules.ask(DrawnRequest("send", "a", 1))
+    if step == "restart":
+        rules.suffer(Delay("charge", "30 s"))
+        rules.advance("1 s")  # the run outlives the drain time: the next worker delivers it again as it opens
+    rules.suffer(Crash("charge"))
+    {"restart": rules.restart, "advance": lambda: rules.advance("1 s"), "jump": rules.jump}[step]()
+    assert not rules.world.is_open, "the crash was met"
+    rules.laws_hold()
+    assert rules.world.is_open
+    rules.teardown()
+
+
+def test_the_settings_of_a_test_case_stand_once_they_are_changed() -> None:
+    counting = machine(counter())
+    counting.TestCase.settings = settings(counting.TestCase.settings, max_examples=7)
+    assert counting.TestCase.settings.max_examples == 7
+    assert Phase.explain not in counting.TestCase.settings.phases

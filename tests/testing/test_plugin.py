@@ -121,10 +121,13 @@ def test_the_seed_is_an_option(tmp_path: Path) -> None:
     tests = """
 from jobs import app
 
+from perdure.testing import Clock
+
 
 def test_seeds(perdure_world):
     assert perdure_world(app).seed == 11
     assert perdure_world(app, seed=3).seed == 3
+    assert perdure_world(app, clock=(clock := Clock())).clock is clock
 """
     assert "1 passed" in run(tmp_path, tests, "--perdure-seed=11")
     assert "1 failed" in run(tmp_path, tests)

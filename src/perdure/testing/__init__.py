@@ -1,7 +1,8 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
 from perdure.testing.explanation import explain, explained
-from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise
+from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
+from perdure.testing.fixtures import Worlds
 from perdure.testing.machine import InstanceView, InvariantViolated, JobMachine, Model
 from perdure.testing.migration import MigrationLosesData, check_migrations
 from perdure.testing.simulation.exploration import every_fault, faults
@@ -12,14 +13,31 @@ from perdure.testing.simulation.run import simulate
 from perdure.testing.simulation.simulated import Changes, Hung, NeverRun, ProcessDied, Simulated
 from perdure.testing.simulation.step import ContextStep, EffectStep, LogStep, NoReply, SleepStep, Step, TimeoutStep
 from perdure.testing.typed import NoSample, examples_of, from_type
-from perdure.testing.world import Clock, WorkerDied, World
+from perdure.testing.world import (
+    START,
+    UNANSWERED,
+    Clock,
+    EffectCall,
+    Interleaving,
+    NoWorker,
+    TraceEvent,
+    UnansweredCall,
+    UnexpectedSuccess,
+    WorkerDied,
+    WorkerRunning,
+    World,
+)
+from perdure.values.instant import from_ms, to_ms
 
 __all__ = [
+    "START",
+    "UNANSWERED",
     "Changes",
     "Clock",
     "ContextStep",
     "Crash",
     "Delay",
+    "EffectCall",
     "EffectStep",
     "Fail",
     "FakeServices",
@@ -29,6 +47,7 @@ __all__ = [
     "HookContext",
     "Hung",
     "InstanceView",
+    "Interleaving",
     "InvariantViolated",
     "JobMachine",
     "LogStep",
@@ -38,6 +57,7 @@ __all__ = [
     "NoAnswer",
     "NoReply",
     "NoSample",
+    "NoWorker",
     "ProcessDied",
     "Raise",
     "RedeliveryResult",
@@ -45,8 +65,14 @@ __all__ = [
     "SleepStep",
     "Step",
     "TimeoutStep",
+    "TraceEvent",
+    "TwoFaults",
+    "UnansweredCall",
+    "UnexpectedSuccess",
     "WorkerDied",
+    "WorkerRunning",
     "World",
+    "Worlds",
     "assert_atomic",
     "check_migrations",
     "every_fault",
@@ -55,8 +81,10 @@ __all__ = [
     "explained",
     "fake_services",
     "faults",
+    "from_ms",
     "from_type",
     "hook_context",
     "run_with_redelivery",
     "simulate",
+    "to_ms",
 ]

@@ -23,7 +23,7 @@ class Worlds:
 
     Attributes:
         seed: of worlds that are given none.
-        clock: of all of them, one after the other.
+        clock: of worlds that are given none.
         opened: the worlds so far.
         events: the events of the log, as they were committed.
     """
@@ -40,6 +40,7 @@ class Worlds:
         *,
         store: str | os.PathLike[str] | Opener = "memory://",
         seed: int | None = None,
+        clock: Clock | None = None,
         interleaving: Interleaving = "turns",
         at_end: AtEnd = "check",
     ) -> World:
@@ -52,7 +53,7 @@ class Worlds:
             services,
             store=store,
             seed=self.seed if seed is None else seed,
-            clock=self.clock,
+            clock=self.clock if clock is None else clock,
             interleaving=interleaving,
             at_end=at_end,
         )

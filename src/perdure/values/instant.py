@@ -12,7 +12,7 @@ _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
-def to_ms(instant: datetime, *, what: str) -> int:
+def to_ms(instant: datetime, *, what: str = "instant") -> int:
     """Read an aware ``datetime`` as integer milliseconds since 1970-01-01 UTC; finer digits are cut off.
 
     Args:

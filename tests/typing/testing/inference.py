@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Never, assert_type
 
+from hypothesis import settings
 from hypothesis.strategies import SearchStrategy
 from returns.future import FutureResult
 
@@ -18,20 +19,27 @@ from perdure.jobs.definition import CallError
 from perdure.jobs.explanation import Explained, Explanation
 from perdure.testing import (
     Changes,
+    Clock,
     FakeServices,
     Faults,
     HookContext,
+    JobMachine,
     RedeliveryResult,
     Simulated,
+    World,
+    Worlds,
     examples_of,
     explain,
     explained,
     fake_services,
+    from_ms,
     from_type,
     hook_context,
     run_with_redelivery,
     simulate,
+    to_ms,
 )
+from perdure.testing.machine.machine import JobTestCase
 from perdure.values.instance import Instance
 
 
@@ -43,6 +51,19 @@ def stages(order: Order, batch: Batch, tokens: TokenState) -> None:
     assert_type(
         hook_context(token_refresher, state=tokens, missed=1), HookContext[ContinuousContext[TokenState], TokenState]
     )
+
+
+def machines() -> None:
+    case = JobMachine(job=order_processor, services=object).TestCase
+    case.settings = settings(case.settings, max_examples=500)
+    assert_type(case, type[JobTestCase])
+    assert_type(case.settings, settings)
+
+
+def instants(at: datetime, world: World, worlds: Worlds) -> None:
+    assert_type(to_ms(at), int)
+    assert_type(from_ms(0), datetime)
+    assert_type(worlds(world.app, clock=Clock()), World)
 
 
 def runs(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 from unittest import TestCase
 
 import attrs
 from hypothesis import settings
+from hypothesis import settings as Settings  # noqa: N812 - a class, whose name an attribute below has, too
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -39,6 +41,16 @@ DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minute
 
 ALWAYS_DUE = frozenset({"continuous", "debounce"})
 """Kinds whose instances always wait for something."""
+
+
+class JobTestCase(TestCase):
+    """The test case of a state machine: Hypothesis makes it. The class declares what the checkers must know of it.
+
+    Attributes:
+        settings: of Hypothesis; they may be replaced.
+    """
+
+    settings: ClassVar[Settings]
 
 
 def _all_commands(machine: JobMachine[Any]) -> tuple[str, ...]:
@@ -107,16 +119,16 @@ class JobMachine(Generic[R]):
         """The state machine, to be subclassed by whoever adds rules of their own."""
         return rules_of(self)
 
-    @property
-    def TestCase(self) -> type[TestCase]:  # noqa: N802 - as Hypothesis calls it
-        """A test case for pytest or unittest.
+    @cached_property
+    def TestCase(self) -> type[JobTestCase]:  # noqa: N802 - as Hypothesis calls it
+        """A test case for pytest or unittest: always the same one, so that its ``settings`` can be changed.
 
-        Its ``settings`` leave out the phase ``explain``, which traces the engine line by line and takes twenty times as
-        long as the rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
+        They leave out the phase ``explain``, which traces the engine line by line and takes twenty times as long as
+        the rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
         """
         case: Any = self.rules.TestCase  # hypothesis declares no ``settings`` of it
         case.settings = settings(case.settings, phases=PHASES)
-        test_case: type[TestCase] = case
+        test_case: type[JobTestCase] = case
         return test_case
 
     def run(self, options: settings | None = None) -> None:
@@ -125,8 +137,7 @@ class JobMachine(Generic[R]):
         Raises:
             LawBroken: a law or an invariant does not hold; the smallest story that shows it is told.
         """
-        test_case: Any = self.TestCase
-        run_state_machine_as_test(self.rules, settings=options or test_case.settings)
+        run_state_machine_as_test(self.rules, settings=options or self.TestCase.settings)
 
     # ------------------------------------------------------------ what the rules ask for
     def app(self) -> App[R]:
