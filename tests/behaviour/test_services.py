@@ -22,15 +22,15 @@ class HasMore(HasOutside, Protocol):
 
 
 @program
-def needy(ctx: TaskContext[Total], *_: object) -> Do[None, Refused, HasMore]:
+def needy(ctx: TaskContext[Total], _: object = None) -> Do[None, Refused, HasMore]:
     yield from ctx.set_state(Total())
 
 
-def reader(_: TaskContext[Total], *__: object) -> RequiresContextFutureResult[None, Refused, HasMore]:
+def reader(_: TaskContext[Total], __: object = None) -> RequiresContextFutureResult[None, Refused, HasMore]:
     raise NotImplementedError
 
 
-def method_style(_: TaskContext[Total], *__: object) -> Program[None, Refused, HasMore]:
+def method_style(_: TaskContext[Total], __: object = None) -> Program[None, Refused, HasMore]:
     raise NotImplementedError
 
 

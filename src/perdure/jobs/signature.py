@@ -53,10 +53,16 @@ class _Shown:
 
     def __init__(self, function: Callable[..., Any], prefix: str = "") -> None:
         signature = _signature(_unwrapped(function)[0])
-        self._text = f"{prefix}{_name(function)}{'' if signature is None else signature}"
+        self._text = f"{prefix}{_name(function)}{'' if signature is None else _without_annotations(signature)}"
 
     def __repr__(self) -> str:
         return self._text
+
+
+def _without_annotations(signature: inspect.Signature) -> inspect.Signature:
+    empty = inspect.Parameter.empty
+    bare = [parameter.replace(annotation=empty) for parameter in signature.parameters.values()]
+    return signature.replace(parameters=bare, return_annotation=empty)
 
 
 def _name(function: Callable[..., Any]) -> str:
