@@ -163,7 +163,8 @@ MUTANTS = (
         "a parked instance is paused and not resumed",
         "jobs/suspension.py",
         "        suspension=None,\n        pending_retry=pending_retry,",
-        '        suspension=None if instance.suspension == "paused" else "paused",\n        pending_retry=pending_retry,',
+        '        suspension=None if instance.suspension == "paused" else "paused",\n'
+        "        pending_retry=pending_retry,",
         TASK,
     ),
     Mutant(
