@@ -1,0 +1,182 @@
+"""The cancellation sweep: something is cancelled at each wait of the engine, and the engine comes to rest all the same.
+
+For every operation, every place where the engine waits is tried: each store operation and each effect takes its time,
+so that each of them is a wait. At that place the caller gives up, the instance is terminated, the run's time is over,
+or the engine is stopped, and the stop is perhaps cancelled as well. Afterwards nothing of it may remain in the engine,
+every other caller has an answer, and the repeated request leaves the world as if nothing had been cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from crash_sweep import Found, Operation, _inspected
+from world import StoreKind, World, play
+
+from perdure.app import OpenApp
+from perdure.runtime.record import SpawnedTask
+from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
+
+Cancelled: TypeAlias = Literal["caller", "instance", "time", "stop"]
+"""What is cancelled: the caller gives up, the instance is ended, the time of all runs is over, the engine is stopped."""
+
+MAX_STEPS = 2_000
+"""No operation waits more often."""
+
+_ALWAYS = 10**6
+_CROSSING_MS = 2  # what crosses slowly, there and back
+
+
+@attrs.frozen(kw_only=True)
+class Rested:
+    """What came of a cancellation.
+
+    Attributes:
+        found: what is found when the request was repeated and everything has settled.
+        answer: what the repeated request was answered; None when there is none.
+        unanswered: callers without an answer, tasks, timers and whatever else remained before.
+        reached: whether there was such a place.
+    """
+
+    found: Found
+    answer: Any
+    remained: tuple[str, ...]
+    reached: bool
+
+
+def slowed(world: World, when: When) -> None:
+    """Let everything that crosses the border take a moment, so that it is a wait."""
+    places = [*(f"{OF_THE_STORE}{name}" for name in STORE_OPERATIONS), "say"]
+    world.world.inject(*(Delay(at, "1 ms", when=when, times=_ALWAYS) for at in places))
+
+
+def run_steps(world: World, steps: int, *, over: Callable[[], bool], within_ms: int) -> bool:
+    """Let the tasks of the engine take so many steps; False: it was over before."""
+    taken = -1
+
+    def reached() -> bool:
+        nonlocal taken
+        taken += 1
+        return taken >= steps or over()
+
+    worker = world.process
+    worker.ground.run_until(worker.simulation, reached, within_ms)
+    return taken >= steps and not over()
+
+
+def _begun(operation: Operation, world: World) -> SpawnedTask[Any] | None:
+    return None if operation.request is None else world.start(operation.request(world))
+
+
+def cancelled(
+    operation: Operation, kind: StoreKind, folder: Path, *places: int, what: Cancelled, when: When = "before"
+) -> Rested:
+    """Cancel something at a wait, make it good as a caller does, and give what is found.
+
+    Args:
+        operation: what is going on.
+        kind: over which store.
+        folder: where it lies.
+        places: after how many steps of the operation it is cancelled; with ``stop``, a second number says after how
+            many steps of the stop that is cancelled too.
+        what: is cancelled.
+        when: whether store and effects have done their work when they take their time.
+    """
+
+    async def scenario(world: World) -> Rested:
+        await world.open(operation.app(world))
+        await operation.arrange(world)
+        slowed(world, when)
+        call = _begun(operation, world)
+        reached = run_steps(
+            world,
+            places[0],
+            over=lambda: call is not None and call.done(),
+            within_ms=operation.wait_ms if call is None else 60_000,
+        )
+        remained = await _cancelled_there(operation, world, call, what, places[1:])
+        answer = None
+        if operation.request is not None and operation.repeated == "once" and what != "time":
+            answer = await world.result(operation.request(world))
+        await world.advance(ms=operation.wait_ms)
+        found = await _inspected(operation, world)
+        return Rested(found=found, answer=answer, remained=remained, reached=reached)
+
+    return play(kind, folder, scenario)
+
+
+async def _cancelled_there(
+    operation: Operation, world: World, call: SpawnedTask[Any] | None, what: Cancelled, then: tuple[int, ...]
+) -> tuple[str, ...]:
+    match what:
+        case "caller":
+            if call is not None:
+                call.cancel()
+            world.world.clear_faults()
+        case "instance":
+            for row in world.world.instances():
+                world.start(
+                    world.jobs.handle_by_name(row.address.kind, row.address.name).call("terminate", row.address.id)
+                )
+            world.world.clear_faults()
+        case "time":
+            world.world.stall("1 day")
+            world.world.clear_faults()
+        case "stop":
+            return await _stopped(operation, world, call, then)
+    return ()
+
+
+async def _stopped(
+    operation: Operation, world: World, call: SpawnedTask[Any] | None, then: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Stop the engine, and open the next one."""
+    worker = world.process
+    assert worker.open_app is not None
+    engine = world.jobs.engine
+    begun: list[OpenApp] = []
+    stop = worker.begin(_stop(worker.open_app, begun))
+    worker.wait_for(lambda: bool(begun), 0)
+    for steps in then:
+        if run_steps(world, steps, over=stop.done, within_ms=120_000):
+            stop.cancel()
+    worker.wait_for(stop.done, 120_000)
+    world.world.clear_faults()
+    worker.advance(_CROSSING_MS)
+    unanswered = () if call is None or call.done() else ("the caller has no answer",)
+    remained = (*unanswered, *engine.in_flight().described(), *worker.remaining)
+    worker.simulation.close()
+    world.world._workers.forget()  # noqa: SLF001 - it was closed past the world
+    await world.open(operation.app(world))
+    return remained
+
+
+async def _stop(open_app: OpenApp, begun: list[OpenApp]) -> None:
+    begun.append(open_app)  # from here on a cancellation finds the stop at a wait
+    await open_app.__aexit__(None, None, None)
+
+
+def steps_of(operation: Operation, folder: Path, when: When = "before") -> int:
+    """Count the steps of an operation that nothing disturbs."""
+
+    async def scenario(world: World) -> int:
+        await world.open(operation.app(world))
+        await operation.arrange(world)
+        slowed(world, when)
+        call = _begun(operation, world)
+        steps = 0
+        worker = world.process
+
+        def counted() -> bool:
+            nonlocal steps
+            steps += 1
+            return call is not None and call.done()
+
+        worker.ground.run_until(worker.simulation, counted, operation.wait_ms if call is None else 60_000)
+        world.world.clear_faults()
+        return min(steps, MAX_STEPS)
+
+    return play("memory", folder, scenario)
