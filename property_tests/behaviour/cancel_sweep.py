@@ -21,7 +21,7 @@ from perdure.runtime.record import SpawnedTask
 from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
 
 Cancelled: TypeAlias = Literal["caller", "instance", "time", "stop"]
-"""What is cancelled: the caller gives up, the instance is ended, the time of all runs is over, the engine is stopped."""
+"""What is cancelled: the caller gives up, the instance ends, the time of all runs is over, the engine stops."""
 
 MAX_STEPS = 2_000
 """No operation waits more often."""
@@ -102,7 +102,7 @@ def cancelled(
         if operation.request is not None and operation.repeated == "once" and what != "time":
             answer = await world.result(operation.request(world))
         await world.advance(ms=operation.wait_ms)
-        found = await _inspected(operation, world)
+        found = await _inspected(attrs.evolve(operation, looks=_at_nothing) if what == "instance" else operation, world)
         return Rested(found=found, answer=answer, remained=remained, reached=reached)
 
     return play(kind, folder, scenario)
@@ -118,9 +118,8 @@ async def _cancelled_there(
             world.world.clear_faults()
         case "instance":
             for row in world.world.instances():
-                world.start(
-                    world.jobs.handle_by_name(row.address.kind, row.address.name).call("terminate", row.address.id)
-                )
+                job: Any = world.jobs.engine.jobs[row.address.kind, row.address.name]
+                world.start(world.jobs.handle(job).terminate(row.address.id, interrupt=True))
             world.world.clear_faults()
         case "time":
             world.world.stall("1 day")
@@ -149,7 +148,7 @@ async def _stopped(
     unanswered = () if call is None or call.done() else ("the caller has no answer",)
     remained = (*unanswered, *engine.in_flight().described(), *worker.remaining)
     worker.simulation.close()
-    world.world._workers.forget()  # noqa: SLF001 - it was closed past the world
+    world.world._workers.forget()
     await world.open(operation.app(world))
     return remained
 
@@ -157,6 +156,10 @@ async def _stopped(
 async def _stop(open_app: OpenApp, begun: list[OpenApp]) -> None:
     begun.append(open_app)  # from here on a cancellation finds the stop at a wait
     await open_app.__aexit__(None, None, None)
+
+
+async def _at_nothing(_: World) -> None:
+    """An instance that was ended is not looked at."""
 
 
 def steps_of(operation: Operation, folder: Path, when: When = "before") -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
-from cancel_sweep import Cancelled, Operation, cancelled, steps_of
+from cancel_sweep import MAX_STEPS, Cancelled, Operation, cancelled, steps_of
 from crash_sweep import undisturbed
 from crash_table import OPERATIONS
 from hypothesis import settings
@@ -13,8 +15,16 @@ from returns.result import Success
 
 from perdure.testing.fault import When
 
-NIGHTLY = settings.get_current_profile_name() == "nightly"
+STRIDE = 1 if settings.get_current_profile_name() in {"nightly", "mutants"} else 3
+"""Each place is tried by night; each third one in an ordinary run."""
 ASKED = [operation for operation in OPERATIONS if operation.request is not None]
+
+
+def gist(result: Any) -> tuple[object, ...]:
+    """What an answer says of the request, without instants and without the run that a repeat finds in progress."""
+    answer = result.unwrap() if isinstance(result, Success) else result.failure()
+    said = attrs.asdict(answer) if attrs.has(type(answer)) else {"answer": answer}
+    return type(answer), *(item for item in said.items() if isinstance(item[1], bool | str) and item[0] != "status")
 
 
 def new(folder: Path, name: str) -> Path:
@@ -27,12 +37,12 @@ def new(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("operation", ASKED, ids=lambda operation: operation.name)
 def test_a_caller_gives_up_anywhere(operation: Operation, when: When, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
-    for place in range(1, steps_of(operation, new(tmp_path, "steps"), when)):
+    answer = cancelled(operation, "memory", tmp_path, MAX_STEPS, what="caller", when=when).answer
+    for place in range(1, steps_of(operation, new(tmp_path, "steps"), when), STRIDE):
         rested = cancelled(operation, "memory", tmp_path, place, what="caller", when=when)
         where = f"after {place} steps"
-        if operation.repeated == "once":
-            assert rested.found.looks == expected.looks, where
-            assert isinstance(rested.answer, Success), where
+        if operation.repeated == "once" and "redrive" not in operation.name:  # a redrive carries no key
+            assert (rested.found.looks, gist(rested.answer)) == (expected.looks, gist(answer)), where
         assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
 
 
@@ -40,7 +50,7 @@ def test_a_caller_gives_up_anywhere(operation: Operation, when: When, tmp_path: 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_the_engine_is_stopped_anywhere(operation: Operation, when: When, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
-    for place in range(1, steps_of(operation, new(tmp_path, "steps"), when)):
+    for place in range(1, steps_of(operation, new(tmp_path, "steps"), when), STRIDE):
         rested = cancelled(operation, "memory", tmp_path, place, what="stop", when=when)
         where = f"after {place} steps"
         assert rested.remained == (), where
@@ -48,21 +58,9 @@ def test_the_engine_is_stopped_anywhere(operation: Operation, when: When, tmp_pa
         assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_the_stop_is_cancelled_anywhere(operation: Operation, tmp_path: Path) -> None:
-    expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
-    for place in range(1, steps_of(operation, new(tmp_path, "steps")), 5):
-        for then in range(1, 12):
-            rested = cancelled(operation, "memory", tmp_path, place, then, what="stop")
-            where = f"after {place} steps, and {then} of the stop"
-            assert rested.remained == (), where
-            assert rested.found.looks == expected.looks, where
-            assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
-
-
 @pytest.mark.parametrize("what", ["instance", "time"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_a_run_is_cancelled_anywhere(operation: Operation, what: Cancelled, tmp_path: Path) -> None:
-    for place in range(1, steps_of(operation, new(tmp_path, "steps"))):
+    for place in range(1, steps_of(operation, new(tmp_path, "steps")), STRIDE):
         rested = cancelled(operation, "memory", tmp_path, place, what=what)
         assert rested.found.stuck == (), f"after {place} steps"

@@ -4,6 +4,7 @@ import planted_durability
 import planted_engine
 import planted_examples
 import planted_kinds
+import planted_rest
 import planted_stores
 import planted_turns
 import planted_values
@@ -14,6 +15,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_turns.MUTANTS,
     *planted_kinds.MUTANTS,
     *planted_engine.MUTANTS,
+    *planted_rest.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_durability.MUTANTS,
     *planted_examples.MUTANTS,

@@ -1,0 +1,134 @@
+"""The gate: never more runs inside than places, one alone at most, first come first served, and no place is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.engine.admission_queue import AdmissionQueue
+from perdure.engine.concurrency_limit import Company, ConcurrencyLimit, ConcurrencyLimits
+from perdure.runtime.record import SpawnedTask
+from perdure.runtime.simulated import Simulation
+from perdure.values.address import Address
+
+JOBS = ("task:limited", "task:free")
+
+
+@attrs.define(eq=False)
+class Guest:
+    """A run that wants a place.
+
+    Attributes:
+        number: in the order of arrival.
+        job: whose gate it passes first.
+        company: whether it goes alone.
+        stays_ms: how long it stays inside.
+        gives_up_ms: when it is cancelled, after its arrival; None: it is not.
+    """
+
+    number: int
+    job: str
+    company: Company
+    stays_ms: int
+    gives_up_ms: int | None
+    came_in_ms: float | None = None
+    task: SpawnedTask[Any] | None = None
+
+
+def guests() -> st.SearchStrategy[list[tuple[str, Company, int, int | None, int]]]:
+    company: st.SearchStrategy[Company] = st.sampled_from(["beside_others", "beside_others", "alone"])
+    guest = st.tuples(
+        st.sampled_from(JOBS), company, st.integers(1, 9), st.none() | st.integers(0, 12), st.integers(0, 3)
+    )
+    return st.lists(guest, max_size=14)
+
+
+@given(guests(), st.integers(1, 3), st.integers(1, 2), st.integers(0, 999))
+def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, limited: int, seed: int) -> None:
+    simulation = Simulation(seed=seed)
+    runtime = simulation.runtime
+    gates = ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, places), {JOBS[0]: ConcurrencyLimit(runtime, limited)})
+    inside: list[Guest] = []
+
+    async def visit(guest: Guest) -> None:
+        await gates.enter(guest.job, guest.company)
+        guest.came_in_ms = runtime.monotonic_ms()
+        inside.append(guest)
+        alone = [one for one in inside if one.company == "alone"]
+        assert len(inside) <= places
+        assert not alone or len(inside) == 1, "a run that goes alone has company"
+        assert sum(one.job == JOBS[0] for one in inside) <= limited
+        try:
+            await runtime.sleep(guest.stays_ms)
+        finally:
+            inside.remove(guest)
+            gates.leave(guest.job, guest.company)
+
+    everyone: list[Guest] = []
+    for number, (job, company, stays_ms, gives_up_ms, pause_ms) in enumerate(given_):
+        guest = Guest(number, job, company, stays_ms, gives_up_ms)
+        guest.task = runtime.spawn(visit(guest), name=f"guest {number}")
+        if gives_up_ms is not None:
+            runtime.call_later(gives_up_ms, guest.task.cancel)
+        everyone.append(guest)
+        simulation.settle()
+        simulation.advance(pause_ms)
+    simulation.advance(10_000)
+    assert simulation.unhandled == ()
+    assert all(guest.came_in_ms is not None or guest.gives_up_ms is not None for guest in everyone), (
+        "a run waits for ever"
+    )
+    assert (gates.held, gates.waiting) == (0, 0)
+    free = [guest.came_in_ms for guest in everyone if guest.job == JOBS[1] and guest.came_in_ms is not None]
+    assert free == sorted(free), "a newcomer overtook a run that waited"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.booleans()), max_size=10),
+    st.lists(st.sampled_from(["a", "b", None]), max_size=12),
+    st.integers(0, 999),
+)
+def test_a_call_at_the_entrance_lets_in_the_first_who_still_waits(
+    waiting: list[tuple[str | None, bool]], calls: list[str | None], seed: int
+) -> None:
+    simulation = Simulation(seed=seed)
+    runtime = simulation.runtime
+    entrance = AdmissionQueue(runtime)
+    let_in: list[int] = []
+
+    def queue(name: str | None) -> Address | None:
+        return None if name is None else Address("task", "job", name)
+
+    async def wait(number: int, name: str | None) -> None:
+        await entrance.wait(queue(name))
+        let_in.append(number)
+
+    tasks = []
+    for number, (name, _) in enumerate(waiting):
+        tasks.append(runtime.spawn(wait(number, name), name=f"caller {number}"))
+        simulation.settle()
+    expected = []
+    left = dict(enumerate(waiting))
+    for name in calls:
+        entrance.call(queue(name))
+        first = next((number for number, (queued, _) in left.items() if queued == name), None)
+        if first is None:
+            continue
+        if left.pop(first)[1]:  # it gives up in the moment in which it is called: the next one comes in
+            tasks[first].cancel()
+            simulation.settle()
+            first = next((number for number, (queued, _) in left.items() if queued == name), None)
+            if first is None:
+                continue
+            left.pop(first)
+        expected.append(first)
+        simulation.settle()
+    assert sorted(let_in) == sorted(expected)
+    assert entrance.waiting == len(left)
+    entrance.call_all()
+    simulation.settle()
+    assert entrance.is_empty
+    assert all(task.done() for task in tasks)
