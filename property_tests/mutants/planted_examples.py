@@ -67,7 +67,7 @@ MUTANTS = (
         "a fresh token keeps its old end",
         "examples/token_refresher.py",
         ", expires_at=token.expires_at\n",
-        ")",
+        "\n",
         REFRESH,
     ),
     Mutant(

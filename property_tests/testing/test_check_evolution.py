@@ -245,7 +245,7 @@ def test_a_kind_that_loses_what_is_not_the_state_is_told() -> None:
     made = Reminder.of("it", remind, versions=Migrations(int).then(as_text))
     with pytest.raises(MigrationLosesData, match="map_states of the kind changed alarm_ms"):
         check_migrations(Forgetful(made.name, made.plan, made.remind), settings=FEW)
-    with pytest.raises(MigrationLosesData, match="the upgrade changed hold"):
+    with pytest.raises(MigrationLosesData, match="the upgrade changed suspension"):
         check_migrations(Careless(made.name, made.plan, made.remind), settings=FEW)
 
 

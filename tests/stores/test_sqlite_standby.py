@@ -120,5 +120,5 @@ def test_an_open_store_has_its_owner_already():
 
 
 def test_another_word_is_refused(tmp_path):
-    with pytest.raises(DefinitionError, match="'refuse' or 'wait'"):
+    with pytest.raises(DefinitionError, match="'raise' or 'wait'"):
         asyncio.run(open_sqlite(tmp_path / "jobs.db", on_locked="steal"))
