@@ -1,19 +1,34 @@
-"""How hard the properties try: `pytest --hypothesis-profile=dev | ci | nightly | mutants`.
+"""How hard the properties try: `pytest --hypothesis-profile=fixed | ci | explore | nightly | mutants`.
 
-`dev` is the default. Hypothesis picks `ci` by itself where the variable `CI` is set. A test that names its own
-`max_examples` is not scaled by `nightly`, so name it only where an example is expensive. `mutants` is for the runs that
-must fail (`property_tests/mutants`): the same examples each time, and no shrinking.
+`fixed` is the default: each run draws the same examples, in the same order of tests, so that a run cannot fail by
+chance. Hypothesis picks `ci` by itself where the variable `CI` is set: the same, with more examples. `explore` and
+`nightly` draw new examples in a new order each time; a failure that they find becomes a fixed example. A test that
+names its own `max_examples` is not scaled by `nightly`, so name it only where an example is expensive. `mutants` is for
+the runs that must fail (`property_tests/mutants`): the same examples each time, and no shrinking.
 """
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+RANDOM = ("explore", "nightly")
+SEED = 1  # of the order of the tests, and of `random` within each
+
 _patient = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+_fixed = settings(_patient, derandomize=True, database=None)
 
-settings.register_profile("dev", _patient, max_examples=50)
-settings.register_profile("ci", _patient, max_examples=100, derandomize=True, database=None)
+settings.register_profile("fixed", _fixed, max_examples=50)
+settings.register_profile("ci", _fixed, max_examples=100)
+settings.register_profile("explore", _patient, max_examples=200)
 settings.register_profile("nightly", _patient, max_examples=1_000, stateful_step_count=100)
-settings.register_profile(
-    "mutants", _patient, max_examples=100, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
-)
+settings.register_profile("mutants", _fixed, max_examples=100, phases=(Phase.explicit, Phase.generate))
 
-settings.load_profile("ci" if settings.get_current_profile_name() == "ci" else "dev")
+settings.load_profile("ci" if settings.get_current_profile_name() == "ci" else "fixed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Fix the seed of pytest-randomly, unless the profile explores or the caller names a seed."""
+    profile = config.getoption("--hypothesis-profile") or settings.get_current_profile_name()
+    fixed = profile not in RANDOM
+    if fixed and getattr(config.option, "randomly_seed", None) == "default":
+        config.option.randomly_seed = SEED
