@@ -19,6 +19,7 @@ from perdure.programs.container import result_inside
 from perdure.runtime.record import Runtime
 from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.limits import Limits
 
 R = TypeVar("R")
@@ -77,6 +78,10 @@ class App(Generic[R]):
         cast("Any", app).__attrs_init__(self.services, self.limits, served)
         return app
 
+    def __repr__(self) -> str:
+        served = ", ".join(f"{kind}:{name}" for kind, name in self.served)
+        return shortened(f"<{type(self).__name__} of {served or 'no jobs'}>", MAX_LINE_CHARACTERS)
+
     def open(
         self,
         store: str | Store,
@@ -124,6 +129,9 @@ class OpenApp:
     run_ended: RunEnded | None = None
     on_locked: OnLocked = "raise"
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
+
+    def __repr__(self) -> str:
+        return shortened(f"<{type(self).__name__} of {self.app!r} on {excerpt(self.store)}>", MAX_LINE_CHARACTERS)
 
     async def __aenter__(self) -> Client:
         async with AsyncExitStack() as stack:

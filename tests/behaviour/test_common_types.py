@@ -23,6 +23,7 @@ from perdure.values.errors import (
     UnknownAction,
     UnknownJob,
 )
+from perdure.values.excerpt import excerpt
 
 
 def nothing(*_: Any) -> Result[None, str]:
@@ -70,7 +71,7 @@ async def test_a_bad_id_fails_at_the_call(world: World, id_: Any) -> None:
     for call in calls:
         error = await world.error_of(call())
         assert isinstance(error, InvalidId)
-        assert repr(id_) in str(error)
+        assert excerpt(id_) in str(error)
     assert world.commits == []
 
 

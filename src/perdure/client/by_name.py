@@ -40,6 +40,9 @@ class NamedJob:
     definition: Definition[Any, Any, Any]  # whatever its handle, teller and services
     dispatch: ExplainingDispatch
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.definition.kind}:{self.definition.name}>"
+
     @property
     def actions(self) -> tuple[str, ...]:
         """The names of the actions that ``call`` takes."""

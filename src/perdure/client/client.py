@@ -25,6 +25,7 @@ from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, On
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import BackupFailed, InvalidInput, RequestError, Undecodable, UnknownJob
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Instance, Status
 from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
@@ -51,6 +52,8 @@ class Listed:
         report: what ``status`` answers of it.
     """
 
+    __repr__ = fields_in_line
+
     address: Address
     status: Status | Literal["orphaned"]
     report: InstanceStatus
@@ -64,6 +67,10 @@ class Client:
     """
 
     engine: RunningEngine
+
+    def __repr__(self) -> str:
+        served = ", ".join(f"{kind}:{name}" for kind, name in self.engine.jobs)
+        return shortened(f"<{type(self).__name__} of {self.engine.store.name}: {served}>", MAX_LINE_CHARACTERS)
 
     # ------------------------------------------------------------ access
     def handle(self, definition: Definition[H, Any, Any], /) -> H:

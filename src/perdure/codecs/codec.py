@@ -16,9 +16,10 @@ from typing_extensions import TypeForm
 from perdure.codecs.diagnosis import Direction, faults, reason
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.names import describe_type
-from perdure.codecs.schema import MAX_NESTING, Schema, shortened
+from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.errors import DefinitionError, InvalidInput
+from perdure.values.excerpt import excerpt
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -135,8 +136,8 @@ class Codec(Generic[T]):
             again = orjson.dumps(self._shape.write(self._shape.read(plain, None)))
             if again != data:
                 raise ValueError(
-                    f"changes when it is read back, from {shortened(data)} to {shortened(again)}; a converter, "
-                    "__post_init__ or __init__ of its class must give back the fields it was given"
+                    f"changes when it is read back, from {excerpt(data, LONGEST)} to {excerpt(again, LONGEST)}; a "
+                    "converter, __post_init__ or __init__ of its class must give back the fields it was given"
                 )
 
     def _problems(self, way: Direction, value: Any, error: Exception) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from perdure.codecs.schema import Fault, Part, Parts, Read, Schema, Write, shortened
+from perdure.codecs.schema import LONGEST, Fault, Part, Parts, Read, Schema, Write
+from perdure.values.excerpt import excerpt
 
 _LIST = frozenset({list})
 _DICT = frozenset({dict})
@@ -120,8 +121,8 @@ def dict_shape(name: str, key: Schema, value: Schema) -> Schema:
     def parts(mapping: Any) -> Iterator[Part]:
         if type(mapping) is dict:
             for k, v in mapping.items():
-                yield Part(f"[{shortened(k)}]", key, k)
-                yield Part(f"[{shortened(k)}]", value, v)
+                yield Part(f"[{excerpt(k, LONGEST)}]", key, k)
+                yield Part(f"[{excerpt(k, LONGEST)}]", value, v)
 
     return Schema(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
 

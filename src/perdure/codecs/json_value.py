@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from perdure.codecs.scalars import SCALARS
-from perdure.codecs.schema import MAX_NESTING, Fault, Part, Schema, shortened
+from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Schema
+from perdure.values.excerpt import excerpt
 
 _KEY: Final = SCALARS[str]
 _NESTING: Final = (list, dict)
@@ -40,8 +41,8 @@ def _parts(value: Any) -> Iterator[Part]:
         yield from (Part(f"[{at}]", PLAIN, item) for at, item in enumerate(value))
     if cls is dict:
         for key, item in value.items():
-            yield Part(f"[{shortened(key)}]", _KEY, key)
-            yield Part(f"[{shortened(key)}]", PLAIN, item)
+            yield Part(f"[{excerpt(key, LONGEST)}]", _KEY, key)
+            yield Part(f"[{excerpt(key, LONGEST)}]", PLAIN, item)
 
 
 _CLASSES: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, list, dict})

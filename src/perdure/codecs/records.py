@@ -12,7 +12,8 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from perdure.codecs.fields import Declaration, is_namedtuple
-from perdure.codecs.schema import Fault, Part, Problem, Read, Schema, Write, shortened
+from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write
+from perdure.values.excerpt import excerpt
 
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
 """Field names that cattrs' code generator keeps for its own arguments."""
@@ -105,7 +106,7 @@ def _object_parts(declared: Declaration, shapes: Mapping[str, Schema]) -> Callab
                 yield Problem(f".{field.name}", f"missing; expected {shapes[field.name].name}")
         for key in data:
             if key not in names:
-                yield Problem(f"[{shortened(key)}]", f"unknown key; {declared.cls.__name__} has {known}")
+                yield Problem(f"[{excerpt(key, LONGEST)}]", f"unknown key; {declared.cls.__name__} has {known}")
 
     return parts
 

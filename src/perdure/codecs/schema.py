@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from perdure.values.excerpt import excerpt
+
 Read: TypeAlias = Callable[[Any, Any], Any]
 """From plain JSON to a value. The second argument is the type that cattrs hands to its hooks; no reader looks at it."""
 
@@ -22,14 +24,15 @@ Parts: TypeAlias = "Callable[[Any], Iterable[Part | Problem]]"
 MAX_NESTING: Final = 64
 """How deep JSON may nest. Generous for data, and far from the recursion limits of Python and of orjson (254)."""
 
-_LONGEST: Final = 80
+LONGEST: Final = 80
+"""How much of a wrong value a message shows."""
 
 
 class Fault(Exception):
     """A value is not what its type says."""
 
     def __init__(self, expected: str, got: object) -> None:
-        super().__init__(f"expected {expected}, got {shortened(got)}")
+        super().__init__(f"expected {expected}, got {excerpt(got, LONGEST)}")
 
 
 @attrs.frozen
@@ -74,12 +77,3 @@ class Schema:
     write: Write
     read_parts: Parts = _no_parts
     write_parts: Parts = _no_parts
-
-
-def shortened(value: object) -> str:
-    """Show a value in at most 80 characters, whatever its ``repr`` does."""
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001  a broken __repr__ must not hide the problem that is being reported
-        return f"a {type(value).__qualname__} whose repr raises {type(error).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

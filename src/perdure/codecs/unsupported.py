@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import abc
 from typing import Any, Final, ForwardRef, TypeVar, get_origin
 
+from perdure.values.excerpt import excerpt
+
 _ANY: Final = (
     "a type with a JSON form: a scalar, an Enum or Literal, a list, tuple, set, frozenset or dict of such types, a "
     "class with typed fields (attrs, dataclass, NamedTuple, TypedDict), a union of these, or object for plain JSON"
@@ -23,7 +25,7 @@ class Unsupported(Exception):
     """
 
     def __init__(self, path: str, got: object, expected: str) -> None:
-        super().__init__(f"{path}: expected {expected}, got {got!r}")
+        super().__init__(f"{path}: expected {expected}, got {excerpt(got)}")
         self.path = path
         self.got = got
         self.expected = expected

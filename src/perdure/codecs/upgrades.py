@@ -12,7 +12,7 @@ from perdure.codecs.migrations import Migrations, Upcast
 from perdure.values.errors import InvalidInput
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class UpcastFailed(InvalidInput):
     """An upcaster raised. What it was given stays stored as it is.
 

@@ -54,6 +54,9 @@ class RunningEngine:
     stopped: Future[str]
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.store!r}>"
+
     async def start(self) -> None:
         """Recover what was left behind, then begin to fire alarms and to deliver messages.
 

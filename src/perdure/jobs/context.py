@@ -10,10 +10,13 @@ import attrs
 
 from perdure.jobs.draft import GetState, SetState, UpdateState
 from perdure.programs import Program, halt, now, perform
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instance import Claim, Instance
 from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
+
+_ADDRESS_CHARACTERS = 80
 
 
 READ_STATE: Program[Any] = perform(GetState())
@@ -23,6 +26,8 @@ READ_STATE: Program[Any] = perform(GetState())
 @attrs.frozen
 class EndInstance:
     """The signal of ``ctx.terminate``: purge the instance with this reason."""
+
+    __repr__ = fields_in_line
 
     reason: str
 
@@ -40,9 +45,9 @@ class JobContext(Generic[S]):
     _claim: Claim
 
     def __repr__(self) -> str:
+        address = excerpt(str(self._instance.address), _ADDRESS_CHARACTERS)[1:-1]
         return (
-            f"<{type(self).__name__} of {self._instance.address}: run {self.run_id}, "
-            f"attempt {self.attempt}, delivery {self.delivery}>"
+            f"<{type(self).__name__} of {address}: run {self.run_id}, attempt {self.attempt}, delivery {self.delivery}>"
         )
 
     @property

@@ -9,6 +9,7 @@ import attrs
 
 from perdure.programs import Program
 from perdure.values.duration import Duration, duration_ms
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instant import to_ms
 from perdure.values.turn_value import turn_value
 
@@ -97,6 +98,8 @@ class Decision(Generic[S_co]):
         alarm: what to do to the alarm, such as ``Alarm.after("5 minutes")``.
         messages: messages to other jobs, made with ``tell(...)``.
     """
+
+    __repr__ = fields_in_line
 
     state: S_co
     alarm: AlarmChange = Alarm.keep

@@ -31,6 +31,7 @@ from perdure.values.errors import (
     StoreError,
     UnknownAction,
 )
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
@@ -99,6 +100,8 @@ class Plan:
         hooks: the functions that the user gave, by the name of the hook.
     """
 
+    __repr__ = fields_in_line
+
     state: Codec[Any]
     upgrades: Upgrades
     errors: Codec[Any] | None
@@ -131,6 +134,9 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     plan: Plan
     kind: ClassVar[str]
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {excerpt(self.name)}>"
 
     # ------------------------------------------------------------ the pure handler
     @abstractmethod

@@ -14,6 +14,7 @@ from perdure.jobs.size import within
 from perdure.programs import PASS, Instruction
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.message import Message
@@ -29,6 +30,8 @@ class GetState(Instruction[Any, Never]):
 @turn_value
 class SetState(Instruction[None, Never]):
     """Replace the state."""
+
+    __repr__ = fields_in_line
 
     state: object
 
@@ -56,6 +59,8 @@ class SetAlarm(Instruction[None, Never]):
 class Post(Instruction[None, Never]):
     """Send a message with the commit of this turn."""
 
+    __repr__ = fields_in_line
+
     target: Address
     action: str
     payload: str
@@ -64,26 +69,26 @@ class Post(Instruction[None, Never]):
 CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post)
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class DraftInBranch(PerdureError):
     """A context operation was used inside a parallel branch, where drafts have no order. A defect of the program."""
 
     operation: object
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
-            f"{self.operation!r} inside gather, race or another parallel branch: the order of changes would be "
+            f"{excerpt(self.operation)} inside gather, race or another parallel branch: the order of changes would be "
             "left to chance; collect the results first, then change the state after the branches have joined"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class TooManyMessages(PerdureError):
     """A turn sent more messages than one turn may. A defect of the program."""
 
     limit: int
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"a turn may send at most {self.limit} messages; send the rest from a later turn"
 
 
@@ -103,6 +108,8 @@ class Draft:
         alarm: what becomes of the alarm; the last call wins.
         messages: what to send, in order.
     """
+
+    __repr__ = fields_in_line
 
     address: Address
     state: object

@@ -11,6 +11,7 @@ from returns.result import Success
 from perdure.jobs.draft import Draft
 from perdure.programs import Exit, Halted, Program, Raised, run_async, sandbox
 from perdure.values.errors import RunTimeout
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instant import from_ms
 
 
@@ -26,6 +27,8 @@ class DryRun:
         limit_ms: how long it may take, in virtual time.
         ended_ms: what the clock shows at its end.
     """
+
+    __repr__ = fields_in_line
 
     HALT: ClassVar[Halted] = Halted("the rehearsal ends here")
     program: Program[Any, Any, Any]

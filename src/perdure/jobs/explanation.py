@@ -18,6 +18,7 @@ from perdure.jobs.writes import nothing, stored
 from perdure.programs import PASS, Call, Exit, Program, Raised, succeed
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, HookRaised
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
@@ -51,6 +52,8 @@ class Explained:
         result: what its caller would get: an answer, or why there is none.
     """
 
+    __repr__ = fields_in_line
+
     version: int
     transition: Transition
     claim: Transition | None
@@ -75,6 +78,8 @@ class NeedsAnswer:
         kwargs: the same by name.
     """
 
+    __repr__ = fields_in_line
+
     effect: str
     args: tuple[Any, ...]  # of whatever types the effect takes
     kwargs: Mapping[str, Any]  # as above
@@ -87,6 +92,8 @@ class WaitsForRun:
     Attributes:
         run_id: which run.
     """
+
+    __repr__ = fields_in_line
 
     run_id: str
 

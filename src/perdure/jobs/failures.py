@@ -10,6 +10,7 @@ from returns.result import Failure
 from perdure.codecs import Codec
 from perdure.programs import Halted, Raised
 from perdure.values.errors import HookFailed, HookRaised, InvalidInput, Rejected, RunTimeout
+from perdure.values.excerpt import excerpt
 from perdure.values.failure import MAX_MESSAGE_CHARACTERS, MAX_TRACEBACK_CHARACTERS, Defect, FailureRecord
 
 E = TypeVar("E")
@@ -36,7 +37,7 @@ def record_failure(exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | N
             )
         case Halted(signal):
             return FailureRecord(
-                form="defect", error_type="Halted", message=f"halted with a signal that no job knows: {signal!r}"
+                form="defect", error_type="Halted", message=f"halted with a signal that no job knows: {excerpt(signal)}"
             )
 
 

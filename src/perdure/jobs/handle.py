@@ -46,6 +46,9 @@ class JobHandle(Generic[S, E]):
     definition: Definition[Any, Any, Any]
     dispatch: Dispatch
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.definition.kind}:{self.definition.name}>"
+
     def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status; ``not_found`` when there is no instance. Takes no place in the mailbox."""
         return self.dispatch.status(self.definition, id_)

@@ -11,6 +11,7 @@ from perdure.jobs.step import Commit
 from perdure.jobs.writes import refuse, reply
 from perdure.values.address import Address, is_text
 from perdure.values.errors import IdempotencyConflict, InvalidInput, Overloaded, StoredResultUnreadable
+from perdure.values.excerpt import excerpt
 from perdure.values.transition import Loaded, Remembered
 from perdure.values.turn_inputs import TurnInputs
 
@@ -63,5 +64,5 @@ def check_key(value: object) -> None:
     """
     if value is None or is_text(value, MAX_KEY_CHARACTERS):
         return
-    expected = f"expected text of 1 to {MAX_KEY_CHARACTERS} characters, without lone surrogates; got {value!r}"
+    expected = f"expected text of 1 to {MAX_KEY_CHARACTERS} characters, without lone surrogates; got {excerpt(value)}"
     raise InvalidInput("idempotency_key", (expected,))

@@ -12,6 +12,7 @@ from typing_extensions import TypeAliasType, get_protocol_members, is_protocol
 
 from perdure.programs import Program
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import fields_in_line
 
 
 @attrs.frozen
@@ -22,6 +23,8 @@ class Need:
         hook: the function's name.
         services: the protocol in its annotation.
     """
+
+    __repr__ = fields_in_line
 
     hook: str
     services: type

@@ -9,6 +9,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.values.address import Address
+from perdure.values.excerpt import fields_in_line
 from perdure.values.turn_value import turn_value
 
 C = TypeVar("C")
@@ -21,6 +22,8 @@ WaitFor: TypeAlias = Literal["completion", "start"]
 @attrs.frozen
 class Terminate:
     """Cancel the alarm and purge the instance."""
+
+    __repr__ = fields_in_line
 
     reason: str = "terminated"
     when: Literal["after_run", "interrupt"] = "after_run"
@@ -63,6 +66,8 @@ class CommandSpec(Generic[C]):
         absent: whether the command may create the instance, or finds nothing.
     """
 
+    __repr__ = fields_in_line
+
     name: str
     command: Callable[..., C]
     input: Codec[object] | None = None
@@ -103,6 +108,8 @@ class Request:
         wait_for: when the caller gets its answer: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
     """
+
+    __repr__ = fields_in_line
 
     command: object
     action: str

@@ -11,6 +11,7 @@ from perdure.jobs.draft import Draft
 from perdure.jobs.request import Request
 from perdure.programs import Program
 from perdure.values.errors import HookFailed, RequestError
+from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Transition
@@ -23,6 +24,8 @@ TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
 @turn_value
 class Commit:
     """Write the transition (unless it is empty), then give the caller this result."""
+
+    __repr__ = fields_in_line
 
     transition: Transition
     result: TurnResult
@@ -47,6 +50,8 @@ class Execute:
         prior: the failure that this hook answers to (``on_error``).
         prior_hook: the user's function that failed with it.
     """
+
+    __repr__ = fields_in_line
 
     hook: str
     program: Program[Any, Any, Any]  # the services and errors of a definition are the user's own

@@ -20,6 +20,7 @@ from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import Event, JobFailed, JobParked, JobPaused, JobResumed, JobTerminated
+from perdure.values.excerpt import shortened
 from perdure.values.instance import Claim, Instance
 from perdure.values.turn_inputs import TurnInputs
 
@@ -87,7 +88,7 @@ def undecodable(instance: Instance, problem: InvalidInput, inputs: TurnInputs) -
                 error=record,
             ),
         )
-    parked = log.add(JobParked, reason="undecodable", detail="; ".join(problem.problems))
+    parked = log.add(JobParked, reason="undecodable", detail=shortened("; ".join(problem.problems)))
     return failed(put(instance, inputs.now_ms, events=(*events, parked), suspension="undecodable"), error)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import attrs
 
 from perdure.values.errors import PerdureError
+from perdure.values.excerpt import excerpt
 
 
 @attrs.frozen
@@ -20,7 +21,7 @@ class EffectTimeout:
     after: timedelta
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NotAProgram(PerdureError, TypeError):
     """Something that should have been a program is not one. A defect of the code that gave it.
 
@@ -34,11 +35,11 @@ class NotAProgram(PerdureError, TypeError):
     source: str
     expected: str = "a Program (forgotten `yield from`, `return`, or `succeed(...)`?)"
 
-    def __str__(self) -> str:
-        return f"{self.source} gave {self.got!r}; expected {self.expected}"
+    def _text(self) -> str:
+        return f"{self.source} gave {excerpt(self.got)}; expected {self.expected}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NothingReturned(PerdureError, TypeError):
     """The function of an effect returned None, and its annotation does not allow that. A defect of that function.
 
@@ -48,14 +49,14 @@ class NothingReturned(PerdureError, TypeError):
 
     function: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"{self.function} returned None; expected a container such as Success(value): a forgotten `return`? An "
             "effect without a value returns Success(None), or is annotated `-> None`"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NoInterpreter(PerdureError, LookupError):
     """An instruction reached the outermost interpreter, and that one does not know it.
 
@@ -65,14 +66,14 @@ class NoInterpreter(PerdureError, LookupError):
 
     instruction: object
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
-            f"nobody answers {self.instruction!r} here; run the program under the `sandbox` that answers it, "
+            f"nobody answers {excerpt(self.instruction)} here; run the program under the `sandbox` that answers it, "
             "or give run_async or run_sync a handler that does"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class FailureEscalated(PerdureError):
     """The defect that `Program.or_raise` makes of a failure that is not an exception itself.
 
@@ -82,11 +83,11 @@ class FailureEscalated(PerdureError):
 
     error: object
 
-    def __str__(self) -> str:
-        return f"a failure that was declared fatal with or_raise: {self.error!r}"
+    def _text(self) -> str:
+        return f"a failure that was declared fatal with or_raise: {excerpt(self.error)}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class HaltedOutside(PerdureError):
     """A program halted where nobody understands a halt: run as a `FutureResult` instead of to an `Exit`.
 
@@ -96,5 +97,6 @@ class HaltedOutside(PerdureError):
 
     signal: object
 
-    def __str__(self) -> str:
-        return f"the program halted with {self.signal!r}, which no FutureResult can express; use run_async or run_sync"
+    def _text(self) -> str:
+        signal = excerpt(self.signal)
+        return f"the program halted with {signal}, which no FutureResult can express; use run_async or run_sync"

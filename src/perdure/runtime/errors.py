@@ -5,9 +5,10 @@ from __future__ import annotations
 import attrs
 
 from perdure.values.errors import PerdureError
+from perdure.values.excerpt import excerpt
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class WouldBlock(PerdureError, RuntimeError):
     """Something waits for the real world in a run that has none. Raised at the await that would wait.
 
@@ -19,14 +20,15 @@ class WouldBlock(PerdureError, RuntimeError):
     who: str
     waiting_for: object
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
-            f"{self.who} waits for {self.waiting_for!r}, which nothing in a run without an event loop can answer; give "
-            "it an in-memory service, wait through the simulation's runtime, or run it with run_async or run_hosted"
+            f"{self.who} waits for {excerpt(self.waiting_for)}, which nothing in a run without an event loop can "
+            "answer; give it an in-memory service, wait through the simulation's runtime, or run it with run_async or "
+            "run_hosted"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class Deadlock(PerdureError, RuntimeError):
     """Every task of the simulation waits and no timer is left that could wake one.
 
@@ -36,14 +38,14 @@ class Deadlock(PerdureError, RuntimeError):
 
     blocked: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             "every task waits and no timer is left to wake one: " + "; ".join(self.blocked) + ". Answer one of these "
             "futures, or call settle() instead of run() if being blocked is expected"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class Livelock(PerdureError, RuntimeError):
     """Tasks of the simulation kept running without its clock ever moving.
 
@@ -55,14 +57,14 @@ class Livelock(PerdureError, RuntimeError):
     steps: int
     running: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"{self.steps} steps ran without the virtual clock moving; still ready: {', '.join(self.running)}. A loop "
             "that polls must sleep more than 0 ms"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class AlreadyDone(PerdureError, RuntimeError):
     """A future of the simulation was answered twice, or asked for its answer too early.
 
@@ -72,5 +74,5 @@ class AlreadyDone(PerdureError, RuntimeError):
 
     what: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.what}; check done() first"

@@ -26,6 +26,7 @@ from perdure.runtime.record import Future
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Fence, Instance, Status, Suspension
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
@@ -65,6 +66,8 @@ class Query:
         limit: at most so many, 1 to 1,000.
     """
 
+    __repr__ = fields_in_line
+
     kind: str | None = None
     name: str | None = None
     id_prefix: str = ""
@@ -86,6 +89,8 @@ class UnreadEvent:
         body: what it carries, as stored.
         reason: why it cannot be read.
     """
+
+    __repr__ = fields_in_line
 
     type: str
     address: str
@@ -131,6 +136,8 @@ class Health:
         detail: what is wrong.
     """
 
+    __repr__ = fields_in_line
+
     state: Literal["ok", "degraded", "failed"]
     detail: str = ""
 
@@ -156,6 +163,8 @@ class Backup:
         path: where it is, absolute.
         size_bytes: its size.
     """
+
+    __repr__ = fields_in_line
 
     path: str
     size_bytes: int
@@ -348,6 +357,9 @@ class Store:
             holds all commits up to an instant between the call and the answer, those of before the call among them,
             each whole. ``BackupFailed`` leaves nothing behind. None for a store that has other means.
     """
+
+    def __repr__(self) -> str:
+        return shortened(f"<{type(self).__name__} {self.name}, epoch {self.epoch}>", MAX_LINE_CHARACTERS)
 
     name: str
     epoch: int

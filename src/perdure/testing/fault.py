@@ -176,7 +176,7 @@ Faults: TypeAlias = tuple[Fault, ...]
 NO_FAULTS: Faults = ()
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class TwoFaults(PerdureError):
     """A plan has two faults for one call.
 
@@ -188,7 +188,7 @@ class TwoFaults(PerdureError):
     first: Fault
     second: Fault
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"one call has one fault; got {self.first!r} and {self.second!r}; give another call=... to one of them"
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
+import attrs
+
 from perdure.values.errors import DefinitionError, InvalidId
+from perdure.values.excerpt import excerpt
 from perdure.values.turn_value import turn_value
 
 MAX_NAME_CHARACTERS = 128
@@ -20,7 +23,7 @@ class Address:
 
     kind: str
     name: str
-    id: str
+    id: str = attrs.field(repr=excerpt)
 
     def __hash__(self) -> int:
         return hash(self.id)  # the same id is seldom used by two jobs

@@ -8,6 +8,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 from typing_extensions import TypeAliasType
 
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Status, Suspension
 
@@ -26,7 +27,7 @@ class Completed:
 class Retrying(Generic[E_co]):
     """The attempt failed; the next one is due at this instant."""
 
-    error: E_co
+    error: E_co = attrs.field(repr=excerpt)
     at: datetime
 
 
@@ -34,14 +35,14 @@ class Retrying(Generic[E_co]):
 class Failed(Generic[E_co]):
     """The run failed, and this run is not tried again."""
 
-    error: E_co
+    error: E_co = attrs.field(repr=excerpt)
 
 
 @attrs.frozen
 class SelfTerminated:
     """The run terminated its own instance."""
 
-    reason: str
+    reason: str = attrs.field(repr=excerpt)
 
 
 @attrs.frozen
@@ -161,7 +162,7 @@ class Terminated:
     """
 
     terminated: bool
-    reason: str
+    reason: str = attrs.field(repr=excerpt)
 
 
 @attrs.frozen(kw_only=True)
@@ -196,6 +197,8 @@ class InstanceStatus:
         last_error: what the last run failed with.
     """
 
+    __repr__ = fields_in_line
+
     status: Status | Literal["not_found"]
     run_count: int = 0
     event_count: int = 0
@@ -214,10 +217,12 @@ class InstanceStatus:
 class OutcomeRecord:
     """How a run went, with the error in its stored form."""
 
+    __repr__ = fields_in_line
+
     form: Literal["ran", "retrying", "failed", "ended", "running", "paused", "parked"]
     error: FailureRecord | None = None
     at_ms: int | None = None
-    reason: str = ""
+    reason: str = attrs.field(default="", repr=excerpt)
 
 
 @attrs.frozen(kw_only=True)

@@ -39,14 +39,31 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
+
 E_co = TypeVar("E_co", covariant=True)
+
+_SHORT = 80
+"""Text of so many characters is shown as it is; of longer text, an error says the length too."""
 
 
 class PerdureError(Exception):
-    """The root: catch it to catch everything that this library raises on purpose."""
+    """The root: catch it to catch everything that this library raises on purpose.
+
+    Its message and its ``repr`` have at most 1,000 characters, whatever the values it names.
+    """
+
+    def __str__(self) -> str:
+        return shortened(one_line(shortened(self._text())))
+
+    def __repr__(self) -> str:
+        return fields_in_line(self) if attrs.has(type(self)) else excerpt(self.args)
+
+    def _text(self) -> str:
+        return super().__str__()
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class DefinitionError(PerdureError):
     """Something in a definition, a schedule, a duration or an app is wrong. Raised where it is written.
 
@@ -60,15 +77,15 @@ class DefinitionError(PerdureError):
     got: object
     expected: str
 
-    def __str__(self) -> str:
-        return f"{self.what}: expected {self.expected}; got {self.got!r}"
+    def _text(self) -> str:
+        return f"{self.what}: expected {self.expected}; got {excerpt(self.got)}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class AlreadyAwaited(PerdureError):
     """A call was awaited a second time. Nothing was sent: a call is one request, and is awaited once."""
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             "this call was awaited before, and nothing is sent twice; make the call again to send another request, "
             "with an idempotency key if the first one may have been applied"
@@ -79,18 +96,19 @@ class RequestError(PerdureError):
     """A call that was refused: nothing was written, nothing ran."""
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class InvalidId(RequestError):
     """The instance id is not text of 1 to 512 characters."""
 
     got: object
     expected: str
 
-    def __str__(self) -> str:
-        return f"instance id: expected {self.expected}; got {self.got!r}"
+    def _text(self) -> str:
+        length = f", {len(self.got)} characters" if isinstance(self.got, str) and len(self.got) > _SHORT else ""
+        return f"instance id: expected {self.expected}; got {excerpt(self.got)}{length}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class InvalidInput(RequestError):
     """A state, an event or another input does not have its declared type.
 
@@ -102,11 +120,11 @@ class InvalidInput(RequestError):
     what: str
     problems: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.what}: " + "; ".join(self.problems)
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class UnknownJob(RequestError):
     """No job of that kind and name is served by this engine."""
 
@@ -114,12 +132,12 @@ class UnknownJob(RequestError):
     name: str
     served: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         served = ", ".join(self.served) or "none"
         return f"no job {self.kind}:{self.name} is served here (served: {served}); add its definition to the engine"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class UnknownAction(RequestError):
     """That kind of job has no such call."""
 
@@ -127,11 +145,11 @@ class UnknownAction(RequestError):
     action: str
     known: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"{self.job} has no action {self.action!r}; it has {', '.join(self.known)}"
+    def _text(self) -> str:
+        return f"{self.job} has no action {excerpt(self.action)}; it has {', '.join(self.known)}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class IdempotencyConflict(RequestError):
     """The idempotency key was used before for another action or another payload."""
 
@@ -139,14 +157,14 @@ class IdempotencyConflict(RequestError):
     first_action: str
     action: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"idempotency key {self.key!r} was first used for {self.first_action!r} with another request than this "
             f"{self.action!r}; use a new key for a new request"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class StoredResultUnreadable(RequestError):
     """The request was applied before, under this key. Nothing was done again, and the answer of then cannot be read.
 
@@ -160,14 +178,14 @@ class StoredResultUnreadable(RequestError):
     key: str
     problems: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"the request with idempotency key {self.key!r} was applied to {self.address} before, and is not applied "
             f"again; its answer is stored in a form that this code cannot read ({'; '.join(self.problems)})"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class Overloaded(RequestError):
     """Something bounded is full. Nothing was taken: ask again later, or raise the limit.
 
@@ -179,11 +197,11 @@ class Overloaded(RequestError):
     what: str
     limit: int
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.what} is full (limit {self.limit}); try again later or raise the limit"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class InstanceParked(RequestError):
     """The instance is parked: kept, visible and silent. It takes no such request until it is resumed.
 
@@ -195,11 +213,11 @@ class InstanceParked(RequestError):
     address: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.address} is parked ({self.reason}); resume it once the reason is mended"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class Undecodable(RequestError):
     """What is stored of the instance cannot be read by this code. The first turn that needs it parks it, bytes kept.
 
@@ -211,20 +229,20 @@ class Undecodable(RequestError):
     address: str
     problems: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"{self.address} is stored in a form that this code cannot read ({'; '.join(self.problems)}); its bytes "
             "are kept: deploy code that reads them, and it resumes by itself"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class EngineClosed(RequestError):
     """The engine is stopping, or has stopped. Nothing was taken."""
 
     reason: str = "the engine is shutting down"
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.reason}; the request was not taken"
 
 
@@ -232,17 +250,17 @@ class HookFailed(PerdureError):
     """The job's own code did not succeed while it answered this call; nothing of its draft was kept."""
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class Rejected(HookFailed, Generic[E_co]):
     """The job's hook failed with its own, declared error."""
 
     error: E_co
 
-    def __str__(self) -> str:
-        return f"the job rejected the request: {self.error!r}"
+    def _text(self) -> str:
+        return f"the job rejected the request: {excerpt(self.error)}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class HookRaised(HookFailed):
     """The job's hook broke with an exception that nobody declared: a bug, kept with its traceback.
 
@@ -256,11 +274,11 @@ class HookRaised(HookFailed):
     message: str
     traceback: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"the job's code broke with {self.error_type}: {self.message}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class RunTimeout(HookFailed):
     """A hook took longer than its job allows and was cancelled. A run that fails so is retried by the policy.
 
@@ -270,17 +288,17 @@ class RunTimeout(HookFailed):
 
     run_timeout_ms: int
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"the run took longer than run_timeout ({self.run_timeout_ms} ms) and was cancelled"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class OutcomeUnknown(PerdureError):
     """The request may or may not have been applied. Repeat it with the same idempotency key to learn which."""
 
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"the outcome is not known: {self.reason}; repeat the request with its idempotency key"
 
 
@@ -288,39 +306,39 @@ class StoreError(PerdureError):
     """What a storage interpreter answers when it cannot do what it was asked."""
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class Conflict(StoreError):
     """The instance is not at the version that the transition expects. Nothing was written."""
 
     address: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.address} moved on before the commit; nothing was written"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class StoreUnavailable(StoreError):
     """The storage did not do what it was asked. Nothing was written."""
 
     operation: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"the store could not {self.operation}: {self.reason}; nothing was written"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class StoreLocked(StoreError):
     """Another engine owns the store."""
 
     store: str
     owner: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.store} is owned by {self.owner}; stop that engine first: a file has one owner at a time"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class OwnershipLost(StoreError):
     """The store is not this engine's any more. Nothing was written, nothing will be: the engine stops.
 
@@ -332,11 +350,11 @@ class OwnershipLost(StoreError):
     store: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"this engine does not own {self.store} any more: {self.reason}; nothing was written"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class StoreTooNew(StoreError):
     """The store was written by a newer version of the library than this one."""
 
@@ -344,25 +362,25 @@ class StoreTooNew(StoreError):
     found: int
     supported: int
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"{self.store} has schema version {self.found}, this library reads up to {self.supported}; "
             "upgrade perdure, or open the file with the version that wrote it"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class StoreCorrupt(StoreError):
     """A stored row is not what it should be. The other rows are untouched."""
 
     what: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.what} cannot be read: {self.reason}"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class BackupFailed(StoreError):
     """No backup was made. Nothing is left at its path that was not there before; the store goes on.
 
@@ -374,5 +392,5 @@ class BackupFailed(StoreError):
     path: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"no backup was written to {self.path}: {self.reason}"

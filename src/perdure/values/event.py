@@ -6,6 +6,7 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
+from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause, Suspension
 
@@ -21,20 +22,22 @@ class EventHeader:
         run_count: the number of the run it belongs to; 0 before the first.
     """
 
+    __repr__ = fields_in_line
+
     event_id: str
     at_ms: int
     address: str
     run_count: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobStarted(EventHeader):
     """An instance was created."""
 
     type: ClassVar[str] = "job.started"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobExecuted(EventHeader):
     """A run succeeded, and what it changed is safe."""
 
@@ -46,7 +49,7 @@ class JobExecuted(EventHeader):
     duration_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobFailed(EventHeader):
     """An attempt failed, or an open retry was given up for a newer run (``superseded``).
 
@@ -65,7 +68,7 @@ class JobFailed(EventHeader):
     retry_at_ms: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobRetryExhausted(EventHeader):
     """A run failed for good."""
 
@@ -76,7 +79,7 @@ class JobRetryExhausted(EventHeader):
     error: FailureRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobTerminated(EventHeader):
     """An instance was purged before its own end, whoever asked."""
 
@@ -84,7 +87,7 @@ class JobTerminated(EventHeader):
     reason: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobParked(EventHeader):
     """An instance is kept aside, silent and resumable."""
 
@@ -93,14 +96,14 @@ class JobParked(EventHeader):
     detail: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobPaused(EventHeader):
     """Somebody paused the instance."""
 
     type: ClassVar[str] = "job.paused"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobResumed(EventHeader):
     """A paused or parked instance goes on."""
 
@@ -108,7 +111,7 @@ class JobResumed(EventHeader):
     was: Suspension
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class JobRecovered(EventHeader):
     """A claimed run is delivered again, because the process or its commit was lost."""
 
@@ -120,7 +123,7 @@ class JobRecovered(EventHeader):
     recoveries: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class DebounceStarted(EventHeader):
     """The first event of a batch arrived."""
 
@@ -128,7 +131,7 @@ class DebounceStarted(EventHeader):
     flush_at_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class DebounceFlushed(EventHeader):
     """A batch was processed and dropped."""
 
@@ -138,7 +141,7 @@ class DebounceFlushed(EventHeader):
     batch_size: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class TaskScheduled(EventHeader):
     """A task set its alarm."""
 
@@ -146,7 +149,7 @@ class TaskScheduled(EventHeader):
     scheduled_ms: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class MessageRejected(EventHeader):
     """A message that this instance sent was refused by its target."""
 
@@ -156,7 +159,7 @@ class MessageRejected(EventHeader):
     error: FailureRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class EventsDropped(EventHeader):
     """Retention removed events that a sink had not taken yet."""
 

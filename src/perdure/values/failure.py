@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from perdure.values.excerpt import excerpt
+
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 16_000
 
@@ -24,16 +26,16 @@ class FailureRecord:
     """
 
     form: Literal["failure", "defect", "timed_out"]
-    error_type: str
-    message: str
-    data: str | None = None
-    traceback: str | None = None
+    error_type: str = attrs.field(repr=excerpt)
+    message: str = attrs.field(repr=excerpt)
+    data: str | None = attrs.field(default=None, repr=excerpt)
+    traceback: str | None = attrs.field(default=None, repr=excerpt)
 
 
 @attrs.frozen
 class Defect:
     """What the program's reader sees of an exception that nobody declared, or of an error of undeclared type."""
 
-    error_type: str
-    message: str
-    traceback: str | None = None
+    error_type: str = attrs.field(repr=excerpt)
+    message: str = attrs.field(repr=excerpt)
+    traceback: str | None = attrs.field(default=None, repr=excerpt)

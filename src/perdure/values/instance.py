@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
+import attrs
+
 from perdure.values.address import Address
+from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.turn_value import turn_value
 
@@ -50,6 +53,8 @@ class Claim:
         message_sender: who sent that message, printed.
     """
 
+    __repr__ = fields_in_line
+
     owner: int
     cause: Cause
     run_id: str
@@ -59,10 +64,10 @@ class Claim:
     recoveries: int = 0
     created: Literal["before", "here"] = "before"
     action: str | None = None
-    payload: str | None = None
-    key: str | None = None
+    payload: str | None = attrs.field(default=None, repr=excerpt)
+    key: str | None = attrs.field(default=None, repr=excerpt)
     message_id: int | None = None
-    message_sender: str | None = None
+    message_sender: str | None = attrs.field(default=None, repr=excerpt)
 
 
 @turn_value(kw_only=True)
@@ -78,6 +83,8 @@ class PendingRetry:
         at_ms: when the next attempt is due.
         error: what the last attempt failed with.
     """
+
+    __repr__ = fields_in_line
 
     run_id: str
     cause: Cause
@@ -108,6 +115,8 @@ class Instance:
         event_count: events accepted.
         last_error: what the last run failed with; cleared by a run that succeeds.
     """
+
+    __repr__ = fields_in_line
 
     address: Address
     created_ms: int

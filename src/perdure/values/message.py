@@ -7,6 +7,7 @@ from typing import TypeAlias
 import attrs
 
 from perdure.values.address import Address
+from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 
 
@@ -21,6 +22,8 @@ class Message:
         payload: the command's input as JSON; empty when it takes none.
         sent_ms: when its turn committed.
     """
+
+    __repr__ = fields_in_line
 
     sender: Address
     target: Address
@@ -41,6 +44,8 @@ class StoredMessage:
         error: why the last delivery did not succeed.
     """
 
+    __repr__ = fields_in_line
+
     message_id: int
     message: Message
     attempts: int = 0
@@ -59,6 +64,8 @@ class Consumed:
 class Postponed:
     """The message could not be taken now: it, and what follows it from the same sender, waits."""
 
+    __repr__ = fields_in_line
+
     message_id: int
     attempts: int
     not_before_ms: int
@@ -68,6 +75,8 @@ class Postponed:
 @attrs.frozen(kw_only=True)
 class DeadLettered:
     """The message failed too often: it is kept aside, and what follows it goes on."""
+
+    __repr__ = fields_in_line
 
     message_id: int
     attempts: int

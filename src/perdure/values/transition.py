@@ -8,6 +8,7 @@ import attrs
 
 from perdure.values.address import Address
 from perdure.values.event import Event
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import Message, MessageFate
 from perdure.values.turn_value import turn_value
@@ -16,6 +17,8 @@ from perdure.values.turn_value import turn_value
 @turn_value
 class Put:
     """Write this instance. Its version is one more than the one expected."""
+
+    __repr__ = fields_in_line
 
     instance: Instance
 
@@ -52,6 +55,8 @@ class Remembered:
         expires_ms: until when repeats get this answer.
     """
 
+    __repr__ = fields_in_line
+
     key: str
     action: str
     fingerprint: str
@@ -72,6 +77,8 @@ class Transition:
         inbound: what becomes of the message that this turn was delivered.
         events: what goes into the log, in order.
     """
+
+    __repr__ = fields_in_line
 
     address: Address
     expected: Fence | None = None
@@ -102,6 +109,8 @@ class Loaded:
         remembered: the answer kept for the idempotency key that was asked for, unless it expired.
         keys_held: how many unexpired keys the address holds; counted only when a key was asked for.
     """
+
+    __repr__ = fields_in_line
 
     instance: Instance | None = None
     remembered: Remembered | None = None

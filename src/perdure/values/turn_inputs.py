@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perdure.values.excerpt import fields_in_line
 from perdure.values.limits import Limits
 from perdure.values.turn_value import turn_value
 
@@ -18,6 +19,8 @@ class TurnInputs:
         running: the ids of this instance's runs that are in progress in this process.
         limits: the engine's limits.
     """
+
+    __repr__ = fields_in_line
 
     now_ms: int
     jitter: float

@@ -11,6 +11,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
 from perdure.values.turn_value import turn_value
@@ -21,6 +22,8 @@ S = TypeVar("S")
 @attrs.frozen
 class StartCommand:
     """Create the instance."""
+
+    __repr__ = fields_in_line
 
     state: Any  # of the definition's own type
 
@@ -79,6 +82,8 @@ class Recurrence:
         start: whether ``start`` runs at once.
         execute: what, made to give a program.
     """
+
+    __repr__ = fields_in_line
 
     schedule: Schedule
     start: str

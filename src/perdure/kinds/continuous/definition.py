@@ -33,7 +33,7 @@ E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
-@attrs.frozen(init=False, eq=False)
+@attrs.frozen(init=False, eq=False, repr=False)
 class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contra], Generic[S, E, R_contra]):
     """A job that runs again and again, on a schedule, until it is terminated.
 

@@ -21,7 +21,7 @@ E = TypeVar("E")
 S_contra = TypeVar("S_contra", contravariant=True)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
     """The calls of a continuous job."""
 

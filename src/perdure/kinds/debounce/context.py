@@ -11,6 +11,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.jobs.context import JobContext
 from perdure.programs import Program
+from perdure.values.excerpt import fields_in_line
 from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
@@ -22,6 +23,8 @@ FlushReason: TypeAlias = Literal["flush_after", "inactivity", "max_events", "man
 @turn_value
 class AddCommand:
     """Take an event into the batch."""
+
+    __repr__ = fields_in_line
 
     event: Any  # of the definition's own type
 
@@ -75,6 +78,8 @@ class CollectingBatch:
 class FrozenBatch:
     """The batch that is being flushed, or waits for a retry, or is parked. Nothing is added to it."""
 
+    __repr__ = fields_in_line
+
     state: str
     event_count: int
     started_ms: int
@@ -106,6 +111,8 @@ class Batching:
         on_event: takes an event into the state.
         execute: what to do with a batch.
     """
+
+    __repr__ = fields_in_line
 
     flush_after_ms: int
     inactivity_ms: int | None

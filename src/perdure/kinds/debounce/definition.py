@@ -39,7 +39,7 @@ R1 = DefaultTypeVar("R1", default=object)
 MAX_BATCH_EVENTS = 1_000_000
 
 
-@attrs.frozen(init=False, eq=False)
+@attrs.frozen(init=False, eq=False, repr=False)
 class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra], Generic[S, V, E, R_contra]):
     """A job that collects rapid events and runs once for a batch of them.
 

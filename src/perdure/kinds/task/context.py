@@ -14,6 +14,7 @@ from perdure.jobs.draft import GetAlarm, SetAlarm
 from perdure.programs import Program, perform, traverse
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instant import from_ms
 from perdure.values.turn_value import turn_value
 
@@ -24,6 +25,8 @@ V = TypeVar("V")
 @turn_value
 class SendCommand:
     """Handle an event."""
+
+    __repr__ = fields_in_line
 
     event: Any  # of the definition's own type
 

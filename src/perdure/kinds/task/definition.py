@@ -35,7 +35,7 @@ E = DefaultTypeVar("E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 
-@attrs.frozen(init=False, eq=False)
+@attrs.frozen(init=False, eq=False, repr=False)
 class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, V, E, R_contra]):
     """A job that is a state machine of your own.
 

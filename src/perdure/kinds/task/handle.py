@@ -22,7 +22,7 @@ E = TypeVar("E")
 V_contra = TypeVar("V_contra", contravariant=True)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
     """The calls of a task."""
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from perdure.codecs.schema import shortened
+from perdure.codecs.schema import LONGEST
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.readable import check_readable
 from perdure.jobs.request import ALARM, RECOVER
@@ -16,6 +16,7 @@ from perdure.jobs.turn import begin
 from perdure.testing.migration.loss import MigrationLosesData
 from perdure.testing.migration.rows import facts_at
 from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.transition import Loaded, Put
 
@@ -82,7 +83,7 @@ class Upgrade:
             raise lost.by("upgrading it twice gives two results; an upcaster must be a pure function")
 
     def _check_state(self, stored: object, read: object, lost: _Losing) -> None:
-        lost = attrs.evolve(lost, read=shortened(read))
+        lost = attrs.evolve(lost, read=excerpt(read, LONGEST))
         for law in self.invariants:
             if _fails(law, read):
                 raise lost.by(f"the invariant {_name(law)} does not hold")

@@ -22,7 +22,7 @@ Failures: TypeAlias = Literal["drawn", "never"]
 """Whether services may fail with the errors they declare."""
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NoAnswer(PerdureError):
     """An oracle does not know what an effect may answer.
 
@@ -34,7 +34,7 @@ class NoAnswer(PerdureError):
     effect: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"no answer of {self.effect} can be drawn: {self.reason}; annotate it, such as -> FutureResult[Token, "
             f"AuthError], or say what to draw: fake_services(answers={{{self.effect!r}: a_strategy_of_results}}), or "

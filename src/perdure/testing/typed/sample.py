@@ -47,7 +47,7 @@ SCALAR_SAMPLES: Final[Mapping[type, object]] = {
 }
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NoSample(PerdureError):
     """No value of a type can be made up without being told one.
 
@@ -59,7 +59,7 @@ class NoSample(PerdureError):
     form: str
     reason: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"no value of {self.form} can be made up: {self.reason}; give the values yourself"
 
 

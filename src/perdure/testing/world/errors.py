@@ -7,7 +7,7 @@ import attrs
 from perdure.values.errors import PerdureError
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class WorkerDied(PerdureError):
     """The worker died, as the test had arranged, before the call was answered.
 
@@ -17,41 +17,41 @@ class WorkerDied(PerdureError):
 
     at: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"the worker died {self.at}; open() the next one, and repeat the request with its idempotency key"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NoWorker(PerdureError):
     """Something was asked of a worker when none is open."""
 
     what: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.what} needs a worker, and none is open: it was closed, or it crashed; call open() first"
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class WorkerRunning(PerdureError):
     """A worker was to be opened beside another one: a store has one owner."""
 
     number: int
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"worker {self.number} is open, and a store has one owner; close() or crash() it first"
 
 
 class EventLoopRunning(PerdureError):
     """A world over a real store was opened inside an event loop: it needs one of its own."""
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             "a World over a real store runs an event loop of its own, and one is running here already: make the test a "
             "plain function, or use the store in memory, which needs no loop"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class UnansweredCall(PerdureError, AssertionError):
     """A call had no answer when the virtual clock had moved a long way.
 
@@ -63,7 +63,7 @@ class UnansweredCall(PerdureError, AssertionError):
     patience: str
     blocked: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         waiting = "; ".join(self.blocked) or "nothing waits"
         return (
             f"the call is not answered after {self.patience} of virtual time: {waiting}. Release what is held, or "
@@ -71,7 +71,7 @@ class UnansweredCall(PerdureError, AssertionError):
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class NotAtRest(PerdureError, AssertionError):
     """A world ended, and its engine did not come to rest.
 
@@ -83,18 +83,18 @@ class NotAtRest(PerdureError, AssertionError):
     after: str
     remains: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"after {self.after}, this remains: {'; '.join(self.remains)}. If a fake of a service keeps it there, let "
             "the fake answer; with World(at_end='leave') nothing is checked"
         )
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class UnexpectedSuccess(PerdureError, AssertionError):
     """A call succeeded that should not have."""
 
     answer: object
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"the call should have failed, and was answered {self.answer!r}"

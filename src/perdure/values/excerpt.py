@@ -1,0 +1,84 @@
+"""Excerpts: what a value looks like, in one line of bounded length, for messages and for ``repr``."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Final, cast
+
+import attrs
+
+MAX_LINE_CHARACTERS: Final = 200
+"""The length of an excerpt of one value, and of the ``repr`` of everything that is not data: clients, handles, apps."""
+
+MAX_TEXT_CHARACTERS: Final = 1_000
+"""The length of the message of an error, and of the ``repr`` of data: answers, events, errors."""
+
+_TEXT_CHARACTERS: Final = 160
+_FIELD_CHARACTERS: Final = 400
+_FIELDS_CHARACTERS: Final = 900  # so that a value which holds one of these still fits
+_MAX_INT_BITS: Final = 512
+_ELLIPSIS: Final = "..."
+
+
+class _Excerpts(reprlib.Repr):
+    """Builds no long text where the type is known: it cuts text, bytes and containers before it prints them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdict = self.maxarray = 8
+        self.maxstring = _TEXT_CHARACTERS
+        self.maxlong = self.maxother = MAX_TEXT_CHARACTERS
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= _MAX_INT_BITS else f"<int of {x.bit_length()} bits>"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x) if len(x) <= _TEXT_CHARACTERS else repr(x[:_TEXT_CHARACTERS]) + _ELLIPSIS
+
+
+_EXCERPTS: Final = _Excerpts()
+
+
+def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
+    """Return what ``repr`` says of a value, in one line of bounded length.
+
+    Args:
+        value: anything; a ``repr`` that raises is named instead.
+        limit: the most characters that are returned.
+    """
+    try:
+        text = _EXCERPTS.repr(value)
+    except Exception as broken:  # noqa: BLE001 - a message about a value must not fail with the value
+        text = f"<{type(value).__name__}, whose repr raised {type(broken).__name__}>"
+    return shortened(one_line(text), limit)
+
+
+def shortened(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
+    """Return text of bounded length: the middle is left out, for a message ends with what to do.
+
+    Args:
+        text: any text.
+        limit: the most characters that are returned.
+    """
+    if len(text) <= limit:
+        return text
+    tail = (limit - len(_ELLIPSIS)) // 3
+    return text[: limit - len(_ELLIPSIS) - tail] + _ELLIPSIS + text[len(text) - tail :]
+
+
+def one_line(text: str) -> str:
+    """Return text with every character escaped that is not printable: line ends, terminal codes, lone surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def fields_in_line(value: object, /) -> str:
+    """Return the class name of an attrs value and its fields in one line of bounded length: a ``__repr__``."""
+    fields = (
+        f"{field.alias or field.name}={excerpt(getattr(value, field.name, None), _FIELD_CHARACTERS)}"
+        for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(value)))
+        if field.repr is not False
+    )
+    return shortened(f"{type(value).__name__}({', '.join(fields)})", _FIELDS_CHARACTERS)
