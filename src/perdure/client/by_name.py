@@ -14,7 +14,7 @@ from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import ALARM, Request
 from perdure.programs.future import mapped
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import InvalidInput
+from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.limits import Limits
 
 
@@ -92,6 +92,8 @@ class NamedJob:
         job = self.definition
 
         def build(limits: Limits) -> Request:
+            if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass what they have
+                raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
             size = len(payload.encode())
             if size > limits.payload_bytes:
                 raise InvalidInput(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure.client.arguments import MAX_NUMBER, check_limit, check_whole
 from perdure.client.by_name import NamedJob
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.in_flight import InFlight
@@ -24,7 +25,7 @@ from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress, Query
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import BackupFailed, InvalidInput, RequestError, Undecodable, UnknownJob
+from perdure.values.errors import BackupFailed, InvalidArgument, InvalidInput, RequestError, Undecodable, UnknownJob
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Instance, Status
 from perdure.values.instant import to_ms
@@ -34,8 +35,6 @@ from perdure.values.transition import Loaded
 
 H = TypeVar("H")
 T = TypeVar("T")
-
-MAX_PAGE = 1_000
 
 
 def _tell_nobody(_: BackupProgress) -> None:
@@ -242,6 +241,12 @@ class Client:
         after: Address | None,
         limit: int,
     ) -> Result[tuple[Listed, ...], CallError]:
+        try:
+            size = check_limit(limit, of="list")
+        except RequestError as refused:
+            return Failure(refused)
+        if status is not None and status not in get_args(Status):
+            return Failure(InvalidArgument("status of list", status, f"one of {', '.join(get_args(Status))}, or None"))
         query = Query(
             kind=None if definition is None else definition.kind,
             name=None if definition is None else definition.name,
@@ -249,7 +254,7 @@ class Client:
             status=status,
             due_before_ms=None if due_before is None else to_ms(due_before, what="due_before of list"),
             after=after,
-            limit=max(1, min(limit, MAX_PAGE)),
+            limit=size,
         )
         found = await answer_of(self.engine.store.find(query))
         return found.map(lambda rows: tuple(self._listed(row) for row in rows))
@@ -277,9 +282,12 @@ class Client:
     ) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
             address = definition.address(check_id(id_))
+            size = check_limit(limit, of="history")
+            if before is not None:
+                check_whole(before, what="before of history", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.engine.store.history(address, before, max(1, min(limit, MAX_PAGE))))
+        return await answer_of(self.engine.store.history(address, before, size))
 
     def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first.
@@ -291,7 +299,12 @@ class Client:
         return once(self._dead_letters(after, limit))
 
     async def _dead_letters(self, after: int, limit: int) -> Result[tuple[StoredMessage, ...], CallError]:
-        return await answer_of(self.engine.store.dead_letters(after, max(1, min(limit, MAX_PAGE))))
+        try:
+            size = check_limit(limit, of="dead_letters")
+            check_whole(after, what="after of dead_letters", least=0, most=MAX_NUMBER)
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self.engine.store.dead_letters(after, size))
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
         """Make a dead letter an ordinary message again.
@@ -302,6 +315,10 @@ class Client:
         return once(self._redrive(message_id))
 
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
+        try:
+            check_whole(message_id, what="message_id of redrive", least=0, most=MAX_NUMBER)
+        except RequestError as refused:
+            return Failure(refused)
         outcome = await answer_of(self.engine.store.redrive(message_id))
         if isinstance(outcome, Success):
             self.engine.outbox.wake.ring()

@@ -26,6 +26,7 @@ from perdure.values.answer import (
     Terminated,
     Triggered,
 )
+from perdure.values.errors import InvalidArgument
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Suspension
 from perdure.values.instant import from_ms
@@ -92,6 +93,8 @@ class JobHandle(Generic[S, E]):
         job = self.definition
 
         def build(limits: Limits) -> Request:
+            if wait_for not in ("completion", "start"):
+                raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 

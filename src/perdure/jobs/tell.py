@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from perdure.jobs.definition import Definition
+from perdure.jobs.definition import Definition, check_definition
 from perdure.jobs.draft import Post
 from perdure.programs import Program, perform
 from perdure.values.address import check_id
@@ -25,9 +25,10 @@ def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
         id_: the instance's id.
 
     Raises:
+        DefinitionError: it is not a definition.
         InvalidId: the id is not usable.
     """
-    target = definition.address(check_id(id_))
+    target = check_definition(definition).address(check_id(id_))
 
     def post(action: str, value: object = None) -> Program[None]:
         payload = definition.encode_input(action, value, sys.maxsize)  # the draft knows the engine's limit

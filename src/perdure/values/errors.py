@@ -7,6 +7,7 @@
     ├── AlreadyAwaited                 raised where a call is awaited a second time: nothing was sent
     ├── RequestError                   the answer of a call that changed nothing
     │   ├── InvalidId                  the instance id is not usable
+    │   ├── InvalidArgument      an argument of a call is not usable: a limit, a status, a wait_for
     │   ├── InvalidInput               a state or an event is not of its declared type
     │   ├── UnknownJob                 nothing of that name is served here
     │   ├── UnknownAction              that kind of job has no such call
@@ -106,6 +107,24 @@ class InvalidId(RequestError):
     def _text(self) -> str:
         length = f", {len(self.got)} characters" if isinstance(self.got, str) and len(self.got) > _SHORT else ""
         return f"instance id: expected {self.expected}; got {excerpt(self.got)}{length}"
+
+
+@attrs.frozen(repr=False)
+class InvalidArgument(RequestError):
+    """An argument of a call is not usable.
+
+    Attributes:
+        what: the argument, such as ``"limit of history"``.
+        got: the value that was passed.
+        expected: what would have been right.
+    """
+
+    what: str
+    got: object
+    expected: str
+
+    def _text(self) -> str:
+        return f"{self.what}: expected {self.expected}; got {excerpt(self.got)}"
 
 
 @attrs.frozen(repr=False)
