@@ -193,6 +193,6 @@ async def test_nothing_happens_without_a_line_in_the_log(world: World) -> None:
 async def test_a_page_has_a_bound(world: World, limit: int) -> None:
     """A limit on every read: one that is out of bounds is refused, not corrected."""
     jobs = await world.open(app(world.outside))
-    assert isinstance(await world.refused(jobs.list(limit=limit)), InvalidArgument)
-    assert isinstance(await world.refused(jobs.history(machine, "a", limit=limit)), InvalidArgument)
-    assert isinstance(await world.refused(jobs.dead_letters(limit=limit)), InvalidArgument)
+    assert isinstance(await world.error_of(jobs.list(limit=limit)), InvalidArgument)
+    assert isinstance(await world.error_of(jobs.history(machine, "a", limit=limit)), InvalidArgument)
+    assert isinstance(await world.error_of(jobs.dead_letters(limit=limit)), InvalidArgument)
