@@ -11,11 +11,13 @@ import attrs
 
 from perdure.client.client import Client
 from perdure.engine.claims import Perform, perform_directly
+from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import running_engine
-from perdure.engine.turn import RunEnded
+from perdure.engine.turn import MistakeFound, RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.needs import check_services
 from perdure.programs.container import result_inside
+from perdure.programs.watch import begin_watching, end_watching
 from perdure.runtime.record import Runtime
 from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
@@ -91,6 +93,8 @@ class App(Generic[R]):
         perform: Perform = perform_directly,
         run_ended: RunEnded | None = None,
         on_locked: OnLocked = "raise",
+        debug: bool = False,
+        mistake_found: MistakeFound | None = None,
     ) -> OpenApp:
         """Open a store and run.
 
@@ -105,8 +109,12 @@ class App(Generic[R]):
             run_ended: told of every program's end, ``run_ended(execute, exit)``: for the testing kit as well.
             on_locked: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
                 and take over when that engine has ended. The services are opened afterwards.
+            debug: look for programs that a hook builds and never runs (a forgotten ``yield from``) and for states that
+                it changes in place; both are logged as errors, once for each place. It costs a few microseconds for
+                each program that runs.
+            mistake_found: called with each of these instead of the log: for the testing kit as well.
         """
-        return OpenApp(self, store, runtime, perform, run_ended, on_locked)
+        return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
 
 
 @attrs.define
@@ -120,6 +128,8 @@ class OpenApp:
         perform: performs the effects of runs.
         run_ended: told of every program's end.
         on_locked: what to do about a store that another engine owns.
+        debug: whether to look for mistakes of hooks.
+        mistake_found: called with each of them instead of the log.
     """
 
     app: App[Any]
@@ -128,6 +138,9 @@ class OpenApp:
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
     on_locked: OnLocked = "raise"
+    debug: bool = False
+    mistake_found: MistakeFound | None = None
+    _watches: bool = False
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)
 
     def __repr__(self) -> str:
@@ -148,11 +161,22 @@ class OpenApp:
                 self.app.served,
                 perform=self.perform,
                 run_ended=self.run_ended,
+                mistake_found=(self.mistake_found or MistakeLog(runtime)) if self.debug else None,
             )
+            if self.debug:
+                begin_watching()
+                self._watches = True
+                stack.callback(self.abandon)
             stack.push_async_callback(engine.stop)
             await engine.start()
             self._stack = stack.pop_all()
         return Client(engine)
+
+    def abandon(self) -> None:
+        """Undo what opening changed in this process, when `__aexit__` will not run: for the testing kit."""
+        if self._watches:
+            self._watches = False
+            end_watching()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

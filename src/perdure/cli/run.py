@@ -7,12 +7,14 @@ import gc
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from perdure.app import App
+from perdure.app import App, OpenApp
 from perdure.cli.app_loader import import_app
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.logs import LogLevel, log_to_stderr
@@ -39,6 +41,7 @@ def run(
     store: StoreOption,
     standby: Annotated[bool, Parameter(env_var="PERDURE_STANDBY", negative="")] = False,
     log_level: Annotated[LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL")] = "info",
+    debug: Annotated[bool, Parameter(env_var="PERDURE_DEBUG")] = True,
 ) -> int:
     """Serve the jobs of an app until SIGINT or SIGTERM.
 
@@ -57,28 +60,32 @@ def run(
         If another process owns the file, wait and take over when it has ended, however it ends.
     log_level
         Which records of the log go to the standard error: this level and above.
+    debug
+        Log an error when a hook builds a program and never runs it, or changes its state in place. `--no-debug` saves
+        a few microseconds for each event.
     """
     log_to_stderr(log_level)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may know better
     served = import_app(app)
     gc.freeze()
-    return asyncio.run(serve(served, store, "wait" if standby else "raise"))
+    return asyncio.run(serve(served, store, "wait" if standby else "raise", debug=debug))
 
 
-async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise") -> ExitCode:
+async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, debug: bool = False) -> ExitCode:
     """Open the store, and run until a signal or until the engine stops by itself.
 
     Args:
         app: what to serve.
         store: its URL.
         on_locked: whether to wait for a store that another process owns.
+        debug: whether to log mistakes of hooks.
 
     Raises:
-        Misconfigured: the store or the services cannot be opened.
+        UsageError: the store or the services cannot be opened.
     """
     with stop_signals() as signals:
         async with AsyncExitStack() as stack:
-            jobs = await _open_unless_stopped(app, store, stack, on_locked, signals)
+            jobs = await _open_unless_stopped(partial(app.open, store, debug=debug), store, stack, on_locked, signals)
             if jobs is None:
                 _say(f"stopped ({signals.stop.result()}) before it began")
                 return ExitCode.DONE
@@ -90,27 +97,27 @@ async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise") -> Exi
 
 
 async def _open_unless_stopped(
-    app: App[Any], store: str, stack: AsyncExitStack, on_locked: OnLocked, signals: StopSignals
+    open_app: Callable[..., OpenApp], store: str, stack: AsyncExitStack, on_locked: OnLocked, signals: StopSignals
 ) -> Client | None:
     """Open the app; None: a signal ended the wait for another owner, or whatever else took long."""
     try:
         async with asyncio.timeout(None) as patience:
             with signals.calling(lambda: patience.reschedule(0)):
-                return await _open(app, store, stack, on_locked)
+                return await _open(open_app, store, stack, on_locked)
     except TimeoutError:
         return None
 
 
-async def _open(app: App[Any], store: str, stack: AsyncExitStack, on_locked: OnLocked) -> Client:
+async def _open(open_app: Callable[..., OpenApp], store: str, stack: AsyncExitStack, on_locked: OnLocked) -> Client:
     try:
         check_when_owned(store, on_locked)
         try:
-            return await stack.enter_async_context(app.open(store))
+            return await stack.enter_async_context(open_app())
         except StoreLocked as locked:
             if on_locked == "raise":
                 raise
             _say(f"standing by for {store}, which is owned by {locked.owner}")
-            return await stack.enter_async_context(app.open(store, on_locked=on_locked))
+            return await stack.enter_async_context(open_app(on_locked=on_locked))
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error
     except Exception as error:

@@ -16,7 +16,7 @@ from perdure.engine.in_flight import InFlight
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
-from perdure.engine.turn import RunEnded, TurnTaker
+from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import left_behind
@@ -167,6 +167,7 @@ def running_engine(
     *,
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
+    mistake_found: MistakeFound | None = None,
 ) -> RunningEngine:
     """Put an engine together. It does nothing before ``start``.
 
@@ -178,6 +179,7 @@ def running_engine(
         jobs: the definitions that are served, by kind and name.
         perform: performs the effects of runs.
         run_ended: told of every program's end.
+        mistake_found: called with each mistake that the debug mode finds; None: the mode is off.
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
@@ -194,6 +196,7 @@ def running_engine(
         left_claimed=dispatcher.claim_left,
         perform=perform,
         run_ended=run_ended,
+        mistake_found=mistake_found,
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))

@@ -16,6 +16,7 @@ from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.turn_outcome import Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.jobs.event_run import claim_event
+from perdure.jobs.inspection import HookMistake, Inspection
 from perdure.jobs.recovery import release
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
@@ -37,6 +38,9 @@ MAX_CONFLICTS = 5
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Told of a program of the user that came to its end, before it is decided what that means."""
 
+MistakeFound: TypeAlias = Callable[[HookMistake], object]
+"""Called with what the debug mode found in a run."""
+
 
 @attrs.define
 class TurnTaker:
@@ -51,6 +55,7 @@ class TurnTaker:
         left_claimed: told of an instance that may be left with a claim that nobody runs.
         perform: performs the effects of runs.
         run_ended: told of every program's end, if anybody wants to know.
+        mistake_found: called with each mistake that the debug mode finds; None: the mode is off.
         phase: whether runs may begin.
         committed: told of every transition that became durable; set once, right after construction.
         in_doubt: told when nobody knows whether one did; set with it.
@@ -64,6 +69,7 @@ class TurnTaker:
     left_claimed: Callable[[Mailbox], None]
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
+    mistake_found: MistakeFound | None = None
     phase: Literal["open", "closing"] = "open"
     committed: Callable[[Transition], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
@@ -156,8 +162,12 @@ class TurnTaker:
 
         A cancellation that is raised there is the program's own: the engine's come where something is waited for.
         """
+        draft = execute.draft
         try:
-            return run_until_asked(execute.program, self.services, interceptor=execute.draft)
+            if self.mistake_found is None:
+                return run_until_asked(execute.program, self.services, interceptor=draft)
+            inspection = draft.inspection = Inspection(draft)
+            return run_until_asked(execute.program, self.services, interceptor=inspection, watch=inspection.watch)
         except self.runtime.cancelled as cancellation:
             return Raised(cancellation)
 
@@ -231,10 +241,20 @@ class TurnTaker:
     ) -> Commit | Execute:
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
+        if execute.draft.inspection is not None:
+            self._inspect(execute, exit_, execute.draft.inspection)
         try:
             return finish(mailbox.job, execute, exit_, inputs)
         except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
             return finish(mailbox.job, execute, Raised(defect), inputs)
+
+    def _inspect(self, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
+        """Report, once for each end of a program, what it did without effect."""
+        execute.draft.inspection = None
+        address = execute.instance.address
+        for mistake in inspection.mistakes(exit_, job=f"{address.kind}:{address.name}", hook=execute.hook):
+            if self.mistake_found is not None:
+                self.mistake_found(mistake)
 
     async def run_program(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import attrs
 
@@ -19,6 +19,9 @@ from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.message import Message
 from perdure.values.turn_value import turn_value
+
+if TYPE_CHECKING:
+    from perdure.jobs.inspection import Inspection
 
 
 # ---------------------------------------------------------------- the operations, as data
@@ -107,6 +110,7 @@ class Draft:
         encoded: the stored form of a state that was set; None when none was.
         alarm: what becomes of the alarm; the last call wins.
         messages: what to send, in order.
+        inspection: what the debug mode looks at; None outside of it.
     """
 
     __repr__ = fields_in_line
@@ -120,6 +124,7 @@ class Draft:
     encoded: str | None = None
     alarm: AlarmChange = Alarm.keep
     messages: list[Message] = attrs.Factory(list[Message])
+    inspection: Inspection | None = None
 
     def answer(self, operation: object) -> object:
         """Interpret a context operation; PASS on anything else.

@@ -26,6 +26,8 @@ from perdure.programs.interception import Interceptor
 from perdure.programs.interpreter import Fork, Loop, interpret
 from perdure.programs.parallel import run_fork
 from perdure.programs.returned import call_service
+from perdure.programs.watch import Watch
+from perdure.programs.watched_loop import watched
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Runtime
 from perdure.values.turn_value import turn_value
@@ -148,7 +150,7 @@ class Suspended(Generic[A, E]):
 
 
 def run_until_asked(
-    program: Program[A, E, R], services: R, *, interceptor: Interceptor
+    program: Program[A, E, R], services: R, *, interceptor: Interceptor, watch: Watch | None = None
 ) -> Exit[A, E] | Suspended[A, E]:
     """Run a program by a plain call, as far as it goes without anybody's help.
 
@@ -156,6 +158,7 @@ def run_until_asked(
         program: what to run.
         services: what it needs.
         interceptor: who is asked first.
+        watch: sees which programs are built and run.
 
     Returns:
         The exit; or the program where it asks for what the interceptor does not answer.
@@ -164,6 +167,8 @@ def run_until_asked(
         BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
     """
     loop = interpret(program, services, (interceptor,))
+    if watch is not None:
+        loop = watched(loop, watch)
     try:
         return Suspended(loop, loop.send(None))
     except StopIteration as stop:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
-from typing import Any, TypeAlias
+from types import FrameType, FunctionType
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -26,7 +26,7 @@ AnyProgram: TypeAlias = "Program[Any, Any, Any]"
 
 @attrs.frozen
 class SourceLocation:
-    """A line of somebody's source."""
+    """A line of source."""
 
     file: str
     line: int
@@ -34,34 +34,45 @@ class SourceLocation:
     def __str__(self) -> str:
         return f"{Path(self.file).name}:{self.line}"
 
+    def in_full(self) -> str:
+        """Print it with the whole path, as editors open it."""
+        return f"{self.file}:{self.line}"
+
 
 @attrs.define(eq=False)
 class Watch:
-    """What was built while it watched, and what was run."""
+    """The programs that one run built and that nothing has run yet.
 
-    _built: list[tuple[AnyProgram, str, int]] = attrs.Factory(list[tuple[AnyProgram, str, int]])
-    _begun: set[int] = attrs.Factory(set[int])
+    A program that is run leaves it at once, with every program that it is made of: so it holds no more than the run
+    does.
+    """
+
+    _unused: dict[int, tuple[AnyProgram, str, int]] = attrs.Factory(dict[int, "tuple[AnyProgram, str, int]"])
 
     def built(self, program: AnyProgram) -> None:
-        """Take note of a program that was just built, and where."""
+        """Take note of a program that was just built, and of the line of the user's code that did."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the documented way to one's caller
-        while frame is not None and _is_ours(frame.f_code):
-            frame = frame.f_back
+        while frame is not None and (origin := _origin(frame.f_code.co_filename)) != "user":
+            frame = None if origin == "interpreter" else frame.f_back
         if frame is not None:
-            self._built.append((program, frame.f_code.co_filename, frame.f_lineno))
+            self._unused[id(program)] = (program, frame.f_code.co_filename, frame.f_lineno)
 
     def begun(self, program: AnyProgram) -> None:
-        """Take note that a program is being run."""
-        self._begun.add(id(program))
+        """Take note that a program is being run, and so that each program in it is used."""
+        self._unused.pop(id(program), None)
+        if not self._unused:
+            return
+        parts = [program]
+        while parts:
+            parts += [part for part in _parts(parts.pop()) if self._unused.pop(id(part), None) is not None]
 
     def never_run(self) -> tuple[tuple[AnyProgram, SourceLocation], ...]:
-        """Give the programs that were built, but neither run nor made a part of another one; in order."""
-        unused = [built for built in self._built if id(built[0]) not in self._begun]
-        if not unused:
-            return ()
-        parts = {id(part) for built in self._built for part in _parts(built[0])}
+        """Return the programs that were built, but neither run nor made a part of another one; in order."""
+        parts = {id(part) for program, _, _ in self._unused.values() for part in _parts(program)}
         return tuple(
-            (program, SourceLocation(file, line)) for program, file, line in unused if id(program) not in parts
+            (program, SourceLocation(file, line))
+            for program, file, line in self._unused.values()
+            if id(program) not in parts
         )
 
 
@@ -73,16 +84,36 @@ def watching() -> Generator[Watch]:
     """Watch the programs that this thread, or this task, builds and runs inside the block."""
     watch = Watch()
     token = _WATCH.set(watch)
-    container.begin_watching(_tell)
+    begin_watching()
     try:
         yield watch
     finally:
-        container.end_watching()
+        end_watching()
+        _WATCH.reset(token)
+
+
+def begin_watching() -> None:
+    """Let a `Watch` see programs that are built from now on, until `end_watching` was called as often."""
+    container.begin_watching(_tell)
+
+
+def end_watching() -> None:
+    """Undo one `begin_watching`."""
+    container.end_watching()
+
+
+@contextmanager
+def seen_by(watch: Watch) -> Generator[None]:
+    """Let a watch see what is built and run inside the block, which must not wait: other runs have their own."""
+    token = _WATCH.set(watch)
+    try:
+        yield
+    finally:
         _WATCH.reset(token)
 
 
 def note_begun(program: AnyProgram) -> None:
-    """Tell whoever watches that a program is being run. For the interpreter."""
+    """Tell the watch, if there is one, that a program is being run. For the interpreter."""
     watch = _WATCH.get()
     if watch is not None:
         watch.begun(program)
@@ -94,26 +125,28 @@ def _tell(program: AnyProgram) -> None:
         watch.built(program)
 
 
+Origin: TypeAlias = Literal["user", "library", "interpreter"]
+
 _OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("program", "jobs", "kinds"))
-_known: dict[CodeType, bool] = {}
+_INTERPRETER = str(Path(__file__).with_name("interpreter.py"))
 
 
-def _is_ours(code: CodeType) -> bool:
-    """Whether a frame is of the library, and not of whoever used it."""
-    known = _known.get(code)
-    if known is None:
-        known = _known[code] = code.co_filename.startswith(_OURS)
-    return known
+@cache
+def _origin(file: str) -> Origin:
+    """Whose code a file holds. Below the interpreter there is only what runs programs, and no code that builds one."""
+    if file == _INTERPRETER:
+        return "interpreter"
+    return "library" if file.startswith(_OURS) else "user"
 
 
-def _parts(program: AnyProgram) -> Iterator[object]:
+def _parts(program: AnyProgram) -> Iterator[AnyProgram]:
     """What a program was made of: what its node holds, and what the functions in it remember."""
     _, first, second = container.node_of(program)
     yield from _programs_in(first)
     yield from _programs_in(second)
 
 
-def _programs_in(thing: object) -> Iterator[object]:
+def _programs_in(thing: object) -> Iterator[AnyProgram]:
     match thing:
         case Program():
             yield thing

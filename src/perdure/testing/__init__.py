@@ -1,5 +1,6 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
+from perdure.jobs.inspection import HookMistake
 from perdure.testing.explanation import explain, explained
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
 from perdure.testing.fixtures import Worlds
@@ -45,6 +46,7 @@ __all__ = [
     "Faults",
     "Hang",
     "HookContext",
+    "HookMistake",
     "Hung",
     "InstanceView",
     "Interleaving",

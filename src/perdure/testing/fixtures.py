@@ -43,6 +43,7 @@ class Worlds:
         clock: Clock | None = None,
         interleaving: Interleaving = "turns",
         at_end: AtEnd = "check",
+        debug: bool | None = None,
     ) -> World:
         """Open a world; the options are those of `World`."""
         for earlier in self.opened:
@@ -56,6 +57,7 @@ class Worlds:
             clock=self.clock if clock is None else clock,
             interleaving=interleaving,
             at_end=at_end,
+            debug=debug,
         )
         self.opened.append(world)
         world.watch(self._watch)

@@ -9,6 +9,7 @@ import attrs
 
 from perdure.app import App, OpenApp
 from perdure.client.client import Client
+from perdure.jobs.inspection import HookMistake
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
@@ -34,6 +35,8 @@ class Worker:
         border: what it crosses to reach the store and the services.
         store: the store, past the border.
         open_app: the app that it opened.
+        debug: whether its engine looks for mistakes of hooks.
+        mistakes: those that were found, and not raised yet.
     """
 
     number: int
@@ -42,6 +45,8 @@ class Worker:
     border: Boundary
     store: Store | None = None
     open_app: OpenApp | None = None
+    debug: bool = True
+    mistakes: list[HookMistake] = attrs.Factory(list[HookMistake])
     _jobs: Client | None = None
     _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
@@ -59,6 +64,8 @@ class Worker:
             runtime=self.simulation.runtime,
             perform=perform_behind(self.border),
             run_ended=self._note_run,
+            debug=self.debug,
+            mistake_found=lambda mistake: self.mistakes.append(mistake),  # noqa: PLW0108 - the list is replaced
         )
         self._jobs = WatchedClient(self.complete(self.open_app.__aenter__()).engine, witness)
         self.settle()
@@ -93,6 +100,8 @@ class Worker:
     def drop(self) -> None:
         """Let it end, unnoted: its store is closed under it, and none of its tasks goes on."""
         self.border.shut("where it stood")
+        if self.open_app is not None:
+            self.open_app.abandon()
         self.settle_quietly()  # calls that had not begun reach the border: each coroutine was awaited
         if self.store is not None:
             self._past_the_border(_closed(self.store))
@@ -145,6 +154,7 @@ class Worker:
         """
         border = self.border
         self.ground.run_until(self.simulation, lambda: border.died_at is not None or reached(), within_ms)
+        self.raise_mistake()
         if border.died_at is not None:
             raise WorkerDied(border.died_at)
         return reached()
@@ -166,8 +176,19 @@ class Worker:
         was_alive = self.is_alive
         self.ground.run_until(self.simulation, _never, duration_ms)
         self.settle_quietly()
+        self.raise_mistake()
         if was_alive and self.border.died_at is not None:
             raise WorkerDied(self.border.died_at)
+
+    def raise_mistake(self) -> None:
+        """Raise the first mistake of a hook that was found since the last time.
+
+        Raises:
+            HookMistake: there is one.
+        """
+        found, self.mistakes = self.mistakes, []
+        if found:
+            raise found[0]
 
     def settle_quietly(self) -> None:
         """Do as `settle`; a death is for the next call to report."""

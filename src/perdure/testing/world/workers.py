@@ -35,6 +35,7 @@ class Workers:
         timeline: told what happens, and who does it.
         seed: of the world.
         interleaving: where other tasks may go first.
+        debug: whether their engines look for mistakes of hooks.
         faults: what is to go wrong, in this one and the next.
         latest: the one that is open, or has just died.
         usurped: those that stand still, and whose store another one took.
@@ -46,6 +47,7 @@ class Workers:
     timeline: Callable[[], Timeline]
     seed: int
     interleaving: Interleaving
+    debug: bool = True
     faults: list[PendingFault] = attrs.Factory(list[PendingFault])
     latest: Worker | None = None
     usurped: list[Worker] = attrs.Factory(list[Worker])
@@ -122,7 +124,7 @@ class Workers:
             die_at=self.next_dies_after,
         )
         self.next_dies_after = None
-        return Worker(number=number, ground=self.ground, simulation=simulation, border=border)
+        return Worker(number=number, ground=self.ground, simulation=simulation, border=border, debug=self.debug)
 
     # ------------------------------------------------------------ the one that is open
     @property

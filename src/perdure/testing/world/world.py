@@ -46,6 +46,9 @@ R = TypeVar("R")
 
 _FOREVER_MS: Final = 1 << 52
 
+_OFF: Final = frozenset({"0", "false", "False", "no"})
+"""What the environment says where the debug mode is switched off."""
+
 WATCHED_BY: Final[list[Callable[[World], Watcher]]] = []
 """Gives a watcher to each new world: how a test run observes all of its worlds, whoever makes them."""
 
@@ -64,6 +67,9 @@ class World:
         seed: what interleavings, jitter and ids are drawn from. The same seed gives the same history.
         clock: its clock, when fakes of services must know the time; by default a new one.
         interleaving: where the seed may let other tasks go first: between turns, or at every store operation as well.
+        debug: whether a program that a hook builds and never runs, or a state that it changes in place, raises
+            `HookMistake` out of the method of the world in which that happens; by default yes, unless the environment
+            says ``PERDURE_DEBUG=0``.
         at_end: what the end of the ``with`` block does: ``check`` calls `finish`; ``leave`` drops the worker unchecked.
 
     Raises:
@@ -80,6 +86,7 @@ class World:
         clock: Clock | None = None,
         interleaving: Interleaving = "turns",
         at_end: AtEnd = "check",
+        debug: bool | None = None,
     ) -> None:
         self.app: App[Any] = app if services is None else _served_by(app, services)
         self.seed = seed
@@ -92,6 +99,7 @@ class World:
             timeline=lambda: self.timeline,
             seed=seed,
             interleaving=interleaving,
+            debug=os.environ.get("PERDURE_DEBUG") not in _OFF if debug is None else debug,
         )
         setting = WorldConfig(
             app=app, services=services, seed=seed, store=store, interleaving=interleaving, start_ms=self._start_ms
@@ -135,6 +143,7 @@ class World:
             remains.add_note(self.trace_text())
             raise
         self.worker.simulation.close()
+        self.worker.raise_mistake()
         self._workers.forget()
 
     def leave(self) -> None:

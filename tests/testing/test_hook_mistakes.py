@@ -1,0 +1,201 @@
+"""The debug mode: programs that a hook builds and never runs, and states that it changes in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from returns.result import Result, Success
+
+from perdure import App, Debounce, Do, Program, Task, TaskContext, effect, program, succeed, unwrap
+from perdure.jobs.inspection import HookMistake
+from perdure.programs import gather, race, when
+from perdure.runtime.simulated import Simulation
+from perdure.testing import JobMachine, World
+
+
+@effect
+def say(services: object, word: str) -> Result[None, str]:
+    return Success(None)
+
+
+def task_of(hook: Any, name: str = "notes") -> Task[Any, Any, Any, Any]:
+    return Task(name, state=list[int], event=int, initial=[], on_event=hook)
+
+
+@program
+def forgets(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    say("forgotten")
+    yield from say("said")
+
+
+@program
+def forgets_after_a_wait(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    yield from say("said")
+    ctx.set_state([event])
+
+
+@program
+def forgets_in_a_branch(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    @program
+    def branch() -> Do[None, str]:
+        yield from say("said")
+        say("forgotten")
+
+    yield from gather(branch(), say("beside"))
+
+
+@program
+def forgets_what_it_returns(ctx: TaskContext[list[int]], event: int) -> Do[Program[None, str], str]:
+    yield from say("said")
+    return say("forgotten")
+
+
+def forgets_at_once(ctx: TaskContext[list[int]], event: int) -> Program[None, str]:
+    ctx.set_state([event])
+    return say("said")
+
+
+FORGETFUL = [forgets, forgets_after_a_wait, forgets_in_a_branch, forgets_what_it_returns, forgets_at_once]
+
+
+@pytest.mark.parametrize("hook", FORGETFUL)
+def test_a_program_that_is_built_and_never_run_fails_the_test(hook: Any) -> None:
+    notes = task_of(hook)
+    with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes)) as world:
+        world.unwrap(world.handle(notes).send("a", 1))
+    assert found.value.job == "task:notes"
+    assert found.value.hook == "on_event"
+    assert found.value.mistake == "program never run"
+    assert "test_hook_mistakes.py:" in found.value.place
+    assert "yield from" in str(found.value)
+
+
+def test_a_state_machine_finds_it() -> None:
+    with pytest.raises(HookMistake):
+        JobMachine(job=task_of(forgets), services=object, commands=("send",)).run()
+
+
+@program
+def uses_all(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    fallback = say("fallback")
+    yield from say("said").or_else(lambda _: fallback)
+    yield from when(event < 0, say("negative"))
+    yield from race(say("one"), say("two"))
+    again = say("again")
+    for _ in range(3):
+        yield from again
+    yield from gather(*[say(f"{number}").map(lambda _: None) for number in range(3)])
+    yield from ctx.update_state(lambda state: [*state, event])
+    yield from say("x").attempt()
+
+
+def method_style(ctx: TaskContext[list[int]], event: int) -> Program[None, str]:
+    return ctx.state.bind(lambda state: say(f"{state}").tap(lambda _: ctx.set_state([*state, event])))
+
+
+@pytest.mark.parametrize("hook", [uses_all, method_style])
+def test_programs_that_are_run_or_kept_for_another_outcome_are_no_mistakes(hook: Any) -> None:
+    notes = task_of(hook)
+    with World(App(object()).with_jobs(notes)) as world:
+        for event in (-1, 1):
+            world.unwrap(world.handle(notes).send("a", event))
+        assert world.unwrap(world.handle(notes).get_state("a")) == [-1, 1]
+
+
+def test_runs_that_take_turns_do_not_see_each_others_programs() -> None:
+    notes, others = task_of(uses_all), task_of(forgets_after_a_wait, "others")
+    with pytest.raises(HookMistake) as found, World(App(object()).with_jobs(notes, others), seed=1) as world:
+        world.concurrently(
+            *(world.handle(job).send(f"{number}", number) for number in range(5) for job in (notes, others))
+        )
+    assert found.value.job == "task:others"
+
+
+# ---------------------------------------------------------------- state
+@program
+def appends(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    state = yield from ctx.state
+    state.append(event)
+
+
+@program
+def sets_then_appends(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    state = [event]
+    yield from ctx.set_state(state)
+    state.append(event)
+
+
+@program
+def appends_and_sets(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    state = yield from ctx.state
+    state.append(event)
+    yield from ctx.set_state(state)
+
+
+@pytest.mark.parametrize("hook", [appends, sets_then_appends])
+def test_a_state_that_is_changed_in_place_fails_the_test(hook: Any) -> None:
+    notes = task_of(hook)
+    with pytest.raises(HookMistake, match=r"ctx\.set_state") as found, World(App(object()).with_jobs(notes)) as world:
+        world.unwrap(world.handle(notes).send("a", 1))
+    assert found.value.mistake == "state changed in place"
+
+
+def test_a_state_that_is_changed_and_set_is_stored() -> None:
+    notes = task_of(appends_and_sets)
+    with World(App(object()).with_jobs(notes)) as world:
+        world.unwrap(world.handle(notes).send("a", 1))
+        assert world.unwrap(world.handle(notes).get_state("a")) == [1]
+
+
+# ---------------------------------------------------------------- outside of the kit
+def logged(jobs: Any, calls: Callable[[Any], Any], **options: Any) -> list[Any]:
+    simulation = Simulation()
+
+    async def main() -> None:
+        async with App(object()).with_jobs(*jobs).open("memory://", runtime=simulation.runtime, **options) as client:
+            await calls(client)
+
+    simulation.run(main())
+    return [record for record in simulation.logs if record.level == "error"]
+
+
+async def sends_thrice(client: Any) -> None:
+    for number in range(3):
+        await unwrap(client.handle(NOTES).send("a", number))
+
+
+NOTES = task_of(forgets)
+
+
+def test_an_engine_logs_each_place_once_when_it_is_asked_to() -> None:
+    (record,) = logged([NOTES], sends_thrice, debug=True)
+    assert record.message == "a hook built a program and never ran it"
+    assert record.fields["job"] == "task:notes"
+    assert record.fields["hook"] == "on_event"
+    assert "test_hook_mistakes.py:" in str(record.fields["place"])
+
+
+def test_an_engine_looks_for_nothing_unless_it_is_asked_to() -> None:
+    assert logged([NOTES], sends_thrice) == []
+
+
+def test_the_mode_can_be_switched_off_in_the_kit() -> None:
+    with World(App(object()).with_jobs(NOTES), debug=False) as world:
+        world.unwrap(world.handle(NOTES).send("a", 1))
+
+
+def test_a_batch_is_looked_at_as_well() -> None:
+    @program
+    def flush(ctx: Any) -> Do[None, str]:
+        say("forgotten")
+        yield from succeed(None)
+
+    batches = Debounce("batches", event=int, flush_after="1 s", execute=flush)
+    with (  # noqa: PT012 - the batch is flushed later
+        pytest.raises(HookMistake, match="execute of debounce:batches"),
+        World(App(object()).with_jobs(batches)) as world,
+    ):
+        world.unwrap(world.handle(batches).add("a", 1))
+        world.advance("2 s")
