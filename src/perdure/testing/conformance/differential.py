@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from typing import Any, assert_never
 
 import attrs
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from perdure.stores.store import Query, Retention, Store
 from perdure.testing.conformance import requirements
@@ -19,7 +19,7 @@ from perdure.testing.conformance.hosted import SubprocessHarness
 from perdure.testing.conformance.linearizability import in_some_order
 from perdure.testing.conformance.model import Asked, ModelStore, Operation, ask, comparable
 from perdure.testing.conformance.recorded_store import RecordedStore, unnumbered
-from perdure.testing.conformance.requirement import Requirement, RequirementViolated, value
+from perdure.testing.conformance.requirement import Requirement, RequirementViolated, same, value
 from perdure.testing.conformance.steps import (
     PLACES,
     CommitStep,
@@ -31,8 +31,9 @@ from perdure.testing.conformance.steps import (
     ReopenStep,
     Step,
 )
-from perdure.values.errors import OutcomeUnknown
-from perdure.values.instance import Instance
+from perdure.values.address import Address
+from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Transition
 
 
@@ -54,7 +55,7 @@ class Differential:
         """
         try:
             await self._take(step)
-            await self._compare_all()
+            await self._compare_and_learn()
         except RequirementViolated as broken:
             raise broken.within((), self._story) from broken.__cause__
 
@@ -86,11 +87,19 @@ class Differential:
         self._note(tested, found)
         expected = await self._model.ask(model)
         _compare(_operation(tested), comparable(found), comparable(expected))
+        if isinstance(tested, Transition):
+            await self._compare_fence(tested.address, found)
         return found
 
+    async def _compare_fence(self, at: Address, found: Result[Fence, Any]) -> None:
+        match found:
+            case Success(Fence(incarnation, _) as fence) if incarnation > 0:
+                stored = (await value(self.tested.store.load(at))).instance
+                same(None if stored is None else stored.fence, fence, "commit answers the fence that is stored")
+            case _:
+                pass
+
     def _note(self, asked: Asked, found: Result[Any, Any] | None, letter: str = "") -> None:
-        if isinstance(asked, Transition) and found is not None:
-            self.tested.note(asked.address, found)
         self._story.append(f"{letter}{in_words(_operation(asked), asked)}  ->  {outcome(found)}")
 
     async def _prune(self, retention: Retention) -> None:
@@ -140,7 +149,8 @@ class Differential:
             answers, where = await under_way, "while they were under way"
         self._story.append(f"under way when the process is killed {where}, and the store is opened again:")
         await self._open()
-        await self._explain(pairs, [None if _is_open(one) else one for one in answers])
+        asked = [(pair, found) for pair, found in zip(pairs, answers, strict=True) if not _is_refused(found)]
+        await self._explain([pair for pair, _ in asked], [None if _is_open(found) else found for _, found in asked])
 
     async def _prepared(self, one: CommitStep | int) -> tuple[Asked, Asked]:
         if isinstance(one, int):
@@ -153,12 +163,14 @@ class Differential:
         for letter, (tested, model), found in zip(ascii_uppercase, pairs, answers, strict=False):
             self._note(tested, found, letter=f"{letter}: ")
             operations.append(Operation(letter, model, found))
-        self._model = await in_some_order(self._model, operations, await self.tested.everything())
+        self._model = await in_some_order(self._model, operations, (await self.tested.look()).shown)
 
-    async def _compare_all(self) -> None:
-        tested, model = [await side.everything() for side in self._sides]
-        for what, expected in model.items():
-            _compare(what, tested[what], expected)
+    async def _compare_and_learn(self) -> None:
+        tested, model = [await side.look() for side in self._sides]
+        for what, expected in model.shown.items():
+            _compare(what, tested.shown[what], expected)
+        self.tested.learn(tested)
+        self._model.side.learn(model)
 
 
 def _operation(asked: Asked) -> str:
@@ -178,17 +190,27 @@ def _compare(what: str, found: object, expected: object) -> None:
         raise RequirementViolated(
             f"{what} is not answered as by the memory store",
             details=(f"the memory store answered: {shown(expected)}", f"this store answered:       {shown(found)}"),
-            promises=_promises(what.partition("(")[0]),
+            promises=_promises(what.partition("(")[0], found, expected),
         )
 
 
-def _promises(operation: str) -> tuple[Requirement, ...]:
-    return tuple(one for one in requirements.REQUIREMENTS if one.operation == operation)
+def _promises(operation: str, found: object, expected: object) -> tuple[Requirement, ...]:
+    """Return the few promises that a difference is most likely about."""
+    if operation != "commit":
+        return tuple(one for one in requirements.REQUIREMENTS if one.operation == operation)
+    if isinstance(found, Fence) and isinstance(expected, Fence):
+        return requirements.NEW_FENCE, requirements.PUT_VERSION
+    return requirements.COMPARES_FENCE, requirements.MESSAGE_ONCE
 
 
 def _is_open(found: Result[Any, Any]) -> bool:
     """Whether an answer leaves open what happened."""
     return isinstance(found, Failure) and isinstance(found.failure(), OutcomeUnknown)
+
+
+def _is_refused(found: Result[Any, Any]) -> bool:
+    """Whether an answer says that nothing was written, as when the process was dead before it was asked."""
+    return isinstance(found, Failure) and isinstance(found.failure(), StoreUnavailable)
 
 
 async def _dead(side: RecordedStore, number: int) -> int:

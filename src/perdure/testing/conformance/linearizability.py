@@ -70,7 +70,7 @@ class _Search:
         """Look for an order that begins with some operations."""
         left = [number for number in range(len(self._operations)) if number not in done]
         if all(self._operations[number].answered is None for number in left):
-            end = _End(model, done, _differences(self._holds, await model.side.everything()))
+            end = _End(model, done, _differences(self._holds, (await model.side.look()).shown))
             if not end.differences:
                 return model
             self._keep(end)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import assert_never
 
 import attrs
-from returns.result import Result, Success
 
 from perdure.stores.store import LoggedEvent, Store
 from perdure.testing.conformance.examples import ERROR, message, started
-from perdure.testing.conformance.requirement import holds, value
+from perdure.testing.conformance.requirement import RequirementViolated, value
+from perdure.testing.conformance.requirements import OLDEST_FIRST
 from perdure.testing.conformance.steps import KEYS, PLACES, CommitStep, InboundStep
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
@@ -22,14 +22,32 @@ INSTANTS = (0, 4, 10, 20)
 ALL = 1_000
 
 
+@attrs.frozen
+class Look:
+    """All that can be seen in a store at one moment.
+
+    Attributes:
+        shown: the answers, without the numbers that are the store's own.
+        fences: of the instances that are stored.
+        message_ids: of the messages that may be delivered, in the order in which they were read.
+    """
+
+    shown: dict[str, object]
+    fences: dict[Address, Fence]
+    message_ids: tuple[int, ...]
+
+
 @attrs.define
 class RecordedStore:
     """One of the two stores. The two sides see the same things under their own numbers.
 
     Attributes:
         store: the store.
-        fences: the fences that commits answered, for each address, the newest last.
-        seen: the ids of messages that were seen, in the order in which they were first seen.
+        fences: the fences that were learned, for each address, the newest last.
+        seen: the ids of messages that were learned, in the order in which they were first seen.
+
+    Both are learned from what the store holds after a step, never from what a commit answered: the answer of a commit
+    that survived a kill may be lost, and the two sides must learn the same.
     """
 
     store: Store
@@ -49,45 +67,50 @@ class RecordedStore:
             events=tuple(started(at, at_ms=at_ms) for at_ms in step.event_ms),
         )
 
-    def note(self, at: Address, found: Result[Fence, Any]) -> None:
-        """Remember the fence that a commit answered."""
-        match found:
-            case Success(Fence(incarnation, _) as fence) if incarnation > 0:
+    def learn(self, look: Look) -> None:
+        """Remember the fences and ids of a look, for later steps."""
+        for at, fence in look.fences.items():
+            if fence not in self.fences[at]:
                 self.fences[at].append(fence)
-            case _:
-                pass
+        self.seen += [id_ for id_ in look.message_ids if id_ not in self.seen]
 
     async def messages(self, now_ms: int) -> list[StoredMessage]:
-        """Give what may be delivered, and take note of it."""
+        """Return the messages that may be delivered."""
         found = list(await value(self.store.messages(now_ms, ALL)))
         ids = [one.message_id for one in found]
-        holds(ids == sorted(set(ids)), f"messages gives the oldest first: {ids}")
-        self.seen += [id_ for id_ in ids if id_ not in self.seen]
+        if ids != sorted(set(ids)):
+            raise RequirementViolated(f"messages returns the oldest first: {ids}", promises=(OLDEST_FIRST,))
         return found
 
     async def dead_letters(self) -> list[StoredMessage]:
         """Give the dead letters."""
         return list(await value(self.store.dead_letters(0, ALL)))
 
-    async def everything(self) -> dict[str, object]:
-        """Give all that can be seen in the store, without the numbers that are its own."""
+    async def look(self) -> Look:
+        """Return all that can be seen in the store. It learns nothing from it."""
         store = self.store
         seen: dict[str, object] = {}
+        fences: dict[Address, Fence] = {}
+        ids: dict[int, None] = {}
         for at in PLACES:
             for now_ms in (0, 10):
                 for key in KEYS:
                     loaded = await value(store.load(at, key, now_ms))
                     seen[f"load({at}, {key}, {now_ms})"] = bare(loaded)
+                    if loaded.instance is not None and loaded.instance.fence is not None:
+                        fences[at] = loaded.instance.fence
             seen[f"history({at})"] = _events(await value(store.history(at, None, ALL)))
         for instant_ms in INSTANTS:
             seen[f"due({instant_ms})"] = [unnumbered(one) for one in await value(store.due(instant_ms, ALL))]
             seen[f"next_alarm({instant_ms})"] = await value(store.next_alarm(instant_ms))
-            seen[f"messages({instant_ms})"] = [_anonymous(one) for one in await self.messages(instant_ms)]
+            messages = await self.messages(instant_ms)
+            seen[f"messages({instant_ms})"] = [_anonymous(one) for one in messages]
+            ids |= dict.fromkeys(one.message_id for one in messages)
             seen[f"next_message({instant_ms})"] = await value(store.next_message(instant_ms))
         seen["dead_letters()"] = [_anonymous(one) for one in await self.dead_letters()]
         seen["claimed()"] = [unnumbered(one) for one in await value(store.claimed(0, ALL))]
         seen["events()"] = _events(await value(store.events(0, ALL)))
-        return seen
+        return Look(seen, fences, tuple(ids))
 
     async def _fence(self, step: CommitStep, at: Address) -> Fence | None:
         known = self.fences[at]

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from hypothesis import HealthCheck, Phase, given, settings
-
 from perdure.stores.store import Capabilities
 from perdure.testing.conformance import (
     concurrency,
@@ -26,19 +24,17 @@ from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
 from perdure.testing.conformance.kills import mortal, take_steps
 from perdure.testing.conformance.report import ConformanceReport, Outcome
 from perdure.testing.conformance.requirement import RequirementViolated
-from perdure.testing.conformance.steps import Step, steps
+from perdure.testing.conformance.shrinking import History, search
 from perdure.testing.conformance.steps import kills as histories_with_kills
+from perdure.testing.conformance.steps import steps
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine to its end."""
 
 _PATIENCE_S = 120  # of the slowest machine; a store that hangs must not hang its tests
 
-# Without the phase that explains: it traces every line of the store, and our failures explain themselves.
-_PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
-_SETTINGS = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=_PHASES, report_multiple_bugs=False
-)
+_MODEL_SHRINKS = 500  # runs after the first failure; each takes milliseconds
+_KILL_SHRINKS = 25  # each starts processes
 
 _MODULES = (instances, keys, messages, event_log, concurrency, lifecycle, ownership, corruption, kills)
 
@@ -111,12 +107,10 @@ def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
         RequirementViolated: the two differ; hypothesis has shrunk the history.
     """
 
-    @settings(_SETTINGS, max_examples=max_examples)
-    @given(steps())
-    def agree(history: list[Step]) -> None:
+    def agree(history: History) -> None:
         run(_taken(new_harness(), history))
 
-    agree()
+    search(steps(), agree, max_examples=max_examples, max_shrinks=_MODEL_SHRINKS)
     return True
 
 
@@ -140,16 +134,14 @@ def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
     if _capabilities(new_harness, run).durability == "none":
         return False
 
-    @settings(_SETTINGS, max_examples=max_examples)
-    @given(histories_with_kills())
-    def survive(history: list[Step]) -> None:
+    def survive(history: History) -> None:
         run(_taken(mortal(new_harness()), history))
 
-    survive()
+    search(histories_with_kills(), survive, max_examples=max_examples, max_shrinks=_KILL_SHRINKS)
     return True
 
 
-async def _taken(place: StoreHarness, history: list[Step]) -> None:
+async def _taken(place: StoreHarness, history: History) -> None:
     await _in_time(take_steps(place, history))
 
 
