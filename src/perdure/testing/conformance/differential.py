@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from string import ascii_uppercase
 from typing import Any, assert_never
 
@@ -38,11 +38,15 @@ from perdure.values.transition import Transition
 
 
 class Differential:
-    """Does every step to both sides and compares everything that can be seen."""
+    """Does every step to both sides and compares everything that can be seen.
+
+    There is one model for each way in which the steps may have come about: of two operations under way together, or of
+    a commit that was killed before its answer, a later step may be the first to show which it was.
+    """
 
     def __init__(self, place: StoreHarness, store: Store) -> None:
         self._place = place
-        self._model = ModelStore()
+        self._models = [ModelStore()]
         self._story: list[str] = []
         self.tested = RecordedStore(store)
         self.lines_run = 0  # of the store's code, during the last kill
@@ -62,9 +66,9 @@ class Differential:
     async def _take(self, step: Step) -> None:
         match step:
             case CommitStep():
-                await self._both(*[await side.transition(step) for side in self._sides])
+                await self._both(lambda side: side.transition(step))
             case RedriveStep(number):
-                await self._both(*[await _dead(side, number) for side in self._sides])
+                await self._both(lambda side: _dead(side, number))
             case PruneStep():
                 await self._prune(Retention(**attrs.asdict(step)))
             case ReopenStep():
@@ -78,18 +82,21 @@ class Differential:
             case _:
                 assert_never(step)
 
-    @property
-    def _sides(self) -> tuple[RecordedStore, RecordedStore]:
-        return self.tested, self._model.side
-
-    async def _both(self, tested: Asked, model: Asked) -> Result[Any, Any]:
+    async def _both(self, make: Callable[[RecordedStore], Awaitable[Asked]]) -> Result[Any, Any]:
+        tested = await make(self.tested)
         found = await ask(self.tested.store, tested)
         self._note(tested, found)
-        expected = await self._model.ask(model)
-        _compare(_operation(tested), comparable(found), comparable(expected))
+        expected = [comparable(await model.ask(await make(model.side))) for model in self._models]
+        self._keep_those(_operation(tested), comparable(found), expected)
         if isinstance(tested, Transition):
             await self._compare_fence(tested.address, found)
         return found
+
+    def _keep_those(self, what: str, found: object, expected: Sequence[object]) -> None:
+        """Go on with the models that expect what was found."""
+        if found not in expected:
+            _compare(what, found, expected[0])
+        self._models = [model for model, one in zip(self._models, expected, strict=True) if one == found]
 
     async def _compare_fence(self, at: Address, found: Result[Fence, Any]) -> None:
         match found:
@@ -106,12 +113,12 @@ class Differential:
         """Prune until nothing goes any more: which rows go first is the store's own affair, how many is not."""
         removed = retention.limit
         while removed == retention.limit:
-            removed = (await self._both(retention, retention)).value_or(0)
+            removed = (await self._both(lambda _: _settled(retention))).value_or(0)
 
     async def _find(self, query: Query) -> None:
-        found, expected = [await _found(side, query) for side in self._sides]
+        found = await _found(self.tested, query)
         self._story.append(f"{in_words('find', query)}  ->  {shown(found)}")
-        _compare("find", found, expected)
+        self._keep_those("find", found, [await _found(model.side, query) for model in self._models])
 
     async def _reopen(self) -> None:
         self._story.append("close, and open again")
@@ -124,20 +131,21 @@ class Differential:
         if self.tested.store.epoch <= epoch:
             told = f"epoch {epoch} was followed by epoch {self.tested.store.epoch}"
             raise RequirementViolated(told, promises=(requirements.EPOCH,))
-        self._model.reopen()
+        for model in self._models:
+            model.reopen()
 
     async def _together(self, asked: tuple[CommitStep | int, ...]) -> None:
-        pairs = [await self._prepared(one) for one in asked]
-        answers = await asyncio.gather(*(ask(self.tested.store, tested) for tested, _ in pairs))
+        tested = [await _asked(self.tested, one) for one in asked]
+        answers = await asyncio.gather(*(ask(self.tested.store, one) for one in tested))
         self._story.append("at once:")
-        await self._explain(pairs, answers)
+        await self._explain(asked, tested, answers)
 
     async def _kill(self, commits: tuple[CommitStep, ...], lines: int) -> None:
         assert isinstance(self._place, KillableHarness)  # noqa: S101 - only such places are given steps that kill
-        pairs = [await self._prepared(one) for one in commits]
+        tested = [await _asked(self.tested, one) for one in commits]
         if isinstance(self._place, SubprocessHarness):
             self._place.arm(lines)
-        under_way = asyncio.gather(*(ask(self.tested.store, tested) for tested, _ in pairs))
+        under_way = asyncio.gather(*(ask(self.tested.store, one) for one in tested))
         if isinstance(self._place, SubprocessHarness):
             answers, ran = await under_way, await self._place.disarm()
             await self._place.kill()
@@ -149,28 +157,66 @@ class Differential:
             answers, where = await under_way, "while they were under way"
         self._story.append(f"under way when the process is killed {where}, and the store is opened again:")
         await self._open()
-        asked = [(pair, found) for pair, found in zip(pairs, answers, strict=True) if not _is_refused(found)]
-        await self._explain([pair for pair, _ in asked], [None if _is_open(found) else found for _, found in asked])
+        written = [number for number, found in enumerate(answers) if not _is_refused(found)]
+        await self._explain(
+            [commits[number] for number in written],
+            [tested[number] for number in written],
+            [None if _is_open(answers[number]) else answers[number] for number in written],
+        )
 
-    async def _prepared(self, one: CommitStep | int) -> tuple[Asked, Asked]:
-        if isinstance(one, int):
-            return PLACES[one], PLACES[one]
-        return await self.tested.transition(one), await self._model.side.transition(one)
+    async def _explain(
+        self,
+        steps: Sequence[CommitStep | int],
+        tested: Sequence[Asked],
+        answers: Sequence[Result[Any, Any] | None],
+    ) -> None:
+        """Take the models to where the store is, by every order of what was asked that leads there."""
+        for letter, asked, found in zip(ascii_uppercase, tested, answers, strict=False):
+            self._note(asked, found, letter=f"{letter}: ")
+        holds = (await self.tested.look()).shown
+        self._models = await self._explained(steps, answers, holds)
 
-    async def _explain(self, pairs: Sequence[tuple[Asked, Asked]], answers: Sequence[Result[Any, Any] | None]) -> None:
-        """Take the model to where the store is, if an order of what was asked leads there."""
-        operations: list[Operation] = []
-        for letter, (tested, model), found in zip(ascii_uppercase, pairs, answers, strict=False):
-            self._note(tested, found, letter=f"{letter}: ")
-            operations.append(Operation(letter, model, found))
-        self._model = await in_some_order(self._model, operations, (await self.tested.look()).shown)
+    async def _explained(
+        self, steps: Sequence[CommitStep | int], answers: Sequence[Result[Any, Any] | None], holds: dict[str, Any]
+    ) -> list[ModelStore]:
+        explained: list[ModelStore] = []
+        broken: list[RequirementViolated] = []
+        for model in self._models:
+            asked = [await _asked(model.side, one) for one in steps]
+            operations = [Operation(*one) for one in zip(ascii_uppercase, asked, answers, strict=False)]
+            try:
+                explained += await in_some_order(model, operations, holds)
+            except RequirementViolated as error:
+                broken.append(error)
+        if not explained:
+            raise broken[0]
+        return explained if len(explained) == 1 else await _distinct(explained)
 
     async def _compare_and_learn(self) -> None:
-        tested, model = [await side.look() for side in self._sides]
-        for what, expected in model.shown.items():
+        tested = await self.tested.look()
+        looks = [await model.side.look() for model in self._models]
+        nearest = min(looks, key=lambda look: sum(look.shown[what] != tested.shown[what] for what in look.shown))
+        for what, expected in nearest.shown.items():
             _compare(what, tested.shown[what], expected)
+        agreeing = [
+            (model, look) for model, look in zip(self._models, looks, strict=True) if look.shown == tested.shown
+        ]
         self.tested.learn(tested)
-        self._model.side.learn(model)
+        for model, look in agreeing:
+            model.side.learn(look)
+        self._models = [model for model, _ in agreeing]
+
+
+async def _asked(side: RecordedStore, one: CommitStep | int) -> Asked:
+    return PLACES[one] if isinstance(one, int) else await side.transition(one)
+
+
+async def _distinct(models: Sequence[ModelStore]) -> list[ModelStore]:
+    return list({await model.fingerprint(): model for model in models}.values())
+
+
+async def _settled(asked: Asked) -> Asked:
+    return asked
 
 
 def _operation(asked: Asked) -> str:

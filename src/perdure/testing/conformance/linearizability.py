@@ -37,8 +37,8 @@ class _End:
         return [*lines, f"and {more} more"] if more > 0 else lines
 
 
-async def in_some_order(model: ModelStore, operations: Sequence[Operation], holds: dict[str, Any]) -> ModelStore:
-    """Find an order of operations that explains what a store answered and holds.
+async def in_some_order(model: ModelStore, operations: Sequence[Operation], holds: dict[str, Any]) -> list[ModelStore]:
+    """Find the orders of operations that explain what a store answered and holds.
 
     Args:
         model: the model, as it was before them; it is left as it is.
@@ -46,16 +46,17 @@ async def in_some_order(model: ModelStore, operations: Sequence[Operation], hold
         holds: all that can be seen in the store now.
 
     Returns:
-        The model after them, in such an order.
+        The model after them, once for each such order. They may differ in rows that no read shows yet, such as a
+        message behind another.
 
     Raises:
         RequirementViolated: there is no such order.
     """
     search = _Search(operations, holds)
-    found = await search.after(model, ())
-    if found is None:
+    await search.after(model, ())
+    if not search.found:
         raise search.broken()
-    return found
+    return search.found
 
 
 class _Search:
@@ -65,27 +66,22 @@ class _Search:
         self._operations = operations
         self._holds = holds
         self._nearest: _End | None = None
+        self.found: list[ModelStore] = []
 
-    async def after(self, model: ModelStore, done: tuple[int, ...]) -> ModelStore | None:
-        """Look for an order that begins with some operations."""
+    async def after(self, model: ModelStore, done: tuple[int, ...]) -> None:
+        """Look for the orders that begin with some operations."""
         left = [number for number in range(len(self._operations)) if number not in done]
         if all(self._operations[number].answered is None for number in left):
             end = _End(model, done, _differences(self._holds, (await model.side.look()).shown))
-            if not end.differences:
-                return model
-            self._keep(end)
+            if end.differences:
+                self._keep(end)
+            else:
+                self.found.append(model)
         for number in left:
-            found = await self._with(model, number, done)
-            if found is not None:
-                return found
-        return None
-
-    async def _with(self, model: ModelStore, number: int, done: tuple[int, ...]) -> ModelStore | None:
-        operation, next_ = self._operations[number], await model.again()
-        found = await next_.ask(operation.asked)
-        if operation.answered is not None and comparable(found) != comparable(operation.answered):
-            return None
-        return await self.after(next_, (*done, number))
+            operation, next_ = self._operations[number], await model.again()
+            found = await next_.ask(operation.asked)
+            if operation.answered is None or comparable(found) == comparable(operation.answered):
+                await self.after(next_, (*done, number))
 
     def _keep(self, end: _End) -> None:
         if self._nearest is None or len(end.differences) < len(self._nearest.differences):

@@ -9,10 +9,13 @@ from returns.result import Failure, Result, Success
 
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.store import Retention, Store
+from perdure.testing.conformance.examples import FAR_MS
 from perdure.testing.conformance.recorded_store import RecordedStore, bare
-from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.requirement import answer, value
+from perdure.testing.conformance.steps import KEYS, PLACES
 from perdure.values.address import Address
 from perdure.values.instance import Fence
+from perdure.values.message import Consumed, StoredMessage
 from perdure.values.transition import Loaded, Transition
 
 Asked: TypeAlias = Transition | Address | Retention | int
@@ -44,6 +47,33 @@ class ModelStore:
         other.side.fences = {at: list(fences) for at, fences in self.side.fences.items()}
         other.side.seen = list(self.side.seen)
         return other
+
+    async def fingerprint(self) -> str:
+        """Return all that the model holds, rows included that no read shows yet: two models alike answer alike."""
+        look = await self.side.look()
+        keys = [bare(await value(self.side.store.load(at, key, -1))) for at in PLACES for key in KEYS]
+        messages = sorted([*await self._living(), *await self.side.dead_letters()], key=lambda one: one.message_id)
+        ids = [one.message_id for one in messages]
+        # Numbers are compared by their order only: two models may have given them out differently.
+        seen = [ids.index(id_) if id_ in ids else None for id_ in self.side.seen]
+        by_age = sorted(look.fences, key=lambda at: look.fences[at].incarnation)
+        fences = [_anonymous(known) for known in self.side.fences.values()]
+        rows = [attrs.evolve(one, message_id=0) for one in messages]
+        return repr((look.shown, keys, rows, seen, by_age, fences))
+
+    async def _living(self) -> list[StoredMessage]:
+        """Return all living messages, those behind others included: they come to light when others are consumed."""
+        other, found = await self.again(), list[StoredMessage]()
+        while heads := await other.side.messages(FAR_MS):
+            found += heads
+            for one in heads:
+                await other.ask(Transition(address=one.message.target, inbound=Consumed(one.message_id)))
+        return found
+
+
+def _anonymous(known: list[Fence]) -> list[tuple[int, int]]:
+    incarnations = [fence.incarnation for fence in known]
+    return [(incarnations.index(fence.incarnation), fence.version) for fence in known]
 
 
 async def ask(store: Store, asked: Asked) -> Result[Any, Any]:
