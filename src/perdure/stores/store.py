@@ -312,19 +312,25 @@ class Store:
 
     Expected failures are values, never exceptions: ``StoreUnavailable`` when nothing was written, ``OutcomeUnknown``
     when a commit may or may not have been, ``StoreCorrupt`` for a row that cannot be read. An operation begins, at
-    the latest, when its answer is awaited. Instants are integer milliseconds UTC, not negative.
+    the latest, when its answer is awaited. Instants are integer milliseconds UTC, not negative. Text of any length
+    comes back unchanged and is compared by code point: case, accents, blanks and wildcards matter. When a caller is
+    cancelled, its operation happens completely or not at all, no later than ``close`` returns, and other callers are
+    not affected. A listing applies its conditions before its limit, returns a full page for any limit up to 1,000, and
+    continues after a cursor whose row is gone.
 
     Attributes:
         name: what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.
         epoch: how often this store has been opened, this time included. It never goes back; claims carry it.
         capabilities: what kind of store this is.
         load: ``(address, idempotency_key, now_ms)``: the instance and the remembered answer of the key, read together.
-            A key is remembered while ``now_ms < expires_ms``. Sees every transition whose commit was answered before
-            the call. A row that cannot be read is ``StoreCorrupt``; other rows go on.
+            A key is remembered while ``now_ms < expires_ms``. Keys belong to the whole address: kind, name and id.
+            Sees every transition whose commit was answered before the call. A row that cannot be read is
+            ``StoreCorrupt``; other rows go on.
         commit: ``(transition)``: answers the new fence of the instance; ``Fence(0, 0)`` when it is purged or was left
             alone. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it moved, is another address's, or when
             ``expected`` is None and something is stored. An inbound fate for a message that is not living any more is
-            ``Conflict`` as well, whatever the write. A ``Conflict`` leaves nothing. ``Put`` stores the version expected
+            ``Conflict`` as well, whatever the write. A fate replaces the message's attempts and error, also with None.
+            A ``Conflict`` leaves nothing. ``Put`` stores the version expected
             plus 1; over nothing, the next incarnation and version 1. ``Purge`` also deletes the messages and dead
             letters from the instance to itself, those of this very transition included, unless it says that they are
             kept; it may expect nothing where nothing is. Messages out get ids in order. An event belongs to the address
@@ -344,7 +350,8 @@ class Store:
         find: ``(query)``: in the order of addresses: kind, name, id, each by code point.
         history: ``(address, before, limit)``: events with a sequence number below ``before``, the newest first.
             Survives the purge of the instance, until retention.
-        events: ``(after, limit)``: the log, for sinks.
+        events: ``(after, limit)``: the log, for sinks. No number appears after a greater one was read, so that a sink
+            that pages misses nothing.
         prune: ``(retention)``: how many rows went; call again while it equals the limit. Expired keys go, and the
             beginning of the log: each event that is too old or not among the newest ``max_events``, up to the first
             that stays. So the log never has a hole. Dead letters that were sent too long ago go; messages that live

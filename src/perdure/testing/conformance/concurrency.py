@@ -6,14 +6,23 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+import attrs
 from returns.io import IOResult
 from returns.result import Failure, Result, Success
 
-from perdure.stores.store import Store
+from perdure.stores.store import LoggedEvent, Store
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import address, created, message, put, remembered, started
 from perdure.testing.conformance.requirement import answer, holds, same, value
-from perdure.testing.conformance.requirements import ATOMIC, CONCURRENT, FENCED, MONOTONIC, READS_ITS_WRITES
+from perdure.testing.conformance.requirements import (
+    ATOMIC,
+    CONCURRENT,
+    EVENTS_IN_ORDER,
+    FENCED,
+    LOAD_TOGETHER,
+    MONOTONIC,
+    READS_ITS_WRITES,
+)
 from perdure.values.errors import Conflict
 from perdure.values.instance import Fence
 from perdure.values.transition import Transition
@@ -22,6 +31,8 @@ A = TypeVar("A")
 E = TypeVar("E")
 
 _MANY = 100
+
+AT = address("a")
 
 
 @in_store(CONCURRENT, MONOTONIC)
@@ -85,8 +96,58 @@ async def reads_go_on_beside_commits(store: Store) -> None:
         await under_way
 
 
+@in_store(EVENTS_IN_ORDER, CONCURRENT)
+async def a_sink_misses_no_event(store: Store) -> None:
+    """A sink that pages through the log while commits are under way reads every event, once and in order."""
+    paged: list[LoggedEvent] = []
+
+    async def page() -> None:
+        paged.extend(await value(store.events(paged[-1].sequence if paged else 0, 3)))
+
+    for batch in range(5):
+        at_once = [
+            Transition(address=address(f"{batch}-{number}"), events=(started(AT, at_ms=number),) * (number % 3 + 1))
+            for number in range(10)
+        ]
+        under_way = [asyncio.ensure_future(answer(store.commit(one))) for one in at_once]
+        while not all(one.done() for one in under_way):
+            await page()
+            await asyncio.sleep(0)  # a store that answers at once gives the others their turn here
+    for _ in range(100):  # pages of three: more than there are
+        await page()
+    logged = [one.sequence for one in await value(store.events(0, 1_000))]
+    same([one.sequence for one in paged], logged, "a sink that pages reads every event once, in order")
+
+
+@in_store(LOAD_TOGETHER, ATOMIC)
+async def a_load_reads_one_moment(store: Store) -> None:
+    """The instance, the answer and the number of keys that one load returns belong together, whatever is under way."""
+    fence: Fence | None = None
+    for number in range(30):
+        change = attrs.evolve(put(AT, fence, state=f"{number}"), remember=remembered("k", f"{number}"))
+        more = Transition(address=AT, remember=remembered(f"k{number}"))
+        before = asyncio.gather(*(answer(store.load(AT, "k", 0)) for _ in range(3)))  # begin before the commits
+        commits = asyncio.gather(answer(store.commit(change)), answer(store.commit(more)))
+        loads = await before
+        while not commits.done():
+            loads += await _together(*(store.load(AT, "k", 0) for _ in range(3)))
+            await asyncio.sleep(0)
+        for loaded in (one.unwrap() for one in loads):
+            state = None if loaded.instance is None else loaded.instance.state
+            kept = None if loaded.remembered is None else loaded.remembered.answer
+            same(kept, state, "load returns the answer that was committed with the state")
+        committed, _ = await commits
+        fence = committed.unwrap()
+
+
 async def _together(*asked: Awaitable[IOResult[A, E]]) -> list[Result[A, E]]:
     return list(await asyncio.gather(*(answer(one) for one in asked)))
 
 
-CASES: tuple[Case, ...] = (one_conflict_among_many, one_winner_for_one_fence, reads_go_on_beside_commits)
+CASES: tuple[Case, ...] = (
+    one_conflict_among_many,
+    one_winner_for_one_fence,
+    reads_go_on_beside_commits,
+    a_sink_misses_no_event,
+    a_load_reads_one_moment,
+)

@@ -38,6 +38,23 @@ class SourceLine:
         return f"line {self.number} of {self.file} ({self.text})"
 
 
+@attrs.frozen
+class Ran:
+    """What ran while a fuse was armed.
+
+    Attributes:
+        lines: how many lines of the store's code.
+        changes: after how many lines a file was opened for writing, renamed, deleted or truncated.
+    """
+
+    lines: int
+    changes: tuple[int, ...]
+
+
+_CHANGES = frozenset({"os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "os.link", "os.symlink"})
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
 class CrashInjector:
     """Counts the lines of a store's code as they run, in every thread, and kills the process before a chosen one.
 
@@ -50,6 +67,7 @@ class CrashInjector:
         self._code = ""  # where the store's code is
         self._left: int | None = None
         self._run = 0
+        self._changes: list[int] = []
 
     def install(self) -> None:
         """Watch this thread and those that it will start. Call it before the store is opened.
@@ -57,6 +75,7 @@ class CrashInjector:
         Only calls that begin while the fuse is armed are followed: a loop that a thread is in already is not, what it
         calls is.
         """
+        sys.addaudithook(self._audit)
         threading.settrace(self._trace)
         sys.settrace(self._trace)
 
@@ -68,12 +87,19 @@ class CrashInjector:
 
     def arm(self, lines: int) -> None:
         """Let so many lines run from now on, and no more."""
-        self._run, self._left = 0, lines
+        self._run, self._left, self._changes = 0, lines, []
 
-    def disarm(self) -> int:
-        """Let all lines run, and say how many have since `arm`."""
+    def disarm(self) -> Ran:
+        """Let all lines run, and say which have since `arm`."""
         self._left = None
-        return self._run
+        return Ran(self._run, tuple(dict.fromkeys(self._changes)))
+
+    def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Note a change to the file system: the line after it is the place for a kill."""
+        if self._left is None:
+            return
+        if event in _CHANGES or (event == "open" and isinstance(flags := arguments[2], int) and flags & _WRITES):
+            self._changes.append(self._run)
 
     def _trace(self, frame: FrameType, event: str, _: object, /) -> TraceFunction | None:
         left = self._left

@@ -11,7 +11,7 @@ import attrs
 from returns.result import Result
 
 from perdure.stores.store import Capabilities, Store
-from perdure.testing.conformance.crash_injector import CrashInjector, SourceLine
+from perdure.testing.conformance.crash_injector import CrashInjector, LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.requirement import answer
 
@@ -65,13 +65,6 @@ class HostAnswered:
     raised: str = ""
 
 
-@attrs.frozen
-class LinesRun:
-    """So many lines ran."""
-
-    lines: int
-
-
 Report: TypeAlias = HostOpened | HostRefused | HostAnswered | LinesRun | SourceLine
 
 
@@ -107,7 +100,7 @@ async def _serve(place: StoreHarness, connection: Connection[Report, Order], fus
             case ArmCrash(lines):
                 fuse.arm(lines)
             case DisarmCrash():
-                connection.send(LinesRun(fuse.disarm()))
+                connection.send(fuse.disarm())
 
     asyncio.get_running_loop().add_reader(connection.fileno(), take)
     await ended.wait()

@@ -14,7 +14,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.stores.store import Store
-from perdure.testing.conformance.crash_injector import SourceLine
+from perdure.testing.conformance.crash_injector import Ran, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.host import (
     ArmCrash,
@@ -23,7 +23,6 @@ from perdure.testing.conformance.host import (
     HostCall,
     HostOpened,
     HostRefused,
-    LinesRun,
     Order,
     Report,
     host,
@@ -32,6 +31,8 @@ from perdure.testing.conformance.operation_log import OPERATIONS
 from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
+
+_NOTHING = Ran(0, ())
 
 _IMPORTABLE = (
     "the suite kills the store in a process of its own, so the place must be one that pickle can carry there: an "
@@ -79,13 +80,13 @@ class SubprocessHarness:
         if self._process is not None:
             self._process.send(ArmCrash(lines))
 
-    async def disarm(self) -> int | SourceLine:
+    async def disarm(self) -> Ran | SourceLine:
         """Let the store's code run on.
 
         Returns:
-            How many lines it ran since `arm`, or the line before which it died.
+            Which lines it ran since `arm`, or the line before which it died.
         """
-        return 0 if self._process is None else await self._process.disarm()
+        return _NOTHING if self._process is None else await self._process.disarm()
 
     async def burnt(self) -> SourceLine | None:
         """Give the line before which the process killed itself, if it did."""
@@ -100,7 +101,7 @@ class _Process:
         self._asked: dict[int, asyncio.Future[Result[Any, Any]]] = {}
         self._number = 0
         self.opened: asyncio.Future[HostOpened] = self._loop.create_future()
-        self._ran: asyncio.Future[int | SourceLine] | None = None
+        self._ran: asyncio.Future[Ran | SourceLine] | None = None
         self.burnt: SourceLine | None = None
         self._connection, self._process = _started(place)
         self._loop.add_reader(self._connection.fileno(), self._take)
@@ -126,11 +127,11 @@ class _Process:
         except OSError:  # it died; what it wrote before is still read
             return
 
-    def disarm(self) -> Awaitable[int | SourceLine]:
-        """Ask how many lines ran."""
+    def disarm(self) -> Awaitable[Ran | SourceLine]:
+        """Ask which lines ran."""
         self._ran = self._loop.create_future()
         if self._connection.closed:
-            self._ran.set_result(self.burnt or 0)
+            self._ran.set_result(self.burnt or _NOTHING)
         else:
             self.send(DisarmCrash())
         return self._ran
@@ -156,8 +157,8 @@ class _Process:
                 self.opened.set_exception(error)
             case HostAnswered(number, result, raised):
                 self._answer(self._asked.pop(number), result, raised)
-            case LinesRun(lines):
-                self._settle_ran(lines)
+            case Ran():
+                self._settle_ran(report)
             case SourceLine():
                 self.burnt = report
             case _:
@@ -171,9 +172,9 @@ class _Process:
         else:
             asked.set_result(result)
 
-    def _settle_ran(self, lines: int | SourceLine) -> None:
+    def _settle_ran(self, ran: Ran | SourceLine) -> None:
         if self._ran is not None and not self._ran.done():
-            self._ran.set_result(lines)
+            self._ran.set_result(ran)
 
     def _bury(self) -> None:
         self._loop.remove_reader(self._connection.fileno())
@@ -184,7 +185,7 @@ class _Process:
             if not asked.done():
                 asked.set_result(Failure(OutcomeUnknown("the store's process was killed before it answered")))
         self._asked.clear()
-        self._settle_ran(self.burnt or 0)
+        self._settle_ran(self.burnt or _NOTHING)
         if not self.opened.done():
             self.opened.set_exception(
                 RuntimeError(f"the process died before the store was open (standard error says why): {_IMPORTABLE}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from perdure.testing.conformance.case import Case, in_harness
+from perdure.testing.conformance.crash_injector import Ran
 from perdure.testing.conformance.differential import Differential
 from perdure.testing.conformance.examples import CLAIM, instance, remembered
 from perdure.testing.conformance.harness import KillableHarness, NewHarness, StoreHarness
@@ -15,7 +16,8 @@ from perdure.testing.conformance.requirements import ATOMIC, DURABLE, EPOCH
 from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, Step
 
 _NEVER = 1_000_000  # more lines than any commit runs
-_KILLS = 8  # spread over the lines of a commit
+_KILLS = 6  # spread over the lines that run
+_CHANGES = 12  # and so many of those that follow a change to a file
 
 _WHOLE = CommitStep(
     at=0,
@@ -57,13 +59,21 @@ async def a_kill_during_several_commits_leaves_each_whole_or_not_at_all(new_harn
 
 
 async def _at_every_line(new_harness: NewHarness, before: Sequence[Step], commits: tuple[CommitStep, ...]) -> None:
-    all_lines = await _killed(new_harness, [*before, KillStep(commits=commits, lines=_NEVER)])
-    stride = max(1, all_lines // _KILLS)
-    for lines in range(0, all_lines, stride):
+    ran = await _killed(new_harness, [*before, KillStep(commits=commits, lines=_NEVER)])
+    for lines in _places(ran):
         await _killed(new_harness, [*before, KillStep(commits=commits, lines=lines), _WHOLE])
 
 
-async def _killed(new_harness: NewHarness, steps: Sequence[Step]) -> int:
+def _places(ran: Ran) -> list[int]:
+    """Choose the lines to kill at: those that follow a change to a file, and some others."""
+    return sorted({*_spread(range(ran.lines), _KILLS), *_spread(ran.changes, _CHANGES)})
+
+
+def _spread(numbers: Sequence[int], count: int) -> Sequence[int]:
+    return numbers if len(numbers) <= count else [numbers[at * len(numbers) // count] for at in range(count)]
+
+
+async def _killed(new_harness: NewHarness, steps: Sequence[Step]) -> Ran:
     return await take_steps(mortal(new_harness()), steps)
 
 
@@ -72,11 +82,11 @@ def mortal(place: StoreHarness) -> KillableHarness:
     return place if isinstance(place, KillableHarness) else SubprocessHarness(place)
 
 
-async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> int:
+async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> Ran:
     """Do steps to a store and to the model, compare them after each, and leave nothing.
 
     Returns:
-        How many lines of the store's code ran during the last kill.
+        Which lines of the store's code ran during the last kill.
 
     Raises:
         RequirementViolated: the two differ.
@@ -88,7 +98,7 @@ async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> int:
     finally:
         await pair.tested.store.close()
         await place.discard()
-    return pair.lines_run
+    return pair.ran
 
 
 CASES: tuple[Case, ...] = (

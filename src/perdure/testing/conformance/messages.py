@@ -25,6 +25,7 @@ from perdure.testing.conformance.requirements import (
     CONFLICT_LEAVES_NOTHING,
     DEAD_LETTERS,
     DELIVERABLE,
+    FATE_REPLACES,
     MESSAGE_ONCE,
     MESSAGE_ORDER,
     NEXT_MESSAGE,
@@ -118,6 +119,25 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     same(await value(store.next_message(0)), None, "a consumed message is not waited for")
 
 
+@in_store(FATE_REPLACES)
+async def a_fate_replaces_the_one_before(store: Store) -> None:
+    """Attempts, instant and error of a message are those of its newest fate, also where that has no error."""
+    await told(store, A, B, "1")
+    only = await message_id(store, "1")
+    fates = (
+        Postponed(message_id=only, attempts=3, not_before_ms=50, error=ERROR),
+        Postponed(message_id=only, attempts=1, not_before_ms=20, error=attrs.evolve(ERROR, data=None)),
+        Postponed(message_id=only, attempts=0, not_before_ms=0, error=None),
+    )
+    for fate in fates:
+        await value(store.commit(settled_by(B, fate)))
+        (stored,) = await value(store.messages(FAR_MS, 9))
+        found = (stored.attempts, stored.not_before_ms, stored.error)
+        same(found, (fate.attempts, fate.not_before_ms, fate.error), "a fate replaces the one before")
+        later = fate.not_before_ms or None
+        same(await value(store.next_message(0)), later, "next_message follows the newest fate")
+
+
 @in_store(DEAD_LETTERS, REDRIVE, REDRIVEN_AFRESH, MESSAGE_ONCE)
 async def a_dead_letter_lets_its_pair_go_on(store: Store) -> None:
     """A dead letter is listed apart, is not delivered and not consumed, and can be redriven into its old place."""
@@ -208,6 +228,7 @@ CASES: tuple[Case, ...] = (
     consuming_twice_is_a_conflict,
     a_lost_fence_keeps_the_message,
     a_postponed_message_holds_its_pair_back,
+    a_fate_replaces_the_one_before,
     a_dead_letter_lets_its_pair_go_on,
     dead_letters_page_by_id,
     a_purge_drops_what_an_instance_told_itself,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar, cast
 
 import attrs
@@ -14,6 +14,9 @@ from perdure.testing.conformance.describe import shown
 
 _TOLD = 16  # lines of a story
 _FIRST = 4  # of them from its beginning
+_LINE = 300  # characters of a line, so that a failure fits one screen
+_END = 60  # of them from its end
+_ITEMS = 12  # of a sequence; of longer ones the first difference is shown
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -75,7 +78,13 @@ class RequirementViolated(AssertionError):
         if self.story:
             lines += ["  what was done:", *_numbered(self.story)]
         lines += [f"  {line}" for line in self.details]
-        return "\n".join(lines)
+        return "\n".join(_cut(line) for text in lines for line in text.splitlines())
+
+
+def _cut(line: str) -> str:
+    if len(line) <= _LINE:
+        return line
+    return f"{line[: _LINE - _END]} ... ({len(line):,} characters) ... {line[-_END:]}"
 
 
 def _numbered(story: tuple[str, ...]) -> list[str]:
@@ -125,8 +134,7 @@ def same(found: object, expected: object, promise: str) -> None:
         RequirementViolated: they differ.
     """
     if found != expected:
-        details = (f"expected:           {shown(expected)}", f"the store answered: {shown(found)}")
-        raise RequirementViolated(promise, details=details)
+        raise RequirementViolated(promise, details=_difference(found, expected))
 
 
 def holds(condition: object, promise: str) -> None:
@@ -137,3 +145,19 @@ def holds(condition: object, promise: str) -> None:
     """
     if not condition:
         raise RequirementViolated(promise)
+
+
+def _difference(found: object, expected: object) -> tuple[str, str]:
+    if not isinstance(found, Sequence) or not isinstance(expected, Sequence) or isinstance(found, str):
+        return f"expected:           {shown(expected)}", f"the store answered: {shown(found)}"
+    given, wanted = cast("Sequence[object]", found), cast("Sequence[object]", expected)
+    if max(len(given), len(wanted)) <= _ITEMS:
+        return f"expected:           {shown(wanted)}", f"the store answered: {shown(given)}"
+    first = next((at for at, (one, other) in enumerate(zip(given, wanted, strict=False)) if one != other), None)
+    at = min(len(given), len(wanted)) if first is None else first
+    return f"expected:           {_item(wanted, at)}", f"the store answered: {_item(given, at)}"
+
+
+def _item(items: Sequence[object], at: int) -> str:
+    here = f"[{at}] is {shown(items[at])}" if at < len(items) else f"there is no [{at}]"
+    return f"{len(items)} items; {here}"

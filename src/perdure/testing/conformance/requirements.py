@@ -29,6 +29,21 @@ FAILURES_ARE_VALUES = Requirement(
 )
 BEGINS_WHEN_AWAITED = Requirement("Store", "An operation begins, at the latest, when its answer is awaited.")
 INSTANTS = Requirement("Store", "Instants are integer milliseconds UTC, not negative.")
+TEXT = Requirement(
+    "Store",
+    "Text of any length comes back unchanged and is compared by code point: case, accents, blanks and wildcards "
+    "matter.",
+)
+CANCELLED = Requirement(
+    "Store",
+    "When a caller is cancelled, its operation happens completely or not at all, no later than ``close`` returns, and "
+    "other callers are not affected.",
+)
+PAGES = Requirement(
+    "Store",
+    "A listing applies its conditions before its limit, returns a full page for any limit up to 1,000, and continues "
+    "after a cursor whose row is gone.",
+)
 
 # The facts.
 NAME = Requirement("name", "what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.")
@@ -43,6 +58,7 @@ OWNERSHIP = Requirement(
 # load
 LOAD_TOGETHER = Requirement("load", "the instance and the remembered answer of the key, read together.")
 KEY_EXPIRES = Requirement("load", "A key is remembered while ``now_ms < expires_ms``.")
+KEY_ADDRESS = Requirement("load", "Keys belong to the whole address: kind, name and id.")
 READS_ITS_WRITES = Requirement("load", "Sees every transition whose commit was answered before the call.")
 CORRUPT_ROW = Requirement("load", "A row that cannot be read is ``StoreCorrupt``; other rows go on.")
 
@@ -59,6 +75,7 @@ MESSAGE_ONCE = Requirement(
     "commit",
     "An inbound fate for a message that is not living any more is ``Conflict`` as well, whatever the write.",
 )
+FATE_REPLACES = Requirement("commit", "A fate replaces the message's attempts and error, also with None.")
 CONFLICT_LEAVES_NOTHING = Requirement("commit", "A ``Conflict`` leaves nothing.")
 PUT_VERSION = Requirement(
     "commit",
@@ -104,6 +121,9 @@ FIND = Requirement("find", "in the order of addresses: kind, name, id, each by c
 HISTORY = Requirement("history", "events with a sequence number below ``before``, the newest first.")
 HISTORY_SURVIVES = Requirement("history", "Survives the purge of the instance, until retention.")
 EVENTS = Requirement("events", "the log, for sinks.")
+EVENTS_IN_ORDER = Requirement(
+    "events", "No number appears after a greater one was read, so that a sink that pages misses nothing."
+)
 
 # prune, health, close
 PRUNE_COUNTS = Requirement("prune", "how many rows went; call again while it equals the limit.")

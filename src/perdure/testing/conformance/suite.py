@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from perdure.stores.store import Capabilities
 from perdure.testing.conformance import (
+    cancelled,
     concurrency,
     corruption,
     event_log,
@@ -18,6 +19,8 @@ from perdure.testing.conformance import (
     lifecycle,
     messages,
     ownership,
+    pages,
+    text,
 )
 from perdure.testing.conformance.case import Case
 from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
@@ -36,7 +39,20 @@ _PATIENCE_S = 120  # of the slowest machine; a store that hangs must not hang it
 _MODEL_SHRINKS = 500  # runs after the first failure; each takes milliseconds
 _KILL_SHRINKS = 25  # each starts processes
 
-_MODULES = (instances, keys, messages, event_log, concurrency, lifecycle, ownership, corruption, kills)
+_MODULES = (
+    instances,
+    keys,
+    messages,
+    event_log,
+    text,
+    pages,
+    concurrency,
+    cancelled,
+    lifecycle,
+    ownership,
+    corruption,
+    kills,
+)
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
 """Examples for the promises of ``perdure.stores.store``; `perdure.testing.conformance.requirements` lists these."""

@@ -1,0 +1,41 @@
+"""Ways to break a store: each is a function from a correct store to one that breaks one requirement."""
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.testing.conformance import MemoryHarness
+from perdure.testing.conformance.requirement import answer
+
+
+def place_of(change):
+    """Make the class of a place whose memory store is changed."""
+
+    class Place(MemoryHarness):
+        async def open(self):
+            return change(await super().open())
+
+    return Place
+
+
+def instead(name, operation):
+    """Replace one function of a store by one that also gets the store."""
+    return lambda store: attrs.evolve(store, **{name: lambda *given: operation(store, *given)})
+
+
+def instead_async(name, operation):
+    """Replace one function of a store by a coroutine function that also gets the store, and returns a ``Result``."""
+    return instead(name, lambda store, *given: FutureResult(operation(store, *given)))
+
+
+def with_commit(change):
+    """Change what is committed."""
+    return instead("commit", lambda store, transition: store.commit(change(transition)))
+
+
+def of_answer(name, change):
+    """Change what an operation answers."""
+
+    async def asked(store, *given):
+        return (await answer(getattr(store, name)(*given))).map(change)
+
+    return instead_async(name, asked)
