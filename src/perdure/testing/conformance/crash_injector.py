@@ -39,7 +39,7 @@ class SourceLine:
 
 
 @attrs.frozen
-class Ran:
+class LinesRun:
     """What ran while a fuse was armed.
 
     Attributes:
@@ -89,10 +89,10 @@ class CrashInjector:
         """Let so many lines run from now on, and no more."""
         self._run, self._left, self._changes = 0, lines, []
 
-    def disarm(self) -> Ran:
+    def disarm(self) -> LinesRun:
         """Let all lines run, and say which have since `arm`."""
         self._left = None
-        return Ran(self._run, tuple(dict.fromkeys(self._changes)))
+        return LinesRun(self._run, tuple(dict.fromkeys(self._changes)))
 
     def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
         """Note a change to the file system: the line after it is the place for a kill."""

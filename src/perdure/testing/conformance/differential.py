@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.stores.store import Query, Retention, Store
 from perdure.testing.conformance import requirements
-from perdure.testing.conformance.crash_injector import Ran
+from perdure.testing.conformance.crash_injector import LinesRun
 from perdure.testing.conformance.describe import asked as in_words
 from perdure.testing.conformance.describe import outcome, shown
 from perdure.testing.conformance.harness import KillableHarness, StoreHarness
@@ -50,7 +50,7 @@ class Differential:
         self._models = [ModelStore()]
         self._story: list[str] = []
         self.tested = RecordedStore(store)
-        self.ran = Ran(0, ())  # of the store's code, during the last kill
+        self.ran = LinesRun(0, ())  # of the store's code, during the last kill
 
     async def take(self, step: Step) -> None:
         """Do one step.
@@ -150,8 +150,8 @@ class Differential:
         if isinstance(self._place, SubprocessHarness):
             answers, ran = await under_way, await self._place.disarm()
             await self._place.kill()
-            self.ran = ran if isinstance(ran, Ran) else Ran(lines, ())
-            where = "after its answers" if isinstance(ran, Ran) else f"before {ran}"
+            self.ran = ran if isinstance(ran, LinesRun) else LinesRun(lines, ())
+            where = "after its answers" if isinstance(ran, LinesRun) else f"before {ran}"
         else:
             await asyncio.sleep(0)
             await self._place.kill()

@@ -14,7 +14,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.stores.store import Store
-from perdure.testing.conformance.crash_injector import Ran, SourceLine
+from perdure.testing.conformance.crash_injector import LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.host import (
     ArmCrash,
@@ -32,7 +32,7 @@ from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
-_NOTHING = Ran(0, ())
+_NOTHING = LinesRun(0, ())
 
 _IMPORTABLE = (
     "the suite kills the store in a process of its own, so the place must be one that pickle can carry there: an "
@@ -80,7 +80,7 @@ class SubprocessHarness:
         if self._process is not None:
             self._process.send(ArmCrash(lines))
 
-    async def disarm(self) -> Ran | SourceLine:
+    async def disarm(self) -> LinesRun | SourceLine:
         """Let the store's code run on.
 
         Returns:
@@ -101,7 +101,7 @@ class _Process:
         self._asked: dict[int, asyncio.Future[Result[Any, Any]]] = {}
         self._number = 0
         self.opened: asyncio.Future[HostOpened] = self._loop.create_future()
-        self._ran: asyncio.Future[Ran | SourceLine] | None = None
+        self._ran: asyncio.Future[LinesRun | SourceLine] | None = None
         self.burnt: SourceLine | None = None
         self._connection, self._process = _started(place)
         self._loop.add_reader(self._connection.fileno(), self._take)
@@ -127,7 +127,7 @@ class _Process:
         except OSError:  # it died; what it wrote before is still read
             return
 
-    def disarm(self) -> Awaitable[Ran | SourceLine]:
+    def disarm(self) -> Awaitable[LinesRun | SourceLine]:
         """Ask which lines ran."""
         self._ran = self._loop.create_future()
         if self._connection.closed:
@@ -157,7 +157,7 @@ class _Process:
                 self.opened.set_exception(error)
             case HostAnswered(number, result, raised):
                 self._answer(self._asked.pop(number), result, raised)
-            case Ran():
+            case LinesRun():
                 self._settle_ran(report)
             case SourceLine():
                 self.burnt = report
@@ -172,7 +172,7 @@ class _Process:
         else:
             asked.set_result(result)
 
-    def _settle_ran(self, ran: Ran | SourceLine) -> None:
+    def _settle_ran(self, ran: LinesRun | SourceLine) -> None:
         if self._ran is not None and not self._ran.done():
             self._ran.set_result(ran)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from perdure.testing.conformance.case import Case, in_harness
-from perdure.testing.conformance.crash_injector import Ran
+from perdure.testing.conformance.crash_injector import LinesRun
 from perdure.testing.conformance.differential import Differential
 from perdure.testing.conformance.examples import CLAIM, instance, remembered
 from perdure.testing.conformance.harness import KillableHarness, NewHarness, StoreHarness
@@ -64,7 +64,7 @@ async def _at_every_line(new_harness: NewHarness, before: Sequence[Step], commit
         await _killed(new_harness, [*before, KillStep(commits=commits, lines=lines), _WHOLE])
 
 
-def _places(ran: Ran) -> list[int]:
+def _places(ran: LinesRun) -> list[int]:
     """Choose the lines to kill at: those that follow a change to a file, and some others."""
     return sorted({*_spread(range(ran.lines), _KILLS), *_spread(ran.changes, _CHANGES)})
 
@@ -73,7 +73,7 @@ def _spread(numbers: Sequence[int], count: int) -> Sequence[int]:
     return numbers if len(numbers) <= count else [numbers[at * len(numbers) // count] for at in range(count)]
 
 
-async def _killed(new_harness: NewHarness, steps: Sequence[Step]) -> Ran:
+async def _killed(new_harness: NewHarness, steps: Sequence[Step]) -> LinesRun:
     return await take_steps(mortal(new_harness()), steps)
 
 
@@ -82,7 +82,7 @@ def mortal(place: StoreHarness) -> KillableHarness:
     return place if isinstance(place, KillableHarness) else SubprocessHarness(place)
 
 
-async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> Ran:
+async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> LinesRun:
     """Do steps to a store and to the model, compare them after each, and leave nothing.
 
     Returns:

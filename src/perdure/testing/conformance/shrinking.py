@@ -33,8 +33,8 @@ def search(
         max_shrinks: how many to run after that. Hypothesis alone would shrink for up to five minutes.
 
     Raises:
-        RequirementViolated: that of the smallest history that failed. A failure that was seen once is raised, even if the
-            same history would pass the next time.
+        RequirementViolated: that of the smallest history that failed. A failure that was seen once is raised, even if
+            the same history would pass the next time.
     """
     failed: dict[History, RequirementViolated] = {}
     runs_left = max_shrinks
