@@ -50,7 +50,7 @@ def main(rounds: int) -> None:
         took_ms: list[float] = []
         for _ in range(rounds):
             standby = start(folder, "--standby")
-            wait_for(standby, "standing by")
+            wait_for(standby, "waiting for the lock")
             began = time.perf_counter()
             owner.send_signal(signal.SIGKILL)
             wait_for(standby, "serving")
@@ -58,7 +58,7 @@ def main(rounds: int) -> None:
             owner.wait()
             owner = standby
         standby = start(folder, "--standby")
-        wait_for(standby, "standing by")
+        wait_for(standby, "waiting for the lock")
         used = {worker.pid: cpu_seconds(worker.pid) for worker in (owner, standby)}
         time.sleep(IDLE_SECONDS)
         owner_cpu, standby_cpu = ((cpu_seconds(pid) - before) / IDLE_SECONDS for pid, before in used.items())

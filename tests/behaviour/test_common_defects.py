@@ -238,7 +238,7 @@ async def test_a_kind_of_job_that_breaks_takes_nobody_down(world: World) -> None
     for call in (jobs.handle(broken_kind).trigger("a"), jobs.handle(broken_kind).send("a", Nothing())):
         assert isinstance(await world.error_of(call), OutcomeUnknown)
     assert (await world.unwrap(jobs.handle(other).send("a", Nothing()))).created
-    assert any("broke inside the engine" in line for line in world.logs)
+    assert any("internal error in turn" in line for line in world.logs)
     await world.close()
 
 
@@ -259,6 +259,6 @@ async def test_a_kind_of_job_that_gives_no_program_has_crashed_and_is_logged(wor
     assert (error.error_type, error.message) == ("ZeroDivisionError", "no program")
     assert "in program" in error.traceback
     (record,) = [record for record in world.world.logs if record.level == "error"]
-    assert record.message == "a hook broke before it gave a program"
+    assert record.message == "hook raised before returning a program"
     assert record.fields == {"instance": "task:job:a", "error": "ZeroDivisionError('no program')"}
     assert world.commits == []

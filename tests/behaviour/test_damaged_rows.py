@@ -33,7 +33,7 @@ async def _damaged(world: World) -> None:
     before = len(world.process.border.crash_points)
     await world.advance(hours=1)
     assert len(world.process.border.crash_points) - before < 600
-    assert world.logs.count("the store is not well") == 6  # every ten minutes: once in each round of housekeeping
+    assert world.logs.count("store degraded") == 6  # every ten minutes: once in each round of housekeeping
     await world.close()
 
     with sqlite3.connect(world.folder / "jobs.db") as file:

@@ -37,7 +37,7 @@ def test_a_standby_takes_over_when_the_owner_is_killed(start):
     owner = start(*RUN)
     owner.line("serving")
     standby = start(*RUN, "--standby")
-    assert f"owned by process {owner.process.pid} on " in standby.line("standing by for sqlite:///jobs.db")
+    assert f"held by process {owner.process.pid} on " in standby.line("waiting for the lock of sqlite:///jobs.db")
     owner.signal(signal.SIGKILL)
     standby.line("serving 1 job")
     assert owner.end() == -signal.SIGKILL
@@ -49,7 +49,7 @@ def test_a_standby_takes_over_when_the_owner_is_stopped(start):
     owner = start(*RUN)
     owner.line("serving")
     standby = start(*RUN, PERDURE_STANDBY="1")
-    standby.line("standing by")
+    standby.line("waiting for the lock")
     owner.signal(signal.SIGTERM)
     assert owner.end() == 0
     standby.line("serving")
@@ -59,7 +59,7 @@ def test_an_owner_that_hangs_is_not_taken_over_and_goes_on(start):
     owner = start(*RUN)
     owner.line("serving")
     standby = start(*RUN, "--standby")
-    standby.line("standing by")
+    standby.line("waiting for the lock")
     owner.signal(signal.SIGSTOP)
     other = start(*RUN)
     assert other.end() == 2
@@ -75,10 +75,10 @@ def test_of_two_standbys_one_takes_over_and_the_other_goes_on_waiting(start):
     owner.line("serving")
     waiting = [start(*RUN, "--standby"), start(*RUN, "--standby")]
     for standby in waiting:
-        standby.line("standing by")
+        standby.line("waiting for the lock")
     owner.signal(signal.SIGKILL)
     third = start(*RUN, "--standby")
-    third.line("standing by")  # somebody owns the file again
+    third.line("waiting for the lock")  # somebody owns the file again
     serving = [standby for standby in waiting if f"process {standby.process.pid} " in third.seen[-1]]
     assert len(serving) == 1
     serving[0].line("serving")
@@ -96,7 +96,7 @@ def test_a_standby_stops_on_request_and_leaves_the_owner_alone(start, number):
     owner = start(*RUN)
     owner.line("serving")
     standby = start(*RUN, "--standby")
-    standby.line("standing by")
+    standby.line("waiting for the lock")
     standby.signal(number)
     assert standby.end() == 0
     assert standby.seen[-1] == f"perdure: stopped ({number.name}) before it began"

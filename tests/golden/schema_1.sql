@@ -199,7 +199,7 @@ INSERT INTO "keys" VALUES('continuous:ticks:keys','retrying','start','06616bd128
 INSERT INTO "keys" VALUES('debounce:piles:keys','add','add','f682c8f7c937edac072d167c9c636d57','{"type":"Added","created":true,"event_count":1,"will_flush_at":"2026-01-01T01:00:00+00:00"}',11767225600000);
 INSERT INTO "keys" VALUES('debounce:piles:keys','clear','clear','','{"type":"Cleared","cleared":false,"discarded":0}',11767225600000);
 INSERT INTO "keys" VALUES('debounce:piles:keys','empty','flush','','{"type":"RunAnswer","found":"empty","status":null,"outcome":null}',11767225600000);
-INSERT INTO "keys" VALUES('debounce:piles:keys','flush','flush','','{"type":"RunAnswer","found":"exists","status":null,"outcome":{"form":"ran","error":null,"at_ms":null,"reason":""}}',11767225600000);
+INSERT INTO "keys" VALUES('debounce:piles:keys','flush','flush','','{"type":"RunAnswer","found":"exists","status":null,"outcome":{"form":"completed","error":null,"at_ms":null,"reason":""}}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:absent','absent','trigger','','{"type":"RunAnswer","found":"absent","status":null,"outcome":null}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:busy','busy','trigger','','{"type":"RunAnswer","found":"exists","status":"running","outcome":{"form":"running","error":null,"at_ms":null,"reason":""}}',11767225850000);
 INSERT INTO "keys" VALUES('task:notes:ended','ended','send','773c9b29772a2a3d97d3bd925d38827e','{"type":"Sent","created":true,"status":null,"scheduled_at":null}',11767225600000);
@@ -208,11 +208,11 @@ INSERT INTO "keys" VALUES('task:notes:final','final','trigger','','{"type":"RunA
 INSERT INTO "keys" VALUES('task:notes:forgotten','parked','trigger','','{"type":"RunAnswer","found":"exists","status":"parked","outcome":{"form":"parked","error":null,"at_ms":null,"reason":"undecodable"}}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:keys','pause','pause','','{"type":"PauseResult","changed":true,"status":"paused"}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:keys','paused','trigger','','{"type":"RunAnswer","found":"exists","status":"paused","outcome":{"form":"paused","error":null,"at_ms":null,"reason":""}}',11767225600000);
-INSERT INTO "keys" VALUES('task:notes:keys','ran','trigger','','{"type":"RunAnswer","found":"exists","status":"scheduled","outcome":{"form":"ran","error":null,"at_ms":null,"reason":""}}',11767225600000);
+INSERT INTO "keys" VALUES('task:notes:keys','ran','trigger','','{"type":"RunAnswer","found":"exists","status":"scheduled","outcome":{"form":"completed","error":null,"at_ms":null,"reason":""}}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:keys','resume','resume','','{"type":"PauseResult","changed":true,"status":"scheduled"}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:keys','send','send','38a79356351042ba1c59008c80765996','{"type":"Sent","created":true,"status":"scheduled","scheduled_at":"2026-01-01T01:00:00+00:00"}',11767225600000);
 INSERT INTO "keys" VALUES('task:notes:keys','terminate','terminate','8e5d758abe07a80037318164a4cc57c1','{"type":"Terminated","terminated":true,"reason":"enough"}',11767225600000);
-INSERT INTO "keys" VALUES('task:notes:over','over','trigger','','{"type":"RunAnswer","found":"exists","status":null,"outcome":{"form":"ended","error":null,"at_ms":null,"reason":"enough"}}',11767225600000);
+INSERT INTO "keys" VALUES('task:notes:over','over','trigger','','{"type":"RunAnswer","found":"exists","status":null,"outcome":{"form":"terminated","error":null,"at_ms":null,"reason":"enough"}}',11767225600000);
 CREATE TABLE messages (
   message_id INTEGER PRIMARY KEY,
   sender TEXT NOT NULL,

@@ -116,7 +116,7 @@ def test_remembered_answers_read_back_as_they_are(path: Path) -> None:
         "PauseResult",
     }
     forms = {(answer.get("outcome") or {}).get("form") for answer in answers}
-    assert forms == {None, "ran", "retrying", "failed", "ended", "running", "paused", "parked"}
+    assert forms == {None, "completed", "retrying", "failed", "terminated", "running", "paused", "parked"}
 
 
 def test_the_log_reads_back_as_it_is(path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_standby_takes_over_within_a_fifth_of_a_second_and_says_so(path):
     world.advance(200)
     standby.result().release()
     said = [(record.message, record.fields["store"]) for record in world.logs]
-    assert said == [("standing by for a store", "jobs"), ("took over a store", "jobs")]
+    assert said == [("waiting for store lock", "jobs"), ("acquired store lock", "jobs")]
     assert world.logs[0].fields["owner"] == world.logs[1].fields["from"] != ""
 
 

@@ -228,15 +228,15 @@ def test_under_every_single_fault_the_draft_is_kept_whole_or_not_at_all(plan):
     seen = shipping(Mailer())(STAGE, plan)
     assert_atomic(CLEAN, seen)
     assert seen.unused_faults == ()
-    assert seen.kept is None
+    assert seen.committed is None
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_the_repeats_of_a_run_heal_it_and_write_to_nobody_twice(plan):
     mailer = Mailer()
     delivered = run_with_redelivery(shipping(mailer), STAGE, faults=plan)
-    assert delivered.kept is not None
-    assert (delivered.kept.state, len(delivered.runs)) == (CLEAN.state, 2)
+    assert delivered.committed is not None
+    assert (delivered.committed.state, len(delivered.runs)) == (CLEAN.state, 2)
     assert list(mailer.sent) == ["run-1"]
     assert len(delivered.reached("send_mail")) == len(mailer.asked)
     assert "run 2:" in repr(delivered)
@@ -277,7 +277,7 @@ def careless(ctx: TaskContext[Order]) -> Do[None, Any, HasMailer]:
 def test_what_is_neither_whole_nor_nothing_is_found():
     clean = simulate(careless(STAGE.ctx), Mailer(), on=STAGE)
     halves = simulate(careless(STAGE.ctx), Mailer(), on=STAGE, faults=(Fail("send_mail", MailBounced("ada")),))
-    with pytest.raises(AssertionError, match="kept neither the whole draft nor nothing\nthese runs differ"):
+    with pytest.raises(AssertionError, match="committed part of the draft\nthese runs differ"):
         assert_atomic(clean, halves)
 
 

@@ -117,7 +117,7 @@ def test_a_hook_is_run_on_its_stage():
         ("send_mail", ("run-1", "ada"), Success(None))
     ]
     assert outside.heard == ["order-1: shipped, tracking T-1"]
-    assert seen.kept == seen.draft
+    assert seen.committed == seen.draft
     assert seen.never_run == ()
 
 
@@ -125,13 +125,13 @@ def test_nothing_of_a_run_that_failed_is_kept():
     stage = shipped()
     seen = simulate(on_order_event(stage.ctx, OrderPlaced("ada", 100)), Outside(), on=stage)
     assert seen.error() == IllegalTransition("paid", "OrderPlaced")
-    assert (seen.kept, seen.state, seen.effects) == (None, PAID, ())
+    assert (seen.committed, seen.state, seen.effects) == (None, PAID, ())
 
 
 def test_a_run_that_ends_its_instance_says_why():
     stage = hook_context(order_processor, state=Order("pending", "ada", 100))
     seen = simulate(on_order_alarm(stage.ctx), Outside(), on=stage)
-    assert (seen.ended, seen.kept) == ("unpaid", None)
+    assert (seen.ended, seen.committed) == ("unpaid", None)
 
 
 def test_each_kind_has_its_stage():

@@ -116,7 +116,7 @@ async def _open(open_app: Callable[..., OpenApp], store: str, stack: AsyncExitSt
         except StoreLocked as locked:
             if on_locked == "raise":
                 raise
-            _say(f"standing by for {store}, which is owned by {locked.owner}")
+            _say(f"waiting for the lock of {store}, held by {locked.owner}")
             return await stack.enter_async_context(open_app(on_locked=on_locked))
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error

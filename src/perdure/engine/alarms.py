@@ -130,7 +130,7 @@ class Alarms:
                 self._fire(now_ms)  # what is due does not wait for the next question
                 self._agenda.end_reading(await self._next_alarm_ms(until_ms))
             case Failure(error):
-                self.runtime.log(LogRecord("error", "due alarms could not be read", {"error": str(error)}))
+                self.runtime.log(LogRecord("error", "due alarms not read", {"error": str(error)}))
                 self._agenda.end_reading(now_ms + STORE_RETRY_MS)
             case unexpected:
                 raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")

@@ -423,7 +423,7 @@ class Dispatcher:
 
     def _broken(self, mailbox: Mailbox, defect: Exception) -> TurnAnswered:
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
-        self.runtime.log(LogRecord("error", "a turn broke inside the engine", fields))
+        self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
 
 

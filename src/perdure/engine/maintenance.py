@@ -40,7 +40,7 @@ class Maintenance:
         health = result_inside(await self.store.health())
         if isinstance(health, Success) and health.unwrap().state != "ok":
             fields = {"store": self.store.name, **attrs.asdict(health.unwrap())}
-            self.runtime.log(LogRecord("warning", "the store is not well", fields))
+            self.runtime.log(LogRecord("warning", "store degraded", fields))
 
     async def prune(self) -> None:
         """Let go of everything that retention lets go, a page at a time."""

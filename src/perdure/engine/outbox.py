@@ -83,7 +83,7 @@ class Outbox:
                         continue
                     await self._sleep(now_ms)
                 case Failure(error):
-                    self.runtime.log(LogRecord("error", "messages could not be read", {"error": str(error)}))
+                    self.runtime.log(LogRecord("error", "messages not read", {"error": str(error)}))
                     await self.runtime.sleep(STORE_RETRY_MS)
                 case unexpected:
                     raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
@@ -191,7 +191,7 @@ class Outbox:
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(transition))
         if isinstance(outcome, Failure):
             fields = {"target": str(transition.address), "error": str(outcome.failure())}
-            self.runtime.log(LogRecord("warning", "the fate of a message could not be stored", fields))
+            self.runtime.log(LogRecord("warning", "message outcome not persisted", fields))
         self.wake.ring()
 
     async def _sleep(self, now_ms: int) -> None:

@@ -119,7 +119,7 @@ class RunningEngine:
 
     def fail(self, reason: str) -> None:
         """Stop taking requests, because going on could do harm."""
-        self.runtime.log(LogRecord("error", "engine stops by itself", {"reason": reason}))
+        self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
         self.turns.phase = "closing"
         self.dispatcher.close_door()
         for task in self._loops:

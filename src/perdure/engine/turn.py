@@ -463,7 +463,7 @@ class TurnTaker:
     def _crashed(self, mailbox: Mailbox, defect: Exception) -> HookRaised:
         died = Raised(defect)
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
-        self.runtime.log(LogRecord("error", "a hook broke before it gave a program", fields))
+        self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
         return HookRaised(type(defect).__name__, str(defect), died.formatted())
 
 

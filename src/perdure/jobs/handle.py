@@ -115,11 +115,11 @@ class JobHandle(Generic[S, E]):
                 return Retrying(self._error(record.error), from_ms(record.at_ms or 0))
             case "failed":
                 return Failed(self._error(record.error))
-            case "ended":
+            case "terminated":
                 return SelfTerminated(record.reason)
             case "parked":
                 return Parked(_hold(record.reason))
-            case "ran" | "running" | "paused":
+            case "completed" | "running" | "paused":
                 return _PLAIN[record.form]
 
     def _error(self, record: FailureRecord | None) -> E | Defect:
@@ -127,7 +127,7 @@ class JobHandle(Generic[S, E]):
         return typed_error(record or unknown, self.definition.plan.errors)
 
 
-_PLAIN: dict[str, Completed | Running | Paused] = {"ran": Completed(), "running": Running(), "paused": Paused()}
+_PLAIN: dict[str, Completed | Running | Paused] = {"completed": Completed(), "running": Running(), "paused": Paused()}
 _HOLDS: dict[str, Suspension] = {
     "retries_exhausted": "retries_exhausted",
     "recovery_exhausted": "recovery_exhausted",

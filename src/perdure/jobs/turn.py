@@ -144,14 +144,14 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
     transition = purge(instance, events=events, messages=tuple(execute.draft.messages))
     if execute.claim.cause == "event":
         return answered(transition, job.ended(execute))
-    return answered(transition, run_answer(execute, None, OutcomeRecord(form="ended", reason=reason)))
+    return answered(transition, run_answer(execute, None, OutcomeRecord(form="terminated", reason=reason)))
 
 
 def interrupted(job: AnyDefinition, execute: Execute) -> object:
     """What the caller of a run is told that a terminate interrupts."""
     if execute.claim.cause == "event":
         return job.ended(execute)
-    return run_answer(execute, None, OutcomeRecord(form="ended", reason="interrupted"))
+    return run_answer(execute, None, OutcomeRecord(form="terminated", reason="interrupted"))
 
 
 # ---------------------------------------------------------------- what every commit carries
@@ -209,5 +209,6 @@ def rejoin(execute: Execute, loaded: Loaded) -> Execute | Commit:
     if instance is not None and instance.claim is not None and instance.claim.run_id == execute.claim.run_id:
         return attrs.evolve(execute, instance=instance)
     return answered(
-        nothing(execute.instance.address), RunAnswer(found="exists", outcome=OutcomeRecord(form="ended", reason="gone"))
+        nothing(execute.instance.address),
+        RunAnswer(found="exists", outcome=OutcomeRecord(form="terminated", reason="gone")),
     )

@@ -86,7 +86,7 @@ def _report(runtime: Runtime, loser: SpawnedTask[AnyExit]) -> None:
     exit_ = loser.result()
     match exit_:
         case Raised(cause):
-            runtime.log(LogRecord("error", "a cancelled branch died in its finalizer", {"cause": cause}))
+            runtime.log(LogRecord("error", "finalizer of a cancelled branch raised", {"cause": cause}))
         case Success() | Failure() | Halted():
             pass
         case _:

@@ -1,7 +1,7 @@
 """The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
 
 from perdure.jobs.inspection import HookMistake
-from perdure.testing.explanation import explain, explained
+from perdure.testing.explanation import explain
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
 from perdure.testing.fixtures import Worlds
 from perdure.testing.machine import InstanceView, InvariantViolated, JobMachine, Model
@@ -80,7 +80,6 @@ __all__ = [
     "every_fault",
     "examples_of",
     "explain",
-    "explained",
     "fake_services",
     "faults",
     "from_ms",

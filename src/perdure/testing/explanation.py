@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from perdure.jobs.definition import Definition
 from perdure.jobs.explanation import (
@@ -28,6 +28,32 @@ from perdure.values.turn_inputs import TurnInputs
 T = TypeVar("T")
 
 
+@overload
+def explain(
+    definition: Definition[Any, T, Any],
+    id_: str,
+    request: Asked[T],
+    /,
+    *,
+    instance: Instance | None = ...,
+    answers: Answers = ...,
+    now: datetime = ...,
+    limits: Limits = ...,
+    strict: Literal[False] = ...,
+) -> Explanation: ...
+@overload
+def explain(
+    definition: Definition[Any, T, Any],
+    id_: str,
+    request: Asked[T],
+    /,
+    *,
+    instance: Instance | None = ...,
+    answers: Answers = ...,
+    now: datetime = ...,
+    limits: Limits = ...,
+    strict: Literal[True],
+) -> Explained: ...
 def explain(
     definition: Definition[Any, T, Any],
     id_: str,
@@ -38,56 +64,43 @@ def explain(
     answers: Answers = NO_ANSWERS,
     now: datetime = START,
     limits: Limits = Limits(),
+    strict: bool = False,
 ) -> Explanation:
-    """Compute what a request would do to an instance, as ``jobs.explain`` does, with no engine and no store.
+    """Compute what a request would do to an instance, as ``client.explain`` does, with no engine and no store.
 
     Args:
         definition: the job.
         id_: the instance.
-        request: what the job would be told, such as ``lambda order: order.send(event)``; or ``"alarm"``, ``"pause"``,
-            ``"resume"``.
-        instance: what is stored: that of an earlier explanation, or the one of a stage; None: there is none yet.
-        answers: what services would answer, by the name of the effect or as a function of the call.
-        now: what the clock shows, an aware instant.
+        request: the request, such as ``lambda order: order.send(event)``; or ``"alarm"``, ``"pause"``, ``"resume"``.
+        instance: the stored instance: that of an earlier explanation, or the one of a hook context; None: none yet.
+        answers: the services' answers, by the name of the effect or as a function of the call.
+        now: the wall clock, an aware instant.
         limits: the engine's bounds.
+        strict: raise instead of returning an explanation that stopped: `NeedsAnswer` or `WaitsForRun`.
 
     Raises:
         InvalidId: the id is not usable.
         InvalidInput: the input is not of its declared type.
-        DefinitionError: the function asks for nothing, or for more than one thing.
+        DefinitionError: the function makes no request, or more than one.
+        AssertionError: with ``strict``: the explanation stopped; the message says which answer is missing.
     """
     address = definition.address(check_id(id_))
     asked = request_of(definition, request, key=None, max_bytes=limits.payload_bytes)
     inputs = TurnInputs(now_ms=to_ms(now, what="now of explain"), jitter=0.5, id_base=_IDS, epoch=1, limits=limits)
-    return explain_turn(definition, address, Loaded(instance=instance), asked, inputs=(inputs,), answers=answers)
+    found = explain_turn(definition, address, Loaded(instance=instance), asked, inputs=(inputs,), answers=answers)
+    return _complete(found) if strict else found
 
 
-def explained(
-    definition: Definition[Any, T, Any],
-    id_: str,
-    request: Asked[T],
-    /,
-    *,
-    instance: Instance | None = None,
-    answers: Answers = NO_ANSWERS,
-    now: datetime = START,
-    limits: Limits = Limits(),
-) -> Explained:
-    """Compute what a request would do, where nothing is missing to say it; the arguments are those of `explain`.
-
-    Raises:
-        AssertionError: it stopped; the message says what to answer.
-    """
-    found = explain(definition, id_, request, instance=instance, answers=answers, now=now, limits=limits)
+def _complete(found: Explanation) -> Explained:
     match found:
         case Explained():
             return found
         case NeedsAnswer(effect=effect, args=args, kwargs=kwargs):
             shown = ", ".join([repr(value) for value in args] + [f"{name}={value!r}" for name, value in kwargs.items()])
-            raise AssertionError(f"nobody said what {effect}({shown}) answers: answers={{{effect!r}: Success(...)}}")
+            raise AssertionError(f"no answer for {effect}({shown}); pass answers={{{effect!r}: Success(...)}}")
         case WaitsForRun(run_id=run_id):
-            raise AssertionError(f"the request would wait for the run {run_id!r}, which the instance is claimed for")
+            raise AssertionError(f"the request would wait for the run {run_id!r}, which holds the instance's claim")
 
 
 _IDS = 0x019B_6F5E_0000_7000_8000_0000_0000_0000
-"""Where ids count up from: a UUIDv7 of the first moment of 2026."""
+"""The base of the ids: a UUIDv7 of the first moment of 2026."""

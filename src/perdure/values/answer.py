@@ -219,7 +219,7 @@ class OutcomeRecord:
 
     __repr__ = fields_in_line
 
-    form: Literal["ran", "retrying", "failed", "ended", "running", "paused", "parked"]
+    form: Literal["completed", "retrying", "failed", "terminated", "running", "paused", "parked"]
     error: FailureRecord | None = None
     at_ms: int | None = None
     reason: str = attrs.field(default="", repr=excerpt)

@@ -48,4 +48,4 @@ def succeeded(execute: Execute, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     log = EventRecorder(inputs, instance.address, instance.run_count)
     ended = purge(instance, events=(executed(log, execute, inputs),), messages=tuple(execute.draft.messages))
-    return answered(ended, run_answer(execute, None, OutcomeRecord(form="ran")))
+    return answered(ended, run_answer(execute, None, OutcomeRecord(form="completed")))

@@ -30,7 +30,6 @@ from perdure.testing import (
     Worlds,
     examples_of,
     explain,
-    explained,
     fake_services,
     from_ms,
     from_type,
@@ -75,7 +74,7 @@ def runs(
         simulate(on_order_event(stage.ctx, event), oracle, on=stage),
         Simulated[None, IllegalTransition | MailBounced, Order],
     )
-    assert_type(seen.kept, Changes[Order] | None)
+    assert_type(seen.committed, Changes[Order] | None)
     assert_type(seen.error(), IllegalTransition | MailBounced)
     assert_type(seen.alarm, datetime | None)
     assert_type(simulate(succeed(1), None), Simulated[int, Never, None])
@@ -106,4 +105,4 @@ def explanations(jobs: Client, event: OrderEvent, instance: Instance) -> None:
     assert_type(jobs.explain(webhook_batcher, "ada", lambda batch: batch.flush()), FutureResult[Explanation, CallError])
     assert_type(jobs.explain(token_refresher, "ada", "alarm"), FutureResult[Explanation, CallError])
     assert_type(explain(order_processor, "order-1", lambda order: order.send(event), instance=instance), Explanation)
-    assert_type(explained(order_processor, "order-1", lambda order: order.send(event)), Explained)
+    assert_type(explain(order_processor, "order-1", lambda order: order.send(event), strict=True), Explained)

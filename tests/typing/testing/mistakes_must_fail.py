@@ -7,7 +7,7 @@ from attrs import frozen
 from perdure import Client, TaskContext
 from perdure.examples.order_processor import Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import refresh_token, token_refresher
-from perdure.testing import Crash, HookContext, explained, hook_context, simulate
+from perdure.testing import Crash, HookContext, explain, hook_context, simulate
 
 
 @frozen
@@ -36,4 +36,4 @@ def explanations(jobs: Client) -> None:
     jobs.explain(order_processor, "order-1", lambda order: order.send("no event"))  # error: mypy, pyright
     jobs.explain(order_processor, "order-1", lambda order: order.flush())  # error: mypy, pyright
     jobs.explain(order_processor, "order-1", "trigger")  # error: mypy, pyright
-    explained(token_refresher, "ada", lambda tokens: tokens.start("no state"))  # error: mypy, pyright
+    explain(token_refresher, "ada", lambda tokens: tokens.start("no state"), strict=True)  # error: mypy, pyright

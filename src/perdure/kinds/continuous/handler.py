@@ -140,7 +140,7 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
         pending_retry=None,
         last_error=None,
     )
-    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))
 
 
 def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:

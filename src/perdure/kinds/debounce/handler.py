@@ -238,7 +238,7 @@ def _flushed(execute: Execute, inputs: TurnInputs) -> Commit:
             ),
         )
     transition = _dropped(instance, events, execute, inputs)
-    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="ran")))
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))
 
 
 def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, inputs: TurnInputs) -> Transition:

@@ -163,7 +163,7 @@ def _sent(execute: Execute, after: Instance | None) -> Sent:
 def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    outcome = OutcomeRecord(form="ran")
+    outcome = OutcomeRecord(form="completed")
     events: tuple[Event, ...] = prior_failed(log, execute, inputs)
     if execute.prior is not None:
         outcome = OutcomeRecord(form="failed", error=execute.prior)

@@ -34,10 +34,12 @@ async def stand_by(path: str, *, store: str, runtime: Runtime) -> FileLock:
         except StoreLocked as held:
             if held.owner != owner:
                 owner = held.owner
-                runtime.log(LogRecord("info", "standing by for a store", {"store": store, "owner": owner}))
+                runtime.log(LogRecord("info", "waiting for store lock", {"store": store, "owner": owner}))
             await runtime.sleep(POLL_MS)
             continue
         if owner:
             waited_ms = round(runtime.monotonic_ms() - since_ms)
-            runtime.log(LogRecord("info", "took over a store", {"store": store, "from": owner, "waited_ms": waited_ms}))
+            runtime.log(
+                LogRecord("info", "acquired store lock", {"store": store, "from": owner, "waited_ms": waited_ms})
+            )
         return lock

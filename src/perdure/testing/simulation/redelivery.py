@@ -37,9 +37,9 @@ class RedeliveryResult(Generic[A, E, S]):
         return self.runs[-1]
 
     @property
-    def kept(self) -> Changes[S] | None:
+    def committed(self) -> Changes[S] | None:
         """What is stored in the end: nothing but the draft of a run that succeeded."""
-        return self.last.kept
+        return self.last.committed
 
     def reached(self, name: str) -> tuple[EffectStep, ...]:
         """The calls of an effect that reached its service, over all runs, in order.
@@ -90,5 +90,5 @@ def assert_atomic(clean: Simulated[Any, Any, S], seen: Simulated[Any, Any, S], /
     Raises:
         AssertionError: it left something else; the message shows where the runs part.
     """
-    if seen.kept is not None and seen.kept != clean.kept:
-        raise AssertionError("\n".join(["kept neither the whole draft nor nothing", *difference(clean, seen)]))
+    if seen.committed is not None and seen.committed != clean.committed:
+        raise AssertionError("\n".join(["committed part of the draft", *difference(clean, seen)]))

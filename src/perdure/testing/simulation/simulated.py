@@ -102,7 +102,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
 
     # ------------------------------------------------------------ what it left
     @property
-    def kept(self) -> Changes[S_co] | None:
+    def committed(self) -> Changes[S_co] | None:
         """What is stored of the draft: all of it after a success, nothing after anything else."""
         return self.draft if isinstance(self.exit, Success) else None
 

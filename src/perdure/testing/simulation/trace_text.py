@@ -139,7 +139,7 @@ def _exit(run: Simulated[Any, Any, Any]) -> str:
 
 
 def _draft(run: Simulated[Any, Any, Any]) -> str:
-    fate = "drafted" if run.kept is None else "kept"
+    fate = "drafted" if run.committed is None else "committed"
     parts = [f"state {run.draft.state!r}", f"alarm {run.draft.alarm}"]
     if run.draft.messages:
         parts.append(f"{len(run.draft.messages)} messages")
