@@ -14,6 +14,7 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 YEARS_AGO_MS = 1_577_836_800_000  # 2020
 
 SHOP = """
+import asyncio
 import sqlite3
 from attrs import frozen
 from perdure import Continuous, ContinuousContext, Do, App, Limits, every, program, effect
@@ -36,12 +37,24 @@ def write_behind_the_engine(services: object) -> Result[None, object]:
     connection.close()
     return Success(None)
 
+@effect
+async def ignore_cancellation(services: object) -> Result[None, object]:
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
 @program
 def work(ctx: ContinuousContext[Work]) -> Do[None, object, object]:
     state = yield from ctx.state
     yield from say(f"began, delivery {ctx.delivery}")
     if state.takes == "the fence":
         yield from write_behind_the_engine()
+    elif state.takes == "the exit":
+        raise SystemExit(3)
+    elif state.takes == "no end":
+        yield from ignore_cancellation()
     else:
         yield from sleep(state.takes)
     yield from say("ended")
@@ -174,3 +187,24 @@ def test_a_store_has_one_owner_at_a_time(start, shop):
     assert second.end() == 2
     assert f"process {first.process.pid}" in second.error
     assert "stop that engine first" in second.error
+
+
+def test_a_job_that_exits_ends_the_command_in_order(start, shop):
+    with_work(shop, "the exit")
+    command = start("run", "shop:app", "--store", "sqlite:///jobs.db")
+    command.line("began, delivery 1")
+    assert command.end() == 1
+    assert "the engine stopped by itself: a job raised SystemExit(3), which ends the process" in command.error
+    assert "perdure: stopped" in command.seen
+
+
+def test_a_run_that_does_not_end_is_left_to_the_next_start(start, shop):
+    with_work(shop, "no end")
+    command = start("run", "shop:app", "--store", "sqlite:///jobs.db")
+    command.line("began, delivery 1")
+    command.signal(signal.SIGTERM)
+    command.line("stopping (SIGTERM)")
+    command.signal(signal.SIGTERM)
+    assert command.end() == 1
+    assert "stopped without runs that did not end when they were cancelled: continuous:worker:a" in command.error
+    start("run", "shop:app", "--store", "sqlite:///jobs.db").line("began, delivery 2")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import Parameter
 
@@ -92,6 +93,8 @@ async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, deb
             _say(f"serving {_served(app)} on {jobs.engine.store.name} (process {os.getpid()})")
             signals.when_urged(lambda: _cancel_runs(jobs))
             code = await _until_stopped(jobs, signals)
+        if jobs.engine.left_behind:
+            _leave(jobs)
         _say("stopped")
     return code
 
@@ -144,7 +147,17 @@ async def _result(stopped: Future[str]) -> str:
 
 def _cancel_runs(jobs: Client) -> None:
     _say("cancelling runs: the next start delivers them again")
-    jobs.engine.dispatcher.stop_runs()
+    jobs.engine.stop_runs()
+
+
+def _leave(jobs: Client) -> NoReturn:
+    """End the process although runs do not end: the event loop would wait for them, however long they take."""
+    runs = ", ".join(str(address) for address in jobs.engine.left_behind)
+    sys.stderr.write(f"perdure: stopped without runs that did not end when they were cancelled: {runs}\n")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ExitCode.FAILED)
 
 
 def _served(app: App[Any]) -> str:

@@ -22,7 +22,7 @@ class UpcastFailed(InvalidInput):
     """
 
     upcast: str
-    defect: Exception
+    defect: BaseException
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +47,9 @@ class UpgradeStep:
         """
         try:
             return self.upcast.function(value)
-        except Exception as defect:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as defect:
             step = f"{self.upcast.name} (version {self.version} to {self.version + 1})"
             problem = f"$: the upcaster {step} raised {type(defect).__name__}: {defect}"
             raise UpcastFailed(what, (problem,), step, defect) from defect

@@ -94,8 +94,10 @@ class LazyClaim:
                     self._refused = reason
                 case unexpected:
                     self._refused = OutcomeUnknown(f"a store answers Success or Failure, not {unexpected!r}")
-        except Exception as defect:  # noqa: BLE001 - a store that raises; the program must not go on
-            self._refused = OutcomeUnknown(f"the store broke: {defect!r}")
+        except BaseException as defect:  # a store that raises, or the end of this task: the program must not continue
+            self._refused = OutcomeUnknown(f"the claim was not recorded: {defect!r}")
+            if not isinstance(defect, Exception):
+                raise
         finally:
             self._state = "over"
             for over in self._waiting:

@@ -29,6 +29,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import RECOVER, AlarmDue, Recover, Redecode, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.programs import Exit
+from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.runtime.record import Future, LogRecord, Runtime, Timer
 from perdure.values.address import Address
 from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, StoreError
@@ -176,7 +177,7 @@ class Dispatcher:
             if item.ended is not None:
                 return Rest(self._take_end(mailbox, *item.ended))
             return self.turns.begin(mailbox, item, partial(self._loaded, mailbox, item))
-        except Exception as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
             return self._broken(mailbox, defect)
 
     def _loaded(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> None:
@@ -190,11 +191,8 @@ class Dispatcher:
         begun: Begun
         try:
             begun = self.turns.decide(mailbox, item, loaded)
-        except Exception as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - as above
             begun = self._broken(mailbox, defect)
-        except BaseException:
-            self._rest(mailbox)
-            raise
         if self._go_on(mailbox, item, begun) == "over":
             self._serve(mailbox)
 
@@ -213,7 +211,7 @@ class Dispatcher:
     def _commit(self, mailbox: Mailbox, item: Item, commit: Commit) -> Committing:
         try:
             return self.turns.commit(commit, partial(self._committed, mailbox, item, commit))
-        except Exception as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - as above
             return self._broken(mailbox, defect)
 
     def _committed(self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any]) -> None:
@@ -224,7 +222,7 @@ class Dispatcher:
         verdict: TurnAnswered | None
         try:
             verdict = self.turns.concluded(commit, stored)
-        except Exception as defect:  # noqa: BLE001 - as above
+        except BaseException as defect:  # noqa: BLE001 - as above
             verdict = self._broken(mailbox, defect)
         if verdict is None:
             mailbox.worker = self.runtime.spawn(self._work(mailbox, item, None), name=_TURNS)
@@ -243,19 +241,41 @@ class Dispatcher:
                 following = self._next(mailbox)
                 if following is not None:
                     await self._take(mailbox, following, self._turn(mailbox, following))
+        except BaseException as raised:
+            if not is_closing(raised):
+                self.runtime.call_soon(lambda: self._resume(mailbox))
+            raise
         finally:
             self._rest(mailbox)
+
+    def _resume(self, mailbox: Mailbox) -> None:
+        """Take the turns that a cancelled task left in a mailbox."""
+        if mailbox.waiting and mailbox.state == "idle":
+            self._set_to_work(mailbox)
 
     def _turn(self, mailbox: Mailbox, item: Item) -> Awaitable[Verdict]:
         return self.turns.take(mailbox, item) if item.ended is None else self._take_end(mailbox, *item.ended)
 
     async def _take(self, mailbox: Mailbox, item: Item, turn: Awaitable[Verdict]) -> None:
         verdict: Verdict
+        mailbox.served.append(item)
         try:
             verdict = await turn
-        except Exception as defect:  # noqa: BLE001 - as above
-            verdict = self._broken(mailbox, defect)
+        except BaseException as raised:
+            if is_closing(raised):
+                raise
+            mailbox.served.remove(item)
+            if self._is_cancelled(raised):
+                self._end(mailbox, item, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
+                raise
+            verdict = self._broken(mailbox, raised)
+        else:
+            mailbox.served.remove(item)
         self._end(mailbox, item, verdict)
+
+    def _is_cancelled(self, raised: BaseException) -> bool:
+        """Whether the running task was cancelled, and not only something that it waited for."""
+        return isinstance(raised, self.runtime.cancelled) and self.runtime.current_task().cancelling() > 0
 
     def _next(self, mailbox: Mailbox) -> Item | None:
         """Take out the request at the head; None: its caller gave up before its turn."""
@@ -325,11 +345,29 @@ class Dispatcher:
     # ------------------------------------------------------------ runs that do not hold the mailbox
     async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
         """Run user code beside the mailbox, then put the run's end at the head of it."""
+        mailbox.served.append(item)
         try:
             ended = await self.turns.run_program(mailbox, execute, "apart")
-        finally:
-            mailbox.apart = None
-            self.turns.gates.leave(mailbox.job_name, execute.alone)
+        except BaseException as raised:
+            if is_closing(raised):
+                raise
+            self.turns.forget_run(mailbox, execute)
+            self._apart_is_over(mailbox, item, execute, self._broken(mailbox, raised))
+            if self._is_cancelled(raised):
+                raise
+            return
+        self._apart_is_over(mailbox, item, execute, ended)
+
+    def _apart_is_over(
+        self,
+        mailbox: Mailbox,
+        item: Item,
+        execute: Execute,
+        ended: tuple[Execute, Exit[Any, Any]] | TurnAnswered | None,
+    ) -> None:
+        mailbox.apart = None
+        mailbox.served.remove(item)
+        self.turns.gates.leave(mailbox.job_name, execute.alone)
         if isinstance(ended, tuple):
             self._enqueue(mailbox, Item(item.request, item.answer, ended), "head")
             return
@@ -339,12 +377,16 @@ class Dispatcher:
             self._forget(mailbox)
 
     async def _take_end(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
-        verdict = await self.turns.settle_apart(mailbox, execute, exit_)
-        while isinstance(verdict, Execute):
-            ended = await self.turns.run_program(mailbox, verdict, "worker")
-            if not isinstance(ended, tuple):
-                return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
-            verdict = await self.turns.settle_apart(mailbox, *ended)
+        try:
+            verdict = await self.turns.settle_apart(mailbox, execute, exit_)
+            while isinstance(verdict, Execute):
+                ended = await self.turns.run_program(mailbox, verdict, "worker")
+                if not isinstance(ended, tuple):
+                    return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
+                verdict = await self.turns.settle_apart(mailbox, *ended)
+        except BaseException:
+            self.turns.forget_run(mailbox, execute)
+            raise
         return verdict
 
     def _wake_deferred(self, mailbox: Mailbox) -> None:
@@ -413,15 +455,33 @@ class Dispatcher:
         for mailbox in tuple(self._mailboxes.values()):
             mailbox.stop_runs("released")
 
+    def leave_runs(self) -> tuple[Address, ...]:
+        """Wait no longer for what does not end although it was cancelled; give the instances.
+
+        Their claims stay as they are stored. Callers are answered that the outcome is not known.
+        """
+        left = tuple(self._mailboxes.values())
+        for mailbox in left:
+            for item in mailbox.served:
+                self._answer(item, Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
+        self._mailboxes.clear()
+        self._tell_emptied()
+        return tuple(mailbox.address for mailbox in left)
+
     def _forget(self, mailbox: Mailbox) -> None:
         self._mailboxes.pop(mailbox.address, None)
         if not self._mailboxes:
-            for future in self._emptied:
-                if not future.done():
-                    future.set_result(None)
-            self._emptied.clear()
+            self._tell_emptied()
 
-    def _broken(self, mailbox: Mailbox, defect: Exception) -> TurnAnswered:
+    def _tell_emptied(self) -> None:
+        for future in self._emptied:
+            if not future.done():
+                future.set_result(None)
+        self._emptied.clear()
+
+    def _broken(self, mailbox: Mailbox, defect: BaseException) -> TurnAnswered:
+        if isinstance(defect, ENDS_PROCESS):
+            self.turns.process_ends(defect)
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))

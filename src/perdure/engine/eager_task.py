@@ -66,3 +66,17 @@ def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) 
     except StopIteration:
         return None
     return runtime.spawn(Resumed(work, awaited), name=name)
+
+
+async def ended(task: SpawnedTask[Any], runtime: Runtime) -> None:
+    """Wait until a task has ended, however it ends. Cancelling this wait leaves the task alone."""
+    if task.done():
+        return
+    over = runtime.future()
+
+    def tell(_: SpawnedTask[Any]) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    task.add_done_callback(tell)
+    await over

@@ -76,6 +76,7 @@ class Mailbox:
         state: whether somebody takes turns from here.
         apart: the task of a run that does not hold the mailbox.
         runs: the programs of the user that are in progress: at most one by the worker, and one apart.
+        served: the requests whose turns a task takes at this moment.
     """
 
     address: Address
@@ -87,6 +88,7 @@ class Mailbox:
     state: Literal["idle", "busy"] = "idle"
     apart: SpawnedTask[Any] | None = None
     runs: tuple[RunInProgress, ...] = ()
+    served: list[Item] = attrs.Factory(list[Item])
 
     @property
     def job_name(self) -> str:
@@ -119,10 +121,10 @@ class Mailbox:
             self.waiting.append(item)
 
     def stop(self, run: RunInProgress, why: Stop) -> None:
-        """Cancel a run, and say why. The first reason stands."""
+        """Cancel a run, and say why. The first reason stands; a shutdown cancels a run again that did not end."""
         task = self.worker if run.by == "worker" else self.apart
-        if task is not None and run.stop is None:
-            run.stop = why
+        if task is not None and (run.stop is None or why == "released"):
+            run.stop = run.stop or why
             task.cancel()
 
     def stop_runs(self, why: Stop) -> None:

@@ -9,25 +9,25 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.eager_task import ended
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import postponement, unreadable
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
-from perdure.runtime.record import Future, LogRecord, Runtime
+from perdure.programs.exit import ENDS_PROCESS
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import (
     EngineClosed,
     HookRaised,
     InstanceParked,
-    InvalidInput,
     Overloaded,
     PerdureError,
     Rejected,
     RunTimeout,
     Undecodable,
-    UnknownAction,
 )
 from perdure.values.message import Postponed, StoredMessage
 from perdure.values.transition import Transition
@@ -53,6 +53,8 @@ class Outbox:
         jobs: the definitions that are served; messages to others wait.
         draw: the clock, the dice and the ids for one decision.
         wake: rung when a message was written, or a target was resumed.
+        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
+            construction.
     """
 
     store: Store
@@ -61,12 +63,14 @@ class Outbox:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     draw: Callable[[], TurnInputs]
     wake: Wake
+    process_ends: Callable[[BaseException], None] = attrs.field(init=False)
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _consumed_since_read: set[int] = attrs.Factory(set[int])
     _settled_since_read: set[Pair] = attrs.Factory(set[Pair])
     _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
     _unserved: int = 0
+    _writing: dict[SpawnedTask[Any], None] = attrs.Factory(dict[SpawnedTask[Any], None])
 
     async def run(self) -> None:
         """Deliver messages for ever."""
@@ -104,9 +108,13 @@ class Outbox:
         held = self._held.pop(target, None)
         if held is not None:
             now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
-            self.runtime.spawn(
-                self._write(Transition(address=target, inbound=now)), name=f"release of messages to {target}"
-            )
+            self._spawn_write(Transition(address=target, inbound=now), name=f"release of messages to {target}")
+
+    async def written(self) -> None:
+        """Wait until the outcome of every message whose turn is over is stored, as far as the store answers."""
+        while self._writing:
+            await ended(next(iter(self._writing)), self.runtime)
+            await self.runtime.sleep(0)  # until the task is forgotten, too
 
     # ------------------------------------------------------------ one message
     def _deliver(self, messages: tuple[StoredMessage, ...]) -> None:
@@ -143,8 +151,10 @@ class Outbox:
         self._under_way.add(pair)
         try:
             request = job.parse(message.action, message.payload)
-        except (InvalidInput, UnknownAction) as error:
-            self._afterwards(pair, self._write(unreadable(stored, error)))
+        except BaseException as error:  # noqa: BLE001 - a class of the user's may raise anything when it is made
+            if isinstance(error, ENDS_PROCESS):
+                self.process_ends(error)
+            self._write_then_settle(pair, unreadable(stored, error))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))
@@ -163,29 +173,26 @@ class Outbox:
                 self._settled(pair)
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored
-                self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
+                self._write_then_settle(pair, postponement(stored, error, self.draw()))
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
-                self._afterwards(pair, self._write(postponement(stored, error, self.draw())))
+                self._write_then_settle(pair, postponement(stored, error, self.draw()))
             case _:
-                self._afterwards(pair, self._look_again_later())
+                self.runtime.call_later(STORE_RETRY_MS, lambda: self._settled(pair))  # the store's next answer tells
 
-    def _afterwards(self, pair: Pair, work: Any) -> None:  # a coroutine
-        async def then_settle() -> None:
-            try:
-                await work
-            finally:
-                self._settled(pair)
+    def _write_then_settle(self, pair: Pair, transition: Transition) -> None:
+        task = self._spawn_write(transition, name=f"message from {pair[0]} to {pair[1]}")
+        task.add_done_callback(lambda _: self._settled(pair))
 
-        self.runtime.spawn(then_settle(), name=f"message from {pair[0]} to {pair[1]}")
+    def _spawn_write(self, transition: Transition, *, name: str) -> SpawnedTask[Any]:
+        task = self.runtime.spawn(self._write(transition), name=name)
+        self._writing[task] = None
+        task.add_done_callback(lambda over: self._writing.pop(over, None))
+        return task
 
     def _settled(self, pair: Pair) -> None:
         self._under_way.discard(pair)
         self._settled_since_read.add(pair)
         self.wake.ring()
-
-    async def _look_again_later(self) -> None:
-        """The turn's outcome is not known, or the store did not answer: the store's next answer tells."""
-        await self.runtime.sleep(STORE_RETRY_MS)
 
     async def _write(self, transition: Transition) -> None:
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(transition))

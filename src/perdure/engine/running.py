@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import attrs
@@ -12,6 +12,7 @@ from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.eager_task import ended
 from perdure.engine.in_flight import InFlight
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
@@ -20,12 +21,16 @@ from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import left_behind
-from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
+from perdure.values.address import Address
 from perdure.values.event import JobResumed
 from perdure.values.limits import Limits
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
+
+LEAVE_AFTER_MS = 5_000
+"""How long the engine waits for runs that it cancelled before it stops without them."""
 
 
 @attrs.define
@@ -41,6 +46,7 @@ class RunningEngine:
         alarms: fires what is due.
         outbox: delivers messages.
         stopped: done when the engine stopped by itself, with the reason.
+        left_behind: the instances whose runs did not end when the engine stopped, although they were cancelled.
     """
 
     store: Store
@@ -52,7 +58,9 @@ class RunningEngine:
     alarms: Alarms
     outbox: Outbox
     stopped: Future[str]
+    left_behind: tuple[Address, ...] = ()
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
+    _leaving: Timer | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -76,21 +84,48 @@ class RunningEngine:
         """Stop gracefully: no more alarms, messages and requests; what runs may end within the drain time.
 
         After that it is cancelled, its claim is given back, and the next start delivers it again without counting a
-        crash. Cancelling this wait cancels the runs at once.
+        crash. Cancelling this wait cancels the runs at once. A run that does not end although it is cancelled is left
+        behind after five more seconds: `left_behind` names it, and the next start recovers its claim.
         """
         self.turns.phase = "closing"
         self.dispatcher.close_door()
         self.alarms.close()
-        await self.stop_loops()
-        timer = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.dispatcher.stop_runs)
-        try:
-            await self.dispatcher.emptied()
-        except self.runtime.cancelled:
-            self.dispatcher.stop_runs()
-            raise
-        finally:
-            timer.cancel()
-        self.runtime.log(LogRecord("info", "engine stopped", {"store": self.store.name}))
+        timer = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.stop_runs)
+        interrupted: BaseException | None = None
+        for wait in (self.stop_loops, self.dispatcher.emptied, self.outbox.written):
+            interrupted = await self._see_through(wait) or interrupted
+        timer.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        fields = {"store": self.store.name}
+        if self.left_behind:
+            runs = [str(address) for address in self.left_behind]
+            self.runtime.log(LogRecord("error", "engine stopped and left runs behind", fields | {"runs": runs}))
+        else:
+            self.runtime.log(LogRecord("info", "engine stopped", fields))
+        if interrupted is not None:
+            raise interrupted
+
+    async def _see_through(self, wait: Callable[[], Awaitable[None]]) -> BaseException | None:
+        """Wait, even while this task is cancelled: that cancels the runs, and is given when the wait is over."""
+        interrupted: BaseException | None = None
+        while True:
+            try:
+                await wait()
+            except self.runtime.cancelled as cancellation:
+                interrupted = cancellation
+                self.stop_runs()
+            else:
+                return interrupted
+
+    def stop_runs(self) -> None:
+        """Cancel every run in progress and give its claim back; stop waiting for those that do not end."""
+        self.dispatcher.stop_runs()
+        if self._leaving is None:
+            self._leaving = self.runtime.call_later(LEAVE_AFTER_MS, self._leave_behind)
+
+    def _leave_behind(self) -> None:
+        self.left_behind = self.dispatcher.leave_runs()
 
     def in_flight(self) -> InFlight:
         """Tell what the engine has accepted and not finished."""
@@ -98,7 +133,7 @@ class RunningEngine:
 
     def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = self.runtime.spawn(coroutine, name=name)
-        task.add_done_callback(lambda ended: self._loop_ended(name, ended))
+        task.add_done_callback(lambda over: self._loop_ended(name, over))
         self._loops.append(task)
 
     def _loop_ended(self, name: str, task: SpawnedTask[Any]) -> None:
@@ -106,26 +141,27 @@ class RunningEngine:
             self.fail(f"the {name} loop of the engine broke: {task.exception()!r}")
 
     async def stop_loops(self) -> None:
-        """Fire no more alarms, and deliver no more messages. Requests go on."""
+        """Fire no more alarms, and deliver no more messages. Requests are still served."""
         for task in self._loops:
             task.cancel()
         for task in self._loops:
-            try:
-                await task
-            except self.runtime.cancelled:
-                if self.runtime.current_task().cancelling():
-                    raise
+            await ended(task, self.runtime)
         self._loops.clear()
 
     def fail(self, reason: str) -> None:
-        """Stop taking requests, because going on could do harm."""
+        """Stop taking requests, because to continue could do harm."""
+        if self.stopped.done():
+            return
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
         self.turns.phase = "closing"
         self.dispatcher.close_door()
         for task in self._loops:
             task.cancel()
-        if not self.stopped.done():
-            self.stopped.set_result(reason)
+        self.stopped.set_result(reason)
+
+    def process_ends(self, raised: BaseException) -> None:
+        """Stop, because the code of a job raised an exception that asks for the end of the process."""
+        self.fail(f"a job raised {raised!r}, which ends the process")
 
     def committed(self, transition: Transition) -> None:
         """A transition became durable: see what it set in motion."""
@@ -202,7 +238,8 @@ def running_engine(
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
     outbox = Outbox(store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime))
     engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
-    turns.committed, turns.in_doubt = engine.committed, engine.doubt
+    turns.committed, turns.in_doubt, turns.process_ends = engine.committed, engine.doubt, engine.process_ends
+    outbox.process_ends = engine.process_ends
     return engine
 
 

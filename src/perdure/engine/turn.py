@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
@@ -16,6 +17,7 @@ from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.turn_outcome import Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.jobs.event_run import claim_event
+from perdure.jobs.failures import record_failure
 from perdure.jobs.inspection import HookMistake, Inspection
 from perdure.jobs.recovery import release
 from perdure.jobs.run import running_answer
@@ -23,6 +25,7 @@ from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_until_asked
+from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.future import answer_of, known_answer, telling
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
@@ -59,6 +62,7 @@ class TurnTaker:
         phase: whether runs may begin.
         committed: told of every transition that became durable; set once, right after construction.
         in_doubt: told when nobody knows whether one did; set with it.
+        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set with it.
     """
 
     store: Store
@@ -73,6 +77,7 @@ class TurnTaker:
     phase: Literal["open", "closing"] = "open"
     committed: Callable[[Transition], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
+    process_ends: Callable[[BaseException], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
     async def take(self, mailbox: Mailbox, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
@@ -135,8 +140,10 @@ class TurnTaker:
         inputs = self._facts(mailbox)
         try:
             step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
-        except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
-            return TurnAnswered(Failure(self._crashed(mailbox, defect)))
+        except BaseException as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
+            broken = Raised(defect)
+            self._note_end(broken)
+            return TurnAnswered(Failure(EngineClosed() if _is_interrupt(broken) else self._crashed(mailbox, broken)))
         if not isinstance(step, Execute):
             return step
         if step.claimed == "before_effect":
@@ -152,6 +159,9 @@ class TurnTaker:
             begun = self._begun(execute)
             if isinstance(begun, Suspended):
                 return Rest(self._go_on(mailbox, execute, begun))
+            if _is_interrupt(begun):
+                self._note_end(begun)
+                return TurnAnswered(Failure(EngineClosed()))
             if self.runtime.now_ms() != inputs.now_ms:
                 inputs = self._facts(mailbox)
             step = self._finish(mailbox, execute, begun, inputs)
@@ -160,7 +170,7 @@ class TurnTaker:
     def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program as far as it goes without reaching outside and without waiting.
 
-        A cancellation that is raised there is the program's own: the engine's come where something is waited for.
+        Whatever is raised there is the program's own, a cancellation as well: the engine's come where the task waits.
         """
         draft = execute.draft
         try:
@@ -168,8 +178,8 @@ class TurnTaker:
                 return run_until_asked(execute.program, self.services, interceptor=draft)
             inspection = draft.inspection = Inspection(draft)
             return run_until_asked(execute.program, self.services, interceptor=inspection, watch=inspection.watch)
-        except self.runtime.cancelled as cancellation:
-            return Raised(cancellation)
+        except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
+            return Raised(raised)
 
     async def _go_on(self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Go on with an event whose program reaches outside or waits, in a place of the gates.
@@ -223,30 +233,38 @@ class TurnTaker:
         self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any] | None = None
     ) -> Verdict | None:
         step: Commit | Execute = execute
-        while isinstance(step, Execute):
-            ended = await self.run_program(mailbox, step, "worker", begun)
-            if not isinstance(ended, tuple):
-                return ended
-            execute, exit_ = ended
-            begun = None
-            try:
+        try:
+            while isinstance(step, Execute):
+                ended = await self.run_program(mailbox, step, "worker", begun)
+                if not isinstance(ended, tuple):
+                    return ended
+                execute, exit_ = ended
+                begun = None
                 step = self._finish(mailbox, execute, exit_, self._facts(mailbox))
-            except Exception:
-                self._forget_run(mailbox, execute)  # nobody runs it: the next request, or the next start, recovers it
-                raise
-        return await self._settle(mailbox, execute, step)
+            return await self._settle(mailbox, execute, step)
+        except BaseException:
+            self.forget_run(mailbox, execute)  # its claim stays: the next request, or the next start, recovers it
+            raise
 
     def _finish(
         self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
     ) -> Commit | Execute:
+        self._note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
         if execute.draft.inspection is not None:
             self._inspect(execute, exit_, execute.draft.inspection)
         try:
             return finish(mailbox.job, execute, exit_, inputs)
-        except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
-            return finish(mailbox.job, execute, Raised(defect), inputs)
+        except BaseException as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
+            broken = Raised(defect)
+        self._note_end(broken)
+        return finish(mailbox.job, execute, broken, inputs)
+
+    def _note_end(self, exit_: Exit[Any, Any]) -> None:
+        """Stop the engine if the code of a job asked for the end of the process."""
+        if isinstance(exit_, Raised) and isinstance(exit_.cause, ENDS_PROCESS):
+            self.process_ends(exit_.cause)
 
     def _inspect(self, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
         """Report, once for each end of a program, what it did without effect."""
@@ -273,7 +291,7 @@ class TurnTaker:
 
         Returns:
             What was run, claimed by now if it reached outside, with its exit; None when its claim met a conflict; or
-            the answer of a run that was cancelled.
+            the answer of a run that was cancelled or interrupted.
         """
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(mailbox)
@@ -281,7 +299,7 @@ class TurnTaker:
             return await self._stopped(mailbox, execute, "interrupted")
         program = begun or self._begun(execute)
         if not isinstance(program, Suspended):
-            return execute, program
+            return await self._exited(mailbox, execute, program)
         claim = LazyClaim(
             execute,
             lambda step: self._claim(mailbox, step),
@@ -292,30 +310,58 @@ class TurnTaker:
         progress = RunInProgress(by)
         mailbox.runs = (*mailbox.runs, progress)
         limit_ms = mailbox.job.plan.run_timeout_ms
+        exit_: Exit[Any, Any]
         try:
             rest = program.resume(runtime=self.runtime, handler=claim.handle)
             exit_ = await TimeLimit(rest, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
         except ClaimFailed as failed:
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
         except self.runtime.cancelled as cancellation:
-            if progress.stop is not None:
-                self.runtime.current_task().uncancel()
+            stop = progress.stop or await self._stop_from_outside()
+            if stop is not None:
+                self._uncancel()
                 await claim.settled()
-                return await self._stopped(mailbox, claim.execute, progress.stop)
-            return claim.execute, self._died_of(cancellation)
+                return await self._stopped(mailbox, claim.execute, stop)
+            exit_ = Raised(cancellation)
+        except BaseException as raised:
+            if is_closing(raised):
+                raise
+            exit_ = Raised(raised)
         finally:
             mailbox.runs = tuple(run for run in mailbox.runs if run is not progress)
-        return claim.execute, exit_
+        if progress.stop is not None:
+            await self._take_cancellation_back()
+        return await self._exited(mailbox, claim.execute, exit_)
 
-    def _died_of(self, cancellation: BaseException) -> Raised:
-        """Something that a program waited for, or the program itself, says that it was cancelled.
+    async def _exited(
+        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]
+    ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
+        if _is_interrupt(exit_):
+            self._note_end(exit_)
+            return await self._stopped(mailbox, execute, "released")
+        return execute, exit_
 
-        Raises:
-            BaseException: the cancellation, when it is the engine's own.
+    async def _stop_from_outside(self) -> Stop | None:
+        """Find out why a run says that it was cancelled, when the engine did not cancel it.
+
+        Something that the program awaited was cancelled, or the program cancelled its own task: that is a defect of the
+        run. Or the event loop cancels every task because it ends: then the engine is stopped in the same moment.
         """
         if self.runtime.current_task().cancelling():
-            raise cancellation
-        return Raised(cancellation)
+            self._uncancel()
+            await self.runtime.sleep(0)
+        return "released" if self.phase == "closing" else None
+
+    async def _take_cancellation_back(self) -> None:
+        """A program ended although it was cancelled: the next turn of this task must not find its cancellation."""
+        with suppress(self.runtime.cancelled):
+            await self.runtime.sleep(0)
+        self._uncancel()
+
+    def _uncancel(self) -> None:
+        task = self.runtime.current_task()
+        while task.cancelling():
+            task.uncancel()
 
     async def _in_own_task(self, mailbox: Mailbox) -> None:
         """Wait once, if this turn was begun by a plain call: the user's services run in a task of the engine's own."""
@@ -330,7 +376,7 @@ class TurnTaker:
             case "timed_out":
                 return execute, Raised(RunTimeout(mailbox.job.plan.run_timeout_ms))
             case "interrupted":
-                self._forget_run(mailbox, execute)
+                self.forget_run(mailbox, execute)
                 self.left_claimed(mailbox)  # should the terminate that interrupted it be withdrawn, or not be stored
                 return TurnAnswered(Success(interrupted(mailbox.job, execute)))
             case "released":
@@ -344,7 +390,7 @@ class TurnTaker:
 
         It is given back in what is stored by now: beside a run that did not hold the mailbox, others have written.
         """
-        self._forget_run(mailbox, execute)
+        self.forget_run(mailbox, execute)
         if execute.claimed != "recorded":
             return
         for _ in range(MAX_CONFLICTS + 1):
@@ -361,13 +407,17 @@ class TurnTaker:
         if not isinstance(transition.write, Put):
             return Success(execute)
         mailbox.running = (*mailbox.running, execute.claim.run_id)
-        stored = await answer_of(self.store.commit(transition))
+        try:
+            stored = await answer_of(self.store.commit(transition))
+        except BaseException:
+            self.forget_run(mailbox, execute)
+            raise
         self._take_note(transition, stored)
         match stored:
             case Success(fence):
                 return Success(execute.recorded(transition.write.instance.changed(incarnation=fence.incarnation)))
             case refused:
-                self._forget_run(mailbox, execute)
+                self.forget_run(mailbox, execute)
                 if isinstance(refused.failure(), OutcomeUnknown):
                     self.left_claimed(mailbox)
                 return Failure(refused.failure())
@@ -377,7 +427,7 @@ class TurnTaker:
         verdict = await self._conclude(step)
         if execute.claimed != "recorded":
             return verdict
-        self._forget_run(mailbox, execute)
+        self.forget_run(mailbox, execute)
         match verdict:
             case None:
                 return FenceLost(str(mailbox.address))
@@ -395,7 +445,7 @@ class TurnTaker:
                     joined = rejoin(execute, loaded)
                 case failure:
                     self.left_claimed(mailbox)
-                    self._forget_run(mailbox, execute)
+                    self.forget_run(mailbox, execute)
                     return TurnAnswered(Failure(_not_stored(failure.failure())))
             step = joined
             if isinstance(joined, Execute):
@@ -453,18 +503,24 @@ class TurnTaker:
             self.in_doubt()
 
     @staticmethod
-    def _forget_run(mailbox: Mailbox, execute: Execute) -> None:
+    def forget_run(mailbox: Mailbox, execute: Execute) -> None:
+        """Take note that this process does not run a claim any more."""
         if mailbox.running:
             mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
 
     def _facts(self, mailbox: Mailbox) -> TurnInputs:
         return collect_inputs(self.runtime, self.store, self.limits, running=mailbox.running)
 
-    def _crashed(self, mailbox: Mailbox, defect: Exception) -> HookRaised:
-        died = Raised(defect)
-        fields = {"instance": str(mailbox.address), "error": repr(defect)}
+    def _crashed(self, mailbox: Mailbox, died: Raised) -> HookRaised:
+        fields = {"instance": str(mailbox.address), "error": repr(died.cause)}
         self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
-        return HookRaised(type(defect).__name__, str(defect), died.formatted())
+        record = record_failure(died, None)
+        return HookRaised(record.error_type, record.message, record.traceback or "")
+
+
+def _is_interrupt(exit_: object) -> bool:
+    """Whether a program was interrupted from the keyboard: that is not its fault, so its run is given back."""
+    return isinstance(exit_, Raised) and isinstance(exit_.cause, KeyboardInterrupt)
 
 
 def _not_stored(error: StoreError | OutcomeUnknown) -> OutcomeUnknown:

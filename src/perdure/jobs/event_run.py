@@ -52,7 +52,7 @@ def begin_event(
     )
 
 
-def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: Exception, inputs: TurnInputs) -> Commit:
+def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: BaseException, inputs: TurnInputs) -> Commit:
     """Settle an event that met a defect before its handler could begin: nothing is written but the log."""
     died = Raised(defect)
     record = record_failure(died, job.plan.errors)

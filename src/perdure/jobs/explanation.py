@@ -196,14 +196,18 @@ class _DryTurn:
     def _begin(self, request: Request, inputs: TurnInputs) -> Commit | Execute | Defer | RecoverFirst:
         try:
             return begin(self.job, self.address, self.loaded, request, inputs)
-        except Exception as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
+        except KeyboardInterrupt:
+            raise
+        except BaseException as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
             broken = HookRaised(type(defect).__name__, str(defect), Raised(defect).formatted())
             return Commit(nothing(self.address), Failure(broken))
 
     def _finish(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
         try:
             return finish(self.job, execute, exit_, inputs)
-        except Exception as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
+        except KeyboardInterrupt:
+            raise
+        except BaseException as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
             return finish(self.job, execute, Raised(defect), inputs)
 
     # ------------------------------------------------------------ the run
@@ -217,7 +221,13 @@ class _DryTurn:
                 claimed.append(self._claimed(execute))
             return self._answer(instruction)
 
-        exit_ = rehearsal.run(perform)
+        exit_: Exit[Any, Any]
+        try:
+            exit_ = rehearsal.run(perform)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as defect:  # noqa: BLE001 - what the program raised, as in a real turn
+            exit_ = Raised(defect)
         return claimed[0] if claimed else execute, exit_, self._next_facts(inputs, rehearsal.ended_ms)
 
     def _claimed(self, execute: Execute) -> Execute:

@@ -70,7 +70,7 @@ def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> Hoo
 def _text(error: object) -> str:
     try:
         text = str(error) if isinstance(error, BaseException) else repr(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __repr__ must not hide the failure
+    except BaseException as broken:  # noqa: BLE001 - a user's __repr__ must not hide the failure
         text = f"<{type(error).__name__}, whose text raised {type(broken).__name__}>"
     return text[:MAX_MESSAGE_CHARACTERS]
 

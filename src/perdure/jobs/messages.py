@@ -19,7 +19,7 @@ HELD_MS = 60_000
 """How often a message to a parked instance is offered again, should its resumption go unnoticed."""
 
 
-def unreadable(stored: StoredMessage, error: PerdureError) -> Transition:
+def unreadable(stored: StoredMessage, error: BaseException) -> Transition:
     """Keep a message aside whose payload this code cannot read: at once, for trying again would change nothing.
 
     It was of the right type when it was sent, so other code can read it: redriving it then delivers it.
@@ -57,7 +57,7 @@ def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Mes
     )
 
 
-def _record(error: PerdureError) -> FailureRecord:
+def _record(error: BaseException) -> FailureRecord:
     if isinstance(error, HookRaised):
         return FailureRecord(
             form="defect", error_type=error.error_type, message=error.message, traceback=error.traceback

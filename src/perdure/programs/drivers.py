@@ -20,7 +20,7 @@ from returns.unsafe import unsafe_perform_io
 
 from perdure.programs.container import Program, result_inside
 from perdure.programs.errors import HaltedOutside, NoInterpreter
-from perdure.programs.exit import Exit, Halted, Raised
+from perdure.programs.exit import Exit, Halted, Raised, is_closing
 from perdure.programs.instructions import Call, Jitter, Log, Now, Sleep
 from perdure.programs.interception import Interceptor
 from perdure.programs.interpreter import Fork, Loop, interpret
@@ -196,6 +196,21 @@ async def _drive(
     loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None = None
 ) -> Exit[A, E]:
     """Answer what `loop` asks until it ends; it may have asked already."""
+    return _finished(await _drive_to_exit(loop, handler, runtime, asked))
+
+
+async def _drive_branch(loop: Loop[A, E], handler: Handler, runtime: Runtime) -> Exit[A, E]:
+    """Drive a branch that runs in a task of its own.
+
+    Only its cancellation is raised. A task that raised `SystemExit` would stop the event loop, past the waiter.
+    """
+    exit_ = await _drive_to_exit(loop, handler, runtime, None)
+    return _finished(exit_) if type(exit_) is Raised and isinstance(exit_.cause, runtime.cancelled) else exit_
+
+
+async def _drive_to_exit(
+    loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None
+) -> Exit[A, E]:
     try:
         instruction, scope = loop.send(None) if asked is None else asked
         while True:
@@ -209,24 +224,25 @@ async def _drive(
                         answer = result_inside(await answer)
                     elif kind not in _SETTLED:
                         answer = await settle_answer(answer, scope)
-            except GeneratorExit:  # this coroutine is being closed, and the loop with it: nothing may wait any more
-                raise
-            except BaseException as exception:  # noqa: BLE001 - the program decides what it means
-                failure = exception
+            except BaseException as exception:
+                if is_closing(exception):  # and the loop with it: nothing may wait any more
+                    raise
+                failure = exception  # the program decides what it means
             else:
                 instruction, scope = loop.send(answer)
                 continue
             # Outside of the handler above: what the program raises from here on is not in the context of `failure`.
             instruction, scope = loop.throw(failure)
     except StopIteration as stop:
-        return _finished(stop.value)
+        exit_: Exit[A, E] = stop.value
+        return exit_
 
 
 async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> object:
     match instruction:
         case Fork():
             return await run_fork(
-                instruction, lambda program: _drive(instruction.begin(program), handler, runtime), runtime
+                instruction, lambda program: _drive_branch(instruction.begin(program), handler, runtime), runtime
             )
         case Sleep(delay_ms):
             await runtime.sleep(delay_ms)

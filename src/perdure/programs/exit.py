@@ -43,5 +43,21 @@ class Raised:
         return "".join(traceback.format_exception(self.cause))
 
 
+ENDS_PROCESS = (KeyboardInterrupt, SystemExit)
+"""Exceptions that ask for the end of the process, not only of the code that they are raised in."""
+
+
+def is_closing(raised: BaseException) -> bool:
+    """Whether the frame that caught this exception is being closed, as a dropped generator or coroutine is.
+
+    A frame that is being closed must not wait any more. Python raises ``GeneratorExit`` in that very frame then; one
+    that the code of a job raised comes out of a deeper frame.
+
+    Args:
+        raised: what was caught, in the frame that caught it.
+    """
+    return isinstance(raised, GeneratorExit) and (raised.__traceback__ is None or raised.__traceback__.tb_next is None)
+
+
 Exit: TypeAlias = Success[A] | Failure[E] | Halted | Raised
 """How a `Program[A, E, R]` ended. Written out as a union, so that `match` and `assert_never` know its parts."""

@@ -17,7 +17,7 @@ from returns.result import Failure, Success
 
 from perdure.programs.container import Program, Watched
 from perdure.programs.errors import NotAProgram
-from perdure.programs.exit import Exit, Halted, Raised
+from perdure.programs.exit import Exit, Halted, Raised, is_closing
 from perdure.programs.instructions import (
     ALT,
     ASK,
@@ -224,11 +224,11 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     outcome, value = _SUCCEEDED, _EXITS[outcome](value)
             else:
                 raise AssertionError(f"no such frame: {tag}")  # noqa: TRY301 - as above
-        except GeneratorExit:
-            _close(frames)
-            raise
-        except BaseException as exception:  # noqa: BLE001 - a defect, or a cancellation on its way out
-            outcome, value = _DIED, exception
+        except BaseException as exception:
+            if is_closing(exception):
+                _close(frames)
+                raise
+            outcome, value = _DIED, exception  # a defect, or a cancellation on its way out
     # Out here, for where the stack is full even this call breaks, and nothing above may take that for one more outcome.
     exit_: Exit[A, E] = _EXITS[outcome](value)
     return exit_
@@ -303,7 +303,7 @@ def _close(frames: list[tuple[int, Any]]) -> None:
     for tag, payload in reversed(frames):
         if tag in {DO, _LEAVING}:
             generator = payload if tag == DO else payload[0]
-            with suppress(Exception):  # as Python does with what a dropped generator raises
+            with suppress(BaseException):  # as Python does with what a dropped generator raises
                 generator.close()
 
 

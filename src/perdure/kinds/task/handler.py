@@ -16,6 +16,7 @@ from perdure.jobs.step import Commit, Execute, Step
 from perdure.jobs.writes import answered, put, refuse, reply, stored
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
 from perdure.programs import Program
+from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer, Sent
 from perdure.values.errors import InstanceParked
@@ -68,7 +69,9 @@ def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Req
     fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
     try:
         state = job.encode_state(hooks.initial(address.id), inputs.limits)
-    except Exception as defect:  # noqa: BLE001 - `initial` is a hook like any other
+    except ENDS_PROCESS:
+        raise
+    except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
         return broken_before(job, fresh, "initial", defect, inputs)
     return begin_event(job, attrs.evolve(fresh, state=state), request, inputs, found="created")
 
