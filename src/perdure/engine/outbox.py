@@ -10,6 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
+from perdure.engine.incident import dead_letter
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import postponement, unreadable
@@ -199,6 +200,10 @@ class Outbox:
         if isinstance(outcome, Failure):
             fields = {"target": str(transition.address), "error": str(outcome.failure())}
             self.runtime.log(LogRecord("warning", "message outcome not persisted", fields))
+        else:
+            record = dead_letter(transition)
+            if record is not None:
+                self.runtime.log(record)
         self.wake.ring()
 
     async def _sleep(self, now_ms: int) -> None:

@@ -14,6 +14,7 @@ from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
 from perdure.engine.in_flight import InFlight
+from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
@@ -164,7 +165,11 @@ class RunningEngine:
         self.fail(f"a job raised {raised!r}, which ends the process")
 
     def committed(self, transition: Transition) -> None:
-        """A transition became durable: see what it set in motion."""
+        """A transition became durable: see what it set in motion, and log what went wrong."""
+        if transition.events:
+            record = incident(transition)
+            if record is not None:
+                self.runtime.log(record)
         if transition.messages:
             self.outbox.wake.ring()
         if type(transition.inbound) is Consumed:

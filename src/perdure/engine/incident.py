@@ -1,0 +1,90 @@
+"""What an operator must hear of a run while the engine is at work: one log record for each transition that says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.runtime.record import LogRecord
+from perdure.values.event import Event, JobFailed, JobParked, JobRecovered, JobRetryExhausted
+from perdure.values.failure import FailureRecord
+from perdure.values.message import DeadLettered
+from perdure.values.transition import Transition
+
+INCIDENTS = frozenset({JobFailed, JobParked, JobRecovered, JobRetryExhausted})
+"""The events that are logged."""
+
+
+def incident(transition: Transition) -> LogRecord | None:
+    """Make the log record of a transition; None when nothing in it went wrong.
+
+    A retry and a recovery are warnings; a run that failed, used up its retries or was parked is an error. The gravest
+    one is logged. A typed error that answers an event is an answer: it is logged for debugging only.
+
+    Args:
+        transition: what was committed.
+    """
+    events = [event for event in transition.events if type(event) in INCIDENTS]
+    if not events:
+        return None
+    fields: dict[str, object] = {"job": f"{transition.address.kind}:{transition.address.name}"}
+    fields["id"] = transition.address.id
+    for event in events:
+        fields |= _fields(event)
+    return _record([type(event) for event in events], events, fields)
+
+
+def dead_letter(transition: Transition) -> LogRecord | None:
+    """Make the log record of a message that is not delivered any more; None when the transition keeps none aside."""
+    fate = transition.inbound
+    if not isinstance(fate, DeadLettered):
+        return None
+    fields = {
+        "job": f"{transition.address.kind}:{transition.address.name}",
+        "id": transition.address.id,
+        "message": fate.message_id,
+        "attempts": fate.attempts,
+        "error": _text(fate.error),
+    }
+    return LogRecord("error", "message became a dead letter", fields)
+
+
+def _record(types: list[type[Event]], events: list[Event], fields: dict[str, object]) -> LogRecord:
+    if JobParked in types:
+        return LogRecord("error", "instance parked", fields)
+    if JobRetryExhausted in types:
+        return LogRecord("error", "run failed, retries exhausted", fields)
+    if JobRecovered in types:
+        return LogRecord("warning", "run recovered", fields)
+    return _failed([event for event in events if isinstance(event, JobFailed)], fields)
+
+
+def _failed(failures: list[JobFailed], fields: dict[str, object]) -> LogRecord:
+    first, last = failures[0], failures[-1]
+    if last.hook == "superseded":
+        return LogRecord("info", "retry given up for a new run", fields)
+    if last.retry_at_ms is not None:
+        return LogRecord("warning", "run failed, will be retried", fields)
+    if first.hook == "on_event" and all(failed.error.form == "failure" for failed in failures):
+        return LogRecord("debug", "event rejected", fields)
+    return LogRecord("error", "run failed", fields)
+
+
+def _fields(event: Event) -> dict[str, object]:
+    match event:
+        case JobFailed():
+            retry: dict[str, object] = {} if event.retry_at_ms is None else {"retry_at_ms": event.retry_at_ms}
+            run = {"run": event.run_id, "hook": event.hook, "attempt": event.attempt, "delivery": event.delivery}
+            return {**run, **retry, "error": _text(event.error)}
+        case JobRetryExhausted():
+            return {"run": event.run_id, "reason": event.reason}
+        case JobRecovered():
+            run = {"run": event.run_id, "attempt": event.attempt, "delivery": event.delivery}
+            return {**run, "recoveries": event.recoveries}
+        case JobParked():
+            return {"reason": event.reason, "detail": event.detail}
+        case _:
+            return {}
+
+
+def _text(error: FailureRecord | None) -> Any:
+    return None if error is None else f"{error.error_type}: {error.message}"
