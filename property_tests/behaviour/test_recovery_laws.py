@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from machine import Add, AlarmIn, Break, Mark, OnAlarm, Refuse, app, machine, machine_with, steps
 from world import HasOutside, Outside, Refused, World, play, say
 
-from perdure import Backoff, Do, Retry, TaskContext, program
+from perdure import App, Backoff, Do, Limits, Retry, Task, TaskContext, program
 
 retrying = machine_with(retry=Retry(2, Backoff.constant("10 s"), jitter=False))
 ends = st.lists(st.sampled_from(["crash", "stop"]), max_size=7)
@@ -67,6 +67,60 @@ def test_a_crash_uses_up_no_attempt(given_ends):
         await world.advance(s=20)
         assert world.outside.heard[-1] == "slow#2.1"
         assert (await world.unwrap(jobs.status("a"))).status == "parked"
+
+    play("memory", Path(), scenario)
+
+
+@given(st.lists(st.sampled_from(["fail", "crash", "stop", "resume", "trigger"]), max_size=12))
+@example(["fail", "fail", "resume", "fail", "fail"])
+@example(["crash", "crash", "crash", "resume", "fail", "fail"])
+@example(["fail", "crash", "fail", "resume", "fail", "crash"])
+def test_no_two_deliveries_have_the_same_marks(happens):
+    """`Every repeat is marked`: of one run, no attempt and delivery come twice, and only the first is no retry."""
+    marks: list[tuple[str, int, int]] = []
+    firsts: list[bool] = []
+
+    @program
+    def execute(ctx: TaskContext[int]) -> Do[None, Refused, HasOutside]:
+        marks.append((ctx.run_id, ctx.attempt, ctx.delivery))
+        firsts.append(not ctx.is_retry)
+        yield from say("run")
+
+    policy = Retry(2, Backoff.constant("1 s"), jitter=False)
+    job = Task(
+        "job",
+        state=int,
+        event=int,
+        initial=0,
+        on_event=lambda ctx, _: ctx.schedule(after="0 ms"),
+        execute=execute,
+        retry=policy,
+    )
+
+    async def scenario(world: World) -> None:
+        app_ = App(world.outside, limits=Limits(shutdown_timeout="0 ms")).with_jobs(job)
+        jobs = (await world.open(app_)).handle(job)
+        world.suspension("run")
+        world.outside.refusals["run"] = 1_000
+        await world.unwrap(jobs.send("a", 1))
+        await world.advance(s=1)
+        for what in happens:
+            if what in {"crash", "stop"}:
+                await (world.crash() if what == "crash" else world.close())
+                world.suspension("run")
+                jobs = (await world.open(app_)).handle(job)
+            elif what == "fail":
+                world.release("run")
+                await world.settle()
+                world.suspension("run")
+            elif what == "resume":
+                await world.unwrap(jobs.resume("a"))
+            else:
+                world.start(jobs.trigger("a"))
+            await world.advance(s=2)
+        assert len(set(marks)) == len(marks)
+        runs = [run_id for run_id, _, _ in marks]
+        assert [runs.index(run_id) == place for place, run_id in enumerate(runs)] == firsts
 
     play("memory", Path(), scenario)
 

@@ -432,5 +432,5 @@ async def test_resuming_a_run_keeps_its_identity(world: World) -> None:
     state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     (seen,) = state.seen
-    assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (failed.run_id, 1, 2, True)
+    assert (seen.run_id, seen.attempt, seen.delivery, seen.is_retry) == (failed.run_id, 2, 1, True)
     assert (await world.unwrap(jobs.trigger("a"))).outcome == Completed()

@@ -41,7 +41,7 @@ async def test_resume_flushes_the_parked_batch_and_then_the_next(world: World) -
     await add(world, jobs, "z")
     assert await world.unwrap(jobs.resume("a")) == PauseResult(changed=True, status="retrying")
     await world.advance(s=5)
-    assert flushes(world)[2:] == ["x,y (2, flush_after) run 1.1.2", "z (1, flush_after) run 2.1.1"]
+    assert flushes(world)[2:] == ["x,y (2, flush_after) run 1.3.1", "z (1, flush_after) run 2.1.1"]
     assert await world.row(jobs.definition.address("a")) is None
 
 

@@ -301,7 +301,7 @@ async def test_park_keeps_the_instance_aside(world: World) -> None:
     assert (await world.unwrap(jobs.trigger("a"))).outcome == Parked("retries_exhausted")
     assert len(attempts(world)) == 2
     await world.unwrap(jobs.resume("a"))
-    assert attempts(world)[2:] == ["1.1 at 600"]
+    assert attempts(world)[2:] == ["1.3 at 600"]
     assert (await world.unwrap(jobs.status("a"))).next_run_at == START + timedelta(seconds=660)
 
 

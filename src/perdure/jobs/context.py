@@ -67,7 +67,7 @@ class JobContext(Generic[S]):
 
     @property
     def attempt(self) -> int:
-        """Failures of this run so far, plus 1."""
+        """Failures of this run so far, plus 1; it continues when a parked run is resumed."""
         return self._claim.attempt
 
     @property

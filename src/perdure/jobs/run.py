@@ -64,6 +64,7 @@ def begin_attempt(
         _claim(request, inputs, cause=pending_retry.cause, run_id=pending_retry.run_id, found="exists"),
         attempt=pending_retry.attempt,
         deliveries=pending_retry.deliveries + 1,
+        uncounted=pending_retry.uncounted,
     )
     return _execute(job, before, put(before, inputs.now_ms, claim=claim), claim, request, inputs, found="exists")
 
@@ -201,23 +202,28 @@ def _next_attempt(
     if retry is None:
         return Exhausted("max_attempts")
     first_failed_ms = _first_failed_ms(execute, inputs)
+    attempt = execute.claim.attempt - execute.claim.uncounted
     if isinstance(exit_, Failure):
         return retry.after_failure(
             exit_.failure(),
-            attempt=execute.claim.attempt,
+            attempt=attempt,
             first_failed_ms=first_failed_ms,
             now_ms=inputs.now_ms,
             jitter=inputs.jitter,
         )
     return retry.after_defect(
-        attempt=execute.claim.attempt, first_failed_ms=first_failed_ms, now_ms=inputs.now_ms, jitter=inputs.jitter
+        attempt=attempt, first_failed_ms=first_failed_ms, now_ms=inputs.now_ms, jitter=inputs.jitter
     )
 
 
 def _first_failed_ms(execute: Execute, inputs: TurnInputs) -> int:
-    """When the run's first attempt failed: now, if it is this one. A parked run that is resumed begins at its first."""
-    pending_retry = execute.instance.pending_retry
-    return inputs.now_ms if pending_retry is None or execute.claim.attempt == 1 else pending_retry.first_failed_ms
+    """When the first attempt that the policy counts failed: now, if it is this one."""
+    pending_retry, claim = execute.instance.pending_retry, execute.claim
+    return (
+        inputs.now_ms
+        if pending_retry is None or claim.attempt == claim.uncounted + 1
+        else pending_retry.first_failed_ms
+    )
 
 
 def _retried(job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms: int, inputs: TurnInputs) -> Commit:
@@ -230,6 +236,7 @@ def _retried(job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms:
         first_failed_ms=_first_failed_ms(execute, inputs),
         at_ms=at_ms,
         error=record,
+        uncounted=claim.uncounted,
     )
     log = EventRecorder(inputs, left.address, left.run_count)
     transition = put(
@@ -300,7 +307,10 @@ def _after_exhaustion(
     if job.plan.exhausted == "park":
         left = job.alarm_consumed(execute.instance, claim, inputs)
         parked = log.add(JobParked, reason="retries_exhausted", detail=record.message)
-        pending_retry = park_run(claim, record, first_failed_ms=_first_failed_ms(execute, inputs), now_ms=inputs.now_ms)
+        failed_run = attrs.evolve(claim, attempt=claim.attempt + 1, deliveries=0)
+        pending_retry = park_run(
+            failed_run, record, first_failed_ms=_first_failed_ms(execute, inputs), now_ms=inputs.now_ms
+        )
         return put(
             left,
             inputs.now_ms,
@@ -318,13 +328,24 @@ def _after_exhaustion(
 
 
 def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms: int) -> PendingRetry:
-    """Keep a run that is parked: resuming begins its attempts again, as a repeat that the program can see."""
+    """Keep a run that is parked: when it is resumed, the retry policy counts its attempts from the next one.
+
+    The numbers of attempts and deliveries continue, so that a program, and the services that it calls, can tell every
+    delivery of a run from every other.
+
+    Args:
+        claim: the run, with the number of its next attempt.
+        error: why it is parked.
+        first_failed_ms: when its first attempt failed.
+        now_ms: the present.
+    """
     return PendingRetry(
         run_id=claim.run_id,
         cause=claim.cause,
-        attempt=1,
+        attempt=claim.attempt,
         first_failed_ms=first_failed_ms,
         at_ms=now_ms,
         error=error,
         deliveries=claim.deliveries,
+        uncounted=claim.attempt - 1,
     )

@@ -51,6 +51,7 @@ class Claim:
         key: its idempotency key, whose answer the run completes.
         message_id: the message that it consumes.
         message_sender: who sent that message, printed.
+        uncounted: attempts before the instance was last resumed, which the retry policy does not count.
     """
 
     __repr__ = fields_in_line
@@ -68,6 +69,7 @@ class Claim:
     key: str | None = attrs.field(default=None, repr=excerpt)
     message_id: int | None = None
     message_sender: str | None = attrs.field(default=None, repr=excerpt)
+    uncounted: int = 0
 
 
 @turn_value(kw_only=True)
@@ -82,6 +84,7 @@ class PendingRetry:
         first_failed_ms: when the first attempt failed.
         at_ms: when the next attempt is due.
         error: what the last attempt failed with.
+        uncounted: attempts before the instance was parked, which the retry policy does not count.
     """
 
     __repr__ = fields_in_line
@@ -93,6 +96,7 @@ class PendingRetry:
     at_ms: int
     error: FailureRecord
     deliveries: int = 0
+    uncounted: int = 0
 
 
 @turn_value(kw_only=True)
