@@ -172,12 +172,17 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
             await world.crash()
             await world.open(operation.app(world))
         world.process.border.die_at = None  # there were fewer crossings than that
-        if operation.request is not None and operation.repeated == "once":
-            await world.result(operation.request(world))
+        await _repeated(operation, world)
         await world.advance(ms=operation.wait_ms)
         return await _inspected(operation, world)
 
     return play(kind, folder, scenario)
+
+
+async def _repeated(operation: Operation, world: World) -> None:
+    """Repeat the request with its key, unless it is one that a repeat does not find again."""
+    if operation.request is not None and operation.repeated == "once":
+        await world.result(operation.request(world))
 
 
 async def _arranged(operation: Operation, world: World) -> None:
@@ -197,9 +202,13 @@ async def _until_it_dies(operation: Operation, world: World) -> None:
 
 
 async def _reopened(operation: Operation, world: World, *, die_at: int) -> None:
-    """Open, and let the recovery go on until the process dies again."""
+    """Open, repeat the request as its caller does, and let the recovery continue until the process dies again.
+
+    The request comes before the clock moves: an hour later it would meet another world than without a crash.
+    """
     with suppress(ProcessDied):
         await world.open(operation.app(world), die_at=die_at)
+        await _repeated(operation, world)
         await world.advance(ms=operation.wait_ms)
 
 
