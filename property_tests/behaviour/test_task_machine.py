@@ -48,6 +48,7 @@ class Model:
     alarm_ms: int | None = None
     retry_ms: int | None = None
     attempt: int = 1
+    uncounted: int = 0
     suspension: Suspension | None = None
     events: int = 0
     runs: int = 0
@@ -158,7 +159,7 @@ class TaskMachine(RuleBasedStateMachine):
         elif self.model.suspension is not None:
             assert answer.outcome.form == ("paused" if self.model.suspension == "paused" else "parked")
         else:
-            self.model.retry_ms, self.model.attempt = None, 1
+            self.model.retry_ms, self.model.attempt, self.model.uncounted = None, 1, 0
             self.run(self.model, keeps_alarm=True)
 
     @precondition(lambda self: self.model is not None)
@@ -186,11 +187,12 @@ class TaskMachine(RuleBasedStateMachine):
             model.alarm_ms = None
         match model.take(model.plan, self.now_ms):
             case "done":
-                model.retry_ms, model.attempt = None, 1
+                model.retry_ms, model.attempt, model.uncounted = None, 1, 0
             case "ended":
                 self.model = None
-            case _ if model.attempt >= 2:
-                model.suspension, model.retry_ms, model.attempt = "retries_exhausted", self.now_ms, 1
+            case _ if model.attempt - model.uncounted >= 2:
+                model.suspension, model.retry_ms = "retries_exhausted", self.now_ms
+                model.attempt, model.uncounted = model.attempt + 1, model.attempt
             case _:
                 model.retry_ms, model.attempt = self.now_ms + 10_000, model.attempt + 1
 
