@@ -30,6 +30,9 @@ from perdure.values.limits import Limits
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
 
+SUSPICION_MS = 60_000
+"""How long events are claimed before they are handled, after a start whose predecessor died."""
+
 LEAVE_AFTER_MS = 5_000
 """How long the engine waits for runs that it cancelled before it stops without them."""
 
@@ -62,6 +65,7 @@ class RunningEngine:
     left_behind: tuple[Address, ...] = ()
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
     _leaving: Timer | None = None
+    _suspicion: Timer | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -72,6 +76,9 @@ class RunningEngine:
         Raises:
             StoreError: the store did not answer.
         """
+        if self.store.left == "died":
+            self.turns.events = "claimed_first"
+            self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
         recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
@@ -80,6 +87,10 @@ class RunningEngine:
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "housekeeping")
+
+    def _trust(self) -> None:
+        """No event has killed this process for a while."""
+        self.turns.events = "claimed_late"
 
     async def stop(self) -> None:
         """Stop gracefully: no more alarms, messages and requests; what runs may end within the drain time.
@@ -96,6 +107,8 @@ class RunningEngine:
         for wait in (self.stop_loops, self.dispatcher.emptied, self.outbox.written):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
+        if self._suspicion is not None:
+            self._suspicion.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
         fields = {"store": self.store.name}

@@ -60,6 +60,8 @@ class TurnTaker:
         run_ended: told of every program's end, if anybody wants to know.
         mistake_found: called with each mistake that the debug mode finds; None: the mode is off.
         phase: whether runs may begin.
+        events: when the claim of an event is recorded: before its first effect, so that one without effects costs one
+            commit; or before its handler runs, so that one that kills its process is counted and parked in the end.
         committed: told of every transition that became durable; set once, right after construction.
         in_doubt: told when nobody knows whether one did; set with it.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set with it.
@@ -75,6 +77,7 @@ class TurnTaker:
     run_ended: RunEnded | None = None
     mistake_found: MistakeFound | None = None
     phase: Literal["open", "closing"] = "open"
+    events: Literal["claimed_late", "claimed_first"] = "claimed_late"
     committed: Callable[[Transition], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
@@ -147,10 +150,17 @@ class TurnTaker:
         if not isinstance(step, Execute):
             return step
         if step.claimed == "before_effect":
-            return self._handle(mailbox, step, inputs)
+            late = self.events == "claimed_late"
+            return self._handle(mailbox, step, inputs) if late else self._suspect(mailbox, item, step)
         return Rest(self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step)))
 
     # ------------------------------------------------------------ events
+    def _suspect(self, mailbox: Mailbox, item: Item, execute: Execute) -> Rest:
+        """Record the claim of an event before its handler runs, as that of a run."""
+        if mailbox.job.occupancy == "claim_only" and self.phase == "open":
+            return Rest(self._claim_and_run(mailbox, item, execute))
+        return Rest(self._in_a_place(mailbox, execute, lambda: self._claim_and_run(mailbox, item, execute)))
+
     def _handle(self, mailbox: Mailbox, execute: Execute, inputs: TurnInputs) -> Begun:
         """Handle an event. As far as its program goes by itself, it needs no place, no claim and no task."""
         step: Commit | Execute = execute

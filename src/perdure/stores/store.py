@@ -38,6 +38,10 @@ OnLocked: TypeAlias = Literal["raise", "wait"]
 """When another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
 
 
+Left: TypeAlias = Literal["closed", "died"]
+"""How the engine before this one left the store: it closed it, or its process ended without that."""
+
+
 @attrs.frozen(kw_only=True)
 class Capabilities:
     """What kind of store this is.
@@ -360,6 +364,9 @@ class Store:
         close: waits for what was asked; later calls answer ``StoreUnavailable``.
         lost: done, with the reason, when an owned store turned out not to be this engine's any more: every operation
             answers ``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.
+        left: ``died`` when the process of the engine before ended without closing the store. The engine then claims
+            each event before its handler runs, for a minute: one that kills its process is counted. A store that cannot
+            tell says ``closed``.
         backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations go on. It
             holds all commits up to an instant between the call and the answer, those of before the call among them,
             each whole. ``BackupFailed`` leaves nothing behind. None for a store that has other means.
@@ -388,3 +395,4 @@ class Store:
     close: CloseOperation
     lost: Future[str] | None = None
     backup: BackupOperation | None = None
+    left: Left = "closed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perdure.stores.memory.opening import Opening, Tables
-from perdure.stores.store import Capabilities, Store
+from perdure.stores.store import Capabilities, Left, Store
 
 
 class MemoryBackend:
@@ -30,6 +30,7 @@ class MemoryBackend:
         Returns:
             A store whose epoch is one more than that of the opening before.
         """
+        left: Left = "died" if self._epoch and self._opening.is_open else "closed"
         self._epoch += 1
         self._opening.end(f"it was opened again: epoch {self._epoch} has replaced this one")
         self._opening = opening = Opening(self._tables)
@@ -52,6 +53,7 @@ class MemoryBackend:
             prune=opening.prune,
             health=opening.health,
             close=opening.close,
+            left=left,
         )
 
 

@@ -46,6 +46,11 @@ class Opening:
         self._tables = tables
         self._ended = ""  # why nothing is answered any more
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it still answers."""
+        return not self._ended
+
     def end(self, reason: str) -> None:
         """Refuse everything from now on; the tables stay for the next opening."""
         self._ended = self._ended or reason

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Literal, assert_never
 
+import attrs
+
 from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.backup import Backups
 from perdure.stores.sqlite.batcher import Batcher
@@ -16,7 +18,7 @@ from perdure.stores.sqlite.operations import Operations
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.standby import stand_by
 from perdure.stores.sqlite.write_ahead_log import log_of
-from perdure.stores.store import Capabilities, Durability, OnLocked, Store
+from perdure.stores.store import Capabilities, Durability, Left, OnLocked, Store
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
@@ -32,12 +34,14 @@ async def open_file(
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
     file = _file(path, _SYNCHRONOUS[durability])
     lock = await _lock(file, on_locked, runtime)
+    left: Left = "died" if log_of(Path(file.path)).exists() else "closed"  # SQLite deletes the log when it is closed
     try:
         database = await open_database(file)
     except BaseException:
         lock.release()
         raise
-    return store_over(database, lock, durability=durability, cache_bytes=cache_bytes, runtime=runtime)
+    store = store_over(database, lock, durability=durability, cache_bytes=cache_bytes, runtime=runtime)
+    return attrs.evolve(store, left=left)
 
 
 async def _lock(file: File, on_locked: OnLocked, runtime: Runtime) -> FileLock:

@@ -14,7 +14,7 @@ from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
-from perdure.stores.store import Store
+from perdure.stores.store import Left, Store
 from perdure.testing.world.backend import Backend
 from perdure.testing.world.boundary import Boundary, perform_behind, store_behind
 from perdure.testing.world.errors import WorkerDied
@@ -51,13 +51,19 @@ class Worker:
     _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
     # ------------------------------------------------------------ its life
-    def open(self, app: App[Any], witness: Witness) -> None:
+    def open(self, app: App[Any], witness: Witness, left: Left) -> None:
         """Open the store, recover what was left behind, and take requests.
+
+        Args:
+            app: what it runs.
+            witness: is told what its callers get.
+            left: how the worker before ended.
 
         Raises:
             WorkerDied: it died on the way.
         """
-        self.store = self.complete(self.ground.open(self.simulation.runtime))
+        store = self.complete(self.ground.open(self.simulation.runtime))
+        self.store = attrs.evolve(store, left="died") if left == "died" else store
         self.border.note(WorkerOpened(self.store.name, self.store.epoch))
         self.open_app = app.open(
             store_behind(self.border, self.store, answers=self.ground.answers),

@@ -11,6 +11,7 @@ from perdure.app import App
 from perdure.client.client import Client
 from perdure.runtime.record import SpawnedTask
 from perdure.runtime.simulated import Simulation
+from perdure.stores.store import Left
 from perdure.testing.world.backend import Backend
 from perdure.testing.world.boundary import Boundary, Interleaving
 from perdure.testing.world.clock import Clock
@@ -40,6 +41,7 @@ class Workers:
         latest: the one that is open, or has just died.
         usurped: those that stand still, and whose store another one took.
         next_dies_after: at which crossing the next one dies.
+        left: how the one before the next ended; the store of one that died is closed by the world alone.
     """
 
     ground: Backend
@@ -52,6 +54,7 @@ class Workers:
     latest: Worker | None = None
     usurped: list[Worker] = attrs.Factory(list[Worker])
     next_dies_after: int | None = None
+    left: Left = "closed"
 
     # ------------------------------------------------------------ their lives
     def open(self, app: App[Any]) -> Client:
@@ -65,10 +68,12 @@ class Workers:
             raise WorkerRunning(self.latest.number)
         self.ground.check()
         if self.latest is not None:
+            self.left = "died"
             self.latest.drop()
             self.forget()
         self.latest = worker = self._next()
-        worker.open(app, self.timeline())
+        left, self.left = self.left, "closed"
+        worker.open(app, self.timeline(), left)
         return self.jobs
 
     def forget(self) -> None:

@@ -188,6 +188,7 @@ class World:
         worker = self._workers.known("crash()")
         self._did("crash")
         worker.crash()
+        self._workers.left = "died"
         self._workers.forget()
 
     def take_over_from_stalled(self) -> Client:
