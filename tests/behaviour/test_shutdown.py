@@ -72,6 +72,7 @@ async def test_a_run_that_ignores_its_cancellation_is_left_behind(world: World, 
     await world.settle()
     assert "job.recovered" in await world.happened(job.address("a"))
     assert world.outside.heard == ["began", "ignored", "began"]
+    await world.crash()  # its run does not end either
 
 
 @on_each_store
