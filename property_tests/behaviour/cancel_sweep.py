@@ -17,6 +17,7 @@ from crash_sweep import Found, Operation, _inspected
 from world import StoreKind, World, play
 
 from perdure.app import OpenApp
+from perdure.client.client import gateway_of
 from perdure.runtime.record import SpawnedTask
 from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
 
@@ -118,7 +119,7 @@ async def _cancelled_there(
             world.world.clear_faults()
         case "instance":
             for row in world.world.instances():
-                job: Any = world.jobs.engine.jobs[row.address.kind, row.address.name]
+                job: Any = gateway_of(world.jobs).engine.jobs[row.address.kind, row.address.name]
                 world.start(world.jobs.handle(job).terminate(row.address.id, interrupt=True))
             world.world.clear_faults()
         case "time":
@@ -135,7 +136,7 @@ async def _stopped(
     """Stop the engine, and open the next one."""
     worker = world.process
     assert worker.open_app is not None
-    engine = world.jobs.engine
+    engine = gateway_of(world.jobs).engine
     begun: list[OpenApp] = []
     stop = worker.begin(_stop(worker.open_app, begun))
     worker.wait_for(lambda: bool(begun), 0)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 import attrs
 
 from perdure.client.client import Client
+from perdure.client.gateway import Gateway
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import running_engine
@@ -170,7 +171,7 @@ class OpenApp:
             stack.push_async_callback(engine.stop)
             await engine.start()
             self._stack = stack.pop_all()
-        return Client(engine)
+        return Client(Gateway(engine))
 
     def abandon(self) -> None:
         """Undo what opening changed in this process, when `__aexit__` will not run: for the testing kit."""

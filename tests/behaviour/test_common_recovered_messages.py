@@ -3,6 +3,8 @@
 from machine import Add, Call, OnAlarm, Say, Tell, app, at, machine, steps
 from world import World, on_each_store
 
+from perdure.client.client import gateway_of
+
 
 @on_each_store
 async def test_a_run_that_a_message_set_going_is_recovered_once(world: World) -> None:
@@ -22,7 +24,7 @@ async def test_a_run_that_a_message_set_going_is_recovered_once(world: World) ->
     assert state.total == 1
     assert world.outside.heard == ["x", "x"]
     assert await world.messages() == ()
-    assert not world.jobs.engine.stopped.done()
+    assert not gateway_of(world.jobs).engine.stopped.done()
     assert (await world.happened(at("b"))).count("job.executed") == 1
 
 
@@ -42,4 +44,4 @@ async def test_an_event_that_a_message_brought_is_recovered_once(world: World) -
     assert state.total == 11
     assert world.outside.heard == ["x", "x"]
     assert await world.messages() == ()
-    assert not world.jobs.engine.stopped.done()
+    assert not gateway_of(world.jobs).engine.stopped.done()

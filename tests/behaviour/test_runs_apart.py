@@ -6,6 +6,7 @@ from mailbag import Letter, add, at, flushes, mailbag, opened
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Debounce, DebounceContext, Do, program
+from perdure.client.client import gateway_of
 from perdure.values.answer import Completed
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
 
@@ -43,7 +44,7 @@ async def test_an_engine_whose_flush_cannot_be_written_stops_and_says_whose(worl
     error = flush.result().failure()
     assert isinstance(error, OutcomeUnknown)
     assert "debounce:mailbag:a was written by somebody else" in str(error)
-    assert world.jobs.engine.stopped.done()
+    assert gateway_of(world.jobs).engine.stopped.done()
 
 
 @on_each_store

@@ -12,6 +12,7 @@ from types import ModuleType
 import attrs
 
 import perdure
+from perdure.client.client import Client
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "perdure"
@@ -182,6 +183,13 @@ def full_name(cls: type) -> str:
 def test_the_top_level_holds_what_a_newcomer_expects() -> None:
     visible = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert visible - TOP_LEVEL == set()
+
+
+def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> None:
+    """What handles call is the gateway's: a caller of a client meets no half of a call."""
+    offered = {name for name in dir(Client) if not name.startswith("_")}
+    calls = {"backup", "dead_letters", "explain", "health", "history", "in_flight", "list", "redrive"}
+    assert offered == {*calls, "handle", "handle_by_name"}
 
 
 def test_no_file_is_too_long() -> None:

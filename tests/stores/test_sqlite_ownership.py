@@ -9,6 +9,7 @@ import pytest
 from returns.result import Failure
 
 from perdure import App, Task
+from perdure.client.client import gateway_of
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Query, Retention, Store
 from perdure.testing.conformance.examples import address, created, put
@@ -353,7 +354,7 @@ def test_the_engine_stops_and_says_why(path):
             await value(jobs.handle(counter).send("a", 1))
             MISHAPS["it was deleted"](path)
             refused = await _refused(jobs.handle(counter).send("a", 2))
-            reason = await jobs.engine.stopped
+            reason = await gateway_of(jobs).engine.stopped
             await _refused(jobs.handle(counter).send("a", 3), EngineClosed)
         return refused, reason
 

@@ -22,7 +22,7 @@ from perdure.cli.logs import LogLevel, log_to_stderr
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
-from perdure.client.client import Client
+from perdure.client.client import Client, gateway_of
 from perdure.runtime.record import Future
 from perdure.stores.store import OnLocked
 from perdure.stores.url import check_when_owned
@@ -90,10 +90,10 @@ async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, deb
             if jobs is None:
                 _say(f"stopped ({signals.stop.result()}) before it began")
                 return ExitCode.DONE
-            _say(f"serving {_served(app)} on {jobs.engine.store.name} (process {os.getpid()})")
+            _say(f"serving {_served(app)} on {gateway_of(jobs).engine.store.name} (process {os.getpid()})")
             signals.when_urged(lambda: _cancel_runs(jobs))
             code = await _until_stopped(jobs, signals)
-        if jobs.engine.left_behind:
+        if gateway_of(jobs).engine.left_behind:
             _leave(jobs)
         _say("stopped")
     return code
@@ -130,13 +130,13 @@ async def _open(open_app: Callable[..., OpenApp], store: str, stack: AsyncExitSt
 
 async def _until_stopped(jobs: Client, signals: StopSignals) -> ExitCode:
     """Wait for either end, and say which it is."""
-    by_itself = asyncio.ensure_future(_result(jobs.engine.stopped))
+    by_itself = asyncio.ensure_future(_result(gateway_of(jobs).engine.stopped))
     await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
     if by_itself.done():
         sys.stderr.write(f"perdure: the engine stopped by itself: {by_itself.result()}\n")
         return ExitCode.FAILED
     by_itself.cancel()
-    seconds = jobs.engine.limits.shutdown_timeout_ms / 1_000
+    seconds = gateway_of(jobs).engine.limits.shutdown_timeout_ms / 1_000
     _say(f"stopping ({signals.stop.result()}): runs may end within {seconds:g} s; a second signal cancels them")
     return ExitCode.DONE
 
@@ -147,12 +147,12 @@ async def _result(stopped: Future[str]) -> str:
 
 def _cancel_runs(jobs: Client) -> None:
     _say("cancelling runs: the next start delivers them again")
-    jobs.engine.stop_runs()
+    gateway_of(jobs).engine.stop_runs()
 
 
 def _leave(jobs: Client) -> NoReturn:
     """End the process although runs do not end: the event loop would wait for them, however long they take."""
-    runs = ", ".join(str(address) for address in jobs.engine.left_behind)
+    runs = ", ".join(str(address) for address in gateway_of(jobs).engine.left_behind)
     sys.stderr.write(f"perdure: stopped without runs that did not end when they were cancelled: {runs}\n")
     logging.shutdown()
     sys.stdout.flush()

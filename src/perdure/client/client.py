@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, TypeVar, get_args
 
@@ -13,25 +12,23 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import MAX_NUMBER, check_limit, check_whole
 from perdure.client.by_name import NamedJob
-from perdure.engine.collect_inputs import collect_inputs
+from perdure.client.gateway import Gateway
 from perdure.engine.in_flight import InFlight
 from perdure.engine.running import RunningEngine
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
-from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, explain, request_of
-from perdure.jobs.keys import check_key
-from perdure.jobs.report import NOT_FOUND, report_status
+from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
+from perdure.jobs.report import report_status
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress, Query
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import BackupFailed, InvalidArgument, InvalidInput, RequestError, Undecodable, UnknownJob
+from perdure.values.errors import BackupFailed, InvalidArgument, InvalidInput, RequestError, UnknownJob
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Instance, Status
 from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
 from perdure.values.message import StoredMessage
-from perdure.values.transition import Loaded
 
 H = TypeVar("H")
 T = TypeVar("T")
@@ -65,11 +62,15 @@ class Client:
     ``jobs.handle(definition)`` gives the typed handle of that kind of job; every call of it gives a ``FutureResult``.
     """
 
-    engine: RunningEngine
+    _gateway: Gateway
 
     def __repr__(self) -> str:
-        served = ", ".join(f"{kind}:{name}" for kind, name in self.engine.jobs)
-        return shortened(f"<{type(self).__name__} of {self.engine.store.name}: {served}>", MAX_LINE_CHARACTERS)
+        served = ", ".join(f"{kind}:{name}" for kind, name in self._engine.jobs)
+        return shortened(f"<{type(self).__name__} of {self._engine.store.name}: {served}>", MAX_LINE_CHARACTERS)
+
+    @property
+    def _engine(self) -> RunningEngine:
+        return self._gateway.engine
 
     # ------------------------------------------------------------ access
     def handle(self, definition: Definition[H, Any, Any], /) -> H:
@@ -78,9 +79,9 @@ class Client:
         Raises:
             UnknownJob: this engine does not serve that definition.
         """
-        if self.engine.jobs.get((definition.kind, definition.name)) is not definition:
+        if self._engine.jobs.get((definition.kind, definition.name)) is not definition:
             raise self._unknown(definition.kind, definition.name)
-        return definition.handle(self)
+        return definition.handle(self._gateway)
 
     def handle_by_name(self, kind: str, name: str, /) -> NamedJob:
         """Give untyped access to a job, for tools: inputs and answers are JSON.
@@ -88,67 +89,13 @@ class Client:
         Raises:
             UnknownJob: this engine serves no such job.
         """
-        job = self.engine.jobs.get((kind, name))
+        job = self._engine.jobs.get((kind, name))
         if job is None:
             raise self._unknown(kind, name)
-        return NamedJob(job, self)
+        return NamedJob(job, self._gateway)
 
     def _unknown(self, kind: str, name: str) -> UnknownJob:
-        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.engine.jobs))
-
-    # ------------------------------------------------------------ what handles use
-    def request(
-        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
-    ) -> FutureResult[Any, Any]:
-        """Send a request; it is validated when the answer is awaited."""
-        return once(self._request(definition, id_, build))
-
-    async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
-        try:
-            address = job.address(check_id(id_))
-            request = build(self.engine.limits)
-            check_key(request.idempotency_key)
-        except RequestError as refused:
-            return Failure(refused)
-        if self.engine.limits.on_full == "block":
-            await self.engine.dispatcher.room_for(address)
-        answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
-        return answer
-
-    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
-        """Read the committed status."""
-        return once(
-            self._read(
-                definition,
-                id_,
-                lambda loaded: NOT_FOUND if loaded.instance is None else definition.report(loaded.instance),
-            )
-        )
-
-    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
-        """Read the committed state, decoded."""
-        return once(
-            self._read(
-                definition,
-                id_,
-                lambda loaded: (
-                    None if loaded.instance is None else definition.visible_state(definition.present(loaded.instance))
-                ),
-            )
-        )
-
-    async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
-        try:
-            address = job.address(check_id(id_))
-        except RequestError as refused:
-            return Failure(refused)
-        loaded = await answer_of(self.engine.store.load(address, None, 0))
-        if not isinstance(loaded, Success):
-            return loaded
-        try:
-            return Success(view(loaded.unwrap()))
-        except InvalidInput as problem:
-            return Failure(Undecodable(str(address), problem.problems))
+        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self._engine.jobs))
 
     # ------------------------------------------------------------ inspecting
     def explain(
@@ -181,33 +128,7 @@ class Client:
         def build(limits: Limits) -> Request:
             return request_of(definition, request, key=idempotency_key, max_bytes=limits.payload_bytes)
 
-        return self.explain_request(definition, id_, build, answers)
-
-    def explain_request(
-        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
-    ) -> FutureResult[Explanation, CallError]:
-        """Compute what a request would do; it is validated when the explanation is awaited."""
-        return once(self._explain(definition, id_, build, answers))
-
-    async def _explain(
-        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
-    ) -> Result[Explanation, CallError]:
-        engine = self.engine
-        try:
-            address = job.address(check_id(id_))
-            request = build(engine.limits)
-            check_key(request.idempotency_key)
-        except RequestError as refused:
-            return Failure(refused)
-        found = await answer_of(engine.store.load(address, request.idempotency_key, engine.runtime.now_ms()))
-        if not isinstance(found, Success):
-            return Failure(found.failure())
-        loaded = found.unwrap()
-        inputs = collect_inputs(
-            engine.runtime, engine.store, engine.limits, running=engine.dispatcher.running_at(address)
-        )
-        services = engine.turns.services
-        return Success(explain(job, address, loaded, request, inputs=(inputs,), answers=answers, services=services))
+        return self._gateway.explain_request(definition, id_, build, answers)
 
     def list(
         self,
@@ -256,11 +177,11 @@ class Client:
             after=after,
             limit=size,
         )
-        found = await answer_of(self.engine.store.find(query))
+        found = await answer_of(self._engine.store.find(query))
         return found.map(lambda rows: tuple(self._listed(row) for row in rows))
 
     def _listed(self, instance: Instance) -> Listed:
-        job = self.engine.jobs.get((instance.address.kind, instance.address.name))
+        job = self._engine.jobs.get((instance.address.kind, instance.address.name))
         status = "orphaned" if job is None else instance.status
         return Listed(address=instance.address, status=status, report=_report(job, instance))
 
@@ -287,7 +208,7 @@ class Client:
                 check_whole(before, what="before of history", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.engine.store.history(address, before, size))
+        return await answer_of(self._engine.store.history(address, before, size))
 
     def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first.
@@ -304,7 +225,7 @@ class Client:
             check_whole(after, what="after of dead_letters", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self.engine.store.dead_letters(after, size))
+        return await answer_of(self._engine.store.dead_letters(after, size))
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
         """Make a dead letter an ordinary message again.
@@ -319,9 +240,9 @@ class Client:
             check_whole(message_id, what="message_id of redrive", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        outcome = await answer_of(self.engine.store.redrive(message_id))
+        outcome = await answer_of(self._engine.store.redrive(message_id))
         if isinstance(outcome, Success):
-            self.engine.outbox.wake.ring()
+            self._engine.outbox.wake.ring()
         return outcome
 
     def backup(
@@ -343,22 +264,27 @@ class Client:
         return once(self._backup(path, progress))
 
     async def _backup(self, path: str | os.PathLike[str], progress: OnBackupProgress) -> Result[Backup, CallError]:
-        make = self.engine.store.backup
+        make = self._engine.store.backup
         if make is None:
-            reason = f"{self.engine.store.name} has other means: only a SQLite file is copied by its own engine"
+            reason = f"{self._engine.store.name} has other means: only a SQLite file is copied by its own engine"
             return Failure(BackupFailed(str(path), reason))
         return await answer_of(make(path, progress))
 
     def in_flight(self) -> InFlight:
         """Tell what the engine has accepted and not finished, at this moment. It reads memory, not the store."""
-        return self.engine.in_flight()
+        return self._engine.in_flight()
 
     def health(self) -> FutureResult[Health, CallError]:
         """Report the state of the store."""
         return once(self._health())
 
     async def _health(self) -> Result[Health, CallError]:
-        return await answer_of(self.engine.store.health())
+        return await answer_of(self._engine.store.health())
+
+
+def gateway_of(client: Client, /) -> Gateway:
+    """Return what the handles of a client call, and through it the running engine: for the command line and the kit."""
+    return client._gateway  # noqa: SLF001 - the one door to it
 
 
 def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:

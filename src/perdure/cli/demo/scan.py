@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from perdure.cli.demo.protocol import InstanceRow, JobCounts, JobName, Seen
-from perdure.client.client import Client, Listed
+from perdure.client.client import Client, Listed, gateway_of
 from perdure.examples.order_processor import Order
 from perdure.examples.token_refresher import TokenState
 from perdure.examples.webhook_batcher import Batch
@@ -28,7 +28,7 @@ async def look(jobs: Client, number: int, rows: int) -> Seen:
     found = await _all(jobs)
     counts: list[JobCounts] = []
     shown: list[InstanceRow] = []
-    for _, name in jobs.engine.jobs:
+    for _, name in gateway_of(jobs).engine.jobs:
         own = [listed for listed in found if listed.address.name == name]
         counts.append(JobCounts(cast("JobName", name), dict(Counter(str(listed.status) for listed in own))))
         newest = sorted(own, key=_changed_at, reverse=True)[:rows]
@@ -48,8 +48,8 @@ async def _all(jobs: Client) -> list[Listed]:
 
 async def _row(jobs: Client, listed: Listed) -> InstanceRow:
     address, report = listed.address, listed.report
-    definition = jobs.engine.jobs[address.kind, address.name]
-    state: object = result_inside(await jobs.state(definition, address.id)).unwrap()
+    definition = gateway_of(jobs).engine.jobs[address.kind, address.name]
+    state: object = result_inside(await gateway_of(jobs).state(definition, address.id)).unwrap()
     due = report.next_run_at
     return InstanceRow(
         job=cast("JobName", address.name),

@@ -15,6 +15,7 @@ from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from returns.result import Failure, Result, Success
 
+from perdure.client.client import gateway_of
 from perdure.testing.machine.drawn_fault import DEATHS, STORE_FAULTS, Death, DrawnFault, faults_at
 from perdure.testing.machine.law import InvariantViolated, Law
 from perdure.testing.machine.monitor import InvariantMonitor
@@ -146,7 +147,7 @@ class JobRules(RuleBasedStateMachine):
 
     def _call(self, made: SentRequest) -> Any:  # a FutureResult of what the command answers
         job = self.machine.job
-        return self.open_world.jobs.request(
+        return gateway_of(self.open_world.jobs).request(
             job, made.ask.id, lambda limits: request_of(job, made.ask, made.key, limits)
         )
 

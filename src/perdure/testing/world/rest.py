@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from perdure.client.client import gateway_of
 from perdure.testing.world.errors import NotAtRest
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def come_to_rest(worker: Worker) -> None:
     jobs = worker.jobs
     if jobs is None:
         return
-    engine = jobs.engine
+    engine = gateway_of(jobs).engine
     worker.complete(engine.stop_loops())
     reached = worker.wait_for(lambda: engine.in_flight().is_empty and not worker.unanswered, PATIENCE_MS)
     if not reached and engine.in_flight().programs == 0:

@@ -31,7 +31,7 @@ from perdure.testing.world.rest import AtEnd, come_to_rest
 from perdure.testing.world.timeline import Timeline, Watcher
 from perdure.testing.world.trace_event import EffectCall, TimePassed, TraceEvent, WorkerClosed
 from perdure.testing.world.trace_text import tell
-from perdure.testing.world.watched_client import CurrentClient
+from perdure.testing.world.watched_gateway import CurrentGateway
 from perdure.testing.world.worker import Worker
 from perdure.testing.world.workers import Workers
 from perdure.values.duration import Duration, duration_ms
@@ -281,7 +281,7 @@ class World:
             UnknownJob: the app does not serve that definition.
         """
         self.jobs.handle(definition)
-        return definition.handle(CurrentClient(lambda: self.jobs))
+        return definition.handle(CurrentGateway(lambda: self.jobs))
 
     def unwrap(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> A:
         """Make a call, let everything settle, and give the answer.

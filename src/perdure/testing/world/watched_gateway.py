@@ -9,7 +9,8 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result
 
-from perdure.client.client import Client
+from perdure.client.client import Client, gateway_of
+from perdure.client.gateway import Gateway
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
@@ -42,8 +43,8 @@ class Witness(Protocol):
 
 
 @attrs.frozen
-class WatchedClient(Client):
-    """The jobs of a worker; what is asked of them is noted."""
+class WatchedGateway(Gateway):
+    """Reaches the instances of a worker, and reports each call to the witness."""
 
     witness: Witness
 
@@ -87,7 +88,7 @@ class WatchedClient(Client):
 
 
 @attrs.frozen
-class CurrentClient:
+class CurrentGateway:
     """Brings the calls of a handle to the worker that is open when they are made: a handle outlives crashes."""
 
     jobs: Callable[[], Client]
@@ -96,12 +97,12 @@ class CurrentClient:
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
     ) -> FutureResult[Any, Any]:
         """Send a request."""
-        return self.jobs().request(definition, id_, build)
+        return gateway_of(self.jobs()).request(definition, id_, build)
 
     def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
-        return self.jobs().status(definition, id_)
+        return gateway_of(self.jobs()).status(definition, id_)
 
     def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
         """Read the committed state, decoded."""
-        return self.jobs().state(definition, id_)
+        return gateway_of(self.jobs()).state(definition, id_)
