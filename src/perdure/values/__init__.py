@@ -1,1 +1,1 @@
-"""The words of the library, as values: instances, transitions, events, answers, errors, time and schedules."""
+"""The library's value types: instances, transitions, events, answers, errors, time and schedules."""

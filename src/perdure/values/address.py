@@ -1,4 +1,4 @@
-"""The address of an instance: which kind of job, which job, which id."""
+"""The address of an instance: the kind of job, the job's name and the instance id."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_ID_CHARACTERS = 512
 
 @turn_value(order=True)
 class Address:
-    """Where an instance lives, printed ``kind:name:id``.
+    """The kind, job name and id of an instance, printed ``kind:name:id``.
 
-    Kind and name hold no colon, so that the printed form can be read back; the id may hold anything.
+    Kind and name contain no colon, so that the printed form can be parsed; the id may contain any character.
     """
 
     kind: str
@@ -26,14 +26,14 @@ class Address:
     id: str = attrs.field(repr=excerpt)
 
     def __hash__(self) -> int:
-        return hash(self.id)  # the same id is seldom used by two jobs
+        return hash(self.id)  # two jobs seldom use the same id
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}:{self.id}"
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read an address back from its printed form.
+        """Parse an address from its printed form.
 
         Raises:
             InvalidId: the text is not ``kind:name:id``.
@@ -46,10 +46,10 @@ class Address:
 
 
 def check_name(value: object, *, what: str) -> str:
-    """Accept the name of a kind or a job: 1 to 128 printable characters without a colon.
+    """Return the name of a kind or a job if it is valid: 1 to 128 printable characters without a colon.
 
     Raises:
-        DefinitionError: it is anything else.
+        DefinitionError: the name is not valid.
     """
     expected = f"text of 1 to {MAX_NAME_CHARACTERS} printable characters without ':'"
     if not isinstance(value, str) or not value.isprintable() or ":" in value:
@@ -60,10 +60,10 @@ def check_name(value: object, *, what: str) -> str:
 
 
 def check_id(value: object) -> str:
-    """Accept an instance id: text of 1 to 512 characters that UTF-8 can carry.
+    """Return an instance id if it is valid: text of 1 to 512 characters that UTF-8 can encode.
 
     Raises:
-        InvalidId: it is anything else.
+        InvalidId: the id is not valid.
     """
     if is_text(value, MAX_ID_CHARACTERS):
         return value
@@ -71,7 +71,7 @@ def check_id(value: object) -> str:
 
 
 def is_text(value: object, max_characters: int) -> TypeGuard[str]:
-    """Whether it is text of 1 to so many characters that UTF-8 can carry."""
+    """Return whether a value is text of 1 to ``max_characters`` characters that UTF-8 can encode."""
     return type(value) is str and 0 < len(value) <= max_characters and (value.isascii() or _is_unicode(value))
 
 

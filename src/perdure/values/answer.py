@@ -1,4 +1,4 @@
-"""What calls answer: first the typed values that callers get, then the plain records that are stored and sent."""
+"""The results of calls: first the typed values that callers receive, then the records that are stored and sent."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ S_co = TypeVar("S_co", covariant=True)
 _E = TypeVar("_E")
 
 
-# ---------------------------------------------------------------- how a run went
+# ---------------------------------------------------------------- how a run ended
 @attrs.frozen
 class Completed:
-    """The run succeeded; what it changed is safe."""
+    """The run succeeded; its changes are durable."""
 
 
 @attrs.frozen
 class Retrying(Generic[E_co]):
-    """The attempt failed; the next one is due at this instant."""
+    """The attempt failed; the next one is due at ``at``."""
 
     error: E_co = attrs.field(repr=excerpt)
     at: datetime
@@ -33,7 +33,7 @@ class Retrying(Generic[E_co]):
 
 @attrs.frozen
 class Failed(Generic[E_co]):
-    """The run failed, and this run is not tried again."""
+    """The run failed and is not retried."""
 
     error: E_co = attrs.field(repr=excerpt)
 
@@ -47,7 +47,7 @@ class SelfTerminated:
 
 @attrs.frozen
 class Running:
-    """The run is claimed and goes on; nobody waited for it."""
+    """The run is claimed and still executing; the caller did not wait for it."""
 
 
 @attrs.frozen
@@ -57,7 +57,7 @@ class Paused:
 
 @attrs.frozen
 class Parked:
-    """Nothing ran: the instance is parked, for this reason."""
+    """Nothing ran: the instance is parked, for the reason in ``reason``."""
 
     reason: Suspension
 
@@ -65,18 +65,18 @@ class Parked:
 Outcome = TypeAliasType(
     "Outcome", Completed | Retrying[_E] | Failed[_E] | SelfTerminated | Running | Paused | Parked, type_params=(_E,)
 )
-"""How the run that a call asked for went, or why none did."""
+"""The outcome of the run that a call requested, or the reason why none ran."""
 
 
-# ---------------------------------------------------------------- typed answers
+# ---------------------------------------------------------------- typed results
 @attrs.frozen(kw_only=True)
 class Started(Generic[E_co]):
-    """Answer of ``start``.
+    """Result of ``start``.
 
     Attributes:
-        created: whether this call created the instance; False leaves what was there as it was.
+        created: whether this call created the instance; False means that an existing instance was left unchanged.
         status: the status after the call; None when the run terminated the instance.
-        outcome: how the first run went; None when nothing ran.
+        outcome: the outcome of the first run; None when nothing ran.
     """
 
     created: bool
@@ -86,12 +86,12 @@ class Started(Generic[E_co]):
 
 @attrs.frozen(kw_only=True)
 class Triggered(Generic[E_co]):
-    """Answer of ``trigger``.
+    """Result of ``trigger``.
 
     Attributes:
         triggered: whether a run began.
-        status: the status after the call; None when no instance is there.
-        outcome: how the run went, or what kept it from running; None when there is no instance.
+        status: the status after the call; None when the instance does not exist.
+        outcome: the outcome of the run, or why it did not run; None when the instance does not exist.
     """
 
     triggered: bool
@@ -101,12 +101,12 @@ class Triggered(Generic[E_co]):
 
 @attrs.frozen(kw_only=True)
 class Flushed(Generic[E_co]):
-    """Answer of ``flush``.
+    """Result of ``flush``.
 
     Attributes:
         flushed: whether a run began.
         reason: ``empty`` when there was nothing to flush.
-        outcome: how the run went, or what kept it from running; None when there was nothing to flush.
+        outcome: the outcome of the run, or why it did not run; None when there was nothing to flush.
     """
 
     flushed: bool
@@ -116,12 +116,13 @@ class Flushed(Generic[E_co]):
 
 @attrs.frozen(kw_only=True)
 class Added:
-    """Answer of ``add``: the batch as it is with this event.
+    """Result of ``add``: the batch including this event.
 
     Attributes:
-        created: whether this event began the batch.
+        created: whether this event started the batch.
         event_count: events in the batch.
-        will_flush_at: when it flushes, unless later events move that; None while the instance is paused or parked.
+        will_flush_at: when the batch flushes unless later events change that; None while the instance is paused or
+            parked.
     """
 
     created: bool
@@ -131,7 +132,7 @@ class Added:
 
 @attrs.frozen(kw_only=True)
 class Cleared:
-    """Answer of ``clear``: how many events were discarded."""
+    """Result of ``clear``: the number of discarded events."""
 
     cleared: bool
     discarded: int
@@ -139,11 +140,11 @@ class Cleared:
 
 @attrs.frozen(kw_only=True)
 class Sent:
-    """Answer of ``send``: the event was handled, and what it changed is safe.
+    """Result of ``send``: the event was handled and its changes are durable.
 
     Attributes:
         created: whether this event created the instance.
-        status: the status after it; None when the handler terminated the instance.
+        status: the status after the event; None when the handler terminated the instance.
         scheduled_at: when the task's alarm is due, if it has one.
     """
 
@@ -154,11 +155,11 @@ class Sent:
 
 @attrs.frozen(kw_only=True)
 class Terminated:
-    """Answer of ``terminate``.
+    """Result of ``terminate``.
 
     Attributes:
-        terminated: whether there was something to end.
-        reason: the reason given, or ``not_found``.
+        terminated: whether an instance was terminated.
+        reason: the reason that the caller passed, or ``not_found``.
     """
 
     terminated: bool
@@ -167,11 +168,11 @@ class Terminated:
 
 @attrs.frozen(kw_only=True)
 class PauseResult:
-    """Answer of ``pause`` and ``resume``.
+    """Result of ``pause`` and ``resume``.
 
     Attributes:
         changed: whether the call changed anything.
-        status: the status after it; None when there is no such instance.
+        status: the status after the call; None when the instance does not exist.
     """
 
     changed: bool
@@ -180,21 +181,21 @@ class PauseResult:
 
 @attrs.frozen(kw_only=True)
 class InstanceStatus:
-    """Answer of ``status``.
+    """Result of ``status``.
 
     Attributes:
-        status: ``not_found`` when there is no such instance.
-        run_count: logical runs begun; retries keep the number.
-        event_count: events accepted, or in the batch that collects.
+        status: ``not_found`` when the instance does not exist.
+        run_count: logical runs started; retries do not increase it.
+        event_count: events accepted, or events in the current batch.
         created_at: when the instance was created.
         updated_at: when it last changed.
-        next_run_at: when it is due next: alarm or retry. None while it is held or has nothing to do.
-        started_at: when the collecting batch began (debounce).
-        will_flush_at: when the collecting batch flushes, unless later events move that (debounce). None while the
-            instance is held.
-        attempt: the attempt that is running or comes next; 1 without a retry.
-        parked: why it is parked, if it is.
-        last_error: what the last run failed with.
+        next_run_at: when the next alarm or retry is due. None while the instance is paused, parked or idle.
+        started_at: when the current batch started (debounce).
+        will_flush_at: when the current batch flushes, unless later events change that (debounce). None while the
+            instance is paused or parked.
+        attempt: the attempt that is running or due next; 1 without a retry.
+        parked: why the instance is parked, if it is.
+        last_error: the error of the last run.
     """
 
     __repr__ = fields_in_line
@@ -212,10 +213,10 @@ class InstanceStatus:
     last_error: FailureRecord | None = None
 
 
-# ---------------------------------------------------------------- records: what is stored, replayed and sent
+# ---------------------------------------------------------------- records: stored, replayed and sent
 @attrs.frozen(kw_only=True)
 class OutcomeRecord:
-    """How a run went, with the error in its stored form."""
+    """The outcome of a run, with its error in stored form."""
 
     __repr__ = fields_in_line
 
@@ -227,12 +228,12 @@ class OutcomeRecord:
 
 @attrs.frozen(kw_only=True)
 class RunAnswer:
-    """What a command that runs user code answers.
+    """The result of a command that runs user code.
 
     Attributes:
-        found: what the command met.
-        status: the status after it; None when no instance is left.
-        outcome: how the run went, or what kept it from running.
+        found: the state in which the command found the instance.
+        status: the status after the command; None when the instance no longer exists.
+        outcome: the outcome of the run, or why it did not run.
     """
 
     found: Literal["created", "exists", "absent", "empty"]
@@ -241,4 +242,4 @@ class RunAnswer:
 
 
 Answer: TypeAlias = RunAnswer | Added | Cleared | Sent | Terminated | PauseResult
-"""Every answer that can be remembered for an idempotency key by the kinds of this package."""
+"""Every result that the kinds of this package can store for an idempotency key."""

@@ -1,4 +1,4 @@
-"""How long to wait after a failure, as a pure function of how many there were."""
+"""The delay after a failure, as a pure function of the number of failures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MAX_FACTOR = 100
 
 @attrs.frozen(kw_only=True)
 class Backoff:
-    """The wait after the n-th failure: ``(base + step * (n - 1)) * factor ** (n - 1)``, at most ``max``.
+    """The delay after the n-th failure: ``(base + step * (n - 1)) * factor ** (n - 1)``, at most ``max``.
 
-    Make one with ``Backoff.constant``, ``Backoff.linear`` or ``Backoff.exponential``, or take a preset:
+    Make one with ``Backoff.constant``, ``Backoff.linear`` or ``Backoff.exponential``, or use a preset:
 
     ============  ===========  ========  ==========
-    preset        first wait   factor    longest
+    preset        first delay  factor    longest
     ============  ===========  ========  ==========
     aggressive    100 ms       2         5 s
     standard      1 s          2         30 s
@@ -28,10 +28,10 @@ class Backoff:
     ============  ===========  ========  ==========
 
     Attributes:
-        base_ms: the first wait.
-        step_ms: what each further failure adds.
-        factor: what each further failure multiplies by.
-        max_ms: no wait is longer.
+        base_ms: the first delay.
+        step_ms: added for each further failure.
+        factor: the multiplier for each further failure.
+        max_ms: the longest delay.
     """
 
     base_ms: int
@@ -50,10 +50,10 @@ class Backoff:
 
     @classmethod
     def constant(cls, delay: Duration) -> Backoff:
-        """Wait the same time after each failure.
+        """Return a backoff that waits the same time after each failure.
 
         Raises:
-            DefinitionError: it is no duration of 1 ms to 100 years.
+            DefinitionError: the delay is not a duration of 1 ms to 100 years.
         """
         return cls(base_ms=duration_ms(delay, what="delay of a backoff"))
 
@@ -63,17 +63,17 @@ class Backoff:
         base: Duration,
         *,
         step: Duration | None = None,
-        max: Duration = "1 day",  # noqa: A002 - the word that users read in a backoff
+        max: Duration = "1 day",  # noqa: A002 - the name that users expect in a backoff
     ) -> Backoff:
-        """Wait a fixed time longer after each failure.
+        """Return a backoff whose delay grows by a fixed step.
 
         Args:
-            base: the first wait.
-            step: what each further failure adds; as much as ``base`` when left out.
-            max: no wait is longer.
+            base: the first delay.
+            step: added for each further failure; ``base`` by default.
+            max: the longest delay.
 
         Raises:
-            DefinitionError: one is no duration, or ``max`` is less than ``base``.
+            DefinitionError: an argument is not a duration, or ``max`` is less than ``base``.
         """
         base_ms = duration_ms(base, what="base of a linear backoff")
         step_ms = base_ms if step is None else duration_ms(step, what="step of a linear backoff")
@@ -85,30 +85,30 @@ class Backoff:
         base: Duration,
         *,
         factor: float = 2,
-        max: Duration = "1 day",  # noqa: A002 - the word that users read in a backoff
+        max: Duration = "1 day",  # noqa: A002 - the name that users expect in a backoff
     ) -> Backoff:
-        """Wait a number of times longer after each failure.
+        """Return a backoff whose delay is multiplied after each failure.
 
         Args:
-            base: the first wait.
+            base: the first delay.
             factor: above 1, at most 100.
-            max: no wait is longer.
+            max: the longest delay.
 
         Raises:
-            DefinitionError: one is no duration, ``max`` is less than ``base``, or the factor is out of range.
+            DefinitionError: a delay is not a duration, ``max`` is less than ``base``, or the factor is out of range.
         """
         base_ms = duration_ms(base, what="base of an exponential backoff")
         max_ms = duration_ms(max, what="max of an exponential backoff")
         return cls(base_ms=base_ms, factor=_check_factor(factor), max_ms=max_ms)
 
     def delay_ms(self, failed_attempt: int) -> int:
-        """Give the wait after an attempt that failed, before jitter.
+        """Return the delay after a failed attempt, before jitter.
 
         Args:
-            failed_attempt: its number, from 1; a large one costs no more than a small one.
+            failed_attempt: the number of the attempt, from 1. The cost does not depend on it.
 
         Returns:
-            Whole milliseconds, from 1 to ``max_ms``, never less than for the attempt before.
+            Whole milliseconds, from 1 to ``max_ms``, never less than after the previous attempt.
         """
         failures_before = failed_attempt - 1
         linear_ms = self.base_ms + self.step_ms * failures_before
@@ -116,7 +116,7 @@ class Backoff:
         return min(int(linear_ms * growth), self.max_ms)
 
     def _growth(self, failures_before: int) -> float:
-        # Compared as logarithms first: a power of a large exponent is an overflow, and the cap makes it needless.
+        # Compare logarithms first: the power of a large exponent would overflow, and the cap makes it unnecessary.
         if failures_before * math.log(self.factor) > math.log(self.max_ms):
             return self.max_ms
         return self.factor**failures_before

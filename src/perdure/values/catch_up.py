@@ -1,4 +1,4 @@
-"""What a schedule does about ticks that it missed while no engine ran."""
+"""How a schedule handles ticks that it missed while no engine ran."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DEFAULT_CATCH_UP = 100
 
 @attrs.frozen(kw_only=True)
 class CatchUpAll:
-    """Run each missed tick, the oldest first.
+    """Run each missed tick, oldest first.
 
     Attributes:
-        limit: how many are kept, 1 to 1,000; when more were missed, the oldest are dropped and counted.
+        limit: the number of ticks kept, 1 to 1,000; when more were missed, the oldest are dropped and counted.
 
     Raises:
         DefinitionError: the limit is out of range.
@@ -33,10 +33,10 @@ class CatchUpAll:
 
 
 CatchUp: TypeAlias = Literal["once", "skip", "all"]
-"""``"once"``: run the latest missed tick. ``"skip"``: run none. ``"all"``: run each, the oldest first."""
+"""``"once"``: run the latest missed tick. ``"skip"``: run none. ``"all"``: run each, oldest first."""
 
 CaughtUp: TypeAlias = Literal["once", "skip"] | CatchUpAll
-"""The same as a schedule keeps it."""
+"""The same option as a schedule stores it."""
 
 
 def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
@@ -44,10 +44,10 @@ def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
 
     Args:
         catch_up: the option of ``every`` and ``cron``.
-        limit: for ``"all"`` alone: how many missed ticks are kept, 1 to 1,000; 100 when it is None.
+        limit: only for ``"all"``: the number of missed ticks kept, 1 to 1,000; None means 100.
 
     Raises:
-        DefinitionError: the option is unknown, or a limit was passed for another option than ``"all"``.
+        DefinitionError: the option is unknown, or a limit was passed with an option other than ``"all"``.
     """
     if catch_up == "all":
         return CatchUpAll(limit=DEFAULT_CATCH_UP if limit is None else limit)
@@ -59,10 +59,10 @@ def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
 
 
 def check_catch_up(value: object) -> None:
-    """Accept one of the three ways to catch up.
+    """Check that a value is a catch-up option.
 
     Raises:
-        DefinitionError: it is none of them.
+        DefinitionError: it is not one.
     """
     if value not in ("once", "skip") and not isinstance(value, CatchUpAll):
         raise DefinitionError("catch_up of a schedule", value, "'once', 'skip' or 'all'")

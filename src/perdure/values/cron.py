@@ -1,4 +1,4 @@
-"""Recurring at wall-clock times: five fields and a zone."""
+"""Schedules of wall-clock times: a cron line and a time zone."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _ticks_of(line: CronLine, zone: tzinfo) -> CronTicks:
 class Cron:
     """A schedule of wall-clock times; make one with ``cron``.
 
-    Its text says what decides where alarms lie: two schedules of the same text put them at the same times.
+    Two schedules with the same text set the same alarms.
 
     Attributes:
         line: the five fields.
-        tz: the IANA name of the zone whose clocks they mean.
-        catch_up: what becomes of ticks that were missed.
-        stagger_ms: how far instances are shifted against each other; 0: not at all.
-        ticks: the times that all this comes to.
+        tz: the IANA name of the time zone of the line.
+        catch_up: how missed ticks are handled.
+        stagger_ms: the largest shift of an instance; 0 for none.
+        ticks: the computed run times.
     """
 
     line: str
@@ -67,16 +67,16 @@ def cron(
     Args:
         line: ``minute hour day-of-month month day-of-week``, by the rules of Debian's cron, with names of months and
             days, and ``L``, ``LW``, ``5L`` and ``1#2`` besides.
-        tz: the IANA name of the zone whose clocks are meant; UTC unless it is given.
+        tz: the IANA name of the time zone of the line.
         catch_up: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"`` none, ``"all"`` each, the
-            oldest first.
-        catch_up_limit: with ``catch_up="all"``: how many missed ticks are kept, 1 to 1,000; 100 by default. The oldest
+                oldest first.
+        catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
             are dropped and counted in ``ctx.missed``.
         stagger: shift each instance by less than this, by an amount that depends on its address alone. Shorter than the
             smallest time between two ticks.
 
     Raises:
-        DefinitionError: the line, the zone or an option is wrong.
+        DefinitionError: the line, the time zone or an option is not valid.
 
     >>> str(cron("0 9 * * mon-fri", tz="Europe/Berlin"))
     'cron 0 9 * * MON-FRI in Europe/Berlin'

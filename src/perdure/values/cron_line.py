@@ -1,4 +1,4 @@
-"""The five fields of a cron line, as the wall times that they name."""
+"""The five fields of a cron line and the wall times that they match."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHAPE = "five fields, minute hour day-of-month month day-of-week, such as '0 9 
 
 @attrs.frozen
 class CronLine:
-    """A cron line, read by the rules of Debian's cron. It knows the calendar, and nothing of zones.
+    """A cron line, parsed by the rules of Debian's cron. It knows the calendar but no time zones.
 
     Attributes:
         text: its five fields, in upper case, with one space between them.
@@ -29,10 +29,10 @@ class CronLine:
 
     @classmethod
     def read(cls, text: object) -> CronLine:
-        """Read a line.
+        """Parse a cron line.
 
         Raises:
-            DefinitionError: it does not have five fields, a field is wrong, or no day ever matches it.
+            DefinitionError: the line does not have five fields, a field is not valid, or the line never matches a day.
         """
         if not isinstance(text, str) or len(text) > MAX_LINE_CHARACTERS:
             raise DefinitionError("cron line", text, f"{_SHAPE}, of at most {MAX_LINE_CHARACTERS} characters")
@@ -45,12 +45,12 @@ class CronLine:
 
     @property
     def runs_in_repeated_hours(self) -> bool:
-        """Whether its minute or hour starts with a star: then it follows real time, as in Debian's cron."""
+        """Whether the minute or hour starts with a star; such a line follows real time, as in Debian's cron."""
         minute, hour, *_ = self.text.split()
         return minute.startswith("*") or hour.startswith("*")
 
     def minutes(self) -> tuple[int, ...]:
-        """List the minutes of a day that it names, from 0 to 1,439, in rising order."""
+        """Return the minutes of a day that the line matches, from 0 to 1,439, in rising order."""
         minute, hour, *_ = self.text.split()
         whole_day = CronSim(f"{minute} {hour} * * *", _ANY_DAY - _SECOND)
         found: list[int] = []
@@ -61,11 +61,11 @@ class CronLine:
         return tuple(found)
 
     def days_from(self, first: date) -> Iterator[date]:
-        """Go through the days that it names, from one day on. Ends where none comes for 50 years."""
+        """Yield the matching days from ``first`` on, until no day matches for 50 years."""
         return (moment.date() for moment in CronSim(self._day_line(), _midnight(first) - _SECOND))
 
     def days_back_from(self, last: date) -> Iterator[date]:
-        """Go through the days that it names backwards, from one day on. Ends where none comes for 50 years."""
+        """Yield the matching days from ``last`` backwards, until no day matches for 50 years."""
         return (moment.date() for moment in CronSim(self._day_line(), _midnight(last) + _SECOND, reverse=True))
 
     def _day_line(self) -> str:
@@ -77,7 +77,7 @@ class CronLine:
             CronSim(self.text, _ANY_DAY)
         except CronSimError as error:
             field = str(error).removeprefix("Bad ")
-            raise DefinitionError("cron line", text, f"{_SHAPE}; its {field} is not right") from error
+            raise DefinitionError("cron line", text, f"{_SHAPE}; its {field} is not valid") from error
         if next(self.days_from(_ANY_DAY.date()), None) is None:
             raise DefinitionError("cron line", text, "a line that some day of the calendar matches")
 

@@ -1,10 +1,10 @@
-"""The ticks of a cron line in a zone, by the daylight-saving laws.
+"""The ticks of a cron line in a time zone, with the daylight-saving rules.
 
 - A wall time that does not exist runs once, at the first instant after the gap.
-- A wall time that comes twice runs once, the first time.
-- A line whose minute or hour starts with ``*`` follows real time instead: it runs at each instant whose wall time it
-  names, both times in a repeated hour; what falls into a gap is left out, unless the day would go without a run.
-- So no day is skipped, whichever the line.
+- A wall time that occurs twice runs once, the first time.
+- A line whose minute or hour starts with ``*`` follows real time instead: it runs at each instant whose wall time
+  matches, both times in a repeated hour. It does not run in a gap, unless the day would have no run at all.
+- So a matching day is never skipped.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _MINUTE_MS = 60_000
 
 @attrs.frozen(kw_only=True)
 class CronTicks:
-    """Ticks laid over the days of a cron line.
+    """The ticks of a cron line in a time zone.
 
     Attributes:
-        line: which days and which wall times.
-        zone: whose wall clock.
-        minutes: the line's minutes of a day.
+        line: the days and wall times.
+        zone: the time zone of the wall clock.
+        minutes: the minutes of a day that the line matches.
     """
 
     line: CronLine
@@ -46,7 +46,7 @@ class CronTicks:
     minutes: tuple[int, ...] = attrs.field(repr=False, eq=False)
 
     def after(self, instant_ms: int) -> int:
-        """Give the first tick later than an instant."""
+        """Return the first tick later than an instant."""
         return next(self._rising(instant_ms))
 
     def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
@@ -59,11 +59,11 @@ class CronTicks:
         return found
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
-        """Give the latest of those ticks, at most ``most``, in rising order."""
+        """Return the latest of those ticks, at most ``most``, in rising order."""
         found: set[int] = set()
         for day in self.line.days_back_from(self._day(until_ms) + _DAY):
             ticks_ms = self.of_day(day)
-            # The ticks of neighbouring days may interleave: stop only when a whole day adds nothing that is asked for.
+            # The ticks of neighbouring days may interleave: stop only after a full day without a tick in the range.
             if len(found) >= most and ticks_ms[-1] < min(found):
                 break
             found.update(tick_ms for tick_ms in ticks_ms if after_ms < tick_ms <= until_ms)
@@ -72,9 +72,9 @@ class CronTicks:
         return tuple(sorted(found)[-most:])
 
     def smallest_gap_ms(self) -> int:
-        """Give the smallest time between two ticks, as if each day matched: from a minute to a day.
+        """Return the smallest time between two ticks, as if every day matched: from a minute to a day.
 
-        Days on which the zone's clocks change are counted as its data knows them for 2020 to 2029.
+        Daylight-saving changes are those that the zone's data lists for 2020 to 2029.
         """
         over_midnight = self.minutes[0] + _DAY_MINUTES - self.minutes[-1]
         usual = min((later - earlier for earlier, later in pairwise(self.minutes)), default=over_midnight)
@@ -84,7 +84,7 @@ class CronTicks:
         return min((usual_ms, *map(self._smallest_gap_around_ms, days_of_change(self.zone))))
 
     def of_day(self, day: date) -> tuple[int, ...]:
-        """Give the ticks of a day, whether or not the line names it: one at least, in rising order."""
+        """Return the ticks of a day, whether or not the line matches it: at least one, in rising order."""
         if changes_on(day, self.zone):
             return tuple(sorted(self._of_changing_day(day)))
         start_ms = midnight_ms(day, self.zone)
@@ -102,10 +102,10 @@ class CronTicks:
         return instants[0] if instants else after_gap_ms(wall, self.zone)
 
     def _rising(self, after_ms: int) -> Iterator[int]:
-        """Go through the ticks later than an instant.
+        """Yield the ticks later than an instant.
 
-        Where a clock is put back over midnight, ticks of a day come after the first ones of the next: a tick is given
-        out only once the next day has shown that it has none before.
+        Where a clock is put back over midnight, ticks of a day come after the first ticks of the next day. A tick is
+        therefore yielded only when the next day has no earlier one.
         """
         waiting: tuple[int, ...] = ()
         for day in self.line.days_from(self._day(after_ms) - _DAY):

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from perdure.values.errors import DefinitionError
 
 Duration: TypeAlias = timedelta | str
-"""How long something takes: a ``timedelta``, or text such as ``"30 minutes"``, ``"5s"``, ``"1h30m"``, ``"500 ms"``."""
+"""A duration: a ``timedelta``, or text such as ``"30 minutes"``, ``"5s"``, ``"1h30m"``, ``"500 ms"``."""
 
 MAX_DURATION_MS = 36_525 * 86_400_000
 """The longest duration: 100 years."""
@@ -25,7 +25,7 @@ _UNITS = (
     ("ms", "milliseconds?", 1),
 )
 
-# Possessive quantifiers (*+): the text may come from a configuration file, and must not cost more than one pass.
+# Possessive quantifiers (*+): the text may come from a configuration file and must be parsed in one pass.
 _PARTS = " *+".join(rf"(?:([0-9]{{1,15}}+) *+(?:{short}|{long}))?" for short, long, _ in _UNITS)
 _GRAMMAR = re.compile(rf"(?! ){_PARTS}(?<! )")
 
@@ -36,22 +36,22 @@ _EXPECTED = (
 
 
 def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
-    """Read a duration as integer milliseconds.
+    """Parse a duration into integer milliseconds.
 
     The text is one or more whole numbers, each followed by its unit, the largest unit first and none twice. Units are
-    ``w``, ``d``, ``h``, ``m``, ``s``, ``ms`` or their full names, in the singular or the plural; spaces may stand
-    between them. There are no fractions: ``"1h30m"``, not ``"1.5h"``. A bare number is refused, since it has no unit.
+    ``w``, ``d``, ``h``, ``m``, ``s``, ``ms`` or their full names, in the singular or the plural; spaces are allowed
+    between them. Fractions are not: write ``"1h30m"``, not ``"1.5h"``. A bare number is refused, since it has no unit.
 
     Args:
         value: the duration.
-        what: what it is for, as the error names it, such as ``"flush_after of 'webhook-batcher'"``.
-        minimum_ms: the shortest duration that makes sense there; 0 allows none at all.
+        what: the purpose, for the error message, such as ``"flush_after of 'webhook-batcher'"``.
+        minimum_ms: the shortest duration allowed; 0 allows no wait.
 
     Returns:
         Whole milliseconds, from ``minimum_ms`` to 100 years.
 
     Raises:
-        DefinitionError: it is anything else.
+        DefinitionError: the value is not a duration in this range.
 
     >>> duration_ms("1h30m", what="interval")
     5400000
@@ -63,13 +63,13 @@ def duration_ms(value: Duration, *, what: str, minimum_ms: int = 1) -> int:
 
 
 def format_duration(milliseconds: int) -> str:
-    """Print a duration so that ``duration_ms`` reads it back: days to milliseconds, zeros left out.
+    """Format a duration so that ``duration_ms`` can parse it: days to milliseconds, zeros left out.
 
     Args:
         milliseconds: 0 or more.
 
     Raises:
-        DefinitionError: it is negative.
+        DefinitionError: ``milliseconds`` is negative.
 
     >>> format_duration(5_400_000)
     '1h30m'

@@ -1,37 +1,37 @@
-"""Every error that a user of the library can meet, in one tree.
+"""Every error that the library raises or returns, in one tree.
 
 ::
 
     PerdureError
-    ├── DefinitionError                raised while a definition, a schedule or an app is put together
-    ├── AlreadyAwaited                 raised where a call is awaited a second time: nothing was sent
-    ├── RequestError                   the answer of a call that changed nothing
-    │   ├── InvalidId                  the instance id is not usable
-    │   ├── InvalidArgument      an argument of a call is not usable: a limit, a status, a wait_for
-    │   ├── InvalidInput               a state or an event is not of its declared type
-    │   ├── UnknownJob                 nothing of that name is served here
+    ├── DefinitionError                raised while you build a definition, a schedule or an app
+    ├── AlreadyAwaited                 raised when a call is awaited a second time: nothing was sent
+    ├── RequestError                   the call was refused and changed nothing
+    │   ├── InvalidId                  the instance id is not valid
+    │   ├── InvalidArgument            an argument of a call is not valid: a limit, a status, a wait_for
+    │   ├── InvalidInput               a state or an event does not have its declared type
+    │   ├── UnknownJob                 this engine does not serve a job of that name
     │   ├── UnknownAction              that kind of job has no such call
-    │   ├── IdempotencyConflict        the idempotency key came back with another request
-    │   ├── StoredResultUnreadable     a repeat was not applied again, and this code cannot read the stored answer
-    │   ├── Overloaded                 a bounded queue or table is full; nothing was taken
-    │   ├── InstanceParked             the instance is kept aside and takes nothing until it is resumed
+    │   ├── IdempotencyConflict        the idempotency key was used before with another request
+    │   ├── StoredResultUnreadable     a repeat was not applied again, and this code cannot read the stored result
+    │   ├── Overloaded                 a bounded queue or table is full; the request was not accepted
+    │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
-    │   └── EngineClosed               the engine is stopping and takes no request any more
-    ├── HookFailed                     the job's own code did not succeed; nothing of its draft was kept
+    │   └── EngineClosed               the engine is stopping and accepts no requests
+    ├── HookFailed                     the job's own code did not succeed; its changes were discarded
     │   ├── Rejected                   it failed with its typed error
-    │   ├── HookRaised                 it raised: a defect, with its traceback
-    │   └── RunTimeout                 it took longer than its job's run_timeout, and was cancelled
+    │   ├── HookRaised                 it raised an exception: a defect, with its traceback
+    │   └── RunTimeout                 it took longer than its job's run_timeout and was cancelled
     ├── OutcomeUnknown                 the call may or may not have been applied: repeat it with its key
-    └── StoreError                     what a storage interpreter may answer
-        ├── Conflict                   the instance moved on; nothing was written
-        ├── StoreUnavailable           the storage did not answer; nothing was written
+    └── StoreError                     an error that a store returns
+        ├── Conflict                   the instance changed before the commit; nothing was written
+        ├── StoreUnavailable           the storage failed; nothing was written
         ├── StoreLocked                another engine owns the store
-        ├── OwnershipLost              the store is not this engine's any more; nothing was written, the engine stops
-        ├── StoreTooNew                the store was written by a newer version of the library
-        ├── StoreCorrupt               a row cannot be read as what it should be
-        └── BackupFailed               no backup was made, and no part of one is left
+        ├── OwnershipLost              this engine no longer owns the store; nothing was written, the engine stops
+        ├── StoreTooNew                a newer version of the library wrote the store
+        ├── StoreCorrupt               a stored row is not valid
+        └── BackupFailed               no backup was made, and no partial file remains
 
-They are exceptions, so that ``unwrap`` and ``raise`` work; the client hands them out as values, inside ``Failure``.
+    They are exceptions, so that ``unwrap`` and ``raise`` work; the client returns them as values, inside ``Failure``.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
 E_co = TypeVar("E_co", covariant=True)
 
 _SHORT = 80
-"""Text of so many characters is shown as it is; of longer text, an error says the length too."""
+"""Text up to this length is shown unchanged; for longer text, an error also states the length."""
 
 
 class PerdureError(Exception):
-    """The root: catch it to catch everything that this library raises on purpose.
+    """The root: catch it to catch every error that this library raises deliberately.
 
-    Its message and its ``repr`` have at most 1,000 characters, whatever the values it names.
+    Its message and its ``repr`` have at most 1,000 characters, whatever the size of the values in it.
     """
 
     def __str__(self) -> str:
@@ -66,12 +66,12 @@ class PerdureError(Exception):
 
 @attrs.frozen(repr=False)
 class DefinitionError(PerdureError):
-    """Something in a definition, a schedule, a duration or an app is wrong. Raised where it is written.
+    """A definition, a schedule, a duration or an app is not valid. Raised where it is written.
 
     Attributes:
-        what: the part that is wrong, such as ``"flush_after of 'webhook-batcher'"``.
-        got: the value that came.
-        expected: what would have been right, and what to do.
+        what: the invalid part, such as ``"flush_after of 'webhook-batcher'"``.
+        got: the value that was passed.
+        expected: the values that are valid, and how to fix the error.
     """
 
     what: str
@@ -84,7 +84,7 @@ class DefinitionError(PerdureError):
 
 @attrs.frozen(repr=False)
 class AlreadyAwaited(PerdureError):
-    """A call was awaited a second time. Nothing was sent: a call is one request, and is awaited once."""
+    """A call was awaited a second time. Nothing was sent: a call is one request and is awaited once."""
 
     def _text(self) -> str:
         return (
@@ -94,7 +94,7 @@ class AlreadyAwaited(PerdureError):
 
 
 class RequestError(PerdureError):
-    """A call that was refused: nothing was written, nothing ran."""
+    """The call was refused: nothing was written, nothing ran."""
 
 
 @attrs.frozen(repr=False)
@@ -111,12 +111,12 @@ class InvalidId(RequestError):
 
 @attrs.frozen(repr=False)
 class InvalidArgument(RequestError):
-    """An argument of a call is not usable.
+    """An argument of a call is not valid.
 
     Attributes:
         what: the argument, such as ``"limit of history"``.
         got: the value that was passed.
-        expected: what would have been right.
+        expected: the values that are valid.
     """
 
     what: str
@@ -132,8 +132,8 @@ class InvalidInput(RequestError):
     """A state, an event or another input does not have its declared type.
 
     Attributes:
-        what: which input, of which job.
-        problems: one line for each thing that is wrong, with its path inside the value.
+        what: the input and its job.
+        problems: one line for each problem, with its path inside the value.
     """
 
     what: str
@@ -145,7 +145,7 @@ class InvalidInput(RequestError):
 
 @attrs.frozen(repr=False)
 class UnknownJob(RequestError):
-    """No job of that kind and name is served by this engine."""
+    """This engine serves no job of that kind and name."""
 
     kind: str
     name: str
@@ -185,12 +185,12 @@ class IdempotencyConflict(RequestError):
 
 @attrs.frozen(repr=False)
 class StoredResultUnreadable(RequestError):
-    """The request was applied before, under this key. Nothing was done again, and the answer of then cannot be read.
+    """The request was applied before, under this key. It was not applied again, and its stored result is unreadable.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
         key: the idempotency key.
-        problems: why the remembered answer cannot be read.
+        problems: why the stored result cannot be read.
     """
 
     address: str
@@ -206,11 +206,11 @@ class StoredResultUnreadable(RequestError):
 
 @attrs.frozen(repr=False)
 class Overloaded(RequestError):
-    """Something bounded is full. Nothing was taken: ask again later, or raise the limit.
+    """A bounded queue or table is full. The request was not accepted: retry later, or raise the limit.
 
     Attributes:
-        what: the bounded thing, such as ``"mailbox of task:order:1"``.
-        limit: how much it holds.
+        what: the full queue or table, such as ``"mailbox of task:order:1"``.
+        limit: its capacity.
     """
 
     what: str
@@ -222,7 +222,7 @@ class Overloaded(RequestError):
 
 @attrs.frozen(repr=False)
 class InstanceParked(RequestError):
-    """The instance is parked: kept, visible and silent. It takes no such request until it is resumed.
+    """The instance is parked: stored, visible and inactive. It accepts no such request until it is resumed.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
@@ -233,12 +233,12 @@ class InstanceParked(RequestError):
     reason: str
 
     def _text(self) -> str:
-        return f"{self.address} is parked ({self.reason}); resume it once the reason is mended"
+        return f"{self.address} is parked ({self.reason}); resume it once the cause is fixed"
 
 
 @attrs.frozen(repr=False)
 class Undecodable(RequestError):
-    """What is stored of the instance cannot be read by this code. The first turn that needs it parks it, bytes kept.
+    """This code cannot read the stored data of the instance. The first turn that needs it parks it and keeps its bytes.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
@@ -251,22 +251,22 @@ class Undecodable(RequestError):
     def _text(self) -> str:
         return (
             f"{self.address} is stored in a form that this code cannot read ({'; '.join(self.problems)}); its bytes "
-            "are kept: deploy code that reads them, and it resumes by itself"
+            "are kept: deploy code that can read them, and the instance resumes by itself"
         )
 
 
 @attrs.frozen(repr=False)
 class EngineClosed(RequestError):
-    """The engine is stopping, or has stopped. Nothing was taken."""
+    """The engine is stopping, or has stopped. The request was not accepted."""
 
     reason: str = "the engine is shutting down"
 
     def _text(self) -> str:
-        return f"{self.reason}; the request was not taken"
+        return f"{self.reason}; the request was not accepted"
 
 
 class HookFailed(PerdureError):
-    """The job's own code did not succeed while it answered this call; nothing of its draft was kept."""
+    """The job's own code did not succeed while it handled this call; its changes were discarded."""
 
 
 @attrs.frozen(repr=False)
@@ -281,7 +281,7 @@ class Rejected(HookFailed, Generic[E_co]):
 
 @attrs.frozen(repr=False)
 class HookRaised(HookFailed):
-    """The job's hook broke with an exception that nobody declared: a bug, kept with its traceback.
+    """The job's hook raised an exception that it does not declare: a bug, kept with its traceback.
 
     Attributes:
         error_type: the exception's qualified class name.
@@ -294,15 +294,15 @@ class HookRaised(HookFailed):
     traceback: str
 
     def _text(self) -> str:
-        return f"the job's code broke with {self.error_type}: {self.message}"
+        return f"the job's code raised {self.error_type}: {self.message}"
 
 
 @attrs.frozen(repr=False)
 class RunTimeout(HookFailed):
-    """A hook took longer than its job allows and was cancelled. A run that fails so is retried by the policy.
+    """A hook took longer than its job allows and was cancelled. Such a run is retried by the job's policy.
 
     Attributes:
-        run_timeout_ms: how long it was allowed to take.
+        run_timeout_ms: the time limit.
     """
 
     run_timeout_ms: int
@@ -318,11 +318,11 @@ class OutcomeUnknown(PerdureError):
     reason: str
 
     def _text(self) -> str:
-        return f"the outcome is not known: {self.reason}; repeat the request with its idempotency key"
+        return f"the outcome is unknown: {self.reason}; repeat the request with its idempotency key"
 
 
 class StoreError(PerdureError):
-    """What a storage interpreter answers when it cannot do what it was asked."""
+    """An error that a store returns when it cannot perform an operation."""
 
 
 @attrs.frozen(repr=False)
@@ -332,12 +332,12 @@ class Conflict(StoreError):
     address: str
 
     def _text(self) -> str:
-        return f"{self.address} moved on before the commit; nothing was written"
+        return f"{self.address} changed before the commit; nothing was written"
 
 
 @attrs.frozen(repr=False)
 class StoreUnavailable(StoreError):
-    """The storage did not do what it was asked. Nothing was written."""
+    """The storage failed. Nothing was written."""
 
     operation: str
     reason: str
@@ -359,23 +359,23 @@ class StoreLocked(StoreError):
 
 @attrs.frozen(repr=False)
 class OwnershipLost(StoreError):
-    """The store is not this engine's any more. Nothing was written, nothing will be: the engine stops.
+    """This engine no longer owns the store. Nothing was written, and nothing will be: the engine stops.
 
     Attributes:
-        store: which store.
-        reason: what was found, and what to do.
+        store: the store.
+        reason: the cause, and how to recover.
     """
 
     store: str
     reason: str
 
     def _text(self) -> str:
-        return f"this engine does not own {self.store} any more: {self.reason}; nothing was written"
+        return f"this engine no longer owns {self.store}: {self.reason}; nothing was written"
 
 
 @attrs.frozen(repr=False)
 class StoreTooNew(StoreError):
-    """The store was written by a newer version of the library than this one."""
+    """A newer version of the library wrote the store."""
 
     store: str
     found: int
@@ -390,7 +390,7 @@ class StoreTooNew(StoreError):
 
 @attrs.frozen(repr=False)
 class StoreCorrupt(StoreError):
-    """A stored row is not what it should be. The other rows are untouched."""
+    """A stored row is not valid. The other rows are unaffected."""
 
     what: str
     reason: str
@@ -401,11 +401,11 @@ class StoreCorrupt(StoreError):
 
 @attrs.frozen(repr=False)
 class BackupFailed(StoreError):
-    """No backup was made. Nothing is left at its path that was not there before; the store goes on.
+    """No backup was made. Its path is as it was before; the store continues to work.
 
     Attributes:
-        path: where the backup was to be.
-        reason: why there is none, and what to do.
+        path: the path of the backup.
+        reason: the cause, and how to fix it.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The log's vocabulary: what happened to instances, one frozen class for each thing that can happen."""
+"""The events of the log: one frozen class for each kind of change to an instance."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from perdure.values.instance import Cause, Suspension
 
 @attrs.frozen(kw_only=True)
 class EventHeader:
-    """What every event carries.
+    """The fields of every event.
 
     Attributes:
         event_id: a UUIDv7, printed.
-        at_ms: when, integer milliseconds UTC.
+        at_ms: the time of the event, integer milliseconds UTC.
         address: the instance, printed ``kind:name:id``.
-        run_count: the number of the run it belongs to; 0 before the first.
+        run_count: the number of the event's run; 0 before the first.
     """
 
     __repr__ = fields_in_line
@@ -39,7 +39,7 @@ class JobStarted(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobExecuted(EventHeader):
-    """A run succeeded, and what it changed is safe."""
+    """A run succeeded; its changes are durable."""
 
     type: ClassVar[str] = "job.executed"
     run_id: str
@@ -51,10 +51,10 @@ class JobExecuted(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobFailed(EventHeader):
-    """An attempt failed, or an open retry was given up for a newer run (``superseded``).
+    """An attempt failed, or a newer run replaced a pending retry (``superseded``).
 
     Attributes:
-        hook: the user's function that failed.
+        hook: the hook that failed.
         retry_at_ms: when the next attempt is due; None when there is none.
     """
 
@@ -70,7 +70,7 @@ class JobFailed(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobRetryExhausted(EventHeader):
-    """A run failed for good."""
+    """A run failed and is not retried."""
 
     type: ClassVar[str] = "job.retry_exhausted"
     run_id: str
@@ -81,7 +81,7 @@ class JobRetryExhausted(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobTerminated(EventHeader):
-    """An instance was purged before its own end, whoever asked."""
+    """An instance was deleted by a call or a hook before its own end."""
 
     type: ClassVar[str] = "job.terminated"
     reason: str
@@ -89,7 +89,7 @@ class JobTerminated(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobParked(EventHeader):
-    """An instance is kept aside, silent and resumable."""
+    """An instance was parked: it is inactive until it is resumed."""
 
     type: ClassVar[str] = "job.parked"
     reason: Suspension
@@ -98,14 +98,14 @@ class JobParked(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobPaused(EventHeader):
-    """Somebody paused the instance."""
+    """A caller paused the instance."""
 
     type: ClassVar[str] = "job.paused"
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobResumed(EventHeader):
-    """A paused or parked instance goes on."""
+    """A paused or parked instance was resumed."""
 
     type: ClassVar[str] = "job.resumed"
     was: Suspension
@@ -113,7 +113,7 @@ class JobResumed(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobRecovered(EventHeader):
-    """A claimed run is delivered again, because the process or its commit was lost."""
+    """A claimed run is delivered again, because the process stopped or its commit failed."""
 
     type: ClassVar[str] = "job.recovered"
     run_id: str
@@ -133,7 +133,7 @@ class DebounceStarted(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class DebounceFlushed(EventHeader):
-    """A batch was processed and dropped."""
+    """A batch was processed and deleted."""
 
     type: ClassVar[str] = "debounce.flushed"
     run_id: str
@@ -151,7 +151,7 @@ class TaskScheduled(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class MessageRejected(EventHeader):
-    """A message that this instance sent was refused by its target."""
+    """The target refused a message that this instance sent."""
 
     type: ClassVar[str] = "message.rejected"
     target: str
@@ -161,7 +161,7 @@ class MessageRejected(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class EventsDropped(EventHeader):
-    """Retention removed events that a sink had not taken yet."""
+    """Retention deleted events before a sink exported them."""
 
     type: ClassVar[str] = "events.dropped"
     sink: str
@@ -204,4 +204,4 @@ EVENT_TYPES: dict[str, type[Event]] = {
         EventsDropped,
     )
 }
-"""Every event class by the name it is stored under."""
+"""Every event class by its stored name."""

@@ -1,4 +1,4 @@
-"""Recurring at a fixed interval."""
+"""Schedules of a fixed interval."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Align: TypeAlias = Literal["completion", "start"]
 class Every:
     """A schedule of a fixed interval; make one with ``every``.
 
-    Its text says what decides where alarms lie: two schedules of the same text put them at the same times.
+    Two schedules with the same text set the same alarms.
 
     Attributes:
         interval_ms: from the end of a run to the next tick, or from tick to tick.
         align: which of the two.
-        catch_up: what to do about missed ticks; a schedule aligned to completion misses none.
+        catch_up: how missed ticks are handled; a schedule aligned to completion misses none.
         stagger_ms: the largest shift of an instance; 0 for none.
     """
 
@@ -67,8 +67,8 @@ def every(
         align: ``"completion"``: the next run starts one interval after this one ends (fixed delay). ``"start"``:
             runs start at start + k * interval, however long they take (fixed rate).
         catch_up: with ``align="start"``: the missed ticks to run after downtime: ``"once"`` the latest, ``"skip"``
-            none, ``"all"`` each, the oldest first.
-        catch_up_limit: with ``catch_up="all"``: how many missed ticks are kept, 1 to 1,000; 100 by default. The oldest
+            none, ``"all"`` each, oldest first.
+        catch_up_limit: with ``catch_up="all"``: the number of missed ticks kept, 1 to 1,000; 100 by default. The oldest
             are dropped and counted in ``ctx.missed``.
         stagger: with ``align="start"``: shift each instance by less than this, by an amount that depends on its address
             alone. Shorter than the interval.

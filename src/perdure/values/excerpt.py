@@ -1,4 +1,4 @@
-"""Excerpts: what a value looks like, in one line of bounded length, for messages and for ``repr``."""
+"""Excerpts of values, in one line of bounded length, for messages and for ``repr``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final, cast
 import attrs
 
 MAX_LINE_CHARACTERS: Final = 200
-"""The length of an excerpt of one value, and of the ``repr`` of everything that is not data: clients, handles, apps."""
+"""The length of an excerpt of one value, and of the ``repr`` of clients, handles and apps."""
 
 MAX_TEXT_CHARACTERS: Final = 1_000
-"""The length of the message of an error, and of the ``repr`` of data: answers, events, errors."""
+"""The length of an error message, and of the ``repr`` of data: answers, events, errors."""
 
 _TEXT_CHARACTERS: Final = 160
 _FIELD_CHARACTERS: Final = 400
-_FIELDS_CHARACTERS: Final = 900  # so that a value which holds one of these still fits
+_FIELDS_CHARACTERS: Final = 900  # so that a value that contains one of these still fits
 _MAX_INT_BITS: Final = 512
 _ELLIPSIS: Final = "..."
 
 
 class _Excerpts(reprlib.Repr):
-    """Builds no long text where the type is known: it cuts text, bytes and containers before it prints them."""
+    """Cuts text, bytes and containers before it formats them, so that it builds no long text for known types."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,25 +41,25 @@ _EXCERPTS: Final = _Excerpts()
 
 
 def excerpt(value: object, /, limit: int = MAX_LINE_CHARACTERS) -> str:
-    """Return what ``repr`` says of a value, in one line of bounded length.
+    """Return the ``repr`` of a value, in one line of bounded length.
 
     Args:
-        value: anything; a ``repr`` that raises is named instead.
-        limit: the most characters that are returned.
+        value: any value; if its ``repr`` raises, the excerpt names the exception instead.
+        limit: the maximum number of characters.
     """
     try:
         text = _EXCERPTS.repr(value)
-    except Exception as broken:  # noqa: BLE001 - a message about a value must not fail with the value
+    except Exception as broken:  # noqa: BLE001 - a message about a value must not fail because of the value
         text = f"<{type(value).__name__}, whose repr raised {type(broken).__name__}>"
     return shortened(one_line(text), limit)
 
 
 def shortened(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
-    """Return text of bounded length: the middle is left out, for a message ends with what to do.
+    """Return text of bounded length: the middle is cut, because a message ends with the fix.
 
     Args:
         text: any text.
-        limit: the most characters that are returned.
+        limit: the maximum number of characters.
     """
     if len(text) <= limit:
         return text
@@ -68,7 +68,7 @@ def shortened(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text with every character escaped that is not printable: line ends, terminal codes, lone surrogates."""
+    """Return text with every character escaped that is not printable: line breaks, terminal codes, lone surrogates."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -1,4 +1,4 @@
-"""The stored form of what went wrong in a run."""
+"""The stored form of the failure of a run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAX_TRACEBACK_CHARACTERS = 16_000
 
 @attrs.frozen(kw_only=True)
 class FailureRecord:
-    """Why a run did not succeed, as it is stored, logged and sent.
+    """The failure of a run, as it is stored, logged and sent.
 
     Attributes:
-        form: a ``failure`` is a declared, typed error; a ``defect`` an exception that nobody declared; ``timed_out`` a
-            run that took longer than its job's ``run_timeout``.
+        form: a ``failure`` is a declared, typed error; a ``defect`` an undeclared exception; ``timed_out`` a run that
+            took longer than its job's ``run_timeout``.
         error_type: the class name of the error or the exception.
         message: its text, cut to 2,000 characters.
         data: the typed error as JSON, when the definition declares its type.
@@ -34,7 +34,7 @@ class FailureRecord:
 
 @attrs.frozen
 class Defect:
-    """What the program's reader sees of an exception that nobody declared, or of an error of undeclared type."""
+    """An undeclared exception, or an error of undeclared type, as the program's reader receives it."""
 
     error_type: str = attrs.field(repr=excerpt)
     message: str = attrs.field(repr=excerpt)

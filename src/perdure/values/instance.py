@@ -1,4 +1,4 @@
-"""A job instance: everything durable about one address, in one record."""
+"""A job instance: all durable data of one address, in one record."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from perdure.values.failure import FailureRecord
 from perdure.values.turn_value import turn_value
 
 Cause: TypeAlias = Literal["alarm", "start", "trigger", "flush", "event"]
-"""What set user code running."""
+"""The cause of a run."""
 
 Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
-"""Why the alarms of an instance are held: it was paused by somebody, or parked for one of three reasons."""
+"""Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""
 
 Status: TypeAlias = Literal["scheduled", "idle", "running", "retrying", "paused", "parked"]
-"""The one vocabulary for the status of a stored instance, whatever its kind."""
+"""The statuses of a stored instance, the same for all kinds."""
 
 
 @turn_value
 class Fence:
-    """What a transition must find: the instance's incarnation and version.
+    """The incarnation and version that a transition expects.
 
-    The incarnation comes from a sequence of the store that never goes back, so nothing of a purged instance can commit
-    into its successor.
+    The incarnation comes from a sequence of the store that never goes back, so a turn of a purged instance cannot
+    commit into its successor.
     """
 
     incarnation: int
@@ -35,22 +35,22 @@ class Fence:
 
 @turn_value(kw_only=True)
 class Claim:
-    """Somebody is running user code for this instance; committed before the code starts.
+    """User code is running for this instance. The claim is committed before the code starts.
 
     Attributes:
         owner: epoch of the engine that runs it, from the store's own counter.
-        cause: what set it running.
+        cause: the cause of the run.
         run_id: the same for every delivery and every attempt of one logical run.
         attempt: failures of this run, plus 1.
         deliveries: claims of this attempt, this one included.
-        recoveries: how often a dead process left this run behind.
-        claimed_ms: when, integer milliseconds UTC.
+        recoveries: how many times a process died during this run.
+        claimed_ms: when it was claimed, integer milliseconds UTC.
         created: ``here`` when the claim itself created the instance, so that a failed first event leaves nothing.
-        action: the command that is being served, by name; None for an alarm.
-        payload: its input as JSON, so that a crashed event can be delivered again.
-        key: its idempotency key, whose answer the run completes.
-        message_id: the message that it consumes.
-        message_sender: who sent that message, printed.
+        action: the name of the command that is being handled; None for an alarm.
+        payload: the command's input as JSON, so that an event can be delivered again after a crash.
+        key: the command's idempotency key, for which the run stores its result.
+        message_id: the message that the run consumes.
+        message_sender: the printed address of that message's sender.
         uncounted: attempts before the instance was last resumed, which the retry policy does not count.
     """
 
@@ -74,16 +74,16 @@ class Claim:
 
 @turn_value(kw_only=True)
 class PendingRetry:
-    """A run that failed and will be tried again.
+    """A failed run that is due to be retried.
 
     Attributes:
         run_id: the run's identity, kept.
-        cause: what set the run going at first.
-        attempt: the number of the attempt to come.
+        cause: the cause of the run's first attempt.
+        attempt: the number of the next attempt.
         deliveries: claims of that attempt so far (0, unless it was parked in between).
         first_failed_ms: when the first attempt failed.
         at_ms: when the next attempt is due.
-        error: what the last attempt failed with.
+        error: the error of the last attempt.
         uncounted: attempts before the instance was parked, which the retry policy does not count.
     """
 
@@ -105,19 +105,19 @@ class Instance:
 
     Attributes:
         address: kind, job name and id.
-        incarnation: the store's number for this life of the address; 0 before its first commit.
+        incarnation: the store's number for this lifetime of the address; 0 before its first commit.
         version: counts the transitions of this incarnation, from 1.
-        state: the encoded state; empty when the kind keeps none at the moment.
-        state_version: the version of the state's shape.
-        data: what only the kind knows, as JSON; empty when it needs nothing.
-        alarm_ms: when the schedule, the batch or the task itself wants to be woken.
-        suspension: why alarms and retries are held back, if they are.
-        pending_retry: the failed run that waits for its next attempt.
+        state: the encoded state; empty when the kind stores none at the moment.
+        state_version: the version of the state's schema.
+        data: data that only the kind interprets, as JSON; empty when it needs none.
+        alarm_ms: when the schedule, the batch or the task itself is due.
+        suspension: why alarms and retries are suspended, if they are.
+        pending_retry: the failed run that is due to be retried.
         claim: the execution in progress.
-        event_claim: the event in progress, when it performs effects.
-        run_count: logical runs begun; retries and repeats keep the number.
+        event_claim: the event that is being handled, when it performs effects.
+        run_count: logical runs started; retries and repeats do not increase it.
         event_count: events accepted.
-        last_error: what the last run failed with; cleared by a run that succeeds.
+        last_error: the error of the last run; a run that succeeds clears it.
     """
 
     __repr__ = fields_in_line
@@ -140,8 +140,8 @@ class Instance:
     last_error: FailureRecord | None = None
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
-        """Give a copy with these fields changed: ``attrs.evolve``, in a third of the time, for every turn makes one."""
-        copy: Any = _new(Instance)  # frozen for everybody else
+        """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
+        copy: Any = _new(Instance)  # frozen for all other code
         copy.address = self.address
         copy.created_ms = self.created_ms
         copy.updated_ms = self.updated_ms
@@ -165,25 +165,25 @@ class Instance:
 
     @property
     def fence(self) -> Fence | None:
-        """What the next transition expects to find; None when nothing is stored yet."""
+        """The fence that the next transition expects; None when nothing is stored yet."""
         return Fence(self.incarnation, self.version) if self.incarnation else None
 
     @property
     def due_ms(self) -> int | None:
-        """When the engine must wake the instance: what a store indexes. None while its alarms are held."""
+        """When the engine must start a turn, as a store indexes it. None while the alarms are suspended."""
         if self.suspension is not None:
             return None
         return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
 
     @property
     def owner(self) -> int | None:
-        """The epoch of the engine that claims this instance, for either reason: what a store indexes for recovery."""
+        """The epoch of the engine that claims this instance, as a store indexes it for recovery."""
         claim = self.claim or self.event_claim
         return None if claim is None else claim.owner
 
     @property
     def status(self) -> Status:
-        """The status that callers see."""
+        """The status that callers receive."""
         if self.claim is not None and self.suspension is None:
             return "running"
         if self.suspension is not None:

@@ -1,4 +1,4 @@
-"""Instants: aware ``datetime`` values outside, integer milliseconds since 1970 UTC inside."""
+"""Instants: aware ``datetime`` values for users, integer milliseconds since 1970 UTC inside the library."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 def to_ms(instant: datetime, *, what: str = "instant") -> int:
-    """Read an aware ``datetime`` as integer milliseconds since 1970-01-01 UTC; finer digits are cut off.
+    """Convert an aware ``datetime`` to integer milliseconds since 1970-01-01 UTC; smaller units are truncated.
 
     Args:
-        instant: any zone will do.
-        what: what it is for, as the error names it.
+        instant: a ``datetime`` of any time zone.
+        what: the purpose, for the error message.
 
     Raises:
-        DefinitionError: it has no zone, or is no ``datetime``.
+        DefinitionError: it is not a ``datetime``, or has no time zone.
     """
     offset = _offset(instant, what)
-    # The offset is taken off by hand: near the years 1 and 9999 the instant in UTC is no datetime any more.
+    # Subtract the offset by hand: near the years 1 and 9999 the instant in UTC is outside the range of a datetime.
     return (instant.replace(tzinfo=UTC) - _EPOCH - offset) // _MILLISECOND
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """Give the aware UTC ``datetime`` of an integer of milliseconds; ``to_ms`` reads it back exactly.
+    """Convert integer milliseconds to an aware UTC ``datetime``; ``to_ms`` converts it back exactly.
 
     Raises:
-        DefinitionError: it lies outside the years 1 to 9999.
+        DefinitionError: the instant lies outside the years 1 to 9999.
     """
     if not _FIRST_MS <= milliseconds <= _LAST_MS:
         raise DefinitionError("instant in milliseconds", milliseconds, "an instant of the years 1 to 9999")

@@ -1,4 +1,4 @@
-"""Every bound of the engine, with its default."""
+"""Every limit of the engine, with its default."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OnFull = Literal["reject", "block"]
 
 
 def _normal(value: Duration, field: attrs.Attribute[Any]) -> str:
-    """Write a duration in its shortest form: two limits that mean the same are equal."""
+    """Format a duration in its shortest form, so that equal limits compare equal."""
     return format_duration(_checked_ms(value, field.name))
 
 
@@ -34,34 +34,34 @@ def _ms_of(name: str) -> int:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """The most that the engine accepts. A full queue answers ``Overloaded``; an oversized value is a typed error.
+    """The limits of the engine. A request that finds a full queue fails with ``Overloaded``; a large value is refused.
 
     Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
         concurrency: runs of user code at the same time, over all jobs.
         mailbox_size: requests that wait for one instance.
-        max_pending: requests that wait or are being served, in the whole engine.
-        on_full: for a request that finds a full queue: ``reject`` answers ``Overloaded`` at once; ``block`` makes its
-            caller wait for room, about in the order of arrival.
+        max_pending: requests that wait or are being handled, in the whole engine.
+        on_full: what a request does that finds a full queue: with ``reject`` it fails with ``Overloaded`` at once; with
+            ``block`` its caller waits for a slot, about in the order of arrival.
         state_bytes: size of an encoded state.
         payload_bytes: size of an encoded event, input or message.
         messages_per_turn: messages that one turn may send.
         keys_per_address: unexpired idempotency keys of one address.
-        idempotency_ttl: how long an idempotency key is remembered.
+        idempotency_ttl: how long an idempotency key is kept.
         history_retention: how long events of the log are kept.
         history_events: how many events the log keeps, over all instances.
         message_attempts: deliveries of a message before it becomes a dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
-        alarm_batch: due instances read from the store at once.
+        alarm_batch: due instances that are read from the store at once.
         shutdown_timeout: how long a graceful shutdown waits for runs before it cancels and releases them.
-        idempotency_ttl_ms: the same in milliseconds, as for the other durations.
+        idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
         history_retention_ms: see ``history_retention``.
         dead_letter_retention_ms: see ``dead_letter_retention``.
         shutdown_timeout_ms: see ``shutdown_timeout``.
 
     Raises:
-        DefinitionError: a limit is no whole number or duration in its range.
+        DefinitionError: a limit is not a whole number or duration in its range.
     """
 
     concurrency: int = 256

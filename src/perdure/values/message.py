@@ -1,4 +1,4 @@
-"""Messages between jobs: written with the turn that sends them, consumed by the commit of the turn that takes them."""
+"""Messages between jobs: stored by the turn that sends them, deleted by the turn that handles them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Message:
 
     Attributes:
         sender: the instance whose turn sent it.
-        target: the instance it is for.
-        action: the command of the target's kind, by name.
-        payload: the command's input as JSON; empty when it takes none.
-        sent_ms: when its turn committed.
+        target: the instance that receives it.
+        action: the name of a command of the target's kind.
+        payload: the command's input as JSON; empty when it has none.
+        sent_ms: when the sender's turn committed.
     """
 
     __repr__ = fields_in_line
@@ -38,9 +38,9 @@ class StoredMessage:
 
     Attributes:
         message_id: the store's sequence number; the order of one (sender, target) pair.
-        message: what was sent.
+        message: the message.
         attempts: deliveries that ended in a defect or an overload.
-        not_before_ms: when it may be delivered next.
+        not_before_ms: the earliest time of the next delivery.
         error: why the last delivery did not succeed.
     """
 
@@ -55,14 +55,14 @@ class StoredMessage:
 
 @attrs.frozen
 class Consumed:
-    """The message was taken: the commit deletes it."""
+    """The message was handled: the commit deletes it."""
 
     message_id: int
 
 
 @attrs.frozen(kw_only=True)
 class Postponed:
-    """The message could not be taken now: it, and what follows it from the same sender, waits."""
+    """The message could not be handled now: it waits, and so do later messages of the same sender."""
 
     __repr__ = fields_in_line
 
@@ -74,7 +74,7 @@ class Postponed:
 
 @attrs.frozen(kw_only=True)
 class DeadLettered:
-    """The message failed too often: it is kept aside, and what follows it goes on."""
+    """The message failed too often: it is stored as a dead letter, and later messages of the same sender continue."""
 
     __repr__ = fields_in_line
 

@@ -1,4 +1,4 @@
-"""Whether a failed run is tried again, and when: a pure decision over given facts."""
+"""Whether and when a failed run is retried: a pure decision over its arguments."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAX_ATTEMPTS = 1_000
 JITTER_DIVISOR = 10
 
 GiveUp: TypeAlias = Literal["max_attempts", "max_duration", "not_retryable"]
-"""Why a run is not tried again."""
+"""Why a run is not retried."""
 
 OnExhausted: TypeAlias = Literal["continue", "park", "purge"]
-"""What becomes of an instance whose retries are used up: the next tick comes, it is kept aside, or it is deleted."""
+"""The action when an instance's retries are used up: wait for the next tick, park it, or delete it."""
 
 
 @attrs.frozen
 class RetryAt:
-    """Try again.
+    """Retry the run.
 
     Attributes:
         at_ms: when, integer milliseconds UTC.
-        delay_ms: how long after the failure.
+        delay_ms: the delay after the failure.
     """
 
     at_ms: int
@@ -38,7 +38,7 @@ class RetryAt:
 
 @attrs.frozen
 class Exhausted:
-    """Do not try again."""
+    """Do not retry the run."""
 
     reason: GiveUp
 
@@ -52,18 +52,18 @@ def _max_duration_ms(value: Duration | None) -> int | None:
 
 @attrs.frozen
 class Retry(Generic[E_contra]):
-    """How often, how patiently and for which errors a failed run is tried again.
+    """A retry policy: how often, after which delay and for which errors a failed run is retried.
 
     Attributes:
         max_attempts: executions of one run, the first included: 1 to 1,000.
-        delay: how long to wait after each failure.
-        jitter: whether the wait is spread by ±10 %, so that what failed together does not come back together.
-        max_duration_ms: given as ``max_duration``. A retry that would come later than that after the first failure is
-            not made. None: no such limit.
-        retry_if: which typed errors are worth another attempt; all of them when left out. It must be pure. Defects are
-            not asked about: they are tried again.
-        on_exhausted: what becomes of the instance in the end; None: what is usual for its kind of job (``continue`` for
-            a continuous job, ``park`` for the others).
+        delay: the delay after each failure.
+        jitter: whether the delay is spread by ±10 %, so that runs that failed together are not retried together.
+        max_duration_ms: passed as ``max_duration``. No retry is made later than this after the first failure. None: no
+            such limit.
+        retry_if: a pure function that returns whether a typed error is worth a retry; all are by default. It is not
+            called for defects: they are always retried.
+        on_exhausted: the action after the last attempt; None: the default of the job's kind (``continue`` for a
+            continuous job, ``park`` for the others).
 
     Raises:
         DefinitionError: a value is out of its range, or no retry could ever be made.
@@ -89,31 +89,31 @@ class Retry(Generic[E_contra]):
     def after_failure(
         self, error: E_contra, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
     ) -> RetryAt | Exhausted:
-        """Decide what follows an attempt that failed with a typed error.
+        """Decide whether to retry an attempt that failed with a typed error.
 
         Args:
-            error: what it failed with; ``retry_if`` is asked about it.
+            error: the error, which is passed to ``retry_if``.
             attempt: the number of the attempt that failed, from 1.
             first_failed_ms: when the run's first attempt failed; the same as ``now_ms`` for the first.
             now_ms: when this attempt failed.
-            jitter: a draw from [0, 1).
+            jitter: a random number from [0, 1).
 
         Raises:
-            Exception: whatever ``retry_if`` raises; it is a defect of the job, and the caller's to record.
+            Exception: raised by ``retry_if``; it is a defect of the job, and the caller must record it.
         """
         if self.retry_if is not None and not self.retry_if(error):
             return Exhausted("not_retryable")
         return self.after_defect(attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter)
 
     def after_defect(self, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float) -> RetryAt | Exhausted:
-        """Decide what follows an attempt that broke, or ran out of time. ``retry_if`` is not asked.
+        """Decide whether to retry an attempt that raised or timed out. ``retry_if`` is not called.
 
         The arguments are those of ``after_failure``.
         """
         if attempt >= self.max_attempts:
             return Exhausted("max_attempts")
         delay_ms = self._jittered_ms(attempt, jitter)
-        # A wall clock may have gone back since the first failure: elapsed time is never negative.
+        # The wall clock may have gone back since the first failure: elapsed time is never negative.
         elapsed_ms = max(0, now_ms - first_failed_ms)
         if self.max_duration_ms is not None and elapsed_ms + delay_ms > self.max_duration_ms:
             return Exhausted("max_duration")
@@ -122,9 +122,9 @@ class Retry(Generic[E_contra]):
     def next_delay_ms(
         self, error: E_contra, *, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
     ) -> int | None:
-        """Give the wait before the next attempt, in milliseconds; None: give up.
+        """Return the delay before the next attempt, in milliseconds; None when the run is not retried.
 
-        It is ``after_failure`` without the reason, with the same arguments.
+        The arguments are those of ``after_failure``.
         """
         match self.after_failure(error, attempt=attempt, first_failed_ms=first_failed_ms, now_ms=now_ms, jitter=jitter):
             case RetryAt(_, delay_ms):
@@ -133,7 +133,7 @@ class Retry(Generic[E_contra]):
                 return None
 
     def _jittered_ms(self, attempt: int, jitter: float) -> int:
-        """Spread the delay evenly over ±10 % of it, cut at the cap; a lump at the cap would bring a herd back."""
+        """Spread the delay evenly over ±10 %, below the cap: many delays equal to the cap would end together."""
         delay_ms = self.delay.delay_ms(attempt)
         if not self.jitter:
             return delay_ms

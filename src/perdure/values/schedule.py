@@ -1,8 +1,8 @@
-"""When a recurring job runs next, and what becomes of the ticks that were missed: pure functions of given times.
+"""When a recurring job runs next and how missed ticks are handled: pure functions of the times that are passed.
 
-A *tick* is a nominal time at which the schedule wants a run. Its *alarm* lies at tick + offset, where the offset is
-that of the instance (``offset_ms``). The nominal tick is what is stored, so that offsets do not add up. All times are
-integer milliseconds UTC.
+A *tick* is a nominal time at which a run is scheduled. Its *alarm* is at tick + offset, where the offset is that of
+the instance (``offset_ms``). The nominal tick is stored, so that offsets do not add up. All times are integer
+milliseconds UTC.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Schedule: TypeAlias = Every | Cron
 """When a continuous job runs: made with ``every`` or ``cron``."""
 
 MAX_MISSED = 10_000
-"""Missed ticks are counted up to this many, so that a year of minutes costs no more than a week."""
+"""Missed ticks are counted up to this number, so that a year of minutes costs no more than a week."""
 
 MAX_GRACE_MS = 60_000
-"""How late a tick may be before ``"skip"`` drops it: an alarm's sleep is looked at again every 60 s at least."""
+"""How late a tick may be before ``"skip"`` drops it: a sleeping alarm is checked again every 60 s at least."""
 
 
 @attrs.frozen
@@ -32,8 +32,8 @@ class Run:
     """Run now.
 
     Attributes:
-        nominal_ms: as which tick.
-        missed: how many other ticks were due, are older, and will not be run.
+        nominal_ms: the tick that is run.
+        missed: the number of older due ticks that will not be run.
     """
 
     nominal_ms: int
@@ -45,8 +45,8 @@ class Skip:
     """Do not run now.
 
     Attributes:
-        next_nominal_ms: the tick to wait for.
-        missed: how many ticks were due and will not be run.
+        next_nominal_ms: the next tick.
+        missed: the number of due ticks that will not be run.
     """
 
     next_nominal_ms: int
@@ -54,28 +54,28 @@ class Skip:
 
 
 Due: TypeAlias = Run | Skip
-"""What to do when the alarm of a tick fires."""
+"""The decision when the alarm of a tick fires."""
 
 
 def offset_ms(schedule: Schedule, address: str) -> int:
-    """Give the time from an instance's ticks to its alarms.
+    """Return the time from an instance's ticks to its alarms.
 
     Args:
-        schedule: whose spread bounds it.
-        address: the instance, printed ``kind:name:id``; nothing else decides.
+        schedule: the schedule, whose ``stagger`` is the upper bound.
+        address: the instance, printed ``kind:name:id``; the result depends on nothing else.
 
     Returns:
-        Milliseconds, 0 without a spread, and always less than the smallest time between two ticks.
+        Milliseconds, 0 without a stagger, and always less than the smallest time between two ticks.
     """
     return shift_ms(address, stagger_ms=schedule.stagger_ms)
 
 
 def first_tick(schedule: Schedule, start_ms: int) -> int:
-    """Give the nominal time of the first scheduled run of an instance that starts now.
+    """Return the nominal time of the first scheduled run of an instance that starts now.
 
     Args:
         schedule: the job's schedule.
-        start_ms: when the instance starts; it is the anchor of a grid from then on.
+        start_ms: when the instance starts; the anchor of a fixed-rate schedule.
     """
     match schedule:
         case Every():
@@ -87,7 +87,7 @@ def first_tick(schedule: Schedule, start_ms: int) -> int:
 
 
 def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int, offset_ms: int) -> int:
-    """Give the next tick after a run has ended.
+    """Return the next tick after a run has ended.
 
     Args:
         schedule: the job's schedule.
@@ -98,7 +98,7 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
 
     Returns:
         The nominal tick to store. Its alarm is later than the end of the run, except under ``CatchUpAll``: there it is
-        the tick right after the one that was run, so that a backlog is worked off.
+        the tick right after the one that was run, so that missed ticks are run one by one.
     """
     match schedule:
         case Every(align="completion"):
@@ -112,13 +112,13 @@ def settle(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, ended_ms: int
 
 
 def could_be_set(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, changed_ms: int) -> bool:
-    """Whether a stored tick is one that this schedule gives, as far as its instance tells.
+    """Return whether this schedule could have set a stored tick.
 
     Args:
-        schedule: the job's schedule, maybe another than the one that set the tick.
+        schedule: the job's schedule, which may differ from the one that set the tick.
         anchor_ms: when the instance started.
         nominal_ms: the stored tick.
-        changed_ms: when the instance last changed: no run of it ended later.
+        changed_ms: when the instance last changed: none of its runs ended later.
     """
     if isinstance(schedule, Every) and schedule.align == "completion":
         return anchor_ms <= nominal_ms - schedule.interval_ms <= changed_ms
@@ -126,9 +126,9 @@ def could_be_set(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, changed
 
 
 def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, offset_ms: int) -> Due:
-    """Decide what to run when the alarm of a tick fires, maybe late.
+    """Decide whether to run when the alarm of a tick fires, possibly late.
 
-    The stored tick stands even if it is none of the schedule's, after a deploy that changed it.
+    The stored tick is used even if the schedule no longer contains it, after a deploy that changed the schedule.
 
     Args:
         schedule: the job's schedule.
@@ -138,10 +138,10 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
         offset_ms: the instance's offset, from ``offset_ms``.
 
     Returns:
-        ``Run`` or ``Skip``, with how many ticks are dropped, counted up to 10,000:
+        ``Run`` or ``Skip``, with the number of dropped ticks, counted up to 10,000:
 
-        - ``"once"``: the latest tick that is due is run, the older ones are dropped.
-        - ``"skip"``: the latest tick that is due is run unless it is late by more than a grace, the smaller of 60 s and
+        - ``"once"``: the latest due tick is run, the older ones are dropped.
+        - ``"skip"``: the latest due tick is run unless it is late by more than a grace period, the smaller of 60 s and
           half the time to the next tick; older ones are dropped.
         - ``CatchUpAll``: the oldest tick is run; of more than the limit, the oldest are dropped.
     """
@@ -160,7 +160,7 @@ def due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, off
 
 
 def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: int, offset_ms: int) -> int:
-    """Give the latest tick that is due, whatever the schedule does about those that were missed.
+    """Return the latest due tick, whatever the schedule's ``catch_up`` is.
 
     Args:
         schedule: the job's schedule.
@@ -176,14 +176,14 @@ def latest_due(schedule: Schedule, *, anchor_ms: int, nominal_ms: int, now_ms: i
 
 @attrs.frozen
 class _Backlog:
-    """The ticks that are due: the stored one, and those of the schedule after it, until an instant."""
+    """The due ticks up to an instant: the stored one, and those of the schedule after it."""
 
     ticks: Ticks
     nominal_ms: int
     until_ms: int
 
     def later(self) -> int:
-        """Count the ticks that are due besides the stored one."""
+        """Count the due ticks other than the stored one."""
         return self.ticks.count(self.nominal_ms, self.until_ms, most=MAX_MISSED)
 
     def latest_ms(self) -> int:

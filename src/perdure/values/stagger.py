@@ -1,4 +1,4 @@
-"""How instances of one job are kept from running all at the same moment."""
+"""The shift of instances of one job against each other, so that they do not all run at the same moment."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from perdure.values.errors import DefinitionError
 
 
 def stagger_ms(stagger: Duration | None) -> int:
-    """Read the option ``stagger`` as milliseconds; 0 when it is left out.
+    """Convert the option ``stagger`` to milliseconds; 0 for None.
 
     Raises:
-        DefinitionError: it is no duration.
+        DefinitionError: it is not a duration.
     """
-    return 0 if stagger is None else duration_ms(stagger, what="spread of a schedule")
+    return 0 if stagger is None else duration_ms(stagger, what="stagger of a schedule")
 
 
 def check_stagger(stagger_ms: int, *, smallest_gap_ms: int) -> None:
-    """Accept a spread that is shorter than the time between any two ticks.
+    """Check that a stagger is shorter than the time between any two ticks.
 
     Raises:
         DefinitionError: a shifted tick could reach the next one.
     """
     if stagger_ms >= smallest_gap_ms:
         expected = f"less than the smallest time between two ticks, {format_duration(smallest_gap_ms)}"
-        raise DefinitionError("spread of a schedule", format_duration(stagger_ms), expected)
+        raise DefinitionError("stagger of a schedule", format_duration(stagger_ms), expected)
 
 
 def shift_ms(address: str, *, stagger_ms: int) -> int:
-    """Give an instance's place within the spread.
+    """Return the shift of an instance within the stagger.
 
     It depends on the printed address alone: it is the same after a restart, in another process, in a later version.
 
     Args:
         address: the instance, printed ``kind:name:id``.
-        stagger_ms: how far instances may be shifted; 0: not at all.
+        stagger_ms: the upper bound of the shift; 0 for none.
 
     Returns:
         Milliseconds, from 0 to ``stagger_ms`` - 1.

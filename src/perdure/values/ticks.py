@@ -1,4 +1,4 @@
-"""Ticks: the nominal times at which a schedule wants a run, in a fixed order."""
+"""Ticks: the nominal times of a schedule, in a fixed order."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import attrs
 
 
 class Ticks(Protocol):
-    """An endless row of instants, integer milliseconds UTC, strictly rising."""
+    """An infinite series of instants, integer milliseconds UTC, strictly rising."""
 
     def after(self, instant_ms: int) -> int:
-        """Give the first tick later than an instant."""
+        """Return the first tick later than an instant."""
         ...
 
     def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
@@ -19,7 +19,7 @@ class Ticks(Protocol):
         ...
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
-        """Give the latest of those ticks, at most ``most``, in rising order."""
+        """Return the latest of those ticks, at most ``most``, in rising order."""
         ...
 
 
@@ -28,15 +28,15 @@ class Grid:
     """Ticks at ``anchor + k * interval``, for every whole k.
 
     Attributes:
-        anchor_ms: any one tick.
-        interval_ms: from one to the next.
+        anchor_ms: any tick.
+        interval_ms: the time between two ticks.
     """
 
     anchor_ms: int
     interval_ms: int
 
     def after(self, instant_ms: int) -> int:
-        """Give the first tick later than an instant."""
+        """Return the first tick later than an instant."""
         return self._tick(self._number(instant_ms) + 1)
 
     def count(self, after_ms: int, until_ms: int, *, most: int) -> int:
@@ -44,7 +44,7 @@ class Grid:
         return max(0, min(self._number(until_ms) - self._number(after_ms), most))
 
     def last(self, after_ms: int, until_ms: int, *, most: int) -> tuple[int, ...]:
-        """Give the latest of those ticks, at most ``most``, in rising order."""
+        """Return the latest of those ticks, at most ``most``, in rising order."""
         end = self._number(until_ms) + 1
         first = end - self.count(after_ms, until_ms, most=most)
         return tuple(self._tick(number) for number in range(first, end))
@@ -53,5 +53,5 @@ class Grid:
         return self.anchor_ms + number * self.interval_ms
 
     def _number(self, instant_ms: int) -> int:
-        """Give the number of the latest tick that is not later than an instant."""
+        """Return the number of the latest tick that is not later than an instant."""
         return (instant_ms - self.anchor_ms) // self.interval_ms

@@ -1,4 +1,4 @@
-"""What one turn changes, as a value: written whole, or not at all."""
+"""The changes of one turn as a value: a store writes all of them or none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perdure.values.turn_value import turn_value
 
 @turn_value
 class Put:
-    """Write this instance. Its version is one more than the one expected."""
+    """Write this instance. Its version is the expected one plus 1."""
 
     __repr__ = fields_in_line
 
@@ -28,8 +28,8 @@ class Purge:
     """Delete the instance. Its idempotency keys and its history stay.
 
     Attributes:
-        own_messages: what becomes of the messages it sent to itself, those of this turn included: a termination drops
-            them; an instance that is merely used up leaves them to its successor.
+        own_messages: the fate of the messages that the instance sent to itself, those of this turn included: a
+            termination deletes them; an instance that completed leaves them to its successor.
     """
 
     own_messages: Literal["dropped", "kept"] = "dropped"
@@ -37,7 +37,7 @@ class Purge:
 
 @attrs.frozen
 class KeepInstance:
-    """Leave the instance as it is; the fence is not looked at."""
+    """Leave the instance unchanged; the fence is not checked."""
 
 
 Write: TypeAlias = Put | Purge | KeepInstance
@@ -45,14 +45,14 @@ Write: TypeAlias = Put | Purge | KeepInstance
 
 @attrs.frozen(kw_only=True)
 class Remembered:
-    """An idempotency key with the answer to replay.
+    """An idempotency key with the result to replay.
 
     Attributes:
-        key: what the caller chose.
+        key: the key that the caller chose.
         action: the command it was used for.
-        fingerprint: of action and payload, so that a reuse with another request is noticed.
-        answer: the encoded answer.
-        expires_ms: until when repeats get this answer.
+        fingerprint: a digest of action and payload, to detect the key's use with another request.
+        answer: the encoded result.
+        expires_ms: when the key expires.
     """
 
     __repr__ = fields_in_line
@@ -66,16 +66,16 @@ class Remembered:
 
 @turn_value(kw_only=True)
 class Transition:
-    """Everything that one turn leaves, committed atomically.
+    """All changes of one turn, committed atomically.
 
     Attributes:
-        address: whose turn it was.
-        expected: the fence that must still hold for ``Put`` and ``Purge``; None: nothing may be stored there.
-        write: what happens to the instance.
-        remember: the idempotency key to remember, replacing what the same key had.
-        messages: messages out, in order.
-        inbound: what becomes of the message that this turn was delivered.
-        events: what goes into the log, in order.
+        address: the instance whose turn it was.
+        expected: the fence that must still match for ``Put`` and ``Purge``; None: nothing may be stored there.
+        write: the change of the instance.
+        remember: the idempotency key to store; it replaces an earlier entry of the same key.
+        messages: outgoing messages, in order.
+        inbound: the fate of the message that this turn handled.
+        events: the events for the log, in order.
     """
 
     __repr__ = fields_in_line
@@ -90,7 +90,7 @@ class Transition:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to commit."""
+        """Return whether there is nothing to commit."""
         return (
             type(self.write) is KeepInstance
             and self.remember is None
@@ -102,12 +102,12 @@ class Transition:
 
 @turn_value(kw_only=True)
 class Loaded:
-    """What a store knows of an address, read at one moment.
+    """The stored data of an address, read at one moment.
 
     Attributes:
-        instance: what is stored, or None.
-        remembered: the answer kept for the idempotency key that was asked for, unless it expired.
-        keys_held: how many unexpired keys the address holds; counted only when a key was asked for.
+        instance: the stored instance, or None.
+        remembered: the result stored for the requested idempotency key, unless it expired.
+        keys_held: the number of unexpired keys of the address; counted only when a key was requested.
     """
 
     __repr__ = fields_in_line

@@ -1,4 +1,4 @@
-"""Facts: what the engine draws from the world and hands to the pure core."""
+"""The inputs that the engine collects from its services for the pure core."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from perdure.values.turn_value import turn_value
 
 @turn_value(kw_only=True)
 class TurnInputs:
-    """The clock, the dice and the ids of one decision.
+    """The clock, the random number and the ids of one decision.
 
     Attributes:
         now_ms: the wall clock, integer milliseconds UTC.
-        jitter: a draw from [0, 1).
+        jitter: a random number from [0, 1).
         id_base: a UUIDv7 as an integer; the ids of this decision count up from it.
         epoch: the number of this engine's ownership of the store.
         running: the ids of this instance's runs that are in progress in this process.
@@ -30,6 +30,6 @@ class TurnInputs:
     limits: Limits = Limits()
 
     def id(self, offset: int = 0) -> str:
-        """Print the UUIDv7 that is ``offset`` after the base."""
+        """Return the UUIDv7 that is ``offset`` after the base, printed."""
         text = f"{self.id_base + offset:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

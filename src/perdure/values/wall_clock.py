@@ -1,4 +1,4 @@
-"""A zone's wall clock: which instants show a time, and what happens where the clock is put forward or back."""
+"""A time zone's wall clock: the instants that show a wall time, and its daylight-saving changes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from perdure.values.instant import from_ms, to_ms
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _FIRST_MONDAY = date(2019, 12, 30)
-_WEEKS = 522  # to the end of 2029: the rules that a zone has repeat every year
+_WEEKS = 522  # to the end of 2029: the rules of a zone repeat every year
 
 
 def zone(name: object) -> tzinfo:
-    """Look up a time zone by its IANA name.
+    """Return the time zone of an IANA name.
 
     Raises:
-        DefinitionError: there is none of that name, or no time zone data on this machine.
+        DefinitionError: no time zone has that name, or this machine has no time zone data.
     """
     if name == "UTC":
         return UTC  # needs no time zone data
@@ -34,11 +34,11 @@ def zone(name: object) -> tzinfo:
 
 
 def instants_ms(wall: datetime, zone: tzinfo) -> tuple[int, ...]:
-    """Give the instants at which a zone's clocks show a wall time.
+    """Return the instants at which a zone's clocks show a wall time.
 
     Args:
         wall: the wall time, without a zone.
-        zone: whose clocks.
+        zone: the time zone.
 
     Returns:
         Integer milliseconds UTC: one, two where the clock was put back over it, none where it was put forward over it.
@@ -48,21 +48,21 @@ def instants_ms(wall: datetime, zone: tzinfo) -> tuple[int, ...]:
 
 
 def wall_time(instant_ms: int, zone: tzinfo) -> datetime:
-    """Give what a zone's clocks show at an instant, without the zone."""
+    """Return the wall time of a zone at an instant, without the zone."""
     return from_ms(instant_ms).astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def after_gap_ms(wall: datetime, zone: tzinfo) -> int:
-    """Give the first instant after the gap that swallowed a wall time.
+    """Return the first instant after the gap that contains a wall time.
 
     Args:
         wall: a wall time that the zone's clocks never show.
-        zone: whose clocks.
+        zone: the time zone.
 
     Returns:
         Integer milliseconds UTC.
     """
-    # Read by the clock of after the gap, the time lies before it, and the other way round (PEP 495): halve the rest.
+    # With the offset after the gap, the time lies before it, and the other way round (PEP 495): bisect the range.
     before_ms, after_ms = _instant_ms(wall, zone, fold=1), _instant_ms(wall, zone, fold=0)
     offset_after = _offset(after_ms, zone)
     while after_ms - before_ms > 1:
@@ -75,19 +75,19 @@ def after_gap_ms(wall: datetime, zone: tzinfo) -> int:
 
 
 def changes_on(day: date, zone: tzinfo) -> bool:
-    """Tell whether a zone's clocks are put forward or back on a day, its last midnight included."""
-    # A last midnight that comes twice is read as the second: then times before it may come twice as well.
+    """Return whether a zone's clocks are put forward or back on a day, its last midnight included."""
+    # A last midnight that occurs twice is read as the second: then earlier times may occur twice as well.
     return _midnight(day, zone).utcoffset() != _midnight(day + _DAY, zone).replace(fold=1).utcoffset()
 
 
 def midnight_ms(day: date, zone: tzinfo) -> int:
-    """Give the instant at which a day begins, one on which the clocks do not change."""
+    """Return the instant at which a day begins; the clocks must not change on it."""
     return to_ms(_midnight(day, zone), what="midnight")
 
 
 @lru_cache(maxsize=64)
 def days_of_change(zone: tzinfo) -> tuple[date, ...]:
-    """List the days of 2020 to 2029 on which a zone's clocks are put forward or back, as far as its data knows."""
+    """List the days of 2020 to 2029 on which a zone's clocks are put forward or back, as far as its data lists them."""
     weeks = (_FIRST_MONDAY + number * _WEEK for number in range(_WEEKS))
     changing = (
         week for week in weeks if _midnight(week, zone).utcoffset() != _midnight(week + _WEEK, zone).utcoffset()
