@@ -1,6 +1,8 @@
 """The pages show code that fits the text of the site, and show a job as a plain file does, too."""
 
+import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_COLUMNS = 88
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-STILL_WIDE = {
-    "README.md",
-    "docs/tutorial/1-a-program-is-a-value.md",
-    "docs/tutorial/2-a-job-that-runs-again-and-again.md",
-    "docs/tutorial/4-an-order.md",
-    "docs/tutorial/8-a-counterexample.md",
-}
+STILL_WIDE: set[str] = set()
+QUOTED = re.compile(
+    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+)" -->\n```python\n(?P<code>.*?)^```$""",
+    re.MULTILINE | re.DOTALL,
+)
+LINK = re.compile(r"\]\(([^)]+)\)")
 BLOCK = re.compile(r"^(?P<fence>`{3,})[^\n]*\n.*?^(?P=fence)$", re.MULTILINE | re.DOTALL)
 
 
@@ -32,3 +33,48 @@ def test_code_fits_the_text_of_the_site(page: Path) -> None:
         if len(line) > MAX_COLUMNS
     ]
     assert bool(wide) == (named(page) in STILL_WIDE), wide
+
+
+def test_the_readme_links_to_pages_that_exist() -> None:
+    """A package index shows the README, too, so its links name the site, not a file beside it."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    links = LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    ours = [link.removeprefix(urls["Documentation"]) for link in links if link.startswith(urls["Documentation"])]
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert len(ours) > 5
+    assert [page for page in ours if not (ROOT / "docs" / page).with_suffix(".md").exists()] == []
+
+
+def quotations() -> list[tuple[Path, re.Match[str]]]:
+    return [(page, quoted) for page in PAGES for quoted in QUOTED.finditer(page.read_text(encoding="utf-8"))]
+
+
+def definitions(module: str) -> dict[str, str]:
+    """The source of what a module defines, by name; without marks for the linter."""
+    text = (ROOT / "src").joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for node in ast.parse(text).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
+                lines = text.splitlines()[first - 1 : node.end_lineno]
+                found[name] = "\n".join(re.sub(r"  # noqa.*", "", line) for line in lines)
+            case _:
+                pass
+    return found
+
+
+@pytest.mark.parametrize(
+    ("page", "quoted"), quotations(), ids=[f"{named(page)}: {quoted['names']}" for page, quoted in quotations()]
+)
+def test_a_quotation_is_the_source_of_the_example(page: Path, quoted: re.Match[str]) -> None:
+    """The pages hold the code of the examples, so that a reader of the plain files sees it as well."""
+    source = definitions(quoted["module"])
+    expected = [source[name] for name in quoted["names"].split(", ")]
+    assert re.split(r"\n+(?=\S)", quoted["code"].strip()) == re.split(r"\n+(?=\S)", "\n".join(expected))
+
+
+def test_lessons_show_the_code_of_their_job() -> None:
+    lessons = {page.name[0] for page, _ in quotations() if page.parent.name == "tutorial"}
+    assert lessons >= {"1", "2", "4", "5"}
+    assert [named(page) for page in PAGES if "{literalinclude}" in page.read_text(encoding="utf-8")] == []

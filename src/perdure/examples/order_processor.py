@@ -99,9 +99,8 @@ def decide_order(  # noqa: PLR0911 - one return for each transition
     """Decide what an event does to an order. The complete state machine, no effects."""
     match order.status, event:
         case "new", OrderPlaced(owner, amount):
-            return Success(
-                Decision(Order("pending", owner, amount), Alarm.after(patience.payment))
-            )
+            placed = Order("pending", owner, amount)
+            return Success(Decision(placed, Alarm.after(patience.payment)))
         case "pending", PaymentReceived(amount):
             paid = order.paid + amount
             if paid < order.amount:
@@ -110,12 +109,8 @@ def decide_order(  # noqa: PLR0911 - one return for each transition
                 Decision(evolve(order, paid=paid, status="paid"), Alarm.clear)
             )
         case "paid", Shipped(tracking):
-            return Success(
-                Decision(
-                    evolve(order, status="shipped", tracking=tracking),
-                    Alarm.after(patience.parcel),
-                )
-            )
+            shipped = evolve(order, status="shipped", tracking=tracking)
+            return Success(Decision(shipped, Alarm.after(patience.parcel)))
         case "shipped", Delivered():
             return Success(
                 Decision(evolve(order, status="delivered"), Alarm.after("0 s"))

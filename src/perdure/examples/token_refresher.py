@@ -84,21 +84,21 @@ def refresh(services: HasAuth, refresh_token: str) -> FutureResult[Token, AuthEr
     return services.auth.refresh(refresh_token)
 
 
+def refreshed(state: TokenState, token: Token) -> TokenState:
+    """Return the state with a new access token."""
+    return evolve(state, access_token=token.access_token, expires_at=token.expires_at)
+
+
 @program
 def refresh_token(ctx: ContinuousContext[TokenState]) -> Do[None, AuthError, Alerting]:
     """Refresh the token; terminate the instance when it was revoked."""
     state = yield from ctx.state
     match (yield from refresh(state.refresh_token).attempt()):
         case Success(token):
-            yield from ctx.set_state(
-                evolve(
-                    state, access_token=token.access_token, expires_at=token.expires_at
-                )
-            )
+            yield from ctx.set_state(refreshed(state, token))
         case Failure(AuthRevoked(detail)):
-            yield from send_mail(
-                ctx.run_id, "ops@example.com", f"{ctx.id}: {detail}"
-            ).attempt()
+            text = f"{ctx.id}: {detail}"
+            yield from send_mail(ctx.run_id, "ops@example.com", text).attempt()
             yield from ctx.terminate("revoked")
         case Failure(error):
             yield from fail(error)
