@@ -63,6 +63,14 @@ copybutton_only_copy_prompt_lines = True
 mermaid_version = "11.12.1"
 mermaid_use_local = os.environ.get("PERDURE_DOCS_MERMAID", "")
 mermaid_height = "auto"
+mermaid_fullscreen = False
+mermaid_init_config = {
+    "startOnLoad": False,
+    "deterministicIds": True,  # two diagrams of a page never share an id
+    "state": {"useMaxWidth": False},
+    "sequence": {"useMaxWidth": False},
+    "flowchart": {"useMaxWidth": False},
+}
 mermaid_light_theme = "neutral"
 mermaid_dark_theme = "dark"
 
