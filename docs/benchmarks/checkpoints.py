@@ -23,8 +23,9 @@ from measured.figures import Spread, over_rounds, print_table
 from measured.machine import conditions, versions
 from returns.unsafe import unsafe_perform_io
 
-from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.database import Read
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.sqlite import DEFAULT_RECENT_BYTES, open_sqlite
+from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of, size_of
 from perdure.stores.store import Store
 from perdure.values.address import Address
@@ -100,9 +101,14 @@ def reader_of(path: Path) -> Iterator[None]:
 
 async def of_length(path: Path, pages: int, seconds: float) -> Spread:
     """Measure with checkpoints of another length than the store's own."""
-    store = await open_sqlite(path)
-    traffic = store.load.__self__._traffic  # type: ignore[attr-defined] # noqa: SLF001 - there is no option for it
-    await traffic.read(Read("set", lambda cursor: cursor.execute(f"PRAGMA wal_autocheckpoint = {pages}").fetchall()))
+    store = await open_file(
+        path,
+        durability="full",
+        cache_bytes=DEFAULT_RECENT_BYTES,
+        on_locked="raise",
+        runtime=asyncio_runtime(),
+        checkpoint_pages=pages,
+    )
     load = Load(store)
     await load.fill()
     waits = await load.run_for(seconds)

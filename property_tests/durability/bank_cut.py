@@ -84,7 +84,7 @@ def record_bank(
     folder: Path,
     *,
     durability: Chosen,
-    pragmas: tuple[str, ...],
+    checkpoint_pages: int,
     steps: int,
     seed: int = 0,
     illness: Illness | None = None,
@@ -96,7 +96,11 @@ def record_bank(
 
     async def day() -> None:
         store = await open_recorded(
-            folder / FILE, recorder, durability=durability, pragmas=pragmas, runtime=simulation.runtime
+            folder / FILE,
+            recorder,
+            durability=durability,
+            checkpoint_pages=checkpoint_pages,
+            runtime=simulation.runtime,
         )
         async with bank(witness).open(store, runtime=simulation.runtime) as jobs:
             recorder.fall_ill(illness)

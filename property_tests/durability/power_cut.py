@@ -59,12 +59,21 @@ class Recording:
 _names = itertools.count()
 
 
-def record(folder: Path, *, durability: Chosen, pragmas: tuple[str, ...], transitions: int, seed: int = 0) -> Recording:
+def record(
+    folder: Path,
+    *,
+    durability: Chosen,
+    checkpoint_pages: int,
+    pragmas: tuple[str, ...],
+    transitions: int,
+    seed: int = 0,
+) -> Recording:
     """Carry out a load, and keep what it did to the disk.
 
     Args:
         folder: where the files lie; empty.
         durability: as the user chooses it.
+        checkpoint_pages: the length of the log from which on it is moved into the file.
         pragmas: what is set otherwise than the library sets it.
         transitions: how many are committed.
         seed: what the load is drawn from.
@@ -75,7 +84,12 @@ def record(folder: Path, *, durability: Chosen, pragmas: tuple[str, ...], transi
 
     async def load() -> None:
         store = await open_recorded(
-            folder / FILE, recorder, durability=durability, pragmas=pragmas, runtime=simulation.runtime
+            folder / FILE,
+            recorder,
+            durability=durability,
+            checkpoint_pages=checkpoint_pages,
+            pragmas=pragmas,
+            runtime=simulation.runtime,
         )
         await carry_out(store, clerk, simulation, recorder.log, transitions)
 

@@ -20,9 +20,11 @@ from disk import Entry, Named, NamesSynced, Synced, Truncated, Wrote
 
 from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.database import File, Read, open_database
+from perdure.stores.sqlite.disk import Disk
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
 from perdure.stores.sqlite.thread import Work
+from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES
 from perdure.stores.store import Store
 
 T = TypeVar("T")
@@ -176,6 +178,7 @@ async def open_recorded(
     recorder: Recorder,
     *,
     durability: Chosen = "full",
+    checkpoint_pages: int = CHECKPOINT_PAGES,
     pragmas: tuple[str, ...] = (),
     cache_bytes: int = 1 << 20,
     runtime: Runtime,
@@ -186,6 +189,7 @@ async def open_recorded(
         path: the file.
         recorder: what notes it.
         durability: as the user chooses it.
+        checkpoint_pages: the length of the log from which on it is moved into the file.
         pragmas: what is set otherwise than the library sets it.
         cache_bytes: how much the store may remember of what it met lately.
         runtime: in which world.
@@ -199,14 +203,17 @@ async def open_recorded(
         return _RecordedThread(recorder, connection, _Cursor(connection, recorder.statements))
 
     place = os.path.abspath(path)  # noqa: ASYNC240, PTH100 - of a test, in its own thread
+    lock = acquire(f"{place}.lock", store="recorded", database=place)
     file = File(
         path=place,
-        lock=f"{place}.lock",
+        lock=lock.path,
         store="recorded",
         synchronous=_SYNCHRONOUS[durability],
+        checkpoint_pages=checkpoint_pages,
+        descriptor=lock.database,
+        disk=Disk(connect=connect),
     )
-    lock = acquire(file.lock, store=file.store)
-    database = await open_database(file, connect)
+    database = await open_database(file)
     for pragma in pragmas:
         await database.read(
             [Read("set it otherwise", lambda cursor, pragma=pragma: cursor.execute(f"PRAGMA {pragma}"))]

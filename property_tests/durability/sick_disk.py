@@ -22,7 +22,7 @@ from perdure.testing.conformance.requirement import answer, value
 FILE = "jobs.db"
 GROUPS = (1, 3, 2, 1, 4, 1, 2)
 PADDING = "x" * 3_000
-CHECKPOINTS_OFTEN = "wal_autocheckpoint = 12"  # pages: so that some of the refusals are met by a checkpoint
+CHECKPOINT_PAGES = 12  #: so that some of the refusals are met by a checkpoint
 
 
 def _fails_to_sync() -> apsw.Error:
@@ -111,7 +111,7 @@ def recovery(folder: Path, illness: Illness | None) -> Recovery:
     simulation = Simulation(order="fifo")
 
     async def day() -> tuple[dict[str, str], int, str, int]:
-        store = await open_recorded(folder / FILE, disk, pragmas=(CHECKPOINTS_OFTEN,), runtime=simulation.runtime)
+        store = await open_recorded(folder / FILE, disk, checkpoint_pages=CHECKPOINT_PAGES, runtime=simulation.runtime)
         disk.fall_ill(illness)
         told = await _told(store, simulation)
         asked = disk.asked

@@ -31,7 +31,7 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
 
-CHECKPOINTS_OFTEN = "wal_autocheckpoint = 100"  # pages: so that power is cut before, in and after many
+CHECKPOINT_PAGES = 100  #: so that power is cut before, in and after many
 
 
 def appended(path: str) -> int:
@@ -88,7 +88,7 @@ async def opened(path: str, durability: Any, disk: str | None) -> Store:
         Path(path),
         WrittenDown(disk),
         durability=durability,
-        pragmas=(CHECKPOINTS_OFTEN,),
+        checkpoint_pages=CHECKPOINT_PAGES,
         runtime=asyncio_runtime(),
     )
 

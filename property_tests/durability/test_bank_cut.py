@@ -14,7 +14,7 @@ from sick_disk import AILMENTS, Illness
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 STEPS = 12
-CHECKPOINTS_OFTEN = "wal_autocheckpoint = 100"  # pages: so that a short day sees several
+CHECKPOINT_PAGES = 100  #: so that a short day sees several
 
 mercies = st.just(NoMercy()) | st.builds(Whim, st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.9]))
 cuts = st.integers(0, 10**6)  # in millionths of the log
@@ -27,7 +27,7 @@ few = settings(max_examples=300 if NIGHTLY else 15)  # each is a day of the whol
 @cache
 def recording(durability: Chosen) -> BankRecording:
     with TemporaryDirectory(prefix="perdure-") as folder:
-        return record_bank(Path(folder), durability=durability, pragmas=(CHECKPOINTS_OFTEN,), steps=STEPS)
+        return record_bank(Path(folder), durability=durability, checkpoint_pages=CHECKPOINT_PAGES, steps=STEPS)
 
 
 def place(day: BankRecording, millionths: int) -> int:
@@ -62,8 +62,7 @@ def test_a_disk_that_is_sick_for_a_while_costs_nothing_that_was_acknowledged(
     with TemporaryDirectory(prefix="perdure-") as folder:
         disk = Path(folder) / "sick"
         disk.mkdir()
-        pragmas = (CHECKPOINTS_OFTEN,)
-        day = record_bank(disk, durability="full", pragmas=pragmas, steps=STEPS, illness=illness)
+        day = record_bank(disk, durability="full", checkpoint_pages=CHECKPOINT_PAGES, steps=STEPS, illness=illness)
         assert day.steps(len(day.log)) == dict.fromkeys(CLIENTS, STEPS)
         after = power_comes_back(day, place(day, millionths), mercy, Path(folder) / "disk", more=3)
     verdict = audit(after.acknowledged, after.stored, after.happened)

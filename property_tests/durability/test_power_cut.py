@@ -19,14 +19,18 @@ from recording import Chosen
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 TRANSITIONS = 300 if NIGHTLY else 60
-CHECKPOINTS_OFTEN = "wal_autocheckpoint = 40"  # pages: so that a short load sees several
+CHECKPOINT_PAGES = 40  #: so that a short load sees several
 
 
 @cache
 def recording(durability: Chosen, *pragmas: str) -> Recording:
     with TemporaryDirectory(prefix="perdure-") as folder:
         return record(
-            Path(folder), durability=durability, pragmas=(CHECKPOINTS_OFTEN, *pragmas), transitions=TRANSITIONS
+            Path(folder),
+            durability=durability,
+            checkpoint_pages=CHECKPOINT_PAGES,
+            pragmas=pragmas,
+            transitions=TRANSITIONS,
         )
 
 

@@ -81,9 +81,30 @@ MUTANTS = (
     Mutant(
         "a commit into a file that is gone is acknowledged",
         "stores/sqlite/group_commit.py",
-        "        self.lost = self.ownership.loss_after_commit()\n",
-        "        self.lost = None\n",
+        "self.lost = self.ownership.loss_after_transaction() or self._move_log(cursor)",
+        "self.lost = self._move_log(cursor)",
         f"{OWNERSHIP}::test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing",
+    ),
+    Mutant(
+        "a hard link lets a second engine serve a file",
+        "stores/sqlite/lock.py",
+        'if sys.platform == "linux":',
+        "if sys.platform is None:",
+        f"{OWNERSHIP}::test_a_file_has_one_owner_whatever_the_path_it_is_opened_by[hard link-in another process]",
+    ),
+    Mutant(
+        "an engine takes a file that was copied over for its own",
+        "stores/sqlite/ownership.py",
+        '        if found["file"] not in (self.stamp, None):\n',
+        '        if found["file"] is None:\n',
+        f"{OWNERSHIP}::test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept",
+    ),
+    Mutant(
+        "an engine takes a copy that is made during its checkpoint for its own",
+        "stores/sqlite/ownership.py",
+        "return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER)",
+        "return None",
+        f"{OWNERSHIP}::test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing[truncated-after]",
     ),
     Mutant(
         "every opening of a file has the same number",
@@ -95,9 +116,9 @@ MUTANTS = (
     # ------------------------------------------------------------ housekeeping
     Mutant(
         "the log is never moved into the file",
-        "stores/sqlite/schema.py",
-        'f"wal_autocheckpoint = {CHECKPOINT_PAGES}"',
-        '"wal_autocheckpoint = 0"',
+        "stores/sqlite/group_commit.py",
+        "if not is_longer_than(log, self.checkpoint_pages):",
+        "if log:",
         "tests/stores/test_sqlite_log.py::test_without_readers_it_is_never_much_longer_than_a_checkpoint",
     ),
     Mutant(

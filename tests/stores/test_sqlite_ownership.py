@@ -1,16 +1,23 @@
 """An engine whose file was taken away, whatever its lock says: it writes nothing, stops and says why."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import chdir, closing
 
 import pytest
-from returns.result import Failure
+from returns.result import Failure, Success
+from watched_disk import WatchedDisk
 
 from perdure import App, Task
 from perdure.client.client import gateway_of
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.database import File, open_database
+from perdure.stores.sqlite.opening import open_file
 from perdure.stores.store import Query, Retention, Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
@@ -125,22 +132,77 @@ def test_every_writing_operation_notices(path, operation):
     asyncio.run(main())
 
 
-def test_a_second_engine_that_came_without_the_lock_deposes_the_first(path):
+async def _opened_without_a_lock(path):
+    """Open a file as an engine does on a disk whose locks do not lock."""
+    descriptor = os.open(path, os.O_RDONLY)
+    file = File(path=str(path), lock=f"{path}.lock", store="second", synchronous="FULL", descriptor=descriptor)
+    return await open_database(file), descriptor
+
+
+def test_a_second_engine_that_no_lock_stops_deposes_the_first(path):
+    def taken_over(cursor, _):
+        return Success(cursor.execute("UPDATE instances SET state = '\"second\"'").rowcount)
+
     async def main():
         first = await _opened(path)
-        fence = await value(first.commit(put(A, state='"first"')))
-        _part(path, ".lock").unlink()
-        second = await _opened(path)
-        await value(second.commit(put(A, fence, state='"second"')))
+        await value(first.commit(put(A, state='"first"')))
+        second, descriptor = await _opened_without_a_lock(path)
+        written = await second.write([taken_over])
         await _refused(first.commit(put(B)))
         await value(first.close())
-        await value(second.commit(put(B, state='"second"')))
-        with pytest.raises(StoreLocked):
-            await _opened(path)
-        await value(second.close())
+        written += await second.write([taken_over])
+        await second.close()
+        os.close(descriptor)
+        return written
+
+    assert asyncio.run(main()) == [Success(1), Success(1)]
+    assert _rows(path) == [("a", 1, '"second"')]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lock belongs to the path alone")
+@pytest.mark.parametrize("where", ["in this process", "in another process"])
+@pytest.mark.parametrize("name", ["hard link", "renamed folder", "deleted lock file"])
+def test_a_file_has_one_owner_whatever_the_path_it_is_opened_by(path, name, where):
+    served = path.parent / "served" / "jobs.db"
+    served.parent.mkdir()
+
+    def other_name():
+        match name:
+            case "hard link":
+                path.hardlink_to(served)
+                return path
+            case "renamed folder":
+                moved = served.parent.rename(path.parent / "moved")
+                served.parent.mkdir()
+                return moved / "jobs.db"
+            case _:
+                _part(served, ".lock").unlink()
+                return served
+
+    async def main():
+        store = await _opened(served)
+        fence = await created(store, A)
+        other = other_name()
+        if where == "in this process":
+            with pytest.raises(StoreLocked):
+                await _opened(other)
+        else:
+            assert "StoreLocked" in await asyncio.to_thread(_elsewhere, OPEN.format(other))
+        if name == "hard link":  # the attempt took nothing from the owner
+            await value(store.commit(put(A, fence)))
+            assert "database is locked" in await asyncio.to_thread(_elsewhere, SEIZE.format(served))
+        await value(store.close())
 
     asyncio.run(main())
-    assert _rows(path) == [("a", 2, '"second"'), ("b", 1, '"second"')]
+
+
+OPEN = "import asyncio; from perdure.stores.sqlite import open_sqlite; asyncio.run(open_sqlite('{}'))"
+SEIZE = "import sqlite3; sqlite3.connect('{}', timeout=0).execute('PRAGMA journal_mode = DELETE')"
+"""Succeeds if SQLite's own locks on the file are gone."""
+
+
+def _elsewhere(script):
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False).stderr  # noqa: S603
 
 
 def test_the_engine_of_a_deleted_file_does_not_touch_its_successor(path):
@@ -207,6 +269,74 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
     assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
 
 
+async def _busy(store, fences, rounds):
+    """Commit so much that the log is moved into the file several times; give what refused, if anything did."""
+    for number in range(rounds):
+        found = await answer(store.commit(put(A, fences.get(A), state=f'"{str(number % 10) * 9_000}"')))
+        if not isinstance(found, Success):
+            return found.failure()
+        fences[A] = found.unwrap()
+    return None
+
+
+OVERWRITES = {
+    "truncated": lambda path: os.truncate(path, 0),
+    "a backup": lambda path: shutil.copyfile(path.with_name("backup.db"), path),
+    "a copy from before it was opened": lambda path: shutil.copyfile(path.with_name("older.db"), path),
+}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("overwrite", OVERWRITES)
+def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(path, overwrite, moment):
+    """The checkpoint changes the file as well: only what it wrote tells them apart."""
+    watched, happened = WatchedDisk(), []
+
+    def overwritten(now, sql):
+        if (now, sql) == (moment, "PRAGMA wal_checkpoint(PASSIVE)") and not happened:
+            OVERWRITES[overwrite](path)
+            happened.append(now)
+
+    async def opened():
+        runtime = asyncio_runtime()
+        options = {"durability": "full", "cache_bytes": 0, "on_locked": "refuse", "runtime": runtime}
+        store = await open_file(path, **options, disk=watched.disk, checkpoint_pages=20)
+        _OPENED.append(store)
+        return store
+
+    async def main():
+        store, fences = await opened(), {}
+        assert await _busy(store, fences, 20) is None
+        await value(store.close())
+        shutil.copyfile(path, path.with_name("older.db"))
+        store = await opened()
+        assert await _busy(store, fences, 20) is None
+        await value(store.backup(path.with_name("backup.db"), lambda _: None))
+        assert await _busy(store, fences, 20) is None
+        watched.on_statement = overwritten
+        refused = await _busy(store, fences, 40)
+        assert happened
+        await _refused(store.commit(put(B)))
+        await value(store.close())
+        return refused
+
+    refused = asyncio.run(main())
+    assert isinstance(refused, OutcomeUnknown)
+    assert "another program wrote into the file itself" in str(refused)
+
+
+def test_a_log_that_another_program_cuts_is_noticed(path):
+    async def main():
+        store = await _opened(path)
+        fence = await created(store, A)
+        os.truncate(_part(path, "-wal"), 0)
+        refused = await _refused(store.commit(put(A, fence)))
+        await value(store.close())
+        return refused
+
+    assert "wrote into its write-ahead log" in asyncio.run(main()).reason
+
+
 def test_a_checkpoint_from_outside_is_noticed_and_costs_nothing(path):
     async def main():
         store = await _opened(path)
@@ -270,7 +400,7 @@ def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path
     [
         (lambda path: path.unlink(), "it was deleted"),
         (_replace, "another file was put in its place"),
-        (lambda path: _count_an_opening(path), "another connection wrote"),  # noqa: PLW0108 - it is made below
+        (lambda path: _count_an_opening(path), "another connection or program wrote"),  # noqa: PLW0108 - it is made below
     ],
 )
 def test_a_connection_that_is_replaced_finds_the_same_file_or_none(path, mishap, said):

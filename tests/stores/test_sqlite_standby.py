@@ -25,11 +25,13 @@ def path(tmp_path):
 
 
 def _waiting(world, path):
-    return world.runtime.spawn(stand_by(path, store="jobs", runtime=world.runtime), name="standby")
+    return world.runtime.spawn(
+        stand_by(path, store="jobs", database=f"{path}.db", runtime=world.runtime), name="standby"
+    )
 
 
 def test_a_living_owner_is_not_taken_over_however_long_it_takes(path):
-    owner = acquire(path, store="jobs")
+    owner = acquire(path, store="jobs", database=f"{path}.db")
     world = Simulation()
     standby = _waiting(world, path)
     world.advance(AN_HOUR_MS)
@@ -38,11 +40,11 @@ def test_a_living_owner_is_not_taken_over_however_long_it_takes(path):
     world.settle()
     assert standby.cancelled()
     owner.release()
-    acquire(path, store="jobs").release()  # the standby took nothing
+    acquire(path, store="jobs", database=f"{path}.db").release()  # the standby took nothing
 
 
 def test_a_standby_takes_over_within_a_fifth_of_a_second_and_says_so(path):
-    owner = acquire(path, store="jobs")
+    owner = acquire(path, store="jobs", database=f"{path}.db")
     world = Simulation()
     standby = _waiting(world, path)
     world.advance(10 * POLL_MS)
@@ -56,12 +58,12 @@ def test_a_standby_takes_over_within_a_fifth_of_a_second_and_says_so(path):
 
 def test_a_free_file_is_taken_at_once_and_nothing_is_said(path):
     world = Simulation()
-    world.run(stand_by(path, store="jobs", runtime=world.runtime)).release()
+    world.run(stand_by(path, store="jobs", database=f"{path}.db", runtime=world.runtime)).release()
     assert world.logs == []
 
 
 def test_a_change_of_the_owner_is_said(path):
-    first = acquire(path, store="jobs")
+    first = acquire(path, store="jobs", database=f"{path}.db")
     world = Simulation()
     standby = _waiting(world, path)
     world.settle()
@@ -74,18 +76,20 @@ def test_a_change_of_the_owner_is_said(path):
     assert owners[1:] == ["process 2 on elsewhere"]
 
 
-def test_a_lock_file_that_was_deleted_is_made_anew(path):
-    owner = acquire(path, store="jobs")
+def test_a_lock_file_that_was_deleted_lets_no_second_engine_in(path):
+    owner = acquire(path, store="jobs", database=f"{path}.db")
     world = Simulation()
     standby = _waiting(world, path)
     world.settle()
-    Path(path).unlink()  # the owner goes on with a lock that keeps nobody out, which it notices itself
+    Path(path).unlink()  # the owner still holds the lock on the database file itself
+    world.advance(POLL_MS)
+    assert not standby.done()
+    owner.release()
     world.advance(POLL_MS)
     taken = standby.result()
     with pytest.raises(StoreLocked):
-        acquire(path, store="jobs")
+        acquire(path, store="jobs", database=f"{path}.db")
     taken.release()
-    owner.release()
 
 
 def test_a_store_is_opened_after_the_wait(tmp_path):

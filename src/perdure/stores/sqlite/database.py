@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
 
 import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.stores.sqlite import counters
+from perdure.stores.sqlite.disk import REAL_DISK, Disk
 from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
-from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
-from perdure.stores.sqlite.write_ahead_log import begin_anew
+from perdure.stores.sqlite.thread import DatabaseThread, Work
+from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, begin_anew
 from perdure.values.errors import OwnershipLost, StoreCorrupt, StoreError, StoreUnavailable
 
 T = TypeVar("T")
-
-Connect: TypeAlias = Callable[[str], Awaitable[DatabaseThread]]
-"""Opens a file, in a thread of its own."""
 
 
 @attrs.frozen
@@ -41,12 +39,18 @@ class File:
         lock: where its lock file is, absolute.
         store: what errors call it.
         synchronous: when commits reach the disk.
+        checkpoint_pages: the length of the log from which on it is moved into the file.
+        descriptor: of the file, open as long as the engine owns it.
+        disk: how to reach it.
     """
 
     path: str
     lock: str
     store: str
     synchronous: Synchronous
+    checkpoint_pages: int = CHECKPOINT_PAGES
+    descriptor: int = -1
+    disk: Disk = REAL_DISK
 
 
 @attrs.define(kw_only=True)
@@ -62,7 +66,7 @@ class Database:
     epoch: int
     _thread: DatabaseThread = attrs.field(alias="thread")
     _ledger: GroupWriter = attrs.field(alias="ledger")
-    _connect: Connect = attrs.field(alias="connect")
+    _connection: Literal["open", "closed"] = "open"
 
     @property
     def lost(self) -> OwnershipLost | None:
@@ -72,7 +76,8 @@ class Database:
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one hop; each is answered for itself."""
         await self._ensure_trusted()
-        return await self._thread.run(lambda cursor: [_answer(cursor, read) for read in reads])
+        ledger = self._ledger
+        return await self._thread.run(lambda cursor: [_answer(cursor, read, ledger) for read in reads])
 
     async def write(self, group: Sequence[Write]) -> list[Written]:
         """Run writes in one transaction and one hop; each is answered for itself."""
@@ -82,6 +87,8 @@ class Database:
 
     async def close(self) -> None:
         """Close the file and end its thread."""
+        if self._connection == "open":
+            await self._thread.run(self._ledger.move_all)
         if self.lost is None:
             await self._thread.close()
             return
@@ -97,37 +104,36 @@ class Database:
     async def _ensure_trusted(self) -> None:
         if self._ledger.is_trusted:
             return
-        await self._thread.close()
-        moved = self._ledger.ownership.without_log().files_loss()  # before a new file is made where there is none
+        before = self._ledger.ownership
+        moved = before.loss_before_closing() if self._connection == "open" else None
+        if moved is None:
+            await self._thread.close()  # SQLite makes a checkpoint then
+            self._connection = "closed"
+            moved = before.without_log().files_loss()  # before a new file is made where there is none
         if moved is not None:
             self._ledger.lost = moved
             raise moved
-        self._thread, (self._ledger, epoch) = await _set_up(
-            self.file, self._connect, lambda cursor: _reopened(cursor, self.file)
-        )
-        if epoch != self.epoch:
+        self._thread, (self._ledger, epoch) = await _set_up(self.file, lambda cursor: _reopened(cursor, self.file))
+        self._connection = "open"
+        if epoch != self.epoch or not before.marks.may_become(self._ledger.ownership.marks):
             self._ledger.lost = another_engine(self.file.store)
             raise self._ledger.lost
 
 
-async def open_database(file: File, connect: Connect = connect) -> Database:
+async def open_database(file: File) -> Database:
     """Open a file, create or migrate its tables, and count the opening.
-
-    Args:
-        file: which file.
-        connect: how to open it, now and whenever the connection is replaced.
 
     Raises:
         StoreError: why it cannot be opened.
     """
-    thread, (ledger, epoch) = await _set_up(file, connect, lambda cursor: _opened(cursor, file))
-    return Database(file=file, epoch=epoch, thread=thread, ledger=ledger, connect=connect)
+    thread, (ledger, epoch) = await _set_up(file, lambda cursor: _opened(cursor, file))
+    return Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
 
 
-async def _set_up(file: File, connect: Connect, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
+async def _set_up(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
     """Open a file and prepare it. Whatever goes wrong, no thread is left behind."""
     try:
-        thread = await connect(file.path)
+        thread = await file.disk.connect(file.path)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"open {file.store}", str(error)) from error
     try:
@@ -146,7 +152,7 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
         "PRAGMA wal_checkpoint(PASSIVE)"
     )  # as `_reopened`, but knowing of no failure: no reader is waited for
     epoch = counters.next_epoch(cursor)
-    ledger = _ledger(cursor, file)
+    ledger = _ledger(cursor, file, epoch)
     if counters.epoch(cursor) != epoch:
         raise another_engine(file.store)
     return ledger, epoch
@@ -161,23 +167,33 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     if begin_anew(cursor) == "held up":
         raise StoreUnavailable(f"open {file.store}", "a reader keeps its log from being begun anew; let it end")
-    return _ledger(cursor, file), counters.epoch(cursor)
+    epoch = counters.epoch(cursor)
+    return _ledger(cursor, file, epoch), epoch
 
 
-def _ledger(cursor: sqlite3.Cursor, file: File) -> GroupWriter:
-    # The note is taken first: what somebody writes after it is noticed, what came before it is read here.
-    ownership = take_note(cursor, store=file.store, path=file.path, lock=file.lock)
-    return GroupWriter(counters.read(cursor), ownership)
+def _ledger(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
+    # The note is taken first: a later write is noticed, and an earlier one is read here.
+    ownership = take_note(
+        cursor,
+        store=file.store,
+        path=file.path,
+        lock=file.lock,
+        descriptor=file.descriptor,
+        disk=file.disk,
+        epoch=epoch,
+    )
+    return GroupWriter(counters=counters.read(cursor), ownership=ownership, checkpoint_pages=file.checkpoint_pages)
 
 
-def _answer(cursor: sqlite3.Cursor, read: Read) -> Result[Any, StoreError]:
+def _answer(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter) -> Result[Any, StoreError]:
     try:
         return Success(read.work(cursor))
     except StoreCorrupt as error:
         return Failure(error)
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
+        ledger.errors = "some"
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            return Failure(StoreCorrupt(f"what was read to {read.operation}", str(error)))
         return Failure(StoreUnavailable(read.operation, str(error)))
-    except sqlite3.DatabaseError as error:
-        return Failure(StoreCorrupt(f"what was read to {read.operation}", str(error)))
     except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
         return Failure(StoreUnavailable(read.operation, f"{type(error).__name__}: {error}"))

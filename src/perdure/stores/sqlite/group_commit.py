@@ -1,16 +1,17 @@
-"""The writer: a group of writes in one transaction. All of it runs in the driver's thread."""
+"""The writer: a group of writes in one transaction, and the checkpoints. All of it runs in the driver's thread."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Failure, Result
 
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.ownership import Ownership
+from perdure.stores.sqlite.write_ahead_log import is_longer_than
 from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 
 Written: TypeAlias = Result[Any, StoreError | OutcomeUnknown]
@@ -28,21 +29,27 @@ class _CommitFailed(Exception):
     """COMMIT itself failed: what reached the disk is not known."""
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class GroupWriter:
     """Writes groups, and knows whether the connection can still be trusted.
 
     Attributes:
-        counters: the numbers given out.
-        ownership: tells whether the file is still this engine's.
+        counters: the numbers assigned so far.
+        ownership: whether the file is still this engine's.
+        checkpoint_pages: the length of the log from which on it is moved into the file.
         is_trusted: False once a transaction could not be ended: the connection must be replaced.
         lost: why the file is not this engine's any more: nothing is written from then on.
+        errors: whether SQLite reported an error since the last transaction.
     """
 
     counters: Counters
     ownership: Ownership
+    checkpoint_pages: int
     is_trusted: bool = True
     lost: OwnershipLost | None = None
+    errors: Literal["none", "some"] = "none"
+    _checkpoint: Literal["not due", "due"] = "not due"
+    _unmoved: Literal["nothing", "commits"] = "nothing"
 
     def write(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         """Write a group in one transaction, and answer each write for itself.
@@ -54,9 +61,11 @@ class GroupWriter:
         try:
             return self._write_together(cursor, group)
         except _NotBegun as error:
+            self.errors = "some"
             return [Failure(StoreUnavailable("commit", f"{error.__cause__}; {_HELD}"))] * len(group)
         except _CommitFailed as error:
             self.is_trusted = False
+            self.ownership.loss_after_transaction()  # notes the log
             return [Failure(OutcomeUnknown(f"COMMIT failed: {error.__cause__}"))] * len(group)
         except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
             self._undo(cursor)
@@ -71,26 +80,62 @@ class GroupWriter:
             cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise _NotBegun from error
-        self.lost = self.lost or self.ownership.loss(cursor)
+        self.lost = self.lost or self.ownership.loss(cursor, errors=self.errors)
         if self.lost is not None:
             self._undo(cursor)
             return [Failure(self.lost)] * len(group)
+        self.errors = "none"
         answers = [write(cursor, self.counters) for write in group]
         self.counters.save(cursor)
+        if self._checkpoint == "due":
+            self.ownership.marks.write(cursor)
         try:
             cursor.execute("COMMIT")
         except sqlite3.Error as error:
             raise _CommitFailed from error
         self.counters.committed()
-        self.lost = self.ownership.loss_after_commit()
-        if self.lost is not None:  # it went while the group was on its way: there may be nobody who will read this
+        self.ownership.marks.committed()
+        self._unmoved = "commits"
+        self.lost = self.ownership.loss_after_transaction() or self._move_log(cursor)
+        if self.lost is not None:  # while the group was on its way: no engine may ever read it
             return [Failure(OutcomeUnknown(str(self.lost)))] * len(group)
         return answers
 
+    def move_all(self, cursor: sqlite3.Cursor) -> None:
+        """Move the log into the file before the connection is closed, so that SQLite has nothing to move then."""
+        if self.is_trusted and self.lost is None and self._unmoved == "commits":
+            self._checkpoint, pages, self.checkpoint_pages = "due", self.checkpoint_pages, 1
+            self.write(cursor, ())
+            self.checkpoint_pages = pages
+
+    def _move_log(self, cursor: sqlite3.Cursor) -> OwnershipLost | None:
+        """Make a checkpoint when the log is long enough, and the mark by which it is recognised has been written."""
+        log, _ = self.ownership.parts["log"]
+        try:
+            if not is_longer_than(log, self.checkpoint_pages):
+                return None
+        except OSError:  # a later commit will know
+            return None
+        self._checkpoint = "due"
+        if self.ownership.marks.is_moved:
+            return None
+        moved: Literal["all", "some"] = "some"
+        try:
+            busy, pages, moved_pages = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            moved = "all" if not busy and pages == moved_pages else "some"
+        except sqlite3.Error:  # what is committed stays in the log, and a later checkpoint moves it
+            self.errors = "some"
+        if moved == "all":
+            self._checkpoint, self._unmoved = "not due", "nothing"
+        return self.ownership.loss_after_checkpoint(moved)
+
     def _undo(self, cursor: sqlite3.Cursor) -> None:
+        self.errors = "some"
         self.counters.rolled_back()
+        self.ownership.marks.rolled_back()
         try:
             if cursor.connection.in_transaction:
                 cursor.execute("ROLLBACK")
         except sqlite3.Error:
             self.is_trusted = False
+        self.ownership.loss_after_transaction()  # notes the log

@@ -1,25 +1,46 @@
-"""One engine owns a file: an advisory lock beside it, held for life and named after its owner."""
+"""One engine owns a file: an advisory lock beside it, held for life and named after its owner, and one on the file.
+
+The lock file belongs to a path, and names the owner. The lock on the database file itself belongs to the file, whatever
+its path: a hard link, a bind mount, a folder that was renamed.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
-from typing import IO
+import sys
+from typing import IO, Final
 
 from perdure.stores.sqlite.fork_guard import guard_fork
 from perdure.values.errors import StoreLocked, StoreUnavailable
 
+_BY_ANOTHER_NAME: Final = (
+    "an engine that opened it by another name (a hard link, a bind mount, a renamed folder), or lost its lock file"
+)
+
+_EXCLUSIVE: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+
+_held: set[tuple[int, int]] = set()  # files that this process owns, by device and inode
+
 
 class FileLock:
-    """A lock that the kernel drops when the process ends, however it ends.
+    """Both locks, which the kernel drops when the process ends, however it ends.
 
-    The lock is a file of its own: SQLite opens and closes the database file itself, and would drop a lock on it.
+    SQLite has locks of its own on the database file, of another kind (`fcntl`, not `flock`), which it would lose if
+    this process closed the file. So the descriptor stays open until SQLite has closed its own.
+
+    Attributes:
+        path: the lock file.
+        database: the descriptor of the database file.
     """
 
-    def __init__(self, path: str, file: IO[bytes]) -> None:
+    def __init__(self, path: str, file: IO[bytes], database: int, identity: tuple[int, int]) -> None:
         self.path = path
+        self.database = database
         self._file = file
+        self._identity = identity
+        _held.add(identity)
         guard_fork(self)
 
     def fileno(self) -> int:
@@ -27,38 +48,67 @@ class FileLock:
         return self._file.fileno()
 
     def release(self) -> None:
-        """Give the lock back. The file stays: deleting it could let two engines lock two files of one name."""
+        """Release both. The lock file stays: deleting it could let two engines lock two files of one name."""
         if not self._file.closed:
-            fcntl.flock(self._file, fcntl.LOCK_UN)  # at once, even if a forked child still shares it
-            self._file.close()
+            fcntl.flock(self.database, fcntl.LOCK_UN)  # at once, even if a forked child still shares it
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self.leave()
 
     def leave(self) -> None:
         """Close a child's share: else it would keep the file locked when its parent died."""
-        self._file.close()
+        if not self._file.closed:
+            _held.discard(self._identity)
+            os.close(self.database)
+            self._file.close()
 
 
-def acquire(path: str, *, store: str) -> FileLock:
-    """Lock a file without waiting, and write into it who holds it.
+def acquire(path: str, *, store: str, database: str) -> FileLock:
+    """Lock a store without waiting, and write into the lock file which process holds it.
 
     Args:
-        path: the lock file; it is made if it is not there.
-        store: what the error calls the store.
+        path: the lock file; it is made if there is none.
+        store: the store's name in errors.
+        database: the database file; it is made, empty, if there is none.
 
     Raises:
-        StoreLocked: somebody holds it.
-        StoreUnavailable: it cannot be made or opened.
+        StoreLocked: another engine holds it.
+        StoreUnavailable: one of the files cannot be made or opened.
     """
     while True:
         file = _opened(path, store)
         try:
             _lock(file, store)
             if _is_at(file, path):
-                _sign(file, store)
-                return FileLock(path, file)
+                return _signed(FileLock(path, file, *_database_locked(database, store)), file, store)
         except BaseException:
             file.close()
             raise
-        file.close()  # it was deleted, or replaced, between the two steps: its lock keeps nobody out
+        file.close()  # it was deleted or replaced between the two steps: its lock stops no other engine
+
+
+def _database_locked(path: str, store: str) -> tuple[int, tuple[int, int]]:
+    """Lock the database file itself. A file that this process serves is not even opened: closing it drops locks."""
+    try:
+        if os.path.exists(path) and _identity(os.stat(path)) in _held:  # noqa: PTH110, PTH116 - a path as text
+            raise StoreLocked(store, _BY_ANOTHER_NAME)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreUnavailable(f"open {store}", f"{error}; it must be readable and writable") from error
+    try:
+        if sys.platform == "linux":  # elsewhere this lock would stop SQLite's own
+            fcntl.flock(file, _EXCLUSIVE)
+        return file, _identity(os.fstat(file))
+    except BlockingIOError as error:
+        os.close(file)
+        raise StoreLocked(store, _BY_ANOTHER_NAME) from error
+    except OSError as error:
+        os.close(file)
+        reason = f"it cannot be locked: {error}; use a file on a local disk"
+        raise StoreUnavailable(f"open {store}", reason) from error
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _opened(path: str, store: str) -> IO[bytes]:
@@ -70,7 +120,7 @@ def _opened(path: str, store: str) -> IO[bytes]:
 
 def _lock(file: IO[bytes], store: str) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, _EXCLUSIVE)
     except BlockingIOError as error:
         file.seek(0)
         raise StoreLocked(store, file.read().decode(errors="replace").strip() or "another process") from error
@@ -86,10 +136,12 @@ def _is_at(file: IO[bytes], path: str) -> bool:
         return False
 
 
-def _sign(file: IO[bytes], store: str) -> None:
+def _signed(lock: FileLock, file: IO[bytes], store: str) -> FileLock:
     try:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     except OSError as error:
+        lock.release()
         reason = f"its lock file cannot be written: {error}; make room, or make it writable"
         raise StoreUnavailable(f"open {store}", reason) from error
+    return lock

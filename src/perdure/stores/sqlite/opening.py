@@ -12,12 +12,13 @@ from perdure.runtime.record import Runtime
 from perdure.stores.sqlite.backup import Backups
 from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.database import Database, File, open_database
+from perdure.stores.sqlite.disk import REAL_DISK, Disk
 from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.operations import Operations
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.standby import stand_by
-from perdure.stores.sqlite.write_ahead_log import log_of
+from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of
 from perdure.stores.store import Capabilities, Durability, Left, OnLocked, Store
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
@@ -30,13 +31,25 @@ async def open_file(
     cache_bytes: int,
     on_locked: OnLocked,
     runtime: Runtime,
+    disk: Disk = REAL_DISK,
+    checkpoint_pages: int = CHECKPOINT_PAGES,
 ) -> Store:
-    """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` says the rest."""
-    file = _file(path, _SYNCHRONOUS[durability])
+    """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` describes the options.
+
+    Args:
+        path: as there.
+        durability: as there.
+        cache_bytes: as there.
+        on_locked: as there.
+        runtime: as there.
+        disk: how to reach the file.
+        checkpoint_pages: the length of the log from which on it is moved into the file.
+    """
+    file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
     lock = await _lock(file, on_locked, runtime)
     left: Left = "died" if log_of(Path(file.path)).exists() else "closed"  # SQLite deletes the log when it is closed
     try:
-        database = await open_database(file)
+        database = await open_database(attrs.evolve(file, descriptor=lock.database))
     except BaseException:
         lock.release()
         raise
@@ -47,9 +60,9 @@ async def open_file(
 async def _lock(file: File, on_locked: OnLocked, runtime: Runtime) -> FileLock:
     match on_locked:
         case "raise":
-            return acquire(file.lock, store=file.store)
+            return acquire(file.lock, store=file.store, database=file.path)
         case "wait":
-            return await stand_by(file.lock, store=file.store, runtime=runtime)
+            return await stand_by(file.lock, store=file.store, database=file.path, runtime=runtime)
         case _:
             assert_never(on_locked)
 

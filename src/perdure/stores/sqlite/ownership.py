@@ -1,8 +1,9 @@
-"""What tells an engine that a file is not its own any more: looked at around each transaction, in its thread.
+"""Whether the file is still this engine's: inspected around each transaction, in the driver's thread.
 
-The lock keeps other engines out. It cannot keep out a program that takes no lock, an operator who moves files, or a
-network disk whose locks do not lock. So the file is recognised by what such a thing cannot leave as it was: the number
-SQLite gives to what other connections wrote, and the identity of the files behind their names.
+The lock keeps other engines out. It does not stop a program that takes no lock, an operator who moves files, or a
+network disk whose locks do not lock. So the engine recognises its file by what such a program cannot leave as it was:
+the number that SQLite changes when another connection writes, the identity of the files behind their names, and size
+and time of the last change, which only the engine's own transactions and checkpoints may move.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.marks import Marks, read_marks
 from perdure.values.errors import OwnershipLost
 
 Part: TypeAlias = Literal["file", "log", "lock"]
@@ -25,6 +28,10 @@ FileStamp: TypeAlias = tuple[int, int]  # size in bytes, and the time of the las
 _WRITTEN = (
     "another connection wrote to it; find who opens this file (a shell, a second engine on a copy of the lock, a disk "
     "whose locks do not work), then start again"
+)
+_LOG_WRITTEN = (
+    "another connection or program wrote into its write-ahead log; find who opens this file, leave the log to the "
+    "engine, and start again"
 )
 _WRITTEN_OVER = (
     "another program wrote into the file itself (a copy over it, a checkpoint from outside); before you restore a "
@@ -47,35 +54,92 @@ class Ownership:
     """How the file looked when it was opened, and when this engine last wrote into it.
 
     Attributes:
-        store: what errors call it.
+        store: the store's name in errors.
+        disk: reads the files.
+        descriptor: of the file, open as long as the engine owns it.
         parts: path and identity of the file, of its log and of its lock.
         data_version: changes when another connection has written: https://sqlite.org/pragma.html#pragma_data_version.
-        stamp: of the file itself, which nobody but this engine's checkpoints changes.
-        schema_version: a number in the file that is another one in each backup: SQLite counts it on when it copies.
+            SQLite changes it as well when an error made it drop its cache.
+        stamp: of the file, which only this engine's checkpoints change.
+        log_stamp: of the log, which only this engine's transactions change; None: the disk did not say.
+        schema_version: a number in the file that differs in each backup: SQLite increments it when it copies.
+        marks: tell this engine's checkpoints from writes of other programs.
     """
 
     store: str
+    disk: Disk
+    descriptor: int
     parts: dict[Part, tuple[str, FileIdentity]]
     data_version: int
     stamp: FileStamp
+    log_stamp: FileStamp | None
     schema_version: int
+    marks: Marks
 
-    def loss(self, cursor: sqlite3.Cursor) -> OwnershipLost | None:
-        """Look inside an open transaction, before anything is written: 1 µs for SQLite's answer, 2 µs for each file."""
+    def loss(self, cursor: sqlite3.Cursor, *, errors: Literal["none", "some"]) -> OwnershipLost | None:
+        """Inspect the files in an open transaction, before anything is written: 1 µs for SQLite, 2 µs for each file.
+
+        Args:
+            cursor: of the connection.
+            errors: whether this connection met an error since the last time: that alone moves its `data_version`.
+        """
         (found,) = cursor.execute("PRAGMA data_version").fetchone()
-        if found != self.data_version:
+        log_stamp, self.log_stamp = self.log_stamp, None
+        lost = self._loss(log_stamp)
+        if found != self.data_version and (errors == "none" or (lost is not None and lost.reason == _LOG_WRITTEN)):
             return OwnershipLost(self.store, _WRITTEN)
-        stamp = self._look()
-        if isinstance(stamp, OwnershipLost):
-            return stamp
-        return None if stamp == self.stamp else OwnershipLost(self.store, _WRITTEN_OVER)
+        self.data_version = found
+        return lost
 
-    def loss_after_commit(self) -> OwnershipLost | None:
-        """Look once more, and take note of what the commit's own checkpoint may have changed."""
-        stamp = self._look()
-        if isinstance(stamp, OwnershipLost):
+    def loss_after_transaction(self) -> OwnershipLost | None:
+        """Inspect the files once more. COMMIT changes the log alone: the file must be as it was."""
+        self.log_stamp = None
+        return self._loss(None)
+
+    def loss_before_closing(self) -> OwnershipLost | None:
+        """Inspect the files when no transaction can."""
+        return self._loss(self.log_stamp)
+
+    def loss_after_checkpoint(self, moved: Literal["all", "some"]) -> OwnershipLost | None:
+        """Note how this engine's checkpoint left the file, and look for the marks in it.
+
+        The time of the last change is set one nanosecond back: no system gives that time to a later change, however
+        coarse its clock.
+
+        Args:
+            moved: whether all of the log is in the file now.
+        """
+        found = self._look()
+        if isinstance(found, OwnershipLost):
+            return found
+        if found["file"] is not None:
+            self.stamp = self._marked(found["file"])
+        try:
+            are_found = self.marks.are_found(self._read, moved=moved)
+        except OSError:  # a disk that does not say proves nothing
+            return None
+        return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER)
+
+    def _marked(self, stamp: FileStamp) -> FileStamp:
+        path, _ = self.parts["file"]
+        try:
+            self.disk.touch(self.descriptor, stamp[1] - 1)
+            return _stamp(self.disk.stat(path))
+        except OSError:  # the file belongs to another user
             return stamp
-        self.stamp = stamp
+
+    def _read(self, size: int, offset: int) -> bytes:
+        return self.disk.read(self.descriptor, size, offset)
+
+    def _loss(self, log_stamp: FileStamp | None) -> OwnershipLost | None:
+        found = self._look()
+        if isinstance(found, OwnershipLost):
+            return found
+        self.log_stamp = found["log"]
+        if found["file"] not in (self.stamp, None):
+            return OwnershipLost(self.store, _WRITTEN_OVER)
+        if log_stamp is not None and found["log"] not in (log_stamp, None):
+            return OwnershipLost(self.store, _LOG_WRITTEN)
         return None
 
     def files_loss(self) -> OwnershipLost | None:
@@ -83,21 +147,20 @@ class Ownership:
         found = self._look()
         return found if isinstance(found, OwnershipLost) else None
 
-    def _look(self) -> FileStamp | OwnershipLost:
-        """Look at every file. A disk that does not say proves nothing."""
-        stamp = self.stamp
+    def _look(self) -> dict[Part, FileStamp | None] | OwnershipLost:
+        """Inspect every file. A disk that does not say proves nothing."""
+        stamps: dict[Part, FileStamp | None] = {"file": None, "log": None, "lock": None}
         for part, (path, identity) in self.parts.items():
             try:
-                found = os.stat(path)  # noqa: PTH116 - half the time of a `Path`, for each group
+                found = self.disk.stat(path)
             except FileNotFoundError:
                 return OwnershipLost(self.store, _GONE[part])
             except OSError:
                 continue
             if (found.st_dev, found.st_ino) != identity:
                 return OwnershipLost(self.store, _REPLACED[part])
-            if part == "file":
-                stamp = found.st_size, found.st_mtime_ns
-        return stamp
+            stamps[part] = _stamp(found)
+        return stamps
 
     def without_log(self) -> Ownership:
         """Give what must still be true when the connection was closed, which deletes the log."""
@@ -148,23 +211,36 @@ def _schema_version_in(path: str) -> int:
         return int.from_bytes(file.read(44)[40:])
 
 
-def take_note(cursor: sqlite3.Cursor, *, store: str, path: str, lock: str) -> Ownership:
+def take_note(
+    cursor: sqlite3.Cursor, *, store: str, path: str, lock: str, descriptor: int, disk: Disk, epoch: int
+) -> Ownership:
     """Note how a file looks whose log was written to already.
 
     Args:
         cursor: a cursor of its connection.
-        store: what errors call it.
+        store: the store's name in errors.
         path: the file, absolute: the working directory may change.
         lock: its lock file, absolute.
+        descriptor: of the file, open as long as the engine owns it.
+        disk: reads the files.
+        epoch: which opening of the file this is.
     """
     paths: dict[Part, str] = {"file": path, "log": f"{path}-wal", "lock": lock}
     (data_version,) = cursor.execute("PRAGMA data_version").fetchone()
     (schema_version,) = cursor.execute("PRAGMA schema_version").fetchone()
-    found = {part: os.stat(where) for part, where in paths.items()}  # noqa: PTH116 - as above
+    found = {part: disk.stat(where) for part, where in paths.items()}
     return Ownership(
         store=store,
+        disk=disk,
+        descriptor=descriptor,
         parts={part: (where, (found[part].st_dev, found[part].st_ino)) for part, where in paths.items()},
         data_version=data_version,
-        stamp=(found["file"].st_size, found["file"].st_mtime_ns),
+        stamp=_stamp(found["file"]),
+        log_stamp=_stamp(found["log"]),
         schema_version=schema_version,
+        marks=read_marks(cursor, epoch=epoch, read=lambda size, offset: disk.read(descriptor, size, offset)),
     )
+
+
+def _stamp(found: os.stat_result) -> FileStamp:
+    return found.st_size, found.st_mtime_ns

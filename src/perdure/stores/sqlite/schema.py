@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, LOG_LIMIT_BYTES
+from perdure.stores.sqlite.write_ahead_log import LOG_LIMIT_BYTES
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 APPLICATION_ID = 0x70657264  # "perd"; it marks the file for `file(1)` and for us
@@ -15,7 +15,7 @@ APPLICATION_ID = 0x70657264  # "perd"; it marks the file for `file(1)` and for u
 Synchronous = Literal["FULL", "NORMAL"]
 
 _PRAGMAS = (
-    f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    "wal_autocheckpoint = 0",  # the engine makes its own, so that it knows of each
     f"journal_size_limit = {LOG_LIMIT_BYTES}",
     "cache_size = -65536",
     "temp_store = MEMORY",

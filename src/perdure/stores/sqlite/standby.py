@@ -14,14 +14,15 @@ POLL_MS = 200
 """How long the lock is left alone between two looks."""
 
 
-async def stand_by(path: str, *, store: str, runtime: Runtime) -> FileLock:
+async def stand_by(path: str, *, store: str, database: str, runtime: Runtime) -> FileLock:
     """Wait until nobody holds a lock, and take it. Cancelling the wait takes nothing.
 
     An owner that is alive and hangs holds its lock: it is not taken over.
 
     Args:
         path: the lock file.
-        store: what the log calls the store.
+        store: the store's name in the log.
+        database: the database file.
         runtime: how to wait, and where to log who is waited for.
 
     Raises:
@@ -30,7 +31,7 @@ async def stand_by(path: str, *, store: str, runtime: Runtime) -> FileLock:
     owner, since_ms = "", runtime.monotonic_ms()
     while True:
         try:
-            lock = acquire(path, store=store)
+            lock = acquire(path, store=store, database=database)
         except StoreLocked as held:
             if held.owner != owner:
                 owner = held.owner

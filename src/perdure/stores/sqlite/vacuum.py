@@ -58,7 +58,7 @@ def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk
     """
     with read_from_outside(path) as reader:
         place, store = reader.path, reader.store
-    lock = acquire(f"{place}.lock", store=store)
+    lock = acquire(f"{place}.lock", store=store, database=str(place))
     try:
         with closing(sqlite3.connect(place, isolation_level=None, timeout=1.0)) as connection:
             return _vacuumed(connection, place, free_bytes)

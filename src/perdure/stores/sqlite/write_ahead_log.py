@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final, Literal
 
 CHECKPOINT_PAGES: Final = 1_000
-"""Pages in the log, 4 MiB, from which on a commit moves them into the file. It bounds what that commit waits for."""
+"""Pages in the log, 4 MiB, from which on the engine moves them into the file. It bounds what a commit waits for."""
 
 LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """A log that was larger is cut to this when it is begun anew. It is larger only where a reader holds it up."""
+
+_HEADER_BYTES: Final = 32
+_FRAME_BYTES: Final = 24  # before each page
 
 
 def begin_anew(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["done", "held up"]:
@@ -21,6 +25,25 @@ def begin_anew(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["done
     """
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return "held up" if busy else "done"
+
+
+def is_longer_than(log: str, pages: int) -> bool:
+    """Whether a log holds so many pages or more. SQLite uses a log again from its beginning, so its size does not say.
+
+    Each page in it carries the salts of the log's header, as it was when the page was written:
+    https://sqlite.org/walformat.html. SQLite takes no lock on this file that closing it here could drop.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(log, os.O_RDONLY)
+    try:
+        header = os.pread(descriptor, _HEADER_BYTES, 0)
+        page_bytes = int.from_bytes(header[8:12])
+        frame = os.pread(descriptor, _FRAME_BYTES, _HEADER_BYTES + (pages - 1) * (_FRAME_BYTES + page_bytes))
+    finally:
+        os.close(descriptor)
+    return len(frame) == _FRAME_BYTES and frame[8:16] == header[16:24]
 
 
 def log_of(path: Path) -> Path:

@@ -1,0 +1,97 @@
+"""A disk of the SQLite store that calls a test before and after each statement, over the real driver and files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import attrs
+
+from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
+
+T = TypeVar("T")
+
+Moment: TypeAlias = Literal["before", "after"]
+OnStatement: TypeAlias = Callable[[Moment, str], None]
+
+
+@attrs.frozen
+class WatchedCursor:
+    """A cursor of `sqlite3`; what the callback raises is what SQLite answers."""
+
+    cursor: sqlite3.Cursor
+    on_statement: OnStatement
+
+    def execute(self, sql: str, values: Any = ()) -> WatchedCursor:
+        self.on_statement("before", sql)
+        self.cursor.execute(sql, values)
+        self.on_statement("after", sql)
+        return self
+
+    def executescript(self, sql: str) -> None:
+        self.cursor.executescript(sql)
+
+    def fetchone(self) -> Any:
+        return self.cursor.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        return self.cursor.fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.cursor)
+
+    @property
+    def rowcount(self) -> int:
+        return self.cursor.rowcount
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self.cursor.connection
+
+
+@attrs.frozen
+class WatchedThread:
+    """A thread of the driver."""
+
+    thread: DatabaseThread
+    on_statement: OnStatement
+
+    async def run(self, work: Work[T]) -> T:
+        return await self.thread.run(lambda cursor: work(cast("Any", WatchedCursor(cursor, self.on_statement))))
+
+    async def close(self) -> None:
+        await self.thread.close()
+
+    def stop(self) -> None:
+        self.thread.stop()
+
+
+@attrs.define
+class WatchedDisk:
+    """Hands out watched connections, and keeps them.
+
+    Attributes:
+        on_statement: called before and after each statement, in the driver's thread.
+        threads: the connections that were opened, the last one at the end.
+    """
+
+    on_statement: OnStatement = attrs.field(default=lambda _moment, _sql: None)
+    threads: list[WatchedThread] = attrs.Factory(list[WatchedThread])
+
+    @property
+    def disk(self) -> Disk:
+        """The record for the store."""
+        return Disk(connect=cast("Any", self._connect))
+
+    async def _connect(self, path: str) -> WatchedThread:
+        self.threads.append(WatchedThread(await connect(path), self._called))
+        return self.threads[-1]
+
+    def _called(self, moment: Moment, sql: str) -> None:
+        self.on_statement(moment, sql)  # which may have been replaced since the connection was opened
+
+    async def execute(self, sql: str) -> list[Any]:
+        """Run a statement on the store's own connection."""
+        return await self.threads[-1].thread.run(lambda cursor: cursor.execute(sql).fetchall())
