@@ -55,7 +55,7 @@ def trial(folder: Path, mishap: Mishap, *, callers: int, seed: int) -> Trial:
         seed: of the moment.
     """
     found = asyncio.run(_trial(folder, mishap, callers, Random(seed)))  # noqa: S311 - reproducible on purpose
-    if found.is_noticed and mishap == "copied over":
+    if mishap == "copied over" and "during a checkpoint" not in found.reason:
         same = (folder / "jobs.db").read_bytes() == (folder / "backup.db").read_bytes()
         assert same, "the engine wrote into the backup"
     return found

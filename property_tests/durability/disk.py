@@ -32,6 +32,11 @@ class Wrote:
 
 
 @attrs.frozen
+class Read:
+    """Bytes of a file were read. It changes nothing, and is not in the log."""
+
+
+@attrs.frozen
 class Truncated:
     """A file was cut to a length."""
 

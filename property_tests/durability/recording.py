@@ -7,19 +7,21 @@ gives the same log.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import apsw
 import attrs
-from disk import Entry, Named, NamesSynced, Synced, Truncated, Wrote
+from disk import Entry, Named, NamesSynced, Read, Synced, Truncated, Wrote
 
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite.database import File, Read, open_database
+from perdure.stores.sqlite.database import File, open_database
+from perdure.stores.sqlite.database import Read as StoreRead
 from perdure.stores.sqlite.disk import Disk
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.opening import _SYNCHRONOUS, store_over
@@ -49,6 +51,10 @@ class _RecordedFile(apsw.VFSFile):
         self._recorder.before(wrote := Wrote(self._file, offset, bytes(data)))
         self._recorder.note(wrote)
         super().xWrite(data, offset)
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
+        self._recorder.before(Read())
+        return super().xRead(amount, offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         self._recorder.before(truncated := Truncated(self._file, newsize))
@@ -92,8 +98,16 @@ class Recorder(apsw.VFS):
         """Give the number that a file has in the log; None when there is no such file."""
         return self._files.get(name)
 
-    def before(self, entry: Entry) -> None:
-        """Be asked before something is done to a file. What is raised here is what the disk answers."""
+    def before(self, entry: Entry | Read) -> None:
+        """Be called before each access to a file. The disk answers with the error that is raised here."""
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """Read a file past SQLite."""
+        try:
+            self.before(Read())
+        except apsw.Error as error:
+            raise OSError(errno.EIO, str(error)) from error
+        return os.pread(descriptor, size, offset)
 
     def xOpen(self, name: Any, flags: list[int]) -> _RecordedFile:  # noqa: N802
         path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name)
@@ -120,6 +134,21 @@ class Recorder(apsw.VFS):
             self.note(NamesSynced())
 
 
+@contextmanager
+def _errors_of_the_driver() -> Iterator[None]:
+    """Raise the error that `sqlite3` raises. SQLite calls it corruption when the system answers EIO to a read."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+    except apsw.IOError as error:
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_CORRUPTFS:
+            raise sqlite3.DatabaseError("database disk image is malformed") from error
+        raise sqlite3.OperationalError(str(error)) from error
+    except apsw.Error as error:
+        raise sqlite3.OperationalError(str(error)) from error
+
+
 class _Cursor:
     """What the store uses of a cursor of `sqlite3`, over one of `apsw`."""
 
@@ -130,23 +159,27 @@ class _Cursor:
 
     def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
         self._statements.append(sql)
-        try:
-            self._cursor.execute(sql, parameters)
-        except apsw.Error as error:
-            raise sqlite3.OperationalError(str(error)) from error
+        with _errors_of_the_driver():
+            try:
+                self._cursor.execute(sql, parameters)
+            except apsw.Error:
+                if sql != "ROLLBACK" or self.connection.in_transaction:
+                    raise  # else SQLite answers OK, and drops its cache
         return self
 
     def executescript(self, sql: str) -> None:
         self.execute(sql)
 
     def fetchone(self) -> Any:
-        return self._cursor.fetchone()
+        with _errors_of_the_driver():
+            return self._cursor.fetchone()
 
     def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall()
+        with _errors_of_the_driver():
+            return self._cursor.fetchall()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._cursor)
+        return iter(self.fetchall())
 
     @property
     def rowcount(self) -> int:
@@ -211,11 +244,11 @@ async def open_recorded(
         synchronous=_SYNCHRONOUS[durability],
         checkpoint_pages=checkpoint_pages,
         descriptor=lock.database,
-        disk=Disk(connect=connect),
+        disk=Disk(connect=connect, read=recorder.read),
     )
     database = await open_database(file)
     for pragma in pragmas:
         await database.read(
-            [Read("set it otherwise", lambda cursor, pragma=pragma: cursor.execute(f"PRAGMA {pragma}"))]
+            [StoreRead("set it otherwise", lambda cursor, pragma=pragma: cursor.execute(f"PRAGMA {pragma}"))]
         )
     return store_over(database, lock, durability=durability, cache_bytes=cache_bytes, runtime=runtime)

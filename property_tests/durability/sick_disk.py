@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import apsw
 import attrs
-from disk import Entry, Forgotten, NoMercy, Synced, surviving, write_image
+from disk import Entry, Forgotten, NoMercy, Read, Synced, surviving, write_image
 from recording import Recorder, open_recorded
 from returns.result import Success
 
 from perdure.runtime.simulated import Simulation
-from perdure.stores.store import Store
+from perdure.stores.store import Query, Store
 from perdure.testing.conformance.examples import address, put
 from perdure.testing.conformance.requirement import answer, value
 
@@ -31,13 +32,46 @@ def _fails_to_sync() -> apsw.Error:
     return error
 
 
-AILMENTS: Mapping[str, Callable[[Entry], apsw.Error | None]] = {
-    "is full": lambda entry: None if isinstance(entry, Synced) else apsw.FullError("the disk is full"),
-    "is read-only": lambda entry: None if isinstance(entry, Synced) else apsw.ReadOnlyError("the disk is read-only"),
-    "does not write": lambda entry: None if isinstance(entry, Synced) else apsw.IOError("the disk could not write"),
-    "does not sync": lambda entry: _fails_to_sync() if isinstance(entry, Synced) else None,
+def _fails_to_read() -> apsw.Error:
+    error = apsw.IOError("the disk could not read")
+    error.extendedresult = apsw.SQLITE_IOERR_CORRUPTFS  # as SQLite's unixRead answers to EIO
+    return error
+
+
+def _is_full(entry: Entry | Read) -> apsw.Error | None:
+    return None if isinstance(entry, Synced | Read) else apsw.FullError("the disk is full")
+
+
+def _is_read_only(entry: Entry | Read) -> apsw.Error | None:
+    return None if isinstance(entry, Synced | Read) else apsw.ReadOnlyError("the disk is read-only")
+
+
+def _does_not_write(entry: Entry | Read) -> apsw.Error | None:
+    return None if isinstance(entry, Synced | Read) else apsw.IOError("the disk could not write")
+
+
+def _does_not_sync(entry: Entry | Read) -> apsw.Error | None:
+    return _fails_to_sync() if isinstance(entry, Synced) else None
+
+
+def _does_not_read(entry: Entry | Read) -> apsw.Error | None:
+    return _fails_to_read() if isinstance(entry, Read) else None
+
+
+def _does_nothing(entry: Entry | Read) -> apsw.Error | None:
+    return _does_not_sync(entry) or _does_not_read(entry) or _does_not_write(entry)
+
+
+Ailment: TypeAlias = Callable[[Entry | Read], apsw.Error | None]
+
+AILMENTS: Mapping[str, Ailment] = {
+    "is full": _is_full,
+    "is read-only": _is_read_only,
+    "does not write": _does_not_write,
+    "does not sync": _does_not_sync,
+    "does nothing": _does_nothing,
 }
-"""What a sick disk answers to what is about to be done to a file; None: that is done."""
+"""What a sick disk answers to an access; None: the access succeeds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,13 +80,17 @@ class Illness:
 
     Attributes:
         ailment: one of `AILMENTS`.
-        after: from which thing on that is done to a file, counted from 0.
-        lasts: how many of them are met by it.
+        after: the first write, truncation or sync that meets it, counted from 0.
+        lasts: how many of them meet it.
+        reads_before: reads that succeed once it has begun.
+        unread: how many reads fail after those, whatever the ailment.
     """
 
     ailment: str
     after: int
     lasts: int
+    reads_before: int = 0
+    unread: int = 0
 
 
 class SickDisk(Recorder):
@@ -66,21 +104,35 @@ class SickDisk(Recorder):
         super().__init__(name)
         self._illness: Illness | None = None
         self.asked = 0
+        self._reads = 0  # since the illness began
 
     def fall_ill(self, illness: Illness | None) -> None:
         """Fall ill, or be well again."""
-        self._illness, self.asked = illness, 0
+        self._illness, self.asked, self._reads = illness, 0, 0
 
-    def before(self, entry: Entry) -> None:
+    def before(self, entry: Entry | Read) -> None:
         """Refuse, while it is sick."""
+        error = self._reading() if isinstance(entry, Read) else self._writing(entry)
+        if error is not None:
+            if isinstance(entry, Synced):
+                self.log.append(Forgotten(entry.file))
+            raise error
+
+    def _writing(self, entry: Entry) -> apsw.Error | None:
         place, self.asked = self.asked, self.asked + 1
         ill = self._illness
-        if ill is not None and ill.after <= place < ill.after + ill.lasts:
-            error = AILMENTS[ill.ailment](entry)
-            if error is not None:
-                if isinstance(entry, Synced):
-                    self.log.append(Forgotten(entry.file))
-                raise error
+        if ill is None or not ill.after <= place < ill.after + ill.lasts:
+            return None
+        return AILMENTS[ill.ailment](entry)
+
+    def _reading(self) -> apsw.Error | None:
+        ill = self._illness
+        if ill is None or self.asked <= ill.after:
+            return None
+        place, self._reads = self._reads, self._reads + 1
+        if ill.reads_before <= place < ill.reads_before + ill.unread:
+            return _fails_to_read()
+        return AILMENTS[ill.ailment](Read()) if self.asked < ill.after + ill.lasts else None
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +142,7 @@ class Recovery:
     Attributes:
         asked: how often something was to be done to a file, refused or not.
         told: what each commit was answered: the class of its error, or "ok".
+        read: what reads were answered, in the same words.
         afterwards: what a commit was answered when the disk was well again.
         there: the ids of the instances that are in the file in the end.
         after_a_cut: those that are there if power is cut then, and all is lost that was not synced.
@@ -98,30 +151,42 @@ class Recovery:
 
     asked: int
     told: Mapping[str, str]
+    read: frozenset[str]
     afterwards: str
     there: frozenset[str]
     after_a_cut: frozenset[str]
     damage: tuple[str, ...]
 
 
-def recovery(folder: Path, illness: Illness | None) -> Recovery:
-    """Commit in groups on a disk that is sick for a while, then once more when it is well, and look at the file."""
+def recovery(folder: Path, illness: Illness | None, *, rows: int = 0, groups: Sequence[int] = GROUPS) -> Recovery:
+    """Commit in groups on a disk that is sick for a while, then once more when it is well, and inspect the file.
+
+    Args:
+        folder: is made, for the files.
+        illness: of the disk; None: it is well.
+        rows: stored before.
+        groups: how many callers commit together.
+    """
     folder.mkdir()
     disk = SickDisk(f"sick-{folder}")
     simulation = Simulation(order="fifo")
 
-    async def day() -> tuple[dict[str, str], int, str, int]:
-        store = await open_recorded(folder / FILE, disk, checkpoint_pages=CHECKPOINT_PAGES, runtime=simulation.runtime)
+    async def day() -> tuple[dict[str, str], set[str], int, str, int]:
+        options = {"checkpoint_pages": CHECKPOINT_PAGES, "cache_bytes": 0}
+        store = await open_recorded(folder / FILE, disk, **options, runtime=simulation.runtime)
+        before = [simulation.runtime.spawn(_stored(store, f"before-{row}"), name="client") for row in range(rows)]
+        for task in before:
+            await task
         disk.fall_ill(illness)
-        told = await _told(store, simulation)
+        told, read = await _told(store, simulation, groups)
         asked = disk.asked
         disk.fall_ill(None)
         afterwards = _word(await answer(store.commit(_numbered("afterwards"))))
         cut = len(disk.log)
         await value(store.close())
-        return told, asked, afterwards, cut
+        return told, read, asked, afterwards, cut
 
-    told, asked, afterwards, cut = simulation.run(day())
+    told, read, asked, afterwards, cut = simulation.run(day())
     simulation.close()
     disk.unregister()
     write_image(surviving(disk.log[:cut], NoMercy()), folder / "cut")
@@ -130,6 +195,7 @@ def recovery(folder: Path, illness: Illness | None) -> Recovery:
     return Recovery(
         asked=asked,
         told=told,
+        read=frozenset(read),
         afterwards=afterwards,
         there=there,
         after_a_cut=after_a_cut,
@@ -137,21 +203,33 @@ def recovery(folder: Path, illness: Illness | None) -> Recovery:
     )
 
 
-async def _told(store: Store, simulation: Simulation) -> dict[str, str]:
+async def _stored(store: Store, id_: str) -> None:
+    await value(store.commit(_numbered(id_)))
+
+
+async def _told(store: Store, simulation: Simulation, groups: Sequence[int]) -> tuple[dict[str, str], set[str]]:
     told: dict[str, str] = {}
+    read: set[str] = set()
 
     async def commit(id_: str) -> None:
         told[id_] = _word(await answer(store.commit(_numbered(id_))))
 
-    for group, size in enumerate(GROUPS):
+    for group, size in enumerate(groups):
         tasks = [simulation.runtime.spawn(commit(f"{group}-{number}"), name="client") for number in range(size)]
         for task in tasks:
             await task
-    return told
+        read.add(_word(await answer(store.load(address(_spread("0-0")), None))))
+        read.add(_word(await answer(store.find(Query()))))
+    return told, read
 
 
 def _numbered(id_: str) -> Any:
-    return put(address(id_), state=f'"{PADDING}"')
+    return put(address(_spread(id_)), state=f'"{PADDING}"')
+
+
+def _spread(id_: str) -> str:
+    """Put ids that follow each other onto different pages of the index."""
+    return f"{sha256(id_.encode()).hexdigest()}-{id_}"
 
 
 def _word(found: Any) -> str:
@@ -161,5 +239,6 @@ def _word(found: Any) -> str:
 def _found(path: Path) -> tuple[frozenset[str], tuple[str, ...]]:
     """Give the ids of all instances, and what SQLite finds wrong."""
     with closing(sqlite3.connect(path)) as database:
-        ids = frozenset(id_ for (id_,) in database.execute("SELECT id FROM instances"))
+        stored = database.execute("SELECT id FROM instances")
+        ids = frozenset(id_.partition("-")[2] for (id_,) in stored)
         return ids, tuple(text for (text,) in database.execute("PRAGMA integrity_check") if text != "ok")

@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         "an engine takes a copy that is made during its checkpoint for its own",
         "stores/sqlite/ownership.py",
-        "return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER)",
+        "return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER_DURING)",
         "return None",
         f"{OWNERSHIP}::test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing[truncated-after]",
     ),

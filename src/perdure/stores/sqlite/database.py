@@ -11,7 +11,7 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.stores.sqlite import counters
-from perdure.stores.sqlite.disk import REAL_DISK, Disk
+from perdure.stores.sqlite.disk import REAL_DISK, Disk, why_unreadable
 from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
@@ -76,8 +76,8 @@ class Database:
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one hop; each is answered for itself."""
         await self._ensure_trusted()
-        ledger = self._ledger
-        return await self._thread.run(lambda cursor: [_answer(cursor, read, ledger) for read in reads])
+        ledger, file = self._ledger, self.file
+        return await self._thread.run(lambda cursor: [_answer(cursor, read, ledger, file) for read in reads])
 
     async def write(self, group: Sequence[Write]) -> list[Written]:
         """Run writes in one transaction and one hop; each is answered for itself."""
@@ -131,7 +131,17 @@ async def open_database(file: File) -> Database:
 
 
 async def _set_up(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
-    """Open a file and prepare it. Whatever goes wrong, no thread is left behind."""
+    """Open a file and prepare it. On any failure, no thread is left behind."""
+    try:
+        return await _set_up_once(file, setting_up)
+    except StoreCorrupt as error:
+        unread = _unread(file)
+        if unread is not None:
+            raise StoreUnavailable(f"open {file.store}", str(unread)) from error
+    return await _set_up_once(file, setting_up)  # the disk may have failed for a moment
+
+
+async def _set_up_once(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
     try:
         thread = await file.disk.connect(file.path)
     except sqlite3.Error as error:
@@ -144,6 +154,10 @@ async def _set_up(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
     except BaseException:
         await thread.close()
         raise
+
+
+def _unread(file: File) -> OSError | None:
+    return why_unreadable(file.disk, file.descriptor, f"{file.path}-wal")
 
 
 def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
@@ -185,15 +199,35 @@ def _ledger(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
     return GroupWriter(counters=counters.read(cursor), ownership=ownership, checkpoint_pages=file.checkpoint_pages)
 
 
-def _answer(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter) -> Result[Any, StoreError]:
+def _answer(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: File) -> Result[Any, StoreError]:
     try:
-        return Success(read.work(cursor))
-    except StoreCorrupt as error:
+        return Success(_read_twice(cursor, read, ledger, file))
+    except StoreError as error:
         return Failure(error)
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         ledger.errors = "some"
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-            return Failure(StoreCorrupt(f"what was read to {read.operation}", str(error)))
         return Failure(StoreUnavailable(read.operation, str(error)))
+    except sqlite3.DatabaseError as error:
+        ledger.errors = "some"
+        return Failure(StoreCorrupt(f"what was read to {read.operation}", str(error)))
     except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
         return Failure(StoreUnavailable(read.operation, f"{type(error).__name__}: {error}"))
+
+
+def _read_twice(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: File) -> object:
+    """Read again if SQLite reports damage: the disk may have failed for a moment, which SQLite reports as damage too.
+
+    Raises:
+        StoreUnavailable: the disk still does not read.
+        sqlite3.DatabaseError: the bytes are damaged.
+    """
+    try:
+        return read.work(cursor)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        ledger.errors = "some"
+        unread = _unread(file)
+        if unread is not None:
+            raise StoreUnavailable(read.operation, str(unread)) from error
+    return read.work(cursor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -32,3 +32,31 @@ class Disk:
 
 
 REAL_DISK = Disk()
+
+_BLOCK_BYTES: Final = 1024 * 1024
+
+
+def why_unreadable(disk: Disk, descriptor: int, log: str) -> OSError | None:
+    """Read a database and its log from end to end, and return the error of the disk, if there is one.
+
+    SQLite reports corruption when the system answers a read with an error, and when the bytes are damaged: only this
+    tells them apart.
+    """
+    try:
+        _read_all(disk, descriptor)
+        beside = os.open(log, os.O_RDONLY)  # SQLite has no lock on it that closing it here could drop
+        try:
+            _read_all(disk, beside)
+        finally:
+            os.close(beside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
+
+
+def _read_all(disk: Disk, descriptor: int) -> None:
+    offset = 0
+    while read := len(disk.read(descriptor, _BLOCK_BYTES, offset)):
+        offset += read

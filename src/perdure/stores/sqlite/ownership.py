@@ -37,6 +37,10 @@ _WRITTEN_OVER = (
     "another program wrote into the file itself (a copy over it, a checkpoint from outside); before you restore a "
     "backup, stop the engine, and move the write-ahead log away with the file"
 )
+_WRITTEN_OVER_DURING = (
+    "another program wrote into the file itself during a checkpoint, so that it may hold parts of both; move the "
+    "write-ahead log away with the file, and restore a backup"
+)
 _GONE: dict[Part, str] = {
     "file": "it was deleted while it was open; put it back, or restore a backup, before you start again",
     "log": "its write-ahead log was deleted while it was open; leave the file to stop in peace, which saves the log",
@@ -118,7 +122,7 @@ class Ownership:
             are_found = self.marks.are_found(self._read, moved=moved)
         except OSError:  # a disk that does not say proves nothing
             return None
-        return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER)
+        return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER_DURING)
 
     def _marked(self, stamp: FileStamp) -> FileStamp:
         path, _ = self.parts["file"]
@@ -175,7 +179,7 @@ class Ownership:
         """
         path, _ = self.parts["file"]
         with ExitStack() as stack:
-            if lost.reason == _WRITTEN_OVER:
+            if lost.reason in (_WRITTEN_OVER, _WRITTEN_OVER_DURING):
                 with suppress(sqlite3.Error):  # what is there now may be no database
                     beside = stack.enter_context(closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)))
                     beside.execute("BEGIN")
@@ -189,8 +193,10 @@ class Ownership:
         one. Where strangers wrote to this very file, its log belongs to it.
         """
         path, _ = self.parts["file"]
-        is_other = self._only("file").files_loss() is not None or (
-            lost.reason == _WRITTEN_OVER and _schema_version_in(path) != self.schema_version
+        is_other = (
+            self._only("file").files_loss() is not None
+            or lost.reason == _WRITTEN_OVER_DURING
+            or (lost.reason == _WRITTEN_OVER and _schema_version_in(path) != self.schema_version)
         )
         if is_other and self._only("log").files_loss() is None:
             log = Path(self.parts["log"][0])
