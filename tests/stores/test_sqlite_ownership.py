@@ -299,7 +299,7 @@ def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(pat
 
     async def opened():
         runtime = asyncio_runtime()
-        options = {"durability": "full", "cache_bytes": 0, "on_locked": "refuse", "runtime": runtime}
+        options = {"durability": "full", "cache_bytes": 0, "on_locked": "raise", "runtime": runtime}
         store = await open_file(path, **options, disk=watched.disk, checkpoint_pages=20)
         _OPENED.append(store)
         return store

@@ -29,7 +29,7 @@ class _Place:
 
     Attributes:
         offset: where its page begins in the file.
-        possible: the marks that the file may suspension, the last one committed at the end; empty when that is not known.
+        possible: the marks that the file may hold, the last one committed at the end; empty when that is not known.
         stored: the mark that was committed last.
     """
 
