@@ -1,6 +1,7 @@
 """Wrong arguments of calls are answered with a typed error that names the argument, and nothing is written."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -20,6 +21,17 @@ WRONG: dict[str, Any] = {
     "before of history": lambda jobs: jobs.history(counter, "a", before=2**70),
     "after of dead_letters": lambda jobs: jobs.dead_letters(after=True),
     "message_id of redrive": lambda jobs: jobs.redrive(2**70),
+    "after of list": lambda jobs: jobs.list(after="a"),
+    "id_prefix of list": lambda jobs: jobs.list(id_prefix="\ud800"),
+    "due_before of list": lambda jobs: jobs.list(due_before=datetime(2026, 1, 1)),  # noqa: DTZ001 - it has no zone
+    "definition of list": lambda jobs: jobs.list("counter"),
+    "definition of history": lambda jobs: jobs.history(5, "a"),
+    "definition of explain": lambda jobs: jobs.explain(None, "a", "alarm"),
+    "interrupt of terminate": lambda jobs: jobs.handle(counter).terminate("a", interrupt="yes"),
+    "idempotency_key": lambda jobs: jobs.handle(counter).send("a", 1, idempotency_key=["k"]),
+    "action of a call by name": lambda jobs: jobs.handle_by_name("task", "counter").call(["send"], "a", "1"),
+    "path of backup": lambda jobs: jobs.backup(5),
+    "progress of backup": lambda jobs: jobs.backup("copy.db", progress=None),
     "payload of send": lambda jobs: jobs.handle_by_name("task", "counter").call("send", "a", {"a": 1}),
 }
 
@@ -32,6 +44,22 @@ def test_a_wrong_argument_is_a_typed_error(what: str) -> None:
                 await unwrap(WRONG[what](jobs))
             assert refused.value.what == what
             assert await unwrap(jobs.list()) == ()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["definition of handle", "kind of handle_by_name", "name of handle_by_name"])
+def test_a_handle_needs_a_definition_or_two_names(what: str) -> None:
+    calls: dict[str, Any] = {
+        "definition of handle": lambda jobs: jobs.handle("counter"),
+        "kind of handle_by_name": lambda jobs: jobs.handle_by_name(["task"], "counter"),
+        "name of handle_by_name": lambda jobs: jobs.handle_by_name("task", {}),
+    }
+
+    async def main() -> None:
+        async with App(None).with_jobs(counter).open(memory_store()) as jobs:
+            with pytest.raises(InvalidArgument, match=what):
+                calls[what](jobs)
 
     asyncio.run(main())
 

@@ -7,7 +7,7 @@ from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure.values.answer import Failed, Running
-from perdure.values.errors import IdempotencyConflict, InvalidInput, Overloaded, Rejected, StoredResultUnreadable
+from perdure.values.errors import IdempotencyConflict, InvalidArgument, Overloaded, Rejected, StoredResultUnreadable
 from perdure.values.transition import Transition
 
 DAY_MS = 86_400_000
@@ -172,7 +172,7 @@ async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> N
     jobs = (await world.open(app(world.outside))).handle(machine)
     answer = await world.result(jobs.send("a", steps(), idempotency_key=key))
     assert isinstance(answer, Failure)
-    assert isinstance(answer.failure(), InvalidInput)
+    assert isinstance(answer.failure(), InvalidArgument)
     assert "idempotency_key" in str(answer.failure())
 
 

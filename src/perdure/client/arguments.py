@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from datetime import datetime
+from typing import Final, cast
 
-from perdure.values.errors import InvalidArgument
+from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
+from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.instant import to_ms
 
 MAX_PAGE: Final = 1_000
 MAX_NUMBER: Final = 2**63 - 1
@@ -29,3 +34,69 @@ def check_limit(value: object, *, of: str) -> int:
         InvalidArgument: it is not a whole number from 1 to 1,000.
     """
     return check_whole(value, what=f"limit of {of}", least=1, most=MAX_PAGE)
+
+
+def check_definition(value: object, *, of: str) -> AnyDefinition:
+    """Accept a definition.
+
+    Raises:
+        InvalidArgument: it is anything else.
+    """
+    if isinstance(value, Definition):
+        return value  # pyright: ignore[reportUnknownVariableType] - its types are erased here
+    raise InvalidArgument(f"definition of {of}", value, "a definition: Continuous(...), Debounce(...), Task(...)")
+
+
+def check_text(value: object, *, what: str) -> str:
+    """Accept text that UTF-8 can carry, of at most 512 characters. It may be empty.
+
+    Raises:
+        InvalidArgument: it is anything else.
+    """
+    if isinstance(value, str) and _is_text(value):
+        return value
+    expected = f"text of at most {MAX_ID_CHARACTERS} characters, without lone surrogates"
+    raise InvalidArgument(what, value, expected)
+
+
+def check_due_before(value: object) -> int | None:
+    """Accept an aware instant or None, and return it as milliseconds UTC.
+
+    Raises:
+        InvalidArgument: it is anything else.
+    """
+    try:
+        return None if value is None else to_ms(cast("datetime", value))
+    except DefinitionError as wrong:
+        raise InvalidArgument("due_before of list", value, wrong.expected) from wrong
+
+
+def check_after(value: object) -> Address | None:
+    """Accept the address of an instance, or None.
+
+    Raises:
+        InvalidArgument: it is anything else.
+    """
+    if value is None or (isinstance(value, Address) and all(map(_is_text, (value.kind, value.name, value.id)))):
+        return value
+    raise InvalidArgument("after of list", value, "the address of the last instance of the page before, or None")
+
+
+def _is_text(part: object) -> bool:
+    return part == "" or is_text(part, MAX_ID_CHARACTERS)
+
+
+def check_backup(path: object, progress: object) -> str:
+    """Accept the arguments of a backup, and return its path as text.
+
+    Raises:
+        InvalidArgument: the path is no text and no path, or ``progress`` cannot be called.
+    """
+    if not callable(progress):
+        raise InvalidArgument("progress of backup", progress, "a function of one BackupProgress")
+    given: object = path
+    if isinstance(given, os.PathLike):
+        given = os.fspath(given)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - text or bytes
+    if isinstance(given, str) and given and "\0" not in given:
+        return given
+    raise InvalidArgument("path of backup", path, "the path of a new file, as text or as a path object")

@@ -9,6 +9,7 @@ import attrs
 import orjson
 from returns.future import FutureResult
 
+from perdure.client.arguments import check_text
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import ALARM, Request
@@ -76,7 +77,7 @@ class NamedJob:
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> FutureResult[Explanation, CallError]:
-        """Compute what a request would do, without doing it; see `Jobs.explain`.
+        """Compute what a request would do, without doing it; see `Client.explain`.
 
         Args:
             action: such as ``send``; or ``alarm``, its alarm if it is due.
@@ -85,13 +86,16 @@ class NamedJob:
             answers: what services would answer, by the name of the effect.
             idempotency_key: of the request.
         """
-        build = _alarm if action == ALARM.action else self._builder(action, payload, idempotency_key)
+        build: Callable[[Limits], Request] = (
+            _alarm if action == ALARM.action else self._builder(action, payload, idempotency_key)
+        )
         return self.dispatch.explain_request(self.definition, id_, build, answers)
 
     def _builder(self, action: str, payload: str, idempotency_key: str | None) -> Callable[[Limits], Request]:
         job = self.definition
 
         def build(limits: Limits) -> Request:
+            check_text(action, what="action of a call by name")
             if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass what they have
                 raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
             size = len(payload.encode())

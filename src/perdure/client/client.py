@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.client.arguments import MAX_NUMBER, check_limit, check_whole
+from perdure.client.arguments import (
+    MAX_NUMBER,
+    check_after,
+    check_backup,
+    check_definition,
+    check_due_before,
+    check_limit,
+    check_text,
+    check_whole,
+)
 from perdure.client.by_name import NamedJob
 from perdure.client.gateway import Gateway
 from perdure.engine.in_flight import InFlight
@@ -26,12 +35,13 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.errors import BackupFailed, InvalidArgument, InvalidInput, RequestError, UnknownJob
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Instance, Status
-from perdure.values.instant import to_ms
 from perdure.values.limits import Limits
 from perdure.values.message import StoredMessage
 
 H = TypeVar("H")
 T = TypeVar("T")
+
+_STATUSES: Final = get_args(Status)
 
 
 def _tell_nobody(_: BackupProgress) -> None:
@@ -78,7 +88,9 @@ class Client:
 
         Raises:
             UnknownJob: this engine does not serve that definition.
+            InvalidArgument: it is no definition.
         """
+        check_definition(definition, of="handle")
         if self._engine.jobs.get((definition.kind, definition.name)) is not definition:
             raise self._unknown(definition.kind, definition.name)
         return definition.handle(self._gateway)
@@ -88,7 +100,10 @@ class Client:
 
         Raises:
             UnknownJob: this engine serves no such job.
+            InvalidArgument: the kind or the name is no text.
         """
+        check_text(kind, what="kind of handle_by_name")
+        check_text(name, what="name of handle_by_name")
         job = self._engine.jobs.get((kind, name))
         if job is None:
             raise self._unknown(kind, name)
@@ -163,20 +178,21 @@ class Client:
         limit: int,
     ) -> Result[tuple[Listed, ...], CallError]:
         try:
-            size = check_limit(limit, of="list")
+            if definition is not None:
+                check_definition(definition, of="list")
+            if status is not None and status not in _STATUSES:
+                raise InvalidArgument("status of list", status, f"one of {', '.join(_STATUSES)}, or None")
+            query = Query(
+                kind=None if definition is None else definition.kind,
+                name=None if definition is None else definition.name,
+                id_prefix=check_text(id_prefix, what="id_prefix of list"),
+                status=status,
+                due_before_ms=check_due_before(due_before),
+                after=check_after(after),
+                limit=check_limit(limit, of="list"),
+            )
         except RequestError as refused:
             return Failure(refused)
-        if status is not None and status not in get_args(Status):
-            return Failure(InvalidArgument("status of list", status, f"one of {', '.join(get_args(Status))}, or None"))
-        query = Query(
-            kind=None if definition is None else definition.kind,
-            name=None if definition is None else definition.name,
-            id_prefix=id_prefix,
-            status=status,
-            due_before_ms=None if due_before is None else to_ms(due_before, what="due_before of list"),
-            after=after,
-            limit=size,
-        )
         found = await answer_of(self._engine.store.find(query))
         return found.map(lambda rows: tuple(self._listed(row) for row in rows))
 
@@ -202,7 +218,7 @@ class Client:
         self, definition: AnyDefinition, id_: str, before: int | None, limit: int
     ) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
-            address = definition.address(check_id(id_))
+            address = check_definition(definition, of="history").address(check_id(id_))
             size = check_limit(limit, of="history")
             if before is not None:
                 check_whole(before, what="before of history", least=0, most=MAX_NUMBER)
@@ -264,10 +280,14 @@ class Client:
         return once(self._backup(path, progress))
 
     async def _backup(self, path: str | os.PathLike[str], progress: OnBackupProgress) -> Result[Backup, CallError]:
+        try:
+            path = check_backup(path, progress)
+        except RequestError as refused:
+            return Failure(refused)
         make = self._engine.store.backup
         if make is None:
             reason = f"{self._engine.store.name} has other means: only a SQLite file is copied by its own engine"
-            return Failure(BackupFailed(str(path), reason))
+            return Failure(BackupFailed(path, reason))
         return await answer_of(make(path, progress))
 
     def in_flight(self) -> InFlight:
@@ -284,7 +304,7 @@ class Client:
 
 def gateway_of(client: Client, /) -> Gateway:
     """Return what the handles of a client call, and through it the running engine: for the command line and the kit."""
-    return client._gateway  # noqa: SLF001 - the one door to it
+    return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one door to it
 
 
 def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:

@@ -9,6 +9,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure.client.arguments import check_definition
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.running import RunningEngine
 from perdure.jobs.definition import AnyDefinition, CallError
@@ -98,7 +99,7 @@ class Gateway:
     ) -> Result[Explanation, CallError]:
         engine = self.engine
         try:
-            address = job.address(check_id(id_))
+            address = check_definition(job, of="explain").address(check_id(id_))
             request = build(engine.limits)
             check_key(request.idempotency_key)
         except RequestError as refused:

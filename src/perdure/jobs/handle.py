@@ -69,8 +69,8 @@ class JobHandle(Generic[S, E]):
             interrupt: cancel a run in progress; otherwise this call goes to the head of the queue behind it.
             idempotency_key: a repeat with this key gets the first answer.
         """
-        command = Terminate(reason, "interrupt" if interrupt else "after_run")
-        return self._send(id_, command, "terminate", reason, key=idempotency_key)
+        command = Terminate(reason, "interrupt" if interrupt is True else "after_run")
+        return self._send(id_, command, "terminate", reason, key=idempotency_key, interrupt=interrupt)
 
     def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
         """Hold alarms and retries. Events are still handled; nothing fires and nothing flushes."""
@@ -89,10 +89,13 @@ class JobHandle(Generic[S, E]):
         *,
         key: str | None = None,
         wait_for: WaitFor = "completion",
+        interrupt: bool = False,
     ) -> FutureResult[Any, Any]:
         job = self.definition
 
         def build(limits: Limits) -> Request:
+            if type(interrupt) is not bool:
+                raise InvalidArgument(f"interrupt of {action}", interrupt, "True or False")
             if wait_for not in ("completion", "start"):
                 raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
             payload = job.encode_input(action, value, limits.payload_bytes)

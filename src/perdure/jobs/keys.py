@@ -10,8 +10,7 @@ from perdure.jobs.request import Request
 from perdure.jobs.step import Commit
 from perdure.jobs.writes import refuse, reply
 from perdure.values.address import Address, is_text
-from perdure.values.errors import IdempotencyConflict, InvalidInput, Overloaded, StoredResultUnreadable
-from perdure.values.excerpt import excerpt
+from perdure.values.errors import IdempotencyConflict, InvalidArgument, InvalidInput, Overloaded, StoredResultUnreadable
 from perdure.values.transition import Loaded, Remembered
 from perdure.values.turn_inputs import TurnInputs
 
@@ -60,9 +59,9 @@ def check_key(value: object) -> None:
     """Accept an idempotency key: None, or text of 1 to 512 characters that UTF-8 can carry.
 
     Raises:
-        InvalidInput: it is anything else.
+        InvalidArgument: it is anything else.
     """
     if value is None or is_text(value, MAX_KEY_CHARACTERS):
         return
-    expected = f"expected text of 1 to {MAX_KEY_CHARACTERS} characters, without lone surrogates; got {excerpt(value)}"
-    raise InvalidInput("idempotency_key", (expected,))
+    expected = f"text of 1 to {MAX_KEY_CHARACTERS} characters, without lone surrogates, or None"
+    raise InvalidArgument("idempotency_key", value, expected)
