@@ -208,7 +208,7 @@ def asserted(state: Account) -> None:
         (Migrations(V1).then(in_cents).then(ending), {"preserved": [is_open]}, r"is_open was True and is False"),
         (Migrations(V2).then(only_positive), {}, r"ValueError: negative"),
         (Migrations(V2).then(only_positive), {}, r'version 1: \{"cents":-6,"open":(true|false)\}'),
-        (Migrations(V2).then(lying), {}, r"as lying gave it: \$.cents: expected int, got '4'"),
+        (Migrations(V2).then(lying), {}, r"as lying returned it: \$.cents: expected int, got '4'"),
         (Migrations(V2).then(impure), {}, r"upgrading it twice gives two results"),
         (GOOD, {"invariants": [never_in_debt]}, r"the invariant never_in_debt does not hold"),
         (GOOD, {"invariants": [asserted]}, r"the invariant asserted does not hold"),
@@ -265,7 +265,7 @@ def test_rows_of_a_real_store_are_checked_in_the_same_way(tmp_path: Path) -> Non
     with pytest.raises(MigrationLosesData, match="snapshot made-up"):
         check_migrations(task(Migrations(V1).then(half).then(by_status)), snapshots=[file], preserved=[cents])
     newer = snapshot(tmp_path / "newer.json", old[0].changed(state_version=9))
-    with pytest.raises(MigrationLosesData, match="it is of version 9"):
+    with pytest.raises(MigrationLosesData, match="its version is 9"):
         check_migrations(task(), snapshots=[newer])
 
 

@@ -349,7 +349,7 @@ async def test_a_state_of_newer_code_parks_and_comes_back_with_it(world: World) 
     await world.unwrap(jobs.send("ann", 5))
     await world.close()
     read = await parked_by(world, OLD)
-    assert read.problems == ("$: it is of version 3, and this code reads version 1: newer code wrote it",)
+    assert read.problems == ("$: its version is 3, and this code reads version 1: newer code wrote it",)
     await resumes_under(world, NEW, Account(500, "new"))
 
 
@@ -358,7 +358,7 @@ async def test_a_state_that_is_too_old_parks_and_comes_back_with_code_that_reads
     await ann_of_old_code(world)
     retired = task(Account, Account(0, "new"), Migrations(AccountV2, number=2).then(with_owner))
     read = await parked_by(world, retired)
-    assert read.problems == ("$: it is of version 1, and this code reads versions 2 to 3: older code wrote it",)
+    assert read.problems == ("$: its version is 1, and this code reads versions 2 to 3: older code wrote it",)
     await resumes_under(world, NEW, Account(500, "nobody"))
 
 

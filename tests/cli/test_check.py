@@ -165,7 +165,7 @@ def test_an_upcaster_that_raises_for_some_is_found(path: Path) -> None:
 
 def test_a_state_of_newer_code_is_found(path: Path) -> None:
     execute(path, "UPDATE instances SET state_version = 7 WHERE id = 'bob'")
-    reason = "$: it is of version 7, and this code reads version 1: newer code wrote it"
+    reason = "$: its version is 7, and this code reads version 1: newer code wrote it"
     assert found(path, OLD, HOURLY) == {("unreadable", "task:orders", reason): 1}
 
 
@@ -305,7 +305,7 @@ def test_the_text_says_the_problems_first(path: Path) -> None:
         "sqlite:///jobs.db: looked at 4 instances, 3 keys",
         "",
         "PROBLEM: 1 instances that this code cannot read: they would be parked as undecodable",
-        "  task:orders  1: $: it is of version 7, and this code reads versions 1 to 2: newer code wrote it",
+        "  task:orders  1: $: its version is 7, and this code reads versions 1 to 2: newer code wrote it",
         "      such as bob",
         "",
         "note: 1 of jobs that the app does not serve",

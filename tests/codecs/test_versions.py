@@ -64,7 +64,7 @@ def upgrades(versions: Migrations[Any], state: Any, **tags: type) -> Upgrades:
 def test_each_version_has_its_number():
     chain = Migrations(V1, number=4).then(to_v2).then(to_either).then(doubled)
     assert (chain.number, chain.present, chain.newest) == (4, 7, Either)
-    assert [step.gives for step in chain.upcasts] == [V2, Either, Either]
+    assert [step.returns for step in chain.upcasts] == [V2, Either, Either]
     assert Migrations(V1).present == 1
 
 
@@ -91,7 +91,7 @@ def test_tags_hold_for_the_classes_of_every_version():
 @pytest.mark.parametrize("version", [0, 1, 4])
 def test_a_version_that_is_not_known_is_refused_even_without_a_state(version):
     chain = upgrades(Migrations(V2, number=2).then(to_either), Either)
-    with pytest.raises(InvalidInput, match=f"it is of version {version}, and this code reads versions 2 to 3"):
+    with pytest.raises(InvalidInput, match=f"its version is {version}, and this code reads versions 2 to 3"):
         chain.upgrade("", version)
 
 
@@ -113,7 +113,7 @@ def breaking(old: V1) -> V2:
 def test_an_upcaster_that_gives_what_is_not_of_its_type_is_named():
     with pytest.raises(InvalidInput) as refused:
         upgrades(Migrations(V1).then(lying).then(to_either), Either).upgrade('{"n":3}', 1)
-    assert str(refused.value) == "state of 'it', version 2, as lying gave it: $.n: expected int, got 'three'"
+    assert str(refused.value) == "state of 'it', version 2, as lying returned it: $.n: expected int, got 'three'"
 
 
 def test_an_upcaster_that_raises_is_a_defect_with_its_step():

@@ -1,4 +1,4 @@
-"""How states, events, inputs and errors become JSON and come back: strictly, both ways."""
+"""Strict conversion of states, events, inputs and errors to JSON and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shape that is not there yet: a class that occurs inside itself."""
+"""The schema of a class that contains itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from perdure.codecs.schema import Part, Problem, Schema
 
 
 def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
-    """Stand in for a class inside itself, until its shape is built.
+    """Return a schema that represents a class inside itself, until its own schema is built.
 
     Args:
-        name: the type, readable.
+        name: the type's readable name.
         cls: the class of its values.
-        kept: gives the real shape, once there is one.
+        kept: returns the complete schema once it is built.
     """
 
     def read(data: Any, _: Any = None) -> Any:

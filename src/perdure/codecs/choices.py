@@ -1,4 +1,4 @@
-"""``Literal`` and ``Enum``: a closed list of values, each with one JSON scalar."""
+"""``Literal`` and ``Enum``: a closed set of values, each with one JSON scalar."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -14,17 +14,17 @@ from perdure.codecs.unsupported import Unsupported
 _SCALARS = (str, int, bool, type(None))
 
 
-def literal_shape(name: str, members: tuple[Any, ...], path: str) -> Schema:
-    """Read and write the values of a ``Literal``; an enum's member stands for its value.
+def literal_schema(name: str, members: tuple[Any, ...], path: str) -> Schema:
+    """Return the schema of a ``Literal``; an enum's member is encoded as its value.
 
     Raises:
-        Unsupported: a member has no JSON scalar of its own.
+        Unsupported: a member is not a JSON scalar, or two have the same one.
     """
     return _choice(name, members, path)
 
 
-def enum_shape(cls: type[Enum], path: str) -> Schema:
-    """Read and write an enum by the values of its members.
+def enum_schema(cls: type[Enum], path: str) -> Schema:
+    """Return the schema of an enum, whose members are encoded as their values.
 
     Raises:
         Unsupported: a value is neither text nor an integer, or the members combine (``Flag``).
@@ -61,7 +61,7 @@ _ABSENT = object()
 
 
 def _key(value: Any) -> tuple[type, Any]:
-    # with its class, because 1, True and 1.0 are one key of a dict
+    # with its class, because 1, True and 1.0 are the same key of a dict
     return type(value), value
 
 

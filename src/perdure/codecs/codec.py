@@ -1,4 +1,4 @@
-"""One declared type, as JSON and back."""
+"""Conversion of one declared type to JSON and back."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -25,26 +25,26 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 MAX_PROBLEMS: Final = 20
-"""How many problems an ``InvalidInput`` lists."""
+"""The maximum number of problems in an ``InvalidInput``."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Codec(Generic[T]):
-    """Reads and writes one declared type as JSON, strictly both ways. Make it with :meth:`of`.
+    """Encodes and decodes one declared type, strictly in both directions. Make it with :meth:`of`.
 
     Attributes:
-        what: which input of which job it is for; errors begin with it.
-        type_name: the declared type, readable.
+        what: the input and its job; error messages begin with it.
+        type_name: the declared type's readable name.
         form: the declared type itself.
-        tagged: the classes of the type that a pinned tag names.
+        tagged: the classes of the type that have a pinned tag.
     """
 
     what: str
     type_name: str
     form: Any
     tagged: frozenset[type]
-    _shape: Schema = attrs.field(alias="shape", repr=False)
-    _doubtful: bool = attrs.field(alias="doubtful", repr=False)
+    _schema: Schema = attrs.field(alias="schema", repr=False)
+    _doubtful: bool = attrs.field(alias="needs_round_trip", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
 
     @staticmethod
@@ -55,23 +55,23 @@ class Codec(Generic[T]):
         tags: Mapping[type, str] | None = None,
         other_tags: Literal["refused", "ignored"] = "refused",
     ) -> Codec[F]:
-        """Make the codec of a type. This is the slow part (up to a millisecond per class): keep the codec.
+        """Return the codec of a type. This is slow (up to a millisecond per class): keep the codec.
 
         Args:
-            form: the type: a class, a union, an alias of one.
-            what: what it is for, such as ``"state of 'orders'"``.
-            tags: the stable name of a class, in place of its class name. A class with a pinned tag carries it wherever
-                it occurs, so that it can grow into a union later.
-            other_tags: what becomes of tags for classes that do not occur in the type: several codecs may share one
-                mapping, and whoever makes them compares it with what is ``tagged`` in each.
+            form: the type: a class, a union, or an alias of one.
+            what: the purpose, such as ``"state of 'orders'"``.
+            tags: the stable names of classes, which replace their class names. A class with a pinned tag carries it
+                wherever it occurs, so that it can become a member of a union later.
+            other_tags: whether tags for classes that do not occur in the type are refused or ignored. Codecs that share
+                one mapping ignore them; their caller compares the mapping with ``tagged`` of each.
 
         Raises:
-            DefinitionError: the type has no JSON form, or a tag is wrong. It names the field and the fix.
+            DefinitionError: the type has no JSON form, or a tag is not valid. The message names the field and the fix.
         """
         name, pinned = describe_type(form), dict(tags or {})
         grammar = Grammar(tags=pinned)
         try:
-            shape = grammar.shape(form, name)
+            schema = grammar.schema(form, name)
         except Unsupported as error:
             raise DefinitionError(f"{what}: {error.path}", error.got, error.expected) from error
         except RecursionError as error:
@@ -85,25 +85,25 @@ class Codec(Generic[T]):
             type_name=name,
             form=form,
             tagged=frozenset(pinned).intersection(grammar.tagged),
-            shape=shape,
-            doubtful=grammar.doubtful,
+            schema=schema,
+            needs_round_trip=grammar.needs_round_trip,
             unbounded=grammar.unbounded,
         )
 
     def encode(self, value: T) -> bytes:
-        """Write a value, checking it by the same rules as what comes from outside.
+        """Encode a value, which is checked by the same rules as external input.
 
         Args:
-            value: a value of the declared type, exactly: subclasses and coercions are refused.
+            value: a value of exactly the declared type: subclasses and coercions are refused.
 
         Returns:
-            JSON that :meth:`decode` reads as an equal value.
+            JSON that :meth:`decode` converts to an equal value.
 
         Raises:
             InvalidInput: with one line for each problem, at most 20.
         """
         try:
-            data = orjson.dumps(self._shape.write(value))
+            data = orjson.dumps(self._schema.write(value))
             if self._doubtful or self._unbounded:
                 self._prove(data)
         except Exception as error:
@@ -111,7 +111,7 @@ class Codec(Generic[T]):
         return data
 
     def decode(self, data: bytes) -> T:
-        """Read a value: nothing is coerced, nothing is ignored.
+        """Decode a value: unknown keys are refused, and no type is coerced.
 
         Args:
             data: UTF-8 JSON.
@@ -120,7 +120,7 @@ class Codec(Generic[T]):
             InvalidInput: with one line for each problem, at most 20.
         """
         try:
-            value: T = self._shape.read(orjson.loads(data), None)
+            value: T = self._schema.read(orjson.loads(data), None)
         except orjson.JSONDecodeError as error:
             raise InvalidInput(self.what, (f"$: not JSON: {error}",)) from error
         except Exception as error:
@@ -128,27 +128,27 @@ class Codec(Generic[T]):
         return value
 
     def _prove(self, data: bytes) -> None:
-        """Refuse what would not read back as it was written."""
+        """Raise if the encoded value would not decode to itself."""
         plain = orjson.loads(data)
         if self._unbounded and _nesting(plain) > MAX_NESTING:
             raise ValueError(f"nested more than {MAX_NESTING} deep")
         if self._doubtful:
-            again = orjson.dumps(self._shape.write(self._shape.read(plain, None)))
+            again = orjson.dumps(self._schema.write(self._schema.read(plain, None)))
             if again != data:
                 raise ValueError(
                     f"changes when it is read back, from {excerpt(data, LONGEST)} to {excerpt(again, LONGEST)}; a "
-                    "converter, __post_init__ or __init__ of its class must give back the fields it was given"
+                    "converter, __post_init__ or __init__ of its class must keep the fields it receives"
                 )
 
-    def _problems(self, way: Direction, value: Any, error: Exception) -> tuple[str, ...]:
-        found = tuple(islice(faults(self._shape, way, value), MAX_PROBLEMS))
-        return found or tuple(islice(self._unreadable(way, value, error), MAX_PROBLEMS))
+    def _problems(self, direction: Direction, value: Any, error: Exception) -> tuple[str, ...]:
+        found = tuple(islice(faults(self._schema, direction, value), MAX_PROBLEMS))
+        return found or tuple(islice(self._unreadable(direction, value, error), MAX_PROBLEMS))
 
-    def _unreadable(self, way: Direction, value: Any, error: Exception) -> Iterator[str]:
-        """Look for what is wrong with a value that can be written, but not read back."""
+    def _unreadable(self, direction: Direction, value: Any, error: Exception) -> Iterator[str]:
+        """Yield the problems of a value that can be encoded but not decoded."""
         lines: Iterator[str] = iter(())
-        if way is Direction.WRITE:
-            lines = faults(self._shape, Direction.READ, self._shape.write(value))
+        if direction is Direction.WRITE:
+            lines = faults(self._schema, Direction.READ, self._schema.write(value))
         yield next(lines, f"$: {reason(error)}")
         yield from lines
 

@@ -17,8 +17,8 @@ _LIST = frozenset({list})
 _DICT = frozenset({dict})
 
 
-def list_shape(name: str, item: Schema) -> Schema:
-    """Read and write ``list[item]``."""
+def list_schema(name: str, item: Schema) -> Schema:
+    """Return the schema of ``list[item]``."""
     item_read, item_write = item.read, item.write
 
     def read(data: Any, _: Any = None) -> list[Any]:
@@ -34,8 +34,8 @@ def list_shape(name: str, item: Schema) -> Schema:
     return _collection(name, list, read=read, write=write, item=item)
 
 
-def tuple_shape(name: str, item: Schema) -> Schema:
-    """Read and write ``tuple[item, ...]``."""
+def tuple_schema(name: str, item: Schema) -> Schema:
+    """Return the schema of ``tuple[item, ...]``."""
     item_read, item_write = item.read, item.write
 
     def read(data: Any, _: Any = None) -> tuple[Any, ...]:
@@ -51,8 +51,8 @@ def tuple_shape(name: str, item: Schema) -> Schema:
     return _collection(name, tuple, read=read, write=write, item=item)
 
 
-def set_shape(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> Schema:
-    """Read and write ``set[item]`` or ``frozenset[item]``: sorted, so that equal sets have equal bytes."""
+def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> Schema:
+    """Return the schema of ``set[item]`` or ``frozenset[item]``: sorted, so that equal sets have equal bytes."""
 
     def read(data: Any, _: Any = None) -> set[Any] | frozenset[Any]:
         if type(data) is not list:
@@ -70,8 +70,8 @@ def set_shape(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> 
     return _collection(name, cls, read=read, write=write, item=item)
 
 
-def row_shape(name: str, items: Sequence[Schema]) -> Schema:
-    """Read and write ``tuple[a, b, c]``: as many members as are declared, each of its own type."""
+def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
+    """Return the schema of ``tuple[a, b, c]``: a fixed number of members, each of its own type."""
     reads, writes, length = [i.read for i in items], [i.write for i in items], len(items)
 
     def read(data: Any, _: Any = None) -> tuple[Any, ...]:
@@ -102,8 +102,8 @@ def row_shape(name: str, items: Sequence[Schema]) -> Schema:
     )
 
 
-def dict_shape(name: str, key: Schema, value: Schema) -> Schema:
-    """Read and write ``dict[key, value]``; the keys are those that JSON writes as text."""
+def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
+    """Return the schema of ``dict[key, value]``; the keys must be text in JSON."""
 
     def read(data: Any, _: Any = None) -> dict[Any, Any]:
         if type(data) is not dict:

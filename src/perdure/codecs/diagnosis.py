@@ -1,4 +1,4 @@
-"""Say what is wrong with a value, and where. Only called after a fast reader or writer has refused it."""
+"""Locates the problems of a refused value. Only called after a fast reader or writer has failed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from perdure.codecs.schema import MAX_NESTING, Part, Parts, Problem, Schema
 
 
 class Direction(Enum):
-    """Which way the value was going."""
+    """Whether a value is decoded or encoded."""
 
     READ = auto()
     WRITE = auto()
 
 
-def faults(shape: Schema, way: Direction, value: Any, path: str = "$", depth: int = 0) -> Iterator[str]:
-    """Walk a refused value and give one line for each thing that is wrong in it.
+def faults(schema: Schema, direction: Direction, value: Any, path: str = "$", depth: int = 0) -> Iterator[str]:
+    """Yield one line for each problem in a refused value.
 
     Args:
-        shape: what the value should be.
-        way: whether it is plain JSON to be read or a value to be written.
+        schema: the expected schema.
+        direction: whether the value is JSON to decode or a value to encode.
         value: the value.
-        path: where it is.
-        depth: how far down it is.
+        path: its path.
+        depth: its nesting depth.
 
     Yields:
         Lines such as ``$.items[3].amount: expected int, got '5'``, outermost fields first.
@@ -35,37 +35,39 @@ def faults(shape: Schema, way: Direction, value: Any, path: str = "$", depth: in
         yield f"{path}: nested more than {MAX_NESTING} deep"
         return
     clean = True
-    for part in _parts(shape, way)(value):
-        for line in _part_faults(part, way, path, depth):
+    for part in _parts(schema, direction)(value):
+        for line in _part_faults(part, direction, path, depth):
             clean = False
             yield line
     if clean:
-        yield from _own_fault(shape, way, value, path)
+        yield from _own_fault(schema, direction, value, path)
 
 
-def _parts(shape: Schema, way: Direction) -> Parts:
-    return shape.read_parts if way is Direction.READ else shape.write_parts
+def _parts(schema: Schema, direction: Direction) -> Parts:
+    return schema.read_parts if direction is Direction.READ else schema.write_parts
 
 
-def _part_faults(part: Part | Problem, way: Direction, path: str, depth: int) -> Iterator[str]:
+def _part_faults(part: Part | Problem, direction: Direction, path: str, depth: int) -> Iterator[str]:
     match part:
         case Problem(step, text):
             yield f"{path}{step}: {text}"
-        case Part(step, shape, value):
-            yield from faults(shape, way, value, path + step, depth + 1)
+        case Part(step, schema, value):
+            yield from faults(schema, direction, value, path + step, depth + 1)
 
 
-def _own_fault(shape: Schema, way: Direction, value: Any, path: str) -> Iterator[str]:
+def _own_fault(schema: Schema, direction: Direction, value: Any, path: str) -> Iterator[str]:
     attempt: Callable[[], Any] = (
-        (lambda: shape.read(value, None)) if way is Direction.READ else (lambda: orjson.dumps(shape.write(value)))
+        (lambda: schema.read(value, None))
+        if direction is Direction.READ
+        else (lambda: orjson.dumps(schema.write(value)))
     )
     try:
         attempt()
-    except Exception as error:  # noqa: BLE001  validators and constructors of the user's classes raise what they like
+    except Exception as error:  # noqa: BLE001  validators and constructors of the user's classes raise anything
         yield f"{path}: {reason(error)}"
 
 
 def reason(error: Exception) -> str:
-    """Say why, in one line, from whatever was raised."""
+    """Return the reason of any exception, in one line."""
     text = str(error.args[0]) if error.args else ""
     return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a class declares: its fields, with their types resolved, whichever library made the class."""
+"""The declared fields of a class, with resolved types, for every supported kind of class."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -31,7 +31,7 @@ _QUALIFIERS = (Required, NotRequired, ReadOnly)
 
 @attrs.frozen
 class Field:
-    """One field of a class: its name, its type, and whether JSON must have it."""
+    """One field of a class: its name, its type, and whether it is required in JSON."""
 
     name: str
     form: Any
@@ -44,10 +44,10 @@ class Declaration:
 
     Attributes:
         cls: the class itself, without its type arguments.
-        fields: its fields, in their order.
-        proven: building an instance from its fields gives the same fields back: no converter, validator,
-            ``__post_init__`` or hand-written ``__init__`` stands between.
-        typed_dict: its instances are plain dicts, so that nothing tells them from others.
+        fields: its fields, in declaration order.
+        proven: an instance built from fields keeps exactly these fields: the class has no converter, validator,
+            ``__post_init__`` or hand-written ``__init__``.
+        typed_dict: its instances are plain dicts, which cannot be distinguished from other dicts.
     """
 
     cls: Any
@@ -57,19 +57,19 @@ class Declaration:
 
 
 def is_namedtuple(cls: Any) -> bool:
-    """Tell a ``NamedTuple`` class from other tuples."""
+    """Return whether a class is a ``NamedTuple`` and not another tuple."""
     return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
 
 
 def declaration_of(form: Any, path: str) -> Declaration | None:
-    """Read what a class declares.
+    """Return the declared fields of a class.
 
     Args:
         form: a class, or a generic class with its arguments.
-        path: where it stands, for the error.
+        path: its path, for the error message.
 
     Returns:
-        ``None`` if it is no class with declared fields.
+        ``None`` if it is not a class with declared fields.
 
     Raises:
         Unsupported: an annotation cannot be resolved, or a field would not be stored.
@@ -104,7 +104,7 @@ def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
 
 def _attrs_is_proven(cls: Any, given: tuple[Any, ...]) -> bool:
     touched = any(each.converter is not None or each.validator is not None for each in given)
-    hooks = ("__attrs_init__", "__attrs_pre_init__", "__attrs_post_init__")  # the first: __init__ is hand-written
+    hooks = ("__attrs_init__", "__attrs_pre_init__", "__attrs_post_init__")  # the first: a hand-written __init__ exists
     return "__attrs_attrs__" in vars(cls) and not touched and not any(hasattr(cls, hook) for hook in hooks)
 
 
@@ -133,7 +133,7 @@ def _of_namedtuple(form: Any, cls: Any, path: str) -> Declaration:
 
 def _namedtuple_is_proven(cls: Any) -> bool:
     module: str = cls.__new__.__module__
-    return module == f"namedtuple_{cls.__name__}"  # where the standard library compiles its own __new__
+    return module == f"namedtuple_{cls.__name__}"  # the module in which the standard library compiles its own __new__
 
 
 def _of_typeddict(form: Any, cls: Any, path: str) -> Declaration:
@@ -144,7 +144,7 @@ def _of_typeddict(form: Any, cls: Any, path: str) -> Declaration:
 def _typeddict_field(cls: Any, name: str, hint: Any) -> Field:
     required = name in cls.__required_keys__
     while get_origin(hint) in _QUALIFIERS:
-        # read from the resolved hint too: __required_keys__ does not see through quoted annotations
+        # read from the resolved hint too: __required_keys__ ignores quoted annotations
         required = {Required: True, NotRequired: False}.get(get_origin(hint), required)
         (hint,) = get_args(hint)
     return Field(name, hint, required)
@@ -155,7 +155,7 @@ def _hints(cls: Any, path: str, known: dict[str, Any]) -> dict[str, Any]:
         hints = get_type_hints(cls, include_extras=True)
     except Exception as error:
         if known and not any(isinstance(type_, str) for type_ in known.values()):
-            return known  # attrs.resolve_types has resolved them in a scope that is gone
+            return known  # attrs.resolve_types resolved them in a scope that no longer exists
         raise Unsupported(
             path,
             cls,
@@ -193,11 +193,11 @@ def _bindings(form: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def substituted(form: Any, bindings: dict[Any, Any]) -> Any:
-    """Put the arguments of a generic class in the place of its parameters.
+    """Replace the parameters of a generic class by their arguments.
 
     Args:
         form: the type of a field.
-        bindings: the argument of each parameter; one that is not here stays.
+        bindings: the argument of each parameter; a parameter without one is kept.
     """
     if isinstance(form, TypeVar):
         return bindings.get(form, form)

@@ -1,4 +1,4 @@
-"""A short name for a payload: equal payloads have equal fingerprints, whatever the order of their keys."""
+"""A digest of a payload: equal payloads have equal fingerprints, whatever the order of their keys."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BYTES: Final = 16
 
 
 def fingerprint(data: bytes) -> str:
-    """Name a payload by its content, to tell a repeated request from another one under the same key.
+    """Return a digest of a payload, to detect a different request with the same idempotency key.
 
-    The order of the keys of an object does not count; the order of a list does. BLAKE2b of 128 bits: no one can be
-    made to meet another by chance.
+    The order of the keys of an object does not matter; the order of a list does. BLAKE2b of 128 bits: two payloads do
+    not have the same digest by chance, nor can a sender construct such a pair.
 
     Args:
         data: JSON, as a codec encodes it.
@@ -25,7 +25,7 @@ def fingerprint(data: bytes) -> str:
         32 hexadecimal digits.
 
     Raises:
-        InvalidInput: the bytes are no JSON.
+        InvalidInput: the bytes are not JSON.
 
     >>> fingerprint(b'{"a":1,"b":2}') == fingerprint(b'{"b":2,"a":1}')
     True

@@ -1,4 +1,4 @@
-"""From a declared type to its shape: the one place that says which types can be stored."""
+"""The schema of a declared type: this module decides which types can be stored."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -15,47 +15,47 @@ import attrs
 from typing_extensions import TypeAliasType
 
 from perdure.codecs.checked_schema import checked_schema
-from perdure.codecs.choices import enum_shape, literal_shape
-from perdure.codecs.containers import dict_shape, list_shape, row_shape, set_shape, tuple_shape
+from perdure.codecs.choices import enum_schema, literal_schema
+from perdure.codecs.containers import dict_schema, fixed_tuple_schema, list_schema, set_schema, tuple_schema
 from perdure.codecs.fields import Declaration, declaration_of, substituted
 from perdure.codecs.json_value import PLAIN
 from perdure.codecs.names import describe_type
-from perdure.codecs.records import RESERVED, record_shape
+from perdure.codecs.records import RESERVED, record_schema
 from perdure.codecs.scalars import INT_KEY, SCALARS
 from perdure.codecs.schema import Schema
-from perdure.codecs.unions import TAG, Member, tagged_shape, union_shape
+from perdure.codecs.unions import TAG, Member, tagged_schema, union_schema
 from perdure.codecs.unsupported import Unsupported, advice
 
 _UNIONS = (Union, types.UnionType)
-# up to Python 3.13, typing_extensions has a class of its own beside that of the `type` statement
+# up to Python 3.13, typing_extensions has its own class in addition to that of the `type` statement
 _ALIASES: Final[tuple[type[Any], ...]] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
 _DICTS = (dict, Mapping, MutableMapping)
 
 
 @attrs.define(kw_only=True)
 class Grammar:
-    """Builds the shapes of one declared type, and remembers what the codec must know of it.
+    """Builds the schemas of one declared type, and records properties that the codec needs.
 
     Attributes:
         tags: the pinned tag of each class that has one.
-        tagged: the pinned classes that were met.
-        doubtful: some class may change its fields while it is built, so that only reading back proves what was written.
-        unbounded: values may nest without end.
+        tagged: the pinned classes that occur in the type.
+        needs_round_trip: a class may change its fields while it is built, so the codec decodes each encoded value.
+        unbounded: values may nest without limit.
     """
 
     tags: Mapping[type, str]
     tagged: set[type] = attrs.field(factory=set[type])
-    doubtful: bool = False
+    needs_round_trip: bool = False
     unbounded: bool = False
     _done: dict[Any, Schema] = attrs.field(factory=dict[Any, Schema], init=False)
     _open: set[Any] = attrs.field(factory=set[Any], init=False)
 
-    def shape(self, form: Any, path: str) -> Schema:
-        """Build the shape of a type, tagged if its class is pinned.
+    def schema(self, form: Any, path: str) -> Schema:
+        """Build the schema of a type, tagged if its class has a pinned tag.
 
         Args:
-            form: what an annotation may be.
-            path: where it stands in the declared type.
+            form: any annotation.
+            path: its path in the declared type.
 
         Raises:
             Unsupported: it has no JSON form.
@@ -68,7 +68,7 @@ class Grammar:
             return self._simple(form, path)
         record = self._record(form, declared, path)
         if declared.cls in self.tags and not declared.typed_dict:
-            return tagged_shape(record.name, self._members([(declared, record)], path))
+            return tagged_schema(record.name, self._members([(declared, record)], path))
         return record
 
     def _simple(self, form: Any, path: str) -> Schema:
@@ -78,20 +78,20 @@ class Grammar:
         if isinstance(form, type) and form in SCALARS:
             return SCALARS[form]
         if isinstance(form, type) and issubclass(form, Enum):
-            return enum_shape(form, path)
+            return enum_schema(form, path)
         if get_origin(form) is Literal:
-            return literal_shape(describe_type(form), get_args(form), path)
+            return literal_schema(describe_type(form), get_args(form), path)
         return self._container(form, path)
 
     def _container(self, form: Any, path: str) -> Schema:
         cls, args, name = get_origin(form) or form, get_args(form), describe_type(form)
         if cls in _DICTS:
             key, value = args or (str, object)
-            return dict_shape(name, self._key(key, path), self.shape(value, f"{path}[]"))
+            return dict_schema(name, self._key(key, path), self.schema(value, f"{path}[]"))
         if cls is list:
-            return list_shape(name, self.shape(args[0] if args else object, f"{path}[]"))
+            return list_schema(name, self.schema(args[0] if args else object, f"{path}[]"))
         if cls is set or cls is frozenset:
-            return set_shape(name, cls, self.shape(args[0] if args else object, f"{path}[]"))
+            return set_schema(name, cls, self.schema(args[0] if args else object, f"{path}[]"))
         if cls is tuple:
             return self._tuple(form, name, path)
         raise Unsupported(path, form, advice(form))
@@ -99,11 +99,11 @@ class Grammar:
     def _tuple(self, form: Any, name: str, path: str) -> Schema:
         args = get_args(form) if get_origin(form) else (object, ...)
         if args[1:] == (...,):
-            return tuple_shape(name, self.shape(args[0], f"{path}[]"))
-        return row_shape(name, [self.shape(arg, f"{path}[{at}]") for at, arg in enumerate(args)])
+            return tuple_schema(name, self.schema(args[0], f"{path}[]"))
+        return fixed_tuple_schema(name, [self.schema(arg, f"{path}[{at}]") for at, arg in enumerate(args)])
 
     def _key(self, form: Any, path: str) -> Schema:
-        key = INT_KEY if stripped(form) is int else self.shape(form, f"{path}.<key>")
+        key = INT_KEY if stripped(form) is int else self.schema(form, f"{path}.<key>")
         if key.kinds != frozenset({str}):
             raise Unsupported(f"{path}.<key>", form, "keys that are text in JSON: str, int, UUID, date, Enum")
         return key
@@ -118,12 +118,12 @@ class Grammar:
             elif get_origin(member) is Literal:
                 literals += get_args(member)
             else:
-                others.append(self.shape(member, path))
+                others.append(self.schema(member, path))
         if literals:
-            others.append(literal_shape(f"Literal[{', '.join(map(repr, literals))}]", tuple(literals), path))
+            others.append(literal_schema(f"Literal[{', '.join(map(repr, literals))}]", tuple(literals), path))
         objects = self._objects(name, records, path)
         members = [*objects, *others]
-        return union_shape(name, members, path) if len(members) > 1 else members[0]
+        return union_schema(name, members, path) if len(members) > 1 else members[0]
 
     def _objects(self, name: str, records: Mapping[Any, Declaration], path: str) -> list[Schema]:
         found = [
@@ -131,7 +131,7 @@ class Grammar:
             for form, declared in records.items()
         ]
         if len(found) > 1 or any(declared.cls in self.tags for declared, _ in found):
-            return [tagged_shape(name, self._members(found, path))]
+            return [tagged_schema(name, self._members(found, path))]
         return [record for _, record in found]
 
     def _members(self, found: list[tuple[Declaration, Schema]], path: str) -> list[Member]:
@@ -163,14 +163,14 @@ class Grammar:
                     f"{path}.{field.name}", declared.cls, "another name for that field; this one is reserved"
                 )
         self._open.add(form)
-        self.doubtful |= not declared.proven
-        shapes = {field.name: self.shape(field.form, f"{path}.{field.name}") for field in declared.fields}
-        self._done[form] = record_shape(form, describe_type(form), declared, shapes)
+        self.needs_round_trip |= not declared.proven
+        schemas = {field.name: self.schema(field.form, f"{path}.{field.name}") for field in declared.fields}
+        self._done[form] = record_schema(form, describe_type(form), declared, schemas)
         return self._done[form]
 
 
 def stripped(form: Any) -> Any:
-    """Look through what adds nothing to the JSON: ``Annotated``, ``Final``, ``NewType``, type aliases."""
+    """Return a type without wrappers that do not affect JSON: ``Annotated``, ``Final``, ``NewType``, type aliases."""
     inner = _inner(form)
     return form if inner is form else stripped(inner)
 
@@ -191,7 +191,7 @@ def _inner(form: Any) -> Any:
 
 
 def flattened(form: Any) -> Iterator[Any]:
-    """Give the members of a union, those of unions inside it too; of any other type, itself."""
+    """Yield the members of a union, including those of nested unions; for any other type, the type itself."""
     form = stripped(form)
     if get_origin(form) in _UNIONS:
         for member in get_args(form):

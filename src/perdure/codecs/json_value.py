@@ -23,7 +23,7 @@ def _same(value: Any, _: Any = None) -> Any:
 def _copied(value: Any, depth: int) -> Any:
     cls: type = type(value)
     if depth == MAX_NESTING and cls in _NESTING:
-        # counted here and not left to RecursionError, which some Pythons never raise in a loop like this one
+        # counted here, because some Pythons never raise RecursionError in a loop like this one
         raise Fault(f"JSON nested at most {MAX_NESTING} deep", value)
     if cls is list:
         return [_copied(item, depth + 1) for item in value]
@@ -50,4 +50,4 @@ _CLASSES: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str,
 PLAIN: Final = Schema(
     name="plain JSON", kinds=_CLASSES, classes=_CLASSES, read=_same, write=_same, read_parts=_parts, write_parts=_parts
 )
-"""The shape of any JSON value."""
+"""The schema of any JSON value."""

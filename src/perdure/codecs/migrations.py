@@ -1,7 +1,7 @@
-"""The shapes that a job's state has had: the oldest that is still read, and how each became the next."""
+"""The schemas that a job's state has had: the oldest that is still read, and the step from each to the next."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
-# Types of every shape pass here as Any, and narrowing one by its class leaves its type arguments unknown.
+# Types of every schema pass here as Any, and narrowing one by its class leaves its type arguments unknown.
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ class Upcast:
 
     Attributes:
         name: the function's name.
-        function: gives the next shape of a value.
-        gives: the type of what it gives.
+        function: converts a value to the next version.
+        returns: the type that the function returns.
     """
 
     name: str
-    function: Callable[[Any], Any]  # from the type before to `gives`
-    gives: Any  # a type form
+    function: Callable[[Any], Any]  # from the type before to `returns`
+    returns: Any  # a type form
 
 
 @attrs.frozen(init=False, eq=False)
 class Migrations(Generic[S]):
-    """Every shape of a job's state that may still be stored, the oldest first; ``S`` is the newest.
+    """Every version of a job's state that may still be stored, oldest first; ``S`` is the newest type.
 
-    ``Migrations(OrderV1).then(with_currency).then(with_lines)`` says that rows of version 1 hold an ``OrderV1``, that
-    ``with_currency`` makes of it what version 2 holds, and ``with_lines`` what the code holds now, version 3. Each
-    function takes what the one before gives: a checker sees one that does not fit.
+    ``Migrations(OrderV1).then(with_currency).then(with_lines)`` declares that rows of version 1 contain an ``OrderV1``,
+    that ``with_currency`` converts it to version 2, and that ``with_lines`` converts that to version 3, the current
+    one. A type checker reports a function that does not accept the type the previous one returns.
 
     Attributes:
-        number: the version of the oldest shape.
+        number: the number of the oldest version.
         oldest: its type.
-        upcasts: the steps from there to the newest, in order.
+        upcasts: the steps from there to the newest version, in order.
 
     Args:
-        oldest: the type of the oldest shape.
-        number: its version. It is above 1 once still older shapes are not read any more.
+        oldest: the type of the oldest version.
+        number: its number, above 1 once you remove older versions.
 
     Raises:
         DefinitionError: the number is not a whole number from 1 to 1,000,000.
@@ -70,14 +70,15 @@ class Migrations(Generic[S]):
         cast("Any", self).__attrs_init__(number, oldest, ())
 
     def then(self, upcast: Callable[[S], T], /) -> Migrations[T]:
-        """Add the next version.
+        """Return the migrations with the next version added.
 
         Args:
-            upcast: a pure function of a value of the newest version so far. Its annotations say what it takes and
-                gives: the types at run time are read from them.
+            upcast: a pure function of a value of the newest version so far. Its annotations declare the types at run
+                time.
 
         Raises:
-            DefinitionError: it is no function of one argument, its annotations are missing, or it takes another type.
+            DefinitionError: it is not a function of one argument, its annotations are missing, or it takes another
+                type.
         """
         step = _upcast(upcast, self.newest)
         following: Migrations[Any] = Migrations(self.oldest, number=self.number)
@@ -87,16 +88,16 @@ class Migrations(Generic[S]):
     @property
     def newest(self) -> object:
         """The type of the newest version."""
-        return self.upcasts[-1].gives if self.upcasts else self.oldest
+        return self.upcasts[-1].returns if self.upcasts else self.oldest
 
     @property
     def present(self) -> int:
-        """The number of the newest version: what the code writes."""
+        """The number of the newest version, which the code writes."""
         return self.number + len(self.upcasts)
 
 
 def is_same_form(one: object, other: object) -> bool:
-    """Whether two type forms stand for the same type, aliases and the order of a union apart."""
+    """Return whether two type forms are the same type, ignoring aliases and the order of a union."""
     return stripped(one) == stripped(other) or set(flattened(one)) == set(flattened(other))
 
 
@@ -105,15 +106,15 @@ def _upcast(function: object, takes: object) -> Upcast:
     what = f"{_WHAT}: {name}"
     if not callable(function) or isinstance(function, type) or inspect.iscoroutinefunction(function):
         raise DefinitionError(what, function, "a plain function: def to_v2(old: V1) -> V2")
-    given, gives = _annotations(function, what)
+    given, returns = _annotations(function, what)
     if not _takes(given, takes):
-        expected = f"a function of {describe_type(cast('Any', takes))}, which is what the version before it holds"
+        expected = f"a function of {describe_type(cast('Any', takes))}, the type of the previous version"
         raise DefinitionError(what, f"a function of {describe_type(given)}", expected)
-    return Upcast(name=name, function=function, gives=gives)
+    return Upcast(name=name, function=function, returns=returns)
 
 
 def _annotations(function: Callable[..., object], what: str) -> tuple[Any, Any]:
-    """Give the types of the one argument and of the answer."""
+    """Return the types of the one argument and of the result."""
     expected = "annotations that resolve, at module level: def to_v2(old: V1) -> V2"
     try:
         hints, signature = get_type_hints(function), inspect.signature(function)
@@ -122,12 +123,12 @@ def _annotations(function: Callable[..., object], what: str) -> tuple[Any, Any]:
         raise DefinitionError(what, str(error), f"a function of one argument with {expected}") from error
     argument = next(iter(signature.parameters))
     if argument not in hints or "return" not in hints:
-        raise DefinitionError(what, f"{argument!r} and its answer, with annotations for {sorted(hints)}", expected)
+        raise DefinitionError(what, f"{argument!r} and its result, with annotations for {sorted(hints)}", expected)
     return hints[argument], hints["return"]
 
 
 def _takes(given: object, form: object) -> bool:
-    """Whether an annotation takes every value of a type, as far as classes tell."""
+    """Return whether an annotation accepts every value of a type, as far as classes show."""
     members = tuple(flattened(given))
     return all(any(_is_member(each, member) for member in members) for each in flattened(form))
 

@@ -12,13 +12,13 @@ from typing_extensions import TypeForm
 
 
 def describe_type(form: TypeForm[Any]) -> str:
-    """Name a type the way a reader would write it.
+    """Return the name of a type as source code would show it.
 
     Args:
-        form: a class, a union, a generic alias: whatever an annotation may be.
+        form: any annotation: a class, a union, a generic alias.
 
     Returns:
-        Such as ``"Order"``, ``"int | None"``, ``"tuple[Item, ...]"``.
+        Text such as ``"Order"``, ``"int | None"``, ``"tuple[Item, ...]"``.
 
     >>> describe_type(tuple[int, ...])
     'tuple[int, ...]'

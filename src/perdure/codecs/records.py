@@ -16,31 +16,31 @@ from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, W
 from perdure.values.excerpt import excerpt
 
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
-"""Field names that cattrs' code generator keeps for its own arguments."""
+"""Field names that cattrs' code generator uses for its own arguments."""
 
-# Every field brings its own hooks: the converter only carries cattrs' settings into the generated code.
+# Every field has its own hooks: the converter only passes cattrs' settings to the generated code.
 _CONVERTER: Final = Converter(detailed_validation=False, forbid_extra_keys=True)
 
 _DICT = frozenset({dict})
 
 
-def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[str, Schema]) -> Schema:
-    """Read and write one class by its fields.
+def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a class with fields.
 
     Args:
         form: the class, with its arguments if it is generic.
-        name: the type, readable.
+        name: the type's readable name.
         declared: the class and its fields.
-        shapes: the shape of each field.
+        schemas: the schema of each field.
 
     Returns:
-        Its shape. Reading refuses unknown keys and missing ones without a default; writing refuses every other class,
-        subclasses too, because what they add would be lost.
+        A schema whose reader refuses unknown keys, and missing keys without a default. Its writer refuses every other
+        class, also subclasses, because their additional fields would be lost.
     """
     cls = declared.cls
     if declared.typed_dict:
-        return _typeddict_shape(name, declared, shapes)
-    read, write = _namedtuple(cls, shapes) if is_namedtuple(cls) else _generated(form, shapes)
+        return _typeddict_schema(name, declared, schemas)
+    read, write = _namedtuple(cls, schemas) if is_namedtuple(cls) else _generated(form, schemas)
 
     def read_object(data: Any, _: Any = None) -> Any:
         if type(data) is dict:
@@ -56,7 +56,7 @@ def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[st
         if type(value) is cls:
             for field in declared.fields:
                 if hasattr(value, field.name):
-                    yield Part(f".{field.name}", shapes[field.name], getattr(value, field.name))
+                    yield Part(f".{field.name}", schemas[field.name], getattr(value, field.name))
                 else:
                     yield Problem(f".{field.name}", "was never set")
 
@@ -66,22 +66,22 @@ def record_shape(form: Any, name: str, declared: Declaration, shapes: Mapping[st
         classes=frozenset({cls}),
         read=read_object,
         write=write_exact,
-        read_parts=_object_parts(declared, shapes),
+        read_parts=_object_parts(declared, schemas),
         write_parts=write_parts,
     )
 
 
-def _generated(form: Any, shapes: Mapping[str, Schema]) -> tuple[Read, Write]:
+def _generated(form: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
     hooks: dict[str, Any] = {
-        name: override(struct_hook=shape.read, unstruct_hook=shape.write) for name, shape in shapes.items()
+        name: override(struct_hook=schema.read, unstruct_hook=schema.write) for name, schema in schemas.items()
     }
     read: Any = make_dict_structure_fn(form, _CONVERTER, **hooks)
     return read, make_dict_unstructure_fn(form, _CONVERTER, **hooks)
 
 
-def _namedtuple(cls: Any, shapes: Mapping[str, Schema]) -> tuple[Read, Write]:
-    reads = {name: shape.read for name, shape in shapes.items()}
-    writes = tuple((name, shape.write) for name, shape in shapes.items())
+def _namedtuple(cls: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
+    reads = {name: schema.read for name, schema in schemas.items()}
+    writes = tuple((name, schema.write) for name, schema in schemas.items())
 
     def read(data: Any, _: Any) -> Any:
         return cls(**{name: reads[name](value, None) for name, value in data.items()})
@@ -92,7 +92,7 @@ def _namedtuple(cls: Any, shapes: Mapping[str, Schema]) -> tuple[Read, Write]:
     return read, write
 
 
-def _object_parts(declared: Declaration, shapes: Mapping[str, Schema]) -> Callable[[Any], Iterator[Part | Problem]]:
+def _object_parts(declared: Declaration, schemas: Mapping[str, Schema]) -> Callable[[Any], Iterator[Part | Problem]]:
     names = {field.name for field in declared.fields}
     known = ", ".join(field.name for field in declared.fields) or "no keys"
 
@@ -101,9 +101,9 @@ def _object_parts(declared: Declaration, shapes: Mapping[str, Schema]) -> Callab
             return
         for field in declared.fields:
             if field.name in data:
-                yield Part(f".{field.name}", shapes[field.name], data[field.name])
+                yield Part(f".{field.name}", schemas[field.name], data[field.name])
             elif field.required:
-                yield Problem(f".{field.name}", f"missing; expected {shapes[field.name].name}")
+                yield Problem(f".{field.name}", f"missing; expected {schemas[field.name].name}")
         for key in data:
             if key not in names:
                 yield Problem(f"[{excerpt(key, LONGEST)}]", f"unknown key; {declared.cls.__name__} has {known}")
@@ -111,10 +111,10 @@ def _object_parts(declared: Declaration, shapes: Mapping[str, Schema]) -> Callab
     return parts
 
 
-def _typeddict_shape(name: str, declared: Declaration, shapes: Mapping[str, Schema]) -> Schema:
+def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> Schema:
     required = {field.name for field in declared.fields if field.required}
-    reads = {key: shape.read for key, shape in shapes.items()}
-    writes = {key: shape.write for key, shape in shapes.items()}
+    reads = {key: schema.read for key, schema in schemas.items()}
+    writes = {key: schema.write for key, schema in schemas.items()}
 
     def read(data: Any, _: Any = None) -> dict[str, Any]:
         if type(data) is dict and required <= data.keys():
@@ -126,5 +126,5 @@ def _typeddict_shape(name: str, declared: Declaration, shapes: Mapping[str, Sche
             return {key: writes[key](each) for key, each in value.items()}
         raise Fault(name, value)
 
-    parts = _object_parts(declared, shapes)
+    parts = _object_parts(declared, schemas)
     return Schema(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)

@@ -66,7 +66,7 @@ def _write_datetime(value: Any) -> str:
         offset = value.utcoffset()
         if offset is None:
             raise Fault("an aware datetime, such as datetime(…, tzinfo=UTC)", value)
-        if offset.microseconds:  # datetime.fromisoformat reads such an offset below a second as UTC
+        if offset.microseconds:  # datetime.fromisoformat parses such an offset below a second as UTC
             raise Fault("a datetime whose offset is of whole seconds", value)
         return value.isoformat()
     raise Fault("datetime", value)
@@ -181,7 +181,7 @@ SCALARS: Final[dict[type, Schema]] = {
     Decimal: _text(Decimal, parse=_parse_decimal, show=_print_decimal, expected="a finite decimal number as text"),
     bytes: _text(bytes, parse=_parse_bytes, show=_print_bytes, expected="base64 text"),
 }
-"""The shape of each scalar class."""
+"""The schema of each scalar class."""
 
 INT_KEY: Final = _text(int, parse=_parse_int, show=str, expected="a whole number as text")
-"""The shape of an ``int`` that is the key of a dict: JSON has text there."""
+"""The schema of an ``int`` that is the key of a dict, which is text in JSON."""

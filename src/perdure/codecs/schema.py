@@ -1,7 +1,7 @@
-"""What the codec knows of one type: how it is read from JSON, how it is written, and where to look when that fails.
+"""The schema of one type: its reader, its writer, and the parts that are inspected when they fail.
 
-Readers and writers are fast and only say *that* a value is wrong: they raise. The parts are slow and say *where*: they
-are walked by :mod:`perdure.codecs.diagnosis` after a failure, never before.
+Readers and writers are fast and only raise when a value is not valid. The parts locate the problem; they are slow, and
+:mod:`perdure.codecs.diagnosis` inspects them only after a failure.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import attrs
 from perdure.values.excerpt import excerpt
 
 Read: TypeAlias = Callable[[Any, Any], Any]
-"""From plain JSON to a value. The second argument is the type that cattrs hands to its hooks; no reader looks at it."""
+"""From JSON to a value. The second argument is the type that cattrs passes to its hooks; no reader uses it."""
 
 Write: TypeAlias = Callable[[Any], Any]
-"""From a value to plain JSON."""
+"""From a value to JSON."""
 
 Parts: TypeAlias = "Callable[[Any], Iterable[Part | Problem]]"
 
 MAX_NESTING: Final = 64
-"""How deep JSON may nest. Generous for data, and far from the recursion limits of Python and of orjson (254)."""
+"""The maximum nesting of JSON: generous for data, and far below the recursion limits of Python and of orjson (254)."""
 
 LONGEST: Final = 80
-"""How much of a wrong value a message shows."""
+"""The number of characters of an invalid value that a message shows."""
 
 
 class Fault(Exception):
-    """A value is not what its type says."""
+    """A value does not have its type."""
 
     def __init__(self, expected: str, got: object) -> None:
         super().__init__(f"expected {expected}, got {excerpt(got, LONGEST)}")
@@ -37,16 +37,16 @@ class Fault(Exception):
 
 @attrs.frozen
 class Part:
-    """One piece of a value: where it is, what it should be, what it is."""
+    """One part of a value: its path, its schema and its value."""
 
     step: str
-    shape: Schema
+    schema: Schema
     value: Any
 
 
 @attrs.frozen
 class Problem:
-    """Something wrong that is in no part: a missing key, an unknown one."""
+    """A problem that belongs to no part: a missing key, an unknown one."""
 
     step: str
     text: str
@@ -58,16 +58,16 @@ def _no_parts(_value: Any) -> tuple[Part, ...]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Schema:
-    """How one type is read and written.
+    """The reader and writer of one type.
 
     Attributes:
-        name: the type, readable, for messages.
-        kinds: the classes of plain JSON it is written as; a union needs them to differ.
-        classes: the exact classes of its values; a union needs them to differ.
-        read: strict; raises anything when the JSON does not fit.
-        write: strict; raises anything when the value does not fit.
-        read_parts: the pieces of a JSON value, to find what is wrong.
-        write_parts: the pieces of a value, to find what is wrong.
+        name: the type's readable name, for messages.
+        kinds: the classes of its JSON; they must differ between the members of a union.
+        classes: the exact classes of its values; they must differ between the members of a union.
+        read: strict; raises any exception when the JSON is not valid.
+        write: strict; raises any exception when the value is not valid.
+        read_parts: the parts of a JSON value, to locate a problem.
+        write_parts: the parts of a value, to locate a problem.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Unions: told apart by the class of the value on the way out, by the JSON on the way in."""
+"""Unions: the class of a value selects the member on encoding, its JSON on decoding."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -14,29 +14,29 @@ from perdure.codecs.schema import Fault, Part, Problem, Schema
 from perdure.codecs.unsupported import Unsupported
 
 TAG: Final = "type"
-"""The key that says which member of a union an object is."""
+"""The key whose value names the member of a union."""
 
 _OBJECT = frozenset({dict})
 
 
 @attrs.frozen
 class Member:
-    """A class in a union, under its tag."""
+    """A class in a union, and its tag."""
 
     tag: str
     cls: type
-    shape: Schema
+    schema: Schema
 
 
-def tagged_shape(name: str, members: Sequence[Member]) -> Schema:
-    """Read and write objects that carry their tag under ``type``.
+def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
+    """Return the schema of objects that carry their tag under ``type``.
 
     Args:
-        name: the union, readable.
-        members: its classes; tags and classes differ.
+        name: the union's readable name.
+        members: its classes; their tags and classes must differ.
     """
-    writes = {member.cls: (member.tag, member.shape.write) for member in members}
-    reads = {member.tag: member.shape.read for member in members}
+    writes = {member.cls: (member.tag, member.schema.write) for member in members}
+    reads = {member.tag: member.schema.read for member in members}
 
     def read(data: Any, _: Any = None) -> Any:
         if type(data) is not dict:
@@ -56,16 +56,16 @@ def tagged_shape(name: str, members: Sequence[Member]) -> Schema:
         classes=frozenset(writes),
         read=read,
         write=write,
-        read_parts=_Tags({member.tag: member.shape for member in members}),
-        write_parts=_Choice({member.cls: member.shape for member in members}),
+        read_parts=_Tags({member.tag: member.schema for member in members}),
+        write_parts=_Choice({member.cls: member.schema for member in members}),
     )
 
 
-def union_shape(name: str, members: Sequence[Schema], path: str) -> Schema:
-    """Read and write one of several types that JSON keeps apart.
+def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
+    """Return the schema of a union of types that JSON can distinguish.
 
     Raises:
-        Unsupported: two members are the same kind of JSON, or the same class.
+        Unsupported: two members have the same class or the same kind of JSON.
     """
     reading = _by_class(((kind, member) for member in members for kind in member.kinds), name, path)
     writing = _by_class(((cls, member) for member in members for cls in _own_classes(member, members)), name, path)
@@ -98,7 +98,7 @@ def union_shape(name: str, members: Sequence[Schema], path: str) -> Schema:
 
 
 def _own_classes(member: Schema, members: Sequence[Schema]) -> frozenset[type]:
-    # beside int, float takes floats alone: 1 and 1.0 stay what they are
+    # in a union with int, float accepts floats only: 1 and 1.0 keep their types
     others = (other.classes for other in members if other is not member and float not in other.classes)
     return member.classes.difference(*others) if float in member.classes else member.classes
 
@@ -119,7 +119,7 @@ def _by_class(pairs: Iterable[tuple[type, Schema]], name: str, path: str) -> dic
 
 @attrs.frozen
 class _Choice:
-    """The one part of a union's value: the value as the member that its class names."""
+    """The one part of a union's value: the value as the member of its class."""
 
     members: Mapping[type, Schema]
 
@@ -131,7 +131,7 @@ class _Choice:
 
 @attrs.frozen
 class _Tags:
-    """The one part of a tagged object: the object without its tag, as the member that the tag names."""
+    """The one part of a tagged object: the object without its tag, as the member of that tag."""
 
     members: Mapping[str, Schema]
 

@@ -1,4 +1,4 @@
-"""A type that has no JSON form, and what to write in its place."""
+"""A type that has no JSON form, and the type to use instead."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FUNCTION: Final[Any] = get_origin(abc.Callable[..., object])
 
 
 class Unsupported(Exception):
-    """Why a type cannot be encoded, on its way to the ``DefinitionError`` that names the definition.
+    """The reason why a type cannot be encoded; it becomes a ``DefinitionError`` that names the definition.
 
     Attributes:
-        path: where in the declared type the offending one stands.
-        got: the offending type.
-        expected: what to write in its place.
+        path: the path of the unsupported type in the declared type.
+        got: the unsupported type.
+        expected: the type to use instead.
     """
 
     def __init__(self, path: str, got: object, expected: str) -> None:
@@ -32,14 +32,14 @@ class Unsupported(Exception):
 
 
 def advice(form: Any) -> str:
-    """Say what to write in the place of a type that has no JSON form."""
+    """Return the advice for a type that has no JSON form."""
     outer: Any = get_origin(form) or form
     if isinstance(form, (str, ForwardRef)):
         return "the type itself; a name in quotes is resolved only in the annotations of a class"
     if isinstance(form, TypeVar):
         return "a generic class with its arguments, such as Page[int]"
     if outer in _COLLECTIONS:
-        return "a concrete collection, such as list[X], tuple[X, ...] or frozenset[X]: the class that is read back"
+        return "a concrete collection, such as list[X], tuple[X, ...] or frozenset[X]: the class to decode to"
     if outer is _FUNCTION:
-        return "data: a function is code, which is not stored; give its name or an Enum"
+        return "data: a function is code, which is not stored; store its name or an Enum"
     return _ANY

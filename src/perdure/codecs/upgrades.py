@@ -1,4 +1,4 @@
-"""From a state that older code wrote to one of the present version."""
+"""The conversion of a state that older code wrote to the current version."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from perdure.values.errors import InvalidInput
 
 @attrs.frozen(repr=False)
 class UpcastFailed(InvalidInput):
-    """An upcaster raised. What it was given stays stored as it is.
+    """An upcaster raised. The stored state is unchanged.
 
     Attributes:
         upcast: the step, such as ``"to_v2 (version 1 to 2)"``.
-        defect: what it raised.
+        defect: the exception.
     """
 
     upcast: str
@@ -27,20 +27,20 @@ class UpcastFailed(InvalidInput):
 
 @attrs.frozen(kw_only=True)
 class UpgradeStep:
-    """One version that is not the present one: how its states are read, and how they become the next version's.
+    """One older version: its codec and the step to the next version.
 
     Attributes:
         version: its number.
-        codec: reads its states.
-        upcast: gives the next version's.
+        codec: decodes its states.
+        upcast: converts a state to the next version.
     """
 
     version: int
     codec: Codec[Any]
     upcast: Upcast
 
-    def taken(self, value: object, *, what: str) -> object:
-        """Give the next version's value.
+    def apply(self, value: object, *, what: str) -> object:
+        """Convert a value to the next version.
 
         Raises:
             UpcastFailed: the upcaster raised.
@@ -57,12 +57,12 @@ class UpgradeStep:
 
 @attrs.frozen(kw_only=True)
 class Upgrades:
-    """Brings encoded states of older versions to the present one.
+    """Converts encoded states of older versions to the current one.
 
     Attributes:
-        present: how states of the present version are encoded.
-        version: the number of the present version.
-        steps: the older versions that are still read, the oldest first.
+        present: the codec of the current version.
+        version: the number of the current version.
+        steps: the older versions that are still read, oldest first.
     """
 
     present: Codec[Any]
@@ -74,8 +74,8 @@ class Upgrades:
         """Make the codecs of all versions.
 
         Args:
-            present: the codec of the present version.
-            versions: the older ones; None when the state has had one shape only.
+            present: the codec of the current version.
+            versions: all versions; None when the state has had one schema only.
             tags: the stable names of classes, in any version.
 
         Raises:
@@ -83,7 +83,7 @@ class Upgrades:
         """
         if versions is None:
             return Upgrades(present=present, version=1, steps=())
-        forms = (versions.oldest, *(upcast.gives for upcast in versions.upcasts[:-1]))
+        forms = (versions.oldest, *(upcast.returns for upcast in versions.upcasts[:-1]))
         steps = tuple(
             UpgradeStep(
                 version=version,
@@ -98,32 +98,33 @@ class Upgrades:
 
     @property
     def oldest(self) -> int:
-        """The number of the oldest version that is read."""
+        """The number of the oldest version that can be read."""
         return self.version - len(self.steps)
 
     def check(self, version: int) -> None:
-        """Refuse a version that this code does not know.
+        """Check that this code can read a version.
 
         Raises:
-            InvalidInput: it is older or newer.
+            InvalidInput: the version is older or newer.
         """
         if self.oldest <= version <= self.version:
             return
         known = f"version {self.version}" if not self.steps else f"versions {self.oldest} to {self.version}"
         who = "newer code wrote it" if version > self.version else "older code wrote it"
-        raise InvalidInput(self.present.what, (f"$: it is of version {version}, and this code reads {known}: {who}",))
+        raise InvalidInput(self.present.what, (f"$: its version is {version}, and this code reads {known}: {who}",))
 
     def upgrade(self, encoded: str, version: int) -> str:
-        """Give an encoded state in its present form.
+        """Convert an encoded state to the current version.
 
-        Every step is checked: a value that is not of the next version's type is refused where it came to be.
+        Every step is checked: a value of a wrong type is refused at the step that returned it.
 
         Args:
-            encoded: the state; empty when there is none, and then it stays so.
+            encoded: the state; empty text is returned unchanged.
             version: the version it was written in.
 
         Raises:
-            InvalidInput: the version is not known, the state is not of it, or an upcaster gave another type.
+            InvalidInput: the version is unknown, the state is not of that version, or an upcaster returned another
+                type.
             UpcastFailed: an upcaster raised.
         """
         self.check(version)
@@ -131,7 +132,7 @@ class Upgrades:
             return encoded
         steps = self.steps[version - self.oldest :]
         for step, codec in zip(steps, (*(step.codec for step in steps[1:]), self.present), strict=True):
-            value = step.taken(step.codec.decode(encoded.encode()), what=step.codec.what)
+            value = step.apply(step.codec.decode(encoded.encode()), what=step.codec.what)
             encoded = _encoded(codec, value, step)
         return encoded
 
@@ -140,4 +141,4 @@ def _encoded(codec: Codec[Any], value: object, step: UpgradeStep) -> str:
     try:
         return codec.encode(value).decode()
     except InvalidInput as problem:
-        raise InvalidInput(f"{problem.what}, as {step.upcast.name} gave it", problem.problems) from problem
+        raise InvalidInput(f"{problem.what}, as {step.upcast.name} returned it", problem.problems) from problem
