@@ -1,0 +1,147 @@
+"""The words of the docs, docstrings, comments and messages: plain technical English, addressed to the reader.
+
+A ratchet: the numbers that are allowed below may only become smaller, down to zero.
+"""
+
+import ast
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+import tokenize
+from collections import Counter, defaultdict
+from pathlib import Path
+from types import ModuleType
+
+import perdure
+
+ROOT = Path(__file__).parents[2]
+OWN_LANGUAGE = {"surviving-mutants.md", "planted-mutants.md", "benchmarks.md"}  # tables of texts
+PAGES = [
+    page
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if page.parent.name not in ("decisions", "benchmarks") and page.name not in OWN_LANGUAGE
+]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+BANNED = re.compile(
+    r"\b(somebody|nobody|whoever|anybody|everybody|anew|mend(s|ed|ing)?|errands?|told of|in vain|go(es)? on|"
+    r"hold(s)? up|let(s)? go|again and again)\b",
+    re.IGNORECASE,
+)
+NOMINAL_WHAT = re.compile(
+    r"\b[Ww]hat (is|was|are|were|it|they|the|a|an|this|that|came|comes|has|had|can|cannot|may|must|does|did|"
+    r"happens|you|your|one|each|to|in|no|some|other|another|old|new|still|only|will|would|should|ran|runs|went|goes|stands)\b"
+)
+YOU = re.compile(r"\byou(r|rs|rself)?\b", re.IGNORECASE)
+
+# All of these may only shrink.
+ALLOWED_BANNED_IN_PAGES = 0
+ALLOWED_BANNED_IN_SOURCES = 294
+MAX_NOMINAL_WHAT = 20  # for 10,000 words of the pages
+ALLOWED_WHAT_IN_SOURCES = 872
+MIN_YOU = 100  # for 10,000 words of the pages
+
+
+def prose(page: Path) -> str:
+    """The text of a page without its code, tables, links and inline code."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"^(`{3,}|:{3,})[^\n]*\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return re.sub(r"`[^`]*`", "", text)
+
+
+def written(source: Path) -> str:
+    """The docstrings, comments and messages of a module, without inline code."""
+    text = source.read_text(encoding="utf-8")
+    parts = [
+        node.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+    parts += [
+        token.string for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT
+    ]
+    return re.sub(r"`+[^`]*`+", "", "\n".join(parts))
+
+
+def words(text: str) -> int:
+    return len(re.findall(r"[A-Za-z][A-Za-z'-]*", text))
+
+
+def found(pattern: re.Pattern[str], texts: dict[str, str]) -> Counter[str]:
+    return Counter({name: hits for name, text in texts.items() if (hits := len(pattern.findall(text)))})
+
+
+def pages() -> dict[str, str]:
+    return {page.relative_to(ROOT).as_posix(): prose(page) for page in PAGES}
+
+
+def sources() -> dict[str, str]:
+    return {source.relative_to(ROOT).as_posix(): written(source) for source in SOURCES}
+
+
+def test_no_page_uses_a_banned_word() -> None:
+    hits = found(BANNED, pages())
+    assert hits.total() <= ALLOWED_BANNED_IN_PAGES, hits.most_common()
+
+
+def test_no_source_uses_a_banned_word() -> None:
+    hits = found(BANNED, sources())
+    assert hits.total() <= ALLOWED_BANNED_IN_SOURCES, hits.most_common()
+
+
+def test_pages_name_the_object() -> None:
+    """At most 20 nominal "what" in 10,000 words: the noun instead."""
+    texts = pages()
+    hits = found(NOMINAL_WHAT, texts)
+    rate = 10_000 * hits.total() / sum(map(words, texts.values()))
+    assert rate <= MAX_NOMINAL_WHAT, (round(rate, 1), hits.most_common())
+
+
+def test_sources_name_the_object() -> None:
+    hits = found(NOMINAL_WHAT, sources())
+    assert hits.total() <= ALLOWED_WHAT_IN_SOURCES, hits.most_common(30)
+
+
+def test_pages_address_the_reader() -> None:
+    texts = pages()
+    rate = 10_000 * found(YOU, texts).total() / sum(map(words, texts.values()))
+    assert rate >= MIN_YOU, round(rate, 1)
+
+
+# Public class names that occur in more than one module. May only become fewer.
+SHARED_NAMES = {"Look"}
+
+
+# Functions that hide the module of their own name. May only become fewer.
+HIDDEN_MODULES = {"perdure.codecs.fingerprint", "perdure.programs.sandbox", "perdure.testing.laws.programs"}
+
+
+def modules() -> list[ModuleType]:
+    names = [module.name for module in pkgutil.walk_packages(perdure.__path__, "perdure.")]
+    return [perdure, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: defaultdict[str, set[str]] = defaultdict(set)
+    for module in modules():
+        for name, thing in vars(module).items():
+            if inspect.isclass(thing) and thing.__module__ == module.__name__ and not name.startswith("_"):
+                homes[name].add(module.__name__)
+    shared = {name: sorted(places) for name, places in homes.items() if len(places) > 1}
+    assert set(shared) <= SHARED_NAMES, {name: shared[name] for name in sorted(set(shared) - SHARED_NAMES)}
+
+
+def test_no_public_name_hides_a_module() -> None:
+    """`import perdure.x as x` binds the module: no attribute of a package has the name of one of its modules."""
+    hidden: set[str] = set()
+    for package in modules():
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
+            attribute = getattr(package, module.name, None)
+            if attribute is not None and not isinstance(attribute, ModuleType):
+                hidden.add(f"{package.__name__}.{module.name}")
+    assert hidden <= HIDDEN_MODULES, hidden - HIDDEN_MODULES
