@@ -1,0 +1,81 @@
+"""The reference documents every public name, error, event, setting and option of the command line."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+from perdure import Limits
+from perdure.values import errors, event
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
+MENTIONED = set(re.findall(r"\w+(?:-\w+)*", "\n".join(re.findall(r"`[^`\n]+`|^\.\. auto.*$", REFERENCE, re.MULTILINE))))
+
+PACKAGES = [
+    "perdure",
+    "perdure.codecs",
+    "perdure.kinds.continuous",
+    "perdure.kinds.debounce",
+    "perdure.kinds.task",
+    "perdure.programs",
+    "perdure.stores.memory",
+    "perdure.stores.sqlite",
+    "perdure.testing",
+    "perdure.testing.conformance",
+    "perdure.testing.coverage",
+    "perdure.testing.laws",
+    "perdure.testing.machine",
+    "perdure.testing.migration",
+    "perdure.testing.typed",
+    "perdure.testing.world",
+]
+
+# Not documented yet. May only become fewer.
+UNDOCUMENTED: dict[str, set[str]] = {}
+
+
+def own_classes(module: object) -> set[str]:
+    name = inspect.getmodule(module).__name__  # type: ignore[union-attr]
+    return {
+        key
+        for key, thing in vars(module).items()
+        if inspect.isclass(thing) and thing.__module__ == name and not key.startswith("_")
+    }
+
+
+def missing(names: set[str]) -> set[str]:
+    return {name for name in names if name not in MENTIONED}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_documented(package: str) -> None:
+    names = set(importlib.import_module(package).__all__)
+    assert missing(names) <= UNDOCUMENTED.get(package, set()), sorted(missing(names))
+
+
+def test_every_error_is_documented() -> None:
+    assert missing(own_classes(errors)) <= UNDOCUMENTED.get("errors", set()), sorted(missing(own_classes(errors)))
+
+
+def test_every_event_is_documented() -> None:
+    types = {
+        str(cls.type) for cls in vars(event).values() if inspect.isclass(cls) and isinstance(vars(cls).get("type"), str)
+    }
+    assert {name for name in types if f"`{name}`" not in REFERENCE} == set()
+    assert missing(own_classes(event)) <= UNDOCUMENTED.get("events", set()), sorted(missing(own_classes(event)))
+
+
+def test_every_limit_is_documented() -> None:
+    assert missing({field.name.removesuffix("_ms") for field in attrs.fields(Limits)}) == set()
+
+
+def test_every_option_of_the_command_line_is_documented() -> None:
+    """Every flag that the source of the commands mentions."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "perdure" / "cli").rglob("*.py"))
+    flags = set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", source))
+    assert flags
+    assert {flag for flag in flags if flag not in REFERENCE} == set()
