@@ -4,7 +4,27 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from machine import Add, Break, End, OnAlarm, Refuse, Say, Steps, Tell, Total, app, at, machine, machine_with, steps
+from machine import (
+    Add,
+    Break,
+    End,
+    Event,
+    HasOutside,
+    OnAlarm,
+    Refuse,
+    Refused,
+    Say,
+    Steps,
+    Tell,
+    Total,
+    app,
+    at,
+    execute,
+    machine,
+    machine_with,
+    on_event,
+    steps,
+)
 from returns.result import Success
 from world import World, on_each_store
 
@@ -14,6 +34,11 @@ from perdure.values.errors import InvalidArgument
 from perdure.values.transition import Put
 
 other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
+
+
+def named(name: str) -> Task[Total, Event, Refused, HasOutside]:
+    """Define the machine under another name."""
+    return Task(name, state=Total, event=Event, initial=Total(), on_event=on_event, execute=execute)
 
 
 async def ids(world: World, **query: Any) -> list[str]:
@@ -57,6 +82,33 @@ async def test_list_pages_by_address(world: World) -> None:
         assert len(page) <= 4
         after = page[-1].address
     assert found == [f"{number:02}" for number in range(10)]
+
+
+@on_each_store
+async def test_each_status_lists_the_instances_that_have_it(world: World) -> None:
+    """An instance whose job is not served is `orphaned` and nothing else, on every page of every list."""
+    everyone = [machine, *(named(name) for name in ("aaa", "other", "zzz"))]
+    jobs = await world.open(app(world.outside, *everyone))
+    for job in everyone:
+        await world.all(*(jobs.handle(job).send(f"{number}", steps()) for number in range(3)))
+        await world.unwrap(jobs.handle(job).send("9", OnAlarm(10**9)))
+    await world.close()
+    jobs = await world.open(app(world.outside, machine, everyone[2]))
+    every = await world.unwrap(jobs.list())
+    assert {entry.status for entry in every} == {"idle", "scheduled", "orphaned"}
+    for status in ("idle", "scheduled", "orphaned", "parked"):
+        found: list[Any] = []
+        while page := await world.unwrap(jobs.list(status=status, limit=2, after=found[-1].address if found else None)):
+            assert len(page) <= 2
+            found += page
+        assert found == [entry for entry in every if entry.status == status]
+        for job in everyone:
+            own = await world.unwrap(jobs.list(job, status=status))
+            assert own == tuple(entry for entry in found if entry.address.name == job.name)
+    prefixed = await world.unwrap(
+        jobs.list(status="orphaned", id_prefix="9", due_before=world.now + timedelta(days=99))
+    )
+    assert [str(entry.address) for entry in prefixed] == ["task:aaa:9", "task:zzz:9"]
 
 
 @on_each_store

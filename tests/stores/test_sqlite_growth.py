@@ -38,6 +38,8 @@ QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
         cursor, Query(kind="task", name="orders", after=address("zzz"), id_prefix="id")
     ),
     "the same, of a name": lambda cursor: found(cursor, Query(name="nobody", id_prefix="z", due_before_ms=1)),
+    "what belongs to other jobs": lambda cursor: found(cursor, Query(except_jobs=(("task", "orders"), ("a", "b")))),
+    "what belongs to another job": lambda cursor: found(cursor, Query(jobs=(("task", "p"), ("task", "a")))),
     "what is due": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
     "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 from returns.future import FutureResult
@@ -41,7 +41,10 @@ from perdure.values.message import StoredMessage
 H = TypeVar("H")
 T = TypeVar("T")
 
-_STATUSES: Final = get_args(Status)
+ListedStatus: TypeAlias = Status | Literal["orphaned"]
+"""The status of an instance in a list: ``orphaned`` when its job is not served here."""
+
+_STATUSES: Final = (*get_args(Status), "orphaned")
 
 
 def _tell_nobody(_: BackupProgress) -> None:
@@ -61,7 +64,7 @@ class Listed:
     __repr__ = fields_in_line
 
     address: Address
-    status: Status | Literal["orphaned"]
+    status: ListedStatus
     report: InstanceStatus
 
 
@@ -150,7 +153,7 @@ class Client:
         definition: AnyDefinition | None = None,
         /,
         *,
-        status: Status | None = None,
+        status: ListedStatus | None = None,
         id_prefix: str = "",
         due_before: datetime | None = None,
         after: Address | None = None,
@@ -160,7 +163,8 @@ class Client:
 
         Args:
             definition: of this job only; by default of every job in the store, served here or not.
-            status: with this status only.
+            status: with this status only. ``orphaned``: whose job this app does not serve; every other status means
+                instances of jobs that it serves.
             id_prefix: whose id begins with this text.
             due_before: that are due before this aware instant.
             after: the last address of the page before.
@@ -171,7 +175,7 @@ class Client:
     async def _list(
         self,
         definition: AnyDefinition | None,
-        status: Status | None,
+        status: ListedStatus | None,
         id_prefix: str,
         due_before: datetime | None,
         after: Address | None,
@@ -182,11 +186,14 @@ class Client:
                 check_definition(definition, of="list")
             if status is not None and status not in _STATUSES:
                 raise InvalidArgument("status of list", status, f"one of {', '.join(_STATUSES)}, or None")
+            served = tuple(self._engine.jobs)
             query = Query(
                 kind=None if definition is None else definition.kind,
                 name=None if definition is None else definition.name,
+                jobs=None if status in (None, "orphaned") else served,
+                except_jobs=served if status == "orphaned" else (),
                 id_prefix=check_text(id_prefix, what="id_prefix of list"),
-                status=status,
+                status=None if status == "orphaned" else status,
                 due_before_ms=check_due_before(due_before),
                 after=check_after(after),
                 limit=check_limit(limit, of="list"),
@@ -198,7 +205,7 @@ class Client:
 
     def _listed(self, instance: Instance) -> Listed:
         job = self._engine.jobs.get((instance.address.kind, instance.address.name))
-        status = "orphaned" if job is None else instance.status
+        status: ListedStatus = "orphaned" if job is None else instance.status
         return Listed(address=instance.address, status=status, report=_report(job, instance))
 
     def history(

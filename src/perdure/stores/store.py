@@ -62,6 +62,8 @@ class Query:
     Attributes:
         kind: of this kind only.
         name: of this job only.
+        jobs: of these jobs only, each a kind and a name; None: of any.
+        except_jobs: of none of these jobs.
         id_prefix: whose id begins with this text.
         status: with this status only.
         suspension: held for this reason only.
@@ -74,6 +76,8 @@ class Query:
 
     kind: str | None = None
     name: str | None = None
+    jobs: tuple[tuple[str, str], ...] | None = None
+    except_jobs: tuple[tuple[str, str], ...] = ()
     id_prefix: str = ""
     status: Status | None = None
     suspension: Suspension | None = None

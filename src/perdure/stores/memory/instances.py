@@ -100,6 +100,8 @@ def _is_asked_for(instance: Instance, query: Query) -> bool:
     return (
         (query.kind is None or address.kind == query.kind)
         and (query.name is None or address.name == query.name)
+        and (query.jobs is None or (address.kind, address.name) in query.jobs)
+        and (address.kind, address.name) not in query.except_jobs
         and address.id.startswith(query.id_prefix)
         and (query.status is None or instance.status == query.status)
         and (query.suspension is None or instance.suspension == query.suspension)

@@ -19,6 +19,10 @@ _ADDRESS = ("kind", "name", "id")
 _BY_ADDRESS, _BY_HOLD = "sqlite_autoindex_instances_1", "instances_suspended"
 _FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
 
+_NEXT_JOB = f"""
+SELECT kind, name FROM instances INDEXED BY {_BY_ADDRESS} WHERE (kind, name) >= (?, ?) ORDER BY kind, name LIMIT 1
+"""  # noqa: S608 - made of constants
+
 Conditions: TypeAlias = dict[str, Any]
 """Conditions of SQL, with the value of each."""
 
@@ -45,6 +49,8 @@ class Search:
 
     def portion(self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[tuple[Instance, ...], Search]:
         """Look at some, and give those that are asked for, and the search among the others."""
+        if self.query.jobs is not None or self.query.except_jobs:
+            return self._portion_of_job(cursor, damage, limit)
         start = self._start()
         if start is None:
             return (), attrs.evolve(self, after=None)
@@ -58,6 +64,33 @@ class Search:
 
         found = readable(fetch, instance_from, lambda row: (">", *row[2 + len(self._fixed) : 5]), start, limit, damage)
         return found, attrs.evolve(self, after=end)
+
+    def _portion_of_job(
+        self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int
+    ) -> tuple[tuple[Instance, ...], Search]:
+        """Search one job of those that are asked for. The rows of other jobs are stepped over, not read."""
+        job = self._next_job(cursor)
+        if job is None:
+            return (), attrs.evolve(self, after=None)
+        kind, name = job
+        query = attrs.evolve(self.query, kind=kind, name=name, jobs=None, except_jobs=())
+        found, rest = attrs.evolve(self, query=query).portion(cursor, damage, limit)
+        return found, attrs.evolve(self, after=(kind, _after(name), "") if rest.after is None else rest.after)
+
+    def _next_job(self, cursor: sqlite3.Cursor) -> Row | None:
+        """Return the first job, at or after the place, that is asked for and may have rows."""
+        query, place = self.query, ("", "") if self.after is None else self.after[:2]
+        if query.jobs is not None:
+            return min((job for job in query.jobs if job >= place and self._is_asked_for(job)), default=None)
+        while (row := cursor.execute(_NEXT_JOB, place).fetchone()) is not None:
+            if self._is_asked_for(row):
+                return tuple(row)
+            place = (row[0], _after(row[1]))
+        return None
+
+    def _is_asked_for(self, job: Row) -> bool:
+        query = self.query
+        return job not in query.except_jobs and query.kind in (None, job[0]) and query.name in (None, job[1])
 
     @property
     def _fixed(self) -> Row:
@@ -122,6 +155,11 @@ def _rows(cursor: sqlite3.Cursor, columns: str, index: str, conditions: Conditio
     ORDER BY kind, name, id LIMIT ? OFFSET ?
     """  # noqa: S608 - made of constants; values are always bound
     return cursor.execute(sql, (*(value for values in conditions.values() for value in values), *page)).fetchall()
+
+
+def _after(name: str) -> str:
+    """Return the first text after a name, in the order of code points."""
+    return f"{name}\0"
 
 
 def _marks(columns: Row) -> str:

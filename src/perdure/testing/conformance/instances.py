@@ -217,6 +217,17 @@ async def find_meets_every_condition(store: Store) -> None:
         (Query(due_before_ms=30), ["x1"]),
         (Query(kind="task", name="a", id_prefix="x", status="scheduled", due_before_ms=11), ["x1"]),
         (Query(kind="none"), []),
+        (Query(jobs=(("task", "b"), ("continuous", "a"), ("task", "none"))), ["y%_", "x2"]),
+        (Query(jobs=(("task", "a"), ("task", "b")), name="a", status="scheduled"), ["x1"]),
+        (Query(jobs=(("task", "a"), ("task", "b")), limit=2), ["x1", "y*"]),
+        (Query(jobs=(("task", "a"), ("task", "b")), after=Address("task", "a", "x1")), ["y*", "x2"]),
+        (Query(jobs=(("task", "a"), ("task", "b")), after=Address("task", "a", "z")), ["x2"]),
+        (Query(jobs=()), []),
+        (Query(except_jobs=(("task", "a"), ("task", "none"))), ["y%_", "x2"]),
+        (Query(except_jobs=(("task", "a"), ("continuous", "b")), after=Address("continuous", "a", "y%_")), ["x2"]),
+        (Query(except_jobs=(("task", "b"),), kind="task", suspension="paused"), ["y*"]),
+        (Query(jobs=(("task", "a"), ("task", "b")), except_jobs=(("task", "a"),)), ["x2"]),
+        (Query(except_jobs=(("task", "a"), ("task", "b"), ("continuous", "a"))), []),
     )
     for query, ids in cases:
         same(_ids(await value(store.find(query))), ids, f"find gives what meets {query}, in the order of addresses")

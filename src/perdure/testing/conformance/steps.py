@@ -218,10 +218,16 @@ def _inbounds() -> st.SearchStrategy[InboundStep]:
     )
 
 
+_JOBS = ((PLACES[0].kind, PLACES[0].name),)
+_OTHER_JOBS = (("task", "none"),)
+
+
 def _queries() -> st.SearchStrategy[Query]:
     return st.builds(
         Query,
         kind=st.sampled_from((None, "task", "none")),
+        jobs=st.sampled_from((None, None, _JOBS, _OTHER_JOBS)),
+        except_jobs=st.sampled_from(((), (), _OTHER_JOBS, _JOBS)),
         id_prefix=st.sampled_from(("", "a", "ab", "b")),
         status=st.sampled_from((None, "scheduled", "idle", "running", "retrying", "paused", "parked")),
         suspension=st.sampled_from((None, None, "paused", "undecodable")),
