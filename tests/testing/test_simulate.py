@@ -9,8 +9,6 @@ import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from reminder import Reminder
-from reminder.context import ReminderContext
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
@@ -50,7 +48,7 @@ from perdure.testing import (
 )
 from perdure.testing.simulation.trace_text import difference
 from perdure.values.backoff import Backoff
-from perdure.values.errors import DefinitionError, InvalidInput, RunTimeout
+from perdure.values.errors import InvalidInput, RunTimeout
 from perdure.values.retry import Retry
 
 PAID = Order("paid", "ada", 100, 100)
@@ -152,14 +150,6 @@ def test_containers_are_simulated_as_well(oracle):
 def test_a_state_of_another_type_is_refused():
     with pytest.raises(InvalidInput, match="order-processor"):
         hook_context(order_processor, state="no order")
-
-
-def test_a_kind_of_my_own_has_a_context_of_its_own():
-    tea = Reminder.of("tea", lambda ctx: succeed(None))
-    with pytest.raises(DefinitionError, match="context=YourContext"):
-        hook_context(tea, state="tea")
-    stage = hook_context(tea, state="tea", context=ReminderContext, id="5 o'clock")
-    assert (stage.ctx.id, simulate(stage.ctx.state, None, on=stage).value()) == ("5 o'clock", "tea")
 
 
 def test_the_draft_refuses_what_it_always_refuses():

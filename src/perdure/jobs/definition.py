@@ -12,6 +12,7 @@ from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec, Upgrades
+from perdure.jobs.context import JobContext
 from perdure.jobs.draft import Draft
 from perdure.jobs.needs import Need
 from perdure.jobs.report import report_status
@@ -189,6 +190,33 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """What ``status`` answers."""
         return report_status(instance)
 
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> JobContext[Any]:
+        """Make the context of a hook, as a test of that hook needs it. A kind whose hooks see more overrides it.
+
+        Args:
+            instance: what is stored while the hook runs; a test's own holds no `data`.
+            claim: what the hook runs for.
+            **inputs: the keyword arguments that only contexts of this kind take.
+        """
+        given: dict[str, Any] = inputs  # of the types that the context of the kind declares
+        return JobContext(instance, claim, **given)
+
+    def may_rest(self, instance: Instance) -> bool:
+        """Return whether an instance of this kind may wait for nothing, neither an alarm nor a retry.
+
+        `JobMachine` reports an instance that does and may not.
+        """
+        return True
+
+    def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
+        """Return the method of the handle that makes a request, and its arguments after the id.
+
+        A `World` writes the test that reproduces a failure with them. By default the method has the name of the action
+        and takes its input.
+        """
+        codec = self._spec(request.action).input
+        return request.action, () if codec is None else (codec.decode(request.payload.encode()),)
+
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
         """Apply a function to every encoded state that the row holds. A kind that keeps another in `data` adds it."""
         return instance.changed(state=change(instance.state)) if instance.state else instance
@@ -280,9 +308,13 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot read what is stored.
         """
+        return self.draft_of(self.decode_state(instance, claim), instance, claim, inputs)
+
+    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
+        """A fresh draft on a decoded state. A kind whose programs have operations of their own overrides it."""
         return Draft(
             address=instance.address,
-            state=self.decode_state(instance, claim),
+            state=state,
             codec=self.plan.state,
             current_alarm_ms=self.alarm_of_run(instance, claim),
             now_ms=inputs.now_ms,

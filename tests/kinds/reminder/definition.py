@@ -62,7 +62,14 @@ class Reminder(Definition[ReminderHandle, ReminderSender, R], Generic[R]):
         return handler.begin(self, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        return "remind", self.remind(ReminderContext(instance, claim))
+        return "remind", self.remind(self.context(instance, claim))
+
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> ReminderContext:
+        given: dict[str, Any] = inputs
+        return ReminderContext(instance, claim, **given)
+
+    def may_rest(self, instance: Instance) -> bool:
+        return False  # it waits for its time until it is gone
 
     def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit:
         return handler.succeeded(execute, inputs)

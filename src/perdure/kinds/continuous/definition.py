@@ -118,6 +118,15 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
         """Skip the ticks inside a pause."""
         return handler.rearmed(self.recurrence, instance, inputs)
 
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> ContinuousContext[S]:
+        """Make the context of ``execute``."""
+        given: dict[str, Any] = inputs
+        return ContinuousContext(instance, claim, **given)
+
+    def may_rest(self, instance: Instance) -> bool:
+        """A schedule never falls silent."""
+        return False
+
     def check_data(self, instance: Instance) -> None:
         """Read the ticks."""
         handler.ticks_of(instance)

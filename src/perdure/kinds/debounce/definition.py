@@ -25,6 +25,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
 from perdure.values.instance import Claim, Instance
+from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
 S = TypeVar("S")
@@ -170,6 +171,19 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
         """An event works on the batch that collects, a flush on the frozen one."""
         return handler.state_of_run(self.batching, instance, claim)
+
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> DebounceContext[S]:
+        """Make the context of a hook, whose batch began with the instance unless the inputs say otherwise."""
+        given: dict[str, Any] = {
+            "event_count": instance.event_count,
+            "started_at": from_ms(instance.created_ms),
+            **inputs,
+        }
+        return DebounceContext(instance, claim, **given)
+
+    def may_rest(self, instance: Instance) -> bool:
+        """An instance that has no batch is purged."""
+        return False
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
         """The state of the batch that collects is the instance's own, that of the frozen one lies in `data`."""

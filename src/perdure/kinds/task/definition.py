@@ -135,6 +135,13 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         """Give the program of ``on_error``."""
         return handler.error_handler(self, self.hooks, execute, error)
 
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> TaskContext[S]:
+        """Make the context of a hook; with ``failed_hook``, that of ``on_error``."""
+        given: dict[str, Any] = inputs
+        if "failed_hook" in given:
+            return TaskErrorContext[S, V](instance, claim, **given)
+        return TaskContext(instance, claim, **given)
+
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
         """Give the typed handle."""
         return TaskHandle(self, dispatch)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Final, Never, NoReturn
 
-import attrs
-
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.hooks import error_of
 from perdure.jobs.request import Request
@@ -62,10 +60,8 @@ def declared_states(job: AnyDefinition) -> tuple[str, ...]:
 
 def event_tag(job: AnyDefinition, request: Request) -> str:
     """Give the tag of a request: the class of its input where its command takes one of several, or its action."""
-    if request.action in _with_events(job) and request.payload:
-        command: Any = request.command
-        return type(getattr(command, attrs.fields(command.__class__)[0].name)).__name__
-    return request.action
+    codec = job.plan.commands[request.action].input if request.action in _with_events(job) else None
+    return request.action if codec is None else type(codec.decode(request.payload.encode())).__name__
 
 
 def declared_events(job: AnyDefinition) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from perdure.testing.world import Interleaving
 from perdure.testing.world.backend import Opener
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
 R = TypeVar("R")
@@ -38,9 +39,6 @@ Check: TypeAlias = Callable[[InstanceView[Any]], object]
 
 DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minutes", "1 hour")
 """By how much time passes in one step."""
-
-ALWAYS_DUE = frozenset({"continuous", "debounce"})
-"""Kinds whose instances always wait for something."""
 
 
 class JobTestCase(TestCase):
@@ -78,7 +76,7 @@ class JobMachine(Generic[R]):
         model: what its events must do.
         faults: what is to go wrong at effects and at the store, besides what always may.
         mishaps: whether crashes and faults come by themselves.
-        finished: tells whether an instance in that state may wait for nothing; by default tasks may always.
+        finished: tells whether an instance in that state may wait for nothing; by default the definition says it.
         ids: the ids of the instances.
         durations: by how much time passes in one step.
         interleaving: where the seed may let other tasks go first.
@@ -162,9 +160,9 @@ class JobMachine(Generic[R]):
         """Give what compares the job with its model."""
         return None if self.model is None else Agreement(self.job, self.model, self.model.command or self._creating())
 
-    def may_rest(self, state: object) -> bool:
-        """Whether an instance in this state may wait for nothing."""
-        return self.job.kind not in ALWAYS_DUE if self.finished is None else self.finished(state)
+    def may_rest(self, instance: Instance, state: object) -> bool:
+        """Return whether an instance, in this decoded state, may wait for nothing."""
+        return self.job.may_rest(instance) if self.finished is None else self.finished(state)
 
     def _creating(self) -> str:
         return next((spec.name for spec in self.job.plan.commands.values() if spec.absent == "creates"), "")

@@ -242,7 +242,7 @@ class JobRules(RuleBasedStateMachine):
     def _look_at(self, instance: Instance) -> None:
         view = self._view(instance)
         idle = instance.status == "idle" and instance.event_claim is None
-        if idle and not self.machine.may_rest(view.state):
+        if idle and not self.machine.may_rest(instance, view.state):
             what = f"{instance.address} waits for nothing in {view.state!r}"
             raise InvariantViolated("an unfinished instance has an alarm or is held", what)
         for check in self.machine.invariants:

@@ -103,7 +103,7 @@ class Upgrade:
             return
         if isinstance(step, Commit) and isinstance(step.transition.write, Put):
             left = step.transition.write.instance
-            if left.due_ms is not None and left.suspension is None:
+            if left.suspension is None and (left.due_ms is not None or self.job.may_rest(left)):
                 return
         raise lost.by("it was not finished, and its next turn neither runs it nor leaves it an alarm")
 

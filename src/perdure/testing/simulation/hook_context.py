@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 import attrs
 from returns.result import Success
 
 from perdure.jobs.context import JobContext
-from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.jobs.draft import Draft
-from perdure.kinds.continuous import Continuous, ContinuousContext
-from perdure.kinds.debounce import Debounce, DebounceContext
-from perdure.kinds.debounce.context import FlushReason
-from perdure.kinds.task import Task, TaskContext, TaskErrorContext
-from perdure.kinds.task.context import FailedHook
 from perdure.programs import Halted
 from perdure.testing.simulation.simulated import AnySimulated, ProcessDied
 from perdure.values.address import check_id
-from perdure.values.errors import DefinitionError
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms, to_ms
 from perdure.values.limits import Limits
+from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.continuous import Continuous, ContinuousContext
+    from perdure.kinds.debounce import Debounce, DebounceContext
+    from perdure.kinds.debounce.context import FlushReason
+    from perdure.kinds.task import Task, TaskContext, TaskErrorContext
+    from perdure.kinds.task.context import FailedHook
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -33,7 +34,9 @@ C_co = TypeVar("C_co", bound=JobContext[Any], covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""What a simulation's clock shows at first, unless it is told otherwise."""
+"""What a simulation's clock shows at first, by default."""
+
+NO_INPUTS: Final[Mapping[str, object]] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +61,7 @@ class HookContext(Generic[C_co, S_co]):
 
     @property
     def ctx(self) -> C_co:
-        """What to hand to the hook."""
+        """The context to pass to the hook."""
         return self.context(self.instance, self.claim)
 
     @property
@@ -67,15 +70,10 @@ class HookContext(Generic[C_co, S_co]):
         return from_ms(self.claim.claimed_ms)
 
     def draft(self) -> Draft:
-        """Make a fresh draft."""
-        return Draft(
-            address=self.instance.address,
-            state=self.state,
-            codec=self.definition.plan.state,
-            current_alarm_ms=self.instance.alarm_ms,
-            now_ms=self.claim.claimed_ms,
-            limits=self.limits,
-        )
+        """Make a fresh draft, as the definition makes it for a run."""
+        now_ms = self.claim.claimed_ms
+        inputs = TurnInputs(now_ms=now_ms, jitter=0.5, id_base=now_ms << 80, epoch=1, limits=self.limits)
+        return self.definition.draft_of(self.state, self.instance, self.claim, inputs)
 
     def again(self, seen: AnySimulated) -> HookContext[C_co, S_co]:
         """Give the stage of the repeat that follows a run: one more delivery after a crash, one more attempt otherwise.
@@ -89,6 +87,14 @@ class HookContext(Generic[C_co, S_co]):
             claim = attrs.evolve(claim, attempt=claim.attempt + 1, deliveries=1)
         now_ms = to_ms(self.now + seen.elapsed, what="end of a run")
         return attrs.evolve(self, claim=attrs.evolve(claim, claimed_ms=now_ms))
+
+
+class HasContext(Protocol[C_co]):
+    """A definition of any kind, as far as it makes the context of its hooks."""
+
+    def context(self, instance: Instance, claim: Claim, /) -> C_co:
+        """Make the context of a hook."""
+        ...
 
 
 @overload
@@ -156,11 +162,10 @@ def hook_context(
 ) -> HookContext[ContinuousContext[S], S]: ...
 @overload
 def hook_context(
-    definition: Definition[Any, Any, Any],
+    definition: HasContext[C],
     /,
     *,
     state: S,
-    context: Callable[[Instance, Claim], C],
     alarm: datetime | None = ...,
     id: str = ...,
     now: datetime = ...,
@@ -169,13 +174,13 @@ def hook_context(
     run_count: int = ...,
     event_count: int = ...,
     limits: Limits = ...,
+    inputs: Mapping[str, object] = ...,
 ) -> HookContext[C, S]: ...
 def hook_context(
-    definition: AnyDefinition,
+    definition: AnyDefinition | HasContext[Any],
     /,
     *,
     state: object,
-    context: Callable[[Instance, Claim], JobContext[Any]] | None = None,
     alarm: datetime | None = None,
     id: str = "1",  # noqa: A002 - what contexts call it
     now: datetime = START,
@@ -184,14 +189,14 @@ def hook_context(
     run_count: int = 1,
     event_count: int = 0,
     limits: Limits = Limits(),
-    **inputs: object,
+    inputs: Mapping[str, object] = NO_INPUTS,
+    **given: object,
 ) -> HookContext[Any, Any]:
     """Set the stage for a hook of a job: the context to hand to it, and what is stored while it runs.
 
     Args:
         definition: the job.
         state: the state that the hook finds.
-        context: makes the context of a kind of job of your own.
         alarm: the alarm that it finds (task).
         id: the instance.
         now: what the clock shows, an aware instant.
@@ -200,22 +205,23 @@ def hook_context(
         run_count: the number of this run.
         event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's bounds.
-        **inputs: those that only contexts of this kind have: ``failed_hook``, ``event`` and ``failed_draft``
+        inputs: the keyword arguments that ``context`` of a kind of your own takes.
+        **given: those that only contexts of this kind have: ``failed_hook``, ``event`` and ``failed_draft``
             (``on_error`` of a task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
 
     Raises:
-        DefinitionError: a job of another kind, without its `context`.
         InvalidInput: the state is not of the definition's type.
         InvalidId: the id is not usable.
     """
+    job = check_definition(definition)
     now_ms = to_ms(now, what="now of a stage")
     instance = Instance(
-        address=definition.address(check_id(id)),
+        address=job.address(check_id(id)),
         incarnation=1,
         version=1,
         created_ms=now_ms,
         updated_ms=now_ms,
-        state=definition.encode_state(state, limits),
+        state=job.encode_state(state, limits),
         alarm_ms=None if alarm is None else to_ms(alarm, what="alarm of a stage"),
         run_count=run_count,
         event_count=event_count,
@@ -223,20 +229,8 @@ def hook_context(
     claim = Claim(
         owner=1, cause="event", run_id=f"run-{run_count}", claimed_ms=now_ms, attempt=attempt, deliveries=delivery
     )
-    make: Callable[[Instance, Claim], JobContext[Any]] = context or _context(definition, instance, inputs)
-    return HookContext(definition=definition, state=state, instance=instance, claim=claim, limits=limits, context=make)
 
+    def context(stored: Instance, running: Claim) -> JobContext[Any]:
+        return job.context(stored, running, **inputs, **given)
 
-def _context(
-    definition: AnyDefinition, instance: Instance, inputs: dict[str, Any]
-) -> Callable[[Instance, Claim], JobContext[Any]]:
-    match definition:
-        case Task():
-            return partial(TaskErrorContext[Any, Any] if "failed_hook" in inputs else TaskContext[Any], **inputs)
-        case Debounce():
-            batch: dict[str, Any] = {"event_count": instance.event_count, "started_at": from_ms(instance.created_ms)}
-            return partial(DebounceContext[Any], **batch, **inputs)
-        case Continuous():
-            return partial(ContinuousContext[Any], **inputs)
-        case _:
-            raise DefinitionError("job of a stage", definition, "a job of the library's kinds, or context=YourContext")
+    return HookContext(definition=job, state=state, instance=instance, claim=claim, limits=limits, context=context)

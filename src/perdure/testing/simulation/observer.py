@@ -8,7 +8,7 @@ from typing import Any, TypeVar, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.draft import CONTEXT_OPERATIONS, ClosedDraft, Draft, GetState, UpdateState
+from perdure.jobs.draft import ClosedDraft, Draft, GetState, UpdateState
 from perdure.programs import PASS, Halted, Handler, Raised
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import Call, Log, Sleep
@@ -222,7 +222,7 @@ class Interpreter:
             self.observer.steps.append(SleepStep(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
         elif kind is Log:
             self.observer.steps.append(LogStep(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
-        elif self.draft is not None and kind in CONTEXT_OPERATIONS:
+        elif self.draft is not None:
             return self._use(self.draft, instruction)
         return PASS
 
@@ -230,15 +230,18 @@ class Interpreter:
         """Give the interpreter of one of several programs that run at once."""
         return Interpreter(self.observer, None if self.draft is None else self.draft.branch())
 
-    def _use(self, draft: Draft | ClosedDraft, operation: Any) -> object:  # one of CONTEXT_OPERATIONS
+    def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
+        """Let the draft answer: a kind of your own may have a draft that answers more operations than the usual."""
         try:
             answer = draft.answer(operation)
         except Exception as refused:
             self._note(operation, Raised(refused))
             raise
+        if answer is PASS:
+            return PASS
         shown = draft.state if isinstance(draft, Draft) and type(operation) in (GetState, UpdateState) else answer
         self._note(operation, shown)
         return answer
 
-    def _note(self, operation: Any, answer: object) -> None:  # as above
+    def _note(self, operation: object, answer: object) -> None:
         self.observer.steps.append(ContextStep(operation=operation, answer=answer, branch=self.observer.branch()))

@@ -42,6 +42,7 @@ def simulate(
     faults: Faults = ...,
     seed: int | None = ...,
     handler: Handler = ...,
+    run_timeout: Duration | None = ...,
 ) -> Simulated[A, E, S]: ...
 @overload
 def simulate(
@@ -53,7 +54,7 @@ def simulate(
     seed: int | None = ...,
     handler: Handler = ...,
     now: datetime = ...,
-    run_timeout: Duration = ...,
+    run_timeout: Duration | None = ...,
 ) -> Simulated[A, E, None]: ...
 def simulate(
     program: Program[Any, Any, Any],
@@ -65,7 +66,7 @@ def simulate(
     seed: int | None = None,
     handler: Handler = default_handler,
     now: datetime = START,
-    run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+    run_timeout: Duration | None = None,
 ) -> AnySimulated:
     """Run one program by a plain call: no engine, no store, no event loop, no clock.
 
@@ -80,7 +81,7 @@ def simulate(
         handler: performs the effects; by default the calls of services.
         now: what the clock shows at first, an aware instant; that of the stage, if there is one.
         run_timeout: how long it may take before it is cancelled, as a run of a job is; by default that of the job
-            of the hook context.
+            of the hook context, or 30 days where there is none.
 
     Returns:
         What it did, and what it came to.
@@ -91,9 +92,7 @@ def simulate(
         NoAnswer: the oracle does not know what a service may answer.
     """
     start = now if on is None else on.now
-    limit_ms = (
-        duration_ms(run_timeout, what="run_timeout of simulate") if on is None else on.definition.plan.run_timeout_ms
-    )
+    limit_ms = _limit_ms(run_timeout, on)
     simulation = Simulation(seed=seed or 0, start=start, order="fifo" if seed is None else "seeded")
     run = _Run(simulation, None if on is None else on.draft(), limit_ms)
     performer, seen_services = (
@@ -103,6 +102,12 @@ def simulate(
     with watching() as watch:
         exit_ = run.to_the_end(program, seen_services)
     return run.seen(exit_, watch, faults)
+
+
+def _limit_ms(run_timeout: Duration | None, on: HookContext[Any, Any] | None) -> int:
+    if run_timeout is None and on is not None:
+        return on.definition.plan.run_timeout_ms
+    return duration_ms(run_timeout or DEFAULT_RUN_TIMEOUT, what="run_timeout of simulate")
 
 
 @attrs.define(eq=False)

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs.draft import GetAlarm, GetState, Post, SetAlarm, SetState, UpdateState
 from perdure.programs import Call, Halted, Raised
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault
@@ -60,20 +59,17 @@ class EffectStep:
         return self.fault is None or self.fault.when == "after"
 
 
-ContextOperation: TypeAlias = GetState | SetState | UpdateState | GetAlarm | SetAlarm | Post
-
-
 @attrs.frozen(kw_only=True)
 class ContextStep:
     """An operation of the context.
 
     Attributes:
-        operation: which one.
+        operation: which one: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.draft`, or one of the kind's own.
         answer: what it gave; of an update, the new state; ``Raised`` when it was refused.
         branch: where, when several programs ran at once; empty outside.
     """
 
-    operation: ContextOperation
+    operation: object
     answer: object
     branch: str = ""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from perdure.app import App
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request, Terminate
 from perdure.testing.world.errors import WorkerDied
 from perdure.testing.world.source_repr import SourceRepr, name_of, spell
@@ -59,13 +60,19 @@ class RecordedCall:
         """Whether it did something: a request that was not well-formed reached nobody, and neither did a look."""
         return bool(self.of or self.arguments or self.calls) or self.method in _WITHOUT_ARGUMENTS
 
-    def spelled(self, handles: Mapping[tuple[str, str], SourceRepr]) -> SourceRepr:
+    def spelled(
+        self, handles: Mapping[tuple[str, str], SourceRepr], jobs: Mapping[tuple[str, str], AnyDefinition]
+    ) -> SourceRepr:
         """Write it as a line of a test.
 
         Args:
             handles: how the handles of jobs are written, by kind and name.
+            jobs: the definitions of these jobs, as far as the app has them.
         """
-        called = [_call(handles[address.kind, address.name], address, request) for address, request in self.calls]
+        called = [
+            _call(handles[address.kind, address.name], jobs.get((address.kind, address.name)), address, request)
+            for address, request in self.calls
+        ]
         parts = [*map(_argument, self.arguments), *called]
         line = f"{self._target()}.{self._method()}({', '.join(part.text for part in parts)})"
         line = line if self.number is None else f"{self._name()} = {line}"
@@ -105,10 +112,11 @@ def _argument(value: Any) -> SourceRepr:  # an app, a fault, a duration
     return name_of(value) or SourceRepr("another_app") if isinstance(value, App) else spell(value)  # pyright: ignore[reportUnknownArgumentType] # of any services
 
 
-def _call(handle: SourceRepr, address: Address, request: Request | Reading) -> SourceRepr:
+def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, request: Request | Reading) -> SourceRepr:
     if not isinstance(request, Request):
         return SourceRepr(f"{handle.text}.{request}({address.id!r})", handle.imports)
-    parts = [spell(address.id), *map(spell, _inputs(request))]
+    method, inputs = _method_and_inputs(job, request)
+    parts = [spell(address.id), *map(spell, inputs)]
     texts = [part.text for part in parts]
     command = request.command
     if isinstance(command, Terminate) and command.when == "interrupt":
@@ -118,13 +126,14 @@ def _call(handle: SourceRepr, address: Address, request: Request | Reading) -> S
     if request.idempotency_key is not None:
         texts.append(f"idempotency_key={request.idempotency_key!r}")
     imports = handle.imports.union(*(part.imports for part in parts))
-    return SourceRepr(f"{handle.text}.{request.action}({', '.join(texts)})", imports)
+    return SourceRepr(f"{handle.text}.{method}({', '.join(texts)})", imports)
 
 
-def _inputs(request: Request) -> Iterator[object]:
-    """What the call was given, besides the id."""
-    command: Any = request.command  # an attrs class, of some kind of job
+def _method_and_inputs(job: AnyDefinition | None, request: Request) -> tuple[str, tuple[object, ...]]:
+    """The method that was called, and its arguments after the id."""
+    command = request.command
     if isinstance(command, Terminate):
-        yield command.reason
-    elif request.payload:
-        yield getattr(command, attrs.fields(command.__class__)[0].name)
+        return request.action, (command.reason,)
+    if job is not None and request.action in job.plan.commands:
+        return job.handle_call(request)
+    return request.action, ()

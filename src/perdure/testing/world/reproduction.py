@@ -88,7 +88,7 @@ class Reproduction:
         lines = list(self._needed())
         made = self.setting.spelled()
         handles, unnamed = self._handles(lines)
-        body = [line.spelled(handles) for line in lines]
+        body = [line.spelled(handles, self.setting.app.served) for line in lines]
         imports = made.imports.union(*(part.imports for part in body))
         folder = "tmp_path: Path" if self.setting.needs_a_folder else ""
         if folder:
