@@ -68,7 +68,7 @@ LIMITS = st.builds(
     st.integers(1, 2),
     st.integers(1, 4),
     st.integers(1, 12),
-    st.sampled_from(["wait", "refuse"]),
+    st.sampled_from(["block", "reject"]),
 )
 WISHES = st.lists(st.builds(Wish, st.sampled_from(IDS), st.sampled_from(["with", "without"])), min_size=2, max_size=10)
 BEFALLS = st.lists(

@@ -29,7 +29,7 @@ from perdure.testing import (
     MigrationLosesData,
     World,
     check_migrations,
-    explained,
+    explain,
     fake_services,
     hook_context,
     simulate,
@@ -173,7 +173,7 @@ def test_the_lines_of_its_story_do_it_again() -> None:
 
 
 def test_a_dry_run_shows_what_its_request_leads_to() -> None:
-    found = explained(reminder, "a", lambda sender: sender.wish("tea"))
+    found = explain(reminder, "a", lambda sender: sender.wish("tea"), strict=True)
     assert found.instance is not None
     assert (found.instance.state, found.instance.status) == ('"tea"', "scheduled")
 
