@@ -220,7 +220,7 @@ def test_what_is_yielded_and_no_program_is_a_defect_that_names_the_block(run):
 
     cause = run(wrong(), None).cause
     assert isinstance(cause, NotAProgram)
-    assert "wrong gave 3" in str(cause)
+    assert "wrong returned 3" in str(cause)
 
 
 def test_yielding_a_result_says_to_lift_it(run):
@@ -239,7 +239,7 @@ def test_what_a_continuation_gives_and_is_no_program_is_a_defect_that_names_it(r
     for wrong in (succeed(1).bind(continuation), fail(1).lash(continuation), succeed(1).compose_result(continuation)):
         cause = run(wrong, None).cause
         assert isinstance(cause, NotAProgram)
-        assert "continuation gave 'no program'" in str(cause)
+        assert "continuation returned 'no program'" in str(cause)
 
 
 def test_or_die_makes_a_failure_a_defect(run):
@@ -351,7 +351,7 @@ def test_died_is_equal_by_the_identity_of_its_cause():
     assert Raised(cause) == Raised(cause)
     assert Raised(cause) != Raised(ValueError("x"))
     assert len({Raised(cause), Raised(cause)}) == 1
-    assert repr(Raised(cause)) == "Died(ValueError('x'))"
+    assert repr(Raised(cause)) == "Raised(ValueError('x'))"
 
 
 def test_importing_programs_pulls_no_event_loop():

@@ -1,6 +1,6 @@
 """Programs: descriptions of work, as values.
 
-Everything that a program is written with is here; what runs it is `run_async` and `run_sync`.
+This package exports everything that you need to write programs. `run_async` and `run_sync` run them.
 """
 
 from perdure.programs.concurrency import gather, race

@@ -1,7 +1,7 @@
-"""Programs that run several programs at once, as `Program.timeout` does with one and a timer.
+"""Programs that run several programs concurrently, as `Program.timeout` does with one program and a timer.
 
-Each branch has the services of the whole and its own branch of each interceptor around it. When the whole has ended,
-for whatever reason, none of its branches runs any more: those that were cancelled have run their finalizers.
+Each branch has the services of the outer program and its own branch of each interceptor around it. When the outer
+program ends, for any reason, none of its branches is still running: cancelled branches have run their finalizers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ E5 = TypeVar("E5")
 R = TypeVar("R")
 
 DEFAULT_LIMIT = 100
-"""How many programs of one `gather` run at once unless it says otherwise."""
+"""The default number of programs that one `gather` runs at once."""
 
 
-# The overloads with Never: pyright does not know the union of two errors that cannot be.
+# The overloads with Never: pyright cannot unite two error types that are Never.
 @overload
 def gather(
     p1: Program[A1, Never, R], p2: Program[A2, Never, R], /, *, limit: int = ...
@@ -74,19 +74,19 @@ def gather(
 @overload
 def gather(*programs: Program[A, E, R], limit: int = ...) -> Program[tuple[A, ...], E, R]: ...
 def gather(*programs: Program[Any, Any, Any], limit: int = DEFAULT_LIMIT) -> Program[Any, Any, Any]:
-    """Run the programs concurrently and give all their values, in the order of the programs.
+    """Run programs concurrently and return all their values, in the order of the programs.
 
-    The first to fail, to halt or to die decides for all: the others are cancelled and awaited, those that did not begin
-    never do.
+    The first program that fails, halts or raises decides the result: the others are cancelled and awaited, and those
+    that did not start never do.
 
     Args:
-        programs: what to run. Where their needs differ, none of the type checkers can add them up: annotate one with
-            the needs of the whole.
+        programs: the programs. Type checkers cannot combine different `services` types: annotate one program with the
+            combined type.
         limit: how many run at once.
 
     Raises:
         DefinitionError: the limit is below 1.
-        NotAProgram: one of them is not a program.
+        NotAProgram: an argument is not a program.
     """
     if limit < 1:
         raise DefinitionError(what="limit of gather", got=limit, expected="a whole number from 1 on")
@@ -104,11 +104,11 @@ def race(
 @overload
 def race(*programs: Program[A, E, R]) -> Program[A, E, R]: ...
 def race(*programs: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
-    """Run the programs concurrently; the first to end decides, however it ends. The others are cancelled and awaited.
+    """Run programs concurrently and return the first exit, of any kind. The others are cancelled and awaited.
 
     Raises:
-        DefinitionError: there is none: nobody could win.
-        NotAProgram: one of them is not a program.
+        DefinitionError: there is no program.
+        NotAProgram: an argument is not a program.
     """
     if not programs:
         raise DefinitionError(what="race", got=programs, expected="at least one program")
@@ -117,6 +117,6 @@ def race(*programs: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
 
 def _checked(source: str, programs: tuple[Program[Any, Any, Any], ...]) -> tuple[Program[Any, Any, Any], ...]:
     for place, given in enumerate(programs):
-        if not isinstance(given, Program):  # pyright: ignore[reportUnnecessaryIsInstance] - nobody else checks
+        if not isinstance(given, Program):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             raise NotAProgram(given, f"argument {place + 1} of {source}")
     return programs

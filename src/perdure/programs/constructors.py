@@ -1,4 +1,4 @@
-"""The smallest programs, with their exact types, and programs made of what others give."""
+"""Elementary programs, with their exact types, and programs that combine others."""
 
 from __future__ import annotations
 
@@ -29,53 +29,54 @@ R = TypeVar("R")
 
 
 def succeed(value: A) -> Program[A, Never, object]:
-    """Give a value."""
+    """Return a program that succeeds with a value."""
     return node(PURE, value)
 
 
 def fail(error: E) -> Program[Never, E, object]:
-    """Fail with a typed error."""
+    """Return a program that fails with a typed error."""
     return node(FAIL, error)
 
 
 def halt(signal: object) -> Program[Never, Never, object]:
-    """Stop early, on purpose. Only finalizers run; `or_else`, `attempt` and `except` do not see it. See `Halted`."""
+    """Return a program that stops the run. Only finalizers run; `or_else`, `attempt` and `except` do not catch it.
+
+    See `Halted`.
+    """
     return node(HALT, signal)
 
 
 def lift(result: Result[A, E]) -> Program[A, E, object]:
-    """Succeed or fail as a `Result` says."""
+    """Return a program that succeeds or fails with a `Result`."""
     return node(RESULT, result)
 
 
 def asks(function: Callable[[R], A]) -> Program[A, Never, R]:
-    """Give what `function` makes of the services."""
+    """Return a program that calls `function` with the services and succeeds with its result."""
     return node(ASK, function)
 
 
 def when(condition: bool, then: Program[object, E, R]) -> Program[None, E, R]:  # noqa: FBT001 - an `if` as a value
-    """Run `then` if the condition holds; give None either way."""
-    return (
-        then.map(_nothing) if condition else node(PURE, None, then)
-    )  # `then` is not forgotten: it was decided against
+    """Run `then` if the condition holds; succeed with None either way."""
+    return then.map(_nothing) if condition else node(PURE, None, then)  # `then` is built but deliberately not run
 
 
 def log(message: str, *, level: Level = "info", **fields: object) -> Program[None, Never, object]:
-    """Hand a line to the operator, through the runtime that runs the program.
+    """Write a log record, through the runtime that runs the program.
 
     Args:
         message: a constant sentence.
-        level: how bad it is.
-        fields: what varies, by name.
+        level: the severity.
+        fields: the variable data, by name.
     """
     return perform(Log(LogRecord(level, message, fields)))
 
 
 @program
 def traverse(items: Iterable[A], function: Callable[[A], Program[B, E, R]]) -> Do[tuple[B, ...], E, R]:
-    """Run the program that `function` makes of each item, one after the other; stop at the first that fails.
+    """Run the program that `function` returns for each item, one after the other; stop at the first failure.
 
-    ``yield from`` is not allowed inside a comprehension: this is what to write instead.
+    Python does not allow ``yield from`` inside a comprehension: use this instead.
     """
     values: list[B] = []
     for item in items:
@@ -96,15 +97,15 @@ def as_program(outcome: RequiresContext[A, R]) -> Program[A, Never, R]: ...
 @overload
 def as_program(outcome: IO[A] | Future[A]) -> Program[A, Never, object]: ...
 def as_program(outcome: object) -> object:
-    """Make a `Program` of what a hook returned, be it one already or another container of `returns`.
+    """Convert the result of a hook to a `Program`: a program, or another container of `returns`.
 
-    A `FutureResult` is memoised: its program can be run only once with effect, so call the hook again for each run.
+    A `FutureResult` is memoised: its program has an effect only once, so call the hook again for each run.
 
     Raises:
-        NotAProgram: it is none of these.
+        NotAProgram: the result is none of these.
     """
     if isinstance(outcome, Program):
-        return outcome  # pyright: ignore[reportUnknownVariableType]  # what it holds is in the overloads
+        return outcome  # pyright: ignore[reportUnknownVariableType]  # the overloads declare its types
     for container, convert in _CONVERSIONS:
         if isinstance(outcome, container):
             return convert(outcome)

@@ -1,7 +1,7 @@
 """`Program`: a description of work, as a `returns` container.
 
-The file is left out of pyright and carries the `Any` that the interfaces of `returns` impose: a container of three type
-arguments cannot be declared over ``SupportsKind3`` without the mypy plugin of `returns`. Its clients are not affected.
+This file is excluded from pyright and contains the `Any` that the interfaces of `returns` require: a container of three
+type arguments cannot be declared over ``SupportsKind3`` without the mypy plugin of `returns`. Callers are not affected.
 """
 
 from __future__ import annotations
@@ -70,22 +70,22 @@ _set_node = _really_set_node
 
 
 class Schedule(Protocol[E_contra]):
-    """When to try again: what `Program.retry` asks after each failure."""
+    """The delays of `Program.retry`, which calls it after each failure."""
 
     def next_delay_ms(
         self, *, error: E_contra, attempt: int, first_failed_ms: int, now_ms: int, jitter: float
     ) -> int | None:
-        """Decide what follows a failure.
+        """Decide whether and when to retry after a failure.
 
         Args:
-            error: what the last execution failed with.
-            attempt: how many executions there were, the failed one included: 1 after the first.
-            first_failed_ms: when the first one failed, milliseconds since 1970 UTC.
-            now_ms: the same of the last one.
-            jitter: a number in [0, 1), drawn for this decision.
+            error: the error of the last execution.
+            attempt: the number of executions, the failed one included: 1 after the first.
+            first_failed_ms: when the first execution failed, milliseconds since 1970 UTC.
+            now_ms: when the last execution failed.
+            jitter: a random number in [0, 1).
 
         Returns:
-            Milliseconds to wait before the next execution; None to give up.
+            Milliseconds to wait before the next execution; None to stop.
         """
         ...
 
@@ -96,16 +96,16 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
     SupportsKind3["Program[Any, Any, Any]", A_co, E_co, R_contra],
     ReaderFutureResultBasedN[A_co, E_co, R_contra],
 ):
-    """A lazy program that needs services `R`, and gives `A` or fails with `E`.
+    """A lazy program that needs services `R`, and succeeds with `A` or fails with `E`.
 
-    Nothing happens when it is built; it can be run any number of times. Compose it with methods where the needs agree,
-    with do-notation (`perdure.programs.program`) where they differ.
+    Building it has no effect; it can be run any number of times. Compose programs with the same services with methods,
+    and programs with different services with do-notation (`perdure.programs.program`).
     """
 
     __slots__ = ()
     no_args: ClassVar[NoDeps] = object()
 
-    # The inherited ones walk the whole description, which may be a million programs deep.
+    # The inherited ones traverse the full description, which may be a million programs deep.
     def __repr__(self) -> str:
         tag, first, _ = self._inner_value
         if tag == DO:
@@ -121,33 +121,33 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
         return id(self)
 
     def __iter__(self) -> Generator[Program[Any, E_co, R_contra], Any, A_co]:
-        """Make ``value = yield from program`` work, with the type of the value."""
+        """Support ``value = yield from program``, with the type of the value."""
         value: A_co = yield self
         return value
 
     def __call__(self, deps: R_contra) -> FutureResult[A_co, E_co]:
-        """Run it, as a reader: give the services, get a `FutureResult`.
+        """Run the program as a reader: return a `FutureResult` for these services.
 
-        A defect is raised out of the `await`, and so is a halt, as `HaltedOutside`.
+        Awaiting it raises a defect, and `HaltedOutside` for a halt.
         """
         from perdure.programs.drivers import run_as_result  # noqa: PLC0415 - the drivers interpret programs
 
         return FutureResult(run_as_result(self, deps))
 
-    # ------------------------------------------------------------------ composing
+    # ------------------------------------------------------------------ composition
 
     def map(self, function: Callable[[A_co], B]) -> Program[B, E_co, R_contra]:
-        """Change the value."""
+        """Apply a function to the value."""
         return node(MAP, self, function)
 
-    # Python has no intersection of types. So a program without needs takes over those of what follows it; otherwise
+    # Python has no intersection types. So a program without needs takes over the services of the next one; otherwise
     # both must need the same. Where they differ, use do-notation.
-    @overload  # type: ignore[override]  # returns knows no union of errors
+    @overload  # type: ignore[override]  # returns has no union of errors
     def bind(self: Program[A, E, object], function: Callable[[A], Program[B, E2, R2]]) -> Program[B, E | E2, R2]: ...
     @overload
     def bind(self: Program[A, E, R], function: Callable[[A], Program[B, E2, R]]) -> Program[B, E | E2, R]: ...
     def bind(self, function: Callable[[Any], Any]) -> Any:
-        """Go on with the program that `function` makes of the value."""
+        """Continue with the program that `function` returns for the value."""
         return node(BIND, self, function)
 
     @overload
@@ -181,17 +181,17 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
     def apply(  # type: ignore[override]  # as above
         self, container: Program[Callable[[A_co], B], E_co, R_contra]
     ) -> Program[B, E_co, R_contra]:
-        """Call the function that `container` gives with the value. This program runs first."""
+        """Apply the function that `container` succeeds with to the value. This program runs first."""
         return node(BIND, self, lambda value: node(MAP, container, lambda function: function(value)))
 
     def attempt(self) -> Program[Success[A_co] | Failure[E_co], Never, R_contra]:
-        """Make the typed error a value to `match` on: the program can fail no more. Defects and halts pass by."""
+        """Return the outcome as a `Success` or `Failure` to `match` on. Defects and halts pass through."""
         return node(ATTEMPT, self)
 
     def compose_result(  # type: ignore[override]  # as above
         self: Program[A, E, R], function: Callable[[Result[A, E]], Program[B, E2, R]]
     ) -> Program[B, E2, R]:
-        """Go on with the program that `function` makes of the result, whichever it is."""
+        """Continue with the program that `function` returns for the result, a success or a failure."""
         return node(COMPOSE, self, function)
 
     @overload
@@ -201,7 +201,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
     @overload
     def tap(self: Program[A, E, R], function: Callable[[A], Program[object, E2, R]]) -> Program[A, E | E2, R]: ...
     def tap(self, function: Callable[[Any], Any]) -> Any:
-        """Run the program that `function` makes of the value, and keep the value."""
+        """Run the program that `function` returns for the value, and keep the value."""
         return node(BIND, self, lambda value: node(MAP, function(value), lambda _: value))
 
     @overload
@@ -211,205 +211,205 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
     def on_exit(self, finalizer: Any) -> Any:
         """Run `finalizer` once, after any exit: success, failure, halt, defect, cancellation.
 
-        The exit stands, unless the finalizer does not succeed: then its own exit replaces it.
+        The original exit is kept, unless the finalizer does not succeed: then the finalizer's exit replaces it.
         """
         return node(ENSURE, self, finalizer)
 
     def or_raise(self) -> Program[A_co, Never, R_contra]:
-        """Declare the typed error a bug: a failure becomes a defect.
+        """Convert the typed error to a defect, because it would be a bug.
 
-        The defect is the error itself when it is an exception, else a `FailureEscalated` around it.
+        The defect is the error itself when it is an exception, otherwise a `FailureEscalated` that contains it.
         """
         return node(LASH, self, _die)
 
     def timeout(self, duration: timedelta | str) -> Program[A_co, E_co | EffectTimeout, R_contra]:
-        """Fail with `EffectTimeout` unless it is done in time. What runs then is cancelled, its finalizers are awaited.
+        """Fail with `EffectTimeout` unless the program ends in time; it is then cancelled and its finalizers awaited.
 
-        When it ends by itself, or a finalizer fails, while it is being cancelled, that is the outcome.
+        If the program ends by itself during the cancellation, or a finalizer fails, that exit is the outcome.
 
         Args:
             duration: a `timedelta`, or text such as ``"30 seconds"``.
 
         Raises:
-            DefinitionError: the duration is not one.
+            DefinitionError: the duration is not valid.
         """
         return node(PARALLEL, Deadline(self, duration_ms(duration, what="timeout")))
 
     def retry(self: Program[A, E, R], schedule: Schedule[E]) -> Program[A, E, R]:
-        """Run it again after a typed failure, in memory, as `schedule` says; defects and halts are not retried.
+        """Run the program again after a typed failure, in memory, after the delays of `schedule`.
 
-        It does not survive a crash: the durable retry is the one of a job's definition. When the schedule gives up, the
-        last error stands.
+        Defects and halts are not retried. The retries do not survive a crash: a job's `Retry` policy does. When the
+        schedule stops, the program fails with the last error.
         """
         return node(DO, _retrying, (self, schedule))
 
     # ------------------------------------------------------------------ the services
 
     def modify_env(self, function: Callable[[R2], R_contra]) -> Program[A_co, E_co, R2]:
-        """Run it with the services that `function` makes of those that come."""
+        """Run the program with the services that `function` returns for the outer services."""
         return node(SCOPE, self, function)
 
     def provide(self, services: R_contra) -> Program[A_co, E_co, object]:
-        """Run it with these services: it needs nothing any more."""
+        """Run the program with these services: the result needs none."""
         return node(SCOPE, self, lambda _: services)
 
     @classmethod
     def ask(cls) -> Program[R, Any, R]:
-        """Give the services."""
+        """Return a program that succeeds with the services."""
         return node(ASK, _identity)
 
     # ------------------------------------------------------------------ from values and other containers
 
     @classmethod
     def from_value(cls, inner_value: A) -> Program[A, Any, Any]:
-        """Succeed with a value (`perdure.programs.succeed` has the exact type)."""
+        """Return a program that succeeds with a value (`perdure.programs.succeed` has the exact type)."""
         return node(PURE, inner_value)
 
     @classmethod
     def from_failure(cls, inner_value: E) -> Program[Any, E, Any]:
-        """Fail with an error (`perdure.programs.fail` has the exact type)."""
+        """Return a program that fails with an error (`perdure.programs.fail` has the exact type)."""
         return node(FAIL, inner_value)
 
     @classmethod
     def from_result(cls, inner_value: Result[A, E]) -> Program[A, E, Any]:
-        """Succeed or fail (`perdure.programs.lift` has the exact type)."""
+        """Return a program that succeeds or fails (`perdure.programs.lift` has the exact type)."""
         return node(RESULT, inner_value)
 
     @classmethod
     def from_io(cls, inner_value: IO[A]) -> Program[A, Any, Any]:
-        """Succeed with what was read."""
+        """Return a program that succeeds with the value of an `IO`."""
         return node(PURE, unsafe_perform_io(inner_value))
 
     @classmethod
     def from_failed_io(cls, inner_value: IO[E]) -> Program[Any, E, Any]:
-        """Fail with what was read."""
+        """Return a program that fails with the value of an `IO`."""
         return node(FAIL, unsafe_perform_io(inner_value))
 
     @classmethod
     def from_ioresult(cls, inner_value: IOResult[A, E]) -> Program[A, E, Any]:
-        """Succeed or fail with what was read."""
+        """Return a program that succeeds or fails with an `IOResult`."""
         return node(RESULT, result_inside(inner_value))
 
     @classmethod
     def from_future(cls, inner_value: Future[A]) -> Program[A, Any, Any]:
-        """Succeed with what it will be. A `Future` is memoised: running the program again does nothing again."""
+        """Return a program that awaits a `Future`. A `Future` is memoised: a second run has no further effect."""
         return _call("from_future", lambda _: inner_value)
 
     @classmethod
     def from_failed_future(cls, inner_value: Future[E]) -> Program[Any, E, Any]:
-        """Fail with what it will be. A `Future` is memoised: running the program again does nothing again."""
+        """Return a program that fails with the value of a `Future`, which is memoised: a second run has no effect."""
         return _call("from_failed_future", lambda _: FutureResult.from_failed_future(inner_value))
 
     @classmethod
     def from_future_result(cls, inner_value: FutureResult[A, E]) -> Program[A, E, Any]:
-        """Succeed or fail as it will. It is memoised: running the program again does nothing again."""
+        """Return a program that awaits a `FutureResult`, which is memoised: a second run has no further effect."""
         return _call("from_future_result", lambda _: inner_value)
 
     @classmethod
     def from_context(cls, inner_value: RequiresContext[A, R]) -> Program[A, Any, R]:
-        """Succeed with what it makes of the services."""
+        """Return a program that succeeds with the value of a reader."""
         return node(ASK, inner_value)
 
     @classmethod
     def from_failed_context(cls, inner_value: RequiresContext[E, R]) -> Program[Any, E, R]:
-        """Fail with what it makes of the services."""
+        """Return a program that fails with the value of a reader."""
         return node(BIND, node(ASK, inner_value), Program.from_failure)
 
     @classmethod
     def from_result_context(cls, inner_value: RequiresContextResult[A, E, R]) -> Program[A, E, R]:
-        """Ask it with the services."""
+        """Return a program that calls the reader with the services."""
         return _call("from_result_context", inner_value)
 
     @classmethod
     def from_ioresult_context(cls, inner_value: RequiresContextIOResult[A, E, R]) -> Program[A, E, R]:
-        """Ask it with the services."""
+        """Return a program that calls the reader with the services."""
         return _call("from_ioresult_context", inner_value)
 
     @classmethod
     def from_future_result_context(cls, inner_value: RequiresContextFutureResult[A, E, R]) -> Program[A, E, R]:
-        """Ask it with the services."""
+        """Return a program that calls the reader with the services."""
         return _call("from_future_result_context", inner_value)
 
-    # ------------------------------------------------------------------ going on with other containers
+    # ------------------------------------------------------------------ composition with other containers
 
     def bind_result(self, function: Callable[[A_co], Result[B, E_co]]) -> Program[B, E_co, R_contra]:
-        """Go on with a `Result`."""
+        """Continue with a `Result`."""
         return node(BIND, self, lambda value: node(RESULT, function(value)))
 
     def bind_io(self, function: Callable[[A_co], IO[B]]) -> Program[B, E_co, R_contra]:
-        """Go on with an `IO`."""
+        """Continue with an `IO`."""
         return node(MAP, self, lambda value: unsafe_perform_io(function(value)))
 
     def bind_ioresult(self, function: Callable[[A_co], IOResult[B, E_co]]) -> Program[B, E_co, R_contra]:
-        """Go on with an `IOResult`."""
+        """Continue with an `IOResult`."""
         return node(BIND, self, lambda value: Program.from_ioresult(function(value)))
 
     def bind_future(self, function: Callable[[A_co], Future[B]]) -> Program[B, E_co, R_contra]:
-        """Go on with a `Future`."""
+        """Continue with a `Future`."""
         return node(BIND, self, lambda value: Program.from_future(function(value)))
 
     def bind_future_result(self, function: Callable[[A_co], FutureResult[B, E_co]]) -> Program[B, E_co, R_contra]:
-        """Go on with a `FutureResult`."""
+        """Continue with a `FutureResult`."""
         return node(BIND, self, lambda value: Program.from_future_result(function(value)))
 
     def bind_async_future(self, function: Callable[[A_co], Awaitable[Future[B]]]) -> Program[B, E_co, R_contra]:
-        """Go on with the `Future` of a coroutine."""
+        """Continue with the `Future` that a coroutine returns."""
         return node(BIND, node(BIND, self, _awaiting(function)), Program.from_future)
 
     def bind_async_future_result(
         self, function: Callable[[A_co], Awaitable[FutureResult[B, E_co]]]
     ) -> Program[B, E_co, R_contra]:
-        """Go on with the `FutureResult` of a coroutine."""
+        """Continue with the `FutureResult` that a coroutine returns."""
         return node(BIND, node(BIND, self, _awaiting(function)), Program.from_future_result)
 
     def bind_awaitable(self, function: Callable[[A_co], Awaitable[B]]) -> Program[B, E_co, R_contra]:
-        """Go on with what a coroutine gives."""
+        """Continue with the value that a coroutine returns."""
         return node(BIND, self, _awaiting(function))
 
     def bind_async(  # type: ignore[override]  # as above
         self, function: Callable[[A_co], Awaitable[Program[B, E_co, R_contra]]]
     ) -> Program[B, E_co, R_contra]:
-        """Go on with the program of a coroutine."""
+        """Continue with the program that a coroutine returns."""
         return node(BIND, node(BIND, self, _awaiting(function)), _identity)
 
     def bind_context(self, function: Callable[[A_co], RequiresContext[B, R_contra]]) -> Program[B, E_co, R_contra]:
-        """Go on with a reader."""
+        """Continue with a reader."""
         return node(BIND, self, lambda value: Program.from_context(function(value)))
 
     def bind_context_result(
         self, function: Callable[[A_co], RequiresContextResult[B, E_co, R_contra]]
     ) -> Program[B, E_co, R_contra]:
-        """Go on with a reader of a `Result`."""
+        """Continue with a reader of a `Result`."""
         return node(BIND, self, lambda value: Program.from_result_context(function(value)))
 
     def bind_context_ioresult(
         self, function: Callable[[A_co], RequiresContextIOResult[B, E_co, R_contra]]
     ) -> Program[B, E_co, R_contra]:
-        """Go on with a reader of an `IOResult`."""
+        """Continue with a reader of an `IOResult`."""
         return node(BIND, self, lambda value: Program.from_ioresult_context(function(value)))
 
     def bind_context_future_result(
         self, function: Callable[[A_co], RequiresContextFutureResult[B, E_co, R_contra]]
     ) -> Program[B, E_co, R_contra]:
-        """Go on with a reader of a `FutureResult`."""
+        """Continue with a reader of a `FutureResult`."""
         return node(BIND, self, lambda value: Program.from_future_result_context(function(value)))
 
     def bind_async_context_future_result(
         self, function: Callable[[A_co], Awaitable[RequiresContextFutureResult[B, E_co, R_contra]]]
     ) -> Program[B, E_co, R_contra]:
-        """Go on with the reader of a `FutureResult` of a coroutine."""
+        """Continue with the reader of a `FutureResult` that a coroutine returns."""
         return node(BIND, node(BIND, self, _awaiting(function)), Program.from_future_result_context)
 
 
 def node(tag: int, first: object, second: object = None) -> Program[Any, Any, Any]:
-    """Make a program of a node (see `perdure.programs.instructions`). For this package alone."""
+    """Return a program with this node (see `perdure.programs.instructions`). For this package only."""
     made: Program[Any, Any, Any] = _new_object(_class)
     _set_node(made, (tag, first, second))
     return made
 
 
-class Watched(Program[Any, Any, Any]):  # type: ignore[misc]  # Program is sealed for everybody else
-    """A program that was built while somebody watched: the interpreter tells when it is run."""
+class Watched(Program[Any, Any, Any]):  # type: ignore[misc]  # Program is final for all other code
+    """A program that was built during a watch: the interpreter reports to the watch when it runs."""
 
     __slots__ = ()
 
@@ -419,8 +419,8 @@ _watchers = 0
 
 
 def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> None:
-    """Make `node` tell of each program it makes, until `end_watching` was called as often. For `watch` alone."""
-    global _class, _set_node, _watchers  # noqa: PLW0603 - what `node` uses is replaced so that it need not ask
+    """Let `node` report each program it makes, until `end_watching` was called as often. For `watch` only."""
+    global _class, _set_node, _watchers  # noqa: PLW0603 - replacing the functions of `node` saves it a check
 
     def set_and_tell(made: Program[Any, Any, Any], content: object) -> None:
         _really_set_node(made, content)
@@ -431,7 +431,7 @@ def begin_watching(tell: Callable[[Program[Any, Any, Any]], None]) -> None:
 
 
 def end_watching() -> None:
-    """Let `node` make programs as it always does, once nobody watches any more."""
+    """Undo one `begin_watching`; after the last one, `node` reports no more programs."""
     global _class, _set_node, _watchers  # noqa: PLW0603 - as above
     _watchers -= 1
     if _watchers == 0:
@@ -439,14 +439,14 @@ def end_watching() -> None:
 
 
 def node_of(program: Program[Any, Any, Any]) -> tuple[int, Any, Any]:
-    """Give what `node` made a program of."""
-    content: tuple[int, Any, Any] = program._inner_value  # noqa: SLF001 - as said there
+    """Return the node of a program."""
+    content: tuple[int, Any, Any] = program._inner_value  # noqa: SLF001 - see `node`
     return content
 
 
 def result_inside(outcome: IOResult[A, E]) -> Result[A, E]:
-    """Take the `Result` out of an `IOResult`, which holds it as an `IO` its value."""
-    return unsafe_perform_io(outcome)  # type: ignore[arg-type]  # the stub says IO only
+    """Return the `Result` inside an `IOResult`."""
+    return unsafe_perform_io(outcome)  # type: ignore[arg-type]  # the stub accepts IO only
 
 
 def _call(name: str, function: Callable[[Any], Any]) -> Program[Any, Any, Any]:
@@ -454,7 +454,7 @@ def _call(name: str, function: Callable[[Any], Any]) -> Program[Any, Any, Any]:
 
 
 def _awaiting(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Program[Any, Any, Any]]:
-    """Make programs that await what `function` gives and succeed with it, a `Result` too."""
+    """Return a function whose programs await the result of `function` and succeed with it, even if it is a `Result`."""
 
     async def awaited(value: Any) -> Success[Any]:
         return Success(await function(value))

@@ -22,26 +22,26 @@ _E = DefaultTypeVar("_E", default=Never)
 _R = DefaultTypeVar("_R", default=object)
 
 Do = TypeAliasType("Do", Generator[Program[Any, _E, _R], None, A], type_params=(A, _E, _R))
-"""What a `program` function is annotated to return: ``Do[value, errors, services]``; the last two may be left out."""
+"""The return annotation of a `program` function: ``Do[value, errors, services]``; the last two are optional."""
 
 
 def program(function: Callable[P, Generator[Program[Any, E, R], None, A]]) -> Callable[P, Program[A, E, R]]:
-    """Make a function that gives a `Program` of a generator function that says how.
+    """Convert a generator function to a function that returns a `Program`.
 
-    Inside, ``value = yield from other_program`` runs another program and goes on with its value, whose type the
-    checkers infer. A failure leaves the function (its `finally` blocks run) and cannot be caught there: use
-    ``attempt()`` to look at it. A defect is raised at the ``yield from`` and may be caught with `except`.
+    In the generator, ``value = yield from other_program`` runs another program and returns its value, whose type the
+    checkers infer. A failure leaves the function (its `finally` blocks run); the function cannot catch it, use
+    ``attempt()`` to inspect it. A defect is raised at the ``yield from`` and can be caught with `except`.
 
-    Every run begins the function anew: the program can be run, retried and raced any number of times.
+    Each run calls the generator function again: a program can be run, retried and raced any number of times.
 
     Args:
         function: a generator function annotated ``-> Do[value, errors, services]``.
 
     Returns:
-        A function with the same parameters, giving the program.
+        A function with the same parameters that returns the program.
 
     Raises:
-        DefinitionError: `function` has no ``yield from``, so that it is no generator function.
+        DefinitionError: `function` has no ``yield from``, so it is not a generator function.
     """
     if not inspect.isgeneratorfunction(function):
         raise DefinitionError(

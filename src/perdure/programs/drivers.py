@@ -1,4 +1,4 @@
-"""Who performs what the interpreter asks for: a driver for coroutines, and one for plain function calls."""
+"""Drivers that perform the instructions of the interpreter: one for coroutines, and one for synchronous calls."""
 
 from __future__ import annotations
 
@@ -40,12 +40,11 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 Handler: TypeAlias = Callable[[Any, Any], object]
-"""How the instructions that no `sandbox` answered are performed: ``handler(instruction, services)``.
+"""The function that performs the instructions that no `sandbox` answered: ``handler(instruction, services)``.
 
-It may give a `Result`, `IOResult`, `FutureResult`, a reader of one (it is called with the services), an `IO` or
-`Future`, an awaitable of a `Result`, ``Halted``, or any other value, which succeeds. An `Exception` that it raises is a
-defect at the instruction. Anything else that it raises is like a cancellation: finalizers run, and it comes out of the
-run.
+It may return a `Result`, `IOResult`, `FutureResult`, a reader of one (called with the services), an `IO` or `Future`,
+an awaitable of a `Result`, ``Halted``, or any other value, which is a success. An `Exception` that it raises is a
+defect at the instruction. Any other exception acts like a cancellation: finalizers run, and the run raises it.
 """
 
 
@@ -53,7 +52,7 @@ def default_handler(instruction: object, services: Any) -> object:
     """Perform a call of a service.
 
     Raises:
-        NoInterpreter: the instruction is something else.
+        NoInterpreter: the instruction is not a `Call`.
         NothingReturned: the function returned None, and its annotation does not allow that.
     """
     if type(instruction) is Call:
@@ -67,16 +66,16 @@ async def run_async(
     """Run a program inside an event loop.
 
     Args:
-        program: what to run.
-        services: what it needs.
-        runtime: answers time, concurrency and logging; by default the running asyncio loop.
-        handler: performs the instructions; by default the service calls.
+        program: the program.
+        services: its services.
+        runtime: provides time, concurrency and logging; by default the running asyncio loop.
+        handler: performs the instructions; by default it calls services.
 
     Returns:
-        The exit. A defect is a value too: `Raised`.
+        The exit. A defect is also a value: `Raised`.
 
     Raises:
-        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
+        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and the like, after the finalizers have run.
     """
     return await _drive(interpret(program, services), handler, runtime)
 
@@ -88,21 +87,22 @@ def run_sync(
     handler: Handler = default_handler,
     simulation: Simulation | None = None,
 ) -> Exit[A, E]:
-    """Run a program in a plain call, without an event loop.
+    """Run a program in a synchronous call, without an event loop.
 
-    Time is virtual: a program that sleeps, retries or runs others at once goes on in a `Simulation`, whose clock jumps.
+    Time is virtual: a program that sleeps, retries or runs others concurrently continues in a `Simulation`, whose clock
+    jumps to the next timer.
 
     Args:
-        program: what to run.
-        services: what it needs; they must not wait for the real world.
-        handler: performs the instructions; by default the service calls.
-        simulation: where it runs, if its seed, its clock or its logs matter; by default a fresh one, when needed.
+        program: the program.
+        services: its services, which must not wait for real I/O.
+        handler: performs the instructions; by default it calls services.
+        simulation: the simulation to run in, to choose its seed or clock or to read its logs; by default a new one.
 
     Returns:
-        The exit. It is ``Raised(WouldBlock(...))`` when a service waits for the real world.
+        The exit. It is ``Raised(WouldBlock(...))`` when a service waits for real I/O.
 
     Raises:
-        BaseException: `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
+        BaseException: `KeyboardInterrupt`, `SystemExit` and the like, after the finalizers have run.
     """
     loop = interpret(program, services)
     if simulation is not None:
@@ -130,41 +130,41 @@ def run_sync(
 
 @turn_value(eq=False)
 class Suspended(Generic[A, E]):
-    """A program that was begun by a plain call, and asks for something that has to be performed.
+    """A program that was started synchronously and waits for an instruction to be performed.
 
     Attributes:
-        loop: the rest of it.
-        asked: the instruction, with the services in force there.
+        loop: the rest of the program.
+        asked: the instruction, with the services in effect there.
     """
 
     loop: Loop[A, E]
     asked: tuple[Any, Any]
 
     async def resume(self, *, runtime: Runtime, handler: Handler = default_handler) -> Exit[A, E]:
-        """Perform what it asks for, and go on to its end; see `run_async`."""
+        """Perform the instruction, and run the program to its end; see `run_async`."""
         return await _drive(self.loop, handler, runtime, self.asked)
 
     def drop(self) -> None:
-        """Let it end here. Its `finally` blocks may not perform anything any more."""
+        """End the program here. Its `finally` blocks cannot perform instructions."""
         self.loop.close()
 
 
 def run_until_asked(
     program: Program[A, E, R], services: R, *, interceptor: Interceptor, watch: Watch | None = None
 ) -> Exit[A, E] | Suspended[A, E]:
-    """Run a program by a plain call, as far as it goes without anybody's help.
+    """Run a program synchronously until it needs an instruction that the interceptor does not answer.
 
     Args:
-        program: what to run.
-        services: what it needs.
-        interceptor: who is asked first.
-        watch: sees which programs are built and run.
+        program: the program.
+        services: its services.
+        interceptor: receives each instruction first.
+        watch: records which programs are built and run.
 
     Returns:
-        The exit; or the program where it asks for what the interceptor does not answer.
+        The exit; or the program, suspended at the instruction.
 
     Raises:
-        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and their like, once the finalizers have run.
+        BaseException: cancellation, `KeyboardInterrupt`, `SystemExit` and the like, after the finalizers have run.
     """
     loop = interpret(program, services, (interceptor,))
     if watch is not None:
@@ -176,11 +176,11 @@ def run_until_asked(
 
 
 async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:
-    """Run a program to a `Result`: what a `FutureResult` can express.
+    """Run a program to a `Result`, for a `FutureResult`.
 
     Raises:
-        BaseException: the cause, when it died.
-        HaltedOutside: it halted.
+        BaseException: the cause, when the program raised.
+        HaltedOutside: the program halted.
     """
     exit_ = await run_async(program, services)
     match exit_:
@@ -195,14 +195,14 @@ async def run_as_result(program: Program[A, E, R], services: R) -> Result[A, E]:
 async def _drive(
     loop: Loop[A, E], handler: Handler, runtime: Runtime | None, asked: tuple[Any, Any] | None = None
 ) -> Exit[A, E]:
-    """Answer what `loop` asks until it ends; it may have asked already."""
+    """Answer the instructions of `loop` until it ends; it may already have yielded one."""
     return _finished(await _drive_to_exit(loop, handler, runtime, asked))
 
 
 async def _drive_branch(loop: Loop[A, E], handler: Handler, runtime: Runtime) -> Exit[A, E]:
-    """Drive a branch that runs in a task of its own.
+    """Drive a branch that runs in its own task.
 
-    Only its cancellation is raised. A task that raised `SystemExit` would stop the event loop, past the waiter.
+    Only its cancellation is raised. A task that raised `SystemExit` would stop the event loop before the waiter runs.
     """
     exit_ = await _drive_to_exit(loop, handler, runtime, None)
     return _finished(exit_) if type(exit_) is Raised and isinstance(exit_.cause, runtime.cancelled) else exit_
@@ -225,13 +225,14 @@ async def _drive_to_exit(
                     elif kind not in _SETTLED:
                         answer = await settle_answer(answer, scope)
             except BaseException as exception:
-                if is_closing(exception):  # and the loop with it: nothing may wait any more
+                if is_closing(exception):  # and the loop with it: no code may wait now
                     raise
-                failure = exception  # the program decides what it means
+                failure = exception  # the program decides how to handle it
             else:
                 instruction, scope = loop.send(answer)
                 continue
-            # Outside of the handler above: what the program raises from here on is not in the context of `failure`.
+            # Outside of the handler above, so that later exceptions of the program do not have `failure` as their
+            # context.
             instruction, scope = loop.throw(failure)
     except StopIteration as stop:
         exit_: Exit[A, E] = stop.value
@@ -259,7 +260,7 @@ async def _ask_runtime(instruction: Any, handler: Handler, runtime: Runtime) -> 
 
 
 async def settle_answer(answer: Any, services: Any) -> object:
-    """Turn whatever a handler gave into a `Result` or a value."""
+    """Convert the result of a handler to a `Result` or a value."""
     if type(answer) in _READERS:
         answer = answer(services)
     if inspect.isawaitable(answer):
@@ -270,12 +271,12 @@ async def settle_answer(answer: Any, services: Any) -> object:
 
 
 def _without_waiting(coroutine: Coroutine[Any, Any, A], instruction: object) -> A:
-    """Run a coroutine that waits for nothing but its turn; what waits for more gets `WouldBlock` at that `await`."""
+    """Run a coroutine that never suspends; any other `await` raises `WouldBlock` inside it."""
     awaited: object = None
     try:
         awaited = coroutine.send(None)
         for _ in range(_MAX_REFUSALS):
-            if awaited is None:  # a bare yield: nobody else is here
+            if awaited is None:  # a bare yield: no other task runs
                 awaited = coroutine.send(None)
             else:
                 awaited = coroutine.throw(WouldBlock(who=f"{instruction!r}", waiting_for=awaited))
@@ -307,7 +308,7 @@ def _finished(exit_: Exit[A, E]) -> Exit[A, E]:
 
 
 _MAX_REFUSALS = 1_000
-"""Bare yields and refused waits after which a service that never ends is given up."""
+"""The number of bare yields and refused waits after which the driver stops waiting for a service to end."""
 
 _ANSWERED_BY_RUNTIME: frozenset[type] = frozenset({Fork, Sleep, Now, Jitter, Log})
 _SETTLED: frozenset[type] = frozenset(

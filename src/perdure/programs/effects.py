@@ -26,7 +26,7 @@ P = ParamSpec("P")
 
 
 def perform(instruction: Instruction[A, E]) -> Program[A, E, object]:
-    """Ask the interpreters around the program to do something; the instruction's type says what they answer."""
+    """Return a program that performs an instruction; the instruction's type declares the result."""
     return node(PERFORM, instruction)
 
 
@@ -54,18 +54,18 @@ def effect(
     function: Callable[Concatenate[R, P], IO[A] | Future[A]],
 ) -> Callable[P, Program[A, Never, R]]: ...
 def effect(function: Callable[..., Any]) -> Callable[..., Program[Any, Any, Any]]:
-    """Make a function that gives a `Program` of one that calls a service.
+    """Convert a function that calls a service to one that returns a `Program`.
 
     The program holds the call as data, a name and arguments (`Call`), so that it can be recorded, compared, replayed
-    and faulted; the function is called anew on each run.
+    and replaced by a fault. Each run calls the function again.
 
     Args:
-        function: takes the services first. It may be ``async def``. It gives a `Result`, `IOResult` or `FutureResult`;
-            a reader of one (``RequiresContext…``); an awaitable of a `Result`; or an `IO` or `Future`, which cannot
-            fail. What it raises is a defect.
+        function: takes the services first. It may be ``async def``. It returns a `Result`, `IOResult` or
+            `FutureResult`; a reader of one (``RequiresContext…``); an awaitable of a `Result`; or an `IO` or `Future`,
+            which cannot fail. An exception that it raises is a defect.
 
     Returns:
-        A function of the remaining parameters, giving the program.
+        A function of the remaining parameters that returns the program.
     """
     name = getattr(function, "__name__", None) or repr(function)
 

@@ -12,10 +12,10 @@ from perdure.values.excerpt import excerpt
 
 @attrs.frozen
 class EffectTimeout:
-    """The typed failure of `Program.timeout`: it was not done in time, and was cancelled.
+    """The typed failure of `Program.timeout`: the program did not end in time and was cancelled.
 
     Attributes:
-        after: how long it was given.
+        after: the time limit.
     """
 
     after: timedelta
@@ -23,12 +23,12 @@ class EffectTimeout:
 
 @attrs.frozen(repr=False)
 class NotAProgram(PerdureError, TypeError):
-    """Something that should have been a program is not one. A defect of the code that gave it.
+    """A value that must be a program is not one. A defect of the code that returned it.
 
     Attributes:
-        got: what came.
-        source: what gave it: the name of a function.
-        expected: what would have been right.
+        got: the value.
+        source: the name of the function that returned it.
+        expected: the values that are valid.
     """
 
     got: object
@@ -36,7 +36,7 @@ class NotAProgram(PerdureError, TypeError):
     expected: str = "a Program (forgotten `yield from`, `return`, or `succeed(...)`?)"
 
     def _text(self) -> str:
-        return f"{self.source} gave {excerpt(self.got)}; expected {self.expected}"
+        return f"{self.source} returned {excerpt(self.got)}; expected {self.expected}"
 
 
 @attrs.frozen(repr=False)
@@ -58,24 +58,24 @@ class NothingReturned(PerdureError, TypeError):
 
 @attrs.frozen(repr=False)
 class NoInterpreter(PerdureError, LookupError):
-    """An instruction reached the outermost interpreter, and that one does not know it.
+    """An instruction reached the outermost interpreter, which does not support it.
 
     Attributes:
-        instruction: what was to be performed.
+        instruction: the instruction.
     """
 
     instruction: object
 
     def _text(self) -> str:
         return (
-            f"nobody answers {excerpt(self.instruction)} here; run the program under the `sandbox` that answers it, "
-            "or give run_async or run_sync a handler that does"
+            f"no interpreter answers {excerpt(self.instruction)}; run the program under the `sandbox` that answers it, "
+            "or pass run_async or run_sync a handler that does"
         )
 
 
 @attrs.frozen(repr=False)
 class FailureEscalated(PerdureError):
-    """The defect that `Program.or_raise` makes of a failure that is not an exception itself.
+    """The defect that `Program.or_raise` makes of a failure that is not an exception.
 
     Attributes:
         error: the typed failure.
@@ -84,15 +84,15 @@ class FailureEscalated(PerdureError):
     error: object
 
     def _text(self) -> str:
-        return f"a failure that was declared fatal with or_raise: {excerpt(self.error)}"
+        return f"a failure was escalated with or_raise: {excerpt(self.error)}"
 
 
 @attrs.frozen(repr=False)
 class HaltedOutside(PerdureError):
-    """A program halted where nobody understands a halt: run as a `FutureResult` instead of to an `Exit`.
+    """A program halted where a halt cannot be returned: it was run as a `FutureResult` instead of to an `Exit`.
 
     Attributes:
-        signal: what `halt` was given.
+        signal: the argument of `halt`.
     """
 
     signal: object

@@ -1,6 +1,6 @@
-"""``FutureResult``s that cost less: one that is answered already, and one that is awaited by its one caller."""
+"""``FutureResult``s with less overhead: one with a known result, and one that is awaited once."""
 
-# Both build on what `returns` keeps inside a `FutureResult`: an awaitable of a `Result`, in `_inner_value`.
+# Both depend on the internals of a `FutureResult`: an awaitable of a `Result`, in `_inner_value`.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ A = TypeVar("A")
 B = TypeVar("B")
 E = TypeVar("E")
 
-_set = object.__setattr__  # containers of ``returns`` are immutable to everybody else
+_set = object.__setattr__  # containers of ``returns`` are immutable for all other code
 _new = object.__new__
 _SUCCESS: type[IOResult[Any, Any]] = IOSuccess
 _FAILURE: type[IOResult[Any, Any]] = IOFailure
 
 
 def answer_of(operation: FutureResult[A, E]) -> Awaitable[Result[A, E]]:
-    """Give what is awaited for the ``Result`` that is inside the ``IOResult`` of the operation itself."""
+    """Return the awaitable of the ``Result`` inside an operation."""
     answer: Awaitable[Result[A, E]] = operation._inner_value  # noqa: SLF001 - wrapping and unwrapping it takes 1 µs
     return answer
 
 
 class Telling:
-    """An awaitable of a `Result` that can tell a function of it as well: without a task and a future to wait in."""
+    """An awaitable of a `Result` that can also call a function with it: without a task and a future to wait in."""
 
     __slots__ = ()
 
     def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
-        """Call this with the answer when it comes, perhaps at once. To be asked once, instead of awaiting."""
+        """Call ``listener`` with the result once it is known, perhaps at once. Call this once, instead of awaiting."""
         raise NotImplementedError
 
 
 class _Answered:
-    """An awaitable that gives a result at once, any number of times."""
+    """An awaitable that returns a known result at once, any number of times."""
 
     __slots__ = ("result",)
 
@@ -54,7 +54,7 @@ class _Answered:
 
 
 class _Once:
-    """A coroutine that is awaited once, and says so when it is awaited again."""
+    """A coroutine that can be awaited once; a second await raises."""
 
     __slots__ = ("work",)
 
@@ -69,7 +69,7 @@ class _Once:
 
 
 class _Asked:
-    """A coroutine that may be awaited again once it has given its result."""
+    """A coroutine whose result can be awaited again."""
 
     __slots__ = ("result", "work")
 
@@ -84,7 +84,7 @@ class _Asked:
 
 
 # `returns` declares the class final. Building and awaiting this one takes 0.9 µs instead of 2.7 µs, for each operation
-# of a store in memory and for each request; everything else about it is inherited.
+# of a memory store and for each request; everything else is inherited.
 class _Future(FutureResult[Any, Any]):  # type: ignore[misc] # pyright: ignore[reportGeneralTypeIssues]
     __slots__ = ()
 
@@ -93,47 +93,47 @@ class _Future(FutureResult[Any, Any]):  # type: ignore[misc] # pyright: ignore[r
 
     def __await__(self) -> Generator[Any, Any, IOResult[Any, Any]]:
         result = yield from self._inner_value.__await__()
-        # What `IOResult.from_result` gives, without taking the result apart and wrapping it again (0.6 µs).
+        # As `IOResult.from_result` does, without unwrapping the result and wrapping it again (0.6 µs).
         answer = _new(_SUCCESS if type(result) is Success else _FAILURE)
         _set(answer, "_inner_value", result)
         return answer
 
 
 def settled(result: Result[A, E]) -> FutureResult[A, E]:
-    """Wrap an answer that is known already: awaiting it never suspends.
+    """Wrap a known result: awaiting it never suspends.
 
     Args:
-        result: the answer.
+        result: the result.
     """
     return _Future(_Answered(result))
 
 
 def known_answer(operation: FutureResult[A, E]) -> Result[A, E] | None:
-    """Give the answer of an operation that is ``settled``; None: it must be awaited."""
+    """Return the result of an operation that is ``settled``; None: it must be awaited."""
     inner: object = operation._inner_value  # noqa: SLF001 - as above
     return inner.result if type(inner) is _Answered else None
 
 
 def telling(operation: FutureResult[Any, Any]) -> Telling | None:
-    """Give what tells of the answer of an operation; None: it must be awaited."""
+    """Return the `Telling` of an operation; None: it must be awaited."""
     inner: object = operation._inner_value  # noqa: SLF001 - as above
     return inner if isinstance(inner, Telling) else None
 
 
 def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
-    """Wrap a coroutine that is begun when its answer is awaited.
+    """Wrap a coroutine that starts when its result is first awaited.
 
     Args:
-        work: what gives the answer.
+        work: returns the result.
     """
     return _Future(_Asked(work))
 
 
 def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
-    """Wrap a coroutine that begins when it is awaited, and that is awaited once: a second await is refused.
+    """Wrap a coroutine that starts when it is awaited, and that can be awaited only once.
 
     Args:
-        work: returns the answer.
+        work: returns the result.
 
     Returns:
         A ``FutureResult`` that raises ``AlreadyAwaited`` from its second await on.
@@ -142,11 +142,11 @@ def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
 
 
 def mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
-    """Apply a function to the answer of a call that is awaited once. The result is awaited once as well.
+    """Apply a function to the result of a call that is awaited once. The new call is awaited once as well.
 
     Args:
-        call: such as `once` makes it.
-        function: applied to the answer; an error passes by.
+        call: a call made by `once`.
+        function: applied to the value; an error passes through.
     """
     return once(_mapped(call, function))
 
@@ -155,10 +155,10 @@ async def _mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> Resul
     return (await answer_of(call)).map(function)
 
 
-def answered_by(errand: Awaitable[Result[A, E]]) -> FutureResult[A, E]:
-    """Wrap what may be awaited again by itself.
+def answered_by(work: Awaitable[Result[A, E]]) -> FutureResult[A, E]:
+    """Wrap an awaitable that can be awaited more than once.
 
     Args:
-        errand: gives the answer, each time that it is awaited.
+        work: returns the result, each time that it is awaited.
     """
-    return _Future(errand)
+    return _Future(work)

@@ -1,21 +1,21 @@
-"""What a program is made of: the tags of its nodes, and the instructions it performs, as data.
+"""The nodes of a program, by their tags, and the instructions it performs, as data.
 
 A `Program` holds one node, a tuple ``(tag, first, second)``. The interpreter branches on the tag:
 
 ============ ==================== ======================= ====================================================
 tag          first                second                  meaning
 ============ ==================== ======================= ====================================================
-BIND         program              value -> program        go on with the value
+BIND         program              value -> program        continue with the value
 MAP          program              value -> value          change the value
-LASH         program              error -> program        go on after the error
+LASH         program              error -> program        continue after the error
 ALT          program              error -> error          change the error
-ATTEMPT      program                                      make the outcome a `Result` value
-COMPOSE      program              Result -> program       go on with either
+ATTEMPT      program                                      return the outcome as a `Result` value
+COMPOSE      program              Result -> program       continue with either
 ENSURE       program              program                 run the second after any exit of the first
 SCOPE        program              services -> services    run with other services
-SANDBOX      program              interceptor             make the exit a value; answer instructions on the way
+SANDBOX      program              interceptor             return the exit as a value; answer instructions
 DO           generator function   its arguments           run a do-block
-PERFORM      instruction                                  ask an interpreter
+PERFORM      instruction                                  call an interpreter
 PURE         value                                        succeed
 FAIL         error                                        fail
 RESULT       Result                                       succeed or fail
@@ -34,7 +34,7 @@ import attrs
 
 from perdure.runtime.record import LogRecord
 
-# The first eight wrap another program and wait for its outcome: the interpreter tells them by `tag <= SCOPE`.
+# The first eight wrap another program and wait for its outcome: the interpreter tests for them by `tag <= SCOPE`.
 BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE, SCOPE = range(8)
 DO, PERFORM, PURE, FAIL, RESULT, ASK, HALT, SANDBOX, PARALLEL = range(8, 17)
 
@@ -48,9 +48,9 @@ E_co = TypeVar("E_co", covariant=True)
 
 
 class Instruction(Generic[A_co, E_co]):
-    """Something that only an interpreter can do: its type says what the answer is, and how it can fail.
+    """An operation that only an interpreter can perform: its type declares its result and its error.
 
-    Subclass it with a frozen class of values, so that a recording can be compared with another.
+    Subclass it with a frozen class of values, so that recordings can be compared.
     """
 
     __slots__ = ()
@@ -58,10 +58,10 @@ class Instruction(Generic[A_co, E_co]):
 
 @attrs.frozen(repr=False)
 class Call(Instruction[Any, Any]):
-    """A call of a service, as data. Two calls are equal when name and arguments are.
+    """A call of a service, as data. Two calls are equal when their names and arguments are.
 
     Attributes:
-        name: of the `effect` function.
+        name: the name of the `effect` function.
         args: its arguments, without the services.
         kwargs: its keyword arguments.
         fn: the function itself: ``fn(services, *args, **kwargs)``.
@@ -91,19 +91,19 @@ class Now(Instruction[int, Never]):
 
 @attrs.frozen
 class Jitter(Instruction[float, Never]):
-    """Draw a number in [0, 1). Answered by the runtime."""
+    """Draw a random number in [0, 1). Answered by the runtime."""
 
 
 @attrs.frozen
 class Log(Instruction[None, Never]):
-    """Hand a line to the operator. Answered by the runtime."""
+    """Write a log record. Answered by the runtime."""
 
     record: LogRecord
 
 
 @attrs.frozen
 class Gather:
-    """The plan of `gather`: all of them, at most `limit` at a time."""
+    """The plan of `gather`: all programs, at most `limit` at a time."""
 
     programs: tuple[Any, ...]
     limit: int

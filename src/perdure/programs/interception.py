@@ -1,4 +1,4 @@
-"""Who answers the instructions of a program that runs inside a `sandbox`."""
+"""Interceptors, which answer the instructions of a program that runs inside a `sandbox`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pass:
 
 
 PASS: Final = Pass()
-"""What an interceptor answers to an instruction that is not its own: the next interpreter outwards is asked."""
+"""An interceptor's answer to an instruction that it does not handle: the next outer interpreter receives it."""
 
 
 class Interceptor(Protocol):
@@ -28,43 +28,44 @@ class Interceptor(Protocol):
         """Answer `instruction`.
 
         Returns:
-            `PASS`: not mine. Otherwise a ``Success``, ``Failure`` or ``Halted``, or any other value, which succeeds.
+            `PASS`: not handled. Otherwise a ``Success``, ``Failure`` or ``Halted``, or any other value, which is a
+            success.
 
         Raises:
-            Exception: raised at the instruction inside the program, as a defect it may catch.
+            Exception: raised at the instruction inside the program, as a defect that it may catch.
         """
         ...
 
     def branch(self) -> Interceptor:
-        """Give the interceptor for one program that runs concurrently inside this one (`gather`, `race`, `timeout`).
+        """Return the interceptor for one program that runs concurrently inside this one (`gather`, `race`, `timeout`).
 
-        A mutable interceptor must not hand itself out here: its parts would run at once.
+        A mutable interceptor must not return itself here: its branches would run at once.
         """
         ...
 
 
 @attrs.frozen
 class AnswerEverywhere:
-    """A plain function as an interceptor: the same one in every branch."""
+    """A function as an interceptor: the same one in every branch."""
 
     function: Callable[[object], object]
 
     def answer(self, instruction: object, /) -> object:
-        """Ask the function."""
+        """Call the function."""
         return self.function(instruction)
 
     def branch(self) -> AnswerEverywhere:
-        """Give itself."""
+        """Return this interceptor."""
         return self
 
 
 def as_interceptor(given: Interceptor | Callable[[object], object] | None) -> Interceptor:
-    """Make an interceptor of what `sandbox` was given; None answers nothing."""
+    """Convert the argument of `sandbox` to an interceptor; None answers nothing."""
     if given is None:
         return AnswerEverywhere(_answer_nothing)
     if callable(given) and not hasattr(given, "answer"):
         return AnswerEverywhere(given)
-    return given  # type: ignore[return-value]  # what has `answer` is an Interceptor, callable or not
+    return given  # type: ignore[return-value]  # a value with `answer` is an Interceptor, callable or not
 
 
 def _answer_nothing(_: object) -> object:

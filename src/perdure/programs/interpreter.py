@@ -1,8 +1,8 @@
 """The interpreter: one loop without input or output, which never recurses.
 
-It is a generator. It yields what it cannot do itself, an instruction with the services in force there, and is sent the
-answer; it returns the `Exit`. Who performs the instructions, and whether that waits, is the driver's business
-(`perdure.programs.drivers`): the same loop runs under an event loop, in a simulation and in a plain function call.
+It is a generator. It yields each instruction that it cannot perform, with the services in effect there, receives the
+answer through `send`, and returns the `Exit`. The driver (`perdure.programs.drivers`) performs the instructions: the
+same loop runs under an event loop, in a simulation and in a synchronous call.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 Loop: TypeAlias = Generator[tuple[Any, Any], Any, Exit[A, E]]
-"""A program being interpreted: yields ``(instruction, services)``, is sent answers, returns the exit."""
+"""A program being interpreted: yields ``(instruction, services)``, receives answers, returns the exit."""
 
 
 @attrs.frozen
 class Fork:
-    """What the loop yields for `gather`, `race` and `timeout`: a plan, and how to begin one of its programs.
+    """The request of the loop for `gather`, `race` and `timeout`: a plan, and how to start one of its programs.
 
     Attributes:
-        plan: what to run, and which end decides.
-        begin: make the loop of one of the plan's programs: same services, its own branch of each interceptor.
+        plan: the programs to run, and which exit decides.
+        begin: makes the loop of one of the plan's programs: same services, its own branch of each interceptor.
     """
 
     plan: Gather | Race | Deadline
@@ -65,15 +65,15 @@ class Fork:
 
 
 class _Leave(BaseException):
-    """Thrown into a do-block that is being left by a failure or a halt, so that its `finally` blocks run."""
+    """Thrown into a do-block that a failure or a halt leaves, so that its `finally` blocks run."""
 
 
-# Where the loop is: still evaluating `current`, or on the way out with one of four outcomes and its value.
+# The state of the loop: still evaluating `current`, or unwinding with one of four outcomes and its value.
 _RUNNING, _SUCCEEDED, _FAILED, _HALTED, _DIED = -1, 0, 1, 2, 3
 _EXITS: tuple[Callable[[Any], Any], ...] = (Success, Failure, Halted, Raised)
 _EXIT_CLASSES: frozenset[type] = frozenset({Success, Failure, Halted, Raised})
 
-# Frames that only the loop makes, besides BIND to ENSURE and DO: what to do when the program above them has ended.
+# Frames that only the loop makes, besides BIND to ENSURE and DO: the action when the program above them has ended.
 _LEAVE_SCOPE, _LEAVE_SANDBOX, _LEAVING, _FINALIZED = 100, 101, 102, 103
 
 _Outcome: TypeAlias = tuple[int, Any]
@@ -84,31 +84,31 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
 ) -> Loop[A, E]:
     """Interpret `program` with an explicit stack of frames.
 
-    A failure and a halt leave do-blocks by their `finally` blocks, which may perform instructions; a defect is raised
-    inside them, where `except` may catch it. What a finalizer fails with replaces the outcome that was on its way.
+    A failure and a halt leave do-blocks through their `finally` blocks, which may perform instructions; a defect is
+    raised inside them, where `except` may catch it. The failure of a finalizer replaces the current outcome.
 
     Args:
-        program: what to run.
-        services: what it needs.
-        interceptors: who is asked first, the innermost last.
+        program: the program.
+        services: its services.
+        interceptors: receive each instruction first, the innermost last in this tuple.
 
     Yields:
-        An instruction nobody answered, or a `Fork`, with the services in force there. To be sent a `Result`, a
-        `Halted`, a `Raised` or a raw value; an exception thrown here is raised at the instruction.
+        An instruction that no interceptor answered, or a `Fork`, with the services in effect there. The driver sends a
+        `Result`, a `Halted`, a `Raised` or a raw value; an exception that it throws is raised at the instruction.
 
     Returns:
-        The exit. `Raised` holds whatever was raised, cancellation included: the driver must raise it again when it is
-        not an `Exception`.
+        The exit. `Raised` holds any exception, cancellation included: the driver must raise it again when it is not
+        an `Exception`.
     """
-    # One function on purpose: a step costs less than the call of a function would. The order of the branches is that
-    # of their frequency in do-blocks. Rare turns are in functions below.
+    # One function on purpose: a step costs less than a function call. The branches are ordered by their frequency in
+    # do-blocks. Rare cases are in functions below.
     frames: list[tuple[int, Any]] = []
     push, pop = frames.append, frames.pop
     scope: Any = services
     current: Any = program
     outcome: int = _RUNNING
     value: Any = None
-    payload: Any = program  # whoever gave `current`, for the error that names it
+    payload: Any = program  # the origin of `current`, for the error that names it
     while True:
         try:
             if outcome == _RUNNING:
@@ -166,7 +166,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                 else:
                     raise AssertionError(f"no such tag: {tag}")  # noqa: TRY301 - as above
 
-            # An outcome is on its way: the innermost frame decides what it means.
+            # Unwinding with an outcome: the innermost frame decides how to handle it.
             if not frames:
                 break
             tag, payload = frames[-1]
@@ -220,7 +220,7 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
                     outcome, value = payload
             elif tag == _LEAVE_SANDBOX:
                 interceptors = payload
-                if outcome != _DIED or isinstance(value, Exception):  # a cancellation is nobody's outcome
+                if outcome != _DIED or isinstance(value, Exception):  # a cancellation is not an outcome
                     outcome, value = _SUCCEEDED, _EXITS[outcome](value)
             else:
                 raise AssertionError(f"no such frame: {tag}")  # noqa: TRY301 - as above
@@ -228,8 +228,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             if is_closing(exception):
                 _close(frames)
                 raise
-            outcome, value = _DIED, exception  # a defect, or a cancellation on its way out
-    # Out here, for where the stack is full even this call breaks, and nothing above may take that for one more outcome.
+            outcome, value = _DIED, exception  # a defect, or a cancellation
+    # Outside the loop: when the stack is full even this call raises, and no frame may treat that as another outcome.
     exit_: Exit[A, E] = _EXITS[outcome](value)
     return exit_
 
@@ -243,8 +243,8 @@ def _ask(interceptors: Sequence[Interceptor], instruction: object) -> object:
 
 
 def _read(answer: Any) -> _Outcome:
-    """Read an answer: the four exits are what they say, anything else is a value."""
-    kind = answer.__class__  # pyright knows nothing of the `type(...)` of an Any
+    """Convert an answer to an outcome: the four exits as they are, any other value as a success."""
+    kind = answer.__class__  # pyright does not infer `type(...)` of an Any
     if kind not in _EXIT_CLASSES:
         return _SUCCEEDED, answer
     if kind is Success:
@@ -259,7 +259,7 @@ def _read(answer: Any) -> _Outcome:
 def _raise_inside(
     frames: list[tuple[int, Any]], generator: Generator[Any, Any, Any], cause: BaseException
 ) -> tuple[Any, int, Any]:
-    """Raise a defect inside a do-block; if it is not caught there it comes out of this call."""
+    """Raise a defect inside a do-block; if the block does not catch it, this call raises it."""
     try:
         current = generator.throw(cause)
     except StopIteration as stop:
@@ -275,13 +275,13 @@ def _leave(
     outcome: int,
     value: Any,
 ) -> tuple[Any, int, Any]:
-    """Go on leaving a do-block: run its `finally` blocks up to the next program in one of them.
+    """Continue leaving a do-block: run its `finally` blocks up to the next program in one of them.
 
     Args:
         frames: the stack.
         generator: the do-block.
-        pending: the outcome it is left with, unless a finalizer replaces it.
-        outcome: what the last program in a finalizer came to (at first: `pending` again).
+        pending: the outcome that leaves it, unless a finalizer replaces it.
+        outcome: the outcome of the last program in a finalizer (at first: `pending` again).
         value: the value of `outcome`.
     """
     try:
@@ -299,11 +299,11 @@ def _leave(
 
 
 def _close(frames: list[tuple[int, Any]]) -> None:
-    """Close the do-blocks, innermost first, when the run is dropped: their `finally` blocks may not wait any more."""
+    """Close the do-blocks, innermost first, when the run is dropped: their `finally` blocks cannot wait."""
     for tag, payload in reversed(frames):
         if tag in {DO, _LEAVING}:
             generator = payload if tag == DO else payload[0]
-            with suppress(BaseException):  # as Python does with what a dropped generator raises
+            with suppress(BaseException):  # as Python does with exceptions of a dropped generator
                 generator.close()
 
 

@@ -23,11 +23,11 @@ Begin: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnyExit]]
 
 
 TIMER = "timeout.timer"
-"""The name of the task that counts a timeout down."""
+"""The name of the task that waits for a timeout."""
 
 
 async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
-    """Run the branches of a fork. None of them is left running when this returns or raises."""
+    """Run the branches of a fork. None of them is still running when this returns or raises."""
     plan = fork.plan
     match plan:
         case Gather():
@@ -80,7 +80,7 @@ async def _expire(after_ms: int, runtime: Runtime) -> None:
 
 
 def _report(runtime: Runtime, loser: SpawnedTask[AnyExit]) -> None:
-    """Log the defect of a branch whose outcome nobody waits for any more: none is lost without a trace."""
+    """Log the defect of a branch whose outcome no caller awaits, so that no defect is lost."""
     if loser.cancelled():
         return
     exit_ = loser.result()

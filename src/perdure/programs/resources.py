@@ -1,4 +1,4 @@
-"""Resources that are given back, whatever happens."""
+"""Resources that are always released."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def bracket(
     use: Callable[[A], Program[B, E2, R]],
     release: Callable[[A], Program[object, E3, R]],
 ) -> Do[B, E1 | E2 | E3, R]:
-    """Acquire something, use it, and release it exactly once after any exit of the use.
+    """Acquire a resource, use it, and release it exactly once after any exit of the use.
 
-    Success, failure, halt, defect and cancellation alike. Nothing can come between the end of `acquire` and the
-    beginning of `use`; when `acquire` does not succeed there is nothing to release. A release that does not succeed
+    This includes success, failure, halt, defect and cancellation. Nothing can interrupt between the end of `acquire`
+    and the start of `use`; when `acquire` does not succeed there is nothing to release. A release that does not succeed
     replaces the outcome of the use.
     """
     resource = yield from acquire

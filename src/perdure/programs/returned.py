@@ -1,4 +1,4 @@
-"""Calls a service's function, and refuses one that returns None although nothing says that it may."""
+"""Calls of service functions, which refuse a None that the function's annotation does not allow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def call_service(call: Call, services: Any) -> object:  # the user's own record
     """Call the function of an effect.
 
     Returns:
-        Its answer, which may be an awaitable.
+        Its result, which may be an awaitable.
 
     Raises:
         NothingReturned: it returned None, and its annotation does not allow that.
@@ -44,7 +44,7 @@ def _allow_none(call: Call) -> None:
 
 @lru_cache(maxsize=1_024)
 def _may_return_none(function: Callable[..., object]) -> bool:
-    """Whether the annotation of a function allows None. It is read only when None was returned."""
+    """Return whether the annotation of a function allows None. It is read only after None was returned."""
     try:
         hints = typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):

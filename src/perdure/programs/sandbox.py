@@ -1,4 +1,4 @@
-"""Running a program inside another one, to its exit."""
+"""Programs that run inside another one, to their exit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ R = TypeVar("R")
 def sandbox(
     program: Program[A, E, R], intercept: Interceptor | Callable[[object], object] | None = None
 ) -> Program[Exit[A, E], Never, R]:
-    """Run `program` to its exit, which becomes a value: failures, halts and defects included.
+    """Run `program` to its exit and return that as a value: failures, halts and defects included.
 
-    Cancellation, `KeyboardInterrupt` and their like are nobody's exit: they go on outwards.
+    Cancellation, `KeyboardInterrupt` and the like are not exits: they propagate.
 
     Args:
-        program: what to run.
-        intercept: answers its instructions, before any interpreter further out is asked; see `Interceptor`. A plain
-            function serves as well: it is then asked in concurrent branches too.
+        program: the program.
+        intercept: answers its instructions, before any outer interpreter receives them; see `Interceptor`. A function
+            is also called in concurrent branches.
     """
     return node(SANDBOX, program, as_interceptor(intercept))

@@ -1,4 +1,4 @@
-"""Time, as programs: answered by the runtime, so that a simulation can make it virtual."""
+"""Time in programs: answered by the runtime, so that a simulation can make it virtual."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from perdure.values.duration import duration_ms
 
 
 def sleep(duration: timedelta | str) -> Program[None, Never, object]:
-    """Wait, in memory: a crash forgets it. A job that must wait durably sets its alarm.
+    """Wait in memory: a crash discards the wait. To wait durably, a job sets its alarm.
 
     Args:
         duration: a `timedelta`, or text such as ``"30 seconds"``.
 
     Raises:
-        DefinitionError: the duration is not one.
+        DefinitionError: the duration is not valid.
     """
     return perform(Sleep(duration_ms(duration, what="sleep")))
 
 
 def now() -> Program[datetime, Never, object]:
-    """Read the wall clock of the runtime, as an aware UTC `datetime`, to the millisecond."""
+    """Return the wall clock of the runtime, as an aware UTC `datetime`, to the millisecond."""
     return perform(Now()).map(_instant)
 
 

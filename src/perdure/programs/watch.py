@@ -1,7 +1,7 @@
-"""Watching which programs are built, and which of them run: a forgotten ``yield from`` builds one that never does.
+"""Records which programs are built and which of them run: a forgotten ``yield from`` builds one that never runs.
 
-Nobody who does not watch pays for it: `node` makes what this module tells it to make, and the interpreter looks twice
-only at a program that was built under somebody's eyes.
+Without a watch this costs nothing: `node` makes the class that this module selects, and the interpreter reports only
+programs that were built during a watch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AnyProgram: TypeAlias = "Program[Any, Any, Any]"
 
 @attrs.frozen
 class SourceLocation:
-    """A line of source."""
+    """A line of source code."""
 
     file: str
     line: int
@@ -35,22 +35,21 @@ class SourceLocation:
         return f"{Path(self.file).name}:{self.line}"
 
     def in_full(self) -> str:
-        """Print it with the whole path, as editors open it."""
+        """Return the location with the full path, as editors open it."""
         return f"{self.file}:{self.line}"
 
 
 @attrs.define(eq=False)
 class Watch:
-    """The programs that one run built and that nothing has run yet.
+    """The programs that one run built and that have not run.
 
-    A program that is run leaves it at once, with every program that it is made of: so it holds no more than the run
-    does.
+    A program that runs leaves it at once, with every program in it: so it holds no more programs than the run does.
     """
 
     _unused: dict[int, tuple[AnyProgram, str, int]] = attrs.Factory(dict[int, "tuple[AnyProgram, str, int]"])
 
     def built(self, program: AnyProgram) -> None:
-        """Take note of a program that was just built, and of the line of the user's code that did."""
+        """Record a program that was just built, and the line of the user's code that built it."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the documented way to one's caller
         while frame is not None and (origin := _origin(frame.f_code.co_filename)) != "user":
             frame = None if origin == "interpreter" else frame.f_back
@@ -58,7 +57,7 @@ class Watch:
             self._unused[id(program)] = (program, frame.f_code.co_filename, frame.f_lineno)
 
     def begun(self, program: AnyProgram) -> None:
-        """Take note that a program is being run, and so that each program in it is used."""
+        """Record that a program runs, and therefore that each program in it is used."""
         self._unused.pop(id(program), None)
         if not self._unused:
             return
@@ -67,7 +66,7 @@ class Watch:
             parts += [part for part in _parts(parts.pop()) if self._unused.pop(id(part), None) is not None]
 
     def never_run(self) -> tuple[tuple[AnyProgram, SourceLocation], ...]:
-        """Return the programs that were built, but neither run nor made a part of another one; in order."""
+        """Return the programs that were built, but neither run nor made part of another program; in order."""
         parts = {id(part) for program, _, _ in self._unused.values() for part in _parts(program)}
         return tuple(
             (program, SourceLocation(file, line))
@@ -93,7 +92,7 @@ def watching() -> Generator[Watch]:
 
 
 def begin_watching() -> None:
-    """Let a `Watch` see programs that are built from now on, until `end_watching` was called as often."""
+    """Make a `Watch` record programs from now on, until `end_watching` was called as often."""
     container.begin_watching(_tell)
 
 
@@ -104,7 +103,7 @@ def end_watching() -> None:
 
 @contextmanager
 def seen_by(watch: Watch) -> Generator[None]:
-    """Let a watch see what is built and run inside the block, which must not wait: other runs have their own."""
+    """Make a watch record the programs of the block, which must not wait: other runs have their own watch."""
     token = _WATCH.set(watch)
     try:
         yield
@@ -113,7 +112,7 @@ def seen_by(watch: Watch) -> Generator[None]:
 
 
 def note_begun(program: AnyProgram) -> None:
-    """Tell the watch, if there is one, that a program is being run. For the interpreter."""
+    """Report to the watch, if there is one, that a program runs. For the interpreter."""
     watch = _WATCH.get()
     if watch is not None:
         watch.begun(program)
@@ -133,14 +132,14 @@ _INTERPRETER = str(Path(__file__).with_name("interpreter.py"))
 
 @cache
 def _origin(file: str) -> Origin:
-    """Whose code a file holds. Below the interpreter there is only what runs programs, and no code that builds one."""
+    """Return the origin of the code of a file. Below the interpreter, only code that runs programs is on the stack."""
     if file == _INTERPRETER:
         return "interpreter"
     return "library" if file.startswith(_OURS) else "user"
 
 
 def _parts(program: AnyProgram) -> Iterator[AnyProgram]:
-    """What a program was made of: what its node holds, and what the functions in it remember."""
+    """Yield the parts of a program: the contents of its node, and the closures of its functions."""
     _, first, second = container.node_of(program)
     yield from _programs_in(first)
     yield from _programs_in(second)
@@ -169,6 +168,6 @@ def _programs_in(thing: object) -> Iterator[AnyProgram]:
 def _content(cell: Any) -> object:  # a cell has no type of its own
     try:
         content = cell.cell_contents
-    except ValueError:  # it is not filled yet
+    except ValueError:  # the cell is empty
         return None
     return content if isinstance(content, Program | tuple | list) else None  # pyright: ignore[reportUnknownVariableType]

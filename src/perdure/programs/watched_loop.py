@@ -1,4 +1,4 @@
-"""The loop of a program whose run is watched: the watch sees each step of it, and nothing of other runs."""
+"""The loop of a program whose run is watched: the watch records each step of it, and nothing of other runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ E = TypeVar("E")
 
 
 def watched(loop: Loop[A, E], watch: Watch) -> Loop[A, E]:
-    """Drive a loop as it is, one step after the other, each of them under the watch; branches as well.
+    """Drive a loop one step after the other, each of them under the watch; branches as well.
 
-    A run that waits lets others take steps, so a watch is set for a step, never for a run.
+    While a run waits, other runs take steps, so a watch is set for a step, never for a run.
     """
     answer: Any = None
     raised: BaseException | None = None
