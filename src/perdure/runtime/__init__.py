@@ -1,1 +1,1 @@
-"""The runtime: time, waiting, spawning, randomness, ids and logging, behind one record."""
+"""The runtime: time, waiting, task creation, randomness, ids and logging, in one record."""

@@ -1,4 +1,4 @@
-"""Tasks that one waiter starts and sees to their end."""
+"""Tasks that one waiter starts and awaits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Branches(Generic[T]):
-    """The concurrent branches of one waiter: started here, waited for here. None outlives the ``async with`` block.
+    """The concurrent branches of one waiter. All of them have ended when the ``async with`` block is left.
 
-    Pure of any event loop: everything is asked of the `Runtime`.
+    Independent of any event loop: it uses the `Runtime` only.
 
     Args:
         runtime: where the branches run.
-        abandoned: told of each branch that ended, but was not given by `next_ended`, when the block is left.
+        abandoned: called when the block is left, with each branch that ended but was not returned by `next_ended`.
     """
 
     __slots__ = ("_abandoned", "_finished", "_running", "_runtime", "_wake")
@@ -36,7 +36,7 @@ class Branches(Generic[T]):
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for task in self._running:
             task.cancel()
-        if kind is GeneratorExit:  # the waiter is being dropped, it may not wait any more
+        if kind is GeneratorExit:  # the waiter is being dropped and cannot wait
             return
         await self._all_ended()
         if self._abandoned is not None:
@@ -44,20 +44,20 @@ class Branches(Generic[T]):
                 self._abandoned(task)
 
     def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
-        """Run `coroutine` beside the others."""
+        """Run `coroutine` concurrently with the other branches."""
         task = self._runtime.spawn(coroutine, name=name)
         self._running.add(task)
         task.add_done_callback(self._task_ended)
         return task
 
     async def next_ended(self) -> SpawnedTask[T]:
-        """Wait until a branch has ended, however it ended; branches come in the order in which they ended."""
+        """Wait until a branch has ended, in any way; branches are returned in the order in which they ended."""
         while not self._finished:
             await self._wait()
         return self._finished.popleft()
 
     async def _all_ended(self) -> None:
-        """Wait for every branch, even while the waiter is being cancelled: that is raised when all have ended."""
+        """Wait for every branch, even if the waiter is cancelled: the cancellation is raised when all have ended."""
         interrupted: BaseException | None = None
         while self._running:
             try:

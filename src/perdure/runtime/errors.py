@@ -1,4 +1,4 @@
-"""What a deterministic runtime refuses, as typed errors. They are mistakes of a program or a test, not outcomes."""
+"""The errors of a deterministic runtime. They report mistakes of a program or a test, not outcomes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from perdure.values.excerpt import excerpt
 
 @attrs.frozen(repr=False)
 class WouldBlock(PerdureError, RuntimeError):
-    """Something waits for the real world in a run that has none. Raised at the await that would wait.
+    """A task waits for real I/O in a run that has none. Raised at the await that would wait.
 
     Attributes:
         who: the task or the service call that waits.
-        waiting_for: what it awaits.
+        waiting_for: the value that it awaits.
     """
 
     who: str
@@ -22,7 +22,7 @@ class WouldBlock(PerdureError, RuntimeError):
 
     def _text(self) -> str:
         return (
-            f"{self.who} waits for {excerpt(self.waiting_for)}, which nothing in a run without an event loop can "
+            f"{self.who} waits for {excerpt(self.waiting_for)}, which a run without an event loop cannot "
             "answer; give it an in-memory service, wait through the simulation's runtime, or run it with run_async or "
             "run_hosted"
         )
@@ -30,28 +30,28 @@ class WouldBlock(PerdureError, RuntimeError):
 
 @attrs.frozen(repr=False)
 class Deadlock(PerdureError, RuntimeError):
-    """Every task of the simulation waits and no timer is left that could wake one.
+    """Every task of the simulation waits and no timer is set that could wake one.
 
     Attributes:
-        blocked: one line for each task that waits: its name and what it awaits.
+        blocked: one line for each waiting task: its name and the value it awaits.
     """
 
     blocked: tuple[str, ...]
 
     def _text(self) -> str:
         return (
-            "every task waits and no timer is left to wake one: " + "; ".join(self.blocked) + ". Answer one of these "
+            "every task waits and no timer is set to wake one: " + "; ".join(self.blocked) + ". Resolve one of these "
             "futures, or call settle() instead of run() if being blocked is expected"
         )
 
 
 @attrs.frozen(repr=False)
 class Livelock(PerdureError, RuntimeError):
-    """Tasks of the simulation kept running without its clock ever moving.
+    """Tasks of the simulation kept running while its clock did not move.
 
     Attributes:
-        steps: how many steps were taken at one instant.
-        running: the tasks that were ready when it was stopped.
+        steps: the number of steps at one instant.
+        running: the tasks that were ready when the run was stopped.
     """
 
     steps: int
@@ -66,10 +66,10 @@ class Livelock(PerdureError, RuntimeError):
 
 @attrs.frozen(repr=False)
 class AlreadyDone(PerdureError, RuntimeError):
-    """A future of the simulation was answered twice, or asked for its answer too early.
+    """A future of the simulation was resolved twice, or its result was read too early.
 
     Attributes:
-        what: the future, and what was asked of it.
+        what: the future, and the call.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""The real world: a `Runtime` over asyncio, the system's clocks, its random source and `logging`."""
+"""The production `Runtime`: asyncio, the system's clocks, its random source and `logging`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
-    """Make the `Runtime` of the running event loop.
+    """Return a `Runtime` for asyncio.
 
-    It is bound to no loop when made: each call asks for the loop that is running then.
+    It is not bound to a loop when made: each call uses the loop that is running then.
 
     Args:
-        logger: where log records go; by default the logger ``perdure``. The fields of a record arrive as
+        logger: receives the log records; by default the logger ``perdure``. The fields of a record are in
             ``record.perdure``, a mapping, and after the message.
 
     Returns:
@@ -39,7 +39,7 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         future=_future,
         spawn=_Spawner(),
         current_task=_current_task,
-        random=random.Random().random,  # noqa: S311 - spreads retries; nothing secret
+        random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
         new_id=_new_id,
         log=_log_to(logger or logging.getLogger("perdure")),
         cancelled=asyncio.CancelledError,
@@ -47,7 +47,7 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
 
 
 class _Spawner:
-    """Keeps its tasks: a loop holds them weakly, and a collected task just stops."""
+    """Keeps references to its tasks: a loop holds them weakly, and a garbage-collected task stops silently."""
 
     __slots__ = ("_alive",)
 
@@ -88,7 +88,7 @@ def _future() -> asyncio.Future[Any]:
 def _current_task() -> SpawnedTask[Any]:
     task = asyncio.current_task()
     if task is None:
-        raise RuntimeError("current_task was asked for outside of any task; call it from a coroutine that a task runs")
+        raise RuntimeError("current_task was called outside of any task; call it from a coroutine that a task runs")
     return task
 
 

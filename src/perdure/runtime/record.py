@@ -1,8 +1,8 @@
-"""The `Runtime` record: the only door to time, waiting, spawning, randomness, ids and logging.
+"""The `Runtime` record: the only interface to time, waiting, task creation, randomness, ids and logging.
 
-Nothing in the library asks the event loop, the clock or the random source directly: it asks the record it was given.
-Two records are in the house: `perdure.runtime.on_asyncio` (the real world) and `perdure.runtime.simulated` (a seeded,
-deterministic scheduler with a virtual clock). This module is pure: it imports neither.
+The library never uses the event loop, the clock or the random source directly, only its `Runtime`. There are two:
+`perdure.runtime.on_asyncio` (production) and `perdure.runtime.simulated` (a seeded, deterministic scheduler with a
+virtual clock). This module is pure: it imports neither.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SpawnedTask(Protocol[T_co]):
-    """A running coroutine. `asyncio.Task` is one as it stands; the meaning of each method is asyncio's."""
+    """A running coroutine. `asyncio.Task` conforms to it; each method has asyncio's semantics."""
 
     def cancel(self) -> bool:
-        """Throw the runtime's `cancelled` at the await where the task is; False when it is done already."""
+        """Throw the runtime's `cancelled` at the await where the task is; return False when it is done already."""
         ...
 
     def cancelling(self) -> int:
-        """Count the cancellations asked for and not taken back."""
+        """Return the number of cancellation requests that were not undone."""
         ...
 
     def uncancel(self) -> int:
-        """Take one cancellation back; give how many remain."""
+        """Undo one cancellation request; return how many remain."""
         ...
 
     def done(self) -> bool:
-        """Tell whether it returned, raised or was cancelled."""
+        """Return whether it returned, raised or was cancelled."""
         ...
 
     def cancelled(self) -> bool:
-        """Tell whether it ended by its cancellation."""
+        """Return whether it ended by its cancellation."""
         ...
 
     def result(self) -> T_co:
-        """Give what it returned, or raise what it raised."""
+        """Return its result, or raise its exception."""
         ...
 
     def exception(self) -> BaseException | None:
-        """Give what it raised; raises the runtime's `cancelled` when it was cancelled."""
+        """Return its exception, or None; raise the runtime's `cancelled` when it was cancelled."""
         ...
 
     def add_done_callback(self, fn: Callable[[SpawnedTask[T_co]], object], /) -> None:
@@ -52,37 +52,37 @@ class SpawnedTask(Protocol[T_co]):
         ...
 
     def remove_done_callback(self, fn: Callable[[SpawnedTask[T_co]], object], /) -> int:
-        """Forget `fn`; give how many times it was registered."""
+        """Remove `fn`; return how many times it was registered."""
         ...
 
     def __await__(self) -> Generator[Any, Any, T_co]: ...
 
 
 class Future(Protocol[T]):
-    """An answer that somebody will set. `asyncio.Future` is one as it stands."""
+    """A result that other code will set. `asyncio.Future` conforms to it."""
 
     def set_result(self, result: T, /) -> None:
-        """Answer it; it must not be done."""
+        """Set the result; the future must not be done."""
         ...
 
     def set_exception(self, exception: BaseException, /) -> None:
-        """Make every waiter raise `exception`; it must not be done."""
+        """Make every waiter raise `exception`; the future must not be done."""
         ...
 
     def cancel(self) -> bool:
-        """Make every waiter raise the runtime's `cancelled`; False when it is done already."""
+        """Make every waiter raise the runtime's `cancelled`; return False when it is done already."""
         ...
 
     def done(self) -> bool:
-        """Tell whether it was answered or cancelled."""
+        """Return whether it was resolved or cancelled."""
         ...
 
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled."""
+        """Return whether it was cancelled."""
         ...
 
     def result(self) -> T:
-        """Give the answer, or raise."""
+        """Return the result, or raise the exception."""
         ...
 
     def add_done_callback(self, fn: Callable[[Future[T]], object], /) -> None:
@@ -93,22 +93,22 @@ class Future(Protocol[T]):
 
 
 class Timer(Protocol):
-    """A call that is still to come."""
+    """A scheduled call."""
 
     def cancel(self) -> None:
-        """Make it never come. Harmless when it came already."""
+        """Cancel the call. No effect after it was made."""
         ...
 
 
 class Spawn(Protocol):
-    """How a runtime starts a task."""
+    """The function with which a runtime starts a task."""
 
     def __call__(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
-        """Run `coroutine` concurrently. The runtime keeps the task alive until it is done.
+        """Run `coroutine` concurrently. The runtime keeps a reference to the task until it is done.
 
         Args:
-            coroutine: what to run; what it yields and is sent is between it and the runtime.
-            name: what deadlock reports and logs call it.
+            coroutine: the coroutine; the values it yields and receives are private to it and the runtime.
+            name: the task's name in deadlock reports and logs.
         """
         ...
 
@@ -118,12 +118,12 @@ Level = Literal["debug", "info", "warning", "error"]
 
 @attrs.frozen
 class LogRecord:
-    """One line for the operator, as a value.
+    """One log record, as a value.
 
     Attributes:
-        level: how bad it is.
-        message: a constant sentence; what varies is in the fields.
-        fields: the facts, by name.
+        level: the severity.
+        message: a constant sentence; variable data is in the fields.
+        fields: the data, by name.
     """
 
     level: Level
@@ -133,21 +133,21 @@ class LogRecord:
 
 @attrs.frozen(kw_only=True)
 class Runtime:
-    """What the library may ask of the world, besides its services.
+    """The external functions that the library uses, besides its services.
 
     Attributes:
         now_ms: the wall clock, integer milliseconds since 1970 UTC. May jump either way.
-        monotonic_ms: a clock that never goes back; only differences mean something.
-        sleep: wait that many milliseconds of the monotonic clock; 0 lets the other tasks run.
-        call_later: call a function after that many milliseconds of the monotonic clock.
+        monotonic_ms: a clock that never goes back; only differences are meaningful.
+        sleep: wait this many milliseconds of the monotonic clock; 0 lets the other tasks run.
+        call_later: call a function after this many milliseconds of the monotonic clock.
         call_soon: call a function as soon as the current task waits.
-        future: make an unanswered future.
+        future: make an unresolved future.
         spawn: start a task.
         current_task: the task that runs now.
         random: a float in [0, 1).
-        new_id: a UUIDv7 as an integer of 128 bits: later ones sort after earlier ones, with room to count up between.
-        log: hand over a line for the operator. Never raises, never waits.
-        cancelled: what a cancelled await raises; not an `Exception`.
+        new_id: a UUIDv7 as an integer of 128 bits: later ids sort after earlier ones, with space between to count up.
+        log: write a log record. Never raises, never waits.
+        cancelled: the exception that a cancelled await raises; not an `Exception`.
     """
 
     now_ms: Callable[[], int]

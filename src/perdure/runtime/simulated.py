@@ -1,7 +1,7 @@
 """A seeded, deterministic runtime: virtual clocks, chosen interleavings, no event loop.
 
-One seed reproduces everything: which task goes next when several can, every random number, every id. The clocks stand
-still while something can run and jump to the next timer when nothing can, so that a year of waiting costs nothing.
+One seed reproduces every choice: which ready task runs next, every random number, every id. The clocks do not move
+while a task can run, and jump to the next timer when none can, so that a year of waiting costs nothing.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from perdure.runtime.simulated_task import SimulatedCancellation, SimulatedFutur
 T = TypeVar("T")
 
 Order = Literal["seeded", "fifo"]
-"""Which of several ready tasks goes next: one drawn from the seed, or the one that waited longest."""
+"""Which of several ready tasks runs next: one drawn from the seed, or the one that waited longest."""
 
 ID_ROOM = 1 << 32
-"""How many numbers after an id are nobody else's, so that its owner may count up from it."""
+"""How many numbers after an id are reserved, so that its owner may count up from it."""
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen
 class Unhandled:
-    """A task that raised, and nobody asked it for its result.
+    """A task that raised an exception that no code read.
 
     Attributes:
         task: its name.
-        exception: what it raised.
+        exception: its exception.
     """
 
     task: str
@@ -46,23 +46,23 @@ class Unhandled:
 
 
 class Simulation:
-    """A deterministic world in which coroutines run against a `Runtime`.
+    """A deterministic environment in which coroutines run against a `Runtime`.
 
     Args:
-        seed: everything that is drawn is drawn from it.
-        start: what the wall clock shows at first, an aware datetime.
-        order: which of several ready tasks goes next.
-        max_steps: how many steps may follow each other without the clock moving, before it is called a `Livelock`.
+        seed: the seed of every random choice.
+        start: the initial wall clock, an aware datetime.
+        order: which of several ready tasks runs next.
+        max_steps: the number of steps without a move of the clock after which the run raises `Livelock`.
 
     Attributes:
-        runtime: the record to hand to the code that runs here.
-        logs: what was logged, in order.
+        runtime: the `Runtime` for the code that runs here.
+        logs: the log records, in order.
     """
 
     def __init__(
         self, *, seed: int = 0, start: datetime = _START, order: Order = "seeded", max_steps: int = 10_000_000
     ) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose, no secret is drawn from it
+        self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose, not for secrets
         self._order: Order = order
         self._clock = SimulatedClock(start, self._random if order == "seeded" else None)
         self._calls: deque[Callable[[], object]] = deque()
@@ -76,16 +76,16 @@ class Simulation:
         self.logs: list[LogRecord] = []
         self.runtime: Runtime = self._make_runtime()
 
-    # ---- what a test asks of it
+    # ---- the interface for tests
 
     @property
     def now_ms(self) -> int:
-        """Give the virtual wall clock, in milliseconds since 1970 UTC."""
+        """The virtual wall clock, in milliseconds since 1970 UTC."""
         return self._clock.wall_ms()
 
     @property
     def unhandled(self) -> tuple[Unhandled, ...]:
-        """Give the exceptions of tasks that nobody asked for."""
+        """The exceptions of tasks that no code read."""
         return tuple(
             Unhandled(task.name, exception)
             for task in self._failed
@@ -94,29 +94,29 @@ class Simulation:
 
     @property
     def blocked(self) -> tuple[str, ...]:
-        """Describe each task that waits, one line each."""
+        """A description of each waiting task, one line each."""
         return tuple(f"{task.name} waits for {task.waiting_for!r}" for task in self._alive if task.waiting_for)
 
     @property
     def alive(self) -> tuple[SimulatedTask[Any], ...]:
-        """Give each task that has not ended."""
+        """The tasks that have not ended."""
         return tuple(self._alive)
 
     @property
     def timers(self) -> tuple[str, ...]:
-        """Describe each timer that is set, one line each."""
+        """A description of each timer that is set, one line each."""
         return self._clock.timers
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run `coroutine` to its end; the clock jumps to the next timer whenever nothing can run.
+        """Run `coroutine` to its end; the clock jumps to the next timer whenever no task can run.
 
-        Other tasks that are still alive afterwards stay, and go on with the next call.
+        Other tasks that have not ended by then continue with the next call.
 
         Raises:
-            Deadlock: every task waits and there is no timer left.
-            Livelock: the tasks run for ever without the clock moving.
+            Deadlock: every task waits and no timer is set.
+            Livelock: the tasks run forever without a move of the clock.
             RuntimeError: it is called from inside a task of the simulation.
-            BaseException: what `coroutine` raised.
+            BaseException: raised by `coroutine`.
         """
         if self._current is not None:
             raise RuntimeError("run() was called from inside a task of the simulation; await the coroutine there")
@@ -127,15 +127,15 @@ class Simulation:
         return main.result()
 
     async def run_hosted(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run `coroutine` as `run` does, inside a real event loop that answers what is foreign to the simulation.
+        """Run `coroutine` as `run` does, inside a real event loop that resolves awaitables from outside the simulation.
 
-        Tasks may await real things (a database on a thread, say). They are waited for one at a time, in an order drawn
-        from the seed, so that the same seed still gives the same interleaving. Something foreign must not need
-        another task of the simulation to come about, and `asyncio.current_task` is the hosting task.
+        Tasks may await real I/O (a database on a thread, for example). The simulation waits for one such await at a
+        time, in an order drawn from the seed, so that the same seed still causes the same interleaving. Real I/O must
+        not depend on another task of the simulation, and `asyncio.current_task` is the hosting task.
 
         Raises:
-            Deadlock: every task waits, for nothing foreign, and there is no timer left.
-            BaseException: what `coroutine` raised; the cancellation of the hosting task too.
+            Deadlock: every task waits, none for real I/O, and no timer is set.
+            BaseException: raised by `coroutine`, or the cancellation of the hosting task.
         """
         main = self._start(coroutine, name="main")
         while not main.done():
@@ -147,14 +147,14 @@ class Simulation:
         return main.result()
 
     def run_until(self, reached: Callable[[], bool], *, within_ms: float) -> bool:
-        """Run until something is so; the clock jumps to the next timer whenever nothing can run.
+        """Run until a condition holds; the clock jumps to the next timer whenever no task can run.
 
         Args:
-            reached: asked before each step.
-            within_ms: how far the clock may move meanwhile, in milliseconds; with 0 it stands still.
+            reached: the condition, called before each step.
+            within_ms: how far the clock may move meanwhile, in milliseconds; with 0 it does not move.
 
         Returns:
-            Whether it came to be so. If not, the clock has moved all the way, and every task waits.
+            Whether the condition holds. If not, the clock has moved all the way, and every task waits.
         """
         until_ms = self._clock.monotonic_ms + within_ms
         while not reached():
@@ -166,7 +166,7 @@ class Simulation:
         return True
 
     async def run_until_hosted(self, reached: Callable[[], bool], *, within_ms: float) -> bool:
-        """Run as `run_until` does, inside a real event loop that answers what is foreign to the simulation."""
+        """Run as `run_until` does, inside a real event loop that resolves awaitables from outside the simulation."""
         until_ms = self._clock.monotonic_ms + within_ms
         while not reached():
             task = self._next_step()
@@ -178,9 +178,9 @@ class Simulation:
         return True
 
     def stand_still(self, duration_ms: float) -> None:
-        """Let both clocks go on while nothing runs: a process that is stopped, a machine that sleeps.
+        """Advance both clocks while no task runs, like a stopped process or a sleeping machine.
 
-        What was due on the way is due at once afterwards.
+        Timers that expire meanwhile are due at once afterwards.
         """
         self._clock.advance_to(self._clock.monotonic_ms + duration_ms)
 
@@ -190,10 +190,10 @@ class Simulation:
             pass
 
     def advance(self, duration_ms: float) -> None:
-        """Move both clocks forward, firing the timers on the way and letting tasks run at each stop.
+        """Advance both clocks, firing the timers on the way and running tasks at each of them.
 
         Args:
-            duration_ms: how far, in milliseconds; not negative.
+            duration_ms: milliseconds, not negative.
         """
         until_ms = self._clock.monotonic_ms + duration_ms
         self.settle()
@@ -202,12 +202,12 @@ class Simulation:
         self._clock.advance_to(until_ms)
 
     def advance_to(self, instant_ms: int) -> None:
-        """Move forward until the wall clock shows `instant_ms` (milliseconds since 1970 UTC)."""
+        """Advance until the wall clock shows `instant_ms` (milliseconds since 1970 UTC)."""
         self.advance(instant_ms - self.now_ms)
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Let what is done in the block draw nothing from the seed: whoever looks on changes no history."""
+        """Keep the code in the block from drawing from the seed, so that an observer does not change the run."""
         before = self._random.getstate()
         try:
             yield
@@ -215,20 +215,20 @@ class Simulation:
             self._random.setstate(before)
 
     def shift_wall_clock(self, delta_ms: int) -> None:
-        """Make the wall clock jump, forward or backward. Timers follow the monotonic clock and do not notice."""
+        """Make the wall clock jump, forward or backward. Timers follow the monotonic clock and are not affected."""
         self._clock.shift_wall(delta_ms)
 
     def close(self) -> None:
-        """Drop every task where it is. Their `finally` blocks run, as far as they await nothing."""
+        """Drop every task at its current await. Their `finally` blocks run until their first await."""
         alive, self._alive = self._alive, {}
         self._ready.clear()
         for task in alive:
             task.close()
 
-    # ---- what a task asks of its scheduler
+    # ---- the scheduler's interface for tasks
 
     def ready(self, task: SimulatedTask[Any]) -> None:
-        """Put the task among those that can take their next step."""
+        """Add the task to those that can take their next step."""
         self._ready.append(task)
 
     def call_soon(self, function: Callable[[], object]) -> object:
@@ -237,7 +237,7 @@ class Simulation:
         return None
 
     def task_failed(self, task: SimulatedTask[Any]) -> None:
-        """Take note that the task raised, for `unhandled`."""
+        """Record that the task raised, for `unhandled`."""
         self._failed.append(task)
 
     # ---- the trampoline
@@ -284,7 +284,7 @@ class Simulation:
             return
         try:
             answer = await _hand_to_the_host(foreign.awaited)
-        except BaseException as exception:  # noqa: BLE001 - whatever it is, it belongs to the task that awaits it
+        except BaseException as exception:  # noqa: BLE001 - any exception belongs to the task that awaits it
             failure = exception
         else:
             self._step(task, sent=answer)
@@ -292,7 +292,7 @@ class Simulation:
         self._step(task, failure)
 
     def _guard_against_livelock(self) -> None:
-        self._steps = self._steps + 1 if self._clock.stood_still() else 0
+        self._steps = self._steps + 1 if self._clock.has_not_moved() else 0
         if self._steps > self._max_steps:
             raise Livelock(self._steps, tuple(task.name for task in self._ready))
 
@@ -319,7 +319,7 @@ class Simulation:
 
     async def _sleep(self, delay_ms: float) -> None:
         if delay_ms <= 0:
-            await _give_way()
+            await _yield_to_others()
             return
         waking: SimulatedFuture[None] = SimulatedFuture(self)
 
@@ -335,11 +335,11 @@ class Simulation:
 
     def _current_task(self) -> SpawnedTask[Any]:
         if self._current is None:
-            raise RuntimeError("current_task was asked for outside of any task of the simulation")
+            raise RuntimeError("current_task was called outside of any task of the simulation")
         return self._current
 
     def _new_id(self) -> int:
-        """Make a UUIDv7 (RFC 9562, 5.7) that sorts after the one before, whatever the clock does."""
+        """Return a UUIDv7 (RFC 9562, 5.7) that sorts after the previous one, even if the clock goes back."""
         version_and_variant = 7 << 76 | 2 << 62
         drawn = self._random.getrandbits(12) << 64 | self._random.getrandbits(62)
         self._last_id = max(self.now_ms << 80 | version_and_variant | drawn, self._last_id + ID_ROOM)
@@ -348,11 +348,11 @@ class Simulation:
 
 @coroutine
 def _hand_to_the_host(awaited: object) -> Generator[object, Any, Any]:
-    """Yield to the hosting event loop what one of our tasks yielded to us: it knows what to do with it."""
+    """Yield to the hosting event loop the value that a task of the simulation yielded: the loop resolves it."""
     return (yield awaited)
 
 
 @coroutine
-def _give_way() -> Generator[None, None, None]:
+def _yield_to_others() -> Generator[None, None, None]:
     """Let the other ready tasks run."""
     yield

@@ -15,13 +15,13 @@ Schedule = Callable[[Callable[[], object]], object]
 
 @attrs.define(eq=False)
 class SimulatedTimer:
-    """A call that is to come when the monotonic clock reaches `at_ms`."""
+    """A call that is scheduled for the time `at_ms` of the monotonic clock."""
 
     at_ms: float
     function: Callable[[], object] | None
 
     def cancel(self) -> None:
-        """Make it never come."""
+        """Cancel the call."""
         self.function = None
 
 
@@ -29,8 +29,8 @@ class SimulatedClock:
     """A wall clock and a monotonic one: they move together, and the wall clock can be made to jump.
 
     Args:
-        start: what the wall clock shows at first.
-        ties: draws the order of timers of one instant; None keeps the order in which they were set.
+        start: the initial wall clock.
+        ties: draws the order of timers with the same time; None keeps the order in which they were set.
     """
 
     def __init__(self, start: datetime, ties: random.Random | None) -> None:
@@ -44,7 +44,7 @@ class SimulatedClock:
         self._seen_ms = -1.0
 
     def wall_ms(self) -> int:
-        """Give the wall clock, in milliseconds since 1970 UTC."""
+        """The wall clock, in milliseconds since 1970 UTC."""
         return self._wall_at_zero_ms + int(self.monotonic_ms)
 
     def shift_wall(self, delta_ms: int) -> None:
@@ -57,24 +57,24 @@ class SimulatedClock:
 
     @property
     def timers(self) -> tuple[str, ...]:
-        """Name the function of each timer that is set."""
+        """Return the names of the functions of all set timers."""
         live = [timer for *_, timer in self._timers if timer.function is not None]
         return tuple(f"a timer of {getattr(timer.function, '__qualname__', timer.function)!s}" for timer in live)
 
-    def stood_still(self) -> bool:
-        """Tell whether the clock shows what it showed when this was last asked."""
+    def has_not_moved(self) -> bool:
+        """Return whether the clock has not moved since the previous call."""
         before_ms, self._seen_ms = self._seen_ms, self.monotonic_ms
         return before_ms == self.monotonic_ms
 
     def call_later(self, delay_ms: float, function: Callable[[], object]) -> SimulatedTimer:
-        """Set a timer that many milliseconds ahead."""
+        """Set a timer that expires after `delay_ms` milliseconds."""
         timer = SimulatedTimer(self.monotonic_ms + max(0.0, delay_ms), function)
         tie = self._ties.random() if self._ties is not None else 0.0
         heapq.heappush(self._timers, (timer.at_ms, tie, next(self._sequence), timer))
         return timer
 
     def jump_to_next_timer(self, schedule: Schedule, *, until_ms: float = float("inf")) -> bool:
-        """Move to the next timer, if it is not after `until_ms`, and hand what is due then to `schedule`.
+        """Move to the next timer, if it is not after `until_ms`, and pass the due calls to `schedule`.
 
         Returns:
             False when there is no such timer; then the clock did not move.
@@ -87,7 +87,7 @@ class SimulatedClock:
         return True
 
     def fire_due(self, schedule: Schedule) -> None:
-        """Hand the calls whose time has come to `schedule`."""
+        """Pass the due calls to `schedule`."""
         while self._timers and self._timers[0][0] <= self.monotonic_ms:
             timer = heapq.heappop(self._timers)[-1]
             if timer.function is not None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 _State = Literal["pending", "answered", "cancelled"]
 
 _MAX_AWAITS_ON_THE_WAY_OUT = 100
-"""How many awaits in its `finally` blocks a coroutine is dropped at, one after the other."""
+"""The number of awaits in `finally` blocks after which a coroutine is dropped."""
 
 
 class SimulatedCancellation(BaseException):
@@ -23,10 +23,10 @@ class SimulatedCancellation(BaseException):
 
 
 class Scheduler(Protocol):
-    """What a task asks of the simulation that runs it."""
+    """The interface of the simulation for its tasks."""
 
     def ready(self, task: SimulatedTask[Any]) -> None:
-        """Put the task among those that can take their next step."""
+        """Add the task to those that can take their next step."""
         ...
 
     def call_soon(self, function: Callable[[], object]) -> object:
@@ -34,19 +34,19 @@ class Scheduler(Protocol):
         ...
 
     def task_failed(self, task: SimulatedTask[Any]) -> None:
-        """Take note that the task raised."""
+        """Record that the task raised."""
         ...
 
 
 @attrs.frozen
 class Foreign:
-    """What a task awaits that is not of the simulation: only a hosting event loop can answer it."""
+    """An awaitable from outside the simulation: only a hosting event loop can resolve it."""
 
     awaited: object
 
 
 class SimulatedFuture(Generic[T]):
-    """An answer that somebody will set; awaited by tasks of the same simulation."""
+    """A result that other code will set; awaited by tasks of the same simulation."""
 
     __slots__ = ("_callbacks", "_exception", "_result", "_scheduler", "_state", "retrieved")
 
@@ -62,18 +62,18 @@ class SimulatedFuture(Generic[T]):
         return f"<future, {self._state}>"
 
     def done(self) -> bool:
-        """Tell whether it was answered or cancelled."""
+        """Return whether it was resolved or cancelled."""
         return self._state != "pending"
 
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled."""
+        """Return whether it was cancelled."""
         return self._state == "cancelled"
 
     def set_result(self, result: T, /) -> None:
-        """Answer it.
+        """Set the result.
 
         Raises:
-            AlreadyDone: it was answered or cancelled before.
+            AlreadyDone: it was resolved or cancelled before.
         """
         self._must_be_pending()
         self._result = result
@@ -83,21 +83,21 @@ class SimulatedFuture(Generic[T]):
         """Make every waiter raise `exception`.
 
         Raises:
-            AlreadyDone: it was answered or cancelled before.
+            AlreadyDone: it was resolved or cancelled before.
         """
         self._must_be_pending()
         self._exception = exception
         self._finish("answered")
 
     def cancel(self) -> bool:
-        """Make every waiter raise `SimulatedCancellation`; False when it is done already."""
+        """Make every waiter raise `SimulatedCancellation`; return False when it is done already."""
         if self.done():
             return False
         self._finish("cancelled")
         return True
 
     def result(self) -> T:
-        """Give the answer, or raise what it was failed with.
+        """Return the result, or raise the exception.
 
         Raises:
             AlreadyDone: it is not done yet.
@@ -108,32 +108,32 @@ class SimulatedFuture(Generic[T]):
         return self._result
 
     def exception(self) -> BaseException | None:
-        """Give what it was failed with, None when it was answered.
+        """Return the exception, or None when it has a result.
 
         Raises:
             AlreadyDone: it is not done yet.
-            Cancelled: it was cancelled.
+            SimulatedCancellation: it was cancelled.
         """
         if self._state == "pending":
-            raise AlreadyDone(f"{self!r} was asked for its answer before it is done")
+            raise AlreadyDone(f"{self!r} has no result before it is done")
         self.retrieved = True
         if self._state == "cancelled":
             raise SimulatedCancellation
         return self._exception
 
     def peek_exception(self) -> BaseException | None:
-        """Give what it was failed with, without counting as having asked for it."""
+        """Return the exception without counting as a read, for `unhandled`."""
         return self._exception
 
     def add_done_callback(self, fn: Callable[[Self], object], /) -> None:
-        """Call `fn` with it, soon after it is done."""
+        """Call `fn` with the future, soon after it is done."""
         if self.done():
             self._call_back(fn)
         else:
             self._callbacks.append(fn)
 
     def remove_done_callback(self, fn: Callable[[Self], object], /) -> int:
-        """Forget `fn`; give how many times it was registered."""
+        """Remove `fn`; return how many times it was registered."""
         kept = [known for known in self._callbacks if known != fn]
         removed = len(self._callbacks) - len(kept)
         self._callbacks = kept
@@ -146,7 +146,7 @@ class SimulatedFuture(Generic[T]):
 
     def _must_be_pending(self) -> None:
         if self.done():
-            raise AlreadyDone(f"{self!r} was answered a second time")
+            raise AlreadyDone(f"{self!r} was resolved a second time")
 
     def _finish(self, state: _State) -> None:
         self._state = state
@@ -176,36 +176,36 @@ class SimulatedTask(SimulatedFuture[T]):
 
     @property
     def foreign(self) -> Foreign | None:
-        """What it awaits of the hosting event loop, if it does."""
+        """The awaitable that the hosting event loop must resolve, if the task waits for one."""
         return self._waiting_for if isinstance(self._waiting_for, Foreign) else None
 
     @property
     def must_cancel(self) -> bool:
-        """Tell whether its next step throws `SimulatedCancellation`."""
+        """Whether the next step throws `SimulatedCancellation`."""
         return self._must_cancel
 
     @property
     def waiting_for(self) -> object:
-        """What it awaits; None when it can take its next step."""
+        """The value that it awaits; None when it can take its next step."""
         return self._waiting_for
 
     def cancel(self) -> bool:
-        """Throw `SimulatedCancellation` at the await where the task is; False when it is done already."""
+        """Throw `SimulatedCancellation` at the await where the task is; return False when it is done already."""
         if self.done():
             return False
         self._cancel_requests += 1
         awaited = self._waiting_for
         if isinstance(awaited, SimulatedFuture) and awaited.cancel():
-            return True  # its cancellation comes back through the future
+            return True  # the cancelled future cancels the task
         self._must_cancel = True
         return True
 
     def cancelling(self) -> int:
-        """Count the cancellations asked for and not taken back."""
+        """Return the number of cancellation requests that were not undone."""
         return self._cancel_requests
 
     def uncancel(self) -> int:
-        """Take one cancellation back; give how many remain."""
+        """Undo one cancellation request; return how many remain."""
         self._cancel_requests = max(0, self._cancel_requests - 1)
         return self._cancel_requests
 
@@ -213,11 +213,11 @@ class SimulatedTask(SimulatedFuture[T]):
         """Advance the coroutine to its next await, or to its end.
 
         Args:
-            thrown: raise this at the await where it is; by default what it awaited says.
-            sent: what a hosting event loop answered.
+            thrown: raised at the current await; by default the awaited future decides.
+            sent: the result from a hosting event loop.
 
         Raises:
-            BaseException: what the coroutine raised, when it is neither an `Exception` nor a cancellation.
+            BaseException: raised by the coroutine, when it is neither an `Exception` nor a cancellation.
         """
         if self._must_cancel and thrown is None:
             self._must_cancel = False
@@ -239,16 +239,16 @@ class SimulatedTask(SimulatedFuture[T]):
             self._wait_for(awaited)
 
     def refuse_foreign(self) -> WouldBlock:
-        """Make the error for a task that awaits what this run cannot answer."""
+        """Return the error for a task whose awaitable this run cannot resolve."""
         foreign = self.foreign
         return WouldBlock(who=f"task {self.name!r}", waiting_for=foreign.awaited if foreign else None)
 
     def close(self) -> None:
-        """Drop the coroutine where it is: its `finally` blocks run, as far as they await nothing."""
+        """Drop the coroutine at its current await: its `finally` blocks run until their first await."""
         for _ in range(_MAX_AWAITS_ON_THE_WAY_OUT):
             try:
                 self._coroutine.close()
-            except RuntimeError:  # it awaited something in a `finally` block: again, from there
+            except RuntimeError:  # it awaited in a `finally` block: close it again, from there
                 continue
             return
 
@@ -259,16 +259,16 @@ class SimulatedTask(SimulatedFuture[T]):
             cancel()
 
     def _returned(self, value: T) -> None:
-        if self._must_cancel:  # cancelled by itself, in its last step
+        if self._must_cancel:  # it cancelled itself in its last step
             super().cancel()
         else:
             self.set_result(value)
 
     def _wait_for(self, awaited: object) -> None:
-        if awaited is None:  # a bare yield lets the others run
+        if awaited is None:  # a bare yield lets the other tasks run
             self._scheduler.ready(self)
         elif isinstance(awaited, SimulatedFuture):
-            self._wait_for_future(awaited)  # pyright: ignore[reportUnknownArgumentType]  # of any value
+            self._wait_for_future(awaited)  # pyright: ignore[reportUnknownArgumentType]  # of any type
         else:
             self._waiting_for = Foreign(awaited)
             self._scheduler.ready(self)
