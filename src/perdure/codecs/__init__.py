@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perdure.codecs.codec import MAX_PROBLEMS, Codec
-from perdure.codecs.fingerprint import fingerprint
+from perdure.codecs.fingerprints import fingerprint
 from perdure.codecs.migrations import Migrations
 from perdure.codecs.names import describe_type
 from perdure.codecs.schema import MAX_NESTING

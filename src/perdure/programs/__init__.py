@@ -21,7 +21,7 @@ from perdure.programs.exit import Exit, Halted, Raised
 from perdure.programs.instructions import Call, Instruction
 from perdure.programs.interception import PASS, Interceptor
 from perdure.programs.resources import bracket
-from perdure.programs.sandbox import sandbox
+from perdure.programs.sandboxes import sandbox
 from perdure.programs.time import now, sleep
 from perdure.runtime.errors import WouldBlock
 

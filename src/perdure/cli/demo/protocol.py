@@ -30,7 +30,7 @@ class StartToken:
 
 
 @attrs.frozen
-class Look:
+class InspectStore:
     """Say how the instances are, and show so many of each job."""
 
     number: int
@@ -42,7 +42,7 @@ class Stop:
     """Stop gracefully. The end of the input says the same."""
 
 
-Command: TypeAlias = SendEvent | StartToken | Look | Stop
+Command: TypeAlias = SendEvent | StartToken | InspectStore | Stop
 
 
 # ---------------------------------------------------------------- answers

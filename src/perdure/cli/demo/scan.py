@@ -1,4 +1,4 @@
-"""How the instances are, in short: what the worker answers to ``Look``."""
+"""How the instances are, in short: what the worker answers to ``InspectStore``."""
 
 from __future__ import annotations
 

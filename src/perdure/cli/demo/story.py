@@ -16,7 +16,7 @@ from perdure.cli.demo.child import WORKER, Child, start_child
 from perdure.cli.demo.deliveries import Deliveries, Delivery
 from perdure.cli.demo.evidence import Evidence, evidence_beside
 from perdure.cli.demo.proof import Proof, prove
-from perdure.cli.demo.protocol import JobCounts, Look, Seen, SendEvent, StartToken
+from perdure.cli.demo.protocol import InspectStore, JobCounts, Seen, SendEvent, StartToken
 from perdure.cli.demo.screen import Screen
 from perdure.cli.demo.timing import SETTLE_LIMIT_S, START_LIMIT_S, Timing
 from perdure.cli.demo.view import View
@@ -157,7 +157,7 @@ class DemoRun:
         if self.sendings.unanswered():
             self._check_worker()
             return False
-        seen = await self._answered(self._worker.ask(partial(Look, rows=0)))
+        seen = await self._answered(self._worker.ask(partial(InspectStore, rows=0)))
         return isinstance(seen, Seen) and all(_is_done(counts) for counts in seen.counts)
 
     async def _stop(self) -> None:
@@ -254,11 +254,11 @@ class DemoRun:
 
     # ------------------------------------------------------------ telling
     async def _watch(self) -> None:
-        """Look at the instances, read the journals, and show both."""
+        """InspectStore at the instances, read the journals, and show both."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self.child is not None and self.child.ready.done():
-                answer = await self.child.ask(partial(Look, rows=self.screen.rows))
+                answer = await self.child.ask(partial(InspectStore, rows=self.screen.rows))
                 self.seen = answer if isinstance(answer, Seen) else None
             self.evidence.read()
             self.screen.show(self._view())

@@ -25,7 +25,7 @@ from perdure.cli.demo.protocol import (
     Accepted,
     Answer,
     Command,
-    Look,
+    InspectStore,
     Ready,
     Refusal,
     SendEvent,
@@ -70,14 +70,14 @@ class Desk:
     jobs: Client
     served: PacedJobs
 
-    async def take(self, command: SendEvent | StartToken | Look) -> None:
+    async def take(self, command: SendEvent | StartToken | InspectStore) -> None:
         """Carry out a command and write the answer."""
         match command:
             case SendEvent(number):
                 write_answer(_settled(number, await self._send(command)))
             case StartToken(number):
                 write_answer(_settled(number, await self._start_token(command.owner)))
-            case Look(number, rows):
+            case InspectStore(number, rows):
                 write_answer(await look(self.jobs, number, rows))
             case _:
                 assert_never(command)

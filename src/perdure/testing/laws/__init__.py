@@ -6,8 +6,8 @@ The library's own containers, combinators and codecs are checked by exactly thes
 from perdure.testing.laws.codec import AnyCodec, check_codec, refuses_or_reads, writes_what_it_reads
 from perdure.testing.laws.combinator import Combinator, check_combinator
 from perdure.testing.laws.container import check_container
+from perdure.testing.laws.drawn_programs import programs
 from perdure.testing.laws.law import Law, LawViolated, check_laws
-from perdure.testing.laws.programs import programs
 
 __all__ = [
     "AnyCodec",
