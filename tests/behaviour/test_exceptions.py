@@ -60,7 +60,7 @@ def answered(kind: str, hook: str, *, given_back: bool) -> dict[str, str]:
         return {"answer": "EngineClosed", "outcome": "NoneType"}
     if hook in RUNS or hook.startswith("continuous") or hook == "debounce flush":
         return {"answer": "NoneType", "outcome": "Failed"}
-    return {"answer": "Undecodable" if hook == "upgrade" else "Crashed", "outcome": "NoneType"}
+    return {"answer": "Undecodable" if hook == "upgrade" else "HookRaised", "outcome": "NoneType"}
 
 
 def left(kind: str, hook: str, *, given_back: bool) -> dict[str, Any]:
