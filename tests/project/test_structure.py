@@ -55,6 +55,7 @@ NOT_FROZEN = {
     "perdure.jobs.draft.Draft": "collects what one turn asks for, and is thrown away with it",
     "perdure.jobs.explanation._DryTurn": "goes on from one decision of a dry run to the next",
     "perdure.jobs.dry_run.DryRun": "runs once, and knows then what the clock shows",
+    "perdure.jobs.inspection.Inspection": "collects the mistakes of one run",
     "perdure.programs.watch.Watch": "collects what is built and run while it watches",
     "perdure.jobs.event_recorder.EventRecorder": "counts the ids of one turn's events",
 }
