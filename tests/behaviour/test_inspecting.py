@@ -151,6 +151,29 @@ async def test_the_log_keeps_no_more_than_its_limit(world: World) -> None:
     assert len(await world.unwrap(jobs.history(machine, "a"))) == 5
 
 
+@pytest.mark.parametrize("limits", [{"history_events": 0}, {"history_retention": "0 ms"}])
+@on_each_store
+async def test_without_history_nothing_is_written_to_the_log(world: World, limits: dict[str, Any]) -> None:
+    """With no sink and no history nothing is written; what went wrong is logged all the same."""
+    job = machine_with(retry=Retry(max_attempts=1))
+    jobs = (await world.open(app(world.outside, job, **limits))).handle(job)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    await world.unwrap(jobs.send("b", steps()))
+    await world.result(jobs.send("b", steps(Break("bang"))))
+    await world.advance(s=1)
+    assert (await world.unwrap(jobs.status("a"))).status == "parked"
+    await world.unwrap(jobs.resume("a"))
+    await world.unwrap(jobs.pause("b"))
+    await world.unwrap(jobs.terminate("b"))
+    assert await world.inspect(lambda store: store.events(0, 9)) == ()
+    assert all(not transition.events for transition in world.commits)
+    assert [record.message for record in world.world.logs if record.level == "error"] == [
+        "run failed",
+        "instance parked",
+        "instance parked",
+    ]
+
+
 # ---------------------------------------------------------------- events
 @on_each_store
 async def test_every_event_carries_the_facts(world: World) -> None:

@@ -23,6 +23,7 @@ from perdure import (
     Debounce,
     DebounceContext,
     Do,
+    Limits,
     Task,
     TaskContext,
     every,
@@ -108,6 +109,8 @@ batches = Debounce(
     "batches", event=int, state=Order, initial=Order(), flush_after="1 minute", on_event=collect, execute=flush
 )
 
+JOBS = (order_job, clock, batches)
+
 
 # ---------------------------------------------------------------- the count
 @frozen(kw_only=True)
@@ -188,12 +191,14 @@ class Class:
         before: what comes first, uncounted.
         act: what is counted.
         cache_bytes: how much the store remembers of what it met lately; 0: it must read each instance.
+        limits: of the app.
     """
 
     name: str
     before: Act = nothing
     act: Act
     cache_bytes: int = field(default=1 << 20)
+    limits: Limits = field(factory=Limits)
 
 
 def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] | None = None) -> Cost:
@@ -211,7 +216,7 @@ def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] |
         store = await open_recorded(
             folder / "jobs.db", recorder, cache_bytes=what.cache_bytes, runtime=simulation.runtime
         )
-        async with App(object()).with_jobs(order_job, clock, batches).open(store, runtime=simulation.runtime) as jobs:
+        async with App(object(), limits=what.limits).with_jobs(*JOBS).open(store, runtime=simulation.runtime) as jobs:
             office = Office(jobs, simulation, recorder)
             await office.passes(ms=1)
             await what.before(office)

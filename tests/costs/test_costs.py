@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from classes import CLASSES
 from cost_table import documented, row
 
 from costs import Class, cost_of
+from perdure import Limits
 
 COSTS = {what.name: what for what in CLASSES}
 
@@ -28,6 +30,19 @@ def test_an_event_without_effects_is_one_commit_and_a_claimed_run_two(tmp_path: 
     claimed = cost_of(COSTS["an event with an effect: claim, and commit"], tmp_path / "claimed")
     assert (event.commits, event.hops, event.rows) == (1, 1, 1)
     assert (claimed.commits, claimed.hops) == (2, 2)
+
+
+def test_without_history_no_event_is_written(tmp_path: Path) -> None:
+    """Each event that is not written saves a row: one of a first event, three of a start and its run."""
+    without = Limits(history_events=0)
+    for name, saved in (("the first event of an instance", 1), ("a start of a continuous job, and its first run", 3)):
+        costs = []
+        for number, what in enumerate((COSTS[name], evolve(COSTS[name], limits=without))):
+            folder = tmp_path / f"{name} {number}"
+            folder.mkdir()
+            costs.append(cost_of(what, folder))
+        assert costs[0].rows - costs[1].rows == saved
+        assert costs[0].statements - costs[1].statements == saved
 
 
 def test_what_is_ready_together_is_one_commit(tmp_path: Path) -> None:

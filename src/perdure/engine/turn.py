@@ -418,7 +418,7 @@ class TurnTaker:
             return Success(execute)
         mailbox.running = (*mailbox.running, execute.claim.run_id)
         try:
-            stored = await answer_of(self.store.commit(transition))
+            stored = await answer_of(self.store.commit(self._written(transition)))
         except BaseException:
             self.forget_run(mailbox, execute)
             raise
@@ -470,9 +470,10 @@ class TurnTaker:
     # ------------------------------------------------------------ writing
     async def _conclude(self, step: Commit) -> TurnAnswered | None:
         """Commit, and give the result; None: there was a conflict."""
-        if step.transition.is_empty:
-            return TurnAnswered(step.result)
-        return self.concluded(step, await answer_of(self.store.commit(step.transition)))
+        written = self._written(step.transition)
+        if written.is_empty:
+            return self._unwritten(step)
+        return self.concluded(step, await answer_of(self.store.commit(written)))
 
     def commit(self, step: Commit, tell: Callable[[Result[Fence, Any]], None]) -> Committing:
         """Commit, as far as it goes by plain calls.
@@ -484,9 +485,10 @@ class TurnTaker:
         Returns:
             How that went, or that it goes on.
         """
-        if step.transition.is_empty:
-            return TurnAnswered(step.result)
-        storing = self.store.commit(step.transition)
+        written = self._written(step.transition)
+        if written.is_empty:
+            return self._unwritten(step)
+        storing = self.store.commit(written)
         stored = known_answer(storing)
         if stored is not None:
             return self.concluded(step, stored)
@@ -495,6 +497,18 @@ class TurnTaker:
             return Rest(self._stored(step, storing))
         source.tell(tell)
         return "told"
+
+    def _written(self, transition: Transition) -> Transition:
+        """Return what is stored of a transition: without its events when the log keeps none."""
+        if not transition.events or self.limits.keeps_history:
+            return transition
+        return attrs.evolve(transition, events=())
+
+    def _unwritten(self, step: Commit) -> TurnAnswered:
+        """Give the result of a turn that stores nothing. What went wrong in it is logged all the same."""
+        if step.transition.events:
+            self.committed(step.transition)
+        return TurnAnswered(step.result)
 
     async def _stored(self, step: Commit, storing: FutureResult[Fence, Any]) -> TurnAnswered | None:
         return self.concluded(step, await answer_of(storing))

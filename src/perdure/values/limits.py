@@ -49,8 +49,8 @@ class Limits:
         messages_per_turn: messages that one turn may send.
         keys_per_address: unexpired idempotency keys of one address.
         idempotency_ttl: how long an idempotency key is kept.
-        history_retention: how long events of the log are kept.
-        history_events: how many events the log keeps, over all instances.
+        history_retention: how long events of the log are kept; ``"0 ms"``: no event is written.
+        history_events: how many events the log keeps, over all instances; 0: no event is written.
         message_attempts: deliveries of a message before it becomes a dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
         alarm_batch: due instances that are read from the store at once.
@@ -91,6 +91,11 @@ class Limits:
             value, least = getattr(self, name), 0 if name in MAY_BE_ZERO else 1
             if type(value) is not int or value < least:
                 raise DefinitionError(f"{name} of the limits", value, f"a whole number from {least}")
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether the log keeps events at all."""
+        return self.history_events > 0 and self.history_retention_ms > 0
 
 
 WHOLE_NUMBERS = (
