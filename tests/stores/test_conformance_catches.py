@@ -174,6 +174,7 @@ SABOTAGE = {
         "a_closed_store_answers_unavailable",
     ),
     "an empty name": (lambda store: attrs.evolve(store, name=""), "a_store_says_what_it_is"),
+    "left is always died": (lambda store: attrs.evolve(store, left="died"), "a_store_that_was_closed_says_so"),
     "an epoch that stands still": (lambda store: attrs.evolve(store, epoch=1), "sequences_survive_reopening"),
 }
 

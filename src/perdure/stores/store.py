@@ -39,7 +39,11 @@ OnLocked: TypeAlias = Literal["raise", "wait"]
 
 
 Left: TypeAlias = Literal["closed", "died"]
-"""How the engine before this one left the store: it closed it, or its process ended without that."""
+"""How the previous engine left the store: it closed the store, or its process ended without closing it.
+
+After ``died`` the engine claims each event before its handler runs, for a minute, and so counts the events that kill
+their process.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -368,9 +372,8 @@ class Store:
         close: waits for what was asked; later calls answer ``StoreUnavailable``.
         lost: done, with the reason, when an owned store turned out not to be this engine's any more: every operation
             answers ``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.
-        left: ``died`` when the process of the engine before ended without closing the store. The engine then claims
-            each event before its handler runs, for a minute: one that kills its process is counted. A store that cannot
-            tell says ``closed``.
+        left: ``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store
+            that cannot tell says ``closed``.
         backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations go on. It
             holds all commits up to an instant between the call and the answer, those of before the call among them,
             each whole. ``BackupFailed`` leaves nothing behind. None for a store that has other means.

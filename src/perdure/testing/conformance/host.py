@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import attrs
 from returns.result import Result
 
-from perdure.stores.store import Capabilities, Store
+from perdure.stores.store import Capabilities, Left, Store
 from perdure.testing.conformance.crash_injector import CrashInjector, LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.requirement import answer
@@ -47,6 +47,7 @@ class HostOpened:
     name: str
     epoch: int
     capabilities: Capabilities
+    left: Left
 
 
 @attrs.frozen
@@ -82,7 +83,7 @@ async def _serve(place: StoreHarness, connection: Connection[Report, Order], fus
         connection.send(HostRefused(error))
         return
     fuse.watch(store)
-    connection.send(HostOpened(store.name, store.epoch, store.capabilities))
+    connection.send(HostOpened(store.name, store.epoch, store.capabilities, store.left))
     tasks: set[asyncio.Task[None]] = set()
     ended = asyncio.Event()
 

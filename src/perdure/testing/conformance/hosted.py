@@ -63,7 +63,13 @@ class SubprocessHarness:
         self._process = process = _Process(self._place)
         opened = await process.opened
         operations: dict[str, Any] = {name: process.operation(name) for name in OPERATIONS}
-        return Store(name=opened.name, epoch=opened.epoch, capabilities=opened.capabilities, **operations)
+        return Store(
+            name=opened.name,
+            epoch=opened.epoch,
+            capabilities=opened.capabilities,
+            left=opened.left,
+            **operations,
+        )
 
     async def kill(self) -> None:
         """Kill the process, wherever it is."""

@@ -27,7 +27,7 @@ from perdure.testing.conformance.examples import (
 )
 from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.requirement import answer, failure, holds, same, value
-from perdure.testing.conformance.requirements import CLOSE, DURABLE, EPOCH, FAILURES_ARE_VALUES, HEALTH, MONOTONIC
+from perdure.testing.conformance.requirements import CLOSE, DURABLE, EPOCH, FAILURES_ARE_VALUES, HEALTH, LEFT, MONOTONIC
 from perdure.values.errors import StoreUnavailable
 from perdure.values.message import DeadLettered
 from perdure.values.transition import Purge, Put, Transition
@@ -98,6 +98,19 @@ async def a_closed_store_answers_unavailable(new_harness: NewHarness) -> None:
     await place.discard()
 
 
+@in_harness(LEFT)
+async def a_store_that_was_closed_says_so(new_harness: NewHarness) -> None:
+    """``left`` is ``closed`` at the first opening, and after ``close``, with or without commits."""
+    harness = new_harness()
+    for opening in range(3):
+        store = await harness.open()
+        same(store.left, "closed", f"left at opening {opening + 1}, after {opening} openings that were closed")
+        if opening:
+            await created(store, address(str(opening)))
+        await value(store.close())
+    await harness.discard()
+
+
 @in_harness(HEALTH)
 async def a_working_store_is_healthy(new_harness: NewHarness) -> None:
     """The health check of an open store says ok."""
@@ -155,6 +168,7 @@ CASES: tuple[Case, ...] = (
     everything_survives_reopening,
     sequences_survive_reopening,
     a_closed_store_answers_unavailable,
+    a_store_that_was_closed_says_so,
     a_working_store_is_healthy,
     closing_waits_for_what_was_asked,
 )

@@ -140,6 +140,11 @@ LOST = Requirement(
     "done, with the reason, when an owned store turned out not to be this engine's any more: every operation answers "
     "``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.",
 )
+LEFT = Requirement(
+    "left",
+    "``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store that "
+    "cannot tell says ``closed``.",
+)
 BACKUP_OPENS = Requirement("backup", "a copy in a new file, which opens as a store, while other operations go on.")
 BACKUP_IS_A_PREFIX = Requirement(
     "backup",
