@@ -77,9 +77,9 @@ class App(Generic[R]):
         return self._serving(served)
 
     def _serving(self, served: Mapping[tuple[str, str], AnyDefinition]) -> App[R]:
-        app: App[R] = App.__new__(App)
-        cast("Any", app).__attrs_init__(self.services, self.limits, served)
-        return app
+        app: Any = object.__new__(type(self))
+        app.__attrs_init__(self.services, self.limits, served)
+        return cast("App[R]", app)
 
     def __repr__(self) -> str:
         served = ", ".join(f"{kind}:{name}" for kind, name in self.served)

@@ -15,7 +15,7 @@ from perdure.values.errors import InvalidInput, PerdureError
 MistakeKind: TypeAlias = Literal["program never run", "state changed in place"]
 
 
-@attrs.frozen(kw_only=True, str=False)
+@attrs.frozen(kw_only=True, repr=False)
 class HookMistake(PerdureError, AssertionError):
     """A hook did something that has no effect.
 
@@ -33,7 +33,7 @@ class HookMistake(PerdureError, AssertionError):
     subject: str
     place: str = ""
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         if self.mistake == "program never run":
             return (
                 f"{self.hook} of {self.job} built {self.subject} at {self.place} and never ran it: put `yield from` "

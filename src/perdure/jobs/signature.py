@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MethodType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from perdure.values.errors import DefinitionError
 
@@ -73,7 +73,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _called(function: Callable[..., Any]) -> Any:  # a `partial` is unwrapped by `inspect` itself
     """Give what runs when an object is called: the ``__call__`` of its class, unless it is a ``partial``."""
-    return function if isinstance(function, partial) else type(function).__call__
+    return cast("object", function) if isinstance(function, partial) else type(function).__call__
 
 
 def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:

@@ -74,11 +74,11 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def fields_in_line(value: object, /) -> str:
+def fields_in_line(self: object) -> str:
     """Return the class name of an attrs value and its fields in one line of bounded length: a ``__repr__``."""
     fields = (
-        f"{field.alias or field.name}={excerpt(getattr(value, field.name, None), _FIELD_CHARACTERS)}"
-        for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(value)))
+        f"{field.alias or field.name}={excerpt(getattr(self, field.name, None), _FIELD_CHARACTERS)}"
+        for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(self)))
         if field.repr is not False
     )
-    return shortened(f"{type(value).__name__}({', '.join(fields)})", _FIELDS_CHARACTERS)
+    return shortened(f"{type(self).__name__}({', '.join(fields)})", _FIELDS_CHARACTERS)

@@ -58,7 +58,7 @@ async def a_cancelled_caller_disturbs_no_other(store: Store) -> None:
         await _steps(cancelled % 4)
         commits[cancelled].cancel()
         loads[cancelled].cancel()
-        found = await asyncio.gather(*commits, *loads, return_exceptions=True)
+        found: list[object] = await asyncio.gather(*commits, *loads, return_exceptions=True)
         others = [one for number, one in enumerate(found) if number % 10 != cancelled]
         holds(all(isinstance(one, Success) for one in others), f"a cancelled caller fails no other: {others}")
         for number, at in enumerate(ats):

@@ -148,14 +148,17 @@ def holds(condition: object, promise: str) -> None:
 
 
 def _difference(found: object, expected: object) -> tuple[str, str]:
-    if not isinstance(found, Sequence) or not isinstance(expected, Sequence) or isinstance(found, str):
+    given, wanted = _items(found), _items(expected)
+    if given is None or wanted is None or max(len(given), len(wanted)) <= _ITEMS:
         return f"expected:           {shown(expected)}", f"the store answered: {shown(found)}"
-    given, wanted = cast("Sequence[object]", found), cast("Sequence[object]", expected)
-    if max(len(given), len(wanted)) <= _ITEMS:
-        return f"expected:           {shown(wanted)}", f"the store answered: {shown(given)}"
     first = next((at for at, (one, other) in enumerate(zip(given, wanted, strict=False)) if one != other), None)
     at = min(len(given), len(wanted)) if first is None else first
     return f"expected:           {_item(wanted, at)}", f"the store answered: {_item(given, at)}"
+
+
+def _items(value: object) -> Sequence[object] | None:
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+    return cast("Sequence[object]", value) if is_sequence else None
 
 
 def _item(items: Sequence[object], at: int) -> str:
