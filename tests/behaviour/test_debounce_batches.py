@@ -7,7 +7,7 @@ import pytest
 from attrs import frozen
 from world import START, STORES, HasOutside, Refused, StoreKind, World, on_each_store, play, say
 
-from perdure import App, Debounce, DebounceContext, Do, program
+from perdure import App, Debounce, DebounceContext, Do, fail, program
 from perdure.values.answer import Added, Cleared, Completed, Flushed
 from perdure.values.errors import DefinitionError, HookRaised, Rejected
 
@@ -218,7 +218,8 @@ def last_word(ctx: DebounceContext[Letter]) -> Do[None, Refused, HasOutside]:
 @program
 def joined(ctx: DebounceContext[Letter], letter: Letter) -> Do[None]:
     before = yield from ctx.state
-    yield from ctx.set_state(Letter(f"{before.text}+{letter.text}"))
+    if before != letter:
+        yield from ctx.set_state(Letter(f"{before.text}+{letter.text}"))
 
 
 @on_each_store
@@ -232,9 +233,34 @@ async def test_by_default_the_newest_event_is_kept(world: World) -> None:
     assert world.outside.heard == ["z"]
 
 
+@program
+def longest(ctx: DebounceContext[Letter], letter: Letter) -> Do[None, Refused, HasOutside]:
+    kept = yield from ctx.state
+    yield from say(f"{ctx.event_count}: {kept.text} {letter.text}")
+    if not letter.text:
+        yield from fail(Refused("empty"))
+    yield from ctx.set_state(max(kept, letter, key=lambda each: len(each.text)))
+
+
 @on_each_store
-async def test_without_an_initial_state_the_first_event_is_the_state(world: World) -> None:
-    """`initial` (needed when the state type differs): without it, as in `functools.reduce`."""
+async def test_on_event_is_called_for_every_event_also_without_an_initial_state(world: World) -> None:
+    """`on_event(ctx, event)` is asked about the first event of each batch, which may refuse it: then none begins."""
+    job = Debounce("longest", event=Letter, flush_after="5 s", on_event=longest, execute=last_word)
+    jobs = await opened(world, job)
+    assert isinstance((await world.result(jobs.add("a", Letter("")))).failure(), Rejected)
+    assert await world.row(job.address("a")) is None
+    for text in ("xx", "x", "xxx", "y"):
+        await world.unwrap(jobs.add("a", Letter(text)))
+    await world.advance(s=5)
+    await world.unwrap(jobs.add("a", Letter("w")))
+    await world.advance(s=5)
+    batches = [["0: xx xx", "1: xx x", "2: xx xxx", "3: xxx y", "xxx"], ["0: w w", "w"]]
+    assert world.outside.heard == ["0:  ", *batches[0], *batches[1]]
+
+
+@on_each_store
+async def test_without_an_initial_state_a_batch_begins_with_its_first_event(world: World) -> None:
+    """`initial` (needed when the state type differs)."""
     job = Debounce("joined", event=Letter, flush_after="5 s", on_event=joined, execute=last_word)
     jobs = await opened(world, job)
     for text in "xyz":

@@ -107,7 +107,7 @@ class Batching:
         flush_after_ms: a batch flushes at the latest so long after its first event.
         inactivity_ms: a batch flushes so long after its last event; None: events do not move the flush.
         max_events: a batch of so many events flushes at once; None: no such limit.
-        initial: the encoded state of an empty batch; None: the first event becomes the state.
+        initial: the encoded state of an empty batch; None: a batch begins with its first event as the state.
         on_event: takes an event into the state.
         execute: what to do with a batch.
     """

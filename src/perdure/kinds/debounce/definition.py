@@ -48,13 +48,14 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
         event: the type of the events.
         state: the type of a batch's state; by default the event type.
-        initial: the state of an empty batch; needed when the state type is not the event type. Without it, a batch's
-            first event becomes its state, and ``on_event`` is asked from the second on, as in ``functools.reduce``.
+        initial: the state of an empty batch; needed when the state type is not the event type. Without it, a batch
+            begins with its first event as the state. ``on_event`` is called for that event too, with
+            ``ctx.event_count`` 0: a fold that counts an event twice, such as a sum, needs an initial state.
         flush_after: a batch flushes so long after its first event; later events do not move that.
         inactivity: flush so long after the last event instead, and never later than ``flush_after`` says.
         max_events: a batch of so many events flushes at once. It is no bound: a batch that must wait, because the one
             before it is being retried, goes on growing.
-        on_event: takes an event into the state; by default the newest event is kept.
+        on_event: takes an event into the state, the first one of a batch included; by default the newest event is kept.
         execute: what to do with a batch.
         retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
         errors: the type of the errors; read from the annotations of the hooks when left out.

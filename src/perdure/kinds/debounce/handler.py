@@ -31,7 +31,7 @@ from perdure.kinds.debounce.context import (
     FlushReason,
     FrozenBatch,
 )
-from perdure.programs import Program, succeed
+from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import Added, Cleared, InstanceStatus, OutcomeRecord, RunAnswer
 from perdure.values.errors import InstanceParked
@@ -144,8 +144,6 @@ def program(how: Batching, instance: Instance, claim: Claim, command: object) ->
     batches = batches_of(instance)
     if isinstance(command, AddCommand):
         batch = batches.collecting or _new_batch(claim)
-        if how.initial is None and batches.collecting is None:
-            return "on_event", succeed(None)  # the first event is the state already, as in functools.reduce
         return "on_event", how.on_event(_context(instance, claim, batch, None), command.event)
     frozen = batches.flushing or FrozenBatch(state="", event_count=0, started_ms=claim.claimed_ms, reason="manual")
     return "execute", how.execute(_context(instance, claim, frozen, frozen.reason))
