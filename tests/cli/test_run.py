@@ -177,7 +177,7 @@ def test_an_engine_that_stops_by_itself_is_a_failure(start, shop):
     command.line("began, delivery 1")
     assert command.end() == 1
     assert "another connection wrote to it" in command.error
-    assert "perdure: the engine stopped by itself: this engine does not own sqlite:///jobs.db any more" in command.error
+    assert "perdure: the engine stopped by itself: this engine no longer owns sqlite:///jobs.db" in command.error
 
 
 def test_a_store_has_one_owner_at_a_time(start, shop):
