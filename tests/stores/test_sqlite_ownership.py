@@ -351,6 +351,25 @@ def test_a_checkpoint_from_outside_is_noticed_and_costs_nothing(path):
     assert [row[:2] for row in _rows(path)] == [("a", 1)]
 
 
+def test_a_backup_that_is_copied_over_is_kept_whatever_is_noticed_first(path):
+    """The write of another connection is found before the copy, and closing the store must still move nothing."""
+
+    async def main():
+        store = await _opened(path)
+        fence = await value(store.commit(put(A, state=f'"{"old" * 5_000}"')))
+        backup = await value(store.backup(path.with_name("backup.db"), lambda _: None))
+        await value(store.commit(put(A, fence, state='"new"')))
+        _write_behind(path)
+        shutil.copyfile(backup.path, path)
+        refused = await _refused(store.commit(put(B)))
+        await value(store.close())
+        return refused
+
+    assert "another connection wrote" in asyncio.run(main()).reason
+    assert path.read_bytes() == path.with_name("backup.db").read_bytes()
+    assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
+
+
 def test_what_is_no_database_any_more_is_left_as_it_is(path):
     async def main():
         store = await _opened(path)

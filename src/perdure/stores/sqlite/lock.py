@@ -9,7 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import struct
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 from perdure.stores.sqlite.fork_guard import guard_fork
@@ -19,6 +22,8 @@ _BY_ANOTHER_NAME: Final = (
     "an engine that opened it by another name (a hard link, a bind mount, a renamed folder), or lost its lock file"
 )
 
+_SHARED_FIRST: Final = 0x4000_0002  # of SQLite's lock bytes: https://sqlite.org/fileformat2.html#the_lock_byte_page
+_SHARED_SIZE: Final = 510
 _EXCLUSIVE: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 _held: set[tuple[int, int]] = set()  # files that this process owns, by device and inode
@@ -145,3 +150,26 @@ def _signed(lock: FileLock, file: IO[bytes], store: str) -> FileLock:
         reason = f"its lock file cannot be written: {error}; make room, or make it writable"
         raise StoreUnavailable(f"open {store}", reason) from error
     return lock
+
+
+@contextmanager
+def locked_like_a_reader(database: int) -> Generator[None]:
+    """Keep every connection of SQLite from being the last one of a database, as a reader does.
+
+    SQLite moves the log into the file when the last connection is closed, which it knows by an exclusive lock on these
+    bytes. The lock belongs to the descriptor and not to the process, so it stops the connections of this process too.
+    Where the system has no such lock, this does nothing.
+    """
+    if sys.platform == "linux":
+        _lock_shared_bytes(database, fcntl.F_RDLCK)
+    try:
+        yield
+    finally:
+        if sys.platform == "linux":
+            _lock_shared_bytes(database, fcntl.F_UNLCK)
+
+
+def _lock_shared_bytes(database: int, kind: int) -> None:
+    with suppress(OSError):
+        request = struct.pack("hhqqi4x", kind, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
+        fcntl.fcntl(database, fcntl.F_OFD_SETLK, request)

@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.lock import locked_like_a_reader
 from perdure.stores.sqlite.marks import Marks, read_marks
 from perdure.values.errors import OwnershipLost
 
@@ -172,14 +173,16 @@ class Ownership:
 
     @contextmanager
     def kept_from_checkpoint(self, lost: OwnershipLost) -> Generator[None]:
-        """Let the last connection of a lost file be closed in here, without moving its log into somebody else's file.
+        """Close the last connection of a lost file in this block, without moving its log into another program's file.
 
-        SQLite sees to that itself where the file was deleted or replaced. Where it was written over, only a connection
-        that is still open keeps it from it. This one cannot write, so that it moves nothing either.
+        SQLite sees to that itself where the file was deleted or replaced. Where it was overwritten, only a reader keeps
+        it from that: a lock on the bytes that readers lock, whatever the file holds now, or another connection, which
+        cannot write and so moves nothing either.
         """
         path, _ = self.parts["file"]
         with ExitStack() as stack:
-            if lost.reason in (_WRITTEN_OVER, _WRITTEN_OVER_DURING):
+            if self._is_overwritten(lost):
+                stack.enter_context(locked_like_a_reader(self.descriptor))
                 with suppress(sqlite3.Error):  # what is there now may be no database
                     beside = stack.enter_context(closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)))
                     beside.execute("BEGIN")
@@ -196,11 +199,17 @@ class Ownership:
         is_other = (
             self._only("file").files_loss() is not None
             or lost.reason == _WRITTEN_OVER_DURING
-            or (lost.reason == _WRITTEN_OVER and _schema_version_in(path) != self.schema_version)
+            or (self._is_overwritten(lost) and _schema_version_in(path) != self.schema_version)
         )
         if is_other and self._only("log").files_loss() is None:
             log = Path(self.parts["log"][0])
             log.rename(log.with_name(name))
+
+    def _is_overwritten(self, lost: OwnershipLost) -> bool:
+        if lost.reason in (_WRITTEN_OVER, _WRITTEN_OVER_DURING):
+            return True
+        now = self._loss(None)  # the engine may have noticed something else first
+        return now is not None and now.reason == _WRITTEN_OVER
 
     def _only(self, *parts: Part) -> Ownership:
         return attrs.evolve(self, parts={part: self.parts[part] for part in parts})
