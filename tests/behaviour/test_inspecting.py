@@ -31,6 +31,7 @@ from world import World, on_each_store
 from perdure import Retry, Task
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
+from perdure.values.event import JobFailed, JobStarted, TaskScheduled
 from perdure.values.transition import Put
 
 other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
@@ -271,3 +272,21 @@ async def test_a_page_has_a_bound(world: World, limit: int) -> None:
     assert isinstance(await world.error_of(jobs.list(limit=limit)), InvalidArgument)
     assert isinstance(await world.error_of(jobs.history(machine, "a", limit=limit)), InvalidArgument)
     assert isinstance(await world.error_of(jobs.dead_letters(limit=limit)), InvalidArgument)
+
+
+@on_each_store
+async def test_an_event_gives_its_instants_as_a_caller_gets_them(world: World) -> None:
+    """One form each: an event and an answer that speak of one instant give equal aware datetimes, by the same name."""
+    job = machine_with(retry=Retry(max_attempts=2))
+    jobs = (await world.open(app(world.outside, job))).handle(job)
+    sent = await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
+    begun = world.now
+    await world.advance(s=1)
+    due = (await world.unwrap(jobs.status("a"))).next_run_at
+    started, scheduled, failed = [entry.event for entry in reversed(await world.unwrap(world.jobs.history(job, "a")))]
+    assert isinstance(started, JobStarted)
+    assert isinstance(scheduled, TaskScheduled)
+    assert isinstance(failed, JobFailed)
+    assert (started.at, scheduled.at, failed.at) == (begun, begun, begun + timedelta(seconds=1))
+    assert scheduled.scheduled_at == sent.scheduled_at
+    assert (failed.retry_at, failed.duration) == (due, timedelta())

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
@@ -28,6 +29,7 @@ from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
 from perdure.values.instance import Fence, Instance, Status, Suspension
+from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
 
@@ -109,6 +111,11 @@ class UnreadEvent:
     at_ms: int
     body: str
     reason: str
+
+    @property
+    def at(self) -> datetime:
+        """The instant of the event, in UTC."""
+        return from_ms(self.at_ms)
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import ClassVar, TypeAlias
 
 import attrs
@@ -9,11 +10,14 @@ import attrs
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Cause, Suspension
+from perdure.values.instant import from_ms
 
 
 @attrs.frozen(kw_only=True)
 class EventHeader:
     """The fields of every event.
+
+    A field whose name ends in ``_ms`` is stored; read the property beside it, an aware datetime or a timedelta.
 
     Attributes:
         event_id: a UUIDv7, printed.
@@ -28,6 +32,11 @@ class EventHeader:
     at_ms: int
     address: str
     run_count: int = 0
+
+    @property
+    def at(self) -> datetime:
+        """The time of the event, in UTC."""
+        return from_ms(self.at_ms)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -48,6 +57,11 @@ class JobExecuted(EventHeader):
     delivery: int
     duration_ms: int
 
+    @property
+    def duration(self) -> timedelta:
+        """How long the attempt took."""
+        return timedelta(milliseconds=self.duration_ms)
+
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobFailed(EventHeader):
@@ -66,6 +80,16 @@ class JobFailed(EventHeader):
     duration_ms: int
     error: FailureRecord
     retry_at_ms: int | None = None
+
+    @property
+    def duration(self) -> timedelta:
+        """How long the attempt took."""
+        return timedelta(milliseconds=self.duration_ms)
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """When the next attempt is due; None when there is none."""
+        return None if self.retry_at_ms is None else from_ms(self.retry_at_ms)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -128,7 +152,12 @@ class DebounceStarted(EventHeader):
     """The first event of a batch arrived."""
 
     type: ClassVar[str] = "debounce.started"
-    flush_at_ms: int
+    will_flush_at_ms: int
+
+    @property
+    def will_flush_at(self) -> datetime:
+        """When the batch flushes, unless later events change that."""
+        return from_ms(self.will_flush_at_ms)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -138,7 +167,7 @@ class DebounceFlushed(EventHeader):
     type: ClassVar[str] = "debounce.flushed"
     run_id: str
     reason: str
-    batch_size: int
+    event_count: int
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -146,7 +175,12 @@ class TaskScheduled(EventHeader):
     """A task set its alarm."""
 
     type: ClassVar[str] = "task.scheduled"
-    scheduled_ms: int
+    scheduled_at_ms: int
+
+    @property
+    def scheduled_at(self) -> datetime:
+        """When the alarm is due."""
+        return from_ms(self.scheduled_at_ms)
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -187,7 +187,7 @@ def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
     log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...] = started(log, execute)
     if before.event_count == 0:
-        events += (log.add(DebounceStarted, flush_at_ms=batch.flush_ms),)
+        events += (log.add(DebounceStarted, will_flush_at_ms=batch.flush_ms),)
     transition = put(
         instance,
         inputs.now_ms,
@@ -232,7 +232,7 @@ def _flushed(execute: Execute, inputs: TurnInputs) -> Commit:
                 DebounceFlushed,
                 run_id=execute.claim.run_id,
                 reason=batches.flushing.reason,
-                batch_size=batches.flushing.event_count,
+                event_count=batches.flushing.event_count,
             ),
         )
     transition = _dropped(instance, events, execute, inputs)

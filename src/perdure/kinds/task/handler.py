@@ -189,7 +189,7 @@ def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Com
 def _scheduled(log: EventRecorder, instance: Instance, alarm_ms: int | None) -> tuple[Event, ...]:
     if alarm_ms is None or alarm_ms == instance.alarm_ms:
         return ()
-    return (log.add(TaskScheduled, scheduled_ms=alarm_ms),)
+    return (log.add(TaskScheduled, scheduled_at_ms=alarm_ms),)
 
 
 def alarm_consumed(instance: Instance, claim: Claim) -> Instance:

@@ -477,11 +477,11 @@ class World:
         return self.inspect(lambda store: store.find(Query(limit=1_000)))
 
     def history(self, definition: AnyDefinition, id_: str, /) -> tuple[Any, ...]:
-        """Give the events of an instance, the oldest first; at most the last 1,000."""
+        """Return the newest 1,000 events of an instance, the newest first, as `Client.history` does."""
         logged: tuple[LoggedEvent, ...] = self.inspect(
             lambda store: store.history(definition.address(id_), None, 1_000)
         )
-        return tuple(entry.event for entry in reversed(logged))
+        return tuple(entry.event for entry in logged)
 
     def messages(self) -> tuple[StoredMessage, ...]:
         """Give the first message of each pair of sender and target that is not consumed."""
