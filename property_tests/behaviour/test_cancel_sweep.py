@@ -58,6 +58,18 @@ def test_the_engine_is_stopped_anywhere(operation: Operation, when: When, tmp_pa
         assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_the_stop_is_cancelled_anywhere(operation: Operation, tmp_path: Path) -> None:
+    expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
+    for place in range(1, steps_of(operation, new(tmp_path, "steps")), 5):
+        for then in range(1, 12):
+            rested = cancelled(operation, "memory", tmp_path, place, then, what="stop")
+            where = f"after {place} steps, and {then} of the stop"
+            assert rested.remained == (), where
+            assert rested.found.looks == expected.looks, where
+            assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
+
+
 @pytest.mark.parametrize("what", ["instance", "time"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_a_run_is_cancelled_anywhere(operation: Operation, what: Cancelled, tmp_path: Path) -> None:
