@@ -20,12 +20,15 @@ from perdure.app import OpenApp
 from perdure.client.client import gateway_of
 from perdure.runtime.record import SpawnedTask
 from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
+from perdure.values.errors import OutcomeUnknown
 
 Cancelled: TypeAlias = Literal["caller", "instance", "time", "stop"]
 """What is cancelled: the caller gives up, the instance ends, the time of all runs is over, the engine stops."""
 
 MAX_STEPS = 2_000
 """No operation waits more often."""
+
+LOST = OutcomeUnknown("the answer was lost")
 
 _ALWAYS = 10**6
 _CROSSING_MS = 2  # what crosses slowly, there and back
@@ -73,7 +76,13 @@ def _begun(operation: Operation, world: World) -> SpawnedTask[Any] | None:
 
 
 def cancelled(
-    operation: Operation, kind: StoreKind, folder: Path, *places: int, what: Cancelled, when: When = "before"
+    operation: Operation,
+    kind: StoreKind,
+    folder: Path,
+    *places: int,
+    what: Cancelled,
+    when: When = "before",
+    lost: When | None = None,
 ) -> Rested:
     """Cancel something at a wait, make it good as a caller does, and give what is found.
 
@@ -85,6 +94,7 @@ def cancelled(
             many steps of the stop that is cancelled too.
         what: is cancelled.
         when: whether store and effects have done their work when they take their time.
+        lost: with ``stop``, whether the answers to all commits from then on are lost, before they are written or after.
     """
 
     async def scenario(world: World) -> Rested:
@@ -98,6 +108,9 @@ def cancelled(
             over=lambda: call is not None and call.done(),
             within_ms=operation.wait_ms if call is None else 60_000,
         )
+        if lost is not None:
+            world.world.clear_faults()
+            world.fail("commit", LOST, applied=lost == "after", times=_ALWAYS)
         remained = await _cancelled_there(operation, world, call, what, places[1:])
         answer = None
         if operation.request is not None and operation.repeated == "once" and what != "time":

@@ -6,6 +6,9 @@ CROWDS = "behaviour/test_crowds.py::test_who_stays_is_served_and_nothing_remains
 GATE = "engine/test_gate_laws.py::test_places_are_bounded_fair_and_never_lost"
 ENTRANCE = "engine/test_gate_laws.py::test_a_call_at_the_entrance_lets_in_the_first_who_still_waits"
 STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
+LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
+GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
+LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
 GAVE_UP = "behaviour/test_cancel_sweep.py::test_a_caller_gives_up_anywhere"
 
 MUTANTS = (
@@ -85,5 +88,49 @@ MUTANTS = (
         "                    self._answer(item, Failure(EngineClosed()))",
         "                    pass",
         STOPPED + "[task: a terminate during a run-before]",
+    ),
+    Mutant(
+        "a stopped engine looks after a claim in a second",
+        "engine/dispatcher.py",
+        """        if self.door == "closed":
+            return  # the next start recovers it
+
+""",
+        "",
+        LOST_AT_STOP + "[task: next event with effects-after]",
+    ),
+    Mutant(
+        "a stopped engine offers a message again in a second",
+        "engine/outbox.py",
+        """            timer.cancel()
+            self._settled(pair)""",
+        "            pass",
+        LOST_AT_STOP + "[task: an event that ends the instance-before]",
+    ),
+    Mutant(
+        "a claim of unknown outcome is forgotten",
+        "engine/turn.py",
+        """                if isinstance(refused.failure(), OutcomeUnknown):
+                    self.left_claimed(mailbox)
+""",
+        "",
+        GIVEN_UP + "[task: next event with effects-after]",
+    ),
+    Mutant(
+        "a run whose end is of unknown outcome is forgotten",
+        "engine/turn.py",
+        """                self.left_claimed(mailbox)
+                return TurnAnswered(Failure(_not_stored(error)))""",
+        "                return TurnAnswered(Failure(_not_stored(error)))",
+        GIVEN_UP + "[task: next event with effects-before]",
+    ),
+    Mutant(
+        "what a commit of unknown outcome set in motion is not looked for",
+        "engine/running.py",
+        """        self.alarms.doubt()
+        self.outbox.wake.ring()
+""",
+        "",
+        LOST + "[task: a keyed event that tells, and begins an instance-after]",
     ),
 )

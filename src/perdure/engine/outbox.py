@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -17,7 +17,7 @@ from perdure.jobs.messages import postponement, unreadable
 from perdure.jobs.request import Inbound
 from perdure.programs.container import result_inside
 from perdure.programs.exit import ENDS_PROCESS
-from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
+from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import (
@@ -72,6 +72,8 @@ class Outbox:
     _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
     _unserved: int = 0
     _writing: dict[SpawnedTask[Any], None] = attrs.Factory(dict[SpawnedTask[Any], None])
+    _unknown: dict[Pair, Timer] = attrs.Factory(dict[Pair, "Timer"])
+    _phase: Literal["open", "closed"] = "open"
 
     async def run(self) -> None:
         """Deliver messages for ever."""
@@ -178,7 +180,7 @@ class Outbox:
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
                 self._write_then_settle(pair, postponement(stored, error, self.draw()))
             case _:
-                self.runtime.call_later(STORE_RETRY_MS, lambda: self._settled(pair))  # the store's next answer tells
+                self._settle_later(pair)  # the store's next answer tells
 
     def _write_then_settle(self, pair: Pair, transition: Transition) -> None:
         task = self._spawn_write(transition, name=f"message from {pair[0]} to {pair[1]}")
@@ -190,7 +192,22 @@ class Outbox:
         task.add_done_callback(lambda over: self._writing.pop(over, None))
         return task
 
+    def _settle_later(self, pair: Pair) -> None:
+        """Offer the messages of a pair again after a while: it is not known whether the last one was consumed."""
+        if self._phase == "closed":
+            self._settled(pair)
+        else:
+            self._unknown[pair] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._settled(pair))
+
+    def close(self) -> None:
+        """Offer no message again. The next engine finds in the store which ones wait."""
+        self._phase = "closed"
+        for pair, timer in tuple(self._unknown.items()):
+            timer.cancel()
+            self._settled(pair)
+
     def _settled(self, pair: Pair) -> None:
+        self._unknown.pop(pair, None)
         self._under_way.discard(pair)
         self._settled_since_read.add(pair)
         self.wake.ring()

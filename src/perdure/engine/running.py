@@ -102,6 +102,7 @@ class RunningEngine:
         self.turns.phase = "closing"
         self.dispatcher.close_door()
         self.alarms.close()
+        self.outbox.close()
         timer = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.stop_runs)
         interrupted: BaseException | None = None
         for wait in (self.stop_loops, self.dispatcher.emptied, self.outbox.written):
