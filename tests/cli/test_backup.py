@@ -45,7 +45,7 @@ def test_a_backup_of_a_store_that_stands_still_and_beside_its_owner(start, tmp_p
         owner.line("serving")
     command = start(*BACKUP)
     assert command.end() == 0, command.story
-    assert command.seen == ["copy.db: 0.1 MiB"]
+    assert command.seen == ["copy.db: 80 KiB"]
     assert command.error == ""  # no terminal, so no progress
     assert ids(tmp_path / "copy.db") == ["a"]
     if owner is not None:
@@ -72,5 +72,5 @@ def test_what_cannot_be_done_is_said(start, tmp_path):
 
 
 def test_a_limit_below_nothing(tmp_path):
-    with pytest.raises(UsageError, match="--max-log-mib -1: expected a number from 0"):
-        backup(store="sqlite:///jobs.db", output=tmp_path / "copy.db", max_log_mib=-1)
+    with pytest.raises(UsageError, match="--max-wal-mib -1: expected a number from 0"):
+        backup(store="sqlite:///jobs.db", output=tmp_path / "copy.db", max_wal_mib=-1)

@@ -170,7 +170,7 @@ def test_a_state_of_newer_code_is_found(path: Path) -> None:
 
 
 def test_a_shape_that_changed_without_a_new_version_is_a_note(path: Path) -> None:
-    reason = "its shape was changed and its version was not: the next commit writes it in another form"
+    reason = "its type changed without a new version: the next commit writes it in the new form"
     assert found(path, orders(Grown, Grown(0)), HOURLY) == {("reshaped", "task:orders", reason): 3}
 
 
@@ -187,7 +187,7 @@ def test_an_index_that_is_not_what_the_row_says(path: Path, column: str) -> None
     execute(path, f"UPDATE instances SET {column} = 5 WHERE id = 'ann'")  # noqa: S608
     ((topic, job, reason),) = found(path, OLD, HOURLY)
     assert (topic, job) == ("index", "task:orders")
-    assert reason == f"{column}: expected what the row itself says"
+    assert reason == f"{column}: expected the value that the row holds"
 
 
 def test_a_row_that_no_code_can_read_hides_no_other(path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is() -> None:
         progress.show(report)
     line.clear()
     lines = terminal.getvalue().split("\r")
-    assert lines == ["", "\x1b[Kperdure: looked at 9,998 rows, 0 problems", "\x1b[K"]
+    assert lines == ["", "\x1b[Kperdure: checked 9,998 rows, 0 problems", "\x1b[K"]
 
 
 def test_the_text_says_the_problems_first(path: Path) -> None:
@@ -302,19 +302,19 @@ def test_the_text_says_the_problems_first(path: Path) -> None:
     new = orders(Order, Order(0), versions=Migrations(OrderV1).then(in_cents))
     report = report_of(path, new)
     assert list(lines_of(report, "sqlite:///jobs.db", frozenset({Topic.NOT_SERVED}))) == [
-        "sqlite:///jobs.db: looked at 4 instances, 3 keys",
+        "sqlite:///jobs.db: checked 4 instances, 3 keys",
         "",
-        "PROBLEM: 1 instances that this code cannot read: they would be parked as undecodable",
+        "PROBLEM: 1 instance that this code cannot decode: it would be parked as undecodable",
         "  task:orders  1: $: its version is 7, and this code reads versions 1 to 2: newer code wrote it",
-        "      such as bob",
+        "      example: bob",
         "",
-        "note: 1 of jobs that the app does not serve",
+        "note: 1 instance or message belongs to a job that this app does not serve",
         "  continuous:ticker  1: the app has no such job: its alarms do not fire, its messages wait",
-        "      such as t",
+        "      example: t",
         "",
         "note: 2 instances of older versions, which are upgraded when they are read",
         "  task:orders  2: version 1 is read as version 2",
-        "      such as ann, cem",
+        "      examples: ann, cem",
         "",
         "1 problem",
     ]
@@ -353,7 +353,7 @@ def test_the_command_says_yes_no_or_that_it_cannot(path: Path, tmp_path: Path, s
         "nothing": start("check", "old:nothing", *store),
     }
     assert [run.end() for run in runs.values()] == [0, 1, 2, 2, 2], [run.story for run in runs.values()]
-    assert runs["yes"].seen[-1] == "this code can read everything"
+    assert runs["yes"].seen[-1] == "this code can decode everything"
     assert runs["yes"].error == ""  # no terminal, so no progress
     assert json.loads("\n".join(runs["no"].seen))["problems"] == 4
     assert "there is no such file" in runs["nowhere"].error

@@ -177,7 +177,7 @@ def test_an_engine_that_stops_by_itself_is_a_failure(start, shop):
     command.line("began, delivery 1")
     assert command.end() == 1
     assert "another connection wrote to it" in command.error
-    assert "perdure: the engine stopped by itself: this engine no longer owns sqlite:///jobs.db" in command.error
+    assert "perdure: the engine stopped itself: this engine no longer owns sqlite:///jobs.db" in command.error
 
 
 def test_a_store_has_one_owner_at_a_time(start, shop):
@@ -194,7 +194,7 @@ def test_a_job_that_exits_ends_the_command_in_order(start, shop):
     command = start("run", "shop:app", "--store", "sqlite:///jobs.db")
     command.line("began, delivery 1")
     assert command.end() == 1
-    assert "the engine stopped by itself: a job raised SystemExit(3), which ends the process" in command.error
+    assert "the engine stopped itself: a job raised SystemExit(3), which ends the process" in command.error
     assert "perdure: stopped" in command.seen
 
 
@@ -206,5 +206,5 @@ def test_a_run_that_does_not_end_is_left_to_the_next_start(start, shop):
     command.line("stopping (SIGTERM)")
     command.signal(signal.SIGTERM)
     assert command.end() == 1
-    assert "stopped without runs that did not end when they were cancelled: continuous:worker:a" in command.error
+    assert "stopped without waiting for runs that ignored their cancellation: continuous:worker:a" in command.error
     start("run", "shop:app", "--store", "sqlite:///jobs.db").line("began, delivery 2")

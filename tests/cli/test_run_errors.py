@@ -37,15 +37,15 @@ def modules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("app", "'app' names no app; write MODULE:APP"),
+        ("app", "'app' does not name an app; write MODULE:APP"),
         ("good:", "write MODULE:APP"),
         ("goood:app", "no module 'goood'; looked in"),
         ("good.jobs:app", "no module 'good.jobs'"),
         ("good:ap", "module good has no attribute 'ap'; it has good:app"),
         ("good:word", "'good:word' is of type str, not an App; give what App(services).with_jobs(...) gives"),
         ("good:App", "'good:App' is the class App, not an App"),
-        ("wrong:app", "a definition in wrong is wrong: interval of a schedule: expected"),
-        ("broken:app", "broken broke while it was imported, with ZeroDivisionError: division by zero"),
+        ("wrong:app", "a definition in wrong is invalid: interval of a schedule: expected"),
+        ("broken:app", "importing broken raised ZeroDivisionError: division by zero"),
         ("poor:app", "poor was found, and imports a_package_that_nobody_has, which is not installed"),
         ("closed:breaks", "closed:breaks() broke, with RuntimeError: not today"),
         ("closed:app", "the app cannot be opened: OSError: no route to the database"),

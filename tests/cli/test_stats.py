@@ -67,7 +67,7 @@ def test_everything_is_counted(path: Path) -> None:
     assert (counts.messages, counts.oldest_message_ms, counts.dead_letters) == (2, 3, 1)
     assert (counts.keys, counts.expired_keys) == (2, 1)
     assert (counts.events, counts.oldest_event_ms) == (3, 9_000)
-    assert counts.size == FileSize(file_bytes=path.stat().st_size, log_bytes=0, free_bytes=0)
+    assert counts.size == FileSize(file_bytes=path.stat().st_size, wal_bytes=0, free_bytes=0)
 
 
 def test_an_empty_store_has_nothing(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_it_counts_beside_the_owner_over_pages(tmp_path: Path) -> None:
 
     counts = asyncio.run(main())
     assert counts.instances == {"task:orders": {"idle": PAGE + 3}}
-    assert counts.size.log_bytes > 0
+    assert counts.size.wal_bytes > 0
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_it_counts_beside_the_owner_over_pages(tmp_path: Path) -> None:
     ],
 )
 def test_when_a_vacuum_is_worth_it(file_bytes: int, free_bytes: int, worth: object) -> None:
-    size = FileSize(file_bytes=file_bytes, log_bytes=0, free_bytes=free_bytes)
+    size = FileSize(file_bytes=file_bytes, wal_bytes=0, free_bytes=free_bytes)
     assert size.is_worth_a_vacuum is worth
 
 
@@ -121,14 +121,14 @@ def test_the_text(path: Path) -> None:
         "due           1, since 1970-01-01T00:00:05Z",
         "messages      2, since 1970-01-01T00:00:00Z",
         "dead letters  1",
-        "keys          2, of which 1 expired",
+        "keys          2, 1 expired",
         "events        3, since 1970-01-01T00:00:09Z",
         "",
     ]
     assert lines[-3:] == [
-        "file          0.1 MiB, of which 0.0 MiB free",
-        "log           0.0 MiB",
-        "vacuum        not worth it: new rows take what is free",
+        "file          80 KiB, 0 free",
+        "wal           0",
+        "vacuum        not needed: free pages will be reused",
     ]
 
 
@@ -145,12 +145,12 @@ def test_the_advice_is_good_and_the_vacuum_does_it(
         database.commit()
     assert run_command(["stats", "--store", store]) == 0
     advice = capsys.readouterr().out.splitlines()[-1]
-    assert advice == "vacuum        worth it: gives back 32.0 MiB (100%); stop the engine and run perdure vacuum"
+    assert advice == "vacuum        worth it: reclaims 32.0 MiB (100%); stop the engine and run perdure vacuum"
     assert run_command(["vacuum", "--store", store]) == 0
-    assert capsys.readouterr().out == f"{store}: 32.1 MiB before, 0.1 MiB now\n"
+    assert capsys.readouterr().out == f"{store}: 32.1 MiB before, 80 KiB now\n"
     assert run_command(["stats", "--store", store, "--json"]) == 0
     data: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert (data["vacuum"], data["instances"]["task:orders"]) == ("not worth it", {"scheduled": 2})
+    assert (data["vacuum"], data["instances"]["task:orders"]) == ("not needed", {"scheduled": 2})
     assert run_command(["stats", "--store", f"sqlite:///{tmp_path}/nowhere.db"]) == 2
     assert run_command(["vacuum", "--store", f"sqlite:///{tmp_path}/nowhere.db"]) == 2
     assert capsys.readouterr().err.count("there is no such file") == 2

@@ -103,9 +103,19 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "topic", "job", "reason"),
     [
-        ("UPDATE instances SET due_ms = NULL WHERE id = 'a'", "index", "task:orders", "due_ms: expected what the row"),
-        ("UPDATE instances SET owner = 3 WHERE id = 'a'", "index", "task:orders", "owner: expected what the row"),
-        ("UPDATE instances SET status = 'idle' WHERE id = 'a'", "index", "task:orders", "status: expected what the"),
+        (
+            "UPDATE instances SET due_ms = NULL WHERE id = 'a'",
+            "index",
+            "task:orders",
+            "due_ms: expected the value",
+        ),
+        (
+            "UPDATE instances SET owner = 3 WHERE id = 'a'",
+            "index",
+            "task:orders",
+            "owner: expected the value",
+        ),
+        ("UPDATE instances SET status = 'idle' WHERE id = 'a'", "index", "task:orders", "status: expected the value"),
         ("UPDATE instances SET claim = '{'", "damaged", "task:orders", "its Claim does not decode"),
         ("UPDATE instances SET suspension = 'sung'", "damaged", "task:orders", "its suspension is 'sung'"),
         ("UPDATE instances SET state = '{'", "damaged", "task:orders", "its state is not JSON"),
@@ -124,14 +134,14 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
             "messages",
             "expected the oldest message of a pair",
         ),
-        ("UPDATE dead_letters SET message_id = 2", "order", "messages", "it waits"),
-        ("UPDATE counters SET incarnation = 1", "numbers", "counters", "a number that is in use"),
-        ("UPDATE counters SET message_id = 3", "numbers", "counters", "a number that is in use"),
-        ("UPDATE counters SET sequence = 4", "numbers", "counters", "a number that is in use"),
+        ("UPDATE dead_letters SET message_id = 2", "order", "messages", "it is both undelivered"),
+        ("UPDATE counters SET incarnation = 1", "numbers", "counters", "a number in use"),
+        ("UPDATE counters SET message_id = 3", "numbers", "counters", "a number in use"),
+        ("UPDATE counters SET sequence = 4", "numbers", "counters", "a number in use"),
         ("DELETE FROM counters", "numbers", "counters", "expected one row of counters"),
-        ("DELETE FROM events WHERE sequence = 3", "log", "events", "events are missing between others"),
+        ("DELETE FROM events WHERE sequence = 3", "history", "events", "events are missing"),
         ("DROP INDEX instances_due", "file", "schema", "it is missing"),
-        ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it is not as this version of the library"),
+        ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it differs from what the migrations"),
     ],
 )
 def test_what_is_wrong_is_found_alone(path: Path, statement: str, topic: str, job: str, reason: str) -> None:
@@ -189,26 +199,26 @@ def test_the_command_says_sound_damaged_or_that_it_cannot(
     store = f"sqlite:///{path}"
     assert run_command(["verify", "--store", store]) == 0
     looked, *_, verdict = capsys.readouterr().out.splitlines()
-    assert looked == f"{store}: looked at 2 instances, 3 messages, 1 dead letters, 1 keys, 5 events"
+    assert looked == f"{store}: checked 2 instances, 3 messages, 1 dead letter, 1 key, 5 events"
     assert verdict == SOUND
     execute(path, "UPDATE messages SET place = 'behind'", "DELETE FROM events WHERE sequence = 3")
     assert run_command(["verify", "--store", store]) == 1
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "PROBLEM: 1 messages whose turn does not come, or comes too early",
+        "PROBLEM: 1 message out of order",
         "  messages  1: expected the oldest message of a pair to be its head and no other",
-        "      such as task:orders:a to task:orders:b",
+        "      example: task:orders:a to task:orders:b",
         "",
-        "PROBLEM: 1 holes in the log of events",
-        "  events  1: events are missing between others",
-        "      such as 1 of 1 to 5",
+        "PROBLEM: 1 gap in the event history",
+        "  events  1: events are missing",
+        "      example: 1 of 1 to 5",
         "",
         "2 problems",
     ]
     assert run_command(["verify", "--store", store, "--json"]) == 1
     data: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert (data["problems"], [group["topic"] for group in data["groups"]]) == (2, ["order", "log"])
+    assert (data["problems"], [group["topic"] for group in data["groups"]]) == (2, ["order", "history"])
     assert run_command(["verify", "--store", f"sqlite:///{tmp_path}/nowhere.db"]) == 2
-    assert run_command(["verify", "--store", store, "--max-log-mib", "-1"]) == 2
+    assert run_command(["verify", "--store", store, "--max-wal-mib", "-1"]) == 2
     errors = capsys.readouterr().err
     assert "there is no such file" in errors
-    assert "--max-log-mib -1: expected a number from 0" in errors
+    assert "--max-wal-mib -1: expected a number from 0" in errors

@@ -1,1 +1,1 @@
-"""The command line: ``perdure`` and ``python -m perdure``. One file for each command."""
+"""The command line, ``perdure`` or ``python -m perdure``: one module per command."""

@@ -1,4 +1,4 @@
-"""``MODULE:APP``: the user's app, imported."""
+"""Imports the user's app from ``MODULE:APP``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from perdure.values.errors import DefinitionError
 
 
 def import_app(target: str) -> App[Any]:
-    """Import an app. The current directory comes first on the path, so that a file there is found.
+    """Import an app. The current directory is put first on ``sys.path``.
 
     Args:
-        target: ``module:attribute``; the attribute is an ``App``, or a function without parameters giving one. A dot in
-            the attribute reaches into what it names.
+        target: ``module:attribute``; the attribute is an ``App``, or a function without parameters that returns one. A
+            dot in the attribute selects an attribute of the attribute.
 
     Raises:
-        Misconfigured: there is no such module or attribute, it broke, or it is no app.
+        UsageError: the module or attribute does not exist, raises, or is not an app.
     """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
-        raise UsageError(f"{target!r} names no app; write MODULE:APP, such as 'shop.jobs:app'")
+        raise UsageError(f"{target!r} does not name an app; write MODULE:APP, such as 'shop.jobs:app'")
     value = _attribute(_import(module_name), path, target)
     return _app(value, target)
 
@@ -43,9 +43,9 @@ def _import(name: str) -> ModuleType:
         looked = f"looked in {here} and in the installed packages"
         raise UsageError(f"no module {error.name!r}; {looked}; check the name, or change the directory") from error
     except DefinitionError as error:
-        raise UsageError(f"a definition in {name} is wrong: {error}") from error
+        raise UsageError(f"a definition in {name} is invalid: {error}") from error
     except Exception as error:
-        raise _broke(error, f"{name} broke while it was imported, with {type(error).__name__}: {error}") from error
+        raise _broke(error, f"importing {name} raised {type(error).__name__}: {error}") from error
 
 
 def _attribute(module: ModuleType, path: str, target: str) -> object:
@@ -65,15 +65,15 @@ def _app(value: object, target: str) -> App[Any]:
         try:
             value = value()
         except DefinitionError as error:
-            raise UsageError(f"a definition of {target} is wrong: {error}") from error
+            raise UsageError(f"a definition of {target} is invalid: {error}") from error
         except Exception as error:
-            raise _broke(error, f"{target}() broke, with {type(error).__name__}: {error}") from error
+            raise _broke(error, f"{target}() raised {type(error).__name__}: {error}") from error
     if isinstance(value, App):
-        app: App[Any] = value  # pyright: ignore[reportUnknownVariableType] - of whatever services
+        app: App[Any] = value  # pyright: ignore[reportUnknownVariableType] - its services are not known here
         return app
     raise UsageError(
-        f"{target!r} is {_described(value)}, not an App; give what App(services).with_jobs(...) gives, "
-        "or a function without parameters that gives one"
+        f"{target!r} is {_described(value)}, not an App; name the result of App(services).with_jobs(...), "
+        "or a function without parameters that returns one"
     )
 
 

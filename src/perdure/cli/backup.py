@@ -1,4 +1,4 @@
-"""``perdure backup``: a store's file, copied as it is at one moment, beside its owner or without one."""
+"""``perdure backup``: copy a store's file, with or without a running engine."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ def backup(
     *,
     store: StoreOption,
     output: Path,
-    max_log_mib: int = 256,
+    max_wal_mib: int = 256,
 ) -> int:
     """Copy a store into a new file, as it is at the moment of the call. The copy opens as a store.
 
-    It takes no lock and writes nothing to the store: an engine that owns it goes on. Until the copy is done the
-    engine's log grows by what it commits. On a store that is written to all the time, let the engine make the backup
-    itself: jobs.backup(path).
+    It takes no lock and writes nothing to the store: an engine that owns it continues. The engine's write-ahead log
+    grows by what it commits until the copy is complete. On a store with constant writes, let the engine make the
+    backup: jobs.backup(path).
 
-    Exit code: 0 the backup is whole and on the disk, 2 there is none, and nothing is left of it.
+    Exit code: 0 the backup is complete and on the disk, 2 there is none, and no file is left.
 
     Parameters
     ----------
     store
         Where instances live: sqlite:///jobs.db.
     output
-        The file to write. It must not be there.
-    max_log_mib
-        Give up when the engine's log grew by more than so many MiB.
+        The file to write. It must not exist.
+    max_wal_mib
+        Stop when the engine's write-ahead log has grown by more than this many MiB.
     """
-    if max_log_mib < 0:
-        raise UsageError(f"--max-log-mib {max_log_mib}: expected a number from 0")
+    if max_wal_mib < 0:
+        raise UsageError(f"--max-wal-mib {max_wal_mib}: expected a number from 0")
     line = line_on_stderr()
 
     def tell(progress: BackupProgress) -> None:
         line.show(f"copied {shown(progress.copied_bytes)} of {shown(progress.total_bytes)}")
 
     try:
-        made = copy_from_outside(sqlite_path(store), output, tell, max_log_growth_bytes=max_log_mib * MIB)
+        made = copy_from_outside(sqlite_path(store), output, tell, max_log_growth_bytes=max_wal_mib * MIB)
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error
     finally:

@@ -1,4 +1,4 @@
-"""The commands by name. A new one is a file of its own and a line here."""
+"""The commands by name. To add one, write a module for it and add a line here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from perdure.cli.verify.command import verify
 
 
 def installed_version() -> str:
-    """Say which version this is."""
+    """Return the installed version."""
     try:
         return f"perdure {version('perdure')}"
     except PackageNotFoundError:  # run from a checkout that was not installed
@@ -45,7 +45,7 @@ COMMANDS.command(demo)
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run a command, and turn what stops it into one line and an exit code."""
+    """Run a command. Turn a usage error into one line on standard error and an exit code."""
     try:
         code = COMMANDS(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:

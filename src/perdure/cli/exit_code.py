@@ -1,4 +1,4 @@
-"""What the commands tell the shell."""
+"""The exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ class ExitCode(IntEnum):
     """How a command ended."""
 
     DONE = 0
-    """It did what it was asked, or stopped when it was asked to."""
+    """The command succeeded, or stopped on request."""
 
     FAILED = 1
-    """It could not go on: the engine stopped by itself, a proof did not hold, or a check found problems."""
+    """The engine stopped itself, a proof did not hold, or a check found problems."""
 
     MISCONFIGURED = 2
-    """It was asked for something that cannot be done; the message says what to mend."""
+    """The command cannot start; the message says what to fix."""
 
     INTERRUPTED = 130
-    """Somebody pressed Ctrl-C while it was not done yet."""
+    """The user pressed Ctrl-C before the command was done."""

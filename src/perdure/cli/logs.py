@@ -1,4 +1,4 @@
-"""The engine's log on the standard error: one line a record, its fields as ``name=value``."""
+"""The engine's log on standard error: one line per record, with its fields as ``name=value``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class LogLine(logging.Formatter):
 
 
 def log_to_stderr(level: LogLevel) -> None:
-    """Send records of this level and above to the standard error.
+    """Send records of this level and above to standard error.
 
-    A handler that the user's own module set up for the root logger is left as it is.
+    A handler that the user's module installed on the root logger is kept.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogLine())

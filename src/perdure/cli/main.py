@@ -1,4 +1,4 @@
-"""The entry point, which needs nothing but the standard library to say what is missing."""
+"""The entry point. It needs only the standard library, so that it can report a missing extra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: its name and options; by default those that the process was given.
+        arguments: the command's name and options; by default those of the process.
 
     Returns:
         The exit code.

@@ -1,4 +1,4 @@
-"""One line on a terminal, written over and over."""
+"""A line on a terminal that is overwritten in place."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import attrs
 
 @attrs.define
 class ProgressLine:
-    """Says how far something is, where somebody looks.
+    """Shows progress on a terminal.
 
     Attributes:
-        terminal: where to; None if nobody looks.
+        terminal: the terminal; None to show nothing.
     """
 
     terminal: TextIO | None
     _shown: str = ""
 
     def show(self, text: str) -> None:
-        """Write the line anew, if it changed."""
+        """Overwrite the line, if the text changed."""
         if self.terminal is not None and text != self._shown:
             self._shown = text
             self.terminal.write(f"\r\x1b[Kperdure: {text}")
             self.terminal.flush()
 
     def clear(self) -> None:
-        """Leave the line as it was."""
+        """Erase the line."""
         if self.terminal is not None and self._shown:
             self.terminal.write("\r\x1b[K")
             self._shown = ""
 
 
 def line_on_stderr() -> ProgressLine:
-    """Give the line of a person who looks at the standard error; a file or a pipe gets none."""
+    """Return a progress line on standard error, or a silent one if that is a file or a pipe."""
     return ProgressLine(sys.stderr if sys.stderr.isatty() else None)

@@ -1,4 +1,4 @@
-"""``perdure run``: serve an app until a signal says stop."""
+"""``perdure run``: serve an app until a signal stops it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from perdure.values.errors import DefinitionError, StoreError, StoreLocked
 SELDOM = (10_000, 2, 500)
 """Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait.
 
-Larger ones would have it look still less often, and longer: at 50,000 young objects for 30 to 60 ms, and as often as
-the second number says, at all that came since the last time: with 20, for 600 ms."""
+Larger ones would collect less often but pause longer: 30 to 60 ms at 50,000 young objects, and with 20 for the second
+threshold 600 ms for the middle generation."""
 
 
 def run(
@@ -46,38 +46,38 @@ def run(
 ) -> int:
     """Serve the jobs of an app until SIGINT or SIGTERM.
 
-    The first signal stops gracefully: no new runs, and what runs may end within the drain time. The second one
-    cancels what runs; the next start delivers it again.
+    The first signal stops gracefully: no new runs, and current runs may finish within the shutdown timeout. The second
+    one cancels them; the next start delivers them again.
 
-    Exit code: 0 stopped on request, 1 the engine stopped by itself, 2 the command cannot begin.
+    Exit code: 0 stopped on request, 1 the engine stopped itself, 2 the command cannot start.
 
     Parameters
     ----------
     app
-        What to serve: the attribute is an App, or a function giving one. The current directory is searched first.
+        What to serve: the attribute is an App, or a function that returns one. The current directory is searched first.
     store
-        Where instances live: sqlite:///jobs.db, or memory:// for a try.
+        Where instances live: sqlite:///jobs.db, or memory:// to try it out.
     standby
-        If another process owns the file, wait and take over when it has ended, however it ends.
+        If another process owns the file, wait and take over when that process ends, for any reason.
     log_level
-        Which records of the log go to the standard error: this level and above.
+        Minimum level of the log on standard error.
     debug
         Log an error when a hook builds a program and never runs it, or changes its state in place. `--no-debug` saves
         a few microseconds for each event.
     """
     log_to_stderr(log_level)
-    gc.set_threshold(*SELDOM)  # before the app's own module, which may know better
+    gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
     served = import_app(app)
     gc.freeze()
     return asyncio.run(serve(served, store, "wait" if standby else "raise", debug=debug))
 
 
 async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, debug: bool = False) -> ExitCode:
-    """Open the store, and run until a signal or until the engine stops by itself.
+    """Open the store, and run until a signal or until the engine stops itself.
 
     Args:
-        app: what to serve.
-        store: its URL.
+        app: the app to serve.
+        store: the store's URL.
         on_locked: whether to wait for a store that another process owns.
         debug: whether to log mistakes of hooks.
 
@@ -102,7 +102,7 @@ async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, deb
 async def _open_unless_stopped(
     open_app: Callable[..., OpenApp], store: str, stack: AsyncExitStack, on_locked: OnLocked, signals: StopSignals
 ) -> Client | None:
-    """Open the app; None: a signal ended the wait for another owner, or whatever else took long."""
+    """Open the app, or return None if a signal ended the wait for another owner or for a slow service."""
     try:
         async with asyncio.timeout(None) as patience:
             with signals.calling(lambda: patience.reschedule(0)):
@@ -129,15 +129,15 @@ async def _open(open_app: Callable[..., OpenApp], store: str, stack: AsyncExitSt
 
 
 async def _until_stopped(jobs: Client, signals: StopSignals) -> ExitCode:
-    """Wait for either end, and say which it is."""
+    """Wait until a signal arrives or the engine stops itself, and return the exit code."""
     by_itself = asyncio.ensure_future(_result(gateway_of(jobs).engine.stopped))
     await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
     if by_itself.done():
-        sys.stderr.write(f"perdure: the engine stopped by itself: {by_itself.result()}\n")
+        sys.stderr.write(f"perdure: the engine stopped itself: {by_itself.result()}\n")
         return ExitCode.FAILED
     by_itself.cancel()
     seconds = gateway_of(jobs).engine.limits.shutdown_timeout_ms / 1_000
-    _say(f"stopping ({signals.stop.result()}): runs may end within {seconds:g} s; a second signal cancels them")
+    _say(f"stopping ({signals.stop.result()}): runs may finish within {seconds:g} s; a second signal cancels them")
     return ExitCode.DONE
 
 
@@ -151,9 +151,9 @@ def _cancel_runs(jobs: Client) -> None:
 
 
 def _leave(jobs: Client) -> NoReturn:
-    """End the process although runs do not end: the event loop would wait for them, however long they take."""
+    """End the process although runs ignore their cancellation: closing the event loop would wait for them."""
     runs = ", ".join(str(address) for address in gateway_of(jobs).engine.left_behind)
-    sys.stderr.write(f"perdure: stopped without runs that did not end when they were cancelled: {runs}\n")
+    sys.stderr.write(f"perdure: stopped without waiting for runs that ignored their cancellation: {runs}\n")
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests: the first to stop, the second to stop at once."""
+"""SIGINT and SIGTERM as requests: the first to stop, the second to cancel runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @attrs.frozen
 class StopSignals:
-    """What was asked for so far.
+    """The signals received so far.
 
     Attributes:
         stop: done at the first signal, with its name.
-        stop_now: done at the second, with its name. A third one ends the process as if nobody listened.
+        stop_now: done at the second, with its name. A third one has the signal's default effect.
     """
 
     stop: asyncio.Future[str]
     stop_now: asyncio.Future[str]
 
     def receive(self, number: signal.Signals) -> None:
-        """Take note of a signal."""
+        """Record a signal."""
         if not self.stop.done():
             self.stop.set_result(number.name)
         elif not self.stop_now.done():
@@ -34,7 +34,7 @@ class StopSignals:
 
     @contextmanager
     def calling(self, act: Callable[[], None]) -> Generator[None]:
-        """Call a function at the first signal, if it comes within the block or came before it."""
+        """Call a function at the first signal, if it arrives within the block or has arrived before."""
 
         def called(_: asyncio.Future[str]) -> None:
             act()
@@ -52,7 +52,7 @@ class StopSignals:
 
 @contextmanager
 def stop_signals() -> Generator[StopSignals]:
-    """Listen to both signals in the running event loop, until the end of the block."""
+    """Handle both signals in the running event loop, until the end of the block."""
     loop = asyncio.get_running_loop()
     signals = StopSignals(loop.create_future(), loop.create_future())
     for number in SIGNALS:

@@ -1,4 +1,4 @@
-"""The option ``--store`` of every command that looks at a store."""
+"""The option ``--store`` of every command that reads a store."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 StoreOption: TypeAlias = Annotated[str, Parameter(env_var="PERDURE_STORE")]
-"""A store's URL, given or taken from the environment."""
+"""A store's URL, from the command line or the environment."""

@@ -1,4 +1,4 @@
-"""The error of a command that was asked for something that cannot be done."""
+"""The error of a command that cannot do what the user asked."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import attrs
 
 @attrs.frozen(str=False)
 class UsageError(Exception):
-    """A command cannot begin.
+    """A command cannot start.
 
     Attributes:
-        problem: what is wrong, and what to do.
-        details: a traceback of the user's own code, if that is where it broke.
+        problem: what is wrong and how to fix it.
+        details: the traceback, if the user's own code raised.
     """
 
     problem: str

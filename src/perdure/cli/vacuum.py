@@ -1,4 +1,4 @@
-"""``perdure vacuum``: give back the space that deleted rows left."""
+"""``perdure vacuum``: rebuild the file to reclaim space."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from perdure.values.errors import DefinitionError, StoreError
 
 
 def vacuum(*, store: StoreOption) -> int:
-    """Write a store's file anew, without the space that deleted rows left. Stop the engine first.
+    """Rebuild the file to reclaim space. Stop the engine first.
 
-    It holds the lock until it is done. It needs room for the file once more on its disk, and once more where SQLite
-    puts temporary files. If it is interrupted, the file is as it was. `perdure stats` says whether it is worth it.
+    It holds the store lock until it is done. It needs space for a second copy of the file on its disk, and for another
+    where SQLite puts temporary files. If it is interrupted, the file is unchanged. `perdure stats` says whether it is
+    worth it.
 
-    Exit code: 0 done, 2 it cannot be done: an engine owns the store, or there is too little room.
+    Exit code: 0 done, 2 an engine owns the store, there is too little space, or no such file.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def vacuum(*, store: StoreOption) -> int:
     line = line_on_stderr()
     try:
         path = sqlite_path(store)
-        line.show(f"writing {path} anew")
+        line.show(f"rebuilding {path}")
         done = compact.vacuum(path)
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error
@@ -38,5 +39,5 @@ def vacuum(*, store: StoreOption) -> int:
         line.clear()
     sys.stdout.write(f"{store}: {shown(done.before_bytes)} before, {shown(done.after_bytes)} now\n")
     if done.reader:
-        sys.stdout.write("somebody reads the file and keeps it from shrinking; it does when they have ended\n")
+        sys.stdout.write("a reader keeps the file from shrinking; it shrinks when the reader closes it\n")
     return ExitCode.DONE

@@ -1,1 +1,1 @@
-"""What ``perdure check`` looks at: whether this code can read what is stored, before it is deployed."""
+"""``perdure check``: whether new code can decode the stored data, before you deploy it."""

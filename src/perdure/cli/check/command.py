@@ -1,4 +1,4 @@
-"""``perdure check``: before a deploy, what the new code cannot read of what is stored."""
+"""``perdure check``: report stored data that the new code cannot decode."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ def check(
     unserved: Literal["problem", "note"] = "problem",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Say what of a store the code of an app cannot read, and why. Run it with the new code before it is deployed.
+    """Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.
 
-    It looks at every instance, at messages that are not delivered, at what claims hold, and at the answers of
-    idempotency keys. It runs beside an engine that owns the store, or on a store that nobody owns: it takes no lock
-    and writes nothing.
+    It reads every instance, undelivered message, claim and idempotency key. It runs beside an engine that owns the
+    store or without one, takes no lock and writes nothing.
 
-    Exit code: 0 the code can read everything, 1 there are problems, 2 the check cannot begin.
+    Exit code: 0 the code can decode everything, 1 there are problems, 2 the check cannot start.
 
     Parameters
     ----------
     app
-        The new code: the attribute is an App, or a function giving one. The current directory is searched first.
+        The new code: the attribute is an App, or a function that returns one. The current directory is searched first.
     store
         Where instances live: sqlite:///jobs.db.
     unserved

@@ -1,4 +1,4 @@
-"""What a check finds, and how much it matters."""
+"""The findings of a check, and their severity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perdure.values.address import Address
 
 
 class Topic(Enum):
-    """What a finding is about. Its value is its name in JSON."""
+    """The subject of a finding. The value is its name in JSON."""
 
     DAMAGED = "damaged"
     INDEX = "index"
@@ -28,7 +28,7 @@ class Topic(Enum):
     FILE = "file"
     ORDER = "order"
     NUMBERS = "numbers"
-    LOG = "log"
+    HISTORY = "history"
     EVENT = "event"
 
 
@@ -43,20 +43,20 @@ PROBLEMS = frozenset(
         Topic.FILE,
         Topic.ORDER,
         Topic.NUMBERS,
-        Topic.LOG,
+        Topic.HISTORY,
     ),
 )
-"""What must be mended, before a deploy or at once. The other topics are worth knowing, and nothing is lost by them."""
+"""Topics that must be fixed, before a deploy or at once. The other topics are notes: nothing is lost."""
 
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that was found.
+    """One finding.
 
     Attributes:
-        topic: what it is about.
-        job: the job, printed ``kind:name``; of what belongs to none, the table.
-        reason: why, for this one.
+        topic: the subject.
+        job: the job, printed ``kind:name``, or the table if the finding belongs to no job.
+        reason: the cause.
         example: the instance or the message.
     """
 
@@ -77,7 +77,7 @@ _NEXT = re.compile(r"; (?=\$)")
 
 
 def pattern_of(reason: str) -> str:
-    """Give what many reasons have in common: without the values that came, and without places in lists and dicts.
+    """Return the part that many reasons share: without received values and without positions in lists and dicts.
 
     >>> pattern_of("$.lines[3].amount: expected int, got '5'; $['price']: unknown key; Line has sku, amount")
     "$.lines[].amount: expected int; $['price']: unknown key; Line has sku, amount"

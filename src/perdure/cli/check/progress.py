@@ -1,4 +1,4 @@
-"""How far a check is, on a terminal."""
+"""The progress of a check, on a terminal."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from perdure.cli.check.report import CheckReport
 from perdure.cli.progress_line import ProgressLine
 
 EVERY_ROWS: Final = 5_000
-"""Rows between two signs of life."""
+"""Rows between two updates of the progress line."""
 
 
 @attrs.define
 class Progress:
-    """Tells of rows, now and then.
+    """Reports the number of checked rows.
 
     Attributes:
-        line: where to.
+        line: the progress line.
     """
 
     line: ProgressLine
     _told: int = 0
 
     def show(self, report: CheckReport) -> None:
-        """Say how many rows were looked at."""
+        """Report the number of checked rows, at most once every 5,000 rows."""
         rows = sum(report.seen.values())
         if rows - self._told >= EVERY_ROWS:
             self._told = rows
-            self.line.show(f"looked at {rows:,} rows, {report.problems(frozenset()):,} problems")
+            self.line.show(f"checked {rows:,} rows, {report.problems(frozenset()):,} problems")
 
 
 def silent(_: CheckReport) -> None:
-    """Say nothing: nobody is looking."""
+    """Report nothing."""

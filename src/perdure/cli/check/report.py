@@ -1,4 +1,4 @@
-"""The findings of a check in groups, however many there are."""
+"""The findings of a check in groups; memory is bounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_EXAMPLES: Final = 5
 """Examples that a group keeps."""
 
 MAX_GROUPS: Final = 500
-"""Groups that are told apart. What comes after goes into one group for each job and topic."""
+"""Groups with a reason of their own. Further findings share one group per job and topic."""
 
 _OTHER: Final = "other reasons"
 
@@ -23,10 +23,10 @@ class Group:
     """Findings of one job for one reason.
 
     Attributes:
-        topic: what they are about.
+        topic: the subject.
         job: the job, printed ``kind:name``.
-        reason: what they have in common.
-        count: how many there are.
+        reason: the reason they share.
+        count: their number.
         examples: the first few, each with its own reason.
     """
 
@@ -37,7 +37,7 @@ class Group:
     examples: list[tuple[str, str]] = attrs.Factory(list[tuple[str, str]])
 
     def add(self, finding: Finding) -> None:
-        """Count a finding in."""
+        """Add a finding to the group."""
         self.count += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append((finding.example, finding.reason))
@@ -45,10 +45,10 @@ class Group:
 
 @attrs.define
 class CheckReport:
-    """What a check found so far.
+    """The findings so far.
 
     Attributes:
-        seen: how many rows of each table were looked at.
+        seen: number of checked rows, by table.
         groups: the findings.
     """
 
@@ -56,11 +56,11 @@ class CheckReport:
     groups: dict[tuple[Topic, str, str], Group] = attrs.Factory(dict[tuple[Topic, str, str], Group])
 
     def count(self, table: str, rows: int) -> None:
-        """Say that rows of a table were looked at."""
+        """Add to the number of checked rows of a table."""
         self.seen[table] = self.seen.get(table, 0) + rows
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Put findings into their groups."""
+        """Add findings to their groups."""
         for finding in findings:
             self._group(finding).add(finding)
 
@@ -72,12 +72,12 @@ class CheckReport:
         return self.groups.setdefault(key, Group(*key))
 
     def of(self, topic: Topic) -> list[Group]:
-        """Give the groups of a topic, the largest first."""
+        """Return the groups of a topic, the largest first."""
         return sorted(
             (group for group in self.groups.values() if group.topic is topic),
             key=lambda group: (-group.count, group.job, group.reason),
         )
 
     def problems(self, accepted: frozenset[Topic]) -> int:
-        """Count what must be mended, apart from accepted topics."""
+        """Count the problems, except those of accepted topics."""
         return sum(group.count for group in self.groups.values() if group.topic in PROBLEMS - accepted)

@@ -1,4 +1,4 @@
-"""What some code makes of a stored row: pure, one row at a time."""
+"""Checks whether some code can decode a stored row: pure, one row at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perdure.values.message import StoredMessage
 
 @attrs.frozen
 class RowCheck:
-    """Judges rows by the definitions that are to be deployed.
+    """Checks rows against the definitions that are about to be deployed.
 
     Attributes:
         served: the definitions, by kind and name.
@@ -29,7 +29,7 @@ class RowCheck:
 
     # ------------------------------------------------------------ instances
     def instance(self, row: StoredInstance) -> Iterator[Finding]:
-        """Say what there is to know of an instance."""
+        """Return the findings about an instance."""
         at, found = row.address, row.instance
         yield from row_invariants.instance(row)
         if isinstance(found, StoreCorrupt):
@@ -44,9 +44,9 @@ class RowCheck:
         except InvalidInput as problem:
             yield finding_at(Topic.UNREADABLE, at, "; ".join(problem.problems))
 
-    # ------------------------------------------------------------ what waits
+    # ------------------------------------------------------------ messages and keys
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:
-        """Say whether the target of a message can read it."""
+        """Return the findings about a message: can its target decode it?"""
         if isinstance(row, StoreCorrupt):
             yield from row_invariants.message(row)
             return
@@ -64,14 +64,14 @@ class RowCheck:
             yield attrs.evolve(finding_at(topic, target, str(problem)), example=example)
 
     def answer(self, row: RememberedAnswer) -> Iterator[Finding]:
-        """Say whether the answer of a key can be given again."""
+        """Return the findings about the stored answer of a key: can it be returned again?"""
         yield from row_invariants.answer(row)
         at = row.address
         if isinstance(at, StoreCorrupt):
             return
         job = self.served.get((at.kind, at.name))
         if job is None:
-            return  # nobody can ask for it, and its window ends by itself
+            return  # no caller can use the key, and it expires
         try:
             job.plan.answers.decode(row.answer.encode())
         except InvalidInput as problem:
@@ -80,16 +80,16 @@ class RowCheck:
 
 
 def _readable(job: AnyDefinition, instance: Instance, present: Instance) -> Iterator[Finding]:
-    """Say what is worth knowing of an instance that can be read."""
+    """Return the findings about an instance that this code can decode."""
     at = instance.address
     if instance.state_version != present.state_version:
         reason = f"version {instance.state_version} is read as version {present.state_version}"
         yield finding_at(Topic.OLDER, at, reason)
     elif _is_reshaped(job, instance):
-        reason = "its shape was changed and its version was not: the next commit writes it in another form"
+        reason = "its type changed without a new version: the next commit writes it in the new form"
         yield finding_at(Topic.RESHAPED, at, reason)
     if instance.suspension == "undecodable":
-        yield finding_at(Topic.RESUMES, at, "it was parked as undecodable, and this code can read it")
+        yield finding_at(Topic.RESUMES, at, "it was parked as undecodable, and this code can decode it")
     stale = job.stale_alarm(present)
     if stale is not None:
         yield finding_at(Topic.ALARM, at, stale)
@@ -113,7 +113,7 @@ def _names_differ(before: str, after: str) -> bool:
 
 
 def _errors(job: AnyDefinition, instance: Instance) -> Iterator[Finding]:
-    """Look for stored errors that will be shown by name and text only."""
+    """Return the stored errors that would be shown by name and text only."""
     codec, pending_retry = job.plan.errors, instance.pending_retry
     records = {
         record for record in (instance.last_error, None if pending_retry is None else pending_retry.error) if record

@@ -1,4 +1,4 @@
-"""What any code expects of a stored row: pure, one row at a time."""
+"""Checks of a stored row that hold for any code: pure, one row at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perdure.values.message import StoredMessage
 
 
 def instance(row: StoredInstance) -> Iterator[Finding]:
-    """Say what is wrong with an instance: it cannot be read, or queries find it by what it does not say itself."""
+    """Check that an instance can be decoded and that its indexed columns agree with it."""
     found = row.instance
     if isinstance(found, StoreCorrupt):
         yield finding_at(Topic.DAMAGED, row.address, found.reason)
@@ -19,17 +19,17 @@ def instance(row: StoredInstance) -> Iterator[Finding]:
     expected = (found.due_ms, found.owner, found.status)
     for name, kept, should_be in zip(("due_ms", "owner", "status"), row.index, expected, strict=True):
         if kept != should_be:
-            reason = f"{name}: expected what the row itself says, got {kept!r}"
+            reason = f"{name}: expected the value that the row holds, got {kept!r}"
             yield finding_at(Topic.INDEX, row.address, reason)
 
 
 def message(row: StoredMessage | StoreCorrupt) -> Iterator[Finding]:
-    """Say whether a message cannot be read."""
+    """Check that a message can be decoded."""
     if isinstance(row, StoreCorrupt):
         yield Finding(topic=Topic.DAMAGED, job="messages", reason=row.reason, example=row.what)
 
 
 def answer(row: RememberedAnswer) -> Iterator[Finding]:
-    """Say whether a key belongs to no address."""
+    """Check that a key belongs to an address."""
     if isinstance(row.address, StoreCorrupt):
         yield Finding(topic=Topic.DAMAGED, job="keys", reason=row.address.reason, example=row.key)

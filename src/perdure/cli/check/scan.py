@@ -1,4 +1,4 @@
-"""One walk over a whole store, table by table."""
+"""One pass over a store, table by table."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
 
 Progress = Callable[[CheckReport], None]
-"""Told after every page."""
+"""Called after every page."""
 
 
 class RowJudge(Protocol):
-    """Says what there is to know of a row."""
+    """Returns the findings about a row."""
 
     def instance(self, row: StoredInstance, /) -> Iterable[Finding]:
-        """Judge an instance."""
+        """Check an instance."""
         ...
 
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterable[Finding]:
-        """Judge a message or a dead letter."""
+        """Check a message or a dead letter."""
         ...
 
     def answer(self, row: RememberedAnswer, /) -> Iterable[Finding]:
-        """Judge the answer of an idempotency key."""
+        """Check the answer of an idempotency key."""
         ...
 
 
 def scan(
     reader: Reader, judge: RowJudge, *, now_ms: int, progress: Progress, into: CheckReport | None = None
 ) -> CheckReport:
-    """Look at every row that code must be able to read.
+    """Check every row that code must be able to decode.
 
-    Rows are read in pages, each of one moment. What an owner writes meanwhile may be seen or not; what it wrote before
-    is seen.
+    Each page is read at one moment. Rows that the owner writes during the scan may be seen or not.
 
     Args:
         reader: the store.
-        judge: what the code makes of a row.
-        now_ms: which keys are expired.
-        progress: told after every page.
-        into: what was found before.
+        judge: checks each row.
+        now_ms: the present, to skip expired keys.
+        progress: called after every page.
+        into: the report to extend.
+
+    Returns:
+        The report.
     """
     report = into or CheckReport()
     for page in tables.instances(reader):

@@ -1,4 +1,4 @@
-"""The tables of a store's file, page by page, as they are read from outside."""
+"""Reads the tables of a store's file from outside the engine, page by page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 
 PAGE: Final = 500
-"""Rows of one read: it is over in a few milliseconds, and memory holds one page."""
+"""Rows per read, so that a read takes a few milliseconds and memory holds one page."""
 
 # ruff: noqa: S608 - the texts are made of constants; values are always bound
 _INSTANCES = f"""
@@ -45,9 +45,9 @@ class StoredInstance:
     """A row of instances.
 
     Attributes:
-        address: where it is.
-        instance: what it holds, or why it cannot be read.
-        index: ``due_ms``, ``owner`` and ``status``, as the row keeps them beside, for queries.
+        address: its address.
+        instance: the decoded instance, or why it cannot be decoded.
+        index: the columns ``due_ms``, ``owner`` and ``status``, which queries use.
     """
 
     address: Address
@@ -57,13 +57,13 @@ class StoredInstance:
 
 @attrs.frozen
 class RememberedAnswer:
-    """A row of keys that is not expired.
+    """An unexpired row of keys.
 
     Attributes:
-        address: whose key it is, or why that cannot be read.
+        address: the instance of the key, or why it cannot be decoded.
         key: the key.
-        action: what was asked with it.
-        answer: what was answered, as JSON.
+        action: the action of the request.
+        answer: the stored answer, as JSON.
     """
 
     address: Address | StoreCorrupt
@@ -73,7 +73,7 @@ class RememberedAnswer:
 
 
 def instances(reader: Reader) -> Generator[list[StoredInstance]]:
-    """Give all instances, in the order of their birth."""
+    """Yield pages of all instances, in the order of creation."""
     after = 0
     while rows := reader.rows(_INSTANCES, (after,)):
         yield [_instance(row) for row in rows]
@@ -81,17 +81,17 @@ def instances(reader: Reader) -> Generator[list[StoredInstance]]:
 
 
 def messages(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]]:
-    """Give the messages that are not consumed, the oldest first."""
+    """Yield pages of the undelivered messages, the oldest first."""
     return _letters(reader, _MESSAGES)
 
 
 def dead_letters(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]]:
-    """Give the dead letters, the oldest first."""
+    """Yield pages of the dead letters, the oldest first."""
     return _letters(reader, _DEAD)
 
 
 def answers(reader: Reader, now_ms: int) -> Generator[list[RememberedAnswer]]:
-    """Give the answers of idempotency keys that are not expired."""
+    """Yield pages of the answers of unexpired idempotency keys."""
     after = ("", "")
     while rows := reader.rows(_KEYS, (*after, now_ms)):
         yield [_answer(row) for row in rows]
@@ -99,7 +99,7 @@ def answers(reader: Reader, now_ms: int) -> Generator[list[RememberedAnswer]]:
 
 
 def events(reader: Reader) -> Generator[list[LoggedEvent]]:
-    """Give the log, in order."""
+    """Yield pages of the event history, in order."""
     after = 0
     while rows := reader.rows(_EVENTS, (after,)):
         yield [logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4]) for row in rows]

@@ -1,4 +1,4 @@
-"""A report for people, and for programs."""
+"""Prints a report as text and as JSON."""
 
 from __future__ import annotations
 
@@ -8,65 +8,100 @@ from typing import Any, Final
 from perdure.cli.check.finding import PROBLEMS, Topic
 from perdure.cli.check.report import CheckReport, Group
 
-CAN_READ: Final = "this code can read everything"
+CAN_READ: Final = "this code can decode everything"
 
 TITLES: Final = {
-    Topic.FILE: "of the file itself: restore a backup",
-    Topic.UNREADABLE: "instances that this code cannot read: they would be parked as undecodable",
-    Topic.NOT_SERVED: "of jobs that the app does not serve",
-    Topic.MESSAGE: "messages that their target cannot read: they would become dead letters",
-    Topic.ANSWER: "answers of idempotency keys that cannot be given again",
-    Topic.DAMAGED: "rows that no code can read",
-    Topic.INDEX: "rows whose index is not what they say themselves",
-    Topic.ORDER: "messages whose turn does not come, or comes too early",
-    Topic.NUMBERS: "numbers that would be given out a second time",
-    Topic.LOG: "holes in the log of events",
-    Topic.OLDER: "instances of older versions, which are upgraded when they are read",
-    Topic.RESHAPED: "instances whose shape was changed without a new version",
-    Topic.RESUMES: "parked instances that would resume",
-    Topic.ALARM: "alarms that a schedule of before has set",
-    Topic.ERROR: "stored errors that would be shown by name and text only",
-    Topic.DEAD_LETTER: "dead letters that their target cannot read",
-    Topic.EVENT: "events that this version of the library cannot read",
+    Topic.FILE: ("problem of the file itself: restore a backup", "problems of the file itself: restore a backup"),
+    Topic.UNREADABLE: (
+        "instance that this code cannot decode: it would be parked as undecodable",
+        "instances that this code cannot decode: they would be parked as undecodable",
+    ),
+    Topic.NOT_SERVED: (
+        "instance or message belongs to a job that this app does not serve",
+        "instances or messages belong to jobs that this app does not serve",
+    ),
+    Topic.MESSAGE: (
+        "message that its target cannot decode: it would become a dead letter",
+        "messages that their target cannot decode: they would become dead letters",
+    ),
+    Topic.ANSWER: (
+        "answer of an idempotency key that cannot be decoded",
+        "answers of idempotency keys that cannot be decoded",
+    ),
+    Topic.DAMAGED: ("row that no code can decode", "rows that no code can decode"),
+    Topic.INDEX: (
+        "indexed column that disagrees with its row",
+        "indexed columns that disagree with their row",
+    ),
+    Topic.ORDER: ("message out of order", "messages out of order"),
+    Topic.NUMBERS: ("number that would be assigned again", "numbers that would be assigned again"),
+    Topic.HISTORY: ("gap in the event history", "gaps in the event history"),
+    Topic.OLDER: (
+        "instance of an older version, which is upgraded when it is read",
+        "instances of older versions, which are upgraded when they are read",
+    ),
+    Topic.RESHAPED: (
+        "instance whose type changed without a new version",
+        "instances whose type changed without a new version",
+    ),
+    Topic.RESUMES: ("parked instance that would resume", "parked instances that would resume"),
+    Topic.ALARM: ("alarm that a previous schedule set", "alarms that a previous schedule set"),
+    Topic.ERROR: (
+        "stored error that would be shown by name and text only",
+        "stored errors that would be shown by name and text only",
+    ),
+    Topic.DEAD_LETTER: (
+        "dead letter that its target cannot decode",
+        "dead letters that their target cannot decode",
+    ),
+    Topic.EVENT: (
+        "event that this version of the library cannot decode",
+        "events that this version of the library cannot decode",
+    ),
 }
+"""For one finding, and for any other number."""
 
 
 def lines_of(report: CheckReport, store: str, accepted: frozenset[Topic], *, fine: str = CAN_READ) -> Iterator[str]:
-    """Say what was found, the problems first.
+    """Print a report, the problems first.
 
     Args:
-        report: what was found.
-        store: where.
-        accepted: topics that are no problem.
+        report: the findings.
+        store: the store's name.
+        accepted: topics that are notes here.
         fine: the last line when there is no problem.
     """
-    looked_at = ", ".join(f"{count:,} {table}" for table, count in report.seen.items())
-    yield f"{store}: looked at {looked_at}" if looked_at else f"{store}: nothing is stored"
-    for topic, title in TITLES.items():
+    checked = ", ".join(_counted(count, table[:-1], table) for table, count in report.seen.items())
+    yield f"{store}: checked {checked}" if checked else f"{store}: nothing is stored"
+    for topic, (one, many) in TITLES.items():
         groups = report.of(topic)
         if groups:
             mark = "PROBLEM" if topic in PROBLEMS - accepted else "note"
             yield ""
-            yield f"{mark}: {sum(group.count for group in groups):,} {title}"
+            yield f"{mark}: {_counted(sum(group.count for group in groups), one, many)}"
             for group in groups:
                 yield from _group(group)
     problems = report.problems(accepted)
     yield ""
-    yield f"{problems:,} {'problem' if problems == 1 else 'problems'}" if problems else fine
+    yield _counted(problems, "problem", "problems") if problems else fine
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _group(group: Group) -> Iterator[str]:
     yield f"  {group.job}  {group.count:,}: {group.reason}"
     examples = ", ".join(example for example, _ in group.examples)
     more = ", …" if group.count > len(group.examples) else ""
-    yield f"      such as {examples}{more}"
+    yield f"      {'example' if group.count == 1 else 'examples'}: {examples}{more}"
 
 
 def json_of(report: CheckReport, store: str, accepted: frozenset[Topic]) -> dict[str, Any]:
-    """Give the same as plain data."""
+    """Return the same as plain data for JSON."""
     return {
         "store": store,
-        "looked_at": report.seen,
+        "checked": report.seen,
         "problems": report.problems(accepted),
         "groups": [_json_of(group, accepted) for topic in TITLES for group in report.of(topic)],
     }

@@ -1,1 +1,1 @@
-"""What ``perdure stats`` does: say what is in a store and how large it is."""
+"""``perdure stats``: counts and file size of a store."""

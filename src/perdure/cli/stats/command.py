@@ -1,4 +1,4 @@
-"""``perdure stats``: what is in a store, and how large it is."""
+"""``perdure stats``: show counts and file size."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def stats(
     store: StoreOption,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Say what is in a store: instances by job and status, what waits, what is kept, and how large the file is.
+    """Show counts and file size: instances by job and status, messages, keys and events.
 
-    It runs beside an engine that owns the store, or on a store that nobody owns: it takes no lock and writes nothing.
+    It runs beside an engine that owns the store or without one, takes no lock and writes nothing.
 
     Exit code: 0 done, 2 the store cannot be read.
 

@@ -1,4 +1,4 @@
-"""What is in a store, counted from outside in short reads."""
+"""Counts the rows of a store from outside the engine, in short reads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.write_ahead_log import size_of
 
 PAGE = 5_000
-"""Rows of one read; only their places and statuses are taken."""
+"""Rows per read; only four columns are read."""
 
 LEAST_GAIN_BYTES = 16 * 1024 * 1024
 LEAST_GAIN_PART = 0.25
-"""A file is worth a vacuum when it gives back so much, and this part of the whole."""
+"""A vacuum is worth it when it reclaims at least this much, and at least this part of the file."""
 
 _INSTANCES = f"SELECT incarnation, kind, name, status FROM instances WHERE incarnation > ? ORDER BY 1 LIMIT {PAGE}"  # noqa: S608
 _DUE = "SELECT count(*), min(due_ms) FROM instances WHERE due_ms <= ?"
@@ -29,41 +29,41 @@ _AT = "SELECT at_ms FROM events WHERE sequence = ?"
 
 @attrs.frozen(kw_only=True)
 class FileSize:
-    """How large a store is on the disk.
+    """The size of a store on the disk.
 
     Attributes:
         file_bytes: the file.
-        log_bytes: its write-ahead log.
-        free_bytes: of the file, in pages that deleted rows left. New rows take them first.
+        wal_bytes: its write-ahead log.
+        free_bytes: free pages of the file, which new rows reuse.
     """
 
     file_bytes: int
-    log_bytes: int
+    wal_bytes: int
     free_bytes: int
 
     @property
     def is_worth_a_vacuum(self) -> bool:
-        """Tell whether writing the file anew would give back a good part of it."""
+        """Whether rebuilding the file would reclaim a good part of it."""
         return self.free_bytes >= max(LEAST_GAIN_BYTES, LEAST_GAIN_PART * self.file_bytes)
 
 
 @attrs.frozen(kw_only=True)
 class Counts:
-    """What is in a store.
+    """The counts of a store.
 
     Attributes:
-        openings: how often it was opened by an engine.
-        instances: how many, by job (printed ``kind:name``) and status.
+        openings: how often an engine opened it.
+        instances: number of instances by job (printed ``kind:name``) and status.
         due: instances whose alarm is due.
         due_since_ms: the earliest of their alarms.
         messages: sent and not consumed.
         oldest_message_ms: when the oldest of them was sent.
         dead_letters: messages that failed too often.
         keys: idempotency keys.
-        expired_keys: those among them that retention will remove.
-        events: of the log.
+        expired_keys: keys that retention will delete.
+        events: events of the history.
         oldest_event_ms: when the first of them happened.
-        size: on the disk.
+        size: the size on the disk.
     """
 
     openings: int
@@ -81,11 +81,11 @@ class Counts:
 
 
 def count(reader: Reader, now_ms: int) -> Counts:
-    """Count what is in a store. Each table is read for itself: what an owner writes meanwhile may be seen or not.
+    """Count the rows of a store. Each table is read at its own moment: concurrent writes may be seen or not.
 
     Args:
         reader: the store.
-        now_ms: the present, to tell what is due and what is expired.
+        now_ms: the present, which decides what is due and what is expired.
     """
     ((openings,),) = reader.rows("SELECT epoch FROM counters")
     ((due, due_since_ms),) = reader.rows(_DUE, (now_ms,))
@@ -103,7 +103,7 @@ def count(reader: Reader, now_ms: int) -> Counts:
         dead_letters=dead_letters,
         keys=keys,
         expired_keys=expired_keys,
-        events=0 if first_event is None else last_event - first_event + 1,  # the log has no holes
+        events=0 if first_event is None else last_event - first_event + 1,  # the history has no gaps
         oldest_event_ms=_instant(reader, _AT, first_event),
         size=_size(reader),
     )
@@ -125,10 +125,10 @@ def _places(reader: Reader) -> Generator[tuple[str, str, str]]:
 
 def _instant(reader: Reader, sql: str, of: int | None) -> int | None:
     rows = [] if of is None else reader.rows(sql, (of,))
-    return int(rows[0][0]) if rows else None  # it may have gone since
+    return int(rows[0][0]) if rows else None  # the row may have been deleted since
 
 
 def _size(reader: Reader) -> FileSize:
     ((page_bytes,),) = reader.rows("PRAGMA page_size")
     ((free_pages,),) = reader.rows("PRAGMA freelist_count")
-    return FileSize(file_bytes=size_of(reader.path), log_bytes=size_of(reader.log), free_bytes=free_pages * page_bytes)
+    return FileSize(file_bytes=size_of(reader.path), wal_bytes=size_of(reader.log), free_bytes=free_pages * page_bytes)

@@ -1,4 +1,4 @@
-"""Counts for people, and for programs."""
+"""Prints counts as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perdure.cli.stats.counts import Counts, FileSize
 
 
 def lines_of(counts: Counts, store: str) -> Iterator[str]:
-    """Say what is in a store, and how large it is."""
+    """Print the counts and the file size."""
     yield f"{store}  opened {counts.openings:,} {'time' if counts.openings == 1 else 'times'}"
     yield ""
     yield f"instances     {sum(sum(by_status.values()) for by_status in counts.instances.values()):,}"
@@ -22,25 +22,25 @@ def lines_of(counts: Counts, store: str) -> Iterator[str]:
     yield f"due           {counts.due:,}{_since(counts.due_since_ms)}"
     yield f"messages      {counts.messages:,}{_since(counts.oldest_message_ms)}"
     yield f"dead letters  {counts.dead_letters:,}"
-    yield f"keys          {counts.keys:,}, of which {counts.expired_keys:,} expired"
+    yield f"keys          {counts.keys:,}, {counts.expired_keys:,} expired"
     yield f"events        {counts.events:,}{_since(counts.oldest_event_ms)}"
     yield ""
-    yield f"file          {shown(counts.size.file_bytes)}, of which {shown(counts.size.free_bytes)} free"
-    yield f"log           {shown(counts.size.log_bytes)}"
+    yield f"file          {shown(counts.size.file_bytes)}, {shown(counts.size.free_bytes)} free"
+    yield f"wal           {shown(counts.size.wal_bytes)}"
     yield f"vacuum        {_advice(counts.size)}"
 
 
 def json_of(counts: Counts, store: str) -> dict[str, Any]:
-    """Give the same as plain data."""
+    """Return the same as plain data for JSON."""
     worth = counts.size.is_worth_a_vacuum
-    return {"store": store, **attrs.asdict(counts), "vacuum": "worth it" if worth else "not worth it"}
+    return {"store": store, **attrs.asdict(counts), "vacuum": "worth it" if worth else "not needed"}
 
 
 def _advice(size: FileSize) -> str:
     if size.is_worth_a_vacuum:
         part = size.free_bytes / size.file_bytes
-        return f"worth it: gives back {shown(size.free_bytes)} ({part:.0%}); stop the engine and run perdure vacuum"
-    return "not worth it: new rows take what is free"
+        return f"worth it: reclaims {shown(size.free_bytes)} ({part:.0%}); stop the engine and run perdure vacuum"
+    return "not needed: free pages will be reused"
 
 
 def _since(instant_ms: int | None) -> str:

@@ -1,1 +1,1 @@
-"""What ``perdure verify`` does: look at every page and every row of a store, whatever code it belongs to."""
+"""``perdure verify``: check every page and every row of a store, without the user's code."""

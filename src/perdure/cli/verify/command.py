@@ -1,4 +1,4 @@
-"""``perdure verify``: whether a store, or a backup of one, is whole."""
+"""``perdure verify``: verify file and row integrity."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
 
-SOUND = "the file is sound, and so is every row in it"
+SOUND = "the file and every row are intact"
 
 
 def verify(
     *,
     store: StoreOption,
-    max_log_mib: int = 256,
+    max_wal_mib: int = 256,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Say whether a store is whole: the file for SQLite, and each row for the library. It needs no code of yours.
+    """Verify file and row integrity: SQLite checks the file, the library every row. It needs none of your code.
 
-    It runs beside an engine that owns the store, on a store that nobody owns, or on a backup: it takes no lock and
-    writes nothing. While SQLite looks at the file, an engine's log grows by what it commits.
+    It runs beside an engine that owns the store, without one, or on a backup. It takes no lock and writes nothing.
+    While SQLite checks the file, the engine's write-ahead log grows by what it commits.
 
-    Exit code: 0 it is sound, 1 there are problems, 2 it cannot begin or was given up.
+    Exit code: 0 it is intact, 1 there are problems, 2 it cannot start or stopped.
 
     Parameters
     ----------
     store
         Where instances live: sqlite:///jobs.db.
-    max_log_mib
-        Give up when the engine's log grew by more than so many MiB.
+    max_wal_mib
+        Stop when the engine's write-ahead log has grown by more than this many MiB.
     json
         Print one JSON object instead of text.
     """
-    if max_log_mib < 0:
-        raise UsageError(f"--max-log-mib {max_log_mib}: expected a number from 0")
-    report = _report(store, max_log_mib * MIB)
+    if max_wal_mib < 0:
+        raise UsageError(f"--max-wal-mib {max_wal_mib}: expected a number from 0")
+    report = _report(store, max_wal_mib * MIB)
     if json:
         data = json_of(report, store, frozenset())
         sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -61,7 +61,7 @@ def _report(store: str, max_log_growth_bytes: int) -> CheckReport:
     line = line_on_stderr()
     try:
         with read_from_outside(sqlite_path(store)) as reader:
-            line.show("SQLite looks at every page")
+            line.show("SQLite checks every page")
             return look_at(reader, max_log_growth_bytes=max_log_growth_bytes, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error

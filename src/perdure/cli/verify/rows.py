@@ -1,4 +1,4 @@
-"""Rows without the code that they belong to: they are what they say, and hold JSON."""
+"""Checks rows without the code of their jobs: columns agree, and texts are JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from perdure.values.message import StoredMessage
 
 @attrs.frozen
 class SoundRows:
-    """Judges rows by what every code expects of them."""
+    """Checks what holds for rows of any code."""
 
     def instance(self, row: StoredInstance, /) -> Iterator[Finding]:
-        """Say what is wrong with an instance."""
+        """Return the findings about an instance."""
         yield from row_invariants.instance(row)
         found = row.instance
         if isinstance(found, StoreCorrupt):
@@ -31,21 +31,21 @@ class SoundRows:
                 yield finding_at(Topic.DAMAGED, row.address, f"its {name} is not JSON")
 
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic, /) -> Iterator[Finding]:
-        """Say what is wrong with a message or a dead letter."""
+        """Return the findings about a message or a dead letter."""
         yield from row_invariants.message(row)
         if not isinstance(row, StoreCorrupt) and not _is_json(row.message.payload):
             reason, example = "its payload is not JSON", f"message {row.message_id} to {row.message.target}"
             yield Finding(topic=Topic.DAMAGED, job="messages", reason=reason, example=example)
 
     def answer(self, row: RememberedAnswer, /) -> Iterator[Finding]:
-        """Say what is wrong with the answer of an idempotency key."""
+        """Return the findings about the answer of an idempotency key."""
         yield from row_invariants.answer(row)
         if not isinstance(row.address, StoreCorrupt) and not _is_json(row.answer):
             reason = f"the answer of key {row.key!r} is not JSON"
             yield finding_at(Topic.DAMAGED, row.address, reason)
 
     def event(self, row: LoggedEvent, /) -> Iterator[Finding]:
-        """Say that an event cannot be read: most often a newer version wrote it."""
+        """Return a finding if an event cannot be decoded: most often a newer version wrote it."""
         if isinstance(row.event, UnreadEvent):
             job, _, _ = row.event.address.rpartition(":")
             reason = f"{row.event.type}: {row.event.reason}"

@@ -1,4 +1,4 @@
-"""The whole look at a store: the file, its tables, every row."""
+"""The complete check of a store: the file, its tables, every row."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from perdure.cli.verify.rows import SoundRows
 from perdure.stores.sqlite.reader import Reader
 from perdure.values.errors import StoreCorrupt
 
-_TABLES = (tables.schema, tables.order, tables.numbers, tables.log)
+_TABLES = (tables.schema, tables.order, tables.numbers, tables.history)
 
 
 def look_at(reader: Reader, *, max_log_growth_bytes: int, progress: Progress) -> CheckReport:
-    """Look at everything that can be wrong with a store, whatever code it belongs to.
+    """Check everything in a store that does not depend on the code of its jobs.
 
     Args:
         reader: the store.
-        max_log_growth_bytes: how much the owner's log may grow while SQLite looks at the file.
-        progress: told after every page of rows.
+        max_log_growth_bytes: how much the owner's write-ahead log may grow while SQLite checks the file.
+        progress: called after every page of rows.
+
+    Returns:
+        The report.
 
     Raises:
-        StoreUnavailable: the log grew by more, or SQLite could not look now.
+        StoreUnavailable: the log grew by more, or SQLite could not check the file now.
     """
     report = CheckReport()
     looks: tuple[Callable[[], None], ...] = (
@@ -36,7 +39,7 @@ def look_at(reader: Reader, *, max_log_growth_bytes: int, progress: Progress) ->
     for look in looks:
         try:
             look()
-        except StoreCorrupt as damage:  # one look that breaks off keeps no other from finding more
+        except StoreCorrupt as damage:  # the other checks may still find more
             report.add([Finding(topic=Topic.FILE, job="SQLite", reason="SQLite finds damage", example=damage.reason)])
     return report
 

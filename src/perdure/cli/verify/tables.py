@@ -1,4 +1,4 @@
-"""What holds for a table as a whole, each in one statement, so that it is true of one moment."""
+"""Checks of a table as a whole, each in one statement and so at one moment."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SELECT incarnation, (SELECT max(incarnation) FROM instances),
 FROM counters
 """
 _COUNTERS = "SELECT count(*) FROM counters"
-_LOG = "SELECT count(*), min(sequence), max(sequence) FROM events"
+_EVENTS = "SELECT count(*), min(sequence), max(sequence) FROM events"
 
 
 def schema(reader: Reader) -> Iterator[Finding]:
-    """Compare tables and indexes with those that the migrations make."""
+    """Compare tables and indexes with those that the migrations create."""
     with closing(sqlite3.connect(":memory:")) as expected:
         for script in migrations()[: reader.schema_version]:
             expected.executescript(script)
@@ -36,22 +36,22 @@ def schema(reader: Reader) -> Iterator[Finding]:
     found: dict[str, str] = dict(reader.rows(_SCHEMA))
     for name, sql in should_be.items():
         if found.get(name) != sql:
-            reason = "it is not as this version of the library made it" if name in found else "it is missing"
+            reason = "it differs from what the migrations create" if name in found else "it is missing"
             yield Finding(topic=Topic.FILE, job="schema", reason=reason, example=name)
 
 
 def order(reader: Reader) -> Iterator[Finding]:
-    """Look whether the oldest message of each pair, and no other, is the next one."""
+    """Check that the oldest message of each pair, and no other, is the next one."""
     for sender, target, heads in reader.rows(_HEADS):
         reason = f"expected the oldest message of a pair to be its head and no other, got {heads} heads"
         yield Finding(topic=Topic.ORDER, job="messages", reason=reason, example=f"{sender} to {target}")
     for (message_id,) in reader.rows(_TWICE):
-        reason = "it waits, and is a dead letter as well"
+        reason = "it is both undelivered and a dead letter"
         yield Finding(topic=Topic.ORDER, job="messages", reason=reason, example=f"message {message_id}")
 
 
 def numbers(reader: Reader) -> Iterator[Finding]:
-    """Look whether a number that is in use would be given out again."""
+    """Check that no number in use would be assigned again."""
     if reader.rows(_COUNTERS) != [(1,)]:
         yield _number("expected one row of counters", "counters")
         return
@@ -63,19 +63,19 @@ def numbers(reader: Reader) -> Iterator[Finding]:
     )
     for name, counted, in_use in pairs:
         if counted < (in_use or 0):
-            yield _number("a number that is in use would be given out again", f"{name} {counted}, in use {in_use}")
+            yield _number("a number in use would be assigned again", f"{name} {counted}, in use {in_use}")
 
 
-def log(reader: Reader) -> Iterator[Finding]:
-    """Look for holes in the log."""
-    ((count, first, last),) = reader.rows(_LOG)
+def history(reader: Reader) -> Iterator[Finding]:
+    """Check the event history for gaps."""
+    ((count, first, last),) = reader.rows(_EVENTS)
     if count and last - first + 1 != count:
         example = f"{last - first + 1 - count} of {first} to {last}"
-        yield Finding(topic=Topic.LOG, job="events", reason="events are missing between others", example=example)
+        yield Finding(topic=Topic.HISTORY, job="events", reason="events are missing", example=example)
 
 
 def findings_of_sqlite(found: list[str]) -> Iterator[Finding]:
-    """Put what SQLite says of a file into findings, one for each line."""
+    """Turn SQLite's report about a file into findings, one per line."""
     for line in "\n".join(found).splitlines():
         yield Finding(topic=Topic.FILE, job="SQLite", reason="SQLite finds damage", example=line)
 
