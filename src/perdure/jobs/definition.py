@@ -98,6 +98,7 @@ class Plan:
         commands: every command that a caller may send, by name.
         answers: how this kind's answers are encoded, for keys and for the wire.
         needs: what the hooks need of the services, as far as their annotations say it.
+        state_in_events: whether events that record a state change carry the state.
         hooks: the functions that the user gave, by the name of the hook.
     """
 
@@ -115,6 +116,7 @@ class Plan:
     needs: tuple[Need, ...] = ()
     hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
+    state_in_events: bool = False
 
 
 class Definition(ABC, Generic[H_co, T_co, R_contra]):

@@ -42,6 +42,7 @@ def build_plan(
     commands: tuple[CommandSpec[Any], ...],
     answers: Codec[Any] = ANSWERS,
     versions: Migrations[Any] | None = None,
+    state_in_events: bool = False,
 ) -> Plan:
     """Validate what every definition has.
 
@@ -60,6 +61,7 @@ def build_plan(
         commands: the kind's own commands.
         answers: how the kind's answers are encoded.
         versions: the shapes that the state has had, and how each became the next.
+        state_in_events: whether events that record a state change carry the state.
 
     Raises:
         DefinitionError: something cannot work; the message says what to do.
@@ -85,7 +87,14 @@ def build_plan(
         answers=answers,
         needs=needs_of(tuple(given.values())),
         hooks=given,
+        state_in_events=_state_in_events(state_in_events, job),
     )
+
+
+def _state_in_events(value: object, job: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise DefinitionError(f"state_in_events of {job}", value, "True or False")
 
 
 def _versions(versions: object, state: object, job: str) -> Migrations[Any] | None:

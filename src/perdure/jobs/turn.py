@@ -11,6 +11,7 @@ from typing import Any, assert_never
 import attrs
 from returns.result import Failure, Success
 
+from perdure.jobs import state_in_events
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
@@ -58,6 +59,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         step = undecodable(loaded.instance, problem, inputs)
     if loaded.instance is None:
         step = new_instance(step, job.plan.state_version)
+    step = state_in_events.of_request(job, step)
     return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
 
 
@@ -117,7 +119,10 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs:
         inputs: the clock, the dice and the ids, drawn after the program ended.
     """
     step = _settle(job, execute, exit_, inputs)
-    if isinstance(step, Execute) or (execute.claim.key is None and execute.request.inbound is None):
+    if isinstance(step, Execute):
+        return step
+    step = state_in_events.of_run(job, execute, step)
+    if execute.claim.key is None and execute.request.inbound is None:
         return step
     return _concluded(job, step, _served(execute), inputs)
 

@@ -45,6 +45,8 @@ def event_body(event: Event) -> str:
     """Encode what an event carries besides its type, address and instant, which a store keeps beside it."""
     fields: dict[str, Any] = _converter.unstructure(event)
     del fields["address"], fields["at_ms"]
+    if fields.get("state", "") is None:
+        del fields["state"]  # no definition asked for it
     return orjson.dumps(fields).decode()
 
 

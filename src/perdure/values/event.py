@@ -41,14 +41,23 @@ class EventHeader:
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobStarted(EventHeader):
-    """An instance was created."""
+    """An instance was created.
+
+    Attributes:
+        state: its first state as JSON; None unless the definition says ``state_in_events=True``.
+    """
 
     type: ClassVar[str] = "job.started"
+    state: str | None = None
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobExecuted(EventHeader):
-    """A run succeeded; its changes are durable."""
+    """A run succeeded; its changes are durable.
+
+    Attributes:
+        state: what the run left, as JSON; None unless the definition says ``state_in_events=True``.
+    """
 
     type: ClassVar[str] = "job.executed"
     run_id: str
@@ -56,6 +65,7 @@ class JobExecuted(EventHeader):
     attempt: int
     delivery: int
     duration_ms: int
+    state: str | None = None
 
     @property
     def duration(self) -> timedelta:
@@ -162,12 +172,17 @@ class DebounceStarted(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class DebounceFlushed(EventHeader):
-    """A batch was processed and deleted."""
+    """A batch was processed and deleted.
+
+    Attributes:
+        state: that of the batch, as JSON; None unless the definition says ``state_in_events=True``.
+    """
 
     type: ClassVar[str] = "debounce.flushed"
     run_id: str
     reason: str
     event_count: int
+    state: str | None = None
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -51,6 +51,8 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
         versions: the shapes that the state has had, and how each became the next; by default it has had one only.
         run_timeout: how long a run may take, by default 15 minutes.
         concurrency: runs of this job at the same time; by default the engine's own limit.
+        state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
+            default no event holds data of yours.
 
     Raises:
         DefinitionError: something cannot work; the message says what came and what to do.
@@ -75,6 +77,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
+        state_in_events: bool = False,
     ) -> None:
         plan = build_plan(
             "continuous",
@@ -89,6 +92,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
+            state_in_events=state_in_events,
             commands=_commands(state, tags, name),
         )
         recurrence = Recurrence(

@@ -63,6 +63,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         versions: the shapes that the state has had, and how each became the next; by default it has had one only.
         run_timeout: how long a flush may take, by default 15 minutes.
         concurrency: flushes of this job at the same time; by default the engine's own limit.
+        state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
+            default no event holds data of yours.
 
     Raises:
         DefinitionError: something cannot work; the message says what came and what to do.
@@ -91,6 +93,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[V1] | None = None,
         concurrency: int | None = None,
+        state_in_events: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -111,6 +114,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Migrations[S] | None = None,
         concurrency: int | None = None,
+        state_in_events: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -130,6 +134,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
         versions: Any = None,
         concurrency: int | None = None,
+        state_in_events: bool = False,
     ) -> None:
         _check_state(name, event=event, state=state, initial=initial, on_event=on_event)
         plan = build_plan(
@@ -145,6 +150,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
             run_timeout=run_timeout,
             concurrency=concurrency,
             versions=versions,
+            state_in_events=state_in_events,
             commands=_commands(event, tags, name),
         )
         batching = Batching(

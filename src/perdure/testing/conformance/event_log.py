@@ -45,6 +45,7 @@ _SAMPLES: dict[str, object] = {
     "action": "send",
     "sink": "metrics",
     "count": 8,
+    "state": '{"name":"é"}',
 }
 
 
