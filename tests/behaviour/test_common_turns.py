@@ -83,7 +83,7 @@ async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
     world.fail("commit", Conflict("task:machine:a"), after=1)
     error = await world.error_of(jobs.send("a", steps(Add(), Say("x"))))
     assert isinstance(error, OutcomeUnknown)
-    assert "task:machine:a was written by somebody else" in str(error)
+    assert "another writer changed task:machine:a" in str(error)
     assert world.outside.heard == ["x"]
     assert gateway_of(world.jobs).engine.stopped.done()
 

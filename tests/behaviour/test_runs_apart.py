@@ -43,7 +43,7 @@ async def test_an_engine_whose_flush_cannot_be_written_stops_and_says_whose(worl
     await world.settle()
     error = flush.result().failure()
     assert isinstance(error, OutcomeUnknown)
-    assert "debounce:mailbag:a was written by somebody else" in str(error)
+    assert "another writer changed debounce:mailbag:a" in str(error)
     assert gateway_of(world.jobs).engine.stopped.done()
 
 

@@ -1,1 +1,1 @@
-"""The engine: takes turns. Everything that waits, spawns, queues or draws goes through the ``Runtime`` record."""
+"""The engine executes turns. All waiting, task creation, queueing and randomness goes through ``Runtime``."""

@@ -1,4 +1,4 @@
-"""The entrance: where callers wait who would rather wait than be refused."""
+"""Admission queue for callers when ``on_full="block"``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from perdure.runtime.record import Future, Runtime
 from perdure.values.address import Address
 
 Before: TypeAlias = Address | None
-"""What there is no room in: the mailbox of an instance, or, as None, the engine."""
+"""The full queue: the mailbox of an instance, or None for the engine's own."""
 
 
 @attrs.define
 class AdmissionQueue:
-    """One queue before each full mailbox, and one before the engine, first in, first out.
+    """One first-in-first-out queue per full mailbox, and one for the engine.
 
-    Whoever is called looks again whether there is room, and waits elsewhere if it is another queue's turn now.
+    A caller that is admitted checks again whether there is room, and waits in the other queue if that one is full.
 
     Attributes:
-        runtime: makes the futures that callers wait for.
+        runtime: creates the futures that callers wait for.
     """
 
     runtime: Runtime
@@ -29,16 +29,16 @@ class AdmissionQueue:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody waits."""
+        """Whether no caller waits."""
         return not self._queues
 
     @property
     def waiting(self) -> int:
-        """How many callers wait."""
+        """Number of callers that wait."""
         return sum(not called.done() for queue in self._queues.values() for called in queue)
 
     async def wait(self, before: Before) -> None:
-        """Wait to be called. Who gives up when called already lets the next one in."""
+        """Wait to be admitted. A caller that is cancelled after its admission admits the next one."""
         called = self.runtime.future()
         self._queues.setdefault(before, deque()).append(called)
         try:
@@ -49,7 +49,7 @@ class AdmissionQueue:
             raise
 
     def call(self, before: Before) -> None:
-        """Call the first who waits there, because there is room for one."""
+        """Admit the first caller of a queue, because there is room for one."""
         queue = self._queues.get(before)
         while queue:
             called = queue.popleft()
@@ -60,7 +60,7 @@ class AdmissionQueue:
                 return
 
     def call_all(self) -> None:
-        """Call everybody: the engine takes nothing any more."""
+        """Admit all callers: the engine accepts no more requests, which they find out themselves."""
         for before in tuple(self._queues):
             while before in self._queues:
                 self.call(before)

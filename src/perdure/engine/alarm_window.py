@@ -1,4 +1,4 @@
-"""Portions: how many alarms may be under way at the same time, so that a flood of them leaves room for requests."""
+"""Limits how many alarms are in progress, so that a burst of them leaves room for requests."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import attrs
 from perdure.values.address import Address
 
 FIRST = 12
-"""Alarms in the first portion: two milliseconds of work, which a request waits for more than once."""
+"""Alarms in the first batch: two milliseconds of work, which a request may wait for more than once."""
 
 ALONE = 128
-"""Alarms in a portion while nobody asks for anything: the more in a commit, the less each costs."""
+"""Alarms in a batch while no requests arrive: a larger commit costs less per alarm."""
 
 LARGEST = 1_024
-"""Alarms in the largest portion."""
+"""Alarms in the largest batch."""
 
 PATIENCE_MS = 10
-"""How long a portion may take before it is looked at whether it waits or works."""
+"""How long a batch may take before the loop checks whether it waits or works."""
 
 BUSY_MS = 5
-"""A timer that is so late says that the process is busy: then the portion works, and more would only queue."""
+"""A timer that is this late shows that the process is busy: more alarms would only queue."""
 
 MAX_PATIENCE = 10
-"""After so many looks the next portion comes whatever the process does."""
+"""After this many checks the next batch is fired in any case."""
 
 
 @attrs.define
 class AlarmWindow:
     """The alarms that were fired together and are not settled yet.
 
-    Alarms whose runs wait for the world outside cost nothing while they wait: they leave the portion, and the next one
-    is twice as large. Those that wait for a slow disk let it grow by and by, since a commit of many costs little more
-    than one of a few. Alarms that keep the process busy hold the next ones back: else every request would wait behind
-    all that is due.
+    Alarms whose runs wait for external systems cost nothing while they wait: they leave the batch, and the next batch
+    is twice as large. Alarms that wait for a slow disk let the batch grow slowly, since a large commit costs little
+    more than a small one. Alarms that keep the process busy delay the next ones; otherwise every request would wait for
+    all due alarms.
 
     Attributes:
-        company: whether requests come in as well, which alarms leave room for.
+        company: whether requests arrive too, for which alarms leave room.
     """
 
     company: Literal["requests", "nobody"] = "requests"
@@ -53,7 +53,7 @@ class AlarmWindow:
 
     @property
     def is_half_done(self) -> bool:
-        """Whether it is worth while to fire more."""
+        """Whether it is worth firing more."""
         return len(self._members) <= self._limit // 2
 
     @property
@@ -61,27 +61,27 @@ class AlarmWindow:
         return self._size if self.company == "requests" else max(self._size, ALONE)
 
     def add(self, address: Address) -> None:
-        """Count an alarm that is fired."""
+        """Count a fired alarm."""
         self._members.add(address)
 
     def settle(self, address: Address) -> None:
-        """An alarm's turn is over."""
+        """Remove an alarm whose turn is over."""
         self._members.discard(address)
 
     def refill(self) -> None:
-        """Much of it is settled: what is fired next has its whole time."""
+        """Restart the patience, because much of the batch is settled."""
         self._looks = 0
 
     def reset(self) -> None:
-        """Nothing more is due: the next portion is a small one again."""
+        """Start again with a small batch, because nothing more is due."""
         self._size = FIRST
 
     def look(self, late_ms: float, waits_outside: Callable[[Address], bool]) -> None:
-        """Look at a portion that takes long.
+        """Adjust the size of a batch that takes long.
 
         Args:
-            late_ms: by how much the timer was late that called for this look.
-            waits_outside: whether the run of an instance waits for the world outside.
+            late_ms: lateness of the timer that triggered this check, in milliseconds.
+            waits_outside: whether the run of an instance waits for external systems.
         """
         self._looks += 1
         if self._looks == MAX_PATIENCE:
@@ -94,6 +94,6 @@ class AlarmWindow:
             self._size = min(LARGEST, self._size * 2 if len(self._members) < before // 2 else self._size + FIRST)
 
     def forget(self) -> None:
-        """What is under way had its time, and waits for something."""
+        """Forget the alarms in progress: they had their time and wait for something."""
         self._looks = 0
         self._members.clear()

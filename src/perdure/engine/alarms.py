@@ -1,4 +1,4 @@
-"""Alarms: wakes every instance that is due. Reads the next moments from the store, and sleeps until there is work."""
+"""Fires due alarms: reads the next ones from the store, and sleeps until there is work."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
 STORE_RETRY_MS = 1_000
-"""How long the loop waits after the store did not answer, and before an alarm whose turn failed is fired again."""
+"""How long the loop waits after a store error, and before it fires an alarm again whose turn failed."""
 
 AHEAD_MS = 1_000
-"""How far ahead alarms are read, so that a stream of them costs a read now and then instead of one each."""
+"""How far ahead alarms are read, so that a stream of them costs an occasional read instead of one each."""
 
 COMPANY_MS = 100
-"""How long after a request the next ones are expected, so that alarms leave room for them."""
+"""How long after a request more of them are expected, so that alarms leave room."""
 
 
 @attrs.define(eq=False)
 class _Fired:
-    """Takes the answer of an alarm's turn, right when it is there: a future would tell of it a step later, at a price.
+    """Receives the result of an alarm's turn at once; a future would call back one step of the event loop later.
 
     Attributes:
-        address: whose alarm.
-        tell: told of the answer.
+        address: the instance.
+        tell: called with the result.
     """
 
     address: Address
@@ -48,11 +48,11 @@ class _Fired:
     _state: Literal["waits", "answered"] = "waits"
 
     def done(self) -> bool:
-        """Whether the turn was answered."""
+        """Whether the turn is over."""
         return self._state == "answered"
 
     def set_result(self, result: TurnAnswer, /) -> None:
-        """Answer the turn."""
+        """Take the result of the turn."""
         self._state = "answered"
         self.tell(self.address, result)
 
@@ -62,12 +62,12 @@ class Alarms:
     """The loop that fires alarms.
 
     Attributes:
-        store: knows what is due.
-        runtime: the only door to time and waiting.
-        dispatcher: takes the turns.
-        jobs: the definitions that are served; instances of others are not touched.
+        store: returns the due instances.
+        runtime: the only interface to time and waiting.
+        dispatcher: executes the turns.
+        jobs: the served definitions; instances of other jobs are ignored.
         limits: how many due instances are read at once.
-        wake: rung when there is something to do earlier than the loop sleeps for.
+        wake: wakes the loop when there is something to do earlier.
     """
 
     store: Store
@@ -89,8 +89,8 @@ class Alarms:
     _alone_from_ms: float = -math.inf
 
     def notice(self, address: Address, due_ms: int | None) -> None:
-        """An instance was written that is due at this instant, or never."""
-        if self._fired and address in self._fired:  # perhaps by this very turn: it goes on the agenda when that is over
+        """Note that an instance was written, and when its alarm is due; None: it has none."""
+        if self._fired and address in self._fired:  # perhaps by its own turn: queued when that is over
             self._then_due[address] = due_ms
         elif due_ms is not None:
             self._agenda.add(address, due_ms)
@@ -98,12 +98,12 @@ class Alarms:
                 self.wake.ring()
 
     def doubt(self) -> None:
-        """A commit may have been written whose outcome is not known: look into the store again."""
+        """Read the store again, because a commit with an unknown outcome may have set an alarm."""
         self._agenda.doubt(self.runtime.now_ms())
         self.wake.ring()
 
     async def run(self) -> None:
-        """Fire alarms for ever."""
+        """Fire alarms until the task is cancelled."""
         while True:
             now_ms = self.runtime.now_ms()
             if self._agenda.must_be_read(now_ms):
@@ -116,34 +116,34 @@ class Alarms:
 
     # ------------------------------------------------------------ reading
     async def _read(self, now_ms: int) -> None:
-        """Put the next moments on the agenda."""
+        """Read the next alarms from the store into the queue."""
         until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch + len(self._fired) + self._unserved
         self._agenda.begin_reading()
         match result_inside(await self.store.due(until_ms, limit)):
             case Success(rows) if len(rows) == limit:
                 last_ms = rows[-1].due_ms or until_ms
-                self._take(rows, last_ms - 1)  # of those that are due at the last instant, some may be missing
+                self._take(rows, last_ms - 1)  # others due at the last instant may be missing
                 self._agenda.end_reading(last_ms)
                 await self.runtime.sleep(0)
             case Success(rows):
                 self._take(rows, until_ms)
-                self._fire(now_ms)  # what is due does not wait for the next question
+                self._fire(now_ms)  # due alarms do not wait for the next query
                 self._agenda.end_reading(await self._next_alarm_ms(until_ms))
             case Failure(error):
                 self.runtime.log(LogRecord("error", "due alarms not read", {"error": str(error)}))
                 self._agenda.end_reading(now_ms + STORE_RETRY_MS)
             case unexpected:
-                raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
+                raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
 
     def _take(self, rows: tuple[Instance, ...], until_ms: int) -> None:
-        """Put the instances that were read on the agenda, but for those whose turn goes on: their end tells more."""
+        """Queue the instances that were read, except those whose turn is in progress: its end queues them."""
         served = [row for row in rows if (row.address.kind, row.address.name) in self.jobs]
         self._unserved = len(rows) - len(served)
         entries = [(row.address, row.due_ms or 0) for row in served if row.address not in self._fired]
         self._agenda.read(entries, until_ms)
 
     async def _next_alarm_ms(self, after_ms: int) -> int:
-        """Ask when there is something to read again."""
+        """Query when the store must be read again."""
         match result_inside(await self.store.next_alarm(after_ms)):
             case Success(at_ms):
                 return NEVER_MS if at_ms is None else at_ms
@@ -153,11 +153,11 @@ class Alarms:
     # ------------------------------------------------------------ firing
     @property
     def under_way(self) -> int:
-        """How many alarms are fired and not settled: at most as many as requests may be pending."""
+        """Number of alarms that are fired and not settled, at most ``Limits.max_pending``."""
         return len(self._fired)
 
     def _fire(self, now_ms: int) -> None:
-        """Put an alarm into the mailbox of every instance that is due, as far as there is room."""
+        """Put an alarm into the mailbox of every due instance, as far as there is room."""
         self._look_for_company()
         while self._portion.has_room and self.under_way < self.limits.max_pending:
             address = self._agenda.pop(now_ms)
@@ -168,7 +168,7 @@ class Alarms:
                 self._post(self.jobs[address.kind, address.name], address)
 
     def _look_for_company(self) -> None:
-        """Leave room for requests, while there are any."""
+        """Leave room for requests while they arrive."""
         now_ms = self.runtime.monotonic_ms()
         if self._asked != self.dispatcher.asked:
             self._asked, self._alone_from_ms = self.dispatcher.asked, now_ms + COMPANY_MS
@@ -180,7 +180,7 @@ class Alarms:
         self.dispatcher.put(job, address, Item(ALARM, _Fired(address, self._answered)))
 
     def _answered(self, address: Address, answer: TurnAnswer) -> None:
-        """The turn is over. One that failed left the instance due: it is fired again, but not at once."""
+        """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""
         self._portion.settle(address)
         if isinstance(answer, Failure) and self._phase == "open":
             self._failed[address] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
@@ -190,7 +190,7 @@ class Alarms:
             self.wake.ring()
 
     def close(self) -> None:
-        """Fire nothing again. The next engine finds in the store what is due."""
+        """Fire no more alarms. The next engine reads them from the store."""
         self._phase = "closed"
         for address, timer in tuple(self._failed.items()):
             timer.cancel()
@@ -203,13 +203,13 @@ class Alarms:
         self._done(address)
 
     def _done(self, address: Address) -> None:
-        """The alarm may be fired again."""
+        """Allow the alarm of an instance to be fired again."""
         self._fired.discard(address)
         self.notice(address, self._then_due.pop(address, None))
 
     # ------------------------------------------------------------ waiting
     async def _wait_for_room(self) -> None:
-        """Wait until much of what was fired is settled, or until it is time to look what it does."""
+        """Wait until much of the batch is settled, or until it must be checked."""
         began_ms = self.runtime.monotonic_ms()
         self._waits_for = "room"
         await self.wake.wait_until(self.runtime.now_ms() + PATIENCE_MS)
@@ -224,6 +224,6 @@ class Alarms:
         began_ms = self.runtime.monotonic_ms()
         self._sleeping_until_ms = self._agenda.wake_ms
         await self.wake.wait_until(None if self._sleeping_until_ms == NEVER_MS else self._sleeping_until_ms)
-        self._sleeping_until_ms = None  # awake: what is added from here on is seen before the next sleep
+        self._sleeping_until_ms = None  # awake: later additions are seen before the next sleep
         if self.runtime.monotonic_ms() - began_ms >= PATIENCE_MS:
             self._portion.forget()

@@ -1,4 +1,4 @@
-"""The claim of a run that is recorded only when its program is about to reach outside."""
+"""Claims that are recorded only when a program is about to perform its first effect."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from perdure.values.errors import OutcomeUnknown
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
 
 Perform: TypeAlias = Callable[[object, Any, Execute], object]
-"""How an effect is performed: ``perform(instruction, services, execute)``, answered as by a `Handler`."""
+"""How to perform an effect: ``perform(instruction, services, execute)`` returns what a `Handler` returns."""
 
 
 def perform_directly(instruction: object, services: Any, _: Execute) -> object:
-    """Call the service, whosever run it is."""
+    """Call the service, for any run."""
     return default_handler(instruction, services)
 
 
 class ClaimFailed(BaseException):
-    """The claim could not be recorded, so the program must not go on. Not an error of the program: it cannot catch it.
+    """The claim could not be recorded, so the program must not continue. The program cannot catch it.
 
     Attributes:
-        reason: what the store answered.
+        reason: the store's error.
     """
 
     def __init__(self, reason: Any) -> None:  # an error of a store
@@ -40,13 +40,13 @@ class ClaimFailed(BaseException):
 
 @attrs.define
 class LazyClaim:
-    """Handles the external effects of one program: the first one waits for the claim.
+    """Handles the effects of one program: the first one waits for the claim.
 
-    The claim is recorded beside the program, so that a run that is cancelled meanwhile, or a branch of it, does not
-    leave a claim that nobody knows of.
+    The claim is recorded in a task of its own, so that a run or a branch that is cancelled meanwhile leaves no claim
+    that the engine does not know of.
 
     Attributes:
-        execute: what is run; replaced by its claimed form once the claim is recorded.
+        execute: the run; replaced by its claimed form once the claim is recorded.
         record: writes the claim.
         ready: waits until the claim may be written.
         runtime: lets parallel branches wait for the same claim.
@@ -63,13 +63,13 @@ class LazyClaim:
     _refused: Any = None
 
     def handle(self, instruction: object, services: Any) -> object:
-        """Perform an instruction, once the run is claimed."""
+        """Perform an instruction once the run is claimed."""
         if self.execute.claimed == "recorded":
             return self.perform(instruction, services, self.execute)
         return self._claim_first(instruction, services)
 
     async def settled(self) -> None:
-        """Wait for the end of a recording that is under way."""
+        """Wait until a claim that is being recorded is recorded or refused."""
         if self._state == "recording":
             over = self.runtime.future()
             self._waiting.append(over)
@@ -93,7 +93,7 @@ class LazyClaim:
                 case Failure(reason):
                     self._refused = reason
                 case unexpected:
-                    self._refused = OutcomeUnknown(f"a store answers Success or Failure, not {unexpected!r}")
+                    self._refused = OutcomeUnknown(f"a store returns Success or Failure, not {unexpected!r}")
         except BaseException as defect:  # a store that raises, or the end of this task: the program must not continue
             self._refused = OutcomeUnknown(f"the claim was not recorded: {defect!r}")
             if not isinstance(defect, Exception):

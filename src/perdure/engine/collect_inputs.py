@@ -1,4 +1,4 @@
-"""Draws the facts of one decision from the world."""
+"""Collects the nondeterministic inputs of one turn."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from perdure.values.turn_inputs import TurnInputs
 
 
 def collect_inputs(runtime: Runtime, store: Store, limits: Limits, *, running: tuple[str, ...] = ()) -> TurnInputs:
-    """Look at the clock, throw the dice and take an id.
+    """Read the clock, draw a random value and create an id.
 
     Args:
-        runtime: where they come from.
-        store: whose ownership the decision is made under.
-        limits: the engine's bounds.
+        runtime: the source of all three.
+        store: provides the epoch of its ownership.
+        limits: the engine's limits.
         running: the ids of the instance's runs that are in progress in this process.
     """
     return TurnInputs(

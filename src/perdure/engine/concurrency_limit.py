@@ -1,4 +1,4 @@
-"""The gate: how many runs of user code go on at the same time, and which one goes alone."""
+"""Limits how many runs of user code are in progress at the same time, and which run is alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Company = Literal["alone", "beside_others"]
 
 @attrs.define
 class ConcurrencyLimit:
-    """A counter of places with a fair queue. A run that goes alone waits for all places, and holds them all.
+    """Counts slots, with a fair queue. A run that must be alone waits for all slots and holds them all.
 
     Attributes:
-        runtime: makes the futures that waiting runs wait for.
-        places: how many runs may go on at the same time.
+        runtime: creates the futures that runs wait for.
+        places: number of slots.
     """
 
     runtime: Runtime
@@ -29,16 +29,16 @@ class ConcurrencyLimit:
 
     @property
     def held(self) -> int:
-        """How many places are taken."""
+        """Number of slots in use."""
         return self._inside
 
     @property
     def waiting(self) -> int:
-        """How many runs wait for a place."""
+        """Number of runs that wait for a slot."""
         return sum(not place.done() for _, place in self._waiting)
 
     async def enter(self, company: Company) -> None:
-        """Take a place, waiting in line for it. A cancelled wait takes none."""
+        """Take a slot, waiting in line for it. A cancelled wait takes none."""
         if not self._waiting and self._has_room(company):
             self._admit(company)
             return
@@ -48,11 +48,11 @@ class ConcurrencyLimit:
             await place
         except self.runtime.cancelled:
             if place.done() and not place.cancelled():
-                self.leave(company)  # it was admitted in the same moment
+                self.leave(company)  # it was admitted at the same moment
             raise
 
     def leave(self, company: Company) -> None:
-        """Give the place back, and let in who is next."""
+        """Return the slot, and admit the next runs."""
         self._inside -= 1
         if company == "alone":
             self._alone = "nobody"
@@ -80,7 +80,7 @@ class ConcurrencyLimit:
 
 @attrs.define
 class ConcurrencyLimits:
-    """The engine's own gate, and one for each job, printed ``kind:name``, that has a limit of its own."""
+    """The engine's limit, and one for each job, printed ``kind:name``, that has its own."""
 
     runtime: Runtime
     engine: ConcurrencyLimit
@@ -88,16 +88,16 @@ class ConcurrencyLimits:
 
     @property
     def held(self) -> int:
-        """How many places are taken, over all gates."""
+        """Number of slots in use, over all limits."""
         return self.engine.held + sum(gate.held for gate in self.jobs.values())
 
     @property
     def waiting(self) -> int:
-        """How many runs wait for a place, over all gates."""
+        """Number of runs that wait for a slot, over all limits."""
         return self.engine.waiting + sum(gate.waiting for gate in self.jobs.values())
 
     async def enter(self, job: str, company: Company) -> None:
-        """Take a place in the job's gate first, so that a queue before one job holds up no other."""
+        """Take a slot of the job first, so that a queue before one job delays no other job."""
         gate = self.jobs.get(job)
         if gate is not None:
             await gate.enter("beside_others")
@@ -109,7 +109,7 @@ class ConcurrencyLimits:
             raise
 
     def leave(self, job: str, company: Company) -> None:
-        """Give both places back."""
+        """Return both slots."""
         self.engine.leave(company)
         gate = self.jobs.get(job)
         if gate is not None:

@@ -1,4 +1,4 @@
-"""Brings requests to their instances: one mailbox each, one turn at a time, different instances side by side."""
+"""Dispatches requests to instances: one mailbox each, one turn at a time, different instances concurrently."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from perdure.values.limits import Limits
 from perdure.values.transition import Loaded
 
 ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
-"""Commands that the engine sends itself. They are never refused: who sends them bounds them."""
+"""Commands that the engine sends itself. They are never rejected: their senders limit them."""
 
 CLAIM_LEFT_RETRY_MS = 1_000
 """How long after a failed commit the engine tries to settle the run again."""
 
 MAX_TURNS_IN_A_ROW = 64
-"""Turns that are begun by plain calls before the event loop gets its turn."""
+"""Turns that run synchronously in a row before the event loop gets a chance to run."""
 
 _TURNS = "turns of an instance"
 
@@ -54,13 +54,13 @@ class Dispatcher:
     """Owns the mailboxes.
 
     Attributes:
-        runtime: the only door to time, waiting and spawning.
-        limits: the engine's bounds.
-        jobs: the definitions that are served, by kind and name.
-        turns: takes the turns; set once, right after construction.
-        door: whether callers' requests are taken.
-        asked: requests of others than the engine so far.
-        fence_lost: told when the store turns out to have another writer.
+        runtime: the only interface to time, waiting and task creation.
+        limits: the engine's limits.
+        jobs: the served definitions, by kind and name.
+        turns: executes the turns; set once, right after construction.
+        door: whether requests of callers are accepted.
+        asked: number of requests so far, except the engine's own.
+        fence_lost: called when the store turns out to have another writer.
     """
 
     runtime: Runtime
@@ -72,7 +72,7 @@ class Dispatcher:
     asked: int = 0
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
     _entrance: AdmissionQueue = attrs.field(init=False)
-    _pending: int = 0  # requests of others than the engine that wait, or are being served
+    _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
     _claims_left: set[Timer] = attrs.Factory(set["Timer"])
@@ -85,14 +85,14 @@ class Dispatcher:
         """Put a request into its instance's mailbox.
 
         Returns:
-            The future of its answer. Cancelling it takes the request out, unless its turn has begun.
+            The future of its result. Cancelling it removes the request, unless its turn has begun.
         """
         answer = self.runtime.future()
         self.put(job, address, Item(request, answer))
         return answer
 
     def put(self, job: AnyDefinition, address: Address, item: Item) -> None:
-        """Put a request into its instance's mailbox, for whoever takes its answer otherwise than by a future."""
+        """Put a request into its instance's mailbox, with a reply that need not be a future."""
         command, mailbox = item.request.command, self._mailboxes.get(address)
         refused = self._refusal(item.request, mailbox)
         if refused is not None:
@@ -105,7 +105,7 @@ class Dispatcher:
             mailbox.stop_runs("interrupted")
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
-        """Put the recovery of a claim before whatever waits for the instance."""
+        """Put the recovery of a claim at the head of the instance's mailbox."""
         return self.post(job, address, RECOVER)
 
     def _refusal(self, request: Request, mailbox: Mailbox | None) -> EngineClosed | Overloaded | None:
@@ -115,12 +115,12 @@ class Dispatcher:
             return None
         if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
             return Overloaded(f"mailbox of {mailbox.address}", self.limits.mailbox_size)
-        if self._pending >= self.limits.max_pending and request.inbound is None:  # the outbox has a bound of its own
+        if self._pending >= self.limits.max_pending and request.inbound is None:  # the outbox has its own limit
             return Overloaded("the engine's queue", self.limits.max_pending)
         return None
 
     async def room_for(self, address: Address) -> None:
-        """Wait for room in the mailbox of an instance and in the engine. Who posts right afterwards is not refused."""
+        """Wait for room in the instance's mailbox and in the engine. A post right afterwards is not rejected."""
         while self.door == "open":
             mailbox = self._mailboxes.get(address)
             if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
@@ -138,13 +138,13 @@ class Dispatcher:
         if mailbox.state == "idle":
             self._set_to_work(mailbox)
 
-    # ------------------------------------------------------------ taking turns
+    # ------------------------------------------------------------ executing turns
     def _set_to_work(self, mailbox: Mailbox) -> None:
-        """Begin to take turns right here, and go on in a task when something must be waited for.
+        """Execute turns synchronously, and continue in a task when something must be waited for.
 
         A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
-        before it reaches outside, so that they find themselves in a task of their own. After some turns in a row the
-        next one comes later all the same: a caller that asks again and again must not keep everybody else out.
+        before its first effect, so that services run in a task of their own. After some turns in a row the next one is
+        scheduled on the event loop: a caller in a tight loop must not starve all others.
         """
         mailbox.state = "busy"
         self._in_a_row += 1
@@ -158,7 +158,7 @@ class Dispatcher:
         self.runtime.call_soon(lambda: self._serve(mailbox))
 
     def _serve(self, mailbox: Mailbox) -> None:
-        """Take turns by plain calls until the mailbox is empty, or one of them must wait."""
+        """Execute turns synchronously until the mailbox is empty or a turn must wait."""
         try:
             while mailbox.waiting:
                 item = self._next(mailbox)
@@ -177,13 +177,13 @@ class Dispatcher:
             if item.ended is not None:
                 return Rest(self._take_end(mailbox, *item.ended))
             return self.turns.begin(mailbox, item, partial(self._loaded, mailbox, item))
-        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not take the mailbox down
+        except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the mailbox
             return self._broken(mailbox, defect)
 
     def _loaded(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> None:
-        """The store told of what it holds.
+        """Continue a turn with the instance that the store has read.
 
-        The turn goes on a moment later: programs of users do not run inside the store's call.
+        It continues in the next step of the event loop: user code does not run inside the store's callback.
         """
         self.runtime.call_soon(lambda: self._serve_loaded(mailbox, item, loaded))
 
@@ -215,9 +215,10 @@ class Dispatcher:
             return self._broken(mailbox, defect)
 
     def _committed(self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any]) -> None:
-        """The store told of the answer to a turn's only commit.
+        """Conclude a turn with the store's answer to its only commit.
 
-        What waits in the mailbox is begun a moment later: programs of users do not run inside the store's call.
+        The next turns of the mailbox start in the next step of the event loop: user code does not run inside the
+        store's callback.
         """
         verdict: TurnAnswered | None
         try:
@@ -234,7 +235,7 @@ class Dispatcher:
             self._rest(mailbox)
 
     async def _work(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> None:
-        """Go on with a turn that must wait, and then with the others, until the mailbox is empty."""
+        """Continue a turn that must wait, and then execute the other turns, until the mailbox is empty."""
         try:
             await self._take(mailbox, item, self.turns.go_on(mailbox, item, begun))
             while mailbox.waiting:
@@ -249,7 +250,7 @@ class Dispatcher:
             self._rest(mailbox)
 
     def _resume(self, mailbox: Mailbox) -> None:
-        """Take the turns that a cancelled task left in a mailbox."""
+        """Execute the turns that a cancelled task left in a mailbox."""
         if mailbox.waiting and mailbox.state == "idle":
             self._set_to_work(mailbox)
 
@@ -274,11 +275,11 @@ class Dispatcher:
         self._end(mailbox, item, verdict)
 
     def _is_cancelled(self, raised: BaseException) -> bool:
-        """Whether the running task was cancelled, and not only something that it waited for."""
+        """Whether the running task was cancelled, and not only an awaitable that it waited for."""
         return isinstance(raised, self.runtime.cancelled) and self.runtime.current_task().cancelling() > 0
 
     def _next(self, mailbox: Mailbox) -> Item | None:
-        """Take out the request at the head; None: its caller gave up before its turn."""
+        """Remove the request at the head and return it; None if its caller has cancelled it."""
         item = mailbox.waiting.popleft()
         if not self._entrance.is_empty:
             self._entrance.call(mailbox.address)
@@ -293,13 +294,13 @@ class Dispatcher:
             self._leave(item)
 
     def _rest(self, mailbox: Mailbox) -> None:
-        """Nobody takes turns from a mailbox any more."""
+        """Mark a mailbox as idle, and drop it if it is empty."""
         mailbox.state, mailbox.worker = "idle", None
         if mailbox.is_empty:
             self._forget(mailbox)
 
     def _leave(self, item: Item) -> None:
-        """A request is neither waiting nor served any more: there is room for another one."""
+        """Count a request as finished: there is room for another one."""
         self._pending -= _counts(item)
         if not self._entrance.is_empty:
             self._entrance.call(None)
@@ -320,18 +321,18 @@ class Dispatcher:
             case RecoverFirst():
                 self._recover_first(mailbox, item)
             case FenceLost(address):
-                self._answer(item, Failure(OutcomeUnknown(f"{address} was written by somebody else during its run")))
+                self._answer(item, Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
                 self.fence_lost(address)
             case _:
                 assert_never(verdict)
 
     def _recover_first(self, mailbox: Mailbox, item: Item) -> None:
-        """Settle the run that was left behind, then serve the request.
+        """Settle the abandoned run, then serve the request.
 
-        A message is not served again here: that run may have been its own. It is read again from the store.
+        A message is not served again here, because the abandoned run may be its own. It is read from the store again.
         """
         if item.request.inbound is not None or item.recovered == "once":
-            self._answer(item, Failure(OutcomeUnknown("a run that was left behind is recovered first")))
+            self._answer(item, Failure(OutcomeUnknown("an abandoned run is recovered first")))
         else:
             item.recovered = "once"
             self._enqueue(mailbox, item, "head")
@@ -342,9 +343,9 @@ class Dispatcher:
         if not item.answer.done():
             item.answer.set_result(result)
 
-    # ------------------------------------------------------------ runs that do not hold the mailbox
+    # ------------------------------------------------------------ runs beside the mailbox
     async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
-        """Run user code beside the mailbox, then put the run's end at the head of it."""
+        """Run user code beside the mailbox, then put the end of the run at its head."""
         mailbox.served.append(item)
         try:
             ended = await self.turns.run_program(mailbox, execute, "apart")
@@ -394,9 +395,9 @@ class Dispatcher:
         if mailbox.waiting and mailbox.state == "idle":
             self._set_to_work(mailbox)
 
-    # ------------------------------------------------------------ claims that are left behind
+    # ------------------------------------------------------------ abandoned claims
     def claim_left(self, mailbox: Mailbox) -> None:
-        """A claim may be left that nobody runs: look soon, and deliver its run again, which counts no crash."""
+        """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
         if self.door == "closed":
             return  # the next start recovers it
 
@@ -408,17 +409,17 @@ class Dispatcher:
         self._claims_left.add(timer)
 
     def running_at(self, address: Address) -> tuple[str, ...]:
-        """The ids of the instance's runs in progress in this process."""
+        """Return the ids of the instance's runs in progress in this process."""
         mailbox = self._mailboxes.get(address)
         return () if mailbox is None else mailbox.running
 
     def waits_outside(self, address: Address) -> bool:
-        """Whether a program of the instance is under way: whoever looks at it finds it waiting."""
+        """Whether a program of the instance is in progress. A caller on the event loop sees it only while it waits."""
         mailbox = self._mailboxes.get(address)
         return mailbox is not None and bool(mailbox.runs)
 
     def in_flight(self) -> InFlight:
-        """Count what was accepted and is not finished."""
+        """Count the accepted and unfinished work."""
         gates = self.turns.gates
         return InFlight(
             instances=tuple(self._mailboxes),
@@ -432,7 +433,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------ the end
     def close_door(self) -> None:
-        """Take no more requests. What waits in mailboxes is answered ``EngineClosed``; what runs goes on."""
+        """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
         self.door = "closed"
         self._entrance.call_all()
         for timer in self._claims_left:
@@ -444,21 +445,21 @@ class Dispatcher:
                     self._answer(item, Failure(EngineClosed()))
 
     async def emptied(self) -> None:
-        """Wait until no mailbox has anything left to do."""
+        """Wait until all mailboxes are empty."""
         if self._mailboxes:
             future = self.runtime.future()
             self._emptied.append(future)
             await future
 
     def stop_runs(self) -> None:
-        """Cancel every run in progress and give its claim back."""
+        """Cancel every run in progress and release its claim."""
         for mailbox in tuple(self._mailboxes.values()):
             mailbox.stop_runs("released")
 
     def leave_runs(self) -> tuple[Address, ...]:
-        """Wait no longer for what does not end although it was cancelled; give the instances.
+        """Abandon the runs that ignored their cancellation, and return their instances.
 
-        Their claims stay as they are stored. Callers are answered that the outcome is not known.
+        Their claims stay in the store. Their callers receive ``OutcomeUnknown``.
         """
         left = tuple(self._mailboxes.values())
         for mailbox in left:
@@ -484,11 +485,11 @@ class Dispatcher:
             self.turns.process_ends(defect)
         fields = {"instance": str(mailbox.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
-        return TurnAnswered(Failure(OutcomeUnknown(f"the engine broke while it took this turn: {defect!r}")))
+        return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))
 
 
 def _counts(item: Item) -> Literal[0, 1]:
-    """How much a request takes of what the engine takes on: what it asks for itself has bounds of its own."""
+    """How much a request counts towards ``max_pending``: the engine's own commands have other limits."""
     return 0 if isinstance(item.request.command, ENGINE_COMMANDS) else 1
 
 

@@ -1,4 +1,4 @@
-"""A coroutine that was begun by a plain call, and goes on in a task of its own."""
+"""Coroutines that start synchronously and continue in a task of their own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Resumed(Coroutine[Any, Any, T]):
-    """The rest of a coroutine that waits for something already.
+    """The rest of a coroutine that already waits for something.
 
-    Whoever runs this is first handed what the coroutine waits for; from then on it is the coroutine. Cancelling it
-    before it began to run reaches the coroutine as well, which an ``async def`` around it would keep away.
+    It first yields the awaitable that the coroutine waits for; from then on it is the coroutine. A cancellation before
+    its first step reaches the coroutine too, which a wrapping ``async def`` would prevent.
     """
 
     __slots__ = ("_awaited", "_inner", "_state")
@@ -25,14 +25,14 @@ class Resumed(Coroutine[Any, Any, T]):
         self._state: Literal["to_hand_over", "going_on"] = "to_hand_over"
 
     def send(self, value: Any, /) -> Any:
-        """Go on."""
+        """Continue the coroutine."""
         if self._state == "to_hand_over":
             self._state = "going_on"
             return self._awaited
         return self._inner.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Raise inside the coroutine, at the place where it waits."""
+        """Raise inside the coroutine, at the point where it waits."""
         self._state = "going_on"
         return self._inner.throw(*error)
 
@@ -41,7 +41,7 @@ class Resumed(Coroutine[Any, Any, T]):
         self._inner.close()
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return self  # pyright: ignore[reportReturnType] # it has all that `yield from` asks for
+        return self  # pyright: ignore[reportReturnType] # it has all that `yield from` needs
 
     def __iter__(self) -> Resumed[T]:
         return self
@@ -51,15 +51,15 @@ class Resumed(Coroutine[Any, Any, T]):
 
 
 def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) -> SpawnedTask[T] | None:
-    """Run a coroutine by a plain call until it waits for something, and the rest of it in a task.
+    """Run a coroutine synchronously until it waits for something, and the rest of it in a task.
 
     Args:
-        work: what to run.
-        runtime: makes the task.
-        name: the task's.
+        work: the coroutine.
+        runtime: creates the task.
+        name: the name of the task.
 
     Returns:
-        The task; None when the coroutine waited for nothing.
+        The task; None if the coroutine finished without waiting.
     """
     try:
         awaited = work.send(None)
@@ -69,7 +69,7 @@ def start_eagerly(work: Coroutine[Any, Any, T], runtime: Runtime, *, name: str) 
 
 
 async def ended(task: SpawnedTask[Any], runtime: Runtime) -> None:
-    """Wait until a task has ended, however it ends. Cancelling this wait leaves the task alone."""
+    """Wait until a task has ended, for any reason. Cancelling this wait does not cancel the task."""
     if task.done():
         return
     over = runtime.future()

@@ -1,4 +1,4 @@
-"""What an engine has in hand at one moment. An engine at rest has nothing."""
+"""The work in progress of an engine. An idle engine has none."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from perdure.values.address import Address
 
 @attrs.frozen(kw_only=True)
 class InFlight:
-    """What an engine has accepted and not finished.
+    """Accepted and unfinished work.
 
     Attributes:
-        instances: those with a mailbox: requests wait for them, or a run of theirs is in progress.
-        requests: requests that wait or are being served, as ``Limits.pending`` counts them.
-        programs: the user's programs that have begun and not ended.
-        places: places that runs hold at the engine's gate and at the gates of jobs.
-        waiting_for_place: runs that wait for a place.
+        instances: instances with a mailbox: requests wait for them, or a run is in progress.
+        requests: requests that wait or are being served, as ``Limits.max_pending`` counts them.
+        programs: user programs in progress.
+        places: slots in use, of the engine and of jobs.
+        waiting_for_place: runs that wait for a slot.
         waiting_for_room: callers that wait until there is room for their request.
         alarms: alarms that were fired and are not settled.
-        messages: pairs of sender and target with a message under way.
-        claims_to_recover: runs with an unknown end that the engine looks at again soon.
+        messages: pairs of sender and target with a message in progress.
+        claims_to_recover: runs with an unknown end that the engine will recover soon.
     """
 
     instances: tuple[Address, ...] = ()
@@ -35,11 +35,11 @@ class InFlight:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the engine is at rest."""
+        """Whether the engine is idle."""
         return self == _NOTHING
 
     def described(self) -> tuple[str, ...]:
-        """Name each thing that is there, one line each."""
+        """Describe the work, one line per item."""
         lines = [f"{count} {_NAMES[name]}" for name, count in attrs.asdict(self).items() if name in _NAMES and count]
         return (*(f"a mailbox of {address}" for address in self.instances), *lines)
 

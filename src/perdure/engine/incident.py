@@ -1,4 +1,4 @@
-"""What an operator must hear of a run while the engine is at work: one log record for each transition that says so."""
+"""Log records for failures: at most one per transition."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ INCIDENTS = frozenset({JobFailed, JobParked, JobRecovered, JobRetryExhausted})
 
 
 def incident(transition: Transition) -> LogRecord | None:
-    """Make the log record of a transition; None when nothing in it went wrong.
+    """Return the log record of a transition, or None if nothing in it failed.
 
-    A retry and a recovery are warnings; a run that failed, used up its retries or was parked is an error. The gravest
-    one is logged. A typed error that answers an event is an answer: it is logged for debugging only.
+    A retry or a recovery is a warning; a run that failed, exhausted its retries or was parked is an error. Only the
+    most severe event is logged. A typed error in response to an event is logged at debug level.
 
     Args:
-        transition: what was committed.
+        transition: the committed transition.
     """
     events = [event for event in transition.events if type(event) in INCIDENTS]
     if not events:
@@ -34,7 +34,7 @@ def incident(transition: Transition) -> LogRecord | None:
 
 
 def dead_letter(transition: Transition) -> LogRecord | None:
-    """Make the log record of a message that is not delivered any more; None when the transition keeps none aside."""
+    """Return the log record of a new dead letter, or None if the transition has none."""
     fate = transition.inbound
     if not isinstance(fate, DeadLettered):
         return None

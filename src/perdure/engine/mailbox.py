@@ -1,4 +1,4 @@
-"""Mailboxes: requests wait here, first in, first out, so that one instance takes one turn at a time."""
+"""Mailboxes: first-in-first-out queues, so that an instance executes one turn at a time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from perdure.values.address import Address
 
 
 class Reply(Protocol):
-    """Takes the answer to a request. A future is one; cancelling it takes a waiting request out."""
+    """Receives the result of a request. A future is one; cancelling it removes a waiting request."""
 
     def done(self) -> bool:
-        """Whether it was answered, or nobody wants the answer any more."""
+        """Whether it has a result, or the caller cancelled the request."""
         ...
 
     def set_result(self, result: TurnAnswer, /) -> None:
-        """Answer."""
+        """Take the result."""
         ...
 
 
@@ -33,10 +33,10 @@ class Item:
     """One request in a mailbox.
 
     Attributes:
-        request: what is asked.
-        answer: takes the answer.
-        ended: the run whose end this item is, when it did not hold the mailbox.
-        recovered: whether a run was recovered already for this request's sake.
+        request: the request.
+        answer: receives the result.
+        ended: the run whose end this item is, if it ran beside the mailbox.
+        recovered: whether an abandoned run was already recovered for this request.
     """
 
     request: Request
@@ -46,15 +46,15 @@ class Item:
 
 
 Stop = Literal["timed_out", "interrupted", "released"]
-"""Why a run is cancelled: its time is over, somebody ended its instance, or the engine shuts down."""
+"""Why a run is cancelled: it timed out, a terminate interrupts it, or the engine shuts down."""
 
 
 @attrs.define(eq=False)
 class RunInProgress:
-    """A program of the user that is being run.
+    """A user program in progress.
 
     Attributes:
-        by: which task runs it.
+        by: the task that runs it.
         stop: why it is being cancelled, if it is.
     """
 
@@ -64,7 +64,7 @@ class RunInProgress:
 
 @attrs.define(eq=False)
 class Mailbox:
-    """What is going on around one instance in this process.
+    """The requests and runs of one instance in this process.
 
     Attributes:
         address: the instance.
@@ -72,11 +72,11 @@ class Mailbox:
         waiting: requests, in order.
         deferred: requests that wait for the end of the run in progress.
         running: the ids of the runs in progress.
-        worker: the task that takes turns from here; None while turns are begun by a plain call, or nobody takes any.
-        state: whether somebody takes turns from here.
-        apart: the task of a run that does not hold the mailbox.
-        runs: the programs of the user that are in progress: at most one by the worker, and one apart.
-        served: the requests whose turns a task takes at this moment.
+        worker: the task that executes turns; None while turns run synchronously or there are none.
+        state: whether turns are being executed.
+        apart: the task of a run beside the mailbox.
+        runs: the user programs in progress: at most one by the worker and one apart.
+        served: the requests whose turns a task executes now.
     """
 
     address: Address
@@ -97,12 +97,12 @@ class Mailbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits and nothing runs, so that the mailbox can be forgotten."""
+        """Whether nothing waits and nothing runs, so that the mailbox can be dropped."""
         return not self.waiting and not self.deferred and not self.running
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a terminate waits at the head that does not let runs go on."""
+        """Whether an interrupting terminate waits at the head."""
         for item in self.waiting:
             match item.request.command:
                 case Terminate(when="interrupt") if not item.answer.done():
@@ -114,14 +114,14 @@ class Mailbox:
         return False
 
     def put(self, item: Item, place: Literal["head", "tail"]) -> None:
-        """Let a request wait."""
+        """Queue a request."""
         if place == "head":
             self.waiting.appendleft(item)
         else:
             self.waiting.append(item)
 
     def stop(self, run: RunInProgress, why: Stop) -> None:
-        """Cancel a run, and say why. The first reason stands; a shutdown cancels a run again that did not end."""
+        """Cancel a run and record the reason. The first reason is kept; a shutdown cancels a run again."""
         task = self.worker if run.by == "worker" else self.apart
         if task is not None and (run.stop is None or why == "released"):
             run.stop = run.stop or why
@@ -133,6 +133,6 @@ class Mailbox:
             self.stop(run, why)
 
     def wake_deferred(self) -> None:
-        """The run in progress is settled: what waited for it goes first, in order."""
+        """Queue the deferred requests first, in order, because the run in progress is settled."""
         self.waiting.extendleft(reversed(self.deferred))
         self.deferred = ()

@@ -1,4 +1,4 @@
-"""Housekeeping: lets go of expired idempotency keys, old events and old dead letters, and looks how the store is."""
+"""Maintenance: deletes expired idempotency keys, old events and old dead letters, and checks the store's health."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from perdure.stores.store import Retention, Store
 from perdure.values.limits import Limits
 
 EVERY_MS = 600_000
-"""Ten minutes between two rounds."""
+"""Ten minutes between two rounds, in milliseconds."""
 
 
 @attrs.frozen
 class Maintenance:
-    """The loop that applies retention, and looks how the store is.
+    """The loop that applies retention and checks the store's health.
 
     Attributes:
-        store: whose rows go.
-        runtime: the only door to time.
-        limits: how long, and how much, is kept.
+        store: the store.
+        runtime: the only interface to time.
+        limits: the retention settings.
     """
 
     store: Store
@@ -29,21 +29,21 @@ class Maintenance:
     limits: Limits
 
     async def run(self) -> None:
-        """Do it for ever."""
+        """Prune and check every ten minutes, until the task is cancelled."""
         while True:
             await self.runtime.sleep(EVERY_MS)
             await self.prune()
             await self.look_after_health()
 
     async def look_after_health(self) -> None:
-        """Tell the operator when the store goes on and something is wrong with it."""
+        """Log a warning if the store works but is degraded."""
         health = result_inside(await self.store.health())
         if isinstance(health, Success) and health.unwrap().state != "ok":
             fields = {"store": self.store.name, **attrs.asdict(health.unwrap())}
             self.runtime.log(LogRecord("warning", "store degraded", fields))
 
     async def prune(self) -> None:
-        """Let go of everything that retention lets go, a page at a time."""
+        """Delete everything past its retention, a page at a time."""
         now_ms = self.runtime.now_ms()
         retention = Retention(
             now_ms=now_ms,

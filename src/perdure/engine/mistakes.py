@@ -1,4 +1,4 @@
-"""Logs what the debug mode finds: each place once, however often its code runs."""
+"""Logs the mistakes that the debug mode finds, once for each location."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MESSAGES: Final[Mapping[MistakeKind, str]] = {
 
 @attrs.define
 class MistakeLog:
-    """Called with each mistake of a hook; the first one of each place is logged.
+    """Logs the first mistake of each location.
 
     Attributes:
-        runtime: what logs.
+        runtime: writes the log.
     """
 
     runtime: Runtime
     _places: set[tuple[str, str, str, str]] = attrs.Factory(set[tuple[str, str, str, str]])
 
     def __call__(self, mistake: HookMistake) -> None:
-        """Log a mistake, unless one of the same place was logged before."""
+        """Log a mistake, unless one of the same location was logged before."""
         place = (mistake.job, mistake.hook, mistake.mistake, mistake.place)
         if place in self._places:
             return

@@ -1,4 +1,4 @@
-"""The outbox: delivers messages after the commit that wrote them, in order for each pair of sender and target."""
+"""Delivers messages after the commit that wrote them, in order for each pair of sender and target."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MESSAGE_BATCH = 256
-"""Messages read from the store at once, and under way at the same time."""
+"""Messages read from the store at once, and in progress at the same time."""
 
 STORE_RETRY_MS = 1_000
-"""How long the loop waits after the store, or a turn, did not answer."""
+"""How long the loop waits after an error of the store or of a turn."""
 
 Pair: TypeAlias = tuple[Address, Address]
 
@@ -49,11 +49,11 @@ class Outbox:
 
     Attributes:
         store: keeps messages until a turn consumes them.
-        runtime: the only door to time and waiting.
-        dispatcher: takes the turns.
-        jobs: the definitions that are served; messages to others wait.
-        draw: the clock, the dice and the ids for one decision.
-        wake: rung when a message was written, or a target was resumed.
+        runtime: the only interface to time and waiting.
+        dispatcher: executes the turns.
+        jobs: the served definitions; messages to other jobs wait.
+        draw: collects the inputs of one decision.
+        wake: wakes the loop when a message was written or a target was resumed.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
             construction.
     """
@@ -76,7 +76,7 @@ class Outbox:
     _phase: Literal["open", "closed"] = "open"
 
     async def run(self) -> None:
-        """Deliver messages for ever."""
+        """Deliver messages until the task is cancelled."""
         while True:
             now_ms = self.runtime.now_ms()
             limit = MESSAGE_BATCH + len(self._under_way) + self._unserved
@@ -93,13 +93,13 @@ class Outbox:
                     self.runtime.log(LogRecord("error", "messages not read", {"error": str(error)}))
                     await self.runtime.sleep(STORE_RETRY_MS)
                 case unexpected:
-                    raise TypeError(f"a store answers Success or Failure, not {unexpected!r}")
+                    raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
 
     def consumed(self, message_id: int) -> None:
-        """A turn consumed a message: where it still waits for a turn of its own, it is not served again.
+        """Note that a turn consumed a message, and answer a waiting request for it.
 
-        That happens when the process died while the message was served: the run is recovered, and the message, which
-        is still there, is posted meanwhile.
+        This happens when the process died while it served the message: the next start recovers the run, and posts the
+        message, which is still stored, before that run is settled.
         """
         self._consumed_since_read.add(message_id)
         answer = self._posted.get(message_id)
@@ -107,7 +107,7 @@ class Outbox:
             answer.set_result(Success(None))
 
     def release(self, target: Address) -> None:
-        """A target was resumed: offer it at once what waits for it."""
+        """Deliver the messages that wait for a resumed target at once."""
         held = self._held.pop(target, None)
         if held is not None:
             now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
@@ -117,7 +117,7 @@ class Outbox:
         """Wait until the outcome of every message whose turn is over is stored, as far as the store answers."""
         while self._writing:
             await ended(next(iter(self._writing)), self.runtime)
-            await self.runtime.sleep(0)  # until the task is forgotten, too
+            await self.runtime.sleep(0)  # until the task is removed, too
 
     # ------------------------------------------------------------ one message
     def _deliver(self, messages: tuple[StoredMessage, ...]) -> None:
@@ -131,16 +131,16 @@ class Outbox:
 
     @property
     def under_way(self) -> int:
-        """How many pairs of sender and target have a message under way."""
+        """Number of pairs of sender and target with a message in progress."""
         return len(self._under_way)
 
     @property
     def _has_room(self) -> bool:
-        """Whether more messages may be under way: how many are bounds what the engine takes on by itself."""
+        """Whether more messages may be in progress."""
         return len(self._under_way) < MESSAGE_BATCH
 
     def _may_post(self, stored: StoredMessage) -> bool:
-        """Whether nobody serves it, and what was read of it cannot be out of date."""
+        """Whether the message is not being served, and the stored row that was read is current."""
         pair = (stored.message.sender, stored.message.target)
         return (
             pair not in self._under_way
@@ -154,7 +154,7 @@ class Outbox:
         self._under_way.add(pair)
         try:
             request = job.parse(message.action, message.payload)
-        except BaseException as error:  # noqa: BLE001 - a class of the user's may raise anything when it is made
+        except BaseException as error:  # noqa: BLE001 - a user's constructor may raise anything
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
             self._write_then_settle(pair, unreadable(stored, error))
@@ -180,7 +180,7 @@ class Outbox:
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
                 self._write_then_settle(pair, postponement(stored, error, self.draw()))
             case _:
-                self._settle_later(pair)  # the store's next answer tells
+                self._settle_later(pair)  # the next read of the store decides
 
     def _write_then_settle(self, pair: Pair, transition: Transition) -> None:
         task = self._spawn_write(transition, name=f"message from {pair[0]} to {pair[1]}")

@@ -1,4 +1,4 @@
-"""What an engine does before it takes requests: it recovers what an earlier one left behind."""
+"""Recovers the runs that an earlier engine left, before the engine accepts requests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PAGE = 500
 
 @attrs.frozen
 class Recovery:
-    """Puts a recovery before everything else into the mailbox of every instance that needs one.
+    """Puts a recovery at the head of the mailbox of every instance that needs one.
 
     Attributes:
-        store: knows which instances carry a claim, and which could not be read.
-        dispatcher: takes the turns.
-        jobs: the definitions that are served; instances of others are not touched.
+        store: returns the instances with a claim, and those that could not be decoded.
+        dispatcher: executes the turns.
+        jobs: the served definitions; instances of other jobs are ignored.
     """
 
     store: Store
@@ -36,13 +36,13 @@ class Recovery:
     jobs: Mapping[tuple[str, str], AnyDefinition]
 
     async def run(self) -> int:
-        """Recover.
+        """Post the recoveries.
 
         Returns:
-            How many runs were left behind.
+            The number of abandoned runs.
 
         Raises:
-            StoreError: the store did not answer.
+            StoreError: the store failed.
         """
         recovered = 0
         after = 0

@@ -31,7 +31,7 @@ from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
 
 SUSPICION_MS = 60_000
-"""How long events are claimed before they are handled, after a start whose predecessor died."""
+"""How long events are claimed before they are handled, after a predecessor that died."""
 
 LEAVE_AFTER_MS = 5_000
 """How long the engine waits for runs that it cancelled before it stops without them."""
@@ -39,18 +39,18 @@ LEAVE_AFTER_MS = 5_000
 
 @attrs.define
 class RunningEngine:
-    """Everything that goes on in this process for one store.
+    """An engine on one store in this process.
 
     Attributes:
-        store: where instances live.
-        runtime: the only door to the world.
-        limits: the engine's bounds.
-        jobs: the definitions that are served, by kind and name.
-        dispatcher: takes requests.
-        alarms: fires what is due.
+        store: stores the instances.
+        runtime: the only interface to the outside.
+        limits: the engine's limits.
+        jobs: the served definitions, by kind and name.
+        dispatcher: accepts requests.
+        alarms: fires due alarms.
         outbox: delivers messages.
-        stopped: done when the engine stopped by itself, with the reason.
-        left_behind: the instances whose runs did not end when the engine stopped, although they were cancelled.
+        stopped: done when the engine stopped itself, with the reason.
+        left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
 
     store: Store
@@ -71,10 +71,10 @@ class RunningEngine:
         return f"<{type(self).__name__} on {self.store!r}>"
 
     async def start(self) -> None:
-        """Recover what was left behind, then begin to fire alarms and to deliver messages.
+        """Recover abandoned runs, then start to fire alarms and to deliver messages.
 
         Raises:
-            StoreError: the store did not answer.
+            StoreError: the store failed.
         """
         if self.store.left == "died":
             self.turns.events = "claimed_first"
@@ -86,18 +86,18 @@ class RunningEngine:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")
-        self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "housekeeping")
+        self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
 
     def _trust(self) -> None:
-        """No event has killed this process for a while."""
+        """Claim events late again, because none has killed this process for a while."""
         self.turns.events = "claimed_late"
 
     async def stop(self) -> None:
-        """Stop gracefully: no more alarms, messages and requests; what runs may end within the drain time.
+        """Stop gracefully: accept no requests, fire no alarms, and let runs finish within the shutdown timeout.
 
-        After that it is cancelled, its claim is given back, and the next start delivers it again without counting a
-        crash. Cancelling this wait cancels the runs at once. A run that does not end although it is cancelled is left
-        behind after five more seconds: `left_behind` names it, and the next start recovers its claim.
+        Then the engine cancels the runs and releases their claims; the next start delivers them again without counting
+        a crash. Cancelling this wait cancels the runs at once. Runs that ignore their cancellation are abandoned after
+        five more seconds: `left_behind` names them, and the next start recovers their claims.
         """
         self.turns.phase = "closing"
         self.dispatcher.close_door()
@@ -122,7 +122,7 @@ class RunningEngine:
             raise interrupted
 
     async def _see_through(self, wait: Callable[[], Awaitable[None]]) -> BaseException | None:
-        """Wait, even while this task is cancelled: that cancels the runs, and is given when the wait is over."""
+        """Wait to the end. If this task is cancelled, cancel the runs, and return the cancellation after the wait."""
         interrupted: BaseException | None = None
         while True:
             try:
@@ -134,7 +134,7 @@ class RunningEngine:
                 return interrupted
 
     def stop_runs(self) -> None:
-        """Cancel every run in progress and give its claim back; stop waiting for those that do not end."""
+        """Cancel every run in progress and release its claim; after five seconds, abandon those that ignore it."""
         self.dispatcher.stop_runs()
         if self._leaving is None:
             self._leaving = self.runtime.call_later(LEAVE_AFTER_MS, self._leave_behind)
@@ -143,7 +143,7 @@ class RunningEngine:
         self.left_behind = self.dispatcher.leave_runs()
 
     def in_flight(self) -> InFlight:
-        """Tell what the engine has accepted and not finished."""
+        """Return the accepted and unfinished work."""
         return attrs.evolve(self.dispatcher.in_flight(), alarms=self.alarms.under_way, messages=self.outbox.under_way)
 
     def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
@@ -153,10 +153,10 @@ class RunningEngine:
 
     def _loop_ended(self, name: str, task: SpawnedTask[Any]) -> None:
         if not task.cancelled():
-            self.fail(f"the {name} loop of the engine broke: {task.exception()!r}")
+            self.fail(f"the {name} loop of the engine failed: {task.exception()!r}")
 
     async def stop_loops(self) -> None:
-        """Fire no more alarms, and deliver no more messages. Requests are still served."""
+        """Fire no more alarms and deliver no more messages. Requests are still served."""
         for task in self._loops:
             task.cancel()
         for task in self._loops:
@@ -164,7 +164,7 @@ class RunningEngine:
         self._loops.clear()
 
     def fail(self, reason: str) -> None:
-        """Stop taking requests, because to continue could do harm."""
+        """Accept no more requests, because to continue could do harm."""
         if self.stopped.done():
             return
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
@@ -175,11 +175,11 @@ class RunningEngine:
         self.stopped.set_result(reason)
 
     def process_ends(self, raised: BaseException) -> None:
-        """Stop, because the code of a job raised an exception that asks for the end of the process."""
+        """Stop, because the code of a job raised an exception that ends the process."""
         self.fail(f"a job raised {raised!r}, which ends the process")
 
     def committed(self, transition: Transition) -> None:
-        """A transition became durable: see what it set in motion, and log what went wrong."""
+        """React to a durable transition: wake the outbox, queue its alarm, and log its failures."""
         if transition.events:
             record = incident(transition)
             if record is not None:
@@ -201,12 +201,12 @@ class RunningEngine:
             self.outbox.release(transition.address)
 
     def doubt(self) -> None:
-        """A transition may have become durable, and nobody knows: look what it may have set in motion."""
+        """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
         self.alarms.doubt()
         self.outbox.wake.ring()
 
     def _recover_if_left(self, transition: Transition) -> None:
-        """An instance that was resumed, or had two claims, may carry one that nobody runs: it is delivered again."""
+        """Recover an instance that was resumed, or had two claims, if no run holds its claim."""
         job = self.jobs.get((transition.address.kind, transition.address.name))
         running = self.dispatcher.running_at(transition.address)
         if job is not None and isinstance(transition.write, Put) and left_behind(transition.write.instance, running):
@@ -224,17 +224,17 @@ def running_engine(
     run_ended: RunEnded | None = None,
     mistake_found: MistakeFound | None = None,
 ) -> RunningEngine:
-    """Put an engine together. It does nothing before ``start``.
+    """Assemble an engine. It does nothing before ``start``.
 
     Args:
         store: an open store.
-        runtime: the only door to the world.
-        services: what the users' programs need.
-        limits: the engine's bounds.
-        jobs: the definitions that are served, by kind and name.
+        runtime: the only interface to the outside.
+        services: the services of user programs.
+        limits: the engine's limits.
+        jobs: the served definitions, by kind and name.
         perform: performs the effects of runs.
-        run_ended: told of every program's end.
-        mistake_found: called with each mistake that the debug mode finds; None: the mode is off.
+        run_ended: called with the end of every program.
+        mistake_found: called with each mistake that the debug mode finds; None disables the mode.
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
@@ -263,4 +263,4 @@ def running_engine(
 
 
 def _fence_lost(store: Store, address: str) -> str:
-    return f"{address} was written by somebody else, although this engine owns {store.name}"
+    return f"another writer changed {address}, although this engine owns {store.name}"

@@ -1,4 +1,4 @@
-"""A limit on how long a coroutine may take, which costs nothing while it does not wait."""
+"""A time limit for a coroutine, which costs nothing while the coroutine does not wait."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 class TimeLimit(Generic[T]):
     """Awaits a coroutine, and calls a function when it takes too long.
 
-    Most runs of event handlers never wait for anything: the timer is set when a run does.
+    The timer is set at the first wait: most event handlers never wait.
 
     Attributes:
-        coroutine: what is awaited.
-        limit_ms: how long it may take from its first wait on.
+        coroutine: the coroutine.
+        limit_ms: the limit in milliseconds, from the first wait on.
         runtime: sets the timer.
-        expired: called when the time is over; it must see to the end of the coroutine.
+        expired: called when the limit is over; it must end the coroutine.
     """
 
     coroutine: Coroutine[Any, Any, T]

@@ -1,4 +1,4 @@
-"""The agenda: the alarms of the next moments, in memory, and when to look into the store for more."""
+"""The next alarms, in memory, and when to read more from the store."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ NEVER_MS = 2**63 - 1
 """Later than any alarm."""
 
 ROOM = 10_000
-"""Alarms that are kept in memory."""
+"""Maximum number of alarms in memory."""
 
 
 @attrs.define
 class TimerQueue:
-    """Every alarm up to an instant, and when the first one after it may be due.
+    """All alarms up to an instant, and when the first alarm after it may be due.
 
-    Only this engine sets alarms in a store that it owns, and each is added here when its commit is durable: so what was
-    read once stays complete. An entry may be out of date, because its alarm was moved or cancelled meanwhile: the turn
-    it leads to finds that out.
+    Only this engine sets alarms in its store, and it adds each one here after its commit: a read stays complete. An
+    entry may be stale, because its alarm was moved or cancelled meanwhile; its turn finds that out.
 
     Attributes:
         known_until_ms: every alarm that is due up to this instant is an entry.
-        next_ms: no alarm after that one is due before this instant: then the store must be read again.
-        room: entries at most; alarms beyond are read from the store when they are due.
+        next_ms: no later alarm is due before this instant; then the store must be read again.
+        room: maximum number of entries; further alarms are read from the store when they are due.
     """
 
     known_until_ms: int = -1
@@ -42,13 +41,13 @@ class TimerQueue:
     _added_since: list[Entry] | None = None
 
     def add(self, address: Address, due_ms: int) -> None:
-        """Take note of an alarm that became durable."""
+        """Add an alarm that became durable."""
         if self._added_since is not None:
             self._added_since.append((address, due_ms))
         self._place(address, due_ms)
 
     def pop(self, now_ms: int) -> Address | None:
-        """Give an instance whose alarm is due, the earliest first; None when there is none on the agenda."""
+        """Remove and return an instance whose alarm is due, the earliest first; None if there is none."""
         return heapq.heappop(self._entries)[2] if self.has_due(now_ms) else None
 
     def has_due(self, now_ms: int) -> bool:
@@ -56,25 +55,25 @@ class TimerQueue:
         return bool(self._entries) and self._entries[0][0] <= now_ms
 
     def doubt(self, now_ms: int) -> None:
-        """The store may hold an alarm that nobody took note of: it must be read again."""
+        """Require another read, because the store may hold an alarm that was not added."""
         self.next_ms = min(self.next_ms, now_ms)
 
     def must_be_read(self, now_ms: int) -> bool:
-        """Whether the store may hold something due that is no entry. What is on the agenda goes first."""
+        """Whether the store may hold a due alarm that is not an entry. Due entries are fired first."""
         return self.next_ms <= now_ms and not self.has_due(now_ms)
 
     @property
     def wake_ms(self) -> int:
-        """When there is something to do: to fire, or to read. ``NEVER_MS``: nothing, as far as is known."""
+        """When to fire or to read next; ``NEVER_MS`` if there is nothing to do."""
         return min(self._entries[0][0], self.next_ms) if self._entries else self.next_ms
 
     # ------------------------------------------------------------ reading
     def begin_reading(self) -> None:
-        """Remember what is added from here on: it may be missing from what is about to be read."""
+        """Record additions from here on: the read that starts now may miss them."""
         self._added_since = []
 
     def read(self, entries: Iterable[Entry], until_ms: int) -> None:
-        """Take what the store had: these are all the alarms up to this instant, and perhaps some more."""
+        """Replace the entries with those of the store: all alarms up to an instant, and perhaps later ones."""
         self._entries.clear()
         self.known_until_ms, self.next_ms = until_ms, until_ms + 1
         for address, due_ms in entries:
@@ -83,7 +82,7 @@ class TimerQueue:
             self._place(address, due_ms)
 
     def end_reading(self, next_ms: int) -> None:
-        """Take when the first alarm after ``known_until_ms`` was due at the time it was asked for."""
+        """Set the due time of the first alarm after ``known_until_ms``, as the store returned it."""
         added = (due_ms for _, due_ms in self._added_since or () if due_ms > self.known_until_ms)
         self.next_ms = min((next_ms, *added))
         self._added_since = None

@@ -36,34 +36,35 @@ from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_CONFLICTS = 5
-"""How often a turn that had no effect yet begins again after a conflict."""
+"""How often a turn without effects starts again after a conflict."""
 
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
-"""Told of a program of the user that came to its end, before it is decided what that means."""
+"""Called with the end of every user program, before the engine decides on it."""
 
 MistakeFound: TypeAlias = Callable[[HookMistake], object]
-"""Called with what the debug mode found in a run."""
+"""Called with each mistake that the debug mode finds in a run."""
 
 
 @attrs.define
 class TurnTaker:
-    """Takes turns. Everything it decides, ``begin`` and ``finish`` decide; here is only what waits and writes.
+    """Executes turns: waits and writes. The pure functions ``begin`` and ``finish`` decide.
 
     Attributes:
-        store: where instances live.
-        runtime: the only door to time, waiting, dice and ids.
-        services: what the user's programs need.
-        limits: the engine's bounds.
-        gates: how many runs go on at the same time.
-        left_claimed: told of an instance that may be left with a claim that nobody runs.
+        store: stores the instances.
+        runtime: the only interface to time, waiting, randomness and ids.
+        services: the services of user programs.
+        limits: the engine's limits.
+        gates: limits the number of concurrent runs.
+        left_claimed: called with an instance that may have a claim that no run holds.
         perform: performs the effects of runs.
-        run_ended: told of every program's end, if anybody wants to know.
-        mistake_found: called with each mistake that the debug mode finds; None: the mode is off.
-        phase: whether runs may begin.
-        events: when the claim of an event is recorded: before its first effect, so that one without effects costs one
-            commit; or before its handler runs, so that one that kills its process is counted and parked in the end.
-        committed: told of every transition that became durable; set once, right after construction.
-        in_doubt: told when nobody knows whether one did; set with it.
+        run_ended: called with the end of every program.
+        mistake_found: called with each mistake that the debug mode finds; None disables the mode.
+        phase: whether runs may start.
+        events: when the claim of an event is recorded: before its first effect, so that an event without effects costs
+            one commit; or before its handler runs, so that a handler that kills the process is counted and finally
+            parked.
+        committed: called with every durable transition; set once, right after construction.
+        in_doubt: called when the outcome of a commit is unknown; set with it.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set with it.
     """
 
@@ -84,7 +85,7 @@ class TurnTaker:
 
     # ------------------------------------------------------------ the turn
     async def take(self, mailbox: Mailbox, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
-        """Take the turn of one request, again as long as it meets conflicts before it had any effect."""
+        """Execute the turn of one request, again as long as it meets conflicts before its first effect."""
         for _ in range(tries):
             verdict = await self._ended(await self._load_first(mailbox, item, self._load(mailbox, item)))
             if verdict is not None:
@@ -92,12 +93,12 @@ class TurnTaker:
         return TurnAnswered(Failure(Conflict(str(mailbox.address))))
 
     async def go_on(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> Verdict:
-        """Take a turn to its end that was begun by plain calls.
+        """Execute the rest of a turn that began synchronously.
 
         Args:
-            mailbox: of the instance.
+            mailbox: the instance's mailbox.
             item: the request.
-            begun: how far it went; None when it met a conflict.
+            begun: how far the turn got; None if it met a conflict.
         """
         return await self._ended(begun) or await self.take(mailbox, item, tries=MAX_CONFLICTS)
 
@@ -107,17 +108,17 @@ class TurnTaker:
         return await self._conclude(begun) if isinstance(begun, Commit) else begun
 
     def begin(self, mailbox: Mailbox, item: Item, tell: Callable[[Result[Loaded, Any]], None]) -> Begun | Told:
-        """Take the turn of one request as far as it goes by plain calls.
+        """Execute the turn of one request as far as it goes synchronously.
 
         Args:
-            mailbox: of the instance.
+            mailbox: the instance's mailbox.
             item: the request.
-            tell: is told of what is stored, if the store tells of it: to be handed to `decide`.
+            tell: called with the stored instance, if the store calls back; it must call `decide`.
 
         Returns:
-            Its only commit, if nothing has to be claimed: the turn waits for the disk as a value, without a task or a
-            frame. Or how it ended; or the rest of it, when it must wait for something else before; or that the store
-            tells.
+            The turn's only commit, if nothing has to be claimed, so that the turn waits for the disk as a value,
+            without a task or a frame; or its outcome; or the rest of it, if it must wait for something else first; or
+            "told", if the store will call back.
         """
         loading = self._load(mailbox, item)
         loaded = known_answer(loading)
@@ -137,13 +138,13 @@ class TurnTaker:
         return self.decide(mailbox, item, await answer_of(loading))
 
     def decide(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> Begun:
-        """Go on by plain calls with a turn whose instance was read."""
+        """Continue synchronously with a turn whose instance was loaded."""
         if not isinstance(loaded, Success):
             return TurnAnswered(loaded)
         inputs = self._facts(mailbox)
         try:
             step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
-        except BaseException as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
+        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
             broken = Raised(defect)
             self._note_end(broken)
             return TurnAnswered(Failure(EngineClosed() if _is_interrupt(broken) else self._crashed(mailbox, broken)))
@@ -156,13 +157,13 @@ class TurnTaker:
 
     # ------------------------------------------------------------ events
     def _suspect(self, mailbox: Mailbox, item: Item, execute: Execute) -> Rest:
-        """Record the claim of an event before its handler runs, as that of a run."""
+        """Record the claim of an event before its handler runs, as for a run."""
         if mailbox.job.occupancy == "claim_only" and self.phase == "open":
             return Rest(self._claim_and_run(mailbox, item, execute))
         return Rest(self._in_a_place(mailbox, execute, lambda: self._claim_and_run(mailbox, item, execute)))
 
     def _handle(self, mailbox: Mailbox, execute: Execute, inputs: TurnInputs) -> Begun:
-        """Handle an event. As far as its program goes by itself, it needs no place, no claim and no task."""
+        """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
@@ -178,9 +179,10 @@ class TurnTaker:
         return step
 
     def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
-        """Run a program as far as it goes without reaching outside and without waiting.
+        """Run a program until its first effect or wait.
 
-        Whatever is raised there is the program's own, a cancellation as well: the engine's come where the task waits.
+        Any exception here belongs to the program, a cancellation included: the engine cancels a task only where it
+        waits.
         """
         draft = execute.draft
         try:
@@ -192,9 +194,9 @@ class TurnTaker:
             return Raised(raised)
 
     async def _go_on(self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
-        """Go on with an event whose program reaches outside or waits, in a place of the gates.
+        """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
 
-        An event of a kind whose runs let others be decided meanwhile takes no place: it waits for nobody's run.
+        An event of a kind whose runs do not hold the mailbox takes no slot: it waits for no other run.
         """
         try:
             if mailbox.job.occupancy == "claim_only" and self.phase == "open":
@@ -207,7 +209,7 @@ class TurnTaker:
     async def _in_a_place(
         self, mailbox: Mailbox, execute: Execute, run: Callable[[], Awaitable[Verdict | None]]
     ) -> Verdict | None:
-        """Run user code when there is a place for it."""
+        """Run user code when there is a slot for it."""
         await self.gates.enter(mailbox.job_name, execute.alone)
         verdict: Verdict | None = None
         try:
@@ -253,7 +255,7 @@ class TurnTaker:
                 step = self._finish(mailbox, execute, exit_, self._facts(mailbox))
             return await self._settle(mailbox, execute, step)
         except BaseException:
-            self.forget_run(mailbox, execute)  # its claim stays: the next request, or the next start, recovers it
+            self.forget_run(mailbox, execute)  # its claim stays: the next request or start recovers it
             raise
 
     def _finish(
@@ -266,18 +268,18 @@ class TurnTaker:
             self._inspect(execute, exit_, execute.draft.inspection)
         try:
             return finish(mailbox.job, execute, exit_, inputs)
-        except BaseException as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
+        except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
             broken = Raised(defect)
         self._note_end(broken)
         return finish(mailbox.job, execute, broken, inputs)
 
     def _note_end(self, exit_: Exit[Any, Any]) -> None:
-        """Stop the engine if the code of a job asked for the end of the process."""
+        """Stop the engine if the code of a job raised an exception that ends the process."""
         if isinstance(exit_, Raised) and isinstance(exit_.cause, ENDS_PROCESS):
             self.process_ends(exit_.cause)
 
     def _inspect(self, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
-        """Report, once for each end of a program, what it did without effect."""
+        """Report the mistakes of a program, once for each of its ends."""
         execute.draft.inspection = None
         address = execute.instance.address
         for mistake in inspection.mistakes(exit_, job=f"{address.kind}:{address.name}", hook=execute.hook):
@@ -294,14 +296,14 @@ class TurnTaker:
         """Run a program to its exit.
 
         Args:
-            mailbox: whose program.
-            execute: what is run.
-            by: who runs it.
-            begun: the program itself, when it was begun already.
+            mailbox: the instance's mailbox.
+            execute: the run.
+            by: the task that runs it.
+            begun: the program itself, if it has already begun.
 
         Returns:
-            What was run, claimed by now if it reached outside, with its exit; None when its claim met a conflict; or
-            the answer of a run that was cancelled or interrupted.
+            The run, claimed by now if it had an effect, with its exit; None if its claim met a conflict; or the answer
+            to a run that was cancelled or interrupted.
         """
         if by == "worker" and execute.claimed == "recorded":
             await self._in_own_task(mailbox)
@@ -352,10 +354,10 @@ class TurnTaker:
         return execute, exit_
 
     async def _stop_from_outside(self) -> Stop | None:
-        """Find out why a run says that it was cancelled, when the engine did not cancel it.
+        """Return why a run was cancelled that the engine did not cancel.
 
-        Something that the program awaited was cancelled, or the program cancelled its own task: that is a defect of the
-        run. Or the event loop cancels every task because it ends: then the engine is stopped in the same moment.
+        If an awaitable of the program was cancelled, or the program cancelled its own task, it is a defect of the run.
+        If the event loop cancels every task because it ends, the engine is being stopped at the same moment.
         """
         if self.runtime.current_task().cancelling():
             self._uncancel()
@@ -363,7 +365,7 @@ class TurnTaker:
         return "released" if self.phase == "closing" else None
 
     async def _take_cancellation_back(self) -> None:
-        """A program ended although it was cancelled: the next turn of this task must not find its cancellation."""
+        """Remove the cancellation of a program that ended nevertheless: the next turn of this task must not see it."""
         with suppress(self.runtime.cancelled):
             await self.runtime.sleep(0)
         self._uncancel()
@@ -374,14 +376,14 @@ class TurnTaker:
             task.uncancel()
 
     async def _in_own_task(self, mailbox: Mailbox) -> None:
-        """Wait once, if this turn was begun by a plain call: the user's services run in a task of the engine's own."""
+        """Wait once if this turn began synchronously: the user's services run in a task of the engine."""
         if mailbox.worker is None:
             await self.runtime.sleep(0)
 
     async def _stopped(
         self, mailbox: Mailbox, execute: Execute, why: Stop
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
-        """A run was cancelled on purpose: by its time limit, by a terminate, or by the shutdown."""
+        """Conclude a run that was cancelled by its timeout, by a terminate, or by the shutdown."""
         match why:
             case "timed_out":
                 return execute, Raised(RunTimeout(mailbox.job.plan.run_timeout_ms))
@@ -396,9 +398,9 @@ class TurnTaker:
                 assert_never(why)
 
     async def release(self, mailbox: Mailbox, execute: Execute) -> None:
-        """Give the claim back, so that the next start delivers the run again without counting a crash.
+        """Release the claim, so that the next start delivers the run again without counting a crash.
 
-        It is given back in what is stored by now: beside a run that did not hold the mailbox, others have written.
+        The claim is released in the present row: other turns may have written it while the run was apart.
         """
         self.forget_run(mailbox, execute)
         if execute.claimed != "recorded":
@@ -433,7 +435,7 @@ class TurnTaker:
                 return Failure(refused.failure())
 
     async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
-        """Commit the end of a run."""
+        """Commit the end of a run that holds the mailbox."""
         verdict = await self._conclude(step)
         if execute.claimed != "recorded":
             return verdict
@@ -448,7 +450,7 @@ class TurnTaker:
                 return verdict
 
     async def settle_apart(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
-        """Commit the end of a run that did not hold the mailbox, over what is stored by now."""
+        """Commit the end of a run that ran beside the mailbox, on the present row."""
         for _ in range(MAX_CONFLICTS + 1):
             match await answer_of(self.store.load(mailbox.address, None, 0)):
                 case Success(loaded):
@@ -469,21 +471,21 @@ class TurnTaker:
 
     # ------------------------------------------------------------ writing
     async def _conclude(self, step: Commit) -> TurnAnswered | None:
-        """Commit, and give the result; None: there was a conflict."""
+        """Commit, and return the result; None if there was a conflict."""
         written = self._written(step.transition)
         if written.is_empty:
             return self._unwritten(step)
         return self.concluded(step, await answer_of(self.store.commit(written)))
 
     def commit(self, step: Commit, tell: Callable[[Result[Fence, Any]], None]) -> Committing:
-        """Commit, as far as it goes by plain calls.
+        """Commit, as far as it goes synchronously.
 
         Args:
-            step: what a turn begun by plain calls ends in.
-            tell: is told of the store's answer, if the store tells of it.
+            step: the end of a turn that ran synchronously.
+            tell: called with the store's answer, if the store calls back.
 
         Returns:
-            How that went, or that it goes on.
+            The outcome, or "told" if the store will call back.
         """
         written = self._written(step.transition)
         if written.is_empty:
@@ -514,7 +516,7 @@ class TurnTaker:
         return self.concluded(step, await answer_of(storing))
 
     def concluded(self, step: Commit, stored: Result[Fence, Any]) -> TurnAnswered | None:
-        """Give the result of a commit that the store answered; None: there was a conflict."""
+        """Return the result of an answered commit; None if there was a conflict."""
         self._take_note(step.transition, stored)
         if isinstance(stored, Success):
             return TurnAnswered(step.result)
@@ -528,7 +530,7 @@ class TurnTaker:
 
     @staticmethod
     def forget_run(mailbox: Mailbox, execute: Execute) -> None:
-        """Take note that this process does not run a claim any more."""
+        """Note that this process no longer runs a claim."""
         if mailbox.running:
             mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
 
@@ -543,10 +545,10 @@ class TurnTaker:
 
 
 def _is_interrupt(exit_: object) -> bool:
-    """Whether a program was interrupted from the keyboard: that is not its fault, so its run is given back."""
+    """Whether a program was interrupted from the keyboard: that is not its fault, so its claim is released."""
     return isinstance(exit_, Raised) and isinstance(exit_.cause, KeyboardInterrupt)
 
 
 def _not_stored(error: StoreError | OutcomeUnknown) -> OutcomeUnknown:
-    """What the caller of a run is told whose end did not come into the store."""
+    """Return the error for the caller of a run whose end could not be stored."""
     return OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")

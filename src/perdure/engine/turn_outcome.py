@@ -1,4 +1,4 @@
-"""How far a turn went: how it ended, its only commit, or the rest of it."""
+"""The outcome of a turn: its answer, its only commit, or the rest of it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class TurnAnswered:
 
 @attrs.frozen
 class RunsApart:
-    """The run is claimed and goes on without the mailbox."""
+    """The run is claimed and continues without the mailbox."""
 
     execute: Execute
 
 
 @attrs.frozen
 class FenceLost:
-    """Somebody else wrote an instance of a store that this engine owns."""
+    """Another writer changed an instance of a store that this engine owns."""
 
     address: str
 
 
 Verdict: TypeAlias = TurnAnswered | RunsApart | Defer | RecoverFirst | FenceLost
-"""How a turn ended, as far as its mailbox is concerned."""
+"""The outcome of a turn for its mailbox."""
 
 
 @turn_value
@@ -44,19 +44,19 @@ class Rest:
     """A turn that must wait for something.
 
     Attributes:
-        work: goes on with it. Gives how far it went; None when it met a conflict before it had any effect, so that it
-            must begin again.
+        work: executes the rest. It returns how far the turn got; None if it met a conflict before its first effect and
+            must start again.
     """
 
     work: Coroutine[Any, Any, Begun | None]
 
 
 Begun: TypeAlias = Commit | Verdict | Rest
-"""A turn as far as plain calls take it: its only commit, how it ended, or the rest of it."""
+"""A turn as far as it goes synchronously: its only commit, its outcome, or the rest of it."""
 
 Told: TypeAlias = Literal["told"]
-"""The store tells of the answer that a turn waits for."""
+"""The store will call back with the answer that the turn waits for."""
 
 Committing: TypeAlias = TurnAnswered | Rest | Told | None
-"""The only commit of a turn as far as plain calls take it: its result, None if there was a conflict; the rest of it; or
-that the store tells of it."""
+"""The only commit of a turn as far as it goes synchronously: its result, None if there was a conflict; the rest of it;
+or that the store will call back."""

@@ -1,4 +1,4 @@
-"""An alarm clock for a loop: it sleeps until an instant of the wall clock, or until somebody wakes it."""
+"""Wakes a loop at an instant of the wall clock, or earlier on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 from perdure.runtime.record import Future, Runtime
 
 MAX_SLEEP_MS = 60_000
-"""A sleep towards an instant looks at the wall clock at least this often, because that may jump."""
+"""A sleep reads the wall clock at least this often, because the clock may jump."""
 
 
 @attrs.define
@@ -17,7 +17,7 @@ class Wake:
     """Wakes one loop.
 
     Attributes:
-        runtime: the only door to time.
+        runtime: the only interface to time.
     """
 
     runtime: Runtime
@@ -34,7 +34,7 @@ class Wake:
         """Sleep until an instant, or until rung.
 
         Args:
-            at_ms: integer milliseconds UTC of the wall clock; None: until rung, however long that is.
+            at_ms: integer milliseconds UTC of the wall clock; None: until rung.
         """
         while self._state == "quiet":
             await self._sleep(None if at_ms is None else max(0, min(at_ms - self.runtime.now_ms(), MAX_SLEEP_MS)))
