@@ -27,8 +27,10 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import App, Continuous, Debounce, DebounceContext, Do, Task, TaskContext, every, program, tell
+from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
-from perdure.values.message import StoredMessage
+from perdure.values.message import Message, StoredMessage
+from perdure.values.transition import Transition
 
 
 async def total(world: World, id_: str) -> int:
@@ -372,6 +374,46 @@ async def test_a_message_to_a_job_that_is_not_served_waits(world: World) -> None
     await world.settle()
     assert await world.row(other.address("b")) is not None
     assert await world.messages() == ()
+
+
+@on_each_store
+async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -> None:
+    """`health` counts them by job, and each target job is logged once, however many messages wait for it."""
+    jobs = await world.open(app(world.outside))
+    health = await world.unwrap(jobs.health())
+    assert (health.state, health.unserved_messages) == ("ok", 0)
+    for number in range(300):
+        await world.inspect(lambda store, number=number: store.commit(_to_gone("gone", f"{number}")))  # type: ignore[misc]
+    for number in range(6):
+        await world.inspect(lambda store, number=number: store.commit(_to_gone(f"lost{number}", "1")))  # type: ignore[misc]
+    for _ in range(3):
+        await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Add(),)))))
+        await world.settle()
+    health = await world.unwrap(jobs.health())
+    assert (health.state, health.unserved_messages) == ("degraded", 306)
+    named = "task:gone (300), task:lost0 (1), task:lost1 (1), task:lost2 (1), task:lost3 (1), …"
+    assert health.detail == f"306 messages wait for jobs that this app does not serve: {named}"
+    warned = [record for record in world.world.logs if record.message == "messages wait for a job that is not served"]
+    assert sorted(str(record.fields["job"]) for record in warned) == ["task:gone", *(f"task:lost{n}" for n in range(6))]
+    assert {record.level for record in warned} == {"warning"}
+    (gone,) = [record for record in warned if record.fields["job"] == "task:gone"]
+    assert (gone.fields["message"], gone.fields["target"]) == (1, "task:gone:0")
+    await world.close()
+
+    jobs = await world.open(app(world.outside, *(_taker(name) for name in ("gone", *(f"lost{n}" for n in range(6))))))
+    await world.settle()
+    health = await world.unwrap(jobs.health())
+    assert (health.state, health.unserved_messages, health.detail) == ("ok", 0, "")
+
+
+def _taker(name: str) -> Task[Total, Add]:
+    return Task(name, state=Total, event=Add, initial=Total(), on_event=lambda _, __: Success(None))
+
+
+def _to_gone(job: str, id_: str) -> Transition:
+    target = Address("task", job, id_)
+    message = Message(sender=at("a"), target=target, action="send", payload='{"amount":1}', sent_ms=0)
+    return Transition(address=at("a"), messages=(message,))
 
 
 @on_each_store

@@ -204,6 +204,12 @@ def test_messages_that_their_target_cannot_read(path: Path) -> None:
 
     asyncio.run(send())
     assert found(path, OLD, SENDER, HOURLY) == {}
+    report = report_of(path, SENDER, HOURLY)
+    (waiting,) = report.of(Topic.WAITING)
+    assert (waiting.job, waiting.count, waiting.reason) == ("task:orders", 1, "the app has no such job")
+    assert [example for example, _ in waiting.examples] == ["message 1 to task:orders:told"]
+    both = frozenset({Topic.NOT_SERVED, Topic.WAITING})
+    assert report.problems(both) == report.problems(frozenset()) - 4
     texts = orders(OrderV1, OrderV1(0), event=str)
     assert found(path, texts, SENDER, HOURLY) == {("message", "task:orders", "send: $: expected str"): 1}
     execute(path, "UPDATE messages SET action = 'sing'")
@@ -308,7 +314,7 @@ def test_the_text_says_the_problems_first(path: Path) -> None:
         "  task:orders  1: $: its version is 7, and this code reads versions 1 to 2: newer code wrote it",
         "      example: bob",
         "",
-        "note: 1 instance or message belongs to a job that this app does not serve",
+        "note: 1 instance belongs to a job that this app does not serve",
         "  continuous:ticker  1: the app has no such job: its alarms do not fire, its messages wait",
         "      example: t",
         "",

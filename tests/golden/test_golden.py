@@ -177,7 +177,7 @@ def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:
     assert {(group.topic, tuple(example for example, _ in group.examples)) for group in report.groups.values()} == {
         (Topic.UNREADABLE, ("forgotten",)),
         (Topic.OLDER, ("older",)),
-        (Topic.NOT_SERVED, ("message 1 to task:elsewhere:far",)),
+        (Topic.WAITING, ("message 1 to task:elsewhere:far",)),
     }
     assert {group.topic for group in report_of(path, forgotten).groups.values()} >= {Topic.RESUMES}
 

@@ -24,6 +24,7 @@ from perdure.client.by_name import NamedJob
 from perdure.client.gateway import Gateway
 from perdure.engine.in_flight import InFlight
 from perdure.engine.running import RunningEngine
+from perdure.engine.unserved import with_unserved
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
 from perdure.jobs.report import report_status
@@ -302,11 +303,12 @@ class Client:
         return self._engine.in_flight()
 
     def health(self) -> FutureResult[Health, CallError]:
-        """Report the state of the store."""
+        """Report the state of the store, and the messages that wait for jobs that this app does not serve."""
         return once(self._health())
 
     async def _health(self) -> Result[Health, CallError]:
-        return await answer_of(self._engine.store.health())
+        health = await answer_of(self._engine.store.health())
+        return health.map(lambda known: with_unserved(known, self._engine.outbox.unserved))
 
 
 def gateway_of(client: Client, /) -> Gateway:

@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
 from perdure.engine.incident import dead_letter
+from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.messages import postponement, unreadable
@@ -54,6 +55,7 @@ class Outbox:
         jobs: the served definitions; messages to other jobs wait.
         draw: collects the inputs of one decision.
         wake: wakes the loop when a message was written or a target was resumed.
+        unserved: the messages to jobs that are not served.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
             construction.
     """
@@ -70,16 +72,19 @@ class Outbox:
     _consumed_since_read: set[int] = attrs.Factory(set[int])
     _settled_since_read: set[Pair] = attrs.Factory(set[Pair])
     _held: dict[Address, StoredMessage] = attrs.Factory(dict[Address, StoredMessage])
-    _unserved: int = 0
+    unserved: UnservedMessages = attrs.field(init=False)
     _writing: dict[SpawnedTask[Any], None] = attrs.Factory(dict[SpawnedTask[Any], None])
     _unknown: dict[Pair, Timer] = attrs.Factory(dict[Pair, "Timer"])
     _phase: Literal["open", "closed"] = "open"
+
+    def __attrs_post_init__(self) -> None:
+        self.unserved = UnservedMessages(self.runtime)
 
     async def run(self) -> None:
         """Deliver messages until the task is cancelled."""
         while True:
             now_ms = self.runtime.now_ms()
-            limit = MESSAGE_BATCH + len(self._under_way) + self._unserved
+            limit = MESSAGE_BATCH + len(self._under_way) + self.unserved.total
             self._consumed_since_read.clear()
             self._settled_since_read.clear()
             match result_inside(await self.store.messages(now_ms, limit)):
@@ -121,13 +126,14 @@ class Outbox:
 
     # ------------------------------------------------------------ one message
     def _deliver(self, messages: tuple[StoredMessage, ...]) -> None:
-        self._unserved = 0
+        unserved: list[StoredMessage] = []
         for stored in messages:
             job = self.jobs.get((stored.message.target.kind, stored.message.target.name))
             if job is None:
-                self._unserved += 1
+                unserved.append(stored)
             elif self._has_room and self._may_post(stored):
                 self._post(job, stored)
+        self.unserved.found(unserved)
 
     @property
     def under_way(self) -> int:

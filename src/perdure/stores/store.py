@@ -153,12 +153,15 @@ class Health:
         state: ``ok``; ``degraded`` when it goes on and something is wrong, such as rows that cannot be read;
             ``failed`` when it does not.
         detail: what is wrong.
+        unserved_messages: messages that wait for jobs that the app does not serve, the first one of each pair of sender
+            and target. The engine counts them: a store leaves it 0.
     """
 
     __repr__ = fields_in_line
 
     state: Literal["ok", "degraded", "failed"]
     detail: str = ""
+    unserved_messages: int = 0
 
 
 @attrs.frozen

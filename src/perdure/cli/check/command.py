@@ -47,12 +47,12 @@ def check(
     store
         Where instances live: sqlite:///jobs.db.
     unserved
-        Whether instances of jobs that the app does not serve are a problem.
+        Whether instances of jobs that the app does not serve, and messages to them, are a problem.
     json
         Print one JSON object instead of text.
     """
     served = import_app(app).served
-    accepted = frozenset({Topic.NOT_SERVED}) if unserved == "note" else frozenset[Topic]()
+    accepted = frozenset({Topic.NOT_SERVED, Topic.WAITING}) if unserved == "note" else frozenset[Topic]()
     report = _report(store, RowCheck(served))
     if json:
         sys.stdout.write(orjson.dumps(json_of(report, store, accepted), option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -16,6 +16,7 @@ class Topic(Enum):
     DAMAGED = "damaged"
     INDEX = "index"
     NOT_SERVED = "not_served"
+    WAITING = "waiting"
     UNREADABLE = "unreadable"
     MESSAGE = "message"
     ANSWER = "answer"
@@ -37,6 +38,7 @@ PROBLEMS = frozenset(
         Topic.DAMAGED,
         Topic.INDEX,
         Topic.NOT_SERVED,
+        Topic.WAITING,
         Topic.UNREADABLE,
         Topic.MESSAGE,
         Topic.ANSWER,

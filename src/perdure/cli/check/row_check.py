@@ -53,7 +53,8 @@ class RowCheck:
         target, example = row.message.target, f"message {row.message_id} to {row.message.target}"
         job = self.served.get((target.kind, target.name))
         if job is None:
-            yield attrs.evolve(finding_at(Topic.NOT_SERVED, target, "messages to it wait"), example=example)
+            waiting = Topic.WAITING if topic is Topic.MESSAGE else topic
+            yield attrs.evolve(finding_at(waiting, target, "the app has no such job"), example=example)
             return
         try:
             job.parse(row.message.action, row.message.payload)

@@ -17,8 +17,12 @@ TITLES: Final = {
         "instances that this code cannot decode: they would be parked as undecodable",
     ),
     Topic.NOT_SERVED: (
-        "instance or message belongs to a job that this app does not serve",
-        "instances or messages belong to jobs that this app does not serve",
+        "instance belongs to a job that this app does not serve",
+        "instances belong to jobs that this app does not serve",
+    ),
+    Topic.WAITING: (
+        "message waits for a job that this app does not serve",
+        "messages wait for jobs that this app does not serve",
     ),
     Topic.MESSAGE: (
         "message that its target cannot decode: it would become a dead letter",
