@@ -14,6 +14,7 @@ WINDOW_MS = 1_000
 ROOM = 2
 
 requests = st.tuples(
+    st.sampled_from("ab"),
     st.sampled_from("klm"),
     st.integers(1, 2),
     st.one_of(st.integers(0, 1_500), st.sampled_from([WINDOW_MS - 1, WINDOW_MS, 0])),
@@ -21,22 +22,24 @@ requests = st.tuples(
 
 
 @given(st.lists(requests, max_size=12))
-@example([("k", 1, 0), ("k", 1, WINDOW_MS)])
-@example([("k", 1, 0), ("k", 1, WINDOW_MS - 1)])
-@example([("k", 1, 0), ("k", 2, 0)])
-@example([("k", 1, 0), ("l", 1, 0), ("m", 1, 0)])
+@example([("a", "k", 1, 0), ("a", "k", 1, WINDOW_MS)])
+@example([("a", "k", 1, 0), ("a", "k", 1, WINDOW_MS - 1)])
+@example([("a", "k", 1, 0), ("a", "k", 2, 0)])
+@example([("a", "k", 1, 0), ("a", "l", 1, 0), ("a", "m", 1, 0)])
+@example([("b", "k", 1, 0), ("b", "l", 1, 0), ("a", "k", 2, 0)])
 def test_a_key_is_applied_once_within_its_window(given_requests):
-    """`A repeat within the window changes nothing`; no key is evicted early; another request conflicts."""
+    """`A repeat within the window changes nothing`; no key is evicted early, another request conflicts, and each
+    address has its own."""
 
     async def scenario(world: World) -> None:
         client = await world.open(app(world.outside, idempotency_ttl=f"{WINDOW_MS} ms", keys_per_address=ROOM))
         jobs = client.handle(machine)
-        table: dict[str, tuple[int, int]] = {}  # the amount, and when it is forgotten
-        total = 0
-        for key, amount, later_ms in given_requests:
+        tables: dict[str, dict[str, tuple[int, int]]] = {"a": {}, "b": {}}  # the amount, and when it is forgotten
+        totals = {"a": 0, "b": 0}
+        for id_, key, amount, later_ms in given_requests:
             await world.advance(ms=later_ms)
-            table = {held: kept for held, kept in table.items() if world.now_ms < kept[1]}
-            answer = await world.result(jobs.send("a", steps(Add(amount)), idempotency_key=key))
+            table = tables[id_] = {held: kept for held, kept in tables[id_].items() if world.now_ms < kept[1]}
+            answer = await world.result(jobs.send(id_, steps(Add(amount)), idempotency_key=key))
             if key in table:
                 assert isinstance(answer, Success) == (table[key][0] == amount)
                 assert isinstance(answer, Success) or isinstance(answer.failure(), IdempotencyConflict)
@@ -44,9 +47,10 @@ def test_a_key_is_applied_once_within_its_window(given_requests):
                 assert isinstance(answer, Failure)
                 assert isinstance(answer.failure(), Overloaded)
             else:
-                table[key], total = (amount, world.now_ms + WINDOW_MS), total + amount
+                table[key] = amount, world.now_ms + WINDOW_MS
+                totals[id_] += amount
                 assert isinstance(answer, Success)
-            state = await world.unwrap(jobs.get_state("a"))
-            assert (state or Total()).total == total
+            for each, total in totals.items():
+                assert (await world.unwrap(jobs.get_state(each)) or Total()).total == total
 
     play("memory", Path(), scenario)

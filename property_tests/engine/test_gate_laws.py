@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perdure.engine.admission_queue import AdmissionQueue
@@ -84,6 +84,30 @@ def test_places_are_bounded_fair_and_never_lost(given_: list[Any], places: int, 
     assert (gates.held, gates.waiting) == (0, 0)
     free = [guest.came_in_ms for guest in everyone if guest.job == JOBS[1] and guest.came_in_ms is not None]
     assert free == sorted(free), "a newcomer overtook a run that waited"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["alone", "beside_others"]), st.booleans()), max_size=6), st.integers(1, 3))
+@example([("beside_others", True)], 1)
+@example([("alone", True), ("beside_others", False)], 2)
+def test_a_run_that_gives_up_as_it_is_let_in_keeps_no_place(waiting: list[tuple[Any, bool]], places: int) -> None:
+    simulation = Simulation()
+    runtime = simulation.runtime
+    gate = ConcurrencyLimit(runtime, places)
+    first = [runtime.spawn(gate.enter("beside_others"), name="inside") for _ in range(places)]
+    simulation.settle()
+    assert (all(task.done() for task in first), gate.held) == (True, places)
+    tasks = [runtime.spawn(gate.enter(company), name="waits") for company, _ in waiting]
+    simulation.settle()
+    for _ in first:
+        gate.leave("beside_others")
+    for task, (_, gives_up) in zip(tasks, waiting, strict=True):
+        if gives_up:  # some of them were let in a moment ago, and do not know it yet
+            task.cancel()
+    simulation.settle()
+    inside = [
+        company for task, (company, _) in zip(tasks, waiting, strict=True) if task.done() and not task.cancelled()
+    ]
+    assert gate.held == len(inside)
 
 
 @given(

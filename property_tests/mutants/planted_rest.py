@@ -4,11 +4,15 @@ from mutant import Mutant
 
 CROWDS = "behaviour/test_crowds.py::test_who_stays_is_served_and_nothing_remains"
 GATE = "engine/test_gate_laws.py::test_places_are_bounded_fair_and_never_lost"
+LET_IN = "engine/test_gate_laws.py::test_a_run_that_gives_up_as_it_is_let_in_keeps_no_place"
 ENTRANCE = "engine/test_gate_laws.py::test_a_call_at_the_entrance_lets_in_the_first_who_still_waits"
 STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
+LIMITS = "behaviour/test_limits.py::"
+RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
+UNDECODABLE = LIMITS + "test_every_undecodable_instance_is_resumed_whichever_page_it_is_on"
 GAVE_UP = "behaviour/test_cancel_sweep.py::test_a_caller_gives_up_anywhere"
 
 MUTANTS = (
@@ -17,7 +21,7 @@ MUTANTS = (
         "engine/concurrency_limit.py",
         "                self.leave(company)  # it was admitted in the same moment\n",
         "                pass\n",
-        GATE,
+        LET_IN,
     ),
     Mutant(
         "a newcomer overtakes a run that must go alone",
@@ -71,8 +75,8 @@ MUTANTS = (
     Mutant(
         "a run beside the mailbox keeps its place",
         "engine/dispatcher.py",
-        "            self.turns.gates.leave(mailbox.job_name, execute.alone)\n",
-        "            pass\n",
+        "        mailbox.served.remove(item)\n        self.turns.gates.leave(mailbox.job_name, execute.alone)\n",
+        "        mailbox.served.remove(item)\n",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),
     Mutant(
@@ -132,5 +136,82 @@ MUTANTS = (
 """,
         "",
         LOST + "[task: a keyed event that tells, and begins an instance-after]",
+    ),
+    Mutant(
+        "recovery reads only its first page",
+        "engine/recovery.py",
+        "            after = rows[-1].incarnation\n",
+        "            break\n",
+        RECOVERED + "[0-501]",
+    ),
+    Mutant(
+        "only the first page of undecodable instances is resumed",
+        "engine/recovery.py",
+        "            last = rows[-1].address\n",
+        "            break\n",
+        UNDECODABLE + "[501]",
+    ),
+    Mutant(
+        "a page of instances of other jobs ends the recovery",
+        "engine/recovery.py",
+        "            recovered += self._post(rows, RECOVER)\n",
+        "            recovered += self._post(rows, RECOVER)\n            if not recovered:\n                break\n",
+        RECOVERED + "[500-1]",
+    ),
+    Mutant(
+        "a full engine refuses messages",
+        "engine/dispatcher.py",
+        "if self._pending >= self.limits.max_pending and request.inbound is None:",
+        "if self._pending >= self.limits.max_pending:",
+        LIMITS + "test_a_full_engine_refuses_requests_and_takes_alarms_and_messages",
+    ),
+    Mutant(
+        "a mailbox takes one request more than its limit",
+        "engine/dispatcher.py",
+        "        if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:\n            return",
+        "        if mailbox is not None and len(mailbox.waiting) > self.limits.mailbox_size:\n            return",
+        LIMITS + "test_a_mailbox_takes_as_many_as_its_limit",
+    ),
+    Mutant(
+        "a turn sends one message more than its limit",
+        "jobs/draft.py",
+        "if len(self.messages) >= self.limits.messages_per_turn:",
+        "if len(self.messages) > self.limits.messages_per_turn:",
+        LIMITS + "test_a_turn_sends_as_many_messages_as_its_limit",
+    ),
+    Mutant(
+        "a value may have one byte more than its limit",
+        "jobs/size.py",
+        "if len(data) > max_bytes:",
+        "if len(data) > max_bytes + 1:",
+        LIMITS + "test_a_value_may_have_as_many_bytes_as_its_limit",
+    ),
+    Mutant(
+        "a started state is not measured",
+        "kinds/continuous/handler.py",
+        "    if refused is not None:\n        return refuse(address, refused)\n",
+        "",
+        LIMITS + "test_a_value_may_have_as_many_bytes_as_its_limit",
+    ),
+    Mutant(
+        "alarms behind those of jobs that are not served are not read",
+        "engine/alarms.py",
+        "self.limits.alarm_batch + len(self._fired) + self._unserved",
+        "self.limits.alarm_batch + len(self._fired)",
+        LIMITS + "test_every_alarm_fires_in_its_time_however_few_are_read_at_once",
+    ),
+    Mutant(
+        "an alarm that did not fit into a reading fires late",
+        "engine/alarms.py",
+        "self._agenda.end_reading(last_ms)\n                await",
+        "self._agenda.end_reading(last_ms + 1)\n                await",
+        LIMITS + "test_every_alarm_fires_in_its_time_however_few_are_read_at_once",
+    ),
+    Mutant(
+        "an address holds one key more than its limit",
+        "jobs/keys.py",
+        "if loaded.keys_held >= inputs",
+        "if loaded.keys_held > inputs",
+        "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_window",
     ),
 )

@@ -18,3 +18,12 @@ def within(data: bytes, max_bytes: int, *, what: str) -> str:
         )
         raise InvalidInput(what, (problem,))
     return data.decode()
+
+
+def too_large(data: str, max_bytes: int, *, what: str) -> InvalidInput | None:
+    """Return why an encoded value is too large; None when it is not."""
+    try:
+        within(data.encode(), max_bytes, what=what)
+    except InvalidInput as problem:
+        return problem
+    return None

@@ -10,8 +10,9 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, run_answer
+from perdure.jobs.size import too_large
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.jobs.writes import answered, put, reply, stored
+from perdure.jobs.writes import answered, put, refuse, reply, stored
 from perdure.kinds.continuous.context import (
     TICKS,
     ContinuousContext,
@@ -65,6 +66,9 @@ def _start(
 ) -> Step:
     if instance is not None:
         return reply(address, RunAnswer(found="exists", status=instance.status))
+    refused = too_large(request.payload, inputs.limits.state_bytes, what=job.plan.state.what)
+    if refused is not None:
+        return refuse(address, refused)
     ticks = StoredTicks(anchor_ms=inputs.now_ms)
     fresh = Instance(
         address=address,
