@@ -37,12 +37,14 @@ class Codec(Generic[T]):
         type_name: the declared type's readable name.
         form: the declared type itself.
         tagged: the classes of the type that have a pinned tag.
+        mutable: the attrs classes and dataclasses of the type that are not frozen, each with its path in the type.
     """
 
     what: str
     type_name: str
     form: Any
     tagged: frozenset[type]
+    mutable: Mapping[type, str]
     _schema: Schema = attrs.field(alias="schema", repr=False)
     _doubtful: bool = attrs.field(alias="needs_round_trip", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
@@ -85,6 +87,7 @@ class Codec(Generic[T]):
             type_name=name,
             form=form,
             tagged=frozenset(pinned).intersection(grammar.tagged),
+            mutable=dict(grammar.mutable),
             schema=schema,
             needs_round_trip=grammar.needs_round_trip,
             unbounded=grammar.unbounded,

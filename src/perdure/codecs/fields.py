@@ -48,12 +48,19 @@ class Declaration:
         proven: an instance built from fields keeps exactly these fields: the class has no converter, validator,
             ``__post_init__`` or hand-written ``__init__``.
         typed_dict: its instances are plain dicts, which cannot be distinguished from other dicts.
+        frozen: no field of an instance can be assigned. A ``TypedDict`` counts as frozen: it is a dict, not a class.
     """
 
     cls: Any
     fields: tuple[Field, ...]
     proven: bool
     typed_dict: bool = False
+    frozen: bool = True
+
+
+@attrs.frozen
+class _Frozen:
+    """Has the ``__setattr__`` of every frozen attrs class."""
 
 
 def is_namedtuple(cls: Any) -> bool:
@@ -99,7 +106,8 @@ def _of_attrs(form: Any, cls: Any, path: str) -> Declaration:
     if untyped := [name for name, type_ in types.items() if type_ is None]:
         raise Unsupported(f"{path}.{untyped[0]}", cls, "a type annotation on each field")
     fields = tuple(Field(a.name, types[a.name], a.default is attrs.NOTHING) for a in given)
-    return Declaration(cls, _bound(fields, form, path), _attrs_is_proven(cls, given))
+    frozen = cls.__setattr__ is _Frozen.__setattr__
+    return Declaration(cls, _bound(fields, form, path), _attrs_is_proven(cls, given), frozen=frozen)
 
 
 def _attrs_is_proven(cls: Any, given: tuple[Any, ...]) -> bool:
@@ -120,7 +128,8 @@ def _of_dataclass(form: Any, cls: Any, path: str) -> Declaration:
     missing = dataclasses.MISSING
     fields = tuple(Field(f.name, hints[f.name], f.default is missing and f.default_factory is missing) for f in given)
     own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.init
-    return Declaration(cls, _bound(fields, form, path), own and not hasattr(cls, "__post_init__"))
+    proven = own and not hasattr(cls, "__post_init__")
+    return Declaration(cls, _bound(fields, form, path), proven, frozen=cls.__dataclass_params__.frozen)
 
 
 def _of_namedtuple(form: Any, cls: Any, path: str) -> Declaration:

@@ -39,12 +39,14 @@ class Grammar:
     Attributes:
         tags: the pinned tag of each class that has one.
         tagged: the pinned classes that occur in the type.
+        mutable: the classes whose instances can be changed, each with the path of its first occurrence.
         needs_round_trip: a class may change its fields while it is built, so the codec decodes each encoded value.
         unbounded: values may nest without limit.
     """
 
     tags: Mapping[type, str]
     tagged: set[type] = attrs.field(factory=set[type])
+    mutable: dict[type, str] = attrs.field(factory=dict[type, str])
     needs_round_trip: bool = False
     unbounded: bool = False
     _done: dict[Any, Schema] = attrs.field(factory=dict[Any, Schema], init=False)
@@ -162,6 +164,8 @@ class Grammar:
                 raise Unsupported(
                     f"{path}.{field.name}", declared.cls, "another name for that field; this one is reserved"
                 )
+        if not declared.frozen:
+            self.mutable.setdefault(declared.cls, path)
         self._open.add(form)
         self.needs_round_trip |= not declared.proven
         schemas = {field.name: self.schema(field.form, f"{path}.{field.name}") for field in declared.fields}

@@ -73,6 +73,8 @@ def build_plan(
     given = {hook: function for hook, function in hooks.items() if function is not None}
     error_codec = _errors(errors, tuple(given.values()), tags, job)
     older = tuple(step.codec for step in upgrades.steps)
+    for codec in (state_codec, *(spec.input for spec in commands if spec.input is not None)):
+        _check_frozen(codec)
     _check_tags(tags, (state_codec, *older, error_codec, *(spec.input for spec in commands)), job)
     return Plan(
         state=state_codec,
@@ -116,6 +118,17 @@ def _errors(
     if isinstance(errors, FromHooks):
         return errors_of(hooks, tags=tags, what=f"errors of {job}")
     return Codec.of(errors, what=f"errors of {job}", tags=tags, other_tags="ignored")
+
+
+def _check_frozen(codec: Codec[Any]) -> None:
+    """Refuse a type with a class that is not frozen: what a hook assigns to its fields is not stored."""
+    for cls, path in codec.mutable.items():
+        raise DefinitionError(
+            f"{codec.what}: {path}",
+            cls,
+            "a frozen class: decorate it with @attrs.frozen or @dataclass(frozen=True), and set a changed copy with "
+            "attrs.evolve or dataclasses.replace; a field that is assigned in place would not be stored",
+        )
 
 
 def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None, ...], job: str) -> None:
