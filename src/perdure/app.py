@@ -110,10 +110,10 @@ class App(Generic[R]):
             run_ended: told of every program's end, ``run_ended(execute, exit)``: for the testing kit as well.
             on_locked: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
                 and take over when that engine has ended. The services are opened afterwards.
-            debug: look for programs that a hook builds and never runs (a forgotten ``yield from``) and for states that
-                it changes in place; both are logged as errors, once for each place. It costs a few microseconds for
-                each program that runs.
-            mistake_found: called with each of these instead of the log: for the testing kit as well.
+            debug: find programs that a hook builds and never runs (a forgotten ``yield from``), and states and events
+                that it changes in place, and log each place once, as an error. It costs a few microseconds for each
+                program that runs.
+            mistake_found: called with each of these mistakes instead of the log; the testing kit uses it.
         """
         return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
 

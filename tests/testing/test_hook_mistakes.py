@@ -1,4 +1,4 @@
-"""The debug mode: programs that a hook builds and never runs, and states that it changes in place."""
+"""The debug mode: programs that a hook builds and never runs, and states and events that it changes in place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from returns.result import Result, Success
 
-from perdure import App, Debounce, Do, Program, Task, TaskContext, effect, program, succeed, unwrap
+from perdure import App, Debounce, Decision, Do, Program, Task, TaskContext, effect, fail, program, succeed, unwrap
 from perdure.jobs.inspection import HookMistake
 from perdure.programs import gather, race, when
 from perdure.runtime.simulated import Simulation
@@ -147,6 +147,79 @@ def test_a_state_that_is_changed_and_set_is_stored() -> None:
     with World(App(object()).with_jobs(notes)) as world:
         world.unwrap(world.handle(notes).send("a", 1))
         assert world.unwrap(world.handle(notes).get_state("a")) == [1]
+
+
+# ---------------------------------------------------------------- events
+def with_events(name: str = "lists", **hooks: Any) -> Task[Any, Any, Any, Any]:
+    return Task(name, state=int, event=list[int], initial=0, **hooks)
+
+
+@program
+def appends_to_its_event(ctx: TaskContext[int], event: list[int]) -> Do[None, str]:
+    yield from say("said")
+    event.append(1)
+
+
+def appends_at_once(ctx: TaskContext[int], event: list[int]) -> Program[None, str]:
+    event.append(1)
+    return say("said")
+
+
+def makes_it_invalid(ctx: TaskContext[int], event: list[Any]) -> Program[None, str]:
+    event.append("no number")
+    return say("said")
+
+
+def fails_with_it(ctx: TaskContext[int], event: list[int]) -> Program[None, str]:
+    event.append(1)
+    return fail("refused")
+
+
+def decides_in_place(state: int, event: list[int]) -> Result[Decision[int], str]:
+    return Success(Decision(state + event.pop()))
+
+
+IN_PLACE: list[dict[str, Any]] = [
+    {"on_event": appends_to_its_event},
+    {"on_event": appends_at_once},
+    {"on_event": makes_it_invalid},
+    {"on_event": fails_with_it, "on_error": lambda ctx, error: say("handled")},
+    {"on_event": appends_at_once, "on_idle": lambda ctx: say("idle")},
+    {"decide": decides_in_place},
+]
+
+
+@pytest.mark.parametrize("hooks", IN_PLACE)
+def test_an_event_that_is_changed_in_place_fails_the_test_once(hooks: Any) -> None:
+    lists = with_events(**hooks)
+    with World(App(object()).with_jobs(lists)) as world:
+        with pytest.raises(HookMistake, match="on_event of task:lists changed its event") as found:
+            world.unwrap(world.handle(lists).send("a", [1]))
+        assert found.value.mistake == "input changed in place"
+        assert found.value.subject == "list[int]"
+
+
+def test_an_event_that_is_kept_and_copied_is_no_mistake() -> None:
+    def keeps(ctx: Any, event: list[int]) -> Program[None, str]:
+        return ctx.set_state([*event, 1]).bind(lambda _: ctx.set_state(event))
+
+    lists = Task("lists", state=list[int], event=list[int], initial=[], on_event=keeps)
+    with World(App(object()).with_jobs(lists)) as world:
+        world.unwrap(world.handle(lists).send("a", [1]))
+        world.unwrap(world.jobs.handle_by_name("task", "lists").call("send", "a", "[ 1, 2 ]"))
+        assert world.unwrap(world.handle(lists).get_state("a")) == [1, 2]
+
+
+def test_an_event_of_a_batch_is_looked_at_as_well() -> None:
+    def adds(ctx: Any, event: list[int]) -> Program[None, str]:
+        event.append(1)
+        return ctx.set_state(event)
+
+    batches = Debounce("batches", event=list[int], flush_after="1 s", on_event=adds, execute=lambda ctx: succeed(None))
+    with World(App(object()).with_jobs(batches)) as world:
+        adding = world.handle(batches).add("a", [1])
+        with pytest.raises(HookMistake, match="on_event of debounce:batches changed its event"):
+            world.unwrap(adding)
 
 
 # ---------------------------------------------------------------- outside of the kit

@@ -62,8 +62,8 @@ def run(
     log_level
         Minimum level of the log on standard error.
     debug
-        Log an error when a hook builds a program and never runs it, or changes its state in place. `--no-debug` saves
-        a few microseconds for each event.
+        Log an error when a hook builds a program and never runs it, or changes its state or event in place.
+        `--no-debug` saves a few microseconds for each event.
     """
     log_to_stderr(log_level)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own

@@ -13,6 +13,7 @@ from perdure.runtime.record import LogRecord, Runtime
 MESSAGES: Final[Mapping[MistakeKind, str]] = {
     "program never run": "a hook built a program and never ran it",
     "state changed in place": "a hook changed its state in place, and the change is lost",
+    "input changed in place": "a hook changed its event in place, and its caller holds the same value",
 }
 
 

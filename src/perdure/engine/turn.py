@@ -167,7 +167,7 @@ class TurnTaker:
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
-            begun = self._begun(execute)
+            begun = self._begun(mailbox, execute)
             if isinstance(begun, Suspended):
                 return Rest(self._go_on(mailbox, execute, begun))
             if _is_interrupt(begun):
@@ -178,7 +178,7 @@ class TurnTaker:
             step = self._finish(mailbox, execute, begun, inputs)
         return step
 
-    def _begun(self, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+    def _begun(self, mailbox: Mailbox, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program until its first effect or wait.
 
         Any exception here belongs to the program, a cancellation included: the engine cancels a task only where it
@@ -188,7 +188,7 @@ class TurnTaker:
         try:
             if self.mistake_found is None:
                 return run_until_asked(execute.program, self.services, interceptor=draft)
-            inspection = draft.inspection = Inspection(draft)
+            inspection = draft.inspection = Inspection.of(mailbox.job, execute)
             return run_until_asked(execute.program, self.services, interceptor=inspection, watch=inspection.watch)
         except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
             return Raised(raised)
@@ -264,7 +264,7 @@ class TurnTaker:
         self._note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
-        if execute.draft.inspection is not None:
+        if execute.draft.inspection is not None and not execute.draft.inspection.exited:
             self._inspect(execute, exit_, execute.draft.inspection)
         try:
             return finish(mailbox.job, execute, exit_, inputs)
@@ -279,8 +279,8 @@ class TurnTaker:
             self.process_ends(exit_.cause)
 
     def _inspect(self, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
-        """Report the mistakes of a program, once for each of its ends."""
-        execute.draft.inspection = None
+        """Report the mistakes of a hook, once for each end of a program."""
+        inspection.exited = True
         address = execute.instance.address
         for mistake in inspection.mistakes(exit_, job=f"{address.kind}:{address.name}", hook=execute.hook):
             if self.mistake_found is not None:
@@ -309,7 +309,7 @@ class TurnTaker:
             await self._in_own_task(mailbox)
         if mailbox.is_interrupted:
             return await self._stopped(mailbox, execute, "interrupted")
-        program = begun or self._begun(execute)
+        program = begun or self._begun(mailbox, execute)
         if not isinstance(program, Suspended):
             return await self._exited(mailbox, execute, program)
         claim = LazyClaim(

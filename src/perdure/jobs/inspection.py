@@ -1,30 +1,33 @@
-"""The debug mode of one run: programs that were built and never run, and a state that was changed in place."""
+"""The debug mode of one run: finds programs that are never run, and states and inputs that are changed in place."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import attrs
-from returns.result import Success
+from returns.result import Failure, Success
 
+from perdure.codecs import Codec
+from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.draft import ClosedDraft, Draft, GetState
+from perdure.jobs.step import Execute
 from perdure.programs import Exit
 from perdure.programs.watch import Watch
 from perdure.values.errors import InvalidInput, PerdureError
 
-MistakeKind: TypeAlias = Literal["program never run", "state changed in place"]
+MistakeKind: TypeAlias = Literal["program never run", "state changed in place", "input changed in place"]
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class HookMistake(PerdureError, AssertionError):
-    """A hook did something that has no effect.
+    """A hook did something that has no effect, or changed a value that its caller holds.
 
     Attributes:
         job: the job, printed ``kind:name``.
         hook: the function, such as ``on_event``.
-        mistake: which of the two.
-        subject: the program that was never run, printed; or the type of the state.
-        place: the file and the line that built the program; empty for a state.
+        mistake: which of the three.
+        subject: the program that was never run, printed; or the type of the state or the input.
+        place: the file and the line that built the program; empty for a state or an input.
     """
 
     job: str
@@ -34,42 +37,71 @@ class HookMistake(PerdureError, AssertionError):
     place: str = ""
 
     def _text(self) -> str:
+        hook = f"{self.hook} of {self.job}"
         if self.mistake == "program never run":
             return (
-                f"{self.hook} of {self.job} built {self.subject} at {self.place} and never ran it: put `yield from` "
-                "before it, or build it only where it is run"
+                f"{hook} built {self.subject} at {self.place} and never ran it: put `yield from` before it, or build "
+                "it only where it is run"
             )
-        return (
-            f"{self.hook} of {self.job} changed its state ({self.subject}) in place, and the change is lost: set a "
-            "changed copy with ctx.set_state(...)"
-        )
+        if self.mistake == "state changed in place":
+            return (
+                f"{hook} changed its state ({self.subject}) in place, and the change is lost: set a changed copy with "
+                "ctx.set_state(...)"
+            )
+        return f"{hook} changed its event ({self.subject}) in place, and its caller holds the same value: change a copy"
+
+
+@attrs.frozen
+class _Received:
+    """The input of a run: the value that the hook received, and its encoded form before the hook received it."""
+
+    value: object
+    codec: Codec[object]
+    before: bytes
+
+    def is_changed(self) -> bool:
+        return _encoded(self.codec, self.value) != self.before
 
 
 @attrs.define
 class Inspection:
-    """Stands before the draft of one run, and looks at what the program does with it.
+    """Intercepts the context operations of one run, and finds the mistakes of its hook. Make it with :meth:`of`.
 
     Attributes:
         draft: the draft.
+        received: the input of the run; None when it has none, or when the run was delivered again.
         watch: the programs that the run built.
+        exited: whether the program has ended, and its mistakes were returned.
     """
 
     draft: Draft
+    received: _Received | None = None
     watch: Watch = attrs.Factory(Watch)
+    exited: bool = False
     _found: bytes | None = None
 
+    @staticmethod
+    def of(job: AnyDefinition, execute: Execute) -> Inspection:
+        """Return the inspection of a run that has not begun.
+
+        Args:
+            job: its definition.
+            execute: the run.
+        """
+        return Inspection(execute.draft, _received(job, execute))
+
     def answer(self, operation: object) -> object:
-        """Let the draft answer; note what the state was when the program first read it."""
+        """Let the draft answer; note the encoded state when the program first reads it."""
         if self._found is None and type(operation) is GetState:
-            self._found = self._encoded()
+            self._found = self._encoded_state()
         return self.draft.answer(operation)
 
     def branch(self) -> ClosedDraft:
-        """What parallel branches of the program see: no draft."""
+        """Return the interceptor of parallel branches: they have no draft."""
         return self.draft.branch()
 
     def mistakes(self, exit_: Exit[object, object], *, job: str, hook: str) -> tuple[HookMistake, ...]:
-        """Return what the program did without effect. A run that did not succeed may have left programs for later.
+        """Return the mistakes of the hook. A run that did not succeed may have left programs for later.
 
         Args:
             exit_: how the program ended.
@@ -77,25 +109,48 @@ class Inspection:
             hook: the function.
         """
         found: list[HookMistake] = []
-        if not isinstance(exit_, Success):
-            return ()
-        for program, place in self.watch.never_run():
-            subject = f"{program!r}"
-            found.append(
-                HookMistake(job=job, hook=hook, mistake="program never run", subject=subject, place=place.in_full())
-            )
-        if self._is_changed():
-            subject = self.draft.codec.type_name
-            found.append(HookMistake(job=job, hook=hook, mistake="state changed in place", subject=subject))
+        if isinstance(exit_, Success):
+            for program, place in self.watch.never_run():
+                subject = f"{program!r}"
+                found.append(
+                    HookMistake(job=job, hook=hook, mistake="program never run", subject=subject, place=place.in_full())
+                )
+            if self._is_state_changed():
+                subject = self.draft.codec.type_name
+                found.append(HookMistake(job=job, hook=hook, mistake="state changed in place", subject=subject))
+        if isinstance(exit_, Success | Failure) and self.received is not None and self.received.is_changed():
+            subject = self.received.codec.type_name
+            found.append(HookMistake(job=job, hook=hook, mistake="input changed in place", subject=subject))
         return tuple(found)
 
-    def _is_changed(self) -> bool:
-        """Whether the state that the program holds is another one than it read, or set."""
+    def _is_state_changed(self) -> bool:
+        """Return whether the state that the program holds differs from the one that it read, or set."""
         expected = self._found if self.draft.encoded is None else self.draft.encoded.encode()
-        return expected is not None and self._encoded() != expected
+        return expected is not None and self._encoded_state() != expected
 
-    def _encoded(self) -> bytes:
-        try:
-            return self.draft.codec.encode(self.draft.state)
-        except InvalidInput:  # what was changed in place is no state any more
-            return b""
+    def _encoded_state(self) -> bytes:
+        return _encoded(self.draft.codec, self.draft.state)
+
+
+def _received(job: AnyDefinition, execute: Execute) -> _Received | None:
+    request = execute.request
+    spec = job.plan.commands.get(request.action)
+    if spec is None or spec.input is None or not attrs.has(type(request.command)):
+        return None
+    field = next(iter(attrs.fields(cast("type[attrs.AttrsInstance]", type(request.command)))), None)
+    if field is None:
+        return None
+    value = getattr(request.command, field.name)
+    if execute.draft.inspection is None and execute.prior is None:
+        # the body of a hook without @program has already run, so the payload is the only copy from before it
+        before = _encoded(spec.input, spec.input.decode(request.payload.encode()))
+    else:  # an earlier hook of the same request had its own inspection
+        before = _encoded(spec.input, value)
+    return _Received(value, spec.input, before)
+
+
+def _encoded(codec: Codec[object], value: object) -> bytes:
+    try:
+        return codec.encode(value)
+    except InvalidInput:  # a value that was changed in place may not have its type any more
+        return b""

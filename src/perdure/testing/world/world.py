@@ -67,9 +67,9 @@ class World:
         seed: what interleavings, jitter and ids are drawn from. The same seed gives the same history.
         clock: its clock, when fakes of services must know the time; by default a new one.
         interleaving: where the seed may let other tasks go first: between turns, or at every store operation as well.
-        debug: whether a program that a hook builds and never runs, or a state that it changes in place, raises
-            `HookMistake` out of the method of the world in which that happens; by default yes, unless the environment
-            says ``PERDURE_DEBUG=0``.
+        debug: whether a program that a hook builds and never runs, or a state or an event that it changes in place,
+            raises `HookMistake` from the method of the world in which that happens; by default yes, unless the
+            environment variable ``PERDURE_DEBUG`` is ``0``.
         at_end: what the end of the ``with`` block does: ``check`` calls `finish`; ``leave`` drops the worker unchecked.
 
     Raises:
