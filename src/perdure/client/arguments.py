@@ -1,4 +1,4 @@
-"""Arguments of calls: each check names the argument, what it expects and what it got."""
+"""Arguments of calls: each check names the argument, the values that it accepts and the value that was passed."""
 
 from __future__ import annotations
 

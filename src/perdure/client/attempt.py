@@ -21,7 +21,7 @@ async def attempt(call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
     whose parts no type checker can tell apart without the plugin of ``returns``.
 
     Args:
-        call: what a handle returns, such as ``jobs.handle(orders).send("order-1", event)``.
+        call: a call of a handle, such as ``jobs.handle(orders).send("order-1", event)``.
 
     Returns:
         ``Success(answer)`` or ``Failure(error)``.

@@ -20,12 +20,12 @@ from perdure.values.limits import Limits
 
 
 class ExplainingDispatch(Dispatch, Protocol):
-    """A dispatch that also says what a request would do."""
+    """A dispatch that can also explain a request."""
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
-        """Compute what a request would do; it is built, and so validated, when the explanation is awaited."""
+        """Compute the effect of a request. It is built, and so validated, when the explanation is awaited."""
         ...
 
 
@@ -38,7 +38,7 @@ class NamedJob:
         dispatch: how it reaches the engine.
     """
 
-    definition: Definition[Any, Any, Any]  # whatever its handle, teller and services
+    definition: Definition[Any, Any, Any]  # of any handle, sender and services
     dispatch: ExplainingDispatch
 
     def __repr__(self) -> str:
@@ -77,13 +77,13 @@ class NamedJob:
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> FutureResult[Explanation, CallError]:
-        """Compute what a request would do, without doing it; see `Client.explain`.
+        """Compute the effect of a request without applying it; see `Client.explain`.
 
         Args:
             action: such as ``send``; or ``alarm``, its alarm if it is due.
             id_: the instance.
             payload: the input as JSON text; empty when the action takes none.
-            answers: what services would answer, by the name of the effect.
+            answers: the answers of services, by the name of the effect.
             idempotency_key: of the request.
         """
         build: Callable[[Limits], Request] = (
@@ -96,7 +96,7 @@ class NamedJob:
 
         def build(limits: Limits) -> Request:
             check_text(action, what="action of a call by name")
-            if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass what they have
+            if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass any object
                 raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
             size = len(payload.encode())
             if size > limits.payload_bytes:

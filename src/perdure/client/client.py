@@ -1,4 +1,4 @@
-"""``Client``: what an open engine gives to its callers."""
+"""``Client``: the calls of an open app."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ ListedStatus: TypeAlias = Status | Literal["orphaned"]
 _STATUSES: Final = (*get_args(Status), "orphaned")
 
 
-def _tell_nobody(_: BackupProgress) -> None:
-    """Nobody wants to know how far a backup is."""
+def _unreported(_: BackupProgress) -> None:
+    """Report no progress."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +73,7 @@ class Listed:
 class Client:
     """The jobs of an open engine.
 
-    ``jobs.handle(definition)`` gives the typed handle of that kind of job; every call of it gives a ``FutureResult``.
+    ``jobs.handle(definition)`` returns the typed handle of a job; every call of it returns a ``FutureResult``.
     """
 
     _gateway: Gateway
@@ -88,7 +88,7 @@ class Client:
 
     # ------------------------------------------------------------ access
     def handle(self, definition: Definition[H, Any, Any], /) -> H:
-        """Give the typed handle of a job.
+        """Return the typed handle of a job.
 
         Raises:
             UnknownJob: this engine does not serve that definition.
@@ -100,7 +100,7 @@ class Client:
         return definition.handle(self._gateway)
 
     def handle_by_name(self, kind: str, name: str, /) -> NamedJob:
-        """Give untyped access to a job, for tools: inputs and answers are JSON.
+        """Return untyped access to a job, for tools: inputs and answers are JSON.
 
         Raises:
             UnknownJob: this engine serves no such job.
@@ -127,16 +127,16 @@ class Client:
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
     ) -> FutureResult[Explanation, CallError]:
-        """Compute what a request would do, without doing it: nothing is written, no service is called.
+        """Compute the effect of a request without applying it: nothing is written, no service is called.
 
-        It looks at what is committed, as every read does: what waits in the mailbox is not taken into account.
+        It reads committed data, as every read does: requests that wait in the mailbox are not taken into account.
 
         Args:
             definition: the job.
             id_: the instance.
-            request: what the job would be told, such as ``lambda order: order.send(event)``; or ``"alarm"``, its alarm
+            request: a function of the sender, such as ``lambda order: order.send(event)``; or ``"alarm"``, its alarm
                 if it is due, ``"pause"`` or ``"resume"``.
-            answers: what services would answer, by the name of the effect or as a function of the call; where one is
+            answers: the answers of services, by the name of the effect or as a function of the call; where one is
                 missing, the explanation is `StoppedAt`.
             idempotency_key: of the request.
 
@@ -270,17 +270,17 @@ class Client:
         return outcome
 
     def backup(
-        self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _tell_nobody
+        self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _unreported
     ) -> FutureResult[Backup, CallError]:
         """Copy the store into a new file while the engine is at work. The copy opens as a store.
 
         It holds every request that was answered before this call, and others that were answered before its end, each
-        whole. Requests go on meanwhile: the copy is made in steps of 256 KiB between them.
+        whole. The engine serves requests meanwhile: it copies in steps of 256 KiB between them.
 
         Args:
             path: the new file, which must not be there. Until the backup is whole, and on stable storage, it has
                 ``.partial`` at the end of its name.
-            progress: told after each step, in the event loop.
+            progress: called after each step, in the event loop.
 
         Returns:
             Where it is and how large; or ``BackupFailed``, and nothing is left of it.
@@ -299,7 +299,7 @@ class Client:
         return await answer_of(make(path, progress))
 
     def in_flight(self) -> InFlight:
-        """Tell what the engine has accepted and not finished, at this moment. It reads memory, not the store."""
+        """Return the work that the engine has accepted and not finished. It reads memory, not the store."""
         return self._engine.in_flight()
 
     def health(self) -> FutureResult[Health, CallError]:
@@ -312,7 +312,7 @@ class Client:
 
 
 def gateway_of(client: Client, /) -> Gateway:
-    """Return what the handles of a client call, and through it the running engine: for the command line and the kit."""
+    """Return the gateway that the handles of a client use: the command line and the kit need its engine."""
     return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one door to it
 
 

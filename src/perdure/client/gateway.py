@@ -1,4 +1,4 @@
-"""What handles call: requests and reads of one instance, checked and brought to the running engine."""
+"""The calls that handles make: requests and reads of one instance, checked and passed to the running engine."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Gateway:
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
-        """Compute what a request would do, without doing it."""
+        """Compute the effect of a request without applying it."""
         return once(self._explain(definition, id_, build, answers))
 
     async def _explain(

@@ -17,7 +17,7 @@ async def unwrap(call: FutureResult[A, E], /) -> A:
     """Make a call and return its answer, or raise its error.
 
     Args:
-        call: what a handle returns, such as ``jobs.handle(orders).send("order-1", event)``.
+        call: a call of a handle, such as ``jobs.handle(orders).send("order-1", event)``.
 
     Raises:
         E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on. ``attempt`` returns it

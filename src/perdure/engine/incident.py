@@ -72,7 +72,7 @@ def _failed(failures: list[JobFailed], fields: dict[str, object]) -> LogRecord:
 def _fields(event: Event) -> dict[str, object]:
     match event:
         case JobFailed():
-            retry: dict[str, object] = {} if event.retry_at_ms is None else {"retry_at_ms": event.retry_at_ms}
+            retry: dict[str, object] = {} if event.retry_at is None else {"retry_at": event.retry_at.isoformat()}
             run = {"run": event.run_id, "hook": event.hook, "attempt": event.attempt, "delivery": event.delivery}
             return {**run, **retry, "error": _text(event.error)}
         case JobRetryExhausted():

@@ -17,10 +17,10 @@ MAX_NAMED: Final = 5
 
 @attrs.define
 class UnservedMessages:
-    """What the outbox finds in one read that it cannot deliver.
+    """The messages of one read that the outbox cannot deliver.
 
     Attributes:
-        runtime: what logs.
+        runtime: writes the log.
         counts: messages by target job, printed ``kind:name``: of each pair of sender and target the first one.
     """
 
@@ -34,7 +34,7 @@ class UnservedMessages:
         return sum(self.counts.values())
 
     def found(self, messages: list[StoredMessage]) -> None:
-        """Take the place of an earlier read, and log each job that was not logged before.
+        """Replace the counts of the previous read, and log each job that was not logged before.
 
         Args:
             messages: every message of the read whose target job is not served.

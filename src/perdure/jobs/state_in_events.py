@@ -21,7 +21,7 @@ def of_request(job: AnyDefinition, step: Step) -> Step:
 
     Args:
         job: the definition of the instance.
-        step: what was decided; a run's claim is written with the state that it begins with.
+        step: the decision; the claim of a run is written with the state that the run begins with.
     """
     if not job.plan.state_in_events:
         return step
@@ -35,12 +35,12 @@ def of_request(job: AnyDefinition, step: Step) -> Step:
 
 
 def of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> Commit:
-    """Put the state into the events of a settled run: what it committed, or what it began with if it committed none.
+    """Put the state into the events of a settled run: the committed one, or the one it began with if it set none.
 
     Args:
         job: the definition of the instance.
-        execute: what was run.
-        commit: how it is settled.
+        execute: the run.
+        commit: the decision about its end.
     """
     if not job.plan.state_in_events:
         return commit

@@ -68,7 +68,7 @@ class Search:
     def _portion_of_job(
         self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int
     ) -> tuple[tuple[Instance, ...], Search]:
-        """Search one job of those that are asked for. The rows of other jobs are stepped over, not read."""
+        """Search one job of those that are asked for. The rows of other jobs are skipped by a seek."""
         job = self._next_job(cursor)
         if job is None:
             return (), attrs.evolve(self, after=None)

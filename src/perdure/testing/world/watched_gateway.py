@@ -23,18 +23,18 @@ Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
 
 
 class Witness(Protocol):
-    """Is told of every request and every answer."""
+    """Records every request and every answer."""
 
     def wrote(self, call: object, asking: Unasked, /) -> None:
-        """A call is there, and not made yet."""
+        """A caller made a call and has not awaited it yet."""
         ...
 
     def asked(self, address: Address, request: Request, /) -> int:
-        """A request is well-formed and goes to the engine. Gives its number."""
+        """A valid request goes to the engine. Return its number."""
         ...
 
     def read(self, address: Address, reading: Reading, /) -> None:
-        """A caller looks at what is committed."""
+        """A caller reads committed data."""
         ...
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:
