@@ -67,7 +67,7 @@ def run_steps(world: World, steps: int, *, over: Callable[[], bool], within_ms: 
         return taken >= steps or over()
 
     worker = world.process
-    worker.ground.run_until(worker.simulation, reached, within_ms)
+    worker.backend.run_until(worker.simulation, reached, within_ms)
     return taken >= steps and not over()
 
 
@@ -192,7 +192,7 @@ def steps_of(operation: Operation, folder: Path, when: When = "before") -> int:
             steps += 1
             return call is not None and call.done()
 
-        worker.ground.run_until(worker.simulation, counted, operation.wait_ms if call is None else 60_000)
+        worker.backend.run_until(worker.simulation, counted, operation.wait_ms if call is None else 60_000)
         world.world.clear_faults()
         return min(steps, MAX_STEPS)
 

@@ -130,9 +130,9 @@ def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[st
 
     async def scenario(world: World) -> list[str]:
         await _arranged(operation, world)
-        before = len(world.process.border.crash_points)
+        before = len(world.process.boundary.crash_points)
         await _carried_out(operation, world)
-        return world.process.border.crash_points[before:]
+        return world.process.boundary.crash_points[before:]
 
     return play(kind, folder, scenario)
 
@@ -162,16 +162,16 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
     async def scenario(world: World) -> Found:
         await _arranged(operation, world)
         first, *others = places
-        border = world.process.border
+        border = world.process.boundary
         border.die_at = len(border.crash_points) + first
         await _until_it_dies(operation, world)
         for place in others:
             await world.crash()
             await _reopened(operation, world, die_at=place)
-        if world.process.border.died_at is not None:
+        if world.process.boundary.died_at is not None:
             await world.crash()
             await world.open(operation.app(world))
-        world.process.border.die_at = None  # there were fewer crossings than that
+        world.process.boundary.die_at = None  # there were fewer crossings than that
         await _repeated(operation, world)
         await world.advance(ms=operation.wait_ms)
         return await _inspected(operation, world)

@@ -99,7 +99,7 @@ def step_by_step(world: World, steps_taken: int) -> None:
         left -= 1
         return left < 0
 
-    worker.ground.run_until(worker.simulation, reached, 60_000)
+    worker.backend.run_until(worker.simulation, reached, 60_000)
 
 
 def asked(job: Any, world: World, number: int, wish: Wish) -> Any:

@@ -88,7 +88,7 @@ class Mailbags(RuleBasedStateMachine):
 
     def do(self, call):
         """Make a call with a key; where the process dies, repeat it once with its key."""
-        if self.world.process.border.died_at is not None:
+        if self.world.process.boundary.died_at is not None:
             self.revive()
         self.number += 1
         key = f"key-{self.number}"
@@ -153,7 +153,7 @@ class Mailbags(RuleBasedStateMachine):
 
     @rule(mishap=st.sampled_from(["crash", "restart"]) | st.integers(0, 20))
     def suffer(self, mishap: str | int) -> None:
-        border = self.world.process.border
+        border = self.world.process.boundary
         match mishap:
             case int() if border.died_at is None:
                 border.die_at = len(border.crash_points) + mishap
@@ -172,7 +172,7 @@ class Mailbags(RuleBasedStateMachine):
         return "deliver" not in self.world.outside.held
 
     def restart(self) -> None:
-        self.world.process.border.die_at = None
+        self.world.process.boundary.die_at = None
         completed(self.world.close())
         self.open()
 

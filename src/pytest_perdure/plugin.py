@@ -102,12 +102,12 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and report.failed and call.excinfo is not None:
         worlds = item.stash.get(_WORLDS, None)
-        stories = [] if worlds is None else worlds.stories()
+        traces = [] if worlds is None else worlds.traces()
         if "perdure.testing" in sys.modules:
-            from perdure.testing.failure_report import stories_of  # noqa: PLC0415 - loaded when a test has failed
+            from perdure.testing.failure_report import run_traces  # noqa: PLC0415 - loaded when a test has failed
 
-            stories += stories_of(call.excinfo.value)
-        report.sections += [("perdure", story) for story in stories]
+            traces += run_traces(call.excinfo.value)
+        report.sections += [("perdure", story) for story in traces]
     return report
 
 

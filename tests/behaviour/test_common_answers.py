@@ -241,9 +241,9 @@ async def test_after_an_effect_nothing_re_runs_here(world: World) -> None:
     assert world.outside.heard == ["x"]
     assert gateway_of(world.jobs).engine.stopped.done()
     assert isinstance(await world.error_of(jobs.send("b", steps(Add()))), EngineClosed)
-    crash_points = len(world.process.border.crash_points)
+    crash_points = len(world.process.boundary.crash_points)
     await world.advance(hours=1)
-    assert len(world.process.border.crash_points) == crash_points
+    assert len(world.process.boundary.crash_points) == crash_points
 
 
 # ---------------------------------------------------------------- bounds

@@ -30,9 +30,9 @@ async def _damaged(world: World) -> None:
     assert isinstance(await world.error_of(jobs.get_state("bad")), StoreCorrupt)
     assert [entry.address for entry in await world.unwrap(world.jobs.list())] == [at("good")]
     assert (await world.unwrap(world.jobs.health())).state == "degraded"
-    before = len(world.process.border.crash_points)
+    before = len(world.process.boundary.crash_points)
     await world.advance(hours=1)
-    assert len(world.process.border.crash_points) - before < 600
+    assert len(world.process.boundary.crash_points) - before < 600
     assert world.logs.count("store degraded") == 6  # every ten minutes: once in each round of housekeeping
     await world.close()
 

@@ -18,7 +18,7 @@ other = Task("other", state=Total, event=Steps, initial=Total(), on_event=lambda
 
 
 def crash_points(world: World) -> Counter[str]:
-    return Counter(name for name in world.process.border.crash_points if name.startswith("before"))
+    return Counter(name for name in world.process.boundary.crash_points if name.startswith("before"))
 
 
 def row(name: str, id_: str, alarm_ms: int) -> Transition:
@@ -126,7 +126,7 @@ async def test_rows_whose_turns_fail_are_tried_again_without_spinning(world: Wor
     calls = crash_points(world) - before
     assert calls["before load"] <= 30 * 11
     assert calls["before due"] <= 30 * 11
-    world.process.border.faults.clear()
+    world.process.boundary.faults.clear()
     await world.advance(s=2)
     assert world.outside.heard == ["fired"] * 30
 

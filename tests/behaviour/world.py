@@ -81,7 +81,7 @@ class Outside:
     @property
     def border(self) -> Boundary | None:
         """The border that it is reached across."""
-        return None if self.world is None else self.world.process.border
+        return None if self.world is None else self.world.process.boundary
 
     async def hear(self, word: str) -> Result[None, Refused]:
         """Hear a word, and answer."""

@@ -54,10 +54,10 @@ def test_each_step_is_counted_with_what_came_of_it() -> None:
 
 
 def test_what_never_met_is_known_from_the_types() -> None:
-    unused_faults = observed(order_processor).unused_faults()
-    assert ("shipped", "Delivered") in unused_faults
-    assert ("pending", "PaymentReceived") not in unused_faults
-    assert ("paid", "alarm") in unused_faults
+    never_met = observed(order_processor).never_met()
+    assert ("shipped", "Delivered") in never_met
+    assert ("pending", "PaymentReceived") not in never_met
+    assert ("paid", "alarm") in never_met
 
 
 def test_exits_and_mishaps_are_counted() -> None:
@@ -66,7 +66,7 @@ def test_exits_and_mishaps_are_counted() -> None:
     assert coverage.exits["execute: succeeded"] >= 1
     assert any(line.startswith("execute: defect OSError") for line in coverage.exits)
     assert coverage.mishaps["raise before refresh"] == 3
-    assert coverage.mishaps["crash where it stood"] == 1
+    assert coverage.mishaps["crash at its current step"] == 1
     assert not any("send_mail" in mishap for mishap in coverage.mishaps), "a fault is the job's whose run it struck"
 
 
@@ -88,7 +88,7 @@ def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() ->
     assert diagram.startswith("stateDiagram-v2")
     assert "    [*] --> pending: OrderPlaced" in diagram
     assert "    pending --> [*]: alarm" in diagram
-    assert "    shipped: shipped (never met)" in diagram
+    assert "    shipped: shipped (not observed)" in diagram
     assert "refused" not in diagram
 
 
@@ -347,7 +347,7 @@ def test_adds(number):
 def test_the_plugin_reports_it_also_of_several_workers(tmp_path) -> None:
     for options in ((), ("-n", "2")):
         printed = run(tmp_path, TESTS, "--perdure-coverage", *options)
-        assert "task:counter: 1 of 11 pairs of state and event met" in printed
+        assert "task:counter: 1 of 11 pairs of state and event observed" in printed
         assert "absent x send -> kept (4 times)" in printed
         assert "[*] --> kept: send" in printed
     assert "coverage of behaviour" not in run(tmp_path, TESTS)

@@ -178,10 +178,10 @@ def test_a_job_that_is_told_and_not_there_is_named() -> None:
 
     telling = Task("telling", state=Count, event=Add, initial=Count(), on_event=on_event)
     with pytest.raises(
-        InvariantViolated, match=r"no job here is task:counter; name it, beside=\(the_definition,\)"
+        InvariantViolated, match=r"no job here is task:counter; pass beside=\(the_definition,\)"
     ) as caught:
         JobMachine(job=telling, services=object, mishaps="none").run(QUICK)
-    (story,) = (note for note in caught.value.__notes__ if "What happened" in note)
+    (story,) = (note for note in caught.value.__notes__ if "Trace (time" in note)
     assert "tells task:counter:line\\nbreak send" in story, "an id does not break a line"
     JobMachine(job=telling, services=object, mishaps="none", beside=(counter(),)).run(QUICK)
 
@@ -196,7 +196,7 @@ def test_a_failure_reads_like_a_story() -> None:
     story = "\n".join(caught.value.__notes__)
     assert "state.request_" in story
     assert "send('a', Add(amount=10))" in story
-    assert '#1 asks task:counter:a: send {"type":"Add","amount":10}' in story
+    assert '#1 request to task:counter:a: send {"type":"Add","amount":10}' in story
     assert "commit task:counter:a: v1 scheduled, due in 1h" in story
     assert "world.unwrap(counter.send('a', Add(amount=10)" in story.replace("world.result(", "world.unwrap(")
 
@@ -242,9 +242,9 @@ def test_a_worker_that_an_injected_crash_kills_is_followed_by_the_next(step: str
     rules.begin(seed=0)
     rules.ask(DrawnRequest("send", "a", 1))
     if step == "restart":
-        rules.suffer(Delay("charge", "30 s"))
+        rules.inject(Delay("charge", "30 s"))
         rules.advance("1 s")  # the run outlives the drain time: the next worker delivers it again as it opens
-    rules.suffer(Crash("charge"))
+    rules.inject(Crash("charge"))
     {"restart": rules.restart, "advance": lambda: rules.advance("1 s"), "jump": rules.jump}[step]()
     assert not rules.world.is_open, "the crash was met"
     rules.laws_hold()

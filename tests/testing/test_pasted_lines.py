@@ -24,13 +24,13 @@ from perdure.examples.token_refresher import AuthDown, TokenState, token_refresh
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
 from perdure.testing import Clock, Crash, Delay, Fail, Fault, Hang, JobMachine, Raise, WorkerDied, World
 from perdure.testing.world.reproduction import KEPT
-from perdure.testing.world.source_repr import spell, written
+from perdure.testing.world.source_repr import source_of, written
 from perdure.testing.world.world import WATCHED_BY
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 deployed = App(Shop()).with_jobs(order_processor)
 
-DO_IT_AGAIN = "To do it again:\n\n"
+DO_IT_AGAIN = "To reproduce:\n\n"
 
 
 def pasted(story: str, *given: object) -> World:
@@ -237,7 +237,7 @@ class Everything:
     ],
 )
 def test_values_are_written_as_what_makes_them(value: object) -> None:
-    spelling = spell(value)
+    spelling = source_of(value)
     names: dict[str, Any] = {"Everything": Everything, "Colour": Colour}  # this module is imported by no name
     imports = [line for line in written(spelling.imports) if __name__ not in line]
     exec("\n".join(imports), names)  # noqa: S102 - our own lines
@@ -246,4 +246,4 @@ def test_values_are_written_as_what_makes_them(value: object) -> None:
 
 @given(FAULTS)
 def test_faults_are_written_as_they_print(fault: Fault) -> None:
-    assert spell(fault).text == repr(fault)
+    assert source_of(fault).text == repr(fault)

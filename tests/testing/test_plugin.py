@@ -77,10 +77,10 @@ def test_nothing_is_loaded(request):
 def test_a_world_of_a_fixture_is_left_and_tells_its_story_when_the_test_fails(tmp_path: Path) -> None:
     passed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=2))
     assert "1 passed" in passed
-    assert "What happened" not in passed
+    assert "Trace (time" not in passed
     failed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=3))
     assert "1 failed" in failed
-    assert '#1 asks task:counter:a: send {"amount":2}' in failed
+    assert '#1 request to task:counter:a: send {"amount":2}' in failed
     assert (
         "with World(app, seed=0) as world:\n        world.unwrap(world.handle(counter).send('a', Add(amount=2)))"
         in failed
@@ -212,7 +212,7 @@ def test_a_failed_test_shows_the_simulated_runs_that_it_held(tmp_path: Path) -> 
     printed = run(tmp_path, SIMULATES, "-p", "no:randomly", "-n", "0")  # the order of the failures
     assert "4 failed, 1 passed" in printed
     story = "  1. reach('aa') -> Success(2)\n  2. reach('bb') -> Success(2)\n  => Success(2)\n"
-    forgotten = "     built and never run (a forgotten `yield from`?): <Program perform reach('forgotten')> of "
+    forgotten = "     built and never run (missing `yield from`?): <Program perform reach('forgotten')> of "
     exit_, inline, two, told = re.split(r"^_+ test_\w+ _+$", printed, flags=re.MULTILINE)[1:]
     assert f"seen = simulate(...):\n{story}{forgotten}" in exit_
     assert f"\n{story}{forgotten}" in inline

@@ -89,7 +89,7 @@ def test_a_caller_without_an_answer_is_named() -> None:
         world.start(world.handle(order_processor).send("o-1", PLACED))
     assert "a mailbox of task:order-processor:o-1" in caught.value.remains
     assert "the task 'caller'" in str(caught.value)
-    assert "To do it again" in caught.value.__notes__[0]
+    assert "To reproduce" in caught.value.__notes__[0]
 
 
 def test_a_world_that_is_to_be_left_checks_nothing() -> None:

@@ -316,7 +316,7 @@ def test_programs_may_look_at_the_services_beside_an_oracle(oracle):
 
 @given(fake_services())
 def test_an_effect_that_says_nothing_of_its_answer_cannot_be_drawn(oracle):
-    with pytest.raises(NoAnswer, match="no annotation of what it returns; annotate it"):
+    with pytest.raises(NoAnswer, match="it has no return annotation; annotate it"):
         simulate(unannotated().attempt().lash(lambda _: succeed(None)), oracle)
 
 
@@ -386,7 +386,7 @@ def test_a_finalizer_that_hangs_never_ends():
 def test_a_fault_that_was_not_met_is_told():
     seen = simulate(say("a"), Outside(), faults=(Crash("say", call=2),))
     assert seen.unused_faults == (Crash("say", call=2),)
-    assert "never came to the call of Crash('say', call=2)" in repr(seen)
+    assert "no call for Crash('say', call=2)" in repr(seen)
 
 
 # ---------------------------------------------------------------- how it is told

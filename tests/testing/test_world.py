@@ -235,7 +235,7 @@ def test_a_worker_that_goes_on_after_another_took_its_store_changes_nothing(at: 
         assert world.instance(order_processor, "o-1") == stored
         assert world.unwrap(orders.get_state("o-1")).status == "paid"
         assert "world.take_over_from_stalled()" in world.trace_text()
-        assert re.search(r"w1  #1 is answered (StoreUnavailable|OutcomeUnknown)", world.trace_text())
+        assert re.search(r"w1  #1 returned (StoreUnavailable|OutcomeUnknown)", world.trace_text())
 
 
 def test_a_file_is_not_taken_from_a_worker_that_stands_still(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_store_that_is_none_is_refused() -> None:
 
 def test_a_world_over_a_file_has_a_loop_of_its_own(tmp_path: Path) -> None:
     async def within_a_loop() -> None:
-        with pytest.raises(EventLoopRunning, match="plain function"), world_of(tmp_path / "jobs.db"):
+        with pytest.raises(EventLoopRunning, match="synchronous function"), world_of(tmp_path / "jobs.db"):
             pass
 
     asyncio.run(within_a_loop())
@@ -363,13 +363,13 @@ def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
         raise AssertionError
     (story,) = caught.value.__notes__
     for part in (
-        '#1 asks task:order-processor:o-1: send {"type":"OrderPlaced","owner":"ada","amount":400}, key \'k\'',
+        '#1 request to task:order-processor:o-1: send {"type":"OrderPlaced","owner":"ada","amount":400}, key \'k\'',
         "effect send_mail(",
         "FAULT Fail('store.commit', error=OutcomeUnknown(",
-        "remembers the answer of key 'k'",
+        "stores the result of key 'k'",
         "+5m  w1    commit task:order-processor:o-1: purged",
         "job.terminated",
-        "WORKER DIES after load",
+        "WORKER KILLED after load",
         "from perdure.examples.order_processor import OrderPlaced",
         "from perdure.testing import Fail, WorkerDied, World",
         "with World(app, Shop(), seed=7) as world:",

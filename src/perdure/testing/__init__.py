@@ -1,4 +1,4 @@
-"""The kit for testing jobs and stores. Nothing else in the library imports it, nor hypothesis or pytest."""
+"""The kit for testing jobs and stores. No other package of the library imports it, nor hypothesis or pytest."""
 
 from perdure.jobs.inspection import HookMistake
 from perdure.testing.explanation import explain

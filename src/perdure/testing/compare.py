@@ -1,4 +1,4 @@
-"""Where two values part, as the lines that pytest shows of a failed comparison."""
+"""The difference between two values, as lines for pytest's report of a failed comparison."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -20,15 +20,15 @@ _CONTAINERS = (Success, Failure)
 
 
 def difference(left: object, right: object) -> list[str] | None:
-    """Tell where two values of the library part.
+    """Return the difference between two values of the library.
 
     Args:
-        left: one: an answer, a container of ``returns``, an instance, a transition.
-        right: the other.
+        left: a result, a container of ``returns``, an instance, a transition.
+        right: the other value.
 
     Returns:
-        One line for the whole, then one for each field that differs, by its path; None when there is nothing to add to
-        what pytest says itself.
+        One line for the values, then one for each field that differs, by its path; None when there is nothing to add to
+        pytest's own report.
     """
     if isinstance(left, Simulated) and isinstance(right, Simulated):
         return runs_part(left, right)
@@ -43,7 +43,7 @@ def _opened(value: Any) -> Any:  # an IOResult holds a Result
 
 
 def _parts(left: Any, right: Any, path: str) -> Iterator[str]:  # values of any type
-    """Walk both as long as they are alike."""
+    """Compare both recursively, and yield a line for each difference."""
     if left == right:
         return
     if type(left) is type(right) and attrs.has(type(left)):

@@ -1,4 +1,4 @@
-"""The dry run of a request in a test: the transition itself as a value, without an engine or a store."""
+"""The dry run of a request in a test: returns its transition as a value, without an engine or a store."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def explain(
     limits: Limits = Limits(),
     strict: bool = False,
 ) -> Explanation:
-    """Compute what a request would do to an instance, as ``client.explain`` does, with no engine and no store.
+    """Compute the effect of a request on an instance, as ``client.explain`` does, with no engine and no store.
 
     Args:
         definition: the job.
@@ -75,12 +75,12 @@ def explain(
         instance: the stored instance: that of an earlier explanation, or the one of a hook context; None: none yet.
         answers: the services' answers, by the name of the effect or as a function of the call.
         now: the wall clock, an aware instant.
-        limits: the engine's bounds.
+        limits: the engine's limits.
         strict: raise instead of returning an explanation that stopped: `NeedsAnswer` or `WaitsForRun`.
 
     Raises:
-        InvalidId: the id is not usable.
-        InvalidInput: the input is not of its declared type.
+        InvalidId: the id is not valid.
+        InvalidInput: the input does not have its declared type.
         DefinitionError: the function makes no request, or more than one.
         AssertionError: with ``strict``: the explanation stopped; the message says which answer is missing.
     """

@@ -1,4 +1,4 @@
-"""The simulated runs that a failed test looked at, found where it failed."""
+"""The simulated runs that a failed test used, found in the frames of the failure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Final
 from perdure.testing.simulation.simulated import Simulated
 
 MOST: Final = 3
-"""Runs that are told of one failure at most; the last ones."""
+"""The maximum number of runs reported for one failure; the last ones."""
 
 _OTHERS: Final = ("perdure.", "_pytest.", "pytest_", "hypothesis.")
 
 
-def stories_of(error: BaseException) -> list[str]:
-    """Tell the runs that the frames of a test held when it failed, each once.
+def run_traces(error: BaseException) -> list[str]:
+    """Return the trace of each run that the frames of a test held when it failed.
 
     Args:
-        error: what the test failed with.
+        error: the exception of the test.
     """
     found: dict[str, str] = {}
     for name, run in _runs(error.__traceback__):

@@ -1,6 +1,6 @@
-"""Faults: what can go wrong at one place, of a simulated program or of a world. They print as what makes them.
+"""Faults of a simulated program or of a world, such as a crash at one location. They print as the code that makes them.
 
-A place is an effect by its name, ``"send_mail"``, or an operation of the store, ``"store.commit"``.
+A location is an effect by its name, ``"send_mail"``, or an operation of the store, ``"store.commit"``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, PerdureError
 
 When: TypeAlias = Literal["before", "after"]
-"""Whether the place was reached: ``before``, nothing is done; ``after``, it is done, and its answer is lost."""
+"""When the fault occurs: ``before`` the call, which then has no effect, or ``after`` it, when its result is lost."""
 
 OF_THE_STORE: Final = "store."
-"""How the places of store operations begin."""
+"""The prefix of the locations of store operations."""
 
 STORE_OPERATIONS: Final = (
     "load",
@@ -39,7 +39,7 @@ STORE_OPERATIONS: Final = (
 
 def _known(_: object, __: object, at: str) -> None:
     if at.startswith(OF_THE_STORE) and at.removeprefix(OF_THE_STORE) not in STORE_OPERATIONS:
-        raise DefinitionError("place of a fault", at, f"{OF_THE_STORE} and one of {', '.join(STORE_OPERATIONS)}")
+        raise DefinitionError("location of a fault", at, f"{OF_THE_STORE} and one of {', '.join(STORE_OPERATIONS)}")
 
 
 def _named(value: object) -> str:
@@ -48,7 +48,7 @@ def _named(value: object) -> str:
 
 @attrs.frozen(repr=False)
 class _AtPlace:
-    """Where and when a fault strikes: what all faults have."""
+    """The location and the calls of a fault: the fields of all faults."""
 
     at: str = attrs.field(validator=_known)
     when: When = attrs.field(default="before", kw_only=True)
@@ -56,7 +56,7 @@ class _AtPlace:
     times: int = attrs.field(default=1, kw_only=True, validator=attrs.validators.ge(1))
 
     def __repr__(self) -> str:
-        """Print it as the call that makes it, without what is usual."""
+        """Return the call that makes the fault, without default arguments."""
         shown = [repr(self.at)]
         for field in sorted(attrs.fields(self.__class__)[1:], key=lambda each: each.kw_only):
             value: Any = getattr(self, field.name)
@@ -70,13 +70,13 @@ class _AtPlace:
 
 @attrs.frozen(repr=False)
 class Crash(_AtPlace):
-    """The process dies there: a run is cut, its draft is lost, nothing of it happens any more.
+    """The process dies: the run is interrupted and its uncommitted changes are lost.
 
     Args:
-        at: the place.
-        when: before it was reached, or after it did its work.
-        call: the first call of that place that goes wrong, from 1; in a world, counted from now on.
-        times: how many calls go wrong, from that one on.
+        at: the location.
+        when: before the call, or after it had its effect.
+        call: the first affected call of that location, from 1; in a world, counted from now on.
+        times: the number of affected calls, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -85,14 +85,14 @@ class Crash(_AtPlace):
 
 @attrs.frozen(repr=False)
 class Raise(_AtPlace):
-    """An exception comes out that nobody declared.
+    """The call raises an undeclared exception.
 
     Args:
-        at: the place.
-        error: the exception; of a class, one with a text that says where it comes from.
-        when: before it was reached, or after it did its work.
-        call: the first call of that place that goes wrong, from 1; in a world, counted from now on.
-        times: how many calls go wrong, from that one on.
+        at: the location.
+        error: the exception; for a class, one whose text names this fault.
+        when: before the call, or after it had its effect.
+        call: the first affected call of that location, from 1; in a world, counted from now on.
+        times: the number of affected calls, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -101,21 +101,21 @@ class Raise(_AtPlace):
     error: Exception | type[Exception] = ConnectionError
 
     def exception(self) -> Exception:
-        """Make what is raised."""
-        return self.error(f"made to go wrong by {self!r}") if isinstance(self.error, type) else self.error
+        """Return the exception to raise."""
+        return self.error(f"raised by the fault {self!r}") if isinstance(self.error, type) else self.error
 
 
 @attrs.frozen(repr=False)
 class Fail(_AtPlace):
-    """It answers with a typed error: a declared one of the effect, or one of the store.
+    """The call fails with a typed error: a declared error of the effect, or an error of the store.
 
     Args:
-        at: the place.
-        error: what it fails with.
-        when: before it was reached, or after it did its work: a commit whose answer is lost is
+        at: the location.
+        error: the error.
+        when: before the call, or after it had its effect. A commit whose result is lost is
             ``Fail("store.commit", OutcomeUnknown("the answer was lost"), when="after")``.
-        call: the first call of that place that goes wrong, from 1; in a world, counted from now on.
-        times: how many calls go wrong, from that one on.
+        call: the first affected call of that location, from 1; in a world, counted from now on.
+        times: the number of affected calls, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -126,15 +126,15 @@ class Fail(_AtPlace):
 
 @attrs.frozen(repr=False)
 class Hang(_AtPlace):
-    """It does not answer: a program waits until its own `timeout`, or until the time of the run is up.
+    """The call does not return: a program waits until its own `timeout`, or until its `run_timeout`.
 
-    In a world it does answer, once it is released.
+    In a world the call returns once you release it.
 
     Args:
-        at: the place.
-        when: before it was reached, or after it did its work.
-        call: the first call of that place that goes wrong, from 1; in a world, counted from now on.
-        times: how many calls go wrong, from that one on.
+        at: the location.
+        when: before the call, or after it had its effect.
+        call: the first affected call of that location, from 1; in a world, counted from now on.
+        times: the number of affected calls, from that one on.
 
     Raises:
         DefinitionError: a store has no such operation.
@@ -147,31 +147,31 @@ def _long(_: object, __: object, time: Duration) -> None:
 
 @attrs.frozen(repr=False)
 class Delay(_AtPlace):
-    """It takes its time, and goes well.
+    """The call is slow, and succeeds.
 
     Args:
-        at: the place.
-        time: how long.
-        when: whether the time passes before it is reached, or after it did its work.
-        call: the first call of that place that is late, from 1; in a world, counted from now on.
-        times: how many calls are late, from that one on.
+        at: the location.
+        time: the delay.
+        when: whether the delay is before the call, or after it had its effect.
+        call: the first affected call of that location, from 1; in a world, counted from now on.
+        times: the number of affected calls, from that one on.
 
     Raises:
-        DefinitionError: a store has no such operation, or the time is none.
+        DefinitionError: a store has no such operation, or the time is not a duration.
     """
 
     time: Duration = attrs.field(validator=_long)
 
     @property
     def ms(self) -> int:
-        """The time, in milliseconds."""
+        """The delay, in milliseconds."""
         return duration_ms(self.time, what="time of a Delay", minimum_ms=0)
 
 
 Fault: TypeAlias = Crash | Raise | Fail | Hang | Delay
 
 Faults: TypeAlias = tuple[Fault, ...]
-"""A plan: at most one fault for each call of each place."""
+"""A plan: at most one fault for each call of each location."""
 
 NO_FAULTS: Faults = ()
 
@@ -189,11 +189,11 @@ class TwoFaults(PerdureError):
     second: Fault
 
     def _text(self) -> str:
-        return f"one call has one fault; got {self.first!r} and {self.second!r}; give another call=... to one of them"
+        return f"a call can have one fault only; got {self.first!r} and {self.second!r}; pass another call=... to one"
 
 
 def by_call(plan: Faults) -> dict[tuple[str, int], Fault]:
-    """Sort a plan by the place and the number of the call.
+    """Index a plan by location and call number.
 
     Raises:
         TwoFaults: two of its faults are for the same call.

@@ -1,4 +1,4 @@
-"""What the fixtures of the pytest plugin give."""
+"""The values of the pytest plugin's fixtures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Worlds:
     """Opens the worlds of one test.
 
     Attributes:
-        seed: of worlds that are given none.
-        clock: of worlds that are given none.
+        seed: the default seed of these worlds.
+        clock: the default clock of these worlds.
         opened: the worlds so far.
         events: the events of the log, as they were committed.
     """
@@ -61,19 +61,19 @@ class Worlds:
         )
         self.opened.append(world)
         world.watch(self._watch)
-        return world.__enter__()  # the first worker is opened by it, which is no line of the story
+        return world.__enter__()  # it opens the first worker, which the reproduction does not list
 
-    def stories(self) -> list[str]:
-        """Tell what happened in each."""
+    def traces(self) -> list[str]:
+        """Return the trace of each world."""
         return [world.trace_text() for world in self.opened]
 
     def finish(self) -> None:
-        """Check that the engine of the world that is open comes to rest."""
+        """Check that the engine of the open world comes to rest."""
         for world in self.opened:
             world.finish()
 
     def leave(self) -> None:
-        """End all of them."""
+        """End all worlds."""
         for world in self.opened:
             world.leave()
 

@@ -1,4 +1,4 @@
-"""Coverage of behaviour: which states met which events in a test run, and what came of it."""
+"""Behaviour coverage: the pairs of state and event in a test run, and the resulting states."""
 
 from perdure.testing.coverage.observed import JobCoverage, ObservedTransition, merged
 from perdure.testing.coverage.observer import CoverageObserver

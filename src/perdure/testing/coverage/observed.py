@@ -1,4 +1,4 @@
-"""What was observed of one job, as a value that can be merged and sent."""
+"""The observations of one job, as a value that can be merged and sent."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import attrs
 from perdure.testing.coverage.tags import ABSENT
 
 RETRY: Final = "retry"
-"""What is no hook among what can end."""
+"""The exits that do not belong to a hook."""
 
 COMMIT: Final = "store.commit"
 
-DEFECTS: Final = tuple(f"{what} {when}" for what in ("crash", "raise", "timeout") for when in ("before", "after"))
-"""What can go wrong with any call, as it is counted."""
+DEFECTS: Final = tuple(f"{fault} {when}" for fault in ("crash", "raise", "timeout") for when in ("before", "after"))
+"""The faults that any call can have, as they are counted."""
 
 FAULTS: Final = (*DEFECTS, "fail before", "fail after")
-"""What can go wrong with a call that declares errors."""
+"""The faults that a call with declared errors can have."""
 
 
 @attrs.frozen
 class ObservedTransition:
-    """A state met an event, and this came of it.
+    """An event in a state, and the resulting state.
 
     Attributes:
         before: the tag of the state.
-        event: the tag of the request, or what woke the instance.
-        after: the tag of the state afterwards, ``ended``, or why nothing changed.
+        event: the tag of the request, or the cause of the turn.
+        after: the tag of the new state, ``ended``, or why nothing changed.
     """
 
     before: str
@@ -39,18 +39,18 @@ class ObservedTransition:
 
 @attrs.define
 class JobCoverage:
-    """What was observed of one job. It counts, so it is no value.
+    """The observations of one job. It counts, so it is not a value.
 
     Attributes:
         job: printed ``kind:name``.
         states: the tags that its type declares.
-        events: the tags of what can be asked of it.
-        steps: how often each step was seen.
-        exits: how often each hook ended in each way, printed.
-        mishaps: how often each fault struck, and each crash came.
-        effects: how often each service was called.
-        declared_exits: how its hooks can end, printed, as far as their annotations say it.
-        infallible: the services whose annotations name no error: they cannot ``fail``.
+        events: the tags of its requests.
+        steps: the number of observations of each step.
+        exits: the number of exits of each hook, by the printed exit.
+        mishaps: the number of each fault, and of each crash.
+        effects: the number of calls of each service.
+        declared_exits: the exits of its hooks, printed, as far as their annotations declare them.
+        infallible: the services whose annotations declare no error: they cannot ``fail``.
     """
 
     job: str
@@ -69,7 +69,7 @@ class JobCoverage:
         self.steps[seen] = self.steps.get(seen, 0) + 1
 
     def exit(self, hook: str, how: str) -> None:
-        """Count how a hook ended."""
+        """Count an exit of a hook."""
         line = f"{hook}: {how}"
         self.exits[line] = self.exits.get(line, 0) + 1
 
@@ -83,24 +83,24 @@ class JobCoverage:
         if declares == "no_errors":
             self.infallible.add(name)
 
-    # ------------------------------------------------------------ what never came
-    def unused_faults(self) -> tuple[tuple[str, str], ...]:
-        """Give the pairs of declared state and event that never met."""
+    # ------------------------------------------------------------ gaps
+    def never_met(self) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of declared state and event that were not observed."""
         met = {(step.before, step.event) for step in self.steps}
         return tuple(pair for pair in self.pairs() if pair not in met)
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Give the pairs of declared state and event that can meet: what is absent has no alarm."""
+        """Return the possible pairs of declared state and event: an absent instance has no alarm."""
         return tuple(pair for pair in product(self.states, self.events) if pair != (ABSENT, "alarm"))
 
     def never_ran(self) -> tuple[str, ...]:
-        """Give the hooks that the job has, and that never ran to an end."""
+        """Return the hooks of the job that never ran to an end."""
         declared = dict.fromkeys(_hook_of(line) for line in self.declared_exits)
         ran = {_hook_of(line) for line in self.exits}
         return tuple(hook for hook in declared if hook not in ran and hook != RETRY)
 
     def never_reached(self) -> tuple[str, ...]:
-        """Give the exits that hooks which ran declare, and never came to."""
+        """Return the declared exits of observed hooks that were not observed."""
         idle = self.never_ran()
         return tuple(
             line
@@ -109,7 +109,7 @@ class JobCoverage:
         )
 
     def never_injected(self) -> dict[str, tuple[str, ...]]:
-        """Give, for each service that was called and for the commit, the faults that never struck there."""
+        """Return, for each called service and for the commit, the faults that were not observed there."""
         possible = {at: DEFECTS if at in self.infallible else FAULTS for at in (*sorted(self.effects), COMMIT)}
         missing = {
             at: tuple(fault for fault in faults if not any(f"{fault} {name}" in self.mishaps for name in _names(at)))
@@ -117,9 +117,9 @@ class JobCoverage:
         }
         return {at: faults for at, faults in missing.items() if faults}
 
-    # ------------------------------------------------------------ to other processes
+    # ------------------------------------------------------------ exchange with other processes
     def plain(self) -> dict[str, Any]:
-        """Give it as plain data."""
+        """Return it as plain data."""
         steps = [[step.before, step.event, step.after, count] for step, count in self.steps.items()]
         return {
             "job": self.job,
@@ -135,7 +135,7 @@ class JobCoverage:
 
     @classmethod
     def read(cls, plain: dict[str, Any]) -> JobCoverage:
-        """Read it back from plain data."""
+        """Convert it from plain data."""
         steps = {ObservedTransition(before, event, after): count for before, event, after, count in plain["steps"]}
         states, events = tuple(plain["states"]), tuple(plain["events"])
         exits, mishaps, effects = (dict(plain[name]) for name in ("exits", "mishaps", "effects"))
@@ -144,7 +144,7 @@ class JobCoverage:
 
 
 def merged(parts: Iterable[JobCoverage]) -> dict[str, JobCoverage]:
-    """Add up what was observed in several places, by job."""
+    """Add up the observations of several processes, by job."""
     found: dict[str, JobCoverage] = {}
     for part in parts:
         whole = found.setdefault(
@@ -164,12 +164,12 @@ def _hook_of(line: str) -> str:
 
 
 def _is_exit(seen: str, declared: str) -> bool:
-    """Whether an exit is one that was declared, which says of a defect no more than that it is one."""
+    """Return whether an exit matches a declared one, which is general for a defect."""
     return seen == declared or seen.startswith((f"{declared} ", f"{declared}:"))
 
 
 def _names(at: str) -> tuple[str, str]:
-    """How mishaps name a place: a fault as it is injected, a crash by what was crossed."""
+    """Return the names of a location: of an injected fault, and of a crash at a crossing."""
     return at, at.removeprefix("store.") if at.startswith("store.") else f"effect {at}"
 
 

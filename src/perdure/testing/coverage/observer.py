@@ -1,4 +1,4 @@
-"""The observer: watches worlds, and counts which states met which events."""
+"""The observer: watches worlds, and counts pairs of state and event."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ from perdure.values.transition import KeepInstance, Put, Transition
 
 @attrs.define
 class CoverageObserver:
-    """Counts what is seen in any number of worlds.
+    """Counts the observations in any number of worlds.
 
     Attributes:
-        jobs: what was observed, by the job printed ``kind:name``.
+        jobs: the observations, by the job printed ``kind:name``.
     """
 
     jobs: dict[str, JobCoverage] = attrs.Factory(dict[str, JobCoverage])
 
     def of(self, world: World) -> Callable[[TraceEvent], object]:
-        """Give the watcher of one world."""
-        return Eyes(self, lambda: world.app.served).watch
+        """Return the watcher of one world."""
+        return WorldObserver(self, lambda: world.app.served).watch
 
     def coverage(self, job: AnyDefinition) -> JobCoverage:
-        """Give the counts of a job."""
+        """Return the observations of a job."""
         name = f"{job.kind}:{job.name}"
         if name not in self.jobs:
             states = (ABSENT, *declared_states(job))
@@ -64,11 +64,11 @@ class CoverageObserver:
 
 
 @attrs.define
-class Eyes:
+class WorldObserver:
     """Watches one world.
 
     Attributes:
-        observer: where it is counted.
+        observer: the observer that counts.
         served: the definitions, by kind and name.
     """
 
@@ -81,7 +81,7 @@ class Eyes:
     _running: dict[Address, tuple[str, str]] = attrs.Factory(dict[Address, tuple[str, str]])
 
     def watch(self, moment: TraceEvent) -> None:
-        """Take note of a moment."""
+        """Record an event of the world."""
         match moment.what:
             case RequestSent(number, address, request):
                 self._ask(number, address, request)
@@ -108,7 +108,7 @@ class Eyes:
         return ABSENT if job is None else state_tag(job, self._stored.get(address))
 
     def _mishap(self, what: str, address: Address | None = None) -> None:
-        """Count what went wrong: for the job that it struck, or for all of them."""
+        """Count a fault: for the job of its instance, or for all jobs."""
         struck = None if address is None else self._job(address)
         for job in self.served().values() if struck is None else (struck,):
             self.observer.coverage(job).mishap(what)
@@ -119,7 +119,7 @@ class Eyes:
             self.observer.coverage(job).effect(call.name, call.declares)
 
     def _ended(self, ran: ProgramEnded) -> None:
-        """Count how a hook ended, and note which state its request met."""
+        """Count the exit of a hook, and record the state before its request."""
         job = self._job(ran.address)
         if job is not None:
             self.observer.coverage(job).exit(ran.hook, _exit(ran.exit))
@@ -178,7 +178,7 @@ class Eyes:
         self._follow_run(counts, address, before)
 
     def _follow_run(self, counts: JobCoverage, address: Address, before: str) -> None:
-        """A run that nobody asked for is counted when it is over: what woke it, and what came of it."""
+        """Count a run without a request when it has ended: its cause, and the resulting state."""
         instance = self._stored.get(address)
         claim = None if instance is None else instance.claim
         if claim is not None:
@@ -195,7 +195,7 @@ def _ended_if_gone(before: str, after: str) -> str:
 
 
 def _refusal(error: Any) -> str | None:  # a CallError
-    """Why nothing changed, when it was the job's own doing."""
+    """Return why nothing changed, when the job's own code decided it."""
     if isinstance(error, Rejected):
         return f"refused: {error.error.__class__.__name__}"  # pyright: ignore[reportUnknownMemberType] # of the job's own type
     return f"crashed: {error.error_type}" if isinstance(error, HookRaised) else None

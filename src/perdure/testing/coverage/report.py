@@ -1,4 +1,4 @@
-"""Coverage of behaviour as text, and as a state diagram drawn from what was observed."""
+"""Behaviour coverage as text, and as a state diagram of the observations."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from perdure.testing.coverage.tags import ABSENT, ENDED
 
 
 def as_text(coverage: JobCoverage) -> str:
-    """Write a table of events and states, what came of each pair, how runs ended, and what went wrong meanwhile.
+    """Return a table of events and states, the resulting states, the exits of runs, and the faults.
 
-    In the table stands how often a pair met; a dot where it never did. The last sections say what never came about:
-    hooks that never ran, exits that they declare, faults of the services that were called.
+    The table shows how many times a pair was observed; a dot means never. The last section lists the gaps: hooks that
+    never ran, declared exits, faults of called services.
 
     Args:
-        coverage: what was observed of one job.
+        coverage: the observations of one job.
     """
-    possible, unused_faults = len(coverage.pairs()), coverage.unused_faults()
-    lines = [f"{coverage.job}: {possible - len(unused_faults)} of {possible} pairs of state and event met", ""]
+    possible, missing = len(coverage.pairs()), coverage.never_met()
+    lines = [f"{coverage.job}: {possible - len(missing)} of {possible} pairs of state and event observed", ""]
     lines += _table(coverage)
-    lines += _section("what came of it", _steps(coverage))
-    lines += _section("how runs ended", _counted(coverage.exits))
-    lines += _section("what went wrong", _counted(coverage.mishaps))
-    lines += _section("what never came about", _never(coverage))
+    lines += _section("transitions", _steps(coverage))
+    lines += _section("exits", _counted(coverage.exits))
+    lines += _section("faults", _counted(coverage.mishaps))
+    lines += _section("not observed", _never(coverage))
     return "\n".join(lines)
 
 
 def as_mermaid(coverage: JobCoverage) -> str:
-    """Draw the state diagram of what was observed; it holds no step that was not seen.
+    """Return the state diagram of the observations; it contains no step that was not observed.
 
-    Beside the states stands a box with what never came about: hooks, exits, faults.
+    A box next to the states lists the gaps: hooks, exits, faults.
 
     Args:
-        coverage: what was observed of one job.
+        coverage: the observations of one job.
     """
     labels: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for step in sorted(coverage.steps, key=_order):
@@ -44,15 +44,16 @@ def as_mermaid(coverage: JobCoverage) -> str:
     lines += [
         f"    {_node(before)} --> {_node(after)}: {', '.join(events)}" for (before, after), events in labels.items()
     ]
-    lines += [f"    {_node(state)}: {state} (never met)" for state in coverage.states if not _is_met(state, coverage)]
+    missing = (state for state in coverage.states if not _is_met(state, coverage))
+    lines += [f"    {_node(state)}: {state} (not observed)" for state in missing]
     lines += _box(tuple(_never(coverage)))
     return "\n".join(lines)
 
 
 def _box(lines: tuple[str, ...]) -> Iterator[str]:
-    """What has no place among the states: no arrow leads to it."""
+    """Yield the box of gaps, which no arrow connects to a state."""
     if lines:
-        yield '    state "what never came about" as never {'
+        yield '    state "not observed" as never {'
         yield from (
             f"        never_{number}: {line.replace(': ', ' - ')}" for number, line in enumerate(lines, start=1)
         )
@@ -89,8 +90,8 @@ def _cell(count: int) -> str:
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
-    told = [f"  {line}" for line in lines]
-    yield from ["", f"{title}:", *told] if told else []
+    shown = [f"  {line}" for line in lines]
+    yield from ["", f"{title}:", *shown] if shown else []
 
 
 def _steps(coverage: JobCoverage) -> Iterator[str]:
@@ -120,7 +121,7 @@ def _is_met(state: str, coverage: JobCoverage) -> bool:
 
 
 def _node(tag: str) -> str:
-    """A name that Mermaid takes: what is absent, or ended, is the point outside."""
+    """Return the Mermaid name of a state; an absent or ended instance is the start or end point."""
     if tag in (ABSENT, ENDED):
         return "[*]"
     return "".join(letter if letter.isalnum() else "_" for letter in tag)

@@ -1,4 +1,4 @@
-"""Which state a request met, and which state came of it, also when several requests are under way at once."""
+"""The state before and after a request, also when several requests are in progress at once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from perdure.values.instance import Instance
 
 @attrs.define(eq=False)
 class RequestStep:
-    """One request that is not answered yet. It learns what it met, so it is no value.
+    """One request that has not returned yet. It is filled in later, so it is not a value.
 
-    A request that runs a hook meets the state that is stored when the hook ends, in its turn. Of one that runs none,
-    only its caller is seen: that another commit came between is enough to know nothing of it.
+    A request that runs a hook finds the state that is stored when the hook ends, in its turn. For a request without a
+    hook, only its caller is observed: if another commit was made meanwhile, its states are unknown.
 
     Attributes:
         address: the instance.
         event: the tag of the request.
-        request: as it was made.
-        before: the tag of the state that it met.
-        after: the tag of the state that its commit left; None before that commit.
+        request: the request.
+        before: the tag of the state before it.
+        after: the tag of the state after its commit; None before that commit.
         run_id: the run of its hook; None when no hook has run.
-        commits: how many commits of the instance there were while it was under way.
-        company: whether another request of the instance was under way with it.
+        commits: the number of commits of the instance while it was in progress.
+        company: whether another request of the instance was in progress at the same time.
         repeats: whether an earlier request had its idempotency key.
     """
 
@@ -39,16 +39,16 @@ class RequestStep:
     company: bool = False
 
     def ran(self, run_id: str, before: str) -> None:
-        """Its hook ended. A turn that met a conflict is taken again, and runs its hook again."""
+        """Record that its hook ended. A turn with a conflict is repeated, and runs its hook again."""
         self.run_id, self.before, self.after = run_id, before, None
 
     def committed(self, old: Instance | None, new: Instance | None, after: str) -> None:
-        """The instance was written.
+        """Record a commit of the instance.
 
         Args:
-            old: what was stored.
-            new: what is stored now.
-            after: its tag.
+            old: the instance before.
+            new: the instance after.
+            after: the tag of its state.
         """
         self.commits += 1
         if self.run_id is None or self.after is not None:
@@ -58,19 +58,19 @@ class RequestStep:
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known which state it met."""
+        """Return whether the state before it is known."""
         return self.run_id is not None or not (self.repeats or self.commits > 1 or (self.commits == 1 and self.company))
 
     def left(self, stored: str) -> str | None:
-        """Give the tag of the state that came of it, once it succeeded; None when that is not known.
+        """Return the tag of the state after a request that succeeded; None when that is unknown.
 
         Args:
-            stored: the tag of what is stored when its caller has the answer.
+            stored: the tag of the stored state when its caller receives the result.
         """
         return stored if self.run_id is None else self.after
 
 
 def run_ids(instance: Instance | None) -> frozenset[str]:
-    """Give the runs that have a claim on an instance."""
+    """Return the runs that have a claim on an instance."""
     claims = () if instance is None else (instance.claim, instance.event_claim)
     return frozenset(claim.run_id for claim in claims if claim is not None)

@@ -15,17 +15,17 @@ from perdure.values.instance import Instance
 ABSENT: Final = "absent"
 ENDED: Final = "ended"
 KEPT: Final = "kept"
-"""The tag of a state whose type tells no states apart."""
+"""The tag of a state whose type does not distinguish states."""
 SUCCEEDED: Final = "succeeded"
-"""How a hook ends well."""
+"""The name of a successful exit."""
 
 
 def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
-    """Give the tag of a stored state: its class in a union, or the value of its first field of choices.
+    """Return the tag of a stored state: its class in a union, or the value of its first field of choices.
 
     Args:
         job: the definition.
-        instance: what is stored.
+        instance: the stored instance, or None.
     """
     if instance is None:
         return ABSENT
@@ -46,7 +46,7 @@ def state_tag(job: AnyDefinition, instance: Instance | None) -> str:
 
 
 def declared_states(job: AnyDefinition) -> tuple[str, ...]:
-    """Give the tags that a job's states can have, as far as their type says it."""
+    """Return the tags of a job's states, as far as their type declares them."""
     form: Any = job.plan.state.form
     match read_form(form):
         case OneOf(members):
@@ -59,13 +59,13 @@ def declared_states(job: AnyDefinition) -> tuple[str, ...]:
 
 
 def event_tag(job: AnyDefinition, request: Request) -> str:
-    """Give the tag of a request: the class of its input where its command takes one of several, or its action."""
+    """Return the tag of a request: the class of its input where its command takes one of several, or its action."""
     codec = job.plan.commands[request.action].input if request.action in _with_events(job) else None
     return request.action if codec is None else type(codec.decode(request.payload.encode())).__name__
 
 
 def declared_events(job: AnyDefinition) -> tuple[str, ...]:
-    """Give the tags of everything that can be asked of a job, as far as the types say it."""
+    """Return the tags of all requests of a job, as far as the types declare them."""
     found: list[str] = []
     for spec in job.plan.commands.values():
         members = _with_events(job).get(spec.name)
@@ -74,7 +74,7 @@ def declared_events(job: AnyDefinition) -> tuple[str, ...]:
 
 
 def declared_exits(job: AnyDefinition) -> tuple[str, ...]:
-    """Give how the hooks of a job can end, as far as their annotations say it; and that its retries can be used up."""
+    """Return the declared exits of a job's hooks, and the exhaustion of its retries."""
     found: list[str] = []
     for hook, function in job.plan.hooks.items():
         found += [f"{hook}: {SUCCEEDED}", *(f"{hook}: failure {name}" for name in _errors_of(function))]
@@ -91,7 +91,7 @@ def _errors_of(function: object) -> list[str]:
 
 
 def _with_events(job: AnyDefinition) -> dict[str, list[str]]:
-    """The commands whose input is one of several classes, with the names of these."""
+    """Return the commands whose input is one of several classes, with the names of these classes."""
     found: dict[str, list[str]] = {}
     for spec in job.plan.commands.values():
         form = None if spec.input is None else read_form(spec.input.form)
@@ -109,5 +109,5 @@ def _shown(value: object) -> str:
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def _named(form: Any) -> str:  # whatever an annotation may be
+def _named(form: Any) -> str:  # any annotation
     return getattr(form, "__name__", None) or str(form)

@@ -1,6 +1,6 @@
-"""Laws that hold for containers, for combinators of programs and for codecs: one call checks yours.
+"""Laws for containers, for combinators of programs and for codecs: one call checks yours.
 
-The library's own containers, combinators and codecs are checked by exactly these.
+The library's own containers, combinators and codecs are checked by the same laws.
 """
 
 from perdure.testing.laws.codec import AnyCodec, check_codec, refuses_or_reads, writes_what_it_reads

@@ -1,4 +1,4 @@
-"""The laws of codecs: what is written reads back, and what is refused is refused by name."""
+"""The laws of codecs: an encoded value decodes unchanged, and invalid bytes are refused with ``InvalidInput``."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ T = TypeVar("T")
 
 
 class AnyCodec(Protocol[T]):
-    """What encodes and decodes values of one type."""
+    """Encodes and decodes values of one type."""
 
     def encode(self, value: T) -> bytes:
-        """Write a value, or raise ``InvalidInput``."""
+        """Encode a value, or raise ``InvalidInput``."""
         ...
 
     def decode(self, data: bytes) -> T:
-        """Read a value, or raise ``InvalidInput``."""
+        """Decode a value, or raise ``InvalidInput``."""
         ...
 
 
 def check_codec(codec: AnyCodec[T], values: st.SearchStrategy[T], /, *, max_examples: int = 100) -> None:
-    """Check that a codec keeps what it is given.
+    """Check that a codec keeps the values it encodes.
 
     Args:
         codec: the codec.
-        values: values that it must take, such as ``from_type(Order)``.
-        max_examples: how many examples of each law are tried.
+        values: values that it must accept, such as ``from_type(Order)``.
+        max_examples: the number of examples of each law.
 
     Raises:
-        LawBroken: one does not hold.
+        LawViolated: a law does not hold.
     """
     anything = _anything(codec, values)
     laws = (
-        Law("what is written reads back as it was", lambda data: writes_what_it_reads(codec, data.draw(values))),
+        Law("an encoded value decodes unchanged", lambda data: writes_what_it_reads(codec, data.draw(values))),
         Law("bytes are a value, or InvalidInput", lambda data: refuses_or_reads(codec, data.draw(anything))),
     )
     check_laws(laws, max_examples=max_examples)
 
 
 def writes_what_it_reads(codec: AnyCodec[T], value: T) -> None:
-    """Check that a value reads back as the same value, of the same class, and is written the same again.
+    """Check that a value decodes to an equal value of the same class, which is encoded to the same bytes.
 
     Raises:
-        AssertionError: it is not.
+        AssertionError: it does not.
     """
     data = codec.encode(value)
     orjson.loads(data)
     back = codec.decode(data)
-    assert back == value, f"{value!r} was written as {data!r} and read back as {back!r}"  # noqa: S101 - a law
-    assert type(back) is type(value), f"a {type(value).__name__} came back as a {type(back).__name__}"  # noqa: S101
+    assert back == value, f"{value!r} was encoded as {data!r} and decoded as {back!r}"  # noqa: S101 - a law
+    assert type(back) is type(value), f"a {type(value).__name__} was decoded as a {type(back).__name__}"  # noqa: S101
     again = codec.encode(back)
-    assert again == data, f"it was written as {data!r}, and the second time as {again!r}"  # noqa: S101
+    assert again == data, f"it was encoded as {data!r}, and the second time as {again!r}"  # noqa: S101
 
 
 def refuses_or_reads(codec: AnyCodec[Any], data: bytes) -> None:
-    """Check that bytes are refused with ``InvalidInput``, or read as a value that is written and read the same.
+    """Check that bytes are refused with ``InvalidInput``, or decoded to a value that round-trips.
 
     Raises:
-        AssertionError: neither is so.
+        AssertionError: neither is the case.
     """
     try:
         value = codec.decode(data)
@@ -72,7 +72,7 @@ def refuses_or_reads(codec: AnyCodec[Any], data: bytes) -> None:
         return
     except Exception as other:
         raise AssertionError(f"{data!r} was refused with {other!r} instead of InvalidInput") from other
-    assert codec.decode(codec.encode(value)) == value, f"{data!r} reads as {value!r}, which does not read back"  # noqa: S101
+    assert codec.decode(codec.encode(value)) == value, f"{data!r} decodes to {value!r}, which does not round-trip"  # noqa: S101
 
 
 _NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -90,7 +90,7 @@ def _anything(codec: AnyCodec[T], values: st.SearchStrategy[T]) -> st.SearchStra
     return st.binary(max_size=8) | _JSON.map(orjson.dumps) | damaged.map(orjson.dumps)
 
 
-def _damaged(document: Any, place: int, other: object) -> object:  # of whatever JSON can say
+def _damaged(document: Any, place: int, other: object) -> object:  # any JSON
     """Replace one part of a document."""
     if not document or not isinstance(document, dict | list):
         return other

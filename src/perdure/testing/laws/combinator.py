@@ -1,4 +1,4 @@
-"""The laws of combinators: functions that make a program of a program, such as a retry or a log around it."""
+"""The laws of combinators: functions that convert a program to a program, such as a retry or a log around it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AnyProgram: TypeAlias = Program[Any, Any, Any]
 Combinator: TypeAlias = Callable[[AnyProgram], AnyProgram]
 
 DEPTH = 1_000
-"""How deep a combinator is nested in itself to see that it does not overflow the stack."""
+"""How deep a combinator is nested in itself to check that it does not overflow the stack."""
 
 _LIMIT = timedelta(days=2)
 _FOREVER = "3 days"
@@ -32,38 +32,38 @@ _FOREVER = "3 days"
 def check_combinator(
     combinator: Callable[[AnyProgram], AnyProgram], /, *, depth: int = DEPTH, max_examples: int = 30
 ) -> None:
-    """Check that a combinator keeps what every program promises.
+    """Check that a combinator keeps the properties of every program.
 
-    - Applying it does nothing; the program that it gives can be run again, and does the same.
+    - Applying it has no effect; the resulting program can be run again, with the same result.
     - It does not overflow the stack, nested in itself and around long programs.
-    - Cancellation is not swallowed.
-    - What the program inside acquired is released once, after any exit.
+    - It does not swallow a cancellation.
+    - A resource that the inner program acquires is released once, after any exit.
 
     Args:
-        combinator: makes a program of a program, such as ``lambda p: p.timeout("1 minute")``. The services that the
-            programs inside need are the checker's own.
-        depth: how deep it is nested, where it runs what is inside at most once.
-        max_examples: how many examples of each law are tried.
+        combinator: converts a program to a program, such as ``lambda p: p.timeout("1 minute")``. The checker provides
+            the services of the inner programs.
+        depth: how deep it is nested, if it runs the inner program at most once.
+        max_examples: the number of examples of each law.
 
     Raises:
-        LawBroken: one does not hold.
+        LawViolated: a law does not hold.
     """
     laws = _Laws(combinator)
     check_laws(laws.drawn(), max_examples=max_examples)
     check_laws(laws.fixed(depth), max_examples=1)
 
 
-# ---------------------------------------------------------------- a small world
+# ---------------------------------------------------------------- services
 @attrs.frozen
 class Denied:
-    """The outside said no."""
+    """The service refused a word."""
 
     word: str
 
 
 @attrs.define
 class Outside:
-    """Remembers what reached it; refuses the words it was told to, each time."""
+    """Records the words that it received; refuses some words, each time."""
 
     refused: frozenset[str] = frozenset()
     heard: list[str] = attrs.Factory(list[str])
@@ -71,7 +71,7 @@ class Outside:
 
 @effect
 def reach(services: Outside, word: str) -> FutureResult[int, Denied]:
-    """Reach outside."""
+    """Send a word to the service."""
     services.heard.append(word)
     if word in services.refused:
         return FutureResult.from_failure(Denied(word))
@@ -79,7 +79,7 @@ def reach(services: Outside, word: str) -> FutureResult[int, Denied]:
 
 
 def die() -> AnyProgram:
-    """Break with an exception that nobody declared."""
+    """Raise an undeclared exception."""
 
     def broken(_: object) -> None:
         raise ZeroDivisionError
@@ -111,27 +111,27 @@ class _Laws:
     combinator: Combinator
 
     def drawn(self) -> Iterator[Law]:
-        yield Law("applying it does nothing, and its program can be run again", self._runs_again)
-        yield Law("what was acquired inside is released once, after any exit", self._releases)
+        yield Law("applying it has no effect, and its program can be run again", self._runs_again)
+        yield Law("an acquired resource is released once, after any exit", self._releases)
 
     def fixed(self, depth: int) -> Iterator[Law]:
         yield Law("a cancellation is not swallowed", self._is_cancelled)
         yield Law("it does not overflow the stack", lambda _: self._is_safe(depth))
 
     def _runs_again(self, data: st.DataObject) -> None:
-        words = data.draw(st.text("abc", max_size=4), label="what the program inside says")
-        refused = frozenset(data.draw(st.sets(st.sampled_from("abc")), label="what is refused"))
+        words = data.draw(st.text("abc", max_size=4), label="words of the inner program")
+        refused = frozenset(data.draw(st.sets(st.sampled_from("abc")), label="refused words"))
         begun: list[str] = []
         made = self.combinator(_talking(words, begun))
-        assert not begun, "what is inside was run when the combinator was applied"  # noqa: S101 - a law
+        assert not begun, "the inner program ran when the combinator was applied"  # noqa: S101 - a law
         first, second = simulate(made, Outside(refused)), simulate(made, Outside(refused))
         assert repr(first) == repr(second), f"the first run:\n{first!r}\nthe second:\n{second!r}"  # noqa: S101
 
     def _releases(self, data: st.DataObject) -> None:
-        body = data.draw(st.sampled_from(_BODIES), label="what is done in between")
+        body = data.draw(st.sampled_from(_BODIES), label="use of the resource")
         clean = self._around(body, NO_FAULTS)
         plans = [plan for plan in every_fault(clean) if not isinstance(plan[0], Crash)]
-        plan = data.draw(st.sampled_from([NO_FAULTS, *plans]), label="what goes wrong")
+        plan = data.draw(st.sampled_from([NO_FAULTS, *plans]), label="faults")
         seen = self._around(body, plan)
         calls = [(call.args, call.answer) for call in seen.calls("reach")]
         acquired = sum(args == ("acquire",) and isinstance(answer, Success) for args, answer in calls)
@@ -145,7 +145,7 @@ class _Laws:
     def _is_cancelled(self, _: st.DataObject) -> None:
         seen = simulate(self.combinator(sleep(_FOREVER)), Outside(), run_timeout=_LIMIT)
         cancelled = isinstance(seen.exit, Raised) and isinstance(seen.exit.cause, RunTimeout)
-        assert cancelled or seen.elapsed < _LIMIT, f"it went on after it was cancelled:\n{seen!r}"  # noqa: S101
+        assert cancelled or seen.elapsed < _LIMIT, f"it continued after it was cancelled:\n{seen!r}"  # noqa: S101
 
     def _is_safe(self, depth: int) -> None:
         long = succeed(0)

@@ -1,8 +1,8 @@
-"""The laws of containers: what ties ``map``, ``bind``, ``lash`` and their kin together."""
+"""The laws of containers, which relate ``map``, ``bind``, ``lash`` and similar methods."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownLambdaType=false
-# A container of any class passes here as Any: it is asked for its methods by name.
+# A container of any class passes here as Any: its methods are looked up by name.
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from perdure.testing.laws.law import Law, check_laws
 C = TypeVar("C")
 
 DEPTH = 5_000
-"""How deep containers are nested to see that none of them overflows the stack."""
+"""How deep containers are nested to check that none overflows the stack."""
 
 Function: TypeAlias = Callable[[Any], Any]
 Sides: TypeAlias = tuple[Any, Any]
-"""Two containers that should come to the same."""
+"""Two containers that must have the same result."""
 
 
 def check_container(
@@ -35,21 +35,21 @@ def check_container(
     depth: int = DEPTH,
     max_examples: int = 50,
 ) -> None:
-    """Check that the operations of a container belong together, whatever is inside it.
+    """Check that the operations of a container are consistent, for any content.
 
-    Each law is checked where the container has the methods that it speaks of: ``map``, ``bind``, ``alt``, ``lash``,
-    ``swap``, ``apply``, ``tap``, ``attempt``, ``compose_result``, ``on_exit``; ``from_value`` and ``from_failure``
-    make one. (``returns`` has `check_all_laws`; it is content with a ``map`` that does nothing.)
+    Each law is checked if the container has its methods: ``map``, ``bind``, ``alt``, ``lash``, ``swap``, ``apply``,
+    ``tap``, ``attempt``, ``compose_result``, ``on_exit``; ``from_value`` and ``from_failure`` make one.
+    (``check_all_laws`` of ``returns`` accepts a ``map`` that does nothing.)
 
     Args:
         container: the class.
         drawn: containers of every shape, of whole numbers.
-        run: what a container comes to: two that come to the same are the same.
+        run: returns the result of a container: two with the same result are equal.
         depth: how deep they are nested; 0 where they may overflow the stack.
-        max_examples: how many examples of each law are tried.
+        max_examples: the number of examples of each law.
 
     Raises:
-        LawBroken: one does not hold.
+        LawViolated: a law does not hold.
     """
     laws = _Laws(container, drawn, run)
     checked = [law for law in (*laws.of_values(), *laws.of_failures(), *laws.of_both()) if law is not None]
@@ -68,10 +68,10 @@ class _Laws:
     run: Callable[[Any], object]
 
     def law(self, says: str, methods: str, sides: Callable[..., Sides]) -> Law | None:
-        """A law that two containers come to the same; None where the container has not what it speaks of.
+        """Return the law that two containers have the same result; None if the container lacks one of its methods.
 
-        Its parameters are drawn by their names: a container ``x`` or ``y``, a value ``v``, a function ``f`` or ``g``
-        to values, a function ``j`` or ``k`` to containers.
+        Its parameters are drawn by their names: a container ``x`` or ``y``, a value ``v``, a function ``f`` or ``g`` to
+        values, a function ``j`` or ``k`` to containers.
         """
         if not all(hasattr(self.container, name) for name in methods.split()):
             return None
@@ -79,7 +79,7 @@ class _Laws:
 
         def holds(data: st.DataObject) -> None:
             one, other = sides(*(data.draw(self._strategy(name), label=name) for name in names))
-            assert self.run(one) == self.run(other)  # noqa: S101 - what a law is made of
+            assert self.run(one) == self.run(other)  # noqa: S101 - a law consists of an assertion
 
         return Law(says, holds)
 
@@ -136,7 +136,7 @@ class _Laws:
         yield self.law(finalized, "on_exit attempt", lambda x, y: (x.on_exit(y.attempt()), x))
 
     def nested(self, depth: int) -> None:
-        """Nest binds, and see that running them does not overflow the stack."""
+        """Check that nested binds do not overflow the stack."""
         unit: Function = self.container.from_value
         built: Any = unit(0)
         for _ in range(depth):

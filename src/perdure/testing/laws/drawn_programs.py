@@ -1,4 +1,4 @@
-"""Programs of every shape, for properties that hold for all of them."""
+"""Drawn programs of every shape, for properties that hold for all of them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ NUMBERS: st.SearchStrategy[Any] = st.integers()
 def programs(
     values: st.SearchStrategy[Any] = NUMBERS, errors: st.SearchStrategy[Any] = NUMBERS
 ) -> st.SearchStrategy[AnyProgram]:
-    """Draw programs: of every constructor, composed by methods, in do-blocks and by each other's exits.
+    """Draw programs: from every constructor, composed with methods, in do-blocks and by each other's exits.
 
-    They need no services in particular, reach nothing outside and end at once.
+    They need no particular services, perform no effects and end at once.
 
     Args:
-        values: what they succeed with; whole numbers by default.
-        errors: what they fail with; whole numbers by default.
+        values: the values of successes; whole numbers by default.
+        errors: the errors of failures; whole numbers by default.
     """
     leaves = st.one_of(values.map(Program.from_value), errors.map(Program.from_failure), values.map(_read))
     return st.recursive(leaves, _composed, max_leaves=6)
 
 
 def _read(value: object) -> AnyProgram:
-    """Succeed with what an effect gives."""
+    """Return a program that succeeds with a value through an effect."""
     return Program.from_future_result_context(RequiresContextFutureResult(lambda _: FutureResult.from_value(value)))
 
 

@@ -1,4 +1,4 @@
-"""A law: a sentence, and a property that hypothesis tries to break."""
+"""A law: a sentence, and a property that Hypothesis tries to violate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 
 class LawViolated(AssertionError):
-    """A law does not hold; the cause is the example that breaks it, as hypothesis found and shrunk it.
+    """A law does not hold; the cause is the example that violates it, as Hypothesis found and shrunk it.
 
     Attributes:
         law: the sentence.
@@ -23,11 +23,11 @@ class LawViolated(AssertionError):
 
 @attrs.frozen
 class Law:
-    """Something that always holds.
+    """A property that always holds.
 
     Attributes:
         says: the sentence.
-        holds: draws an example and raises an ``AssertionError`` if it breaks the law.
+        holds: draws an example and raises an ``AssertionError`` if it violates the law.
     """
 
     says: str
@@ -35,14 +35,14 @@ class Law:
 
 
 def check_laws(laws: Iterable[Law], *, max_examples: int) -> None:
-    """Try to break each law.
+    """Try to violate each law.
 
     Args:
-        laws: what must hold.
-        max_examples: how many examples of each are tried.
+        laws: the laws.
+        max_examples: the number of examples of each.
 
     Raises:
-        LawBroken: one does not hold.
+        LawViolated: a law does not hold.
     """
     for law in laws:
         try:

@@ -1,4 +1,4 @@
-"""What goes wrong by itself: deaths of workers, and faults of the store and of effects."""
+"""The drawn faults of a state machine: deaths of workers, and faults of the store and of effects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 @attrs.frozen
 class Death:
-    """The worker dies: where it stands, or so many crossings later."""
+    """The worker dies: at its current step, or after this many further crossings."""
 
     after_crossings: int | None = None
 
@@ -22,7 +22,7 @@ class Death:
 DrawnFault: TypeAlias = Death | Fault
 
 DEATHS: Final[st.SearchStrategy[DrawnFault]] = st.builds(Death, st.none() | st.integers(0, 12))
-"""Deaths. A turn with effects crosses the border of its worker about eight times."""
+"""Deaths. A turn with effects crosses the boundary of its worker about eight times."""
 
 _CALLS: Final = st.integers(1, 4)
 _WHEN: Final = st.sampled_from(("before", "after"))
@@ -44,11 +44,11 @@ STORE_FAULTS: Final[st.SearchStrategy[DrawnFault]] = st.one_of(
         call=_CALLS,
     ),
 )
-"""What goes wrong with a store: it is slow, silent, or down."""
+"""Faults of a store: it is slow, silent, or unavailable."""
 
 
 def faults_at(effects: Sequence[str]) -> st.SearchStrategy[DrawnFault]:
-    """Draw what goes wrong at an effect, whatever it declares: an exception, a lost or late answer, a death."""
+    """Draw a fault of an effect, whatever it declares: an exception, a lost or late result, a death."""
     at = st.sampled_from(effects)
     return st.one_of(
         st.builds(Raise, at, when=_WHEN), st.builds(Delay, at, st.just("3 s")), st.builds(Crash, at, when=_WHEN)

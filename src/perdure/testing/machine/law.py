@@ -1,4 +1,4 @@
-"""What a job must never do, whatever it is for."""
+"""The laws that every job must keep."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Law: TypeAlias = Literal[
 
 @attrs.frozen(str=False)
 class InvariantViolated(PerdureError, AssertionError):
-    """A job broke a law.
+    """A job violated a law.
 
     Attributes:
-        law: which.
-        what: what was seen.
+        law: the law.
+        what: the observation.
     """
 
     law: Law

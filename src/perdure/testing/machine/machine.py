@@ -1,4 +1,4 @@
-"""``JobMachine``: what a state machine for a job is made of."""
+"""``JobMachine``: the options of a state machine for a job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest import TestCase
 
 import attrs
 from hypothesis import settings
-from hypothesis import settings as Settings  # noqa: N812 - a class, whose name an attribute below has, too
+from hypothesis import settings as Settings  # noqa: N812 - a class; an attribute below has its name
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -20,7 +20,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.testing.fault import Fault
 from perdure.testing.machine.model import Model
-from perdure.testing.machine.model_check import Agreement
+from perdure.testing.machine.model_check import ModelCheck
 from perdure.testing.machine.rules import JobRules, rules_of
 from perdure.testing.machine.view import InstanceView
 from perdure.testing.profiles import PHASES
@@ -35,17 +35,17 @@ from perdure.values.limits import Limits
 R = TypeVar("R")
 
 Check: TypeAlias = Callable[[InstanceView[Any]], object]
-"""An invariant: asserts, or answers False when it does not hold."""
+"""An invariant: asserts, or returns False when it does not hold."""
 
 DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minutes", "1 hour")
-"""By how much time passes in one step."""
+"""The amounts of time that pass in one step."""
 
 
 class JobTestCase(TestCase):
-    """The test case of a state machine: Hypothesis makes it. The class declares what the checkers must know of it.
+    """The test case of a state machine: Hypothesis makes it. This class declares its attributes for type checkers.
 
     Attributes:
-        settings: of Hypothesis; they may be replaced.
+        settings: Hypothesis' settings; you may replace them.
     """
 
     settings: ClassVar[Settings]
@@ -59,33 +59,33 @@ def _all_commands(machine: JobMachine[Any]) -> tuple[str, ...]:
 class JobMachine(Generic[R]):
     """A Hypothesis state machine for a job, from its definition alone.
 
-    It sends drawn requests, alone and together, repeats them with their keys, lets time pass, crashes and restarts
-    workers, and lets effects and commits go wrong; and it checks every law of `perdure.testing.machine.law`. Its steps
-    read like a story, and a failure tells what happened in the world.
+    It sends drawn requests, alone and concurrently, repeats them with their keys, lets time pass, crashes and restarts
+    workers, injects faults into effects and commits, and checks every law of `perdure.testing.machine.law`. A failure
+    shows its steps as a test, with the trace of the world.
 
-    ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest finds.
+    ``test_orders = JobMachine(job=orders, services=Fakes).TestCase`` is a test that pytest collects.
 
     Args:
         job: the definition under test.
         services: makes the services of one example: a class of fakes, or a function.
-        beside: other jobs of the same app, such as those that it tells.
+        beside: other jobs of the same app, such as those that receive its messages.
         inputs: strategies for the inputs of some commands, by the command's name; by default any value of its type.
         types: strategies for some types inside of drawn inputs, such as ``{int: st.integers(1, 99)}``.
-        commands: which commands are sent; by default all that the kind has.
-        invariants: what must hold of every stored instance when nothing moves.
-        model: what its events must do.
-        faults: what is to go wrong at effects and at the store, besides what always may.
-        mishaps: whether crashes and faults come by themselves.
-        finished: tells whether an instance in that state may wait for nothing; by default the definition says it.
+        commands: the commands to send; by default all commands of the kind.
+        invariants: conditions that must hold for every stored instance after each step.
+        model: the expected effects of its events.
+        faults: additional faults of effects and of the store.
+        mishaps: whether crashes and faults are drawn without being named.
+        finished: returns whether an instance in that state may wait for nothing; by default the definition decides.
         ids: the ids of the instances.
-        durations: by how much time passes in one step.
-        interleaving: where the seed may let other tasks go first.
-        store: where the world stands: ``memory``, or ``sqlite`` in a folder of its own; or a function that gives, for
-            each example, what opens an empty store of yours.
-        limits: of the engine.
+        durations: the amounts of time that pass in one step.
+        interleaving: where the seed may run other tasks first.
+        store: the store: ``memory``, or ``sqlite`` in a folder of its own; or a function that returns, for each
+            example, a function that opens an empty store of yours.
+        limits: the engine's limits.
 
     Raises:
-        DefinitionError: it names a command that the job has not.
+        DefinitionError: it names a command that the job does not have.
     """
 
     job: AnyDefinition
@@ -114,15 +114,15 @@ class JobMachine(Generic[R]):
     # ------------------------------------------------------------ running it
     @property
     def rules(self) -> type[JobRules]:
-        """The state machine, to be subclassed by whoever adds rules of their own."""
+        """The state machine; subclass it to add your own rules."""
         return rules_of(self)
 
     @cached_property
     def TestCase(self) -> type[JobTestCase]:  # noqa: N802 - as Hypothesis calls it
-        """A test case for pytest or unittest: always the same one, so that its ``settings`` can be changed.
+        """A test case for pytest or unittest: always the same one, so that you can change its ``settings``.
 
-        They leave out the phase ``explain``, which traces the engine line by line and takes twenty times as long as
-        the rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
+        They omit the phase ``explain``, which traces the engine line by line and takes twenty times as long as the
+        rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.
         """
         case: Any = self.rules.TestCase  # hypothesis declares no ``settings`` of it
         case.settings = settings(case.settings, phases=PHASES)
@@ -130,35 +130,35 @@ class JobMachine(Generic[R]):
         return test_case
 
     def run(self, options: settings | None = None) -> None:
-        """Run it in a plain call.
+        """Run the state machine synchronously.
 
         Raises:
-            LawBroken: a law or an invariant does not hold; the smallest story that shows it is told.
+            InvariantViolated: a law or an invariant does not hold; the message shows the smallest steps.
         """
         run_state_machine_as_test(self.rules, settings=options or self.TestCase.settings)
 
-    # ------------------------------------------------------------ what the rules ask for
+    # ------------------------------------------------------------ for the rules
     def app(self) -> App[R]:
-        """Make the app of one example, with services of its own."""
+        """Return the app of one example, with its own services."""
         return App(self.services(), limits=self.limits).with_jobs(self.job, *self.beside)
 
     def place(self, folder: Path) -> str | os.PathLike[str] | Opener:
-        """Give the store of one example."""
+        """Return the store of one example."""
         if callable(self.store):
             return self.store()
         return "memory://" if self.store == "memory" else folder / "jobs.db"
 
     def input_of(self, spec: CommandSpec[Any]) -> st.SearchStrategy[Any]:
-        """Give the strategy for the input of a command that takes one."""
+        """Return the strategy for the input of a command that takes one."""
         if spec.name in self.inputs:
             return self.inputs[spec.name]
         if spec.name == "terminate":
             return st.just("terminated")
         return from_type(spec.input.form, using=self.types) if spec.input is not None else st.none()
 
-    def agreement(self) -> Agreement | None:
-        """Give what compares the job with its model."""
-        return None if self.model is None else Agreement(self.job, self.model, self.model.command or self._creating())
+    def model_check(self) -> ModelCheck | None:
+        """Return the comparison of the job with its model; None without a model."""
+        return None if self.model is None else ModelCheck(self.job, self.model, self.model.command or self._creating())
 
     def may_rest(self, instance: Instance, state: object) -> bool:
         """Return whether an instance, in this decoded state, may wait for nothing."""

@@ -1,4 +1,4 @@
-"""A model of a job: what an event must do to a state, said plainly."""
+"""A model of a job: the expected effect of an event on a state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ V = TypeVar("V")
 
 @attrs.frozen
 class Model(Generic[S, V]):
-    """What the events of a job must do.
+    """The expected effects of a job's events.
 
     Args:
         initial: the state before the first event: a value, or a function of the id.
-        decide: what an event does to a state: the next state or a `Decision`; as a ``Result``, it may refuse.
+        decide: returns the next state or a `Decision` for a state and an event; a ``Failure`` refuses the event.
         command: the command that carries the events; by default the first of the kind that may create an instance.
 
-    A job agrees with its model when each event that it accepts leaves the state that the model gives (and the alarm, if
-    the model gives a `Decision`), and when it refuses what the model refuses, and no more: except for an error that a
-    service answered.
+    A job agrees with its model when each event that it accepts results in the model's state (and alarm, if the model
+    returns a `Decision`), and when it refuses exactly the events that the model refuses, except for an error that a
+    service returned.
     """
 
     initial: S | Callable[[str], S]
@@ -33,17 +33,17 @@ class Model(Generic[S, V]):
     command: str | None = attrs.field(default=None, kw_only=True)
 
     def first(self, id_: str) -> S:
-        """Give the state before the first event of an instance."""
+        """Return the state before the first event of an instance."""
         initial: Any = self.initial
         return cast("S", initial(id_)) if callable(initial) else cast("S", initial)
 
     def after(self, state: S, event: V) -> Result[tuple[S, AlarmChange | None], Any]:
-        """Give the next state, and what becomes of the alarm if the model says it; or why the event is refused."""
+        """Return the next state, and the change of the alarm if the model declares it; or why the event is refused."""
         decided: Result[Any, Any] = _as_result(self.decide(state, event))
         return decided.map(_parts)
 
 
-def _as_result(decided: Any) -> Result[Any, Any]:  # whatever the test's own function gives
+def _as_result(decided: Any) -> Result[Any, Any]:  # the result of the test's function
     return decided if isinstance(decided, Result) else Success(decided)  # pyright: ignore[reportUnknownVariableType] # of anything
 
 

@@ -1,4 +1,4 @@
-"""Whether a job agrees with its model, event by event."""
+"""The comparison of a job with its model, event by event."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from perdure.values.instance import Instance
 
 
 @attrs.frozen
-class Agreement:
+class ModelCheck:
     """Compares a job with its model.
 
     Attributes:
         job: the definition.
-        model: what its events must do.
-        command: which command carries them.
+        model: the expected effects of its events.
+        command: the command that carries them.
     """
 
     job: AnyDefinition
@@ -29,7 +29,7 @@ class Agreement:
     command: str
 
     def of_accepted(self, made: SentRequest, before: Instance | None, after: Instance, at_ms: int) -> str | None:
-        """Compare what an event left with what the model gives; None when they agree."""
+        """Compare the effect of an accepted event with the model; return the difference, or None."""
         if made.ask.action != self.command:
             return None
         state = self._found_by_events(before, made.ask.id)
@@ -45,7 +45,7 @@ class Agreement:
         return None
 
     def of_refused(self, made: SentRequest, before: Instance | None, error: object) -> str | None:
-        """Compare a refusal with the model; None when it refuses too."""
+        """Compare a refusal with the model; return the difference, or None."""
         if made.ask.action != self.command:
             return None
         state = self._found_by_events(before, made.ask.id)
@@ -54,13 +54,13 @@ class Agreement:
         return None
 
     def _found_by_events(self, instance: Instance | None, id_: str) -> Any:  # of the job's own type
-        """The state that an event of an instance finds."""
+        """Return the state before an event of an instance."""
         state = None if instance is None else self.job.visible_state(instance)
         return self.model.first(id_) if state is None else state
 
 
 def _allowed(change: AlarmChange, before: Instance | None, after: Instance, asked_ms: int, at_ms: int) -> bool:
-    """Whether an alarm is what a change makes of it, between the request and its commit."""
+    """Return whether an alarm results from a change that was made between the request and its commit."""
     current_ms = None if before is None else before.alarm_ms
     if isinstance(change, KeepAlarm):
         return after.alarm_ms == current_ms

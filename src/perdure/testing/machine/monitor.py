@@ -1,4 +1,4 @@
-"""The ledger of a state machine: watches every commit and every effect of a world, and notes which laws are broken."""
+"""The monitor of a state machine: observes every commit and every effect of a world, and records violated laws."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from returns.result import Failure
 
 from perdure.testing.fault import Fail
 from perdure.testing.machine.law import InvariantViolated, Law
-from perdure.testing.machine.model_check import Agreement
+from perdure.testing.machine.model_check import ModelCheck
 from perdure.testing.machine.requests import SentRequest
 from perdure.testing.world import EffectCall, TraceEvent
 from perdure.testing.world.trace_event import (
@@ -25,12 +25,12 @@ from perdure.values.message import Consumed, StoredMessage
 from perdure.values.transition import KeepInstance, Put, Transition
 
 Marks = tuple[str, int, int]
-"""A run, an attempt, a delivery: what a program can tell a repeat by."""
+"""A run, an attempt, a delivery: the marks by which a program detects a repeat."""
 
 
 @attrs.define
 class KnownInstance:
-    """What is known of one address: its last instance, the fence of it, and the highest incarnation so far."""
+    """The observed data of one address: its last instance, its fence, and its highest incarnation."""
 
     instance: Instance | None = None
     fence: Fence | None = None
@@ -39,17 +39,17 @@ class KnownInstance:
 
 @attrs.define
 class InvariantMonitor:
-    """Watches a world. What it finds is kept, since nobody can be told in the middle of a turn.
+    """Observes a world. It records violations, since it cannot raise in the middle of a turn.
 
     Attributes:
-        agreement: compares the job with its model, if the test gives one.
+        model_check: compares the job with its model, if the test has one.
         made: the requests of the test, by key.
-        broken: the laws that were broken, in order.
-        applied: the keys whose requests changed something, with where.
-        sees: whether it sees every commit.
+        broken: the violated laws, in order.
+        applied: the keys whose requests changed an instance, with its address.
+        sees: whether it observes every commit.
     """
 
-    agreement: Agreement | None
+    model_check: ModelCheck | None
     made: dict[str, SentRequest] = attrs.Factory(dict[str, SentRequest])
     broken: list[InvariantViolated] = attrs.Factory(list[InvariantViolated])
     applied: set[tuple[Address, str]] = attrs.Factory(set[tuple[Address, str]])
@@ -63,7 +63,7 @@ class InvariantMonitor:
     _last_of_pair: dict[tuple[Address, Address], int] = attrs.Factory(dict[tuple[Address, Address], int])
 
     def watch(self, moment: TraceEvent) -> None:
-        """Take note of a moment of the world."""
+        """Record an event of the world."""
         match moment.what:
             case TransitionCommitted(transition, fence):
                 self._committed(transition, fence, moment.at_ms)
@@ -79,25 +79,25 @@ class InvariantMonitor:
                 pass
 
     def check(self) -> None:
-        """Raise the first law that was broken.
+        """Raise the first violation.
 
         Raises:
-            LawBroken: one was.
+            InvariantViolated: a law was violated.
         """
         if self.broken:
             raise self.broken[0]
 
     def known(self, address: Address) -> KnownInstance | None:
-        """What is stored there; None when that cannot be known."""
+        """Return the observed data of an address; None when it is unknown."""
         return self._known.get(address) or (KnownInstance() if self.sees == "all" else None)
 
     def note(self, law: Law, what: str) -> None:
-        """Note that a law was broken."""
+        """Record the violation of a law."""
         self.broken.append(InvariantViolated(law, what))
 
     # ------------------------------------------------------------ workers
     def _opened(self, store: str) -> None:
-        """On a disk, a commit that was under way when a worker died may have been written unseen."""
+        """Stop relying on the observations: on a disk, a commit in progress at a death may have been written."""
         if store != "memory://":
             self._known.clear()
             self.sees = "most"
@@ -122,18 +122,18 @@ class InvariantMonitor:
         if at in self.applied and not _completes(key, before):
             self.note("an accepted request changes the state once", f"{made.ask!r} was applied twice by its key")
         self.applied.add(at)
-        if self.agreement is not None and before is not None and isinstance(transition.write, Put):
-            differs = self.agreement.of_accepted(made, before.instance, transition.write.instance, at_ms)
+        if self.model_check is not None and before is not None and isinstance(transition.write, Put):
+            differs = self.model_check.of_accepted(made, before.instance, transition.write.instance, at_ms)
             if differs is not None:
                 self.note("the job does what its model does", differs)
 
     def refused(self, made: SentRequest, error: object, effects: tuple[EffectCall, ...]) -> None:
-        """An event was refused by the job's own code, perhaps with what a service answered."""
+        """Record that the job's own code refused an event, perhaps because of a service's error."""
         if error in self._injected or any(_failed_with(call, error) for call in effects):
             return
-        before = self.known(self.agreement.job.address(made.ask.id)) if self.agreement is not None else None
-        if self.agreement is not None and before is not None:
-            differs = self.agreement.of_refused(made, before.instance, error)
+        before = self.known(self.model_check.job.address(made.ask.id)) if self.model_check is not None else None
+        if self.model_check is not None and before is not None:
+            differs = self.model_check.of_refused(made, before.instance, error)
             if differs is not None:
                 self.note("the job does what its model does", differs)
 
@@ -203,14 +203,14 @@ def _failed_with(call: EffectCall, error: object) -> bool:
 
 
 def _completes(key: str, before: KnownInstance | None) -> bool:
-    """Whether a run was claimed for this key: its claim remembered that it runs, its end remembers how it went."""
+    """Return whether a run was claimed for this key: its claim stores that it runs, its end stores the result."""
     instance = None if before is None else before.instance
     claims = () if instance is None else (instance.claim, instance.event_claim)
     return before is None or any(claim is not None and claim.key == key for claim in claims)
 
 
 def _carried_over(claim: Claim, before: Instance | None) -> bool:
-    """Whether it is the claim that was there: the same delivery, perhaps given back on a graceful stop."""
+    """Return whether it is the previous claim: the same delivery, perhaps released by a graceful stop."""
     earlier = [] if before is None else [before.claim, before.event_claim]
     marks = (claim.run_id, claim.attempt, claim.deliveries)
     return any(each is not None and (each.run_id, each.attempt, each.deliveries) == marks for each in earlier)

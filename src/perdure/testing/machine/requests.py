@@ -1,4 +1,4 @@
-"""Requests as values: what a state machine draws, and what it remembers of each."""
+"""Requests as values: drawn by a state machine, and recorded with their results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NO_INPUT = None
 
 @attrs.frozen
 class DrawnRequest:
-    """A request to be made.
+    """A drawn request.
 
     Attributes:
         action: the command, by name.
         id: the instance.
-        input: what the command takes; None when it takes nothing.
+        input: the input of the command; None when it takes none.
     """
 
     action: str
@@ -38,7 +38,7 @@ class DrawnRequest:
 
 @attrs.define
 class SentRequest:
-    """A request that was made, with its key, and how it was answered; None: not yet, or nobody knows."""
+    """A request that was made, with its key and its result; None: not yet known, or unknown."""
 
     ask: DrawnRequest
     key: str
@@ -47,16 +47,16 @@ class SentRequest:
 
 
 def spec_of(job: AnyDefinition, action: str) -> CommandSpec[Any]:
-    """Find a command of a job, one of those that every kind has included."""
+    """Return a command of a job."""
     shared = {spec.name: spec for spec in (TERMINATE, PAUSE, RESUME)}
     return {**shared, **job.plan.commands}[action]
 
 
 def request_of(job: AnyDefinition, ask: DrawnRequest, key: str, limits: Limits) -> Request:
-    """Build the request, as a typed handle does.
+    """Return the request, as a typed handle builds it.
 
     Raises:
-        InvalidInput: the input is not what the command takes.
+        InvalidInput: the input does not have the command's type.
     """
     spec = spec_of(job, ask.action)
     if spec.input is None:

@@ -1,4 +1,4 @@
-"""The rules of a state machine: what is done to a job, and what is looked at after each step."""
+"""The rules of a state machine: its steps, and the checks after each of them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from perdure.testing.machine.machine import JobMachine
 
 HEALING: Final = "10 minutes"
-"""How long after the last step everything must have settled."""
+"""How long after the last step all work must have settled."""
 
 TRIES: Final = 5
-"""How often a request of unknown outcome is repeated with its key."""
+"""How many times a request of unknown outcome is repeated with its key."""
 
 
 class LazyTrace:
-    """What happened in a world, told when somebody wants to read it: for the smallest failing example alone."""
+    """The trace of a world, formatted only when it is printed: for the smallest failing example."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -49,17 +49,17 @@ class LazyTrace:
 
 
 class JobRules(RuleBasedStateMachine):
-    """A world with one job, and what is done to it."""
+    """A world with one job, and the steps on it."""
 
     machine: ClassVar[JobMachine[Any]]  # of any services
 
     def __init__(self) -> None:
         super().__init__()
         self.world: World | None = None
-        self.ledger = InvariantMonitor(self.machine.agreement())
+        self.monitor = InvariantMonitor(self.machine.model_check())
         self.failed = False
 
-    # ------------------------------------------------------------ beginning and end
+    # ------------------------------------------------------------ setup and teardown
     @initialize(seed=st.integers(0, 2**16))
     def begin(self, seed: int) -> None:
         """Open a world."""
@@ -70,11 +70,11 @@ class JobRules(RuleBasedStateMachine):
             seed=seed,
             interleaving=self.machine.interleaving,
         )
-        self.world.watch(self.ledger.watch)
+        self.world.watch(self.monitor.watch)
         self.world.__enter__()
 
     def teardown(self) -> None:
-        """Let everything heal, look once more, and leave the world."""
+        """Clear all faults, let time pass, check once more, and leave the world."""
         if self.world is None:
             return
         try:
@@ -87,49 +87,51 @@ class JobRules(RuleBasedStateMachine):
 
     @property
     def open_world(self) -> World:
-        """The world, with a worker that lives."""
+        """The world, with a worker that is alive."""
         world = self.world
         if world is None:
             raise RuntimeError("a step was taken before the world was open; call super().begin() in begin()")
         while not world.is_open:
             try:
                 world.open()
-            except WorkerDied:  # it died again on its way, as was arranged before
+            except WorkerDied:  # it died while it opened, as arranged before
                 world.cancel_crash()
         return world
 
     # ------------------------------------------------------------ requests
     def ask(self, ask: DrawnRequest) -> None:
-        """Make a request with a key of its own, repeat it while its outcome is not known, and look at the answer."""
-        with self.telling():
+        """Make a request with its own key, repeat it while its outcome is unknown, and check the result."""
+        with self.with_trace():
             before = len(self.open_world.effects)
             made = self._make(ask)
             self._answered(made, self._result(made))
             error: Any = made.result.failure() if isinstance(made.result, Failure) else None
             if isinstance(error, Rejected):
-                self.ledger.refused(made, error.error, self.open_world.effects[before:])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of the job's own type
+                self.monitor.refused(made, error.error, self.open_world.effects[before:])  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of the job's own type
 
     @rule(key=st.runner().flatmap(lambda self: st.sampled_from(self.repeatable())))
     @precondition(lambda self: self.repeatable())
     def repeat(self, key: str) -> None:
-        """Make a request again that was answered, with its key."""
-        made = self.ledger.made[key]
-        with self.telling():
+        """Repeat a request that returned, with its key."""
+        made = self.monitor.made[key]
+        with self.with_trace():
             again = self._result(made)
             if isinstance(again, Success) and again != made.result:
-                what = f"{made.ask!r} was answered {made.result!r}, and again {again!r}"
+                what = f"{made.ask!r} returned {made.result!r}, and again {again!r}"
                 raise InvariantViolated("a repeat with its key gets the first answer and changes nothing", what)
 
     def repeatable(self) -> list[str]:
-        """The keys whose answers are remembered still."""
+        """Return the keys whose results are still stored."""
         oldest_ms = self.open_world.now_ms - self.machine.limits.idempotency_ttl_ms
         return [
-            key for key, made in self.ledger.made.items() if isinstance(made.result, Success) and made.at_ms > oldest_ms
+            key
+            for key, made in self.monitor.made.items()
+            if isinstance(made.result, Success) and made.at_ms > oldest_ms
         ]
 
     def together(self, asks: list[DrawnRequest]) -> None:
-        """Make requests at the same moment."""
-        with self.telling():
+        """Make requests concurrently."""
+        with self.with_trace():
             world = self.open_world
             made = [self._make(ask) for ask in asks]
             calls = [world.start(self._call(each)) for each in made]
@@ -141,18 +143,18 @@ class JobRules(RuleBasedStateMachine):
                 self._answered(each, self._result(each) if _unknown(result) else result)
 
     def _make(self, ask: DrawnRequest) -> SentRequest:
-        key = f"request-{len(self.ledger.made) + 1}"
-        made = self.ledger.made[key] = SentRequest(ask, key, self.open_world.now_ms)
+        key = f"request-{len(self.monitor.made) + 1}"
+        made = self.monitor.made[key] = SentRequest(ask, key, self.open_world.now_ms)
         return made
 
-    def _call(self, made: SentRequest) -> Any:  # a FutureResult of what the command answers
+    def _call(self, made: SentRequest) -> Any:  # a FutureResult of the command's result
         job = self.machine.job
         return gateway_of(self.open_world.jobs).request(
             job, made.ask.id, lambda limits: request_of(job, made.ask, made.key, limits)
         )
 
     def _result(self, made: SentRequest) -> Result[Any, Any] | None:
-        """Make a request until its outcome is known; None when it never is."""
+        """Make a request until its outcome is known; return None when it stays unknown."""
         for _ in range(TRIES):
             try:
                 result: Result[Any, Any] = self.open_world.result(self._call(made))
@@ -167,47 +169,45 @@ class JobRules(RuleBasedStateMachine):
     def _answered(self, made: SentRequest, result: Result[Any, Any] | None) -> None:
         made.result = result
         at = (self.machine.job.address(made.ask.id), made.key)
-        if isinstance(result, Success) and self.ledger.sees == "all" and at not in self.ledger.applied:
-            raise InvariantViolated(
-                "an acknowledged request is stored", f"{made.ask!r} was answered {result.unwrap()!r}"
-            )
+        if isinstance(result, Success) and self.monitor.sees == "all" and at not in self.monitor.applied:
+            raise InvariantViolated("an acknowledged request is stored", f"{made.ask!r} returned {result.unwrap()!r}")
 
     # ------------------------------------------------------------ time, and the ends of workers
     @rule(duration=st.runner().flatmap(lambda self: st.sampled_from(self.machine.durations)))
     def advance(self, duration: str) -> None:
-        """Let time pass."""
-        with self.telling(), suppress(WorkerDied):
+        """Advance the clock."""
+        with self.with_trace(), suppress(WorkerDied):
             self.open_world.advance(duration)
 
     @rule()
     def jump(self) -> None:
-        """Let time pass until the next alarm."""
-        with self.telling(), suppress(WorkerDied):
+        """Advance the clock to the next alarm."""
+        with self.with_trace(), suppress(WorkerDied):
             self.open_world.advance_to_next_alarm()
 
     @rule()
     def restart(self) -> None:
         """Stop the worker gracefully, and open the next one."""
-        with self.telling():
+        with self.with_trace():
             self.open_world.cancel_crash()
-            with suppress(WorkerDied):  # of a fault at an effect or at the store; the next step opens the next one
+            with suppress(WorkerDied):  # by a fault of an effect or of the store; the next step opens the next worker
                 self.open_world.restart()
 
-    # ------------------------------------------------------------ mishaps
+    # ------------------------------------------------------------ faults
     @precondition(lambda self: self.machine.mishaps == "drawn")
-    @rule(mishap=st.runner().flatmap(lambda self: self.mishaps()))
-    def suffer(self, mishap: DrawnFault) -> None:
-        """Let something go wrong."""
-        with self.telling():
-            if not isinstance(mishap, Death):
-                self.open_world.inject(mishap)
-            elif mishap.after_crossings is None:
+    @rule(fault=st.runner().flatmap(lambda self: self.mishaps()))
+    def inject(self, fault: DrawnFault) -> None:
+        """Inject a fault."""
+        with self.with_trace():
+            if not isinstance(fault, Death):
+                self.open_world.inject(fault)
+            elif fault.after_crossings is None:
                 self.open_world.crash()
             else:
-                self.open_world.crash_after(mishap.after_crossings)
+                self.open_world.crash_after(fault.after_crossings)
 
     def mishaps(self) -> st.SearchStrategy[DrawnFault]:
-        """What may go wrong now: crashes, the store, effects that were seen, and what the test names."""
+        """Return the possible faults: crashes, store faults, faults of observed effects, and faults of the test."""
         kinds: list[st.SearchStrategy[DrawnFault]] = [DEATHS, STORE_FAULTS]
         if seen := sorted({call.name for call in self.open_world.effects}):
             kinds.append(faults_at(seen))
@@ -215,26 +215,26 @@ class JobRules(RuleBasedStateMachine):
             kinds.append(self.machine.faults)
         return st.one_of(*kinds)
 
-    # ------------------------------------------------------------ what must hold
+    # ------------------------------------------------------------ checks
     def check_invariants(self, settings: settings, output: Callable[[str], object], runtimes: dict[str, float]) -> None:
-        """Look at the laws, which is no step of the story; then at what a subclass adds."""
+        """Check the laws, which is not a step of the reproduction; then the checks of a subclass."""
         self.laws_hold()
         super().check_invariants(settings, output, runtimes)
 
     def laws_hold(self) -> None:
-        """Every law holds, and every invariant of the test."""
+        """Check every law, and every invariant of the test."""
         if self.world is None:
             return
-        with self.telling():
+        with self.with_trace():
             self._settle()
-            self.ledger.check()
+            self.monitor.check()
             for id_ in self.machine.ids:
                 instance = self.open_world.instance(self.machine.job, id_)
                 if instance is not None:
                     self._look_at(instance)
 
     def _settle(self) -> None:
-        """Settle, with the next worker where one dies on the way."""
+        """Settle, opening the next worker where one dies meanwhile."""
         while True:
             with suppress(WorkerDied):
                 return self.open_world.settle()
@@ -264,13 +264,13 @@ class JobRules(RuleBasedStateMachine):
         )
 
     def _heal(self) -> None:
-        """Nothing goes wrong any more, and time passes: then nothing may be left undone."""
-        with self.telling():
+        """Clear all faults and let time pass: then no work may be left undone."""
+        with self.with_trace():
             world = self.open_world
             world.clear_faults()
             world.cancel_crash()
             world.advance(HEALING)
-            self.ledger.check()
+            self.monitor.check()
             for instance in world.instances():
                 self._is_settled(instance, world.now_ms)
             for stored in world.messages():
@@ -285,8 +285,8 @@ class JobRules(RuleBasedStateMachine):
         target = world.inspect(lambda store: store.load(address, None, 0)).instance
         if stored.not_before_ms <= world.now_ms and (target is None or target.suspension is None):
             served = (address.kind, address.name) in world.app.served
-            why = "" if served else f": no job here is {address.kind}:{address.name}; name it, beside=(the_definition,)"
-            raise InvariantViolated(_HALF_DONE, f"message {stored.message_id} to {address} is not taken{why}")
+            why = "" if served else f": no job here is {address.kind}:{address.name}; pass beside=(the_definition,)"
+            raise InvariantViolated(_HALF_DONE, f"message {stored.message_id} to {address} was not handled{why}")
 
     def _is_settled(self, instance: Instance, now_ms: int) -> None:
         over_ms = now_ms - _TOLERATED_MS
@@ -294,11 +294,11 @@ class JobRules(RuleBasedStateMachine):
             if claim is not None and claim.claimed_ms + self.machine.job.plan.run_timeout_ms < over_ms:
                 raise InvariantViolated(_HALF_DONE, f"{instance.address} is left with the claim of run {claim.run_id}")
         if instance.claim is None and instance.due_ms is not None and instance.due_ms < over_ms:
-            raise InvariantViolated(_HALF_DONE, f"{instance.address} is overdue, and nobody wakes it")
+            raise InvariantViolated(_HALF_DONE, f"{instance.address} is overdue, and the engine does not run it")
 
     @contextmanager
-    def telling(self) -> Generator[None]:
-        """Add what happened to whatever goes wrong."""
+    def with_trace(self) -> Generator[None]:
+        """Add the trace of the world to any exception."""
         try:
             yield
         except Exception as error:
@@ -310,7 +310,7 @@ class JobRules(RuleBasedStateMachine):
 
 _HALF_DONE: Law = "nothing is left half-done"
 _TOLERATED_MS = 60_000
-"""How late something may be after a store that failed: the engine tries again after a while."""
+"""How late work may be after a store failed: the engine retries after a delay."""
 
 
 def _unknown(result: Result[Any, Any] | None) -> bool:
@@ -318,9 +318,9 @@ def _unknown(result: Result[Any, Any] | None) -> bool:
 
 
 def rules_of(machine: JobMachine[Any]) -> type[JobRules]:
-    """Make the state machine of a job: the rules that all have, and those for its commands.
+    """Return the state machine of a job: the common rules, and those for its commands.
 
-    What brings an instance on is asked for several times in a row, or it would seldom come far.
+    Commands that advance an instance are also drawn several times in a row, so that instances reach late states.
     """
     specs = [machine.job.plan.commands[name] for name in machine.commands]
     own: dict[str, Any] = {"machine": machine, "__module__": __name__}
@@ -353,16 +353,16 @@ def _in_a_row_of(
 
 
 def request_one(self: JobRules, ask: DrawnRequest) -> None:
-    """Ask once."""
+    """Make one request."""
     self.ask(ask)
 
 
 def request_in_sequence(self: JobRules, asks: list[DrawnRequest]) -> None:
-    """Ask several times, each time after the answer before."""
+    """Make several requests, each after the previous one returned."""
     for ask in asks:
         self.ask(ask)
 
 
 def request_concurrently(self: JobRules, asks: list[DrawnRequest]) -> None:
-    """Ask several times at the same moment."""
+    """Make several requests concurrently."""
     self.together(asks)

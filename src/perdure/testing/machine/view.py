@@ -1,4 +1,4 @@
-"""What an invariant looks at: one instance, as it is stored."""
+"""The argument of an invariant: one stored instance."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ S_co = TypeVar("S_co", covariant=True)
 
 @attrs.frozen(kw_only=True)
 class InstanceView(Generic[S_co]):
-    """One stored instance, decoded, when nothing moves.
+    """One stored instance, decoded, after the world has settled.
 
     Attributes:
-        id: the instance's.
-        state: its decoded state; None when its kind keeps none at the moment.
-        alarm: when it is due next, an aware instant; None when nothing is scheduled, or it is held.
-        now: what the clock shows.
-        effects: what its runs reached for so far, in order, over all its lives.
-        instance: everything that is stored.
+        id: the instance's id.
+        state: its decoded state; None when its kind stores none at the moment.
+        alarm: when it is due next, an aware instant; None when nothing is scheduled, or it is paused or parked.
+        now: the current time.
+        effects: the effects of its runs so far, in order, over all its incarnations.
+        instance: the stored instance.
     """
 
     id: str
     state: S_co
     alarm: datetime | None
     now: datetime
-    effects: tuple[EffectCall, ...] = attrs.field(repr=False)  # the story tells them
+    effects: tuple[EffectCall, ...] = attrs.field(repr=False)  # the trace shows them
     instance: Instance = attrs.field(repr=False)

@@ -1,4 +1,4 @@
-"""Prove a change of a state's shape: every older version becomes the present one, and nothing of the row is lost."""
+"""Tests of state migrations: every older version is converted to the current one, and no data of a row is lost."""
 
 from perdure.testing.migration.check import check_migrations
 from perdure.testing.migration.loss import MigrationLosesData

@@ -1,4 +1,4 @@
-"""Every older version of a job's state, drawn and taken through the chain."""
+"""Checks every older version of a job's state with drawn values."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ def check_migrations(
     using: Mapping[Any, st.SearchStrategy[Any]] | None = None,
     settings: hypothesis_settings | None = None,
 ) -> None:
-    """Prove that what older code has stored is read by the code of now, and that nothing of it is lost.
+    """Check that the current code can read states of older code, and that no data is lost.
 
-    Values of every older version are drawn, encoded as that version was, and put into rows of the job in every status:
+    States of every older version are drawn, encoded as in that version, and put into rows of the job in every status:
     scheduled, running, retrying, parked, paused. Each row is upgraded as an engine would, and then:
 
-    * it can be read: every upcaster gives the next version's type, and raises nothing;
-    * the invariants hold of the state, and what should be preserved is;
-    * nothing else of the row has changed: status, alarm, retry, claim, counters;
-    * its next turn runs it, or leaves it an alarm: what was not finished does not end, and falls not silent.
+    * it can be read: every upcaster returns the next version's type and raises nothing;
+    * the invariants hold for the state, and the preserved values are equal;
+    * the rest of the row is unchanged: status, alarm, retry, claim, counters;
+    * its next turn runs it, or leaves it an alarm: an unfinished instance does not stop.
 
-    Call it in a test. Hypothesis shows the smallest state that breaks it.
+    Call it in a test. Hypothesis shows the smallest state that fails.
 
     Args:
         definition: the job, with its ``versions``.
-        invariants: functions of a state as it is read, which give False or raise ``AssertionError`` where one breaks.
-        preserved: functions of a state, of any version, that give the same before and after: a balance, or whether it
-            is finished.
-        snapshots: files that ``perdure snapshot`` wrote: rows of a real store, checked in the same way.
-        using: strategies for some types, such as ``{AccountV1: st.builds(AccountV1, euros=st.integers(0, 99))}``: draw
-            only what older code could store.
-        settings: of Hypothesis; by default those of the profile.
+        invariants: functions of a decoded state, which return False or raise ``AssertionError`` when violated.
+        preserved: functions of a state, of any version, whose results must be equal before and after: a balance, or
+            whether it is finished.
+        snapshots: files that ``perdure snapshot`` wrote: rows of a real store, which are checked in the same way.
+        using: strategies for some types, such as ``{AccountV1: st.builds(AccountV1, euros=st.integers(0, 99))}``, to
+            draw only states that older code could store.
+        settings: Hypothesis' settings; by default those of the profile.
 
     Raises:
-        MigrationLosesData: something is lost; it says which state, of which version, in which row, and what.
+        MigrationLosesData: data is lost; the message names the state, its version, the row and the problem.
         DefinitionError: there is nothing to check.
-        StoreCorrupt: a file is no file of snapshots.
+        StoreCorrupt: a file is not a file of snapshots.
     """
     job = check_definition(definition)
     upgrade = Upgrade(job=job, invariants=tuple(invariants), preserved=tuple(preserved))
@@ -76,12 +76,12 @@ def _of_version(step: UpgradeStep, upgrade: Upgrade, rows: Mapping[str, Instance
     def of_version(value: object) -> None:
         try:
             encoded = step.codec.encode(value).decode()
-        except InvalidInput:  # nobody could have stored it
+        except InvalidInput:  # older code could not have stored it
             reject()
         for label, row in rows.items():
             upgrade.check(upgrade.placed(encoded, step.version, row, label), label)
 
-    # what Hypothesis calls it when it fails, and remembers its failures by
+    # the name under which Hypothesis reports and remembers its failures
     name = f"state_of_{upgrade.job.kind}_{upgrade.job.name}_version_{step.version}"
     of_version.__name__ = of_version.__qualname__ = re.sub(r"\W", "_", name)
     return of_version
@@ -91,7 +91,7 @@ def _check_snapshots(job: AnyDefinition, upgrade: Upgrade, path: Path) -> None:
     rows = read_snapshots(path.read_bytes(), what=str(path))
     own = [row for row in rows if (row.address.kind, row.address.name) == (job.kind, job.name)]
     if not own:
-        others = ", ".join(sorted({f"{row.address.kind}:{row.address.name}" for row in rows})) or "none at all"
+        others = ", ".join(sorted({f"{row.address.kind}:{row.address.name}" for row in rows})) or "none"
         raise DefinitionError(f"snapshots in {path}", others, f"rows of {job.kind}:{job.name}")
     for row in own:
         upgrade.check(
@@ -100,9 +100,9 @@ def _check_snapshots(job: AnyDefinition, upgrade: Upgrade, path: Path) -> None:
 
 
 def _check_there_is_something(job: AnyDefinition, rows: Mapping[str, Instance], snapshots: Sequence[object]) -> None:
-    what = f"evolution of {job.kind}:{job.name}"
+    what = f"migrations of {job.kind}:{job.name}"
     if not job.plan.upgrades.steps and not snapshots:
-        raise DefinitionError(what, "no older version", "versions=Versions(Oldest).then(to_next), or snapshots")
+        raise DefinitionError(what, "no older version", "versions=Migrations(Oldest).then(to_next), or snapshots")
     if not rows and not snapshots:
-        expected = "an input of a creating command that can be made up, or snapshots=[...] of a real store"
+        expected = "an input of a creating command that can be constructed, or snapshots=[...] of a real store"
         raise DefinitionError(what, tuple(job.plan.commands), expected)

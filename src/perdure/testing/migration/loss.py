@@ -1,4 +1,4 @@
-"""What an upgrade loses, told so that a person sees it."""
+"""The error for a migration that loses data, with a readable message."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import attrs
 
 @attrs.frozen(str=False, kw_only=True)
 class MigrationLosesData(AssertionError):
-    """A stored row does not come through the chain of versions as it should.
+    """A stored row is not converted correctly to the current version.
 
     Attributes:
         job: the job, printed ``kind:name``.
         stored: the version and the state as stored.
         read: the state as this code reads it; None where it cannot.
-        row: in which row it lay: its status, or the snapshot's id.
-        problem: what is wrong, and what to do.
+        row: the row: its status, or the snapshot's id.
+        problem: the problem, and how to fix it.
     """
 
     job: str
@@ -26,6 +26,6 @@ class MigrationLosesData(AssertionError):
     def __str__(self) -> str:
         read = "not at all" if self.read is None else self.read
         return (
-            f"{self.job} loses something when it reads what is stored\n"
+            f"{self.job} loses data when it reads a stored row\n"
             f"  stored:  {self.stored}\n  read:    {read}\n  row:     {self.row}\n  problem: {self.problem}"
         )

@@ -1,4 +1,4 @@
-"""Rows of a job in every status, made by its own decisions: no engine runs, and none of the user's hooks."""
+"""Rows of a job in every status, made by its own decisions: without an engine, and without the user's hooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 START_MS: Final = 1_767_225_600_000
-"""When the rows are made: the beginning of 2026."""
+"""The time of the rows: the beginning of 2026."""
 
 HOUR_MS: Final = 3_600_000
 
@@ -30,21 +30,21 @@ MAX_HOOKS: Final = 3
 
 
 def facts_at(now_ms: int) -> TurnInputs:
-    """Give the facts of a decision at an instant."""
+    """Return the inputs of a decision at an instant."""
     return TurnInputs(now_ms=now_ms, jitter=0.5, id_base=now_ms << 80, epoch=1)
 
 
 def rows_of(job: AnyDefinition) -> dict[str, Instance]:
-    """Make rows of a job, by what they are: ``scheduled``, ``running (alarm)``, ``paused``, and so on.
+    """Return rows of a job, by their labels: ``scheduled``, ``running (alarm)``, ``paused``, and so on.
 
     Commands that create an instance are decided, and their runs are settled, as an engine would: a run that succeeds
-    without a change, one that fails. Then alarms fire and somebody pauses.
+    without a change, one that fails. Then alarms fire, and the instance is paused.
 
     Args:
         job: the definition.
 
     Returns:
-        Each kind of row once. It is empty if no input of a creating command can be made up.
+        One row of each kind; empty if no input of a creating command can be constructed.
     """
     rows: dict[str, Instance] = {}
     for born in _born(job):
@@ -54,7 +54,7 @@ def rows_of(job: AnyDefinition) -> dict[str, Instance]:
 
 
 def label_of(row: Instance) -> str:
-    """Say in a word or two what a row is."""
+    """Return the label of a row, in a word or two."""
     claim, pending_retry = row.claim or row.event_claim, row.pending_retry
     if claim is not None:
         return f"running ({claim.cause})"
@@ -72,7 +72,7 @@ def _born(job: AnyDefinition) -> Iterator[Instance]:
 
 
 def _requests(job: AnyDefinition, spec: CommandSpec[Any]) -> Iterator[Request]:
-    """The requests of a command, one for each member of the union that it takes."""
+    """Yield the requests of a command, one for each member of its input's union."""
     if spec.input is None:
         yield job.parse(spec.name, "")
         return
@@ -84,7 +84,7 @@ def _requests(job: AnyDefinition, spec: CommandSpec[Any]) -> Iterator[Request]:
 
 
 def _later(job: AnyDefinition, row: Instance) -> Iterator[Instance]:
-    """What becomes of a row that nobody runs: its alarm fires, or somebody pauses it."""
+    """Yield the next rows of a row without a run: its alarm fires, or it is paused."""
     if row.claim is not None or row.event_claim is not None or row.suspension is not None:
         return
     armed = row if row.due_ms is not None else row.changed(alarm_ms=row.updated_ms + HOUR_MS)
@@ -96,7 +96,7 @@ def _later(job: AnyDefinition, row: Instance) -> Iterator[Instance]:
 
 
 def _rows(job: AnyDefinition, step: Step, now_ms: int) -> Iterator[Instance]:
-    """The rows that a decision leads to: while its run goes on, when it succeeded, when it failed."""
+    """Yield the rows that a decision results in: during its run, after a success, after a failure."""
     match step:
         case Commit(transition):
             yield from _put(transition)

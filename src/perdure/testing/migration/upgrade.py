@@ -1,4 +1,4 @@
-"""One stored row, read by the code of now: everything that must hold of it."""
+"""The checks of one stored row that the current code reads."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Upgrade:
 
     Attributes:
         job: the definition.
-        invariants: what must be true of every state that the code reads.
-        preserved: what must be the same of a state as stored and as read.
+        invariants: conditions for every state that the code reads.
+        preserved: functions whose results must be equal for the stored and the decoded state.
     """
 
     job: AnyDefinition
@@ -43,10 +43,10 @@ class Upgrade:
     preserved: Sequence[Law]
 
     def check(self, row: Instance, label: str) -> None:
-        """Read a row, and see that nothing of it is lost.
+        """Read a row, and check that no data of it is lost.
 
         Raises:
-            MigrationLosesData: something is.
+            MigrationLosesData: data is lost.
         """
         states = self._states(row)
         lost = _Losing(f"{row.address.kind}:{row.address.name}", row.state_version, label, states)
@@ -60,10 +60,10 @@ class Upgrade:
         self._check_turn(row, lost)
 
     def placed(self, encoded: str, version: int, row: Instance, label: str) -> Instance:
-        """Put a state of an older version in the place of every state of a row.
+        """Replace every state of a row by a state of an older version.
 
         Raises:
-            MigrationLosesData: the kind of job changes more than states when it is asked to change them.
+            MigrationLosesData: the kind of job changes more than states when it maps them.
         """
         stored = self.job.map_states(row, lambda _: encoded).changed(state_version=version)
         changed = _changed(row, stored)
@@ -73,7 +73,7 @@ class Upgrade:
         return stored
 
     def _check_row(self, row: Instance, present: Instance, lost: _Losing) -> None:
-        """Only states change, and the version."""
+        """Check that only states change, and the version."""
         changed = _changed(row, present)
         if self._data_without_states(row) != self._data_without_states(present):
             changed.append("data")
@@ -93,7 +93,7 @@ class Upgrade:
                 raise lost.by(f"{_name(law)} was {before!r} and is {after!r}")
 
     def _check_turn(self, row: Instance, lost: _Losing) -> None:
-        """Let the next turn of the row begin: what waits for an alarm or a claim must go on."""
+        """Start the next turn of the row: an instance with an alarm or a claim must continue."""
         claimed = row.claim is not None or row.event_claim is not None
         if (row.due_ms is None and not claimed) or row.suspension is not None:
             return
@@ -128,7 +128,7 @@ class Upgrade:
 
 @attrs.frozen
 class _Losing:
-    """What is known of a loss before it is known what is lost."""
+    """The known parts of an error before its problem is known."""
 
     job: str
     version: int
@@ -142,7 +142,7 @@ class _Losing:
 
 
 def _fails(law: Law, state: object) -> bool:
-    """Whether a law is broken: it says False, or asserts something that is not so."""
+    """Return whether a law is violated: it returns False, or raises an assertion error."""
     try:
         return law(state) is False
     except AssertionError:
@@ -154,5 +154,5 @@ def _name(law: Law) -> str:
 
 
 def _changed(before: Instance, after: Instance) -> list[str]:
-    """Name what differs besides the states and their version."""
+    """Return the names of changed fields, other than the states and their version."""
     return [name for name in _OTHER_FIELDS if getattr(before, name) != getattr(after, name)]

@@ -1,1 +1,1 @@
-"""Simulated runs: one program, its services, and what may go wrong at each of its effects."""
+"""Simulated runs of one program, with its services, and with faults at its effects."""

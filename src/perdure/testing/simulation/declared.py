@@ -1,4 +1,4 @@
-"""What an effect may answer, as the annotation of its function says it."""
+"""The result types that the annotation of an effect declares."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # An annotation has no type of its own: it passes here as Any.
@@ -38,11 +38,11 @@ _VALUES: Final = (IO, Future, RequiresContext)
 
 @attrs.frozen
 class Declared:
-    """The types of an answer.
+    """The types of a result.
 
     Attributes:
-        value: of a success, as a type form.
-        error: of a failure; None when it cannot fail.
+        value: the type of a success, as a type form.
+        error: the type of a failure; None when it cannot fail.
     """
 
     value: Any
@@ -51,10 +51,10 @@ class Declared:
 
 @attrs.frozen
 class Undeclared:
-    """The annotation does not say what the answer is.
+    """The annotation does not declare a result type.
 
     Attributes:
-        reason: what is there instead.
+        reason: the reason.
     """
 
     reason: str
@@ -62,18 +62,18 @@ class Undeclared:
 
 @cache
 def declared_by(function: Callable[..., object]) -> Declared | Undeclared:
-    """Read what a function that performs an effect answers."""
+    """Return the result types that the function of an effect declares."""
     try:
         answer = typing.get_type_hints(function).get("return")
     except (NameError, TypeError, AttributeError) as error:
         return Undeclared(f"its annotations cannot be read ({error})")
     if answer is None:
-        return Undeclared("it has no annotation of what it returns")
+        return Undeclared("it has no return annotation")
     return _declared(stripped(answer))
 
 
 def error_declared_by(instruction: object) -> TypeForm[Any] | None:
-    """Give the type of the errors that an effect declares; None when it declares none, or is no call of a service."""
+    """Return the type of an effect's declared errors; None when it declares none, or is not a call of a service."""
     if not isinstance(instruction, Call):
         return None
     match declared_by(instruction.fn):

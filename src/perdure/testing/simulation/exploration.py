@@ -1,4 +1,4 @@
-"""From one run to the faults that could meet it: all single ones in order, or drawn plans of several."""
+"""Plans of faults for a run: every single fault in order, or drawn plans of several."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from perdure.testing.simulation.step import EffectStep
 from perdure.testing.typed import NoSample, examples_of, from_type
 
 MAX_FAULTS = 3
-"""Faults of a drawn plan at most, unless it is told otherwise."""
+"""The default maximum number of faults in a drawn plan."""
 
 
 Errors: TypeAlias = Mapping[str, Sequence[object]]
-"""The errors of effects, by the name of the effect, where their declared types do not say how one is made."""
+"""The errors of effects, by the name of the effect, for declared types that cannot be constructed."""
 
 NO_ERRORS: Final[Errors] = {}
 
 
 def every_fault(clean: Simulated[Any, Any, Any], /, *, errors: Errors = NO_ERRORS) -> tuple[Faults, ...]:
-    """Enumerate the plans with one fault: each call of each effect of a run, made to go wrong in each way.
+    """Return all plans with one fault: each kind of fault for each call of each effect of a run.
 
-    For each call: a crash before and after it; an undeclared exception, a lost answer and no answer at all, before and
-    after; and its declared errors, the plainest of each type. The same run gives the same plans in the same order.
+    For each call: a crash before and after it; an undeclared exception, a lost result and no result, before and after;
+    and its declared errors, the simplest of each type. The same run gives the same plans in the same order.
 
     Args:
-        clean: a run without faults, whose calls are to go wrong.
+        clean: a run without faults, whose calls the faults affect.
         errors: the errors of some effects, by name, such as ``{"charge": [Declined("no money")]}``; by default the
-            plainest of each declared type. An effect without annotations declares none.
+            simplest of each declared type. An effect without annotations declares none.
 
     Returns:
-        Plans to hand to `simulate`, such as ``(Crash('send_mail', when='after'),)``.
+        Plans for `simulate`, such as ``(Crash('send_mail', when='after'),)``.
 
     Raises:
-        NoSample: no error of a declared type can be made up; give it by ``errors``.
+        NoSample: no error of a declared type can be constructed; pass one in ``errors``.
     """
     return tuple((fault,) for step in clean.effects for fault in _faults_at(step, errors))
 
@@ -67,7 +67,7 @@ def _sample_errors(step: EffectStep) -> tuple[object, ...]:
 
 
 def _say_which(step: EffectStep, reason: str) -> str:
-    return f"{reason}; it is an error of {step.name}: errors={{{step.name!r}: [...]}} says which it has"
+    return f"{reason}; it is an error of {step.name}: pass errors={{{step.name!r}: [...]}}"
 
 
 def faults(
@@ -76,12 +76,12 @@ def faults(
     """Draw plans of several faults for the calls of a run: at most one for each call, with drawn errors.
 
     Args:
-        clean: a run without faults, whose calls are to go wrong.
-        at_most: how many faults a plan has at most.
+        clean: a run without faults, whose calls the faults affect.
+        at_most: the maximum number of faults in a plan.
         errors: the errors of some effects, by name; by default they are drawn from their declared types.
 
     Raises:
-        NoSample: a declared type says nothing of its values; give some by ``errors``.
+        NoSample: a declared type does not describe its values; pass some in ``errors``.
     """
     calls = clean.effects
     if not calls:

@@ -1,4 +1,4 @@
-"""An oracle: makes up the answer of every service, within what the annotations of the effects declare."""
+"""Fake services: drawn results for every effect, within the types that its annotation declares."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from perdure.testing.simulation.step import effect_name
 from perdure.testing.typed import from_type
 from perdure.values.errors import PerdureError
 
-Answers: TypeAlias = st.SearchStrategy[Any]  # of what the effect answers, whatever that is
+Answers: TypeAlias = st.SearchStrategy[Any]  # of the results of any effect
 Failures: TypeAlias = Literal["drawn", "never"]
 """Whether services may fail with the errors they declare."""
 
 
 @attrs.frozen(repr=False)
 class NoAnswer(PerdureError):
-    """An oracle does not know what an effect may answer.
+    """The fake services cannot draw a result for an effect.
 
     Attributes:
         effect: its name.
-        reason: why.
+        reason: the reason.
     """
 
     effect: str
@@ -37,21 +37,21 @@ class NoAnswer(PerdureError):
     def _text(self) -> str:
         return (
             f"no answer of {self.effect} can be drawn: {self.reason}; annotate it, such as -> FutureResult[Token, "
-            f"AuthError], or say what to draw: fake_services(answers={{{self.effect!r}: a_strategy_of_results}}), or "
+            f"AuthError], or pass a strategy: fake_services(answers={{{self.effect!r}: a_strategy_of_results}}) or "
             "fake_services(types={ThatClass: a_strategy})"
         )
 
 
 @attrs.frozen(repr=False)
 class FakeServices:
-    """Answers in the place of services. Hand it to `simulate` where services go; `fake_services` is a strategy of them.
+    """Drawn results instead of services. Pass it to `simulate` as the services; `fake_services` is a strategy of them.
 
     Attributes:
-        data: what it draws from.
+        data: Hypothesis' source of drawn values.
         answers: strategies for some effects, by name.
         types: strategies for some of the declared types.
         failures: whether services may fail with their declared errors.
-        services: what programs see that look at the services themselves (`asks`); no effect is performed on them.
+        services: the services for programs that read them (`asks`); no effect is performed on them.
     """
 
     data: st.DataObject
@@ -64,25 +64,26 @@ class FakeServices:
         return "Oracle(...)"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - the protocol of hypothesis' printer
-        printer.text(repr(self))  # what was drawn is shown call by call
+        printer.text(repr(self))  # each drawn value is shown at its call
 
     def answer(self, instruction: object) -> object:
-        """Draw the answer of an effect.
+        """Draw the result of an effect.
 
         Raises:
-            NoAnswer: neither a strategy nor an annotation says what it may be.
+            NoAnswer: neither a strategy nor an annotation describes it.
         """
         given = self.answers.get(effect_name(instruction))
         strategy = self._derived(instruction) if given is None else given
         try:
             drawn: object = self.data.draw(strategy, label=f"{instruction!r} ->")
         except ResolutionFailed as failed:
-            raise NoAnswer(effect_name(instruction), f"a type in it says nothing of its values ({failed})") from failed
+            reason = f"a type in it does not describe its values ({failed})"
+            raise NoAnswer(effect_name(instruction), reason) from failed
         return drawn
 
     def _derived(self, instruction: object) -> Answers:
         if not isinstance(instruction, Call):
-            raise NoAnswer(effect_name(instruction), "it is no call of a service")
+            raise NoAnswer(effect_name(instruction), "it is not a call of a service")
         match declared_by(instruction.fn):
             case Undeclared(reason):
                 raise NoAnswer(instruction.name, reason)
@@ -97,15 +98,15 @@ def fake_services(
     failures: Failures = "drawn",
     services: object = None,
 ) -> st.SearchStrategy[FakeServices]:
-    """Draw an oracle: it answers every effect of a simulated program within its declared types.
+    """Draw fake services, which return a drawn result of the declared type for every effect of a simulated program.
 
-    A failing example shows each answer that was drawn, shrunk to the plainest that still fail.
+    A failing example shows each drawn result, shrunk to the simplest ones that still fail.
 
     Args:
-        answers: strategies of answers (``Success``, ``Failure``) for some effects, by name.
+        answers: strategies of results (``Success``, ``Failure``) for some effects, by name.
         types: strategies for some of the declared types, such as ``{int: st.integers(1, 99)}``.
         failures: whether services may fail with their declared errors.
-        services: what programs see that look at the services themselves (`asks`).
+        services: the services for programs that read them (`asks`).
     """
 
     def seeing(data: st.DataObject) -> FakeServices:
@@ -123,7 +124,7 @@ def _with_data(draw: st.DrawFn, seeing: Callable[[st.DataObject], FakeServices])
 def answers_within(
     declared: Declared, failures: Failures, types: tuple[tuple[Any, st.SearchStrategy[Any]], ...] = ()
 ) -> Answers:
-    """Give a strategy for the answers that an effect declares."""
+    """Return a strategy for the results that an effect declares."""
     success: Callable[[object], object] = Success
     failure: Callable[[object], object] = Failure
     values = from_type(declared.value, using=dict(types)).map(success)

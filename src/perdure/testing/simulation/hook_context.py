@@ -1,4 +1,4 @@
-"""The stage of a hook: its context, and the draft that the context's operations act on."""
+"""The context of a hook in a simulation, and the draft that the context's operations change."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ C_co = TypeVar("C_co", bound=JobContext[Any], covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""What a simulation's clock shows at first, by default."""
+"""The default initial time of a simulation."""
 
 NO_INPUTS: Final[Mapping[str, object]] = {}
 
 
 @attrs.frozen(kw_only=True)
 class HookContext(Generic[C_co, S_co]):
-    """Where a hook runs: made with `hook_context`.
+    """The inputs of a simulated hook, made with `hook_context`.
 
     Attributes:
         definition: the job.
-        state: the state that the run finds.
-        instance: what is stored while it runs.
-        claim: who runs it, for what.
-        limits: the engine's bounds.
-        context: makes what to hand to the hook.
+        state: the state before the run.
+        instance: the stored instance during the run.
+        claim: the claim of the run.
+        limits: the engine's limits.
+        context: makes the context for the hook.
     """
 
     definition: AnyDefinition
@@ -66,19 +66,19 @@ class HookContext(Generic[C_co, S_co]):
 
     @property
     def now(self) -> datetime:
-        """What the clock shows when the run begins."""
+        """The time at the start of the run."""
         return from_ms(self.claim.claimed_ms)
 
     def draft(self) -> Draft:
-        """Make a fresh draft, as the definition makes it for a run."""
+        """Return a new draft, as the definition makes it for a run."""
         now_ms = self.claim.claimed_ms
         inputs = TurnInputs(now_ms=now_ms, jitter=0.5, id_base=now_ms << 80, epoch=1, limits=self.limits)
         return self.definition.draft_of(self.state, self.instance, self.claim, inputs)
 
     def again(self, seen: AnySimulated) -> HookContext[C_co, S_co]:
-        """Give the stage of the repeat that follows a run: one more delivery after a crash, one more attempt otherwise.
+        """Return the context of the repeat that follows a run: one more delivery after a crash, else one more attempt.
 
-        It begins where the run ended in time; the state is what it was.
+        The repeat starts at the time when the run ended, with the original state.
         """
         claim = self.claim
         if isinstance(seen.exit, ProcessDied):
@@ -90,10 +90,10 @@ class HookContext(Generic[C_co, S_co]):
 
 
 class HasContext(Protocol[C_co]):
-    """A definition of any kind, as far as it makes the context of its hooks."""
+    """A definition of any kind: the part that makes the context of its hooks."""
 
     def context(self, instance: Instance, claim: Claim, /) -> C_co:
-        """Make the context of a hook."""
+        """Return the context of a hook."""
         ...
 
 
@@ -182,7 +182,7 @@ def hook_context(
     *,
     state: object,
     alarm: datetime | None = None,
-    id: str = "1",  # noqa: A002 - what contexts call it
+    id: str = "1",  # noqa: A002 - the name of the field of contexts
     now: datetime = START,
     attempt: int = 1,
     delivery: int = 1,
@@ -192,29 +192,29 @@ def hook_context(
     inputs: Mapping[str, object] = NO_INPUTS,
     **given: object,
 ) -> HookContext[Any, Any]:
-    """Set the stage for a hook of a job: the context to hand to it, and what is stored while it runs.
+    """Return the context for a hook of a job, and the instance that is stored during its run.
 
     Args:
         definition: the job.
-        state: the state that the hook finds.
-        alarm: the alarm that it finds (task).
+        state: the state before the run.
+        alarm: the alarm before the run (task).
         id: the instance.
-        now: what the clock shows, an aware instant.
+        now: the initial time, an aware instant.
         attempt: failures of this run so far, plus 1.
-        delivery: how often this attempt was begun, this time included.
+        delivery: deliveries of this attempt, this one included.
         run_count: the number of this run.
         event_count: events accepted before (task), or in the batch (debounce).
-        limits: the engine's bounds.
-        inputs: the keyword arguments that ``context`` of a kind of your own takes.
-        **given: those that only contexts of this kind have: ``failed_hook``, ``event`` and ``failed_draft``
-            (``on_error`` of a task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
+        limits: the engine's limits.
+        inputs: the keyword arguments of ``context`` of your own kind.
+        **given: arguments for contexts of one kind: ``failed_hook``, ``event`` and ``failed_draft`` (``on_error`` of a
+            task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
 
     Raises:
-        InvalidInput: the state is not of the definition's type.
-        InvalidId: the id is not usable.
+        InvalidInput: the state does not have the definition's type.
+        InvalidId: the id is not valid.
     """
     job = check_definition(definition)
-    now_ms = to_ms(now, what="now of a stage")
+    now_ms = to_ms(now, what="now of a hook context")
     instance = Instance(
         address=job.address(check_id(id)),
         incarnation=1,
@@ -222,7 +222,7 @@ def hook_context(
         created_ms=now_ms,
         updated_ms=now_ms,
         state=job.encode_state(state, limits),
-        alarm_ms=None if alarm is None else to_ms(alarm, what="alarm of a stage"),
+        alarm_ms=None if alarm is None else to_ms(alarm, what="alarm of a hook context"),
         run_count=run_count,
         event_count=event_count,
     )

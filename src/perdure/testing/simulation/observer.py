@@ -1,4 +1,4 @@
-"""Performs what a simulated program asks for, makes it go wrong where the plan says so, and writes everything down."""
+"""Performs the effects of a simulated program, injects the faults of its plan, and records every step."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _EXITS: frozenset[type] = frozenset({Success, Failure, Halted, Raised})
 
 @attrs.define(eq=False)
 class RunObserver:
-    """Watches one run.
+    """Records one run.
 
     Attributes:
-        simulation: where it runs.
-        performer: performs the effects, or makes up their answers.
-        faults: what is to go wrong, by effect and call.
-        over: called when the run cannot go on: its process died, or the test itself broke.
-        steps: what was done so far.
+        simulation: the simulation of the run.
+        performer: performs the effects, or draws their results.
+        faults: the plan, by effect and call.
+        over: called when the run cannot continue: its process died, or the test itself failed.
+        steps: the steps so far.
         cut: how the process died, if it did.
-        broken: why the test itself cannot go on.
+        broken: the exception of the test itself, if it raised one.
     """
 
     simulation: Simulation
@@ -66,7 +66,7 @@ class RunObserver:
     # ------------------------------------------------------------ effects
     def handle(self, instruction: object, services: object) -> object:
         """Perform an effect; the handler of the run."""
-        if self.cut is not None:  # another branch died with the process, before this one was stopped
+        if self.cut is not None:  # another branch crashed the process, before this one was stopped
             return self.never()
         name = effect_name(instruction)
         call = self._calls[name] = self._calls.get(name, 0) + 1
@@ -81,38 +81,38 @@ class RunObserver:
         return asked.settle(answer, services)
 
     def perform(self, instruction: object, services: object) -> object:
-        """Perform an effect, or make up its answer."""
+        """Perform an effect, or draw its result."""
         if not isinstance(self.performer, FakeServices):
             return self.performer(instruction, services)
         try:
             return self.performer.answer(instruction)
-        except BaseException as broken:  # noqa: BLE001 - not a defect of the program: it must not see it
+        except BaseException as broken:  # noqa: BLE001 - not a defect of the program, which must not receive it
             self.broken = broken
             self.over()
             return self.never()
 
     def die(self, fault: Fault) -> None:
-        """Let the process die."""
+        """Crash the process."""
         self.cut = ProcessDied(fault)
         self.over()
 
     def never(self) -> Awaitable[None]:
-        """Give something that never comes."""
+        """Return an awaitable that never completes."""
         never: Awaitable[None] = self.simulation.runtime.future()
         return never
 
     # ------------------------------------------------------------ time and branches
     def runtime(self) -> Runtime:
-        """The runtime of the run: it notes who waits, and what is run at once."""
+        """The runtime of the run: it records which branch waits, and which programs run concurrently."""
         return attrs.evolve(self.simulation.runtime, sleep=self._sleep, spawn=self._spawn)
 
     def branch(self) -> str:
-        """Where the program is, when it does several things at once; empty outside."""
+        """Return the name of the current concurrent branch; empty outside of one."""
         return self._branches.get(self.simulation.runtime.current_task(), "") if self._branches else ""
 
     @property
     def since_ms(self) -> int:
-        """Virtual time since the start of the run."""
+        """Return the virtual time since the start of the run."""
         return self.simulation.now_ms - self._start_ms
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
@@ -130,7 +130,7 @@ class RunObserver:
 
 @attrs.define(eq=False)
 class _Asked:
-    """One call of an effect: it holds its place in the trace from the moment it was asked."""
+    """One call of an effect: its place in the trace is fixed when the program makes the call."""
 
     observer: RunObserver
     instruction: object
@@ -147,7 +147,7 @@ class _Asked:
     def note(self, answer: object, fault: Fault | None = None) -> None:
         self.observer.steps[self._at] = self._performed(answer, fault)
 
-    def _performed(self, answer: Any, fault: Fault | None) -> EffectStep:  # one of the answers of a step
+    def _performed(self, answer: Any, fault: Fault | None) -> EffectStep:  # a result in any form
         return EffectStep(
             instruction=self.instruction,
             call=self.call,
@@ -165,7 +165,7 @@ class _Asked:
             raise
 
     async def settle(self, answer: object, services: object) -> object:
-        """Wait for an answer, and note it."""
+        """Wait for a result, and record it."""
         try:
             settled: Any = await settle_answer(answer, services)
         except Exception as defect:
@@ -175,10 +175,10 @@ class _Asked:
         return settled
 
     async def go_wrong(self, fault: Fault, services: object) -> object:
-        """Make the call go wrong as the plan says."""
+        """Inject the planned fault into the call."""
         answer: object = None
         if fault.when == "after":
-            answer = await self.settle(self.perform(services), services)  # it did its work, and its answer is lost
+            answer = await self.settle(self.perform(services), services)  # it has its effect, and its result is lost
         self.note(_UNANSWERED, fault)
         match fault:
             case Crash():
@@ -203,35 +203,35 @@ class _Asked:
 
 @attrs.frozen
 class Interpreter:
-    """Answers the operations of a context, and notes what the runtime is asked for.
+    """Answers the operations of a context, and records the requests to the runtime.
 
     Attributes:
-        observer: who writes it down.
-        draft: what the operations act on; None: there is no context.
+        observer: the recorder.
+        draft: the draft that the operations change; None: there is no context.
     """
 
     observer: RunObserver
     draft: Draft | ClosedDraft | None
 
     def answer(self, instruction: object, /) -> object:
-        """Answer a context operation; pass on everything else."""
+        """Answer a context operation; pass on every other instruction."""
         kind = type(instruction)
         if kind is Call or self.observer.cut is not None:
             return PASS
         if kind is Sleep:
-            self.observer.steps.append(SleepStep(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
+            self.observer.steps.append(SleepStep(delay_ms=instruction.delay_ms, branch=self.observer.branch()))  # type: ignore[attr-defined] # of this class
         elif kind is Log:
-            self.observer.steps.append(LogStep(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # as its class says
+            self.observer.steps.append(LogStep(record=instruction.record, branch=self.observer.branch()))  # type: ignore[attr-defined] # of this class
         elif self.draft is not None:
             return self._use(self.draft, instruction)
         return PASS
 
     def branch(self) -> Interpreter:
-        """Give the interpreter of one of several programs that run at once."""
+        """Return the interpreter of one of several programs that run concurrently."""
         return Interpreter(self.observer, None if self.draft is None else self.draft.branch())
 
     def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
-        """Let the draft answer: a kind of your own may have a draft that answers more operations than the usual."""
+        """Call the draft; a user's own kind may have a draft with more operations than usual."""
         try:
             answer = draft.answer(operation)
         except Exception as refused:

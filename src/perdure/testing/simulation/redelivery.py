@@ -1,4 +1,4 @@
-"""A run and its repeats: what the engine makes of a run that crashes or fails, as far as the program can see it."""
+"""A run and its repeats, as the engine repeats a run that crashes or fails, from the program's view."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class RedeliveryResult(Generic[A, E, S]):
     """A run with its repeats.
 
     Attributes:
-        runs: the first one and those after it, in order.
+        runs: all runs, in order.
     """
 
     runs: tuple[Simulated[A, E, S], ...]
 
     @property
     def last(self) -> Simulated[A, E, S]:
-        """The run that nothing followed."""
+        """The last run."""
         return self.runs[-1]
 
     @property
     def committed(self) -> Changes[S] | None:
-        """What is stored in the end: nothing but the draft of a run that succeeded."""
+        """The stored changes: the draft of the run that succeeded, or None."""
         return self.last.committed
 
     def reached(self, name: str) -> tuple[EffectStep, ...]:
-        """The calls of an effect that reached its service, over all runs, in order.
+        """Return the calls of an effect that reached its service, over all runs, in order.
 
         Args:
-            name: of the `effect` function.
+            name: the name of the `effect` function.
         """
         return tuple(step for run in self.runs for step in run.calls(name) if step.reached)
 
@@ -62,16 +62,16 @@ def run_with_redelivery(
     faults: Faults = NO_FAULTS,
     at_most: int = 3,
 ) -> RedeliveryResult[A, E, S]:
-    """Run a hook under a plan of faults, and again without faults until it ends well, as an engine would.
+    """Run a hook with a plan of faults, and repeat it without faults until it succeeds, as an engine would.
 
-    Each repeat sees that it is one: ``ctx.delivery`` counts up after a crash, ``ctx.attempt`` after any other failure.
-    The services are the same in all runs, if `run` keeps them: what they did is not undone.
+    Each repeat can detect that it is one: ``ctx.delivery`` counts up after a crash, ``ctx.attempt`` after any other
+    failure. If `run` keeps the services, they are the same in all runs: their effects are not undone.
 
     Args:
-        run: simulates the hook on a stage, under a plan of faults.
-        on: the stage of the first run.
-        faults: what goes wrong in the first run.
-        at_most: runs at most; a program that fails without any fault does so again and again.
+        run: simulates the hook with a context and a plan of faults.
+        on: the context of the first run.
+        faults: the plan of the first run.
+        at_most: the maximum number of runs, for a program that fails without a fault.
     """
     runs = [run(on, faults)]
     while isinstance(runs[-1].exit, Failure | Raised | ProcessDied | Hung) and len(runs) < at_most:
@@ -81,14 +81,14 @@ def run_with_redelivery(
 
 
 def assert_atomic(clean: Simulated[Any, Any, S], seen: Simulated[Any, Any, S], /) -> None:
-    """Check that a run left what the clean one leaves, or nothing at all.
+    """Check that a run stored the same changes as the clean run, or none.
 
     Args:
         clean: the run without faults.
-        seen: a run with some.
+        seen: a run with faults.
 
     Raises:
-        AssertionError: it left something else; the message shows where the runs part.
+        AssertionError: it stored other changes; the message shows the first difference.
     """
     if seen.committed is not None and seen.committed != clean.committed:
         raise AssertionError("\n".join(["committed part of the draft", *difference(clean, seen)]))

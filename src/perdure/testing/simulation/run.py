@@ -1,4 +1,4 @@
-"""`simulate`: run one program with no engine, no event loop and no clock."""
+"""`simulate`: runs one program with no engine, no event loop and no real clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 DEFAULT_RUN_TIMEOUT = "30 days"
-"""How long a program that is no hook of a job may take: longer than any waits on purpose."""
+"""The default time limit of a program that is not a hook of a job: longer than any deliberate wait."""
 
 
 @overload
@@ -68,28 +68,29 @@ def simulate(
     now: datetime = START,
     run_timeout: Duration | None = None,
 ) -> AnySimulated:
-    """Run one program by a plain call: no engine, no store, no event loop, no clock.
+    """Run one program synchronously: no engine, no store, no event loop, no real clock.
 
-    Time is virtual: sleeps, timeouts and retries take none. What runs at once takes its steps in a fixed order.
+    Time is virtual: sleeps, timeouts and retries take none. Concurrent branches take their steps in a fixed order.
 
     Args:
-        program: what to run, such as ``on_event(stage.ctx, event)``.
-        services: what it needs; or an `FakeServices`, which makes every answer up.
-        on: the stage of a hook, when the program is one: its operations act on the stage's draft.
-        faults: what is to go wrong; see `every_fault` and `faults`.
-        seed: draw the order of what runs at once, and the jitter, from this; by default it is first come, first served.
-        handler: performs the effects; by default the calls of services.
-        now: what the clock shows at first, an aware instant; that of the stage, if there is one.
-        run_timeout: how long it may take before it is cancelled, as a run of a job is; by default that of the job
-            of the hook context, or 30 days where there is none.
+        program: the program, such as ``on_event(stage.ctx, event)``.
+        services: its services; or `FakeServices`, which draw every result.
+        on: the context of the hook, when the program is one: its operations change the context's draft.
+        faults: the plan of faults; see `every_fault` and `faults`.
+        seed: the seed of the order of concurrent branches, and of the jitter; by default the order is first in, first
+            out.
+        handler: performs the effects; by default it calls services.
+        now: the initial time, an aware instant; by default that of the hook context, if there is one.
+        run_timeout: the time after which the program is cancelled, like a run of a job; by default that of the job of
+            the hook context, or 30 days without one.
 
     Returns:
-        What it did, and what it came to.
+        Its steps and its exit.
 
     Raises:
         TwoFaults: the plan has two faults for one call.
-        InvalidInput: the state of the stage is not of its definition's type.
-        NoAnswer: the oracle does not know what a service may answer.
+        InvalidInput: the state of the hook context does not have its definition's type.
+        NoAnswer: the fake services cannot draw a result.
     """
     start = now if on is None else on.now
     limit_ms = _limit_ms(run_timeout, on)
@@ -112,7 +113,7 @@ def _limit_ms(run_timeout: Duration | None, on: HookContext[Any, Any] | None) ->
 
 @attrs.define(eq=False)
 class _Run:
-    """One run on its way."""
+    """One run in progress."""
 
     simulation: Simulation
     draft: Draft | None
@@ -124,7 +125,7 @@ class _Run:
         self._over = self.simulation.runtime.future()
 
     def finish(self, *_: object) -> None:
-        """Let the simulation end."""
+        """End the simulation."""
         if not self._over.done():
             self._over.set_result(None)
 

@@ -1,4 +1,4 @@
-"""What one simulated run of a program came to."""
+"""The result of one simulated run of a program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perdure.programs import Halted, Raised
 from perdure.programs.watch import SourceLocation
 from perdure.testing.fault import Fault, Faults
 from perdure.testing.simulation.step import EffectStep, LogStep, SleepStep, Step
-from perdure.testing.simulation.trace_text import tell
+from perdure.testing.simulation.trace_text import trace_lines
 from perdure.values.message import Message
 
 A_co = TypeVar("A_co", covariant=True)
@@ -24,7 +24,7 @@ S_co = DefaultTypeVar("S_co", covariant=True, default=None)
 
 @attrs.frozen
 class ProcessDied:
-    """How a run ended whose process died: at this call of an effect, by this fault.
+    """The exit of a run whose process died at a call of an effect.
 
     Attributes:
         fault: the crash.
@@ -35,12 +35,13 @@ class ProcessDied:
 
 @attrs.frozen
 class Hung:
-    """How a run ended that never does: it waits for what never comes even after its time was up and it was cancelled.
+    """The exit of a run that never ends: it still waits after its time limit and its cancellation.
 
-    A finalizer whose effect hangs does that: limit it with `timeout`. In an engine such a run keeps its instance.
+    A finalizer whose effect hangs does that: limit it with `timeout`. In an engine such a run keeps its instance
+    claimed.
 
     Attributes:
-        waiting: who waits for what, one line each.
+        waiting: the waiting tasks and their awaitables, one line each.
     """
 
     waiting: tuple[str, ...]
@@ -48,12 +49,12 @@ class Hung:
 
 @attrs.frozen(kw_only=True)
 class Changes(Generic[S_co]):
-    """What a run asked to be stored.
+    """The changes that a run requested.
 
     Attributes:
         state: the state.
-        alarm: when the alarm is due, should this be stored at the end of the run.
-        messages: what to send, in order.
+        alarm: when the alarm is due, if the changes are stored at the end of the run.
+        messages: the messages to send, in order.
     """
 
     state: S_co
@@ -63,11 +64,11 @@ class Changes(Generic[S_co]):
 
 @attrs.frozen
 class NeverRun:
-    """A program that was built, but neither run nor made a part of another one: a ``yield from`` was forgotten?
+    """A program that was built, but neither run nor made part of another one, perhaps for a missing ``yield from``.
 
     Attributes:
-        program: the program, printed.
-        place: the line that built it.
+        program: the ``repr`` of the program.
+        place: the source line that built it.
     """
 
     program: str
@@ -79,17 +80,17 @@ class NeverRun:
 
 @attrs.frozen(kw_only=True, repr=False)
 class Simulated(Generic[A_co, E_co, S_co]):
-    """What one run of a program did, and what it came to. Printed, it is a story of one line for each step.
+    """The steps and the exit of one run of a program. Its ``repr`` is a trace with one line for each step.
 
     Attributes:
         exit: ``Success``, ``Failure``, ``Halted`` or ``Raised``, as for any program; ``ProcessDied`` when its process
             died; ``Hung`` when it never ends.
-        draft: what the run had asked to be stored when it ended.
-        trace: what it did, in order.
-        faults: what was made to go wrong.
-        unused_faults: those of the faults whose call never came.
-        never_run: programs that were built, and forgotten. After a run that ended early, also those for later.
-        elapsed: how much virtual time it took.
+        draft: the requested changes at the end of the run.
+        trace: its steps, in order.
+        faults: the plan of faults.
+        unused_faults: faults whose call was not made.
+        never_run: programs that were built but not run. After a run that ended early, this includes programs for later.
+        elapsed: the virtual time that it took.
     """
 
     exit: Success[A_co] | Failure[E_co] | Halted | Raised | ProcessDied | Hung
@@ -100,15 +101,15 @@ class Simulated(Generic[A_co, E_co, S_co]):
     never_run: tuple[NeverRun, ...] = ()
     elapsed: timedelta = timedelta(0)
 
-    # ------------------------------------------------------------ what it left
+    # ------------------------------------------------------------ changes
     @property
     def committed(self) -> Changes[S_co] | None:
-        """What is stored of the draft: all of it after a success, nothing after anything else."""
+        """The stored changes: the draft after a success, otherwise None."""
         return self.draft if isinstance(self.exit, Success) else None
 
     @property
     def ended(self) -> str | None:
-        """The reason with which the run ended its instance (``ctx.terminate``); None if it did not."""
+        """The reason with which the run terminated its instance (``ctx.terminate``); None if it did not."""
         match self.exit:
             case Halted(EndInstance(reason)):
                 return reason
@@ -117,49 +118,49 @@ class Simulated(Generic[A_co, E_co, S_co]):
 
     @property
     def state(self) -> S_co:
-        """The state, as the run drafted it."""
+        """The drafted state."""
         return self.draft.state
 
     @property
     def alarm(self) -> datetime | None:
-        """When the alarm is due, as the run drafted it."""
+        """When the drafted alarm is due."""
         return self.draft.alarm
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages to other jobs, as the run drafted them."""
+        """The drafted messages to other jobs."""
         return self.draft.messages
 
-    # ------------------------------------------------------------ what it did
+    # ------------------------------------------------------------ steps
     @property
     def effects(self) -> tuple[EffectStep, ...]:
         """The calls of services, in order."""
         return tuple(step for step in self.trace if isinstance(step, EffectStep))
 
     def calls(self, name: str) -> tuple[EffectStep, ...]:
-        """The calls of one effect, in order.
+        """Return the calls of one effect, in order.
 
         Args:
-            name: of the `effect` function.
+            name: the name of the `effect` function.
         """
         return tuple(step for step in self.effects if step.name == name)
 
     @property
     def logs(self) -> tuple[LogStep, ...]:
-        """The lines for the operator, in order."""
+        """The log records, in order."""
         return tuple(step for step in self.trace if isinstance(step, LogStep))
 
     @property
     def slept(self) -> timedelta:
-        """How long it asked to wait, all its sleeps together."""
+        """The total time of its sleeps."""
         return timedelta(milliseconds=sum(step.delay_ms for step in self.trace if isinstance(step, SleepStep)))
 
     # ------------------------------------------------------------ for tests
     def value(self) -> A_co:
-        """Give what it succeeded with.
+        """Return the value of a success.
 
         Raises:
-            AssertionError: it did not succeed; the message is its story.
+            AssertionError: the run did not succeed; the message is its trace.
         """
         if isinstance(self.exit, Success):
             value: A_co = self.exit.unwrap()
@@ -167,10 +168,10 @@ class Simulated(Generic[A_co, E_co, S_co]):
         raise AssertionError(f"expected a success\n{self!r}")
 
     def error(self) -> E_co:
-        """Give the typed error that it failed with.
+        """Return the typed error of a failure.
 
         Raises:
-            AssertionError: it did not fail; the message is its story.
+            AssertionError: the run did not fail; the message is its trace.
         """
         if isinstance(self.exit, Failure):
             error: E_co = self.exit.failure()
@@ -178,7 +179,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
         raise AssertionError(f"expected a failure\n{self!r}")
 
     def __repr__(self) -> str:
-        return "\n".join(tell(self))
+        return "\n".join(trace_lines(self))
 
 
 AnySimulated = Simulated[Any, Any, Any]

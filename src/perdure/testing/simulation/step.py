@@ -1,4 +1,4 @@
-"""What a program did, step by step, as values."""
+"""The steps of a program, as values."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from perdure.testing.fault import Fault
 
 @attrs.frozen
 class NoReply:
-    """The answer never came: the run was cut, or what waited for it was cancelled."""
+    """The result never arrived: the run was interrupted, or the waiting branch was cancelled."""
 
 
 @attrs.frozen(kw_only=True)
 class EffectStep:
     """A call of a service, or another instruction that only an interpreter could perform.
 
-    Attributes:
-        instruction: what was asked, as data.
-        call: which call of this effect it was, from 1.
-        answer: what the service gave: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
-        fault: what was made to go wrong there, if anything.
-        at_ms: when it was asked, milliseconds from the start of the run.
-        branch: where, when several programs ran at once: ``"gather[1]"``; empty outside.
+    instruction: the call, as data.
+    call: the number of this call of this effect, from 1.
+    answer: the result of the service: ``Success(value)``, ``Failure(error)``, ``Raised(cause)`` when it raised.
+    fault: the fault of this call, if any.
+    at_ms: when the program made the call, milliseconds from the start of the run.
+    branch: the concurrent branch, such as ``"gather[1]"``; empty outside of one.
     """
 
     instruction: object
@@ -45,17 +44,17 @@ class EffectStep:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """What it was called with, without the services."""
+        """Its arguments, without the services."""
         return self.instruction.args if isinstance(self.instruction, Call) else ()
 
     @property
     def kwargs(self) -> Mapping[str, Any]:
-        """The keyword arguments it was called with."""
+        """Its keyword arguments."""
         return self.instruction.kwargs if isinstance(self.instruction, Call) else {}
 
     @property
     def reached(self) -> bool:
-        """Whether the service heard of it."""
+        """Whether the call reached the service."""
         return self.fault is None or self.fault.when == "after"
 
 
@@ -64,9 +63,9 @@ class ContextStep:
     """An operation of the context.
 
     Attributes:
-        operation: which one: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.draft`, or one of the kind's own.
-        answer: what it gave; of an update, the new state; ``Raised`` when it was refused.
-        branch: where, when several programs ran at once; empty outside.
+        operation: ``GetState``, ``SetAlarm`` or another of `perdure.jobs.draft`, or one of the kind's own.
+        answer: its result; for an update, the new state; ``Raised`` when it was refused.
+        branch: the concurrent branch; empty outside of one.
     """
 
     operation: object
@@ -76,11 +75,11 @@ class ContextStep:
 
 @attrs.frozen(kw_only=True)
 class SleepStep:
-    """The program asked to wait.
+    """The program slept.
 
     Attributes:
         delay_ms: how long.
-        branch: where, when several programs ran at once; empty outside.
+        branch: the concurrent branch; empty outside of one.
     """
 
     delay_ms: int
@@ -89,11 +88,11 @@ class SleepStep:
 
 @attrs.frozen(kw_only=True)
 class TimeoutStep:
-    """The program gave a part of itself so long (`timeout`).
+    """The program set a time limit for a part of itself (`timeout`).
 
     Attributes:
-        after_ms: how long.
-        branch: where, when several programs ran at once; empty outside.
+        after_ms: the limit.
+        branch: the concurrent branch; empty outside of one.
     """
 
     after_ms: int
@@ -102,11 +101,11 @@ class TimeoutStep:
 
 @attrs.frozen(kw_only=True)
 class LogStep:
-    """The program wrote a line for the operator.
+    """The program wrote a log record.
 
     Attributes:
-        record: the line.
-        branch: where, when several programs ran at once; empty outside.
+        record: the record.
+        branch: the concurrent branch; empty outside of one.
     """
 
     record: LogRecord
@@ -117,5 +116,5 @@ Step: TypeAlias = EffectStep | ContextStep | SleepStep | TimeoutStep | LogStep
 
 
 def effect_name(instruction: object) -> str:
-    """What an effect is called: the name of its function, or the class of any other instruction."""
+    """Return the name of an effect: the name of its function, or the class of any other instruction."""
     return instruction.name if type(instruction) is Call else type(instruction).__name__

@@ -1,4 +1,4 @@
-"""Tells a simulated run: one line for each step; and two runs by where they part."""
+"""The text of a simulated run, one line for each step, and the difference between two runs."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from perdure.testing.simulation.simulated import Simulated
 
 MAX_LINE = 160
-"""Characters of a line: what is longer is cut in the middle of nowhere, with an ellipsis."""
+"""The maximum length of a line; a longer one is cut and ends with an ellipsis."""
 
 
-def tell(run: Simulated[Any, Any, Any]) -> Iterator[str]:
-    """Tell one run, line by line."""
+def trace_lines(run: Simulated[Any, Any, Any]) -> Iterator[str]:
+    """Yield the lines of one run."""
     if run.faults:
         yield f"with faults {run.faults!r}:"
     for number, step in enumerate(run.trace, start=1):
-        yield _line(f"{number:>3}. {_branch(step)}{_told(step)}")
+        yield _line(f"{number:>3}. {_branch(step)}{_step_text(step)}")
     yield _line(f"  => {_exit(run)}{_after(run.elapsed)}")
     if run.draft.state is not None or run.draft.alarm is not None or run.draft.messages:
         yield _line(f"     {_draft(run)}")
     for fault in run.unused_faults:
-        yield _line(f"     never came to the call of {fault!r}")
+        yield _line(f"     no call for {fault!r}")
     for forgotten in run.never_run:
-        yield _line(f"     built and never run (a forgotten `yield from`?): {forgotten}")
+        yield _line(f"     built and never run (missing `yield from`?): {forgotten}")
 
 
 def difference(left: Simulated[Any, Any, Any], right: Simulated[Any, Any, Any]) -> list[str]:
-    """Tell where two runs part: the steps that differ side by side, and of those that they share the nearest.
+    """Return the difference between two runs: the steps that differ side by side, with the nearest common ones.
 
-    What pytest shows of a failed ``assert one_run == another`` when the plugin is installed.
+    The pytest plugin shows this for a failed ``assert one_run == another``.
     """
-    ours, theirs = list(tell(left)), list(tell(right))
+    ours, theirs = list(trace_lines(left)), list(trace_lines(right))
     lines: list[str] = []
     for what, from_, to, other_from, other_to in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         if what == "equal":
@@ -52,7 +52,7 @@ def difference(left: Simulated[Any, Any, Any], right: Simulated[Any, Any, Any]) 
 
 
 def _shared(lines: list[str]) -> list[str]:
-    """What two runs have in common: its first and its last line, and how many lie between."""
+    """Return the common lines of two runs: the first and the last, and the number of lines between them."""
     between = len(lines) - 2
     shown = lines if between <= 1 else [lines[0], f"     ({between} more)", lines[-1]]
     return [f"  {line}" for line in shown]
@@ -67,7 +67,7 @@ def _branch(step: Step) -> str:
     return f"{step.branch}: " if step.branch else ""
 
 
-def _told(step: Step) -> str:
+def _step_text(step: Step) -> str:
     match step:
         case EffectStep():
             return _performed(step)
@@ -86,8 +86,8 @@ def _told(step: Step) -> str:
 
 
 def _performed(step: EffectStep) -> str:
-    told = f"{step.instruction!r} -> {_answer(step.answer)}"
-    return told if step.fault is None else f"{told}, by {step.fault!r}"
+    text = f"{step.instruction!r} -> {_answer(step.answer)}"
+    return text if step.fault is None else f"{text}, by {step.fault!r}"
 
 
 def _answer(answer: Success[Any] | Failure[Any] | object) -> str:
@@ -117,7 +117,7 @@ def _operation(operation: object, answer: object) -> str:  # noqa: PLR0911 - one
         case SetAlarm(change):
             return _alarm(change)
         case Post(target, action, payload):
-            return f"tell {target} to {action} {payload}".rstrip()
+            return f"trace_lines {target} to {action} {payload}".rstrip()
         case _:
             return repr(operation)
 

@@ -1,4 +1,4 @@
-"""What a declared type is made of, one level deep: what strategies and samples are built from."""
+"""The structure of a declared type, one level deep: the source of strategies and samples."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -46,9 +46,9 @@ class Record:
     """An object with fields.
 
     Attributes:
-        make: builds one of keyword arguments.
-        required: the types of the fields that must be given, by the name of the argument.
-        optional: the same of those that have a default.
+        make: builds one from keyword arguments.
+        required: the types of the required fields, by the name of the argument.
+        optional: the types of the fields with a default.
         proven: no validator or converter may refuse the fields.
     """
 
@@ -86,7 +86,7 @@ class Wrapped:
     """A value in a container of ``returns``.
 
     Attributes:
-        ways: what wraps it, with the type of what is inside.
+        ways: the wrapping functions, with the types of their contents.
     """
 
     ways: tuple[tuple[Callable[[Any], Any], Any], ...]
@@ -94,12 +94,12 @@ class Wrapped:
 
 @attrs.frozen
 class PlainJson:
-    """Whatever JSON can say: what ``object`` and ``Any`` stand for."""
+    """Any JSON value: the meaning of ``object`` and ``Any``."""
 
 
 @attrs.frozen
 class Opaque:
-    """A type of which nothing is known here."""
+    """A type of unknown structure."""
 
     form: Any
 
@@ -111,7 +111,7 @@ _COLLECTIONS = (list, set, frozenset)
 
 
 def read_form(given: Any) -> Form:  # noqa: C901, PLR0911 - one return for each form
-    """Look at a type: whatever an annotation may be."""
+    """Return the structure of a type, for any annotation."""
     form = stripped(given)
     cls, arguments = get_origin(form) or form, get_args(form)
     if form in (Any, object):
@@ -166,7 +166,7 @@ def _record(form: Any) -> Record | None:
 
 
 def _argument_names(declared: Declaration) -> dict[str, str]:
-    """What ``__init__`` calls each field: attrs leaves the underscore of a private one away."""
+    """Return the argument of ``__init__`` for each field: attrs drops the underscore of a private one."""
     if attrs.has(declared.cls):
         return {each.name: each.alias or each.name for each in attrs.fields(declared.cls)}
     return {field.name: field.name for field in declared.fields}

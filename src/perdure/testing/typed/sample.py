@@ -1,4 +1,4 @@
-"""From a declared type to its plainest values: one for each member of a union."""
+"""The simplest values of a declared type: one for each member of a union."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -49,28 +49,28 @@ SCALAR_SAMPLES: Final[Mapping[type, object]] = {
 
 @attrs.frozen(repr=False)
 class NoSample(PerdureError):
-    """No value of a type can be made up without being told one.
+    """No value of a type can be constructed from its declaration.
 
     Attributes:
-        form: the type, readable.
-        reason: why.
+        form: the type's readable name.
+        reason: the reason.
     """
 
     form: str
     reason: str
 
     def _text(self) -> str:
-        return f"no value of {self.form} can be made up: {self.reason}; give the values yourself"
+        return f"no value of {self.form} can be constructed: {self.reason}; pass the values yourself"
 
 
 def examples_of(form: TypeForm[T], /) -> tuple[T, ...]:
-    """Make the plainest values of a type: one for each member, if it is a union, the same ones each time.
+    """Return the simplest values of a type: one for each member, if it is a union; always the same ones.
 
     Args:
-        form: the type, whatever an annotation may be.
+        form: the type: any annotation.
 
     Raises:
-        NoSample: a class without declared fields, or one that refuses plain fields, is needed for one.
+        NoSample: a value needs a class without declared fields, or one that refuses simple fields.
     """
     match read_form(form):
         case OneOf(members):
@@ -114,7 +114,7 @@ def _sample(given: Any, inside: tuple[Any, ...]) -> Any:  # noqa: C901, PLR0911 
 
 
 def plain_exception(form: object) -> BaseException | None:
-    """Make an exception without arguments; None when the type is none, or wants some."""
+    """Return an exception without arguments; None when the type is not an exception, or needs arguments."""
     try:
         return form() if isinstance(form, type) and issubclass(form, BaseException) else None
     except TypeError:
@@ -122,7 +122,7 @@ def plain_exception(form: object) -> BaseException | None:
 
 
 def _first(members: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:
-    """The sample of the first member that has one: a member that contains the union again has none."""
+    """Return the sample of the first member that has one: a member that contains the union again has none."""
     problem: NoSample | None = None
     for member in members:
         try:

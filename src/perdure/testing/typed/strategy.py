@@ -1,4 +1,4 @@
-"""From a declared type to a strategy: the values that a codec of the type would store."""
+"""A strategy for a declared type: the values that a codec of the type can store."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -35,10 +35,10 @@ from perdure.testing.typed.sample import plain_exception
 T = TypeVar("T")
 
 MAX_ITEMS: Final = 4
-"""Items of a drawn collection at most: more would only be more of the same."""
+"""The maximum number of items in a drawn collection, to keep examples small."""
 
 MAX_NESTING: Final = 3
-"""How often a class is drawn inside itself at most."""
+"""The maximum number of times that a class is drawn inside itself."""
 
 _FIRST, _LAST = datetime(2000, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001 - the zone is drawn beside them
 _LONGEST = timedelta(days=36_500)
@@ -56,7 +56,7 @@ SCALAR_VALUES: Final[Mapping[type, st.SearchStrategy[Any]]] = {
     UUID: st.uuids(),
     Decimal: st.decimals(allow_nan=False, allow_infinity=False),
 }
-"""What is drawn for each scalar class. Instants are aware, in UTC and of this century: what programs count with."""
+"""The strategy of each scalar class. Instants are aware, in UTC and of this century, as in most programs."""
 
 _JSON = st.recursive(
     st.one_of(*(SCALAR_VALUES[cls] for cls in (type(None), bool, int, float, str))),
@@ -68,12 +68,13 @@ _JSON = st.recursive(
 def from_type(
     form: TypeForm[T], /, *, using: Mapping[Any, st.SearchStrategy[Any]] | None = None
 ) -> st.SearchStrategy[T]:
-    """Give a strategy for the values of a type: scalars, unions, attrs classes, collections, what a codec can store.
+    """Return a strategy for the values of a type: scalars, unions, attrs classes, collections, as a codec stores them.
 
-    What no codec can store (a class without declared fields, say) is left to ``hypothesis.strategies.from_type``.
+    A type that no codec can store (a class without declared fields, for example) is drawn by
+    ``hypothesis.strategies.from_type``.
 
     Args:
-        form: the type, whatever an annotation may be.
+        form: the type: any annotation.
         using: other strategies for some of the types inside, such as ``{int: st.integers(1, 99)}``.
     """
     return _Drawing(using or {}).values(form)
@@ -84,7 +85,7 @@ class _Drawing:
     """Builds the strategy of one type.
 
     Attributes:
-        using: what to draw of some types.
+        using: the strategies for some types.
         inside: the classes around the part that is being built; one that contains itself is unrolled a few times.
     """
 
@@ -96,7 +97,7 @@ class _Drawing:
         return bool(self.inside) and self.inside.count(self.inside[-1]) >= MAX_NESTING
 
     def values(self, given: Any) -> st.SearchStrategy[Any]:
-        """Build the strategy of a type or a part of it."""
+        """Return the strategy of a type or a part of it."""
         return self.using[given] if given in self.using else self._built(given)
 
     def _built(self, given: Any) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 - one return for each form
@@ -152,7 +153,7 @@ class _Drawing:
 
 
 def _guarded(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Draw again where a validator refuses the fields."""
+    """Return a function that draws again when a validator refuses the fields."""
 
     @wraps(make, updated=())
     def build(**fields: object) -> Any:

@@ -1,4 +1,4 @@
-"""A world for an app: the real engine, client and store, with time and chance simulated."""
+"""A world for an app: the real engine, client and store, with simulated time and randomness."""
 
 from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import START, Clock

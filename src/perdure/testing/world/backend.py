@@ -1,4 +1,4 @@
-"""What a world stands on: where the data lies that outlives its workers, and how time gets on."""
+"""The store backends of a world: they keep the data that outlives workers, and run the simulation."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     import asyncio
 
 Opener: TypeAlias = Callable[[Runtime], Awaitable[Store]]
-"""Opens a store anew, over the data that earlier openings left."""
+"""Opens a store again, over the data of earlier openings."""
 
 
 class Backend(Protocol):
-    """Where the data lies, and how the simulation above it is run."""
+    """Keeps the data, and runs the simulation that uses it."""
 
     @property
     def answers(self) -> AnswerMode:
-        """How its stores answer what they do not answer at once."""
+        """How its stores report results that are not known at once."""
         ...
 
     def check(self) -> None:
-        """Make sure that a worker can live here, now."""
+        """Check that a worker can be opened now."""
         ...
 
     async def open(self, runtime: Runtime) -> Store:
-        """Open the store, when the worker before is gone."""
+        """Open the store, after the previous worker has ended."""
         ...
 
     def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
@@ -46,7 +46,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release all resources."""
         ...
 
 
@@ -58,10 +58,10 @@ class InMemory:
     answers: AnswerMode = "awaited"
 
     def check(self) -> None:
-        """Any place will do."""
+        """Return: there is no requirement."""
 
     async def open(self, runtime: Runtime) -> Store:
-        """Open the store; whatever an earlier worker still asks of it is refused."""
+        """Open the store; it refuses later operations of an earlier worker."""
         return self.backend.open()
 
     def run_until(self, simulation: Simulation, reached: Callable[[], bool], within_ms: float) -> bool:
@@ -69,12 +69,12 @@ class InMemory:
         return simulation.run_until(reached, within_ms=within_ms)
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Return: there is nothing to release."""
 
 
 @attrs.define
 class Hosted:
-    """Data outside of this process. Store operations wait for it, one at a time, in an event loop of the world's own.
+    """Data outside of this process. Store operations wait for I/O, one at a time, in the world's own event loop.
 
     Attributes:
         opener: opens the store.
@@ -85,7 +85,7 @@ class Hosted:
     _loop: asyncio.Runner | None = None
 
     def check(self) -> None:
-        """Make sure that no event loop is running already.
+        """Check that no event loop is running.
 
         Raises:
             EventLoopRunning: one is.
@@ -121,13 +121,13 @@ class Hosted:
 
 
 def backend_of(store: str | os.PathLike[str] | Opener) -> Backend:
-    """Find out what a world is to stand on.
+    """Return the backend for the ``store`` argument of a world.
 
     Args:
         store: ``memory://``, the URL of another store, the path of a SQLite file, or a function that opens a store.
 
     Raises:
-        DefinitionError: it is something else.
+        DefinitionError: it is not one of these.
     """
     match store:
         case "memory://":

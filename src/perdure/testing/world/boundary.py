@@ -1,4 +1,4 @@
-"""The border of a worker: what every store operation and every effect crosses, going and coming back."""
+"""The boundary of a worker: every store operation and every effect passes it, before and after it takes place."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown
 
 Interleaving: TypeAlias = Literal["turns", "operations"]
-"""Where the seed may let another task go first: where a turn waits anyway, or at every store operation and effect."""
+"""Where the seed may run another task first: where a turn waits anyway, or at every store operation and effect."""
 
-Work: TypeAlias = Callable[[], Awaitable[Any]]  # of any operation
+Work: TypeAlias = Callable[[], Awaitable[Any]]  # any operation
 
 AnswerMode: TypeAlias = Literal["told", "awaited"]
-"""How a store answers: the engine is told, as by SQLite's; or it awaits the answer in a task, as of any other store."""
+"""How a store reports a result: it calls the engine, as SQLite's does, or the engine awaits it in a task."""
 
 A = TypeVar("A")
 
 _YIELDS: Final = 0.5
-"""How often a task gives way at a crossing, when it may."""
+"""The maximum number of times that a task yields at a crossing."""
 
 
 @attrs.define(kw_only=True)
 class Boundary:
-    """What stands between one worker and everything that outlives it.
+    """The boundary between one worker and everything that outlives it.
 
     Attributes:
-        runtime: how the worker waits.
-        note: told what happens here.
-        faults: what is to go wrong; shared by the workers of one world.
-        interleaving: where other tasks may go first.
+        runtime: the worker's runtime.
+        note: called with each event at the boundary.
+        faults: the pending faults; shared by the workers of one world.
+        interleaving: where other tasks may run first.
         die_at: the crossing at which the worker dies, counted from its opening; None: it does not.
-        crash_points: what crossed so far.
+        crash_points: the crossings so far.
         died_at: where the worker died; None while it lives.
-        held: who waits to be released, by where.
+        held: the calls that wait for a release, by location.
     """
 
     runtime: Runtime
@@ -72,40 +72,40 @@ class Boundary:
 
     # ------------------------------------------------------------ life and death
     def die(self, at: str) -> None:
-        """Let nothing cross from now on."""
+        """Kill the worker: no call crosses from now on."""
         if self.died_at is None:
             self.shut(at)
             self.note(WorkerKilled(at))
 
     def shut(self, at: str) -> None:
-        """Let nothing cross from now on, as when the test is over, which is no death."""
+        """Stop all crossings, as at the end of a test, without a death."""
         self.died_at = self.died_at or at
 
     def release(self, at: str) -> None:
-        """Let what is held there come back."""
+        """Release the calls that are held at a location."""
         for waiting in self.held.pop(at, ()):
             if not waiting.done():
                 waiting.set_result(None)
 
     def release_all(self) -> None:
-        """Let everything that is held come back."""
+        """Release all held calls."""
         for at in tuple(self.held):
             self.release(at)
 
     def is_quiet(self, at: str) -> bool:
-        """Whether whatever crosses there now crosses unhindered."""
+        """Return whether no fault affects a call at a location now."""
         if self.die_at is not None or self.died_at is not None or self.interleaving != "turns":
             return False
         return not any(pending.waits_for(at) for pending in self.faults)
 
     # ------------------------------------------------------------ crossing
     async def around(self, at: str, work: Callable[[], Awaitable[A]], whose: Address | None = None) -> A:
-        """Cross, do something outside, cross back; unless something goes wrong there.
+        """Cross the boundary, perform work outside and cross back, unless a fault prevents that.
 
         Args:
-            at: what is crossed to.
-            work: does it.
-            whose: the instance whose run reaches outside, if it is one.
+            at: the location.
+            work: the work.
+            whose: the instance whose run performs an effect, if it is one.
         """
         await self._cross(f"before {at}")
         fault = self._fault_at(at) if self.faults else None
@@ -118,7 +118,7 @@ class Boundary:
         return answer
 
     def _fault_at(self, at: str) -> Fault | None:
-        """Give what strikes this call. Every fault counts it; one that comes second strikes the next call instead."""
+        """Return the fault of this call. Every fault counts it; a second due fault affects the next call."""
         due = [pending for pending in self.faults if pending.is_due(at)]
         if not due:
             return None
@@ -126,7 +126,7 @@ class Boundary:
         return due[0].fault
 
     async def _cross(self, what: str) -> None:
-        """Let something pass, unless this is where the worker dies: then nothing passes any more."""
+        """Pass the boundary, unless the worker dies at this crossing: then no call passes again."""
         if len(self.crash_points) == self.die_at:
             self.die(what)
         if self.died_at is not None:
@@ -162,51 +162,51 @@ class Boundary:
         await waiting
 
 
-# ---------------------------------------------------------------- what crosses
-def store_behind(border: Boundary, store: Store, *, answers: AnswerMode) -> Store:
-    """Put a store behind a border, and note what is committed.
+# ---------------------------------------------------------------- crossings
+def store_behind(boundary: Boundary, store: Store, *, answers: AnswerMode) -> Store:
+    """Return a store behind a boundary, and record its commits.
 
     Args:
-        border: what is crossed.
-        store: what lies behind it.
-        answers: how whoever asks hears of an answer that is not there at once.
+        boundary: the boundary.
+        store: the store.
+        answers: how the store reports a result that is not known at once.
     """
-    wrap = partial(_awaited if answers == "awaited" else _Crossing, border)
+    wrap = partial(_awaited if answers == "awaited" else _Crossing, boundary)
     changed: dict[str, Any] = {
-        name: partial(_cross_to_store, border, wrap, name, getattr(store, name)) for name in STORE_OPERATIONS
+        name: partial(_cross_to_store, boundary, wrap, name, getattr(store, name)) for name in STORE_OPERATIONS
     }
     return attrs.evolve(store, **changed)
 
 
 def _cross_to_store(
-    border: Boundary,
+    boundary: Boundary,
     wrap: Callable[[str, Work], Awaitable[Result[Any, Any]]],
     name: str,
     operation: Callable[..., FutureResult[Any, Any]],
     *args: Any,
 ) -> FutureResult[Any, Any]:
-    if not border.is_quiet(name):
-        return answered_by(wrap(name, lambda: _answered(border, name, args, operation(*args))))
+    if not boundary.is_quiet(name):
+        return answered_by(wrap(name, lambda: _answered(boundary, name, args, operation(*args))))
     begun = operation(*args)
     result = known_answer(begun)
     if result is None:
-        return answered_by(wrap(name, lambda: _answered(border, name, args, begun)))
-    border.crash_points += (f"before {name}", f"after {name}")  # nothing waits, so nothing comes between
-    _note_answer(border, name, args, result)
+        return answered_by(wrap(name, lambda: _answered(boundary, name, args, begun)))
+    boundary.crash_points += (f"before {name}", f"after {name}")  # nothing waits, so no other task runs between them
+    _note_answer(boundary, name, args, result)
     return begun
 
 
-def _awaited(border: Boundary, at: str, work: Work) -> Awaitable[Result[Any, Any]]:
-    return answer_of(asked(border.around(at, work)))
+def _awaited(boundary: Boundary, at: str, work: Work) -> Awaitable[Result[Any, Any]]:
+    return answer_of(asked(boundary.around(at, work)))
 
 
 class _Crossing(Telling):
-    """An operation of the store on its way across the border. It sets out when its answer is first asked for."""
+    """An operation of the store at the boundary. It starts when its result is first requested."""
 
-    __slots__ = ("_answer", "_at", "_border", "_work")
+    __slots__ = ("_answer", "_at", "_boundary", "_work")
 
-    def __init__(self, border: Boundary, at: str, work: Work) -> None:
-        self._border = border
+    def __init__(self, boundary: Boundary, at: str, work: Work) -> None:
+        self._boundary = boundary
         self._at = at
         self._work = work
         self._answer: Result[Any, Any] | None = None
@@ -214,46 +214,46 @@ class _Crossing(Telling):
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
         answer = self._answer
         if answer is None:
-            answer = self._answer = yield from self._border.around(self._at, self._work).__await__()
+            answer = self._answer = yield from self._boundary.around(self._at, self._work).__await__()
         return answer
 
     def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
-        """Tell of the answer from a task of its own: whoever is told runs while others wait, in the seed's order."""
-        self._border.runtime.spawn(self._told(listener), name=f"answer of {self._at}")
+        """Call ``listener`` with the result in its own task, so that it runs in the seed's order."""
+        self._boundary.runtime.spawn(self._report(listener), name=f"answer of {self._at}")
 
-    async def _told(self, listener: Callable[[Result[Any, Any]], None]) -> None:
+    async def _report(self, listener: Callable[[Result[Any, Any]], None]) -> None:
         try:
             answer = await self
-        except Exception as defect:  # noqa: BLE001 - a store that tells has nobody to raise to
-            answer = Failure(OutcomeUnknown(f"the store broke: {defect!r}"))
+        except Exception as defect:  # noqa: BLE001 - a store that calls a listener has no caller to raise to
+            answer = Failure(OutcomeUnknown(f"the store raised: {defect!r}"))
         listener(answer)
 
 
 async def _answered(
-    border: Boundary, name: str, args: tuple[Any, ...], operation: FutureResult[Any, Any]
+    boundary: Boundary, name: str, args: tuple[Any, ...], operation: FutureResult[Any, Any]
 ) -> Result[Any, Any]:
     result = await answer_of(operation)
-    _note_answer(border, name, args, result)
+    _note_answer(boundary, name, args, result)
     return result
 
 
-def _note_answer(border: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
-    """Note what an operation of the store did, if it is worth telling."""
+def _note_answer(boundary: Boundary, name: str, args: tuple[Any, ...], result: Result[Any, Any]) -> None:
+    """Record the result of a store operation, if the trace shows it."""
     if name == "commit" and isinstance(result, Success):
-        border.note(TransitionCommitted(args[0], result.unwrap()))
+        boundary.note(TransitionCommitted(args[0], result.unwrap()))
     elif name == "messages" and isinstance(result, Success) and result.unwrap():
-        border.note(MessagesRead(result.unwrap()))
+        boundary.note(MessagesRead(result.unwrap()))
 
 
-def perform_behind(border: Boundary) -> Callable[[object, Any, Execute], object]:
-    """Give the function that performs effects behind a border, and records them."""
+def perform_behind(boundary: Boundary) -> Callable[[object, Any, Execute], object]:
+    """Return the function that performs effects behind a boundary, and records them."""
 
     def perform(instruction: object, services: Any, execute: Execute) -> object:
         if type(instruction) is not Call:
             return default_handler(instruction, services)
         call = _described(instruction, execute)
-        work = partial(_performed, border, call, instruction, services)
-        return border.around(f"effect {call.name}", work, call.address)
+        work = partial(_performed, boundary, call, instruction, services)
+        return boundary.around(f"effect {call.name}", work, call.address)
 
     return perform
 
@@ -272,8 +272,8 @@ def _described(call: Call, execute: Execute) -> EffectCall:
     )
 
 
-async def _performed(border: Boundary, call: EffectCall, instruction: Call, services: Any) -> object:
-    border.note(EffectPerformed(call))
+async def _performed(boundary: Boundary, call: EffectCall, instruction: Call, services: Any) -> object:
+    boundary.note(EffectPerformed(call))
     try:
         call.outcome = await settle_answer(default_handler(instruction, services), services)
     except BaseException as exception:

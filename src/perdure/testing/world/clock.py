@@ -1,4 +1,4 @@
-"""The clock of a world, for whoever must know the time before the world is there: the fakes of services."""
+"""The clock of a world, also for fakes of services that are built before the world."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from perdure.values.duration import Duration, duration_ms
 from perdure.values.instant import from_ms, to_ms
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""What the clock of a world shows at first."""
+"""The initial time of a world's clock."""
 
 
 @attrs.define(init=False, eq=False)
 class Clock:
-    """A virtual clock. It stands still until its world moves it; outside of a world it shows its start.
+    """A virtual clock. Only its world moves it; outside of a world it shows its start.
 
     Args:
-        start: what it shows at first, an aware datetime.
+        start: the initial time, an aware datetime.
 
     Raises:
-        DefinitionError: the start has no zone.
+        DefinitionError: the start has no time zone.
     """
 
     _now_ms: int
@@ -35,31 +35,31 @@ class Clock:
 
     @property
     def now(self) -> datetime:
-        """What it shows: an aware instant in UTC."""
+        """The current time: an aware instant in UTC."""
         return from_ms(self.now_ms)
 
     @property
     def now_ms(self) -> int:
-        """What it shows, in milliseconds since 1970 UTC."""
+        """The current time, in milliseconds since 1970 UTC."""
         return self._now_ms if self._simulation is None else self._simulation.now_ms
 
     async def sleep(self, duration: Duration) -> None:
-        """Wait, in a fake of a service: virtual time passes."""
+        """Wait in a fake of a service: virtual time passes."""
         delay_ms = duration_ms(duration, what="duration of sleep", minimum_ms=0)
         if self._simulation is not None:
             await self._simulation.runtime.sleep(delay_ms)
 
     # ------------------------------------------------------------ for its world
     def follow(self, simulation: Simulation) -> None:
-        """Show what this simulation shows."""
+        """Show the time of this simulation."""
         self._simulation = simulation
 
     def stand(self) -> None:
-        """Stand still at what it shows now."""
+        """Stop at the current time."""
         self._now_ms, self._simulation = self.now_ms, None
 
     def shift(self, delta_ms: int) -> None:
-        """Jump, either way; timers follow the monotonic clock and do not notice."""
+        """Jump, forward or backward; timers follow the monotonic clock and are not affected."""
         if self._simulation is None:
             self._now_ms += delta_ms
         else:

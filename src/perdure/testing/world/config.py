@@ -1,4 +1,4 @@
-"""The setting of a world: what it was made of, as the line of a test that makes it again."""
+"""The configuration of a world, and the source code that makes the world again."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from perdure.app import App
 from perdure.testing.world.backend import Opener
 from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import START
-from perdure.testing.world.source_repr import SourceRepr, name_of, spell
+from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 
 
 @attrs.frozen(kw_only=True)
 class WorldConfig:
-    """What a world was made of.
+    """The arguments of a world.
 
     Attributes:
-        app: what the test gave.
-        services: what it gave in the place of the app's own; None when it gave none.
-        seed: what everything is drawn from.
-        store: where the data lies.
-        interleaving: where other tasks may go first.
-        start_ms: what the clock showed at first.
+        app: the app of the test.
+        services: the services that replace the app's own; None for the app's own.
+        seed: the seed of every random choice.
+        store: where the data is stored.
+        interleaving: where other tasks may run first.
+        start_ms: the initial time of the clock.
     """
 
     app: App[Any]
@@ -39,29 +39,31 @@ class WorldConfig:
 
     @property
     def needs_a_folder(self) -> bool:
-        """Whether the data lay in a file, so that a test that does it again needs a place for one."""
+        """Return whether the data is in a file, so that a reproducing test needs a folder for it."""
         return isinstance(self.store, os.PathLike)
 
-    def spelled(self) -> SourceRepr:
-        """Write the call that makes such a world.
+    def source(self) -> SourceRepr:
+        """Return the call that makes such a world.
 
         The app, the services and a function that opens a store are written by the names that modules have for them.
-        Services that no module has are made anew, if their class takes nothing. Where there is no such name, there
-        stands ``app`` or ``services``, for the reader to fill in.
+        Services that no module has are constructed, if their class takes no arguments. Otherwise the code contains
+        ``app`` or ``services``, for the reader to complete.
         """
         parts = [self._app_and_services(), SourceRepr(f"seed={self.seed}")]
         if isinstance(self.store, os.PathLike):
             parts.append(SourceRepr(f"store=tmp_path / {Path(self.store).name!r}"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] # of any path
         elif self.store != "memory://":
             found = (
-                spell(self.store) if isinstance(self.store, str) else name_of(self.store) or SourceRepr("open_store")
+                source_of(self.store)
+                if isinstance(self.store, str)
+                else name_of(self.store) or SourceRepr("open_store")
             )
             parts.append(attrs.evolve(found, text=f"store={found.text}"))
         if self.interleaving != "turns":
             parts.append(SourceRepr(f"interleaving={self.interleaving!r}"))
         start = from_ms(self.start_ms)
         if start != START:
-            at = spell(start)
+            at = source_of(start)
             clock = frozenset({("perdure.testing", "Clock")})
             parts.append(SourceRepr(f"clock=Clock({at.text})", at.imports | clock))
         imports = frozenset({("perdure.testing", "World")}).union(*(part.imports for part in parts))
@@ -80,7 +82,7 @@ class WorldConfig:
         return SourceRepr(f"{app.text}, {services.text}", app.imports | services.imports)
 
     def _rebuilt(self, services: SourceRepr) -> SourceRepr | None:
-        """The app, from the names of its definitions; None when one of them has none."""
+        """Return the app, built from the names of its definitions; None when one of them has no name."""
         jobs = [name_of(job) for job in self.app.served.values()]
         named = [job for job in jobs if job is not None]
         if len(named) < len(jobs):
@@ -103,7 +105,7 @@ def _services(services: object) -> SourceRepr | None:
 
 
 def _takes_nothing(cls: type) -> bool:
-    from inspect import Parameter, signature  # noqa: PLC0415 - slow to load, and only for a story
+    from inspect import Parameter, signature  # noqa: PLC0415 - slow to load, and only for a reproduction
 
     try:
         parameters = signature(cls).parameters.values()

@@ -1,4 +1,4 @@
-"""What a world cannot do for its test, as typed errors."""
+"""The typed errors of a world."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from perdure.values.errors import PerdureError
 
 @attrs.frozen(repr=False)
 class WorkerDied(PerdureError):
-    """The worker died, as the test had arranged, before the call was answered.
+    """The worker died, as the test had arranged, before the call returned.
 
     Attributes:
-        at: what it was about to do, or had just done.
+        at: the operation that it was about to start, or had just done.
     """
 
     at: str
@@ -23,7 +23,7 @@ class WorkerDied(PerdureError):
 
 @attrs.frozen(repr=False)
 class NoWorker(PerdureError):
-    """Something was asked of a worker when none is open."""
+    """The test used a worker while none is open."""
 
     what: str
 
@@ -33,7 +33,7 @@ class NoWorker(PerdureError):
 
 @attrs.frozen(repr=False)
 class WorkerRunning(PerdureError):
-    """A worker was to be opened beside another one: a store has one owner."""
+    """The test opened a worker while another one is open: a store has one owner."""
 
     number: int
 
@@ -42,22 +42,22 @@ class WorkerRunning(PerdureError):
 
 
 class EventLoopRunning(PerdureError):
-    """A world over a real store was opened inside an event loop: it needs one of its own."""
+    """A world over a real store was opened inside an event loop: it needs its own."""
 
     def _text(self) -> str:
         return (
-            "a World over a real store runs an event loop of its own, and one is running here already: make the test a "
-            "plain function, or use the store in memory, which needs no loop"
+            "a World over a real store runs its own event loop, and one is already running here; make the test a "
+            "synchronous function, or use the memory store, which needs no loop"
         )
 
 
 @attrs.frozen(repr=False)
 class UnansweredCall(PerdureError, AssertionError):
-    """A call had no answer when the virtual clock had moved a long way.
+    """A call did not return although the virtual clock had moved a long way.
 
     Attributes:
-        patience: how long it was waited for.
-        blocked: one line for each task that waits.
+        patience: how long the world waited.
+        blocked: one line for each waiting task.
     """
 
     patience: str
@@ -66,8 +66,8 @@ class UnansweredCall(PerdureError, AssertionError):
     def _text(self) -> str:
         waiting = "; ".join(self.blocked) or "nothing waits"
         return (
-            f"the call is not answered after {self.patience} of virtual time: {waiting}. Release what is held, or "
-            "begin() the call instead of asking"
+            f"the call did not return after {self.patience} of virtual time: {waiting}. Release the held calls, or "
+            "start() the call instead of waiting for it"
         )
 
 
@@ -76,8 +76,8 @@ class NotAtRest(PerdureError, AssertionError):
     """A world ended, and its engine did not come to rest.
 
     Attributes:
-        after: what had happened before.
-        remains: one line for each thing that remains.
+        after: the last step before the check.
+        remains: one line for each remaining task, timer or call.
     """
 
     after: str
@@ -86,15 +86,15 @@ class NotAtRest(PerdureError, AssertionError):
     def _text(self) -> str:
         return (
             f"after {self.after}, this remains: {'; '.join(self.remains)}. If a fake of a service keeps it there, let "
-            "the fake answer; with World(at_end='leave') nothing is checked"
+            "the fake return; World(at_end='leave') disables the check"
         )
 
 
 @attrs.frozen(repr=False)
 class UnexpectedSuccess(PerdureError, AssertionError):
-    """A call succeeded that should not have."""
+    """A call succeeded that the test expected to fail."""
 
     answer: object
 
     def _text(self) -> str:
-        return f"the call should have failed, and was answered {self.answer!r}"
+        return f"the call should have failed, and returned {self.answer!r}"

@@ -1,4 +1,4 @@
-"""A call that is under way."""
+"""A call that is in progress."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ A = TypeVar("A")
 E = TypeVar("E", bound=Exception)
 
 PATIENCE: Final[Duration] = "2 days"
-"""How far the virtual clock may move before a call is answered."""
+"""How far the virtual clock may move before a call must have returned."""
 
 
 @attrs.frozen
 class PendingCall(Generic[A, E]):
-    """A call that `World.begin` made: it goes on whenever the world does.
+    """A call that `World.start` made: it continues whenever the world runs.
 
     Attributes:
-        task: the caller; it ends with the result, and cancelling it is the caller giving up.
+        task: the caller's task; it ends with the result. Cancelling it cancels the caller.
     """
 
     task: SpawnedTask[Success[A] | Failure[E]]
@@ -36,23 +36,23 @@ class PendingCall(Generic[A, E]):
 
     @property
     def is_answered(self) -> bool:
-        """Whether the answer is there."""
+        """Return whether the call has returned."""
         return self.task.done()
 
     def result(self, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
-        """Wait for the answer, as a ``Success`` or a ``Failure``.
+        """Wait for the result, as a ``Success`` or a ``Failure``.
 
         Args:
             patience: how far the virtual clock may move meanwhile.
 
         Raises:
             WorkerDied: the worker died first.
-            UnansweredCall: there is no answer after that time.
+            UnansweredCall: the call did not return in that time.
         """
         return self.ended(self._script.did_with(self._line, "result"), patience=patience)
 
     def answer(self, *, patience: Duration = PATIENCE) -> A:
-        """Wait for the answer, and give it.
+        """Wait for the result and return its value.
 
         Args:
             patience: how far the virtual clock may move meanwhile.
@@ -60,7 +60,7 @@ class PendingCall(Generic[A, E]):
         Raises:
             E: the error of the call.
             WorkerDied: the worker died first.
-            UnansweredCall: there is no answer after that time.
+            UnansweredCall: the call did not return in that time.
         """
         match self.ended(self._script.did_with(self._line, "answer"), patience=patience):
             case Success(answer):
@@ -69,7 +69,7 @@ class PendingCall(Generic[A, E]):
                 raise error
 
     def give_up(self) -> None:
-        """Stop waiting, as a caller does that is cancelled: a request that is still queued is taken back.
+        """Cancel the caller: a request that is still queued is withdrawn.
 
         Raises:
             WorkerDied: the worker died of it.
@@ -80,7 +80,7 @@ class PendingCall(Generic[A, E]):
             self._worker.settle()
 
     def ended(self, line: RecordedCall, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
-        """Wait for the answer, and note on a line of the script how the call ended; the rest is as of `result`."""
+        """Wait for the result, and record in the reproduction how the call ended; otherwise as `result`."""
         patience_ms = duration_ms(patience, what="patience of a call", minimum_ms=0)
         with dying(line):
             answered = self._worker.wait_for(self.task.done, patience_ms)

@@ -1,4 +1,4 @@
-"""A fault that is to strike in a world: where that is, and how often it has still to pass over, and to strike."""
+"""A pending fault of a world: its location, the calls it skips and the calls it affects."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from perdure.testing.fault import OF_THE_STORE, Fault
 
 
 def crossing_of(at: str) -> str:
-    """Name the place of a fault as crossings do: ``commit`` of ``store.commit``, ``effect send_mail`` of an effect."""
+    """Return the location of a fault as crossings name it: ``commit`` for ``store.commit``, ``effect send_mail``."""
     return at.removeprefix(OF_THE_STORE) if at.startswith(OF_THE_STORE) else f"effect {at}"
 
 
 @attrs.define
 class PendingFault:
-    """It counts down, so it is no value.
+    """A fault with its counters, which change; so it is not a value.
 
     Attributes:
-        fault: what strikes.
-        crossing: where.
-        after: how many calls it passes over before.
-        times: how often it strikes.
+        fault: the fault.
+        crossing: its location.
+        after: the number of calls to skip.
+        times: the number of calls to affect.
     """
 
     fault: Fault
@@ -30,15 +30,15 @@ class PendingFault:
 
     @classmethod
     def of(cls, fault: Fault) -> PendingFault:
-        """Begin to count."""
+        """Return a fault with its initial counters."""
         return cls(fault, crossing_of(fault.at), fault.call - 1, fault.times)
 
     def waits_for(self, crossing: str) -> bool:
-        """Whether it may strike at calls of this."""
+        """Return whether the fault may affect calls of this crossing."""
         return crossing == self.crossing and self.times > 0
 
     def is_due(self, crossing: str) -> bool:
-        """Count a call, and tell whether the fault is to strike it. To be asked once for every call of its place."""
+        """Count a call, and return whether the fault affects it. Call this once for every call of its location."""
         if not self.waits_for(crossing):
             return False
         if self.after > 0:

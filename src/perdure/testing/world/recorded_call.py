@@ -1,4 +1,4 @@
-"""A line of a script: one thing that a test did to its world."""
+"""One recorded call of a test on its world, as a line of the reproduction."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Request, Terminate
 from perdure.testing.world.errors import WorkerDied
-from perdure.testing.world.source_repr import SourceRepr, name_of, spell
+from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 
 Reading: TypeAlias = Literal["status", "get_state"]
-"""What is read of an instance: no request, and yet it takes its steps among those of the others."""
+"""A read of an instance: not a request, but its steps interleave with those of requests."""
 
 Asked: TypeAlias = tuple[Address, Request | Reading]
-"""What was asked of an instance."""
+"""A request or a read of an instance."""
 
 Unasked: TypeAlias = Callable[[], Asked]
-"""What a call would ask for that has not come to the engine."""
+"""A request of a call that has not reached the engine."""
 
 
 @attrs.define
 class RecordedCall:
-    """One thing that the test did. What it led to is filled in when it happens, so it is no value.
+    """One call of the test. Its outcome is filled in later, so it is not a value.
 
     Attributes:
-        method: of the world, or of a call that it began.
+        method: the method of the world, or of a call in progress.
         arguments: plain values.
-        of: the line that began the call, if it is a method of one.
-        asked: what it asked for, in the order in which it was written; None: nobody knows what.
+        of: the line that started the call, if it is a method of one.
+        asked: its requests, in the order of their creation; None: unknown.
         ended: how they ended.
-        number: what the call is known by that it began, if something was done with it later.
+        number: the name of the call in progress, if a later line uses it.
     """
 
     method: str
@@ -48,7 +48,7 @@ class RecordedCall:
 
     @property
     def calls(self) -> list[Asked]:
-        """What was asked for, also what did not come to the engine any more; not what was not well-formed."""
+        """Return the requests, also those that did not reach the engine; not those that were not valid."""
         found: list[Asked] = []
         for asked in self.asked:
             with suppress(InvalidInput):
@@ -57,16 +57,16 @@ class RecordedCall:
 
     @property
     def is_needed(self) -> bool:
-        """Whether it did something: a request that was not well-formed reached nobody, and neither did a look."""
+        """Return whether it had an effect: an invalid request did not reach the engine, and a read changes nothing."""
         return bool(self.of or self.arguments or self.calls) or self.method in _WITHOUT_ARGUMENTS
 
-    def spelled(
+    def source(
         self, handles: Mapping[tuple[str, str], SourceRepr], jobs: Mapping[tuple[str, str], AnyDefinition]
     ) -> SourceRepr:
-        """Write it as a line of a test.
+        """Return the line of a test.
 
         Args:
-            handles: how the handles of jobs are written, by kind and name.
+            handles: the code of the job handles, by kind and name.
             jobs: the definitions of these jobs, as far as the app has them.
         """
         called = [
@@ -94,7 +94,7 @@ class RecordedCall:
 
 @contextmanager
 def dying(line: RecordedCall) -> Generator[None]:
-    """Note on a line that the worker died of it, and raise the death on."""
+    """Record on a line that the worker died during it, and raise the error again."""
     try:
         yield
     except WorkerDied:
@@ -109,14 +109,14 @@ _OF_A_DEATH = (("contextlib", "suppress"), ("perdure.testing", "WorkerDied"))
 
 
 def _argument(value: Any) -> SourceRepr:  # an app, a fault, a duration
-    return name_of(value) or SourceRepr("another_app") if isinstance(value, App) else spell(value)  # pyright: ignore[reportUnknownArgumentType] # of any services
+    return name_of(value) or SourceRepr("another_app") if isinstance(value, App) else source_of(value)  # pyright: ignore[reportUnknownArgumentType] # of any services
 
 
 def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, request: Request | Reading) -> SourceRepr:
     if not isinstance(request, Request):
         return SourceRepr(f"{handle.text}.{request}({address.id!r})", handle.imports)
     method, inputs = _method_and_inputs(job, request)
-    parts = [spell(address.id), *map(spell, inputs)]
+    parts = [source_of(address.id), *map(source_of, inputs)]
     texts = [part.text for part in parts]
     command = request.command
     if isinstance(command, Terminate) and command.when == "interrupt":
@@ -130,7 +130,7 @@ def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, reque
 
 
 def _method_and_inputs(job: AnyDefinition | None, request: Request) -> tuple[str, tuple[object, ...]]:
-    """The method that was called, and its arguments after the id."""
+    """Return the method that was called, and its arguments after the id."""
     command = request.command
     if isinstance(command, Terminate):
         return request.action, (command.reason,)

@@ -1,4 +1,4 @@
-"""The script of a world: what the test did, as the lines of a test that does it again."""
+"""The reproduction of a world: a test that repeats the calls of the test."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from perdure.testing.world.source_repr import SourceRepr, name_of, written
 from perdure.values.address import Address
 
 KEPT: Final = 2_000
-"""How many lines a script keeps; the oldest go first."""
+"""The maximum number of recorded lines; the oldest are dropped first."""
 
 _STIRRING: Final = frozenset({"start", "clear_faults", "shift_wall_clock"})
-"""After these something goes on as soon as anybody lets it."""
+"""After these methods, tasks can continue at the next settle."""
 
 _QUIET: Final = frozenset({"inject", "crash_after", "cancel_crash"})
-"""These let nothing go on."""
+"""These methods run no task."""
 
 
 @attrs.define
 class Reproduction:
-    """Notes what the test does, in order.
+    """Records the calls of the test, in order.
 
     Attributes:
-        setting: what the world was made of.
-        caller: the task that makes the call which is being made, if one does.
-        lines: what was done.
+        config: the configuration of the world.
+        caller: returns the task that makes the current call, if one does.
+        lines: the recorded calls.
     """
 
-    setting: WorldConfig
+    config: WorldConfig
     caller: Callable[[], SpawnedTask[Any] | None]
     lines: deque[RecordedCall] = attrs.Factory(lambda: deque[RecordedCall](maxlen=KEPT))
     _made_by: dict[SpawnedTask[Any], tuple[RecordedCall, int]] = attrs.Factory(
@@ -45,15 +45,15 @@ class Reproduction:
     _written: dict[int, tuple[object, Unasked]] = attrs.Factory(dict[int, tuple[object, Unasked]])
     _begun: int = 0
 
-    # ------------------------------------------------------------ what is done
+    # ------------------------------------------------------------ recording
     def did(self, method: str, *arguments: object) -> RecordedCall:
-        """Note that the test used a method of the world."""
+        """Record that the test called a method of the world."""
         line = RecordedCall(method, arguments)
         self.lines.append(line)
         return line
 
     def did_with(self, begun: RecordedCall, method: str) -> RecordedCall:
-        """Note that it used a method of a call that it had begun before."""
+        """Record that the test called a method of a call that is in progress."""
         if begun.number is None:
             self._begun += 1
             begun.number = self._begun
@@ -62,20 +62,20 @@ class Reproduction:
         return line
 
     def wrote(self, call: object, asking: Unasked) -> None:
-        """Know what a call asks for that the test has written, and may make some time."""
+        """Record the request of a call that the test has created and may make later."""
         self._written[id(call)] = call, asking
-        if len(self._written) > KEPT:  # most are made at once; those of a coroutine are never asked for
+        if len(self._written) > KEPT:  # most are made at once; those inside a coroutine are never looked up
             del self._written[next(iter(self._written))]
 
     def is_made_by(self, line: RecordedCall, call: object, task: SpawnedTask[Any]) -> None:
-        """Know that the call of a line is made by this task."""
+        """Record that this task makes the call of a line."""
         _, asking = self._written.pop(id(call), (call, None))
         self._made_by[task] = line, len(line.asked)
         line.asked.append(asking)
         task.add_done_callback(lambda ended: self._made_by.pop(ended, None))
 
     def asked(self, address: Address, request: Request | Reading) -> None:
-        """Note that something was asked of the engine."""
+        """Record a request to the engine."""
         task = self.caller()
         made_by = None if task is None else self._made_by.get(task)
         if made_by is not None:
@@ -84,13 +84,13 @@ class Reproduction:
 
     # ------------------------------------------------------------ as a test
     def as_test(self) -> str:
-        """Write a test that does it again. Where a name cannot be known, the reader fills it in."""
+        """Return a test that repeats the calls. Where no name is known, the reader completes it."""
         lines = list(self._needed())
-        made = self.setting.spelled()
+        made = self.config.source()
         handles, unnamed = self._handles(lines)
-        body = [line.spelled(handles, self.setting.app.served) for line in lines]
+        body = [line.source(handles, self.config.app.served) for line in lines]
         imports = made.imports.union(*(part.imports for part in body))
-        folder = "tmp_path: Path" if self.setting.needs_a_folder else ""
+        folder = "tmp_path: Path" if self.config.needs_a_folder else ""
         if folder:
             imports |= {("pathlib", "Path")}
         return "\n".join(
@@ -105,7 +105,7 @@ class Reproduction:
         )
 
     def _needed(self) -> Iterator[RecordedCall]:
-        """The lines without those that do nothing: to settle when nothing has been stirred since the last time."""
+        """Yield the lines that have an effect: a settle without a change since the last one has none."""
         stirred = False
         for line in self.lines:
             if line.is_needed and (stirred or line.method != "settle"):
@@ -113,13 +113,13 @@ class Reproduction:
                 yield line
 
     def _handles(self, lines: list[RecordedCall]) -> tuple[dict[tuple[str, str], SourceRepr], list[SourceRepr]]:
-        """How the handle of each job is written, and the lines that the reader completes."""
+        """Return the code of each job's handle, and the lines that the reader completes."""
         used = dict.fromkeys((address.kind, address.name) for line in lines for address, _ in line.calls)
         names = [name for _, name in used]
         handles: dict[tuple[str, str], SourceRepr] = {}
         unnamed: list[SourceRepr] = []
         for kind, name in used:
-            job = self.setting.app.served.get((kind, name))
+            job = self.config.app.served.get((kind, name))
             named = None if job is None else name_of(job)
             if named is None:
                 handle = variable(name if names.count(name) == 1 else f"{name}_{kind}")
@@ -131,6 +131,6 @@ class Reproduction:
 
 
 def variable(name: str) -> str:
-    """A name for the handle of a job."""
+    """Return a variable name for the handle of a job."""
     made = "".join(letter if letter.isalnum() else "_" for letter in name)
     return made if made.isidentifier() else f"job_{made}"

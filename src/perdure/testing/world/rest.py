@@ -1,4 +1,4 @@
-"""The law of rest: when everything has settled, an engine has nothing in hand, and its process holds nothing of it."""
+"""The rest law: after all work has settled, an engine and its process hold no resources for it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from perdure.testing.world.worker import Worker
 
 AtEnd: TypeAlias = Literal["check", "leave"]
-"""What becomes of the worker that is open when a world ends: it must come to rest, or is left where it is."""
+"""The end of a world's open worker: it must come to rest, or is dropped unchecked."""
 
 PATIENCE_MS: Final = 2 * 86_400_000
-"""How far the virtual clock may move until everything that has begun is over."""
+"""How far the virtual clock may move until all started work has ended."""
 
 
 def come_to_rest(worker: Worker) -> None:
-    """Let everything that has begun come to its end, stop the engine gracefully, and check that nothing remains.
+    """Run all started work to its end, stop the engine gracefully, and check that nothing remains.
 
-    No alarm is fired and no message is delivered meanwhile. A program that has not ended after two days of virtual time
-    is cancelled by the stop, as in production.
+    No alarm fires and no message is delivered meanwhile. A program that has not ended after two days of virtual time is
+    cancelled by the stop, as in production.
 
     Raises:
-        NotAtRest: something remains: a caller without an answer, a mailbox, a place at a gate, a timer, a task.
+        NotAtRest: a caller without a result, a mailbox, a concurrency slot, a timer or a task remains.
         WorkerDied: the worker died first.
     """
     jobs = worker.jobs
@@ -36,7 +36,7 @@ def come_to_rest(worker: Worker) -> None:
     if not reached and engine.in_flight().programs == 0:
         raise NotAtRest("everything settled", (*engine.in_flight().described(), *worker.unanswered))
     if not worker.try_to_close(PATIENCE_MS):
-        raise NotAtRest("the engine was told to stop", (*engine.in_flight().described(), *worker.remaining))
+        raise NotAtRest("the engine was stopped", (*engine.in_flight().described(), *worker.remaining))
     remains = (*engine.in_flight().described(), *worker.remaining)
     if remains:
         raise NotAtRest("the engine stopped", remains)

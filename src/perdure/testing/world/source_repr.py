@@ -1,4 +1,4 @@
-"""How a value is written in Python: the expression that makes it, and the imports that it needs."""
+"""The source code of a value: the expression that makes it, and its imports."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Values of every type pass here as Any, and narrowing one by its class leaves its type arguments unknown.
@@ -17,7 +17,7 @@ import attrs
 from perdure.testing.fault import Fault
 
 PUBLIC: Final = "perdure.testing"
-"""From where the names of the kit are imported."""
+"""The module from which names of the kit are imported."""
 
 
 @attrs.frozen
@@ -26,23 +26,23 @@ class SourceRepr:
 
     Attributes:
         text: the expression.
-        imports: pairs of a module and a name of it; a name of ``""`` stands for the module itself.
+        imports: pairs of a module and a name in it; the name ``""`` means the module itself.
     """
 
     text: str
     imports: frozenset[tuple[str, str]] = frozenset()
 
 
-def spell(value: object) -> SourceRepr:  # noqa: PLR0911 - one return for each form
-    """Write a value: what events and states are made of, faults, and exceptions. Of what is none of these, the text.
+def source_of(value: object) -> SourceRepr:  # noqa: PLR0911 - one return for each form
+    """Return the source code of a value: a value in events and states, a fault, an exception; otherwise its ``repr``.
 
     Args:
-        value: what is to be made again.
+        value: the value to make again.
     """
     match value:
         case Enum():
             return _named(type(value), f".{value.name}")
-        case float() if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - what is not a number
+        case float() if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - true for NaN
             return SourceRepr(f"float('{value}')")
         case datetime() | date() | time() | timedelta() | tzinfo():
             return _of_modules(repr(value))
@@ -62,7 +62,7 @@ def spell(value: object) -> SourceRepr:  # noqa: PLR0911 - one return for each f
 
 
 def written(imports: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Write the imports, one line for each module."""
+    """Yield the imports, one line for each module."""
     names: dict[str, set[str]] = {}
     for module, name in imports:
         names.setdefault(module, set()).add(name)
@@ -73,9 +73,9 @@ def written(imports: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def name_of(value: object) -> SourceRepr | None:
-    """Find the name under which a module of the program has a value; None when none has.
+    """Return the name that a module of the program has for a value; None when none has.
 
-    Modules of tests come last: what a test imports is better imported from where it is.
+    Modules of tests come last: an import in a test is better taken from its origin.
     """
     modules = sorted(sys.modules.items(), key=lambda each: _is_a_test(each[0]))
     for module, contents in modules:
@@ -92,7 +92,7 @@ def _is_a_test(module: str) -> bool:
 
 
 def _named(cls: type, rest: str = "") -> SourceRepr:
-    """The name of a class; one of a function cannot be imported, and stands there as it is called."""
+    """Return the name of a class; one that is local to a function cannot be imported and is written as it is called."""
     module = PUBLIC if cls.__module__.startswith(f"{PUBLIC}.") else cls.__module__
     if module == "builtins" or "<locals>" in cls.__qualname__:
         return SourceRepr(f"{cls.__qualname__.rpartition('<locals>.')[2]}{rest}")
@@ -100,7 +100,7 @@ def _named(cls: type, rest: str = "") -> SourceRepr:
 
 
 def _call(cls: type, arguments: Iterable[tuple[str, Any]]) -> SourceRepr:
-    parts = [(label, spell(value)) for label, value in arguments]
+    parts = [(label, source_of(value)) for label, value in arguments]
     name = _named(cls)
     text = ", ".join(f"{label}{part.text}" for label, part in parts)
     return SourceRepr(f"{name.text}({text})", name.imports.union(*(part.imports for _, part in parts)))
@@ -113,7 +113,7 @@ def _of_attrs(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_fault(fault: Any) -> Iterator[tuple[str, Any]]:
-    """What is said of a fault, as it prints itself: its place, and what is unusual."""
+    """Yield the arguments of a fault, as it prints them: its location, and arguments without their default."""
     yield "", fault.at
     for field in sorted(attrs.fields(type(fault))[1:], key=lambda each: each.kw_only):
         value = getattr(fault, field.name)
@@ -123,11 +123,11 @@ def _of_fault(fault: Any) -> Iterator[tuple[str, Any]]:
 
 def _collection(value: Any) -> SourceRepr:
     if isinstance(value, Mapping):
-        pairs = [(spell(key), spell(each)) for key, each in value.items()]
+        pairs = [(source_of(key), source_of(each)) for key, each in value.items()]
         parts = [part for pair in pairs for part in pair]
         text = f"{{{', '.join(f'{key.text}: {each.text}' for key, each in pairs)}}}"
     else:
-        parts = [spell(each) for each in value]
+        parts = [source_of(each) for each in value]
         text = _brackets(value, ", ".join(part.text for part in parts))
     return SourceRepr(text, frozenset[tuple[str, str]]().union(*(part.imports for part in parts)))
 
@@ -145,11 +145,11 @@ def _brackets(value: Any, inside: str) -> str:
 
 
 def _of_modules(text: str) -> SourceRepr:
-    """What prints itself with the names of its modules."""
+    """Return the ``repr`` of a value that names its module."""
     return SourceRepr(text, frozenset((module, "") for module in ("datetime", "zoneinfo") if f"{module}." in text))
 
 
 def _opaque(value: Any) -> SourceRepr:
-    """What prints itself as it is made: numbers, texts, `UUID`, `Decimal`, exceptions."""
+    """Return the ``repr`` of a value that is its own source: numbers, texts, `UUID`, `Decimal`, exceptions."""
     cls, text = type(value), repr(value)
     return SourceRepr(text, _named(cls).imports if text.startswith(f"{cls.__qualname__}(") else frozenset())

@@ -1,4 +1,4 @@
-"""The timeline of a world: what happened, in order, and what the test did to it."""
+"""The timeline of a world: its events in order, and the calls of the test."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from perdure.values.address import Address
 from perdure.values.event import Event
 
 KEPT: Final = 2_000
-"""How many moments a timeline keeps; the oldest go first."""
+"""The maximum number of kept events; the oldest are dropped first."""
 
 Watcher = Callable[[TraceEvent], object]
 
 
 @attrs.define
 class Timeline:
-    """Collects what happens.
+    """Collects the events of a world.
 
     Attributes:
-        now_ms: the wall clock of the world.
-        script: what the test did.
-        worker: the number of the worker that is open.
-        kept: the newest moments, the oldest of them first.
-        dropped: how many older ones were let go.
-        effects: every effect that was performed; all are kept.
-        events: every event of the log that was committed; all are kept.
-        watchers: told of every moment.
+        now_ms: returns the wall clock of the world.
+        script: the calls of the test.
+        worker: the number of the open worker.
+        kept: the newest events, oldest first.
+        dropped: the number of older events that were dropped.
+        effects: every performed effect; all are kept.
+        events: every committed event of the log; all are kept.
+        watchers: called with every event.
     """
 
     now_ms: Callable[[], int]
@@ -56,7 +56,7 @@ class Timeline:
     _requests: int = 0
 
     def note(self, what: TraceDetail) -> None:
-        """Add a moment."""
+        """Add an event."""
         moment = TraceEvent(self.now_ms(), self.worker, what)
         self.dropped += len(self.kept) == KEPT
         self.kept.append(moment)
@@ -68,20 +68,20 @@ class Timeline:
             watcher(moment)
 
     def wrote(self, call: object, asking: Unasked, /) -> None:
-        """The test has written a call."""
+        """Record that the test has created a call."""
         self.script.wrote(call, asking)
 
     def asked(self, address: Address, request: Request, /) -> int:
-        """A request goes to the engine; gives its number."""
+        """Record a request to the engine, and return its number."""
         self._requests += 1
         self.script.asked(address, request)
         self.note(RequestSent(self._requests, address, request))
         return self._requests
 
     def read(self, address: Address, reading: Reading, /) -> None:
-        """A caller looks at what is committed: it is no moment of the story, and a line of the script."""
+        """Record a read of committed data: it is not in the timeline, but a line of the reproduction."""
         self.script.asked(address, reading)
 
     def answered(self, number: int, result: Result[Any, Any], /) -> None:
-        """A caller got an answer."""
+        """Record the result of a request."""
         self.note(RequestAnswered(number, result))

@@ -1,4 +1,4 @@
-"""Moments: what can happen in a world, as values."""
+"""The events of a world, as values."""
 
 from __future__ import annotations
 
@@ -28,24 +28,23 @@ class Unanswered:
 
 
 UNANSWERED: Final = Unanswered()
-"""The outcome of an effect whose answer never came back: its worker died, or it still waits."""
+"""The outcome of an effect that did not return: its worker died, or it still waits."""
 
 
 @attrs.define(kw_only=True)
 class EffectCall:
-    """One performance of an effect. Its outcome is filled in when it comes back, so it is no value.
+    """One call of an effect. Its outcome is filled in when it returns, so it is not a value.
 
     Attributes:
-        name: of the ``@effect`` function.
+        name: the name of the ``@effect`` function.
         args: its arguments, without the services.
         kwargs: its keyword arguments.
-        address: the instance whose run reached outside.
+        address: the instance whose run performs it.
         run_id: the run.
         attempt: failures of the run so far, plus 1.
         delivery: claims of this attempt so far.
-        declares: whether its annotation names errors that it may answer.
-        outcome: what came back: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or
-            `UNANSWERED`.
+        declares: whether its annotation declares errors.
+        outcome: the result: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or `UNANSWERED`.
     """
 
     name: str
@@ -63,7 +62,7 @@ class EffectCall:
         return f"{self.name}({', '.join(shown)})"
 
 
-# ---------------------------------------------------------------- what can happen
+# ---------------------------------------------------------------- kinds of events
 @attrs.frozen
 class WorkerOpened:
     """A worker opened the store."""
@@ -95,28 +94,28 @@ class RequestSent:
 
 @attrs.frozen
 class RequestAnswered:
-    """A caller got an answer; by a ``Success`` or a ``Failure``."""
+    """A request returned a ``Success`` or a ``Failure``."""
 
     number: int
-    result: Result[Any, Any]  # of any call
+    result: Result[Any, Any]  # of any request
 
 
 @attrs.frozen
 class EffectPerformed:
-    """A run reached outside."""
+    """A run performed an effect."""
 
     call: EffectCall
 
 
 @attrs.frozen
 class ProgramEnded:
-    """A program of the user came to its end.
+    """A program of the user ended.
 
     Attributes:
-        address: whose.
+        address: the instance.
         hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
-        exit: how it ended.
-        request: what it served.
+        exit: the program's exit.
+        request: the request that it handled.
         run_id: the run.
     """
 
@@ -129,7 +128,7 @@ class ProgramEnded:
 
 @attrs.frozen
 class TransitionCommitted:
-    """A transition is stored."""
+    """A transition was committed."""
 
     transition: Transition
     fence: Fence
@@ -137,14 +136,14 @@ class TransitionCommitted:
 
 @attrs.frozen
 class MessagesRead:
-    """The engine read which messages may be delivered; noted when there are some."""
+    """The engine read which messages may be delivered; recorded when there are some."""
 
     messages: tuple[StoredMessage, ...]
 
 
 @attrs.frozen
 class FaultInjected:
-    """A fault struck; at an effect, in a run of this instance."""
+    """A fault took effect; for an effect, in a run of this instance."""
 
     fault: Fault
     address: Address | None = None
@@ -160,7 +159,7 @@ class TimePassed:
 
 @attrs.frozen
 class LogEmitted:
-    """The engine told its operator something."""
+    """The engine wrote a log record."""
 
     record: LogRecord
 
@@ -183,12 +182,12 @@ TraceDetail: TypeAlias = (
 
 @attrs.frozen
 class TraceEvent:
-    """Something that happened.
+    """One event in a world.
 
     Attributes:
         at_ms: the wall clock, integer milliseconds since 1970 UTC.
         worker: the number of the worker, from 1.
-        what: what it was.
+        what: the event's details.
     """
 
     at_ms: int

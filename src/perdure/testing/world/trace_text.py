@@ -1,4 +1,4 @@
-"""A timeline as text that a person can read."""
+"""The human-readable text of a timeline."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from perdure.values.instance import Claim, Instance
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 
 LAST: Final = 120
-"""How many moments a story tells."""
+"""The maximum number of events in the text."""
 
 _LONGEST: Final = 160
 
 
-def tell(timeline: Timeline, start_ms: int) -> str:
-    """Tell the end of a timeline, one line for each moment.
+def format_timeline(timeline: Timeline, start_ms: int) -> str:
+    """Return the end of a timeline, one line for each event.
 
     Args:
-        timeline: what happened.
-        start_ms: the instant that times are counted from.
+        timeline: the timeline.
+        start_ms: the instant from which times are counted.
     """
     trace = tuple(timeline.kept)[-LAST:]
     untold = timeline.dropped + len(timeline.kept) - len(trace)
-    lines = [f"  ({untold} earlier moments are not shown)"] if untold else []
+    lines = [f"  ({untold} earlier events are not shown)"] if untold else []
     for moment in trace:
         at = _since(start_ms, moment.at_ms)
         lines += [f"{at:>12}  w{moment.worker}  {line}" for line in _lines(moment)]
-    return "\n".join(["What happened (time since the start, worker, what):", *lines])
+    return "\n".join(["Trace (time since the start, worker, event):", *lines])
 
 
 def _since(start_ms: int, at_ms: int) -> str:
@@ -60,7 +60,7 @@ def _lines(moment: TraceEvent) -> Iterator[str]:
     what = moment.what
     if isinstance(what, TransitionCommitted):
         yield from _of_transition(what.transition, moment.at_ms)
-    elif not isinstance(what, ProgramEnded):  # the lines before say what it did, and the commit after what came of it
+    elif not isinstance(what, ProgramEnded):  # the previous lines show its effects, and the commit its result
         yield _shortened(_line(what))
 
 
@@ -71,11 +71,11 @@ def _line(what: TraceDetail) -> str:  # noqa: C901, PLR0911, PLR0912 - one retur
         case WorkerClosed():
             return "worker stops"
         case WorkerKilled(at):
-            return f"WORKER DIES {at}"
+            return f"WORKER KILLED {at}"
         case RequestSent(number, address, request):
-            return f"#{number} asks {address}: {_request(request)}"
+            return f"#{number} request to {address}: {_request(request)}"
         case RequestAnswered(number, result):
-            return f"#{number} is answered {_result(result)}"
+            return f"#{number} returned {_result(result)}"
         case EffectPerformed(call):
             return _effect(call)
         case FaultInjected(fault, _):
@@ -83,11 +83,11 @@ def _line(what: TraceDetail) -> str:  # noqa: C901, PLR0911, PLR0912 - one retur
         case TimePassed(by_ms, "advance"):
             return f"the clock moves by {format_duration(by_ms)}"
         case TimePassed(by_ms, _):
-            return f"THE WORKER STANDS STILL for {format_duration(by_ms)}"
+            return f"WORKER STALLED for {format_duration(by_ms)}"
         case LogEmitted(record):
             return f"log {record.level}: {record.message} {dict(record.fields)}"
         case MessagesRead(messages):
-            return f"  mail: {', '.join(f'{each.message_id} to {each.message.target}' for each in messages)}"
+            return f"  messages: {', '.join(f'{each.message_id} to {each.message.target}' for each in messages)}"
         case TransitionCommitted() | ProgramEnded():
             return ""
         case _:
@@ -111,12 +111,12 @@ def _effect(call: EffectCall) -> str:
     return f"  effect {call}{_outcome(call.outcome)}  [{call.address}{repeat}]"
 
 
-def _outcome(outcome: Any) -> str:  # whatever a service answers
+def _outcome(outcome: Any) -> str:  # the result of any service
     if isinstance(outcome, BaseException):
         return f" -> RAISES {outcome!r}"
     if isinstance(outcome, Failure):
         return f" -> FAILS {outcome.failure()!r}"
-    value: object = outcome.unwrap() if isinstance(outcome, Success) else outcome  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] # of any value
+    value: object = outcome.unwrap() if isinstance(outcome, Success) else outcome  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] # of any type
     return "" if value is None else f" -> {value!r}"
 
 
@@ -124,9 +124,9 @@ def _outcome(outcome: Any) -> str:  # whatever a service answers
 def _of_transition(transition: Transition, at_ms: int) -> Iterator[str]:
     yield _shortened(f"  commit {transition.address}: {_write(transition, at_ms)}")
     if transition.remember is not None:
-        yield f"    remembers the answer of key {transition.remember.key!r}"
+        yield f"    stores the result of key {transition.remember.key!r}"
     for message in transition.messages:
-        yield _shortened(f"    tells {message.target} {message.action} {message.payload}")
+        yield _shortened(f"    sends {message.target} {message.action} {message.payload}")
     if transition.inbound is not None:
         yield f"    message {transition.inbound.message_id} is {type(transition.inbound).__name__.lower()}"
     for event in transition.events:
@@ -140,7 +140,7 @@ def _write(transition: Transition, at_ms: int) -> str:
         case Purge():
             return "purged"
         case KeepInstance():
-            return "left as it is"
+            return "unchanged"
 
 
 def _instance(instance: Instance, at_ms: int) -> str:

@@ -1,4 +1,4 @@
-"""One engine over the store of a world: what a process is in production."""
+"""One engine over the store of a world: the equivalent of a process in production."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ A = TypeVar("A")
 
 @attrs.define(kw_only=True)
 class Worker:
-    """One engine, and the simulation it lives in.
+    """One engine, and the simulation in which it runs.
 
     Attributes:
         number: counts the workers of a world, from 1.
-        ground: where the store lies.
+        backend: the backend of its store.
         simulation: its time and its tasks.
-        border: what it crosses to reach the store and the services.
-        store: the store, past the border.
+        boundary: the boundary to the store and the services.
+        store: the store, without the boundary.
         open_app: the app that it opened.
-        debug: whether its engine looks for mistakes of hooks.
-        mistakes: those that were found, and not raised yet.
+        debug: whether its engine detects mistakes of hooks.
+        mistakes: detected mistakes that were not raised yet.
     """
 
     number: int
-    ground: Backend
+    backend: Backend
     simulation: Simulation
-    border: Boundary
+    boundary: Boundary
     store: Store | None = None
     open_app: OpenApp | None = None
     debug: bool = True
@@ -50,25 +50,25 @@ class Worker:
     _jobs: Client | None = None
     _begun: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
 
-    # ------------------------------------------------------------ its life
+    # ------------------------------------------------------------ lifecycle
     def open(self, app: App[Any], witness: Witness, left: Left) -> None:
-        """Open the store, recover what was left behind, and take requests.
+        """Open the store, recover the runs of earlier workers, and accept requests.
 
         Args:
-            app: what it runs.
-            witness: is told what its callers get.
-            left: how the worker before ended.
+            app: the app to run.
+            witness: notified of requests and results.
+            left: how the previous worker ended.
 
         Raises:
-            WorkerDied: it died on the way.
+            WorkerDied: it died meanwhile.
         """
-        store = self.complete(self.ground.open(self.simulation.runtime))
+        store = self.complete(self.backend.open(self.simulation.runtime))
         self.store = attrs.evolve(store, left="died") if left == "died" else store
-        self.border.note(WorkerOpened(self.store.name, self.store.epoch))
+        self.boundary.note(WorkerOpened(self.store.name, self.store.epoch))
         self.open_app = app.open(
-            store_behind(self.border, self.store, answers=self.ground.answers),
+            store_behind(self.boundary, self.store, answers=self.backend.answers),
             runtime=self.simulation.runtime,
-            perform=perform_behind(self.border),
+            perform=perform_behind(self.boundary),
             run_ended=self._note_run,
             debug=self.debug,
             mistake_found=lambda mistake: self.mistakes.append(mistake),  # noqa: PLW0108 - the list is replaced
@@ -78,17 +78,17 @@ class Worker:
 
     def _note_run(self, execute: Execute, exit_: Exit[Any, Any]) -> None:
         address, run_id = execute.instance.address, execute.claim.run_id
-        self.border.note(ProgramEnded(address, execute.hook, exit_, execute.request, run_id))
+        self.boundary.note(ProgramEnded(address, execute.hook, exit_, execute.request, run_id))
 
     def close(self) -> None:
         """Stop gracefully."""
         if self.open_app is not None:
             self.complete(self.open_app.__aexit__(None, None, None))
-            self.settle_quietly()  # callers that were answered on the way hear of it
+            self.settle_quietly()  # callers whose requests returned meanwhile receive the results
         self.simulation.close()
 
     def try_to_close(self, within_ms: float) -> bool:
-        """Stop gracefully, as far as that comes to an end in time; False: it did not."""
+        """Stop gracefully; return whether the stop ended in time."""
         if self.open_app is None:
             return True
         closing = self.begin(self.open_app.__aexit__(None, None, None))
@@ -99,34 +99,34 @@ class Worker:
         return True
 
     def crash(self) -> None:
-        """Die where it stands."""
-        self.border.die("where it stood")
+        """Kill the worker at its current step."""
+        self.boundary.die("at its current step")
         self.drop()
 
     def drop(self) -> None:
-        """Let it end, unnoted: its store is closed under it, and none of its tasks goes on."""
-        self.border.shut("where it stood")
+        """End the worker without a record: close its store, and run none of its tasks again."""
+        self.boundary.shut("at its current step")
         if self.open_app is not None:
             self.open_app.abandon()
-        self.settle_quietly()  # calls that had not begun reach the border: each coroutine was awaited
+        self.settle_quietly()  # calls that had not started reach the boundary, so that each coroutine was awaited
         if self.store is not None:
-            self._past_the_border(_closed(self.store))
+            self._outside_boundary(_closed(self.store))
         self.simulation.close()
 
     @property
     def jobs(self) -> Client | None:
-        """Its jobs, once it is open."""
+        """Its client, once it is open."""
         return self._jobs
 
     @property
     def is_alive(self) -> bool:
-        """Whether it did not die."""
-        return self.border.died_at is None
+        """Return whether it did not die."""
+        return self.boundary.died_at is None
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """The calls that have no answer, one line each."""
-        return tuple("a caller without an answer" for task in self._begun if not task.done())
+        """The calls that have not returned, one line each."""
+        return tuple("a caller without a result" for task in self._begun if not task.done())
 
     @property
     def remaining(self) -> tuple[str, ...]:
@@ -134,9 +134,9 @@ class Worker:
         tasks = (f"the task {task.name!r}, which waits for {task.waiting_for!r}" for task in self.simulation.alive)
         return (*tasks, *self.simulation.timers)
 
-    # ------------------------------------------------------------ its time
+    # ------------------------------------------------------------ time
     def complete(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run a coroutine to its end; the clock moves as far as that needs.
+        """Run a coroutine to its end; the clock moves as far as necessary.
 
         Raises:
             WorkerDied: it died first.
@@ -146,23 +146,23 @@ class Worker:
         return task.result()
 
     def begin(self, work: Coroutine[Any, Any, A]) -> SpawnedTask[A]:
-        """Run a coroutine beside everything else."""
+        """Start a coroutine concurrently with the other tasks."""
         self._begun = [task for task in self._begun if not task.done()]
         task = self.simulation.runtime.spawn(work, name="caller")
         self._begun.append(task)
         return task
 
     def wait_for(self, reached: Callable[[], bool], within_ms: float) -> bool:
-        """Run until something is so; False when the clock has moved all the way instead.
+        """Run until a condition holds; return False when the clock has moved all the way instead.
 
         Raises:
             WorkerDied: it died first.
         """
-        border = self.border
-        self.ground.run_until(self.simulation, lambda: border.died_at is not None or reached(), within_ms)
+        boundary = self.boundary
+        self.backend.run_until(self.simulation, lambda: boundary.died_at is not None or reached(), within_ms)
         self.raise_mistake()
-        if border.died_at is not None:
-            raise WorkerDied(border.died_at)
+        if boundary.died_at is not None:
+            raise WorkerDied(boundary.died_at)
         return reached()
 
     def settle(self) -> None:
@@ -174,20 +174,20 @@ class Worker:
         self.advance(0)
 
     def advance(self, duration_ms: int) -> None:
-        """Move the clock; what is due on the way happens. The clock moves all the way, also when the worker dies.
+        """Move the clock, and execute everything that is due meanwhile. The clock moves on even if the worker dies.
 
         Raises:
-            WorkerDied: it died meanwhile. Time that passes after its death raises nothing.
+            WorkerDied: it died meanwhile. After its death, the method raises nothing.
         """
         was_alive = self.is_alive
-        self.ground.run_until(self.simulation, _never, duration_ms)
+        self.backend.run_until(self.simulation, _never, duration_ms)
         self.settle_quietly()
         self.raise_mistake()
-        if was_alive and self.border.died_at is not None:
-            raise WorkerDied(self.border.died_at)
+        if was_alive and self.boundary.died_at is not None:
+            raise WorkerDied(self.boundary.died_at)
 
     def raise_mistake(self) -> None:
-        """Raise the first mistake of a hook that was found since the last time.
+        """Raise the first mistake of a hook that was detected since the last call.
 
         Raises:
             HookMistake: there is one.
@@ -197,23 +197,23 @@ class Worker:
             raise found[0]
 
     def settle_quietly(self) -> None:
-        """Do as `settle`; a death is for the next call to report."""
-        self.ground.run_until(self.simulation, _never, 0)
+        """Settle; a death is reported by the next call."""
+        self.backend.run_until(self.simulation, _never, 0)
 
     def wake(self, now_ms: int) -> None:
-        """Go on after having stood still until now; what it waited for outside has come meanwhile."""
-        self.border.release_all()
+        """Continue after a stall that ends now; external operations have completed meanwhile."""
+        self.boundary.release_all()
         self.simulation.stand_still(now_ms - self.simulation.now_ms)
         self.settle_quietly()
 
     def look(self, work: Coroutine[Any, Any, A]) -> A:
-        """Run something that reaches past the border, such as a look at the store; nobody draws otherwise for it."""
+        """Run a read of the store without the boundary; it does not change later random choices."""
         with self.simulation.aside():
-            return self._past_the_border(work)
+            return self._outside_boundary(work)
 
-    def _past_the_border(self, work: Coroutine[Any, Any, A]) -> A:
+    def _outside_boundary(self, work: Coroutine[Any, Any, A]) -> A:
         task = self.begin(work)
-        self.ground.run_until(self.simulation, task.done, float("inf"))
+        self.backend.run_until(self.simulation, task.done, float("inf"))
         return task.result()
 
 

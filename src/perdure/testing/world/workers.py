@@ -21,30 +21,30 @@ from perdure.testing.world.timeline import Timeline
 from perdure.testing.world.worker import Worker
 
 MAX_STEPS: Final = 200_000
-"""Steps at one instant: more is a loop that spins."""
+"""The maximum number of steps at one instant, to detect a busy loop."""
 
 _SEEDS_OF_A_WORKER: Final = 1 << 32
 
 
 @attrs.define(kw_only=True, eq=False)
 class Workers:
-    """Opens the workers of a world, and knows which one is open.
+    """Opens the workers of a world.
 
     Attributes:
-        ground: where the data lies that outlives them.
-        clock: of the world; it follows the one that is open.
-        timeline: told what happens, and who does it.
-        seed: of the world.
-        interleaving: where other tasks may go first.
-        debug: whether their engines look for mistakes of hooks.
-        faults: what is to go wrong, in this one and the next.
-        latest: the one that is open, or has just died.
-        usurped: those that stand still, and whose store another one took.
-        next_dies_after: at which crossing the next one dies.
-        left: how the one before the next ended; the store of one that died is closed by the world alone.
+        backend: the backend, which outlives them.
+        clock: the clock of the world; it follows the open worker.
+        timeline: records the events of the workers.
+        seed: the seed of the world.
+        interleaving: where other tasks may run first.
+        debug: whether their engines detect mistakes of hooks.
+        faults: the pending faults, of this worker and the next ones.
+        latest: the worker that is open, or has just died.
+        usurped: stalled workers whose store another one took over.
+        next_dies_after: the crossing at which the next worker dies.
+        left: how the worker before the next one ended; the world itself closes the store of one that died.
     """
 
-    ground: Backend
+    backend: Backend
     clock: Clock
     timeline: Callable[[], Timeline]
     seed: int
@@ -56,17 +56,17 @@ class Workers:
     next_dies_after: int | None = None
     left: Left = "closed"
 
-    # ------------------------------------------------------------ their lives
+    # ------------------------------------------------------------ lifecycle
     def open(self, app: App[Any]) -> Client:
-        """Open the next one.
+        """Open the next worker.
 
         Raises:
             WorkerRunning: another one is open.
-            WorkerDied: it died on the way, as arranged.
+            WorkerDied: it died meanwhile, as arranged.
         """
         if self.is_open and self.latest is not None:
             raise WorkerRunning(self.latest.number)
-        self.ground.check()
+        self.backend.check()
         if self.latest is not None:
             self.left = "died"
             self.latest.drop()
@@ -77,12 +77,12 @@ class Workers:
         return self.jobs
 
     def forget(self) -> None:
-        """None is open any more; the clock stands."""
+        """Note that no worker is open; the clock stops."""
         self.clock.stand()
         self.latest = None
 
     def wake(self) -> None:
-        """Let those that were usurped go on where they stood."""
+        """Continue the stalled workers whose store was taken over."""
         timeline = self.timeline()
         number = timeline.worker
         for worker in self.usurped:
@@ -91,28 +91,28 @@ class Workers:
         timeline.worker = number
 
     def die_after(self, crash_points: int) -> None:
-        """Let the one that is open die so many crossings later; or the next one, if none is."""
+        """Make the open worker die after this many further crossings; or the next one, if none is open."""
         if self.latest is None or not self.latest.is_alive:
             self.next_dies_after = crash_points
         else:
-            border = self.latest.border
-            border.die_at = len(border.crash_points) + crash_points
+            boundary = self.latest.boundary
+            boundary.die_at = len(boundary.crash_points) + crash_points
 
     def survive(self) -> None:
-        """Take that back."""
+        """Undo `die_after`."""
         self.next_dies_after = None
         if self.latest is not None:
-            self.latest.border.die_at = None
+            self.latest.boundary.die_at = None
 
     def leave(self) -> None:
-        """End all of them."""
+        """End all workers."""
         for worker in self.usurped:
             worker.drop()
         self.usurped.clear()
         if self.latest is not None:
             self.latest.drop()
             self.forget()
-        self.ground.close()
+        self.backend.close()
 
     def _next(self) -> Worker:
         timeline = self.timeline()
@@ -121,7 +121,7 @@ class Workers:
             seed=self.seed + (number - 1) * _SEEDS_OF_A_WORKER, start=self.clock.now, max_steps=MAX_STEPS
         )
         self.clock.follow(simulation)
-        border = Boundary(
+        boundary = Boundary(
             runtime=simulation.runtime,
             note=timeline.note,
             faults=self.faults,
@@ -129,20 +129,20 @@ class Workers:
             die_at=self.next_dies_after,
         )
         self.next_dies_after = None
-        return Worker(number=number, ground=self.ground, simulation=simulation, border=border, debug=self.debug)
+        return Worker(number=number, backend=self.backend, simulation=simulation, boundary=boundary, debug=self.debug)
 
-    # ------------------------------------------------------------ the one that is open
+    # ------------------------------------------------------------ the open worker
     @property
     def is_open(self) -> bool:
-        """Whether one is open and alive."""
+        """Return whether a worker is open and alive."""
         return self.latest is not None and self.latest.is_alive
 
     @property
     def jobs(self) -> Client:
-        """The jobs of the one that is open.
+        """The client of the open worker.
 
         Raises:
-            NoWorker: none is.
+            NoWorker: none is open.
         """
         jobs = self.living("jobs").jobs
         if jobs is None:
@@ -150,7 +150,7 @@ class Workers:
         return jobs
 
     def known(self, what: str) -> Worker:
-        """Give the one that is open, or has just died.
+        """Return the worker that is open, or has just died.
 
         Raises:
             NoWorker: there is none.
@@ -160,20 +160,20 @@ class Workers:
         return self.latest
 
     def living(self, what: str) -> Worker:
-        """Give the one that is open.
+        """Return the open worker.
 
         Args:
-            what: needs it.
+            what: the method that needs it, for the error message.
 
         Raises:
             NoWorker: none is open.
             WorkerDied: it has died.
         """
         worker = self.known(what)
-        if worker.border.died_at is not None:
-            raise WorkerDied(worker.border.died_at)
+        if worker.boundary.died_at is not None:
+            raise WorkerDied(worker.boundary.died_at)
         return worker
 
     def caller(self) -> SpawnedTask[Any] | None:
-        """Give the task of the one that is open which takes its step just now."""
+        """Return the task of the open worker that is running now."""
         return self.known("a call").simulation.runtime.current_task()

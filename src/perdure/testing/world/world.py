@@ -30,7 +30,7 @@ from perdure.testing.world.reproduction import Reproduction
 from perdure.testing.world.rest import AtEnd, come_to_rest
 from perdure.testing.world.timeline import Timeline, Watcher
 from perdure.testing.world.trace_event import EffectCall, TimePassed, TraceEvent, WorkerClosed
-from perdure.testing.world.trace_text import tell
+from perdure.testing.world.trace_text import format_timeline
 from perdure.testing.world.watched_gateway import CurrentGateway
 from perdure.testing.world.worker import Worker
 from perdure.testing.world.workers import Workers
@@ -47,33 +47,33 @@ R = TypeVar("R")
 _FOREVER_MS: Final = 1 << 52
 
 _OFF: Final = frozenset({"0", "false", "False", "no"})
-"""What the environment says where the debug mode is switched off."""
+"""The value of the environment variable that disables the debug mode."""
 
 WATCHED_BY: Final[list[Callable[[World], Watcher]]] = []
-"""Gives a watcher to each new world: how a test run observes all of its worlds, whoever makes them."""
+"""Returns a watcher for each new world: a test run uses it to observe all worlds."""
 
 
 class World:
-    """The real engine, client and store, in a world whose time and chance are simulated.
+    """The real engine, client and store, with simulated time and randomness.
 
-    Used as ``with World(app, services) as world:``; the first worker is opened by it. Everything is a plain call: a
-    test needs no event loop. The clock stands still unless somebody waits.
+    Use it as ``with World(app, services) as world:``, which opens the first worker. All methods are synchronous: a test
+    needs no event loop. The clock moves only while the test waits.
 
     Args:
-        app: what the workers run.
-        services: what its programs get in this world: your fakes, in the place of the app's own services.
-        store: where the data lies: ``memory://``, the path of a SQLite file, the URL of another store, or a function
-            that opens one.
-        seed: what interleavings, jitter and ids are drawn from. The same seed gives the same history.
-        clock: its clock, when fakes of services must know the time; by default a new one.
-        interleaving: where the seed may let other tasks go first: between turns, or at every store operation as well.
-        debug: whether a program that a hook builds and never runs, or a state or an event that it changes in place,
-            raises `HookMistake` from the method of the world in which that happens; by default yes, unless the
-            environment variable ``PERDURE_DEBUG`` is ``0``.
-        at_end: what the end of the ``with`` block does: ``check`` calls `finish`; ``leave`` drops the worker unchecked.
+        app: the app that the workers run.
+        services: the services of its programs in this world: your fakes, which replace the app's own services.
+        store: where the data is stored: ``memory://``, the path of a SQLite file, the URL of another store, or a
+            function that opens one.
+        seed: the seed of interleavings, jitter and ids. The same seed reproduces the same history.
+        clock: the clock, if fakes of services need the time; by default a new one.
+        interleaving: where the seed may run other tasks first: between turns, or at every store operation as well.
+        debug: whether the world raises `HookMistake` when a hook builds a program and never runs it, or changes a state
+            or an event in place; by default yes, unless the environment variable ``PERDURE_DEBUG`` is 0.
+        at_end: the action at the end of the ``with`` block: ``check`` calls `finish`; ``leave`` drops the worker
+            unchecked.
 
     Raises:
-        DefinitionError: the services lack what a job needs, or the store is none.
+        DefinitionError: the services lack one that a job needs, or the store is not valid.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ class World:
         self.clock = clock or Clock()
         self._start_ms = self.clock.now_ms
         self._workers = Workers(
-            ground=backend_of(store),
+            backend=backend_of(store),
             clock=self.clock,
             timeline=lambda: self.timeline,
             seed=seed,
             interleaving=interleaving,
             debug=os.environ.get("PERDURE_DEBUG") not in _OFF if debug is None else debug,
         )
-        setting = WorldConfig(
+        config = WorldConfig(
             app=app, services=services, seed=seed, store=store, interleaving=interleaving, start_ms=self._start_ms
         )
-        self.timeline = Timeline(lambda: self.clock.now_ms, Reproduction(setting, self._workers.caller))
+        self.timeline = Timeline(lambda: self.clock.now_ms, Reproduction(config, self._workers.caller))
         for watcher_of in WATCHED_BY:
             self.watch(watcher_of(self))
 
@@ -125,13 +125,13 @@ class World:
             self.leave()
 
     def finish(self) -> None:
-        """Let nothing go wrong any more, let everything that has begun end, stop the worker, and check what remains.
+        """Clear all faults, run all started work to its end, stop the worker, and check that nothing remains.
 
-        No alarm is fired and no message is delivered meanwhile. If no worker is open, or an earlier one stands still,
-        there is nothing to check.
+        No alarm fires and no message is delivered meanwhile. If no worker is open, or an earlier one is stalled,
+        nothing is checked.
 
         Raises:
-            NotAtRest: a caller has no answer, or a mailbox, a place at a gate, a timer or a task remains.
+            NotAtRest: a caller has no result, or a mailbox, a concurrency slot, a timer or a task remains.
         """
         if self.at_end == "leave" or not self.is_open or self._workers.usurped:
             return
@@ -147,22 +147,22 @@ class World:
         self._workers.forget()
 
     def leave(self) -> None:
-        """End what is left, however the test ended."""
+        """End all workers, however the test ended."""
         self._workers.leave()
 
     # ------------------------------------------------------------ workers
     def open(self, app: App[Any] | None = None) -> Client:
-        """Open the next worker over what the store holds.
+        """Open the next worker over the stored data.
 
         Args:
-            app: what it runs, as after a deploy; by default what ran before.
+            app: its app, as after a deploy; by default that of the previous worker.
 
         Returns:
-            Its jobs.
+            Its client.
 
         Raises:
-            WorkerRunning: another one is open.
-            WorkerDied: it died on the way, as arranged.
+            WorkerRunning: another worker is open.
+            WorkerDied: it died meanwhile, as arranged.
         """
         line = self._did("open")
         if app is not None and not self.is_open:
@@ -172,7 +172,7 @@ class World:
             return self._workers.open(self.app)
 
     def close(self) -> None:
-        """Stop the worker gracefully: runs may end within the drain time, the others give their claims back.
+        """Stop the worker gracefully: runs may end within the shutdown timeout, the others release their claims.
 
         Raises:
             WorkerDied: it died meanwhile.
@@ -184,7 +184,7 @@ class World:
         self._workers.forget()
 
     def crash(self) -> None:
-        """Let the worker die where it stands: nothing of it reaches the store or a service any more."""
+        """Kill the worker at its current step: its later operations reach neither the store nor a service."""
         worker = self._workers.known("crash()")
         self._did("crash")
         worker.crash()
@@ -192,15 +192,15 @@ class World:
         self._workers.forget()
 
     def take_over_from_stalled(self) -> Client:
-        """Open the next worker while this one stands still, as a process whose lock was lost meanwhile.
+        """Open the next worker while this one is stalled, like a process that lost its lock meanwhile.
 
-        Over a SQLite file that cannot be: whoever holds its lock keeps it, suspended or not.
+        This is not possible over a SQLite file: a suspended process keeps its lock.
 
         Returns:
-            The jobs of the next worker.
+            The client of the next worker.
 
         Raises:
-            StoreError: the store gives itself to nobody else.
+            StoreError: the store does not permit a second owner.
             WorkerDied: the next worker died while it opened.
         """
         self._workers.usurped.append(self._workers.living("take_over_from_stalled()"))
@@ -210,10 +210,10 @@ class World:
             return self._workers.open(self.app)
 
     def resume_stalled(self) -> None:
-        """Let workers that were usurped go on where they stood. What they do must come to nothing.
+        """Continue stalled workers whose store was taken over. Their operations must have no effect.
 
         Raises:
-            WorkerDied: the worker that is open died meanwhile.
+            WorkerDied: the open worker died meanwhile.
         """
         with dying(self._did("resume_stalled")):
             self._workers.wake()
@@ -223,34 +223,34 @@ class World:
         """Close the worker gracefully, and open the next one.
 
         Raises:
-            WorkerDied: the worker died while it closed, and no other is open; or the next one died while it opened.
+            WorkerDied: the worker died while it closed, and none is open; or the next one died while it opened.
         """
         self.close()
         return self.open(app)
 
     def crash_after(self, crash_points: int) -> None:
-        """Let the worker die at a crossing: before or after a store operation or an effect.
+        """Make the worker die at a crossing: before or after a store operation or an effect.
 
-        The method of the world during which it dies raises `WorkerDied`, unless its answer was there before. If no
-        worker is open, the next one dies.
+        The method during which it dies raises `WorkerDied`, unless the call returned before. If no worker is open, the
+        next one dies.
 
         Args:
-            crash_points: how many are still crossed, from now on.
+            crash_points: the number of further crossings before it dies.
         """
         self._did("crash_after", crash_points)
         self._workers.die_after(crash_points)
 
     def cancel_crash(self) -> None:
-        """Take a `crash_after` back that has not come about."""
+        """Undo a `crash_after` that did not take effect."""
         self._did("cancel_crash")
         self._workers.survive()
 
     @property
     def jobs(self) -> Client:
-        """The jobs of the worker that is open.
+        """The client of the open worker.
 
         Raises:
-            NoWorker: none is.
+            NoWorker: none is open.
         """
         return self._workers.jobs
 
@@ -265,17 +265,17 @@ class World:
 
     @property
     def is_open(self) -> bool:
-        """Whether a worker is open and alive."""
+        """Return whether a worker is open and alive."""
         return self._workers.is_open
 
     @property
     def crash_points(self) -> tuple[str, ...]:
-        """What the worker's store operations and effects crossed so far, such as ``before commit``."""
-        return tuple(self.worker.border.crash_points)
+        """The crossings of the worker's store operations and effects so far, such as ``before commit``."""
+        return tuple(self.worker.boundary.crash_points)
 
     # ------------------------------------------------------------ calls
     def handle(self, definition: Definition[H, Any, Any], /) -> H:
-        """Give the typed handle of a job. It outlives crashes: each call reaches the worker that is open then.
+        """Return the typed handle of a job. It outlives crashes: each call goes to the worker that is open then.
 
         Raises:
             UnknownJob: the app does not serve that definition.
@@ -284,16 +284,16 @@ class World:
         return definition.handle(CurrentGateway(lambda: self.jobs))
 
     def unwrap(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> A:
-        """Make a call, let everything settle, and give the answer.
+        """Make a call, settle, and return its value.
 
         Args:
-            call: what a handle gives, such as ``world.handle(orders).send("order-1", event)``.
-            patience: how far the virtual clock may move before the answer comes.
+            call: the call of a handle, such as ``world.handle(orders).send("order-1", event)``.
+            patience: how far the virtual clock may move before the call returns.
 
         Raises:
             E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on.
             WorkerDied: the worker died first.
-            UnansweredCall: there is no answer after that time.
+            UnansweredCall: the call did not return in that time.
         """
         match self._ended("unwrap", call, patience):
             case Success(answer):
@@ -302,19 +302,19 @@ class World:
                 raise error
 
     def result(self, call: FutureResult[A, E], /, *, patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
-        """Make a call, and give how it ended, as a ``Success`` or a ``Failure``.
+        """Make a call and return its result, as a ``Success`` or a ``Failure``.
 
         Raises:
             WorkerDied: the worker died first.
-            UnansweredCall: there is no answer after that time.
+            UnansweredCall: the call did not return in that time.
         """
         return self._ended("result", call, patience)
 
     def error_of(self, call: FutureResult[Any, E], /) -> E:
-        """Make a call that must fail, and give its error.
+        """Make a call that must fail, and return its error.
 
         Raises:
-            UnexpectedSuccess: it succeeded.
+            UnexpectedSuccess: the call succeeded.
         """
         match self._ended("error_of", call):
             case Success(answer):
@@ -323,17 +323,17 @@ class World:
                 return error
 
     def start(self, call: FutureResult[A, E], /) -> PendingCall[A, E]:
-        """Make a call without waiting for its answer; it goes on whenever the world does."""
+        """Make a call without waiting for its result; it continues whenever the world runs."""
         return self._call(self._did("start"), call)
 
     def concurrently(self, *calls: FutureResult[A, E]) -> list[Success[A] | Failure[E]]:
-        """Make calls at the same moment, and give how each ended. The seed decides which goes first."""
+        """Make calls at the same moment and return all results. The seed decides their order."""
         line = self._did("concurrently")
         begun = [self._call(line, call) for call in calls]
         return [call.ended(line) for call in begun]
 
     def run(self, work: Coroutine[Any, Any, A], /) -> A:
-        """Run a coroutine of the test's own among the tasks of the worker, to its end.
+        """Run a coroutine of the test among the tasks of the worker, to its end.
 
         Raises:
             WorkerDied: the worker died first.
@@ -346,16 +346,16 @@ class World:
     # ------------------------------------------------------------ time
     @property
     def now(self) -> datetime:
-        """What the wall clock shows: an aware instant in UTC."""
+        """The wall clock: an aware instant in UTC."""
         return self.clock.now
 
     @property
     def now_ms(self) -> int:
-        """What the wall clock shows, in milliseconds since 1970 UTC."""
+        """The wall clock, in milliseconds since 1970 UTC."""
         return self.clock.now_ms
 
     def advance(self, duration: Duration) -> None:
-        """Move the clock; whatever is due on the way happens. With no worker open, time passes all the same.
+        """Move the clock, and execute everything that is due meanwhile. With no worker open, time passes as well.
 
         Raises:
             WorkerDied: the worker died meanwhile; the clock has moved all the way.
@@ -363,7 +363,7 @@ class World:
         self._move("advance", duration_ms(duration, what="duration of advance", minimum_ms=0), duration)
 
     def advance_to_next_alarm(self) -> timedelta | None:
-        """Move the clock to the next alarm that the store holds, and let it happen.
+        """Move the clock to the next stored alarm, and fire it.
 
         Returns:
             How far the clock moved; None when no alarm is set.
@@ -379,10 +379,10 @@ class World:
         return timedelta(milliseconds=at_ms - before_ms)
 
     def stall(self, duration: Duration) -> None:
-        """Stop the worker for a while, as a process that is suspended: time passes, and then everything is late.
+        """Suspend the worker, like a stopped process: time passes, and its timers are late afterwards.
 
         Raises:
-            WorkerDied: the worker died once it continued.
+            WorkerDied: the worker died after it continued.
         """
         delay_ms = duration_ms(duration, what="duration of stall", minimum_ms=0)
         worker = self._workers.living("stall()")
@@ -393,7 +393,7 @@ class World:
             worker.settle()
 
     def shift_wall_clock(self, delta: timedelta) -> None:
-        """Make the wall clock jump, either way; timers follow the monotonic one and do not notice."""
+        """Make the wall clock jump, forward or backward; timers follow the monotonic clock and are not affected."""
         self._did("shift_wall_clock", delta)
         self.clock.shift(round(delta / timedelta(milliseconds=1)))
 
@@ -407,8 +407,8 @@ class World:
         with dying(self._did("settle")):
             worker.settle()
 
-    def _move(self, method: str, by_ms: int, spelled: Duration) -> None:
-        line = self._did(method, spelled)
+    def _move(self, method: str, by_ms: int, source: Duration) -> None:
+        line = self._did(method, source)
         self.timeline.note(TimePassed(by_ms))
         if self._workers.latest is None:
             self.clock.shift(by_ms)
@@ -418,37 +418,37 @@ class World:
 
     # ------------------------------------------------------------ faults
     def inject(self, *faults: Fault) -> None:
-        """Let something go wrong from now on, in this worker and the next ones."""
+        """Add faults that take effect from now on, in this worker and the next ones."""
         for fault in faults:
             self._did("inject", fault)
             self._workers.faults.append(PendingFault.of(fault))
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more, and release what is held."""
+        """Remove all pending faults, and release all held calls."""
         self._did("clear_faults")
         self._clear()
 
     def _clear(self) -> None:
         self._workers.faults.clear()
         if self._workers.latest is not None:
-            self._workers.latest.border.release_all()
+            self._workers.latest.boundary.release_all()
 
     def release(self, at: str, /) -> None:
-        """Let what does not answer at a place, by a `Hang`, go on: an effect by its name, or ``store.commit``.
+        """Release the calls that a `Hang` holds at a location: an effect by its name, or ``store.commit``.
 
         Raises:
             WorkerDied: the worker died meanwhile, or before.
         """
         line = self._did("release", at)
         worker = self._workers.living("release()")
-        worker.border.release(crossing_of(at))
+        worker.boundary.release(crossing_of(at))
         with dying(line):
             worker.settle()
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ inspection
     @property
     def store(self) -> Store:
-        """The store, past every fault.
+        """The store, without faults.
 
         Raises:
             NoWorker: none is open.
@@ -459,21 +459,21 @@ class World:
         return store
 
     def inspect(self, read: Callable[[Store], FutureResult[A, Any]], /) -> A:
-        """Read the store, past every fault, when nothing moves. It changes nothing of what comes.
+        """Read the store, without faults, after settling. It does not change later events.
 
         Raises:
-            WorkerDied: the worker died before everything had settled.
+            WorkerDied: the worker died before it settled.
         """
         if self.is_open:
             self.settle()
         return self.worker.look(attempt(read(self.store))).unwrap()
 
     def instance(self, definition: AnyDefinition, id_: str, /) -> Instance | None:
-        """Give what the store holds of an instance."""
+        """Return the stored instance, or None."""
         return self.inspect(lambda store: store.load(definition.address(id_), None, 0)).instance
 
     def instances(self) -> tuple[Instance, ...]:
-        """Give every instance that the store holds, at most 1,000."""
+        """Return every stored instance, at most 1,000."""
         return self.inspect(lambda store: store.find(Query(limit=1_000)))
 
     def history(self, definition: AnyDefinition, id_: str, /) -> tuple[Any, ...]:
@@ -484,17 +484,17 @@ class World:
         return tuple(entry.event for entry in logged)
 
     def messages(self) -> tuple[StoredMessage, ...]:
-        """Give the first message of each pair of sender and target that is not consumed."""
+        """Return the first unconsumed message of each pair of sender and target."""
         return self.inspect(lambda store: store.messages(_FOREVER_MS, 1_000))
 
     @property
     def logs(self) -> list[LogRecord]:
-        """What the worker told its operator."""
+        """The log records of the worker."""
         return self.worker.simulation.logs
 
     @property
     def effects(self) -> tuple[EffectCall, ...]:
-        """Every effect that was performed, in order, with its arguments and its outcome."""
+        """Every performed effect, in order, with its arguments and its outcome."""
         return tuple(self.timeline.effects)
 
     @property
@@ -504,16 +504,16 @@ class World:
 
     @property
     def trace(self) -> tuple[TraceEvent, ...]:
-        """What happened, in order: the last 2,000 moments."""
+        """The events of the world, in order: the last 2,000."""
         return tuple(self.timeline.kept)
 
     def trace_text(self) -> str:
-        """Tell what happened, and give the lines to paste as a test."""
-        happened = tell(self.timeline, self._start_ms)
-        return f"{happened}\n\nTo do it again:\n\n{self.timeline.script.as_test()}"
+        """Return the trace, and a test to paste that repeats it."""
+        happened = format_timeline(self.timeline, self._start_ms)
+        return f"{happened}\n\nTo reproduce:\n\n{self.timeline.script.as_test()}"
 
     def watch(self, watcher: Watcher, /) -> None:
-        """Be told of every moment from now on, as it happens."""
+        """Call ``watcher`` with every event from now on."""
         self.timeline.watchers.append(watcher)
 
     # ------------------------------------------------------------ within
