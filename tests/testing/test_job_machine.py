@@ -182,7 +182,7 @@ def test_a_job_that_is_told_and_not_there_is_named() -> None:
     ) as caught:
         JobMachine(job=telling, services=object, mishaps="none").run(QUICK)
     (story,) = (note for note in caught.value.__notes__ if "Trace (time" in note)
-    assert "tells task:counter:line\\nbreak send" in story, "an id does not break a line"
+    assert "sends task:counter:line\\nbreak send" in story, "an id does not break a line"
     JobMachine(job=telling, services=object, mishaps="none", beside=(counter(),)).run(QUICK)
 
 
