@@ -24,7 +24,7 @@ MUTANTS = (
     Mutant(
         "a store goes on over a log that could not be synced",
         "stores/sqlite/database.py",
-        'if begin_anew(cursor) == "held up":',
+        'if truncate_log(cursor) == "blocked":',
         "if cursor is None:",
         f"{SICK}[does not sync-2]",
     ),

@@ -19,7 +19,7 @@ MUTANTS = (
     Mutant(
         "a run that stops waiting as it is let in keeps its place",
         "engine/concurrency_limit.py",
-        "                self.leave(company)  # it was admitted in the same moment\n",
+        "                self.leave(company)  # it was admitted at the same moment\n",
         "                pass\n",
         LET_IN,
     ),

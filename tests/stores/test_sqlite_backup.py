@@ -191,7 +191,7 @@ def test_a_connection_that_is_replaced_ends_the_backup_on_it(path: Path, target:
         return made
 
     made = asyncio.run(main())
-    assert "opened again" in str(made.failure())
+    assert "reopened" in str(made.failure())
     assert list(target.parent.iterdir()) == []
 
 
@@ -226,14 +226,14 @@ def test_what_is_there_is_left_alone(path: Path, target: Path) -> None:
         return str(made.failure())
 
     target.write_text("mine")
-    assert "there is a file of that name" in asyncio.run(main(target))
+    assert "a file of that name exists" in asyncio.run(main(target))
     assert target.read_text() == "mine"
     target.unlink()
     partial.write_text("another's")
-    assert "copy.db.partial is there: another backup is under way" in asyncio.run(main(target))
+    assert "copy.db.partial exists: another backup is running" in asyncio.run(main(target))
     assert partial.read_text() == "another's"
     assert "its folder must exist" in asyncio.run(main(target.parent / "nowhere" / "copy.db"))
-    assert "there is a file of that name" in asyncio.run(main(path))
+    assert "a file of that name exists" in asyncio.run(main(path))
 
 
 def test_a_file_that_comes_meanwhile_is_left_alone(path: Path, target: Path) -> None:

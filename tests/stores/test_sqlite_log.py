@@ -72,7 +72,7 @@ def test_a_reader_that_holds_it_up_is_told_of_and_not_waited_for(tmp_path: Path)
 
     healths, (held_up, afterwards) = asyncio.run(main())
     assert [health.state for health in healths] == ["ok", "degraded", "ok"]
-    assert "somebody reads the file in one long transaction" in healths[1].detail
+    assert "a reader in one long transaction" in healths[1].detail
     assert held_up > LOG_LIMIT_BYTES >= afterwards
 
 

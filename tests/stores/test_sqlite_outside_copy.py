@@ -82,7 +82,7 @@ def test_a_copy_beside_an_owner_is_the_file_at_one_moment(path: Path, target: Pa
 
 
 def test_it_gives_up_when_the_owners_log_grows_too_much(path: Path, target: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="its log grew by more than 1,000 bytes meanwhile"):
+    with pytest.raises(StoreUnavailable, match="its write-ahead log grew by more than 1,000 bytes meanwhile"):
         beside_an_owner(path, target, 1_000)
     assert list(target.parent.iterdir()) == []
 
@@ -114,7 +114,7 @@ def test_what_is_no_store_is_not_copied(tmp_path: Path, target: Path) -> None:
 
 def test_what_is_there_is_left_alone(path: Path, target: Path) -> None:
     target.write_text("mine")
-    with pytest.raises(BackupFailed, match="there is a file of that name"):
+    with pytest.raises(BackupFailed, match="a file of that name exists"):
         copy_from_outside(path, target, lambda _: None)
     assert target.read_text() == "mine"
 
@@ -122,6 +122,6 @@ def test_what_is_there_is_left_alone(path: Path, target: Path) -> None:
 def test_findings_give_up_when_the_log_grows_too_much(path: Path) -> None:
     with read_from_outside(path) as reader:
         assert reader.findings() == []
-        with pytest.raises(StoreUnavailable, match="its log grew by more than"):
+        with pytest.raises(StoreUnavailable, match="its write-ahead log grew by more than"):
             reader.findings(max_log_growth_bytes=-1)
         assert len(reader.rows("SELECT id FROM instances LIMIT 3")) == 3  # the reader goes on

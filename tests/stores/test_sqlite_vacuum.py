@@ -99,7 +99,7 @@ def test_too_little_room_is_said_before_anything_is_written(path: Path) -> None:
         asked[folder] = free_on_disk(folder)
         return 20_000
 
-    with pytest.raises(StoreUnavailable, match="and 20,000 are free; make room there first"):
+    with pytest.raises(StoreUnavailable, match="and 20,000 are free; free space there first"):
         vacuum(path, free_bytes=tight)
     assert path.read_bytes() == before
     assert asked

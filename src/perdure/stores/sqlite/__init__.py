@@ -10,7 +10,7 @@ from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
 
 DEFAULT_RECENT_BYTES: Final = 64 * 1024 * 1024
-"""As much as SQLite keeps of the file's pages."""
+"""The size of SQLite's own page cache."""
 
 __all__ = ["open_sqlite"]
 
@@ -23,27 +23,27 @@ async def open_sqlite(
     on_locked: OnLocked = "raise",
     runtime: Runtime | None = None,
 ) -> Store:
-    """Open a SQLite file as a store, creating it if it is not there. One engine owns the file until it is closed.
+    """Open a SQLite file as a store, and create it if it does not exist. One engine owns the file until it is closed.
 
-    The store must be closed: the driver's thread keeps the process alive.
+    Close the store: the driver's thread keeps the process alive.
 
     Args:
-        path: the file; ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` come to lie beside it. It belongs on a local
+        path: the file; ``<path>.lock``, ``<path>-wal`` and ``<path>-shm`` are created next to it. It belongs on a local
             disk.
-        durability: ``full``: what was committed survives loss of power. ``relaxed``: it survives a crash of the
-            process; loss of power may cost all since the last checkpoint, never consistency.
-        cache_bytes: how much text the instances may hold that were read or written lately, and so need not be read
-            from the file; 0 remembers none. By default 64 MiB.
+        durability: ``full``: commits survive loss of power. ``relaxed``: they survive a crash of the process; loss of
+            power may lose all since the last checkpoint, never consistency.
+        cache_bytes: maximum size of the cache of instances that were read or written recently; 0 disables it. By
+            default 64 MiB.
         on_locked: what to do when another engine owns the file. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
-            and take over within a fifth of a second of its end. Cancelling the wait takes nothing.
-        runtime: how the store waits and starts its task; by default that of the running event loop.
+            and take over within 200 ms of its end. Cancelling the wait takes nothing.
+        runtime: how the store waits and starts its task; by default the runtime of the running event loop.
 
     Returns:
         The open store.
 
     Raises:
-        DefinitionError: the driver is not installed, or an option is not what it may be.
-        StoreLocked: another engine owns the file, and is not to be waited for.
+        DefinitionError: the driver is not installed, or an option is invalid.
+        StoreLocked: another engine owns the file, and ``on_locked`` is ``raise``.
         StoreTooNew: a newer version of the library wrote it; nothing was changed.
         StoreCorrupt: the file is not a store of this library; nothing was changed.
         StoreUnavailable: the file cannot be opened for writing.

@@ -1,7 +1,7 @@
 """A backup of a store in use: in steps on its own connection, between groups of commits.
 
-The store's file has one connection that writes and checkpoints, and gets no second one for this. A step is a read like
-any other: it waits its turn, so commits go on, and no checkpoint waits for a reader.
+The store's file has one connection, which writes and checkpoints, and a backup opens no second one. A step is queued
+like any other read, so commits continue, and no checkpoint waits for a reader.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from perdure.stores.store import Backup, BackupProgress, OnBackupProgress
 from perdure.values.errors import BackupFailed, StoreError, StoreUnavailable
 
 STEP_PAGES: Final = 64
-"""Pages of one step, 256 KiB: what a commit may have to wait for."""
+"""Pages per step, 256 KiB: a commit waits for at most one step."""
 
 _OPERATION = "make a backup"
 
 
 @attrs.frozen
 class Lent:
-    """The store's connection, for a backup.
+    """The store's connection, lent to a backup.
 
     Attributes:
         connection: the connection.
-        baton: when it may be used.
+        baton: hands it over, a step at a time.
         page_bytes: the size of a page.
     """
 
@@ -52,10 +52,10 @@ class Backups:
     """Makes backups of one open store.
 
     Attributes:
-        traffic: where a step waits its turn.
-        file: which file.
-        runtime: starts the copying.
-        step_pages: pages of one step.
+        traffic: queues the steps.
+        file: the store's file.
+        runtime: starts the copy.
+        step_pages: pages per step.
     """
 
     traffic: Batcher
@@ -81,7 +81,7 @@ class Backups:
             try:
                 return await self._fill(copy, lent.unwrap(), thread, progress)
             finally:
-                await thread.close()  # after what it does now
+                await thread.close()  # after its present work
         except sqlite3.Error as error:
             return Failure(copy.failed(str(error)))
         finally:
@@ -102,12 +102,12 @@ class Backups:
                     progress(_progress(*baton.left, lent.page_bytes))
         finally:
             taken = await self.traffic.read(Read(_OPERATION, lambda _: baton.take()))
-            if not isinstance(taken, Success):  # the store is closing, or lost: its thread does nothing any more
+            if not isinstance(taken, Success):  # the store is closing, or lost: its thread works no more
                 baton.take()
         return await filled
 
     def _filled(self, copy: PartialFile, lent: Lent, target: sqlite3.Connection) -> Result[Backup, StoreError]:
-        """Run in the thread of the copy, and answer: whoever asked may be gone."""
+        """Run in the thread of the copy, and return the result even if the caller has gone."""
 
         def pages() -> None:
             lent.connection.backup(target, pages=self.step_pages, progress=lent.baton.between, sleep=0)
@@ -115,13 +115,13 @@ class Backups:
         try:
             return Success(copy.fill(target, lambda: lent.baton.work(pages)))
         except HandoffRevoked:
-            return Failure(StoreUnavailable(_OPERATION, "the store was closed, or opened again, before its end"))
+            return Failure(StoreUnavailable(_OPERATION, "the store was closed or reopened during the backup"))
         except BackupFailed as failed:
             return Failure(failed)
 
 
 def _lend(cursor: sqlite3.Cursor, baton: Handoff) -> Lent:
-    connection = cast("WorkConnection", cursor.connection)  # the store's thread opens no other
+    connection = cast("WorkConnection", cursor.connection)  # the store's thread opens no other class
     connection.lend(baton)
     ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
     return Lent(connection, baton, page_bytes)

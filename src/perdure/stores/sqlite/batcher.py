@@ -1,4 +1,4 @@
-"""Who waits for the database: what waits together travels together."""
+"""Batches pending reads and writes into group commits."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from perdure.values.errors import OutcomeUnknown, PerdureError, StoreError, Stor
 
 R = TypeVar("R")
 
-_GROUP = 1_000  # a bound on one transaction, so that no caller waits long for its neighbours
+_GROUP = 1_000  # limits a transaction, so that no caller waits long
 
 _Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Result[Any, Any]]]]
 
 Note: TypeAlias = Callable[[Result[Any, Any]], None]
-"""Told of an answer when it comes: in the order in which the database gave them, even when nobody waits any more."""
+"""Called with each answer, in the order of the database, even if the caller no longer waits."""
 
 
 def _ignore(_: Result[Any, Any]) -> None:
-    """Take no note."""
+    """Ignore an answer."""
 
 
 class PendingOperation(Telling, Generic[R]):
-    """A request to the database. It leaves when its answer is first asked for, and may be awaited again.
+    """A request to the database. It is sent when its answer is first awaited, and can be awaited again.
 
     Attributes:
-        request: what is asked.
-        operation: what that does, for errors.
+        request: the request.
+        operation: its name in errors.
     """
 
     __slots__ = ("_answer", "_listener", "_note", "_queue", "_traffic", "operation", "request")
@@ -60,7 +60,7 @@ class PendingOperation(Telling, Generic[R]):
         return answer
 
     def tell(self, listener: Note) -> None:
-        """Leave, and call this with the answer."""
+        """Send the request, and call the listener with the answer."""
         refused = self._traffic.refusal(self.operation)
         if refused is not None:
             listener(Failure(refused))
@@ -72,24 +72,24 @@ class PendingOperation(Telling, Generic[R]):
         self._traffic.enqueue(self._queue, self)
 
     def answered(self, answer: Result[Any, Any]) -> None:
-        """Take note of the answer, and tell it to whoever waits for it."""
+        """Note the answer, and pass it to the listener."""
         self._note(answer)
-        listener, self._listener = self._listener, None  # it may hold this errand: both would wait for the collector
+        listener, self._listener = self._listener, None  # a cycle would wait for the garbage collector
         if listener is not None:
             listener(answer)
 
     def _answer_waiting(self, answer: Result[Any, Any]) -> None:
-        if self._answer is not None and not self._answer.done():  # a caller that was cancelled waits no more
+        if self._answer is not None and not self._answer.done():  # its caller may be cancelled
             self._answer.set_result(answer)
 
 
 @attrs.define
 class _Queue(Generic[R]):
-    """Requests that wait.
+    """Pending requests.
 
     Attributes:
-        send: takes a batch to the database.
-        lost: makes the answer for a batch that was under way when its sending broke.
+        send: sends a batch to the database.
+        lost: creates the error of a batch whose sending failed.
     """
 
     send: _Send[R]
@@ -97,7 +97,7 @@ class _Queue(Generic[R]):
     waiting: list[PendingOperation[R]] = attrs.Factory(list[Any])
 
     async def serve(self) -> None:
-        """Send what waits now, and answer it."""
+        """Send the pending requests, and answer them."""
         batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
         try:
             answers = await self.send([errand.request for errand in batch])
@@ -112,11 +112,11 @@ class _Queue(Generic[R]):
 class Batcher:
     """One batch is with the database at a time; the next one accumulates meanwhile. There is no timer.
 
-    A lone request leaves at once. When the database is idle, whatever becomes ready in the same step of the event loop
-    travels together. Whoever asks may be cancelled: the batch goes on without it.
+    A single request is sent at once. When the database is idle, all requests of the same step of the event loop form a
+    batch. Cancelling a caller does not affect its batch.
 
     Attributes:
-        lost: done, with the reason, when the file turned out not to be this engine's any more.
+        lost: done, with the reason, when this engine no longer owns the file.
     """
 
     def __init__(self, runtime: Runtime, database: Database, lock: FileLock) -> None:
@@ -129,18 +129,18 @@ class Batcher:
         self._reads: _Queue[Read] = _Queue(database.read, lambda reason: StoreUnavailable("read", reason))
         self._writes: _Queue[Write] = _Queue(database.write, OutcomeUnknown)
         self._state: Literal["idle", "driven", "closed"] = "idle"
-        self._closers: list[Future[None]] | None = None  # who waits for the end, once somebody closed
+        self._closers: list[Future[None]] | None = None  # the callers of `close`
 
     def read(self, read: Read, note: Note = _ignore) -> PendingOperation[Read]:
-        """Ask for a read."""
+        """Create a read."""
         return PendingOperation(self, self._reads, read.operation, read, note)
 
     def write(self, operation: str, work: Write, note: Note = _ignore) -> PendingOperation[Write]:
-        """Ask for a write; it is answered when it is durable."""
+        """Create a write; it is answered when it is durable."""
         return PendingOperation(self, self._writes, operation, work, note)
 
     async def close(self) -> None:
-        """Refuse what comes, wait for what was asked, close the file and give the lock back."""
+        """Reject new requests, wait for the pending ones, close the file and release the lock."""
         if self._state == "closed" or self._place == "parent":
             return
         if self._closers is None:
@@ -151,11 +151,11 @@ class Batcher:
         await closed
 
     def leave(self) -> None:
-        """Refuse everything, in a forked child: the thread that would answer is not there."""
+        """Reject all requests in a forked child, which has no thread to answer them."""
         self._place = "parent"
 
     def refusal(self, operation: str) -> StoreError | None:
-        """Why nothing is answered any more; None while the store is open, here, and this engine's own."""
+        """Return why requests are rejected; None while the store is open, owned, and in its own process."""
         if self._closers is not None or self._state == "closed":
             return StoreUnavailable(operation, "the store is closed")
         if self._database.lost is not None:
@@ -165,12 +165,12 @@ class Batcher:
         return None
 
     def enqueue(self, queue: _Queue[R], errand: PendingOperation[R]) -> None:
-        """Let an errand travel with what else is ready."""
+        """Add an operation to the next batch."""
         queue.waiting.append(errand)
         self._set_going()
 
     def future(self) -> Future[Any]:
-        """Give a future for whoever waits for an errand."""
+        """Create a future for a caller that waits for an operation."""
         return self._runtime.future()
 
     def _look_for_loss(self) -> None:
@@ -180,13 +180,13 @@ class Batcher:
     def _set_going(self) -> None:
         if self._state == "idle":
             self._state = "driven"
-            # A task begins after what is ready in this step of the loop, which so comes along.
-            self._runtime.spawn(self._drive(), name=f"traffic of {self._database.file.store}")
+            # The task starts after this step of the event loop, so that all requests of the step join its batch.
+            self._runtime.spawn(self._drive(), name=f"perdure:writer {self._database.file.store}")
 
     async def _drive(self) -> None:
         try:
             await self._serve()
-        except BaseException:  # the loop is stopping, or something is wrong with this very code
+        except BaseException:  # the event loop is stopping, or this code has a defect
             await self._shut()
             raise
         if self._closers is None:
@@ -196,7 +196,7 @@ class Batcher:
 
     async def _shut(self) -> None:
         try:
-            await self._database.close()  # after what the thread does now
+            await self._database.close()  # after the thread's present work
         except BaseException:
             self._database.abandon()
             raise

@@ -42,14 +42,14 @@ _LOG = "INSERT INTO events (sequence, address, type, at_ms, body) VALUES (?, ?, 
 
 @attrs.frozen
 class Insert:
-    """Write a new instance; the values of the insert, without the incarnation."""
+    """Insert a new instance; the values exclude the incarnation."""
 
     values: Row
 
 
 @turn_value
 class Update:
-    """Write over an instance; ``fence`` is its new one."""
+    """Overwrite an instance; ``fence`` is its new fence."""
 
     sql: str
     values: Row
@@ -65,7 +65,7 @@ class Delete:
 
 @attrs.frozen
 class ExpectNothing:
-    """Purge where nothing may be."""
+    """Purge an instance that must not exist."""
 
     values: Row
 
@@ -75,16 +75,16 @@ RowWrite: TypeAlias = Insert | Update | Delete | ExpectNothing | None
 
 @turn_value(kw_only=True)
 class Whole:
-    """All that a transition may write.
+    """Everything that a transition may write.
 
     Attributes:
-        address: whose turn it was.
-        write: what happens to the instance's row; None leaves it alone.
-        own_messages: what becomes of the messages that the instance sent to itself.
-        fate: what becomes of the inbound message.
-        messages: rows of messages out.
+        address: the instance.
+        write: the change of the instance's row; None for no change.
+        own_messages: whether messages that the instance sent to itself are deleted.
+        fate: the outcome of the inbound message.
+        messages: rows of outgoing messages.
         key: the row of the idempotency key.
-        events: rows of the log, without their sequence numbers.
+        events: rows of the event history, without their sequence numbers.
     """
 
     address: Address
@@ -97,15 +97,15 @@ class Whole:
 
 
 Change: TypeAlias = Update | Whole
-"""A transition, encoded. Most write over one row, and nothing besides."""
+"""An encoded transition. Most overwrite one row and nothing else."""
 
 
 def encode(transition: Transition, recent: InstanceCache) -> Change:
-    """Turn a transition into what the statements need.
+    """Encode a transition for the statements.
 
     Args:
-        transition: what to write.
-        recent: tells which indexed columns do not change.
+        transition: the transition.
+        recent: knows which indexed columns do not change.
     """
     write = _row_write(transition, recent)
     if type(write) is Update and not (
@@ -130,11 +130,10 @@ def _event_values(event: Event) -> Row:
 def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence | None:
     """Write a change inside the open transaction.
 
-    Everything that can be refused is looked at before the first row is written: so a refused change has left nothing
-    and needs no savepoint.
+    All checks precede the first write: a rejected change has written nothing and needs no savepoint.
 
     Returns:
-        The new fence; None when the change conflicts, and then nothing was written.
+        The new fence; None if the change conflicts, and then nothing was written.
     """
     if isinstance(change, Update):
         return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None
@@ -192,7 +191,7 @@ def _row_write(transition: Transition, recent: InstanceCache) -> RowWrite:
 
 
 def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
-    """Name an indexed column unless the row is known, at the very version that is expected, to hold the same there."""
+    """Write an indexed column, unless the cached row of the expected version already has the same value."""
     incarnation, version = expected.incarnation, expected.version
     if before is not None and (before.version != version or before.incarnation != incarnation):
         before = None

@@ -1,4 +1,4 @@
-"""Rows that could not be read: left out of answers, remembered for the health check."""
+"""Rows that cannot be decoded: left out of results, and reported by the health check."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _SHOWN = 5
 
 @attrs.define
 class CorruptRows:
-    """What was found unreadable since the store was opened, the first 100 by name."""
+    """The corrupt rows found since the store was opened, the first 100 by name."""
 
     _found: dict[str, str] = attrs.Factory(dict[str, str])
 
     def note(self, error: StoreCorrupt) -> None:
-        """Remember an unreadable row."""
+        """Remember a corrupt row."""
         if len(self._found) < _LIMIT:
             self._found[error.what] = error.reason
 
     def mended(self, address: Address) -> None:
-        """Forget a row that was read or written over."""
+        """Forget a row that was decoded or overwritten."""
         if self._found:
             self._found.pop(str(address), None)
 
     def __str__(self) -> str:
         shown = "; ".join(f"{what}: {reason}" for what, reason in list(self._found.items())[:_SHOWN])
-        return f"{len(self._found)} rows cannot be read and are left out: {shown}" if self._found else ""
+        return f"{len(self._found)} rows cannot be decoded and are left out: {shown}" if self._found else ""
 
 
 def readable(
@@ -46,15 +46,15 @@ def readable(
     limit: int,
     damage: CorruptRows,
 ) -> tuple[T, ...]:
-    """Read up to `limit` rows that decode, going on past those that do not.
+    """Read up to `limit` rows that decode, and skip the others.
 
     Args:
-        fetch: gives so many rows after a place.
-        decode: reads one row.
-        place: where a row stands in the order of the query.
-        start: the place to begin after.
-        limit: how many are wanted.
-        damage: where unreadable rows are noted.
+        fetch: returns a number of rows after a position.
+        decode: decodes a row.
+        place: returns the position of a row in the order of the query.
+        start: the position to start after.
+        limit: maximum number of rows.
+        damage: collects corrupt rows.
     """
     found: list[T] = []
     while wanted := limit - len(found):

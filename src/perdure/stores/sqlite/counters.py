@@ -1,4 +1,4 @@
-"""The numbers that a store gives out, and never gives out again."""
+"""The numbers that a store assigns, each only once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 @attrs.define
 class Counters:
-    """The last numbers given out, as they will be when the open transaction commits.
+    """The last numbers assigned, including those of the open transaction.
 
     Attributes:
         incarnation: of instances.
@@ -26,16 +26,16 @@ class Counters:
         self._saved = self._now
 
     def save(self, cursor: sqlite3.Cursor) -> None:
-        """Write them with the open transaction, if they moved."""
+        """Write the numbers in the open transaction, if they changed."""
         if self._now != self._saved:
             cursor.execute("UPDATE counters SET incarnation = ?, message_id = ?, sequence = ?", self._now)
 
     def committed(self) -> None:
-        """Take note that the transaction is safe."""
+        """Note that the transaction is durable."""
         self._saved = self._now
 
     def rolled_back(self) -> None:
-        """Go back to what is stored, so that the log has no holes."""
+        """Return to the stored numbers, so that the event history has no gaps."""
         self.incarnation, self.message_id, self.sequence = self._saved
 
     @property
@@ -44,17 +44,17 @@ class Counters:
 
 
 def next_epoch(cursor: sqlite3.Cursor) -> int:
-    """Count this opening of the file, and give its number."""
+    """Count this opening of the file, and return its number."""
     ((counted,),) = cursor.execute("UPDATE counters SET epoch = epoch + 1 RETURNING epoch").fetchall()
     return int(counted)
 
 
 def epoch(cursor: sqlite3.Cursor) -> int:
-    """Give the number of the opening that was counted last."""
+    """Return the number of the last counted opening."""
     ((found,),) = cursor.execute("SELECT epoch FROM counters").fetchall()
     return int(found)
 
 
 def read(cursor: sqlite3.Cursor) -> Counters:
-    """Read the numbers that are stored."""
+    """Read the stored numbers."""
     return Counters(*cursor.execute("SELECT incarnation, message_id, sequence FROM counters").fetchone())

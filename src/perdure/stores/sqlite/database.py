@@ -1,4 +1,4 @@
-"""The open file: its thread, its ledger, and how both are replaced when the connection can no longer be trusted."""
+"""The open file: its thread and its writer, and how both are replaced when the connection can no longer be trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
 from perdure.stores.sqlite.thread import DatabaseThread, Work
-from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, begin_anew
+from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, truncate_log
 from perdure.values.errors import OwnershipLost, StoreCorrupt, StoreError, StoreUnavailable
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Read:
-    """A reading function, and what it does, for errors."""
+    """A function that reads, and its name in errors."""
 
     operation: str
     work: Work[Any]
@@ -35,13 +35,13 @@ class File:
     """A file to open, and how.
 
     Attributes:
-        path: where it is, absolute: the working directory may change.
-        lock: where its lock file is, absolute.
-        store: what errors call it.
+        path: its absolute path, because the working directory may change.
+        lock: the absolute path of its lock file.
+        store: the store's name in errors.
         synchronous: when commits reach the disk.
-        checkpoint_pages: the length of the log from which on it is moved into the file.
-        descriptor: of the file, open as long as the engine owns it.
-        disk: how to reach it.
+        checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
+        descriptor: the file's descriptor, open as long as the engine owns it.
+        disk: the disk that holds it.
     """
 
     path: str
@@ -55,11 +55,11 @@ class File:
 
 @attrs.define(kw_only=True)
 class Database:
-    """One file, open. Only one `read` or `write` may be under way.
+    """An open file. Only one `read` or `write` may be in progress.
 
     Attributes:
-        file: which file.
-        epoch: how often the file has been opened.
+        file: the file.
+        epoch: how often the file was opened.
     """
 
     file: File
@@ -70,17 +70,17 @@ class Database:
 
     @property
     def lost(self) -> OwnershipLost | None:
-        """Why the file is not this engine's any more."""
+        """Why this engine no longer owns the file; None while it does."""
         return self._ledger.lost
 
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
-        """Run reads in one hop; each is answered for itself."""
+        """Run reads in one thread round trip; each has its own answer."""
         await self._ensure_trusted()
         ledger, file = self._ledger, self.file
         return await self._thread.run(lambda cursor: [_answer(cursor, read, ledger, file) for read in reads])
 
     async def write(self, group: Sequence[Write]) -> list[Written]:
-        """Run writes in one transaction and one hop; each is answered for itself."""
+        """Run writes in one transaction and one thread round trip; each has its own answer."""
         await self._ensure_trusted()
         ledger = self._ledger
         return await self._thread.run(lambda cursor: ledger.write(cursor, group))
@@ -98,7 +98,7 @@ class Database:
         ownership.set_log_aside(f"{os.path.basename(self.file.path)}-wal.lost-{self.epoch}", self.lost)  # noqa: PTH119
 
     def abandon(self) -> None:
-        """End the thread without waiting, after what it does now: for an event loop that is stopping."""
+        """End the thread after its present work, without waiting: for an event loop that is stopping."""
         self._thread.stop()
 
     async def _ensure_trusted(self) -> None:
@@ -109,7 +109,7 @@ class Database:
         if moved is None:
             await self._thread.close()  # SQLite makes a checkpoint then
             self._connection = "closed"
-            moved = before.without_log().files_loss()  # before a new file is made where there is none
+            moved = before.without_log().files_loss()  # before SQLite creates a new file
         if moved is not None:
             self._ledger.lost = moved
             raise moved
@@ -124,14 +124,14 @@ async def open_database(file: File) -> Database:
     """Open a file, create or migrate its tables, and count the opening.
 
     Raises:
-        StoreError: why it cannot be opened.
+        StoreError: the file cannot be opened.
     """
     thread, (ledger, epoch) = await _set_up(file, lambda cursor: _opened(cursor, file))
     return Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
 
 
 async def _set_up(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
-    """Open a file and prepare it. On any failure, no thread is left behind."""
+    """Open a file and prepare it. If this fails, no thread remains."""
     try:
         return await _set_up_once(file, setting_up)
     except StoreCorrupt as error:
@@ -162,9 +162,7 @@ def _unread(file: File) -> OSError | None:
 
 def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
-    cursor.execute(
-        "PRAGMA wal_checkpoint(PASSIVE)"
-    )  # as `_reopened`, but knowing of no failure: no reader is waited for
+    cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # unlike `_reopened`, after no failure: waits for no reader
     epoch = counters.next_epoch(cursor)
     ledger = _ledger(cursor, file, epoch)
     if counters.epoch(cursor) != epoch:
@@ -173,20 +171,20 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
 
 
 def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
-    """Build nothing on the log that is found.
+    """Checkpoint the log before anything is written after it.
 
-    A log whose sync failed can be read and is not on the disk, and no later sync makes it so: the system has taken its
-    pages for written. What is committed after it would be lost with it when power is cut.
+    A log whose sync failed can be read but is not on the disk, and no later sync changes that: the operating system
+    considers its pages written. Commits after it would be lost with it at a loss of power.
     """
     prepare(cursor, store=file.store, synchronous=file.synchronous)
-    if begin_anew(cursor) == "held up":
-        raise StoreUnavailable(f"open {file.store}", "a reader keeps its log from being begun anew; let it end")
+    if truncate_log(cursor) == "blocked":
+        raise StoreUnavailable(f"open {file.store}", "a reader blocks the truncation of its write-ahead log; end it")
     epoch = counters.epoch(cursor)
     return _ledger(cursor, file, epoch), epoch
 
 
 def _ledger(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
-    # The note is taken first: a later write is noticed, and an earlier one is read here.
+    # Note the state first: a later write is detected, and an earlier one is read here.
     ownership = take_note(
         cursor,
         store=file.store,
@@ -209,13 +207,13 @@ def _answer(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: File)
         return Failure(StoreUnavailable(read.operation, str(error)))
     except sqlite3.DatabaseError as error:
         ledger.errors = "some"
-        return Failure(StoreCorrupt(f"what was read to {read.operation}", str(error)))
+        return Failure(StoreCorrupt(f"the pages read to {read.operation}", str(error)))
     except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
         return Failure(StoreUnavailable(read.operation, f"{type(error).__name__}: {error}"))
 
 
 def _read_twice(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: File) -> object:
-    """Read again if SQLite reports damage: the disk may have failed for a moment, which SQLite reports as damage too.
+    """Read again if SQLite reports damage, which a temporary failure of the disk may cause.
 
     Raises:
         StoreUnavailable: the disk still does not read.

@@ -1,4 +1,4 @@
-"""What the SQLite store takes from the driver and the operating system, as one record."""
+"""The functions of the driver and the operating system that the SQLite store uses, in one record."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Connect: TypeAlias = Callable[[str], Awaitable[DatabaseThread]]
 
 @attrs.frozen(kw_only=True)
 class Disk:
-    """Everything that the store does to a file other than by a statement.
+    """All file operations of the store other than SQL statements.
 
     Attributes:
         connect: open a connection.
         stat: size, times and identity of the file at a path.
-        read: so many bytes at an offset of a descriptor.
-        touch: set the time of the last change of a descriptor's file, in nanoseconds.
+        read: a number of bytes at an offset of a descriptor.
+        touch: set the modification time of a descriptor's file, in nanoseconds.
     """
 
     connect: Connect = connect
@@ -37,10 +37,9 @@ _BLOCK_BYTES: Final = 1024 * 1024
 
 
 def why_unreadable(disk: Disk, descriptor: int, log: str) -> OSError | None:
-    """Read a database and its log from end to end, and return the error of the disk, if there is one.
+    """Read a database and its log completely, and return the error of the disk, if there is one.
 
-    SQLite reports corruption when the system answers a read with an error, and when the bytes are damaged: only this
-    tells them apart.
+    SQLite reports corruption both when the system fails to read and when the bytes are damaged; this tells them apart.
     """
     try:
         _read_all(disk, descriptor)

@@ -1,7 +1,7 @@
-"""What a forked child inherits of its parent's open files, and must let go of.
+"""Keeps a forked child from using or closing the open files of its parent.
 
-A lock that a child shares outlives its parent. A connection must not even be closed over there: SQLite's locks were not
-inherited, and its mutexes as they happened to be (https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_).
+A lock that a child shares outlives its parent. The child must not even close a connection: SQLite's locks were not
+inherited, and its mutexes in an arbitrary state (https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Protocol
 
 
 class ForkAware(Protocol):
-    """Something open that belongs to this process alone."""
+    """A resource that belongs to one process."""
 
     def leave(self) -> None:
-        """Let go of it, in a forked child: the parent goes on with it."""
+        """Abandon the resource in a forked child: the parent keeps it."""
         ...
 
 
@@ -23,7 +23,7 @@ _open: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
 def guard_fork(thing: ForkAware) -> None:
-    """Let a child that is forked from now on leave this thing to its parent."""
+    """Call ``leave`` in every child that is forked from now on."""
     _open.add(thing)
 
 

@@ -1,4 +1,4 @@
-"""The writer: a group of writes in one transaction, and the checkpoints. All of it runs in the driver's thread."""
+"""The writer: group commits and checkpoints. All of it runs in the driver's thread."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError, Sto
 
 Written: TypeAlias = Result[Any, StoreError | OutcomeUnknown]
 Write: TypeAlias = Callable[[sqlite3.Cursor, Counters], Written]
-"""Statements inside the open transaction. A write that answers a failure has written nothing."""
+"""Executes statements in the open transaction. A write that returns a failure has written nothing."""
 
-_HELD = "if another program (a shell, a tool) is in a transaction on this file, end that: the engine goes on by itself"
+_HELD = "if another program (a shell, a tool) is in a transaction on this file, end that; the engine then continues"
 
 
 class _NotBegun(Exception):
-    """The transaction could not begin: somebody else is in one on this file."""
+    """The transaction could not begin: another connection is in a transaction on this file."""
 
 
 class _CommitFailed(Exception):
-    """COMMIT itself failed: what reached the disk is not known."""
+    """COMMIT failed: it is unknown how much reached the disk."""
 
 
 @attrs.define(kw_only=True)
@@ -35,10 +35,10 @@ class GroupWriter:
 
     Attributes:
         counters: the numbers assigned so far.
-        ownership: whether the file is still this engine's.
-        checkpoint_pages: the length of the log from which on it is moved into the file.
-        is_trusted: False once a transaction could not be ended: the connection must be replaced.
-        lost: why the file is not this engine's any more: nothing is written from then on.
+        ownership: checks that this engine still owns the file.
+        checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
+        is_trusted: False after a transaction could not be ended: the connection must be replaced.
+        lost: why this engine no longer owns the file; nothing is written from then on.
         errors: whether SQLite reported an error since the last transaction.
     """
 
@@ -52,11 +52,11 @@ class GroupWriter:
     _unmoved: Literal["nothing", "commits"] = "nothing"
 
     def write(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
-        """Write a group in one transaction, and answer each write for itself.
+        """Write a group in one transaction, and answer each write.
 
-        When a statement breaks (a full disk, a value too large), nothing of the group is written, and each write is
-        tried again in a transaction of its own: only those that break alone fail. When the transaction does not even
-        begin, all of them fail: each would wait as long for whoever holds the file.
+        If a statement fails (a full disk, a value too large), nothing of the group is written, and each write is
+        retried in its own transaction: only writes that fail alone are refused. If the transaction cannot begin, all of
+        them fail: each would wait as long for the other connection.
         """
         try:
             return self._write_together(cursor, group)
@@ -75,7 +75,7 @@ class GroupWriter:
 
     def _write_together(self, cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[Written]:
         if not self.is_trusted:
-            raise sqlite3.OperationalError("the transaction before could not be ended; the file is being opened again")
+            raise sqlite3.OperationalError("the previous transaction could not be ended; the file is being reopened")
         try:
             cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -97,19 +97,19 @@ class GroupWriter:
         self.ownership.marks.committed()
         self._unmoved = "commits"
         self.lost = self.ownership.loss_after_transaction() or self._move_log(cursor)
-        if self.lost is not None:  # while the group was on its way: no engine may ever read it
+        if self.lost is not None:  # during the commit: no engine may ever read it
             return [Failure(OutcomeUnknown(str(self.lost)))] * len(group)
         return answers
 
     def move_all(self, cursor: sqlite3.Cursor) -> None:
-        """Move the log into the file before the connection is closed, so that SQLite has nothing to move then."""
+        """Checkpoint before the connection is closed, so that SQLite has nothing to do then."""
         if self.is_trusted and self.lost is None and self._unmoved == "commits":
             self._checkpoint, pages, self.checkpoint_pages = "due", self.checkpoint_pages, 1
             self.write(cursor, ())
             self.checkpoint_pages = pages
 
     def _move_log(self, cursor: sqlite3.Cursor) -> OwnershipLost | None:
-        """Make a checkpoint when the log is long enough, and the mark by which it is recognised has been written."""
+        """Checkpoint if the log is long enough and the next checkpoint mark has been written."""
         log, _ = self.ownership.parts["log"]
         try:
             if not is_longer_than(log, self.checkpoint_pages):
@@ -123,7 +123,7 @@ class GroupWriter:
         try:
             busy, pages, moved_pages = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             moved = "all" if not busy and pages == moved_pages else "some"
-        except sqlite3.Error:  # what is committed stays in the log, and a later checkpoint moves it
+        except sqlite3.Error:  # the commits stay in the log for a later checkpoint
             self.errors = "some"
         if moved == "all":
             self._checkpoint, self._unmoved = "not due", "nothing"

@@ -1,8 +1,8 @@
-"""Two threads on one connection, never at the same moment: the driver's thread lends it for a step at a time.
+"""Two threads on one connection, never at the same time: the driver's thread lends it for a step at a time.
 
-`sqlite3` copies a database in one call, which does not return before the end. So that call runs in a thread of its own
-and waits after each step; the driver's thread lets it go on between two groups of commits, and stands still meanwhile.
-What this connection commits between two steps goes into the copy as well, so SQLite never has to begin it anew.
+`sqlite3` copies a database in one call, which returns only at the end. So that call runs in a thread of its own and
+waits after each step; the driver's thread lets it continue between two groups of commits, and waits meanwhile. Commits
+of this connection between two steps go into the copy too, so SQLite never has to restart it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import attrs
 
 
 class HandoffRevoked(Exception):
-    """The steps are over before the work was: the connection is being closed, or nobody wants the work any more."""
+    """The handoff ended before the work did: the connection is being closed, or the work is no longer wanted."""
 
 
 @attrs.define
 class Handoff:
-    """What the working thread needs for each step.
+    """Coordinates the steps of the working thread.
 
     Attributes:
-        left: how many pages are left, and how many there are; None before the first step.
-        is_over: whether the work has ended, in whatever way.
+        left: number of pages left, and of all pages; None before the first step.
+        is_over: whether the work has ended, for any reason.
     """
 
     left: tuple[int, int] | None = None
@@ -36,12 +36,12 @@ class Handoff:
 
     # ------------------------------------------------------------ in the driver's thread
     def step(self) -> None:
-        """Lend the connection for a step, and take it back. It does nothing before the work begins or after its end."""
+        """Lend the connection for a step, and take it back. Does nothing before the work begins or after its end."""
         with self._door:
             self._step()
 
     def take(self) -> None:
-        """Let the work end now, if it has not: it does not touch the connection again."""
+        """End the work now, if it has not ended: it does not use the connection again."""
         with self._door:
             self._is_wanted = False
             self._step()
@@ -54,10 +54,10 @@ class Handoff:
 
     # ------------------------------------------------------------ in the working thread
     def work(self, work: Callable[[], None]) -> None:
-        """Do work that calls `between` after each of its steps.
+        """Run work that calls `between` after each of its steps.
 
         Raises:
-            HandoffRevoked: its end came first.
+            HandoffRevoked: the handoff ended first.
         """
         with self._door:
             if not self._is_wanted:
@@ -71,10 +71,10 @@ class Handoff:
             self._back.release()
 
     def between(self, _: int, pages_left: int, pages: int) -> None:
-        """Give the connection back until the next step.
+        """Return the connection until the next step.
 
         Raises:
-            HandoffRevoked: there is none.
+            HandoffRevoked: there is no next step.
         """
         self.left = pages_left, pages
         self._back.release()

@@ -1,4 +1,4 @@
-"""The instances that were read or written lately, as they are stored: nobody else writes to the file."""
+"""Caches the instances that were read or written recently; no other process writes to the file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _OVERHEAD_BYTES = 1_500  # an instance of this library beside its texts
 
 @attrs.define
 class InstanceCache:
-    """What is stored at addresses that were used lately.
+    """The stored instances at recently used addresses.
 
-    A turn finds the instance here that the turn before it wrote, without a hop into the driver's thread. It also tells
-    which indexed columns an update need not name: SQLite writes an index entry anew for each indexed column that SET
-    names, changed or not, which is three pages instead of one for a transition.
+    A turn finds the instance here that the previous turn wrote, without a thread round trip. The cache also decides
+    which indexed columns an update can leave out: SQLite rewrites an index entry for each indexed column in SET,
+    changed or not, which costs three pages instead of one.
 
-    It is told of every answer of the database in the order in which the database gave them. Whatever may have changed
-    otherwise (a conflict, an outcome that is not known) is forgotten, and so read from the file when it is next used.
+    The store reports every answer of the database, in order. After a conflict or an unknown outcome the address is
+    dropped, and so read from the file at its next use.
 
     Attributes:
-        max_bytes: of all that is kept; the instance that was noted first is forgotten beyond that.
+        max_bytes: maximum size; beyond it the oldest entry is dropped.
     """
 
     max_bytes: int
@@ -30,11 +30,11 @@ class InstanceCache:
     _known: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
 
     def get(self, address: Address) -> Instance | None:
-        """Give what is stored at an address, if that is known."""
+        """Return the cached instance at an address, or None."""
         return self._known.get(address)
 
     def keep(self, instance: Instance) -> None:
-        """Take note of what is stored."""
+        """Cache a stored instance."""
         address = instance.address
         before = self._known.pop(address, None)
         self._known[address] = instance
@@ -43,7 +43,7 @@ class InstanceCache:
             self.forget(next(iter(self._known)))
 
     def forget(self, address: Address) -> None:
-        """Know nothing of an address any more."""
+        """Drop an address."""
         known = self._known.pop(address, None)
         if known is not None:
             self._bytes -= _weight(known)

@@ -1,4 +1,4 @@
-"""One engine owns a file: an advisory lock beside it, held for life and named after its owner, and one on the file.
+"""One engine owns a file: an advisory lock beside it, which names the owner, and one on the file itself.
 
 The lock file belongs to a path, and names the owner. The lock on the database file itself belongs to the file, whatever
 its path: a hard link, a bind mount, a folder that was renamed.
@@ -30,7 +30,7 @@ _held: set[tuple[int, int]] = set()  # files that this process owns, by device a
 
 
 class FileLock:
-    """Both locks, which the kernel drops when the process ends, however it ends.
+    """Both locks. The kernel releases them when the process ends, for any reason.
 
     SQLite has locks of its own on the database file, of another kind (`fcntl`, not `flock`), which it would lose if
     this process closed the file. So the descriptor stays open until SQLite has closed its own.
@@ -49,18 +49,18 @@ class FileLock:
         guard_fork(self)
 
     def fileno(self) -> int:
-        """Give the descriptor that holds the lock."""
+        """Return the descriptor that holds the lock."""
         return self._file.fileno()
 
     def release(self) -> None:
         """Release both. The lock file stays: deleting it could let two engines lock two files of one name."""
         if not self._file.closed:
-            fcntl.flock(self.database, fcntl.LOCK_UN)  # at once, even if a forked child still shares it
+            fcntl.flock(self.database, fcntl.LOCK_UN)  # now, even if a forked child still shares it
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self.leave()
 
     def leave(self) -> None:
-        """Close a child's share: else it would keep the file locked when its parent died."""
+        """Close a child's copy of the descriptors, which would keep the file locked after its parent's death."""
         if not self._file.closed:
             _held.discard(self._identity)
             os.close(self.database)
@@ -68,16 +68,16 @@ class FileLock:
 
 
 def acquire(path: str, *, store: str, database: str) -> FileLock:
-    """Lock a store without waiting, and write into the lock file which process holds it.
+    """Lock a store without waiting, and write the owner's process into the lock file.
 
     Args:
-        path: the lock file; it is made if there is none.
+        path: the lock file; it is created if it does not exist.
         store: the store's name in errors.
-        database: the database file; it is made, empty, if there is none.
+        database: the database file; it is created empty if it does not exist.
 
     Raises:
-        StoreLocked: another engine holds it.
-        StoreUnavailable: one of the files cannot be made or opened.
+        StoreLocked: another engine holds the lock.
+        StoreUnavailable: one of the files cannot be created or opened.
     """
     while True:
         file = _opened(path, store)
@@ -88,11 +88,11 @@ def acquire(path: str, *, store: str, database: str) -> FileLock:
         except BaseException:
             file.close()
             raise
-        file.close()  # it was deleted or replaced between the two steps: its lock stops no other engine
+        file.close()  # deleted or replaced meanwhile: its lock excludes no engine
 
 
 def _database_locked(path: str, store: str) -> tuple[int, tuple[int, int]]:
-    """Lock the database file itself. A file that this process serves is not even opened: closing it drops locks."""
+    """Lock the database file. A file that this process serves is not opened: closing it would drop locks."""
     try:
         if os.path.exists(path) and _identity(os.stat(path)) in _held:  # noqa: PTH110, PTH116 - a path as text
             raise StoreLocked(store, _BY_ANOTHER_NAME)
@@ -147,7 +147,7 @@ def _signed(lock: FileLock, file: IO[bytes], store: str) -> FileLock:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     except OSError as error:
         lock.release()
-        reason = f"its lock file cannot be written: {error}; make room, or make it writable"
+        reason = f"its lock file cannot be written: {error}; free space, or make it writable"
         raise StoreUnavailable(f"open {store}", reason) from error
     return lock
 

@@ -1,10 +1,10 @@
 """The marks by which the engine recognises its own checkpoints.
 
-A checkpoint changes the file, and so does a copy that another program writes over it: size and time of the last change
-do not tell one from the other. So the commit before a checkpoint writes a new mark, in one of two tables by turns, and
-after the checkpoint both marks are read from the file itself, past SQLite. The checkpoint wrote one of them and did not
-touch the other. A copy over the file takes one of them away at least, whatever its moment; unless it was made after the
-mark before was written, and then the checkpoint writes all the pages in which it differs.
+A checkpoint changes the file, and so does a copy that another program writes over it: size and modification time do not
+distinguish them. So the commit before a checkpoint writes a new mark, alternating between two tables, and after the
+checkpoint the engine reads both marks from the file itself, bypassing SQLite. The checkpoint wrote one of them and did
+not touch the other. A copy over the file removes at least one of them at any moment; unless it was made after the
+previous mark was written, and then the checkpoint writes all the pages in which it differs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 ReadFile: TypeAlias = Callable[[int, int], bytes]
-"""Reads so many bytes of the file, from an offset on, past SQLite."""
+"""Reads a number of bytes of the file at an offset, bypassing SQLite."""
 
 TABLES: Final = ("checkpoint_marks_a", "checkpoint_marks_b")
 _WRITE = tuple(f"UPDATE {table} SET mark = ?" for table in TABLES)  # noqa: S608 - made of constants
@@ -28,9 +28,9 @@ class _Place:
     """One of the two tables.
 
     Attributes:
-        offset: where its page begins in the file.
-        possible: the marks that the file may hold, the last one committed at the end; empty when that is not known.
-        stored: the mark that was committed last.
+        offset: the offset of its page in the file.
+        possible: the marks that the file may hold, the last committed one at the end; empty if unknown.
+        stored: the last committed mark.
     """
 
     offset: int
@@ -43,9 +43,9 @@ class Marks:
     """Writes marks, and finds them again.
 
     Attributes:
-        epoch: which opening of the file writes them.
+        epoch: the opening of the file that writes them.
         page_bytes: the size of a page.
-        is_moved: whether the mark that was committed last is in the file.
+        is_moved: whether the last committed mark is in the file.
     """
 
     epoch: int
@@ -56,21 +56,21 @@ class Marks:
     _written: str | None = None
 
     def may_become(self, later: Marks) -> bool:
-        """Whether a file that held these marks may hold those, after a COMMIT whose outcome is not known."""
+        """Whether a file with these marks may have the later ones, after a COMMIT of unknown outcome."""
         written = () if self._written is None else (self._written,)
         return all(
             after.stored in (before.stored, *written) for before, after in zip(self._places, later._places, strict=True)
         )
 
     def write(self, cursor: sqlite3.Cursor) -> None:
-        """Write the next mark with the open transaction."""
+        """Write the next mark in the open transaction."""
         if self._written is None:
             self._number += 1
             self._written = f"{self.epoch:016x}-{self._number:016x}"
             cursor.execute(_WRITE[self._number % 2], (self._written,))
 
     def committed(self) -> None:
-        """Note that the transaction is stored."""
+        """Note that the transaction is durable."""
         if self._written is not None:
             place = self._places[self._number % 2]
             place.stored = self._written
@@ -80,17 +80,17 @@ class Marks:
             self.is_moved = False
 
     def rolled_back(self) -> None:
-        """Note that it is not."""
+        """Note that the transaction was rolled back."""
         self._written = None
 
     def are_found(self, read: ReadFile, *, moved: Literal["all", "some"]) -> bool:
-        """Read both marks from the file, after a checkpoint.
+        """Read both marks from the file after a checkpoint, and return whether they are the expected ones.
 
         Args:
             read: reads the file.
             moved: ``all`` of the log, or ``some``: then the file may still hold an older mark.
         """
-        found = [self._is_found(place, read, moved) for place in self._places]  # each notes its own
+        found = [self._is_found(place, read, moved) for place in self._places]  # each call updates its place
         newest = self._places[self._number % 2]
         self.is_moved = newest.possible == [newest.stored]
         return all(found)
@@ -105,11 +105,11 @@ class Marks:
 
 
 def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> Marks:
-    """Read the marks of a file that was opened.
+    """Read the marks of an opened file.
 
     Args:
         cursor: a cursor of its connection.
-        epoch: which opening this is.
+        epoch: the number of this opening.
         read: reads the file.
     """
     ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
@@ -118,7 +118,7 @@ def read_marks(cursor: sqlite3.Cursor, *, epoch: int, read: ReadFile) -> Marks:
         ((root,),) = cursor.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
         ((mark,),) = cursor.execute(sql).fetchall()
         offset = (root - 1) * page_bytes
-        is_there = mark.encode() in read(page_bytes, offset)  # not while a reader keeps the log from being moved
+        is_there = mark.encode() in read(page_bytes, offset)  # False while a reader blocks the checkpoint
         places.append(_Place(offset, mark, [mark] if is_there else []))
     ours = [int(place.stored.partition("-")[2], 16) for place in places if place.stored.startswith(f"{epoch:016x}-")]
     return Marks(epoch, page_bytes, tuple(places), max(ours, default=0))

@@ -1,7 +1,7 @@
-"""The statements of messages: sent, settled, redriven, forgotten.
+"""The statements that send, settle, redrive and delete messages.
 
-The head of a (sender, target) pair is its oldest message. It is marked in the table, so that the deliverable messages
-are one short walk over an index, however many wait behind them.
+The head of a (sender, target) pair is its oldest message. It is marked in the table, so that a short index scan finds
+the deliverable messages, however many wait behind them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FROM dead_letters WHERE message_id = ?
 
 
 def pair_of(cursor: sqlite3.Cursor, message_id: int) -> Row | None:
-    """Give sender and target of a living message; None when there is none."""
+    """Return sender and target of an undelivered message; None if it does not exist."""
     row: Row | None = cursor.execute(
         "SELECT sender, target FROM messages WHERE message_id = ?", (message_id,)
     ).fetchone()
@@ -54,7 +54,7 @@ def send(cursor: sqlite3.Cursor, counters: Counters, messages: Iterable[Row]) ->
 
 
 def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
-    """Do with a living message what its turn decided."""
+    """Apply the outcome of an undelivered message."""
     match fate:
         case Consumed(message_id):
             _remove(cursor, message_id, pair)
@@ -69,7 +69,7 @@ def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
 
 
 def redrive(cursor: sqlite3.Cursor, message_id: int) -> Literal["redriven", "not_found"]:
-    """Make a dead letter an ordinary message again, in its old place among those of its pair."""
+    """Turn a dead letter into a message again, at its old position in its pair."""
     cursor.execute(_REVIVE, (message_id,))
     if cursor.rowcount == 0:
         return "not_found"
@@ -81,7 +81,7 @@ def redrive(cursor: sqlite3.Cursor, message_id: int) -> Literal["redriven", "not
 
 
 def forget_own(cursor: sqlite3.Cursor, address: str) -> None:
-    """Delete what an instance told itself, dead letters too."""
+    """Delete the messages that an instance sent to itself, dead letters included."""
     cursor.execute("DELETE FROM messages WHERE sender = ? AND target = ?", (address, address))
     cursor.execute("DELETE FROM dead_letters WHERE sender = ? AND target = ?", (address, address))
 

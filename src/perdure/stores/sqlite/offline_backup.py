@@ -1,4 +1,4 @@
-"""A backup from outside: of a file that nobody owns, or beside an owner that is not asked."""
+"""Backups from outside the engine: of a file without an owner, or beside its owner."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def copy_from_outside(
     *,
     max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES,
 ) -> Backup:
-    """Copy a store's file as it is at the moment of the call. It writes nothing to it and takes no lock.
+    """Copy a store's file as it is at the moment of the call. It writes nothing to the file and takes no lock.
 
-    An owner goes on committing. Until the copy is done its checkpoints end at that moment, so its log grows by what it
-    commits; it gets smaller again afterwards.
+    An owner continues to commit. Until the copy is complete its checkpoints stop at that moment, so its write-ahead log
+    grows by what it commits; afterwards it shrinks again.
 
     Args:
         path: the store's file.
-        target: the new file, which must not be there.
-        progress: told after each step.
-        max_log_growth_bytes: give up when the log grew by more.
+        target: the new file, which must not exist.
+        progress: called after each step.
+        max_log_growth_bytes: stop when the log has grown by more.
 
     Raises:
-        BackupFailed: the copy cannot be written; nothing is left of it.
-        StoreError: the file cannot be read, or its log grew too much; nothing is left of the copy.
+        BackupFailed: the copy cannot be written; no file is left.
+        StoreError: the file cannot be read, or its log grew too much; no file is left.
     """
     copy = PartialFile(Path(target).absolute())
     with read_from_outside(path) as reader:

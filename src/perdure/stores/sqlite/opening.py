@@ -37,13 +37,13 @@ async def open_file(
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` describes the options.
 
     Args:
-        path: as there.
-        durability: as there.
-        cache_bytes: as there.
-        on_locked: as there.
-        runtime: as there.
-        disk: how to reach the file.
-        checkpoint_pages: the length of the log from which on it is moved into the file.
+        path: see there.
+        durability: see there.
+        cache_bytes: see there.
+        on_locked: see there.
+        runtime: see there.
+        disk: the disk that holds the file.
+        checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
     """
     file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
     lock = await _lock(file, on_locked, runtime)
@@ -68,7 +68,7 @@ async def _lock(file: File, on_locked: OnLocked, runtime: Runtime) -> FileLock:
 
 
 def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
-    place = os.path.realpath(path)  # one file has one lock, whatever the name it is opened by
+    place = os.path.realpath(path)  # one file has one lock for all its names
     return File(path=place, lock=f"{place}.lock", store=f"sqlite:///{os.fspath(path)}", synchronous=synchronous)
 
 

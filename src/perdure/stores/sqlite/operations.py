@@ -1,4 +1,4 @@
-"""The operations that the ``Store`` record promises, over a SQLite file."""
+"""The operations of the ``Store`` record, over a SQLite file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ A = TypeVar("A")
 
 
 class Operations:
-    """Encodes what is asked for, lets it travel, and knows what was stored lately."""
+    """Encodes requests, queues them for the database, and caches recent instances."""
 
     def __init__(self, traffic: Batcher, recent: InstanceCache, log: Path) -> None:
         self._traffic = traffic
@@ -44,7 +44,7 @@ class Operations:
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
-        """Read an address, and the remembered answer of a key."""
+        """Read an address and the stored answer of a key."""
         known = self._recent.get(address) if idempotency_key is None else None
         if known is not None and self._traffic.refusal("load") is None:
             return settled(Success(Loaded(instance=known)))
@@ -52,10 +52,10 @@ class Operations:
         return answered_by(self._traffic.read(Read("load", work), partial(self._loaded, address)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition, together with the others that are ready."""
+        """Write one transition, in a group with others."""
         try:
             change = encode(transition, self._recent)
-        except Exception as error:  # noqa: BLE001 - a value that JSON cannot carry
+        except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
             return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
         return answered_by(
             self._traffic.write(
@@ -66,61 +66,61 @@ class Operations:
         )
 
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give the due instances, and know them: their turns come next."""
+        """Return the due instances, and cache them for their turns."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit)
-        return answered_by(self._traffic.read(Read("read what is due", work), self._found_due))
+        return answered_by(self._traffic.read(Read("read due instances", work), self._found_due))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        """Give the earliest due instant after this one."""
+        """Return the earliest due instant after an instant."""
         return self._read("read the next alarm", lambda cursor: queries.next_alarm(cursor, after_ms))
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give instances with a claim."""
+        """Return instances with a claim."""
         damage = self._damage
         return self._read("read claims", lambda cursor: queries.claimed(cursor, damage, after_incarnation, limit))
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Give messages that may be delivered."""
+        """Return the messages that may be delivered."""
         damage = self._damage
         return self._read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        """Give the earliest instant, after this one, that a message waits for."""
+        """Return the earliest instant, after an instant, that a message waits for."""
         return self._read("read the next message", lambda cursor: queries.next_message(cursor, after_ms))
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Give dead letters."""
+        """Return dead letters."""
         damage = self._damage
         return self._read("read dead letters", lambda cursor: queries.dead_letters(cursor, damage, after_id, limit))
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Make a dead letter an ordinary message again."""
+        """Turn a dead letter into a message again."""
         return self._write("redrive", lambda cursor, _: messages.redrive(cursor, message_id))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give a page of instances. What is rare among many is looked for in portions, and others go between."""
+        """Return a page of instances. The search runs in chunks, between which other requests run."""
         return asked(self._find(query))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Give the newest events of an address."""
+        """Return the newest events of an address."""
         return self._read("read history", lambda cursor: queries.history(cursor, address, before, limit))
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Give events of the log."""
+        """Return events of the history."""
         return self._read("read events", lambda cursor: queries.events(cursor, after, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
-        """Remove what retention lets go."""
+        """Delete rows past their retention."""
         return self._write("prune", lambda cursor, counters: prune(cursor, counters, retention))
 
     def health(self) -> FutureResult[Health, StoreError]:
-        """Read a row, and say which ones could not be read so far, and whether the log is held up."""
+        """Read a row, and report corrupt rows and a blocked write-ahead log."""
         return asked(self._health())
 
     def close(self) -> FutureResult[None, StoreError]:
-        """Wait for what was asked, close the file, give the lock back."""
+        """Wait for pending requests, close the file and release the lock."""
         return asked(self._close())
 
     async def _find(self, query: Query) -> Result[tuple[Instance, ...], StoreError]:
@@ -151,7 +151,7 @@ class Operations:
                 self._recent.keep(instance)
 
     def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
-        """Know what is stored now; or know nothing of it, unless it is certain."""
+        """Cache the stored instance; or drop its address, unless the outcome is certain."""
         write = transition.write
         if type(write) is KeepInstance:
             return
@@ -188,7 +188,7 @@ def _apply(address: Address, change: Change, cursor: sqlite3.Cursor, counters: C
 
 
 def _stored(instance: Instance, fence: Fence) -> Instance:
-    """What a row holds now: the database gives the incarnation of a new one."""
+    """Return the instance as its row now is: the database assigns the incarnation of a new one."""
     if instance.incarnation == fence.incarnation and instance.version == fence.version:
         return instance
     return instance.changed(incarnation=fence.incarnation, version=fence.version)

@@ -1,9 +1,9 @@
-"""Whether the file is still this engine's: inspected around each transaction, in the driver's thread.
+"""Checks around each transaction, in the driver's thread, that this engine still owns its file.
 
 The lock keeps other engines out. It does not stop a program that takes no lock, an operator who moves files, or a
-network disk whose locks do not lock. So the engine recognises its file by what such a program cannot leave as it was:
-the number that SQLite changes when another connection writes, the identity of the files behind their names, and size
-and time of the last change, which only the engine's own transactions and checkpoints may move.
+network disk whose locks do not work. So the engine recognises its file by properties that such a program changes: the
+number that SQLite changes when another connection writes, the identity of the files at their paths, and size and
+modification time, which only the engine's own transactions and checkpoints may change.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FileIdentity: TypeAlias = tuple[int, int]  # device and inode
 FileStamp: TypeAlias = tuple[int, int]  # size in bytes, and the time of the last change in nanoseconds
 
 _WRITTEN = (
-    "another connection wrote to it; find who opens this file (a shell, a second engine on a copy of the lock, a disk "
-    "whose locks do not work), then start again"
+    "another connection wrote to it; find the program that opens this file (a shell, a second engine on a copy of the "
+    "lock, a disk whose locks do not work), then start again"
 )
 _LOG_WRITTEN = (
-    "another connection or program wrote into its write-ahead log; find who opens this file, leave the log to the "
-    "engine, and start again"
+    "another connection or program wrote into its write-ahead log; find the program that opens this file, leave the "
+    "log to the engine, and start again"
 )
 _WRITTEN_OVER = (
     "another program wrote into the file itself (a copy over it, a checkpoint from outside); before you restore a "
@@ -44,31 +44,31 @@ _WRITTEN_OVER_DURING = (
 )
 _GONE: dict[Part, str] = {
     "file": "it was deleted while it was open; put it back, or restore a backup, before you start again",
-    "log": "its write-ahead log was deleted while it was open; leave the file to stop in peace, which saves the log",
-    "lock": "its lock file was deleted, so that a second engine could come; leave the lock file, and start again",
+    "log": "its write-ahead log was deleted while it was open; let the engine stop first, which saves the log",
+    "lock": "its lock file was deleted, so that a second engine could open it; leave the lock file, and start again",
 }
 _REPLACED: dict[Part, str] = {
     "file": "another file was put in its place while it was open; stop the engine before you replace a file",
     "log": "another file was put in the place of its write-ahead log; stop the engine before you replace a file",
-    "lock": "another lock file was put in the place of its own; leave the lock file, and start again",
+    "lock": "another lock file was put in the place of its own; leave the lock file in place, and start again",
 }
 
 
 @attrs.define(kw_only=True)
 class Ownership:
-    """How the file looked when it was opened, and when this engine last wrote into it.
+    """The state of the file when it was opened, and when this engine last wrote to it.
 
     Attributes:
         store: the store's name in errors.
         disk: reads the files.
-        descriptor: of the file, open as long as the engine owns it.
-        parts: path and identity of the file, of its log and of its lock.
+        descriptor: the file's descriptor, open as long as the engine owns it.
+        parts: path and identity of the file, its log and its lock.
         data_version: changes when another connection has written: https://sqlite.org/pragma.html#pragma_data_version.
-            SQLite changes it as well when an error made it drop its cache.
+            SQLite also changes it when an error made it drop its cache.
         stamp: of the file, which only this engine's checkpoints change.
         log_stamp: of the log, which only this engine's transactions change; None: the disk did not say.
         schema_version: a number in the file that differs in each backup: SQLite increments it when it copies.
-        marks: tell this engine's checkpoints from writes of other programs.
+        marks: distinguish this engine's checkpoints from writes of other programs.
     """
 
     store: str
@@ -86,7 +86,8 @@ class Ownership:
 
         Args:
             cursor: of the connection.
-            errors: whether this connection met an error since the last time: that alone moves its `data_version`.
+            errors: whether this connection reported an error since the last transaction, which also changes
+                `data_version`.
         """
         (found,) = cursor.execute("PRAGMA data_version").fetchone()
         log_stamp, self.log_stamp = self.log_stamp, None
@@ -97,19 +98,19 @@ class Ownership:
         return lost
 
     def loss_after_transaction(self) -> OwnershipLost | None:
-        """Inspect the files once more. COMMIT changes the log alone: the file must be as it was."""
+        """Inspect the files again. COMMIT changes only the log: the file must be unchanged."""
         self.log_stamp = None
         return self._loss(None)
 
     def loss_before_closing(self) -> OwnershipLost | None:
-        """Inspect the files when no transaction can."""
+        """Inspect the files outside a transaction."""
         return self._loss(self.log_stamp)
 
     def loss_after_checkpoint(self, moved: Literal["all", "some"]) -> OwnershipLost | None:
-        """Note how this engine's checkpoint left the file, and look for the marks in it.
+        """Note the state of the file after this engine's checkpoint, and look for the marks in it.
 
-        The time of the last change is set one nanosecond back: no system gives that time to a later change, however
-        coarse its clock.
+        The modification time is set one nanosecond back: no system assigns that time to a later change, however coarse
+        its clock.
 
         Args:
             moved: whether all of the log is in the file now.
@@ -121,7 +122,7 @@ class Ownership:
             self.stamp = self._marked(found["file"])
         try:
             are_found = self.marks.are_found(self._read, moved=moved)
-        except OSError:  # a disk that does not say proves nothing
+        except OSError:  # a disk that fails to answer proves nothing
             return None
         return None if are_found else OwnershipLost(self.store, _WRITTEN_OVER_DURING)
 
@@ -148,12 +149,12 @@ class Ownership:
         return None
 
     def files_loss(self) -> OwnershipLost | None:
-        """Look whether the files are still those behind their names."""
+        """Check whether the files at their paths are still the same."""
         found = self._look()
         return found if isinstance(found, OwnershipLost) else None
 
     def _look(self) -> dict[Part, FileStamp | None] | OwnershipLost:
-        """Inspect every file. A disk that does not say proves nothing."""
+        """Inspect every file. A disk that fails to answer proves nothing."""
         stamps: dict[Part, FileStamp | None] = {"file": None, "log": None, "lock": None}
         for part, (path, identity) in self.parts.items():
             try:
@@ -168,32 +169,32 @@ class Ownership:
         return stamps
 
     def without_log(self) -> Ownership:
-        """Give what must still be true when the connection was closed, which deletes the log."""
+        """Return the part that must hold after the connection was closed, which deletes the log."""
         return self._only("file", "lock")
 
     @contextmanager
     def kept_from_checkpoint(self, lost: OwnershipLost) -> Generator[None]:
         """Close the last connection of a lost file in this block, without moving its log into another program's file.
 
-        SQLite sees to that itself where the file was deleted or replaced. Where it was overwritten, only a reader keeps
-        it from that: a lock on the bytes that readers lock, whatever the file holds now, or another connection, which
-        cannot write and so moves nothing either.
+        SQLite ensures that itself if the file was deleted or replaced. If it was overwritten, only a reader prevents
+        the checkpoint: a lock on the bytes that readers lock, for any content of the file, or another connection, which
+        cannot write and so checkpoints nothing either.
         """
         path, _ = self.parts["file"]
         with ExitStack() as stack:
             if self._is_overwritten(lost):
                 stack.enter_context(locked_like_a_reader(self.descriptor))
-                with suppress(sqlite3.Error):  # what is there now may be no database
+                with suppress(sqlite3.Error):  # the file may not be a database now
                     beside = stack.enter_context(closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)))
                     beside.execute("BEGIN")
                     beside.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             yield
 
     def set_log_aside(self, name: str, lost: OwnershipLost) -> None:
-        """Rename the log that a lost file left behind, so that whoever opens its path does not take it for theirs.
+        """Rename the log of a lost file, so that the next program that opens its path does not use it.
 
-        SQLite leaves the log alone when it closes such a file. Read together with another file, it would destroy that
-        one. Where strangers wrote to this very file, its log belongs to it.
+        SQLite leaves the log in place when it closes such a file. Read together with another file, it would destroy
+        that file. If other programs wrote to this very file, its log belongs to it.
         """
         path, _ = self.parts["file"]
         is_other = (
@@ -208,7 +209,7 @@ class Ownership:
     def _is_overwritten(self, lost: OwnershipLost) -> bool:
         if lost.reason in (_WRITTEN_OVER, _WRITTEN_OVER_DURING):
             return True
-        now = self._loss(None)  # the engine may have noticed something else first
+        now = self._loss(None)  # the engine may have detected another loss first
         return now is not None and now.reason == _WRITTEN_OVER
 
     def _only(self, *parts: Part) -> Ownership:
@@ -216,7 +217,7 @@ class Ownership:
 
 
 def another_engine(store: str) -> OwnershipLost:
-    """Say that the file was opened by somebody else meanwhile."""
+    """Return the error for a file that another engine opened meanwhile."""
     return OwnershipLost(store, _WRITTEN)
 
 
@@ -229,16 +230,16 @@ def _schema_version_in(path: str) -> int:
 def take_note(
     cursor: sqlite3.Cursor, *, store: str, path: str, lock: str, descriptor: int, disk: Disk, epoch: int
 ) -> Ownership:
-    """Note how a file looks whose log was written to already.
+    """Note the state of a file whose log has been written to.
 
     Args:
         cursor: a cursor of its connection.
         store: the store's name in errors.
-        path: the file, absolute: the working directory may change.
-        lock: its lock file, absolute.
-        descriptor: of the file, open as long as the engine owns it.
+        path: the file's absolute path, because the working directory may change.
+        lock: the absolute path of its lock file.
+        descriptor: the file's descriptor, open as long as the engine owns it.
         disk: reads the files.
-        epoch: which opening of the file this is.
+        epoch: the number of this opening.
     """
     paths: dict[Part, str] = {"file": path, "log": f"{path}-wal", "lock": lock}
     (data_version,) = cursor.execute("PRAGMA data_version").fetchone()

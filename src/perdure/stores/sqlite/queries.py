@@ -1,4 +1,4 @@
-"""The reading statements. Each function runs in the driver's thread and gives decoded values."""
+"""The statements that read. Each function runs in the driver's thread and returns decoded values."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _LAST = 2**63 - 1
 
 
 def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int) -> Loaded:
-    """Read an address, and the remembered answer of a key.
+    """Read an address and the stored answer of a key.
 
     Raises:
-        StoreCorrupt: the row cannot be read.
+        StoreCorrupt: the row cannot be decoded.
     """
     row = cursor.execute(_LOAD, (address.kind, address.name, address.id)).fetchone()
     instance = None if row is None else instance_from(row)
@@ -66,7 +66,7 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
 
 
 def due(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[Instance, ...]:
-    """Give the due instances, the earliest first, in one walk over the index."""
+    """Return the due instances, the earliest first, in one index scan."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
         return cursor.execute(_DUE, (now_ms, *after, wanted)).fetchall()
@@ -75,12 +75,12 @@ def due(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) ->
 
 
 def next_alarm(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
-    """Give the earliest due instant after this one."""
+    """Return the earliest due instant after an instant."""
     return _number(cursor, _NEXT_ALARM, after_ms)
 
 
 def claimed(cursor: sqlite3.Cursor, damage: CorruptRows, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
-    """Give instances with a claim, by incarnation."""
+    """Return instances with a claim, by incarnation."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
         return cursor.execute(_CLAIMED, (*after, wanted)).fetchall()
@@ -89,7 +89,7 @@ def claimed(cursor: sqlite3.Cursor, damage: CorruptRows, after_incarnation: int,
 
 
 def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
-    """Give the heads that may be delivered, the oldest first."""
+    """Return the heads that may be delivered, the oldest first."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
         return cursor.execute(_MESSAGES, (*after, now_ms, wanted)).fetchall()
@@ -98,12 +98,12 @@ def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: in
 
 
 def next_message(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
-    """Give the earliest instant, after this one, that a message waits for."""
+    """Return the earliest instant, after an instant, that a message waits for."""
     return _number(cursor, _NEXT_MESSAGE, after_ms)
 
 
 def dead_letters(cursor: sqlite3.Cursor, damage: CorruptRows, after_id: int, limit: int) -> tuple[StoredMessage, ...]:
-    """Give dead letters, the oldest first."""
+    """Return dead letters, the oldest first."""
 
     def fetch(after: Row, wanted: int) -> list[Row]:
         return cursor.execute(_DEAD_LETTERS, (*after, wanted)).fetchall()
@@ -112,13 +112,13 @@ def dead_letters(cursor: sqlite3.Cursor, damage: CorruptRows, after_id: int, lim
 
 
 def history(cursor: sqlite3.Cursor, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
-    """Give the newest events of an address, the newest first."""
+    """Return the newest events of an address, the newest first."""
     values = (str(address), _LAST if before is None else before, limit)
     return tuple(_logged(row) for row in cursor.execute(_HISTORY, values))
 
 
 def events(cursor: sqlite3.Cursor, after: int, limit: int) -> tuple[LoggedEvent, ...]:
-    """Give the events after a place, in order."""
+    """Return the events after a sequence number, in order."""
     return tuple(_logged(row) for row in cursor.execute(_EVENTS, (after, limit)))
 
 

@@ -1,4 +1,4 @@
-"""A look at a store's file from outside, beside its owner: read-only, in short reads, without the lock."""
+"""Reads a store's file from outside the engine, beside its owner: read-only, in short reads, without the lock."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from perdure.stores.store import BackupProgress, OnBackupProgress
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a read waits while somebody recovers the log of a crashed owner."""
+"""How long a read waits while another process recovers the log of a crashed owner."""
 
 MAX_LOG_GROWTH_BYTES: Final = 256 * 1024 * 1024
-"""How much the log may grow while one moment is held; a checkpoint of so much takes about a second afterwards."""
+"""How much the log may grow during a long read; the checkpoint afterwards takes about a second."""
 
 MAX_FINDINGS: Final = 100
-"""Findings of SQLite about one file; after so many it looks no further."""
+"""Maximum number of SQLite's findings about one file."""
 
 _STEP_PAGES: Final = 1_024
-_STEP_INSTRUCTIONS: Final = 100_000  # of SQLite's machine, between two looks at the log: a few milliseconds
+_STEP_INSTRUCTIONS: Final = 100_000  # of SQLite's machine, a few milliseconds, between two checks of the log
 
 
 @attrs.frozen
 class Reader:
     """Reads a file that another process may own and write.
 
-    Each read is a transaction of its own and sees one moment. It is over when `rows` returns, so that the owner's
-    checkpoints are never held up for longer than one page takes: ask for pages. `copy` and `findings` hold one moment
-    for as long as they take. The owner goes on, and its log grows meanwhile; when that is too much, they give up.
+    Each read is a transaction of its own and sees one moment. It ends when `rows` returns, so read in pages to delay
+    the owner's checkpoints for only one page. `copy` and `findings` hold one moment until they are done. The owner
+    continues, and its log grows meanwhile; if it grows too much, they stop.
 
     Attributes:
         path: the file.
-        store: what errors call it.
-        schema_version: which migration its tables are at.
+        store: the store's name in errors.
+        schema_version: the migration that its tables are at.
     """
 
     path: Path
@@ -50,15 +50,15 @@ class Reader:
     _connection: sqlite3.Connection = attrs.field(alias="connection", repr=False)
 
     def rows(self, sql: str, values: Row = ()) -> list[Row]:
-        """Run one reading statement.
+        """Run one statement that reads.
 
         Args:
-            sql: a SELECT, or a PRAGMA that reads. Give it a LIMIT.
-            values: what its parameters stand for.
+            sql: a SELECT, or a PRAGMA that reads. Add a LIMIT.
+            values: the values of its parameters.
 
         Raises:
             StoreCorrupt: SQLite cannot read the file.
-            StoreUnavailable: it did not do it now, or it was asked to write.
+            StoreUnavailable: SQLite cannot read it now, or the statement writes.
         """
         try:
             return self._connection.execute(sql, values).fetchall()
@@ -78,12 +78,12 @@ class Reader:
 
         Args:
             target: a connection to it.
-            progress: told after each step of 4 MiB.
+            progress: called after each step of 4 MiB.
             max_log_growth_bytes: how much the owner's log may grow meanwhile.
 
         Raises:
             StoreUnavailable: it grew by more.
-            sqlite3.Error: SQLite could not do it.
+            sqlite3.Error: SQLite failed.
         """
         suspension = _Hold(self.log, max_log_growth_bytes)
         ((page_bytes,),) = self.rows("PRAGMA page_size")
@@ -94,20 +94,20 @@ class Reader:
 
         self._connection.execute("BEGIN")
         try:
-            self._connection.execute("SELECT epoch FROM counters").fetchall()  # the moment: SQLite begins lazily
+            self._connection.execute("SELECT epoch FROM counters").fetchall()  # fixes the moment: SQLite begins lazily
             self._connection.backup(target, pages=_STEP_PAGES, progress=between, sleep=0)
         finally:
             self._connection.execute("ROLLBACK")
 
     def findings(self, *, max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES) -> list[str]:
-        """Let SQLite look at every page and every index entry, and give what it finds wrong, at most 100 things.
+        """Let SQLite check every page and every index entry, and return what it reports, at most 100 lines.
 
         Args:
             max_log_growth_bytes: how much the owner's log may grow meanwhile.
 
         Raises:
-            StoreUnavailable: it grew by more, or SQLite could not look.
-            StoreCorrupt: the file is damaged so much that SQLite cannot look.
+            StoreUnavailable: it grew by more, or SQLite could not check.
+            StoreCorrupt: the file is too damaged for SQLite to check.
         """
         suspension = _Hold(self.log, max_log_growth_bytes)
         self._connection.set_progress_handler(lambda: int(suspension.is_too_long), _STEP_INSTRUCTIONS)
@@ -128,7 +128,7 @@ class Reader:
 
 @attrs.define
 class _Hold:
-    """How long one moment may be held, measured by what it costs the owner: the growth of the log."""
+    """Limits how long one moment is held, by its cost to the owner: the growth of the log."""
 
     log: Path
     max_growth_bytes: int
@@ -144,18 +144,18 @@ class _Hold:
     def check(self) -> None:
         if self.is_too_long:
             reason = (
-                f"its log grew by more than {self.max_growth_bytes:,} bytes meanwhile, because a reader holds it up; "
-                "allow more, do it when less is written, or use a backup that the engine makes itself (jobs.backup)"
+                f"its write-ahead log grew by more than {self.max_growth_bytes:,} bytes meanwhile, because this read "
+                "blocks checkpoints; allow more, retry under less load, or let the engine make the backup (jobs.backup)"
             )
             raise StoreUnavailable("hold one moment of the file", reason)
 
 
 @contextmanager
 def read_from_outside(path: str | os.PathLike[str]) -> Generator[Reader]:
-    """Open a file to look at it, whether an engine runs on it or not.
+    """Open a file to read it, whether or not an engine runs on it.
 
-    No lock is taken, nothing is written to the file or its log, and nothing is ever checkpointed: the connection is
-    read-only, so SQLite could not. ``<path>-wal`` and ``<path>-shm`` come to lie beside a file that nobody owns.
+    It takes no lock, writes nothing to the file or its log, and never checkpoints: the connection is read-only.
+    If no engine has the file open, SQLite creates ``<path>-wal`` and ``<path>-shm`` next to it.
 
     Args:
         path: the file. It must exist.

@@ -1,4 +1,4 @@
-"""What retention removes: expired keys, old dead letters, then the beginning of the log."""
+"""Retention: deletes expired keys, old dead letters, then the oldest events."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ DELETE FROM events WHERE sequence < (
 
 
 def prune(cursor: sqlite3.Cursor, counters: Counters, retention: Retention) -> int:
-    """Remove up to ``limit`` rows, and say how many went.
+    """Delete up to ``limit`` rows, and return their number.
 
-    The log has no holes (its numbers are committed with it), so the newest ``max_events`` are known by number.
+    The event history has no gaps (its numbers are committed with it), so numbers determine the newest ``max_events``.
     """
     removed = cursor.execute(_KEYS, (retention.now_ms, retention.limit)).rowcount
     removed += cursor.execute(_DEAD_LETTERS, (retention.dead_letters_since_ms, retention.limit - removed)).rowcount

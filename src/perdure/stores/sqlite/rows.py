@@ -12,7 +12,7 @@ from perdure.values.instance import Claim, Instance, PendingRetry, Suspension
 from perdure.values.message import Message, StoredMessage
 from perdure.values.transition import Remembered
 
-Row: TypeAlias = tuple[Any, ...]  # what the driver gives; STRICT tables answer for the types
+Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensure the types
 
 INSTANCE_COLUMNS = (
     "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
@@ -26,13 +26,13 @@ SET_COLUMNS = (
     "version, status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, "
     "run_count, event_count, last_error, created_ms, updated_ms"
 )
-"""What every transition of an instance writes; `due_ms` and `owner` are apart, for the sake of their indexes."""
+"""The columns that every transition of an instance writes; `due_ms` and `owner` are apart because of their indexes."""
 
 _HOLDS = frozenset((None, *get_args(Suspension)))
 
 
 def set_values(instance: Instance, version: int) -> Row:
-    """Give the values of `SET_COLUMNS`."""
+    """Return the values of `SET_COLUMNS`."""
     pending_retry, claim, event_claim = instance.pending_retry, instance.claim, instance.event_claim
     last_error = instance.last_error
     return (
@@ -58,7 +58,7 @@ def instance_from(row: Row) -> Instance:
     """Decode a row of `INSTANCE_COLUMNS`.
 
     Raises:
-        StoreCorrupt: it is not an instance.
+        StoreCorrupt: the row is not a valid instance.
     """
     address = Address(*row[2:5])
     what = str(address)
@@ -85,7 +85,7 @@ def instance_from(row: Row) -> Instance:
 
 
 def message_values(message: Message) -> Row:
-    """Give sender, target, action, payload and sent_ms."""
+    """Return sender, target, action, payload and sent_ms."""
     return str(message.sender), str(message.target), message.action, message.payload, message.sent_ms
 
 
@@ -93,7 +93,7 @@ def message_from(row: Row) -> StoredMessage:
     """Decode a row of `MESSAGE_COLUMNS` or `DEAD_LETTER_COLUMNS`.
 
     Raises:
-        StoreCorrupt: it is not a message.
+        StoreCorrupt: the row is not a valid message.
     """
     what = f"message {row[0]}"
     try:
@@ -111,7 +111,7 @@ def message_from(row: Row) -> StoredMessage:
 
 
 def key_values(address: Address, remembered: Remembered) -> Row:
-    """Give the values of the table ``keys``, in its order."""
+    """Return the values of the table ``keys``, in its order."""
     return (
         str(address),
         remembered.key,

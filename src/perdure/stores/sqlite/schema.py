@@ -1,4 +1,4 @@
-"""The file: whose it is, which version its tables have, and how the connection is set."""
+"""The file format: application id, version of the tables, and connection settings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 from perdure.stores.sqlite.write_ahead_log import LOG_LIMIT_BYTES
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 
-APPLICATION_ID = 0x70657264  # "perd"; it marks the file for `file(1)` and for us
+APPLICATION_ID = 0x70657264  # "perd"; it identifies the file, also for `file(1)`
 
 Synchronous = Literal["FULL", "NORMAL"]
 
 _PRAGMAS = (
-    "wal_autocheckpoint = 0",  # the engine makes its own, so that it knows of each
+    "wal_autocheckpoint = 0",  # the engine makes its own checkpoints, to know of each
     f"journal_size_limit = {LOG_LIMIT_BYTES}",
     "cache_size = -65536",
     "temp_store = MEMORY",
@@ -25,27 +25,27 @@ _PRAGMAS = (
 
 @cache
 def migrations() -> tuple[str, ...]:
-    """Give the scripts that lead from an empty file to the present tables; the first makes version 1."""
+    """Return the scripts that lead from an empty file to the present tables; the first creates version 1."""
     folder = files("perdure.stores.sqlite") / "migrations"
     scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return tuple(script.read_text(encoding="utf-8") for script in scripts)
 
 
 def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> None:
-    """Bring a file to the present version and set the connection.
+    """Migrate a file to the present version and configure the connection.
 
-    Nothing is written to a file that is not ours, or newer than this code.
+    Nothing is written to a file that is not a store, or newer than this code.
 
     Args:
         cursor: a cursor of the connection.
-        store: what errors call the store.
+        store: the store's name in errors.
         synchronous: when commits reach the disk.
 
     Raises:
         StoreCorrupt: the file is not a store of this library.
         StoreTooNew: a newer version of the library wrote it.
         StoreUnavailable: the file cannot have a write-ahead log.
-        sqlite3.Error: SQLite could not do it.
+        sqlite3.Error: SQLite failed.
     """
     scripts = migrations()
     found = version_of(cursor, store=store)
@@ -57,15 +57,15 @@ def prepare(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> 
 
 
 def version_of(cursor: sqlite3.Cursor, *, store: str) -> int:
-    """Give the version of a file's tables, 0 for an empty file.
+    """Return the version of a file's tables, 0 for an empty file.
 
     Args:
         cursor: a cursor of the connection.
-        store: what errors call the store.
+        store: the store's name in errors.
 
     Raises:
         StoreCorrupt: the file is not a store of this library.
-        sqlite3.OperationalError: SQLite could not read it now.
+        sqlite3.OperationalError: SQLite cannot read it now.
     """
     try:
         application_id = _number(cursor, "PRAGMA application_id")
@@ -93,7 +93,7 @@ def _set(cursor: sqlite3.Cursor, *, store: str, synchronous: Synchronous) -> Non
 
 
 def _migrate(cursor: sqlite3.Cursor, script: str, version: int) -> None:
-    # One transaction for tables and version. `executescript` commits what is open before it begins, hence the text.
+    # One transaction for tables and version. `executescript` commits an open one first, hence the text.
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
     try:
         cursor.executescript(f"BEGIN IMMEDIATE;\n{script}\n{marks}\nCOMMIT;")

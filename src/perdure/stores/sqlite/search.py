@@ -1,4 +1,4 @@
-"""A search among the instances, in the order of their addresses: a portion at a time, so that nobody waits long."""
+"""Searches instances in the order of their addresses, in chunks, so that other requests do not wait long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perdure.stores.store import Query
 from perdure.values.instance import Instance
 
 PORTION: Final = 2_000
-"""Instances that are looked at before others get their turn: a few milliseconds."""
+"""Instances per chunk: a few milliseconds."""
 
 _ADDRESS = ("kind", "name", "id")
 _BY_ADDRESS, _BY_HOLD = "sqlite_autoindex_instances_1", "instances_suspended"
@@ -29,12 +29,12 @@ Conditions: TypeAlias = dict[str, Any]
 
 @attrs.frozen(kw_only=True)
 class Search:
-    """What is looked for, and where.
+    """The state of a search.
 
     Attributes:
-        query: what is asked for.
-        after: the address to begin after, as a row; None: there is nothing left to look at.
-        size: instances that a portion looks at.
+        query: the query.
+        after: the address to start after, as a row; None: the search is complete.
+        size: instances per chunk.
     """
 
     query: Query
@@ -43,12 +43,12 @@ class Search:
 
     @classmethod
     def of(cls, query: Query) -> Search:
-        """Begin where the query says."""
+        """Start where the query says."""
         place = query.after
         return cls(query=query, after=("", "", "") if place is None else (place.kind, place.name, place.id))
 
     def portion(self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[tuple[Instance, ...], Search]:
-        """Look at some, and give those that are asked for, and the search among the others."""
+        """Search one chunk, and return its matches and the search of the rest."""
         if self.query.jobs is not None or self.query.except_jobs:
             return self._portion_of_job(cursor, damage, limit)
         start = self._start()
@@ -56,7 +56,7 @@ class Search:
             return (), attrs.evolve(self, after=None)
         end = (
             None if self.query.suspension is not None else self._end(cursor, start)
-        )  # few are held, and they have an index
+        )  # few are suspended, and they have an index
         conditions = {**self._conditions(end), **self._wanted()}
 
         def fetch(place: Row, wanted: int) -> list[Row]:
@@ -68,7 +68,7 @@ class Search:
     def _portion_of_job(
         self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int
     ) -> tuple[tuple[Instance, ...], Search]:
-        """Search one job of those that are asked for. The rows of other jobs are skipped by a seek."""
+        """Search one of the queried jobs. The rows of other jobs are skipped by a seek."""
         job = self._next_job(cursor)
         if job is None:
             return (), attrs.evolve(self, after=None)
@@ -78,7 +78,7 @@ class Search:
         return found, attrs.evolve(self, after=(kind, _after(name), "") if rest.after is None else rest.after)
 
     def _next_job(self, cursor: sqlite3.Cursor) -> Row | None:
-        """Return the first job, at or after the place, that is asked for and may have rows."""
+        """Return the first queried job, at or after the position, that may have rows."""
         query, place = self.query, ("", "") if self.after is None else self.after[:2]
         if query.jobs is not None:
             return min((job for job in query.jobs if job >= place and self._is_asked_for(job)), default=None)
@@ -94,7 +94,7 @@ class Search:
 
     @property
     def _fixed(self) -> Row:
-        """The parts of the address that are given, from the left: the index leads straight to them."""
+        """The given parts of the address, from the left: the index leads straight to them."""
         kind, name = self.query.kind, self.query.name
         return () if kind is None else (kind,) if name is None else (kind, name)
 
@@ -103,7 +103,7 @@ class Search:
         return _BY_ADDRESS if self.query.suspension is None else _BY_HOLD
 
     def _start(self) -> Row | None:
-        """Where to begin among what is not fixed: ``>`` or ``>=``, and a place; None when all of it lies before."""
+        """Return ``>`` or ``>=`` and the first position among the parts that are not fixed; None if it is past them."""
         fixed = self._fixed
         depth = len(fixed)
         if self.after is None or self.after[:depth] > fixed:
@@ -114,7 +114,7 @@ class Search:
         return ">", *place
 
     def _end(self, cursor: sqlite3.Cursor, start: Row) -> Row | None:
-        """The last address of the portion; None when it reaches the end."""
+        """Return the last address of the chunk; None if it reaches the end."""
         found = _rows(
             cursor, ", ".join(_ADDRESS), self._index, self._from(start) | self._conditions(None), (1, self.size - 1)
         )
@@ -125,7 +125,7 @@ class Search:
         return {f"({', '.join(columns)}) {place[0]} ({_marks(columns)})": place[1:]}
 
     def _conditions(self, end: Row | None) -> Conditions:
-        """What the index leads to: the fixed parts, and up to where."""
+        """Return the conditions that the index serves: the fixed parts, and the end."""
         fixed = self._fixed
         depth = len(fixed)
         conditions: Conditions = {f"{column} = ?": (value,) for column, value in zip(_ADDRESS, fixed, strict=False)}
@@ -136,7 +136,7 @@ class Search:
         return conditions if above is None else {**conditions, "id < ?": (above,)}
 
     def _wanted(self) -> Conditions:
-        """What is asked for and looked at one by one."""
+        """Return the conditions that are checked row by row."""
         query = self.query
         asked = {
             "+name = ?": query.name if query.kind is None else None,
@@ -167,7 +167,7 @@ def _marks(columns: Row) -> str:
 
 
 def after_prefix(prefix: str) -> str | None:
-    """Give the first text, in the order of code points, that is after everything with this prefix."""
+    """Return the first text, in the order of code points, that is after every text with this prefix."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return None

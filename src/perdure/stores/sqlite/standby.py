@@ -1,7 +1,7 @@
-"""Stand by for a file that another engine owns, and take over when that one ends, however it ends.
+"""Waits for a file that another engine owns, and takes over when that engine ends, for any reason.
 
-The lock is asked for again and again. A blocking request would need a thread that cannot be cancelled; one that is made
-five times a second costs 0.1 % of a core at most, and is late by a fifth of a second at most.
+It tries the lock five times a second, which costs at most 0.1 % of a core and delays the takeover by at most 200 ms. A
+blocking request would need a thread that cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.values.errors import StoreLocked
 
 POLL_MS = 200
-"""How long the lock is left alone between two looks."""
+"""Pause between two attempts to lock, in milliseconds."""
 
 
 async def stand_by(path: str, *, store: str, database: str, runtime: Runtime) -> FileLock:
-    """Wait until nobody holds a lock, and take it. Cancelling the wait takes nothing.
+    """Wait until a lock is free, and take it. Cancelling the wait takes nothing.
 
-    An owner that is alive and hangs holds its lock: it is not taken over.
+    An owner that hangs keeps its lock: it is not taken over.
 
     Args:
         path: the lock file.
         store: the store's name in the log.
         database: the database file.
-        runtime: how to wait, and where to log who is waited for.
+        runtime: waits, and logs the present owner.
 
     Raises:
-        StoreUnavailable: the lock file cannot be made or opened.
+        StoreUnavailable: the lock file cannot be created or opened.
     """
     owner, since_ms = "", runtime.monotonic_ms()
     while True:

@@ -1,4 +1,4 @@
-"""A copy of a store while it is being written: under another name until it is whole and on stable storage."""
+"""A backup while it is being written: it has another name until it is complete and on stable storage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perdure.values.errors import BackupFailed
 SUFFIX = ".partial"
 
 SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -4096")
-"""Of the connection that writes the copy: nobody reads it before it is whole, and it is synced as a whole."""
+"""Settings of the connection that writes the copy: no process reads it before it is complete, and then it is synced."""
 
 
 @attrs.frozen
@@ -25,44 +25,44 @@ class PartialFile:
     """A file that becomes a backup.
 
     Attributes:
-        target: where the backup is to be, absolute.
+        target: the absolute path of the backup.
     """
 
     target: Path
 
     @property
     def path(self) -> Path:
-        """Where it is until then."""
+        """The path of the incomplete file."""
         return self.target.with_name(self.target.name + SUFFIX)
 
     def begin(self, *, like: str) -> None:
-        """Make the file, empty, for nobody to read who may not read the store.
+        """Create the file, empty, with the permissions of the store's file.
 
         Args:
             like: the store's file.
 
         Raises:
-            BackupFailed: it is there already, or cannot be made.
+            BackupFailed: it exists already, or cannot be created.
         """
         self._refuse_existing()
         try:
             mode = stat.S_IMODE(os.stat(like).st_mode)  # noqa: PTH116 - a path as text
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         except FileExistsError as error:
-            reason = f"{self.path} is there: another backup is under way, or one was killed; if none is, delete it"
+            reason = f"{self.path} exists: another backup is running, or one was killed; if none is running, delete it"
             raise self.failed(reason) from error
         except OSError as error:
             raise self.failed(f"{error}; its folder must exist and be writable") from error
 
     def fill(self, target: sqlite3.Connection, copy_pages: Callable[[], None]) -> Backup:
-        """Copy a database into the file, and give it its name.
+        """Copy a database into the file, and rename it to its target.
 
         Args:
             target: an open connection to the file, which is closed.
             copy_pages: copies all pages over that connection.
 
         Raises:
-            BackupFailed: SQLite or the disk could not do it.
+            BackupFailed: SQLite or the disk failed.
         """
         try:
             with closing(target):
@@ -74,11 +74,11 @@ class PartialFile:
             raise self.failed(str(error)) from error
 
     def discard(self) -> None:
-        """Leave nothing of what was not finished."""
+        """Delete the incomplete file."""
         self.path.unlink(missing_ok=True)
 
     def failed(self, reason: str) -> BackupFailed:
-        """Say that there is no backup."""
+        """Return the error for this backup."""
         return BackupFailed(str(self.target), reason)
 
     def _publish(self) -> Backup:
@@ -90,7 +90,7 @@ class PartialFile:
 
     def _refuse_existing(self) -> None:
         if os.path.lexists(self.target):
-            raise self.failed("there is a file of that name; choose another one, or move it away")
+            raise self.failed("a file of that name exists; choose another name, or move it away")
 
 
 def _sync(path: Path) -> None:

@@ -1,8 +1,8 @@
-"""One hop into the driver's thread for a whole piece of work.
+"""Runs a function in the driver's thread in one thread round trip.
 
-`aiosqlite` sends each statement to its thread and back, about 30 µs a time. Its `connect` hands ``factory=`` on to
+`aiosqlite` sends each statement to its thread and back, which takes about 30 µs. Its `connect` passes ``factory=`` to
 `sqlite3`, and its `execute_fetchall` calls ``execute(...).fetchall()`` inside the thread: so a connection whose
-`execute` takes a function runs that function there, with public means only.
+`execute` accepts a function runs that function there, with public means only.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from perdure.stores.sqlite.handoff import Handoff
 T = TypeVar("T")
 
 Work: TypeAlias = Callable[[sqlite3.Cursor], T]
-"""What runs in the thread: statements on the store's one cursor."""
+"""A function that runs in the thread: statements on the store's one cursor."""
 
 _WORK = "-- a function"
 
 
 @attrs.frozen
 class _Done:
-    """Poses as a cursor whose rows are what the work returned."""
+    """Acts as a cursor whose rows are the result of the work."""
 
     answer: object
 
@@ -46,18 +46,18 @@ class WorkConnection(sqlite3.Connection):
         guard_fork(self)
 
     def lend(self, baton: Handoff) -> None:
-        """Let another thread work on this connection, in steps, until it is closed at the latest."""
+        """Lend this connection to another thread, in steps, at most until it is closed."""
         self._batons = [each for each in self._batons if not each.is_over]
         self._batons.append(baton)
 
     def close(self) -> None:
-        """Close it, after whoever works on it besides has left it: SQLite would keep the file open for them."""
+        """Close the connection after all handoffs have ended: otherwise SQLite would keep the file open."""
         for baton in self._batons:
             baton.take()
         super().close()
 
     def leave(self) -> None:
-        """Never be closed in a forked child, not even when the interpreter ends and clears everything."""
+        """Keep the connection from being closed in a forked child, even when the interpreter exits."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:  # `sqlite3` types its own the same way
@@ -70,16 +70,16 @@ class WorkConnection(sqlite3.Connection):
 
 
 class DatabaseThread:
-    """The one connection to the file, in its own thread. `close` must be called: the thread outlives the loop."""
+    """The one connection to the file, in its own thread. Call `close`: the thread outlives the event loop."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
     async def run(self, work: Work[T]) -> T:
-        """Run a function on the connection, in one hop.
+        """Run a function on the connection, in one thread round trip.
 
         Raises:
-            Exception: what the function raised.
+            Exception: the function's exception.
         """
         return cast("T", await self._connection.execute_fetchall(_WORK, cast("Any", work)))
 
@@ -88,12 +88,12 @@ class DatabaseThread:
         await self._connection.close()
 
     def stop(self) -> None:
-        """Let the thread close the connection and end, without waiting for it."""
-        self._connection.stop()  # pyright: ignore[reportUnknownMemberType] - a future of nothing in particular
+        """Tell the thread to close the connection and end, without waiting for it."""
+        self._connection.stop()  # pyright: ignore[reportUnknownMemberType] - an unparametrised future
 
 
 async def connect(path: str) -> DatabaseThread:
-    """Open a file, in a thread of its own. Another thread may use the connection while this one stands still.
+    """Open a file in a thread of its own. Another thread may use the connection while this thread waits.
 
     Raises:
         sqlite3.Error: it cannot be opened.

@@ -1,4 +1,4 @@
-"""Write a file anew without the space that deleted rows left, while nobody owns it."""
+"""Rebuilds a file to reclaim the space of deleted rows, while no engine owns it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import attrs
 
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.reader import read_from_outside
-from perdure.stores.sqlite.write_ahead_log import begin_anew, log_of, size_of
+from perdure.stores.sqlite.write_ahead_log import log_of, size_of, truncate_log
 from perdure.values.errors import StoreUnavailable
 
 _OPERATION = "vacuum"
 _TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108 - where SQLite looks, in its order
 
 FreeBytes = Callable[[Path], int]
-"""How much room the disk of a folder has."""
+"""Returns the free space on the disk of a folder, in bytes."""
 
 
 @attrs.frozen(kw_only=True)
 class Vacuumed:
-    """What became of a file.
+    """The result of a vacuum.
 
     Attributes:
-        before_bytes: its size before, with its log.
-        after_bytes: its size afterwards, with its log.
-        reader: whether somebody who reads the file keeps it from shrinking: it does when they have ended.
+        before_bytes: size before, with the log.
+        after_bytes: size afterwards, with the log.
+        reader: whether a reader keeps the file from shrinking until it closes the file.
     """
 
     before_bytes: int
@@ -39,20 +39,20 @@ class Vacuumed:
 
 
 def free_on_disk(folder: Path) -> int:
-    """Ask the disk."""
+    """Return the free space on a folder's disk, in bytes."""
     return shutil.disk_usage(folder).free
 
 
 def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk) -> Vacuumed:
-    """Take the lock and write the file anew. SQLite does it in one transaction: a crash leaves the file as it was.
+    """Take the lock and rebuild the file. SQLite does it in one transaction: a crash leaves the file unchanged.
 
     Args:
         path: the file. It must exist.
-        free_bytes: how much room the disk of a folder has.
+        free_bytes: returns the free space on the disk of a folder.
 
     Raises:
         StoreLocked: an engine owns it.
-        StoreUnavailable: there is no such file, or too little room.
+        StoreUnavailable: there is no such file, or too little space.
         StoreTooNew: a newer version of the library wrote it.
         StoreCorrupt: it is not a store of this library.
     """
@@ -70,15 +70,15 @@ def vacuum(path: str | os.PathLike[str], *, free_bytes: FreeBytes = free_on_disk
 
 def _vacuumed(connection: sqlite3.Connection, path: Path, free_bytes: FreeBytes) -> Vacuumed:
     before = _size(path)
-    begin_anew(connection)  # what a crash left in the log counts as well
+    truncate_log(connection)  # a crash may have left commits in the log
     _refuse_without_room(connection, path, free_bytes)
     connection.execute("VACUUM")
-    begun = begin_anew(connection)
-    return Vacuumed(before_bytes=before, after_bytes=_size(path), reader=begun == "held up")
+    begun = truncate_log(connection)
+    return Vacuumed(before_bytes=before, after_bytes=_size(path), reader=begun == "blocked")
 
 
 def _refuse_without_room(connection: sqlite3.Connection, path: Path, free_bytes: FreeBytes) -> None:
-    """SQLite writes the new file into its temporary folder, and from there into the log."""
+    """Check the space for the new file, which SQLite writes into its temporary folder and from there into the log."""
     (pages,), (free_pages,), (page_bytes,) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
     )
@@ -92,7 +92,7 @@ def _refuse_without_room(connection: sqlite3.Connection, path: Path, free_bytes:
     for folder, needed in needs.items():
         free = free_bytes(folder)
         if free < needed:
-            reason = f"it needs {needed:,} bytes in {folder}, and {free:,} are free; make room there first"
+            reason = f"it needs {needed:,} bytes in {folder}, and {free:,} are free; free space there first"
             raise StoreUnavailable(_OPERATION, reason)
 
 

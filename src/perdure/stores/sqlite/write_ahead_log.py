@@ -1,4 +1,4 @@
-"""The write-ahead log beside a file: where it is, how large it is and may be, and how it begins anew."""
+"""The write-ahead log of a file: its path, its size and limit, and its truncation."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from pathlib import Path
 from typing import Final, Literal
 
 CHECKPOINT_PAGES: Final = 1_000
-"""Pages in the log, 4 MiB, from which on the engine moves them into the file. It bounds what a commit waits for."""
+"""Length of the log, 4 MiB, from which on the engine checkpoints it. It limits how long a commit waits."""
 
 LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
-"""A log that was larger is cut to this when it is begun anew. It is larger only where a reader holds it up."""
+"""A larger log is cut to this size when it restarts. It is larger only while a reader blocks checkpoints."""
 
 _HEADER_BYTES: Final = 32
 _FRAME_BYTES: Final = 24  # before each page
 
 
-def begin_anew(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["done", "held up"]:
-    """Move the log into the file, sync that, and begin an empty log; or as much of it as whoever reads the file allows.
+def truncate_log(connection: sqlite3.Connection | sqlite3.Cursor) -> Literal["done", "blocked"]:
+    """Checkpoint the log, sync the file, and truncate the log, as far as other readers allow.
 
     Raises:
-        sqlite3.Error: SQLite or the disk could not do it.
+        sqlite3.Error: SQLite or the disk failed.
     """
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return "held up" if busy else "done"
+    return "blocked" if busy else "done"
 
 
 def is_longer_than(log: str, pages: int) -> bool:
-    """Whether a log holds so many pages or more. SQLite uses a log again from its beginning, so its size does not say.
+    """Whether a log holds at least this many pages. SQLite reuses a log from its beginning, so its size does not tell.
 
-    Each page in it carries the salts of the log's header, as it was when the page was written:
-    https://sqlite.org/walformat.html. SQLite takes no lock on this file that closing it here could drop.
+    Each page in it has the salts of the log's header at the time of its write: https://sqlite.org/walformat.html.
+    SQLite takes no lock on this file that closing it here could drop.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the log cannot be read.
     """
     descriptor = os.open(log, os.O_RDONLY)
     try:
@@ -47,12 +47,12 @@ def is_longer_than(log: str, pages: int) -> bool:
 
 
 def log_of(path: Path) -> Path:
-    """Give the log of a file."""
+    """Return the path of a file's log."""
     return path.with_name(f"{path.name}-wal")
 
 
 def size_of(path: Path) -> int:
-    """Give the size of a file, 0 if there is none."""
+    """Return the size of a file in bytes, 0 if it does not exist."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -60,11 +60,11 @@ def size_of(path: Path) -> int:
 
 
 def complaint_about(log: Path) -> str:
-    """Say that a log is held up, if it is; else nothing."""
+    """Return why a log is larger than its limit; else an empty text."""
     size_bytes = size_of(log)
     if size_bytes <= LOG_LIMIT_BYTES:
         return ""
     return (
-        f"its write-ahead log has {size_bytes:,} bytes, expected up to {LOG_LIMIT_BYTES:,}: somebody reads the file in "
-        "one long transaction, so that the log cannot be moved into it; find who does, and end it"
+        f"its write-ahead log has {size_bytes:,} bytes, expected up to {LOG_LIMIT_BYTES:,}: a reader in one long "
+        "transaction keeps it from being checkpointed; find the process that reads the file, and end it"
     )
