@@ -12,7 +12,7 @@ from perdure.stores.memory import MemoryBackend
 from perdure.stores.store import Capabilities
 from perdure.testing.conformance import KillableHarness, RequirementViolated, SqliteHarness, check_kills, check_model
 from perdure.testing.conformance.examples import instance
-from perdure.testing.conformance.kills import mortal, take_steps
+from perdure.testing.conformance.kills import killable, take_steps
 from perdure.testing.conformance.requirement import answer
 from perdure.testing.conformance.shrinking import search
 from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, steps
@@ -99,7 +99,7 @@ def test_a_store_that_loses_answers_is_accepted():
 def test_sqlite_is_accepted_wherever_it_is_killed(lines):
     for under_way in UNDER_WAY.values():
         history = [KillStep(commits=under_way, lines=lines), *AFTERWARDS.values()]
-        asyncio.run(take_steps(mortal(SqliteHarness()), history))
+        asyncio.run(take_steps(killable(SqliteHarness()), history))
 
 
 def test_a_store_is_accepted_as_its_own_model():

@@ -7,14 +7,14 @@ from perdure.testing.conformance import MemoryHarness
 from perdure.testing.conformance.requirement import answer
 
 
-def place_of(change):
-    """Make the class of a place whose memory store is changed."""
+def harness_of(change):
+    """Make the class of a harness whose memory store is changed."""
 
-    class Place(MemoryHarness):
+    class Sabotaged(MemoryHarness):
         async def open(self):
             return change(await super().open())
 
-    return Place
+    return Sabotaged
 
 
 def instead(name, operation):

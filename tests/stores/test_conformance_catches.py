@@ -1,16 +1,16 @@
 """A suite that nothing can fail proves nothing: stores that each break one promise, and the case that says so."""
 
 import asyncio
-from collections.abc import Callable
 
 import attrs
 import pytest
 from returns.future import FutureResult
 from returns.result import Success
+from sabotage import harness_of, instead, of_answer, with_commit
 
 from perdure.stores.memory import MemoryBackend
 from perdure.stores.memory.opening import Opening, Tables
-from perdure.stores.store import Capabilities, Store
+from perdure.stores.store import Capabilities
 from perdure.testing.conformance import (
     CASES,
     MemoryHarness,
@@ -32,34 +32,8 @@ from perdure.values.transition import Purge
 BY_NAME = {case.name: case for case in CASES}
 
 
-def place_of(change: Callable[[Store], Store]):
-    class Place(MemoryHarness):
-        async def open(self):
-            return change(await super().open())
-
-    return Place
-
-
-def instead(name, operation):
-    """Replace one function of a store by one that is also given the store."""
-    return lambda store: attrs.evolve(store, **{name: lambda *given: operation(store, *given)})
-
-
-def with_commit(change):
-    return instead("commit", lambda store, transition: store.commit(change(transition)))
-
-
-def of_answer(name, change):
-    """Change what an operation answers."""
-
-    async def asked(store, given):
-        return (await answer(getattr(store, name)(*given))).map(change)
-
-    return instead(name, lambda store, *given: FutureResult(asked(store, given)))
-
-
 def checks_then_writes(store):
-    """The fence is compared, then somebody else has his turn, then it is written: without comparing again."""
+    """The fence is compared, then another commit may run, then it is written: without comparing again."""
 
     async def commit(transition):
         loaded = (await answer(store.load(transition.address))).unwrap().instance
@@ -73,7 +47,7 @@ def checks_then_writes(store):
 
 
 def answers_before_it_writes(store):
-    """Commits wait until somebody closes the store."""
+    """Commits are kept in memory and never written."""
     waiting = []
 
     async def commit(transition):
@@ -183,13 +157,13 @@ SABOTAGE = {
 def test_a_broken_promise_is_caught(sabotage):
     change, name = SABOTAGE[sabotage]
     with pytest.raises(RequirementViolated) as caught:
-        check_case(BY_NAME[name], place_of(change))
+        check_case(BY_NAME[name], harness_of(change))
     assert set(caught.value.promises) <= set(BY_NAME[name].keeps) | {FAILURES_ARE_VALUES}
 
 
 def test_a_failure_says_the_promise_what_was_done_and_both_answers():
     with pytest.raises(RequirementViolated) as caught:
-        check_case(BY_NAME["due_gives_the_earliest_first"], place_of(SABOTAGE["due gives the latest first"][0]))
+        check_case(BY_NAME["due_gives_the_earliest_first"], harness_of(SABOTAGE["due gives the latest first"][0]))
     assert str(caught.value) == (
         "due(20) gives what is due at or before 20, earliest first\n"
         "  promised by Store.due: instances whose ``due_ms`` is at or before the instant, the earliest first, with "
@@ -213,7 +187,7 @@ PUT = CommitStep(
 def test_answers_that_no_order_of_the_operations_explains_are_told():
     history = [PUT, ConcurrentStep((PUT, PUT, 1))]
     with pytest.raises(RequirementViolated) as caught:
-        asyncio.run(take_steps(place_of(checks_then_writes)(), history))
+        asyncio.run(take_steps(harness_of(checks_then_writes)(), history))
     assert str(caught.value).splitlines() == [
         "no order of the operations gives these answers",
         f"  promised by Store.commit: {ATOMIC.text}",
@@ -231,7 +205,7 @@ def test_what_no_order_of_the_operations_leaves_is_told():
     forgets_events = SABOTAGE["commit forgets events"][0]
     with pytest.raises(RequirementViolated) as caught:
         asyncio.run(
-            take_steps(place_of(forgets_events)(), [ConcurrentStep((PUT, attrs.evolve(PUT, at=1, event_ms=(7,))))])
+            take_steps(harness_of(forgets_events)(), [ConcurrentStep((PUT, attrs.evolve(PUT, at=1, event_ms=(7,))))])
         )
     assert str(caught.value).splitlines()[-5:] == [
         "  nearest comes A then B; but then",
@@ -244,13 +218,13 @@ def test_what_no_order_of_the_operations_leaves_is_told():
 
 def test_the_model_shrinks_to_the_steps_that_matter():
     with pytest.raises(RequirementViolated) as caught:
-        check_model(place_of(SABOTAGE["keys live a millisecond too long"][0]), max_examples=200)
+        check_model(harness_of(SABOTAGE["keys live a millisecond too long"][0]), max_examples=200)
     assert len(caught.value.story) <= 5  # of up to 25
     assert any(" until " in line for line in caught.value.story)
     assert "A key is remembered while" in str(caught.value)
 
 
-class SharedPlace:
+class SharedHarness:
     """A memory store that many may open at once."""
 
     ownership = "shared"
@@ -271,7 +245,7 @@ class SharedPlace:
         """Leave it to the garbage collector."""
 
 
-class TornPlace(SharedPlace):
+class SplitHarness(SharedHarness):
     """Each opening has tables of its own."""
 
     async def open(self):
@@ -279,35 +253,35 @@ class TornPlace(SharedPlace):
         return await super().open()
 
 
-class UnfencedPlace(SharedPlace):
-    """Says that it has one owner, and lets anybody in."""
+class UnfencedHarness(SharedHarness):
+    """Says that it has one owner, and lets any second opening in."""
 
     ownership = "owned"
 
 
 def test_capabilities_choose_the_cases():
     shared, owned = BY_NAME["two_openings_share_one_truth"], BY_NAME["a_second_opening_is_refused_or_ends_the_first"]
-    assert check_case(shared, SharedPlace)
-    assert not check_case(owned, SharedPlace)
+    assert check_case(shared, SharedHarness)
+    assert not check_case(owned, SharedHarness)
     assert not check_case(shared, MemoryHarness)
     assert check_case(owned, MemoryHarness)
     assert not check_kills(MemoryHarness)
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "harness"),
     [
-        ("two_openings_share_one_truth", TornPlace),
-        ("a_second_opening_is_refused_or_ends_the_first", UnfencedPlace),
+        ("two_openings_share_one_truth", SplitHarness),
+        ("a_second_opening_is_refused_or_ends_the_first", UnfencedHarness),
     ],
 )
-def test_an_ownership_that_is_not_kept_is_caught(name, place):
+def test_an_ownership_that_is_not_kept_is_caught(name, harness):
     with pytest.raises(RequirementViolated):
-        check_case(BY_NAME[name], place)
+        check_case(BY_NAME[name], harness)
 
 
 def test_one_call_says_what_was_kept_and_what_is_not_promised():
-    report = check_store(SharedPlace, max_examples=3)
+    report = check_store(SharedHarness, max_examples=3)
     assert report.broken == ()
     left_out = {one.name for one in report.outcomes if one.verdict == "not promised"}
     kills = {case.name for case in CASES if case.needs == "durable"}
@@ -323,12 +297,12 @@ def test_one_call_collects_every_broken_promise():
         return SABOTAGE["prune counts nothing"][0](SABOTAGE["an empty name"][0](store))
 
     with pytest.raises(RequirementViolated) as caught:
-        check_store(place_of(broken), max_examples=1)
+        check_store(harness_of(broken), max_examples=1)
     assert "a_store_says_what_it_is: a store has a name" in str(caught.value)
     assert "pruning_removes_expired_keys: prune removes expired keys" in str(caught.value)
 
 
-def test_a_place_that_cannot_go_to_another_process_is_explained():
+def test_a_harness_that_cannot_go_to_another_process_is_explained():
     class Local(MemoryHarness):
         async def open(self):
             store = await super().open()

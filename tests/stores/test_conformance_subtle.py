@@ -6,7 +6,7 @@ import re
 import attrs
 import pytest
 from returns.result import Success
-from sabotage import instead, instead_async, place_of, with_commit
+from sabotage import harness_of, instead, instead_async, with_commit
 
 from perdure.stores.store import Query
 from perdure.testing.conformance import CASES, RequirementViolated, check_case
@@ -315,7 +315,7 @@ SUBTLE = {
 def test_a_subtle_bug_is_caught(bug):
     change, name = SUBTLE[bug]
     with pytest.raises(RequirementViolated) as caught:
-        check_case(BY_NAME[name], place_of(change))
+        check_case(BY_NAME[name], harness_of(change))
     assert set(caught.value.promises) <= set(BY_NAME[name].keeps)
     assert len(str(caught.value).splitlines()) <= 30, "a failure fits one screen"
     assert max(map(len, str(caught.value).splitlines())) <= 400, "and its lines can be read"

@@ -338,7 +338,8 @@ class Store:
     comes back unchanged and is compared by code point: case, accents, blanks and wildcards matter. When a caller is
     cancelled, its operation happens completely or not at all, no later than ``close`` returns, and other callers are
     not affected. A listing applies its conditions before its limit, returns a full page for any limit up to 1,000, and
-    continues after a cursor whose row is gone.
+    continues after a cursor whose row is gone. An opening that is killed loses and repeats nothing: the next opening
+    finds the same rows. A kill may cut a write at any byte: the store opens again, and later commits are not affected.
 
     Attributes:
         name: what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.
@@ -346,7 +347,8 @@ class Store:
         capabilities: what kind of store this is.
         load: ``(address, idempotency_key, now_ms)``: the instance and the remembered answer of the key, read together.
             A key is remembered while ``now_ms < expires_ms``. Keys belong to the whole address: kind, name and id.
-            Sees every transition whose commit was answered before the call. A row that cannot be read is
+            Sees every transition whose commit was answered before the call. It returns no transition that a crash could
+            still undo, to the degree that ``capabilities.durability`` says. A row that cannot be read is
             ``StoreCorrupt``; other rows go on.
         commit: ``(transition)``: answers the new fence of the instance; ``Fence(0, 0)`` when it is purged or was left
             alone. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it moved, is another address's, or when

@@ -1,4 +1,4 @@
-"""Kill the own process at a line: so that crashes come at every step of a store, and come there again."""
+"""Kill the store's process at a chosen line of the store's code, so that each crash can be repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -19,15 +19,18 @@ from perdure.stores.store import Store
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
+_CHANGES: Final = frozenset({"os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "os.link", "os.symlink"})
+_WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
 
 @attrs.frozen(kw_only=True)
 class SourceLine:
     """A line of a store's code.
 
     Attributes:
-        file: its file's name.
-        number: which line.
-        text: what it says.
+        file: the name of the file.
+        number: the number of the line.
+        text: the line.
     """
 
     file: str
@@ -40,10 +43,10 @@ class SourceLine:
 
 @attrs.frozen
 class LinesRun:
-    """What ran while a fuse was armed.
+    """What ran while an injector was armed.
 
     Attributes:
-        lines: how many lines of the store's code.
+        lines: how many lines of the store's code ran.
         changes: after how many lines a file was opened for writing, renamed, deleted or truncated.
     """
 
@@ -51,51 +54,62 @@ class LinesRun:
     changes: tuple[int, ...]
 
 
-_CHANGES = frozenset({"os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "os.link", "os.symlink"})
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+@attrs.frozen(kw_only=True)
+class ArmCrash:
+    """Kill the process before a line.
+
+    Attributes:
+        lines: how many lines of the store's code run before.
+        stall: block a worker thread at that line instead, so that the event loop runs on until the process is killed.
+    """
+
+    lines: int
+    stall: bool = False
 
 
 class CrashInjector:
     """Counts the lines of a store's code as they run, in every thread, and kills the process before a chosen one.
 
     Args:
-        burn: told the line that will not run any more, just before the end.
+        report: called with the line that will not run, just before the process ends.
+        code: where the store's code is, when that is known before the store is opened.
     """
 
-    def __init__(self, burn: Callable[[SourceLine], None]) -> None:
-        self._burn = burn
-        self._code = ""  # where the store's code is
+    def __init__(self, report: Callable[[SourceLine], None], code: str = "") -> None:
+        self._report = report
+        self.code = code
         self._left: int | None = None
+        self._stall = False
         self._run = 0
         self._changes: list[int] = []
 
     def install(self) -> None:
         """Watch this thread and those that it will start. Call it before the store is opened.
 
-        Only calls that begin while the fuse is armed are followed: a loop that a thread is in already is not, what it
-        calls is.
+        Only calls that begin while the injector is armed are followed: not a loop that a thread is in already, but the
+        functions that the loop calls.
         """
         sys.addaudithook(self._audit)
         threading.settrace(self._trace)
         sys.settrace(self._trace)
 
     def watch(self, store: Store) -> None:
-        """Count the lines of the code that a store's ``commit`` is in: its package, or its module if it has none."""
+        """Count the lines of the code that defines a store's ``commit``: its package, or else its module."""
         module = sys.modules[store.commit.__module__]
         file = Path(module.__file__ or "")
-        self._code = f"{file.parent}{os.sep}" if module.__package__ else str(file)
+        self.code = f"{file.parent}{os.sep}" if module.__package__ else str(file)
 
-    def arm(self, lines: int) -> None:
-        """Let so many lines run from now on, and no more."""
-        self._run, self._left, self._changes = 0, lines, []
+    def arm(self, crash: ArmCrash) -> None:
+        """Crash after this many lines from now on."""
+        self._run, self._left, self._stall, self._changes = 0, crash.lines, crash.stall, []
 
     def disarm(self) -> LinesRun:
-        """Let all lines run, and say which have since `arm`."""
+        """Do not crash any more, and return which lines ran since `arm`."""
         self._left = None
         return LinesRun(self._run, tuple(dict.fromkeys(self._changes)))
 
     def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
-        """Note a change to the file system: the line after it is the place for a kill."""
+        """Record a change to the file system: the case kills the process before the next line."""
         if self._left is None:
             return
         if event in _CHANGES or (event == "open" and isinstance(flags := arguments[2], int) and flags & _WRITES):
@@ -103,7 +117,7 @@ class CrashInjector:
 
     def _trace(self, frame: FrameType, event: str, _: object, /) -> TraceFunction | None:
         left = self._left
-        if left is None or not frame.f_code.co_filename.startswith(self._code):
+        if left is None or not self.code or not frame.f_code.co_filename.startswith(self.code):
             return None  # this call is not followed: watching costs as much as running
         if event == "line":
             self._count(frame, left)
@@ -111,7 +125,10 @@ class CrashInjector:
 
     def _count(self, frame: FrameType, left: int) -> None:
         if self._run >= left:
+            self._left = None  # other threads may reach a line before the process has ended
             file, number = frame.f_code.co_filename, frame.f_lineno
-            self._burn(SourceLine(file=Path(file).name, number=number, text=linecache.getline(file, number).strip()))
+            self._report(SourceLine(file=Path(file).name, number=number, text=linecache.getline(file, number).strip()))
+            if self._stall and threading.current_thread() is not threading.main_thread():
+                threading.Event().wait()  # never set: the suite kills the process
             os.kill(os.getpid(), signal.SIGKILL)
         self._run += 1

@@ -12,10 +12,10 @@ from returns.result import Failure, Result, Success
 
 from perdure.stores.store import Query, Retention, Store
 from perdure.testing.conformance import requirements
-from perdure.testing.conformance.crash_injector import LinesRun
+from perdure.testing.conformance.crash_injector import ArmCrash, LinesRun, SourceLine
 from perdure.testing.conformance.describe import asked as in_words
 from perdure.testing.conformance.describe import outcome, shown
-from perdure.testing.conformance.harness import KillableHarness, StoreHarness
+from perdure.testing.conformance.harness import KillableHarness, StoreHarness, must_open
 from perdure.testing.conformance.hosted import SubprocessHarness
 from perdure.testing.conformance.linearizability import in_some_order
 from perdure.testing.conformance.model import Asked, ModelStore, Operation, ask, comparable
@@ -32,6 +32,7 @@ from perdure.testing.conformance.steps import (
     ReopenStep,
     Step,
 )
+from perdure.testing.conformance.write_limit import ArmWriteLimit
 from perdure.values.address import Address
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 from perdure.values.instance import Fence, Instance
@@ -45,12 +46,12 @@ class Differential:
     a commit that was killed before its answer, a later step may be the first to show which it was.
     """
 
-    def __init__(self, place: StoreHarness, store: Store) -> None:
-        self._place = place
+    def __init__(self, harness: StoreHarness, store: Store) -> None:
+        self._harness = harness
         self._models = [ModelStore()]
         self._story: list[str] = []
         self.tested = RecordedStore(store)
-        self.ran = LinesRun(0, ())  # of the store's code, during the last kill
+        self.ran = LinesRun(0, ())  # of the store's code, while the last killed commits or the last killed opening ran
 
     async def take(self, step: Step) -> None:
         """Do one step.
@@ -78,8 +79,8 @@ class Differential:
                 await self._find(query)
             case ConcurrentStep(asked):
                 await self._together(asked)
-            case KillStep(commits=commits, lines=lines):
-                await self._kill(commits, lines)
+            case KillStep():
+                await self._kill(step)
             case _:
                 assert_never(step)
 
@@ -128,7 +129,8 @@ class Differential:
 
     async def _open(self) -> None:
         epoch = self.tested.store.epoch
-        self.tested.store = await self._place.open()
+        with must_open():
+            self.tested.store = await self._harness.open()
         if self.tested.store.epoch <= epoch:
             told = f"epoch {epoch} was followed by epoch {self.tested.store.epoch}"
             raise RequirementViolated(told, promises=(requirements.EPOCH,))
@@ -141,22 +143,14 @@ class Differential:
         self._story.append("at once:")
         await self._explain(asked, tested, answers)
 
-    async def _kill(self, commits: tuple[CommitStep, ...], lines: int) -> None:
-        assert isinstance(self._place, KillableHarness)  # noqa: S101 - only such places are given steps that kill
+    async def _kill(self, step: KillStep) -> None:
+        assert isinstance(self._harness, KillableHarness)  # noqa: S101 - only such harnesses are given steps that kill
+        commits = step.commits
         tested = [await _asked(self.tested, one) for one in commits]
-        if isinstance(self._place, SubprocessHarness):
-            self._place.arm(lines)
-        under_way = asyncio.gather(*(ask(self.tested.store, one) for one in tested))
-        if isinstance(self._place, SubprocessHarness):
-            answers, ran = await under_way, await self._place.disarm()
-            await self._place.kill()
-            self.ran = ran if isinstance(ran, LinesRun) else LinesRun(lines, ())
-            where = "after its answers" if isinstance(ran, LinesRun) else f"before {ran}"
-        else:
-            await asyncio.sleep(0)
-            await self._place.kill()
-            answers, where = await under_way, "while they were under way"
-        self._story.append(f"under way when the process is killed {where}, and the store is opened again:")
+        answers, where = await self._killed(self._harness, step, tested)
+        self._story.append(f"the process is killed {where}, during:" if commits else "the process is killed")
+        if isinstance(self._harness, SubprocessHarness):
+            await self._kill_openings(self._harness, step.opening_lines)
         await self._open()
         written = [number for number, found in enumerate(answers) if not _is_refused(found)]
         await self._explain(
@@ -164,6 +158,41 @@ class Differential:
             [tested[number] for number in written],
             [None if _is_open(answers[number]) else answers[number] for number in written],
         )
+
+    async def _killed(
+        self, harness: KillableHarness, step: KillStep, tested: Sequence[Asked]
+    ) -> tuple[list[Result[Any, Any]], str]:
+        """Kill the store; return its answers, and where it was killed."""
+        cut = step.cut_percent is not None
+        if isinstance(harness, SubprocessHarness):
+            harness.arm(ArmCrash(lines=step.lines) if step.cut_percent is None else ArmWriteLimit(step.cut_percent))
+        under_way = asyncio.gather(*(ask(self.tested.store, one) for one in tested))
+        if not isinstance(harness, SubprocessHarness):
+            await asyncio.sleep(0)
+            await harness.kill()
+            return await under_way, "while they were under way"
+        answers, ran = await under_way, await harness.disarm()
+        await harness.kill()
+        match ran:
+            case LinesRun():
+                self.ran = LinesRun(0, ()) if cut else ran
+                return answers, "after its answers"
+            case SourceLine():
+                self.ran = LinesRun(step.lines, ())
+                return answers, f"before {ran}"
+            case None:
+                return answers, "in the middle of a write" if cut else "by itself"
+            case _:
+                assert_never(ran)
+
+    async def _kill_openings(self, harness: SubprocessHarness, opening_lines: Sequence[int]) -> None:
+        for lines in opening_lines:
+            with must_open():
+                ran = await harness.open_and_kill(lines)
+            if isinstance(ran, LinesRun):
+                self.ran = ran
+            where = f"before {ran}" if isinstance(ran, SourceLine) else "when it is complete"
+            self._story.append(f"the next opening is killed {where}")
 
     async def _explain(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from perdure.stores.store import Store
+from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.values.address import Address
 
 
@@ -63,3 +64,17 @@ async def opened(place: StoreHarness) -> AsyncGenerator[Store]:
     finally:
         await store.close()
         await place.discard()
+
+
+@contextmanager
+def must_open() -> Generator[None]:
+    """Open a store that has no reason to refuse.
+
+    Raises:
+        RequirementViolated: it raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        raised = f"{type(error).__name__}: {error}"
+        raise RequirementViolated(f"the store does not open again: it raised {raised}") from error

@@ -1,9 +1,11 @@
-"""A process that does nothing but hold a store, and can be killed: this is its side."""
+"""The process that holds a store and can be killed: its side of the connection."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
@@ -11,14 +13,15 @@ import attrs
 from returns.result import Result
 
 from perdure.stores.store import Capabilities, Left, Store
-from perdure.testing.conformance.crash_injector import CrashInjector, LinesRun, SourceLine
+from perdure.testing.conformance.crash_injector import ArmCrash, CrashInjector, LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.requirement import answer
+from perdure.testing.conformance.write_limit import ArmWriteLimit, WriteLimit
 
 
 @attrs.frozen
 class HostCall:
-    """Do an operation of the store."""
+    """Call an operation of the store."""
 
     number: int
     operation: str
@@ -26,28 +29,32 @@ class HostCall:
 
 
 @attrs.frozen
-class ArmCrash:
-    """Die at the line after so many."""
-
-    lines: int
-
-
-@attrs.frozen
 class DisarmCrash:
-    """Do not die, and say how many lines ran since."""
+    """Do not crash, and report how many lines ran since."""
 
 
-Order: TypeAlias = HostCall | ArmCrash | DisarmCrash
+Order: TypeAlias = HostCall | ArmCrash | ArmWriteLimit | DisarmCrash
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class HostOpened:
-    """The store is open."""
+    """The store is open.
+
+    Attributes:
+        name: that of the store.
+        epoch: that of the store.
+        capabilities: those of the store.
+        left: that of the store.
+        code: where the store's code is.
+        ran: which lines of it ran to open the store, if an injector was armed.
+    """
 
     name: str
     epoch: int
     capabilities: Capabilities
     left: Left
+    code: str
+    ran: LinesRun
 
 
 @attrs.frozen
@@ -59,7 +66,7 @@ class HostRefused:
 
 @attrs.frozen
 class HostAnswered:
-    """What an operation answered, or what it raised."""
+    """What an operation returned or raised."""
 
     number: int
     result: Result[Any, Any] | None
@@ -69,49 +76,99 @@ class HostAnswered:
 Report: TypeAlias = HostOpened | HostRefused | HostAnswered | LinesRun | SourceLine
 
 
-def host(place: StoreHarness, connection: Connection[Report, Order]) -> None:
-    """Open a place's store and serve it, until the other side is gone."""
-    fuse = CrashInjector(connection.send)
-    fuse.install()
-    asyncio.run(_serve(place, connection, fuse))
+@attrs.frozen
+class OpeningCrash:
+    """Crash while the store is opened.
+
+    Attributes:
+        code: where the store's code is.
+        crash: at which line.
+    """
+
+    code: str
+    crash: ArmCrash
 
 
-async def _serve(place: StoreHarness, connection: Connection[Report, Order], fuse: CrashInjector) -> None:
-    try:
-        store = await place.open()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side raises it
-        connection.send(HostRefused(error))
-        return
-    fuse.watch(store)
-    connection.send(HostOpened(store.name, store.epoch, store.capabilities, store.left))
-    tasks: set[asyncio.Task[None]] = set()
-    ended = asyncio.Event()
+def host(harness: StoreHarness, connection: Connection[Report, Order], opening: OpeningCrash | None) -> None:
+    """Open a harness's store and execute orders, until the suite closes the connection."""
+    lock = threading.Lock()
 
-    def take() -> None:
+    def send(report: Report) -> None:
+        with lock:  # the injector reports from the thread that runs the line
+            connection.send(report)
+
+    injector = CrashInjector(send, "" if opening is None else opening.code)
+    limit = WriteLimit()
+    limit.install()
+    injector.install()
+    if opening is not None:
+        injector.arm(opening.crash)
+    asyncio.run(_Host(connection, send, injector, limit).serve(harness))
+
+
+class _Host:
+    def __init__(
+        self,
+        connection: Connection[Report, Order],
+        send: Callable[[Report], None],
+        injector: CrashInjector,
+        limit: WriteLimit,
+    ) -> None:
+        self._connection = connection
+        self._send = send
+        self._injector = injector
+        self._limit = limit
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+
+    async def serve(self, harness: StoreHarness) -> None:
         try:
-            order = connection.recv()
+            store = await harness.open()
+        except Exception as error:  # noqa: BLE001 - the suite raises it
+            self._send(HostRefused(error))
+            return
+        ran = self._injector.disarm()
+        self._injector.watch(store)
+        self._send(
+            HostOpened(
+                name=store.name,
+                epoch=store.epoch,
+                capabilities=store.capabilities,
+                left=store.left,
+                code=self._injector.code,
+                ran=ran,
+            )
+        )
+        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._take, store)
+        await self._ended.wait()
+        os._exit(0)  # at once: the suite has closed the store if it wanted to
+
+    def _take(self, store: Store) -> None:
+        try:
+            order = self._connection.recv()
         except EOFError:
-            ended.set()
+            self._ended.set()
             return
         match order:
             case HostCall():
-                task = asyncio.ensure_future(_answer(store, order, connection))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-            case ArmCrash(lines):
-                fuse.arm(lines)
+                task = asyncio.ensure_future(self._call(store, order))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case ArmCrash():
+                self._injector.arm(order)
+            case ArmWriteLimit():
+                self._limit.arm(order)
             case DisarmCrash():
-                connection.send(fuse.disarm())
+                self._send(self._injector.disarm())
 
-    asyncio.get_running_loop().add_reader(connection.fileno(), take)
-    await ended.wait()
-    os._exit(0)  # at once: whoever wants the store closed has asked for it
-
-
-async def _answer(store: Store, ask: HostCall, connection: Connection[Report, Order]) -> None:
-    try:
-        result = await answer(getattr(store, ask.operation)(*ask.arguments))
-    except Exception as error:  # noqa: BLE001 - a defect of the store, reported as such
-        connection.send(HostAnswered(ask.number, None, f"{type(error).__name__}: {error}"))
-        return
-    connection.send(HostAnswered(ask.number, result))
+    async def _call(self, store: Store, call: HostCall) -> None:
+        if call.operation == "commit":
+            self._limit.begin_commit()
+        try:
+            result = await answer(getattr(store, call.operation)(*call.arguments))
+        except Exception as error:  # noqa: BLE001 - a defect of the store, reported as such
+            self._send(HostAnswered(call.number, None, f"{type(error).__name__}: {error}"))
+            return
+        if call.operation == "commit":
+            self._limit.end_commit()
+        self._send(HostAnswered(call.number, result))

@@ -1,4 +1,4 @@
-"""A place whose store lives in a process of its own, which can be killed with SIGKILL."""
+"""A harness whose store lives in a process of its own, which can be killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import pickle
 from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from returns.future import FutureResult
 from returns.result import Failure, Result
 
 from perdure.stores.store import Store
-from perdure.testing.conformance.crash_injector import LinesRun, SourceLine
+from perdure.testing.conformance.crash_injector import ArmCrash, LinesRun, SourceLine
 from perdure.testing.conformance.harness import StoreHarness
 from perdure.testing.conformance.host import (
-    ArmCrash,
     DisarmCrash,
     HostAnswered,
     HostCall,
     HostOpened,
     HostRefused,
+    OpeningCrash,
     Order,
     Report,
     host,
@@ -30,38 +30,44 @@ from perdure.testing.conformance.host import (
 from perdure.testing.conformance.operation_log import OPERATIONS
 from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
+from perdure.testing.conformance.write_limit import ArmWriteLimit
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 _NOTHING = LinesRun(0, ())
 
 _IMPORTABLE = (
-    "the suite kills the store in a process of its own, so the place must be one that pickle can carry there: an "
-    "instance of a class at the top of a module that can be imported, with attributes such as paths and texts"
+    "the suite kills the store in a process of its own, so it pickles the harness: it must be an instance of a class "
+    "at the top of a module that can be imported, with attributes such as paths and texts"
 )
+
+Ran: TypeAlias = LinesRun | SourceLine | None
+"""Which lines ran while a crash was armed, or the line before which the process died, or None if it died elsewhere."""
 
 
 class SubprocessHarness:
-    """A place whose store is opened in another process.
+    """A harness whose store is opened in another process.
 
     Args:
-        place: the place; each process gets a copy of it by pickle.
+        harness: opens the store; each process gets a pickled copy.
 
     Raises:
-        TypeError: the place cannot be pickled.
+        TypeError: the harness cannot be pickled.
     """
 
-    def __init__(self, place: StoreHarness) -> None:
+    def __init__(self, harness: StoreHarness) -> None:
         try:
-            pickle.dumps(place)
+            pickle.dumps(harness)
         except Exception as error:
-            raise TypeError(f"{place!r} cannot be sent to another process ({error}): {_IMPORTABLE}") from error
-        self._place = place
+            raise TypeError(f"{harness!r} cannot be sent to another process ({error}): {_IMPORTABLE}") from error
+        self._harness = harness
         self._process: _Process | None = None
+        self._code = ""
 
     async def open(self) -> Store:
         """Open the store in a new process."""
-        self._process = process = _Process(self._place)
+        self._process = process = _Process(self._harness)
         opened = await process.opened
+        self._code = opened.code
         operations: dict[str, Any] = {name: process.operation(name) for name in OPERATIONS}
         return Store(
             name=opened.name,
@@ -71,22 +77,40 @@ class SubprocessHarness:
             **operations,
         )
 
+    async def open_and_kill(self, lines: int) -> Ran:
+        """Open the store in a new process, and kill it after so many lines, at the latest when the store is open.
+
+        The store must have been opened before, so that the place of its code is known.
+
+        Returns:
+            Which lines ran, or the line before which the process died.
+        """
+        self._process = process = _Process(self._harness, OpeningCrash(self._code, ArmCrash(lines=lines)))
+        try:
+            opened = await process.opened
+        except RuntimeError:
+            if process.killed_before is None:
+                raise
+            return process.killed_before
+        process.kill()
+        return opened.ran
+
     async def kill(self) -> None:
-        """Kill the process, wherever it is."""
+        """Kill the process, whatever it is doing."""
         if self._process is not None:
-            self._process.end()
+            self._process.kill()
 
     async def discard(self) -> None:
-        """End the process and throw the data away."""
+        """End the process and delete the data."""
         await self.kill()
-        await self._place.discard()
+        await self._harness.discard()
 
-    def arm(self, lines: int) -> None:
-        """Let the store's code run so many lines from now on; before the next one, the process kills itself."""
+    def arm(self, crash: ArmCrash | ArmWriteLimit) -> None:
+        """Let the process kill itself later."""
         if self._process is not None:
-            self._process.send(ArmCrash(lines))
+            self._process.send(crash)
 
-    async def disarm(self) -> LinesRun | SourceLine:
+    async def disarm(self) -> Ran:
         """Let the store's code run on.
 
         Returns:
@@ -94,56 +118,58 @@ class SubprocessHarness:
         """
         return _NOTHING if self._process is None else await self._process.disarm()
 
-    async def burnt(self) -> SourceLine | None:
-        """Give the line before which the process killed itself, if it did."""
-        return None if self._process is None else self._process.burnt
+    async def reached(self) -> None:
+        """Wait until the armed line is reached, or the process is dead."""
+        if self._process is not None:
+            await self._process.reached.wait()
 
 
 class _Process:
     """This side of a process that holds a store."""
 
-    def __init__(self, place: StoreHarness) -> None:
+    def __init__(self, harness: StoreHarness, opening: OpeningCrash | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._asked: dict[int, asyncio.Future[Result[Any, Any]]] = {}
+        self._calls: dict[int, asyncio.Future[Result[Any, Any]]] = {}
         self._number = 0
         self.opened: asyncio.Future[HostOpened] = self._loop.create_future()
-        self._ran: asyncio.Future[LinesRun | SourceLine] | None = None
-        self.burnt: SourceLine | None = None
-        self._connection, self._process = _started(place)
+        self.reached = asyncio.Event()
+        self.killed_before: SourceLine | None = None
+        self._ran: asyncio.Future[Ran] | None = None
+        self._connection, self._process = _started(harness, opening)
         self._loop.add_reader(self._connection.fileno(), self._take)
 
     def operation(self, name: str) -> Callable[..., FutureResult[Any, Any]]:
-        """Give an operation of the store."""
+        """Return an operation of the store."""
 
-        async def ask(*arguments: object) -> Result[Any, Any]:
+        async def call(*arguments: object) -> Result[Any, Any]:
             if self._connection.closed:
                 return Failure(StoreUnavailable(name, "its process was killed"))
             self._number = number = self._number + 1
-            self._asked[number] = answered = self._loop.create_future()
+            self._calls[number] = answered = self._loop.create_future()
             self.send(HostCall(number, name, arguments))
-            found: Result[Any, Any] = await answered
-            return found
+            result: Result[Any, Any] = await answered
+            return result
 
-        return lambda *arguments: FutureResult(ask(*arguments))
+        return lambda *arguments: FutureResult(call(*arguments))
 
     def send(self, order: Order) -> None:
-        """Tell the process something. If it is dead, nobody hears."""
+        """Send an order to the process. A dead process ignores it."""
         try:
             self._connection.send(order)
         except OSError:  # it died; what it wrote before is still read
             return
 
-    def disarm(self) -> Awaitable[LinesRun | SourceLine]:
-        """Ask which lines ran."""
+    def disarm(self) -> Awaitable[Ran]:
+        """Query which lines ran."""
         self._ran = self._loop.create_future()
         if self._connection.closed:
-            self._ran.set_result(self.burnt or _NOTHING)
+            self._ran.set_result(self.killed_before)
         else:
             self.send(DisarmCrash())
         return self._ran
 
-    def end(self) -> None:
-        """Kill the process, after which what it had answered is still read."""
+    def kill(self) -> None:
+        """Kill the process, and read the answers that it had sent."""
         if self._connection.closed:
             return
         self._process.kill()
@@ -154,7 +180,7 @@ class _Process:
         try:
             report = self._connection.recv()
         except (EOFError, ConnectionResetError):
-            self._bury()
+            self._end()
             return
         match report:
             case HostOpened():
@@ -162,46 +188,50 @@ class _Process:
             case HostRefused(error):
                 self.opened.set_exception(error)
             case HostAnswered(number, result, raised):
-                self._answer(self._asked.pop(number), result, raised)
+                self._answer(self._calls.pop(number), result, raised)
             case LinesRun():
-                self._settle_ran(report)
+                self._set_ran(report)
             case SourceLine():
-                self.burnt = report
+                self.killed_before = report
+                self.reached.set()
             case _:
                 assert_never(report)
 
-    def _answer(self, asked: asyncio.Future[Result[Any, Any]], result: Result[Any, Any] | None, raised: str) -> None:
-        if asked.cancelled():
+    def _answer(self, call: asyncio.Future[Result[Any, Any]], result: Result[Any, Any] | None, raised: str) -> None:
+        if call.cancelled():
             return
         if result is None:
-            asked.set_exception(RequirementViolated(f"the store raised {raised}", promises=(FAILURES_ARE_VALUES,)))
+            call.set_exception(RequirementViolated(f"the store raised {raised}", promises=(FAILURES_ARE_VALUES,)))
         else:
-            asked.set_result(result)
+            call.set_result(result)
 
-    def _settle_ran(self, ran: LinesRun | SourceLine) -> None:
+    def _set_ran(self, ran: Ran) -> None:
         if self._ran is not None and not self._ran.done():
             self._ran.set_result(ran)
 
-    def _bury(self) -> None:
+    def _end(self) -> None:
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
         self._process.join()
         self._process.close()
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_result(Failure(OutcomeUnknown("the store's process was killed before it answered")))
-        self._asked.clear()
-        self._settle_ran(self.burnt or _NOTHING)
+        for call in self._calls.values():
+            if not call.done():
+                call.set_result(Failure(OutcomeUnknown("the store's process was killed before it answered")))
+        self._calls.clear()
+        self._set_ran(self.killed_before)
+        self.reached.set()
         if not self.opened.done():
             self.opened.set_exception(
                 RuntimeError(f"the process died before the store was open (standard error says why): {_IMPORTABLE}")
             )
 
 
-def _started(place: StoreHarness) -> tuple[Connection[Order, Report], ForkServerProcess]:
+def _started(
+    harness: StoreHarness, opening: OpeningCrash | None
+) -> tuple[Connection[Order, Report], ForkServerProcess]:
     context = _context()
     ours, theirs = context.Pipe()
-    process = context.Process(target=host, args=(place, theirs), daemon=True)
+    process = context.Process(target=host, args=(harness, theirs, opening), daemon=True)
     process.start()
     theirs.close()
     return ours, process

@@ -12,12 +12,13 @@ from perdure.testing.conformance.differential import Differential
 from perdure.testing.conformance.examples import CLAIM, instance, remembered
 from perdure.testing.conformance.harness import KillableHarness, NewHarness, StoreHarness
 from perdure.testing.conformance.hosted import SubprocessHarness
-from perdure.testing.conformance.requirements import ATOMIC, DURABLE, EPOCH
-from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, Step
+from perdure.testing.conformance.requirements import ATOMIC, CUT_WRITE, DURABLE, EPOCH, KILLED_OPENING
+from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, ReopenStep, Step
 
-_NEVER = 1_000_000  # more lines than any commit runs
+NEVER = 1_000_000  # more lines than any commit runs
 _KILLS = 6  # spread over the lines that run
-_CHANGES = 12  # and so many of those that follow a change to a file
+_OPENING_KILLS = 3  # each takes three processes
+_CUTS = (1, 50, 99)  # percent of a commit's bytes
 
 _WHOLE = CommitStep(
     at=0,
@@ -38,6 +39,8 @@ _AGAIN = attrs.evolve(
 )
 _PURGE = attrs.evolve(_AGAIN, write="purge", inbound=None)
 _ELSEWHERE = attrs.evolve(_WHOLE, at=1)
+_SENT = attrs.evolve(_WHOLE, write="keep", remember=None)  # compares no fence, so that replaying it twice shows
+_KILLED = KillStep(commits=(), lines=NEVER)
 
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
@@ -58,15 +61,31 @@ async def a_kill_during_several_commits_leaves_each_whole_or_not_at_all(new_harn
     await _at_every_line(new_harness, (_WHOLE,), (_AGAIN, _ELSEWHERE, _PURGE))
 
 
+@in_harness(KILLED_OPENING, DURABLE, EPOCH, needs="durable")
+async def a_kill_during_an_opening_loses_and_repeats_nothing(new_harness: NewHarness) -> None:
+    """The next opening recovers what a crash left, although the opening before it was killed while it did so."""
+    ran = await _killed(new_harness, [_WHOLE, _SENT, attrs.evolve(_KILLED, opening_lines=(NEVER,))])
+    for lines in lines_to_kill_at(ran, kills=_OPENING_KILLS):
+        await _killed(new_harness, [_WHOLE, _SENT, attrs.evolve(_KILLED, opening_lines=(lines,))])
+
+
+@in_harness(CUT_WRITE, ATOMIC, DURABLE, needs="durable")
+async def a_write_that_a_kill_cut_spoils_nothing(new_harness: NewHarness) -> None:
+    """Its commit is there or not; the store opens again; and what is committed afterwards is found later."""
+    for percent in _CUTS:
+        cut = KillStep(commits=(_SENT,), lines=NEVER, cut_percent=percent)
+        await _killed(new_harness, [_WHOLE, _SENT, _SENT, cut, _SENT, _KILLED, _SENT, ReopenStep()])
+
+
 async def _at_every_line(new_harness: NewHarness, before: Sequence[Step], commits: tuple[CommitStep, ...]) -> None:
-    ran = await _killed(new_harness, [*before, KillStep(commits=commits, lines=_NEVER)])
-    for lines in _places(ran):
+    ran = await _killed(new_harness, [*before, KillStep(commits=commits, lines=NEVER)])
+    for lines in lines_to_kill_at(ran):
         await _killed(new_harness, [*before, KillStep(commits=commits, lines=lines), _WHOLE])
 
 
-def _places(ran: LinesRun) -> list[int]:
-    """Choose the lines to kill at: those that follow a change to a file, and some others."""
-    return sorted({*_spread(range(ran.lines), _KILLS), *_spread(ran.changes, _CHANGES)})
+def lines_to_kill_at(ran: LinesRun, *, kills: int = _KILLS) -> list[int]:
+    """Choose the lines to kill at: twice as many that follow a change to a file, and some others."""
+    return sorted({*_spread(range(ran.lines), kills), *_spread(ran.changes, 2 * kills)})
 
 
 def _spread(numbers: Sequence[int], count: int) -> Sequence[int]:
@@ -74,10 +93,10 @@ def _spread(numbers: Sequence[int], count: int) -> Sequence[int]:
 
 
 async def _killed(new_harness: NewHarness, steps: Sequence[Step]) -> LinesRun:
-    return await take_steps(mortal(new_harness()), steps)
+    return await take_steps(killable(new_harness()), steps)
 
 
-def mortal(place: StoreHarness) -> KillableHarness:
+def killable(place: StoreHarness) -> KillableHarness:
     """Give a place that can kill: itself, if it can, or else one that opens its store in a process of its own."""
     return place if isinstance(place, KillableHarness) else SubprocessHarness(place)
 
@@ -105,4 +124,6 @@ CASES: tuple[Case, ...] = (
     a_kill_during_a_commit_leaves_it_whole_or_not_at_all,
     a_kill_during_a_purge_leaves_it_whole_or_not_at_all,
     a_kill_during_several_commits_leaves_each_whole_or_not_at_all,
+    a_kill_during_an_opening_loses_and_repeats_nothing,
+    a_write_that_a_kill_cut_spoils_nothing,
 )

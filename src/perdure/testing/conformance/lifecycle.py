@@ -29,8 +29,10 @@ from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.requirement import answer, failure, holds, same, value
 from perdure.testing.conformance.requirements import CLOSE, DURABLE, EPOCH, FAILURES_ARE_VALUES, HEALTH, LEFT, MONOTONIC
 from perdure.values.errors import StoreUnavailable
-from perdure.values.message import DeadLettered
+from perdure.values.message import Consumed, DeadLettered
 from perdure.values.transition import Purge, Put, Transition
+
+_COMMITS_TO_COMPACT = 300  # those of a small store; a harness can lower the threshold of its own
 
 A, B = address("a"), address("b")
 
@@ -83,6 +85,38 @@ async def sequences_survive_reopening(new_harness: NewHarness) -> None:
     for numbers in zip(*places, strict=True):
         holds(list(numbers) == sorted(set(numbers)), f"numbers grow from opening to opening: {numbers}")
     await place.discard()
+
+
+@in_harness(MONOTONIC)
+async def sequences_survive_compaction(new_harness: NewHarness) -> None:
+    """Numbers of deleted rows do not return, although a store that compacts its log has had reason to do so since."""
+    harness = new_harness()
+    store = await harness.open()
+    at = await created(store, B)
+    before = await _numbers_deleted(store)
+    for _ in range(_COMMITS_TO_COMPACT):
+        at = await value(store.commit(put(B, at)))
+    await value(store.close())
+    for _ in range(2):  # a store may compact when it is opened, and forget when it is opened again
+        store = await harness.open()
+        await value(store.close())
+    store = await harness.open()
+    after = await _numbers_deleted(store)
+    await value(store.close())
+    await harness.discard()
+    for old, new in zip(before, after, strict=True):
+        holds(new > old, f"numbers grow over compaction: {new} came after {old}")
+
+
+async def _numbers_deleted(store: Store) -> tuple[int, int, int]:
+    """Write an instance, a message and an event, delete them, and return the numbers that they had."""
+    fence = await created(store, A)
+    await value(store.commit(Transition(address=B, messages=(message(B, A, "1"),), events=(started(A),))))
+    (logged,) = await value(store.events(0, 9))
+    number = await message_id(store, "1")
+    await value(store.commit(Transition(address=A, expected=fence, write=Purge(), inbound=Consumed(number))))
+    await value(store.prune(Retention(now_ms=0, events_since_ms=0, max_events=0)))
+    return fence.incarnation, number, logged.sequence
 
 
 @in_harness(CLOSE, HEALTH, FAILURES_ARE_VALUES)
@@ -167,6 +201,7 @@ async def _everything(store: Store) -> tuple[object, ...]:
 CASES: tuple[Case, ...] = (
     everything_survives_reopening,
     sequences_survive_reopening,
+    sequences_survive_compaction,
     a_closed_store_answers_unavailable,
     a_store_that_was_closed_says_so,
     a_working_store_is_healthy,

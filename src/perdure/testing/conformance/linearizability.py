@@ -89,6 +89,10 @@ class _Search:
 
     def broken(self) -> RequirementViolated:
         """Say what no order explains."""
+        if not self._operations and self._nearest is not None:
+            return RequirementViolated(
+                "a kill and the next opening change what the store holds", details=self._nearest.shown()
+            )
         unanswered = any(one.answered is None for one in self._operations)
         promises = (ATOMIC, DURABLE) if unanswered else (ATOMIC, CONCURRENT)
         if self._nearest is None:

@@ -44,6 +44,12 @@ PAGES = Requirement(
     "A listing applies its conditions before its limit, returns a full page for any limit up to 1,000, and continues "
     "after a cursor whose row is gone.",
 )
+KILLED_OPENING = Requirement(
+    "Store", "An opening that is killed loses and repeats nothing: the next opening finds the same rows."
+)
+CUT_WRITE = Requirement(
+    "Store", "A kill may cut a write at any byte: the store opens again, and later commits are not affected."
+)
 
 # The facts.
 NAME = Requirement("name", "what it is, for messages: ``memory://`` or ``sqlite:///jobs.db``.")
@@ -60,6 +66,10 @@ LOAD_TOGETHER = Requirement("load", "the instance and the remembered answer of t
 KEY_EXPIRES = Requirement("load", "A key is remembered while ``now_ms < expires_ms``.")
 KEY_ADDRESS = Requirement("load", "Keys belong to the whole address: kind, name and id.")
 READS_ITS_WRITES = Requirement("load", "Sees every transition whose commit was answered before the call.")
+SHOWS_WHAT_STAYS = Requirement(
+    "load",
+    "It returns no transition that a crash could still undo, to the degree that ``capabilities.durability`` says.",
+)
 CORRUPT_ROW = Requirement("load", "A row that cannot be read is ``StoreCorrupt``; other rows go on.")
 
 # commit

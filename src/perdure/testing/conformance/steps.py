@@ -106,12 +106,17 @@ class KillStep:
     """Kill the store in the middle of commits, and open it again.
 
     Attributes:
-        commits: what is under way.
+        commits: the concurrent commits.
         lines: how many lines of the store's code run before it dies; beyond the last, it dies with the last answer.
+        cut_percent: if set, the process dies in a write instead: once it has appended that many percent of the bytes
+            that the previous commit appended.
+        opening_lines: for each opening that is killed as well, after how many lines. After these, one succeeds.
     """
 
     commits: tuple[CommitStep, ...]
     lines: int
+    cut_percent: int | None = None
+    opening_lines: tuple[int, ...] = ()
 
 
 Step: TypeAlias = CommitStep | RedriveStep | PruneStep | ReopenStep | FindStep | ConcurrentStep | KillStep

@@ -21,10 +21,11 @@ from perdure.testing.conformance import (
     ownership,
     pages,
     text,
+    uncommitted_reads,
 )
 from perdure.testing.conformance.case import Case
 from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
-from perdure.testing.conformance.kills import mortal, take_steps
+from perdure.testing.conformance.kills import killable, take_steps
 from perdure.testing.conformance.report import ConformanceReport, Outcome
 from perdure.testing.conformance.requirement import RequirementViolated
 from perdure.testing.conformance.shrinking import History, search
@@ -52,6 +53,7 @@ _MODULES = (
     ownership,
     corruption,
     kills,
+    uncommitted_reads,
 )
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
@@ -151,7 +153,7 @@ def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
         return False
 
     def survive(history: History) -> None:
-        run(_taken(mortal(new_harness()), history))
+        run(_taken(killable(new_harness()), history))
 
     search(histories_with_kills(), survive, max_examples=max_examples, max_shrinks=_KILL_SHRINKS)
     return True
