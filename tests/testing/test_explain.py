@@ -114,7 +114,7 @@ def test_a_request_that_is_refused_is_explained_as_well():
 
 
 def test_one_thing_is_asked():
-    with pytest.raises(DefinitionError, match="asks for one thing"):
+    with pytest.raises(DefinitionError, match="sends one request"):
         explain(order_processor, "1", lambda order: None)
 
 

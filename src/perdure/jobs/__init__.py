@@ -1,1 +1,1 @@
-"""What all kinds of jobs share: contexts, drafts, definitions, and the pure decisions around a run."""
+"""The parts shared by all kinds of jobs: contexts, drafts, definitions, and the pure decisions around a run."""

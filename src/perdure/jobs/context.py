@@ -1,4 +1,4 @@
-"""The context: what a hook of a job can see and do. Facts are plain attributes, actions are programs."""
+"""The context of a hook. Attributes are plain values, actions are programs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ADDRESS_CHARACTERS = 80
 
 
 READ_STATE: Program[Any] = perform(GetState())
-"""One program for all contexts: it holds nothing of any of them."""
+"""One program for all contexts: it holds no data of any of them."""
 
 
 @attrs.frozen
 class EndInstance:
-    """The signal of ``ctx.terminate``: purge the instance with this reason."""
+    """The signal of ``ctx.terminate``: purge the instance for this reason."""
 
     __repr__ = fields_in_line
 
@@ -34,11 +34,11 @@ class EndInstance:
 
 @turn_value(repr=False)
 class JobContext(Generic[S]):
-    """What the hooks of every kind of job share.
+    """The context of the hooks of every kind of job.
 
     Args:
-        instance: what is stored while the hook runs.
-        claim: who runs it, for what.
+        instance: the stored instance.
+        claim: the claim of the run.
     """
 
     _instance: Instance
@@ -62,32 +62,32 @@ class JobContext(Generic[S]):
 
     @property
     def run_id(self) -> str:
-        """The same over all attempts and repeats of one logical run: an idempotency key for the outside world."""
+        """The same for all attempts and deliveries of a run: use it as an idempotency key for external services."""
         return self._claim.run_id
 
     @property
     def attempt(self) -> int:
-        """Failures of this run so far, plus 1; it continues when a parked run is resumed."""
+        """Number of failures of this run, plus 1; it continues when a parked run is resumed."""
         return self._claim.attempt
 
     @property
     def delivery(self) -> int:
-        """Claims of this attempt so far; above 1, the run may have had effects already."""
+        """Number of claims of this attempt; above 1, the run may already have had effects."""
         return self._claim.deliveries
 
     @property
     def run_count(self) -> int:
-        """The number of this run, from 1; inside an event handler, runs begun so far."""
+        """The number of this run, from 1; inside an event handler, the number of runs begun."""
         return self._instance.run_count
 
     @property
     def is_retry(self) -> bool:
-        """Whether this run was tried or delivered before."""
+        """Whether this run was attempted or delivered before."""
         return self.attempt > 1 or self.delivery > 1
 
     @property
     def state(self) -> Program[S]:
-        """Read the state: what is stored, with this run's own changes."""
+        """Read the state, including this run's own changes."""
         return READ_STATE
 
     @property
@@ -96,16 +96,16 @@ class JobContext(Generic[S]):
         return now()
 
     def set_state(self, state: S) -> Program[None]:
-        """Replace the state. A value that is not of the declared type is a defect, raised where it is set."""
+        """Replace the state. A value that is not of the declared type raises, and is a defect of the run."""
         return perform(SetState(state))
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:
-        """Replace the state by a function of the state."""
+        """Replace the state with the result of a function."""
         return perform(UpdateState(cast("Callable[[object], object]", function)))
 
     def terminate(self, reason: str = "terminated") -> Program[Never]:
-        """End the run here, cancel the alarm and purge the instance.
+        """End the run here, clear the alarm and purge the instance.
 
-        What the run told other jobs is sent; what it told itself is dropped.
+        Messages to other instances are sent; messages to this instance are dropped.
         """
         return halt(EndInstance(reason))

@@ -23,7 +23,7 @@ class KeepAlarm:
 
 @attrs.frozen
 class AlarmAfter:
-    """Set the alarm so long after the turn commits."""
+    """Set the alarm to this long after the turn commits."""
 
     delay: Duration
 
@@ -33,7 +33,7 @@ class AlarmAfter:
 
 @attrs.frozen
 class AlarmAt:
-    """Set the alarm to an instant, an aware ``datetime``; one that is past fires at once."""
+    """Set the alarm to an instant, an aware ``datetime``; a past one fires at once."""
 
     instant: datetime
 
@@ -47,12 +47,12 @@ class ClearAlarm:
 
 
 AlarmChange: TypeAlias = KeepAlarm | AlarmAfter | AlarmAt | ClearAlarm
-"""What a decision does to the alarm: `Alarm.keep`, `Alarm.after(...)`, `Alarm.at(...)` or `Alarm.clear`."""
+"""The change of the alarm: `Alarm.keep`, `Alarm.after(...)`, `Alarm.at(...)` or `Alarm.clear`."""
 
 
 @final
 class Alarm:
-    """The four things that a decision can do to the alarm of its task.
+    """The four changes that a decision can make to the alarm of its task.
 
     >>> Alarm.after("5 minutes")
     AlarmAfter(delay='5 minutes')
@@ -78,7 +78,7 @@ class Alarm:
 
     @staticmethod
     def at(instant: datetime, /) -> AlarmChange:
-        """Set the alarm to an instant. One that is past fires at once.
+        """Set the alarm to an instant. A past one fires at once.
 
         Args:
             instant: an aware ``datetime``.
@@ -91,12 +91,12 @@ class Alarm:
 
 @turn_value(kw_only=False)
 class Decision(Generic[S_co]):
-    """The whole answer of a pure state machine to one event.
+    """The result of a pure state machine for one event.
 
     Attributes:
         state: the next state.
-        alarm: what to do to the alarm, such as ``Alarm.after("5 minutes")``.
-        messages: messages to other jobs, made with ``tell(...)``.
+        alarm: the change of the alarm, such as ``Alarm.after("5 minutes")``.
+        messages: messages to other jobs, created with ``tell(...)``.
     """
 
     __repr__ = fields_in_line
@@ -107,7 +107,7 @@ class Decision(Generic[S_co]):
 
 
 def alarm_ms(change: AlarmChange, *, current_ms: int | None, now_ms: int) -> int | None:
-    """Resolve what becomes of an alarm, integer milliseconds UTC."""
+    """Return the alarm after a change, as integer milliseconds UTC; None for no alarm."""
     match change:
         case KeepAlarm():
             return current_ms

@@ -1,4 +1,4 @@
-"""A definition carries its kind of job whole: how requests are decided, run, settled, called and told."""
+"""Definitions: each holds its kind of job completely, from decisions to typed handles."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ _E = DefaultTypeVar("_E", default=Never)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 Exhausted = Literal["continue", "park", "purge"]
-"""What becomes of an instance whose run failed for good."""
+"""The outcome for an instance whose run failed for good."""
 
 CallError: TypeAlias = RequestError | HookRaised | RunTimeout | OutcomeUnknown | StoreError
-"""Everything that a call can fail with, whatever its job. A closed union: `match` and `assert_never` know its parts."""
+"""The errors of any call. A closed union: `match` and `assert_never` know its members."""
 
 EventError = TypeAliasType(
     "EventError", RequestError | Rejected[_E] | HookRaised | RunTimeout | OutcomeUnknown | StoreError, type_params=(_E,)
 )
-"""Everything that ``send`` and ``add`` can fail with: a `CallError`, or the typed error of the job's event handler."""
+"""The errors of ``send`` and ``add``: a `CallError`, or the typed error of the job's event handler."""
 
 
 class Dispatch(Protocol):
-    """How a handle reaches the engine."""
+    """The interface of handles to the engine."""
 
     def request(
         self, definition: Definition[Any, Any, Any], id_: str, build: Callable[[Limits], Request], /
     ) -> FutureResult[Any, Any]:
-        """Send a request; it is built, and so validated, when the answer is awaited.
+        """Send a request, which is built and validated when the result is awaited.
 
-        The handle knows the types of the answer and of the error: it declares them.
+        The handle declares the types of the result and of the error.
         """
         ...
 
@@ -72,34 +72,34 @@ class Dispatch(Protocol):
         ...
 
     def state(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[Any, CallError]:
-        """Read the committed state, decoded; None when there is no instance."""
+        """Read and decode the committed state; None if there is no instance."""
         ...
 
 
 class PostCommand(Protocol):
-    """How a teller makes the program that sends a command with the turn's commit."""
+    """Creates the program that sends a command with the turn's commit; used by senders."""
 
     def __call__(self, action: str, value: object = None, /) -> Program[None]: ...
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What every definition has, whatever its kind; validated when it is built.
+    """The parts of every definition, validated when it is built.
 
     Attributes:
-        state: how the state is encoded.
-        state_version: the version of the state's shape, stored with each row.
-        upgrades: how states of older versions are read.
-        errors: how typed errors are encoded; None when no type is known.
+        state: the codec of the state.
+        state_version: the version of the state's type, stored with each row.
+        upgrades: read states of older versions.
+        errors: the codec of typed errors; None if no type is known.
         retry: the durable retry of runs.
-        exhausted: what becomes of an instance whose run failed for good.
-        run_timeout_ms: how long a run may take.
-        concurrency: runs of this job at the same time; None leaves it to the engine's own limit.
+        exhausted: the outcome for an instance whose run failed for good.
+        run_timeout_ms: time limit of a run, in milliseconds.
+        concurrency: maximum number of concurrent runs of this job; None for the engine's limit alone.
         commands: every command that a caller may send, by name.
-        answers: how this kind's answers are encoded, for keys and for the wire.
-        needs: what the hooks need of the services, as far as their annotations say it.
+        answers: the codec of this kind's results, for idempotency keys and tools.
+        needs: the members of the services that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
-        hooks: the functions that the user gave, by the name of the hook.
+        hooks: the user's functions, by the name of the hook.
     """
 
     __repr__ = fields_in_line
@@ -122,14 +122,14 @@ class Plan:
 class Definition(ABC, Generic[H_co, T_co, R_contra]):
     """One job: its name, its types, its policies and its hooks.
 
-    ``H`` is the typed handle that the client gives for it, ``T`` the teller that other jobs use, ``R`` the services
-    that its programs need. A kind of job is a subclass: the engine, the client and the stores know nothing else of it.
+    ``H`` is the typed handle for clients, ``T`` the sender for other jobs, ``R`` the services that its programs need. A
+    kind of job is a subclass: the engine, the client and the stores know only this interface.
 
     Attributes:
         name: the job's name, part of the stored address.
-        plan: what every definition has.
+        plan: the parts of every definition.
         kind: the kind's name, part of the stored address.
-        occupancy: whether a run holds the instance's mailbox, or lets other requests be decided meanwhile.
+        occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
     """
 
     __slots__ = ()
@@ -144,16 +144,16 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     # ------------------------------------------------------------ the pure handler
     @abstractmethod
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
-        """Decide one of the kind's own commands, or an alarm that is due."""
+        """Decide one of the kind's own commands, or a due alarm."""
 
     @abstractmethod
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        """Give the hook's name and its program for a claim: the same for every delivery.
+        """Return the hook's name and its program for a claim: the same for every delivery.
 
         Args:
-            instance: what is stored while the program runs.
-            claim: who runs it, for what.
-            command: the command that is being served; rebuilt from the claim when the run is delivered again.
+            instance: the stored instance.
+            claim: the claim of the run.
+            command: the command being served; rebuilt from the claim when the run is delivered again.
         """
 
     @abstractmethod
@@ -161,52 +161,52 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """Settle a run that succeeded."""
 
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
-        """The encoded state that a run works on; the instance's own, unless the kind keeps another."""
+        """Return the encoded state that a run works on; the instance's own, unless the kind keeps another."""
         return instance.state
 
     def alarm_of_run(self, instance: Instance, claim: Claim) -> int | None:
-        """The alarm that a run finds: its own firing, at the first attempt, consumed it."""
+        """Return the alarm that a run sees, in milliseconds: the first attempt of an alarm's run has consumed it."""
         return None if claim.cause == "alarm" and instance.pending_retry is None else instance.alarm_ms
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
-        """What a failed attempt leaves of the instance while the run waits for its retry or is parked."""
+        """Return the instance after a failed attempt, while the run waits for its retry or is parked."""
         return instance
 
     def rearmed(self, instance: Instance, inputs: TurnInputs) -> Instance:
-        """What resuming changes of the kind's own data."""
+        """Return the instance with the kind's own data as resuming changes it."""
         return instance
 
     def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
-        """What a run that failed for good leaves under ``continue`` or ``purge``; None: the instance goes."""
+        """Return the instance after its run failed for good; None to purge it."""
         return None if self.plan.exhausted == "purge" else self.alarm_consumed(instance, claim, inputs)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-        """The program of ``on_error``, if the job has one."""
+        """Return the program of ``on_error``, if the job has one."""
         return None
 
     def ended(self, execute: Execute) -> object:
-        """What the sender of an event is told whose handler terminated the instance."""
+        """Return the result for the sender of an event whose handler terminated the instance."""
         return Sent(created=execute.claim.created == "here", status=None, scheduled_at=None)
 
     def report(self, instance: Instance) -> InstanceStatus:
-        """What ``status`` answers."""
+        """Return the result of ``status``."""
         return report_status(instance)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> JobContext[Any]:
-        """Make the context of a hook, as a test of that hook needs it. A kind whose hooks see more overrides it.
+        """Create the context of a hook, for tests. A kind whose contexts have more members overrides it.
 
         Args:
-            instance: what is stored while the hook runs; a test's own holds no `data`.
-            claim: what the hook runs for.
-            **inputs: the keyword arguments that only contexts of this kind take.
+            instance: the stored instance; a test's own holds no `data`.
+            claim: the claim of the run.
+            **inputs: further keyword arguments of this kind's context.
         """
         given: dict[str, Any] = inputs  # of the types that the context of the kind declares
         return JobContext(instance, claim, **given)
 
     def may_rest(self, instance: Instance) -> bool:
-        """Return whether an instance of this kind may wait for nothing, neither an alarm nor a retry.
+        """Return whether an instance of this kind may have neither an alarm nor a retry.
 
-        `JobMachine` reports an instance that does and may not.
+        `JobMachine` reports an instance that has none and must have one.
         """
         return True
 
@@ -220,52 +220,52 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return request.action, () if codec is None else (codec.decode(request.payload.encode()),)
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
-        """Apply a function to every encoded state that the row holds. A kind that keeps another in `data` adds it."""
+        """Apply a function to every encoded state of the row. A kind that keeps another in `data` overrides it."""
         return instance.changed(state=change(instance.state)) if instance.state else instance
 
     def check_data(self, instance: Instance) -> None:
-        """Read what is stored for the kind alone.
+        """Decode the data that is stored for the kind alone.
 
         Raises:
-            InvalidInput: this code cannot read it.
+            InvalidInput: this code cannot decode it.
         """
 
     def stale_alarm(self, instance: Instance) -> str | None:
-        """Why the stored alarm is not one that this definition would set; None where it is, or nobody can tell.
+        """Return why this definition would not set the stored alarm; None if it would, or if that is unknown.
 
-        An alarm that was set before a deploy stands until it fires.
+        An alarm that was set before a deploy remains until it fires.
 
         Raises:
-            InvalidInput: this code cannot read what is stored.
+            InvalidInput: this code cannot decode the stored data.
         """
         return None
 
     def visible_state(self, instance: Instance) -> object:
-        """What ``get_state`` answers, decoded.
+        """Return the decoded state for ``get_state``.
 
         Args:
-            instance: what is stored, as `present` gives it.
+            instance: the stored instance, as `present` returns it.
 
         Raises:
-            InvalidInput: this code cannot read what is stored.
+            InvalidInput: this code cannot decode the stored state.
         """
         return self.decode_state(instance)
 
     # ------------------------------------------------------------ typed access
     @abstractmethod
     def handle(self, dispatch: Dispatch) -> H_co:
-        """Give the typed handle."""
+        """Return the typed handle."""
 
     @abstractmethod
     def sender(self, post: PostCommand) -> T_co:
-        """Give the typed teller."""
+        """Return the typed sender."""
 
     # ------------------------------------------------------------ versions of the state
     def present(self, instance: Instance) -> Instance:
-        """Give the instance with its state in the present version; the next commit writes it so.
+        """Return the instance with its state in the present version; the next commit writes it so.
 
         Raises:
-            InvalidInput: this code cannot read what is stored.
+            InvalidInput: this code cannot decode the stored state.
         """
         if instance.state_version == self.plan.state_version:
             return instance
@@ -276,15 +276,15 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
     # ------------------------------------------------------------ commands
     def address(self, id_: str) -> Address:
-        """The address of an instance; the id must have been checked."""
+        """Return the address of an instance; the id must have been checked."""
         return Address(self.kind, self.name, id_)
 
     def parse(self, action: str, payload: str, *, idempotency_key: str | None = None) -> Request:
-        """Make a request from its encoded form, as messages and tools send it.
+        """Build a request from its encoded form, as messages and tools send it.
 
         Raises:
             UnknownAction: this kind has no such command.
-            InvalidInput: the payload is not what the command takes.
+            InvalidInput: the payload is not a valid input of the command.
         """
         command = self._spec(action).build(payload)
         return Request(command=command, action=action, payload=payload, idempotency_key=idempotency_key)
@@ -299,21 +299,21 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """Decode the instance's state, or that of a run.
 
         Raises:
-            InvalidInput: this code cannot read what is stored.
+            InvalidInput: this code cannot decode the stored state.
         """
         encoded = instance.state if claim is None else self.state_of_run(instance, claim)
         return self.plan.state.decode(encoded.encode())
 
     def draft(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
-        """A fresh draft for a run.
+        """Return a fresh draft for a run.
 
         Raises:
-            InvalidInput: this code cannot read what is stored.
+            InvalidInput: this code cannot decode the stored state.
         """
         return self.draft_of(self.decode_state(instance, claim), instance, claim, inputs)
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:
-        """A fresh draft on a decoded state. A kind whose programs have operations of their own overrides it."""
+        """Return a fresh draft on a decoded state. A kind whose programs have further operations overrides it."""
         return Draft(
             address=instance.address,
             state=state,
@@ -332,7 +332,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return within(self.plan.state.encode(state), limits.state_bytes, what=self.plan.state.what)
 
     def encode_input(self, action: str, value: object, max_bytes: int) -> str:
-        """Check and encode the input of a command; empty when it takes none.
+        """Check and encode the input of a command; empty if it takes none.
 
         Raises:
             InvalidInput: it is not of the declared type, or too large.
@@ -344,15 +344,15 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
 
 AnyDefinition: TypeAlias = Definition[Any, Any, Any]
-"""A definition, whatever its handle, its teller and its services: what the engine and the shared decisions work on."""
+"""A definition of any handle, sender and services, as the engine uses it."""
 
 
 def check_definition(value: object) -> Definition[Any, Any, Any]:
     """Accept a definition.
 
     Raises:
-        DefinitionError: it is something else.
+            DefinitionError: the value is not a definition.
     """
     if isinstance(value, Definition):
-        return value  # pyright: ignore[reportUnknownVariableType] - what it needs is checked where it is used
+        return value  # pyright: ignore[reportUnknownVariableType] - its services are checked where it is used
     raise DefinitionError("a job of the engine", value, "a definition: Continuous(...), Debounce(...), Task(...)")

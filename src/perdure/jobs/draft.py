@@ -1,4 +1,4 @@
-"""The draft: what a program's context operations act on. Thrown away unless the run succeeds."""
+"""The draft: the working copy of a run, changed by context operations. It is discarded unless the run succeeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SetState(Instruction[None, Never]):
 
 @attrs.frozen
 class UpdateState(Instruction[None, Never]):
-    """Replace the state by a function of it."""
+    """Replace the state with the result of a function."""
 
     function: Callable[[object], object]
 
@@ -53,7 +53,7 @@ class GetAlarm(Instruction[datetime | None, Never]):
 
 @attrs.frozen
 class SetAlarm(Instruction[None, Never]):
-    """Say what becomes of the alarm."""
+    """Set, clear or keep the alarm."""
 
     change: AlarmChange
 
@@ -81,7 +81,7 @@ class DraftInBranch(PerdureError):
     def _text(self) -> str:
         return (
             f"{excerpt(self.operation)} inside gather, race or another parallel branch: the order of changes would be "
-            "left to chance; collect the results first, then change the state after the branches have joined"
+            "arbitrary; collect the results first, then change the state after the branches have joined"
         )
 
 
@@ -101,16 +101,16 @@ class Draft:
     """The working copy of one run.
 
     Attributes:
-        address: whose draft it is.
+        address: the instance.
         state: the decoded state as the program sees it.
-        codec: checks a state and gives its stored form.
-        current_alarm_ms: the alarm before the run, as the program may see it.
+        codec: checks and encodes the state.
+        current_alarm_ms: the alarm before the run, in milliseconds.
         now_ms: when the run began.
-        limits: how many messages the turn may send, and how large they may be.
-        encoded: the stored form of a state that was set; None when none was.
-        alarm: what becomes of the alarm; the last call wins.
-        messages: what to send, in order.
-        inspection: what the debug mode looks at; None outside of it.
+        limits: limits the number and the size of messages.
+        encoded: the encoded state, if it was set; else None.
+        alarm: the change of the alarm; the last call wins.
+        messages: messages to send, in order.
+        inspection: the debug mode's inspection; None when the mode is off.
     """
 
     __repr__ = fields_in_line
@@ -127,9 +127,9 @@ class Draft:
     inspection: Inspection | None = None
 
     def answer(self, operation: object) -> object:
-        """Interpret a context operation; PASS on anything else.
+        """Interpret a context operation; return PASS for anything else.
 
-        Answers are plain values, which succeed: no state is a container of ``returns``.
+        Results are plain values: no state is a container of ``returns``.
         """
         kind = type(operation)
         if kind is GetState:
@@ -153,11 +153,11 @@ class Draft:
         return None
 
     def branch(self) -> ClosedDraft:
-        """What parallel branches of the program see: no draft."""
+        """Return the interceptor of parallel branches, which refuses context operations."""
         return ClosedDraft()
 
     def alarm_ms(self, now_ms: int) -> int | None:
-        """When the alarm is due, should the draft be committed at this instant."""
+        """Return when the alarm is due if the draft is committed at this instant (ms); None for no alarm."""
         return alarm_ms(self.alarm, current_ms=self.current_alarm_ms, now_ms=now_ms)
 
     def _set(self, state: object) -> None:
@@ -180,15 +180,15 @@ class ClosedDraft:
     """Refuses context operations: the draft has one writer."""
 
     def answer(self, operation: object) -> object:
-        """Refuse a context operation; PASS on anything else.
+        """Refuse a context operation; return PASS for anything else.
 
         Raises:
-            DraftInBranch: always, for a context operation.
+            DraftInBranch: the operation is a context operation.
         """
         if isinstance(operation, CONTEXT_OPERATIONS):
             raise DraftInBranch(operation)
         return PASS
 
     def branch(self) -> ClosedDraft:
-        """Branches of a branch are refused as well."""
+        """Return the interceptor of nested branches, which refuses them too."""
         return self

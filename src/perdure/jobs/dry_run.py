@@ -1,4 +1,4 @@
-"""Rehearses the program of a run: on its draft, in virtual time, with answers that are made up instead of effects."""
+"""Runs a program as a dry run: on its draft, in virtual time, with given answers instead of effects."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from perdure.values.instant import from_ms
 
 @attrs.define
 class DryRun:
-    """One program, to be run as an engine would run it, but for its effects.
+    """One program, to be run as the engine would run it, except for its effects.
 
     Attributes:
-        program: what is run.
-        draft: what its context operations act on.
-        services: what it sees of the services.
-        begins_ms: what the clock shows at first.
-        limit_ms: how long it may take, in virtual time.
-        ended_ms: what the clock shows at its end.
+        program: the program.
+        draft: the draft of its context operations.
+        services: the services that it may read.
+        begins_ms: time of the virtual clock at the start.
+        limit_ms: time limit, in virtual milliseconds.
+        ended_ms: time of the virtual clock at the end.
     """
 
     __repr__ = fields_in_line
 
-    HALT: ClassVar[Halted] = Halted("the rehearsal ends here")
+    HALT: ClassVar[Halted] = Halted("the dry run ends here")
     program: Program[Any, Any, Any]
     draft: Draft
     services: object
@@ -39,12 +39,12 @@ class DryRun:
     ended_ms: int = attrs.field(init=False)
 
     def run(self, perform: Callable[[object], object]) -> Exit[Any, Any]:
-        """Run it.
+        """Run the program and return its exit.
 
         Args:
-            perform: answers its effects, at once; ``HALT`` stops it there.
+            perform: answers its effects, synchronously; ``HALT`` stops the program there.
         """
-        from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`; few processes rehearse
+        from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`, and few processes need it
 
         simulation = Simulation(start=from_ms(self.begins_ms), order="fifo")
         runtime = simulation.runtime
@@ -56,7 +56,7 @@ class DryRun:
                 runtime=runtime,
                 handler=lambda asked, _: perform(asked),
             )
-            task = runtime.spawn(work, name="rehearsal")
+            task = runtime.spawn(work, name="dry run")
 
             def time_is_up() -> None:
                 task.cancel()

@@ -1,4 +1,4 @@
-"""Makes the events of one decision, with their ids counted up from the facts."""
+"""Creates the events of one decision, and numbers their ids."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ V = TypeVar("V", bound=EventHeader)
 
 @attrs.define
 class EventRecorder:
-    """Collects events of one address, each with the next id.
+    """Creates events of one address, each with the next id.
 
     Attributes:
         inputs: the clock and the ids.
-        address: what the events are about, printed.
-        run_count: the run they belong to.
-        used: how many ids the decision has used so far.
+        address: the instance.
+        run_count: the run of the events.
+        used: number of ids that the decision has used.
     """
 
     inputs: TurnInputs
@@ -30,7 +30,7 @@ class EventRecorder:
     used: int = 1  # offset 0 is the id of a run that begins in the same decision
 
     def add(self, event_class: type[V], /, **fields: Any) -> V:  # the fields of the event class
-        """Make the next event."""
+        """Create the next event."""
         event = event_class(
             event_id=self.inputs.id(self.used),
             at_ms=self.inputs.now_ms,

@@ -1,4 +1,4 @@
-"""The life of one event: handled on a draft, claimed only when its handler is about to reach outside."""
+"""Handles one event on a draft. The event is claimed only before its handler's first effect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from perdure.values.turn_inputs import TurnInputs
 def begin_event(
     job: AnyDefinition, before: Instance, request: Request, inputs: TurnInputs, *, found: Literal["created", "exists"]
 ) -> Execute:
-    """Begin to handle an event. Its claim is ready, should the handler perform an effect."""
+    """Begin to handle an event. Its claim is prepared for the handler's first effect."""
     inbound = request.inbound
     claim = Claim(
         owner=inputs.epoch,
@@ -53,7 +53,7 @@ def begin_event(
 
 
 def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: BaseException, inputs: TurnInputs) -> Commit:
-    """Settle an event that met a defect before its handler could begin: nothing is written but the log."""
+    """Settle an event whose handler raised before it began: only the event history is written."""
     died = Raised(defect)
     record = record_failure(died, job.plan.errors)
     event = EventRecorder(inputs, before.address, before.run_count).add(
@@ -63,19 +63,19 @@ def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: BaseE
 
 
 def claim_event(execute: Execute) -> Transition:
-    """Record the claim of an event, now that its handler is about to reach outside."""
+    """Return the transition that claims an event, before its handler's first effect."""
     return put(execute.instance, execute.claim.claimed_ms, event_claim=execute.claim)
 
 
 def started(log: EventRecorder, execute: Execute) -> tuple[Event, ...]:
-    """Say that the event created the instance, if it did."""
+    """Return the event of a created instance, if this event created it."""
     return (log.add(JobStarted),) if execute.claim.created == "here" else ()
 
 
 def event_failed(
     job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
-    """Settle an event whose handler did not succeed: ``on_error`` at once, or the error to the caller."""
+    """Settle an event whose handler failed: run ``on_error``, or return the error to the caller."""
     record = record_failure(exit_, job.plan.errors)
     if execute.prior is None:
         program = job.error_handler(execute, error_for_hook(exit_, record))
@@ -92,7 +92,7 @@ def _events(
     record: FailureRecord,
     inputs: TurnInputs,
 ) -> tuple[Event, ...]:
-    """A declared error is an answer and goes to the caller; a defect, and a failed rescue, go into the log as well."""
+    """Return the events of a failure. A declared error goes only to the caller; a defect is recorded too."""
     events = prior_failed(log, execute, inputs)
     if execute.prior is not None or not isinstance(exit_, Failure):
         events += (attempt_failed(log, execute, record, inputs),)
@@ -100,7 +100,7 @@ def _events(
 
 
 def _without(execute: Execute, events: tuple[Event, ...], inputs: TurnInputs) -> Transition:
-    """Leave the instance as if the event had not come: its claim goes, and the instance that its claim created."""
+    """Remove the event's claim, and the instance that the claim created."""
     instance = execute.instance
     if instance.event_claim is None:
         return attrs.evolve(nothing(instance.address), events=events)

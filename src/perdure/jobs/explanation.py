@@ -1,4 +1,4 @@
-"""The dry run: what a request would do, computed by the functions that decide the real turn. Nothing is written."""
+"""Dry runs of requests, computed by the functions that decide the real turn. Nothing is written."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from perdure.values.turn_inputs import TurnInputs
 T = TypeVar("T")
 
 Answers: TypeAlias = Mapping[str, object] | Callable[[Call], object]
-"""What services would answer: by the name of the effect (``{"send_mail": Success(None)}``), the same to each call; or a
-function of the call, which gives ``PASS`` where it has no answer."""
+"""Answers of the services: by the name of the effect (``{"send_mail": Success(None)}``), the same for each call; or a
+function of the call, which returns ``PASS`` where it has no answer."""
 
 NO_ANSWERS: Final[Mapping[str, object]] = {}
 
 Asked: TypeAlias = Callable[[T], Program[None]] | Literal["alarm", "pause", "resume"]
-"""A request as a value: what the job would be told (``lambda order: order.send(event)``); or one that jobs cannot tell
-each other."""
+"""A request as a value: a message to the job (``lambda order: order.send(event)``), or one of the requests that are not
+messages."""
 
 NEW_INCARNATION = 1
-"""What stands for the number that a store would give to a new instance, unless it is known."""
+"""The incarnation of a new instance, unless it is known."""
 
 _ROOM_FOR_IDS = 1 << 32
 
 
 @attrs.frozen(kw_only=True)
 class Explained:
-    """What the turn would do.
+    """The outcome of the turn.
 
     Attributes:
-        version: of the instance that it was computed from; 0 when there is none.
-        transition: what it would commit in the end.
-        claim: what it would commit before: the claim of a run, or of an event that reaches outside; None without one.
-        result: what its caller would get: an answer, or why there is none.
+        version: of the instance that it was computed from; 0 if there is none.
+        transition: the final commit.
+        claim: the commit before it: the claim of a run, or of an event with an effect; None if there is none.
+        result: the result for the caller, or the error.
     """
 
     __repr__ = fields_in_line
@@ -61,7 +61,7 @@ class Explained:
 
     @property
     def instance(self) -> Instance | None:
-        """The instance as it would be stored then; None when it would be purged, or is left as it is."""
+        """The instance as it would be stored; None if it would be purged or stay unchanged."""
         after = stored(self.transition)
         if after is None or after.incarnation:
             return after
@@ -70,12 +70,12 @@ class Explained:
 
 @attrs.frozen(kw_only=True)
 class NeedsAnswer:
-    """Where the dry run stopped: a service would be called, and nobody said what it answers.
+    """The dry run stopped at a service call without a given answer.
 
     Attributes:
-        effect: its name.
-        args: what it would be called with.
-        kwargs: the same by name.
+        effect: the name of the effect.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
     """
 
     __repr__ = fields_in_line
@@ -87,10 +87,10 @@ class NeedsAnswer:
 
 @attrs.frozen(kw_only=True)
 class WaitsForRun:
-    """The request would be decided only after a run of the instance that is in progress, or was left behind.
+    """The request would be decided only after a run of the instance that is in progress or abandoned.
 
     Attributes:
-        run_id: which run.
+        run_id: the run.
     """
 
     __repr__ = fields_in_line
@@ -112,37 +112,37 @@ def explain(
     services: object = None,
     incarnation: int = NEW_INCARNATION,
 ) -> Explanation:
-    """Compute what a request would do. Pure: the same arguments give the same explanation, and nothing happens.
+    """Compute the outcome of a request. Pure: the same arguments return the same explanation.
 
-    With the same answers, version and facts, the real turn yields the same transitions.
+    With the same answers, version and inputs, the real turn returns the same transitions.
 
     Args:
         job: the definition of the instance.
         address: the instance.
-        loaded: what is stored of it, and of the request's idempotency key.
-        request: what is asked.
-        inputs: those of each decision, in turn: at least the first. Beyond them the last ones go on counting, at the
-            instant the dry run has come to.
-        answers: what services would answer.
-        services: what programs see that look at the services themselves (`asks`). No effect is performed on them.
-        incarnation: what the store would give to a new instance.
+        loaded: the stored instance, and the stored answer of the request's idempotency key.
+        request: the request.
+        inputs: the inputs of each decision, in order; at least the first. Further decisions continue from the last
+            ones, at the time of the dry run.
+        answers: the answers of the services.
+        services: the services as readers see them (`asks`). No effect is performed on them.
+        incarnation: the incarnation that the store would assign to a new instance.
     """
     turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation)
     return turn.take(request)
 
 
 def request_of(job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None, max_bytes: int) -> Request:
-    """Make the request that somebody asks about.
+    """Build the request to explain.
 
     Args:
         job: the definition.
-        asked: what the job would be told.
+        asked: the request as a value.
         key: the idempotency key.
-        max_bytes: how large the input may be.
+        max_bytes: maximum size of the encoded input.
 
     Raises:
         InvalidInput: the input is not of its declared type, or too large.
-        DefinitionError: the function asks for nothing, or for more than one thing.
+        DefinitionError: the function sends no request, or more than one.
     """
     if asked == "alarm":
         return ALARM
@@ -157,14 +157,14 @@ def request_of(job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None
     else:
         asked(job.sender(post))
     if len(told) != 1:
-        raise DefinitionError("request of explain", told, "a function that asks for one thing: lambda job: job.send(…)")
+        raise DefinitionError("request of explain", told, "a function that sends one request: lambda job: job.send(…)")
     ((action, value),) = told
     return job.parse(action, job.encode_input(action, value, max_bytes), idempotency_key=key)
 
 
 @attrs.define
 class _DryTurn:
-    """One turn, rehearsed."""
+    """The dry run of one turn."""
 
     job: AnyDefinition
     address: Address
@@ -178,7 +178,7 @@ class _DryTurn:
     _stopped: NeedsAnswer | None = None
 
     def take(self, request: Request) -> Explanation:
-        """Begin, run and finish until there is something to commit."""
+        """Begin, run and finish until there is a final commit."""
         inputs = self.inputs[0]
         step = self._begin(request, inputs)
         while isinstance(step, Execute):
@@ -198,7 +198,7 @@ class _DryTurn:
             return begin(self.job, self.address, self.loaded, request, inputs)
         except KeyboardInterrupt:
             raise
-        except BaseException as defect:  # noqa: BLE001 - a hook that breaks before it gives a program
+        except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
             broken = HookRaised(type(defect).__name__, str(defect), Raised(defect).formatted())
             return Commit(nothing(self.address), Failure(broken))
 
@@ -207,12 +207,12 @@ class _DryTurn:
             return finish(self.job, execute, exit_, inputs)
         except KeyboardInterrupt:
             raise
-        except BaseException as defect:  # noqa: BLE001 - a policy that breaks is a defect of the run
+        except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
             return finish(self.job, execute, Raised(defect), inputs)
 
     # ------------------------------------------------------------ the run
     def _run(self, execute: Execute, inputs: TurnInputs) -> tuple[Execute, Exit[Any, Any], TurnInputs]:
-        """Rehearse the program of a run; give the run, claimed if it had to be, its exit, and the facts of its end."""
+        """Run the program of a run; return the run, claimed if necessary, its exit, and the inputs of its end."""
         rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self.job.plan.run_timeout_ms)
         claimed = [self._claimed(execute)] if execute.claimed == "before_run" else []
 
@@ -226,12 +226,12 @@ class _DryTurn:
             exit_ = rehearsal.run(perform)
         except KeyboardInterrupt:
             raise
-        except BaseException as defect:  # noqa: BLE001 - what the program raised, as in a real turn
+        except BaseException as defect:  # noqa: BLE001 - a defect of the program, as in a real turn
             exit_ = Raised(defect)
         return claimed[0] if claimed else execute, exit_, self._next_facts(inputs, rehearsal.ended_ms)
 
     def _claimed(self, execute: Execute) -> Execute:
-        """Record the claim of a run, as far as the rest of the turn can see it."""
+        """Record the claim of a run for the rest of the dry run."""
         self._claim = execute.claiming or claim_event(execute)
         if not isinstance(self._claim.write, Put):
             return execute
@@ -246,7 +246,7 @@ class _DryTurn:
         self._stopped = self._stopped or _stopped_at(instruction)
         return DryRun.HALT
 
-    # ------------------------------------------------------------ what the engine would draw
+    # ------------------------------------------------------------ the inputs of the engine
     def _next_facts(self, last: TurnInputs, now_ms: int) -> TurnInputs:
         self._decisions += 1
         if self._decisions < len(self.inputs):

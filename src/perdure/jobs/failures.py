@@ -1,4 +1,4 @@
-"""From the exit of a program to the record of why it failed, and back to a typed error."""
+"""Converts the exit of a program to a failure record, and a record back to a typed error."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def record_failure(exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | N
     """Describe why a run did not succeed.
 
     Args:
-        exit_: how its program ended.
-        errors: how the definition's typed errors are encoded; an error that it cannot encode is kept as text.
+        exit_: the exit of its program.
+        errors: the codec of the definition's typed errors; an error that it cannot encode is kept as text.
     """
     match exit_:
         case Failure(error):
@@ -42,7 +42,7 @@ def record_failure(exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | N
 
 
 def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
-    """Give the typed error that was recorded, or a ``Defect`` for whatever has no declared type."""
+    """Return the recorded typed error, or a ``Defect`` if its type was not declared."""
     if record.data is not None and errors is not None:
         try:
             return errors.decode(record.data.encode())
@@ -52,14 +52,14 @@ def typed_error(record: FailureRecord, errors: Codec[E] | None) -> E | Defect:
 
 
 def error_for_hook(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> object:
-    """What ``on_error`` is told: the typed error itself, or a ``Defect``."""
+    """Return the error for ``on_error``: the typed error itself, or a ``Defect``."""
     if isinstance(exit_, Failure):
         return exit_.failure()
     return Defect(record.error_type, record.message, record.traceback)
 
 
 def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> HookFailed:
-    """What the caller of an event handler that failed gets."""
+    """Return the error for the caller of a failed event handler."""
     if isinstance(exit_, Failure):
         return Rejected(exit_.failure())
     if isinstance(exit_, Raised) and isinstance(exit_.cause, RunTimeout):

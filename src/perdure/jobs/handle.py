@@ -1,4 +1,4 @@
-"""What the typed handles of all kinds share."""
+"""The calls that the typed handles of all kinds share."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ E = TypeVar("E")
 
 @attrs.frozen
 class JobHandle(Generic[S, E]):
-    """The calls that every kind of job has. Each gives a ``FutureResult``: await it once.
+    """The calls that every kind of job has. Each returns a ``FutureResult``; await it once.
 
-    Nothing is sent before the answer is awaited. A call fails with a ``RequestError`` (nothing happened),
-    ``HookFailed`` (the job's code said no), ``OutcomeUnknown`` or ``StoreError``.
+    The request is sent when the result is awaited. A call fails with a ``RequestError`` (nothing was applied),
+    ``HookFailed`` (the job's code failed), ``OutcomeUnknown`` or ``StoreError``.
     """
 
     definition: Definition[Any, Any, Any]
@@ -51,33 +51,33 @@ class JobHandle(Generic[S, E]):
         return f"<{type(self).__name__} of {self.definition.kind}:{self.definition.name}>"
 
     def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
-        """Read the committed status; ``not_found`` when there is no instance. Takes no place in the mailbox."""
+        """Read the committed status; ``not_found`` if there is no instance. Does not queue in the mailbox."""
         return self.dispatch.status(self.definition, id_)
 
     def get_state(self, id_: str, /) -> FutureResult[S | None, CallError]:
-        """Read the committed state; None when there is no instance. Takes no place in the mailbox."""
+        """Read the committed state; None if there is no instance. Does not queue in the mailbox."""
         return self.dispatch.state(self.definition, id_)
 
     def terminate(
         self, id_: str, /, reason: str = "terminated", *, interrupt: bool = False, idempotency_key: str | None = None
     ) -> FutureResult[Terminated, CallError]:
-        """Cancel the alarm and purge the instance; the id can be used again.
+        """Clear the alarm and purge the instance; the id can be used again.
 
         Args:
             id_: the instance.
-            reason: goes into the log.
-            interrupt: cancel a run in progress; otherwise this call goes to the head of the queue behind it.
-            idempotency_key: a repeat with this key gets the first answer.
+            reason: recorded in the event history.
+            interrupt: cancel a run in progress; otherwise the call waits for its end, ahead of other requests.
+            idempotency_key: a repeat with this key returns the first result.
         """
         command = Terminate(reason, "interrupt" if interrupt is True else "after_run")
         return self._send(id_, command, "terminate", reason, key=idempotency_key, interrupt=interrupt)
 
     def pause(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
-        """Hold alarms and retries. Events are still handled; nothing fires and nothing flushes."""
+        """Suspend alarms and retries. Events are still handled; nothing fires and nothing flushes."""
         return self._send(id_, Pause(), "pause", key=idempotency_key)
 
     def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
-        """Let a paused or parked instance go on; an alarm that is overdue fires once."""
+        """Resume a paused or parked instance; an overdue alarm fires once."""
         return self._send(id_, Resume(), "resume", key=idempotency_key)
 
     def _send(
@@ -104,13 +104,13 @@ class JobHandle(Generic[S, E]):
         return self.dispatch.request(job, id_, build)
 
     def _triggered(self, answer: RunAnswer) -> Triggered[E | Defect]:
-        """The typed form of what ``trigger`` answers."""
+        """Return the typed result of ``trigger``."""
         outcome = self._outcome(answer.outcome)
         ran = outcome is not None and not isinstance(outcome, Paused | Parked)
         return Triggered(triggered=ran, status=answer.status, outcome=outcome)
 
     def _outcome(self, record: OutcomeRecord | None) -> Outcome[E | Defect] | None:
-        """The typed form of how a run went."""
+        """Return the typed outcome of a run."""
         if record is None:
             return None
         match record.form:

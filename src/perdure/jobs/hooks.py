@@ -1,4 +1,4 @@
-"""Hooks: the functions that a user gives to a definition, in whichever container of ``returns`` they answer."""
+"""Hooks: the user's functions in a definition, which may return any container of ``returns``."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ HookResult = TypeAliasType(
     | Result[object, _E],
     type_params=(_E, _R),
 )
-"""What a hook may answer: a program, or any effect container of ``returns``. The value is not looked at."""
+"""The result of a hook: a program, or any effect container of ``returns``. The engine ignores the value."""
 
 
 class Undelayed(Generic[_T]):
-    """Nobody makes one: see ``RetryPolicy``."""
+    """Never instantiated: see ``RetryPolicy``."""
 
 
 RetryPolicy = TypeAliasType("RetryPolicy", Retry[_E] | Undelayed[Callable[[_E], None]], type_params=(_E,))
 """A retry for errors of this type.
 
-The second alternative is there for mypy alone: it looks at arguments that hold a callable after the others, so the type
-of the errors is taken from the hooks first, and a retry for every error does not widen it to ``object``.
+The second alternative exists for mypy alone: it infers from arguments with a callable after the others, so it takes the
+type of the errors from the hooks first, and a retry for every error does not widen it to ``object``.
 """
 
 
@@ -74,22 +74,22 @@ _CONTAINERS = (
 
 
 def hook(function: object, *, what: str, takes: Sequence[str] = ("ctx",)) -> Callable[..., Program[Any, Any, Any]]:
-    """Make a function return a program, whichever container of ``returns`` it returns itself.
+    """Wrap a function so that it returns a program, for any container of ``returns`` that it returns itself.
 
-    The function is called when that program runs, never before: so its claim is committed by then, and what it raises
-    is a defect of the run. One that acts when it is called, as an ``IOResult`` says, counts as an external effect.
+    The function is called when the program runs, never before: its claim is committed by then, and its exceptions are
+    defects of the run. A function that acts when it is called, as ``IOResult`` declares, counts as an external effect.
 
     Args:
-        function: the user's own.
-        what: the part of the definition, such as ``execute of task:order``: errors name it.
-        takes: the names of the positional arguments that it is called with.
+        function: the user's function.
+        what: the part of the definition, such as ``execute of task:order``, for errors.
+        takes: the names of its positional arguments.
 
     Raises:
-        DefinitionError: it is no function, it cannot be called with these arguments, it is ``async def``, or it is a
-            generator function without ``@program``.
+        DefinitionError: it is not a function, does not accept these arguments, is ``async def``, or is a generator
+            function without ``@program``.
     """
     given = check_function(function, what=what, takes=takes, expected="a Program or a container of returns")
-    if inspect.isgeneratorfunction(getattr(given, "__wrapped__", None)):  # a @program: calling it does nothing yet
+    if inspect.isgeneratorfunction(getattr(given, "__wrapped__", None)):  # a @program: calling it only builds a program
         return given
     if _acts_when_called(given):
         return lambda *args: perform(Call(_name(given), args, {}, _without_services(given)))
@@ -104,7 +104,7 @@ def _program(answer: Any, what: str) -> Program[Any, Any, Any]:  # anything that
 
 
 def _without_services(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a service call of a function that takes no services."""
+    """Turn a function without services into a service call."""
 
     @wraps(function)
     def call(_: object, *args: object) -> object:
@@ -121,10 +121,10 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _acts_when_called(function: Callable[..., Any]) -> bool:
-    """Whether the function says that it gives an ``IOResult``, or a decorator of ``returns`` makes it give one."""
+    """Return whether a function declares ``IOResult``, or a decorator of ``returns`` makes it return one."""
     if (
         getattr(function, "__globals__", {}).get("__name__") == "returns.io"
-    ):  # `@impure_safe` leaves the annotations alone
+    ):  # `@impure_safe` does not change the annotations
         return True
     try:
         answer = typing.get_type_hints(function).get("return")
@@ -137,8 +137,8 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
     """Read the type of the errors from the annotations of the hooks.
 
     Returns:
-        How those errors are encoded; None when no annotation says a type, or when the errors are of a type that cannot
-        be encoded. An error of any other type, such as one of a hook without annotations, is kept as text.
+        The codec of those errors; None if no annotation names a type, or the type cannot be encoded. An error of any
+        other type, such as one of a hook without annotations, is kept as text.
     """
     found: list[object] = []
     for function in functions:
@@ -154,7 +154,7 @@ def errors_of(functions: tuple[object, ...], *, tags: typing.Mapping[type, str] 
 
 
 def error_of(function: object) -> object:
-    """Read the type of a hook's errors from its annotation: ``Never`` when it cannot fail, Any when it is not known."""
+    """Read the error type of a hook from its annotation: ``Never`` if it cannot fail, Any if it is unknown."""
     try:
         answer = typing.get_type_hints(function).get("return", Any)
     except (NameError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""The debug mode of one run: finds programs that are never run, and states and inputs that are changed in place."""
+"""The debug mode of one run: finds programs that never run, and states and inputs that are changed in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MistakeKind: TypeAlias = Literal["program never run", "state changed in place", 
 
 @attrs.frozen(kw_only=True, repr=False)
 class HookMistake(PerdureError, AssertionError):
-    """A hook did something that has no effect, or changed a value that its caller holds.
+    """A hook did something without effect, or changed a value that its caller holds.
 
     Attributes:
         job: the job, printed ``kind:name``.
@@ -91,7 +91,7 @@ class Inspection:
         return Inspection(execute.draft, _received(job, execute))
 
     def answer(self, operation: object) -> object:
-        """Let the draft answer; note the encoded state when the program first reads it."""
+        """Answer from the draft; note the encoded state when the program first reads it."""
         if self._found is None and type(operation) is GetState:
             self._found = self._encoded_state()
         return self.draft.answer(operation)
@@ -104,7 +104,7 @@ class Inspection:
         """Return the mistakes of the hook. A run that did not succeed may have left programs for later.
 
         Args:
-            exit_: how the program ended.
+            exit_: the exit of the program.
             job: the job, printed ``kind:name``.
             hook: the function.
         """

@@ -1,4 +1,4 @@
-"""Idempotency keys: the first answer is remembered, a repeat gets it, another request with the same key is refused."""
+"""Idempotency keys: a repeat returns the first result, and another request with the same key is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_KEY_CHARACTERS = 512
 def replay(
     job: Definition[Any, Any, Any], address: Address, loaded: Loaded, request: Request, key: str, inputs: TurnInputs
 ) -> Commit | None:
-    """Answer a keyed request from memory; None when it is new and there is room to remember it."""
+    """Answer a keyed request from the stored result; None if it is new and there is room to store its result."""
     remembered = loaded.remembered
     if remembered is not None:
         if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
@@ -41,7 +41,7 @@ def _repeated(job: Definition[Any, Any, Any], address: Address, key: str, rememb
 def remember(
     job: Definition[Any, Any, Any], key: str, action: str, payload: str, answer: object, inputs: TurnInputs
 ) -> Remembered:
-    """Remember an answer for as long as the engine's window says."""
+    """Store a result for the engine's ``idempotency_ttl``."""
     return Remembered(
         key=key,
         action=action,
@@ -56,10 +56,10 @@ def _fingerprint(payload: str) -> str:
 
 
 def check_key(value: object) -> None:
-    """Accept an idempotency key: None, or text of 1 to 512 characters that UTF-8 can carry.
+    """Check an idempotency key: None, or text of 1 to 512 characters that UTF-8 can encode.
 
     Raises:
-        InvalidArgument: it is anything else.
+        InvalidArgument: the value is not a valid key.
     """
     if value is None or is_text(value, MAX_KEY_CHARACTERS):
         return

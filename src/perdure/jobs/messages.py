@@ -1,4 +1,4 @@
-"""What becomes of a message that its target did not take: pure decisions of the outbox."""
+"""Decides the outcome of a message that its target did not consume."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from perdure.values.turn_inputs import TurnInputs
 
 MESSAGE_BACKOFF = Backoff.exponential("1 second", max="5 minutes")
 HELD_MS = 60_000
-"""How often a message to a parked instance is offered again, should its resumption go unnoticed."""
+"""How often a message to a parked instance is delivered again, in case its resumption was missed."""
 
 
 def unreadable(stored: StoredMessage, error: BaseException) -> Transition:
-    """Keep a message aside whose payload this code cannot read: at once, for trying again would change nothing.
+    """Return the transition that makes an undecodable message a dead letter at once: a retry would change nothing.
 
-    It was of the right type when it was sent, so other code can read it: redriving it then delivers it.
+    It had the right type when it was sent, so other code can decode it after a redrive.
     """
     fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts + 1, error=_record(error))
     return attrs.evolve(nothing(stored.message.target), inbound=fate)
 
 
 def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Transition:
-    """Keep a message that could not be taken now.
+    """Return the transition that postpones a message.
 
-    A parked target's messages wait, however long it takes. A defect or an overload is tried again with backoff, and
-    becomes a dead letter after ``message_attempts`` deliveries.
+    Messages to a parked instance wait without limit. After a defect or an overload the message is retried with backoff,
+    and becomes a dead letter after ``message_attempts`` deliveries.
     """
     return attrs.evolve(nothing(stored.message.target), inbound=_fate(stored, error, inputs))
 

@@ -1,4 +1,4 @@
-"""What a job's hooks need of the services, as their annotations say it, and whether a record has it."""
+"""The members that a job's hooks need of the services, read from their annotations, and their check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perdure.values.excerpt import fields_in_line
 
 @attrs.frozen
 class Need:
-    """What one hook needs.
+    """The services that one hook needs.
 
     Attributes:
         hook: the function's name.
@@ -31,9 +31,9 @@ class Need:
 
 
 def needs_of(functions: tuple[object, ...]) -> tuple[Need, ...]:
-    """Read what hooks need from their annotations: the third argument of ``Do``, ``Program`` and the readers.
+    """Read the needs of hooks from their annotations: the third argument of ``Do``, ``Program`` and the readers.
 
-    A hook whose annotation cannot be read, or names no protocol, needs nothing that could be checked before it runs.
+    A hook whose annotation cannot be read, or does not name a protocol, has no need that can be checked.
     """
     found = ((function, _services_of(function)) for function in functions)
     return tuple(
@@ -44,15 +44,15 @@ def needs_of(functions: tuple[object, ...]) -> tuple[Need, ...]:
 
 
 def check_services(services: object, needs: tuple[Need, ...], *, job: str) -> None:
-    """Accept services that have what a job needs.
+    """Check that services have the members that a job needs.
 
     Args:
-        services: the record, never the factory of one.
-        needs: what the job's hooks say.
+        services: the record, never its factory.
+        needs: the needs of the job's hooks.
         job: the job, printed ``kind:name``.
 
     Raises:
-        DefinitionError: something is missing; it names the job, the hook and the members.
+        DefinitionError: a member is missing; the message names the job, the hook and the members.
     """
     for need in needs:
         missing = _missing(services, need.services)
@@ -84,7 +84,7 @@ def _missing(services: object, needed: type) -> list[str]:
 
 
 def _has(services: object, member: str) -> bool:
-    """Whether there is such a member, without computing it."""
+    """Return whether the member exists, without evaluating it."""
     absent = object()
     if inspect.getattr_static(services, member, absent) is not absent:
         return True

@@ -1,4 +1,4 @@
-"""The version of a new instance: stamped in one place, so that no kind of job need think of it."""
+"""Sets the state version of new instances, for all kinds of jobs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from perdure.jobs.step import Commit, Execute, Step
 from perdure.values.transition import Put, Transition
 
 FIRST_VERSION = 1
-"""What an instance says of itself that nobody stamped."""
+"""The version of an instance without a set version."""
 
 
 def new_instance(step: Step, state_version: int) -> Step:
-    """Say which version of the state a new instance is written in.
+    """Set the version of the state in which a new instance is written.
 
     Args:
-        step: what was decided for an address where nothing is stored.
+        step: the decision for an address without an instance.
         state_version: the version that the definition writes.
     """
     if state_version == FIRST_VERSION:

@@ -1,4 +1,4 @@
-"""Builds the part of a definition that all kinds share, and refuses what cannot work."""
+"""Builds and validates the parts that all definitions share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_RUN_TIMEOUT = "15 minutes"
 MAX_CONCURRENCY = 100_000
 
 ANSWERS: Codec[Any] = Codec.of(Answer, what="answers")
-"""How the answers of the kinds in this package are encoded."""
+"""The codec of the results of the kinds in this package."""
 
 
 def build_plan(
@@ -44,27 +44,27 @@ def build_plan(
     versions: Migrations[Any] | None = None,
     state_in_events: bool = False,
 ) -> Plan:
-    """Validate what every definition has.
+    """Validate the parts of a definition.
 
     Args:
         kind: the kind's name.
         name: the job's name.
         state: the type of the state, as a type form.
         tags: stable names for the members of unions.
-        errors: the type of the errors, or ``FROM_HOOKS`` to read it from their annotations.
-        hooks: the user's functions, by the name of the hook; None where there is none.
+        errors: the type of the errors, or ``FROM_HOOKS`` to read it from the annotations.
+        hooks: the user's functions, by the name of the hook; None for an absent one.
         retry: the durable retry.
-        exhausted: what becomes of a run that failed for good, unless the retry says otherwise.
+        exhausted: the outcome of a run that failed for good, unless the retry sets another.
         may_continue: whether this kind has a next tick to wait for.
-        run_timeout: how long a run may take.
-        concurrency: runs of this job at the same time.
+        run_timeout: time limit of a run.
+        concurrency: maximum number of concurrent runs of this job.
         commands: the kind's own commands.
-        answers: how the kind's answers are encoded.
-        versions: the shapes that the state has had, and how each became the next.
+        answers: the codec of the kind's results.
+        versions: the older types of the state, and the functions that upgrade them.
         state_in_events: whether events that record a state change carry the state.
 
     Raises:
-        DefinitionError: something cannot work; the message says what to do.
+        DefinitionError: a part is invalid; the message says how to fix it.
     """
     job = f"{kind}:{check_name(name, what=f'name of a {kind} job')}"
     policy = _retry(retry, job)
@@ -100,14 +100,14 @@ def _state_in_events(value: object, job: str) -> bool:
 
 
 def _versions(versions: object, state: object, job: str) -> Migrations[Any] | None:
-    """Accept versions that end with the type of the state."""
+    """Check that versions end with the type of the state."""
     if versions is None:
         return None
     if not isinstance(versions, Migrations):
-        raise DefinitionError(f"versions of {job}", versions, "Versions(OldestType).then(to_next) or None")
-    given: Migrations[Any] = versions  # pyright: ignore[reportUnknownVariableType] - of whatever state
+        raise DefinitionError(f"versions of {job}", versions, "Migrations(OldestType).then(to_next) or None")
+    given: Migrations[Any] = versions  # pyright: ignore[reportUnknownVariableType] - its state is not known here
     if not is_same_form(given.newest, state):
-        expected = f"a last step that gives the state's own type, {describe_type(state)}"  # type: ignore[arg-type] # a form
+        expected = f"a last step to the state's own type, {describe_type(state)}"  # type: ignore[arg-type] # a form
         raise DefinitionError(f"versions of {job}", given.newest, expected)
     return given
 
@@ -121,7 +121,7 @@ def _errors(
 
 
 def _check_frozen(codec: Codec[Any]) -> None:
-    """Refuse a type with a class that is not frozen: what a hook assigns to its fields is not stored."""
+    """Refuse a type with a class that is not frozen: assignments to its fields are not stored."""
     for cls, path in codec.mutable.items():
         raise DefinitionError(
             f"{codec.what}: {path}",
@@ -132,7 +132,7 @@ def _check_frozen(codec: Codec[Any]) -> None:
 
 
 def _check_tags(tags: Mapping[type, str] | None, codecs: tuple[Codec[Any] | None, ...], job: str) -> None:
-    """Refuse a tag that concerns none of a job's types: most likely it was meant for a class of another name."""
+    """Refuse a tag for a class that is in none of the job's types: probably it was meant for another class."""
     tagged = frozenset[type]().union(*(codec.tagged for codec in codecs if codec is not None))
     for cls in tags or ():
         if cls not in tagged:

@@ -1,4 +1,4 @@
-"""Whether this code can read what is stored of an instance, all of it, before anything is done with it."""
+"""Checks that this code can decode everything that is stored of an instance."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from perdure.values.instance import Instance
 
 
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
-    """Read every state of an instance, what its kind keeps, and what its claims work on.
+    """Decode every state of an instance, the data of its kind, and the inputs of its claims.
 
     Args:
         job: its definition.
-        instance: what is stored.
+        instance: the stored instance.
 
     Returns:
         The instance in the present version of its state.
 
     Raises:
-        InvalidInput: this code cannot read some of it.
+        InvalidInput: this code cannot decode it.
     """
     job.check_data(instance)
     present = job.present(instance)

@@ -1,4 +1,4 @@
-"""What becomes of a claim that nobody runs any more: delivered again, alone after two crashes, parked after three."""
+"""Recovers abandoned claims: delivers them again, alone after two crashes, and parks them after three."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from perdure.values.instance import Claim, Instance
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_RECOVERIES = 2
-"""A run that its process did not survive this often is delivered alone; once more, and it is parked."""
+"""A run whose process died this often is delivered alone; after one more crash it is parked."""
 
 
 def is_running(instance: Instance, inputs: TurnInputs) -> bool:
-    """Whether a run of the instance is in progress in this process."""
+    """Return whether a run of the instance is in progress in this process."""
     return instance.claim is not None and instance.claim.run_id in inputs.running
 
 
 def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
-    """The claim that must be recovered, if there is one. The execution's goes first.
+    """Return the claim that must be recovered, if there is one; the claim of a run precedes that of an event.
 
-    Where a claim was parked, another beside it that may still be delivered is not held back with it.
+    A parked claim does not keep another claim of the instance from being delivered.
 
     Args:
-        instance: what is stored.
+        instance: the stored instance.
         running: the ids of its runs that are in progress in this process.
     """
     if instance.claim is None and instance.event_claim is None:
@@ -54,11 +54,11 @@ def recover(
 ) -> Commit | Execute:
     """Deliver a run again.
 
-    A claim of this very engine was left by a commit that failed, or by a shutdown that released it: nobody crashed, and
-    nothing is counted as a recovery.
+    A claim of this engine was left by a failed commit, or by a shutdown that released it: no process crashed, and no
+    recovery is counted.
 
     Raises:
-        InvalidInput: this code cannot read what the run works on.
+        InvalidInput: this code cannot decode the input of the run.
     """
     crashed = claim.owner not in (inputs.epoch, RELEASED)
     if crashed and claim.recoveries >= MAX_RECOVERIES:
@@ -95,11 +95,11 @@ def recover(
 
 
 RELEASED = 0
-"""The owner of a claim that a graceful shutdown gave back. Epochs begin at 1."""
+"""The owner of a claim that a graceful shutdown released. Epochs begin at 1."""
 
 
 def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
-    """Give a claim back on a graceful shutdown: the next start delivers it again, and it never counts as a crash."""
+    """Release a claim on a graceful shutdown: the next start delivers it again without counting a crash."""
     changes: dict[str, Any] = {  # fields of Instance
         name: attrs.evolve(claim, owner=RELEASED)
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
@@ -114,7 +114,7 @@ def claimed_command(job: AnyDefinition, claim: Claim) -> object:
     """Rebuild the command of a claimed event; None for a run, which needs none.
 
     Raises:
-        InvalidInput: this code cannot read the event.
+        InvalidInput: this code cannot decode the event.
     """
     if claim.cause != "event" or claim.action is None:
         return None
@@ -126,7 +126,7 @@ def _in_place(instance: Instance, claim: Claim, replacement: Claim) -> dict[str,
 
 
 def _request_of(claim: Claim, request: Request) -> Request:
-    """The recovery serves what the claim served: its action, its key and its message."""
+    """Return the request of the recovered run: with the claim's message, if it has one."""
     if claim.message_id is None or claim.message_sender is None:
         return request
     inbound = Inbound(message_id=claim.message_id, sender=Address.parse(claim.message_sender))

@@ -1,4 +1,4 @@
-"""What ``status`` answers, for every kind of job."""
+"""The result of ``status``, for every kind of job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests: what somebody asks of an instance, as values."""
+"""Requests to an instance, as values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perdure.values.turn_value import turn_value
 C = TypeVar("C")
 
 WaitFor: TypeAlias = Literal["completion", "start"]
-"""When a call that runs user code returns: after the first attempt, or once the run is claimed."""
+"""When a call that runs user code returns: after the first attempt, or when the run is claimed."""
 
 
 # ---------------------------------------------------------------- commands that every kind understands
@@ -31,39 +31,39 @@ class Terminate:
 
 @attrs.frozen
 class Pause:
-    """Hold alarms and retries."""
+    """Suspend alarms and retries."""
 
 
 @attrs.frozen
 class Resume:
-    """Let a paused or parked instance go on."""
+    """Resume a paused or parked instance."""
 
 
 @attrs.frozen
 class AlarmDue:
-    """The instance is due. Sent by the engine alone."""
+    """The instance is due. Only the engine sends this."""
 
 
 @attrs.frozen
 class Recover:
-    """A claim is left behind by a run that is not running any more. Sent by the engine alone."""
+    """An abandoned run left a claim. Only the engine sends this."""
 
 
 @attrs.frozen
 class Redecode:
-    """The instance was parked as undecodable: resume it if this code can read it. Sent by the engine alone."""
+    """Resume an instance that was parked as undecodable, if this code can decode it. Only the engine sends this."""
 
 
 # ---------------------------------------------------------------- the commands of a kind
 @attrs.frozen(kw_only=True)
 class CommandSpec(Generic[C]):
-    """One command of a kind: its name on the wire, its input, and what it does to an absent instance.
+    """One command of a kind: its name in messages, its input, and its effect on an absent instance.
 
     Attributes:
         name: the action's name: ``start``, ``add``, ``send``.
         command: the class of the command.
-        input: how its one input is encoded; None when it takes none.
-        absent: whether the command may create the instance, or finds nothing.
+        input: the codec of its input; None if it takes none.
+        absent: whether the command creates an absent instance, or returns ``not_found``.
     """
 
     __repr__ = fields_in_line
@@ -74,10 +74,10 @@ class CommandSpec(Generic[C]):
     absent: Literal["creates", "not_found"] = "not_found"
 
     def build(self, payload: str) -> C:
-        """Make the command from its encoded input.
+        """Build the command from its encoded input.
 
         Raises:
-            InvalidInput: the payload is not what the command takes.
+            InvalidInput: the payload is not a valid input of the command.
         """
         return self.command() if self.input is None else self.command(self.input.decode(payload.encode()))
 
@@ -98,14 +98,14 @@ class Inbound:
 
 @turn_value(kw_only=True)
 class Request:
-    """A command for one instance, with what surrounds it.
+    """A command for one instance, with its envelope.
 
     Attributes:
-        command: what is asked.
+        command: the command.
         action: its name.
-        payload: its input as JSON; empty when it takes none.
-        idempotency_key: repeats with this key change nothing and get the first answer.
-        wait_for: when the caller gets its answer: at the ``completion`` of the first attempt, or at its ``start``.
+        payload: its input as JSON; empty if it takes none.
+        idempotency_key: a repeat with this key changes nothing and returns the first result.
+        wait_for: when the call returns: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
     """
 

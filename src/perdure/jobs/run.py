@@ -1,4 +1,4 @@
-"""The life of one run, for every kind of job: claimed, retried, parked, given up."""
+"""The life cycle of a run, for every kind of job: claim, retry, park, fail."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def begin_run(
     found: Literal["created", "exists"] = "exists",
     **changes: Any,  # fields of Instance that the claim changes as well
 ) -> Execute:
-    """Begin a new logical run. An open retry of an older run is given up for it, and says so in the log."""
+    """Begin a new run. It replaces a pending retry of an older run, and records that."""
     run_count = before.run_count + 1
     log = EventRecorder(inputs, before.address, run_count)
     events: tuple[Event, ...] = (log.add(JobStarted),) if found == "created" else ()
@@ -59,7 +59,7 @@ def begin_run(
 def begin_attempt(
     job: AnyDefinition, before: Instance, pending_retry: PendingRetry, request: Request, inputs: TurnInputs
 ) -> Execute:
-    """Begin the next attempt of a run that failed before."""
+    """Begin the next attempt of a failed run."""
     claim = attrs.evolve(
         _claim(request, inputs, cause=pending_retry.cause, run_id=pending_retry.run_id, found="exists"),
         attempt=pending_retry.attempt,
@@ -113,14 +113,14 @@ def _execute(
 
 
 def running_answer(found: Literal["created", "exists"]) -> RunAnswer:
-    """What a caller gets who does not wait for the run."""
+    """Return the result for a caller that does not wait for the run."""
     return RunAnswer(found=found, status="running", outcome=OutcomeRecord(form="running"))
 
 
 def remembering(
     job: AnyDefinition, transition: Transition, claim: Claim, answer: object, inputs: TurnInputs
 ) -> Transition:
-    """Remember the answer under the claim's idempotency key, if it has one."""
+    """Store the result under the claim's idempotency key, if it has one."""
     if claim.key is None or claim.action is None:
         return transition
     remembered = remember(job, claim.key, claim.action, claim.payload or "", answer, inputs)
@@ -128,7 +128,7 @@ def remembering(
 
 
 def superseded(log: EventRecorder, pending_retry: PendingRetry) -> JobFailed:
-    """Say that an open retry was given up for a newer run."""
+    """Record that a newer run replaced a pending retry."""
     return log.add(
         JobFailed,
         run_id=pending_retry.run_id,
@@ -141,7 +141,7 @@ def superseded(log: EventRecorder, pending_retry: PendingRetry) -> JobFailed:
 
 
 def held_answer(instance: Instance) -> RunAnswer:
-    """What a caller is told who asks a paused or parked instance to run."""
+    """Return the result for a caller that triggers a paused or parked instance."""
     if instance.suspension == "paused" or instance.suspension is None:
         outcome = OutcomeRecord(form="paused")
     else:
@@ -151,7 +151,7 @@ def held_answer(instance: Instance) -> RunAnswer:
 
 # ---------------------------------------------------------------- success
 def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> JobExecuted:
-    """Say that a run succeeded."""
+    """Record that a run succeeded."""
     return log.add(
         JobExecuted,
         run_id=execute.claim.run_id,
@@ -163,7 +163,7 @@ def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> JobExe
 
 
 def run_answer(execute: Execute, after: Instance | None, outcome: OutcomeRecord) -> RunAnswer:
-    """What the caller of a run is told at its end."""
+    """Return the result for the caller at the end of a run."""
     return RunAnswer(
         found="created" if execute.claim.created == "here" else "exists",
         status=None if after is None else after.status,
@@ -175,9 +175,9 @@ def run_answer(execute: Execute, after: Instance | None, outcome: OutcomeRecord)
 def run_failed(
     job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
-    """Settle an attempt that failed: a retry, the job's own rescue, or the end of the run."""
+    """Settle a failed attempt: schedule a retry, run ``on_error``, or end the run."""
     record = record_failure(exit_, job.plan.errors)
-    if execute.prior is not None:  # the rescue failed as well: both errors are recorded
+    if execute.prior is not None:  # on_error failed too: both errors are recorded
         return _exhausted(job, execute, inputs, record=execute.prior, reason=f"{execute.hook}_failed", also=record)
     match _next_attempt(job, execute, exit_, inputs):
         case RetryAt(at_ms=at_ms):
@@ -190,7 +190,7 @@ def run_failed(
 
 
 def rescued(job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, inputs: TurnInputs) -> Execute:
-    """Go on with ``on_error``, on a fresh draft of what is stored."""
+    """Run ``on_error`` on a fresh draft of the stored instance."""
     fresh = job.draft(execute.instance, execute.claim, inputs)
     return attrs.evolve(execute, hook="on_error", program=program, draft=fresh, prior=record, prior_hook=execute.hook)
 
@@ -217,7 +217,7 @@ def _next_attempt(
 
 
 def _first_failed_ms(execute: Execute, inputs: TurnInputs) -> int:
-    """When the first attempt that the policy counts failed: now, if it is this one."""
+    """Return when the first attempt that the policy counts failed: now, if it is this one."""
     pending_retry, claim = execute.instance.pending_retry, execute.claim
     return (
         inputs.now_ms
@@ -256,7 +256,7 @@ def _retried(job: AnyDefinition, execute: Execute, record: FailureRecord, at_ms:
 def attempt_failed(
     log: EventRecorder, execute: Execute, record: FailureRecord, inputs: TurnInputs, retry_at_ms: int | None = None
 ) -> JobFailed:
-    """Say that an attempt failed."""
+    """Record that an attempt failed."""
     return log.add(
         JobFailed,
         run_id=execute.claim.run_id,
@@ -270,7 +270,7 @@ def attempt_failed(
 
 
 def prior_failed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[Event, ...]:
-    """Say what ``on_error`` was called for, if it was."""
+    """Record the failure that ``on_error`` was called for, if it was."""
     if execute.prior is None:
         return ()
     return (attempt_failed(log, attrs.evolve(execute, hook=execute.prior_hook), execute.prior, inputs),)
@@ -328,10 +328,10 @@ def _after_exhaustion(
 
 
 def park_run(claim: Claim, error: FailureRecord, *, first_failed_ms: int, now_ms: int) -> PendingRetry:
-    """Keep a run that is parked: when it is resumed, the retry policy counts its attempts from the next one.
+    """Keep a run that is parked: after its resumption the retry policy counts attempts from the next one.
 
-    The numbers of attempts and deliveries continue, so that a program, and the services that it calls, can tell every
-    delivery of a run from every other.
+    The numbers of attempts and deliveries continue, so that a program and its services can distinguish all deliveries
+    of a run.
 
     Args:
         claim: the run, with the number of its next attempt.

@@ -1,4 +1,4 @@
-"""Refuses, at definition, a function that the engine could not call or whose answer it could not use."""
+"""Refuses functions of a definition that the engine could not call or whose result it could not use."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, Final, cast
 from perdure.values.errors import DefinitionError
 
 _KNOWN_WRAPPERS: Final = ("perdure.programs.", "returns.")
-"""Modules whose decorators take what the function under them takes. Others may add or remove arguments."""
+"""Modules whose decorators keep the parameters of the decorated function. Others may add or remove parameters."""
 
 
 def check_function(function: object, *, what: str, takes: Sequence[str], expected: str) -> Callable[..., Any]:
-    """Accept a function that can be called with these arguments and is neither ``async def`` nor a generator function.
+    """Check that a function accepts these arguments and is neither ``async def`` nor a generator function.
 
     Args:
-        function: the user's own.
+        function: the user's function.
         what: the part of the definition, such as ``on_event of task:order``.
-        takes: the names of the positional arguments that it is called with.
-        expected: what it returns, for the error.
+        takes: the names of its positional arguments.
+        expected: its result, for the error.
 
     Raises:
-        DefinitionError: it cannot be called so, or it returns a coroutine or a bare generator.
+        DefinitionError: it does not accept the arguments, or it returns a coroutine or a bare generator.
     """
     wanted = f"a function of ({', '.join(takes)}) that returns {expected}"
     if not callable(function):
@@ -72,12 +72,12 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _called(function: Callable[..., Any]) -> Any:  # a `partial` is unwrapped by `inspect` itself
-    """Give what runs when an object is called: the ``__call__`` of its class, unless it is a ``partial``."""
+    """Return the function that a call runs: the ``__call__`` of an object's class, unless it is a ``partial``."""
     return cast("object", function) if isinstance(function, partial) else type(function).__call__
 
 
 def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:
-    """Why a function cannot be called with these arguments; None where it can, or where nothing says."""
+    """Return why a function does not accept these arguments; None if it does, or if that is unknown."""
     target, bound = _unwrapped(function)
     signature = _signature(target)
     if signature is None:
@@ -90,7 +90,7 @@ def _refusal(function: Callable[..., Any], takes: Sequence[str]) -> str | None:
 
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[object, ...]]:
-    """Look under decorators that pass every argument on; with the ``self`` of methods, which came off on the way."""
+    """Unwrap decorators that pass every argument on; return the function and the ``self`` of unwrapped methods."""
     bound: tuple[object, ...] = ()
     while True:
         if isinstance(function, MethodType):
@@ -106,5 +106,5 @@ def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # one that is written in C says nothing of itself
+    except (TypeError, ValueError):  # a function written in C may have no signature
         return None

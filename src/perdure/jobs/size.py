@@ -1,4 +1,4 @@
-"""How large an encoded value may be."""
+"""Limits the size of encoded values."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from perdure.values.errors import InvalidInput
 
 
 def within(data: bytes, max_bytes: int, *, what: str) -> str:
-    """Give an encoded value as text, unless it is too large.
+    """Return an encoded value as text, unless it is too large.
 
     Raises:
-        InvalidInput: it has more than so many bytes.
+        InvalidInput: it has more than ``max_bytes`` bytes.
     """
     if len(data) > max_bytes:
         problem = (
@@ -21,7 +21,7 @@ def within(data: bytes, max_bytes: int, *, what: str) -> str:
 
 
 def too_large(data: str, max_bytes: int, *, what: str) -> InvalidInput | None:
-    """Return why an encoded value is too large; None when it is not."""
+    """Return why an encoded value is too large; None if it is not."""
     try:
         within(data.encode(), max_bytes, what=what)
     except InvalidInput as problem:

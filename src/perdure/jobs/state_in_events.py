@@ -1,4 +1,4 @@
-"""Puts the state into the events of a transition, for the jobs whose definition asks for it."""
+"""Adds the state to the events of a transition, if the definition enables it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WITH_STATE: Final = (JobStarted, JobExecuted, DebounceFlushed)
 
 
 def of_request(job: AnyDefinition, step: Step) -> Step:
-    """Put the state into the events of a decided request: that of the instance it leaves.
+    """Add the state that a decided request leaves to its events.
 
     Args:
         job: the definition of the instance.
-        step: the decision; the claim of a run is written with the state that the run begins with.
+        step: the decision; the claim of a run is written with the state at the start of the run.
     """
     if not job.plan.state_in_events:
         return step
@@ -35,7 +35,7 @@ def of_request(job: AnyDefinition, step: Step) -> Step:
 
 
 def of_run(job: AnyDefinition, execute: Execute, commit: Commit) -> Commit:
-    """Put the state into the events of a settled run: the committed one, or the one it began with if it set none.
+    """Add a state to the events of a settled run: the committed one, or that of its start if it set none.
 
     Args:
         job: the definition of the instance.

@@ -1,4 +1,4 @@
-"""What the pure core answers: a commit, a program to run first, or a reason to wait."""
+"""The results of the pure core: a commit, a program to run first, or a reason to wait."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from perdure.values.transition import Transition
 from perdure.values.turn_value import turn_value
 
 TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
-"""What the caller of a turn gets: an answer, or why there is none."""
+"""The result for the caller of a turn, or the error."""
 
 
 @turn_value
 class Commit:
-    """Write the transition (unless it is empty), then give the caller this result."""
+    """Write the transition (unless it is empty), then return this result to the caller."""
 
     __repr__ = fields_in_line
 
@@ -33,22 +33,21 @@ class Commit:
 
 @turn_value(kw_only=True)
 class Execute:
-    """Run a program of the user outside any transaction, then call ``finish`` with its exit.
+    """Run a user program outside any transaction, then call ``finish`` with its exit.
 
     Attributes:
         hook: the user's function: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
-        program: what it gave.
-        instance: what is stored while it runs; not stored yet when its ``fence`` is None.
-        draft: what its context operations act on.
-        claim: who runs it, for what.
-        claimed: when the claim must be committed: before the program starts, or before its first external effect; or
-            that it is recorded already.
-        claiming: the transition that records the claim, when it comes before the run.
-        alone: whether nothing else may be claimed beside this run.
-        request: what is being served.
+        program: the program that it returned.
+        instance: the stored instance; not stored yet if its ``fence`` is None.
+        draft: the draft of its context operations.
+        claim: the claim of the run.
+        claimed: when the claim is committed: before the program starts, before its first effect, or already.
+        claiming: the transition that records the claim, if it comes before the run.
+        alone: whether no other run may be claimed at the same time.
+        request: the request being served.
         started_ms: when the run began.
-        prior: the failure that this hook answers to (``on_error``).
-        prior_hook: the user's function that failed with it.
+        prior: the failure that ``on_error`` handles.
+        prior_hook: the hook that failed with it.
     """
 
     __repr__ = fields_in_line
@@ -67,10 +66,10 @@ class Execute:
     prior_hook: str = ""
 
     def recorded(self, instance: Instance) -> Execute:
-        """Give the same run, once its claim is recorded.
+        """Return the same run with its claim recorded.
 
         Args:
-            instance: what is stored now.
+            instance: the instance as it is stored now.
         """
         return Execute(
             hook=self.hook,
@@ -90,12 +89,12 @@ class Execute:
 
 @attrs.frozen
 class Defer:
-    """The request can be decided only when the run in progress is settled."""
+    """The request is decided after the run in progress is settled."""
 
 
 @attrs.frozen
 class RecoverFirst:
-    """A run that nobody runs any more has a claim: it must be recovered before this request."""
+    """The claim of an abandoned run must be recovered before this request."""
 
 
 Step: TypeAlias = Commit | Execute | Defer | RecoverFirst

@@ -1,4 +1,4 @@
-"""Ending, pausing, resuming and parking: the same for every kind of job."""
+"""Terminates, pauses, resumes and parks instances of every kind of job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 
 def terminate(address: Address, instance: Instance | None, command: Terminate, inputs: TurnInputs) -> Commit:
-    """Purge the instance, whatever it is doing."""
+    """Purge the instance in any state."""
     if instance is None:
         return reply(address, Terminated(terminated=False, reason="not_found"))
     ended = EventRecorder(inputs, address, instance.run_count).add(JobTerminated, reason=command.reason)
@@ -34,7 +34,7 @@ def terminate(address: Address, instance: Instance | None, command: Terminate, i
 
 
 def pause(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
-    """Hold alarms and retries. A parked instance is held already and stays parked."""
+    """Suspend alarms and retries. A parked instance stays parked."""
     if instance is None or instance.suspension is not None:
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
     paused = EventRecorder(inputs, address, instance.run_count).add(JobPaused)
@@ -42,7 +42,7 @@ def pause(address: Address, instance: Instance | None, inputs: TurnInputs) -> Co
 
 
 def resume(job: AnyDefinition, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
-    """Let the instance go on: its alarm fires once if it is overdue, a parked run begins its attempts again."""
+    """Resume the instance: an overdue alarm fires once, and a parked run starts new attempts."""
     if instance is None or instance.suspension is None:
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))
     resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
@@ -69,7 +69,7 @@ def _held(transition: Any) -> Commit:
 
 
 def undecodable(instance: Instance, problem: InvalidInput, inputs: TurnInputs) -> Commit:
-    """Park what this code cannot read: only its status changes, the bytes are kept. A broken upcaster is in the log."""
+    """Park an undecodable instance: only its status changes. The exception of an upcaster is recorded."""
     error = Undecodable(str(instance.address), problem.problems)
     if instance.suspension is not None:
         return refuse(instance.address, error)
@@ -93,10 +93,10 @@ def undecodable(instance: Instance, problem: InvalidInput, inputs: TurnInputs) -
 
 
 def redecode(job: AnyDefinition, address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
-    """Resume an instance that was parked as undecodable, if this code can read it.
+    """Resume an instance that was parked as undecodable, if this code can decode it.
 
     Raises:
-        InvalidInput: it still cannot.
+        InvalidInput: this code cannot decode it.
     """
     if instance is None or instance.suspension != "undecodable":
         return reply(address, PauseResult(changed=False, status=None if instance is None else instance.status))

@@ -1,4 +1,4 @@
-"""Messages to other jobs: programs that put a command into the outbox of this turn."""
+"""Messages to other jobs: programs that put a command into the turn's outbox."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ T = TypeVar("T")
 def tell(definition: Definition[Any, T, Any], id_: str, /) -> T:
     """Address another instance, to send it a command with the commit of this turn.
 
-    ``yield from tell(order_processor, "order-1").send(event)``: the message is dropped with a failed draft, delivered
-    after the commit, applied exactly once within one store, and in the order it was sent in. The answer does not come
-    back; a rejection is in the history of the sender.
+    ``yield from tell(order_processor, "order-1").send(event)``: a failed run sends no message. After the commit it is
+    delivered in order and applied exactly once within one store. The sender receives no result; a rejection is recorded
+    in its history.
 
     Args:
-        definition: the job to tell; an instance may tell itself.
-        id_: the instance's id.
+        definition: the target's job; an instance may send to itself.
+        id_: the target's id.
 
     Raises:
-        DefinitionError: it is not a definition.
-        InvalidId: the id is not usable.
+        DefinitionError: the first argument is not a definition.
+        InvalidId: the id is invalid.
     """
     target = check_definition(definition).address(check_id(id_))
 
     def post(action: str, value: object = None) -> Program[None]:
-        payload = definition.encode_input(action, value, sys.maxsize)  # the draft knows the engine's limit
+        payload = definition.encode_input(action, value, sys.maxsize)  # the draft checks the engine's limit
         return perform(Post(target, action, payload))
 
     return definition.sender(post)

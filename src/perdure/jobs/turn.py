@@ -1,7 +1,7 @@
-"""The two pure functions of a turn: everything that the engine decides is decided here.
+"""The two pure functions of a turn, which make all decisions of the engine.
 
-``begin`` looks at what is stored and at the request, and answers a commit, or a program to run first. ``finish`` looks
-at how that program ended, and answers the commit, or one more program (``on_idle``, ``on_error``).
+``begin`` reads the stored instance and the request, and returns a commit, or a program to run first. ``finish`` reads
+the exit of that program, and returns the commit, or one more program (``on_idle``, ``on_error``).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
     Args:
         job: the definition of the instance.
         address: the instance.
-        loaded: what the store has of it, and of the request's idempotency key.
-        request: what is asked.
-        inputs: the clock, the dice and the ids.
+        loaded: the stored instance, and the stored result of the request's idempotency key.
+        request: the request.
+        inputs: the clock, the random value and the ids.
     """
     if request.idempotency_key is not None:
         remembered = replay(job, address, loaded, request, request.idempotency_key, inputs)
@@ -84,7 +84,7 @@ def _decide(
 def _decide_settled(
     job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Step:
-    """Decide a request to an instance that no lost run has a claim on."""
+    """Decide a request to an instance without an abandoned run."""
     match request.command:
         case Pause():
             return pause(address, instance, inputs)
@@ -99,7 +99,7 @@ def _decide_settled(
 
 
 def _present(job: AnyDefinition, instance: Instance | None) -> Instance | None:
-    """Give the instance in the present version. What is parked as undecodable stays as it is: its kind refuses it."""
+    """Return the instance in the present version. An undecodable instance stays as it is: its kind refuses it."""
     return instance if instance is None or instance.suspension == "undecodable" else job.present(instance)
 
 
@@ -110,13 +110,13 @@ def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
 
 # ---------------------------------------------------------------- finish
 def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs: TurnInputs) -> Commit | Execute:
-    """Decide what a program's end means.
+    """Decide on the exit of a program.
 
     Args:
         job: the definition of the instance.
-        execute: what was run; its ``instance`` is what is stored now.
-        exit_: how the program ended.
-        inputs: the clock, the dice and the ids, drawn after the program ended.
+        execute: the run; its ``instance`` is the stored one.
+        exit_: the exit of the program.
+        inputs: the clock, the random value and the ids, drawn after the exit.
     """
     step = _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
@@ -141,7 +141,7 @@ def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs
 
 
 def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs) -> Commit:
-    """The program terminated its own instance. What it told others is sent."""
+    """Purge an instance whose program terminated it. Its messages to other instances are sent."""
     instance = execute.instance
     log = EventRecorder(inputs, instance.address, instance.run_count)
     created_now = execute.claim.cause == "event" and execute.claim.created == "here"
@@ -153,15 +153,15 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
 
 
 def interrupted(job: AnyDefinition, execute: Execute) -> object:
-    """What the caller of a run is told that a terminate interrupts."""
+    """Return the result for the caller of a run that a terminate interrupts."""
     if execute.claim.cause == "event":
         return job.ended(execute)
     return run_answer(execute, None, OutcomeRecord(form="terminated", reason="interrupted"))
 
 
-# ---------------------------------------------------------------- what every commit carries
+# ---------------------------------------------------------------- common parts of every commit
 def _served(execute: Execute) -> Request:
-    """The request that a run serves, also when it was recovered from its claim."""
+    """Return the request that a run serves, rebuilt from its claim if it was recovered."""
     claim = execute.claim
     if claim.key is None:
         return execute.request
@@ -174,7 +174,7 @@ def _served(execute: Execute) -> Request:
 
 
 def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: TurnInputs) -> Commit:
-    """Remember the answer under the request's key, and settle the message that it was delivered with."""
+    """Store the result under the request's key, and settle the message of the request."""
     if request.idempotency_key is None and request.inbound is None:
         return commit
     transition = commit.transition
@@ -188,7 +188,7 @@ def _concluded(job: AnyDefinition, commit: Commit, request: Request, inputs: Tur
 
 
 def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inbound, inputs: TurnInputs) -> Commit:
-    """Consume the message with this very commit, unless it must be delivered again."""
+    """Consume the message in this commit, unless it must be delivered again."""
     transition = attrs.evolve(commit.transition, inbound=Consumed(inbound.message_id))
     if isinstance(commit.result, Success):
         return Commit(transition, commit.result)
@@ -206,9 +206,9 @@ def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inb
 
 
 def rejoin(execute: Execute, loaded: Loaded) -> Execute | Commit:
-    """Bring a run that did not hold the mailbox together with what is stored at its end.
+    """Merge a run that ran beside the mailbox with the instance as it is stored at its end.
 
-    When the instance, or the claim, is gone meanwhile, the run has nothing left to change.
+    If the instance or the claim no longer exists, the run changes nothing.
     """
     instance = loaded.instance
     if instance is not None and instance.claim is not None and instance.claim.run_id == execute.claim.run_id:

@@ -1,4 +1,4 @@
-"""Small pure pieces that every transition is made of."""
+"""Builders of transitions and commits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def put(
     messages: tuple[Message, ...] = (),
     **changes: Any,  # fields of Instance
 ) -> Transition:
-    """Write an instance with these fields changed: its version is one more, its ``updated_ms`` this instant."""
+    """Write an instance with changed fields, the next version, and this instant as ``updated_ms``."""
     after = before.changed(version=before.version + 1, updated_ms=now_ms, **changes)
     return Transition(address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages)
 
@@ -36,9 +36,9 @@ def purge(
     messages: tuple[Message, ...] = (),
     own_messages: Literal["dropped", "kept"] = "dropped",
 ) -> Transition:
-    """Delete the instance. What it told itself goes with it, unless the instance is merely used up.
+    """Delete the instance, and its messages to itself unless they are kept.
 
-    An instance that was never stored has nothing to delete: what it sent and logged is all there is.
+    An instance that was never stored has nothing to delete: only its messages and events are written.
     """
     if own_messages == "dropped":
         messages = tuple(message for message in messages if message.target != before.address)
@@ -55,26 +55,26 @@ def nothing(address: Address) -> Transition:
 
 
 def reply(address: Address, answer: object) -> Commit:
-    """Answer, and change nothing."""
+    """Return a result, and change nothing."""
     return Commit(nothing(address), Success(answer))
 
 
 def refuse(address: Address, error: RequestError | HookFailed) -> Commit:
-    """Refuse, and change nothing."""
+    """Return an error, and change nothing."""
     return Commit(nothing(address), Failure(error))
 
 
 def answered(transition: Transition, answer: object) -> Commit:
-    """Commit, then answer."""
+    """Commit, then return a result."""
     return Commit(transition, Success(answer))
 
 
 def stored(transition: Transition) -> Instance | None:
-    """The instance as the transition leaves it; None when it is purged or left alone."""
+    """Return the instance as the transition leaves it; None if it is purged or unchanged."""
     return transition.write.instance if isinstance(transition.write, Put) else None
 
 
 def failed(transition: Transition, error: RequestError | HookFailed) -> Commit:
-    """Commit, then give the error."""
+    """Commit, then return an error."""
     result: TurnResult = Failure(error)
     return Commit(transition, result)
