@@ -279,5 +279,5 @@ def test_what_there_is_nothing_to_check_of_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreCorrupt, match="perdure snapshot"):
         check_migrations(task(), snapshots=[file])
     file.write_bytes(b"no JSON")
-    with pytest.raises(StoreCorrupt, match="it is no JSON"):
+    with pytest.raises(StoreCorrupt, match="it is not JSON"):
         check_migrations(task(), snapshots=[file])

@@ -1,4 +1,4 @@
-"""``--perdure-coverage``: observes every world of a test run, and reports what was met; under xdist, of all workers."""
+"""``--perdure-coverage``: observes every world of a test run, under xdist of all workers, and reports the behaviour."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SENT = "perdure_coverage"
 
 
 class CoverageOfBehaviour:
-    """The part of the plugin that is there when coverage is asked for.
+    """The part of the plugin that is active with ``--perdure-coverage``.
 
     Args:
-        config: of the test run.
+        config: the configuration of the test run.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -26,24 +26,24 @@ class CoverageOfBehaviour:
         WATCHED_BY.append(self._observer.of)
 
     def pytest_sessionfinish(self) -> None:
-        """Send what this process observed to the one that reports, if that is another one."""
+        """Send the observations of this process to the reporting process, if that is another one."""
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_SENT] = [coverage.plain() for coverage in self._observer.jobs.values()]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # a node of xdist, which has no types
-        """Take what a worker observed."""
+        """Add the observations of a worker."""
         sent = getattr(node, "workeroutput", {}).get(_SENT, ())
         self._parts += [JobCoverage.read(plain) for plain in sent]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Report."""
-        terminalreporter.section("coverage of behaviour")
+        terminalreporter.section("behaviour coverage")
         found = merged([*self._parts, *self._observer.jobs.values()])
         for coverage in sorted(found.values(), key=lambda each: each.job):
             terminalreporter.write_line(f"{as_text(coverage)}\n\n{as_mermaid(coverage)}\n")
 
     def pytest_unconfigure(self) -> None:
-        """Observe no more."""
+        """Stop observing."""
         WATCHED_BY.remove(self._observer.of)

@@ -1,4 +1,4 @@
-"""What pytest finds under the entry point ``perdure``: fixtures, options, and how a failed comparison is shown."""
+"""The plugin behind pytest's entry point ``perdure``: fixtures, options, and reports of failed comparisons."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from perdure.values.event import Event
 
 OWN_PROFILES = "perdure-"
-"""How the names of our Hypothesis profiles begin."""
+"""The prefix of perdure's Hypothesis profiles."""
 
 
 # ---------------------------------------------------------------- options
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ours."""
+    """Add the plugin's options."""
     group = parser.getgroup("perdure", "jobs of perdure")
     group.addoption(
         "--perdure-seed",
         type=int,
         default=0,
         metavar="N",
-        help="the seed of worlds that are given none: interleavings, jitter and ids are drawn from it (0)",
+        help="the default seed of worlds, for interleavings, jitter and ids (0)",
     )
     group.addoption(
         "--perdure-coverage",
         action="store_true",
-        help="report which states of which jobs met which events, as a table and as a state diagram",
+        help="report the observed states and events of each job, as a table and as a state diagram",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the Hypothesis profiles, if one of them is asked for, and begin to observe, if that is."""
+    """Register the Hypothesis profiles and start observing, as the options request."""
     if config.getoption("--perdure-coverage"):
         from pytest_perdure.coverage import CoverageOfBehaviour  # noqa: PLC0415 - loads perdure
 
@@ -52,25 +52,25 @@ def pytest_configure(config: pytest.Config) -> None:
 # ---------------------------------------------------------------- fixtures
 @pytest.fixture
 def perdure_clock() -> Clock:
-    """The clock of this test's worlds, for fakes of services that must know the time."""
-    from perdure.testing.world import Clock  # noqa: PLC0415 - loaded by those who ask for it
+    """The clock of this test's worlds, for fakes of services that need the time."""
+    from perdure.testing.world import Clock  # noqa: PLC0415 - loaded by tests that use it
 
     return Clock()
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 def perdure_store(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    """Where a world may stand: the test runs once over the store in memory, and once over a SQLite file."""
+    """The store of a world: the test runs once over the memory store, and once over a SQLite file."""
     return "memory://" if request.param == "memory" else tmp_path / "jobs.db"
 
 
 @pytest.fixture
 def perdure_world(request: pytest.FixtureRequest, perdure_clock: Clock) -> Iterator[Worlds]:
-    """Open worlds, ``perdure_world(app, services)``, which are left when the test is over.
+    """Open worlds, ``perdure_world(app, services)``, which end after the test.
 
-    If the test fails, what happened in them is part of its report.
+    If the test fails, its report contains their traces.
     """
-    from perdure.testing.fixtures import Worlds  # noqa: PLC0415 - loaded by those who ask for it
+    from perdure.testing.fixtures import Worlds  # noqa: PLC0415 - loaded by tests that use it
 
     seed: int = request.config.getoption("--perdure-seed")  # pyright: ignore[reportAssignmentType] # it has a default
     worlds = Worlds(seed=seed, clock=perdure_clock)
@@ -98,7 +98,7 @@ _WORLDS: pytest.StashKey[Worlds] = pytest.StashKey()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the story of its worlds and of its simulated runs to a test that failed."""
+    """Add the traces of its worlds and of its simulated runs to the report of a failed test."""
     report = yield
     if call.when == "call" and report.failed and call.excinfo is not None:
         worlds = item.stash.get(_WORLDS, None)
@@ -112,7 +112,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Show where two of our values part."""
+    """Show the difference between two values of perdure."""
     if op != "==" or not _is_ours(left) or not _is_ours(right):
         return None
     from perdure.testing.compare import difference  # noqa: PLC0415 - loaded when an assertion has failed

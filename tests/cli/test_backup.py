@@ -66,7 +66,7 @@ def test_what_cannot_be_done_is_said(start, tmp_path):
     assert [run.end() for run in runs.values()] == [2, 2, 2], [run.story for run in runs.values()]
     assert "a file of that name exists" in runs["taken"].error
     assert "there is no such file" in runs["nowhere"].error
-    assert "only a file can be looked at from outside" in runs["memory"].error
+    assert "only a file can be read without" in runs["memory"].error
     assert (tmp_path / "copy.db").read_text() == "mine"
     assert not (tmp_path / "new.db").exists()
 

@@ -363,5 +363,5 @@ def test_the_command_says_yes_no_or_that_it_cannot(path: Path, tmp_path: Path, s
     assert runs["yes"].error == ""  # no terminal, so no progress
     assert json.loads("\n".join(runs["no"].seen))["problems"] == 4
     assert "there is no such file" in runs["nowhere"].error
-    assert "only a file can be looked at from outside" in runs["memory"].error
+    assert "only a file can be read without" in runs["memory"].error
     assert not (tmp_path / "nowhere.db").exists()

@@ -88,7 +88,7 @@ def test_a_store_of_ones_own_is_kept_and_never_overwritten(start, tmp_path):
     assert "evt_1" in (tmp_path / "kept.db.sink.jsonl").read_text()
     again = start("demo", *SHORT, "--store", "kept.db")
     assert again.end() == 2
-    assert "kept.db exists; the demo begins with a new file" in again.error
+    assert "kept.db exists; the demo needs a new file" in again.error
 
 
 def test_lines_that_are_no_events_are_reported_and_passed_over(start, tmp_path):
@@ -115,7 +115,7 @@ def test_lines_that_are_no_events_are_reported_and_passed_over(start, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot be read: No such file"), ("\n", "holds no event"), ("[]\n", "line 1: $: expected")],
+    [(None, "cannot be read: No such file"), ("\n", "contains no event"), ("[]\n", "line 1: $: expected")],
 )
 def test_events_that_are_none(start, tmp_path, text, said):
     if text is not None:
@@ -127,7 +127,10 @@ def test_events_that_are_none(start, tmp_path, text, said):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("--seconds", "1"), "give 2 to 3600"), (("--store", "no/such/folder/jobs.db"), "no folder no/such/folder")],
+    [
+        (("--seconds", "1"), "pass 2 to 3600"),
+        (("--store", "no/such/folder/jobs.db"), "the folder no/such/folder does not exist"),
+    ],
 )
 def test_options_that_cannot_be(start, arguments, said):
     command = start("demo", *arguments)

@@ -350,4 +350,4 @@ def test_the_plugin_reports_it_also_of_several_workers(tmp_path) -> None:
         assert "task:counter: 1 of 11 pairs of state and event observed" in printed
         assert "absent x send -> kept (4 times)" in printed
         assert "[*] --> kept: send" in printed
-    assert "coverage of behaviour" not in run(tmp_path, TESTS)
+    assert "behaviour coverage" not in run(tmp_path, TESTS)

@@ -28,30 +28,30 @@ class IncomingWebhook:
 
     Attributes:
         id: the sender's id of the event: the same when it sends it again.
-        contact: whom it is about; webhooks are batched by contact.
-        kind: what happened, such as ``invoice.paid``.
+        contact: the contact; webhooks are batched by contact.
+        kind: the type of event, such as ``invoice.paid``.
         payload: any JSON.
     """
 
     id: str
     contact: str
     kind: str
-    payload: Any  # JSON of the sender's own making, handed on as it came
+    payload: Any  # JSON of the sender, passed on unchanged
 
     @property
     def event(self) -> Webhook:
-        """What the job takes."""
+        """The event for the job."""
         return Webhook(self.id, self.kind, orjson.dumps(self.payload).decode())
 
 
 @frozen
 class IncomingOrder:
-    """Something happened to an order.
+    """An event of an order.
 
     Attributes:
         id: the sender's id of the event: the same when it sends it again.
-        order: which order.
-        event: what happened.
+        order: the order.
+        event: the event.
     """
 
     id: str
@@ -70,18 +70,18 @@ INCOMING_TAGS: dict[type, str] = {
     Delivered: "delivered",
     Cancelled: "cancelled",
 }
-"""What events are called in the ``type`` of a line."""
+"""The event classes by the ``type`` of a line."""
 
 INCOMING: Codec[Incoming] = Codec.of(Incoming, what="event", tags=INCOMING_TAGS)
 
 
 @frozen
 class Malformed:
-    """A line that is no event.
+    """A line that is not a valid event.
 
     Attributes:
         line: its number, from 1.
-        problem: what is wrong with it.
+        problem: the reason.
     """
 
     line: int
@@ -106,7 +106,7 @@ def read_incoming(lines: Iterable[bytes]) -> Iterator[Incoming | Malformed]:
             else:
                 yield Malformed(
                     number,
-                    f"$.id: {read.id!r} was the id of another event; use one id each",
+                    f"$.id: {read.id!r} was the id of another event; use a new one",
                 )
 
 

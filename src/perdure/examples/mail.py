@@ -1,4 +1,4 @@
-"""Mail: a service that two of the example jobs need."""
+"""Mail: a service of two example jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HasMailer(Protocol):
 
     @property
     def mailer(self) -> Mailer:
-        """Sends mail."""
+        """The mailer."""
         ...
 
 

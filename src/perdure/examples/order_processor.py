@@ -96,7 +96,7 @@ USUAL = Patience()
 def decide_order(  # noqa: PLR0911 - one return for each transition
     order: Order, event: OrderEvent, patience: Patience = USUAL
 ) -> Result[Decision[Order], IllegalTransition]:
-    """Decide what an event does to an order. The complete state machine, no effects."""
+    """Decide the effect of an event on an order. The complete state machine, pure."""
     match order.status, event:
         case "new", OrderPlaced(owner, amount):
             placed = Order("pending", owner, amount)

@@ -39,13 +39,13 @@ from perdure.values.duration import Duration
 
 @frozen(kw_only=True)
 class Pace:
-    """How fast the jobs go.
+    """The durations and limits of the jobs.
 
     Attributes:
         refresh_every: from the end of one token refresh to the next.
         flush_after: from a batch's first webhook to its flush.
-        max_events: a batch of so many webhooks flushes at once.
-        retry_delay: the first wait after a failure; each further one doubles it.
+        max_events: the number of webhooks at which a batch flushes at once.
+        retry_delay: the first delay after a failure; each further one is twice as long.
         patience: how long orders wait.
     """
 

@@ -1,1 +1,1 @@
-"""Storage interpreters, and the contract they fulfil."""
+"""Stores, and the contract that they fulfil."""

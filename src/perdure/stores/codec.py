@@ -1,6 +1,6 @@
-"""The JSON that stores keep: claims, pending_retries, failures and events, written so that a person can read them.
+"""The JSON in stores: claims, pending retries, failures and events, human-readable.
 
-Reading ignores fields that it does not know, so that a store survives going back to an older version of the library.
+Unknown fields are ignored, so that an older version of the library can read the store.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ def from_json(kind: type[T], text: str, *, what: str) -> T:
 
     Args:
         kind: its class.
-        text: what `to_json` gave.
-        what: whose it is, for the error.
+        text: the result of `to_json`.
+        what: the owner of the record, for the error message.
 
     Raises:
         StoreCorrupt: the text is not the JSON of such a record.
     """
     try:
         return _converter.structure(orjson.loads(text), kind)
-    except Exception as error:  # cattrs hands on whatever a constructor raises
+    except Exception as error:  # cattrs raises any exception of a constructor
         raise StoreCorrupt(what, f"its {kind.__name__} does not decode: {error!r}") from error
 
 
 def event_body(event: Event) -> str:
-    """Encode what an event carries besides its type, address and instant, which a store keeps beside it."""
+    """Encode the fields of an event except its type, address and instant, which a store keeps in columns."""
     fields: dict[str, Any] = _converter.unstructure(event)
     del fields["address"], fields["at_ms"]
     if fields.get("state", "") is None:
-        del fields["state"]  # no definition asked for it
+        del fields["state"]  # the definition does not request it
     return orjson.dumps(fields).decode()
 
 
 def logged_event(*, sequence: int, address: str, type_: str, at_ms: int, body: str) -> LoggedEvent:
     """Decode an event of the log.
 
-    A type that this version does not know, and a body that it cannot read, come back as an `UnreadEvent`: the place in
-    the log stays, so that a sink can go past it and a history shows that something happened.
+    A type that this version does not know, or a body that it cannot decode, results in an `UnreadEvent`: the log keeps
+    its sequence number, so that a sink can continue after it and a history shows that an event exists.
     """
     try:
         fields: dict[str, Any] = orjson.loads(body)
         event = _converter.structure(fields | {"address": address, "at_ms": at_ms}, EVENT_TYPES[type_])
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the log goes on
+    except Exception as error:  # noqa: BLE001 - one bad event must not stop the log
         return LoggedEvent(
             sequence=sequence,
             event=UnreadEvent(type=type_, address=address, at_ms=at_ms, body=body, reason=repr(error)),

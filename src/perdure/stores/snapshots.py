@@ -1,4 +1,4 @@
-"""Rows of a real store in a file: what a test of new code reads, long after the store has gone on."""
+"""Rows of a real store in a file, for tests of new code."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _KEY: Final = "perdure snapshots"
 
 
 def write_snapshots(rows: Iterable[Instance]) -> bytes:
-    """Give the contents of a file of rows, for people to read as well."""
+    """Return the contents of a file of rows, in readable form."""
     document = {_KEY: FORMAT, "rows": [orjson.loads(to_json(row)) for row in rows]}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def read_snapshots(data: bytes, *, what: str) -> tuple[Instance, ...]:
-    """Read the rows of a file.
+    """Return the rows of a file.
 
     Args:
         data: its contents.
-        what: what errors call it.
+        what: its name in error messages.
 
     Raises:
-        StoreCorrupt: it is no file of rows, or of another format.
+        StoreCorrupt: it is not a file of rows, or has another format.
     """
     try:
         document: Any = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise StoreCorrupt(what, f"it is no JSON: {error}") from error
+        raise StoreCorrupt(what, f"it is not JSON: {error}") from error
     if not _is_ours(document):
-        raise StoreCorrupt(what, f"it does not begin with {_KEY!r}: {FORMAT}, as what `perdure snapshot` writes does")
+        raise StoreCorrupt(what, f"it does not begin with {_KEY!r}: {FORMAT}, as the files of `perdure snapshot` do")
     return tuple(from_json(Instance, orjson.dumps(row).decode(), what=what) for row in document["rows"])
 
 

@@ -1,7 +1,7 @@
-"""The contract of a storage interpreter: a record of functions, each with its guarantees.
+"""The contract of a store: a record of functions, each with its guarantees.
 
-Whoever fills this record in has a store: the engine, the client and the command line use nothing else.
-``perdure.testing.conformance`` checks an implementation against the promises written here; the memory store is the
+An implementation fills in this record: the engine, the client and the command line use nothing else.
+``perdure.testing.conformance`` checks an implementation against the promises in this module; the memory store is the
 reference.
 
 The promises that matter most:
@@ -34,10 +34,10 @@ from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
 
 Durability: TypeAlias = Literal["none", "relaxed", "full"]
-"""What a committed transition survives: nothing, a crash of the process, or loss of power as well."""
+"""The failures that a committed transition survives: none, a crash of the process, or also a loss of power."""
 
 OnLocked: TypeAlias = Literal["raise", "wait"]
-"""When another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
+"""The action when another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
 
 
 Left: TypeAlias = Literal["closed", "died"]
@@ -50,11 +50,11 @@ their process.
 
 @attrs.frozen(kw_only=True)
 class Capabilities:
-    """What kind of store this is.
+    """The capabilities of a store.
 
     Attributes:
         ownership: ``owned`` by one engine at a time, or ``shared`` by many (claims then carry leases).
-        durability: what a committed transition survives.
+        durability: the failures that a committed transition survives.
     """
 
     ownership: Literal["owned", "shared"]
@@ -63,7 +63,7 @@ class Capabilities:
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """Which instances ``find`` gives, all conditions together, in the order of their addresses.
+    """The conditions of ``find``, which must all hold. Its results are in the order of their addresses.
 
     Attributes:
         kind: of this kind only.
@@ -72,10 +72,10 @@ class Query:
         except_jobs: of none of these jobs.
         id_prefix: whose id begins with this text.
         status: with this status only.
-        suspension: held for this reason only.
+        suspension: suspended for this reason only.
         due_before_ms: whose alarm is due before this instant.
-        after: that come after this address: the last one of the page before.
-        limit: at most so many, 1 to 1,000.
+        after: whose address comes after this one, the last address of the previous page.
+        limit: the maximum number of results, 1 to 1,000.
     """
 
     __repr__ = fields_in_line
@@ -94,14 +94,14 @@ class Query:
 
 @attrs.frozen(kw_only=True)
 class UnreadEvent:
-    """An event that this version of the library cannot read, most often one that a newer version wrote.
+    """An event that this version of the library cannot decode, usually because a newer version wrote it.
 
     Attributes:
-        type: the name it is stored under.
+        type: the stored name of its type.
         address: the instance, printed ``kind:name:id``.
-        at_ms: when, integer milliseconds UTC.
-        body: what it carries, as stored.
-        reason: why it cannot be read.
+        at_ms: the time of the event, integer milliseconds UTC.
+        body: its fields, as stored.
+        reason: why it cannot be decoded.
     """
 
     __repr__ = fields_in_line
@@ -114,13 +114,13 @@ class UnreadEvent:
 
     @property
     def at(self) -> datetime:
-        """The instant of the event, in UTC."""
+        """The time of the event, in UTC."""
         return from_ms(self.at_ms)
 
 
 @attrs.frozen(kw_only=True)
 class LoggedEvent:
-    """An event with its place in the log. Later events have greater sequence numbers; there may be gaps."""
+    """An event with its sequence number in the log. Later events have greater numbers; there may be gaps."""
 
     sequence: int
     event: Event | UnreadEvent
@@ -128,14 +128,14 @@ class LoggedEvent:
 
 @attrs.frozen(kw_only=True)
 class Retention:
-    """What ``prune`` keeps.
+    """The limits of ``prune``.
 
     Attributes:
-        now_ms: the present; expired idempotency keys go.
-        events_since_ms: events older than this instant go.
-        max_events: the newest so many events stay.
-        dead_letters_since_ms: dead letters whose message was sent before this instant go; by default none.
-        limit: rows removed at most in one call, so that no call takes long.
+        now_ms: the current time; expired idempotency keys are deleted.
+        events_since_ms: events older than this instant are deleted.
+        max_events: the number of newest events to keep.
+        dead_letters_since_ms: dead letters whose message was sent before this instant are deleted; by default none.
+        limit: the maximum number of rows to delete in one call, so that no call takes long.
     """
 
     now_ms: int
@@ -147,12 +147,12 @@ class Retention:
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """How a store is.
+    """The health of a store.
 
     Attributes:
-        state: ``ok``; ``degraded`` when it goes on and something is wrong, such as rows that cannot be read;
-            ``failed`` when it does not.
-        detail: what is wrong.
+        state: ``ok``; ``degraded`` when the store works and has a problem, such as rows that cannot be read; ``failed``
+            when it does not work.
+        detail: the problem.
         unserved_messages: messages that wait for jobs that the app does not serve, the first one of each pair of sender
             and target. The engine counts them: a store leaves it 0.
     """
@@ -166,11 +166,11 @@ class Health:
 
 @attrs.frozen
 class BackupProgress:
-    """How far a backup is.
+    """The progress of a backup.
 
     Attributes:
-        copied_bytes: of the store, so far. It may go back, when a transaction was given up.
-        total_bytes: of the store, which grows while it is written to.
+        copied_bytes: the copied size so far. It may decrease, when a transaction was rolled back.
+        total_bytes: the size of the store, which grows while it is written to.
     """
 
     copied_bytes: int
@@ -179,10 +179,10 @@ class BackupProgress:
 
 @attrs.frozen
 class Backup:
-    """A backup that is whole and on stable storage.
+    """A backup that is complete and on stable storage.
 
     Attributes:
-        path: where it is, absolute.
+        path: its absolute path.
         size_bytes: its size.
     """
 
@@ -193,7 +193,7 @@ class Backup:
 
 
 OnBackupProgress: TypeAlias = Callable[[BackupProgress], None]
-"""Told of a backup after each step."""
+"""Called with the progress of a backup after each step."""
 
 
 class LoadOperation(Protocol):
@@ -202,7 +202,7 @@ class LoadOperation(Protocol):
     def __call__(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
-        """Read an address, and the remembered answer of a key, at one moment."""
+        """Return an instance and the stored result of a key, read at one moment."""
         ...
 
 
@@ -218,7 +218,7 @@ class DueOperation(Protocol):
     """The function ``due``."""
 
     def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give the instances that are due at an instant, the earliest first."""
+        """Return the instances that are due at an instant, earliest first."""
         ...
 
 
@@ -226,7 +226,7 @@ class NextAlarmOperation(Protocol):
     """The function ``next_alarm``."""
 
     def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        """Give the earliest due instant after this one."""
+        """Return the earliest due instant after this one."""
         ...
 
 
@@ -234,7 +234,7 @@ class ClaimedOperation(Protocol):
     """The function ``claimed``."""
 
     def __call__(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give instances that carry a claim."""
+        """Return instances that have a claim."""
         ...
 
 
@@ -242,7 +242,7 @@ class MessagesOperation(Protocol):
     """The function ``messages``."""
 
     def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Give messages that may be delivered now."""
+        """Return messages that may be delivered now."""
         ...
 
 
@@ -250,7 +250,7 @@ class NextMessageOperation(Protocol):
     """The function ``next_message``."""
 
     def __call__(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        """Give the earliest instant, after this one, at which a message may be delivered."""
+        """Return the earliest instant, after this one, at which a message may be delivered."""
         ...
 
 
@@ -258,7 +258,7 @@ class DeadLettersOperation(Protocol):
     """The function ``dead_letters``."""
 
     def __call__(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Give dead letters, the oldest first."""
+        """Return dead letters, oldest first."""
         ...
 
 
@@ -266,7 +266,7 @@ class RedriveOperation(Protocol):
     """The function ``redrive``."""
 
     def __call__(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Make a dead letter an ordinary message again."""
+        """Make a dead letter a live message again."""
         ...
 
 
@@ -274,7 +274,7 @@ class FindOperation(Protocol):
     """The function ``find``."""
 
     def __call__(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give a page of instances."""
+        """Return a page of instances."""
         ...
 
 
@@ -284,7 +284,7 @@ class HistoryOperation(Protocol):
     def __call__(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Give the newest events of an address, the newest first."""
+        """Return the newest events of an address, newest first."""
         ...
 
 
@@ -292,7 +292,7 @@ class EventsOperation(Protocol):
     """The function ``events``."""
 
     def __call__(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Give the events of the log after a place, in order."""
+        """Return the events of the log after a sequence number, in order."""
         ...
 
 
@@ -300,7 +300,7 @@ class PruneOperation(Protocol):
     """The function ``prune``."""
 
     def __call__(self, retention: Retention, /) -> FutureResult[int, StoreError]:
-        """Remove what retention lets go."""
+        """Delete expired data and return the number of rows."""
         ...
 
 
@@ -308,7 +308,7 @@ class HealthOperation(Protocol):
     """The function ``health``."""
 
     def __call__(self) -> FutureResult[Health, StoreError]:
-        """Say how the store is, by doing a little work."""
+        """Check the store with a small operation, and return its health."""
         ...
 
 
@@ -316,7 +316,7 @@ class CloseOperation(Protocol):
     """The function ``close``."""
 
     def __call__(self) -> FutureResult[None, StoreError]:
-        """Give everything back. Closing twice is allowed."""
+        """Release all resources. Closing twice is allowed."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Open a store by its URL: for the command line, and for settings that are text."""
+"""Opens a store by its URL, for the command line and for textual settings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
 
 OpenStore: TypeAlias = Callable[[str, Runtime | None], Awaitable[Store]]
-"""Opens the store that a URL names. None stands for the runtime of the running event loop."""
+"""Opens the store of a URL. None means the runtime of the running event loop."""
 
 ENTRY_POINTS = "perdure.stores"
-"""The group of entry points in which an installed package offers stores: a scheme, and its `OpenStore`."""
+"""The entry point group in which an installed package declares stores: a scheme, and its `OpenStore`."""
 
 _WHAT = "store URL"
 
@@ -29,35 +29,35 @@ async def open_store(
     schemes: Mapping[str, OpenStore] | None = None,
     on_locked: OnLocked = "raise",
 ) -> Store:
-    """Open the store that a URL names.
+    """Open the store of a URL.
 
     =================================== ===========================================
 
-    ``memory://``                       an empty store in memory
+    ``memory://``                       an empty memory store
     ``sqlite:///relative.db``           a SQLite file, relative to the working directory
-    ``sqlite:////absolute/path.db``     a SQLite file; ``%3F`` stands for a ``?`` in its name
+    ``sqlite:////absolute/path.db``     a SQLite file; write ``%3F`` for a ``?`` in its name
     ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
     =================================== ===========================================
 
 
-    Any other scheme is looked for in ``schemes``, then among the entry points of the group ``perdure.stores`` that
+    Any other scheme is looked up in ``schemes``, then in the entry points of the group ``perdure.stores`` that
     installed packages declare::
 
         [project.entry-points."perdure.stores"]
         postgresql = "my_package:open_postgresql"
 
     Args:
-        url: which store.
-        runtime: how the store waits; by default that of the running event loop.
-        schemes: more schemes, and who opens them.
-        on_locked: what to do when another engine owns the store: ``raise``, or ``wait`` for its end. Only a SQLite
-            file has an owner.
+        url: the URL.
+        runtime: how the store waits; by default the runtime of the running event loop.
+        schemes: additional schemes, with the functions that open them.
+        on_locked: the action when another engine owns the store: ``raise``, or ``wait`` for its end. Only a SQLite file
+            has an owner.
 
     Returns:
         The open store. It must be closed.
 
     Raises:
-        DefinitionError: the URL names no store that is known here, or one that nobody can wait for.
+        DefinitionError: the scheme is unknown, or ``on_locked`` is ``wait`` for a store without an owner.
         StoreError: the store cannot be opened.
     """
     check_when_owned(url, on_locked)
@@ -73,42 +73,42 @@ async def open_store(
 
 
 def sqlite_path(url: str) -> str:
-    """Give the file that a URL names, for a look at it from outside.
+    """Return the path of the file of a URL, for tools that read the file without its engine.
 
     Args:
         url: such as ``sqlite:///jobs.db``.
 
     Raises:
-        DefinitionError: it names no SQLite file.
+        DefinitionError: it is not the URL of a SQLite file.
     """
     parts = urlsplit(url, allow_fragments=False)
     if parts.scheme != "sqlite":
-        raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be looked at from outside its engine")
+        raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be read without its engine")
     _durability(url, parts)
     return _path(url, parts)
 
 
 def check_when_owned(url: str, on_locked: OnLocked) -> None:
-    """Refuse to wait for the owner of a store that has none.
+    """Check that a store whose owner is waited for has an owner.
 
     Raises:
         DefinitionError: it has none.
     """
     if on_locked != "raise" and urlsplit(url, allow_fragments=False).scheme != "sqlite":
-        expected = "a store that has one owner, such as 'sqlite:///jobs.db', when its end is to be waited for"
+        expected = "a store that has one owner, such as 'sqlite:///jobs.db', to wait for its end"
         raise DefinitionError(_WHAT, url, expected)
 
 
 def _memory(url: str, parts: SplitResult) -> Store:
     if parts.netloc or parts.path or parts.query:
-        raise DefinitionError(_WHAT, url, "'memory://' with nothing after it: a store in memory has no name")
+        raise DefinitionError(_WHAT, url, "'memory://' with nothing after it: a memory store has no name")
     return memory_store()
 
 
 def _path(url: str, parts: SplitResult) -> str:
     path = unquote(parts.path[1:])
     if parts.netloc or not path or path == ":memory:":
-        expected = "'sqlite:///relative.db', 'sqlite:////absolute/path.db', or 'memory://' for a store in memory"
+        expected = "'sqlite:///relative.db', 'sqlite:////absolute/path.db', or 'memory://' for a memory store"
         raise DefinitionError(_WHAT, url, expected)
     return path
 

@@ -22,8 +22,8 @@ def run_traces(error: BaseException) -> list[str]:
     """
     found: dict[str, str] = {}
     for name, run in _runs(error.__traceback__):
-        told = repr(run)
-        found[told] = f"{name} = simulate(...):\n{told}" if name.isidentifier() else told
+        trace = repr(run)
+        found[trace] = f"{name} = simulate(...):\n{trace}" if name.isidentifier() else trace
     return list(found.values())[-MOST:]
 
 

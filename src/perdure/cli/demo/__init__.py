@@ -1,1 +1,1 @@
-"""``perdure demo``: real events, a worker process, a crash in the middle, and a proof from what the services saw."""
+"""``perdure demo``: real events, a worker process, a crash in the middle, and a proof from the services' journals."""

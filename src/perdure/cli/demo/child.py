@@ -1,4 +1,4 @@
-"""The worker process as its parent sees it: started, spoken to, killed."""
+"""The parent's view of the worker process: starts it, sends commands, kills it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORKER = (sys.executable, "-m", "perdure.cli.demo.worker")
 """The command that runs a worker; its arguments follow."""
 
 GRACE_S = 10.0
-"""How long a worker that was told to stop may take."""
+"""How long a worker may take to stop."""
 
 
 @attrs.define(kw_only=True)
@@ -31,8 +31,8 @@ class Child:
     """One worker process.
 
     Attributes:
-        process: the process; it is in a session of its own, so that Ctrl-C reaches its parent alone.
-        ready: what it says when the store is open; None when it ended before.
+        process: the process; it has its own session, so that Ctrl-C reaches only its parent.
+        ready: its message when the store is open; None when it ended before.
     """
 
     process: asyncio.subprocess.Process
@@ -42,7 +42,7 @@ class Child:
     _listener: asyncio.Task[None] | None = None
 
     def listen(self) -> None:
-        """Begin to read what the worker says."""
+        """Start reading the worker's output."""
         self._listener = asyncio.create_task(self._listen(), name="answers of the worker")
 
     async def _listen(self) -> None:
@@ -63,7 +63,7 @@ class Child:
         """Send a command.
 
         Args:
-            command: makes it, with the number it gets.
+            command: returns the command with a given number.
 
         Returns:
             The future of its answer; None when the worker ends first.
@@ -83,17 +83,17 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing will be answered any more."""
+        """Return whether no further answer can arrive."""
         return self.process.returncode is not None or (self._listener is not None and self._listener.done())
 
     async def kill(self) -> None:
-        """Kill it with SIGKILL, and take what it had still said."""
+        """Kill the worker with SIGKILL, and read the rest of its output."""
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
         await self._ended()
 
     async def stop(self) -> int:
-        """Tell it to stop, and wait.
+        """Tell the worker to stop, and wait.
 
         Returns:
             Its exit code.
@@ -113,7 +113,7 @@ class Child:
 
 
 def _answer(future: asyncio.Future[T], answer: T) -> None:
-    """Answer whoever still waits."""
+    """Resolve a future if it is still pending."""
     if not future.done():
         future.set_result(answer)
 
@@ -123,7 +123,7 @@ async def start_child(command: Sequence[str], log: Path) -> Child:
 
     Args:
         command: the worker and its arguments.
-        log: where its standard error goes.
+        log: the file for its standard error.
     """
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(

@@ -38,8 +38,8 @@ def demo(
     """Run three jobs on real events, kill their process half-way, and prove that nothing was lost.
 
     A worker process owns a SQLite file and runs a token refresher, a webhook batcher and an order processor, against
-    services that are down now and then. It is killed with SIGKILL in the middle of its work and started again. The
-    proof compares what it acknowledged with what the services wrote down, in files beside the store.
+    services that fail now and then. It is killed with SIGKILL in the middle of its work and started again. The proof
+    compares the acknowledged events with the journals of the services, which are files next to the store.
 
     Events are read from a file with one JSON object a line:
 
@@ -51,9 +51,9 @@ def demo(
         * `{"type": "delivered"}`
         * `{"type": "cancelled", "reason": "too late"}`
 
-    An id that comes again is the same event, sent again. A line that is no event is reported and passed over.
+    A repeated id is the same event, sent again. Invalid lines are reported and skipped.
 
-    Exit code: 0 the proof holds, 1 it does not, 2 the demo cannot begin.
+    Exit code: 0 the proof holds, 1 it does not, 2 the demo cannot start.
 
     Parameters
     ----------
@@ -62,34 +62,34 @@ def demo(
     store
         A new SQLite file, which is kept; by default a temporary one.
     keep
-        Keep the temporary file, and what the services wrote beside it.
+            Keep the temporary file, and the journals of the services next to it.
     seconds
         About how long the demo takes, 2 to 3600.
     seed
-        Of the services' bad days.
+            Seed for simulated service failures.
     """
     source = read_source(events)
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
-        raise UsageError(f"--seconds {seconds:g} is out of range; give {MIN_SECONDS:g} to {MAX_SECONDS:g}")
+        raise UsageError(f"--seconds {seconds:g} is out of range; pass {MIN_SECONDS:g} to {MAX_SECONDS:g}")
     path = _new_store(store)
     plot = Plot(store=path, source=source.name, events=source.events, tempo=Timing(seconds), seed=seed)
     code = perform(plot, source.malformed, screen_for(sys.stdout))
     if store is not None or keep or code is ExitCode.FAILED:
-        sys.stdout.write(f"Kept: {path}, and beside it what the services wrote down and the worker's log.\n")
+        sys.stdout.write(f"Kept: {path}, and next to it the journals of the services and the worker's log.\n")
     else:
         rmtree(path.parent)
     return code
 
 
 def perform(plot: Plot, malformed: tuple[Malformed, ...], screen: Screen) -> ExitCode:
-    """Tell a demo on a screen, and say how it ended."""
+    """Run a demo with a screen, and return its exit code."""
     try:
         screen.title(TITLE)
         _report(malformed, screen)
         proof = asyncio.run(tell(plot, screen))
     except DemoStuck as stuck:
         screen.close()
-        sys.stderr.write(f"perdure: the demo cannot go on: {stuck.what}\n")
+        sys.stderr.write(f"perdure: the demo cannot continue: {stuck.what}\n")
         return ExitCode.FAILED
     except KeyboardInterrupt:
         screen.close()
@@ -102,7 +102,7 @@ def perform(plot: Plot, malformed: tuple[Malformed, ...], screen: Screen) -> Exi
 
 
 def screen_for(out: TextIO) -> Screen:
-    """Choose a live table for a terminal, and plain lines for everything else."""
+    """Return a live table for a terminal, and plain lines for any other output."""
     console = Console(file=out, highlight=False)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveScreen(console)
@@ -113,7 +113,7 @@ def _report(malformed: tuple[Malformed, ...], screen: Screen) -> None:
     for each in malformed[:MAX_SHOWN_PROBLEMS]:
         screen.step(0, "skipped", f"line {each.line}: {each.problem}")
     if len(malformed) > MAX_SHOWN_PROBLEMS:
-        screen.step(0, "skipped", f"{len(malformed) - MAX_SHOWN_PROBLEMS} more lines that are no events")
+        screen.step(0, "skipped", f"{len(malformed) - MAX_SHOWN_PROBLEMS} more invalid lines")
 
 
 def _new_store(path: Path | None) -> Path:
@@ -121,9 +121,9 @@ def _new_store(path: Path | None) -> Path:
         return Path(mkdtemp(prefix="perdure-demo-")) / "jobs.db"
     taken = [beside for beside in (path, *_journals(path)) if beside.exists()]
     if taken:
-        raise UsageError(f"--store {path}: {taken[0]} exists; the demo begins with a new file: give another name")
+        raise UsageError(f"--store {path}: {taken[0]} exists; the demo needs a new file: pass another name")
     if not path.parent.is_dir():
-        raise UsageError(f"--store {path}: no folder {path.parent}; make it first")
+        raise UsageError(f"--store {path}: the folder {path.parent} does not exist; create it first")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What was sent, how often, and what was answered: the parent's own account of the demo."""
+"""The parent's record of the demo: the sent events, and their answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Verdict: TypeAlias = Accepted | Refusal
 
 @attrs.define
 class Delivery:
-    """One event, with all that was sent and answered of it.
+    """One event, with its sendings and answers.
 
     Attributes:
         incoming: the event.
-        sent: how often it was sent.
-        under_way: sendings that wait for their answer.
-        verdict: what was answered; an acceptance stands, whatever is answered to a repeat. None: nothing yet.
+        sent: the number of sendings.
+        under_way: sendings that have not been answered.
+        verdict: the answer; an acceptance is kept, whatever a repeat returns. None: no answer yet.
     """
 
     incoming: Incoming
@@ -30,7 +30,7 @@ class Delivery:
     verdict: Verdict | None = None
 
     def take(self, answer: Answer | None) -> None:
-        """Take an answer to one of the sendings; None when the worker died first."""
+        """Record an answer to one of the sendings; None when the worker died first."""
         self.under_way -= 1
         if isinstance(answer, Accepted) or (isinstance(answer, Refusal) and self.verdict is None):
             self.verdict = answer
@@ -41,35 +41,35 @@ class Deliveries:
     """Every event of a demo, by its id, and the order in which the source sends them, repeats included.
 
     Attributes:
-        order: the events as the source has them.
+        order: the events in the order of the source.
     """
 
     order: tuple[Incoming, ...]
     _by_id: dict[str, Delivery] = attrs.Factory(dict[str, Delivery])
 
     def __iter__(self) -> Iterator[Delivery]:
-        """Give each different event once, in the order they were first sent in."""
+        """Yield each different event once, in the order of their first sending."""
         return iter(self._by_id.values())
 
     def of(self, incoming: Incoming) -> Delivery:
-        """Give the account of an event."""
+        """Return the record of an event."""
         return self._by_id.setdefault(incoming.id, Delivery(incoming))
 
     def unanswered(self) -> tuple[Delivery, ...]:
-        """Give what was sent and is not answered."""
+        """Return the events that were sent and have no answer."""
         return tuple(sending for sending in self if sending.verdict is None)
 
     @property
     def sent(self) -> int:
-        """How many times anything was sent."""
+        """The total number of sendings."""
         return sum(sending.sent for sending in self)
 
     @property
     def accepted(self) -> int:
-        """How many different events were accepted."""
+        """The number of different accepted events."""
         return sum(isinstance(sending.verdict, Accepted) for sending in self)
 
     @property
     def refused(self) -> int:
-        """How many different events were refused."""
+        """The number of different refused events."""
         return sum(isinstance(sending.verdict, Refusal) for sending in self)

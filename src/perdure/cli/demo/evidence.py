@@ -1,4 +1,4 @@
-"""What the services saw, read from their journals: it knows nothing of the engine and its store."""
+"""The journals of the services: they are independent of the engine and its store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CallState: TypeAlias = Literal["open", "taken", "refused"]
 
 @attrs.define
 class Account:
-    """What one service was asked for, and did.
+    """The calls that one service received.
 
     Attributes:
-        taken: what was carried out, by the id of the call.
-        refused: how many calls were refused.
-        repeated: ids of calls that came again although they were not refused: runs that were delivered again.
+        taken: the items of the calls that it executed, by the id of the call.
+        refused: the number of refused calls.
+        repeated: ids of calls that were repeated although they were not refused: redelivered runs.
     """
 
     reader: JournalReader
@@ -30,7 +30,7 @@ class Account:
     _states: dict[str, CallState] = attrs.Factory(dict[str, CallState])
 
     def read(self) -> None:
-        """Take what was written since the last time."""
+        """Read the entries since the last read."""
         for entry in self.reader.new_entries():
             self._take(entry)
 
@@ -53,46 +53,46 @@ class Account:
 
     @property
     def under_way(self) -> int:
-        """How many calls came in and were not answered."""
+        """The number of calls without an answer."""
         return sum(state == "open" for state in self._states.values())
 
 
 @attrs.frozen(kw_only=True)
 class Evidence:
-    """The accounts of the three services."""
+    """The journals of the three services."""
 
     sink: Account
     mail: Account
     auth: Account
 
     def read(self) -> None:
-        """Take what was written since the last time."""
+        """Read the entries since the last read."""
         for account in (self.sink, self.mail, self.auth):
             account.read()
 
     @property
     def under_way(self) -> int:
-        """How many calls of all services came in and were not answered."""
+        """The number of calls without an answer, over all services."""
         return self.sink.under_way + self.mail.under_way + self.auth.under_way
 
     @property
     def webhooks(self) -> Counter[str]:
-        """How often each webhook, by the id of its event, is in a batch that the sink took."""
+        """Return the number of accepted batches with each webhook, by the id of its event."""
         return Counter(event_id for batch in self.sink.taken.values() for event_id in batch)
 
     @property
     def mails(self) -> Counter[str]:
-        """How often each text was mailed."""
+        """Return the number of mails with each text."""
         return Counter(text for _, text in self.mail.taken.values())
 
     @property
     def repeated(self) -> int:
-        """How many runs reached a service again, and were recognised by their run id."""
+        """The number of runs that called a service again and were recognised by their run id."""
         return len(self.sink.repeated) + len(self.mail.repeated)
 
 
 def evidence_beside(store: str) -> Evidence:
-    """Begin to read the journals beside a store."""
+    """Open the journals next to a store."""
     return Evidence(
         sink=Account(JournalReader(journal_path(store, "sink"))),
         mail=Account(JournalReader(journal_path(store, "mail"))),

@@ -1,4 +1,4 @@
-"""What a service of the demo wrote down: an append-only file beside the store, the evidence of the proof."""
+"""The journal of a service of the demo: an append-only file next to the store, the evidence of the proof."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from perdure.codecs import Codec
 
 @attrs.frozen
 class Called:
-    """A call came in."""
+    """The service received a call."""
 
     call: str
 
 
 @attrs.frozen
 class Taken:
-    """The call was carried out: this is what the service now has."""
+    """The service executed the call, with these items."""
 
     call: str
     items: tuple[str, ...]
@@ -28,14 +28,14 @@ class Taken:
 
 @attrs.frozen
 class AlreadyApplied:
-    """The call was carried out before; nothing was done again."""
+    """The service had executed the call before, and did not execute it again."""
 
     call: str
 
 
 @attrs.frozen
 class ServiceRefused:
-    """The service was down or full."""
+    """The service was unavailable or full."""
 
     call: str
     why: str
@@ -47,14 +47,14 @@ _CODEC: Codec[Entry] = Codec.of(Entry, what="entry of a journal")
 
 
 class Journal:
-    """An append-only file of entries. What was appended survives the death of the process that did it."""
+    """An append-only file of entries. Appended entries survive the death of the process."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def append(self, entry: Entry) -> None:
-        """Append one entry in one write: the process is killed before it or after it, not in it."""
+        """Append one entry in one write, so that a kill cannot leave a part of it."""
         os.write(self._file, _CODEC.encode(entry) + b"\n")
 
 
@@ -63,16 +63,16 @@ class JournalReader:
     """Reads a journal that is still being written.
 
     Attributes:
-        path: the file; it need not be there yet.
+        path: the file, which need not exist yet.
     """
 
     path: str
     _offset: int = 0
 
     def new_entries(self) -> Iterator[Entry]:
-        """Give the entries since the last time."""
+        """Yield the entries since the last call."""
         try:
-            with open(self.path, "rb") as file:  # noqa: PTH123 - read again and again, from a place
+            with open(self.path, "rb") as file:  # noqa: PTH123 - read repeatedly, from an offset
                 file.seek(self._offset)
                 lines = file.readlines()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The demo in a terminal: the steps stay, and below them a table of the instances is drawn again and again."""
+"""The demo in a terminal: the steps remain, and a table of the instances below them is redrawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perdure.cli.demo.protocol import InstanceRow, JobCounts
 from perdure.cli.demo.view import View
 
 LINES_AROUND = 13
-"""Lines of the terminal that no instance is shown in."""
+"""Lines of the terminal that do not show an instance."""
 
 MAX_ROWS = 8
 
@@ -40,16 +40,16 @@ class LiveScreen:
 
     @property
     def rows(self) -> int:
-        """How many instances of each job it has room for."""
+        """The number of instances of each job that fit."""
         return min(MAX_ROWS, max(1, (self.console.height - LINES_AROUND) // 3))
 
     def title(self, text: str) -> None:
-        """Say what this is."""
+        """Print the title."""
         self.console.print(Text(text, style="bold"))
         self.console.print()
 
     def step(self, elapsed_s: float, name: str, text: str) -> None:
-        """Say that something happened. A long text goes on below itself."""
+        """Print a step. A long text continues below itself."""
         line = Table.grid(padding=(0, 2))
         line.add_column(justify="right", width=6, style="dim")
         line.add_column(width=9, style="bold red" if name == "killed" else "bold")
@@ -58,11 +58,11 @@ class LiveScreen:
         self.console.print(line)
 
     def show(self, view: View) -> None:
-        """Draw the table again."""
+        """Redraw the table."""
         self._live.update(Group(Text(), self._instances(view), Text(), _progress(view)), refresh=True)
 
     def prove(self, proof: Proof) -> None:
-        """Show the proof, and leave it."""
+        """Print the proof, and keep it on the screen."""
         self._live.stop()
         table = Table.grid(padding=(0, 2))
         table.add_column(justify="right", width=21)
@@ -76,12 +76,12 @@ class LiveScreen:
         self.console.print(Text(verdict(proof), style="bold green" if proof.holds else "bold red"))
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._live.stop()
 
     def _instances(self, view: View) -> RenderableType:
         if view.seen is None:
-            return Text("no worker: nothing runs, the file waits", style="dim")
+            return Text("no worker: no job runs, the file is not open", style="dim")
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True, pad_edge=False, header_style="dim")
         table.add_column("instance", ratio=5, no_wrap=True, overflow="ellipsis")
         table.add_column("state", ratio=6, no_wrap=True, overflow="ellipsis")

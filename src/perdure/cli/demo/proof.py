@@ -1,4 +1,4 @@
-"""The proof: what was sent and answered, against what the services saw. The engine's own counters play no part."""
+"""The proof: compares the acknowledged events with the journals of the services, not with the engine's counters."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from perdure.examples.order_processor import notice
 
 @attrs.frozen(kw_only=True)
 class Proof:
-    """How sending and evidence compare. Events are named by their ids.
+    """The comparison of sendings and journals. Events are named by their ids.
 
     Attributes:
-        sent: sendings in all.
+        sent: the total number of sendings.
         repeats: sendings of an event that was sent before: by its source, or again after the crash.
         accepted: different events that were acknowledged.
-        processed: acknowledged events whose effect a service saw.
+        processed: acknowledged events with an effect in a journal.
         rejected: different events that were refused.
-        unanswered: events that were never answered.
-        redelivered: runs that reached a service again, under the same run id.
-        twice: events whose effect a service has more than once, or has although they were refused.
-        lost: acknowledged events whose effect no service saw.
+        unanswered: events without an answer.
+        redelivered: runs that called a service again, under the same run id.
+        twice: events with more than one effect, or with an effect although they were refused.
+        lost: acknowledged events without an effect.
     """
 
     sent: int
@@ -43,12 +43,12 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether every event had its effect once, or was refused and had none."""
+        """Return whether every event had its effect once, or was refused and had none."""
         return not (self.lost or self.twice or self.unanswered)
 
 
 def prove(sendings: Deliveries, evidence: Evidence) -> Proof:
-    """Compare what was acknowledged with what the services saw."""
+    """Compare the acknowledged events with the journals."""
     accepted = [sending.incoming for sending in sendings if isinstance(sending.verdict, Accepted)]
     refused = [sending.incoming for sending in sendings if isinstance(sending.verdict, Refusal)]
     seen = evidence.webhooks + evidence.mails
@@ -67,7 +67,7 @@ def prove(sendings: Deliveries, evidence: Evidence) -> Proof:
 
 
 def _take_out(accepted: Iterable[Incoming], seen: Counter[str]) -> Iterable[str]:
-    """Take one effect for each event out of what was seen, and give the events that have none."""
+    """Remove one effect for each event, and yield the events that have none."""
     for incoming in accepted:
         effect = _effect(incoming)
         if seen[effect] == 0:
@@ -77,7 +77,7 @@ def _take_out(accepted: Iterable[Incoming], seen: Counter[str]) -> Iterable[str]
 
 
 def _effect(incoming: Incoming) -> str:
-    """What a service has of an event: the sink its id, the mailer a notice to the customer."""
+    """Return the journal entry of an event's effect: its id at the sink, or the mailer's notice to the customer."""
     match incoming:
         case IncomingWebhook():
             return incoming.id

@@ -1,4 +1,4 @@
-"""The proof in words."""
+"""The lines of the proof."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ProofLine:
     """One number of the proof.
 
     Attributes:
-        label: what is counted.
-        number: how many.
-        meaning: where the number comes from.
-        tone: whether it is what it should be.
+        label: the label.
+        number: the number.
+        meaning: an explanation of the number.
+        tone: whether the number is as it should be.
     """
 
     label: str
@@ -31,24 +31,24 @@ class ProofLine:
 
 
 def proof_lines(proof: Proof) -> tuple[ProofLine, ...]:
-    """Say each number of the proof, and where it comes from."""
+    """Return each number of the proof, with its explanation."""
     return (
-        ProofLine("sent", proof.sent, "sendings, those after the crash included"),
+        ProofLine("sent", proof.sent, "sendings, including those after the crash"),
         ProofLine("duplicates suppressed", proof.repeats, "sent again under the same id, without effect"),
         ProofLine("rejected", proof.rejected, "refused by the order's state machine"),
         ProofLine("accepted", proof.accepted, "different events that were acknowledged"),
-        ProofLine("processed", proof.processed, "of them, in what sink and mailer wrote down", _met(proof)),
-        ProofLine("delivered again", proof.redelivered, "runs cut off by the kill, under their run id"),
-        _bad_if_any("done twice", proof.twice, "events with more effects than they should"),
-        _bad_if_any("unanswered", proof.unanswered, "events that were never answered"),
-        _bad_if_any("lost", proof.lost, "acknowledged events without a trace outside"),
+        ProofLine("processed", proof.processed, "of them, found in the journals of sink and mailer", _met(proof)),
+        ProofLine("delivered again", proof.redelivered, "runs interrupted by the kill, with the same run id"),
+        _bad_if_any("done twice", proof.twice, "events with more than one effect"),
+        _bad_if_any("unanswered", proof.unanswered, "events without an answer"),
+        _bad_if_any("lost", proof.lost, "acknowledged events without an effect"),
     )
 
 
 def verdict(proof: Proof) -> str:
-    """Say in one sentence whether the proof holds."""
+    """Return in one sentence whether the proof holds."""
     if proof.holds:
-        return "The proof holds: each acknowledged event was done once, and none was lost."
+        return "The proof holds: each acknowledged event was processed once, and none was lost."
     return "The proof does NOT hold: see the numbers that should be 0."
 
 

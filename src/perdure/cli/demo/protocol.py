@@ -1,4 +1,4 @@
-"""What parent and worker of the demo say to each other: one JSON object a line, commands in, answers out."""
+"""The messages between parent and worker of the demo: one JSON object a line, commands in, answers out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JobName: TypeAlias = Literal["token-refresher", "webhook-batcher", "order-proces
 # ---------------------------------------------------------------- commands
 @attrs.frozen
 class SendEvent:
-    """Hand an event to its job, under its own id as the idempotency key."""
+    """Send an event to its job, with its own id as the idempotency key."""
 
     number: int
     incoming: Incoming
@@ -31,7 +31,7 @@ class StartToken:
 
 @attrs.frozen
 class InspectStore:
-    """Say how the instances are, and show so many of each job."""
+    """Count the instances, and list up to ``rows`` of each job."""
 
     number: int
     rows: int
@@ -39,7 +39,7 @@ class InspectStore:
 
 @attrs.frozen
 class Stop:
-    """Stop gracefully. The end of the input says the same."""
+    """Stop gracefully. The end of the input has the same effect."""
 
 
 Command: TypeAlias = SendEvent | StartToken | InspectStore | Stop
@@ -52,7 +52,7 @@ class Ready:
 
     Attributes:
         process: the worker's process id.
-        left_behind: instances whose run an earlier process left behind.
+        left_behind: instances whose run a previous process did not complete.
     """
 
     process: int
@@ -61,7 +61,7 @@ class Ready:
 
 @attrs.frozen
 class Accepted:
-    """The event was handled, and what it changed is safe."""
+    """The event was handled, and its changes are durable."""
 
     number: int
 
@@ -76,7 +76,7 @@ class Refusal:
 
 @attrs.frozen
 class Unsettled:
-    """The event may or may not have been handled, or the store did not answer: it should be sent again."""
+    """The event may or may not have been handled, or the store was unavailable: send it again."""
 
     number: int
     reason: str
@@ -84,16 +84,16 @@ class Unsettled:
 
 @attrs.frozen(kw_only=True)
 class InstanceRow:
-    """One instance, in short.
+    """A summary of one instance.
 
     Attributes:
         job: its job.
-        id: which.
-        state: what is stored of it, in a few words.
+        id: its id.
+        state: its state, in a few words.
         status: its status.
-        due_in_ms: until its alarm; None without one.
-        attempt: the attempt that is running or comes next.
-        count: events accepted, or runs begun.
+        due_in_ms: the time until its alarm; None without one.
+        attempt: the attempt that is running or due next.
+        count: events accepted, or runs started.
     """
 
     job: JobName
@@ -107,25 +107,25 @@ class InstanceRow:
 
 @attrs.frozen
 class JobCounts:
-    """How many instances a job has, by status."""
+    """The number of instances of a job, by status."""
 
     job: JobName
     by_status: dict[str, int]
 
     @property
     def instances(self) -> int:
-        """How many in all."""
+        """The total number of instances."""
         return sum(self.by_status.values())
 
     @property
     def busy(self) -> int:
-        """How many run, or wait for another try."""
+        """The number of instances that run, or wait for a retry."""
         return self.by_status.get("running", 0) + self.by_status.get("retrying", 0)
 
 
 @attrs.frozen
 class Seen:
-    """How the instances are."""
+    """The answer to ``InspectStore``."""
 
     number: int
     counts: tuple[JobCounts, ...]

@@ -1,4 +1,4 @@
-"""How the instances are, in short: what the worker answers to ``InspectStore``."""
+"""A summary of the instances: the worker's answer to ``InspectStore``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 async def look(jobs: Client, number: int, rows: int) -> Seen:
-    """Count all instances, and show those of each job that changed last.
+    """Count all instances, and list those of each job that changed last.
 
     Args:
-        jobs: what the open engine gives.
-        number: of the command that asks.
-        rows: how many instances of each job are shown.
+        jobs: the client of the open engine.
+        number: the number of the command.
+        rows: the number of instances to list of each job.
     """
     found = await _all(jobs)
     counts: list[JobCounts] = []

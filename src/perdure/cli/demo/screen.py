@@ -1,4 +1,4 @@
-"""Where the demo tells what happens: plain lines here, a live table in ``live_screen``."""
+"""The output of the demo: plain lines here, a live table in ``live_screen``."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ EVERY_S = 2.0
 
 
 class Screen(Protocol):
-    """Tells a demo."""
+    """Shows the progress of a demo."""
 
     @property
     def rows(self) -> int:
-        """How many instances of each job it has room for."""
+        """The number of instances of each job that fit."""
         ...
 
     def title(self, text: str) -> None:
-        """Say what this is."""
+        """Print the title."""
         ...
 
     def step(self, elapsed_s: float, name: str, text: str) -> None:
-        """Say that something happened."""
+        """Print a step."""
         ...
 
     def show(self, view: View) -> None:
-        """Show how things are now; called several times a second."""
+        """Show the current view; called several times a second."""
         ...
 
     def prove(self, proof: Proof) -> None:
@@ -39,7 +39,7 @@ class Screen(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         ...
 
 
@@ -48,7 +48,7 @@ class PlainScreen:
     """Lines of text, without escape codes: for pipes, files and logs.
 
     Attributes:
-        out: where they go.
+        out: the output.
     """
 
     out: TextIO
@@ -56,15 +56,15 @@ class PlainScreen:
     _next_line_s: float = EVERY_S
 
     def title(self, text: str) -> None:
-        """Say what this is."""
+        """Print the title."""
         self._line(text)
 
     def step(self, elapsed_s: float, name: str, text: str) -> None:
-        """Say that something happened."""
+        """Print a step."""
         self._line(f"{elapsed_s:6.1f} s  {name:<10}  {text}")
 
     def show(self, view: View) -> None:
-        """Say now and then how things are."""
+        """Print the progress at intervals."""
         if view.seen is None or view.elapsed_s < self._next_line_s:
             return
         self._next_line_s = view.elapsed_s + EVERY_S
@@ -79,7 +79,7 @@ class PlainScreen:
         self._line(verdict(proof))
 
     def close(self) -> None:
-        """Leave nothing behind: lines need no end."""
+        """Return: plain lines need no end."""
 
     def _line(self, text: str) -> None:
         self.out.write(f"{text.rstrip()}\n")
@@ -87,7 +87,7 @@ class PlainScreen:
 
 
 def progress(view: View) -> str:
-    """Say in one line how far things are."""
+    """Return the progress in one line."""
     sendings, evidence = view.sendings, view.evidence
     instances = sum(count.instances for count in view.seen.counts) if view.seen else 0
     return (

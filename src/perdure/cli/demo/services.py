@@ -1,6 +1,6 @@
-"""The services that the demo's jobs use: they fail now and then, and write down everything they are asked for.
+"""The services of the demo's jobs: they fail now and then, and write every call to a journal.
 
-They are the world outside: slow, unreliable, and the only witness that the proof believes.
+They represent external systems: slow and unreliable. The proof depends on their journals alone.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Service: TypeAlias = Literal["auth", "mail", "sink"]
 SERVICES: tuple[Service, ...] = ("auth", "mail", "sink")
 
 MAX_REFUSALS_IN_A_ROW = 2
-"""A service refuses the same caller at most so often in a row: fewer times than the jobs try again."""
+"""The maximum number of refusals of the same caller in a row, fewer than the attempts of the jobs."""
 
 
 @attrs.define(kw_only=True)
 class Counterpart:
-    """What all services share: a journal, a delay, bad days, and a memory of what they did.
+    """The common parts of all services: a journal, a latency, refusals, and a record of executed calls.
 
     Attributes:
-        journal: where calls are written down.
-        dice: decides on delays and refusals.
-        latency_ms: between which times it answers.
-        refusal_rate: how often it refuses, 0 to 1.
-        excuse: what it then says.
+        journal: the journal of calls.
+        dice: draws latencies and refusals.
+        latency_ms: the range of the latency.
+        refusal_rate: the probability of a refusal, 0 to 1.
+        excuse: the reason in a refusal.
     """
 
     journal: Journal
@@ -50,13 +50,13 @@ class Counterpart:
     _in_a_row: Counter[str] = attrs.Factory(Counter[str])
 
     def remember(self) -> None:
-        """Read what was done before this process began: services outlive it."""
+        """Read the calls that were executed before this process started: services outlive it."""
         for entry in JournalReader(self.journal.path).new_entries():
             if isinstance(entry, Taken):
                 self._done.add(entry.call)
 
     async def answer(self, call: str, caller: str, items: tuple[str, ...]) -> Literal["done", "refused"]:
-        """Take a call: one that was carried out before, by its id, is not carried out twice."""
+        """Execute a call, unless a call with its id was executed before."""
         self.journal.append(Called(call))
         await asyncio.sleep(self.dice.uniform(*self.latency_ms) / 1000)
         if call in self._done:
@@ -77,12 +77,12 @@ class Counterpart:
 
 @attrs.frozen
 class DemoSink:
-    """Takes batches of webhooks; is full now and then."""
+    """Accepts batches of webhooks; is full now and then."""
 
     counterpart: Counterpart
 
     def push(self, batch_id: str, events: tuple[Webhook, ...]) -> FutureResult[int, SinkFull]:
-        """Take a batch; one that came before, by its id, is not taken twice."""
+        """Accept a batch, unless a batch with its id was accepted before."""
         return FutureResult(self._push(batch_id, events))
 
     async def _push(self, batch_id: str, events: tuple[Webhook, ...]) -> Result[int, SinkFull]:
@@ -94,12 +94,12 @@ class DemoSink:
 
 @attrs.frozen
 class DemoMailer:
-    """Sends mail: writes it down."""
+    """Sends mail: writes it to its journal."""
 
     counterpart: Counterpart
 
     def send(self, message_id: str, to: str, text: str) -> FutureResult[None, MailBounced]:
-        """Send one mail; one that was sent before, by its id, is not sent twice."""
+        """Send one mail, unless a mail with its id was sent before."""
         return FutureResult(self._send(message_id, to, text))
 
     async def _send(self, message_id: str, to: str, text: str) -> Result[None, MailBounced]:
@@ -110,13 +110,13 @@ class DemoMailer:
 
 @attrs.define
 class DemoAuth:
-    """Trades refresh tokens for access tokens; answers 503 now and then. Every call is a new one."""
+    """Exchanges refresh tokens for access tokens; answers 503 now and then. Every call is a new one."""
 
     counterpart: Counterpart
     issued: int = 0
 
     def refresh(self, refresh_token: str) -> FutureResult[Token, AuthError]:
-        """Trade a refresh token for an access token."""
+        """Exchange a refresh token for an access token."""
         return FutureResult(self._refresh(refresh_token))
 
     async def _refresh(self, refresh_token: str) -> Result[Token, AuthError]:
@@ -130,7 +130,7 @@ class DemoAuth:
 
 @attrs.frozen(kw_only=True)
 class DemoServices:
-    """Everything that the three jobs need."""
+    """The services of the three jobs."""
 
     auth: DemoAuth
     mailer: DemoMailer
@@ -138,17 +138,17 @@ class DemoServices:
 
 
 def journal_path(store: str, service: Service) -> str:
-    """Say where a service writes: beside the store."""
+    """Return the path of a service's journal, next to the store."""
     return f"{store}.{service}.jsonl"
 
 
 def open_services(store: str, tempo: Timing, dice: Random) -> DemoServices:
-    """Open the services, with their memory of earlier processes.
+    """Open the services, with their records of earlier processes.
 
     Args:
-        store: the path of the store; the journals lie beside it.
-        tempo: how slow they are.
-        dice: decides on delays and refusals.
+        store: the path of the store; the journals are next to it.
+        tempo: the timing.
+        dice: draws latencies and refusals.
     """
 
     def counterpart(service: Service, refusal_rate: float, excuse: str = "") -> Counterpart:

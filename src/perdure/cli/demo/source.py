@@ -1,4 +1,4 @@
-"""Where the demo's events come from: a file of the user, or the one that ships with the package."""
+"""The source of the demo's events: a file of the user, or the one that ships with the package."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SHIPPED = "events.jsonl"
 
 @attrs.frozen
 class Source:
-    """Events, and the lines that are none.
+    """Events, and invalid lines.
 
     Attributes:
-        name: what the reader knows the file by.
+        name: the file's name in messages.
         events: in the order of the file.
-        malformed: lines that are passed over.
+        malformed: the lines to skip.
     """
 
     name: str
@@ -32,7 +32,7 @@ def read_source(path: Path | None) -> Source:
     """Read a file of events; None: the one that ships with the package.
 
     Raises:
-        Misconfigured: it cannot be read, or holds no event.
+        UsageError: it cannot be read, or contains no event.
     """
     if path is None:
         with as_file(files("perdure.examples") / SHIPPED) as shipped:
@@ -50,5 +50,5 @@ def _read(path: Path, name: str) -> Source:
     events = tuple(each for each in found if not isinstance(each, Malformed))
     if not events:
         first = f"; line {malformed[0].line}: {malformed[0].problem}" if malformed else ""
-        raise UsageError(f"--events {name} holds no event{first}; `perdure demo --help` shows the format")
+        raise UsageError(f"--events {name} contains no event{first}; `perdure demo --help` shows the format")
     return Source(name, events, malformed)

@@ -1,4 +1,4 @@
-"""The story of the demo: feed, kill, restart, send again, settle, prove."""
+"""The steps of the demo: feed, kill, restart, send again, settle, prove."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ T = TypeVar("T")
 LOOK_EVERY_S = 0.2
 ANSWER_LIMIT_S = 20.0
 KILL_AFTER, KILL_BEFORE = 0.5, 0.75
-"""Between which parts of the events the worker is killed."""
+"""The range of the events during which the worker is killed."""
 
 MAX_TOKENS = 12
 MAX_UNANSWERED = 200
-"""Events that are sent ahead of their answers at most."""
+"""The maximum number of events that are sent before their answers."""
 
 
 @attrs.frozen
 class DemoStuck(Exception):
-    """The demo cannot go on.
+    """The demo cannot continue.
 
     Attributes:
-        what: what did not happen.
+        what: the step that did not complete.
     """
 
     what: str
@@ -48,14 +48,14 @@ class DemoStuck(Exception):
 
 @attrs.frozen(kw_only=True)
 class Plot:
-    """What a demo does, decided before it begins.
+    """The options of a demo.
 
     Attributes:
-        store: the path of the file; it does not exist yet.
-        source: where the events come from, for the reader.
+        store: the path of the file, which does not exist yet.
+        source: the name of the events' source.
         events: in the order of their source.
-        tempo: how long things take.
-        seed: of the services' bad days.
+        tempo: the timing.
+        seed: the seed of the services' failures.
         worker: the command that runs the worker; the store, the seconds and the seed follow.
     """
 
@@ -69,18 +69,18 @@ class Plot:
 
 @attrs.define
 class DemoRun:
-    """A demo that goes on.
+    """A demo in progress.
 
     Attributes:
-        plot: what it does.
-        screen: where it tells what happens.
-        sendings: what was sent and answered.
-        evidence: what the services saw.
-        fed: how many events of the source were sent.
-        began: when, by the monotonic clock.
-        phase: what goes on.
+        plot: its options.
+        screen: its output.
+        sendings: the sent events and their answers.
+        evidence: the journals of the services.
+        fed: the number of events of the source that were sent.
+        began: the start time, by the monotonic clock.
+        phase: the current step.
         child: the worker, once there is one.
-        seen: how the instances are, while a worker answers.
+        seen: the instances, while a worker answers.
     """
 
     plot: Plot
@@ -95,10 +95,10 @@ class DemoRun:
 
     # ------------------------------------------------------------ the whole
     async def tell(self) -> Proof:
-        """Go through all phases.
+        """Run all steps.
 
         Raises:
-            Stuck: a phase did not end in its time.
+            DemoStuck: a step did not complete in time.
         """
         watching = asyncio.create_task(self._watch(), name="what the screen shows")
         try:
@@ -125,7 +125,7 @@ class DemoRun:
 
     async def _crash(self) -> None:
         await self._worker.kill()
-        await asyncio.sleep(0)  # the answers that it had still given are taken
+        await asyncio.sleep(0)  # read the answers that it had already written
         self.evidence.read()
         cut, unanswered = self.evidence.under_way, len(self.sendings.unanswered())
         self.seen = None
@@ -136,21 +136,21 @@ class DemoRun:
         )
 
     async def _second_half(self) -> None:
-        left_behind = await self._start("restarted", "found the file as it was left")
-        self._step("recovered", f"{_counted(left_behind, 'run')} that the dead process had begun: delivered again")
+        left_behind = await self._start("restarted", "opened the same file")
+        self._step("recovered", f"{_counted(left_behind, 'run')} that the dead process had started: delivered again")
         await self._start_tokens()
         await self._send_again()
         self._enter("feeding", f"the other {len(self.sendings.order) - self.fed} events")
         await self._feed(lambda: False)
 
     async def _settle(self) -> None:
-        self._enter("settling", "every event is sent; the last batches and retries come in")
-        async with _limit(SETTLE_LIMIT_S, "the last answers, batches and retries did not come in"):
-            while not await self._is_settled():  # noqa: ASYNC110 - asks another process
+        self._enter("settling", "every event is sent; waiting for the last batches and retries")
+        async with _limit(SETTLE_LIMIT_S, "the last answers, batches and retries did not complete"):
+            while not await self._is_settled():  # noqa: ASYNC110 - queries another process
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _is_settled(self) -> bool:
-        """Whether every event is answered and no batch is left. What could not be settled is sent once more."""
+        """Return whether every event is answered and no batch is left. Send events without a clear answer again."""
         for sending in self.sendings.unanswered():
             if not sending.under_way:
                 self._send(sending)
@@ -173,7 +173,7 @@ class DemoRun:
         return self.child
 
     async def _start(self, name: str, meaning: str) -> int:
-        """Start a worker, and give how many runs an earlier one had left behind."""
+        """Start a worker, and return the number of runs that an earlier one did not complete."""
         plot = self.plot
         self.phase = "starting"
         command = (*plot.worker, str(plot.store), str(plot.tempo.seconds), str(plot.seed))
@@ -196,7 +196,7 @@ class DemoRun:
         return lines[-1] if lines else "empty"
 
     def _is_time_to_kill(self) -> bool:
-        """Whether half of the events are sent, and a kill now would hurt: in the middle of a batch and of a mail."""
+        """Return whether half of the events are sent and a kill would interrupt a batch and a mail."""
         total = len(self.sendings.order)
         if self.fed < KILL_AFTER * total:
             return False
@@ -205,7 +205,7 @@ class DemoRun:
 
     # ------------------------------------------------------------ sending
     async def _start_tokens(self) -> None:
-        """Keep a token fresh for the first owners of orders. Starting one that is there changes nothing."""
+        """Start a token refresher for the first owners of orders. Starting an existing one has no effect."""
         owners = [
             incoming.event.owner
             for incoming in self.sendings.order
@@ -215,7 +215,7 @@ class DemoRun:
         await self._answered(asyncio.gather(*answers))
 
     async def _feed(self, until: Callable[[], bool]) -> None:
-        """Send events at an even pace, to the last one or until something is the case."""
+        """Send events at an even pace, to the last one or until a condition holds."""
         gap_s = self.plot.tempo.feed_s / len(self.sendings.order)
         due_s = time.monotonic()
         while self.fed < len(self.sendings.order) and not until():
@@ -227,7 +227,7 @@ class DemoRun:
 
     async def _send_again(self) -> None:
         unanswered = self.sendings.unanswered()
-        self._step("resent", f"{_counted(len(unanswered), 'event')} that nobody acknowledged, with the same keys")
+        self._step("resent", f"{_counted(len(unanswered), 'unacknowledged event')}, with the same keys")
         for sending in unanswered:
             self._send(sending)
             await self._answered(self._room())
@@ -252,9 +252,9 @@ class DemoRun:
         if self._worker.has_ended:
             raise DemoStuck(f"the worker ended by itself; the end of its log: {self._end_of_log()}")
 
-    # ------------------------------------------------------------ telling
+    # ------------------------------------------------------------ output
     async def _watch(self) -> None:
-        """InspectStore at the instances, read the journals, and show both."""
+        """Query the instances, read the journals, and show both."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self.child is not None and self.child.ready.done():
@@ -288,14 +288,14 @@ async def tell(plot: Plot, screen: Screen) -> Proof:
     """Run a demo.
 
     Raises:
-        Stuck: a phase did not end in its time, or the worker ended by itself.
+        DemoStuck: a step did not complete in time, or the worker ended by itself.
     """
     return await DemoRun(plot, screen, Deliveries(plot.events), evidence_beside(str(plot.store))).tell()
 
 
 @asynccontextmanager
 async def _limit(seconds: float, otherwise: str) -> AsyncGenerator[None]:
-    """Bound a wait, so that the demo never hangs."""
+    """Limit a wait, so that the demo never hangs."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -304,7 +304,7 @@ async def _limit(seconds: float, otherwise: str) -> AsyncGenerator[None]:
 
 
 def _is_done(counts: JobCounts) -> bool:
-    """Whether a job has nothing left of the events: tokens are refreshed for ever, and may be at it."""
+    """Return whether a job has processed all its events; token refreshers never end and may be running."""
     match counts.job:
         case "webhook-batcher":
             return counts.instances == counts.by_status.get("parked", 0)
@@ -317,7 +317,7 @@ def _is_done(counts: JobCounts) -> bool:
 
 
 def _first(names: Iterable[str], limit: int) -> tuple[str, ...]:
-    """The first different names, in order."""
+    """Return the first different names, in order."""
     return tuple(dict.fromkeys(names))[:limit]
 
 

@@ -1,4 +1,4 @@
-"""How long each part of the demo takes, from the time it has in all."""
+"""The duration of each part of the demo, from its total duration."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from perdure.examples.paced import Pace
 USUAL_SECONDS = 20.0
 
 START_LIMIT_S = 30.0
-"""A worker that is not ready by then is reported as stuck."""
+"""A worker that is not ready after this time is reported as stuck."""
 
 SETTLE_LIMIT_S = 30.0
-"""Batches and retries that have not run out by then are reported as they are."""
+"""Batches and retries that have not completed after this time are reported as they are."""
 
 
 @attrs.frozen
@@ -23,24 +23,24 @@ class Timing:
     """All durations of one demo, in proportion to its length.
 
     Attributes:
-        seconds: how long it should take, about.
+        seconds: the approximate length.
     """
 
     seconds: float
 
     @property
     def feed_s(self) -> float:
-        """How long the events take to be sent, the crash not counted."""
+        """The time for sending the events, without the crash."""
         return 0.7 * self.seconds
 
     @property
     def latency_ms(self) -> tuple[float, float]:
-        """Between which times the services answer."""
+        """The range of the services' latencies."""
         return 60 * self._scale, 350 * self._scale
 
     @property
     def pace(self) -> Pace:
-        """How fast the jobs go. Orders wait for their money at least 5 s, so that a slow restart makes none unpaid."""
+        """The durations of the jobs. Orders wait for payment at least 5 s, so that a slow restart makes none unpaid."""
         return Pace(
             refresh_every=self._scaled(3.0),
             flush_after=self._scaled(1.5),

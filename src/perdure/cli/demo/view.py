@@ -1,4 +1,4 @@
-"""What a screen shows at one moment of the demo."""
+"""The contents of a screen at one moment of the demo."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class View:
     """One moment.
 
     Attributes:
-        elapsed_s: seconds since the demo began.
-        phase: what goes on, in a few words.
-        sendings: what was sent and answered so far.
-        evidence: what the services saw so far.
-        seen: how the instances are; None while no worker answers.
+        elapsed_s: seconds since the start of the demo.
+        phase: the current step, in a few words.
+        sendings: the sent events and their answers so far.
+        evidence: the journals of the services so far.
+        seen: the instances; None while no worker answers.
     """
 
     elapsed_s: float

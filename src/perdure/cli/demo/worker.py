@@ -1,6 +1,6 @@
-"""The demo's worker process: owns the store, runs the jobs, takes commands on its standard input.
+"""The demo's worker process: owns the store, runs the jobs, reads commands from its standard input.
 
-It ends when it is told to, when its input ends (so that it never outlives its parent), or when it is killed.
+It ends on the command ``Stop``, at the end of its input (so that it never outlives its parent), or when it is killed.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ MAX_LINE_BYTES = 1_048_576
 MAX_LEFT_BEHIND = 1_000
 
 Ended: TypeAlias = Success[object] | Failure[EventError[object]]
-"""How a call ended."""
+"""The result of a call."""
 
 OpenServices: TypeAlias = Callable[[str, Timing, Random], DemoServices]
 
 
 @attrs.frozen
 class Desk:
-    """Takes commands, and answers them as they are done.
+    """Executes commands, and writes their answers as they complete.
 
     Attributes:
-        jobs: what the open engine gives.
+        jobs: the client of the open engine.
         served: the definitions.
     """
 
@@ -71,7 +71,7 @@ class Desk:
     served: PacedJobs
 
     async def take(self, command: SendEvent | StartToken | InspectStore) -> None:
-        """Carry out a command and write the answer."""
+        """Execute a command and write the answer."""
         match command:
             case SendEvent(number):
                 write_answer(_settled(number, await self._send(command)))
@@ -105,7 +105,7 @@ def _settled(number: int, answer: Ended) -> Answer:
         case Success():
             return Accepted(number)
         case Failure(Rejected(IllegalTransition(status, event))):
-            return Refusal(number, f"an order that is {status} takes no {event}")
+            return Refusal(number, f"an order that is {status} accepts no {event}")
         case Failure(EngineClosed() | Overloaded() as later):
             return Unsettled(number, str(later))
         case Failure(RequestError() | HookFailed() as refusal):
@@ -115,19 +115,19 @@ def _settled(number: int, answer: Ended) -> Answer:
 
 
 def write_answer(answer: Answer | Ready) -> None:
-    """Write one line; a parent that is gone is noticed at the end of the input."""
+    """Write one line; the end of the input shows when the parent has ended."""
     with suppress(BrokenPipeError):
         sys.stdout.buffer.write(ANSWERS.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
 
 
 async def serve(path: str, tempo: Timing, seed: int, open_outside: OpenServices) -> int:
-    """Open the store, and take commands until told to stop, or until the engine stops by itself.
+    """Open the store, and read commands until ``Stop``, or until the engine stops by itself.
 
     Returns:
         The exit code.
     """
-    services = open_outside(path, tempo, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, nothing secret
+    services = open_outside(path, tempo, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, not for secrets
     served = at_pace(tempo.pace)
     app = App(services).with_jobs(served.token_refresher, served.webhook_batcher, served.order_processor)
     store = await open_sqlite(path)
@@ -158,7 +158,7 @@ async def _result(stopped: Future[str]) -> str:
 
 
 async def _left_behind(store: Store) -> int:
-    """Count the instances that carry a claim of a process that is gone."""
+    """Return the number of instances with a claim of a dead process."""
     claimed = result_inside(await store.claimed(0, MAX_LEFT_BEHIND))
     return len(claimed.unwrap())
 
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str], open_outside: OpenServices = open_services) -
     """Run the worker.
 
     Args:
-        arguments: the path of the store, the length of the demo in seconds, and the seed of its chances.
+        arguments: the path of the store, the length of the demo in seconds, and the seed of its random choices.
         open_outside: opens the services.
 
     Returns:

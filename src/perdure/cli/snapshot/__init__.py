@@ -1,1 +1,1 @@
-"""What ``perdure snapshot`` writes: chosen rows of a store, without what nobody should see, for tests of new code."""
+"""``perdure snapshot``: writes chosen rows of a store, without personal data, for tests of new code."""

@@ -1,4 +1,4 @@
-"""Which rows of a large store a small file should hold: some of every kind that there is."""
+"""The choice of rows of a large store for a small file: some of every kind."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from perdure.values.instance import Instance
 
 
 def chosen_rows(reader: Reader, jobs: frozenset[str], each: int) -> Iterator[Instance]:
-    """Give up to so many rows of every job, version of its state and status, in the order of their birth.
+    """Yield up to ``each`` rows of every job, version of its state and status, in the order of their creation.
 
     Args:
         reader: the store.
-        jobs: of these jobs only, printed ``kind:name``; of all, if there are none.
-        each: how many of each.
+        jobs: of these jobs only, printed ``kind:name``; of all jobs, if empty.
+        each: the maximum number of rows of each.
     """
     taken: Counter[tuple[str, int, str]] = Counter()
     for page in tables.instances(reader):

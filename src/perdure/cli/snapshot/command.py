@@ -26,27 +26,28 @@ def snapshot(
     each: int = 10,
     redact: tuple[str, ...] = (),
 ) -> int:
-    """Write some rows of a store into a file, which tests of new code read.
+    """Write some rows of a store to a file, for tests of new code.
 
-    Of every job, version of its state and status there are up to so many rows. Ids become numbers; messages and
-    tracebacks of errors, run ids and idempotency keys are left out. States are written as they are, apart from the
-    fields that are redacted. The store is read as by `perdure check`: beside its owner, without a lock.
+    The file contains up to ``--each`` rows of every job, version of its state and status. Ids are replaced by numbers;
+    messages and tracebacks of errors, run ids and idempotency keys are removed. States are written unchanged, except
+    for the redacted fields. Like `perdure check`, the command reads the store without a lock, also while an engine owns
+    it.
 
     Exit code: 0 the file is written, 2 it cannot be.
 
     Parameters
     ----------
     store
-        Where instances live: sqlite:///jobs.db.
+        The store, such as sqlite:///jobs.db.
     output
-        The file to write. It must not be there.
+        The file to write. It must not exist.
     job
-        Of this job only, written kind:name. May be given again.
+        Include this job only, written kind:name. May be repeated.
     each
-        How many rows of each job, version and status, 1 to 10,000.
+        The maximum number of rows of each job, version and status, 1 to 10,000.
     redact
-        The name of a field of a state, an event or an error, at any depth: each character of a text below it becomes
-        an x. May be given again.
+        The name of a field of a state, an event or an error, at any depth: each character of a text below it is
+            replaced by an x. May be repeated.
     """
     if not 1 <= each <= MAX_EACH:
         raise UsageError(f"--each {each}: expected a number from 1 to {MAX_EACH}")
@@ -56,7 +57,7 @@ def snapshot(
             rows = [redaction.row(row, at) for at, row in enumerate(chosen_rows(reader, frozenset(job), each), start=1)]
         if not rows:
             of = f" of {', '.join(job)}" if job else ""
-            raise UsageError(f"{store} holds no instance{of}; nothing is written")
+            raise UsageError(f"{store} contains no instance{of}; nothing is written")
         with output.open("xb") as file:
             file.write(write_snapshots(rows))
     except (DefinitionError, StoreError) as error:

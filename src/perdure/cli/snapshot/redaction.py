@@ -1,7 +1,7 @@
-"""What is taken out of a row before it is written into a file that others read."""
+"""The removal of personal data from a row before it is written to a file."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# JSON passes here as it is, and narrowing it by its class leaves the types of what it holds unknown.
+# JSON passes here unchanged, and narrowing it by its class leaves the types of its contents unknown.
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BLANK: Final = "x"
 
 @attrs.frozen
 class Redaction:
-    """Takes out what tells of people. The shape of the JSON stays, so that code reads it as before.
+    """Removes personal data. The structure of the JSON is unchanged, so that code can read it.
 
-    The id becomes a number, and so does the address of a sender. Messages and tracebacks of errors, run ids and
-    idempotency keys go. Of states, events and typed errors only what ``keys`` name.
+    The id is replaced by a number, and so is the id of a sender. Messages and tracebacks of errors, run ids and
+    idempotency keys are removed. In states, events and typed errors only the fields in ``keys`` are redacted.
 
     Attributes:
-        keys: names of fields, at any depth: each character of a text below them becomes an ``x``.
+        keys: names of fields, at any depth: each character of a text below them is replaced by an ``x``.
     """
 
     keys: Collection[str]
@@ -34,8 +34,8 @@ class Redaction:
         """Redact a row.
 
         Args:
-            instance: what is stored.
-            number: what becomes of its id.
+            instance: the stored instance.
+            number: the replacement of its id.
         """
         pending_retry = instance.pending_retry
         return attrs.evolve(
@@ -67,7 +67,7 @@ class Redaction:
         return attrs.evolve(error, message="", traceback=None, data=data)
 
     def _json(self, text: str) -> str:
-        """Blank the texts below the chosen keys; a state inside another text, as a frozen batch keeps it, as well."""
+        """Redact the texts below the chosen keys, also in a state inside another text, as in a frozen batch."""
         if not text or not self.keys:
             return text
         return orjson.dumps(self._below(orjson.loads(text))).decode()

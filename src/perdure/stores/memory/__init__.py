@@ -1,4 +1,4 @@
-"""The store in memory."""
+"""The memory store."""
 
 from perdure.stores.memory.backend import MemoryBackend, memory_store
 

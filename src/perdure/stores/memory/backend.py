@@ -1,4 +1,4 @@
-"""The store in memory: the reference for every other, and the one for tests."""
+"""The memory store: the reference for every other store, and the one for tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from perdure.stores.store import Capabilities, Left, Store
 
 
 class MemoryBackend:
-    """The data of a memory store, apart from the stores that are opened over it.
+    """The data of a memory store, separate from the stores that are opened over it.
 
-    It stands for the disk: an engine that died is simulated by opening again. The stores of earlier openings then
-    answer ``StoreUnavailable``, so that what is left of a dead engine cannot write.
+    It represents the disk: to simulate the restart of a dead engine, open it again. The stores of earlier openings then
+    return ``StoreUnavailable``, so that the rest of a dead engine cannot write.
 
     Args:
-        name: what messages call the store.
+        name: the store's name in messages.
     """
 
     __slots__ = ("_epoch", "_name", "_opening", "_tables")
@@ -25,10 +25,10 @@ class MemoryBackend:
         self._epoch = 0
 
     def open(self) -> Store:
-        """Open the store over the data there is, and fence every earlier opening.
+        """Open the store over the existing data, and fence every earlier opening.
 
         Returns:
-            A store whose epoch is one more than that of the opening before.
+            A store whose epoch is one more than that of the previous opening.
         """
         left: Left = "died" if self._epoch and self._opening.is_open else "closed"
         self._epoch += 1
@@ -58,12 +58,12 @@ class MemoryBackend:
 
 
 def memory_store(*, name: str = "memory://") -> Store:
-    """Make an empty store in memory. No operation of it ever waits.
+    """Return an empty memory store. None of its operations waits.
 
     Args:
-        name: what messages call the store.
+        name: the store's name in messages.
 
     Returns:
-        A store that passes the conformance suite and keeps nothing once it is dropped.
+        A store that passes the conformance suite. Its data is lost once it is dropped.
     """
     return MemoryBackend(name=name).open()

@@ -11,7 +11,7 @@ from perdure.values.event import Event
 
 
 class EventLog:
-    """Events by sequence number. The log only ever loses its beginning, so the numbers it holds have no holes."""
+    """Events by sequence number. Only the beginning of the log is deleted, so the remaining numbers have no gaps."""
 
     __slots__ = ("_events", "_first", "_history", "_last")
 
@@ -28,18 +28,18 @@ class EventLog:
         self._history.setdefault(event.address, deque()).append(sequence)
 
     def after(self, sequence: int, limit: int) -> tuple[LoggedEvent, ...]:
-        """Give the events after a place, in order."""
+        """Return the events after a sequence number, in order."""
         begin = max(sequence + 1, self._first)
         return tuple(self._logged(number) for number in range(begin, min(begin + limit, self._last + 1)))
 
     def history(self, address: Address, before: int | None, limit: int) -> tuple[LoggedEvent, ...]:
-        """Give the newest events of an address, the newest first."""
+        """Return the newest events of an address, newest first."""
         newest_first = reversed(self._history.get(str(address), ()))
         older = newest_first if before is None else dropwhile(lambda sequence: sequence >= before, newest_first)
         return tuple(self._logged(sequence) for sequence in islice(older, limit))
 
     def prune(self, since_ms: int, max_events: int, limit: int) -> int:
-        """Remove old events from the beginning, up to the first that stays, and say how many went."""
+        """Delete old events from the beginning, up to the first that is kept, and return their number."""
         removed = 0
         while removed < limit and self._events and self._is_let_go(since_ms, max_events):
             self._remove_first()

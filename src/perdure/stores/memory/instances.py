@@ -1,4 +1,4 @@
-"""The instances of the memory store, with what is needed to find the due and the claimed ones."""
+"""The instances of the memory store, with indexes of the due and the claimed ones."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Instances:
         self._last_incarnation = 0
 
     def get(self, address: Address) -> Instance | None:
-        """Give what is stored at an address."""
+        """Return the instance at an address, or None."""
         incarnation = self._incarnations.get((address.kind, address.name, address.id))
         return None if incarnation is None else self._rows[incarnation]
 
     def put(self, before: Instance | None, after: Instance) -> Fence:
-        """Write an instance over what was there, and give its new fence."""
+        """Write an instance over the previous one, and return its new fence."""
         if before is None:
             return self._create(after)
         incarnation, version = before.incarnation, before.version + 1
@@ -55,21 +55,21 @@ class Instances:
             self._due.remove((due_ms, incarnation))
 
     def due(self, now_ms: int, limit: int) -> tuple[Instance, ...]:
-        """Give the due instances, the earliest first."""
+        """Return the due instances, earliest first."""
         due = takewhile(lambda entry: entry[0] <= now_ms, self._due)
         return tuple(self._rows[incarnation] for _, incarnation in islice(due, limit))
 
     def next_alarm(self, after_ms: int) -> int | None:
-        """Give the earliest due instant after this one."""
+        """Return the earliest due instant after this one."""
         return next((due_ms for due_ms, _ in self._due.from_((after_ms + 1,))), None)
 
     def claimed(self, after_incarnation: int, limit: int) -> tuple[Instance, ...]:
-        """Give instances with a claim, by incarnation."""
+        """Return instances with a claim, by incarnation."""
         later = (incarnation for incarnation in self._claimed if incarnation > after_incarnation)
         return tuple(self._rows[incarnation] for incarnation in heapq.nsmallest(limit, later))
 
     def find(self, query: Query) -> tuple[Instance, ...]:
-        """Give a page of instances, in the order of their addresses."""
+        """Return a page of instances, in the order of their addresses."""
         found = (instance for instance in self._rows.values() if _is_asked_for(instance, query))
         return tuple(heapq.nsmallest(query.limit, found, key=attrgetter("address")))
 

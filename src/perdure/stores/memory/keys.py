@@ -33,16 +33,16 @@ class _Held:
 
 
 class Keys:
-    """Remembered answers, by address and key. They outlive the instance, until they expire."""
+    """Stored results, by address and key. They outlive the instance, until they expire."""
 
     __slots__ = ("_addresses", "_expiring")
 
     def __init__(self) -> None:
         self._addresses: dict[Address, _Held] = {}
-        self._expiring: list[tuple[int, Address, str]] = []  # a heap; replaced keys leave stale entries behind
+        self._expiring: list[tuple[int, Address, str]] = []  # a heap; replaced keys leave stale entries
 
     def remember(self, address: Address, remembered: Remembered) -> None:
-        """Keep an answer, in place of what the key had."""
+        """Store a result; it replaces an earlier one of the same key."""
         held = self._addresses.get(address)
         if held is None:
             held = self._addresses[address] = _Held()
@@ -50,7 +50,7 @@ class Keys:
         heapq.heappush(self._expiring, (remembered.expires_ms, address, remembered.key))
 
     def recall(self, address: Address, key: str, now_ms: int) -> tuple[Remembered | None, int]:
-        """Give the answer kept for a key, and how many keys the address holds; expired ones do not count."""
+        """Return the result of a key, and the number of keys of the address; expired ones do not count."""
         held = self._addresses.get(address)
         if held is None:
             return None, 0
@@ -60,7 +60,7 @@ class Keys:
         return remembered, held.unexpired(now_ms)
 
     def prune(self, now_ms: int, limit: int) -> int:
-        """Remove expired keys, the oldest first, and say how many went."""
+        """Delete expired keys, oldest first, and return their number."""
         removed = 0
         while removed < limit and self._expiring and self._expiring[0][0] <= now_ms:
             removed += self._expire(*heapq.heappop(self._expiring))

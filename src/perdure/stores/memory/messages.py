@@ -1,4 +1,4 @@
-"""The messages of the memory store: living ones in the order of their pair, dead letters aside."""
+"""The messages of the memory store: live ones in the order of their pair, dead letters separately."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _Pair: TypeAlias = tuple[Address, Address]
 class Mail:
     """Messages that were sent and not consumed.
 
-    The head of a (sender, target) pair is its oldest living message, the only one that may be delivered. Heads are
-    ``ripe`` when they may go at once, or else ``waiting`` for their instant.
+    The head of a (sender, target) pair is its oldest live message, the only one that may be delivered. Heads are
+    ``ripe`` when they may be delivered at once, otherwise ``waiting`` for their instant.
     """
 
     __slots__ = ("_dead", "_dead_own", "_last_id", "_living", "_pairs", "_postponed", "_ripe", "_waiting")
@@ -31,23 +31,23 @@ class Mail:
         self._living: dict[int, StoredMessage] = {}
         self._dead: dict[int, StoredMessage] = {}
         self._dead_own: dict[Address, set[int]] = {}  # dead letters of instances to themselves
-        self._pairs: dict[_Pair, deque[int]] = {}  # ids of the living, the oldest first; no empty ones
+        self._pairs: dict[_Pair, deque[int]] = {}  # ids of live messages, oldest first; no empty queues
         self._ripe = Ordered()  # (id)
         self._waiting = Ordered()  # (not_before_ms, id)
         self._postponed = Ordered()  # (not_before_ms, id), heads or not
         self._last_id = 0
 
     def send(self, message: Message) -> None:
-        """Take a message, with the next id."""
+        """Store a message under the next id."""
         self._last_id = message_id = self._last_id + 1
         self._revive(StoredMessage(message_id=message_id, message=message))
 
     def is_living(self, message_id: int) -> bool:
-        """Tell whether a message is there and not a dead letter."""
+        """Return whether a message exists and is not a dead letter."""
         return message_id in self._living
 
     def settle(self, fate: MessageFate) -> None:
-        """Do with a living message what its turn decided."""
+        """Apply the fate of a live message that its turn decided."""
         stored = self._remove(fate.message_id)
         match fate:
             case Consumed():
@@ -60,7 +60,7 @@ class Mail:
                 assert_never(fate)
 
     def redrive(self, message_id: int) -> Literal["redriven", "not_found"]:
-        """Make a dead letter an ordinary message again."""
+        """Make a dead letter a live message again."""
         if message_id not in self._dead:
             return "not_found"
         stored = self._exhume(message_id)
@@ -68,7 +68,7 @@ class Mail:
         return "redriven"
 
     def forget_own(self, address: Address) -> None:
-        """Delete what an instance told itself, dead letters too."""
+        """Delete the messages of an instance to itself, dead letters too."""
         pair = (address, address)
         for message_id in tuple(self._pairs.get(pair, ())):
             self._remove(message_id)
@@ -76,22 +76,22 @@ class Mail:
             del self._dead[message_id]
 
     def deliverable(self, now_ms: int, limit: int) -> tuple[StoredMessage, ...]:
-        """Give the heads that may be delivered, the oldest first."""
+        """Return the heads that may be delivered, oldest first."""
         self._ripen(now_ms)
         heads = (self._living[message_id] for (message_id,) in self._ripe)
         return tuple(islice((head for head in heads if head.not_before_ms <= now_ms), limit))
 
     def next_message(self, after_ms: int) -> int | None:
-        """Give the earliest instant, after this one, that a living message waits for."""
+        """Return the earliest instant, after this one, that a live message waits for."""
         return next((not_before_ms for not_before_ms, _ in self._postponed.from_((after_ms + 1,))), None)
 
     def dead_letters(self, after_id: int, limit: int) -> tuple[StoredMessage, ...]:
-        """Give dead letters, the oldest first."""
+        """Return dead letters, oldest first."""
         later = (message_id for message_id in self._dead if message_id > after_id)
         return tuple(self._dead[message_id] for message_id in heapq.nsmallest(limit, later))
 
     def prune_dead_letters(self, since_ms: int, limit: int) -> int:
-        """Delete dead letters that were sent before an instant, and say how many went."""
+        """Delete dead letters that were sent before an instant, and return their number."""
         old = (message_id for message_id, stored in self._dead.items() if stored.message.sent_ms < since_ms)
         going = tuple(islice(old, limit))
         for message_id in going:

@@ -1,4 +1,4 @@
-"""One opening of a memory store: the operations that the ``Store`` record promises."""
+"""One opening of a memory store: the operations of its ``Store`` record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LEFT = Fence(0, 0)
 
 @attrs.define
 class Tables:
-    """Everything a memory store holds; it outlives the openings."""
+    """All data of a memory store; it outlives the openings."""
 
     instances: Instances = attrs.Factory(Instances)
     mail: Mail = attrs.Factory(Mail)
@@ -38,27 +38,27 @@ class Tables:
 
 
 class Opening:
-    """The operations, until somebody closes this opening or the store is opened again."""
+    """The operations, until this opening is closed or the store is opened again."""
 
     __slots__ = ("_ended", "_tables")
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._ended = ""  # why nothing is answered any more
+        self._ended = ""  # why every operation is refused
 
     @property
     def is_open(self) -> bool:
-        """Whether it still answers."""
+        """Return whether operations are accepted."""
         return not self._ended
 
     def end(self, reason: str) -> None:
-        """Refuse everything from now on; the tables stay for the next opening."""
+        """Refuse all later operations; the tables stay for the next opening."""
         self._ended = self._ended or reason
 
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
-        """Read an address, and the remembered answer of a key."""
+        """Return an instance, and the stored result of a key."""
         if self._ended:
             return self._refuse("load")
         instance = self._tables.instances.get(address)
@@ -68,7 +68,7 @@ class Opening:
         return settled(Success(Loaded(instance=instance, remembered=remembered, keys_held=held)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
-        """Write one transition: everything is checked before anything is written."""
+        """Write one transition: all checks come before the first write."""
         if self._ended:
             return self._refuse("commit")
         tables, write, inbound = self._tables, transition.write, transition.inbound
@@ -81,53 +81,53 @@ class Opening:
         return settled(Success(self._write_instance(transition.address, write, before)))
 
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give the due instances."""
-        return self._answer("read what is due", lambda tables: tables.instances.due(now_ms, limit))
+        """Return the due instances."""
+        return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        """Give the earliest due instant after this one."""
+        """Return the earliest due instant after this one."""
         return self._answer("read the next alarm", lambda tables: tables.instances.next_alarm(after_ms))
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give instances with a claim."""
+        """Return instances with a claim."""
         return self._answer("read claims", lambda tables: tables.instances.claimed(after_incarnation, limit))
 
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Give messages that may be delivered."""
+        """Return messages that may be delivered."""
         return self._answer("read messages", lambda tables: tables.mail.deliverable(now_ms, limit))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
-        """Give the earliest instant, after this one, that a message waits for."""
+        """Return the earliest instant, after this one, that a message waits for."""
         return self._answer("read the next message", lambda tables: tables.mail.next_message(after_ms))
 
     def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
-        """Give dead letters."""
+        """Return dead letters."""
         return self._answer("read dead letters", lambda tables: tables.mail.dead_letters(after_id, limit))
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Make a dead letter an ordinary message again."""
+        """Make a dead letter a live message again."""
         return self._answer("redrive", lambda tables: tables.mail.redrive(message_id))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Give a page of instances."""
+        """Return a page of instances."""
         return self._answer("find", lambda tables: tables.instances.find(query))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Give the newest events of an address."""
+        """Return the newest events of an address."""
         return self._answer("read history", lambda tables: tables.log.history(address, before, limit))
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
-        """Give events of the log."""
+        """Return events of the log."""
         return self._answer("read events", lambda tables: tables.log.after(after, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
-        """Remove what retention lets go: keys first, then dead letters, then events."""
+        """Delete expired data: keys first, then dead letters, then events."""
         return self._answer("prune", lambda tables: _prune(tables, retention))
 
     def health(self) -> FutureResult[Health, StoreError]:
-        """Say whether this opening may still be used."""
+        """Return whether this opening may still be used."""
         return settled(Success(Health(state="failed" if self._ended else "ok", detail=self._ended)))
 
     def close(self) -> FutureResult[None, StoreError]:

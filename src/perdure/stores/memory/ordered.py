@@ -1,4 +1,4 @@
-"""A set of integer tuples kept in order, in blocks, so that a change moves a few hundred entries and never all."""
+"""A sorted set of integer tuples, in blocks, so that a change moves a few hundred entries and never all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCK = 512
 
 
 class Ordered:
-    """Entries in ascending order. Adding, removing and finding a place take logarithmic time."""
+    """Entries in ascending order. Adding, removing and finding an entry take logarithmic time."""
 
     __slots__ = ("_blocks", "_lasts")
 
@@ -21,7 +21,7 @@ class Ordered:
         self._lasts: list[Entry] = []  # the last entry of each block
 
     def add(self, entry: Entry) -> None:
-        """Put an entry in its place. It must not be there."""
+        """Insert an entry, which must not exist."""
         if not self._blocks:
             self._blocks.append([entry])
             self._lasts.append(entry)
@@ -34,7 +34,7 @@ class Ordered:
             self._split(at)
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry out. It must be there."""
+        """Remove an entry, which must exist."""
         at = bisect_left(self._lasts, entry)
         block = self._blocks[at]
         del block[bisect_left(block, entry)]
@@ -45,7 +45,7 @@ class Ordered:
             del self._lasts[at]
 
     def from_(self, bound: Entry) -> Iterator[Entry]:
-        """Give the entries at or after a bound, in order. The set must not change meanwhile."""
+        """Yield the entries at or after a bound, in order. The set must not change meanwhile."""
         at = bisect_left(self._lasts, bound)
         if at == len(self._blocks):
             return

@@ -50,8 +50,8 @@ class RedeliveryResult(Generic[A, E, S]):
         return tuple(step for run in self.runs for step in run.calls(name) if step.reached)
 
     def __repr__(self) -> str:
-        told = (f"run {number}:\n{run!r}" for number, run in enumerate(self.runs, start=1))
-        return "\n".join(told)
+        runs = (f"run {number}:\n{run!r}" for number, run in enumerate(self.runs, start=1))
+        return "\n".join(runs)
 
 
 def run_with_redelivery(

@@ -81,7 +81,7 @@ class Hosted:
     """
 
     opener: Opener
-    answers: AnswerMode = "told"
+    answers: AnswerMode = "notified"
     _loop: asyncio.Runner | None = None
 
     def check(self) -> None:

@@ -37,7 +37,7 @@ Interleaving: TypeAlias = Literal["turns", "operations"]
 
 Work: TypeAlias = Callable[[], Awaitable[Any]]  # any operation
 
-AnswerMode: TypeAlias = Literal["told", "awaited"]
+AnswerMode: TypeAlias = Literal["notified", "awaited"]
 """How a store reports a result: it calls the engine, as SQLite's does, or the engine awaits it in a task."""
 
 A = TypeVar("A")

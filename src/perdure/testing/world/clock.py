@@ -54,7 +54,7 @@ class Clock:
         """Show the time of this simulation."""
         self._simulation = simulation
 
-    def stand(self) -> None:
+    def stop(self) -> None:
         """Stop at the current time."""
         self._now_ms, self._simulation = self.now_ms, None
 

@@ -44,8 +44,8 @@ def format_timeline(timeline: Timeline, start_ms: int) -> str:
         start_ms: the instant from which times are counted.
     """
     trace = tuple(timeline.kept)[-LAST:]
-    untold = timeline.dropped + len(timeline.kept) - len(trace)
-    lines = [f"  ({untold} earlier events are not shown)"] if untold else []
+    hidden = timeline.dropped + len(timeline.kept) - len(trace)
+    lines = [f"  ({hidden} earlier events are not shown)"] if hidden else []
     for moment in trace:
         at = _since(start_ms, moment.at_ms)
         lines += [f"{at:>12}  w{moment.worker}  {line}" for line in _lines(moment)]

@@ -78,7 +78,7 @@ class Workers:
 
     def forget(self) -> None:
         """Note that no worker is open; the clock stops."""
-        self.clock.stand()
+        self.clock.stop()
         self.latest = None
 
     def wake(self) -> None:
