@@ -56,6 +56,7 @@ machine = JobMachine(
     beside=(token_refresher,),
     types={int: st.integers(0, 500)},
     model=Model(Order(), decide_order),
+    debug=False,
 )
 options = settings(
     max_examples=200,

@@ -131,7 +131,7 @@ def measure(name: str, work: Callable[[World], int], interleaving: Interleaving 
     """Print turns per second."""
     rates: list[float] = []
     for seed in range(ROUNDS):
-        with World(app, seed=seed, interleaving=interleaving) as world:
+        with World(app, seed=seed, interleaving=interleaving, debug=False) as world:
             began = time.process_time()
             turns = work(world)
             rates.append(turns / (time.process_time() - began))

@@ -53,6 +53,8 @@ def work(ctx: ContinuousContext[Work]) -> Do[None, object, object]:
         yield from write_behind_the_engine()
     elif state.takes == "the exit":
         raise SystemExit(3)
+    elif state.takes == "a forgotten program":
+        say("forgotten")
     elif state.takes == "no end":
         yield from ignore_cancellation()
     else:
@@ -75,7 +77,7 @@ def shop(tmp_path: Path) -> Path:
     return path
 
 
-def with_work(shop: Path, takes: str) -> None:
+def with_work(shop: Path, takes: str, ids: tuple[str, ...] = ("a",)) -> None:
     """Leave an instance in the store whose run is long due, and takes so long: its alarm was set years ago."""
     spec = importlib.util.spec_from_file_location("shop", shop)
     assert spec is not None
@@ -86,7 +88,8 @@ def with_work(shop: Path, takes: str) -> None:
     async def leave() -> None:
         years_ago = attrs.evolve(asyncio_runtime(), now_ms=lambda: YEARS_AGO_MS)
         async with module.app.open(f"sqlite:///{shop.with_name('jobs.db')}", runtime=years_ago) as jobs:
-            await jobs.handle(module.worker).start("a", module.Work(takes))
+            for id_ in ids:
+                await jobs.handle(module.worker).start(id_, module.Work(takes))
 
     asyncio.run(leave())
 
@@ -135,6 +138,25 @@ def test_the_log_goes_to_the_standard_error(start, shop):
     first = command.error.splitlines()[0]
     assert "INFO perdure: engine started store='sqlite:///jobs.db'" in first
     assert first[:2] == "20"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "logged"),
+    [((), {}, 1), (("--debug",), {"PERDURE_DEBUG": "0"}, 1), (("--no-debug",), {}, 0), ((), {"PERDURE_DEBUG": "0"}, 0)],
+)
+def test_the_debug_mode_logs_each_place_once_unless_it_is_off(start, shop, options, environment, logged):
+    with_work(shop, "a forgotten program", ids=("a", "b", "c"))
+    command = start("run", "shop:app", *STORE, *options, **environment)
+    for _ in range(3):
+        command.line("ended")
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+    errors = [line for line in command.error.splitlines() if " ERROR " in line]
+    assert len(errors) == logged
+    for line in errors:
+        assert "a hook built a program and never ran it" in line
+        assert "job='continuous:worker'" in line
+        assert "shop.py:" in line
 
 
 def test_a_run_in_progress_may_end(start, shop):

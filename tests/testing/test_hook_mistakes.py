@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -257,6 +259,37 @@ def test_an_engine_looks_for_nothing_unless_it_is_asked_to() -> None:
 def test_the_mode_can_be_switched_off_in_the_kit() -> None:
     with World(App(object()).with_jobs(NOTES), debug=False) as world:
         world.unwrap(world.handle(NOTES).send("a", 1))
+
+
+SWITCHED = """
+import os, sys
+from perdure import App, Task
+from perdure.testing import HookMistake, World
+
+def forgets(ctx, event):
+    ctx.set_state([])
+    return ctx.set_state([event])
+
+notes = Task("notes", state=list[int], event=int, initial=[], on_event=forgets)
+for value in sys.argv[1:]:
+    os.environ["PERDURE_DEBUG"] = value
+    try:
+        with World(App(object()).with_jobs(notes)) as world:
+            world.unwrap(world.handle(notes).send("a", 1))
+            print("off", "debug=False" in world.trace_text())
+    except HookMistake:
+        print("on")
+"""
+
+
+def test_the_environment_switches_the_mode_off_in_the_kit() -> None:
+    command = [sys.executable, "-c", SWITCHED, "0", "false", "No", "1", "true", ""]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    assert printed.splitlines() == ["off True"] * 3 + ["on"] * 3
+
+
+def test_the_mode_can_be_switched_off_in_a_state_machine() -> None:
+    JobMachine(job=task_of(forgets), services=object, commands=("send",), debug=False).run()
 
 
 def test_a_batch_is_looked_at_as_well() -> None:

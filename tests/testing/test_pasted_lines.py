@@ -196,6 +196,15 @@ def test_a_clock_that_was_given_is_given_again() -> None:
     assert pasted(story).trace_text() == story
 
 
+def test_a_world_without_the_debug_mode_is_made_again_without_it() -> None:
+    with World(app, Shop(), debug=False) as world:
+        world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
+    assert "World(app, Shop(), seed=0, debug=False)" in world.trace_text()
+    assert "debug=False" in pasted(world.trace_text()).trace_text()
+    with World(app, Shop()) as world:
+        assert "debug" not in world.trace_text()
+
+
 def test_where_no_module_has_a_name_the_reader_fills_one_in() -> None:
     @attrs.define
     class Own(Shop):

@@ -83,6 +83,7 @@ class JobMachine(Generic[R]):
         store: the store: ``memory``, or ``sqlite`` in a folder of its own; or a function that returns, for each
             example, a function that opens an empty store of yours.
         limits: the engine's limits.
+        debug: whether a mistake of a hook fails the test, as in a `World`.
 
     Raises:
         DefinitionError: it names a command that the job does not have.
@@ -104,6 +105,7 @@ class JobMachine(Generic[R]):
     interleaving: Interleaving = "turns"
     store: Literal["memory", "sqlite"] | Callable[[], Opener] = "memory"
     limits: Limits = Limits(shutdown_timeout="1000 ms")
+    debug: bool | None = None
 
     def __attrs_post_init__(self) -> None:
         for name in (*self.commands, *self.inputs):

@@ -69,6 +69,7 @@ class JobRules(RuleBasedStateMachine):
             store=self.machine.place(self.folder),
             seed=seed,
             interleaving=self.machine.interleaving,
+            debug=self.machine.debug,
         )
         self.world.watch(self.monitor.watch)
         self.world.__enter__()

@@ -36,6 +36,7 @@ class WorldConfig:
     store: str | os.PathLike[str] | Opener
     interleaving: Interleaving
     start_ms: int
+    debug: bool = True
 
     @property
     def needs_a_folder(self) -> bool:
@@ -61,6 +62,8 @@ class WorldConfig:
             parts.append(attrs.evolve(found, text=f"store={found.text}"))
         if self.interleaving != "turns":
             parts.append(SourceRepr(f"interleaving={self.interleaving!r}"))
+        if not self.debug:
+            parts.append(SourceRepr("debug=False"))
         start = from_ms(self.start_ms)
         if start != START:
             at = source_of(start)

@@ -46,7 +46,7 @@ R = TypeVar("R")
 
 _FOREVER_MS: Final = 1 << 52
 
-_OFF: Final = frozenset({"0", "false", "False", "no"})
+_OFF: Final = frozenset({"0", "false", "f", "no", "n", "off"})
 """The value of the environment variable that disables the debug mode."""
 
 WATCHED_BY: Final[list[Callable[[World], Watcher]]] = []
@@ -93,16 +93,23 @@ class World:
         self.at_end = at_end
         self.clock = clock or Clock()
         self._start_ms = self.clock.now_ms
+        debug = os.environ.get("PERDURE_DEBUG", "1").lower() not in _OFF if debug is None else debug
         self._workers = Workers(
             backend=backend_of(store),
             clock=self.clock,
             timeline=lambda: self.timeline,
             seed=seed,
             interleaving=interleaving,
-            debug=os.environ.get("PERDURE_DEBUG") not in _OFF if debug is None else debug,
+            debug=debug,
         )
         config = WorldConfig(
-            app=app, services=services, seed=seed, store=store, interleaving=interleaving, start_ms=self._start_ms
+            app=app,
+            services=services,
+            seed=seed,
+            store=store,
+            interleaving=interleaving,
+            start_ms=self._start_ms,
+            debug=debug,
         )
         self.timeline = Timeline(lambda: self.clock.now_ms, Reproduction(config, self._workers.caller))
         for watcher_of in WATCHED_BY:
