@@ -68,3 +68,8 @@ def test_a_message_needs_a_definition() -> None:
     job: Any = 5
     with pytest.raises(DefinitionError, match="got 5"):
         tell(job, "a")
+
+
+def test_a_definition_is_not_taken_for_the_services() -> None:
+    with pytest.raises(DefinitionError, match="definitions follow"):
+        App(counter)

@@ -138,12 +138,12 @@ def test_something_else_is_no_job() -> None:
 async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
     """Every bad input gets a typed error that says what was expected, what came, and what to do."""
     jobs = await world.open(app(world.outside))
-    for ask in (
-        lambda: jobs.handle(define()),
-        lambda: jobs.handle(machine_with()),
-        lambda: jobs.handle_by_name("task", "other"),
+    for ask, why in (
+        (lambda: jobs.handle(define()), "does not serve"),
+        (lambda: jobs.handle(machine_with()), r"serves another definition of task:machine"),
+        (lambda: jobs.handle_by_name("task", "other"), r"does not serve task:other \(served: task:machine\)"),
     ):
-        with pytest.raises(UnknownJob, match=r"served: task:machine"):
+        with pytest.raises(UnknownJob, match=why):
             ask()
     named = jobs.handle_by_name("task", "machine")
     error = await world.error_of(named.call("explode", "a"))

@@ -88,6 +88,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "method": (Called().wrong, "too many positional arguments"),
     "program as a method": (Called().wrong_program, "too many positional arguments"),
     "no function": (3, "a function of (ctx)"),
+    "called program": (one(None), "pass the function itself"),
 }
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from types import MethodType
 from typing import Any, Final, cast
 
+from perdure.programs import Program
 from perdure.values.errors import DefinitionError
 
 _KNOWN_WRAPPERS: Final = ("perdure.programs.", "returns.")
@@ -27,6 +28,8 @@ def check_function(function: object, *, what: str, takes: Sequence[str], expecte
         DefinitionError: it does not accept the arguments, or it returns a coroutine or a bare generator.
     """
     wanted = f"a function of ({', '.join(takes)}) that returns {expected}"
+    if isinstance(function, Program):
+        raise DefinitionError(what, cast("object", function), f"{wanted}; pass the function itself, without calling it")
     if not callable(function):
         raise DefinitionError(what, function, wanted)
     called = function if inspect.isroutine(function) or isinstance(function, type) else _called(function)

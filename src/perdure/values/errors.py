@@ -145,15 +145,17 @@ class InvalidInput(RequestError):
 
 @attrs.frozen(repr=False)
 class UnknownJob(RequestError):
-    """This engine serves no job of that kind and name."""
+    """The app serves no job of that kind and name, or serves another definition under them."""
 
     kind: str
     name: str
     served: tuple[str, ...]
 
     def _text(self) -> str:
-        served = ", ".join(self.served) or "none"
-        return f"no job {self.kind}:{self.name} is served here (served: {served}); add its definition to the engine"
+        job, served = f"{self.kind}:{self.name}", ", ".join(self.served) or "none"
+        if job in self.served:
+            return f"the app serves another definition of {job} (served: {served}); pass the one that you built it with"
+        return f"the app does not serve {job} (served: {served}); add its definition: app.with_jobs(...)"
 
 
 @attrs.frozen(repr=False)
