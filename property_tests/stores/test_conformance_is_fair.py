@@ -5,6 +5,7 @@ from itertools import cycle
 
 import attrs
 import pytest
+from hypothesis import settings
 from returns.future import FutureResult
 from returns.result import Failure
 
@@ -119,3 +120,18 @@ def test_shrinking_is_bounded_and_a_rare_failure_is_reported(every):
     with pytest.raises(RequirementViolated, match="failed at run"):
         search(steps(), take, max_examples=50, max_shrinks=20)
     assert runs <= every + 20
+
+
+@pytest.mark.parametrize(("profile", "repeats"), [("default", True), ("fixed", True), ("explore", False)])
+def test_histories_are_the_same_on_every_run_unless_the_profile_explores(profile, repeats):
+    def drawn():
+        histories = []
+        search(steps(), histories.append, max_examples=5, max_shrinks=0)
+        return histories
+
+    before = settings.get_current_profile_name()
+    settings.load_profile(profile)
+    try:
+        assert (drawn() == drawn()) == repeats
+    finally:
+        settings.load_profile(before)

@@ -16,15 +16,28 @@ History: TypeAlias = tuple[Step, ...]
 
 # Without the phase that explains: it traces every line of the store, and our failures explain themselves.
 _PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)
-_SETTINGS = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=_PHASES, report_multiple_bugs=False
-)
+
+
+def _search_settings(max_examples: int) -> settings:
+    """Follow the profile that is loaded; without one, draw the same histories on every run."""
+    chosen = settings(
+        max_examples=max_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        phases=_PHASES,
+        report_multiple_bugs=False,
+    )
+    if settings.get_current_profile_name() == "default":
+        return settings(chosen, derandomize=True, database=None)
+    return chosen
 
 
 def search(
     histories: SearchStrategy[list[Step]], take: Callable[[History], None], *, max_examples: int, max_shrinks: int
 ) -> None:
     """Run histories until one fails, shrink that one, and raise its failure.
+
+    The histories are the same on every run, unless a Hypothesis profile that draws new ones is loaded.
 
     Args:
         histories: draws them.
@@ -39,7 +52,7 @@ def search(
     failed: dict[History, RequirementViolated] = {}
     runs_left = max_shrinks
 
-    @settings(_SETTINGS, max_examples=max_examples)
+    @_search_settings(max_examples)
     @given(histories)
     def pass_all(drawn: list[Step]) -> None:
         nonlocal runs_left

@@ -111,7 +111,8 @@ def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -
 def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 50) -> bool:
     """Compare a store with the memory store, operation by operation, over histories that hypothesis draws and shrinks.
 
-    Some operations of a history are under way together: their answers must be those of some order of them.
+    Some operations of a history are concurrent: their answers must be those of some order of them. The histories are
+    the same on every run, unless a Hypothesis profile that draws new ones is loaded.
 
     Args:
         new_harness: makes an empty place for the store; called for each history.
