@@ -15,6 +15,7 @@ YEARS_AGO_MS = 1_577_836_800_000  # 2020
 
 SHOP = """
 import asyncio
+import os
 import sqlite3
 from attrs import frozen
 from perdure import Continuous, ContinuousContext, Do, App, Limits, every, program, effect
@@ -38,6 +39,11 @@ def write_behind_the_engine(services: object) -> Result[None, object]:
     return Success(None)
 
 @effect
+def delete_the_file(services: object) -> Result[None, object]:
+    os.unlink("jobs.db")
+    return Success(None)
+
+@effect
 async def ignore_cancellation(services: object) -> Result[None, object]:
     while True:
         try:
@@ -51,6 +57,8 @@ def work(ctx: ContinuousContext[Work]) -> Do[None, object, object]:
     yield from say(f"began, delivery {ctx.delivery}")
     if state.takes == "the fence":
         yield from write_behind_the_engine()
+    elif state.takes == "the file":
+        yield from delete_the_file()
     elif state.takes == "the exit":
         raise SystemExit(3)
     elif state.takes == "a forgotten program":
@@ -193,13 +201,28 @@ def test_a_killed_worker_leaves_its_run_to_the_next(start, shop):
     assert "recovered=1" in again.error
 
 
-def test_an_engine_that_stops_by_itself_is_a_failure(start, shop):
+def test_an_engine_that_lost_its_file_is_not_to_be_restarted(start, shop):
     with_work(shop, "the fence")
     command = start("run", "shop:app", *STORE)
     command.line("began, delivery 1")
-    assert command.end() == 1
+    assert command.end() == 2
     assert "another connection wrote to it" in command.error
     assert "perdure: the engine stopped itself: this engine no longer owns sqlite:///jobs.db" in command.error
+
+
+def test_no_empty_store_takes_the_place_of_a_deleted_one(start, shop):
+    with_work(shop, "the file")
+    command = start("run", "shop:app", *STORE)
+    command.line("began, delivery 1")
+    assert command.end() == 2
+    assert "it was deleted while it was open" in command.error
+    again = start("run", "shop:app", *STORE)
+    assert again.end() == 2
+    assert (
+        "sqlite:///jobs.db was not created: the file is missing or empty, and its engine left jobs.db-wal"
+        in again.error
+    )
+    assert not shop.with_name("jobs.db").exists()
 
 
 def test_a_store_has_one_owner_at_a_time(start, shop):

@@ -1,4 +1,4 @@
-"""What ``perdure run`` says when it cannot begin: one line that tells what to mend, and exit code 2."""
+"""The error of ``perdure run`` when it cannot begin: one line that says what to fix, and the exit code."""
 
 import os
 import sqlite3
@@ -42,12 +42,12 @@ def modules(tmp_path: Path) -> None:
         ("goood:app", "no module 'goood'; looked in"),
         ("good.jobs:app", "no module 'good.jobs'"),
         ("good:ap", "module good has no attribute 'ap'; it has good:app"),
-        ("good:word", "'good:word' is of type str, not an App; give what App(services).with_jobs(...) gives"),
+        ("good:word", "'good:word' is of type str, not an App; name the result of App(services).with_jobs(...)"),
         ("good:App", "'good:App' is the class App, not an App"),
         ("wrong:app", "a definition in wrong is invalid: interval of a schedule: expected"),
         ("broken:app", "importing broken raised ZeroDivisionError: division by zero"),
         ("poor:app", "poor was found, and imports a_package_that_nobody_has, which is not installed"),
-        ("closed:breaks", "closed:breaks() broke, with RuntimeError: not today"),
+        ("closed:breaks", "closed:breaks() raised RuntimeError: not today"),
         ("closed:app", "the app cannot be opened: OSError: no route to the database"),
     ],
 )
@@ -65,18 +65,21 @@ def test_the_traceback_of_the_users_own_code_is_shown(start, target):
 
 
 @pytest.mark.parametrize(
-    ("store", "said"),
+    ("store", "code", "said"),
     [
-        ("jobs.db", "store URL: expected a URL of one of the schemes"),
-        ("mongo://jobs", "store URL: expected a URL of one of the schemes"),
-        ("sqlite:///", "'sqlite:///relative.db'"),
-        ("sqlite:///no/such/folder/jobs.db", "its folder must exist and be writable"),
-        ("sqlite:///good.py", "good.py"),
+        ("jobs.db", 2, "store URL: expected a URL of one of the schemes"),
+        ("mongo://jobs", 2, "store URL: expected a URL of one of the schemes"),
+        ("sqlite:///", 2, "'sqlite:///relative.db'"),
+        ("sqlite:///good.py", 2, "good.py"),
+        ("sqlite:///jobs.db?if_missing=refuse", 2, "sqlite:///jobs.db was not created"),
+        ("sqlite:///no/such/folder/jobs.db", 1, "its folder must exist and be writable"),
+        ("sqlite:////dev/full/jobs.db", 1, "Not a directory"),
     ],
 )
-def test_a_store_that_cannot_be_opened(start, store, said):
+def test_a_store_that_cannot_be_opened(start, store, code, said):
+    """1: the store may become available without an operator. 2: an operator must act."""
     command = start("run", "good:app", "--store", store)
-    assert command.end() == 2
+    assert command.end() == code
     assert said in command.error
     assert "Traceback" not in command.error
 

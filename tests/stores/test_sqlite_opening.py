@@ -17,7 +17,14 @@ from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.schema import _migrate, migrations, version_of
 from perdure.testing.conformance.examples import address, created
 from perdure.testing.conformance.requirement import value
-from perdure.values.errors import DefinitionError, StoreCorrupt, StoreLocked, StoreTooNew, StoreUnavailable
+from perdure.values.errors import (
+    DefinitionError,
+    StoreCorrupt,
+    StoreLocked,
+    StoreMissing,
+    StoreTooNew,
+    StoreUnavailable,
+)
 
 
 async def _open_and_close(path, **options):
@@ -127,6 +134,58 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path):
     before = path.read_bytes()
     assert "not a database" in _refusal(path, StoreCorrupt)
     assert path.read_bytes() == before
+
+
+def _missing(path, **options):
+    with pytest.raises(StoreMissing) as caught:
+        asyncio.run(_open_and_close(path, **options))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("on_locked", ["raise", "wait"])
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_file_that_must_exist_is_not_created(tmp_path, content, on_locked):
+    path = tmp_path / "jobs.db"
+    if content is not None:
+        path.write_bytes(content)
+    before = list(tmp_path.iterdir())
+    assert "check the path" in _missing(path, if_missing="refuse", on_locked=on_locked)
+    assert list(tmp_path.iterdir()) == before
+    asyncio.run(_open_and_close(path, if_missing="create", on_locked=on_locked))
+    asyncio.run(_open_and_close(path, if_missing="refuse", on_locked=on_locked))
+    with pytest.raises(DefinitionError, match="'create' or 'refuse'"):
+        asyncio.run(_open_and_close(path, if_missing="ask"))
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-wal.lost-7"])
+@pytest.mark.parametrize("content", [None, b""])
+def test_no_empty_store_is_created_beside_the_log_of_a_lost_one(tmp_path, content, suffix):
+    """SQLite deletes the log beside an empty file: it may hold the last commits."""
+    path, left = tmp_path / "jobs [1].db", tmp_path / f"jobs [1].db{suffix}"
+    left.write_bytes(b"commits")
+    if content is not None:
+        path.write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    assert f"its engine left {left.name}; put the file back, or move {left.name} away" in _missing(path)
+    assert sorted(tmp_path.iterdir()) == before
+    left.rename(tmp_path / "elsewhere")
+    asyncio.run(_open_and_close(path))
+
+
+def test_a_lost_log_does_not_concern_a_file_with_content_or_another_file(tmp_path):
+    path = tmp_path / "jobs.db"
+    (tmp_path / "other.db-wal.lost-7").write_bytes(b"commits")
+    asyncio.run(_open_and_close(path))
+    (tmp_path / "jobs.db-wal.lost-7").write_bytes(b"commits")
+    asyncio.run(_open_and_close(path))
+
+
+def test_the_file_is_missed_under_the_lock_as_well(tmp_path):
+    """A standby waits: meanwhile the file may go."""
+    database = str(tmp_path / "jobs.db")
+    with pytest.raises(StoreMissing):
+        acquire(f"{database}.lock", store="jobs", database=database, if_missing="refuse")
+    acquire(f"{database}.lock", store="jobs", database=database).release()
 
 
 def test_a_missing_folder_is_named(tmp_path):

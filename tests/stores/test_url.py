@@ -6,7 +6,7 @@ import pytest
 
 from perdure.stores.memory import memory_store
 from perdure.stores.url import open_store
-from perdure.values.errors import DefinitionError
+from perdure.values.errors import DefinitionError, StoreMissing
 
 
 async def _opened(url, **options):
@@ -33,6 +33,15 @@ def test_an_absolute_path_has_four_slashes(tmp_path):
     assert store.capabilities.durability == "relaxed"
 
 
+def test_a_file_that_must_exist(tmp_path):
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    with pytest.raises(StoreMissing):
+        asyncio.run(_opened(f"{url}?if_missing=refuse"))
+    asyncio.run(_opened(url))
+    store = asyncio.run(_opened(f"{url}?durability=relaxed&if_missing=refuse"))
+    assert store.capabilities.durability == "relaxed"
+
+
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
@@ -43,7 +52,9 @@ def test_an_absolute_path_has_four_slashes(tmp_path):
         ("sqlite:///", "sqlite:///relative.db"),
         ("sqlite:///:memory:", "'memory://'"),
         ("sqlite:///jobs.db?durability=none", "?durability=relaxed"),
-        ("sqlite:///jobs.db?cache=1", "?durability=relaxed"),
+        ("sqlite:///jobs.db?colour=1", "?durability=relaxed"),
+        ("sqlite:///jobs.db?if_missing=ask", "?if_missing=refuse"),
+        ("sqlite:///jobs.db?if_missing=refuse&if_missing=create", "each at most once"),
         ("memory://name", "'memory://' with nothing after it"),
     ],
 )

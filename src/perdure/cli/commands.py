@@ -52,5 +52,5 @@ def run_command(arguments: Sequence[str]) -> int:
         return ExitCode.MISCONFIGURED
     except UsageError as problem:
         sys.stderr.write(f"{problem.details}perdure: {problem.problem}\n")
-        return ExitCode.MISCONFIGURED
+        return problem.exit_code
     return code if isinstance(code, int) else ExitCode.DONE

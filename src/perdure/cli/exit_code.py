@@ -12,10 +12,10 @@ class ExitCode(IntEnum):
     """The command succeeded, or stopped on request."""
 
     FAILED = 1
-    """The engine stopped itself, a proof did not hold, or a check found problems."""
+    """The engine stopped itself or the store is unavailable, and a restart helps; or a check found problems."""
 
     MISCONFIGURED = 2
-    """The command cannot start; the message says what to fix."""
+    """The command cannot start, or lost its store: a restart would not help; the message says what to fix."""
 
     INTERRUPTED = 130
     """The user pressed Ctrl-C before the command was done."""

@@ -24,9 +24,9 @@ from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.client.client import Client, gateway_of
 from perdure.runtime.record import Future
-from perdure.stores.store import OnLocked
-from perdure.stores.url import check_when_owned
-from perdure.values.errors import DefinitionError, StoreError, StoreLocked
+from perdure.stores.store import IfMissing, OnLocked
+from perdure.stores.url import check_when_owned, with_options
+from perdure.values.errors import DefinitionError, StoreError, StoreLocked, StoreUnavailable
 
 SELDOM = (10_000, 2, 500)
 """Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait.
@@ -41,6 +41,7 @@ def run(
     *,
     store: StoreOption,
     standby: Annotated[bool, Parameter(env_var="PERDURE_STANDBY", negative="")] = False,
+    if_missing: Annotated[IfMissing | None, Parameter(env_var="PERDURE_IF_MISSING")] = None,
     log_level: Annotated[LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL")] = "info",
     debug: Annotated[bool, Parameter(env_var="PERDURE_DEBUG")] = True,
 ) -> int:
@@ -49,7 +50,8 @@ def run(
     The first signal stops gracefully: no new runs, and current runs may finish within the shutdown timeout. The second
     one cancels them; the next start delivers them again.
 
-    Exit code: 0 stopped on request, 1 the engine stopped itself, 2 the command cannot start.
+    Exit code: 0 stopped on request; 1 the engine stopped itself, or the store is unavailable: start it again; 2 the
+    command cannot start, or another program took its store: an operator must act first.
 
     Parameters
     ----------
@@ -59,6 +61,9 @@ def run(
         Where instances live: sqlite:///jobs.db, or memory:// to try it out.
     standby
         If another process owns the file, wait and take over when that process ends, for any reason.
+    if_missing
+        If the file is missing or empty: create an empty store (the default, unless a write-ahead log that an engine
+        left lies beside it), or refuse.
     log_level
         Minimum level of the log on standard error.
     debug
@@ -69,7 +74,8 @@ def run(
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
     served = import_app(app)
     gc.freeze()
-    return asyncio.run(serve(served, store, "wait" if standby else "raise", debug=debug))
+    url = with_options(store, {} if if_missing is None else {"if_missing": if_missing})
+    return asyncio.run(serve(served, url, "wait" if standby else "raise", debug=debug))
 
 
 async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, debug: bool = False) -> ExitCode:
@@ -94,7 +100,7 @@ async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, deb
             signals.when_urged(lambda: _cancel_runs(jobs))
             code = await _until_stopped(jobs, signals)
         if gateway_of(jobs).engine.left_behind:
-            _leave(jobs)
+            _leave(jobs, code)
         _say("stopped")
     return code
 
@@ -121,6 +127,8 @@ async def _open(open_app: Callable[..., OpenApp], store: str, stack: AsyncExitSt
                 raise
             _say(f"waiting for the lock of {store}, held by {locked.owner}")
             return await stack.enter_async_context(open_app(on_locked=on_locked))
+    except StoreUnavailable as error:
+        raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error
     except Exception as error:
@@ -134,7 +142,8 @@ async def _until_stopped(jobs: Client, signals: StopSignals) -> ExitCode:
     await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
     if by_itself.done():
         sys.stderr.write(f"perdure: the engine stopped itself: {by_itself.result()}\n")
-        return ExitCode.FAILED
+        lost = gateway_of(jobs).engine.store.lost
+        return ExitCode.FAILED if lost is None or not lost.done() else ExitCode.MISCONFIGURED
     by_itself.cancel()
     seconds = gateway_of(jobs).engine.limits.shutdown_timeout_ms / 1_000
     _say(f"stopping ({signals.stop.result()}): runs may finish within {seconds:g} s; a second signal cancels them")
@@ -150,14 +159,14 @@ def _cancel_runs(jobs: Client) -> None:
     gateway_of(jobs).engine.stop_runs()
 
 
-def _leave(jobs: Client) -> NoReturn:
+def _leave(jobs: Client, code: ExitCode) -> NoReturn:
     """End the process although runs ignore their cancellation: closing the event loop would wait for them."""
     runs = ", ".join(str(address) for address in gateway_of(jobs).engine.left_behind)
     sys.stderr.write(f"perdure: stopped without waiting for runs that ignored their cancellation: {runs}\n")
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(ExitCode.FAILED)
+    os._exit(code or ExitCode.FAILED)
 
 
 def _served(app: App[Any]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from perdure.cli.exit_code import ExitCode
+
 
 @attrs.frozen(str=False)
 class UsageError(Exception):
@@ -12,10 +14,12 @@ class UsageError(Exception):
     Attributes:
         problem: what is wrong and how to fix it.
         details: the traceback, if the user's own code raised.
+        exit_code: whether to start the command again.
     """
 
     problem: str
     details: str = ""
+    exit_code: ExitCode = ExitCode.MISCONFIGURED
 
     def __str__(self) -> str:
         return self.problem

@@ -39,6 +39,9 @@ Durability: TypeAlias = Literal["none", "relaxed", "full"]
 OnLocked: TypeAlias = Literal["raise", "wait"]
 """The action when another engine owns the store: raise ``StoreLocked``, or wait until that engine ends."""
 
+IfMissing: TypeAlias = Literal["create", "refuse"]
+"""When the file of a store is missing or empty: create an empty store, or raise ``StoreMissing``."""
+
 
 Left: TypeAlias = Literal["closed", "died"]
 """How the previous engine left the store: it closed the store, or its process ended without closing it.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Literal, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Any, Final, TypeAlias
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from perdure.runtime.record import Runtime
 from perdure.stores.memory import memory_store
@@ -20,6 +20,11 @@ ENTRY_POINTS = "perdure.stores"
 """The entry point group in which an installed package declares stores: a scheme, and its `OpenStore`."""
 
 _WHAT = "store URL"
+
+_CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
+"""The values of each option in the query of a URL of a SQLite file."""
+
+_OPTIONS: Final = "'?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse'"
 
 
 async def open_store(
@@ -37,6 +42,7 @@ async def open_store(
     ``sqlite:///relative.db``           a SQLite file, relative to the working directory
     ``sqlite:////absolute/path.db``     a SQLite file; write ``%3F`` for a ``?`` in its name
     ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
+    ``sqlite:///x.db?if_missing=refuse``  a SQLite file that must exist
     =================================== ===========================================
 
 
@@ -66,8 +72,7 @@ async def open_store(
         case "memory":
             return _memory(url, parts)
         case "sqlite":
-            path, durability = _path(url, parts), _durability(url, parts)
-            return await open_sqlite(path, durability=durability, on_locked=on_locked, runtime=runtime)
+            return await open_sqlite(_path(url, parts), **_options(url, parts), on_locked=on_locked, runtime=runtime)
         case scheme:
             return await _opener(url, scheme, schemes or {})(url, runtime)
 
@@ -84,8 +89,23 @@ def sqlite_path(url: str) -> str:
     parts = urlsplit(url, allow_fragments=False)
     if parts.scheme != "sqlite":
         raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be read without its engine")
-    _durability(url, parts)
+    _options(url, parts)
     return _path(url, parts)
+
+
+def with_options(url: str, options: Mapping[str, str]) -> str:
+    """Return a URL with more options in its query.
+
+    >>> with_options("sqlite:///jobs.db?durability=relaxed", {"if_missing": "refuse"})
+    'sqlite:///jobs.db?durability=relaxed&if_missing=refuse'
+
+    Args:
+        url: a store URL.
+        options: the options by name.
+    """
+    if not options:
+        return url
+    return f"{url}{'&' if urlsplit(url, allow_fragments=False).query else '?'}{urlencode(options)}"
 
 
 def check_when_owned(url: str, on_locked: OnLocked) -> None:
@@ -113,14 +133,14 @@ def _path(url: str, parts: SplitResult) -> str:
     return path
 
 
-def _durability(url: str, parts: SplitResult) -> Literal["full", "relaxed"]:
-    match parse_qsl(parts.query, keep_blank_values=True):
-        case []:
-            return "full"
-        case [("durability", "full" | "relaxed" as durability)]:
-            return durability
-        case _:
-            raise DefinitionError(_WHAT, url, "no option but '?durability=full' or '?durability=relaxed'")
+def _options(url: str, parts: SplitResult) -> dict[str, Any]:
+    """Return the arguments of `open_sqlite` that the query of a URL names."""
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name in options or text not in _CHOICES.get(name, ()):
+            raise DefinitionError(_WHAT, url, f"no other options than {_OPTIONS}, each at most once")
+        options[name] = text
+    return options
 
 
 def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStore:

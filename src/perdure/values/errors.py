@@ -26,6 +26,7 @@
         ├── Conflict                   the instance changed before the commit; nothing was written
         ├── StoreUnavailable           the storage failed; nothing was written
         ├── StoreLocked                another engine owns the store
+        ├── StoreMissing               the file is missing or empty, and is not created
         ├── OwnershipLost              this engine no longer owns the store; nothing was written, the engine stops
         ├── StoreTooNew                a newer version of the library wrote the store
         ├── StoreCorrupt               a stored row is not valid
@@ -357,6 +358,22 @@ class StoreLocked(StoreError):
 
     def _text(self) -> str:
         return f"{self.store} is owned by {self.owner}; stop that engine first: a file has one owner at a time"
+
+
+@attrs.frozen(repr=False)
+class StoreMissing(StoreError):
+    """The file of a store is missing or empty, and creating an empty store could hide a loss. Nothing was created.
+
+    Attributes:
+        store: the store.
+        reason: why it is not created, and how to recover.
+    """
+
+    store: str
+    reason: str
+
+    def _text(self) -> str:
+        return f"{self.store} was not created: {self.reason}"
 
 
 @attrs.frozen(repr=False)

@@ -6,7 +6,7 @@ import os
 from typing import Final, Literal
 
 from perdure.runtime.record import Runtime
-from perdure.stores.store import OnLocked, Store
+from perdure.stores.store import IfMissing, OnLocked, Store
 from perdure.values.errors import DefinitionError
 
 DEFAULT_RECENT_BYTES: Final = 64 * 1024 * 1024
@@ -21,6 +21,7 @@ async def open_sqlite(
     durability: Literal["full", "relaxed"] = "full",
     cache_bytes: int = DEFAULT_RECENT_BYTES,
     on_locked: OnLocked = "raise",
+    if_missing: IfMissing = "create",
     runtime: Runtime | None = None,
 ) -> Store:
     """Open a SQLite file as a store, and create it if it does not exist. One engine owns the file until it is closed.
@@ -36,6 +37,8 @@ async def open_sqlite(
             default 64 MiB.
         on_locked: what to do when another engine owns the file. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
             and take over within 200 ms of its end. Cancelling the wait takes nothing.
+        if_missing: when the file is missing or empty. ``create``: create an empty store, unless an engine left its
+            write-ahead log beside it, so that data was lost. ``refuse``: raise ``StoreMissing``.
         runtime: how the store waits and starts its task; by default the runtime of the running event loop.
 
     Returns:
@@ -44,6 +47,7 @@ async def open_sqlite(
     Raises:
         DefinitionError: the driver is not installed, or an option is invalid.
         StoreLocked: another engine owns the file, and ``on_locked`` is ``raise``.
+        StoreMissing: the file is missing or empty, and is not created.
         StoreTooNew: a newer version of the library wrote it; nothing was changed.
         StoreCorrupt: the file is not a store of this library; nothing was changed.
         StoreUnavailable: the file cannot be opened for writing.
@@ -54,6 +58,8 @@ async def open_sqlite(
         raise DefinitionError("cache_bytes of a SQLite store", cache_bytes, "a number of bytes, 0 or more")
     if on_locked not in ("raise", "wait"):
         raise DefinitionError("on_locked of a SQLite store", on_locked, "'raise' or 'wait'")
+    if if_missing not in ("create", "refuse"):
+        raise DefinitionError("if_missing of a SQLite store", if_missing, "'create' or 'refuse'")
     try:
         from perdure.stores.sqlite.opening import open_file  # noqa: PLC0415 - the driver is an extra
     except ModuleNotFoundError as error:
@@ -65,4 +71,11 @@ async def open_sqlite(
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
 
         runtime = asyncio_runtime()
-    return await open_file(path, durability=durability, cache_bytes=cache_bytes, on_locked=on_locked, runtime=runtime)
+    return await open_file(
+        path,
+        durability=durability,
+        cache_bytes=cache_bytes,
+        on_locked=on_locked,
+        if_missing=if_missing,
+        runtime=runtime,
+    )

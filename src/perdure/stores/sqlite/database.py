@@ -13,6 +13,7 @@ from returns.result import Failure, Result, Success
 from perdure.stores.sqlite import counters
 from perdure.stores.sqlite.disk import REAL_DISK, Disk, why_unreadable
 from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
+from perdure.stores.sqlite.missing_file import LOST_LOG
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
 from perdure.stores.sqlite.thread import DatabaseThread, Work
@@ -95,7 +96,7 @@ class Database:
         ownership = self._ledger.ownership
         with ownership.kept_from_checkpoint(self.lost):
             await self._thread.close()
-        ownership.set_log_aside(f"{os.path.basename(self.file.path)}-wal.lost-{self.epoch}", self.lost)  # noqa: PTH119
+        ownership.set_log_aside(f"{os.path.basename(self.file.path)}{LOST_LOG}{self.epoch}", self.lost)  # noqa: PTH119
 
     def abandon(self) -> None:
         """End the thread after its present work, without waiting: for an event loop that is stopping."""

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 from perdure.stores.sqlite.fork_guard import guard_fork
+from perdure.stores.sqlite.missing_file import check_missing
+from perdure.stores.store import IfMissing
 from perdure.values.errors import StoreLocked, StoreUnavailable
 
 _BY_ANOTHER_NAME: Final = (
@@ -67,16 +69,18 @@ class FileLock:
             self._file.close()
 
 
-def acquire(path: str, *, store: str, database: str) -> FileLock:
+def acquire(path: str, *, store: str, database: str, if_missing: IfMissing = "create") -> FileLock:
     """Lock a store without waiting, and write the owner's process into the lock file.
 
     Args:
         path: the lock file; it is created if it does not exist.
         store: the store's name in errors.
         database: the database file; it is created empty if it does not exist.
+        if_missing: whether the database file may be created.
 
     Raises:
         StoreLocked: another engine holds the lock.
+        StoreMissing: the database file is missing or empty, and must not be created.
         StoreUnavailable: one of the files cannot be created or opened.
     """
     while True:
@@ -84,6 +88,7 @@ def acquire(path: str, *, store: str, database: str) -> FileLock:
         try:
             _lock(file, store)
             if _is_at(file, path):
+                check_missing(database, store=store, if_missing=if_missing)
                 return _signed(FileLock(path, file, *_database_locked(database, store)), file, store)
         except BaseException:
             file.close()

@@ -15,11 +15,12 @@ from perdure.stores.sqlite.database import Database, File, open_database
 from perdure.stores.sqlite.disk import REAL_DISK, Disk
 from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.lock import FileLock, acquire
+from perdure.stores.sqlite.missing_file import check_missing
 from perdure.stores.sqlite.operations import Operations
 from perdure.stores.sqlite.schema import Synchronous
 from perdure.stores.sqlite.standby import stand_by
 from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of
-from perdure.stores.store import Capabilities, Durability, Left, OnLocked, Store
+from perdure.stores.store import Capabilities, Durability, IfMissing, Left, OnLocked, Store
 
 _SYNCHRONOUS: dict[Literal["full", "relaxed"], Synchronous] = {"full": "FULL", "relaxed": "NORMAL"}
 
@@ -31,6 +32,7 @@ async def open_file(
     cache_bytes: int,
     on_locked: OnLocked,
     runtime: Runtime,
+    if_missing: IfMissing = "create",
     disk: Disk = REAL_DISK,
     checkpoint_pages: int = CHECKPOINT_PAGES,
 ) -> Store:
@@ -42,11 +44,13 @@ async def open_file(
         cache_bytes: see there.
         on_locked: see there.
         runtime: see there.
+        if_missing: see there.
         disk: the disk that holds the file.
         checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
     """
     file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
-    lock = await _lock(file, on_locked, runtime)
+    check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
+    lock = await _lock(file, on_locked, if_missing, runtime)
     left: Left = "died" if log_of(Path(file.path)).exists() else "closed"  # SQLite deletes the log when it is closed
     try:
         database = await open_database(attrs.evolve(file, descriptor=lock.database))
@@ -57,12 +61,14 @@ async def open_file(
     return attrs.evolve(store, left=left)
 
 
-async def _lock(file: File, on_locked: OnLocked, runtime: Runtime) -> FileLock:
+async def _lock(file: File, on_locked: OnLocked, if_missing: IfMissing, runtime: Runtime) -> FileLock:
     match on_locked:
         case "raise":
-            return acquire(file.lock, store=file.store, database=file.path)
+            return acquire(file.lock, store=file.store, database=file.path, if_missing=if_missing)
         case "wait":
-            return await stand_by(file.lock, store=file.store, database=file.path, runtime=runtime)
+            return await stand_by(
+                file.lock, store=file.store, database=file.path, runtime=runtime, if_missing=if_missing
+            )
         case _:
             assert_never(on_locked)
 

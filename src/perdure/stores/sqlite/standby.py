@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.sqlite.lock import FileLock, acquire
+from perdure.stores.store import IfMissing
 from perdure.values.errors import StoreLocked
 
 POLL_MS = 200
 """Pause between two attempts to lock, in milliseconds."""
 
 
-async def stand_by(path: str, *, store: str, database: str, runtime: Runtime) -> FileLock:
+async def stand_by(
+    path: str, *, store: str, database: str, runtime: Runtime, if_missing: IfMissing = "create"
+) -> FileLock:
     """Wait until a lock is free, and take it. Cancelling the wait takes nothing.
 
     An owner that hangs keeps its lock: it is not taken over.
@@ -24,14 +27,16 @@ async def stand_by(path: str, *, store: str, database: str, runtime: Runtime) ->
         store: the store's name in the log.
         database: the database file.
         runtime: waits, and logs the present owner.
+        if_missing: whether the database file may be created.
 
     Raises:
+        StoreMissing: the database file is missing or empty, and must not be created.
         StoreUnavailable: the lock file cannot be created or opened.
     """
     owner, since_ms = "", runtime.monotonic_ms()
     while True:
         try:
-            lock = acquire(path, store=store, database=database)
+            lock = acquire(path, store=store, database=database, if_missing=if_missing)
         except StoreLocked as held:
             if held.owner != owner:
                 owner = held.owner
