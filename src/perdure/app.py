@@ -1,4 +1,4 @@
-"""An app is a value: services, definitions and limits. Opened on a store, it runs."""
+"""An app: services, definitions and limits as a value, which runs when it is opened on a store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class App(Generic[R]):
     Args:
         services: a record with what the programs need, or a function that returns an async context manager of one: the
             engine enters it when the app is opened, and exits it after the last run has ended.
-        limits: the engine's bounds.
+        limits: the engine's limits.
 
     Attributes:
         served: the definitions, by kind and name.
@@ -62,8 +62,8 @@ class App(Generic[R]):
         """Return an app that serves these definitions as well.
 
         Raises:
-            DefinitionError: something is not a definition, two have the same kind and name, or the services lack what a
-                job needs. The record that a factory makes is checked when the app is opened.
+            DefinitionError: a value is not a definition, two have the same kind and name, or the services lack a member
+                that a job needs. The record that a factory creates is checked when the app is opened.
         """
         served = dict(self.served)
         for value in definitions:
@@ -102,37 +102,37 @@ class App(Generic[R]):
     ) -> OpenApp:
         """Open a store and run.
 
-        Used as ``async with app.open("sqlite:///jobs.db") as jobs:``. At the end of the block the engine stops taking
-        requests, lets runs end within the drain time, and closes services and store.
+        Use it as ``async with app.open("sqlite:///jobs.db") as jobs:``. At the end of the block the engine accepts no
+        more requests, lets runs finish within the shutdown timeout, and closes services and store.
 
         Args:
-            store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed as well.
-            runtime: the door to time and tasks; by default the running asyncio loop.
+            store: a URL such as ``sqlite:///jobs.db`` or ``memory://``, or an open store, which is closed too.
+            runtime: the interface to time and tasks; by default the running asyncio loop.
             perform: performs the effects of runs, ``perform(instruction, services, execute)``; by default each calls
-                its service. The testing kit records and disturbs them here.
-            run_ended: told of every program's end, ``run_ended(execute, exit)``: for the testing kit as well.
-            on_locked: what to do about a file that another engine owns: ``refuse`` to open it, or ``wait``: stand by,
-                and take over when that engine has ended. The services are opened afterwards.
+                its service. The testing kit records effects and injects faults here.
+            run_ended: called with the end of every program, ``run_ended(execute, exit)``; for the testing kit.
+            on_locked: the reaction if another engine owns the file: ``raise``, or ``wait``: stand by, and take over
+                when that engine has ended. The services are opened afterwards.
             debug: find programs that a hook builds and never runs (a forgotten ``yield from``), and states and events
-                that it changes in place, and log each place once, as an error. It costs a few microseconds for each
+                that it changes in place, and log each location once, as an error. It costs a few microseconds for each
                 program that runs.
-            mistake_found: called with each of these mistakes instead of the log; the testing kit uses it.
+            mistake_found: called with each of these mistakes instead of the log; for the testing kit.
         """
         return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
 
 
 @attrs.define
 class OpenApp:
-    """The context manager that ``App.open`` gives.
+    """The context manager that ``App.open`` returns.
 
     Attributes:
-        app: what runs.
-        store: where.
-        runtime: in which world.
+        app: the app.
+        store: the store or its URL.
+        runtime: the runtime; None for that of the running event loop.
         perform: performs the effects of runs.
-        run_ended: told of every program's end.
-        on_locked: what to do about a store that another engine owns.
-        debug: whether to look for mistakes of hooks.
+        run_ended: called with the end of every program.
+        on_locked: the reaction if another engine owns the store.
+        debug: whether to find mistakes of hooks.
         mistake_found: called with each of them instead of the log.
     """
 
@@ -177,7 +177,7 @@ class OpenApp:
         return Client(Gateway(engine))
 
     def abandon(self) -> None:
-        """Undo what opening changed in this process, when `__aexit__` will not run: for the testing kit."""
+        """Undo what opening changed in this process if `__aexit__` will not run; for the testing kit."""
         if self._watches:
             self._watches = False
             end_watching()
@@ -191,7 +191,7 @@ class OpenApp:
 async def _opened(store: str | Store, runtime: Runtime, on_locked: OnLocked) -> Store:
     if isinstance(store, Store):
         if on_locked != "raise":
-            raise DefinitionError("on_locked of an app", on_locked, "no such option: the store is open already")
+            raise DefinitionError("on_locked of an app", on_locked, "'raise': the store is already open")
         return store
     from perdure.stores.url import open_store  # noqa: PLC0415 - drivers are imported when they are used
 
@@ -203,7 +203,9 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
         return services
     manager = cast("Callable[[], Any]", services)()
     if not isinstance(manager, AbstractAsyncContextManager):
-        raise DefinitionError("services of the app", manager, "a record, or a function giving an async context manager")
+        raise DefinitionError(
+            "services of the app", manager, "a record, or a function that returns an async context manager"
+        )
     return await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
 
 

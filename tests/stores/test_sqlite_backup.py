@@ -291,7 +291,7 @@ def test_a_store_that_makes_no_backups_says_so(target: Path) -> None:
         async with App(None).open(memory_store()) as jobs:
             return await answer(jobs.backup(target))
 
-    assert "memory:// has other means" in str(asyncio.run(main()).failure())
+    assert "memory:// has no backup" in str(asyncio.run(main()).failure())
 
 
 # ---------------------------------------------------------------- a whole app, restored

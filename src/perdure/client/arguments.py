@@ -13,14 +13,14 @@ from perdure.values.instant import to_ms
 
 MAX_PAGE: Final = 1_000
 MAX_NUMBER: Final = 2**63 - 1
-"""The greatest sequence number or message id that a store keeps."""
+"""The greatest sequence number or message id of a store."""
 
 
 def check_whole(value: object, *, what: str, least: int, most: int) -> int:
-    """Accept a whole number within these bounds.
+    """Check a whole number within these bounds, inclusive.
 
     Raises:
-        InvalidArgument: it is anything else.
+        InvalidArgument: the value is not such a number.
     """
     if type(value) is int and least <= value <= most:
         return value
@@ -28,19 +28,19 @@ def check_whole(value: object, *, what: str, least: int, most: int) -> int:
 
 
 def check_limit(value: object, *, of: str) -> int:
-    """Accept the size of a page.
+    """Check the size of a page.
 
     Raises:
-        InvalidArgument: it is not a whole number from 1 to 1,000.
+        InvalidArgument: the value is not a whole number from 1 to 1,000.
     """
     return check_whole(value, what=f"limit of {of}", least=1, most=MAX_PAGE)
 
 
 def check_definition(value: object, *, of: str) -> AnyDefinition:
-    """Accept a definition.
+    """Check a definition.
 
     Raises:
-        InvalidArgument: it is anything else.
+        InvalidArgument: the value is not a definition.
     """
     if isinstance(value, Definition):
         return value  # pyright: ignore[reportUnknownVariableType] - its types are erased here
@@ -48,10 +48,10 @@ def check_definition(value: object, *, of: str) -> AnyDefinition:
 
 
 def check_text(value: object, *, what: str) -> str:
-    """Accept text that UTF-8 can carry, of at most 512 characters. It may be empty.
+    """Check text of at most 512 characters that UTF-8 can encode. It may be empty.
 
     Raises:
-        InvalidArgument: it is anything else.
+        InvalidArgument: the value is not such text.
     """
     if isinstance(value, str) and _is_text(value):
         return value
@@ -60,10 +60,10 @@ def check_text(value: object, *, what: str) -> str:
 
 
 def check_due_before(value: object) -> int | None:
-    """Accept an aware instant or None, and return it as milliseconds UTC.
+    """Check an aware instant or None, and return it as milliseconds UTC.
 
     Raises:
-        InvalidArgument: it is anything else.
+        InvalidArgument: the value is neither.
     """
     try:
         return None if value is None else to_ms(cast("datetime", value))
@@ -72,10 +72,10 @@ def check_due_before(value: object) -> int | None:
 
 
 def check_after(value: object) -> Address | None:
-    """Accept the address of an instance, or None.
+    """Check the address of an instance, or None.
 
     Raises:
-        InvalidArgument: it is anything else.
+        InvalidArgument: the value is neither.
     """
     if value is None or (isinstance(value, Address) and all(map(_is_text, (value.kind, value.name, value.id)))):
         return value
@@ -87,10 +87,10 @@ def _is_text(part: object) -> bool:
 
 
 def check_backup(path: object, progress: object) -> str:
-    """Accept the arguments of a backup, and return its path as text.
+    """Check the arguments of a backup, and return its path as text.
 
     Raises:
-        InvalidArgument: the path is no text and no path, or ``progress`` cannot be called.
+        InvalidArgument: the path is neither text nor a path object, or ``progress`` cannot be called.
     """
     if not callable(progress):
         raise InvalidArgument("progress of backup", progress, "a function of one BackupProgress")

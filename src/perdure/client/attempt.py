@@ -1,4 +1,4 @@
-"""From a call to a value that says how it ended."""
+"""Turns a call into a value with its result."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class NamedJob:
 
     Attributes:
         definition: the job.
-        dispatch: how it reaches the engine.
+        dispatch: the interface to the engine.
     """
 
     definition: Definition[Any, Any, Any]  # of any handle, sender and services

@@ -59,7 +59,7 @@ class Listed:
     Attributes:
         address: kind, job and id.
         status: its status; ``orphaned`` when its job is not served here.
-        report: what ``status`` answers of it.
+        report: its report, as ``status`` returns it.
     """
 
     __repr__ = fields_in_line
@@ -92,7 +92,7 @@ class Client:
 
         Raises:
             UnknownJob: this engine does not serve that definition.
-            InvalidArgument: it is no definition.
+            InvalidArgument: the argument is not a definition.
         """
         check_definition(definition, of="handle")
         if self._engine.jobs.get((definition.kind, definition.name)) is not definition:
@@ -103,8 +103,8 @@ class Client:
         """Return untyped access to a job, for tools: inputs and answers are JSON.
 
         Raises:
-            UnknownJob: this engine serves no such job.
-            InvalidArgument: the kind or the name is no text.
+            UnknownJob: this engine does not serve that job.
+            InvalidArgument: the kind or the name is not text.
         """
         check_text(kind, what="kind of handle_by_name")
         check_text(name, what="name of handle_by_name")
@@ -137,11 +137,11 @@ class Client:
             request: a function of the sender, such as ``lambda order: order.send(event)``; or ``"alarm"``, its alarm
                 if it is due, ``"pause"`` or ``"resume"``.
             answers: the answers of services, by the name of the effect or as a function of the call; where one is
-                missing, the explanation is `StoppedAt`.
+                missing, the explanation is `NeedsAnswer`.
             idempotency_key: of the request.
 
         Raises:
-            DefinitionError: the function asks for nothing, or for more than one thing. When it is awaited.
+            DefinitionError: the function sends no request, or more than one. Raised when the result is awaited.
         """
 
         def build(limits: Limits) -> Request:
@@ -163,13 +163,13 @@ class Client:
         """Find instances, in the order of their addresses.
 
         Args:
-            definition: of this job only; by default of every job in the store, served here or not.
-            status: with this status only. ``orphaned``: whose job this app does not serve; every other status means
+            definition: only this job; by default every job in the store, served here or not.
+            status: only this status. ``orphaned``: instances of jobs that this app does not serve; every other status:
                 instances of jobs that it serves.
-            id_prefix: whose id begins with this text.
-            due_before: that are due before this aware instant.
-            after: the last address of the page before.
-            limit: at most so many, 1 to 1,000.
+            id_prefix: only ids that begin with this text.
+            due_before: only instances that are due before this aware instant.
+            after: the last address of the previous page.
+            limit: maximum number, 1 to 1,000.
         """
         return once(self._list(definition, status, id_prefix, due_before, after, limit))
 
@@ -217,8 +217,8 @@ class Client:
         Args:
             definition: the job.
             id_: the instance.
-            before: the sequence number of the last event of the page before.
-            limit: at most so many, 1 to 1,000.
+            before: the sequence number of the last event of the previous page.
+            limit: maximum number, 1 to 1,000.
         """
         return once(self._history(definition, id_, before, limit))
 
@@ -238,8 +238,8 @@ class Client:
         """Read messages that failed too often, the oldest first.
 
         Args:
-            after: the id of the last message of the page before.
-            limit: at most so many, 1 to 1,000.
+            after: the id of the last message of the previous page.
+            limit: maximum number, 1 to 1,000.
         """
         return once(self._dead_letters(after, limit))
 
@@ -252,10 +252,10 @@ class Client:
         return await answer_of(self._engine.store.dead_letters(after, size))
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
-        """Make a dead letter an ordinary message again.
+        """Turn a dead letter into an ordinary message again.
 
         Args:
-            message_id: of a message that ``dead_letters`` lists.
+            message_id: the id of a message that ``dead_letters`` returns.
         """
         return once(self._redrive(message_id))
 
@@ -272,18 +272,18 @@ class Client:
     def backup(
         self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _unreported
     ) -> FutureResult[Backup, CallError]:
-        """Copy the store into a new file while the engine is at work. The copy opens as a store.
+        """Copy the store into a new file while the engine runs. The copy opens as a store.
 
-        It holds every request that was answered before this call, and others that were answered before its end, each
-        whole. The engine serves requests meanwhile: it copies in steps of 256 KiB between them.
+        It holds every request that was answered before this call, and possibly later ones, each completely. The engine
+        serves requests meanwhile: it copies in steps of 256 KiB between them.
 
         Args:
-            path: the new file, which must not be there. Until the backup is whole, and on stable storage, it has
-                ``.partial`` at the end of its name.
+            path: the new file, which must not exist. Until the backup is complete and on stable storage, its name ends
+                with ``.partial``.
             progress: called after each step, in the event loop.
 
         Returns:
-            Where it is and how large; or ``BackupFailed``, and nothing is left of it.
+            The path and the size; or ``BackupFailed``, and no file is left.
         """
         return once(self._backup(path, progress))
 
@@ -294,7 +294,7 @@ class Client:
             return Failure(refused)
         make = self._engine.store.backup
         if make is None:
-            reason = f"{self._engine.store.name} has other means: only a SQLite file is copied by its own engine"
+            reason = f"{self._engine.store.name} has no backup: only the engine of a SQLite file copies its store"
             return Failure(BackupFailed(path, reason))
         return await answer_of(make(path, progress))
 
@@ -313,11 +313,11 @@ class Client:
 
 def gateway_of(client: Client, /) -> Gateway:
     """Return the gateway that the handles of a client use: the command line and the kit need its engine."""
-    return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one door to it
+    return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access to it
 
 
 def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
-    """Describe an instance; by what every kind has, if the kind's own data cannot be read: it hides no other."""
+    """Describe an instance, by the data of all kinds if the kind's own data cannot be decoded."""
     try:
         return report_status(instance) if job is None else job.report(instance)
     except InvalidInput:

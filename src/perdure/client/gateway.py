@@ -30,7 +30,7 @@ class Gateway:
     """Reaches the instances of one running engine. Every call checks its arguments when it is awaited.
 
     Attributes:
-        engine: takes the turns, and holds the store.
+        engine: executes the turns, and holds the store.
     """
 
     engine: RunningEngine
@@ -64,7 +64,7 @@ class Gateway:
         )
 
     def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
-        """Read the committed state, decoded; None when there is no instance."""
+        """Read and decode the committed state; None if there is no instance."""
         return once(
             self._read(
                 definition,

@@ -1,4 +1,4 @@
-"""The shortest way from a call to its answer."""
+"""Returns the result of a call, or raises its error."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The kinds of jobs. Each is a folder: context, pure handler, typed handle, definition; nothing else knows of it."""
+"""The kinds of jobs, one package each: context, pure handler, typed handle, definition. No other module knows them."""

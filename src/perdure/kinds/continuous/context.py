@@ -1,4 +1,4 @@
-"""What a continuous job's hook sees, the commands that reach it, and what is stored for it alone."""
+"""The context, commands and stored data of a continuous job."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class TriggerCommand:
 
 @turn_value(repr=False)
 class ContinuousContext(JobContext[S], Generic[S]):
-    """What ``execute`` of a continuous job sees and does.
+    """The context of ``execute`` of a continuous job.
 
     Attributes:
-        tick: the nominal instant of the tick that this run is for; None for a start or a trigger.
-        missed: ticks that were due since the last run and are not run, as ``catch_up`` says.
+        tick: the nominal instant of the run's tick; None for a start or a trigger.
+        missed: number of ticks that were due since the last run and did not run, by ``catch_up``.
     """
 
     tick: datetime | None = attrs.field(default=None, kw_only=True)
@@ -53,14 +53,14 @@ class ContinuousContext(JobContext[S], Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class StoredTicks:
-    """What is stored of a schedule: nominal ticks, so that no shift adds up. Integer milliseconds UTC.
+    """The stored data of a schedule: nominal ticks, so that jitter does not accumulate. Integer milliseconds UTC.
 
     Attributes:
-        anchor_ms: when the instance was started; a grid counts from here.
-        next_ms: the tick to which the alarm belongs; None before the first is known.
-        taken_ms: the tick that the run in progress, or in retry, is for.
-        missed: ticks that were dropped for it.
-        owed_ms: the tick that a resumption owes: it is run, however late it is and whatever ``catch_up`` says.
+        anchor_ms: when the instance was started; an interval counts from here.
+        next_ms: the tick of the alarm; None before the first is known.
+        taken_ms: the tick of the run in progress or in retry.
+        missed: number of ticks that were dropped for it.
+        owed_ms: the tick that a resumption still has to run, however late it is and whatever ``catch_up`` says.
     """
 
     anchor_ms: int
@@ -75,16 +75,16 @@ TICKS: Codec[StoredTicks] = Codec.of(StoredTicks, what="ticks of a continuous jo
 
 @attrs.frozen(kw_only=True)
 class Recurrence:
-    """What a continuous job does, and when.
+    """The schedule and the function of a continuous job.
 
     Attributes:
-        schedule: when.
+        schedule: the schedule.
         start: whether ``start`` runs at once.
-        execute: what, made to give a program.
+        execute: the hook, wrapped to return a program.
     """
 
     __repr__ = fields_in_line
 
     schedule: Schedule
     start: str
-    execute: Callable[..., Program[Any, Any, Any]]  # the user's hook, whatever its types
+    execute: Callable[..., Program[Any, Any, Any]]  # the user's hook, of any types

@@ -35,27 +35,28 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
 @attrs.frozen(init=False, eq=False, repr=False)
 class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contra], Generic[S, E, R_contra]):
-    """A job that runs again and again, on a schedule, until it is terminated.
+    """A job that runs on a schedule until it is terminated.
 
-    A run that fails never silences the schedule: it is recorded, retried if there is a policy, and the next tick comes.
+    A failed run never stops the schedule: it is recorded, retried if there is a policy, and the next tick runs.
 
     Args:
-        name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
+        name: the job's name, part of the stored address. Renaming it orphans stored instances; renaming a variable does
+            not.
         state: the type of the state.
-        schedule: when: ``every("30 minutes")`` or ``cron("0 9 * * 1-5", tz="Europe/Berlin")``.
-        execute: what runs.
+        schedule: ``every("30 minutes")`` or ``cron("0 9 * * 1-5", tz="Europe/Berlin")``.
+        execute: the hook that runs.
         start_immediately: whether ``start`` runs at once, or waits for the first tick.
         retry: the durable retry of a run.
-        errors: the type of the errors; read from the annotation of ``execute`` when left out.
+        errors: the type of the errors; by default read from the annotation of ``execute``.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the shapes that the state has had, and how each became the next; by default it has had one only.
-        run_timeout: how long a run may take, by default 15 minutes.
-        concurrency: runs of this job at the same time; by default the engine's own limit.
+        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        run_timeout: time limit of a run, by default 15 minutes.
+        concurrency: maximum number of concurrent runs of this job; by default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
-            default no event holds data of yours.
+            default no event holds your data.
 
     Raises:
-        DefinitionError: something cannot work; the message says what came and what to do.
+        DefinitionError: an argument is invalid; the message says how to fix it.
     """
 
     kind: ClassVar[str] = "continuous"
@@ -107,7 +108,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
         return handler.begin(self, self.recurrence, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        """Give ``execute`` and its program for a claim."""
+        """Return ``execute`` and its program for a claim."""
         return handler.program(self.recurrence, instance, claim)
 
     def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
@@ -123,28 +124,28 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
         return handler.rearmed(self.recurrence, instance, inputs)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> ContinuousContext[S]:
-        """Make the context of ``execute``."""
+        """Create the context of ``execute``."""
         given: dict[str, Any] = inputs
         return ContinuousContext(instance, claim, **given)
 
     def may_rest(self, instance: Instance) -> bool:
-        """A schedule never falls silent."""
+        """Return False: a schedule always has an alarm."""
         return False
 
     def check_data(self, instance: Instance) -> None:
-        """Read the ticks."""
+        """Decode the ticks."""
         handler.ticks_of(instance)
 
     def stale_alarm(self, instance: Instance) -> str | None:
-        """Say that another schedule set the alarm."""
+        """Return a text if another schedule set the alarm."""
         return handler.stale_alarm(self.recurrence, instance)
 
     def handle(self, dispatch: Dispatch) -> ContinuousHandle[S, E]:
-        """Give the typed handle."""
+        """Return the typed handle."""
         return ContinuousHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> ContinuousSender[S]:
-        """Give the typed teller."""
+        """Return the typed sender."""
         return ContinuousSender(post)
 
 

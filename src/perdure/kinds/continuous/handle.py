@@ -1,4 +1,4 @@
-"""The typed handle of a continuous job, and its teller."""
+"""The typed handle and sender of a continuous job."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
         wait_for: WaitFor = "completion",
         idempotency_key: str | None = None,
     ) -> FutureResult[Started[E | Defect], CallError]:
-        """Create the instance, and run it unless the definition says otherwise. An existing one is left as it is.
+        """Create the instance, and run it unless the definition says otherwise. An existing one is unchanged.
 
         Args:
             id_: the instance.
-            state: its first state, of the definition's state type; anything else is ``InvalidInput``.
-            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
-            idempotency_key: a repeat with this key changes nothing and gets the first answer.
+            state: its first state, of the definition's state type; anything else fails with ``InvalidInput``.
+            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, StartCommand(state), "start", state, key=idempotency_key, wait_for=wait_for
@@ -50,12 +50,12 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
     def trigger(
         self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
     ) -> FutureResult[Triggered[E | Defect], CallError]:
-        """Run now, as a new run. An open retry of an older run is given up for it.
+        """Run now, as a new run. It replaces a pending retry of an older run.
 
         Args:
             id_: the instance.
-            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
-            idempotency_key: a repeat with this key runs nothing and gets the first answer.
+            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, TriggerCommand(), "trigger", key=idempotency_key, wait_for=wait_for
@@ -69,18 +69,18 @@ class ContinuousHandle(JobHandle[S, E], Generic[S, E]):
 
 @attrs.frozen
 class ContinuousSender(Generic[S_contra]):
-    """What other jobs can tell a continuous job."""
+    """The messages that other jobs can send to a continuous job."""
 
     post: PostCommand
 
     def start(self, state: S_contra, /) -> Program[None]:
-        """Start an instance with the commit of this turn; an existing one is left as it is."""
+        """Start an instance with the commit of this turn; an existing one is unchanged."""
         return self.post("start", state)
 
     def trigger(self) -> Program[None]:
-        """Ask for a run; an absent instance is left absent."""
+        """Trigger a run; an absent instance stays absent."""
         return self.post("trigger")
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
-        """Ask for the end of the instance."""
+        """Terminate the instance."""
         return self.post("terminate", reason)

@@ -1,4 +1,4 @@
-"""The pure handler of continuous jobs: what a start, a trigger or a tick does to one."""
+"""The pure handler of continuous jobs, for starts, triggers and ticks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _alarm(
 
 # ---------------------------------------------------------------- the program of a claim
 def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Program[Any, Any, Any]]:
-    """Give ``execute`` and its program for a claim."""
+    """Return ``execute`` and its program for a claim."""
     ticks = ticks_of(instance)
     tick_ms = ticks.taken_ms if claim.cause == "alarm" else None
     tick = None if tick_ms is None else from_ms(tick_ms)
@@ -132,7 +132,7 @@ def program(what: Recurrence, instance: Instance, claim: Claim) -> tuple[str, Pr
 
 # ---------------------------------------------------------------- finish
 def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
-    """Write what the run drafted, and arm the next tick."""
+    """Commit the run's draft, and arm the next tick."""
     instance = execute.instance
     transition = put(
         settled(what, instance, inputs),
@@ -148,10 +148,10 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
 
 
 def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
-    """Arm the next tick after a run that is over, however it ended.
+    """Arm the next tick after a run has ended, for any reason.
 
-    A run of a tick is followed by the tick after it. A start or a trigger leaves a pending tick of a grid where it is;
-    a schedule that is measured from the end of runs begins again from this end.
+    A run of a tick is followed by the next tick. A start or a trigger does not move a pending tick of a fixed interval;
+    a schedule that is measured from the end of runs restarts from this end.
     """
     ticks = ticks_of(instance)
     from_end = isinstance(what.schedule, Every) and what.schedule.align == "completion"
@@ -169,10 +169,10 @@ def settled(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
 
 
 def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instance:
-    """Skip the ticks inside a pause, but for the last one: an alarm that is overdue stays so, and is owed one run.
+    """Skip the ticks inside a pause except the last one: an overdue alarm remains due and owes one run.
 
-    Where a retry is waiting, it is that run. Before the first tick is known, the ticks inside the pause are only noted,
-    so that the schedule goes on behind them.
+    If a retry is pending, it is that run. Before the first tick is known, the ticks inside the pause are only recorded,
+    so that the schedule continues after them.
     """
     ticks = ticks_of(instance)
     if instance.alarm_ms is not None and instance.alarm_ms > inputs.now_ms:
@@ -189,19 +189,19 @@ def rearmed(what: Recurrence, instance: Instance, inputs: TurnInputs) -> Instanc
 
 # ---------------------------------------------------------------- ticks
 def _latest_ms(ticks: StoredTicks) -> int:
-    """The latest tick that the instance came to: run, pending, or skipped by a pause; its start before the first."""
+    """Return the latest tick of the instance: run, pending, or skipped by a pause; its start before the first."""
     return max(tick_ms for tick_ms in (ticks.anchor_ms, ticks.next_ms, ticks.taken_ms) if tick_ms is not None)
 
 
 def stale_alarm(what: Recurrence, instance: Instance) -> str | None:
-    """Say that another schedule than this one set the alarm, as far as the row tells."""
+    """Return a text if another schedule set the alarm, as far as the row shows."""
     ticks, schedule = ticks_of(instance), what.schedule
     if instance.alarm_ms is None or ticks.next_ms is None:
         return None
     stands = could_be_set(schedule, anchor_ms=ticks.anchor_ms, nominal_ms=ticks.next_ms, changed_ms=instance.updated_ms)
     if stands and instance.alarm_ms == ticks.next_ms + offset_ms(schedule, str(instance.address)):
         return None
-    return f"another schedule set its alarm than {schedule}; it stands until it fires"
+    return f"another schedule than {schedule} set its alarm, which remains until it fires"
 
 
 def _once(what: Recurrence) -> Recurrence:
@@ -219,7 +219,7 @@ def _due(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int, i
 
 
 def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int) -> dict[str, Any]:
-    """The fields of an instance whose alarm belongs to this tick."""
+    """Return the fields of an instance whose alarm belongs to this tick."""
     return {
         "alarm_ms": next_ms + offset_ms(what.schedule, str(address)),
         "data": _encode(attrs.evolve(ticks, next_ms=next_ms)),
@@ -227,10 +227,10 @@ def _armed(what: Recurrence, address: Address, ticks: StoredTicks, next_ms: int)
 
 
 def ticks_of(instance: Instance) -> StoredTicks:
-    """Read what is stored of the schedule.
+    """Decode the stored data of the schedule.
 
     Raises:
-        InvalidInput: this code cannot read it.
+        InvalidInput: this code cannot decode it.
     """
     return TICKS.decode(instance.data.encode())
 

@@ -1,4 +1,4 @@
-"""What a debounce's hooks see, the commands that reach it, and what is stored of its batches."""
+"""The context, commands and stored data of a debounce."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from perdure.values.turn_value import turn_value
 S = TypeVar("S")
 
 FlushReason: TypeAlias = Literal["flush_after", "inactivity", "max_events", "manual"]
-"""What made a batch flush."""
+"""Why a batch flushed."""
 
 
 @turn_value
 class AddCommand:
-    """Take an event into the batch."""
+    """Add an event to the batch."""
 
     __repr__ = fields_in_line
 
@@ -41,15 +41,15 @@ class ClearCommand:
 
 @turn_value(repr=False)
 class DebounceContext(JobContext[S], Generic[S]):
-    """What the hooks of a debounce see and do.
+    """The context of the hooks of a debounce.
 
-    In ``execute`` the state is that of the batch being flushed; changing it has no effect, for the batch is dropped
-    when the flush succeeds and kept as it was when it fails.
+    In ``execute`` the state is that of the batch being flushed. Changing it has no effect: the batch is dropped when
+    the flush succeeds, and kept unchanged when it fails.
 
     Attributes:
-        event_count: events in the batch; in ``on_event``, those before this one.
-        started_at: when the batch's first event came.
-        flush_reason: what made it flush; None in ``on_event``.
+        event_count: number of events in the batch; in ``on_event``, of those before this one.
+        started_at: when the first event of the batch arrived.
+        flush_reason: why the batch flushes; None in ``on_event``.
     """
 
     event_count: int = attrs.field(kw_only=True)
@@ -59,13 +59,13 @@ class DebounceContext(JobContext[S], Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class CollectingBatch:
-    """The batch that collects. Its state is the instance's own. Integer milliseconds UTC.
+    """The batch that collects events. Its state is the instance's own. Integer milliseconds UTC.
 
     Attributes:
-        event_count: events in it.
-        started_ms: when its first event came.
+        event_count: number of events in it.
+        started_ms: when its first event arrived.
         flush_ms: when it flushes.
-        reason: why it will.
+        reason: why it will flush then.
     """
 
     event_count: int
@@ -76,7 +76,7 @@ class CollectingBatch:
 
 @attrs.frozen(kw_only=True)
 class FrozenBatch:
-    """The batch that is being flushed, or waits for a retry, or is parked. Nothing is added to it."""
+    """The batch that is being flushed, waits for a retry, or is parked. No event is added to it."""
 
     __repr__ = fields_in_line
 
@@ -88,7 +88,7 @@ class FrozenBatch:
 
 @attrs.frozen(kw_only=True)
 class Batches:
-    """What is stored of a debounce beside the state of the batch that collects."""
+    """The stored data of a debounce, without the state of the collecting batch."""
 
     collecting: CollectingBatch | None = None
     flushing: FrozenBatch | None = None
@@ -96,20 +96,20 @@ class Batches:
 
 BATCHES: Codec[Batches] = Codec.of(Batches, what="batches of a debounce")
 
-HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, whatever its types
+HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any types
 
 
 @attrs.frozen(kw_only=True)
 class Batching:
-    """What a debounce does, and when.
+    """The timing and the functions of a debounce.
 
     Attributes:
-        flush_after_ms: a batch flushes at the latest so long after its first event.
-        inactivity_ms: a batch flushes so long after its last event; None: events do not move the flush.
-        max_events: a batch of so many events flushes at once; None: no such limit.
+        flush_after_ms: a batch flushes at the latest this long after its first event.
+        inactivity_ms: a batch flushes this long after its last event; None: events do not delay the flush.
+        max_events: a batch of this many events flushes at once; None: no such limit.
         initial: the encoded state of an empty batch; None: a batch begins with its first event as the state.
-        on_event: takes an event into the state.
-        execute: what to do with a batch.
+        on_event: adds an event to the state.
+        execute: processes a batch.
     """
 
     __repr__ = fields_in_line

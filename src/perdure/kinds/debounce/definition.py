@@ -45,29 +45,30 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
     """A job that collects rapid events and runs once for a batch of them.
 
     Args:
-        name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
+        name: the job's name, part of the stored address. Renaming it orphans stored instances; renaming a variable does
+            not.
         event: the type of the events.
         state: the type of a batch's state; by default the event type.
-        initial: the state of an empty batch; needed when the state type is not the event type. Without it, a batch
+        initial: the state of an empty batch; required if the state type is not the event type. Without it, a batch
             begins with its first event as the state. ``on_event`` is called for that event too, with
             ``ctx.event_count`` 0: a fold that counts an event twice, such as a sum, needs an initial state.
-        flush_after: a batch flushes so long after its first event; later events do not move that.
-        inactivity: flush so long after the last event instead, and never later than ``flush_after`` says.
-        max_events: a batch of so many events flushes at once. It is no bound: a batch that must wait, because the one
-            before it is being retried, goes on growing.
-        on_event: takes an event into the state, the first one of a batch included; by default the newest event is kept.
-        execute: what to do with a batch.
+        flush_after: a batch flushes this long after its first event; later events do not delay that.
+        inactivity: flush this long after the last event instead, but never later than ``flush_after``.
+        max_events: a batch of this many events flushes at once. It is not a limit: a batch that must wait for the retry
+            of the previous one continues to grow.
+        on_event: adds an event to the state, including the first one of a batch; by default the newest event is kept.
+        execute: processes a batch.
         retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
-        errors: the type of the errors; read from the annotations of the hooks when left out.
+        errors: the type of the errors; by default read from the annotations of the hooks.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the shapes that the state has had, and how each became the next; by default it has had one only.
-        run_timeout: how long a flush may take, by default 15 minutes.
-        concurrency: flushes of this job at the same time; by default the engine's own limit.
+        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        run_timeout: time limit of a flush, by default 15 minutes.
+        concurrency: maximum number of concurrent flushes of this job; by default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
-            default no event holds data of yours.
+            default no event holds your data.
 
     Raises:
-        DefinitionError: something cannot work; the message says what came and what to do.
+        DefinitionError: an argument is invalid; the message says how to fix it.
     """
 
     kind: ClassVar[str] = "debounce"
@@ -172,15 +173,15 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         return handler.begin(self, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        """Give the hook and its program for a claim."""
+        """Return the hook and its program for a claim."""
         return handler.program(self.batching, instance, claim, command)
 
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
-        """An event works on the batch that collects, a flush on the frozen one."""
+        """Return the state of the collecting batch for an event, of the frozen batch for a flush."""
         return handler.state_of_run(self.batching, instance, claim)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> DebounceContext[S]:
-        """Make the context of a hook, whose batch began with the instance unless the inputs say otherwise."""
+        """Create the context of a hook, whose batch began with the instance unless the inputs say otherwise."""
         given: dict[str, Any] = {
             "event_count": instance.event_count,
             "started_at": from_ms(instance.created_ms),
@@ -189,44 +190,44 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         return DebounceContext(instance, claim, **given)
 
     def may_rest(self, instance: Instance) -> bool:
-        """An instance that has no batch is purged."""
+        """Return False: an instance without a batch is purged."""
         return False
 
     def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
-        """The state of the batch that collects is the instance's own, that of the frozen one lies in `data`."""
+        """Apply a function to the states of both batches; that of the frozen one is in `data`."""
         return handler.map_states(super().map_states(instance, change), change)
 
     def check_data(self, instance: Instance) -> None:
-        """Read the batches."""
+        """Decode the batches."""
         handler.batches_of(instance)
 
     def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
-        """Settle an event that was taken, or a batch that was flushed."""
+        """Settle an added event, or a flushed batch."""
         return handler.succeeded(self.batching, execute, inputs)
 
     def given_up(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance | None:
-        """Drop the batch that failed for good; the instance goes when no other batch is left."""
+        """Drop the batch that failed for good; purge the instance if no other batch is left."""
         return handler.without_flushed(instance)
 
     def report(self, instance: Instance) -> InstanceStatus:
-        """What ``status`` answers."""
+        """Return the result of ``status``."""
         return handler.report(instance, report_status(instance))
 
     def visible_state(self, instance: Instance) -> object:
-        """What ``get_state`` answers, decoded."""
+        """Return the decoded state for ``get_state``."""
         encoded = handler.visible_state(instance)
         return None if encoded is None else self.plan.state.decode(encoded.encode())
 
     def ended(self, execute: Execute) -> object:
-        """What the sender of an event is told whose handler terminated the instance."""
+        """Return the result for the sender of an event whose handler terminated the instance."""
         return handler.ended(execute)
 
     def handle(self, dispatch: Dispatch) -> DebounceHandle[S, V, E]:
-        """Give the typed handle."""
+        """Return the typed handle."""
         return DebounceHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> DebounceSender[V]:
-        """Give the typed teller."""
+        """Return the typed sender."""
         return DebounceSender(post)
 
 
@@ -248,13 +249,13 @@ def _check_state(name: str, *, event: object, state: object, initial: object, on
         return
     if initial is None:
         raise DefinitionError(
-            f"initial of debounce:{name}", initial, "the state of an empty batch: its type is not that of the events"
+            f"initial of debounce:{name}", initial, "the state of an empty batch: its type differs from the event type"
         )
     if on_event is None:
         raise DefinitionError(
             f"on_event of debounce:{name}",
             on_event,
-            "a function that takes an event into the state: their types differ",
+            "a function that adds an event to the state: their types differ",
         )
 
 
@@ -263,7 +264,7 @@ def _inactivity_ms(inactivity: Duration | None, flush_after: Duration, name: str
         return None
     what = f"inactivity of debounce:{name}"
     if duration_ms(inactivity, what=what) >= duration_ms(flush_after, what=f"flush_after of debounce:{name}"):
-        raise DefinitionError(what, inactivity, f"less than flush_after ({flush_after}), which bounds it")
+        raise DefinitionError(what, inactivity, f"less than flush_after ({flush_after}), which limits it")
     return duration_ms(inactivity, what=what)
 
 

@@ -1,4 +1,4 @@
-"""The typed handle of a debounce, and its teller."""
+"""The typed handle and sender of a debounce."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
     """The calls of a debounce."""
 
     def add(self, id_: str, event: V, /, *, idempotency_key: str | None = None) -> FutureResult[Added, EventError[E]]:
-        """Add an event to the batch that collects; the first one begins it. Never waits for a flush.
+        """Add an event to the collecting batch; the first one starts it. Never waits for a flush.
 
         Args:
             id_: the instance.
-            event: of the definition's event type; anything else is ``InvalidInput``.
-            idempotency_key: a repeat with this key adds nothing and gets the first answer.
+            event: of the definition's event type; anything else fails with ``InvalidInput``.
+            idempotency_key: a repeat with this key adds nothing and returns the first result.
         """
         return self._send(id_, AddCommand(event), "add", event, key=idempotency_key)
 
     def flush(
         self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
     ) -> FutureResult[Flushed[E | Defect], CallError]:
-        """Flush now. A batch that waits for a retry is brought forward; a flush in progress is waited for first.
+        """Flush now, after a flush in progress. A batch that waits for a retry is retried now.
 
         Args:
             id_: the instance.
-            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
-            idempotency_key: a repeat with this key flushes nothing and gets the first answer.
+            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            idempotency_key: a repeat with this key flushes nothing and returns the first result.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, FlushCommand(), "flush", key=idempotency_key, wait_for=wait_for
@@ -52,7 +52,7 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
         return mapped(answer, self._flushed)
 
     def clear(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[Cleared, CallError]:
-        """Discard every batch that is not being flushed at this moment, without running."""
+        """Discard every batch that is not being flushed, without running."""
         return self._send(id_, ClearCommand(), "clear", key=idempotency_key)
 
     def _flushed(self, answer: RunAnswer) -> Flushed[E | Defect]:
@@ -63,7 +63,7 @@ class DebounceHandle(JobHandle[S, E], Generic[S, V, E]):
 
 @attrs.frozen
 class DebounceSender(Generic[V_contra]):
-    """What other jobs can tell a debounce."""
+    """The messages that other jobs can send to a debounce."""
 
     post: PostCommand
 
@@ -72,13 +72,13 @@ class DebounceSender(Generic[V_contra]):
         return self.post("add", event)
 
     def flush(self) -> Program[None]:
-        """Ask for a flush; an absent instance is left absent."""
+        """Flush the batch; an absent instance stays absent."""
         return self.post("flush")
 
     def clear(self) -> Program[None]:
-        """Discard the batch; an absent instance is left absent."""
+        """Discard the batch; an absent instance stays absent."""
         return self.post("clear")
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
-        """Ask for the end of the instance."""
+        """Terminate the instance."""
         return self.post("terminate", reason)

@@ -1,7 +1,7 @@
-"""The pure handler of debounces: what an event, a flush, a clear or an alarm does to one.
+"""The pure handler of debounces, for events, flushes, clears and alarms.
 
-The claim of a flush moves the batch aside, frozen. Events that come meanwhile go into the next batch, which flushes
-after the first is settled. So a flush holds the claim, and not the mailbox.
+The claim of a flush freezes the batch. Events that arrive meanwhile go into the next batch, which flushes after the
+first is settled. So a flush holds the claim, but not the mailbox.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _alarm(
     if instance is None:
         return reply(address, None)
     if is_running(instance, inputs):
-        return Defer()  # the retry of a batch that is flushed by hand: answered now, it would come up as due again
+        return Defer()  # the batch is being flushed by hand, and its retry is still due
     collecting = batches_of(instance).collecting
     reason = "flush_after" if collecting is None else collecting.reason
     return _flush_now(job, address, instance, request, inputs, cause="alarm", reason=reason)
@@ -108,7 +108,7 @@ def _flush_now(
     cause: Cause,
     reason: FlushReason,
 ) -> Step:
-    """Flush what waits: first the batch that failed before, else the one that collects."""
+    """Flush the batch of a pending retry, or else the collecting batch."""
     if instance.pending_retry is not None:
         return begin_attempt(job, instance, instance.pending_retry, request, inputs)
     batch = batches_of(instance).collecting
@@ -122,7 +122,7 @@ def _flush_now(
 
 
 def _clear(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
-    """Discard every batch that is not being flushed at this moment."""
+    """Discard every batch that is not being flushed."""
     if instance is None:
         return reply(address, Cleared(cleared=False, discarded=0))
     batches = batches_of(instance)
@@ -140,7 +140,7 @@ def _clear(address: Address, instance: Instance | None, inputs: TurnInputs) -> C
 
 # ---------------------------------------------------------------- the program of a claim
 def program(how: Batching, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-    """Give the hook and its program for a claim."""
+    """Return the hook and its program for a claim."""
     batches = batches_of(instance)
     if isinstance(command, AddCommand):
         batch = batches.collecting or _new_batch(claim)
@@ -157,7 +157,7 @@ def _context(
 
 
 def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
-    """An event works on the batch that collects, or begins one; a flush works on the frozen batch."""
+    """Return the encoded state of the collecting or a new batch for an event, of the frozen batch for a flush."""
     batches = batches_of(instance)
     if claim.cause != "event":
         return instance.state if batches.flushing is None else batches.flushing.state
@@ -167,13 +167,13 @@ def state_of_run(how: Batching, instance: Instance, claim: Claim) -> str:
 
 
 def _new_batch(claim: Claim) -> CollectingBatch:
-    """The batch that an event begins. It is stored once the event is taken: a refused one leaves none behind."""
+    """Return the batch that an event starts. It is stored with the event: a refused event leaves no batch."""
     return CollectingBatch(event_count=0, started_ms=claim.claimed_ms, flush_ms=claim.claimed_ms)
 
 
 # ---------------------------------------------------------------- finish
 def succeeded(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
-    """Settle an event that was taken, or a batch that was flushed."""
+    """Settle an added event, or a flushed batch."""
     if execute.claim.cause == "event":
         return _added(how, execute, inputs)
     return _flushed(execute, inputs)
@@ -203,7 +203,7 @@ def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
 
 
 def _timed(how: Batching, batch: CollectingBatch, now_ms: int) -> CollectingBatch:
-    """Count an event in, and say when the batch flushes: never later than ``flush_after`` after its first event."""
+    """Count an event, and set when the batch flushes: never later than ``flush_after`` after its first event."""
     count, latest_ms = batch.event_count + 1, batch.started_ms + how.flush_after_ms
     if how.max_events is not None and count >= how.max_events:
         return attrs.evolve(batch, event_count=count, flush_ms=min(now_ms, latest_ms), reason="max_events")
@@ -243,13 +243,13 @@ def _dropped(instance: Instance, events: tuple[Event, ...], execute: Execute, in
     messages = tuple(execute.draft.messages)
     left = without_flushed(instance)
     if left is None:
-        # what the instance told itself, in this run or before, begins the next batch
+        # messages of the instance to itself start the next batch
         return purge(instance, events=events, messages=messages, own_messages="kept")
     return put(left, inputs.now_ms, events=events, messages=messages, claim=None, pending_retry=None, last_error=None)
 
 
 def without_flushed(instance: Instance) -> Instance | None:
-    """Drop the frozen batch and arm the next one; None when there is none."""
+    """Drop the frozen batch and arm the next one; None if there is no next one."""
     batch = batches_of(instance).collecting
     if batch is None:
         return None
@@ -258,7 +258,7 @@ def without_flushed(instance: Instance) -> Instance | None:
 
 # ---------------------------------------------------------------- reading
 def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
-    """What ``status`` answers: the batch that collects, or the one that is flushed when none does."""
+    """Return the result of ``status``: about the collecting batch, or else the one being flushed."""
     batches = batches_of(instance)
     batch = batches.collecting or batches.flushing
     flush_ms = None if batches.collecting is None or instance.suspension is not None else batches.collecting.flush_ms
@@ -271,7 +271,7 @@ def report(instance: Instance, status: InstanceStatus) -> InstanceStatus:
 
 
 def visible_state(instance: Instance) -> str | None:
-    """The encoded state that ``get_state`` shows; None while the first event of the first batch is not taken yet."""
+    """Return the encoded state for ``get_state``; None until the first event of the first batch is stored."""
     batches = batches_of(instance)
     if batches.collecting is not None:
         return instance.state
@@ -289,15 +289,15 @@ def map_states(instance: Instance, change: Callable[[str], str]) -> Instance:
 
 
 def ended(execute: Execute) -> Added:
-    """What the sender of an event is told that ended the instance: no batch is left."""
+    """Return the result for the sender of an event that ended the instance: no batch is left."""
     return Added(created=execute.claim.created == "here", event_count=0, will_flush_at=None)
 
 
 def batches_of(instance: Instance) -> Batches:
-    """Read what is stored of the batches.
+    """Decode the stored data of the batches.
 
     Raises:
-        InvalidInput: this code cannot read it.
+        InvalidInput: this code cannot decode it.
     """
     return BATCHES.decode(instance.data.encode())
 

@@ -1,4 +1,4 @@
-"""What a task's hooks see, the commands that reach a task, and its hooks as one record."""
+"""The context, commands and hooks of a task."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class TriggerTaskCommand:
 
 @turn_value(repr=False)
 class TaskContext(JobContext[S], Generic[S]):
-    """What the hooks of a task see and do. ``run_count`` counts runs of ``execute``, one in progress included."""
+    """The context of the hooks of a task. ``run_count`` counts runs of ``execute``, including one in progress."""
 
     @property
     def event_count(self) -> int:
-        """Events accepted before this one."""
+        """Number of events accepted before this one."""
         return self._instance.event_count
 
     @property
@@ -57,18 +57,18 @@ class TaskContext(JobContext[S], Generic[S]):
 
     @property
     def scheduled_at(self) -> Program[datetime | None]:
-        """Read when the alarm is due, with this turn's own changes. A firing alarm is consumed."""
+        """Read when the alarm is due, including this turn's own changes. A firing alarm is consumed."""
         return perform(GetAlarm())
 
     def schedule(self, *, after: Duration | None = None, at: datetime | None = None) -> Program[None]:
         """Set the alarm; the last call of a turn wins.
 
         Args:
-            after: so long after the turn commits, such as ``"5 minutes"``.
-            at: an aware instant; one that is past fires at once.
+            after: this long after the turn commits, such as ``"5 minutes"``.
+            at: an aware instant; a past one fires at once.
 
         Raises:
-            DefinitionError: neither or both were given, or the value is not usable.
+            DefinitionError: neither or both were passed, or the value is invalid.
         """
         if after is not None and at is None:
             return perform(SetAlarm(Alarm.after(after)))
@@ -77,11 +77,11 @@ class TaskContext(JobContext[S], Generic[S]):
         raise DefinitionError("ctx.schedule", (after, at), "either after=... or at=...")
 
     def cancel_schedule(self) -> Program[None]:
-        """Remove the alarm."""
+        """Clear the alarm."""
         return perform(SetAlarm(Alarm.clear))
 
     def apply(self, decision: Decision[S]) -> Program[None]:
-        """Adopt what a pure decider decided: its state, its alarm, its messages."""
+        """Apply the decision of a pure decider: its state, its alarm, its messages."""
         adopted = self.set_state(decision.state).bind(lambda _: self._change_alarm(decision))
         if not decision.messages:
             return adopted
@@ -97,11 +97,11 @@ FailedHook: TypeAlias = Literal["on_event", "execute"]
 
 @turn_value(repr=False)
 class TaskErrorContext(TaskContext[S], Generic[S, V]):
-    """What ``on_error`` sees and does.
+    """The context of ``on_error``.
 
     Attributes:
         failed_hook: the hook that failed.
-        event: the event that ``on_event`` failed with; None when ``execute`` failed.
+        event: the event that ``on_event`` failed on; None if ``execute`` failed.
         failed_draft: the state as the failed hook left it.
     """
 
@@ -114,12 +114,12 @@ def _itself(message: Program[None]) -> Program[None]:
     return message
 
 
-HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, whatever its types
+HookProgram = Callable[..., Program[Any, Any, Any]]  # a user's hook, of any types
 
 
 @attrs.frozen(kw_only=True)
 class TaskHooks:
-    """The user's functions, each made to give a program."""
+    """The user's functions, each wrapped to return a program."""
 
     initial: Callable[[str], object]
     on_event: HookProgram

@@ -1,4 +1,4 @@
-"""The definition of a task: a state machine of the user's own, woken by events and by its alarm."""
+"""The definition of a task: a user-defined state machine, driven by events and its alarm."""
 
 from __future__ import annotations
 
@@ -39,32 +39,33 @@ R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, V, E, R_contra]):
     """A job that is a state machine of your own.
 
-    ``send`` hands it an event, which ``on_event`` (or a pure ``decide``) turns into a next state, an alarm and
+    ``send`` passes it an event, which ``on_event`` (or a pure ``decide``) turns into the next state, an alarm and
     messages; ``execute`` runs when the alarm fires.
 
     Args:
-        name: the job's name, part of the stored address: renaming a variable orphans nothing, renaming this does.
+        name: the job's name, part of the stored address. Renaming it orphans stored instances; renaming a variable does
+            not.
         state: the type of the state.
         event: the type of the events, usually a union of attrs classes.
-        initial: the state of an instance that nobody sent an event to yet: a value, or a function of the id.
+        initial: the state before the first event: a value, or a function of the id.
         on_event: handles an event.
-        decide: a pure alternative to ``on_event``: state and event in, ``Result[Decision, E]`` out.
+        decide: a pure alternative to ``on_event``: takes state and event, returns ``Result[Decision, E]``.
         execute: runs when the alarm fires, and on ``trigger``.
-        on_idle: runs in the same turn when nothing is scheduled after a hook. If it fails, the turn fails.
-        on_error: called with the typed error, or the defect, of ``on_event`` (at once) or of ``execute`` (when its
-            retries are used up), and a fresh draft; ``ctx.failed_hook`` and ``ctx.event`` say which. When it succeeds,
-            its draft is committed, and the event counts as handled: fail with the error again to refuse the event.
+        on_idle: runs in the same turn if no alarm is set after a hook. If it fails, the turn fails.
+        on_error: called with the typed error, or the defect, of ``on_event`` (at once) or of ``execute`` (after its
+            last retry), and a fresh draft; ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its draft
+            is committed, and the event counts as handled: fail with the error again to refuse the event.
         retry: the durable retry of ``execute``.
-        errors: the type of the errors; read from the annotations of the hooks when left out.
+        errors: the type of the errors; by default read from the annotations of the hooks.
         tags: stable names for the members of unions, instead of their class names.
-        versions: the shapes that the state has had, and how each became the next; by default it has had one only.
-        run_timeout: how long a run may take, by default 15 minutes.
-        concurrency: runs of this job at the same time; by default the engine's own limit.
+        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        run_timeout: time limit of a run, by default 15 minutes.
+        concurrency: maximum number of concurrent runs of this job; by default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
-            default no event holds data of yours.
+            default no event holds your data.
 
     Raises:
-        DefinitionError: something cannot work; the message says what came and what to do.
+        DefinitionError: an argument is invalid; the message says how to fix it.
     """
 
     kind: ClassVar[str] = "task"
@@ -124,7 +125,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         return handler.begin(self, self.hooks, address, instance, request, inputs)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-        """Give the hook and its program for a claim."""
+        """Return the hook and its program for a claim."""
         return handler.program(self.hooks, instance, claim, command)
 
     def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
@@ -132,38 +133,40 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         return handler.succeeded(self.hooks, execute, inputs)
 
     def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
-        """A failed first attempt has used its alarm up."""
+        """Return the instance without the alarm that a failed first attempt consumed."""
         return handler.alarm_consumed(instance, claim)
 
     def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
-        """Give the program of ``on_error``."""
+        """Return the program of ``on_error``."""
         return handler.error_handler(self, self.hooks, execute, error)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> TaskContext[S]:
-        """Make the context of a hook; with ``failed_hook``, that of ``on_error``."""
+        """Create the context of a hook; with ``failed_hook``, that of ``on_error``."""
         given: dict[str, Any] = inputs
         if "failed_hook" in given:
             return TaskErrorContext[S, V](instance, claim, **given)
         return TaskContext(instance, claim, **given)
 
     def handle(self, dispatch: Dispatch) -> TaskHandle[S, V, E]:
-        """Give the typed handle."""
+        """Return the typed handle."""
         return TaskHandle(self, dispatch)
 
     def sender(self, post: PostCommand) -> TaskSender[V]:
-        """Give the typed teller."""
+        """Return the typed sender."""
         return TaskSender(post)
 
 
 def _check_state(plan: Plan, initial: object, name: str) -> None:
-    """Refuse a state that may be None, which means that there is no instance, and an initial value of another type."""
+    """Refuse a state type that includes None, which means that there is no instance, and a wrong initial value."""
     if _fits(plan.state, None):
         raise DefinitionError(
-            f"state of task:{name}", plan.state.type_name, "a type without None: get_state answers None for no instance"
+            f"state of task:{name}", plan.state.type_name, "a type without None: get_state returns None for no instance"
         )
     if not callable(initial) and not _fits(plan.state, initial):
         raise DefinitionError(
-            f"initial of task:{name}", initial, f"a value of {plan.state.type_name}, or a function of the id giving one"
+            f"initial of task:{name}",
+            initial,
+            f"a value of {plan.state.type_name}, or a function of the id that returns one",
         )
 
 
@@ -214,7 +217,7 @@ def _initial(initial: object, name: str) -> Callable[[str], object]:
 
 
 def decided(decide: object, *, what: str) -> Callable[[TaskContext[Any], Any], Program[Any, Any, Any]]:
-    """Make an event handler from a pure decider.
+    """Build an event handler from a pure decider.
 
     Raises:
         DefinitionError: it is not a function of state and event, or it is ``async def``.

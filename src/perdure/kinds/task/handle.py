@@ -1,4 +1,4 @@
-"""The typed handle of a task, and its teller."""
+"""The typed handle and sender of a task."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
 
         Args:
             id_: the instance.
-            event: of the definition's event type; anything else is ``InvalidInput``.
-            idempotency_key: a repeat with this key changes nothing and gets the first answer.
+            event: of the definition's event type; anything else fails with ``InvalidInput``.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
 
         Returns:
-            The answer after the event is handled and safe. When nothing changed: ``Rejected`` with the handler's typed
-            error, ``HookRaised`` when the handler raised, ``RunTimeout`` when it took too long.
+            The result after the event is handled and durable. If nothing changed: ``Rejected`` with the handler's typed
+            error, ``HookRaised`` if the handler raised, ``RunTimeout`` if it timed out.
         """
         return self._send(id_, SendCommand(event), "send", event, key=idempotency_key)
 
     def trigger(
         self, id_: str, /, *, wait_for: WaitFor = "completion", idempotency_key: str | None = None
     ) -> FutureResult[Triggered[E | Defect], CallError]:
-        """Run ``execute`` now. A pending alarm stays, unless ``execute`` changes it.
+        """Run ``execute`` now. A pending alarm remains, unless ``execute`` changes it.
 
         Args:
             id_: the instance.
-            wait_for: ``completion``: the answer comes after the first attempt; ``start``: after the claim.
-            idempotency_key: a repeat with this key runs nothing and gets the first answer.
+            wait_for: ``completion``: return after the first attempt; ``start``: return after the claim.
+            idempotency_key: a repeat with this key runs nothing and returns the first result.
         """
         answer: FutureResult[RunAnswer, CallError] = self._send(
             id_, TriggerTaskCommand(), "trigger", key=idempotency_key, wait_for=wait_for
@@ -58,7 +58,7 @@ class TaskHandle(JobHandle[S, E], Generic[S, V, E]):
 
 @attrs.frozen
 class TaskSender(Generic[V_contra]):
-    """What other jobs can tell a task."""
+    """The messages that other jobs can send to a task."""
 
     post: PostCommand
 
@@ -67,9 +67,9 @@ class TaskSender(Generic[V_contra]):
         return self.post("send", event)
 
     def trigger(self) -> Program[None]:
-        """Ask for a run of ``execute``; an absent instance is left absent."""
+        """Run ``execute``; an absent instance stays absent."""
         return self.post("trigger")
 
     def terminate(self, reason: str = "terminated", /) -> Program[None]:
-        """Ask for the end of the instance."""
+        """Terminate the instance."""
         return self.post("terminate", reason)

@@ -1,4 +1,4 @@
-"""The pure handler of tasks: what an event, a trigger or an alarm does to one."""
+"""The pure handler of tasks, for events, triggers and alarms."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _alarm(
 
 # ---------------------------------------------------------------- the program of a claim
 def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
-    """Give the hook and its program for a claim."""
+    """Return the hook and its program for a claim."""
     ctx: TaskContext[Any] = TaskContext(instance, claim)
     if isinstance(command, SendCommand):
         return "on_event", hooks.on_event(ctx, command.event)
@@ -108,12 +108,12 @@ def program(hooks: TaskHooks, instance: Instance, claim: Claim, command: object)
 def error_handler(
     job: AnyDefinition, hooks: TaskHooks, execute: Execute, error: object
 ) -> Program[Any, Any, Any] | None:
-    """Return the program of ``on_error``; None when there is none, or ``on_idle`` failed, which fails the turn."""
+    """Return the program of ``on_error``; None if there is none, or ``on_idle`` failed, which fails the turn."""
     if hooks.on_error is None or execute.hook == "on_idle":
         return None
     claim = execute.claim
     command = execute.request.command
-    if not isinstance(command, SendCommand):  # the event's run was delivered again, or it is no event
+    if not isinstance(command, SendCommand):  # delivered again, or not an event
         command = claimed_command(job, claim)
     ctx: TaskErrorContext[Any, Any] = TaskErrorContext(
         execute.instance,
@@ -127,7 +127,7 @@ def error_handler(
 
 # ---------------------------------------------------------------- finish
 def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
-    """Settle a hook that succeeded: ``on_idle`` first when nothing is scheduled, then the commit."""
+    """Settle a hook that succeeded: run ``on_idle`` first if no alarm is set, then commit."""
     alarm_ms = execute.draft.alarm_ms(inputs.now_ms)
     if alarm_ms is None and hooks.on_idle is not None and execute.hook != "on_idle":
         idle = hooks.on_idle(TaskContext(execute.instance, execute.claim))
@@ -193,7 +193,7 @@ def _scheduled(log: EventRecorder, instance: Instance, alarm_ms: int | None) -> 
 
 
 def alarm_consumed(instance: Instance, claim: Claim) -> Instance:
-    """A first attempt that failed has used its alarm up; one that was set since stands."""
+    """Return the instance without the alarm that a failed first attempt consumed, unless the alarm was set since."""
     if claim.cause == "alarm" and instance.pending_retry is None:
         return attrs.evolve(instance, alarm_ms=None)
     return instance

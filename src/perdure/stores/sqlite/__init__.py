@@ -35,7 +35,7 @@ async def open_sqlite(
             power may lose all since the last checkpoint, never consistency.
         cache_bytes: maximum size of the cache of instances that were read or written recently; 0 disables it. By
             default 64 MiB.
-        on_locked: what to do when another engine owns the file. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
+        on_locked: the reaction if another engine owns the file. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
             and take over within 200 ms of its end. Cancelling the wait takes nothing.
         if_missing: when the file is missing or empty. ``create``: create an empty store, unless an engine left its
             write-ahead log beside it, so that data was lost. ``refuse``: raise ``StoreMissing``.
