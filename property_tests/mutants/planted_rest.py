@@ -10,6 +10,7 @@ STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
+PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
 RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
 UNDECODABLE = LIMITS + "test_every_undecodable_instance_is_resumed_whichever_page_it_is_on"
@@ -19,8 +20,8 @@ MUTANTS = (
     Mutant(
         "a run that stops waiting as it is let in keeps its place",
         "engine/concurrency_limit.py",
-        "                self.leave(company)  # it was admitted at the same moment\n",
-        "                pass\n",
+        "                self.leave(company)",
+        "                pass",
         LET_IN,
     ),
     Mutant(
@@ -213,5 +214,68 @@ MUTANTS = (
         "if loaded.keys_held >= inputs",
         "if loaded.keys_held > inputs",
         "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_window",
+    ),
+    Mutant(
+        "a message to what cannot be read is rejected",
+        "jobs/turn.py",
+        "(HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)",
+        "(HookRaised, RunTimeout, Overloaded)",
+        PAIRS + "test_messages_to_what_cannot_be_read_wait_until_it_can",
+    ),
+    Mutant(
+        "a message to what cannot be read becomes a dead letter",
+        "jobs/messages.py",
+        "isinstance(error, InstanceParked | Undecodable)",
+        "isinstance(error, Undecodable)",
+        PAIRS + "test_messages_to_what_cannot_be_read_wait_until_it_can",
+    ),
+    Mutant(
+        "a key answers another action with the same input",
+        "jobs/keys.py",
+        "(remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload))",
+        "remembered.fingerprint != _fingerprint(request.payload)",
+        PAIRS + "test_a_key_belongs_to_the_first_action_that_was_made_with_it",
+    ),
+    Mutant(
+        "a key answers the same action with another input",
+        "jobs/keys.py",
+        "(remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload))",
+        "remembered.action != request.action",
+        PAIRS + "test_a_key_belongs_to_the_first_action_that_was_made_with_it",
+    ),
+    Mutant(
+        "a refused state is what the program sees",
+        "jobs/draft.py",
+        "        self.encoded = within(",
+        "        self.state = state\n        self.encoded = within(",
+        PAIRS + "test_a_refused_state_whose_error_is_caught_leaves_the_one_before",
+    ),
+    Mutant(
+        "a refused state forgets the one before",
+        "jobs/draft.py",
+        "        self.encoded = within(",
+        "        self.encoded = None\n        self.encoded = within(",
+        PAIRS + "test_a_refused_state_whose_error_is_caught_leaves_the_one_before",
+    ),
+    Mutant(
+        "ticks of earlier skips are not counted",
+        "kinds/continuous/handler.py",
+        "skipped = attrs.evolve(ticks, missed=ticks.missed + missed)",
+        "skipped = attrs.evolve(ticks, missed=missed)",
+        PAIRS + "test_every_tick_is_run_or_counted_as_missed",
+    ),
+    Mutant(
+        "the run after skips forgets them",
+        "kinds/continuous/handler.py",
+        "taken_ms=nominal_ms, missed=ticks.missed + missed)",
+        "taken_ms=nominal_ms, missed=missed)",
+        PAIRS + "test_every_tick_is_run_or_counted_as_missed",
+    ),
+    Mutant(
+        "a run that is over leaves its missed ticks to the next",
+        "kinds/continuous/handler.py",
+        "over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None)",
+        "over = attrs.evolve(ticks, taken_ms=None, owed_ms=None)",
+        PAIRS + "test_every_tick_is_run_or_counted_as_missed",
     ),
 )
