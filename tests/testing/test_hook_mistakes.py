@@ -59,7 +59,28 @@ def forgets_at_once(ctx: TaskContext[list[int]], event: int) -> Program[None, st
     return say("said")
 
 
-FORGETFUL = [forgets, forgets_after_a_wait, forgets_in_a_branch, forgets_what_it_returns, forgets_at_once]
+@program
+def keeps_in_a_local(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    spare = say("spare")
+    if event < 0:
+        yield from spare
+
+
+@program
+def keeps_in_a_table(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    table = {True: say("positive"), False: say("negative")}
+    yield from table[event > 0]
+
+
+FORGETFUL = [
+    keeps_in_a_local,
+    keeps_in_a_table,
+    forgets,
+    forgets_after_a_wait,
+    forgets_in_a_branch,
+    forgets_what_it_returns,
+    forgets_at_once,
+]
 
 
 @pytest.mark.parametrize("hook", FORGETFUL)
@@ -97,13 +118,32 @@ def method_style(ctx: TaskContext[list[int]], event: int) -> Program[None, str]:
     return ctx.state.bind(lambda state: say(f"{state}").tap(lambda _: ctx.set_state([*state, event])))
 
 
-@pytest.mark.parametrize("hook", [uses_all, method_style])
+def table_style(ctx: TaskContext[list[int]], event: int) -> Program[None, str]:
+    table = {True: say("long"), False: say("short")}
+    others = frozenset({say("never used")})
+    return ctx.state.bind(lambda state: table[bool(state or others)]).tap(lambda _: ctx.set_state([-1]))
+
+
+@program
+def table_of_functions(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    table = {True: lambda: say("positive"), False: lambda: say("negative")}
+    yield from table[event > 0]()
+    yield from ctx.update_state(lambda state: [*state, event])
+
+
+@pytest.mark.parametrize("hook", [uses_all, method_style, table_of_functions])
 def test_programs_that_are_run_or_kept_for_another_outcome_are_no_mistakes(hook: Any) -> None:
     notes = task_of(hook)
     with World(App(object()).with_jobs(notes)) as world:
         for event in (-1, 1):
             world.unwrap(world.handle(notes).send("a", event))
         assert world.unwrap(world.handle(notes).get_state("a")) == [-1, 1]
+
+
+def test_programs_that_a_function_of_a_program_holds_are_no_mistakes() -> None:
+    notes = task_of(table_style)
+    with World(App(object()).with_jobs(notes)) as world:
+        world.unwrap(world.handle(notes).send("a", 1))
 
 
 def test_runs_that_take_turns_do_not_see_each_others_programs() -> None:

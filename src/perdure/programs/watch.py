@@ -126,7 +126,7 @@ def _tell(program: AnyProgram) -> None:
 
 Origin: TypeAlias = Literal["user", "library", "interpreter"]
 
-_OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("program", "jobs", "kinds"))
+_OURS = tuple(str(Path(__file__).parents[1] / name) for name in ("programs", "jobs", "kinds"))
 _INTERPRETER = str(Path(__file__).with_name("interpreter.py"))
 
 
@@ -149,7 +149,9 @@ def _programs_in(thing: object) -> Iterator[AnyProgram]:
     match thing:
         case Program():
             yield thing
-        case tuple() | list():
+        case dict():
+            yield from _programs_in(tuple(thing.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - of anything
+        case tuple() | list() | set() | frozenset():
             for item in thing:  # pyright: ignore[reportUnknownVariableType] - of anything
                 yield from _programs_in(item)  # pyright: ignore[reportUnknownArgumentType]
         case Gather(programs) | Race(programs):
@@ -170,4 +172,5 @@ def _content(cell: Any) -> object:  # a cell has no type of its own
         content = cell.cell_contents
     except ValueError:  # the cell is empty
         return None
-    return content if isinstance(content, Program | tuple | list) else None  # pyright: ignore[reportUnknownVariableType]
+    held = isinstance(content, Program | tuple | list | dict | set | frozenset)
+    return content if held else None  # pyright: ignore[reportUnknownVariableType]
