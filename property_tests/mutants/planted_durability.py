@@ -26,7 +26,7 @@ MUTANTS = (
         "stores/sqlite/database.py",
         'if truncate_log(cursor) == "blocked":',
         "if cursor is None:",
-        f"{SICK}[does not sync-2]",
+        f"{SICK}[does not sync-5]",
     ),
     Mutant(
         "a connection is trusted after a commit that failed",
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "a hard link lets a second engine serve a file",
         "stores/sqlite/lock.py",
-        'if sys.platform == "linux":',
-        "if sys.platform is None:",
+        'if sys.platform == "linux":  # elsewhere',
+        "if sys.platform is None:  # elsewhere",
         f"{OWNERSHIP}::test_a_file_has_one_owner_whatever_the_path_it_is_opened_by[hard link-in another process]",
     ),
     Mutant(

@@ -24,8 +24,8 @@ MUTANTS = (
     Mutant(
         "an order waits for its money for ever",
         "examples/order_processor.py",
-        'Order("pending", owner, amount), Alarm.after(patience.payment)',
-        'Order("pending", owner, amount), Alarm.keep',
+        "Decision(placed, Alarm.after(patience.payment))",
+        "Decision(placed, Alarm.keep)",
         ORDER,
     ),
     Mutant(
@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant(
         "a fresh token keeps its old end",
         "examples/token_refresher.py",
-        ", expires_at=token.expires_at\n",
-        "\n",
+        ", expires_at=token.expires_at)",
+        ")",
         REFRESH,
     ),
     Mutant(

@@ -35,8 +35,8 @@ MUTANTS = (
     Mutant(
         "the number of an attempt stands still",
         "jobs/run.py",
-        "attempt=claim.attempt + 1,",
-        "attempt=claim.attempt,",
+        "attempt=claim.attempt + 1,\n",
+        "attempt=claim.attempt,\n",
         TASK,
     ),
     Mutant(
@@ -85,8 +85,8 @@ MUTANTS = (
     Mutant(
         "a resumed run has used its attempts up",
         "jobs/run.py",
-        "        attempt=1,\n        first_failed_ms=first_failed_ms,",
-        "        attempt=claim.attempt + 1,\n        first_failed_ms=first_failed_ms,",
+        "attempt = execute.claim.attempt - execute.claim.uncounted",
+        "attempt = execute.claim.attempt",
         TASK,
     ),
     Mutant(

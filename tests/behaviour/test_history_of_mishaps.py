@@ -117,7 +117,7 @@ def test_a_state_that_cannot_be_upgraded_is_parked_and_says_why(store: Any) -> N
         error = world.error_of(world.handle(broken).send("a", Add()))
         assert isinstance(error, Undecodable)
         assert error.address == "task:counter:a"
-        failed, parked = world.history(broken, "a")[-2:]
+        parked, failed = world.history(broken, "a")[:2]
         assert (failed.hook, failed.attempt, failed.delivery, failed.duration_ms) == (
             "upgraded (version 1 to 2)",
             1,
