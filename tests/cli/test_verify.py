@@ -141,7 +141,7 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
         ("DELETE FROM counters", "numbers", "counters", "expected one row of counters"),
         ("DELETE FROM events WHERE sequence = 3", "history", "events", "events are missing"),
         ("DROP INDEX instances_due", "file", "schema", "it is missing"),
-        ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it differs from what the migrations"),
+        ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it differs from the one"),
     ],
 )
 def test_what_is_wrong_is_found_alone(path: Path, statement: str, topic: str, job: str, reason: str) -> None:

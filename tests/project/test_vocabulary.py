@@ -38,9 +38,9 @@ YOU = re.compile(r"\byou(r|rs|rself)?\b", re.IGNORECASE)
 
 # All of these may only shrink.
 ALLOWED_BANNED_IN_PAGES = 0
-ALLOWED_BANNED_IN_SOURCES = 16
+ALLOWED_BANNED_IN_SOURCES = 13
 MAX_NOMINAL_WHAT = 20  # for 10,000 words of the pages
-ALLOWED_WHAT_IN_SOURCES = 113
+ALLOWED_WHAT_IN_SOURCES = 97
 MIN_YOU = 100  # for 10,000 words of the pages
 
 

@@ -22,10 +22,10 @@ def backup(
     output: Path,
     max_wal_mib: int = 256,
 ) -> int:
-    """Copy a store into a new file, as it is at the moment of the call. The copy opens as a store.
+    """Copy a store into a new file, as of the moment of the call. The copy opens as a store.
 
     It takes no lock and writes nothing to the store: an engine that owns it continues. The engine's write-ahead log
-    grows by what it commits until the copy is complete. On a store with constant writes, let the engine make the
+    grows until the copy is complete. On a store with constant writes, let the engine make the
     backup: jobs.backup(path).
 
     Exit code: 0 the backup is complete and on the disk, 2 there is none, and no file is left.

@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     """The engine stopped itself or the store is unavailable, and a restart helps; or a check found problems."""
 
     MISCONFIGURED = 2
-    """The command cannot start, or lost its store: a restart would not help; the message says what to fix."""
+    """The command cannot start, or lost its store: a restart would not help; the message says how to fix it."""
 
     INTERRUPTED = 130
     """The user pressed Ctrl-C before the command was done."""

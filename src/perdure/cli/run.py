@@ -56,7 +56,7 @@ def run(
     Parameters
     ----------
     app
-        What to serve: the attribute is an App, or a function that returns one. The current directory is searched first.
+        The app: an App, or a function that returns one. The current directory is searched first.
     store
         Where instances live: sqlite:///jobs.db, or memory:// to try it out.
     standby

@@ -1,4 +1,4 @@
-"""The error of a command that cannot do what the user asked."""
+"""The error of a command that cannot start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class UsageError(Exception):
     """A command cannot start.
 
     Attributes:
-        problem: what is wrong and how to fix it.
+        problem: the problem and how to fix it.
         details: the traceback, if the user's own code raised.
         exit_code: whether to start the command again.
     """

@@ -18,7 +18,7 @@ from perdure.values.errors import OutcomeUnknown
 Record = Callable[[Execute], Awaitable[Result[Execute, Any]]]  # the errors of a store
 
 Perform: TypeAlias = Callable[[object, Any, Execute], object]
-"""How to perform an effect: ``perform(instruction, services, execute)`` returns what a `Handler` returns."""
+"""How to perform an effect: ``perform(instruction, services, execute)`` returns the result of a `Handler`."""
 
 
 def perform_directly(instruction: object, services: Any, _: Execute) -> object:

@@ -501,13 +501,13 @@ class TurnTaker:
         return "told"
 
     def _written(self, transition: Transition) -> Transition:
-        """Return what is stored of a transition: without its events when the log keeps none."""
+        """Return a transition as it is stored: without its events if no history is kept."""
         if not transition.events or self.limits.keeps_history:
             return transition
         return attrs.evolve(transition, events=())
 
     def _unwritten(self, step: Commit) -> TurnAnswered:
-        """Give the result of a turn that stores nothing. What went wrong in it is logged all the same."""
+        """Return the result of a turn that stores nothing. Its failures are logged nevertheless."""
         if step.transition.events:
             self.committed(step.transition)
         return TurnAnswered(step.result)

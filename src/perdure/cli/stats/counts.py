@@ -85,7 +85,7 @@ def count(reader: Reader, now_ms: int) -> Counts:
 
     Args:
         reader: the store.
-        now_ms: the present, which decides what is due and what is expired.
+        now_ms: the present, for due alarms and expired keys.
     """
     ((openings,),) = reader.rows("SELECT epoch FROM counters")
     ((due, due_since_ms),) = reader.rows(_DUE, (now_ms,))

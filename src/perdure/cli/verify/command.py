@@ -33,7 +33,7 @@ def verify(
     """Verify file and row integrity: SQLite checks the file, the library every row. It needs none of your code.
 
     It runs beside an engine that owns the store, without one, or on a backup. It takes no lock and writes nothing.
-    While SQLite checks the file, the engine's write-ahead log grows by what it commits.
+    While SQLite checks the file, the engine's write-ahead log grows.
 
     Exit code: 0 it is intact, 1 there are problems, 2 it cannot start or stopped.
 

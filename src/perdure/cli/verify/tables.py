@@ -36,7 +36,7 @@ def schema(reader: Reader) -> Iterator[Finding]:
     found: dict[str, str] = dict(reader.rows(_SCHEMA))
     for name, sql in should_be.items():
         if found.get(name) != sql:
-            reason = "it differs from what the migrations create" if name in found else "it is missing"
+            reason = "it differs from the one that the migrations create" if name in found else "it is missing"
             yield Finding(topic=Topic.FILE, job="schema", reason=reason, example=name)
 
 

@@ -14,7 +14,7 @@ import attrs
 
 
 class HandoffRevoked(Exception):
-    """The handoff ended before the work did: the connection is being closed, or the work is no longer wanted."""
+    """The handoff ended before the work did: the connection is being closed, or the work was revoked."""
 
 
 @attrs.define

@@ -21,7 +21,7 @@ def copy_from_outside(
     """Copy a store's file as it is at the moment of the call. It writes nothing to the file and takes no lock.
 
     An owner continues to commit. Until the copy is complete its checkpoints stop at that moment, so its write-ahead log
-    grows by what it commits; afterwards it shrinks again.
+    grows; afterwards it shrinks again.
 
     Args:
         path: the store's file.

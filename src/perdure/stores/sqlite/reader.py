@@ -100,7 +100,7 @@ class Reader:
             self._connection.execute("ROLLBACK")
 
     def findings(self, *, max_log_growth_bytes: int = MAX_LOG_GROWTH_BYTES) -> list[str]:
-        """Let SQLite check every page and every index entry, and return what it reports, at most 100 lines.
+        """Let SQLite check every page and every index entry, and return its findings, at most 100 lines.
 
         Args:
             max_log_growth_bytes: how much the owner's log may grow meanwhile.
