@@ -20,10 +20,3 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_durability.MUTANTS,
     *planted_examples.MUTANTS,
 )
-
-
-def mutant_table() -> str:
-    """Write the table of mutants and the tests that kill them, in Markdown."""
-    rows = ["| bug | planted in | killed by |", "|---|---|---|"]
-    rows += [f"| {one.name} | `{one.file}` | `{one.killer}` |" for one in MUTANTS]
-    return "\n".join(rows)

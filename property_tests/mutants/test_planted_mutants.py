@@ -12,13 +12,12 @@ from collections import Counter
 import pytest
 from hypothesis import settings
 from mutant import ROOT, Mutant, place_of, verdict
-from planted import MUTANTS, mutant_table
+from planted import MUTANTS
 
 ALL = settings.get_current_profile_name() == "nightly"
 TENTHS = 10
 TURN = int(os.environ.get("PERDURE_MUTANTS_TURN", "0")) % TENTHS
 CONFORMANCE = ROOT / "src" / "perdure" / "testing" / "conformance"  # its cases are named after its functions
-PAGE = ROOT / "docs" / "reference" / "planted-mutants.md"
 
 
 def names_in(file: str) -> set[str]:
@@ -64,8 +63,3 @@ def test_a_mutant_is_killed(mutant: Mutant) -> None:
 def test_a_plain_copy_survives() -> None:
     found = verdict(MUTANTS[0].killer)
     assert found.fate == "survived", found.output
-
-
-def test_the_page_shows_the_table() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert mutant_table() in page, f"{PAGE.name} differs from mutant_table() of planted.py: put its text there"

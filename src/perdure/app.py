@@ -53,7 +53,8 @@ class App(Generic[R]):
     @overload
     def __init__(self, services: R, *, limits: Limits = ...) -> None: ...
     def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:
-        if isinstance(services, Definition):
+        given: object = services
+        if isinstance(given, Definition):
             wanted = "a record of services, or None; definitions follow: App(services).with_jobs(...)"
             raise DefinitionError("services of the app", services, wanted)
         cast("Any", self).__attrs_init__(services, limits, {})
