@@ -20,8 +20,8 @@ class ForgetfulSink(DemoSink):
         return super().push(batch_id, tuple(event for event in events if event.event_id != FORGOTTEN))
 
 
-def open_forgetful(store: str, tempo: Timing, dice: Random) -> DemoServices:
-    services = open_services(store, tempo, dice)
+def open_forgetful(store: str, timing: Timing, random: Random) -> DemoServices:
+    services = open_services(store, timing, random)
     return attrs.evolve(services, sink=ForgetfulSink(services.sink.counterpart))
 
 

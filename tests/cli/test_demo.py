@@ -159,7 +159,7 @@ def told_by(worker: str, tmp_path: Path) -> tuple[int, str]:
         store=tmp_path / "jobs.db",
         source="a test",
         events=(order, *hooks[:6], forgotten, *hooks[6:]),
-        tempo=Timing(2.0),
+        timing=Timing(2.0),
         seed=1,
         worker=(sys.executable, str(script)),
     )

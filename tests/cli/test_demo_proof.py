@@ -39,12 +39,12 @@ def accounts(done: list[Incoming]) -> Evidence:
 
 def answered(accepted: tuple[Incoming, ...], refused: tuple[Incoming, ...] = ()) -> Deliveries:
     """What a source has that sent each of these once, and got its answer."""
-    sendings = Deliveries((*accepted, *refused))
-    for incoming in sendings.order:
-        sending = sendings.of(incoming)
+    deliveries = Deliveries((*accepted, *refused))
+    for incoming in deliveries.order:
+        sending = deliveries.of(incoming)
         sending.sent = 1
         sending.verdict = Accepted(0) if incoming in accepted else Refusal(0, "no")
-    return sendings
+    return deliveries
 
 
 @given(events, st.permutations(range(20)))
@@ -83,25 +83,25 @@ def test_what_was_refused_may_have_no_effect(refused):
 
 @given(events)
 def test_what_was_never_answered_is_no_success(sent):
-    sendings = Deliveries(sent)
+    deliveries = Deliveries(sent)
     for incoming in sent:
-        sendings.of(incoming).sent = 1
-    proof = prove(sendings, accounts([]))
+        deliveries.of(incoming).sent = 1
+    proof = prove(deliveries, accounts([]))
     assert not proof.holds
     assert proof.unanswered == tuple(incoming.id for incoming in sent)
 
 
 def test_repeats_are_counted_by_sending():
     hook = IncomingWebhook("w", "contact", "push", None)
-    sendings = answered((hook,))
-    sendings.of(hook).sent = 3
-    proof = prove(sendings, accounts([hook]))
+    deliveries = answered((hook,))
+    deliveries.of(hook).sent = 3
+    proof = prove(deliveries, accounts([hook]))
     assert (proof.sent, proof.repeats, proof.accepted) == (3, 2, 1)
 
 
 def test_an_acceptance_stands():
-    sendings = Deliveries(())
-    sending = sendings.of(IncomingWebhook("w", "contact", "push", None))
+    deliveries = Deliveries(())
+    sending = deliveries.of(IncomingWebhook("w", "contact", "push", None))
     for answer in (Refusal(0, "no"), None, Accepted(1), Refusal(2, "no"), None):
         sending.take(answer)
     assert sending.verdict == Accepted(1)

@@ -242,9 +242,9 @@ def test_a_worker_that_an_injected_crash_kills_is_followed_by_the_next(step: str
     rules.begin(seed=0)
     rules.ask(DrawnRequest("send", "a", 1))
     if step == "restart":
-        rules.inject(Delay("charge", "30 s"))
+        rules.set_fault(Delay("charge", "30 s"))
         rules.advance("1 s")  # the run outlives the drain time: the next worker delivers it again as it opens
-    rules.inject(Crash("charge"))
+    rules.set_fault(Crash("charge"))
     {"restart": rules.restart, "advance": lambda: rules.advance("1 s"), "jump": rules.jump}[step]()
     assert not rules.world.is_open, "the crash was met"
     rules.laws_hold()

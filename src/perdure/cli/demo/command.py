@@ -16,7 +16,7 @@ from perdure.cli.demo.live_screen import LiveScreen
 from perdure.cli.demo.screen import PlainScreen, Screen
 from perdure.cli.demo.services import SERVICES, journal_path
 from perdure.cli.demo.source import read_source
-from perdure.cli.demo.story import DemoStuck, Plot, tell
+from perdure.cli.demo.story import DemoStuck, Plot, run
 from perdure.cli.demo.timing import USUAL_SECONDS, Timing
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.usage_error import UsageError
@@ -72,7 +72,7 @@ def demo(
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise UsageError(f"--seconds {seconds:g} is out of range; pass {MIN_SECONDS:g} to {MAX_SECONDS:g}")
     path = _new_store(store)
-    plot = Plot(store=path, source=source.name, events=source.events, tempo=Timing(seconds), seed=seed)
+    plot = Plot(store=path, source=source.name, events=source.events, timing=Timing(seconds), seed=seed)
     code = perform(plot, source.malformed, screen_for(sys.stdout))
     if store is not None or keep or code is ExitCode.FAILED:
         sys.stdout.write(f"Kept: {path}, and next to it the journals of the services and the worker's log.\n")
@@ -86,7 +86,7 @@ def perform(plot: Plot, malformed: tuple[Malformed, ...], screen: Screen) -> Exi
     try:
         screen.title(TITLE)
         _report(malformed, screen)
-        proof = asyncio.run(tell(plot, screen))
+        proof = asyncio.run(run(plot, screen))
     except DemoStuck as stuck:
         screen.close()
         sys.stderr.write(f"perdure: the demo cannot continue: {stuck.what}\n")

@@ -15,12 +15,12 @@ Verdict: TypeAlias = Accepted | Refusal
 
 @attrs.define
 class Delivery:
-    """One event, with its sendings and answers.
+    """One event, with its deliveries and answers.
 
     Attributes:
         incoming: the event.
-        sent: the number of sendings.
-        under_way: sendings that have not been answered.
+        sent: the number of deliveries.
+        under_way: deliveries that have not been answered.
         verdict: the answer; an acceptance is kept, whatever a repeat returns. None: no answer yet.
     """
 
@@ -30,7 +30,7 @@ class Delivery:
     verdict: Verdict | None = None
 
     def take(self, answer: Answer | None) -> None:
-        """Record an answer to one of the sendings; None when the worker died first."""
+        """Record an answer to one of the deliveries; None when the worker died first."""
         self.under_way -= 1
         if isinstance(answer, Accepted) or (isinstance(answer, Refusal) and self.verdict is None):
             self.verdict = answer
@@ -61,7 +61,7 @@ class Deliveries:
 
     @property
     def sent(self) -> int:
-        """The total number of sendings."""
+        """The total number of deliveries."""
         return sum(sending.sent for sending in self)
 
     @property

@@ -121,15 +121,17 @@ def _due_in(row: InstanceRow) -> str:
 
 
 def _progress(view: View) -> RenderableType:
-    sendings, evidence = view.sendings, view.evidence
-    total = len(sendings.order)
+    deliveries, evidence = view.deliveries, view.evidence
+    total = len(deliveries.order)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", width=9)
     grid.add_column()
     bar = Table.grid(padding=(0, 2))
-    bar.add_row(ProgressBar(total=total, completed=min(sendings.sent, total), width=24), f"{sendings.sent} of {total}")
+    bar.add_row(
+        ProgressBar(total=total, completed=min(deliveries.sent, total), width=24), f"{deliveries.sent} of {total}"
+    )
     grid.add_row(view.phase, bar)
-    grid.add_row("answers", f"{sendings.accepted} accepted, {sendings.refused} rejected")
+    grid.add_row("answers", f"{deliveries.accepted} accepted, {deliveries.refused} rejected")
     grid.add_row(
         "services",
         f"{len(evidence.sink.taken)} batches, {len(evidence.mail.taken)} mails, {len(evidence.auth.taken)} tokens; "

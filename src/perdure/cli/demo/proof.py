@@ -17,11 +17,11 @@ from perdure.examples.order_processor import notice
 
 @attrs.frozen(kw_only=True)
 class Proof:
-    """The comparison of sendings and journals. Events are named by their ids.
+    """The comparison of deliveries and journals. Events are named by their ids.
 
     Attributes:
-        sent: the total number of sendings.
-        repeats: sendings of an event that was sent before: by its source, or again after the crash.
+        sent: the total number of deliveries.
+        repeats: deliveries of an event that was sent before: by its source, or again after the crash.
         accepted: different events that were acknowledged.
         processed: acknowledged events with an effect in a journal.
         rejected: different events that were refused.
@@ -47,19 +47,19 @@ class Proof:
         return not (self.lost or self.twice or self.unanswered)
 
 
-def prove(sendings: Deliveries, evidence: Evidence) -> Proof:
+def prove(deliveries: Deliveries, evidence: Evidence) -> Proof:
     """Compare the acknowledged events with the journals."""
-    accepted = [sending.incoming for sending in sendings if isinstance(sending.verdict, Accepted)]
-    refused = [sending.incoming for sending in sendings if isinstance(sending.verdict, Refusal)]
+    accepted = [sending.incoming for sending in deliveries if isinstance(sending.verdict, Accepted)]
+    refused = [sending.incoming for sending in deliveries if isinstance(sending.verdict, Refusal)]
     seen = evidence.webhooks + evidence.mails
     lost = tuple(_take_out(accepted, seen))
     return Proof(
-        sent=sendings.sent,
-        repeats=sendings.sent - len(tuple(sendings)),
+        sent=deliveries.sent,
+        repeats=deliveries.sent - len(tuple(deliveries)),
         accepted=len(accepted),
         processed=len(accepted) - len(lost),
         rejected=len(refused),
-        unanswered=_ids(sendings.unanswered()),
+        unanswered=_ids(deliveries.unanswered()),
         redelivered=evidence.repeated,
         twice=tuple(sorted({incoming.id for incoming in (*accepted, *refused) if seen[_effect(incoming)] > 0})),
         lost=lost,
@@ -87,5 +87,5 @@ def _effect(incoming: Incoming) -> str:
             assert_never(incoming)
 
 
-def _ids(sendings: Iterable[Delivery]) -> tuple[str, ...]:
-    return tuple(sending.incoming.id for sending in sendings)
+def _ids(deliveries: Iterable[Delivery]) -> tuple[str, ...]:
+    return tuple(sending.incoming.id for sending in deliveries)

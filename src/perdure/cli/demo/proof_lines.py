@@ -33,7 +33,7 @@ class ProofLine:
 def proof_lines(proof: Proof) -> tuple[ProofLine, ...]:
     """Return each number of the proof, with its explanation."""
     return (
-        ProofLine("sent", proof.sent, "sendings, including those after the crash"),
+        ProofLine("sent", proof.sent, "deliveries, including those after the crash"),
         ProofLine("duplicates suppressed", proof.repeats, "sent again under the same id, without effect"),
         ProofLine("rejected", proof.rejected, "refused by the order's state machine"),
         ProofLine("accepted", proof.accepted, "different events that were acknowledged"),

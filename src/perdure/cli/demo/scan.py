@@ -17,7 +17,7 @@ PAGE = 1_000
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-async def look(jobs: Client, number: int, rows: int) -> Seen:
+async def summarize(jobs: Client, number: int, rows: int) -> Seen:
     """Count all instances, and list those of each job that changed last.
 
     Args:

@@ -88,10 +88,11 @@ class PlainScreen:
 
 def progress(view: View) -> str:
     """Return the progress in one line."""
-    sendings, evidence = view.sendings, view.evidence
+    deliveries, evidence = view.deliveries, view.evidence
     instances = sum(count.instances for count in view.seen.counts) if view.seen else 0
     return (
-        f"{sendings.sent} sent, {sendings.accepted} accepted, {sendings.refused} rejected; {instances} instances; "
+        f"{deliveries.sent} sent, {deliveries.accepted} accepted, {deliveries.refused} rejected; "
+        f"{instances} instances; "
         f"{len(evidence.sink.taken)} batches, {len(evidence.mail.taken)} mails, {len(evidence.auth.taken)} tokens, "
         f"{evidence.sink.refused + evidence.auth.refused} refusals by services"
     )

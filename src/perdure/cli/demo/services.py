@@ -35,14 +35,14 @@ class Counterpart:
 
     Attributes:
         journal: the journal of calls.
-        dice: draws latencies and refusals.
+        random: draws latencies and refusals.
         latency_ms: the range of the latency.
         refusal_rate: the probability of a refusal, 0 to 1.
         excuse: the reason in a refusal.
     """
 
     journal: Journal
-    dice: Random
+    random: Random
     latency_ms: tuple[float, float]
     refusal_rate: float
     excuse: str
@@ -58,7 +58,7 @@ class Counterpart:
     async def answer(self, call: str, caller: str, items: tuple[str, ...]) -> Literal["done", "refused"]:
         """Execute a call, unless a call with its id was executed before."""
         self.journal.append(Called(call))
-        await asyncio.sleep(self.dice.uniform(*self.latency_ms) / 1000)
+        await asyncio.sleep(self.random.uniform(*self.latency_ms) / 1000)
         if call in self._done:
             self.journal.append(AlreadyApplied(call))
             return "done"
@@ -70,7 +70,7 @@ class Counterpart:
         return "done"
 
     def _refuses(self, caller: str) -> bool:
-        refused = self._in_a_row[caller] < MAX_REFUSALS_IN_A_ROW and self.dice.random() < self.refusal_rate
+        refused = self._in_a_row[caller] < MAX_REFUSALS_IN_A_ROW and self.random.random() < self.refusal_rate
         self._in_a_row[caller] = self._in_a_row[caller] + 1 if refused else 0
         return refused
 
@@ -125,7 +125,7 @@ class DemoAuth:
         call = f"{refresh_token} {now.isoformat()} {self.issued}"
         if await self.counterpart.answer(call, refresh_token, ()) == "refused":
             return Failure(AuthDown(self.counterpart.excuse))
-        return Success(Token(f"at-{self.counterpart.dice.getrandbits(32):08x}", now + timedelta(hours=1)))
+        return Success(Token(f"at-{self.counterpart.random.getrandbits(32):08x}", now + timedelta(hours=1)))
 
 
 @attrs.frozen(kw_only=True)
@@ -142,20 +142,20 @@ def journal_path(store: str, service: Service) -> str:
     return f"{store}.{service}.jsonl"
 
 
-def open_services(store: str, tempo: Timing, dice: Random) -> DemoServices:
+def open_services(store: str, timing: Timing, random: Random) -> DemoServices:
     """Open the services, with their records of earlier processes.
 
     Args:
         store: the path of the store; the journals are next to it.
-        tempo: the timing.
-        dice: draws latencies and refusals.
+        timing: the timing.
+        random: draws latencies and refusals.
     """
 
     def counterpart(service: Service, refusal_rate: float, excuse: str = "") -> Counterpart:
         opened = Counterpart(
             journal=Journal(journal_path(store, service)),
-            dice=dice,
-            latency_ms=tempo.latency_ms,
+            random=random,
+            latency_ms=timing.latency_ms,
             refusal_rate=refusal_rate,
             excuse=excuse,
         )

@@ -54,7 +54,7 @@ class Plot:
         store: the path of the file, which does not exist yet.
         source: the name of the events' source.
         events: in the order of their source.
-        tempo: the timing.
+        timing: the timing.
         seed: the seed of the services' failures.
         worker: the command that runs the worker; the store, the seconds and the seed follow.
     """
@@ -62,7 +62,7 @@ class Plot:
     store: Path
     source: str
     events: tuple[Incoming, ...]
-    tempo: Timing
+    timing: Timing
     seed: int
     worker: Sequence[str] = WORKER
 
@@ -74,7 +74,7 @@ class DemoRun:
     Attributes:
         plot: its options.
         screen: its output.
-        sendings: the sent events and their answers.
+        deliveries: the sent events and their answers.
         evidence: the journals of the services.
         fed: the number of events of the source that were sent.
         began: the start time, by the monotonic clock.
@@ -85,7 +85,7 @@ class DemoRun:
 
     plot: Plot
     screen: Screen
-    sendings: Deliveries
+    deliveries: Deliveries
     evidence: Evidence
     fed: int = 0
     began: float = attrs.Factory(time.monotonic)
@@ -94,7 +94,7 @@ class DemoRun:
     seen: Seen | None = None
 
     # ------------------------------------------------------------ the whole
-    async def tell(self) -> Proof:
+    async def run(self) -> Proof:
         """Run all steps.
 
         Raises:
@@ -114,20 +114,20 @@ class DemoRun:
             if self.child is not None:
                 await self.child.kill()
         self.evidence.read()
-        return prove(self.sendings, self.evidence)
+        return prove(self.deliveries, self.evidence)
 
     async def _first_half(self) -> None:
         self._step("store", f"{self.plot.store}, one SQLite file")
         await self._start("started", "owns the store and runs the three jobs")
         await self._start_tokens()
-        self._enter("feeding", f"{len(self.sendings.order)} events from {self.plot.source}")
+        self._enter("feeding", f"{len(self.deliveries.order)} events from {self.plot.source}")
         await self._feed(self._is_time_to_kill)
 
     async def _crash(self) -> None:
         await self._worker.kill()
         await asyncio.sleep(0)  # read the answers that it had already written
         self.evidence.read()
-        cut, unanswered = self.evidence.under_way, len(self.sendings.unanswered())
+        cut, unanswered = self.evidence.under_way, len(self.deliveries.unanswered())
         self.seen = None
         self._enter(
             "killed",
@@ -140,7 +140,7 @@ class DemoRun:
         self._step("recovered", f"{_counted(left_behind, 'run')} that the dead process had started: delivered again")
         await self._start_tokens()
         await self._send_again()
-        self._enter("feeding", f"the other {len(self.sendings.order) - self.fed} events")
+        self._enter("feeding", f"the other {len(self.deliveries.order) - self.fed} events")
         await self._feed(lambda: False)
 
     async def _settle(self) -> None:
@@ -151,10 +151,10 @@ class DemoRun:
 
     async def _is_settled(self) -> bool:
         """Return whether every event is answered and no batch is left. Send events without a clear answer again."""
-        for sending in self.sendings.unanswered():
+        for sending in self.deliveries.unanswered():
             if not sending.under_way:
                 self._send(sending)
-        if self.sendings.unanswered():
+        if self.deliveries.unanswered():
             self._check_worker()
             return False
         seen = await self._answered(self._worker.ask(partial(InspectStore, rows=0)))
@@ -176,7 +176,7 @@ class DemoRun:
         """Start a worker, and return the number of runs that an earlier one did not complete."""
         plot = self.plot
         self.phase = "starting"
-        command = (*plot.worker, str(plot.store), str(plot.tempo.seconds), str(plot.seed))
+        command = (*plot.worker, str(plot.store), str(plot.timing.seconds), str(plot.seed))
         self.child = child = await start_child(command, self._log)
         async with _limit(START_LIMIT_S, "the worker did not open the store"):
             ready = await child.ready
@@ -197,7 +197,7 @@ class DemoRun:
 
     def _is_time_to_kill(self) -> bool:
         """Return whether half of the events are sent and a kill would interrupt a batch and a mail."""
-        total = len(self.sendings.order)
+        total = len(self.deliveries.order)
         if self.fed < KILL_AFTER * total:
             return False
         self.evidence.read()
@@ -208,7 +208,7 @@ class DemoRun:
         """Start a token refresher for the first owners of orders. Starting an existing one has no effect."""
         owners = [
             incoming.event.owner
-            for incoming in self.sendings.order
+            for incoming in self.deliveries.order
             if isinstance(incoming, IncomingOrder) and isinstance(incoming.event, OrderPlaced)
         ]
         answers = [self._worker.ask(partial(StartToken, owner=owner)) for owner in _first(owners, MAX_TOKENS)]
@@ -216,17 +216,17 @@ class DemoRun:
 
     async def _feed(self, until: Callable[[], bool]) -> None:
         """Send events at an even pace, to the last one or until a condition holds."""
-        gap_s = self.plot.tempo.feed_s / len(self.sendings.order)
+        gap_s = self.plot.timing.feed_s / len(self.deliveries.order)
         due_s = time.monotonic()
-        while self.fed < len(self.sendings.order) and not until():
-            self._send(self.sendings.of(self.sendings.order[self.fed]))
+        while self.fed < len(self.deliveries.order) and not until():
+            self._send(self.deliveries.of(self.deliveries.order[self.fed]))
             self.fed += 1
             due_s += gap_s
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             await self._answered(self._room())
 
     async def _send_again(self) -> None:
-        unanswered = self.sendings.unanswered()
+        unanswered = self.deliveries.unanswered()
         self._step("resent", f"{_counted(len(unanswered), 'unacknowledged event')}, with the same keys")
         for sending in unanswered:
             self._send(sending)
@@ -239,7 +239,7 @@ class DemoRun:
         answer.add_done_callback(lambda done: None if done.cancelled() else sending.take(done.result()))
 
     async def _room(self) -> None:
-        while len(self.sendings.unanswered()) > MAX_UNANSWERED and not self._worker.has_ended:  # noqa: ASYNC110 - rare
+        while len(self.deliveries.unanswered()) > MAX_UNANSWERED and not self._worker.has_ended:  # noqa: ASYNC110 - rare
             await asyncio.sleep(0.01)
 
     async def _answered(self, waiting: Awaitable[T]) -> T:
@@ -267,7 +267,7 @@ class DemoRun:
         return View(
             elapsed_s=self._elapsed_s,
             phase=self.phase,
-            sendings=self.sendings,
+            deliveries=self.deliveries,
             evidence=self.evidence,
             seen=self.seen,
         )
@@ -284,13 +284,13 @@ class DemoRun:
         self.screen.step(self._elapsed_s, name, text)
 
 
-async def tell(plot: Plot, screen: Screen) -> Proof:
+async def run(plot: Plot, screen: Screen) -> Proof:
     """Run a demo.
 
     Raises:
         DemoStuck: a step did not complete in time, or the worker ended by itself.
     """
-    return await DemoRun(plot, screen, Deliveries(plot.events), evidence_beside(str(plot.store))).tell()
+    return await DemoRun(plot, screen, Deliveries(plot.events), evidence_beside(str(plot.store))).run()
 
 
 @asynccontextmanager

@@ -16,13 +16,13 @@ class View:
     Attributes:
         elapsed_s: seconds since the start of the demo.
         phase: the current step, in a few words.
-        sendings: the sent events and their answers so far.
+        deliveries: the sent events and their answers so far.
         evidence: the journals of the services so far.
         seen: the instances; None while no worker answers.
     """
 
     elapsed_s: float
     phase: str
-    sendings: Deliveries
+    deliveries: Deliveries
     evidence: Evidence
     seen: Seen | None

@@ -33,7 +33,7 @@ from perdure.cli.demo.protocol import (
     Stop,
     Unsettled,
 )
-from perdure.cli.demo.scan import look
+from perdure.cli.demo.scan import summarize
 from perdure.cli.demo.services import DemoServices, open_services
 from perdure.cli.demo.timing import Timing
 from perdure.client.attempt import attempt
@@ -59,7 +59,7 @@ OpenServices: TypeAlias = Callable[[str, Timing, Random], DemoServices]
 
 
 @attrs.frozen
-class Desk:
+class CommandHandler:
     """Executes commands, and writes their answers as they complete.
 
     Attributes:
@@ -78,7 +78,7 @@ class Desk:
             case StartToken(number):
                 write_answer(_settled(number, await self._start_token(command.owner)))
             case InspectStore(number, rows):
-                write_answer(await look(self.jobs, number, rows))
+                write_answer(await summarize(self.jobs, number, rows))
             case _:
                 assert_never(command)
 
@@ -121,20 +121,20 @@ def write_answer(answer: Answer | Ready) -> None:
         sys.stdout.buffer.flush()
 
 
-async def serve(path: str, tempo: Timing, seed: int, open_outside: OpenServices) -> int:
+async def serve(path: str, timing: Timing, seed: int, open_outside: OpenServices) -> int:
     """Open the store, and read commands until ``Stop``, or until the engine stops by itself.
 
     Returns:
         The exit code.
     """
-    services = open_outside(path, tempo, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, not for secrets
-    served = at_pace(tempo.pace)
+    services = open_outside(path, timing, Random(f"{seed}"))  # noqa: S311 - a reproducible demo, not for secrets
+    served = at_pace(timing.pace)
     app = App(services).with_jobs(served.token_refresher, served.webhook_batcher, served.order_processor)
     store = await open_sqlite(path)
     left_behind = await _left_behind(store)
     async with app.open(store) as jobs:
         write_answer(Ready(os.getpid(), left_behind))
-        taking = asyncio.create_task(_take_commands(Desk(jobs, served)), name="commands")
+        taking = asyncio.create_task(_take_commands(CommandHandler(jobs, served)), name="commands")
         by_itself = asyncio.ensure_future(_result(gateway_of(jobs).engine.stopped))
         await asyncio.wait({taking, by_itself}, return_when=asyncio.FIRST_COMPLETED)
         if not taking.done():
@@ -145,12 +145,12 @@ async def serve(path: str, tempo: Timing, seed: int, open_outside: OpenServices)
         return 0
 
 
-async def _take_commands(desk: Desk) -> None:
+async def _take_commands(handler: CommandHandler) -> None:
     async with asyncio.TaskGroup() as tasks:
         async for command in _commands():
             if isinstance(command, Stop):
                 break
-            tasks.create_task(desk.take(command))
+            tasks.create_task(handler.take(command))
 
 
 async def _result(stopped: Future[str]) -> str:

@@ -197,7 +197,7 @@ class JobRules(RuleBasedStateMachine):
     # ------------------------------------------------------------ faults
     @precondition(lambda self: self.machine.mishaps == "drawn")
     @rule(fault=st.runner().flatmap(lambda self: self.mishaps()))
-    def inject(self, fault: DrawnFault) -> None:
+    def set_fault(self, fault: DrawnFault) -> None:
         """Inject a fault."""
         with self.with_trace():
             if not isinstance(fault, Death):

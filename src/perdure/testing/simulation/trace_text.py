@@ -117,7 +117,7 @@ def _operation(operation: object, answer: object) -> str:  # noqa: PLR0911 - one
         case SetAlarm(change):
             return _alarm(change)
         case Post(target, action, payload):
-            return f"tell {target} to {action} {payload}".rstrip()
+            return f"message to {target}: {action} {payload}".rstrip()
         case _:
             return repr(operation)
 
