@@ -24,7 +24,7 @@ def nobody(_: Address) -> bool:
 
 
 def test_a_portion_is_large_while_nobody_asks_and_small_from_the_first_request_on() -> None:
-    portion = AlarmWindow(company="nobody")
+    portion = AlarmWindow(company="none")
     assert len(fill(portion)) == ALONE
     portion.company = "requests"
     assert not portion.has_room

@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "a run that goes alone leaves the gate locked",
         "engine/concurrency_limit.py",
-        '            self._alone = "nobody"\n        while',
+        '            self._alone = "none"\n        while',
         "            pass\n        while",
         GATE,
     ),

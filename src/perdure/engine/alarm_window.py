@@ -41,7 +41,7 @@ class AlarmWindow:
         company: whether requests arrive too, for which alarms leave room.
     """
 
-    company: Literal["requests", "nobody"] = "requests"
+    company: Literal["requests", "none"] = "requests"
     _size: int = FIRST
     _members: set[Address] = attrs.Factory(set[Address])
     _looks: int = 0

@@ -172,7 +172,7 @@ class Alarms:
         now_ms = self.runtime.monotonic_ms()
         if self._asked != self.dispatcher.asked:
             self._asked, self._alone_from_ms = self.dispatcher.asked, now_ms + COMPANY_MS
-        self._portion.company = "requests" if now_ms < self._alone_from_ms else "nobody"
+        self._portion.company = "requests" if now_ms < self._alone_from_ms else "none"
 
     def _post(self, job: AnyDefinition, address: Address) -> None:
         self._fired.add(address)

@@ -79,7 +79,7 @@ class LazyClaim:
         await self.ready()
         if self._state == "not_begun":
             self._state = "recording"
-            start_eagerly(self._record(), self.runtime, name=f"claim of {self.execute.instance.address}")
+            start_eagerly(self._record(), self.runtime, name=f"perdure:claim {self.execute.instance.address}")
         await self.settled()
         if self._refused is not None:
             raise ClaimFailed(self._refused)

@@ -24,7 +24,7 @@ class ConcurrencyLimit:
     runtime: Runtime
     places: int
     _inside: int = 0
-    _alone: Literal["nobody", "somebody"] = "nobody"
+    _alone: Literal["none", "running"] = "none"
     _waiting: deque[tuple[Company, Future[Any]]] = attrs.Factory(deque[tuple[Company, Future[Any]]])
 
     @property
@@ -55,7 +55,7 @@ class ConcurrencyLimit:
         """Return the slot, and admit the next runs."""
         self._inside -= 1
         if company == "alone":
-            self._alone = "nobody"
+            self._alone = "none"
         while self._waiting:
             following, place = self._waiting[0]
             if place.done():  # its wait was cancelled
@@ -70,12 +70,12 @@ class ConcurrencyLimit:
     def _has_room(self, company: Company) -> bool:
         if company == "alone":
             return self._inside == 0
-        return self._alone == "nobody" and self._inside < self.places
+        return self._alone == "none" and self._inside < self.places
 
     def _admit(self, company: Company) -> None:
         self._inside += 1
         if company == "alone":
-            self._alone = "somebody"
+            self._alone = "running"
 
 
 @attrs.define

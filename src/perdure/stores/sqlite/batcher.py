@@ -100,7 +100,7 @@ class _Queue(Generic[R]):
         """Send the pending requests, and answer them."""
         batch, self.waiting = self.waiting[:_GROUP], self.waiting[_GROUP:]
         try:
-            answers = await self.send([errand.request for errand in batch])
+            answers = await self.send([pending.request for pending in batch])
         except StoreError as error:  # the file could not be opened again: nothing was sent
             answers = [Failure(error)] * len(batch)
         except BaseException as error:
@@ -164,9 +164,9 @@ class Batcher:
             return StoreUnavailable(operation, "it belongs to the process that this one was forked from")
         return None
 
-    def enqueue(self, queue: _Queue[R], errand: PendingOperation[R]) -> None:
+    def enqueue(self, queue: _Queue[R], pending: PendingOperation[R]) -> None:
         """Add an operation to the next batch."""
-        queue.waiting.append(errand)
+        queue.waiting.append(pending)
         self._set_going()
 
     def future(self) -> Future[Any]:
@@ -224,5 +224,5 @@ class Batcher:
 
 
 def _answer(batch: Sequence[PendingOperation[Any]], answers: Sequence[Result[Any, Any]]) -> None:
-    for errand, answer in zip(batch, answers, strict=True):
-        errand.answered(answer)
+    for pending, answer in zip(batch, answers, strict=True):
+        pending.answered(answer)

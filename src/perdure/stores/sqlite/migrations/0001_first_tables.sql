@@ -1,4 +1,4 @@
--- One row is one job instance. The integer key makes updates and index entries short, and keeps rows in order of birth.
+-- One row is one job instance. The integer key makes updates and index entries short, and orders rows by creation.
 CREATE TABLE instances (
   incarnation INTEGER PRIMARY KEY,
   version INTEGER NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE instances (
 
 CREATE INDEX instances_due ON instances (due_ms) WHERE due_ms IS NOT NULL;
 
--- Only what runs at this moment carries an owner, so this index has a handful of entries.
+-- Only instances with a run in progress have an owner, so this index is small.
 CREATE INDEX instances_owner ON instances (incarnation) WHERE owner IS NOT NULL;
 
 -- The answers of idempotency keys. They belong to the address and outlive the instance.
@@ -42,7 +42,7 @@ CREATE TABLE keys (
 
 CREATE INDEX keys_expiry ON keys (expires_ms);
 
--- Messages sent and not yet consumed. place is 'head' for the oldest of its (sender, target) pair, 'behind' for others.
+-- Undelivered messages. place is 'head' for the oldest of its (sender, target) pair, 'behind' for others.
 CREATE TABLE messages (
   message_id INTEGER PRIMARY KEY,
   sender TEXT NOT NULL,
@@ -60,7 +60,7 @@ CREATE INDEX messages_pair ON messages (sender, target);
 CREATE INDEX messages_heads ON messages (message_id, not_before_ms) WHERE place = 'head';
 CREATE INDEX messages_postponed ON messages (not_before_ms) WHERE not_before_ms > 0;
 
--- Messages that failed too often, kept until somebody redrives them.
+-- Messages that failed too often, kept until an operator redrives them.
 CREATE TABLE dead_letters (
   message_id INTEGER PRIMARY KEY,
   sender TEXT NOT NULL,
@@ -74,7 +74,7 @@ CREATE TABLE dead_letters (
 
 CREATE INDEX dead_letters_pair ON dead_letters (sender, target);
 
--- What happened, in order. Retention removes its beginning and nothing else.
+-- The event history, in order. Retention deletes only the oldest events.
 CREATE TABLE events (
   sequence INTEGER PRIMARY KEY,
   address TEXT NOT NULL,
@@ -85,7 +85,7 @@ CREATE TABLE events (
 
 CREATE INDEX events_address ON events (address);
 
--- The numbers given out so far. They never go back, not even when rows are deleted.
+-- The numbers assigned so far. They never decrease, not even when rows are deleted.
 CREATE TABLE counters (
   epoch INTEGER NOT NULL,
   incarnation INTEGER NOT NULL,

@@ -1,5 +1,5 @@
--- Each checkpoint of the engine leaves a mark in the file, in one table and then in the other, which lie on two pages.
--- By the marks the engine tells its own checkpoint from a copy that another program wrote over the file meanwhile.
+-- Each checkpoint of the engine writes a mark into the file, alternating between two tables on two pages. The marks
+-- distinguish the engine's own checkpoint from a copy that another program wrote over the file meanwhile.
 CREATE TABLE checkpoint_marks_a (mark TEXT NOT NULL) STRICT;
 CREATE TABLE checkpoint_marks_b (mark TEXT NOT NULL) STRICT;
 
