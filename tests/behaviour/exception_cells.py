@@ -24,7 +24,7 @@ from perdure.jobs.decision import Decision
 from perdure.programs import Program, effect, gather, program, succeed
 from perdure.programs.container import result_inside
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 """A process that has not ended by then is killed: closing the engine must not hang."""
 
 
@@ -208,11 +208,11 @@ async def next_start(folder: Path, name: str) -> dict[str, Any]:
     return {
         "status": status.status,
         "scheduled": getattr(status, "next_run_at", None) is not None,
-        "failed": [
-            event.error.error_type
-            for event in reversed([entry.event for entry in history])
-            if event.type == "job.failed"
-        ],
+        "failed": list(  # each kind of failure once: a slow machine meets more than one tick
+            dict.fromkeys(
+                entry.event.error.error_type for entry in reversed(history) if entry.event.type == "job.failed"
+            )
+        ),
         "parked": status.parked,
         "messages": len(letters) + len(waiting),
     }
