@@ -153,7 +153,7 @@ MUTANTS = (
     Mutant(
         "a backup leaves out what is still in the log",
         "stores/sqlite/backup.py",
-        "lent.connection.backup(target, pages=self.step_pages, progress=lent.baton.between, sleep=0)",
+        "lent.connection.backup(target, pages=self.step_pages, progress=lent.handoff.between, sleep=0)",
         '__import__("shutil").copyfile(self.file.path, copy.path)',
         BACKUP,
     ),

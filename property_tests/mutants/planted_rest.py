@@ -204,8 +204,8 @@ MUTANTS = (
     Mutant(
         "an alarm that did not fit into a reading fires late",
         "engine/alarms.py",
-        "self._agenda.end_reading(last_ms)\n                await",
-        "self._agenda.end_reading(last_ms + 1)\n                await",
+        "self._timers.end_reading(last_ms)\n                await",
+        "self._timers.end_reading(last_ms + 1)\n                await",
         LIMITS + "test_every_alarm_fires_in_its_time_however_few_are_read_at_once",
     ),
     Mutant(

@@ -64,13 +64,13 @@ def transition(at: Address, fence: Fence | None, version: int) -> Transition:
 
 async def back_up_under_load(folder: Path, clients: int, before: int, step_pages: int) -> tuple[Load, Counter[str]]:
     store = await open_sqlite(folder / "jobs.db")
-    traffic = store.load.__self__._traffic  # type: ignore[attr-defined]
+    batcher = store.load.__self__._batcher  # type: ignore[attr-defined]
     load = Load(store, enough=before)
     running = [asyncio.ensure_future(load.client(Address("task", "job", str(number)))) for number in range(clients)]
     if before:
         await load.has_enough.wait()
     promised = load.acknowledged.copy()
-    backups = Backups(traffic=traffic, file=traffic._database.file, runtime=traffic._runtime, step_pages=step_pages)
+    backups = Backups(batcher=batcher, file=batcher._database.file, runtime=batcher._runtime, step_pages=step_pages)
     await value(backups.make(folder / "copy.db", lambda _: None))
     load.is_over = True
     await asyncio.gather(*running)

@@ -54,8 +54,8 @@ def target(tmp_path: Path) -> Path:
 def in_small_steps(store: Store, target: Path, progress: OnBackupProgress) -> FutureResult[Backup, StoreError]:
     """Back up a page at a time, so that there is something between the steps."""
     operations = store.load.__self__  # type: ignore[attr-defined]
-    traffic = operations._traffic
-    backups = Backups(traffic=traffic, file=traffic._database.file, runtime=traffic._runtime, step_pages=1)
+    batcher = operations._batcher
+    backups = Backups(batcher=batcher, file=batcher._database.file, runtime=batcher._runtime, step_pages=1)
     return backups.make(target, progress)
 
 
@@ -99,14 +99,14 @@ def test_the_log_is_checkpointed_while_a_backup_is_made(path: Path, target: Path
 
     async def main() -> None:
         store = await open_sqlite(path)
-        traffic = store.load.__self__._traffic  # type: ignore[attr-defined]
+        batcher = store.load.__self__._batcher  # type: ignore[attr-defined]
 
         def checkpoint(cursor: sqlite3.Cursor) -> None:
             moved.append(cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
 
         async def commit_and_checkpoint() -> None:
             await created(store, address("new"))
-            await traffic.read(Read("checkpoint", checkpoint))
+            await batcher.read(Read("checkpoint", checkpoint))
 
         def meanwhile(progress: BackupProgress) -> None:
             if progress.copied_bytes == progress.total_bytes // 2 // 4096 * 4096:
@@ -180,10 +180,10 @@ def test_a_store_that_is_closed_ends_its_backups_and_gives_the_file_free(path: P
 def test_a_connection_that_is_replaced_ends_the_backup_on_it(path: Path, target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
         store = await open_sqlite(path)
-        ledger = store.load.__self__._traffic._database._ledger  # type: ignore[attr-defined]
+        writer = store.load.__self__._batcher._database._writer  # type: ignore[attr-defined]
 
         def meanwhile(_: BackupProgress) -> None:
-            ledger.is_trusted = False
+            writer.is_trusted = False
 
         made = await answer(in_small_steps(store, target, meanwhile))
         await created(store, address("after"))

@@ -32,7 +32,7 @@ async def _together(*asked):
 async def _limit_pages(store, pages):
     """Make the disk full: the limit is the connection's, so it is set on the very connection of the store."""
     read = Read("limit its pages", lambda cursor: cursor.execute(f"PRAGMA max_page_count = {pages}").fetchall())
-    await store.load.__self__._traffic.read(read)
+    await store.load.__self__._batcher.read(read)
 
 
 def test_hundreds_of_commits_share_a_few_transactions(tmp_path):
@@ -176,14 +176,14 @@ async def main(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     asked = [answer(store.commit(put(address(str(number))))) for number in range(3)]
-    thread = store.load.__self__._traffic._database._thread
+    thread = store.load.__self__._batcher._database._thread
     print(*[kind(one) for one in await asyncio.gather(*asked)])
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     print(kind(await answer(store.commit(put(address("after"))))))
     for id_ in ("before", "0", "1", "2", "after"):
         print((await answer(store.load(address(id_)))).unwrap().instance is not None, end=" ")
     print((await answer(store.health())).unwrap().state)
-    print(store.load.__self__._traffic._database._thread is not thread)
+    print(store.load.__self__._batcher._database._thread is not thread)
     await store.close()
 
 asyncio.run(main(sys.argv[1]))

@@ -28,7 +28,7 @@ async def _impatient(path):
     """Open a store that does not wait for others, so that the test need not: the setting is the connection's."""
     store = await open_sqlite(path)
     read = Read("be impatient", lambda cursor: cursor.execute("PRAGMA busy_timeout = 0").fetchall())
-    await store.load.__self__._traffic.read(read)
+    await store.load.__self__._batcher.read(read)
     return store
 
 
@@ -81,7 +81,7 @@ def test_a_group_waits_once_for_whoever_holds_the_file(tmp_path):
             waits += statement.startswith("BEGIN")
 
         watch = Read("watch its statements", lambda cursor: cursor.connection.set_trace_callback(count))
-        await store.load.__self__._traffic.read(watch)
+        await store.load.__self__._batcher.read(watch)
         with _held(path):
             commits = [answer(store.commit(put(address(str(number))))) for number in range(50)]
             answers = await asyncio.gather(*commits)

@@ -207,7 +207,7 @@ def test_durability_decides_when_commits_reach_the_disk(tmp_path, durability, sy
         store = await open_sqlite(tmp_path / "jobs.db", durability=durability)
         assert store.capabilities.durability == durability
         read = Read("read its settings", lambda cursor: cursor.execute("PRAGMA synchronous").fetchone())
-        found = await store.load.__self__._traffic.read(read)  # a setting of the connection, seen by no other
+        found = await store.load.__self__._batcher.read(read)  # a setting of the connection, seen by no other
         await store.close()
         return found.unwrap()
 

@@ -38,7 +38,7 @@ def _no_thread_is_left_behind():
     """Here a file is lost on purpose: a test that fails on the way must not leave a thread, for Python waits for it."""
     yield
     while _OPENED:
-        _OPENED.pop().load.__self__._traffic._database.abandon()
+        _OPENED.pop().load.__self__._batcher._database.abandon()
 
 
 async def _refused(asked, kind=OwnershipLost):
@@ -401,8 +401,8 @@ def test_the_engines_own_checkpoints_take_nothing_away(path):
 def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path):
     async def main():
         store = await _opened(path)
-        traffic = store.load.__self__._traffic
-        gone = traffic.write("delete its own file", lambda cursor, counters: path.unlink())
+        batcher = store.load.__self__._batcher
+        gone = batcher.write("delete its own file", lambda cursor, counters: path.unlink())
         beside = answer(store.commit(put(A)))
         answers = await asyncio.gather(gone, beside)
         lost = store.lost.done()
@@ -426,7 +426,7 @@ def test_a_connection_that_is_replaced_finds_the_same_file_or_none(path, mishap,
     async def main():
         store = await _opened(path)
         await created(store, A)
-        store.load.__self__._traffic._database._ledger.is_trusted = False  # as after a COMMIT that broke
+        store.load.__self__._batcher._database._writer.is_trusted = False  # as after a COMMIT that broke
         mishap(path)
         existed = path.exists()
         refused = await _refused(store.commit(put(B)))
@@ -450,7 +450,7 @@ def test_a_connection_that_is_replaced_goes_on_with_its_own_file(path):
     async def main():
         store = await _opened(path)
         for id_ in ("a", "b"):
-            store.load.__self__._traffic._database._ledger.is_trusted = False
+            store.load.__self__._batcher._database._writer.is_trusted = False
             await created(store, address(id_))
         await value(store.close())
 

@@ -76,8 +76,8 @@ class Alarms:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     limits: Limits
     wake: Wake
-    _agenda: TimerQueue = attrs.Factory(TimerQueue)
-    _portion: AlarmWindow = attrs.Factory(AlarmWindow)
+    _timers: TimerQueue = attrs.Factory(TimerQueue)
+    _window: AlarmWindow = attrs.Factory(AlarmWindow)
     _fired: set[Address] = attrs.Factory(set[Address])
     _then_due: dict[Address, int | None] = attrs.Factory(dict[Address, int | None])
     _failed: dict[Address, Timer] = attrs.Factory(dict[Address, "Timer"])
@@ -93,45 +93,45 @@ class Alarms:
         if self._fired and address in self._fired:  # perhaps by its own turn: queued when that is over
             self._then_due[address] = due_ms
         elif due_ms is not None:
-            self._agenda.add(address, due_ms)
+            self._timers.add(address, due_ms)
             if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
                 self.wake.ring()
 
     def doubt(self) -> None:
         """Read the store again, because a commit with an unknown outcome may have set an alarm."""
-        self._agenda.doubt(self.runtime.now_ms())
+        self._timers.doubt(self.runtime.now_ms())
         self.wake.ring()
 
     async def run(self) -> None:
         """Fire alarms until the task is cancelled."""
         while True:
             now_ms = self.runtime.now_ms()
-            if self._agenda.must_be_read(now_ms):
+            if self._timers.must_be_read(now_ms):
                 await self._read(now_ms)
             self._fire(now_ms)
-            if self._agenda.has_due(now_ms):
+            if self._timers.has_due(now_ms):
                 await self._wait_for_room()
-            elif not self._agenda.must_be_read(now_ms):
+            elif not self._timers.must_be_read(now_ms):
                 await self._sleep()
 
     # ------------------------------------------------------------ reading
     async def _read(self, now_ms: int) -> None:
         """Read the next alarms from the store into the queue."""
         until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch + len(self._fired) + self._unserved
-        self._agenda.begin_reading()
+        self._timers.begin_reading()
         match result_inside(await self.store.due(until_ms, limit)):
             case Success(rows) if len(rows) == limit:
                 last_ms = rows[-1].due_ms or until_ms
                 self._take(rows, last_ms - 1)  # others due at the last instant may be missing
-                self._agenda.end_reading(last_ms)
+                self._timers.end_reading(last_ms)
                 await self.runtime.sleep(0)
             case Success(rows):
                 self._take(rows, until_ms)
                 self._fire(now_ms)  # due alarms do not wait for the next query
-                self._agenda.end_reading(await self._next_alarm_ms(until_ms))
+                self._timers.end_reading(await self._next_alarm_ms(until_ms))
             case Failure(error):
                 self.runtime.log(LogRecord("error", "due alarms not read", {"error": str(error)}))
-                self._agenda.end_reading(now_ms + STORE_RETRY_MS)
+                self._timers.end_reading(now_ms + STORE_RETRY_MS)
             case unexpected:
                 raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
 
@@ -140,7 +140,7 @@ class Alarms:
         served = [row for row in rows if (row.address.kind, row.address.name) in self.jobs]
         self._unserved = len(rows) - len(served)
         entries = [(row.address, row.due_ms or 0) for row in served if row.address not in self._fired]
-        self._agenda.read(entries, until_ms)
+        self._timers.read(entries, until_ms)
 
     async def _next_alarm_ms(self, after_ms: int) -> int:
         """Query when the store must be read again."""
@@ -159,10 +159,10 @@ class Alarms:
     def _fire(self, now_ms: int) -> None:
         """Put an alarm into the mailbox of every due instance, as far as there is room."""
         self._look_for_company()
-        while self._portion.has_room and self.under_way < self.limits.max_pending:
-            address = self._agenda.pop(now_ms)
+        while self._window.has_room and self.under_way < self.limits.max_pending:
+            address = self._timers.pop(now_ms)
             if address is None:
-                self._portion.reset()
+                self._window.reset()
                 return
             if address not in self._fired:
                 self._post(self.jobs[address.kind, address.name], address)
@@ -172,21 +172,21 @@ class Alarms:
         now_ms = self.runtime.monotonic_ms()
         if self._asked != self.dispatcher.asked:
             self._asked, self._alone_from_ms = self.dispatcher.asked, now_ms + COMPANY_MS
-        self._portion.company = "requests" if now_ms < self._alone_from_ms else "none"
+        self._window.company = "requests" if now_ms < self._alone_from_ms else "none"
 
     def _post(self, job: AnyDefinition, address: Address) -> None:
         self._fired.add(address)
-        self._portion.add(address)
+        self._window.add(address)
         self.dispatcher.put(job, address, Item(ALARM, _Fired(address, self._answered)))
 
     def _answered(self, address: Address, answer: TurnAnswer) -> None:
         """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""
-        self._portion.settle(address)
+        self._window.settle(address)
         if isinstance(answer, Failure) and self._phase == "open":
             self._failed[address] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
         else:
             self._done(address)
-        if self._waits_for == "room" and self._portion.is_half_done:
+        if self._waits_for == "room" and self._window.is_half_done:
             self.wake.ring()
 
     def close(self) -> None:
@@ -215,15 +215,15 @@ class Alarms:
         await self.wake.wait_until(self.runtime.now_ms() + PATIENCE_MS)
         self._waits_for = "time"
         late_ms = self.runtime.monotonic_ms() - began_ms - PATIENCE_MS
-        if self._portion.is_half_done:
-            self._portion.refill()
+        if self._window.is_half_done:
+            self._window.refill()
         elif late_ms > -1:
-            self._portion.look(late_ms, self.dispatcher.waits_outside)
+            self._window.look(late_ms, self.dispatcher.waits_outside)
 
     async def _sleep(self) -> None:
         began_ms = self.runtime.monotonic_ms()
-        self._sleeping_until_ms = self._agenda.wake_ms
+        self._sleeping_until_ms = self._timers.wake_ms
         await self.wake.wait_until(None if self._sleeping_until_ms == NEVER_MS else self._sleeping_until_ms)
         self._sleeping_until_ms = None  # awake: later additions are seen before the next sleep
         if self.runtime.monotonic_ms() - began_ms >= PATIENCE_MS:
-            self._portion.forget()
+            self._window.forget()

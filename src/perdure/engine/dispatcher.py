@@ -71,14 +71,14 @@ class Dispatcher:
     door: Literal["open", "closed"] = "open"
     asked: int = 0
     _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
-    _entrance: AdmissionQueue = attrs.field(init=False)
+    _admission: AdmissionQueue = attrs.field(init=False)
     _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
     _claims_left: set[Timer] = attrs.Factory(set["Timer"])
 
     def __attrs_post_init__(self) -> None:
-        self._entrance = AdmissionQueue(self.runtime)
+        self._admission = AdmissionQueue(self.runtime)
 
     # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
@@ -124,9 +124,9 @@ class Dispatcher:
         while self.door == "open":
             mailbox = self._mailboxes.get(address)
             if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
-                await self._entrance.wait(address)
+                await self._admission.wait(address)
             elif self._pending >= self.limits.max_pending:
-                await self._entrance.wait(None)
+                await self._admission.wait(None)
             else:
                 return
 
@@ -281,8 +281,8 @@ class Dispatcher:
     def _next(self, mailbox: Mailbox) -> Item | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
         item = mailbox.waiting.popleft()
-        if not self._entrance.is_empty:
-            self._entrance.call(mailbox.address)
+        if not self._admission.is_empty:
+            self._admission.call(mailbox.address)
         if item.answer.done() and item.ended is None:
             self._leave(item)
             return None
@@ -302,8 +302,8 @@ class Dispatcher:
     def _leave(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
         self._pending -= _counts(item)
-        if not self._entrance.is_empty:
-            self._entrance.call(None)
+        if not self._admission.is_empty:
+            self._admission.call(None)
 
     def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
         match verdict:
@@ -427,7 +427,7 @@ class Dispatcher:
             programs=sum(len(mailbox.runs) for mailbox in self._mailboxes.values()),
             places=gates.held,
             waiting_for_place=gates.waiting,
-            waiting_for_room=self._entrance.waiting,
+            waiting_for_room=self._admission.waiting,
             claims_to_recover=len(self._claims_left),
         )
 
@@ -435,7 +435,7 @@ class Dispatcher:
     def close_door(self) -> None:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
         self.door = "closed"
-        self._entrance.call_all()
+        self._admission.call_all()
         for timer in self._claims_left:
             timer.cancel()
         self._claims_left.clear()

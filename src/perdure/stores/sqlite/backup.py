@@ -38,12 +38,12 @@ class Lent:
 
     Attributes:
         connection: the connection.
-        baton: hands it over, a step at a time.
+        handoff: hands it over, a step at a time.
         page_bytes: the size of a page.
     """
 
     connection: WorkConnection
-    baton: Handoff
+    handoff: Handoff
     page_bytes: int
 
 
@@ -52,13 +52,13 @@ class Backups:
     """Makes backups of one open store.
 
     Attributes:
-        traffic: queues the steps.
+        batcher: queues the steps.
         file: the store's file.
         runtime: starts the copy.
         step_pages: pages per step.
     """
 
-    traffic: Batcher
+    batcher: Batcher
     file: File
     runtime: Runtime
     step_pages: int = STEP_PAGES
@@ -68,8 +68,8 @@ class Backups:
         return asked(self._make(PartialFile(Path(path).absolute()), progress))
 
     async def _make(self, copy: PartialFile, progress: OnBackupProgress) -> Result[Backup, StoreError]:
-        baton = Handoff()
-        lent = await self.traffic.read(Read(_OPERATION, partial(_lend, baton=baton)))
+        handoff = Handoff()
+        lent = await self.batcher.read(Read(_OPERATION, partial(_lend, handoff=handoff)))
         if not isinstance(lent, Success):
             return Failure(lent.failure())
         try:
@@ -90,41 +90,41 @@ class Backups:
     async def _fill(
         self, copy: PartialFile, lent: Lent, thread: DatabaseThread, progress: OnBackupProgress
     ) -> Result[Backup, StoreError]:
-        baton = lent.baton
+        handoff = lent.handoff
         filling = thread.run(lambda cursor: self._filled(copy, lent, cursor.connection))
         filled = self.runtime.spawn(filling, name=f"backup of {self.file.store}")
         try:
-            while not baton.is_over:
-                stepped = await self.traffic.read(Read(_OPERATION, lambda _: baton.step()))
+            while not handoff.is_over:
+                stepped = await self.batcher.read(Read(_OPERATION, lambda _: handoff.step()))
                 if not isinstance(stepped, Success):
                     return Failure(stepped.failure())
-                if baton.left is not None:
-                    progress(_progress(*baton.left, lent.page_bytes))
+                if handoff.left is not None:
+                    progress(_progress(*handoff.left, lent.page_bytes))
         finally:
-            taken = await self.traffic.read(Read(_OPERATION, lambda _: baton.take()))
+            taken = await self.batcher.read(Read(_OPERATION, lambda _: handoff.take()))
             if not isinstance(taken, Success):  # the store is closing, or lost: its thread works no more
-                baton.take()
+                handoff.take()
         return await filled
 
     def _filled(self, copy: PartialFile, lent: Lent, target: sqlite3.Connection) -> Result[Backup, StoreError]:
         """Run in the thread of the copy, and return the result even if the caller has gone."""
 
         def pages() -> None:
-            lent.connection.backup(target, pages=self.step_pages, progress=lent.baton.between, sleep=0)
+            lent.connection.backup(target, pages=self.step_pages, progress=lent.handoff.between, sleep=0)
 
         try:
-            return Success(copy.fill(target, lambda: lent.baton.work(pages)))
+            return Success(copy.fill(target, lambda: lent.handoff.work(pages)))
         except HandoffRevoked:
             return Failure(StoreUnavailable(_OPERATION, "the store was closed or reopened during the backup"))
         except BackupFailed as failed:
             return Failure(failed)
 
 
-def _lend(cursor: sqlite3.Cursor, baton: Handoff) -> Lent:
+def _lend(cursor: sqlite3.Cursor, handoff: Handoff) -> Lent:
     connection = cast("WorkConnection", cursor.connection)  # the store's thread opens no other class
-    connection.lend(baton)
+    connection.lend(handoff)
     ((page_bytes,),) = cursor.execute("PRAGMA page_size").fetchall()
-    return Lent(connection, baton, page_bytes)
+    return Lent(connection, handoff, page_bytes)
 
 
 def _progress(pages_left: int, pages: int, page_bytes: int) -> BackupProgress:

@@ -38,12 +38,12 @@ class PendingOperation(Telling, Generic[R]):
         operation: its name in errors.
     """
 
-    __slots__ = ("_answer", "_listener", "_note", "_queue", "_traffic", "operation", "request")
+    __slots__ = ("_answer", "_batcher", "_listener", "_note", "_queue", "operation", "request")
 
-    def __init__(self, traffic: Batcher, queue: _Queue[R], operation: str, request: R, note: Note) -> None:
+    def __init__(self, batcher: Batcher, queue: _Queue[R], operation: str, request: R, note: Note) -> None:
         self.request = request
         self.operation = operation
-        self._traffic = traffic
+        self._batcher = batcher
         self._queue = queue
         self._note = note
         self._listener: Note | None = None
@@ -51,17 +51,17 @@ class PendingOperation(Telling, Generic[R]):
 
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
         if self._answer is None:
-            refused = self._traffic.refusal(self.operation)
+            refused = self._batcher.refusal(self.operation)
             if refused is not None:
                 return Failure(refused)
-            self._answer = self._traffic.future()
+            self._answer = self._batcher.future()
             self._leave(self._answer_waiting)
         answer: Result[Any, Any] = yield from self._answer.__await__()
         return answer
 
     def tell(self, listener: Note) -> None:
         """Send the request, and call the listener with the answer."""
-        refused = self._traffic.refusal(self.operation)
+        refused = self._batcher.refusal(self.operation)
         if refused is not None:
             listener(Failure(refused))
         else:
@@ -69,7 +69,7 @@ class PendingOperation(Telling, Generic[R]):
 
     def _leave(self, listener: Note) -> None:
         self._listener = listener
-        self._traffic.enqueue(self._queue, self)
+        self._batcher.enqueue(self._queue, self)
 
     def answered(self, answer: Result[Any, Any]) -> None:
         """Note the answer, and pass it to the listener."""

@@ -66,34 +66,34 @@ class Database:
     file: File
     epoch: int
     _thread: DatabaseThread = attrs.field(alias="thread")
-    _ledger: GroupWriter = attrs.field(alias="ledger")
+    _writer: GroupWriter = attrs.field(alias="writer")
     _connection: Literal["open", "closed"] = "open"
 
     @property
     def lost(self) -> OwnershipLost | None:
         """Why this engine no longer owns the file; None while it does."""
-        return self._ledger.lost
+        return self._writer.lost
 
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one thread round trip; each has its own answer."""
         await self._ensure_trusted()
-        ledger, file = self._ledger, self.file
-        return await self._thread.run(lambda cursor: [_answer(cursor, read, ledger, file) for read in reads])
+        writer, file = self._writer, self.file
+        return await self._thread.run(lambda cursor: [_answer(cursor, read, writer, file) for read in reads])
 
     async def write(self, group: Sequence[Write]) -> list[Written]:
         """Run writes in one transaction and one thread round trip; each has its own answer."""
         await self._ensure_trusted()
-        ledger = self._ledger
-        return await self._thread.run(lambda cursor: ledger.write(cursor, group))
+        writer = self._writer
+        return await self._thread.run(lambda cursor: writer.write(cursor, group))
 
     async def close(self) -> None:
         """Close the file and end its thread."""
         if self._connection == "open":
-            await self._thread.run(self._ledger.move_all)
+            await self._thread.run(self._writer.move_all)
         if self.lost is None:
             await self._thread.close()
             return
-        ownership = self._ledger.ownership
+        ownership = self._writer.ownership
         with ownership.kept_from_checkpoint(self.lost):
             await self._thread.close()
         ownership.set_log_aside(f"{os.path.basename(self.file.path)}{LOST_LOG}{self.epoch}", self.lost)  # noqa: PTH119
@@ -103,22 +103,22 @@ class Database:
         self._thread.stop()
 
     async def _ensure_trusted(self) -> None:
-        if self._ledger.is_trusted:
+        if self._writer.is_trusted:
             return
-        before = self._ledger.ownership
+        before = self._writer.ownership
         moved = before.loss_before_closing() if self._connection == "open" else None
         if moved is None:
             await self._thread.close()  # SQLite makes a checkpoint then
             self._connection = "closed"
             moved = before.without_log().files_loss()  # before SQLite creates a new file
         if moved is not None:
-            self._ledger.lost = moved
+            self._writer.lost = moved
             raise moved
-        self._thread, (self._ledger, epoch) = await _set_up(self.file, lambda cursor: _reopened(cursor, self.file))
+        self._thread, (self._writer, epoch) = await _set_up(self.file, lambda cursor: _reopened(cursor, self.file))
         self._connection = "open"
-        if epoch != self.epoch or not before.marks.may_become(self._ledger.ownership.marks):
-            self._ledger.lost = another_engine(self.file.store)
-            raise self._ledger.lost
+        if epoch != self.epoch or not before.marks.may_become(self._writer.ownership.marks):
+            self._writer.lost = another_engine(self.file.store)
+            raise self._writer.lost
 
 
 async def open_database(file: File) -> Database:
@@ -127,8 +127,8 @@ async def open_database(file: File) -> Database:
     Raises:
         StoreError: the file cannot be opened.
     """
-    thread, (ledger, epoch) = await _set_up(file, lambda cursor: _opened(cursor, file))
-    return Database(file=file, epoch=epoch, thread=thread, ledger=ledger)
+    thread, (writer, epoch) = await _set_up(file, lambda cursor: _opened(cursor, file))
+    return Database(file=file, epoch=epoch, thread=thread, writer=writer)
 
 
 async def _set_up(file: File, setting_up: Work[T]) -> tuple[DatabaseThread, T]:
@@ -165,10 +165,10 @@ def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # unlike `_reopened`, after no failure: waits for no reader
     epoch = counters.next_epoch(cursor)
-    ledger = _ledger(cursor, file, epoch)
+    writer = _writer(cursor, file, epoch)
     if counters.epoch(cursor) != epoch:
         raise another_engine(file.store)
-    return ledger, epoch
+    return writer, epoch
 
 
 def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
@@ -181,10 +181,10 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     if truncate_log(cursor) == "blocked":
         raise StoreUnavailable(f"open {file.store}", "a reader blocks the truncation of its write-ahead log; end it")
     epoch = counters.epoch(cursor)
-    return _ledger(cursor, file, epoch), epoch
+    return _writer(cursor, file, epoch), epoch
 
 
-def _ledger(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
+def _writer(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
     # Note the state first: a later write is detected, and an earlier one is read here.
     ownership = take_note(
         cursor,
@@ -198,22 +198,22 @@ def _ledger(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
     return GroupWriter(counters=counters.read(cursor), ownership=ownership, checkpoint_pages=file.checkpoint_pages)
 
 
-def _answer(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: File) -> Result[Any, StoreError]:
+def _answer(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File) -> Result[Any, StoreError]:
     try:
-        return Success(_read_twice(cursor, read, ledger, file))
+        return Success(_read_twice(cursor, read, writer, file))
     except StoreError as error:
         return Failure(error)
     except sqlite3.OperationalError as error:
-        ledger.errors = "some"
+        writer.errors = "some"
         return Failure(StoreUnavailable(read.operation, str(error)))
     except sqlite3.DatabaseError as error:
-        ledger.errors = "some"
+        writer.errors = "some"
         return Failure(StoreCorrupt(f"the pages read to {read.operation}", str(error)))
     except Exception as error:  # noqa: BLE001 - values that the driver cannot bind raise many kinds
         return Failure(StoreUnavailable(read.operation, f"{type(error).__name__}: {error}"))
 
 
-def _read_twice(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: File) -> object:
+def _read_twice(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File) -> object:
     """Read again if SQLite reports damage, which a temporary failure of the disk may cause.
 
     Raises:
@@ -225,7 +225,7 @@ def _read_twice(cursor: sqlite3.Cursor, read: Read, ledger: GroupWriter, file: F
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        ledger.errors = "some"
+        writer.errors = "some"
         unread = _unread(file)
         if unread is not None:
             raise StoreUnavailable(read.operation, str(unread)) from error

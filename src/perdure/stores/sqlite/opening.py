@@ -82,9 +82,9 @@ def store_over(
     database: Database, lock: FileLock, *, durability: Durability, cache_bytes: int, runtime: Runtime
 ) -> Store:
     """Make a store of an open file."""
-    traffic = Batcher(runtime, database, lock)
+    batcher = Batcher(runtime, database, lock)
     log = log_of(Path(database.file.path))
-    operations = Operations(traffic, InstanceCache(cache_bytes), log)
+    operations = Operations(batcher, InstanceCache(cache_bytes), log)
     return Store(
         name=database.file.store,
         epoch=database.epoch,
@@ -104,6 +104,6 @@ def store_over(
         prune=operations.prune,
         health=operations.health,
         close=operations.close,
-        lost=traffic.lost,
-        backup=Backups(traffic=traffic, file=database.file, runtime=runtime).make,
+        lost=batcher.lost,
+        backup=Backups(batcher=batcher, file=database.file, runtime=runtime).make,
     )

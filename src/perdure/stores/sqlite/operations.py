@@ -35,8 +35,8 @@ A = TypeVar("A")
 class Operations:
     """Encodes requests, queues them for the database, and caches recent instances."""
 
-    def __init__(self, traffic: Batcher, recent: InstanceCache, log: Path) -> None:
-        self._traffic = traffic
+    def __init__(self, batcher: Batcher, recent: InstanceCache, log: Path) -> None:
+        self._batcher = batcher
         self._log = log
         self._recent = recent
         self._damage = CorruptRows()
@@ -46,10 +46,10 @@ class Operations:
     ) -> FutureResult[Loaded, StoreError]:
         """Read an address and the stored answer of a key."""
         known = self._recent.get(address) if idempotency_key is None else None
-        if known is not None and self._traffic.refusal("load") is None:
+        if known is not None and self._batcher.refusal("load") is None:
             return settled(Success(Loaded(instance=known)))
         work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
-        return answered_by(self._traffic.read(Read("load", work), partial(self._loaded, address)))
+        return answered_by(self._batcher.read(Read("load", work), partial(self._loaded, address)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, in a group with others."""
@@ -58,7 +58,7 @@ class Operations:
         except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
             return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
         return answered_by(
-            self._traffic.write(
+            self._batcher.write(
                 "commit",
                 partial(_apply, transition.address, change),
                 partial(self._committed, transition),
@@ -68,7 +68,7 @@ class Operations:
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances, and cache them for their turns."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit)
-        return answered_by(self._traffic.read(Read("read due instances", work), self._found_due))
+        return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after an instant."""
@@ -128,7 +128,7 @@ class Operations:
         search = Search.of(query)
         while search.after is not None and len(found) < query.limit:
             work = partial(search.portion, damage=self._damage, limit=query.limit - len(found))
-            answer = await self._traffic.read(Read("find", work))
+            answer = await self._batcher.read(Read("find", work))
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
             portion, search = answer.unwrap()
@@ -163,7 +163,7 @@ class Operations:
         self._recent.forget(transition.address)
 
     async def _health(self) -> Result[Health, StoreError]:
-        answer = await self._traffic.read(Read("check its health", lambda cursor: _look(cursor, self._log)))
+        answer = await self._batcher.read(Read("check its health", lambda cursor: _look(cursor, self._log)))
         match answer:
             case Success(complaint):
                 details = [detail for detail in (str(self._damage), complaint) if detail]
@@ -172,14 +172,14 @@ class Operations:
                 return Success(Health(state="failed", detail=str(answer.failure())))
 
     async def _close(self) -> Result[None, StoreError]:
-        await self._traffic.close()
+        await self._batcher.close()
         return Success(None)
 
     def _read(self, operation: str, work: Callable[[sqlite3.Cursor], A]) -> FutureResult[A, StoreError]:
-        return answered_by(self._traffic.read(Read(operation, work)))
+        return answered_by(self._batcher.read(Read(operation, work)))
 
     def _write(self, operation: str, work: Callable[[sqlite3.Cursor, Counters], A]) -> FutureResult[A, Any]:
-        return answered_by(self._traffic.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
+        return answered_by(self._batcher.write(operation, lambda cursor, counters: Success(work(cursor, counters))))
 
 
 def _apply(address: Address, change: Change, cursor: sqlite3.Cursor, counters: Counters) -> Result[Fence, Conflict]:

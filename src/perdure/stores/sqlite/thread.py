@@ -42,18 +42,18 @@ class WorkConnection(sqlite3.Connection):
     def __init__(self, *settings: Any, **options: Any) -> None:
         super().__init__(*settings, **options)
         self._cursor: sqlite3.Cursor | None = None
-        self._batons: list[Handoff] = []
+        self._handoffs: list[Handoff] = []
         guard_fork(self)
 
-    def lend(self, baton: Handoff) -> None:
+    def lend(self, handoff: Handoff) -> None:
         """Lend this connection to another thread, in steps, at most until it is closed."""
-        self._batons = [each for each in self._batons if not each.is_over]
-        self._batons.append(baton)
+        self._handoffs = [each for each in self._handoffs if not each.is_over]
+        self._handoffs.append(handoff)
 
     def close(self) -> None:
         """Close the connection after all handoffs have ended: otherwise SQLite would keep the file open."""
-        for baton in self._batons:
-            baton.take()
+        for handoff in self._handoffs:
+            handoff.take()
         super().close()
 
     def leave(self) -> None:
