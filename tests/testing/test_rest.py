@@ -64,8 +64,8 @@ def test_what_is_in_flight_is_counted_and_named() -> None:
         world.settle()
         found = world.jobs.in_flight()
         assert sorted(address.id for address in found.instances) == ["a", "b", "c"]
-        assert (found.requests, found.programs, found.places, found.waiting_for_place) == (3, 1, 2, 2)
-        assert "2 runs waiting for a place" in found.described()
+        assert (found.requests, found.programs, found.slots, found.waiting_for_slot) == (3, 1, 2, 2)
+        assert "2 runs waiting for a slot" in found.described()
         assert not found.is_empty
 
 

@@ -18,11 +18,11 @@ class ConcurrencyLimit:
 
     Attributes:
         runtime: creates the futures that runs wait for.
-        places: number of slots.
+        slots: number of slots.
     """
 
     runtime: Runtime
-    places: int
+    slots: int
     _inside: int = 0
     _alone: Literal["none", "running"] = "none"
     _waiting: deque[tuple[Company, Future[Any]]] = attrs.Factory(deque[tuple[Company, Future[Any]]])
@@ -70,7 +70,7 @@ class ConcurrencyLimit:
     def _has_room(self, company: Company) -> bool:
         if company == "alone":
             return self._inside == 0
-        return self._alone == "none" and self._inside < self.places
+        return self._alone == "none" and self._inside < self.slots
 
     def _admit(self, company: Company) -> None:
         self._inside += 1

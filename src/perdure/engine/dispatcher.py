@@ -425,8 +425,8 @@ class Dispatcher:
             instances=tuple(self._mailboxes),
             requests=self._pending,
             programs=sum(len(mailbox.runs) for mailbox in self._mailboxes.values()),
-            places=gates.held,
-            waiting_for_place=gates.waiting,
+            slots=gates.held,
+            waiting_for_slot=gates.waiting,
             waiting_for_room=self._admission.waiting,
             claims_to_recover=len(self._claims_left),
         )

@@ -15,8 +15,8 @@ class InFlight:
         instances: instances with a mailbox: requests wait for them, or a run is in progress.
         requests: requests that wait or are being served, as ``Limits.max_pending`` counts them.
         programs: user programs in progress.
-        places: slots in use, of the engine and of jobs.
-        waiting_for_place: runs that wait for a slot.
+        slots: slots in use, of the engine and of jobs.
+        waiting_for_slot: runs that wait for a slot.
         waiting_for_room: callers that wait until there is room for their request.
         alarms: alarms that were fired and are not settled.
         messages: pairs of sender and target with a message in progress.
@@ -26,8 +26,8 @@ class InFlight:
     instances: tuple[Address, ...] = ()
     requests: int = 0
     programs: int = 0
-    places: int = 0
-    waiting_for_place: int = 0
+    slots: int = 0
+    waiting_for_slot: int = 0
     waiting_for_room: int = 0
     alarms: int = 0
     messages: int = 0
@@ -48,10 +48,10 @@ _NOTHING = InFlight()
 _NAMES = {
     "requests": "pending requests",
     "programs": "programs in progress",
-    "places": "places at the gates",
-    "waiting_for_place": "runs waiting for a place",
+    "slots": "slots in use",
+    "waiting_for_slot": "runs waiting for a slot",
     "waiting_for_room": "callers waiting for room",
     "alarms": "alarms that are not settled",
-    "messages": "messages under way",
+    "messages": "messages in progress",
     "claims_to_recover": "claims to recover",
 }
