@@ -10,6 +10,7 @@ STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
+LAWS = "tests/testing/test_machine_laws.py::test_what_violates_one_law_turns_it_red_and_no_other"
 PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
 RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
@@ -277,5 +278,75 @@ MUTANTS = (
         "over = attrs.evolve(ticks, taken_ms=None, missed=0, owed_ms=None)",
         "over = attrs.evolve(ticks, taken_ms=None, owed_ms=None)",
         PAIRS + "test_every_tick_is_run_or_counted_as_missed",
+    ),
+    Mutant(
+        "the machine lets a request be applied twice",
+        "testing/machine/monitor.py",
+        "if at in self.applied and not _completes(key, before):",
+        "if at in self.applied and before is None:",
+        LAWS + "[an accepted request changes the state once]",
+    ),
+    Mutant(
+        "the machine compares no repeated answer",
+        "testing/machine/rules.py",
+        "if isinstance(again, Success) and again != made.result:",
+        "if isinstance(again, Success) and made.result is None:",
+        LAWS + "[a repeat with its key gets the first answer and changes nothing]",
+    ),
+    Mutant(
+        "the machine believes every answer",
+        "testing/machine/rules.py",
+        'self.monitor.sees == "all" and at not in self.monitor.applied:',
+        'self.monitor.sees == "most" and at not in self.monitor.applied:',
+        LAWS + "[an acknowledged request is stored]",
+    ),
+    Mutant(
+        "the machine takes any version for the next",
+        "testing/machine/monitor.py",
+        "if transition.expected != before.fence:",
+        "if transition.expected is not None and before.fence is None:",
+        LAWS + "[transitions of an instance follow each other]",
+    ),
+    Mutant(
+        "the machine lets an incarnation come back",
+        "testing/machine/monitor.py",
+        "if before.fence is None and 0 < fence.incarnation <= before.incarnation:",
+        "if before.fence is None and 0 < fence.incarnation < before.incarnation:",
+        LAWS + "[a successor is another incarnation]",
+    ),
+    Mutant(
+        "the machine lets a message come twice",
+        "testing/machine/monitor.py",
+        "        self._consumed.add(message_id)\n",
+        "",
+        LAWS + "[a message arrives once]",
+    ),
+    Mutant(
+        "the machine lets messages overtake each other",
+        "testing/machine/monitor.py",
+        "        self._last_of_pair[pair] = max(message_id, self._last_of_pair.get(pair, 0))\n",
+        "",
+        LAWS + "[messages of a pair arrive in order]",
+    ),
+    Mutant(
+        "the machine lets an overdue instance lie",
+        "testing/machine/rules.py",
+        "instance.due_ms is not None and instance.due_ms < over_ms:",
+        "instance.due_ms is not None and instance.due_ms < 0:",
+        LAWS + "[nothing is left half-done]",
+    ),
+    Mutant(
+        "the machine lets every instance rest",
+        "testing/machine/rules.py",
+        "if idle and not self.machine.may_rest(instance, view.state):",
+        "if idle and not self.machine.job.plan:",
+        LAWS + "[an unfinished instance has an alarm or is held]",
+    ),
+    Mutant(
+        "the machine does not look what remains",
+        "testing/world/rest.py",
+        "    if remains:\n        raise NotAtRest(",
+        "    if not remains and engine is None:\n        raise NotAtRest(",
+        LAWS + "[the engine comes to rest]",
     ),
 )
