@@ -12,9 +12,12 @@ from perdure.stores.sqlite.reader import Reader
 from perdure.stores.sqlite.rows import (
     DEAD_LETTER_COLUMNS,
     EVENT_COLUMNS,
+    EVENT_TYPES,
     INSTANCE_COLUMNS,
+    KEY_TYPES,
     MESSAGE_COLUMNS,
     Row,
+    check_types,
     instance_from,
     message_from,
 )
@@ -74,10 +77,8 @@ class RememberedAnswer:
 
 def instances(reader: Reader) -> Generator[list[StoredInstance]]:
     """Yield pages of all instances, in the order of creation."""
-    after = 0
-    while rows := reader.rows(_INSTANCES, (after,)):
+    for rows in reader.pages(_INSTANCES, (0,), page=PAGE):
         yield [_instance(row) for row in rows]
-        after = rows[-1][0]
 
 
 def messages(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]]:
@@ -92,18 +93,14 @@ def dead_letters(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]
 
 def answers(reader: Reader, now_ms: int) -> Generator[list[RememberedAnswer]]:
     """Yield pages of the answers of unexpired idempotency keys."""
-    after = ("", "")
-    while rows := reader.rows(_KEYS, (*after, now_ms)):
+    for rows in reader.pages(_KEYS, ("", ""), (now_ms,), page=PAGE):
         yield [_answer(row) for row in rows]
-        after = rows[-1][:2]
 
 
-def events(reader: Reader) -> Generator[list[LoggedEvent]]:
+def events(reader: Reader) -> Generator[list[LoggedEvent | StoreCorrupt]]:
     """Yield pages of the event history, in order."""
-    after = 0
-    while rows := reader.rows(_EVENTS, (after,)):
-        yield [logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4]) for row in rows]
-        after = rows[-1][0]
+    for rows in reader.pages(_EVENTS, (0,), page=PAGE):
+        yield [_event(row) for row in rows]
 
 
 def _instance(row: Row) -> StoredInstance:
@@ -112,23 +109,33 @@ def _instance(row: Row) -> StoredInstance:
         found = instance_from(row)
     except StoreCorrupt as damage:
         found = damage
-    return StoredInstance(address=Address(*row[2:5]), instance=found, index=row[-3:])
+    return StoredInstance(address=Address(*map(str, row[2:5])), instance=found, index=row[-3:])
 
 
 def _answer(row: Row) -> RememberedAnswer:
     address: Address | StoreCorrupt
+    what = f"key {row[1]!r}"
     try:
+        check_types(row, KEY_TYPES, what=what)
         address = Address.parse(row[0])
     except InvalidId as error:
-        address = StoreCorrupt(f"key {row[1]!r}", str(error))
-    return RememberedAnswer(address, *row[1:])
+        address = StoreCorrupt(what, str(error))
+    except StoreCorrupt as damage:
+        address = damage
+    return RememberedAnswer(address, *map(str, row[1:]))
+
+
+def _event(row: Row) -> LoggedEvent | StoreCorrupt:
+    try:
+        check_types(row, EVENT_TYPES, what=f"event {row[0]}")
+    except StoreCorrupt as damage:
+        return damage
+    return logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4])
 
 
 def _letters(reader: Reader, sql: str) -> Generator[list[StoredMessage | StoreCorrupt]]:
-    after = 0
-    while rows := reader.rows(sql, (after,)):
+    for rows in reader.pages(sql, (0,), page=PAGE):
         yield [_letter(row) for row in rows]
-        after = rows[-1][0]
 
 
 def _letter(row: Row) -> StoredMessage | StoreCorrupt:

@@ -8,7 +8,10 @@ from collections.abc import Generator
 import attrs
 
 from perdure.stores.sqlite.reader import Reader
+from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.write_ahead_log import size_of
+from perdure.values.errors import StoreCorrupt
+from perdure.values.excerpt import excerpt
 
 PAGE = 5_000
 """Rows per read; only four columns are read."""
@@ -87,7 +90,7 @@ def count(reader: Reader, now_ms: int) -> Counts:
         reader: the store.
         now_ms: the present, for due alarms and expired keys.
     """
-    ((openings,),) = reader.rows("SELECT epoch FROM counters")
+    openings = _number(reader, reader.rows("SELECT epoch FROM counters"), of="counters")
     ((due, due_since_ms),) = reader.rows(_DUE, (now_ms,))
     ((messages, first_message),) = reader.rows(_MESSAGES)
     ((dead_letters,),) = reader.rows(_DEAD_LETTERS)
@@ -97,7 +100,7 @@ def count(reader: Reader, now_ms: int) -> Counts:
         openings=openings,
         instances=_instances(reader),
         due=due,
-        due_since_ms=due_since_ms,
+        due_since_ms=None if due_since_ms is None else _number(reader, [(due_since_ms,)], of="instances"),
         messages=messages,
         oldest_message_ms=_instant(reader, _SENT, first_message),
         dead_letters=dead_letters,
@@ -117,15 +120,21 @@ def _instances(reader: Reader) -> dict[str, dict[str, int]]:
 
 
 def _places(reader: Reader) -> Generator[tuple[str, str, str]]:
-    after = 0
-    while rows := reader.rows(_INSTANCES, (after,)):
-        yield from ((kind, name, status) for _, kind, name, status in rows)
-        after = rows[-1][0]
+    for rows in reader.pages(_INSTANCES, (0,), page=PAGE):
+        yield from ((str(kind), str(name), str(status)) for _, kind, name, status in rows)
 
 
 def _instant(reader: Reader, sql: str, of: int | None) -> int | None:
     rows = [] if of is None else reader.rows(sql, (of,))
-    return int(rows[0][0]) if rows else None  # the row may have been deleted since
+    return _number(reader, rows, of="events or messages") if rows else None  # the row may have been deleted since
+
+
+def _number(reader: Reader, rows: list[Row], *, of: str) -> int:
+    match rows:
+        case [(int() as number,)]:
+            return number
+        case _:
+            raise StoreCorrupt(reader.store, f"expected a number in a row of {of}, got {excerpt(rows)}; run verify")
 
 
 def _size(reader: Reader) -> FileSize:

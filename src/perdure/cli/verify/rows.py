@@ -44,8 +44,11 @@ class SoundRows:
             reason = f"the answer of key {row.key!r} is not JSON"
             yield finding_at(Topic.DAMAGED, row.address, reason)
 
-    def event(self, row: LoggedEvent, /) -> Iterator[Finding]:
+    def event(self, row: LoggedEvent | StoreCorrupt, /) -> Iterator[Finding]:
         """Return a finding if an event cannot be decoded: most often a newer version wrote it."""
+        if isinstance(row, StoreCorrupt):
+            yield Finding(topic=Topic.DAMAGED, job="events", reason=row.reason, example=row.what)
+            return
         if isinstance(row.event, UnreadEvent):
             job, _, _ = row.event.address.rpartition(":")
             reason = f"{row.event.type}: {row.event.reason}"

@@ -62,7 +62,9 @@ def numbers(reader: Reader) -> Iterator[Finding]:
         ("sequence", sequence, last_sequence),
     )
     for name, counted, in_use in pairs:
-        if counted < (in_use or 0):
+        if type(counted) is not int:
+            yield _number("expected a number", f"{name} {counted!r}")
+        elif counted < (in_use or 0):
             yield _number("a number in use would be assigned again", f"{name} {counted}, in use {in_use}")
 
 

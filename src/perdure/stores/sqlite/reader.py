@@ -63,9 +63,32 @@ class Reader:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.OperationalError as error:
+            if "decode to UTF-8" in str(error):  # the driver's only report of a text that is damaged
+                raise StoreCorrupt(self.store, str(error)) from error
             raise StoreUnavailable(f"read {self.store}", str(error)) from error
         except sqlite3.DatabaseError as error:
             raise StoreCorrupt(self.store, str(error)) from error
+
+    def pages(self, sql: str, after: Row, values: Row = (), *, page: int) -> Generator[list[Row]]:
+        """Yield pages of rows until a page is not full.
+
+        Args:
+            sql: a SELECT of rows after a key, in the order of that key, which its first columns are; limited to a page.
+            after: the key before the first.
+            values: further parameters.
+            page: rows of a page.
+
+        Raises:
+            StoreCorrupt: SQLite cannot read the file, or its rows are out of order, so that the pages would not end.
+            StoreUnavailable: SQLite cannot read now.
+        """
+        while rows := self.rows(sql, (*after, *values)):
+            yield rows
+            if len(rows) < page:
+                return
+            before, after = after, rows[-1][: len(after)]
+            if any(type(one) is not type(other) for one, other in zip(before, after, strict=True)) or after <= before:
+                raise StoreCorrupt(self.store, "its rows are not in the order of their keys")
 
     def copy(
         self,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, get_args
+from types import NoneType
+from typing import Any, Final, TypeAlias, get_args
 
 from perdure.stores.codec import from_json, to_json
 from perdure.values.address import Address
 from perdure.values.errors import InvalidId, StoreCorrupt
+from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry, Suspension
 from perdure.values.message import Message, StoredMessage
 from perdure.values.transition import Remembered
 
-Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensure the types
+Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensure the types, unless a page is damaged
 
 INSTANCE_COLUMNS = (
     "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
@@ -29,6 +31,31 @@ SET_COLUMNS = (
 """The columns that every transition of an instance writes; `due_ms` and `owner` are apart because of their indexes."""
 
 _HOLDS = frozenset((None, *get_args(Suspension)))
+
+
+_INT: Final = (int,)
+_TEXT: Final = (str,)
+_INT_OR_NULL: Final = (int, NoneType)
+_TEXT_OR_NULL: Final = (str, NoneType)
+_INSTANCE_TYPES: Final = (
+    *(_INT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _TEXT, _INT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
+    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT),
+)
+_MESSAGE_TYPES: Final = (_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL)
+KEY_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
+EVENT_TYPES: Final = (_INT, _TEXT, _TEXT, _INT, _TEXT)
+
+
+def check_types(row: Row, types: tuple[tuple[type, ...], ...], *, what: str) -> None:
+    """Check the values of a row against the types of its columns, which a damaged page does not keep.
+
+    Raises:
+        StoreCorrupt: a value has another type.
+    """
+    for value, allowed in zip(row, types, strict=False):
+        if type(value) not in allowed:
+            expected = " or ".join("NULL" if each is NoneType else each.__name__ for each in allowed)
+            raise StoreCorrupt(what, f"expected {expected} in a column, got {excerpt(value)}")
 
 
 def set_values(instance: Instance, version: int) -> Row:
@@ -62,6 +89,7 @@ def instance_from(row: Row) -> Instance:
     """
     address = Address(*row[2:5])
     what = str(address)
+    check_types(row, _INSTANCE_TYPES, what=what)
     if row[9] not in _HOLDS:
         raise StoreCorrupt(what, f"its suspension is {row[9]!r}, none of {sorted(filter(None, _HOLDS))}")
     return Instance(
@@ -96,6 +124,7 @@ def message_from(row: Row) -> StoredMessage:
         StoreCorrupt: the row is not a valid message.
     """
     what = f"message {row[0]}"
+    check_types(row, _MESSAGE_TYPES, what=what)
     try:
         sender, target = Address.parse(row[1]), Address.parse(row[2])
     except InvalidId as error:
