@@ -42,7 +42,7 @@ class Limits:
         concurrency: runs of user code at the same time, over all jobs.
         mailbox_size: requests that wait for one instance.
         max_pending: requests that wait or are being handled, in the whole engine.
-        on_full: what a request does that finds a full queue: with ``reject`` it fails with ``Overloaded`` at once; with
+        on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once; with
             ``block`` its caller waits for a slot, about in the order of arrival.
         state_bytes: size of an encoded state.
         payload_bytes: size of an encoded event, input or message.

@@ -93,14 +93,14 @@ class DemoRun:
     child: Child | None = None
     seen: Seen | None = None
 
-    # ------------------------------------------------------------ the whole
+    # ------------------------------------------------------------ all steps
     async def run(self) -> Proof:
         """Run all steps.
 
         Raises:
             DemoStuck: a step did not complete in time.
         """
-        watching = asyncio.create_task(self._watch(), name="what the screen shows")
+        watching = asyncio.create_task(self._watch(), name="demo screen")
         try:
             await self._first_half()
             await self._crash()
