@@ -20,7 +20,7 @@ from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, K
 from perdure.values.errors import OutcomeUnknown
 
 
-class UnansweredPlace:
+class UnansweredHarness:
     """A memory store that can be killed after it wrote and before it answered, or before both, in turn."""
 
     def __init__(self, survives=(True, False, True, True, False)):
@@ -75,11 +75,11 @@ UNDER_WAY = {
 @pytest.mark.parametrize("under_way", UNDER_WAY)
 @pytest.mark.parametrize("afterwards", AFTERWARDS)
 def test_the_model_learns_whether_an_unanswered_commit_survived(under_way, afterwards, survives):
-    place = UnansweredPlace(survives)
-    assert isinstance(place, KillableHarness)
+    harness = UnansweredHarness(survives)
+    assert isinstance(harness, KillableHarness)
     history = [PUT, KillStep(commits=UNDER_WAY[under_way], lines=0), AFTERWARDS[afterwards], PUT]
-    asyncio.run(take_steps(place, history))
-    asyncio.run(take_steps(UnansweredPlace(survives), history[1:]))
+    asyncio.run(take_steps(harness, history))
+    asyncio.run(take_steps(UnansweredHarness(survives), history[1:]))
 
 
 def test_a_survivor_that_a_later_step_brings_to_light_is_accepted():
@@ -89,11 +89,11 @@ def test_a_survivor_that_a_later_step_brings_to_light_is_accepted():
     )
     for survives in ((True,), (False,)):
         history = [told_itself, KillStep(commits=(told_itself,), lines=0), consume, consume]
-        asyncio.run(take_steps(UnansweredPlace(survives), history))
+        asyncio.run(take_steps(UnansweredHarness(survives), history))
 
 
 def test_a_store_that_loses_answers_is_accepted():
-    assert check_kills(UnansweredPlace, max_examples=100)
+    assert check_kills(UnansweredHarness, max_examples=100)
 
 
 @pytest.mark.parametrize("lines", range(30, 400, 90))
@@ -104,7 +104,7 @@ def test_sqlite_is_accepted_wherever_it_is_killed(lines):
 
 
 def test_a_store_is_accepted_as_its_own_model():
-    assert check_model(UnansweredPlace, max_examples=20)
+    assert check_model(UnansweredHarness, max_examples=20)
 
 
 @pytest.mark.parametrize("every", [1, 7, 40])

@@ -1,4 +1,4 @@
-"""A suite that nothing can fail proves nothing: stores that each break one promise, and the case that says so."""
+"""A suite that nothing can fail proves nothing: stores that each break one requirement, and the case that says so."""
 
 import asyncio
 
@@ -80,7 +80,7 @@ SABOTAGE = {
         with_commit(lambda one: attrs.evolve(one, remember=None)),
         "a_key_outlives_its_instance",
     ),
-    "commit forgets events": (with_commit(lambda one: attrs.evolve(one, events=())), "every_event_comes_back"),
+    "commit forgets events": (with_commit(lambda one: attrs.evolve(one, events=())), "every_event_is_returned"),
     "commit sends messages backwards": (
         with_commit(lambda one: attrs.evolve(one, messages=one.messages[::-1])),
         "ids_follow_the_order_of_sending",
@@ -89,10 +89,10 @@ SABOTAGE = {
         with_commit(lambda one: attrs.evolve(one, inbound=None)),
         "consuming_twice_is_a_conflict",
     ),
-    "a purge leaves messages": (with_commit(unpurged), "a_purge_drops_what_an_instance_told_itself"),
+    "a purge leaves messages": (with_commit(unpurged), "a_purge_drops_messages_to_itself"),
     "a conflict is an exception": (raises_conflicts, "a_wrong_fence_is_a_conflict"),
     "the fence is checked outside the write": (checks_then_writes, "one_winner_for_one_fence"),
-    "commits are answered before they are written": (answers_before_it_writes, "reads_go_on_beside_commits"),
+    "commits are answered before they are written": (answers_before_it_writes, "reads_continue_beside_commits"),
     "load forgets keys": (
         instead("load", lambda store, at, *_: store.load(at)),
         "a_key_is_remembered_with_its_transition",
@@ -103,12 +103,12 @@ SABOTAGE = {
     ),
     "due leaves out its own instant": (
         instead("due", lambda store, now_ms, limit: store.due(now_ms - 1, limit)),
-        "due_gives_the_earliest_first",
+        "due_returns_the_earliest_first",
     ),
-    "due gives the latest first": (of_answer("due", lambda found: found[::-1]), "due_gives_the_earliest_first"),
+    "due gives the latest first": (of_answer("due", lambda found: found[::-1]), "due_returns_the_earliest_first"),
     "due knows no limit": (
         instead("due", lambda store, now_ms, _: store.due(now_ms, 99)),
-        "due_gives_the_earliest_first",
+        "due_returns_the_earliest_first",
     ),
     "next_alarm gives what is due now": (
         instead("next_alarm", lambda store, after_ms: store.next_alarm(after_ms - 1)),
@@ -116,7 +116,7 @@ SABOTAGE = {
     ),
     "claims of events are not found": (
         of_answer("claimed", lambda found: tuple(one for one in found if one.claim)),
-        "claimed_gives_both_claims_by_incarnation",
+        "claimed_returns_both_claims_by_incarnation",
     ),
     "messages wait for nothing": (
         instead("messages", lambda store, _, limit: store.messages(99, limit)),
@@ -124,7 +124,7 @@ SABOTAGE = {
     ),
     "redrive does nothing": (
         instead("redrive", lambda store, _: FutureResult.from_value("redriven")),
-        "a_dead_letter_lets_its_pair_go_on",
+        "a_dead_letter_unblocks_its_pair",
     ),
     "dead letters do not page": (
         instead("dead_letters", lambda store, _, limit: store.dead_letters(0, limit)),
@@ -136,7 +136,7 @@ SABOTAGE = {
     ),
     "history gives the oldest first": (
         of_answer("history", lambda found: found[::-1]),
-        "history_gives_the_newest_first",
+        "history_returns_the_newest_first",
     ),
     "prune counts nothing": (of_answer("prune", lambda _: 0), "pruning_removes_expired_keys"),
     "prune keeps dead letters": (
@@ -154,28 +154,28 @@ SABOTAGE = {
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGE)
-def test_a_broken_promise_is_caught(sabotage):
+def test_a_violation_is_caught(sabotage):
     change, name = SABOTAGE[sabotage]
     with pytest.raises(RequirementViolated) as caught:
         check_case(BY_NAME[name], harness_of(change))
-    assert set(caught.value.promises) <= set(BY_NAME[name].keeps) | {FAILURES_ARE_VALUES}
+    assert set(caught.value.requirements) <= set(BY_NAME[name].requirements) | {FAILURES_ARE_VALUES}
 
 
-def test_a_failure_says_the_promise_what_was_done_and_both_answers():
+def test_a_failure_says_the_requirement_what_was_done_and_both_answers():
     with pytest.raises(RequirementViolated) as caught:
-        check_case(BY_NAME["due_gives_the_earliest_first"], harness_of(SABOTAGE["due gives the latest first"][0]))
+        check_case(BY_NAME["due_returns_the_earliest_first"], harness_of(SABOTAGE["due gives the latest first"][0]))
     assert str(caught.value) == (
-        "due(20) gives what is due at or before 20, earliest first\n"
-        "  promised by Store.due: instances whose ``due_ms`` is at or before the instant, the earliest first, with "
+        "due(20) returns the instances due at or before 20, earliest first\n"
+        "  required by Store.due: instances whose ``due_ms`` is at or before the instant, the earliest first, with "
         "their rows.\n"
-        "  what was done:\n"
+        "  operations:\n"
         "    1. commit task:orders:c: put state={}, alarm_ms=30 over nothing  ->  Fence(1, 1)\n"
         "    2. commit task:orders:a: put state={}, alarm_ms=10 over nothing  ->  Fence(2, 1)\n"
         "    3. commit task:orders:b: put state={}, alarm_ms=20 over nothing  ->  Fence(3, 1)\n"
         "    4. commit task:orders:never: put state={} over nothing  ->  Fence(4, 1)\n"
         "    5. due(20, 9)  ->  [task:orders:b v1 (state={}, alarm_ms=20), task:orders:a v1 (state={}, alarm_ms=10)]\n"
         "  expected:           ['a', 'b']\n"
-        "  the store answered: ['b', 'a']"
+        "  the store returned: ['b', 'a']"
     )
 
 
@@ -189,10 +189,10 @@ def test_answers_that_no_order_of_the_operations_explains_are_told():
     with pytest.raises(RequirementViolated) as caught:
         asyncio.run(take_steps(harness_of(checks_then_writes)(), history))
     assert str(caught.value).splitlines() == [
-        "no order of the operations gives these answers",
-        f"  promised by Store.commit: {ATOMIC.text}",
-        f"  promised by Store.commit: {CONCURRENT.text}",
-        "  what was done:",
+        "no order of the operations returns these results",
+        f"  required by Store.commit: {ATOMIC.text}",
+        f"  required by Store.commit: {CONCURRENT.text}",
+        "  operations:",
         '    1. commit task:orders:a: put state={"n":1} over nothing  ->  Fence(1, 1)',
         "    2. at once:",
         '    3. A: commit task:orders:a: put state={"n":1} over Fence(1, 1)  ->  Fence(1, 2)',
@@ -260,7 +260,7 @@ class UnfencedHarness(SharedHarness):
 
 
 def test_capabilities_choose_the_cases():
-    shared, owned = BY_NAME["two_openings_share_one_truth"], BY_NAME["a_second_opening_is_refused_or_ends_the_first"]
+    shared, owned = BY_NAME["two_openings_share_their_data"], BY_NAME["a_second_opening_is_refused_or_ends_the_first"]
     assert check_case(shared, SharedHarness)
     assert not check_case(owned, SharedHarness)
     assert not check_case(shared, MemoryHarness)
@@ -271,7 +271,7 @@ def test_capabilities_choose_the_cases():
 @pytest.mark.parametrize(
     ("name", "harness"),
     [
-        ("two_openings_share_one_truth", SplitHarness),
+        ("two_openings_share_their_data", SplitHarness),
         ("a_second_opening_is_refused_or_ends_the_first", UnfencedHarness),
     ],
 )
@@ -280,19 +280,19 @@ def test_an_ownership_that_is_not_kept_is_caught(name, harness):
         check_case(BY_NAME[name], harness)
 
 
-def test_one_call_says_what_was_kept_and_what_is_not_promised():
+def test_one_call_says_what_passed_and_what_does_not_apply():
     report = check_store(SharedHarness, max_examples=3)
-    assert report.broken == ()
-    left_out = {one.name for one in report.outcomes if one.verdict == "not promised"}
+    assert report.failed == ()
+    left_out = {one.name for one in report.outcomes if one.verdict == "not applicable"}
     kills = {case.name for case in CASES if case.needs == "durable"}
     assert left_out == kills | {
         "a_second_opening_is_refused_or_ends_the_first",
-        "an_unreadable_row_harms_no_other",
+        "an_unreadable_row_affects_no_other",
         "agrees_with_the_model_when_it_is_killed",
     }
 
 
-def test_one_call_collects_every_broken_promise():
+def test_one_call_collects_every_failure():
     def broken(store):
         return SABOTAGE["prune counts nothing"][0](SABOTAGE["an empty name"][0](store))
 

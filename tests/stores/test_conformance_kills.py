@@ -22,7 +22,7 @@ def test_a_store_that_breaks_under_a_kill_is_caught(new_harness):
     name, requirement = BROKEN[new_harness]
     with pytest.raises(RequirementViolated) as caught:
         check_case(BY_NAME[name], new_harness)
-    assert requirement in caught.value.promises
+    assert requirement in caught.value.requirements
     assert len(str(caught.value).splitlines()) <= 30, "a failure fits one screen"
 
 

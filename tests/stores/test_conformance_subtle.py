@@ -273,9 +273,9 @@ SUBTLE = {
     "names ignore case": (stored_under(change_name=str.lower), "every_address_is_its_own"),
     "names lose their trailing blanks": (stored_under(change_name=str.rstrip), "every_address_is_its_own"),
     "jobs with one id share their keys": (keys_by_id_only, "a_key_belongs_to_its_whole_address"),
-    "a state is cut at 65,535 characters": (with_commit(cut_state), "large_values_come_back_whole"),
-    "an answer is cut at 65,535 characters": (with_commit(cut_answer), "large_values_come_back_whole"),
-    "a payload is cut at 65,535 characters": (with_commit(cut_payload), "large_values_come_back_whole"),
+    "a state is cut at 65,535 characters": (with_commit(cut_state), "large_values_are_returned_unchanged"),
+    "an answer is cut at 65,535 characters": (with_commit(cut_answer), "large_values_are_returned_unchanged"),
+    "a payload is cut at 65,535 characters": (with_commit(cut_payload), "large_values_are_returned_unchanged"),
     "find returns 100 rows at most": (capped("find"), "a_page_of_instances_is_full"),
     "due returns 100 rows at most": (capped("due"), "a_page_of_instances_is_full"),
     "claimed returns 100 rows at most": (capped("claimed"), "a_page_of_instances_is_full"),
@@ -307,7 +307,7 @@ SUBTLE = {
         writes_messages_first(),
         "a_cancelled_commit_happens_completely_or_not_at_all",
     ),
-    "a cancelled caller cancels its group": (groups_without_a_shield, "a_cancelled_caller_disturbs_no_other"),
+    "a cancelled caller cancels its group": (groups_without_a_shield, "a_cancelled_caller_affects_no_other"),
 }
 
 
@@ -316,6 +316,6 @@ def test_a_subtle_bug_is_caught(bug):
     change, name = SUBTLE[bug]
     with pytest.raises(RequirementViolated) as caught:
         check_case(BY_NAME[name], harness_of(change))
-    assert set(caught.value.promises) <= set(BY_NAME[name].keeps)
+    assert set(caught.value.requirements) <= set(BY_NAME[name].requirements)
     assert len(str(caught.value).splitlines()) <= 30, "a failure fits one screen"
     assert max(map(len, str(caught.value).splitlines())) <= 400, "and its lines can be read"

@@ -148,7 +148,7 @@ def test_an_alarm_is_written_even_if_the_answer_before_was_lost(tmp_path):
     assert asyncio.run(main()) == (2, [10])
 
 
-def test_closing_waits_for_what_was_asked(tmp_path):
+def test_closing_waits_for_running_operations(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
         asked = [asyncio.ensure_future(answer(store.commit(put(address(str(number)))))) for number in range(10)]

@@ -4,13 +4,13 @@ An implementation fills in this record: the engine, the client and the command l
 ``perdure.testing.conformance`` checks an implementation against the requirements in this module; the memory store is
 the reference.
 
-The most important requirements:
+The requirements that matter most:
 
-* **Atomic**: ``commit`` writes a transition completely or not at all, after any crash.
-* **Fenced**: a transition with an outdated fence fails with ``Conflict`` and writes nothing.
-* **Durable**: every later ``load`` returns the data of a successful ``commit``, to the degree of
-  ``capabilities.durability``.
-* **Monotonic**: incarnations and message ids come from sequences that never go back, not even when rows are deleted.
+* **Atomic**: ``commit`` writes a transition completely or not at all, wherever the process crashes.
+* **Fenced**: when the fence of the instance has changed, ``commit`` returns ``Conflict`` and writes nothing.
+* **Durable**: every later ``load`` finds a transition whose ``commit`` returned success, to the degree that
+  ``capabilities.durability`` says.
+* **Monotonic**: incarnations and message ids come from sequences that never go back, even when rows are deleted.
 """
 
 from __future__ import annotations
@@ -333,66 +333,65 @@ class BackupOperation(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Store:
-    """A store as a record of functions. ``docs/reference/store.md`` describes each operation in detail.
+    """A store, as a record of functions. ``docs/reference/store.md`` describes each operation in detail.
 
-    Expected failures are values, never exceptions: ``StoreUnavailable`` if nothing was written, ``OutcomeUnknown`` if a
-    commit may have been written, ``StoreCorrupt`` for a row that cannot be decoded. An operation begins, at the latest,
-    when its result is awaited. Instants are integer milliseconds UTC, not negative. Text of any length is stored
-    unchanged and compared by code point: case, accents, blanks and wildcards matter. If a caller is cancelled, its
-    operation happens completely or not at all, before ``close`` returns, and other callers are not affected. A listing
-    applies its conditions before its limit, returns a full page for any limit up to 1,000, and continues after a cursor
-    whose row was deleted. An opening that is killed loses and repeats nothing: the next opening finds the same rows. A
-    kill may cut a write at any byte: the store opens again, and later commits are not affected.
+    Expected failures are values, never exceptions: ``StoreUnavailable`` when nothing was written, ``OutcomeUnknown``
+    when a commit may have been written, ``StoreCorrupt`` for a row that cannot be read. An operation starts, at the
+    latest, when the caller awaits it. Instants are integer milliseconds UTC, not negative. Text of any length is
+    returned unchanged and is compared by code point: case, accents, blanks and wildcards matter. When a caller is
+    cancelled, its operation happens completely or not at all, no later than ``close`` returns, and other callers are
+    not affected. A listing applies its conditions before its limit, returns a full page for any limit up to 1,000, and
+    continues after a cursor whose row was deleted. A kill while the store opens loses nothing and applies nothing
+    twice: the next opening finds the same rows. A kill may cut a write at any byte: the store opens again, and later
+    commits are not affected.
 
     Attributes:
-        name: the store's name in messages: ``memory://`` or ``sqlite:///jobs.db``.
-        epoch: how often this store has been opened, including this time. It never decreases; claims hold it.
-        capabilities: the capabilities of this store.
-        load: ``(address, idempotency_key, now_ms)``: the instance and the stored result of the key, read at one moment.
-            A key is valid while ``now_ms < expires_ms``. Keys belong to the complete address: kind, name and id.
-            Returns every transition whose commit was answered before the call, and no transition that a crash could
-            still undo, to the degree of ``capabilities.durability``. A row that cannot be decoded is ``StoreCorrupt``;
-            other rows are not affected.
-        commit: ``(transition)``: returns the new fence of the instance; ``Fence(0, 0)`` if it is purged or unchanged.
-            ``Put`` and ``Purge`` compare the fence: ``Conflict`` if it is outdated or another address's, or if
-            ``expected`` is None and an instance is stored. An inbound fate for a message that no longer exists is
-            ``Conflict`` too, for any write. A fate replaces the message's attempts and error, also with None.
-            A ``Conflict`` writes nothing. ``Put`` stores the expected version plus 1; for a new instance, the next
-            incarnation and version 1. ``Purge`` also deletes the messages and dead letters from the instance to itself,
-            including those of this transition, unless it keeps them; it may expect no instance where there is none.
-            Outgoing messages get ids in order. An event belongs to the address that it names. Any number of commits may
-            be in progress at once, and may be grouped: each returns when it is durable, and one that conflicts or
-            cannot be written does not fail the others.
+        name: the name of the store in messages: ``memory://`` or ``sqlite:///jobs.db``.
+        epoch: how many times this store has been opened, including this time. It never goes back; claims carry it.
+        capabilities: the kind of store.
+        load: ``(address, idempotency_key, now_ms)``: the instance and the remembered answer of the key, read together.
+            A key is remembered while ``now_ms < expires_ms``. A key belongs to the complete address: kind, name and id.
+            It sees every transition whose commit returned before the call. It returns no transition that a crash could
+            still undo, to the degree that ``capabilities.durability`` says. A row that cannot be read is
+            ``StoreCorrupt``; other rows are not affected.
+        commit: ``(transition)``: returns the new fence of the instance; ``Fence(0, 0)`` when it was purged or not
+            written. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it has changed, belongs to another
+            address, or when ``expected`` is None and an instance is stored. An inbound fate for a message that is no
+            longer living is ``Conflict`` as well, whatever the write. A fate replaces the message's attempts and error,
+            also with None. A ``Conflict`` writes nothing. ``Put`` stores the expected version plus 1; over nothing, the
+            next incarnation and version 1. ``Purge`` also deletes the messages and dead letters from the instance to
+            itself, including those of the same transition, unless it keeps them; it may expect nothing where no
+            instance is stored. Outgoing messages get ids in the order of the transition. An event belongs to the
+            address that it names. Any number of commits may run concurrently and may be grouped: each returns when it
+            is durable, and one that conflicts or cannot be written does not fail the others.
         due: ``(now_ms, limit)``: instances whose ``due_ms`` is at or before the instant, the earliest first, with
-            their rows. Rows that cannot be decoded are left out here and below; ``health`` reports them.
+            their rows. Rows that cannot be read are omitted here and below: ``health`` reports them.
         next_alarm: ``(after_ms)``: the earliest ``due_ms`` strictly after the instant, or None.
         claimed: ``(after_incarnation, limit)``: instances with a claim of either kind, by incarnation.
-        messages: ``(now_ms, limit)``: for each (sender, target) its oldest undelivered message, if that one may be
-            delivered: its ``not_before_ms`` is not after the instant. The oldest first. So the order within a pair is
-            kept for any delivery.
-        next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among undelivered
-            messages.
-        dead_letters: ``(after_id, limit)``: dead letters, the oldest first; they have no due instant.
-        redrive: ``(message_id)``: turns a dead letter into a message again, with its id and so at its old position. Its
-            attempts restart at 0, it may be delivered at once, and its error remains.
+        messages: ``(now_ms, limit)``: for each (sender, target) its oldest living message, if it may be delivered: its
+            ``not_before_ms`` is not after the instant. The oldest first, so that every caller delivers a pair in order.
+        next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among living messages.
+        dead_letters: ``(after_id, limit)``: dead letters, the oldest first, whatever their ``not_before_ms``.
+        redrive: ``(message_id)``: a dead letter lives again, under its id and so at its old position. Its attempts
+            start again at 0, it may be delivered at once, and its error is kept.
         find: ``(query)``: in the order of addresses: kind, name, id, each by code point.
-        history: ``(address, before, limit)``: events with a sequence number below ``before``, the newest first.
-            They survive the purge of the instance, until retention.
-        events: ``(after, limit)``: the event history, for sinks. No number appears after a greater one was read, so
-            that a sink that reads in pages misses nothing.
-        prune: ``(retention)``: returns the number of deleted rows; call again while it equals the limit. Deletes
-            expired keys, dead letters that were sent too long ago, and the oldest events: each event that is too old or
-            not among the newest ``max_events``, up to the first that is kept. So the history never has a gap.
-            Undelivered messages are kept.
-        health: succeeds for a degraded store, and reports the problem.
-        close: waits for pending operations; later calls fail with ``StoreUnavailable``.
-        lost: done, with the reason, when this engine no longer owns an owned store: every operation fails with
-            ``OwnershipLost`` from then on, and the engine stops. None for a store that cannot be lost.
-        left: ``died`` if the previous engine's process ended without closing the store, otherwise ``closed``. A store
-            that cannot determine this returns ``closed``.
+        history: ``(address, before, limit)``: events with a sequence number below ``before``, the newest first. They
+            survive the purge of the instance, until retention deletes them.
+        events: ``(after, limit)``: the log, for sinks. No number appears after a greater one was read, so that a sink
+            that pages misses nothing.
+        prune: ``(retention)``: the number of deleted rows; call again while it equals the limit. It deletes expired
+            keys, and the beginning of the log: each event that is too old or not among the newest ``max_events``, up to
+            the first that is kept, so that the log never has a gap. It deletes dead letters that were sent too long
+            ago, and no living message.
+        health: does not fail for a degraded store: the result reports the state.
+        close: waits for running operations; later calls return ``StoreUnavailable``.
+        lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
+            ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
+        left: ``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store
+            that cannot tell says ``closed``.
         backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations continue. It
-            holds all commits up to an instant between the call and the result, those before the call included, each
-            completely. ``BackupFailed`` leaves no file. None for a store without this operation.
+            contains all commits up to an instant between the call and the result, including those before the call, each
+            completely. ``BackupFailed`` leaves no file. None for a store that has other means.
     """
 
     def __repr__(self) -> str:

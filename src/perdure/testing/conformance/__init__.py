@@ -1,4 +1,4 @@
-"""Check that a store keeps the promises of ``perdure.stores.store``.
+"""Check that a store meets the requirements of ``perdure.stores.store``.
 
 In one call::
 
@@ -6,7 +6,7 @@ In one call::
 
     print(check_store(MyHarness))
 
-where ``MyHarness()`` makes an empty `StoreHarness`: ``open()`` opens a store over its data, ``discard()`` deletes them.
+where ``MyHarness()`` creates an empty `StoreHarness`: ``open()`` opens a store over its data, ``discard()`` deletes it.
 With pytest, one test for each requirement::
 
     import pytest

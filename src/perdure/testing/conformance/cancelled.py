@@ -27,10 +27,10 @@ _AWAITS = (0, 1, 2, 3, 4, 6, 9, 14, 22, 40, 80, 160, 320)
 @in_harness(CANCELLED, ATOMIC, DURABLE)
 async def a_cancelled_commit_happens_completely_or_not_at_all(new_harness: NewHarness) -> None:
     """Whatever the await at which its caller is cancelled: what is read, and what the next opening reads."""
-    place = new_harness()
+    harness = new_harness()
     story: list[str] = []
     acknowledged: list[int] = []
-    store = recorded(await place.open(), story)
+    store = recorded(await harness.open(), story)
     try:
         for number, awaits in enumerate(_AWAITS):
             fence = await _fence(store)
@@ -40,7 +40,7 @@ async def a_cancelled_commit_happens_completely_or_not_at_all(new_harness: NewHa
         before = await _settled(store, story)
     finally:
         await store.close()
-    async with opened(place) as again:
+    async with opened(harness) as again:
         after = await _happened(again, story)
     holds(
         set(acknowledged) | set(before) <= set(after), f"the next opening finds what was read: {before}, then {after}"
@@ -48,7 +48,7 @@ async def a_cancelled_commit_happens_completely_or_not_at_all(new_harness: NewHa
 
 
 @in_store(CANCELLED)
-async def a_cancelled_caller_disturbs_no_other(store: Store) -> None:
+async def a_cancelled_caller_affects_no_other(store: Store) -> None:
     """Of ten commits and ten loads that are under way together, each in turn is cancelled; the others are answered."""
     await created(store, A)
     for cancelled in range(10):
@@ -159,5 +159,5 @@ async def _happened(store: Store, story: list[str]) -> list[int]:
 
 CASES: tuple[Case, ...] = (
     a_cancelled_commit_happens_completely_or_not_at_all,
-    a_cancelled_caller_disturbs_no_other,
+    a_cancelled_caller_affects_no_other,
 )

@@ -1,4 +1,4 @@
-"""A case of the suite: promises, and a check that can fail."""
+"""A case of the suite: requirements, and a check that can fail."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from perdure.testing.conformance.operation_log import recorded
 from perdure.testing.conformance.requirement import Requirement, RequirementViolated
 
 Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage"]
-"""What a store must be for a case to apply: its ownership, a durability other than ``none``, or that its place can
-damage a row."""
+"""Which stores a case applies to: by ownership, by a durability other than ``none``, or by a harness that can damage a
+row."""
 
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """A few promises, as a check that can fail.
+    """A few requirements, and a check that can fail.
 
     Attributes:
-        name: what is checked, in a few words.
-        keeps: the promises that a store breaks when it fails.
-        check: does it, in places that are empty.
-        needs: which stores it is for.
+        name: the name of the check.
+        requirements: those that a store violates when the check fails.
+        check: opens stores in empty harnesses and checks them.
+        needs: which stores it applies to.
     """
 
     name: str
-    keeps: tuple[Requirement, ...]
+    requirements: tuple[Requirement, ...]
     check: Callable[[NewHarness], Awaitable[None]]
     needs: Need = "any"
 
     def __str__(self) -> str:
         return self.name
 
-    def applies(self, capabilities: Capabilities, place: object) -> bool:
-        """Whether a store of this kind promises what the case checks."""
+    def applies(self, capabilities: Capabilities, harness: object) -> bool:
+        """Whether the case applies to a store of this kind."""
         match self.needs:
             case "any":
                 return True
@@ -46,43 +46,43 @@ class Case:
             case "durable":
                 return capabilities.durability != "none"
             case "damage":
-                return hasattr(place, "damage")
+                return hasattr(harness, "damage")
 
 
-def in_store(*promises: Requirement) -> Callable[[Callable[[Store], Awaitable[None]]], Case]:
-    """Make a case of a function that needs one open store."""
+def in_store(*requirements: Requirement) -> Callable[[Callable[[Store], Awaitable[None]]], Case]:
+    """Make a case from a function that needs one open store."""
 
     def of(check: Callable[[Store], Awaitable[None]]) -> Case:
-        async def in_a_place(new_harness: NewHarness) -> None:
+        async def in_a_harness(new_harness: NewHarness) -> None:
             story: list[str] = []
             async with opened(new_harness()) as store:
-                await _explained(check(recorded(store, story)), promises, story)
+                await _explained(check(recorded(store, story)), requirements, story)
 
-        return Case(name=check.__name__, keeps=promises, check=in_a_place)
+        return Case(name=check.__name__, requirements=requirements, check=in_a_harness)
 
     return of
 
 
 def in_harness(
-    *promises: Requirement, needs: Need = "any"
+    *requirements: Requirement, needs: Need = "any"
 ) -> Callable[[Callable[[NewHarness], Awaitable[None]]], Case]:
-    """Make a case of a function that opens stores itself."""
+    """Make a case from a function that opens stores itself."""
 
     def of(check: Callable[[NewHarness], Awaitable[None]]) -> Case:
-        async def in_places(new_harness: NewHarness) -> None:
-            await _explained(check(new_harness), promises, ())
+        async def in_harnesses(new_harness: NewHarness) -> None:
+            await _explained(check(new_harness), requirements, ())
 
-        return Case(name=check.__name__, keeps=promises, check=in_places, needs=needs)
+        return Case(name=check.__name__, requirements=requirements, check=in_harnesses, needs=needs)
 
     return of
 
 
-async def _explained(check: Awaitable[None], promises: tuple[Requirement, ...], story: Iterable[str]) -> None:
-    """Wait for a check, and say of its failure which promises it was about and what had been done."""
+async def _explained(check: Awaitable[None], requirements: tuple[Requirement, ...], story: Iterable[str]) -> None:
+    """Wait for a check, and add to its failure the requirements and the operations."""
     try:
         await check
     except RequirementViolated as broken:
-        raise broken.within(promises, story) from broken.__cause__
-    except (LookupError, ValueError) as error:  # an answer was taken apart that has too much in it, or too little
+        raise broken.within(requirements, story) from broken.__cause__
+    except (LookupError, ValueError) as error:  # a result with too many or too few items was unpacked
         what = f"the last answer is not of the form that the case expects: {error}"
-        raise RequirementViolated(what, promises=promises, story=story) from error
+        raise RequirementViolated(what, requirements=requirements, story=story) from error

@@ -83,7 +83,7 @@ async def one_winner_for_one_fence(store: Store) -> None:
 
 
 @in_store(READS_ITS_WRITES)
-async def reads_go_on_beside_commits(store: Store) -> None:
+async def reads_continue_beside_commits(store: Store) -> None:
     """A load sees everything that was answered before it, whatever is under way."""
     at = address("a")
     fence: Fence | None = None
@@ -147,7 +147,7 @@ async def _together(*asked: Awaitable[IOResult[A, E]]) -> list[Result[A, E]]:
 CASES: tuple[Case, ...] = (
     one_conflict_among_many,
     one_winner_for_one_fence,
-    reads_go_on_beside_commits,
+    reads_continue_beside_commits,
     a_sink_misses_no_event,
     a_load_reads_one_moment,
 )

@@ -14,16 +14,16 @@ A, B = address("a"), address("b")
 
 
 @in_harness(CORRUPT_ROW, CORRUPT_LEFT_OUT, HEALTH, needs="damage")
-async def an_unreadable_row_harms_no_other(new_harness: NewHarness) -> None:
-    """Its own address answers ``StoreCorrupt``; listings go on behind it; health tells of it."""
-    place = new_harness()
-    assert isinstance(place, CorruptibleHarness)  # noqa: S101 - the case is for such places only
-    store = await place.open()
+async def an_unreadable_row_affects_no_other(new_harness: NewHarness) -> None:
+    """Its own address returns ``StoreCorrupt``; listings continue behind it; health reports it."""
+    harness = new_harness()
+    assert isinstance(harness, CorruptibleHarness)  # noqa: S101 - the case is for such harnesses only
+    store = await harness.open()
     await created(store, A, alarm_ms=1)
     await created(store, B, alarm_ms=2)
     await value(store.close())
-    await place.damage(A)
-    async with opened(place) as store_again:
+    await harness.damage(A)
+    async with opened(harness) as store_again:
         await _check(store_again)
 
 
@@ -35,4 +35,4 @@ async def _check(store: Store) -> None:
     same((await value(store.health())).state, "degraded", "the health of a store with unreadable rows is degraded")
 
 
-CASES: tuple[Case, ...] = (an_unreadable_row_harms_no_other,)
+CASES: tuple[Case, ...] = (an_unreadable_row_affects_no_other,)

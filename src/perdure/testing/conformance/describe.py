@@ -1,4 +1,4 @@
-"""What stores are asked and what they answer, in a few words: for people who read a failure."""
+"""Describe operations and their results in a few words, for failure reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALWAYS = {"address", "version", "incarnation", "created_ms", "updated_ms"}
 
 
 def asked(operation: str, *arguments: object) -> str:
-    """Say what was asked, as a call."""
+    """Describe a call."""
     match arguments:
         case (Transition() as transition,):
             return f"{operation} {told(transition)}"
@@ -29,7 +29,7 @@ def asked(operation: str, *arguments: object) -> str:
 
 
 def told(transition: Transition) -> str:
-    """Say what a transition does."""
+    """Describe a transition."""
     parts = [_written(transition.write, transition.expected)]
     if transition.inbound is not None:
         parts.append(_fate(transition.inbound))
@@ -43,7 +43,7 @@ def told(transition: Transition) -> str:
 
 
 def shown(value: object) -> str:
-    """Say a value, without the fields that say nothing."""
+    """Describe a value, without fields that hold their default."""
     match value:
         case Result():
             return outcome(cast("Result[object, object]", value))
@@ -98,7 +98,7 @@ def _instance(instance: Instance) -> str:
 
 
 def _set_fields(value: object) -> list[str]:
-    """Give the fields that do not hold their default."""
+    """Return the fields that do not hold their default."""
     found: list[str] = []
     for field in attrs.fields(type(value)):  # type: ignore[arg-type] # called with attrs classes only
         held: object = getattr(value, field.name)
@@ -130,13 +130,13 @@ def _fate(fate: MessageFate) -> str:
         case Postponed(message_id=message_id, not_before_ms=not_before_ms):
             return f"postpone message #{message_id} until {not_before_ms}"
         case DeadLettered(message_id=message_id):
-            return f"bury message #{message_id}"
+            return f"dead-letter message #{message_id}"
         case _:
             assert_never(fate)
 
 
 def outcome(result: Result[Any, Any] | None) -> str:
-    """Say what an operation answered; None when nobody knows."""
+    """Describe the result of an operation; None when there is none."""
     match result:
         case None:
             return "not answered"

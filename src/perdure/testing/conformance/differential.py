@@ -95,7 +95,7 @@ class Differential:
         return found
 
     def _keep_those(self, what: str, found: object, expected: Sequence[object]) -> None:
-        """Go on with the models that expect what was found."""
+        """Continue with the models that expect this result."""
         if found not in expected:
             _compare(what, found, expected[0])
         self._models = [model for model, one in zip(self._models, expected, strict=True) if one == found]
@@ -133,7 +133,7 @@ class Differential:
             self.tested.store = await self._harness.open()
         if self.tested.store.epoch <= epoch:
             told = f"epoch {epoch} was followed by epoch {self.tested.store.epoch}"
-            raise RequirementViolated(told, promises=(requirements.EPOCH,))
+            raise RequirementViolated(told, requirements=(requirements.EPOCH,))
         for model in self._models:
             model.reopen()
 
@@ -200,7 +200,7 @@ class Differential:
         tested: Sequence[Asked],
         answers: Sequence[Result[Any, Any] | None],
     ) -> None:
-        """Take the models to where the store is, by every order of what was asked that leads there."""
+        """Bring the models to the state of the store, by every order of the operations that leads there."""
         for letter, asked, found in zip(ascii_uppercase, tested, answers, strict=False):
             self._note(asked, found, letter=f"{letter}: ")
         holds = (await self.tested.look()).shown
@@ -264,14 +264,14 @@ def _operation(asked: Asked) -> str:
 def _compare(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise RequirementViolated(
-            f"{what} is not answered as by the memory store",
-            details=(f"the memory store answered: {shown(expected)}", f"this store answered:       {shown(found)}"),
-            promises=_promises(what.partition("(")[0], found, expected),
+            f"{what} returns another result than the memory store",
+            details=(f"the memory store returned: {shown(expected)}", f"this store returned:       {shown(found)}"),
+            requirements=_likely_requirements(what.partition("(")[0], found, expected),
         )
 
 
-def _promises(operation: str, found: object, expected: object) -> tuple[Requirement, ...]:
-    """Return the few promises that a difference is most likely about."""
+def _likely_requirements(operation: str, found: object, expected: object) -> tuple[Requirement, ...]:
+    """Return the few requirements that a difference most likely violates."""
     if operation != "commit":
         return tuple(one for one in requirements.REQUIREMENTS if one.operation == operation)
     if isinstance(found, Fence) and isinstance(expected, Fence):
@@ -280,12 +280,12 @@ def _promises(operation: str, found: object, expected: object) -> tuple[Requirem
 
 
 def _is_open(found: Result[Any, Any]) -> bool:
-    """Whether an answer leaves open what happened."""
+    """Whether a result does not say whether the operation happened."""
     return isinstance(found, Failure) and isinstance(found.failure(), OutcomeUnknown)
 
 
 def _is_refused(found: Result[Any, Any]) -> bool:
-    """Whether an answer says that nothing was written, as when the process was dead before it was asked."""
+    """Whether a result says that nothing was written, such as when the process was dead before the call."""
     return isinstance(found, Failure) and isinstance(found.failure(), StoreUnavailable)
 
 

@@ -61,19 +61,19 @@ def _sample(kind: type[Event]) -> Event:
 
 
 @in_store(EVENTS)
-async def every_event_comes_back(store: Store) -> None:
+async def every_event_is_returned(store: Store) -> None:
     """An event of every type is read as it was logged, in order."""
     logged = one_of_each()
     await value(store.commit(Transition(address=A, events=logged)))
     found = await value(store.events(0, 100))
-    same(tuple(one.event for one in found), logged, "the log gives events as they were committed, in order")
-    places = [one.sequence for one in found]
-    holds(places == sorted(set(places)) and places[0] > 0, f"sequence numbers are positive and grow: {places}")
+    same(tuple(one.event for one in found), logged, "the log returns events as they were committed, in order")
+    numbers = [one.sequence for one in found]
+    holds(numbers == sorted(set(numbers)) and numbers[0] > 0, f"sequence numbers are positive and grow: {numbers}")
 
 
 @in_store(EVENTS)
 async def the_log_pages_by_sequence(store: Store) -> None:
-    """``events`` goes on after a place, up to a limit."""
+    """``events`` continues after a number, up to a limit."""
     await _logged(store, A, 1, 2, 3)
     first = await value(store.events(0, 2))
     rest = await value(store.events(first[-1].sequence, 2))
@@ -82,17 +82,17 @@ async def the_log_pages_by_sequence(store: Store) -> None:
 
 
 @in_store(HISTORY, HISTORY_SURVIVES, EVENT_ADDRESS)
-async def history_gives_the_newest_first(store: Store) -> None:
+async def history_returns_the_newest_first(store: Store) -> None:
     """``history`` belongs to the address in the event, is newest first, pages backwards and survives the purge."""
     fence = await created(store, A)
     await _logged(store, B, 1, 2, 3)
     # What is logged under an address decides, not whose transition it came with.
     await value(store.commit(Transition(address=A, expected=fence, write=Purge(), events=(started(B, at_ms=4),))))
     newest = await value(store.history(B, None, 3))
-    same([one.event.at_ms for one in newest], [4, 3, 2], "history gives the newest events first")
+    same([one.event.at_ms for one in newest], [4, 3, 2], "history returns the newest events first")
     older = await value(store.history(B, newest[-1].sequence, 3))
-    same([one.event.at_ms for one in older], [1], "history goes on before a sequence number")
-    same(await value(store.history(A, None, 3)), (), "history gives the events of its address only")
+    same([one.event.at_ms for one in older], [1], "history continues before a sequence number")
+    same(await value(store.history(A, None, 3)), (), "history returns the events of its address only")
 
 
 @in_store(PRUNE, PRUNE_COUNTS, HISTORY_SURVIVES)
@@ -130,9 +130,9 @@ async def _instants(store: Store) -> list[int]:
 
 
 CASES: tuple[Case, ...] = (
-    every_event_comes_back,
+    every_event_is_returned,
     the_log_pages_by_sequence,
-    history_gives_the_newest_first,
+    history_returns_the_newest_first,
     pruning_removes_the_beginning_of_the_log,
     sequence_numbers_never_come_back,
 )

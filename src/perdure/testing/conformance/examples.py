@@ -72,12 +72,12 @@ async def told(store: Store, sender: Address, target: Address, *payloads: str) -
 
 
 async def deliverable(store: Store, now_ms: int = FAR_MS) -> list[str]:
-    """Give the payloads of what may be delivered."""
+    """Return the payloads of what may be delivered."""
     return [stored.message.payload for stored in await value(store.messages(now_ms, 100))]
 
 
 async def message_id(store: Store, payload: str) -> int:
-    """Give the id of a deliverable message."""
+    """Return the id of a deliverable message."""
     ids = {stored.message.payload: stored.message_id for stored in await value(store.messages(FAR_MS, 100))}
     return ids[payload]
 

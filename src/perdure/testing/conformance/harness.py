@@ -1,4 +1,4 @@
-"""What a store's author hands to the suite: somewhere to open stores over the same data again and again."""
+"""The harness that a store's author passes to the suite: it opens stores over the same data repeatedly."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from perdure.values.address import Address
 
 
 class StoreHarness(Protocol):
-    """Somewhere for one store's data: a file, a schema, a dictionary. It is empty when a case begins.
+    """Holds the data of one store: a file, a schema, a dictionary. It is empty when a case starts.
 
-    The place keeps the data over ``close`` and ``open``, whatever the durability of the store.
+    The harness keeps the data over ``close`` and ``open``, whatever the durability of the store.
     """
 
     async def open(self) -> Store:
-        """Open a store over the data that is there.
+        """Open a store over the existing data.
 
-        While another is open, a store of many processes is opened beside it. One that is owned either raises
-        ``StoreLocked``, or ends the other.
+        While another store is open, a shared store is opened beside it. An owned store raises ``StoreLocked`` or ends
+        the other.
         """
         ...
 
     async def discard(self) -> None:
-        """Throw the data away. Every store has been closed, or was killed."""
+        """Delete the data. Every store has been closed or killed."""
         ...
 
 
@@ -35,16 +35,16 @@ class KillableHarness(StoreHarness, Protocol):
     """A harness that can kill the open store. `SubprocessHarness` makes one of any harness that can be pickled."""
 
     async def kill(self) -> None:
-        """End the open store as a crash of its process would, in the middle of whatever it does.
+        """End the open store as a crash of its process would, in the middle of its operations.
 
-        What it had not answered is then answered with a failure; what it had not done is never done.
+        Operations without a result then return a failure; writes that had not happened never happen.
         """
         ...
 
 
 @runtime_checkable
 class CorruptibleHarness(StoreHarness, Protocol):
-    """A place that can damage what is stored, for the promises about rows that cannot be read."""
+    """A harness that can damage stored rows, for the requirements about rows that cannot be read."""
 
     async def damage(self, address: Address) -> None:
         """Make the row of an instance unreadable. No store is open."""
@@ -52,18 +52,18 @@ class CorruptibleHarness(StoreHarness, Protocol):
 
 
 NewHarness: TypeAlias = Callable[[], StoreHarness]
-"""Makes an empty place: most often its class."""
+"""Creates an empty harness; usually it is a class."""
 
 
 @asynccontextmanager
-async def opened(place: StoreHarness) -> AsyncGenerator[Store]:
-    """Open a store for one case, and leave nothing of it."""
-    store = await place.open()
+async def opened(harness: StoreHarness) -> AsyncGenerator[Store]:
+    """Open a store for one case, then close it and delete its data."""
+    store = await harness.open()
     try:
         yield store
     finally:
         await store.close()
-        await place.discard()
+        await harness.discard()
 
 
 @contextmanager

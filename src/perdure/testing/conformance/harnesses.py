@@ -1,4 +1,4 @@
-"""Places for the stores of this package: what the suite needs of a store, in the fewest lines."""
+"""Harnesses for the stores of this package."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class MemoryHarness:
         return self._backend.open()
 
     async def discard(self) -> None:
-        """Leave the tables to the garbage collector."""
+        """Do nothing: the garbage collector frees the tables."""
 
 
 class SqliteHarness:
     """A SQLite file in a temporary folder.
 
     Args:
-        durability: as for `open_sqlite`. The suite promises the same either way; ``relaxed`` is faster.
+        durability: as for `open_sqlite`. The requirements are the same for both; ``relaxed`` is faster.
     """
 
     def __init__(self, durability: Literal["full", "relaxed"] = "relaxed") -> None:

@@ -201,7 +201,7 @@ class _Process:
         if call.cancelled():
             return
         if result is None:
-            call.set_exception(RequirementViolated(f"the store raised {raised}", promises=(FAILURES_ARE_VALUES,)))
+            call.set_exception(RequirementViolated(f"the store raised {raised}", requirements=(FAILURES_ARE_VALUES,)))
         else:
             call.set_result(result)
 

@@ -49,7 +49,7 @@ async def an_absent_address_loads_as_nothing(store: Store) -> None:
 
 
 @in_store(DURABLE, LOAD_TOGETHER)
-async def every_field_comes_back(store: Store) -> None:
+async def every_field_is_returned(store: Store) -> None:
     """An instance is loaded as it was committed, every field, any text."""
     odd = Address("task", "orders", "ünï:code '\"\U0001f600")
     full = Instance(
@@ -127,7 +127,7 @@ async def purging_nothing_is_allowed(store: Store) -> None:
 
 
 @in_store(NEW_FENCE, COMPARES_FENCE)
-async def keeping_looks_at_no_fence(store: Store) -> None:
+async def keeping_compares_no_fence(store: Store) -> None:
     """A transition that keeps the instance commits whatever the fence says, and leaves the instance alone."""
     fence = await created(store, A)
     answer = await value(store.commit(Transition(address=A, expected=Fence(99, 99), events=(started(A),))))
@@ -137,14 +137,18 @@ async def keeping_looks_at_no_fence(store: Store) -> None:
 
 
 @in_store(DUE)
-async def due_gives_the_earliest_first(store: Store) -> None:
-    """``due`` is ordered, bounded, includes its own instant, and gives whole rows."""
+async def due_returns_the_earliest_first(store: Store) -> None:
+    """``due`` is ordered, bounded, includes its own instant, and returns complete rows."""
     for id_, alarm_ms in (("c", 30), ("a", 10), ("b", 20), ("never", None)):
         await created(store, address(id_), alarm_ms=alarm_ms)
-    same(_ids(await value(store.due(20, 9))), ["a", "b"], "due(20) gives what is due at or before 20, earliest first")
-    same(_ids(await value(store.due(FAR_MS, 2))), ["a", "b"], "due gives no more than its limit")
+    same(
+        _ids(await value(store.due(20, 9))),
+        ["a", "b"],
+        "due(20) returns the instances due at or before 20, earliest first",
+    )
+    same(_ids(await value(store.due(FAR_MS, 2))), ["a", "b"], "due returns no more than its limit")
     (first,) = await value(store.due(10, 1))
-    same(first, (await value(store.load(address("a")))).instance, "due gives the same rows as load")
+    same(first, (await value(store.load(address("a")))).instance, "due returns the same rows as load")
 
 
 @in_store(DUE, NEXT_ALARM)
@@ -177,7 +181,7 @@ async def next_alarm_is_strictly_later(store: Store) -> None:
 
 
 @in_store(CLAIMED)
-async def claimed_gives_both_claims_by_incarnation(store: Store) -> None:
+async def claimed_returns_both_claims_by_incarnation(store: Store) -> None:
     """``claimed`` finds run claims and event claims, pages by incarnation, and forgets what was settled."""
     unclaimed = [instance(address(id_)) for id_ in ("run", "event", "none", "both")]
     run, event, none, both = unclaimed
@@ -189,9 +193,9 @@ async def claimed_gives_both_claims_by_incarnation(store: Store) -> None:
     )
     fences = [await value(store.commit(_over(None, claimed))) for claimed in claims]
     first = await value(store.claimed(0, 2))
-    same(_ids(first), ["run", "event"], "claimed gives what carries a claim, by incarnation, up to the limit")
+    same(_ids(first), ["run", "event"], "claimed returns what carries a claim, by incarnation, up to the limit")
     rest = await value(store.claimed(first[-1].incarnation, 9))
-    same(_ids(rest), ["both"], "claimed goes on after the incarnation it is given")
+    same(_ids(rest), ["both"], "claimed continues after the incarnation")
     await value(store.commit(put(run.address, fences[0])))
     same(_ids(await value(store.claimed(0, 9))), ["event", "both"], "a settled claim is not found any more")
 
@@ -230,12 +234,12 @@ async def find_meets_every_condition(store: Store) -> None:
         (Query(except_jobs=(("task", "a"), ("task", "b"), ("continuous", "a"))), []),
     )
     for query, ids in cases:
-        same(_ids(await value(store.find(query))), ids, f"find gives what meets {query}, in the order of addresses")
+        same(_ids(await value(store.find(query))), ids, f"find returns what meets {query}, in the order of addresses")
 
 
 @in_store(FIND)
 async def find_pages_in_the_order_of_addresses(store: Store) -> None:
-    """Following ``after`` gives every instance once."""
+    """Following ``after`` returns every instance once."""
     ids = ["", "A", "a", "aa", "b", "é", "\uffff", "\U0001f600"]
     for id_ in reversed(ids):
         await created(store, address(f"i{id_}"))
@@ -259,17 +263,17 @@ def _over(expected: Fence | None, after: Instance) -> Transition:
 
 CASES: tuple[Case, ...] = (
     an_absent_address_loads_as_nothing,
-    every_field_comes_back,
+    every_field_is_returned,
     a_transition_answers_the_new_fence,
     a_wrong_fence_is_a_conflict,
     a_fence_belongs_to_one_address,
     a_successor_is_another_incarnation,
     purging_nothing_is_allowed,
-    keeping_looks_at_no_fence,
-    due_gives_the_earliest_first,
+    keeping_compares_no_fence,
+    due_returns_the_earliest_first,
     due_follows_every_change,
     next_alarm_is_strictly_later,
-    claimed_gives_both_claims_by_incarnation,
+    claimed_returns_both_claims_by_incarnation,
     find_meets_every_condition,
     find_pages_in_the_order_of_addresses,
 )

@@ -44,26 +44,26 @@ _KILLED = KillStep(commits=(), lines=NEVER)
 
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
-async def a_kill_during_a_commit_leaves_it_whole_or_not_at_all(new_harness: NewHarness) -> None:
-    """State, alarm, claim, key, messages, the message it takes and events: all of it or nothing."""
+async def a_kill_during_a_commit_leaves_it_complete_or_absent(new_harness: NewHarness) -> None:
+    """State, alarm, claim, key, messages, the consumed message and events: all or nothing."""
     await _at_every_line(new_harness, (_WHOLE,), (_AGAIN,))
 
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
-async def a_kill_during_a_purge_leaves_it_whole_or_not_at_all(new_harness: NewHarness) -> None:
-    """The instance goes with the messages to itself, or both stay."""
+async def a_kill_during_a_purge_leaves_it_complete_or_absent(new_harness: NewHarness) -> None:
+    """The instance and the messages to itself are deleted together or not at all."""
     await _at_every_line(new_harness, (_WHOLE,), (_PURGE,))
 
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
-async def a_kill_during_several_commits_leaves_each_whole_or_not_at_all(new_harness: NewHarness) -> None:
-    """What was answered is there; of two that expect the same, one at most."""
+async def a_kill_during_several_commits_leaves_each_complete_or_absent(new_harness: NewHarness) -> None:
+    """Acknowledged commits are found; of two that expect the same fence, one at most."""
     await _at_every_line(new_harness, (_WHOLE,), (_AGAIN, _ELSEWHERE, _PURGE))
 
 
 @in_harness(KILLED_OPENING, DURABLE, EPOCH, needs="durable")
 async def a_kill_during_an_opening_loses_and_repeats_nothing(new_harness: NewHarness) -> None:
-    """The next opening recovers what a crash left, although the opening before it was killed while it did so."""
+    """The next opening recovers what a crash left, although the previous opening was killed during the recovery."""
     ran = await _killed(new_harness, [_WHOLE, _SENT, attrs.evolve(_KILLED, opening_lines=(NEVER,))])
     for lines in lines_to_kill_at(ran, kills=_OPENING_KILLS):
         await _killed(new_harness, [_WHOLE, _SENT, attrs.evolve(_KILLED, opening_lines=(lines,))])
@@ -71,7 +71,7 @@ async def a_kill_during_an_opening_loses_and_repeats_nothing(new_harness: NewHar
 
 @in_harness(CUT_WRITE, ATOMIC, DURABLE, needs="durable")
 async def a_write_that_a_kill_cut_spoils_nothing(new_harness: NewHarness) -> None:
-    """Its commit is there or not; the store opens again; and what is committed afterwards is found later."""
+    """The commit is complete or absent; the store opens again; later commits are found."""
     for percent in _CUTS:
         cut = KillStep(commits=(_SENT,), lines=NEVER, cut_percent=percent)
         await _killed(new_harness, [_WHOLE, _SENT, _SENT, cut, _SENT, _KILLED, _SENT, ReopenStep()])
@@ -96,12 +96,12 @@ async def _killed(new_harness: NewHarness, steps: Sequence[Step]) -> LinesRun:
     return await take_steps(killable(new_harness()), steps)
 
 
-def killable(place: StoreHarness) -> KillableHarness:
-    """Give a place that can kill: itself, if it can, or else one that opens its store in a process of its own."""
-    return place if isinstance(place, KillableHarness) else SubprocessHarness(place)
+def killable(harness: StoreHarness) -> KillableHarness:
+    """Return the harness if it can kill, or else one that opens its store in a process of its own."""
+    return harness if isinstance(harness, KillableHarness) else SubprocessHarness(harness)
 
 
-async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> LinesRun:
+async def take_steps(harness: StoreHarness, steps: Sequence[Step]) -> LinesRun:
     """Do steps to a store and to the model, compare them after each, and leave nothing.
 
     Returns:
@@ -110,20 +110,20 @@ async def take_steps(place: StoreHarness, steps: Sequence[Step]) -> LinesRun:
     Raises:
         RequirementViolated: the two differ.
     """
-    pair = Differential(place, await place.open())
+    pair = Differential(harness, await harness.open())
     try:
         for step in steps:
             await pair.take(step)
     finally:
         await pair.tested.store.close()
-        await place.discard()
+        await harness.discard()
     return pair.ran
 
 
 CASES: tuple[Case, ...] = (
-    a_kill_during_a_commit_leaves_it_whole_or_not_at_all,
-    a_kill_during_a_purge_leaves_it_whole_or_not_at_all,
-    a_kill_during_several_commits_leaves_each_whole_or_not_at_all,
+    a_kill_during_a_commit_leaves_it_complete_or_absent,
+    a_kill_during_a_purge_leaves_it_complete_or_absent,
+    a_kill_during_several_commits_leaves_each_complete_or_absent,
     a_kill_during_an_opening_loses_and_repeats_nothing,
     a_write_that_a_kill_cut_spoils_nothing,
 )

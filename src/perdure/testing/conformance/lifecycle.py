@@ -40,8 +40,8 @@ A, B = address("a"), address("b")
 @in_harness(DURABLE)
 async def everything_survives_reopening(new_harness: NewHarness) -> None:
     """What was committed is there when the store is opened again, to the last field."""
-    place = new_harness()
-    store = await place.open()
+    harness = new_harness()
+    store = await harness.open()
     full = instance(A, alarm_ms=10, claim=CLAIM)
     await value(
         store.commit(
@@ -59,32 +59,32 @@ async def everything_survives_reopening(new_harness: NewHarness) -> None:
     await value(store.commit(settled_by(A, fate)))
     before = await _everything(store)
     await value(store.close())
-    store = await place.open()
+    store = await harness.open()
     same(await _everything(store), before, "reopening changes nothing")
     await value(store.close())
-    await place.discard()
+    await harness.discard()
 
 
 @in_harness(MONOTONIC, EPOCH)
 async def sequences_survive_reopening(new_harness: NewHarness) -> None:
-    """Incarnations, message ids, event places and the epoch grow over openings, even when all rows are gone."""
-    place = new_harness()
-    places: list[tuple[int, int, int, int]] = []
+    """Incarnations, message ids, event drawn and the epoch grow over openings, even when all rows are gone."""
+    harness = new_harness()
+    drawn: list[tuple[int, int, int, int]] = []
     for idle in range(4):
-        store = await place.open()
+        store = await harness.open()
         fence = await created(store, A)
         await value(store.commit(Transition(address=B, messages=(message(A, A, "1"),), events=(started(A),))))
         (logged,) = await value(store.events(0, 9))
-        places.append((store.epoch, fence.incarnation, await message_id(store, "1"), logged.sequence))
+        drawn.append((store.epoch, fence.incarnation, await message_id(store, "1"), logged.sequence))
         await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
         await value(store.prune(Retention(now_ms=0, events_since_ms=0, max_events=0)))
         await value(store.close())
         for _ in range(idle):  # openings that write nothing, after which only a number that was kept is known
-            store = await place.open()
+            store = await harness.open()
             await value(store.close())
-    for numbers in zip(*places, strict=True):
+    for numbers in zip(*drawn, strict=True):
         holds(list(numbers) == sorted(set(numbers)), f"numbers grow from opening to opening: {numbers}")
-    await place.discard()
+    await harness.discard()
 
 
 @in_harness(MONOTONIC)
@@ -122,14 +122,14 @@ async def _numbers_deleted(store: Store) -> tuple[int, int, int]:
 @in_harness(CLOSE, HEALTH, FAILURES_ARE_VALUES)
 async def a_closed_store_answers_unavailable(new_harness: NewHarness) -> None:
     """After ``close`` every operation answers ``StoreUnavailable``; closing again is allowed; health says failed."""
-    place = new_harness()
-    store = await place.open()
+    harness = new_harness()
+    store = await harness.open()
     await value(store.close())
     await value(store.close())
     for ask in _operations(store):
         await failure(ask(), StoreUnavailable, "a closed store answers StoreUnavailable")
     same((await value(store.health())).state, "failed", "the health of a closed store is failed")
-    await place.discard()
+    await harness.discard()
 
 
 @in_harness(LEFT)
@@ -153,16 +153,16 @@ async def a_working_store_is_healthy(new_harness: NewHarness) -> None:
 
 
 @in_harness(CLOSE, DURABLE)
-async def closing_waits_for_what_was_asked(new_harness: NewHarness) -> None:
+async def closing_waits_for_running_operations(new_harness: NewHarness) -> None:
     """A commit that is under way when the store is closed is answered, and the answer is true."""
-    place = new_harness()
-    store = await place.open()
+    harness = new_harness()
+    store = await harness.open()
     addresses = [address(str(number)) for number in range(20)]
     under_way = [asyncio.ensure_future(answer(store.commit(put(at)))) for at in addresses]
     await asyncio.sleep(0)
     await value(store.close())
     answers = await asyncio.gather(*under_way)
-    async with opened(place) as again:
+    async with opened(harness) as again:
         for at, found in zip(addresses, answers, strict=True):
             stored = (await value(again.load(at))).instance
             same(stored is not None, isinstance(found, Success), f"{at} was answered {found}: that is what is stored")
@@ -205,5 +205,5 @@ CASES: tuple[Case, ...] = (
     a_closed_store_answers_unavailable,
     a_store_that_was_closed_says_so,
     a_working_store_is_healthy,
-    closing_waits_for_what_was_asked,
+    closing_waits_for_running_operations,
 )

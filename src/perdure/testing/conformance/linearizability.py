@@ -1,8 +1,7 @@
-"""Whether operations that were under way together can be told as if they came one after the other.
+"""Checks that concurrent operations are linearizable.
 
-That is what atomic means to those who look from outside: some order of the operations, done one by one by the model,
-gives every answer that the store gave, and leaves what the store holds. An operation that was not answered may have
-been done or not.
+They are if the model, executing them one by one in some order, returns the results of the store and ends with the
+content of the store. An operation without a result may have happened or not.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ _SHOWN = 2  # differences
 
 @attrs.frozen
 class _End:
-    """An order that gives the answers, and how what it leaves differs from what the store holds."""
+    """An order that returns the results of the store, and how its content differs from that of the store."""
 
     model: ModelStore
     order: tuple[int, ...]
     differences: tuple[tuple[str, str, str], ...]
 
     def shown(self) -> list[str]:
-        """Say the first differences: where, what the model has, what the store has."""
+        """Describe the first differences."""
         lines: list[str] = []
         for what, model, store in self.differences[:_SHOWN]:
             lines += [f"{what}: the model has {model}", f"{' ' * len(what)}  the store has {store}"]
@@ -38,12 +37,12 @@ class _End:
 
 
 async def in_some_order(model: ModelStore, operations: Sequence[Operation], holds: dict[str, Any]) -> list[ModelStore]:
-    """Find the orders of operations that explain what a store answered and holds.
+    """Find the orders of operations that explain the results and the content of a store.
 
     Args:
         model: the model, as it was before them; it is left as it is.
-        operations: those that were under way together, few.
-        holds: all that can be seen in the store now.
+        operations: the concurrent operations, few.
+        holds: the content of the store now.
 
     Returns:
         The model after them, once for each such order. They may differ in rows that no read shows yet, such as a
@@ -88,19 +87,19 @@ class _Search:
             self._nearest = end
 
     def broken(self) -> RequirementViolated:
-        """Say what no order explains."""
+        """Describe the nearest order."""
         if not self._operations and self._nearest is not None:
             return RequirementViolated(
-                "a kill and the next opening change what the store holds", details=self._nearest.shown()
+                "a kill and the next opening change the content of the store", details=self._nearest.shown()
             )
         unanswered = any(one.answered is None for one in self._operations)
-        promises = (ATOMIC, DURABLE) if unanswered else (ATOMIC, CONCURRENT)
+        requirements = (ATOMIC, DURABLE) if unanswered else (ATOMIC, CONCURRENT)
         if self._nearest is None:
-            return RequirementViolated("no order of the operations gives these answers", promises=promises)
+            return RequirementViolated("no order of the operations returns these results", requirements=requirements)
         return RequirementViolated(
-            "no order of the operations leaves what the store holds",
+            "no order of the operations leaves the content of the store",
             details=(f"nearest comes {self._told(self._nearest.order)}; but then", *self._nearest.shown()),
-            promises=promises,
+            requirements=requirements,
         )
 
     def _told(self, order: tuple[int, ...]) -> str:

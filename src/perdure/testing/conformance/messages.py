@@ -44,7 +44,7 @@ A, B, C = address("a"), address("b"), address("c")
 
 
 @in_store(DELIVERABLE)
-async def a_message_comes_back_whole(store: Store) -> None:
+async def every_field_of_a_message_is_returned(store: Store) -> None:
     """A message is delivered as it was sent, and has not been tried."""
     sent = message(A, B, '{"ünï":"\\u0000"}')
     await value(store.commit(Transition(address=A, messages=(sent,))))
@@ -59,10 +59,10 @@ async def order_is_kept_within_a_pair(store: Store) -> None:
     pairs = ((A, B, "1"), (A, B, "2"), (A, C, "3"), (C, B, "4"))
     sent = tuple(message(sender, target, payload) for sender, target, payload in pairs)
     await value(store.commit(Transition(address=A, messages=sent)))
-    same(await deliverable(store), ["1", "3", "4"], "messages gives the oldest of each pair, the oldest first")
+    same(await deliverable(store), ["1", "3", "4"], "messages returns the oldest of each pair, the oldest first")
     await consumed(store, B, "1")
     same(await deliverable(store), ["2", "3", "4"], "what follows a consumed message comes next")
-    same(len(await value(store.messages(FAR_MS, 2))), 2, "messages gives no more than its limit")
+    same(len(await value(store.messages(FAR_MS, 2))), 2, "messages returns no more than its limit")
 
 
 @in_store(MESSAGE_ORDER)
@@ -109,13 +109,13 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     await value(store.commit(settled_by(B, Postponed(message_id=first, attempts=1, not_before_ms=50, error=ERROR))))
     same(await deliverable(store, 49), ["3"], "a postponed message and what follows it wait")
     same(await deliverable(store, 50), ["1", "3"], "a postponed message comes at its instant, in its old place")
-    same(await deliverable(store, 49), ["3"], "asking for an earlier instant again gives what was right then")
+    same(await deliverable(store, 49), ["3"], "asking for an earlier instant again returns what was right then")
     found = [await value(store.next_message(after_ms)) for after_ms in (0, 49, 50)]
     same(found, [50, 50, None], "next_message is the earliest instant strictly after the one given")
     (stored, _) = await value(store.messages(50, 9))
     same((stored.message_id, stored.attempts, stored.error), (first, 1, ERROR), "attempts and error are kept")
     await consumed(store, B, "1")
-    same(await deliverable(store, 0), ["2", "3"], "what followed a postponed message goes on once it is consumed")
+    same(await deliverable(store, 0), ["2", "3"], "what followed a postponed message continues once it is consumed")
     same(await value(store.next_message(0)), None, "a consumed message is not waited for")
 
 
@@ -139,12 +139,12 @@ async def a_fate_replaces_the_one_before(store: Store) -> None:
 
 
 @in_store(DEAD_LETTERS, REDRIVE, REDRIVEN_AFRESH, MESSAGE_ONCE)
-async def a_dead_letter_lets_its_pair_go_on(store: Store) -> None:
+async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
     """A dead letter is listed apart, is not delivered and not consumed, and can be redriven into its old place."""
     await told(store, A, B, "1", "2")
     first = await message_id(store, "1")
     await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
-    same(await deliverable(store), ["2"], "what follows a dead letter goes on")
+    same(await deliverable(store), ["2"], "what follows a dead letter continues")
     (dead,) = await value(store.dead_letters(0, 9))
     same((dead.message_id, dead.message.payload), (first, "1"), "a dead letter is listed under its id")
     same((dead.attempts, dead.error), (10, ERROR), "a dead letter says how often and why it failed")
@@ -158,7 +158,7 @@ async def a_dead_letter_lets_its_pair_go_on(store: Store) -> None:
 
 @in_store(DEAD_LETTERS)
 async def dead_letters_page_by_id(store: Store) -> None:
-    """``dead_letters`` gives the oldest first, after an id, up to a limit."""
+    """``dead_letters`` returns the oldest first, after an id, up to a limit."""
     for payload in "123":
         await told(store, A, B, payload)
         fate = DeadLettered(message_id=await message_id(store, payload), attempts=1, error=ERROR)
@@ -169,7 +169,7 @@ async def dead_letters_page_by_id(store: Store) -> None:
 
 
 @in_store(PURGE_OWN)
-async def a_purge_drops_what_an_instance_told_itself(store: Store) -> None:
+async def a_purge_drops_messages_to_itself(store: Store) -> None:
     """Messages to itself go with the instance, those of this very turn included; others stay."""
     fence = await created(store, A)
     await told(store, A, A, "own", "behind")
@@ -193,7 +193,7 @@ async def a_purge_drops_dead_letters_to_itself(store: Store) -> None:
 
 
 @in_store(PURGE_OWN)
-async def a_purge_can_keep_what_an_instance_told_itself(store: Store) -> None:
+async def a_purge_can_keep_messages_to_itself(store: Store) -> None:
     """Where an instance is merely used up, its messages to itself stay for its successor, those of this turn too."""
     fence = await created(store, A)
     await told(store, A, A, "own")
@@ -222,17 +222,17 @@ async def pruning_removes_old_dead_letters(store: Store) -> None:
 
 
 CASES: tuple[Case, ...] = (
-    a_message_comes_back_whole,
+    every_field_of_a_message_is_returned,
     order_is_kept_within_a_pair,
     ids_follow_the_order_of_sending,
     consuming_twice_is_a_conflict,
     a_lost_fence_keeps_the_message,
     a_postponed_message_holds_its_pair_back,
     a_fate_replaces_the_one_before,
-    a_dead_letter_lets_its_pair_go_on,
+    a_dead_letter_unblocks_its_pair,
     dead_letters_page_by_id,
-    a_purge_drops_what_an_instance_told_itself,
+    a_purge_drops_messages_to_itself,
     a_purge_drops_dead_letters_to_itself,
-    a_purge_can_keep_what_an_instance_told_itself,
+    a_purge_can_keep_messages_to_itself,
     pruning_removes_old_dead_letters,
 )

@@ -1,4 +1,4 @@
-"""The memory store as the model, which can be had again with another ending."""
+"""The memory store as the model, which can repeat its operations with another ending."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from perdure.values.message import Consumed, StoredMessage
 from perdure.values.transition import Loaded, Transition
 
 Asked: TypeAlias = Transition | Address | Retention | int
-"""What a store is asked: to commit, to load, to prune, to redrive the message of this id."""
+"""An operation: commit a transition, load an address, prune, or redrive the message of this id."""
 
 
 class ModelStore:
-    """A memory store that remembers all it was asked, so that it can be asked the same again."""
+    """A memory store that records its operations, so that it can repeat them."""
 
     def __init__(self) -> None:
         self._backend = MemoryBackend()
@@ -31,16 +31,16 @@ class ModelStore:
         self.side = RecordedStore(self._backend.open())
 
     async def ask(self, asked: Asked) -> Result[Any, Any]:
-        """Do something, and note it."""
+        """Execute an operation, and record it."""
         self._asked.append(asked)
         return await ask(self.side.store, asked)
 
     def reopen(self) -> None:
-        """Open the store again. What it holds stays."""
+        """Open the store again, over the same data."""
         self.side.store = self._backend.open()
 
     async def again(self) -> ModelStore:
-        """Make another that was asked the same."""
+        """Create another model, with the same operations."""
         other = ModelStore()
         for asked in self._asked:
             await other.ask(asked)
@@ -77,7 +77,7 @@ def _anonymous(known: list[Fence]) -> list[tuple[int, int]]:
 
 
 async def ask(store: Store, asked: Asked) -> Result[Any, Any]:
-    """Do something with a store."""
+    """Execute an operation."""
     match asked:
         case Transition():
             return await answer(store.commit(asked))
@@ -92,7 +92,7 @@ async def ask(store: Store, asked: Asked) -> Result[Any, Any]:
 
 
 def comparable(found: Result[Any, Any]) -> object:
-    """Give an answer without the numbers that are the store's own."""
+    """Return a result without the numbers that each store assigns."""
     match found:
         case Success(Fence(incarnation, version)):
             return Fence(min(incarnation, 1), version)
@@ -106,12 +106,12 @@ def comparable(found: Result[Any, Any]) -> object:
 
 @attrs.frozen
 class Operation:
-    """One of several that were under way together.
+    """One of several concurrent operations.
 
     Attributes:
-        letter: what the story calls it.
-        asked: what the model is to be asked, in its own numbers.
-        answered: what the store answered; None when it did not.
+        letter: its name in the story.
+        asked: the operation, in the numbers of the model.
+        answered: the result of the store; None without one.
     """
 
     letter: str

@@ -1,4 +1,4 @@
-"""What was done with a store, so that a failure can tell it."""
+"""Records the operations of a store, for failure reports."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _Operation = Callable[..., Awaitable[IOResult[Any, Any]]]
 
 
 def recorded(store: Store, story: list[str]) -> Store:
-    """Give the same store, which notes what it is asked and what it answers.
+    """Return the same store, which records its operations and their results.
 
     Args:
         store: the store.
-        story: where the notes go, a line for each operation.
+        story: the records, a line for each operation.
     """
     operations: dict[str, Any] = {name: _recorded(name, getattr(store, name), story) for name in OPERATIONS}
     return attrs.evolve(store, **operations)
@@ -41,7 +41,7 @@ def _recorded(name: str, operation: _Operation, story: list[str]) -> Callable[..
             found = await answer(operation(*arguments))
         except Exception as error:
             story.append(f"{call}  raised {type(error).__name__}")
-            raise RequirementViolated(f"{name} raised {error!r}", promises=(FAILURES_ARE_VALUES,)) from error
+            raise RequirementViolated(f"{name} raised {error!r}", requirements=(FAILURES_ARE_VALUES,)) from error
         story.append(f"{call}  ->  {outcome(found)}")
         return found
 

@@ -29,11 +29,11 @@ A = address("a")
 @in_harness(OWNERSHIP, needs="owned")
 async def a_second_opening_is_refused_or_ends_the_first(new_harness: NewHarness) -> None:
     """Two openings of an owned store never both write."""
-    place = new_harness()
-    async with opened(place) as store:
+    harness = new_harness()
+    async with opened(harness) as store:
         fence = await created(store, A)
         try:
-            second = await place.open()
+            second = await harness.open()
         except StoreLocked:
             await value(store.commit(put(A, fence)))
             return
@@ -50,11 +50,11 @@ async def _first_is_ended(first: Store, second: Store, fence: Fence) -> None:
 
 
 @in_harness(OWNERSHIP, READS_ITS_WRITES, FENCED, COMPARES_FENCE, EPOCH, needs="shared")
-async def two_openings_share_one_truth(new_harness: NewHarness) -> None:
+async def two_openings_share_their_data(new_harness: NewHarness) -> None:
     """What one wrote, the other reads; of two that expect the same, one is committed."""
-    place = new_harness()
-    async with opened(place) as here:
-        there = await place.open()
+    harness = new_harness()
+    async with opened(harness) as here:
+        there = await harness.open()
         try:
             await _shared(here, there)
         finally:
@@ -88,6 +88,6 @@ async def a_store_says_what_it_is(new_harness: NewHarness) -> None:
 
 CASES: tuple[Case, ...] = (
     a_second_opening_is_refused_or_ends_the_first,
-    two_openings_share_one_truth,
+    two_openings_share_their_data,
     a_store_says_what_it_is,
 )

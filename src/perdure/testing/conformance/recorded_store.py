@@ -1,4 +1,4 @@
-"""One of two stores that must agree, with what was seen in it."""
+"""One of two stores that must agree, with a record of the fences and ids seen in it."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class RecordedStore:
         found = list(await value(self.store.messages(now_ms, ALL)))
         ids = [one.message_id for one in found]
         if ids != sorted(set(ids)):
-            raise RequirementViolated(f"messages returns the oldest first: {ids}", promises=(OLDEST_FIRST,))
+            raise RequirementViolated(f"messages returns the oldest first: {ids}", requirements=(OLDEST_FIRST,))
         return found
 
     async def dead_letters(self) -> list[StoredMessage]:
-        """Give the dead letters."""
+        """Return the dead letters."""
         return list(await value(self.store.dead_letters(0, ALL)))
 
     async def look(self) -> Look:
@@ -147,12 +147,12 @@ class RecordedStore:
 
 
 def bare(loaded: Loaded) -> Loaded:
-    """Give what was loaded, without the store's own number in it."""
+    """Return a loaded result without the number that each store assigns."""
     return loaded if loaded.instance is None else attrs.evolve(loaded, instance=unnumbered(loaded.instance))
 
 
 def unnumbered(instance: Instance) -> Instance:
-    """Give an instance without its incarnation, which each store numbers on its own."""
+    """Return an instance without its incarnation, which each store assigns."""
     return attrs.evolve(instance, incarnation=1)
 
 

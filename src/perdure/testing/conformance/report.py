@@ -1,4 +1,4 @@
-"""What became of a run of the whole suite."""
+"""The result of a run of the suite."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import attrs
 
 @attrs.frozen
 class Outcome:
-    """What became of one check.
+    """The result of one check.
 
     Attributes:
-        name: of the case.
-        verdict: ``not promised`` when the store's capabilities, or its place, leave the case out.
-        detail: how the promise was broken.
+        name: the name of the case.
+        verdict: ``not applicable`` when the capabilities of the store, or its harness, exclude the case.
+        detail: how the store failed.
     """
 
     name: str
-    verdict: Literal["kept", "broken", "not promised"]
+    verdict: Literal["passed", "failed", "not applicable"]
     detail: str = ""
 
 
 @attrs.frozen
 class ConformanceReport:
-    """What became of each check of the suite, printed as a person reads it."""
+    """The result of each check of the suite. Its text is human-readable."""
 
     outcomes: tuple[Outcome, ...]
 
     @property
-    def broken(self) -> tuple[Outcome, ...]:
+    def failed(self) -> tuple[Outcome, ...]:
         """The checks that failed."""
-        return tuple(one for one in self.outcomes if one.verdict == "broken")
+        return tuple(one for one in self.outcomes if one.verdict == "failed")
 
     def __str__(self) -> str:
-        verdicts = ("kept", "broken", "not promised")
+        verdicts = ("passed", "failed", "not applicable")
         counts = {verdict: sum(one.verdict == verdict for one in self.outcomes) for verdict in verdicts}
         lines = [", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
-        lines += [f"\n{one.name}: {one.detail}" for one in self.broken]
+        lines += [f"\n{one.name}: {one.detail}" for one in self.failed]
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A promise of a store, and how a case says that it was broken."""
+"""A requirement of a store, and the error that reports its violation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Requirement:
     """A sentence of the contract in ``perdure.stores.store``.
 
     Attributes:
-        operation: the field of `Store` that it is about; ``Store`` when it is about all.
+        operation: the field of `Store` that it is about; ``Store`` when it is about all fields.
         text: the sentence, word for word.
     """
 
@@ -35,18 +35,18 @@ class Requirement:
     text: str
 
     def __str__(self) -> str:
-        place = "Store" if self.operation == "Store" else f"Store.{self.operation}"
-        return f"{place}: {self.text}"
+        field = "Store" if self.operation == "Store" else f"Store.{self.operation}"
+        return f"{field}: {self.text}"
 
 
 class RequirementViolated(AssertionError):
-    """The store does not do what ``perdure.stores.store`` promises.
+    """The store violates requirements of ``perdure.stores.store``.
 
     Attributes:
-        what: what is wrong, in one line.
-        details: what was expected and what was found, a line each.
-        promises: the sentences of the contract that this breaks.
-        story: what was asked of the store until then, and what it answered.
+        what: the defect, in one line.
+        details: the expected and the actual result, a line each.
+        requirements: the violated sentences of the contract.
+        story: the operations until then, with their results.
     """
 
     def __init__(
@@ -54,29 +54,29 @@ class RequirementViolated(AssertionError):
         what: str,
         *,
         details: Iterable[str] = (),
-        promises: tuple[Requirement, ...] = (),
+        requirements: tuple[Requirement, ...] = (),
         story: Iterable[str] = (),
     ) -> None:
         super().__init__(what)
         self.what = what
         self.details = tuple(details)
-        self.promises = promises
+        self.requirements = requirements
         self.story = tuple(story)
 
-    def within(self, promises: tuple[Requirement, ...], story: Iterable[str]) -> RequirementViolated:
-        """Add what the raiser did not know: which promises were being checked, and what had been done."""
+    def within(self, requirements: tuple[Requirement, ...], story: Iterable[str]) -> RequirementViolated:
+        """Add the requirements that were being checked, and the operations until then, where they are missing."""
         return RequirementViolated(
             self.what,
             details=self.details,
-            promises=self.promises or promises,
+            requirements=self.requirements or requirements,
             story=self.story or story,
         )
 
     def __str__(self) -> str:
         lines = [self.what]
-        lines += [f"  promised by {promise}" for promise in self.promises]
+        lines += [f"  required by {requirement}" for requirement in self.requirements]
         if self.story:
-            lines += ["  what was done:", *_numbered(self.story)]
+            lines += ["  operations:", *_numbered(self.story)]
         lines += [f"  {line}" for line in self.details]
         return "\n".join(_cut(line) for text in lines for line in text.splitlines())
 
@@ -93,7 +93,7 @@ def _numbered(story: tuple[str, ...]) -> list[str]:
 
 
 async def answer(asked: Awaitable[IOResult[A, E]]) -> Result[A, E]:
-    """Wait for an operation, and give its answer as a plain result."""
+    """Wait for an operation, and return its result."""
     # An `IOResult` is an `IO` of a `Result` at run time; its class does not say so.
     return unsafe_perform_io(cast("IO[Result[A, E]]", await asked))
 
@@ -107,12 +107,12 @@ async def value(asked: Awaitable[IOResult[A, E]]) -> A:
     found = await answer(asked)
     if isinstance(found, Failure):
         raise RequirementViolated(
-            "an operation that has no reason to fail failed", details=(f"the store answered: {shown(found)}",)
+            "an operation that has no reason to fail failed", details=(f"the store returned: {shown(found)}",)
         )
     return found.unwrap()
 
 
-async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], promise: str) -> None:
+async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], what: str) -> None:
     """Wait for an operation that must fail with a kind of error.
 
     Raises:
@@ -124,36 +124,36 @@ async def failure(asked: Awaitable[IOResult[A, E]], kind: type[BaseException], p
             return
         case _:
             expected = f"expected:           {kind.__name__}"
-            raise RequirementViolated(promise, details=(expected, f"the store answered: {shown(found)}"))
+            raise RequirementViolated(what, details=(expected, f"the store returned: {shown(found)}"))
 
 
-def same(found: object, expected: object, promise: str) -> None:
-    """Compare what a store gave with what it must give.
+def same(found: object, expected: object, what: str) -> None:
+    """Compare a result of the store with the expected one.
 
     Raises:
         RequirementViolated: they differ.
     """
     if found != expected:
-        raise RequirementViolated(promise, details=_difference(found, expected))
+        raise RequirementViolated(what, details=_difference(found, expected))
 
 
-def holds(condition: object, promise: str) -> None:
+def holds(condition: object, what: str) -> None:
     """Check a condition.
 
     Raises:
         RequirementViolated: it is false.
     """
     if not condition:
-        raise RequirementViolated(promise)
+        raise RequirementViolated(what)
 
 
 def _difference(found: object, expected: object) -> tuple[str, str]:
     given, wanted = _items(found), _items(expected)
     if given is None or wanted is None or max(len(given), len(wanted)) <= _ITEMS:
-        return f"expected:           {shown(expected)}", f"the store answered: {shown(found)}"
+        return f"expected:           {shown(expected)}", f"the store returned: {shown(found)}"
     first = next((at for at, (one, other) in enumerate(zip(given, wanted, strict=False)) if one != other), None)
     at = min(len(given), len(wanted)) if first is None else first
-    return f"expected:           {_item(wanted, at)}", f"the store answered: {_item(given, at)}"
+    return f"expected:           {_item(wanted, at)}", f"the store returned: {_item(given, at)}"
 
 
 def _items(value: object) -> Sequence[object] | None:

@@ -75,7 +75,7 @@ def search(
         broken = failed[min(failed, key=_size)]
         # Made again without the note of hypothesis: the failure lists the operations; the drawn steps fill a screen.
         raise RequirementViolated(
-            broken.what, details=broken.details, promises=broken.promises, story=broken.story
+            broken.what, details=broken.details, requirements=broken.requirements, story=broken.story
         ) from broken.__cause__
 
 

@@ -1,4 +1,4 @@
-"""What the model-based case does to two stores at once: steps as data, drawn by hypothesis, read by a person."""
+"""The steps of a model-based case, as data: Hypothesis generates them, and both stores execute them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ KEYS = ("k", "l")
 
 @attrs.frozen(kw_only=True)
 class InboundStep:
-    """Settle the message that stands at a place of a listing, or one that was settled before.
+    """Settle the message at a position of a listing, or one that was settled before.
 
     Attributes:
-        of: the listing: what may be delivered, or what was seen at any time.
+        of: the listing: the deliverable messages, or all that were seen.
         number: which one, modulo the length of the listing.
-        fate: what becomes of it.
+        fate: its fate.
         not_before_ms: until when it is postponed.
     """
 
@@ -43,7 +43,7 @@ class CommitStep:
         at: the number of an address.
         fence: ``right`` as stored, or an older one, or none, or that of another address.
         write: put the instance, purge, purge and keep its messages to itself, or keep.
-        instance: what a put writes.
+        instance: the instance that a put writes.
         remember: the key to remember.
         targets: the numbers of the addresses to send a message to.
         inbound: the message to settle.
@@ -62,7 +62,7 @@ class CommitStep:
 
 @attrs.frozen
 class RedriveStep:
-    """Redrive the dead letter at a place of their listing."""
+    """Redrive the dead letter at a position of their listing."""
 
     number: int
 
@@ -92,7 +92,7 @@ class FindStep:
 
 @attrs.frozen
 class ConcurrentStep:
-    """Ask all of this at once, and wait for all answers.
+    """Execute operations concurrently, and wait for all results.
 
     Attributes:
         asked: transitions to commit, and the numbers of addresses to load.

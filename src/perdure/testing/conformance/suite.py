@@ -1,4 +1,4 @@
-"""The suite: what an author of a store runs."""
+"""The suite that an author of a store runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from perdure.testing.conformance.steps import steps
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine to its end."""
 
-_PATIENCE_S = 120  # of the slowest machine; a store that hangs must not hang its tests
+_PATIENCE_S = 120  # on the slowest machine; a store that hangs must not hang its tests
 
 _MODEL_SHRINKS = 500  # runs after the first failure; each takes milliseconds
 _KILL_SHRINKS = 25  # each starts processes
@@ -57,22 +57,22 @@ _MODULES = (
 )
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
-"""Examples for the promises of ``perdure.stores.store``; `perdure.testing.conformance.requirements` lists these."""
+"""Examples for the requirements of ``perdure.stores.store``, listed in `perdure.testing.conformance.requirements`."""
 
 
 def check_store(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 30) -> ConformanceReport:
-    """Check a store against everything that ``perdure.stores.store`` promises: the cases, the model, the kills.
+    """Check a store against all requirements of ``perdure.stores.store``: the cases, the model, the kills.
 
     Args:
-        new_harness: makes an empty place for the store.
+        new_harness: creates an empty harness.
         run: runs a coroutine to its end.
         max_examples: how many histories are compared with the model. A tenth as many are killed.
 
     Returns:
-        What was checked, and what the store does not promise.
+        The result of each check.
 
     Raises:
-        RequirementViolated: all that the store does not keep, one after the other.
+        RequirementViolated: all failures, one after the other.
     """
     outcomes = [_outcome(case.name, partial(check_case, case, new_harness, run=run)) for case in CASES]
     killed = max(1, max_examples // 10)
@@ -82,7 +82,7 @@ def check_store(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
     }
     outcomes += [_outcome(name, check) for name, check in machines.items()]
     report = ConformanceReport(tuple(outcomes))
-    if report.broken:
+    if report.failed:
         raise RequirementViolated(str(report))
     return report
 
@@ -92,14 +92,14 @@ def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -
 
     Args:
         case: one of `CASES`.
-        new_harness: makes an empty place for the store.
+        new_harness: creates an empty harness.
         run: runs a coroutine to its end; each case is one run.
 
     Returns:
-        Whether the store promises what the case checks; if not, nothing was done.
+        Whether the case applies to the store; if not, nothing was checked.
 
     Raises:
-        RequirementViolated: the store does not keep it.
+        RequirementViolated: the store fails the case.
     """
     if not case.applies(_capabilities(new_harness, run), new_harness()):
         return False
@@ -115,7 +115,7 @@ def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
     the same on every run, unless a Hypothesis profile that draws new ones is loaded.
 
     Args:
-        new_harness: makes an empty place for the store; called for each history.
+        new_harness: creates an empty harness; called for each history.
         run: runs a coroutine to its end; each history is one run.
         max_examples: how many histories, of up to 30 steps.
 
@@ -136,7 +136,7 @@ def check_model(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
 def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples: int = 10) -> bool:
     """Compare a store with the memory store over histories in which its process is killed with SIGKILL.
 
-    What was answered must be there when the store is opened again; what was under way may be there, whole, or not.
+    Acknowledged commits must be found when the store is opened again; the others may be found completely or not at all.
 
     Args:
         new_harness: makes a harness with an empty store. Unless it can ``kill``, it is pickled, and the store is opened
@@ -145,7 +145,7 @@ def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
         max_examples: how many histories, of one or two kills.
 
     Returns:
-        Whether the store promises to survive a kill; if not, nothing was done.
+        Whether the store must survive a kill; if not, nothing was checked.
 
     Raises:
         RequirementViolated: it does not survive; hypothesis has shrunk the history.
@@ -160,8 +160,8 @@ def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
     return True
 
 
-async def _taken(place: StoreHarness, history: History) -> None:
-    await _in_time(take_steps(place, history))
+async def _taken(harness: StoreHarness, history: History) -> None:
+    await _in_time(take_steps(harness, history))
 
 
 async def _in_time(check: Awaitable[object]) -> None:
@@ -185,6 +185,6 @@ def _capabilities(new_harness: NewHarness, run: Run) -> Capabilities:
 
 def _outcome(name: str, check: Callable[[], bool]) -> Outcome:
     try:
-        return Outcome(name, "kept" if check() else "not promised")
+        return Outcome(name, "passed" if check() else "not applicable")
     except RequirementViolated as broken:
-        return Outcome(name, "broken", str(broken))
+        return Outcome(name, "failed", str(broken))

@@ -1,4 +1,4 @@
-"""The promises and the cases that check them, as a table for the documentation."""
+"""The requirements and the cases that check them, as a table for the documentation."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from perdure.testing.conformance.suite import CASES
 
 
 def requirement_table() -> str:
-    """Write the table of promises and cases.
+    """Write the table of requirements and cases.
 
     Returns:
-        A table in Markdown, a row for each promise in the order of the contract.
+        A table in Markdown, a row for each requirement in the order of the contract.
     """
-    rows = ["| of | promise | checked by |", "|---|---|---|"]
-    rows += [f"| `{promise.operation}` | {_text(promise)} | {_cases(promise)} |" for promise in REQUIREMENTS]
+    rows = ["| of | requirement | checked by |", "|---|---|---|"]
+    rows += [
+        f"| `{requirement.operation}` | {_text(requirement)} | {_cases(requirement)} |" for requirement in REQUIREMENTS
+    ]
     return "\n".join(rows)
 
 
-def _text(promise: Requirement) -> str:
-    return promise.text.replace("``", "`")
+def _text(requirement: Requirement) -> str:
+    return requirement.text.replace("``", "`")
 
 
-def _cases(promise: Requirement) -> str:
-    if promise in NO_CASE:
-        return f"no case: {NO_CASE[promise]}"
-    return ", ".join(f"`{case.name}`" for case in CASES if promise in case.keeps)
+def _cases(requirement: Requirement) -> str:
+    if requirement in NO_CASE:
+        return f"no case: {NO_CASE[requirement]}"
+    return ", ".join(f"`{case.name}`" for case in CASES if requirement in case.requirements)

@@ -116,7 +116,7 @@ async def messages_belong_to_whole_addresses(store: Store) -> None:
 
 
 @in_store(TEXT)
-async def large_values_come_back_whole(store: Store) -> None:
+async def large_values_are_returned_unchanged(store: Store) -> None:
     """A state, an answer, a payload, an error and an event of a million characters are read as they were written."""
     at = address("a")
     large = '"' + "\xe9" * (_LARGE // 2) + "x" * (_LARGE // 2) + 'end"'
@@ -152,5 +152,5 @@ CASES: tuple[Case, ...] = (
     a_prefix_is_compared_by_code_point,
     a_key_belongs_to_its_whole_address,
     messages_belong_to_whole_addresses,
-    large_values_come_back_whole,
+    large_values_are_returned_unchanged,
 )

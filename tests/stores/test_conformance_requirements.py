@@ -34,27 +34,27 @@ def sentences_about_ownership():
     return one_line(inspect.getdoc(contract.Capabilities).split("ownership:")[1].split("durability:")[0])
 
 
-def test_the_promises_are_the_sentences_of_the_contract_all_of_them():
+def test_the_requirements_are_the_sentences_of_the_contract_all_of_them():
     written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_about_ownership()}"
-    for promise in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
-        assert promise.text in written, f"the contract does not say (any more): {promise.text}"
-        written = written.replace(promise.text, "", 1)
-    assert written.strip() == "", "sentences of perdure.stores.store that no promise of the suite holds"
+    for requirement in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
+        assert requirement.text in written, f"the contract does not say (any more): {requirement.text}"
+        written = written.replace(requirement.text, "", 1)
+    assert written.strip() == "", "sentences of perdure.stores.store that no requirement of the suite holds"
 
 
-def test_every_promise_has_a_case_or_a_reason():
-    kept = {promise for case in CASES for promise in case.keeps}
+def test_every_requirement_has_a_case_or_a_reason():
+    kept = {requirement for case in CASES for requirement in case.requirements}
     assert kept | set(NO_CASE) == set(REQUIREMENTS)
     assert not kept & set(NO_CASE)
 
 
-def test_every_case_keeps_a_promise():
-    assert [case.name for case in CASES if not case.keeps] == []
+def test_every_case_keeps_a_requirement():
+    assert [case.name for case in CASES if not case.requirements] == []
 
 
-def test_every_operation_has_a_promise():
+def test_every_operation_has_a_requirement():
     operations = {field.name for field in attrs.fields(contract.Store)}
-    assert operations <= {promise.operation for promise in REQUIREMENTS}
+    assert operations <= {requirement.operation for requirement in REQUIREMENTS}
 
 
 def test_cases_have_names_of_their_own():
