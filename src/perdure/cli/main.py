@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
 from perdure.cli.exit_code import ExitCode
+from perdure.cli.standard_output import discard_stdout, ensure_stdout
 
 MISSING_EXTRA = "perdure: the command line needs cyclopts and rich; install them with: pip install 'perdure[cli]'"
 
@@ -26,4 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"{MISSING_EXTRA}\n")
         return ExitCode.MISCONFIGURED
-    return run_command(sys.argv[1:] if arguments is None else arguments)
+    ensure_stdout()
+    try:
+        code = run_command(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in {errno.EPIPE, errno.ENOSPC}:
+            raise
+        discard_stdout(error)
+        return ExitCode.MISCONFIGURED
+    return code
