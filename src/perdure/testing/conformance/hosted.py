@@ -80,7 +80,7 @@ class SubprocessHarness:
     async def open_and_kill(self, lines: int) -> Ran:
         """Open the store in a new process, and kill it after so many lines, at the latest when the store is open.
 
-        The store must have been opened before, so that the place of its code is known.
+        The store must have been opened before, so that the path of its code is known.
 
         Returns:
             Which lines ran, or the line before which the process died.

@@ -44,7 +44,7 @@ async def a_key_expires(store: Store) -> None:
 
 @in_store(KEY_EXPIRES)
 async def a_key_is_replaced(store: Store) -> None:
-    """The same key again takes the place of the first."""
+    """The same key again replaces the first."""
     await value(store.commit(Transition(address=A, remember=remembered("k", '"old"', expires_ms=50))))
     await value(store.commit(Transition(address=A, remember=remembered("k", '"new"', expires_ms=100))))
     await value(store.prune(Retention(now_ms=60, **KEEP_EVENTS)))

@@ -108,7 +108,7 @@ async def a_postponed_message_holds_its_pair_back(store: Store) -> None:
     first = await message_id(store, "1")
     await value(store.commit(settled_by(B, Postponed(message_id=first, attempts=1, not_before_ms=50, error=ERROR))))
     same(await deliverable(store, 49), ["3"], "a postponed message and what follows it wait")
-    same(await deliverable(store, 50), ["1", "3"], "a postponed message comes at its instant, in its old place")
+    same(await deliverable(store, 50), ["1", "3"], "a postponed message comes at its instant, at its old position")
     same(await deliverable(store, 49), ["3"], "asking for an earlier instant again returns what was right then")
     found = [await value(store.next_message(after_ms)) for after_ms in (0, 49, 50)]
     same(found, [50, 50, None], "next_message is the earliest instant strictly after the one given")
@@ -140,7 +140,7 @@ async def a_fate_replaces_the_one_before(store: Store) -> None:
 
 @in_store(DEAD_LETTERS, REDRIVE, REDRIVEN_AFRESH, MESSAGE_ONCE)
 async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
-    """A dead letter is listed apart, is not delivered and not consumed, and can be redriven into its old place."""
+    """A dead letter is listed apart, is not delivered and not consumed, and can be redriven to its old position."""
     await told(store, A, B, "1", "2")
     first = await message_id(store, "1")
     await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))

@@ -71,7 +71,7 @@ async def a_page_of_rows_is_full(store: Store) -> None:
 
 @in_store(PAGES, FIND, DUE, CLAIMED, DELIVERABLE, HISTORY)
 async def a_limit_counts_what_meets_the_conditions(store: Store) -> None:
-    """Rows that do not meet the conditions take no place on a page."""
+    """Rows that do not meet the conditions take no space on a page."""
     for number, id_ in enumerate("abcdef"):
         at = address(id_)
         row = instance(at, alarm_ms=10 - number, claim=CLAIM if id_ in "df" else None)
