@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import MIB, shown
+from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.offline_backup import copy_from_outside
@@ -52,5 +52,5 @@ def backup(
         raise UsageError(str(error)) from error
     finally:
         line.clear()
-    sys.stdout.write(f"{output}: {shown(made.size_bytes)}\n")
+    write_lines([f"{output}: {shown(made.size_bytes)}"])
     return ExitCode.DONE

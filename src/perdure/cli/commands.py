@@ -18,6 +18,7 @@ from perdure.cli.stats.command import stats
 from perdure.cli.usage_error import UsageError
 from perdure.cli.vacuum import vacuum
 from perdure.cli.verify.command import verify
+from perdure.values.excerpt import one_line
 
 
 def installed_version() -> str:
@@ -51,6 +52,6 @@ def run_command(arguments: Sequence[str]) -> int:
     except CycloptsError:
         return ExitCode.MISCONFIGURED
     except UsageError as problem:
-        sys.stderr.write(f"{problem.details}perdure: {problem.problem}\n")
+        sys.stderr.write(f"{problem.details}perdure: {one_line(problem.problem)}\n")
         return problem.exit_code
     return code if isinstance(code, int) else ExitCode.DONE

@@ -19,7 +19,7 @@ from perdure.app import App, OpenApp
 from perdure.cli.app_loader import import_app
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.logs import LogLevel, log_to_stderr
-from perdure.cli.standard_output import discard_stdout
+from perdure.cli.standard_output import discard_stdout, write_lines
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
@@ -177,7 +177,7 @@ def _served(app: App[Any]) -> str:
 
 def _say(line: str) -> None:
     try:
-        sys.stdout.write(f"perdure: {line}\n")
+        write_lines([f"perdure: {line}"])
         sys.stdout.flush()
     except OSError as error:  # no reason to stop serving
         discard_stdout(error)

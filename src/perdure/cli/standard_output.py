@@ -1,11 +1,25 @@
-"""Standard output that cannot be written: a closed pipe, a full disk, or none at all."""
+"""Lines on standard output, also where that cannot be written: a closed pipe, a full disk, or none at all."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from perdure.values.excerpt import one_line
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    r"""Write lines, with every character escaped that is not printable.
+
+    Stored texts (ids, keys, errors) could contain terminal codes, or line breaks that forge a line.
+
+    >>> write_lines(["task:orders:\x1b[31m\nPROBLEM"])
+    task:orders:\x1b[31m\nPROBLEM
+    """
+    sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
 def ensure_stdout() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import shown
+from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite import vacuum as compact
@@ -37,7 +36,7 @@ def vacuum(*, store: StoreOption) -> int:
         raise UsageError(str(error)) from error
     finally:
         line.clear()
-    sys.stdout.write(f"{store}: {shown(done.before_bytes)} before, {shown(done.after_bytes)} now\n")
+    write_lines([f"{store}: {shown(done.before_bytes)} before, {shown(done.after_bytes)} now"])
     if done.reader:
-        sys.stdout.write("a reader keeps the file from shrinking; it shrinks when the reader closes it\n")
+        write_lines(["a reader keeps the file from shrinking; it shrinks when the reader closes it"])
     return ExitCode.DONE

@@ -18,6 +18,7 @@ from perdure.cli.check.scan import scan
 from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.progress_line import line_on_stderr
+from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.reader import read_from_outside
@@ -57,7 +58,7 @@ def check(
     if json:
         sys.stdout.write(orjson.dumps(json_of(report, store, accepted), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(lines_of(report, store, accepted)) + "\n")
+        write_lines(lines_of(report, store, accepted))
     return ExitCode.FAILED if report.problems(accepted) else ExitCode.DONE
 
 

@@ -29,7 +29,8 @@ class Progress:
         rows = sum(report.seen.values())
         if rows - self._told >= EVERY_ROWS:
             self._told = rows
-            self.line.show(f"checked {rows:,} rows, {report.problems(frozenset()):,} problems")
+            problems = report.problems(frozenset())
+            self.line.show(f"checked {rows:,} rows, {problems:,} {'problem' if problems == 1 else 'problems'}")
 
 
 def silent(_: CheckReport) -> None:

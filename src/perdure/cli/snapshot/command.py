@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
+from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.stores.snapshots import write_snapshots
@@ -64,5 +64,5 @@ def snapshot(
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error}") from error
-    sys.stdout.write(f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}\n")
+    write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
     return ExitCode.DONE

@@ -10,6 +10,7 @@ import orjson
 from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
+from perdure.cli.standard_output import write_lines
 from perdure.cli.stats.counts import Counts, count
 from perdure.cli.stats.text import json_of, lines_of
 from perdure.cli.store_option import StoreOption
@@ -41,7 +42,7 @@ def stats(
     if json:
         sys.stdout.write(orjson.dumps(json_of(counts, store), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(lines_of(counts, store)) + "\n")
+        write_lines(lines_of(counts, store))
     return ExitCode.DONE
 
 

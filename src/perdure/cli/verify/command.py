@@ -14,6 +14,7 @@ from perdure.cli.check.text import json_of, lines_of
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.progress_line import line_on_stderr
 from perdure.cli.size import MIB
+from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
 from perdure.cli.verify.scan import look_at
@@ -53,7 +54,7 @@ def verify(
         data = json_of(report, store, frozenset())
         sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(lines_of(report, store, frozenset(), fine=SOUND)) + "\n")
+        write_lines(lines_of(report, store, frozenset(), fine=SOUND))
     return ExitCode.FAILED if report.problems(frozenset()) else ExitCode.DONE
 
 

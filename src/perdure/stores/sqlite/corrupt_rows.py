@@ -35,7 +35,11 @@ class CorruptRows:
 
     def __str__(self) -> str:
         shown = "; ".join(f"{what}: {reason}" for what, reason in list(self._found.items())[:_SHOWN])
-        return f"{len(self._found)} rows cannot be decoded and are left out: {shown}" if self._found else ""
+        if not self._found:
+            return ""
+        if len(self._found) == 1:
+            return f"1 row cannot be decoded and is left out: {shown}"
+        return f"{len(self._found)} rows cannot be decoded and are left out: {shown}"
 
 
 def readable(
