@@ -56,7 +56,7 @@ class App(Generic[R]):
         given: object = services
         if isinstance(given, Definition):
             wanted = "a record of services, or None; definitions follow: App(services).with_jobs(...)"
-            raise DefinitionError("services of the app", services, wanted)
+            raise DefinitionError("services of the app", cast("object", services), wanted)
         cast("Any", self).__attrs_init__(services, limits, {})
 
     def with_jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Result, Success
 
-import perdure
+import perdure.testing
 from perdure import App, Client, Decision, Limits, Task, TaskContext, cron
 from perdure.app import OpenApp
 from perdure.client.by_name import NamedJob
@@ -26,6 +26,8 @@ from perdure.jobs.definition import Definition
 from perdure.jobs.handle import JobHandle
 from perdure.stores.memory import memory_store
 from perdure.stores.store import Store
+from perdure.testing import Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated, coverage
+from perdure.testing.world import trace_event
 from perdure.values.address import Address
 from perdure.values.cron import Cron
 from perdure.values.cron_line import CronLine
@@ -61,8 +63,18 @@ class Broken:
         raise ValueError(HUGE)
 
 
-PACKAGES = ("values", "jobs", "kinds", "client", "app", "stores.store")
-"""What users, stores and kinds hold in their hands. The errors of the other packages are looked at as well."""
+PACKAGES = ("values", "jobs", "kinds", "client", "app", "stores.store", "programs")
+"""The packages of the values that users, stores and kinds handle. The errors of every package are checked, too."""
+
+UNBOUNDED = (Crash, Delay, Fail, Hang, Raise, RedeliveryResult, Simulated)
+"""The classes of the kit that print more: faults print code that a test can contain, simulated runs print a trace."""
+
+KIT = {
+    value
+    for module in (perdure.testing, coverage, trace_event)
+    for value in vars(module).values()
+    if isinstance(value, type) and attrs.has(value) and not issubclass(value, UNBOUNDED)
+}
 
 
 THINGS = (App, CronLine, Cron, Definition, Client, JobContext, JobHandle, NamedJob, OpenApp, Address, Store)
@@ -72,12 +84,12 @@ THINGS = (App, CronLine, Cron, Definition, Client, JobContext, JobHandle, NamedJ
 def classes():
     for found in pkgutil.walk_packages(perdure.__path__, "perdure."):
         module = found.name
-        if module.startswith(("perdure.cli", "perdure.examples", "perdure.testing", "perdure.__main__")):
+        if module.startswith(("perdure.cli", "perdure.examples", "perdure.__main__")):
             continue
         for name, value in vars(importlib.import_module(module)).items():
             if isinstance(value, type) and value.__module__ == module and attrs.has(value) and not name.startswith("_"):
-                data = module.removeprefix("perdure.").startswith(PACKAGES) and not issubclass(value, THINGS)
-                if data or issubclass(value, PerdureError):
+                data = module.removeprefix("perdure.").startswith(PACKAGES) or value in KIT
+                if (data and not issubclass(value, THINGS)) or issubclass(value, PerdureError):
                     yield value
 
 
@@ -93,6 +105,10 @@ def filled(cls: type, content: object) -> Any:
         annotation = str(field.type).replace("Literal", "")
         if "FailureRecord" in annotation:
             held: object = RECORD
+        elif annotation == "BaseException":
+            held = ValueError(content)
+        elif annotation.startswith("Mapping"):
+            held = {str(content): content, "key": content}
         elif annotation.startswith("tuple"):
             held = (content,) * 100
         else:

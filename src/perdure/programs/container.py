@@ -52,6 +52,7 @@ from perdure.programs.instructions import (
     Sleep,
 )
 from perdure.values.duration import duration_ms
+from perdure.values.excerpt import excerpt
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -111,7 +112,7 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
         if tag == DO:
             return f"<Program {_name_of(first)}>"
         if tag in {PURE, FAIL, PERFORM, HALT, RESULT}:
-            return f"<Program {TAG_NAMES[tag]} {first!r}>"
+            return f"<Program {TAG_NAMES[tag]} {excerpt(first)}>"
         return f"<Program {TAG_NAMES[tag]}>"
 
     def __eq__(self, other: object) -> bool:

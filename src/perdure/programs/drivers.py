@@ -30,6 +30,7 @@ from perdure.programs.watch import Watch
 from perdure.programs.watched_loop import watched
 from perdure.runtime.errors import WouldBlock
 from perdure.runtime.record import Runtime
+from perdure.values.excerpt import fields_in_line
 from perdure.values.turn_value import turn_value
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Suspended(Generic[A, E]):
         loop: the rest of the program.
         asked: the instruction, with the services in effect there.
     """
+
+    __repr__ = fields_in_line
 
     loop: Loop[A, E]
     asked: tuple[Any, Any]

@@ -8,6 +8,8 @@ from typing import TypeAlias, TypeVar
 import attrs
 from returns.result import Failure, Success
 
+from perdure.values.excerpt import excerpt, fields_in_line
+
 A = TypeVar("A")
 E = TypeVar("E")
 
@@ -19,6 +21,8 @@ class Halted:
     Attributes:
         signal: the argument of `halt`.
     """
+
+    __repr__ = fields_in_line
 
     signal: object
 
@@ -36,7 +40,7 @@ class Raised:
     def __repr__(self) -> str:
         frames = traceback.extract_tb(self.cause.__traceback__, limit=-1)
         where = f", raised in {frames[0].name} ({frames[0].filename}:{frames[0].lineno})" if frames else ""
-        return f"Raised({self.cause!r}{where})"
+        return f"Raised({excerpt(self.cause)}{where})"
 
     def formatted(self) -> str:
         """Return the exception and its traceback as Python would print them."""

@@ -33,6 +33,7 @@ from typing import Any, Generic, Never, TypeVar
 import attrs
 
 from perdure.runtime.record import LogRecord
+from perdure.values.excerpt import excerpt, fields_in_line, one_line, shortened
 
 # The first eight wrap another program and wait for its outcome: the interpreter tests for them by `tag <= SCOPE`.
 BIND, MAP, LASH, ALT, ATTEMPT, COMPOSE, ENSURE, SCOPE = range(8)
@@ -73,8 +74,9 @@ class Call(Instruction[Any, Any]):
     fn: Callable[..., Any] = attrs.field(eq=False)
 
     def __repr__(self) -> str:
-        shown = [repr(value) for value in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"{self.name}({', '.join(shown)})"
+        shown = [excerpt(value) for value in self.args]
+        shown += [f"{name}={excerpt(value)}" for name, value in self.kwargs.items()]
+        return shortened(one_line(f"{self.name}({', '.join(shown)})"))
 
 
 @attrs.frozen
@@ -98,12 +100,16 @@ class Jitter(Instruction[float, Never]):
 class Log(Instruction[None, Never]):
     """Write a log record. Answered by the runtime."""
 
+    __repr__ = fields_in_line
+
     record: LogRecord
 
 
 @attrs.frozen
 class Gather:
     """The plan of `gather`: all programs, at most `limit` at a time."""
+
+    __repr__ = fields_in_line
 
     programs: tuple[Any, ...]
     limit: int
@@ -113,12 +119,16 @@ class Gather:
 class Race:
     """The plan of `race`: the first to end decides."""
 
+    __repr__ = fields_in_line
+
     programs: tuple[Any, ...]
 
 
 @attrs.frozen
 class Deadline:
     """The plan of `Program.timeout`: the program, or `EffectTimeout`."""
+
+    __repr__ = fields_in_line
 
     program: Any
     after_ms: int

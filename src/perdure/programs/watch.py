@@ -20,6 +20,7 @@ import attrs
 from perdure.programs import container
 from perdure.programs.container import Program
 from perdure.programs.instructions import Deadline, Gather, Race
+from perdure.values.excerpt import fields_in_line
 
 AnyProgram: TypeAlias = "Program[Any, Any, Any]"
 
@@ -27,6 +28,8 @@ AnyProgram: TypeAlias = "Program[Any, Any, Any]"
 @attrs.frozen
 class SourceLocation:
     """A line of source code."""
+
+    __repr__ = fields_in_line
 
     file: str
     line: int

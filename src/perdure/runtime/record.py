@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 
+from perdure.values.excerpt import fields_in_line
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -125,6 +127,8 @@ class LogRecord:
         message: a constant sentence; variable data is in the fields.
         fields: the data, by name.
     """
+
+    __repr__ = fields_in_line
 
     level: Level
     message: str

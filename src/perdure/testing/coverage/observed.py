@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from perdure.testing.coverage.tags import ABSENT
+from perdure.values.excerpt import fields_in_line
 
 RETRY: Final = "retry"
 """The exits that do not belong to a hook."""
@@ -32,6 +33,8 @@ class ObservedTransition:
         after: the tag of the new state, ``ended``, or why nothing changed.
     """
 
+    __repr__ = fields_in_line
+
     before: str
     event: str
     after: str
@@ -52,6 +55,8 @@ class JobCoverage:
         declared_exits: the exits of its hooks, printed, as far as their annotations declare them.
         infallible: the services whose annotations declare no error: they cannot ``fail``.
     """
+
+    __repr__ = fields_in_line
 
     job: str
     states: tuple[str, ...]

@@ -26,7 +26,7 @@ Law: TypeAlias = Literal[
 ]
 
 
-@attrs.frozen(str=False)
+@attrs.frozen(repr=False)
 class InvariantViolated(PerdureError, AssertionError):
     """A job violated a law.
 
@@ -38,5 +38,5 @@ class InvariantViolated(PerdureError, AssertionError):
     law: Law
     what: str
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.law}: {self.what}"

@@ -29,6 +29,7 @@ from perdure.testing.world import Interleaving
 from perdure.testing.world.backend import Opener
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
@@ -88,6 +89,8 @@ class JobMachine(Generic[R]):
     Raises:
         DefinitionError: it names a command that the job does not have.
     """
+
+    __repr__ = fields_in_line
 
     job: AnyDefinition
     services: Callable[[], R]

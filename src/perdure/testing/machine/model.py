@@ -9,6 +9,7 @@ import attrs
 from returns.result import Result, Success
 
 from perdure.jobs.decision import AlarmChange, Decision
+from perdure.values.excerpt import fields_in_line
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -27,6 +28,8 @@ class Model(Generic[S, V]):
     returns a `Decision`), and when it refuses exactly the events that the model refuses, except for an error that a
     service returned.
     """
+
+    __repr__ = fields_in_line
 
     initial: S | Callable[[str], S]
     decide: Callable[[S, V], Result[Decision[S] | S, Any] | Decision[S] | S]

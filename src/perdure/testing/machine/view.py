@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from perdure.testing.world import EffectCall
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
 
 S_co = TypeVar("S_co", covariant=True)
@@ -25,6 +26,8 @@ class InstanceView(Generic[S_co]):
         effects: the effects of its runs so far, in order, over all its incarnations.
         instance: the stored instance.
     """
+
+    __repr__ = fields_in_line
 
     id: str
     state: S_co

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from perdure.values.excerpt import fields_in_line
+
 
 @attrs.frozen(str=False, kw_only=True)
 class MigrationLosesData(AssertionError):
@@ -16,6 +18,8 @@ class MigrationLosesData(AssertionError):
         row: the row: its status, or the snapshot's id.
         problem: the problem, and how to fix it.
     """
+
+    __repr__ = fields_in_line
 
     job: str
     stored: str

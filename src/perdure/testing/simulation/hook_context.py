@@ -15,6 +15,7 @@ from perdure.jobs.draft import Draft
 from perdure.programs import Halted
 from perdure.testing.simulation.simulated import AnySimulated, ProcessDied
 from perdure.values.address import check_id
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms, to_ms
 from perdure.values.limits import Limits
@@ -51,6 +52,8 @@ class HookContext(Generic[C_co, S_co]):
         limits: the engine's limits.
         context: makes the context for the hook.
     """
+
+    __repr__ = fields_in_line
 
     definition: AnyDefinition
     state: S_co

@@ -15,6 +15,7 @@ from perdure.programs.watch import SourceLocation
 from perdure.testing.fault import Fault, Faults
 from perdure.testing.simulation.step import EffectStep, LogStep, SleepStep, Step
 from perdure.testing.simulation.trace_text import trace_lines
+from perdure.values.excerpt import fields_in_line
 from perdure.values.message import Message
 
 A_co = TypeVar("A_co", covariant=True)
@@ -44,6 +45,8 @@ class Hung:
         waiting: the waiting tasks and their awaitables, one line each.
     """
 
+    __repr__ = fields_in_line
+
     waiting: tuple[str, ...]
 
 
@@ -56,6 +59,8 @@ class Changes(Generic[S_co]):
         alarm: when the alarm is due, if the changes are stored at the end of the run.
         messages: the messages to send, in order.
     """
+
+    __repr__ = fields_in_line
 
     state: S_co
     alarm: datetime | None = None
@@ -70,6 +75,8 @@ class NeverRun:
         program: the ``repr`` of the program.
         place: the source line that built it.
     """
+
+    __repr__ = fields_in_line
 
     program: str
     place: SourceLocation

@@ -11,6 +11,7 @@ from returns.result import Failure, Success
 from perdure.programs import Call, Halted, Raised
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault
+from perdure.values.excerpt import fields_in_line
 
 
 @attrs.frozen
@@ -29,6 +30,8 @@ class EffectStep:
     at_ms: when the program made the call, milliseconds from the start of the run.
     branch: the concurrent branch, such as ``"gather[1]"``; empty outside of one.
     """
+
+    __repr__ = fields_in_line
 
     instruction: object
     call: int
@@ -68,6 +71,8 @@ class ContextStep:
         branch: the concurrent branch; empty outside of one.
     """
 
+    __repr__ = fields_in_line
+
     operation: object
     answer: object
     branch: str = ""
@@ -82,6 +87,8 @@ class SleepStep:
         branch: the concurrent branch; empty outside of one.
     """
 
+    __repr__ = fields_in_line
+
     delay_ms: int
     branch: str = ""
 
@@ -95,6 +102,8 @@ class TimeoutStep:
         branch: the concurrent branch; empty outside of one.
     """
 
+    __repr__ = fields_in_line
+
     after_ms: int
     branch: str = ""
 
@@ -107,6 +116,8 @@ class LogStep:
         record: the record.
         branch: the concurrent branch; empty outside of one.
     """
+
+    __repr__ = fields_in_line
 
     record: LogRecord
     branch: str = ""

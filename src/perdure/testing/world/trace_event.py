@@ -13,6 +13,7 @@ from perdure.programs import Exit
 from perdure.runtime.record import LogRecord
 from perdure.testing.fault import Fault
 from perdure.values.address import Address
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Fence
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Transition
@@ -47,6 +48,8 @@ class EffectCall:
         outcome: the result: a ``Success``, a ``Failure``, a plain value, the exception that it raised, or `UNANSWERED`.
     """
 
+    __repr__ = fields_in_line
+
     name: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -67,6 +70,8 @@ class EffectCall:
 class WorkerOpened:
     """A worker opened the store."""
 
+    __repr__ = fields_in_line
+
     store: str
     epoch: int
 
@@ -75,10 +80,14 @@ class WorkerOpened:
 class WorkerClosed:
     """A worker stopped gracefully."""
 
+    __repr__ = fields_in_line
+
 
 @attrs.frozen
 class WorkerKilled:
     """A worker died."""
+
+    __repr__ = fields_in_line
 
     at: str
 
@@ -86,6 +95,8 @@ class WorkerKilled:
 @attrs.frozen
 class RequestSent:
     """A request reached the engine."""
+
+    __repr__ = fields_in_line
 
     number: int
     address: Address
@@ -96,6 +107,8 @@ class RequestSent:
 class RequestAnswered:
     """A request returned a ``Success`` or a ``Failure``."""
 
+    __repr__ = fields_in_line
+
     number: int
     result: Result[Any, Any]  # of any request
 
@@ -103,6 +116,8 @@ class RequestAnswered:
 @attrs.frozen
 class EffectPerformed:
     """A run performed an effect."""
+
+    __repr__ = fields_in_line
 
     call: EffectCall
 
@@ -119,6 +134,8 @@ class ProgramEnded:
         run_id: the run.
     """
 
+    __repr__ = fields_in_line
+
     address: Address
     hook: str
     exit: Exit[Any, Any]  # of any program
@@ -130,6 +147,8 @@ class ProgramEnded:
 class TransitionCommitted:
     """A transition was committed."""
 
+    __repr__ = fields_in_line
+
     transition: Transition
     fence: Fence
 
@@ -138,12 +157,16 @@ class TransitionCommitted:
 class MessagesRead:
     """The engine read which messages may be delivered; recorded when there are some."""
 
+    __repr__ = fields_in_line
+
     messages: tuple[StoredMessage, ...]
 
 
 @attrs.frozen
 class FaultInjected:
     """A fault took effect; for an effect, in a run of this instance."""
+
+    __repr__ = fields_in_line
 
     fault: Fault
     address: Address | None = None
@@ -153,6 +176,8 @@ class FaultInjected:
 class TimePassed:
     """The test moved the clock."""
 
+    __repr__ = fields_in_line
+
     by_ms: int
     how: Literal["advance", "stall"] = "advance"
 
@@ -160,6 +185,8 @@ class TimePassed:
 @attrs.frozen
 class LogEmitted:
     """The engine wrote a log record."""
+
+    __repr__ = fields_in_line
 
     record: LogRecord
 
@@ -189,6 +216,8 @@ class TraceEvent:
         worker: the number of the worker, from 1.
         what: the event's details.
     """
+
+    __repr__ = fields_in_line
 
     at_ms: int
     worker: int
