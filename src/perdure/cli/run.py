@@ -43,6 +43,7 @@ def run(
     store: StoreOption,
     standby: Annotated[bool, Parameter(env_var="PERDURE_STANDBY", negative="")] = False,
     if_missing: Annotated[IfMissing | None, Parameter(env_var="PERDURE_IF_MISSING")] = None,
+    cache: Annotated[str | None, Parameter(env_var="PERDURE_CACHE")] = None,
     log_level: Annotated[LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL")] = "info",
     debug: Annotated[bool, Parameter(env_var="PERDURE_DEBUG")] = True,
 ) -> int:
@@ -65,6 +66,8 @@ def run(
     if_missing
         If the file is missing or empty: create an empty store (the default, unless a write-ahead log that an engine
         left lies beside it), or refuse.
+    cache
+        Bound of the cache of instances in memory, such as 16MiB; 64MiB by default.
     log_level
         Minimum level of the log on standard error.
     debug
@@ -75,7 +78,8 @@ def run(
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
     served = import_app(app)
     gc.freeze()
-    url = with_options(store, {} if if_missing is None else {"if_missing": if_missing})
+    options = {"if_missing": if_missing, "cache": cache}
+    url = with_options(store, {name: text for name, text in options.items() if text is not None})
     return asyncio.run(serve(served, url, "wait" if standby else "raise", debug=debug))
 
 

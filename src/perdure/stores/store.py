@@ -158,6 +158,8 @@ class Health:
         detail: the problem.
         unserved_messages: messages that wait for jobs that the app does not serve, the first one of each pair of sender
             and target. The engine counts them: a store leaves it 0.
+        cache_bytes: size of the store's cache of instances.
+        max_cache_bytes: its bound; 0 if the store has no cache.
     """
 
     __repr__ = fields_in_line
@@ -165,6 +167,8 @@ class Health:
     state: Literal["ok", "degraded", "failed"]
     detail: str = ""
     unserved_messages: int = 0
+    cache_bytes: int = 0
+    max_cache_bytes: int = 0
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from perdure.runtime.record import Runtime
+from perdure.stores.byte_size import bytes_of
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import OnLocked, Store
@@ -24,7 +25,9 @@ _WHAT = "store URL"
 _CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
 """The values of each option in the query of a URL of a SQLite file."""
 
-_OPTIONS: Final = "'?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse'"
+_OPTIONS: Final = (
+    "'?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', '?cache=16MiB'"
+)
 
 
 async def open_store(
@@ -43,6 +46,7 @@ async def open_store(
     ``sqlite:////absolute/path.db``     a SQLite file; write ``%3F`` for a ``?`` in its name
     ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
     ``sqlite:///x.db?if_missing=refuse``  a SQLite file that must exist
+    ``sqlite:///x.db?cache=16MiB``      the bound of its cache of instances; 64 MiB by default
     =================================== ===========================================
 
 
@@ -137,6 +141,10 @@ def _options(url: str, parts: SplitResult) -> dict[str, Any]:
     """Return the arguments of `open_sqlite` that the query of a URL names."""
     options: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        cache_bytes = bytes_of(text) if name == "cache" else None
+        if cache_bytes is not None and "cache_bytes" not in options:
+            options["cache_bytes"] = cache_bytes
+            continue
         if name in options or text not in _CHOICES.get(name, ()):
             raise DefinitionError(_WHAT, url, f"no other options than {_OPTIONS}, each at most once")
         options[name] = text

@@ -29,6 +29,11 @@ class InstanceCache:
     _bytes: int = 0
     _known: dict[Address, Instance] = attrs.Factory(dict[Address, Instance])
 
+    @property
+    def size_bytes(self) -> int:
+        """The present size."""
+        return self._bytes
+
     def get(self, address: Address) -> Instance | None:
         """Return the cached instance at an address, or None."""
         return self._known.get(address)

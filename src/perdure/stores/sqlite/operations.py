@@ -167,7 +167,13 @@ class Operations:
         match answer:
             case Success(complaint):
                 details = [detail for detail in (str(self._damage), complaint) if detail]
-                return Success(Health(state="degraded" if details else "ok", detail="; ".join(details)))
+                health = Health(
+                    state="degraded" if details else "ok",
+                    detail="; ".join(details),
+                    cache_bytes=self._recent.size_bytes,
+                    max_cache_bytes=self._recent.max_bytes,
+                )
+                return Success(health)
             case _:
                 return Success(Health(state="failed", detail=str(answer.failure())))
 
