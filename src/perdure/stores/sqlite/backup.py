@@ -65,7 +65,7 @@ class Backups:
 
     def make(self, path: str | os.PathLike[str], progress: OnBackupProgress, /) -> FutureResult[Backup, StoreError]:
         """Copy the store into a new file."""
-        return asked(self._make(PartialFile(Path(path).absolute()), progress))
+        return asked(self._make(PartialFile(Path(path).absolute(), self.file.disk.sync), progress))
 
     async def _make(self, copy: PartialFile, progress: OnBackupProgress) -> Result[Backup, StoreError]:
         handoff = Handoff()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
 
+from perdure.stores.sqlite.temp_file import sync_path
 from perdure.stores.sqlite.thread import DatabaseThread, connect
 
 Connect: TypeAlias = Callable[[str], Awaitable[DatabaseThread]]
@@ -23,12 +25,14 @@ class Disk:
         stat: size, times and identity of the file at a path.
         read: a number of bytes at an offset of a descriptor.
         touch: set the modification time of a descriptor's file, in nanoseconds.
+        sync: write a file, or the names in a folder, to stable storage.
     """
 
     connect: Connect = connect
     stat: Callable[[str], os.stat_result] = os.stat
     read: Callable[[int, int, int], bytes] = os.pread
     touch: Callable[[int, int], None] = attrs.field(default=lambda file, time_ns: os.utime(file, ns=(time_ns, time_ns)))
+    sync: Callable[[Path], None] = sync_path
 
 
 REAL_DISK = Disk()

@@ -20,15 +20,26 @@ SETTINGS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -4096")
 """Settings of the connection that writes the copy: no process reads it before it is complete, and then it is synced."""
 
 
+def sync_path(path: Path) -> None:
+    """Write a file, or the names in a folder, to stable storage."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @attrs.frozen
 class PartialFile:
     """A file that becomes a backup.
 
     Attributes:
         target: the absolute path of the backup.
+        sync: writes a file, or the names in a folder, to stable storage.
     """
 
     target: Path
+    sync: Callable[[Path], None] = sync_path
 
     @property
     def path(self) -> Path:
@@ -82,20 +93,12 @@ class PartialFile:
         return BackupFailed(str(self.target), reason)
 
     def _publish(self) -> Backup:
-        _sync(self.path)
+        self.sync(self.path)
         self._refuse_existing()
         self.path.rename(self.target)
-        _sync(self.target.parent)
+        self.sync(self.target.parent)
         return Backup(str(self.target), self.target.stat().st_size)
 
     def _refuse_existing(self) -> None:
         if os.path.lexists(self.target):
             raise self.failed("a file of that name exists; choose another name, or move it away")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
