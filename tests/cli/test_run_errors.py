@@ -1,10 +1,19 @@
 """The error of ``perdure run`` when it cannot begin: one line that says what to fix, and the exit code."""
 
+import gc
+import logging
 import os
 import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+
+from perdure.cli.commands import run_command
+
+ROOT = logging.getLogger()
 
 MODULES = {
     "good": "from perdure import App\napp = App(None)\nword = 'app'\n",
@@ -34,6 +43,20 @@ def modules(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(text)
 
 
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[None]:
+    """Run a command in this process, in the folder of the modules, and undo its settings of the process."""
+    thresholds, handlers, paths, level = gc.get_threshold(), list(ROOT.handlers), list(sys.path), ROOT.level
+    with chdir(tmp_path):
+        yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+    ROOT.handlers[:], sys.path[:] = handlers, paths
+    ROOT.setLevel(level)
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -51,17 +74,16 @@ def modules(tmp_path: Path) -> None:
         ("closed:app", "the app cannot be opened: OSError: no route to the database"),
     ],
 )
-def test_an_app_that_cannot_be_served(start, target, said):
-    command = start("run", target, "--store", "memory://")
-    assert command.end() == 2
-    assert f"perdure: {said}" in command.error or (command.error.startswith("perdure:") and said in command.error)
+def test_an_app_that_cannot_be_served(here, capsys, target, said):
+    assert run_command(["run", target, "--store", "memory://"]) == 2
+    error = capsys.readouterr().err
+    assert f"perdure: {said}" in error or (error.startswith("perdure:") and said in error)
 
 
 @pytest.mark.parametrize("target", ["broken:app", "poor:app", "closed:breaks", "closed:app"])
-def test_the_traceback_of_the_users_own_code_is_shown(start, target):
-    command = start("run", target, "--store", "memory://")
-    assert command.end() == 2
-    assert f'{target.partition(":")[0]}.py", line' in command.error
+def test_the_traceback_of_the_users_own_code_is_shown(here, capsys, target):
+    assert run_command(["run", target, "--store", "memory://"]) == 2
+    assert f'{target.partition(":")[0]}.py", line' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
