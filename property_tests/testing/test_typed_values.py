@@ -106,7 +106,7 @@ def test_a_part_may_be_drawn_otherwise(order):
 
 @pytest.mark.parametrize("form", [Closed, Positive])
 def test_no_sample_is_made_up_of_what_cannot_be(form):
-    with pytest.raises(NoSample, match="give the values yourself"):
+    with pytest.raises(NoSample, match="pass the values yourself"):
         examples_of(form)
 
 

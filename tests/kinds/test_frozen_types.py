@@ -141,7 +141,7 @@ DEFINITIONS = {
     debounce_into: "event of debounce:shop",
     continuous_of: "state of continuous:shop",
 }
-wrappers = st.lists(st.sampled_from(WRAPPERS), max_size=3)
+wrappers = st.lists(st.sampled_from(WRAPPERS), max_size=3, unique=True)
 
 
 def wrapped(cls: Any, around: list[Callable[[Any], Any]]) -> Any:
