@@ -70,9 +70,16 @@ def test_a_disk_that_is_sick_for_a_while_costs_nothing_that_was_acknowledged(
 
 
 def test_a_cut_near_the_end_of_a_relaxed_day_loses_something() -> None:
-    """The model can tell: what relaxed durability acknowledged since the last checkpoint is missing."""
+    """The model can tell: a step that was acknowledged since the last checkpoint is missing.
+
+    Right after a checkpoint nothing can be lost, so that not each of the last cuts does.
+    """
     day = recording("relaxed")
-    cut = max(place for place, _ in day.acknowledged)
+    last = sorted({place for place, _ in day.acknowledged})[-12:]
+    assert any(lost_by_a_cut(day, cut) for cut in reversed(last))
+
+
+def lost_by_a_cut(day: BankRecording, cut: int) -> tuple[object, ...]:
     with TemporaryDirectory(prefix="perdure-") as folder:
         after = power_comes_back(day, cut, NoMercy(), Path(folder) / "disk", more=0)
-    assert audit(after.acknowledged, after.stored, after.happened).lost
+    return audit(after.acknowledged, after.stored, after.happened).lost

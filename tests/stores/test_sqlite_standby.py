@@ -119,7 +119,7 @@ def test_an_open_store_has_its_owner_already():
         async with App(None).open(memory_store(), on_locked="wait"):
             pass
 
-    with pytest.raises(DefinitionError, match="is open already"):
+    with pytest.raises(DefinitionError, match="already open"):
         asyncio.run(main())
 
 
