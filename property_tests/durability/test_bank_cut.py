@@ -18,8 +18,10 @@ CHECKPOINT_PAGES = 100  #: so that a short day sees several
 
 mercies = st.just(NoMercy()) | st.builds(Whim, st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.9]))
 cuts = st.integers(0, 10**6)  # in millionths of the log
+# A disk that does nothing at all is met in test_sick_disk.py, at the level of the store.
+MET_BY_THE_BANK = [ailment for ailment in AILMENTS if ailment != "does nothing"]
 illnesses = st.builds(
-    Illness, ailment=st.sampled_from(list(AILMENTS)), after=st.integers(0, 400), lasts=st.integers(1, 60)
+    Illness, ailment=st.sampled_from(MET_BY_THE_BANK), after=st.integers(0, 400), lasts=st.integers(1, 60)
 )
 few = settings(max_examples=300 if NIGHTLY else 15)  # each is a day of the whole library
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar, cast
 
 import aiosqlite
@@ -55,6 +56,11 @@ class WorkConnection(sqlite3.Connection):
         for handoff in self._handoffs:
             handoff.take()
         super().close()
+
+    def __del__(self) -> None:
+        """Close a connection that no caller received, because its opening was cancelled."""
+        with suppress(sqlite3.ProgrammingError):
+            super().close()
 
     def leave(self) -> None:
         """Keep the connection from being closed in a forked child, even when the interpreter exits."""
