@@ -81,7 +81,8 @@ class Illness:
     Attributes:
         ailment: one of `AILMENTS`.
         after: the first write, truncation or sync that meets it, counted from 0.
-        lasts: how many of them meet it.
+        lasts: how many of them meet it. A read that the ailment refuses counts as well: a store that cannot read never
+            comes to its next write, and the illness would have no end.
         reads_before: reads that succeed once it has begun.
         unread: how many reads fail after those, whatever the ailment.
     """
@@ -132,7 +133,10 @@ class SickDisk(Recorder):
         place, self._reads = self._reads, self._reads + 1
         if ill.reads_before <= place < ill.reads_before + ill.unread:
             return _fails_to_read()
-        return AILMENTS[ill.ailment](Read()) if self.asked < ill.after + ill.lasts else None
+        refused = AILMENTS[ill.ailment](Read()) if self.asked < ill.after + ill.lasts else None
+        if refused is not None:
+            self.asked += 1
+        return refused
 
 
 @attrs.frozen(kw_only=True)
