@@ -16,7 +16,8 @@
     │   ├── Overloaded                 a bounded queue or table is full; the request was not accepted
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
-    │   └── EngineClosed               the engine is stopping and accepts no requests
+    │   ├── EngineClosed               the engine is stopping and accepts no requests
+    │   └── AccessDenied               the server refuses this client: no token, a wrong one, or too small a scope
     ├── HookFailed                     the job's own code did not succeed; its changes were discarded
     │   ├── Rejected                   it failed with its typed error
     │   ├── HookRaised                 it raised an exception: a defect, with its traceback
@@ -37,7 +38,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -266,6 +267,29 @@ class EngineClosed(RequestError):
 
     def _text(self) -> str:
         return f"{self.reason}; the request was not accepted"
+
+
+AccessCause: TypeAlias = Literal["no_token", "wrong_token", "small_scope", "not_local"]
+"""Why a server refuses a client. The first two are HTTP status 401, the others 403."""
+
+
+@attrs.frozen(repr=False)
+class AccessDenied(RequestError):
+    """The server refuses the client. Nothing was read or written. No field contains the token.
+
+    Attributes:
+        scope: the scope that the request needs: ``read``, ``call`` or ``operate``.
+        cause: ``no_token``, ``wrong_token``, ``small_scope``, or ``not_local``: the server has no tokens and serves
+            only local programs, and the request does not look like one from a local program.
+        reason: the cause in words, and how to fix it.
+    """
+
+    scope: str
+    cause: AccessCause
+    reason: str
+
+    def _text(self) -> str:
+        return f"access denied: {self.reason} (needs the scope {self.scope!r})"
 
 
 class HookFailed(PerdureError):
