@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "crash-points.md"
 HEAD = """\
-| operation | crash points | run again, marked |
-|---|---|---|
+| kind | crash points | run again, marked | operations |
+|---|---|---|---|
 """
 BEGIN, END = "<!-- sweep: begin -->\n", "<!-- sweep: end -->"
 
@@ -20,7 +20,7 @@ import continuous_operations  # noqa: E402
 import crossing_operations  # noqa: E402
 import debounce_operations  # noqa: E402
 import task_operations  # noqa: E402
-from crash_sweep import Operation, Swept, sweep  # noqa: E402
+from crash_sweep import Operation, sweep  # noqa: E402
 
 OPERATIONS: tuple[Operation, ...] = (
     *continuous_operations.OPERATIONS,
@@ -30,27 +30,43 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def row(operation: Operation, swept: Swept) -> str:
-    """Return the line of an operation; the counts that it leaves out are 0."""
-    return f"| {operation.name} | {swept.points} | {swept.repeated} |"
+Counts = tuple[int, int]
+"""The crash points of an operation, and those after which user code ran again, marked. What is not counted is 0."""
 
 
-def documented() -> dict[str, str]:
-    """Return the lines of the page, by operation."""
+def documented() -> dict[str, Counts]:
+    """Return the counts of the page, by operation."""
     _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     table, _, _ = rest.partition(END)
-    return {line.split("|")[1].strip(): line for line in table.removeprefix(HEAD).splitlines()}
+    found: dict[str, Counts] = {}
+    for line in table.removeprefix(HEAD).splitlines():
+        kind, points, repeated, names = (cell.strip() for cell in line.strip("|").split("|"))
+        found |= {f"{kind}: {name}": (int(points), int(repeated)) for name in names.split("; ")}
+    return found
+
+
+def lines(counted: dict[str, Counts]) -> list[str]:
+    """Return the table: one line for the operations of a kind that have the same counts."""
+    grouped: dict[tuple[str, Counts], list[str]] = {}
+    for operation, counts in counted.items():
+        kind, _, name = operation.partition(": ")
+        grouped.setdefault((kind, counts), []).append(name)
+    return [
+        f"| {kind} | {points} | {repeated} | {'; '.join(names)} |\n"
+        for (kind, (points, repeated)), names in sorted(grouped.items(), key=lambda line: line[0])
+    ]
 
 
 def main() -> None:
     """Sweep all operations, over the store in memory, and write the table."""
-    rows = []
+    counted: dict[str, Counts] = {}
     for operation in OPERATIONS:
         with tempfile.TemporaryDirectory(prefix="perdure-") as folder:
-            rows.append(row(operation, sweep(operation, "memory", Path(folder))))
+            swept = sweep(operation, "memory", Path(folder))
+            counted[operation.name] = (swept.points, swept.repeated)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(before + BEGIN + HEAD + "".join(f"{line}\n" for line in rows) + END + after, encoding="utf-8")
+    PAGE.write_text(before + BEGIN + HEAD + "".join(lines(counted)) + END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":
