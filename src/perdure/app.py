@@ -98,7 +98,7 @@ class App(Generic[R]):
         perform: Perform = perform_directly,
         run_ended: RunEnded | None = None,
         on_locked: OnLocked = "raise",
-        debug: bool = False,
+        debug: bool = True,
         mistake_found: MistakeFound | None = None,
     ) -> OpenApp:
         """Open a store and run.
@@ -115,8 +115,8 @@ class App(Generic[R]):
             on_locked: the reaction if another engine owns the file: ``raise``, or ``wait``: stand by, and take over
                 when that engine has ended. The services are opened afterwards.
             debug: find programs that a hook builds and never runs (a forgotten ``yield from``), and states and events
-                that it changes in place, and log each location once, as an error. It costs a few microseconds for each
-                program that runs.
+                that it changes in place, and log each location once, as an error. On by default; False saves some 20
+                to 30 µs of CPU time for each request.
             mistake_found: called with each of these mistakes instead of the log; for the testing kit.
         """
         return OpenApp(self, store, runtime, perform, run_ended, on_locked, debug, mistake_found)
@@ -143,7 +143,7 @@ class OpenApp:
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
     on_locked: OnLocked = "raise"
-    debug: bool = False
+    debug: bool = True
     mistake_found: MistakeFound | None = None
     _watches: bool = False
     _stack: AsyncExitStack = attrs.Factory(AsyncExitStack)

