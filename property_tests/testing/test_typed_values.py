@@ -71,7 +71,19 @@ class Closed:
     """Has no declared fields."""
 
 
-FORMS: tuple[Any, ...] = (Order, OrderEvent, TokenState, AuthError, Batch, Tree, Everything, int | None, bool, Place)
+FORMS: tuple[Any, ...] = (
+    Order,
+    OrderEvent,
+    TokenState,
+    AuthError,
+    Batch,
+    Tree,
+    Everything,
+    int | None,
+    bool,
+    Place,
+    tuple[()],
+)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)

@@ -133,7 +133,7 @@ def read_form(given: Any) -> Form:  # noqa: C901, PLR0911 - one return for each 
     if cls is Result:
         return Wrapped(tuple(zip((Success, Failure), arguments or (object, object), strict=True)))
     if cls is tuple:
-        return _tuple(arguments)
+        return _tuple(arguments if get_origin(form) else (object, ...))
     return _record(form) or Opaque(form)
 
 
@@ -142,8 +142,6 @@ def _nothing(_: object) -> Maybe[Any]:
 
 
 def _tuple(arguments: tuple[Any, ...]) -> Form:
-    if not arguments:
-        return Many(tuple, object)
     if arguments[1:] == (...,):
         return Many(tuple, arguments[0])
     return TupleForm(arguments)
