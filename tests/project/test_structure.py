@@ -52,6 +52,7 @@ ANY_ALLOWED = {
 # attrs classes that must be mutable or unslotted, and why. Written as `module.Class`.
 NOT_FROZEN = {
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
+    "perdure.codecs.json_schema.Definitions": "collects the definitions of one JSON Schema",
     "perdure.jobs.draft.Draft": "collects what one turn asks for, and is thrown away with it",
     "perdure.jobs.explanation._DryTurn": "goes on from one decision of a dry run to the next",
     "perdure.jobs.dry_run.DryRun": "runs once, and knows then what the clock shows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from perdure.codecs.json_schema import Definitions, JsonSchema
 from perdure.codecs.schema import Part, Problem, Schema
 
 
@@ -23,6 +24,9 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
     def write(value: Any) -> Any:
         return kept().write(value)
 
+    def describe(definitions: Definitions, tag: str | None = None, /) -> JsonSchema:
+        return kept().describe(definitions, tag)
+
     def read_parts(data: Any) -> Iterable[Part | Problem]:
         return kept().read_parts(data)
 
@@ -35,6 +39,7 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
         classes=frozenset({cls}),
         read=read,
         write=write,
+        describe=describe,
         read_parts=read_parts,
         write_parts=write_parts,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum, Flag
 from typing import Any
 
+from perdure.codecs.json_schema import Describe, choice, named
 from perdure.codecs.schema import Fault, Schema
 from perdure.codecs.unsupported import Unsupported
 
@@ -20,7 +21,7 @@ def literal_schema(name: str, members: tuple[Any, ...], path: str) -> Schema:
     Raises:
         Unsupported: a member is not a JSON scalar, or two have the same one.
     """
-    return _choice(name, members, path)
+    return _choice(name, members, path, choice([_wire(member, path) for member in members]))
 
 
 def enum_schema(cls: type[Enum], path: str) -> Schema:
@@ -31,10 +32,11 @@ def enum_schema(cls: type[Enum], path: str) -> Schema:
     """
     if issubclass(cls, Flag):
         raise Unsupported(path, cls, "an Enum; of a Flag, store the frozenset of its members' names")
-    return _choice(cls.__name__, tuple(cls), path)
+    describe = choice([_wire(member, path) for member in cls])
+    return _choice(cls.__name__, tuple(cls), path, named(cls, cls.__name__, describe))
 
 
-def _choice(name: str, members: tuple[Any, ...], path: str) -> Schema:
+def _choice(name: str, members: tuple[Any, ...], path: str, describe: Describe) -> Schema:
     texts = {_key(member): _wire(member, path) for member in members}
     values = {_key(_wire(member, path)): member for member in members}
     if len(values) != len(texts) or not values:
@@ -54,7 +56,7 @@ def _choice(name: str, members: tuple[Any, ...], path: str) -> Schema:
 
     kinds, classes = frozenset(cls for cls, _ in values), frozenset(cls for cls, _ in texts)
     expected = f"{name}, one of {', '.join(repr(text) for text in texts.values())}"
-    return Schema(name=name, kinds=kinds, classes=classes, read=read, write=write)
+    return Schema(name=name, kinds=kinds, classes=classes, read=read, write=write, describe=describe)
 
 
 _ABSENT = object()

@@ -15,6 +15,7 @@ from typing_extensions import TypeForm
 
 from perdure.codecs.diagnosis import Direction, faults, reason
 from perdure.codecs.grammar import Grammar
+from perdure.codecs.json_schema import JsonSchema, json_schema
 from perdure.codecs.names import describe_type
 from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema
 from perdure.codecs.unsupported import Unsupported
@@ -129,6 +130,18 @@ class Codec(Generic[T]):
         except Exception as error:
             raise InvalidInput(self.what, self._problems(Direction.READ, orjson.loads(data), error)) from error
         return value
+
+    def json_schema(self) -> JsonSchema:
+        """Return the JSON Schema of the type, draft 2020-12: classes and enums are in ``$defs``, under their names.
+
+        :meth:`decode` refuses all JSON that does not validate. It also refuses some that does, because JSON Schema
+        cannot express the rule: a number such as ``1.0`` for an ``int``, a date that does not exist, more than 64
+        levels, and every value that a class's own validator refuses. ``format`` is an annotation, as in the draft.
+
+        >>> Codec.of(dict[str, int], what="counts").json_schema()["additionalProperties"]
+        {'type': 'integer', 'minimum': -9223372036854775808, 'maximum': 18446744073709551615}
+        """
+        return json_schema(self._schema.describe)
 
     def _prove(self, data: bytes) -> None:
         """Raise if the encoded value would not decode to itself."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from perdure.codecs.json_schema import Definitions, Describe, JsonSchema
 from perdure.codecs.schema import LONGEST, Fault, Part, Parts, Read, Schema, Write
 from perdure.values.excerpt import excerpt
 
@@ -31,7 +32,7 @@ def list_schema(name: str, item: Schema) -> Schema:
             raise Fault(name, value)
         return [item_write(each) for each in value]
 
-    return _collection(name, list, read=read, write=write, item=item)
+    return _collection(name, list, read=read, write=write, item=item, describe=_array(item))
 
 
 def tuple_schema(name: str, item: Schema) -> Schema:
@@ -48,7 +49,7 @@ def tuple_schema(name: str, item: Schema) -> Schema:
             raise Fault(name, value)
         return [item_write(each) for each in value]
 
-    return _collection(name, tuple, read=read, write=write, item=item)
+    return _collection(name, tuple, read=read, write=write, item=item, describe=_array(item))
 
 
 def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> Schema:
@@ -67,7 +68,7 @@ def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) ->
             raise Fault(name, value)
         return sorted((item.write(each) for each in value), key=orjson.dumps)
 
-    return _collection(name, cls, read=read, write=write, item=item)
+    return _collection(name, cls, read=read, write=write, item=item, describe=_array(item, uniqueItems=True))
 
 
 def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
@@ -84,6 +85,11 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
             raise Fault(name, value)
         return [write(each) for write, each in zip(writes, value, strict=True)]
 
+    def describe(definitions: Definitions, _tag: str | None = None, /) -> JsonSchema:
+        members = [item.describe(definitions) for item in items]
+        form: JsonSchema = {"type": "array", "minItems": length, "maxItems": length}
+        return {**form, "prefixItems": members} if members else form
+
     def parts_of(cls: type[Any]) -> Parts:
         def parts(value: Any) -> Iterator[Part]:
             if type(value) is cls and len(value) == length:
@@ -97,6 +103,7 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
         classes=frozenset({tuple}),
         read=read,
         write=write,
+        describe=describe,
         read_parts=parts_of(list),
         write_parts=parts_of(tuple),
     )
@@ -118,16 +125,30 @@ def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
             raise Fault(name, mapping)
         return {key.write(k): value.write(v) for k, v in mapping.items()}
 
+    def describe(definitions: Definitions, _tag: str | None = None, /) -> JsonSchema:
+        form: JsonSchema = {"type": "object", "additionalProperties": value.describe(definitions)}
+        keys = key.describe(definitions)
+        return form if keys == {"type": "string"} else {**form, "propertyNames": keys}
+
     def parts(mapping: Any) -> Iterator[Part]:
         if type(mapping) is dict:
             for k, v in mapping.items():
                 yield Part(f"[{excerpt(k, LONGEST)}]", key, k)
                 yield Part(f"[{excerpt(k, LONGEST)}]", value, v)
 
-    return Schema(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
+    return Schema(
+        name=name,
+        kinds=_DICT,
+        classes=_DICT,
+        read=read,
+        write=write,
+        describe=describe,
+        read_parts=parts,
+        write_parts=parts,
+    )
 
 
-def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema) -> Schema:
+def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema, describe: Describe) -> Schema:
     def parts_of(outer: type[Any]) -> Parts:
         def parts(value: Any) -> Iterator[Part]:
             if type(value) is outer:
@@ -141,6 +162,14 @@ def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema)
         classes=frozenset({cls}),
         read=read,
         write=write,
+        describe=describe,
         read_parts=parts_of(list),
         write_parts=parts_of(cls),
     )
+
+
+def _array(item: Schema, **keywords: object) -> Describe:
+    def describe(definitions: Definitions, _tag: str | None = None, /) -> JsonSchema:
+        return {"type": "array", "items": item.describe(definitions), **keywords}
+
+    return describe

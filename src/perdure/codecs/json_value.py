@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from perdure.codecs.json_schema import always
 from perdure.codecs.scalars import SCALARS
 from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Schema
 from perdure.values.excerpt import excerpt
@@ -48,6 +49,13 @@ def _parts(value: Any) -> Iterator[Part]:
 _CLASSES: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, list, dict})
 
 PLAIN: Final = Schema(
-    name="plain JSON", kinds=_CLASSES, classes=_CLASSES, read=_same, write=_same, read_parts=_parts, write_parts=_parts
+    name="plain JSON",
+    kinds=_CLASSES,
+    classes=_CLASSES,
+    read=_same,
+    write=_same,
+    describe=always(),
+    read_parts=_parts,
+    write_parts=_parts,
 )
 """The schema of any JSON value."""

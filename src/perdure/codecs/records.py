@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -12,7 +13,9 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from perdure.codecs.fields import Declaration, is_namedtuple
+from perdure.codecs.json_schema import Definitions, Describe, JsonSchema, named
 from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write
+from perdure.codecs.unions import TAG
 from perdure.values.excerpt import excerpt
 
 RESERVED: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
@@ -39,7 +42,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
     """
     cls = declared.cls
     if declared.typed_dict:
-        return _typeddict_schema(name, declared, schemas)
+        return _typeddict_schema(name, declared, schemas, named(form, name, _object(name, declared, schemas)))
     read, write = _namedtuple(cls, schemas) if is_namedtuple(cls) else _generated(form, schemas)
 
     def read_object(data: Any, _: Any = None) -> Any:
@@ -66,9 +69,35 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         classes=frozenset({cls}),
         read=read_object,
         write=write_exact,
+        describe=named(form, name, _object(name, declared, schemas)),
         read_parts=_object_parts(declared, schemas),
         write_parts=write_parts,
     )
+
+
+def _object(name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> Describe:
+    def describe(definitions: Definitions, tag: str | None = None, /) -> JsonSchema:
+        required = [field.name for field in declared.fields if field.required]
+        properties = {field.name: schemas[field.name].describe(definitions) for field in declared.fields}
+        found: JsonSchema = {"title": name, "type": "object", "additionalProperties": False}
+        if summary := _summary(declared.cls):
+            found["description"] = summary
+        if tag is not None:
+            properties, required = {TAG: {"type": "string", "const": tag}, **properties}, [TAG, *required]
+        if properties:
+            found["properties"] = properties
+        if required:
+            found["required"] = required
+        return found
+
+    return describe
+
+
+def _summary(cls: Any) -> str:
+    """Return the first paragraph of a class's own docstring; empty for one that Python generated."""
+    written = vars(cls).get("__doc__") or ""
+    generated = written.startswith(f"{cls.__name__}(")  # of a dataclass and of a NamedTuple
+    return "" if generated else " ".join(inspect.cleandoc(written).partition("\n\n")[0].split())
 
 
 def _generated(form: Any, schemas: Mapping[str, Schema]) -> tuple[Read, Write]:
@@ -111,7 +140,7 @@ def _object_parts(declared: Declaration, schemas: Mapping[str, Schema]) -> Calla
     return parts
 
 
-def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Schema]) -> Schema:
+def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Schema], describe: Describe) -> Schema:
     required = {field.name for field in declared.fields if field.required}
     reads = {key: schema.read for key, schema in schemas.items()}
     writes = {key: schema.write for key, schema in schemas.items()}
@@ -127,4 +156,13 @@ def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Sc
         raise Fault(name, value)
 
     parts = _object_parts(declared, schemas)
-    return Schema(name=name, kinds=_DICT, classes=_DICT, read=read, write=write, read_parts=parts, write_parts=parts)
+    return Schema(
+        name=name,
+        kinds=_DICT,
+        classes=_DICT,
+        read=read,
+        write=write,
+        describe=describe,
+        read_parts=parts,
+        write_parts=parts,
+    )

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from perdure.codecs.json_schema import Describe, always, text
 from perdure.codecs.schema import Fault, Schema
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
@@ -127,10 +128,12 @@ def _parse_int(text: str) -> int | None:
     return found if str(found) == text else None
 
 
-def _plain(cls: type, read: Any, *, write: Any = None, classes: frozenset[type] | None = None) -> Schema:
+def _plain(
+    cls: type, read: Any, describe: Describe, *, write: Any = None, classes: frozenset[type] | None = None
+) -> Schema:
     name = "None" if cls is type(None) else cls.__name__
     kinds = frozenset({cls})
-    return Schema(name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read)
+    return Schema(name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read, describe=describe)
 
 
 def _text(
@@ -138,6 +141,7 @@ def _text(
     *,
     parse: Callable[[str], Any],
     expected: str,
+    describe: Describe,
     show: Callable[[Any], str] | None = None,
     write: Callable[[Any], str] | None = None,
 ) -> Schema:
@@ -161,27 +165,69 @@ def _text(
         classes=frozenset({cls}),
         read=read,
         write=write or show_exact,
+        describe=describe,
     )
 
 
 SCALARS: Final[dict[type, Schema]] = {
-    type(None): _plain(type(None), _none),
-    bool: _plain(bool, _bool),
-    int: _plain(int, _int),
-    float: _plain(float, _float, classes=frozenset({float, int})),
-    str: _plain(str, _read_str, write=_write_str),
+    type(None): _plain(type(None), _none, always(type="null")),
+    bool: _plain(bool, _bool, always(type="boolean")),
+    int: _plain(int, _int, always(type="integer", minimum=_INTEGERS.start, maximum=_INTEGERS.stop - 1)),
+    float: _plain(float, _float, always(type="number"), classes=frozenset({float, int})),
+    str: _plain(str, _read_str, always(type="string"), write=_write_str),
     datetime: _text(
-        datetime, parse=_parse_datetime, write=_write_datetime, expected="an ISO 8601 instant with its offset"
+        datetime,
+        parse=_parse_datetime,
+        write=_write_datetime,
+        expected="an ISO 8601 instant with its offset",
+        describe=always(type="string", format="date-time"),
     ),
-    date: _text(date, parse=_parse_date, show=date.isoformat, expected="an ISO 8601 date such as '2026-11-25'"),
+    date: _text(
+        date,
+        parse=_parse_date,
+        show=date.isoformat,
+        expected="an ISO 8601 date such as '2026-11-25'",
+        describe=always(type="string", format="date"),
+    ),
     timedelta: _text(
-        timedelta, parse=_parse_timedelta, show=_print_timedelta, expected="an ISO 8601 length in seconds, 'PT1.5S'"
+        timedelta,
+        parse=_parse_timedelta,
+        show=_print_timedelta,
+        expected="an ISO 8601 length in seconds, 'PT1.5S'",
+        describe=text(r"-?PT[0-9]{1,14}(\.[0-9]{1,6})?S", description="A length in seconds, such as PT1.5S."),
     ),
-    UUID: _text(UUID, parse=_parse_uuid, show=str, expected="a UUID in its usual text"),
-    Decimal: _text(Decimal, parse=_parse_decimal, show=_print_decimal, expected="a finite decimal number as text"),
-    bytes: _text(bytes, parse=_parse_bytes, show=_print_bytes, expected="base64 text"),
+    UUID: _text(
+        UUID,
+        parse=_parse_uuid,
+        show=str,
+        expected="a UUID in its usual text",
+        describe=always(type="string", format="uuid"),
+    ),
+    Decimal: _text(
+        Decimal,
+        parse=_parse_decimal,
+        show=_print_decimal,
+        expected="a finite decimal number as text",
+        describe=text(_DECIMAL.pattern, description="A decimal number."),
+    ),
+    bytes: _text(
+        bytes,
+        parse=_parse_bytes,
+        show=_print_bytes,
+        expected="base64 text",
+        describe=text(
+            "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?",
+            contentEncoding="base64",
+        ),
+    ),
 }
 """The schema of each scalar class."""
 
-INT_KEY: Final = _text(int, parse=_parse_int, show=str, expected="a whole number as text")
+INT_KEY: Final = _text(
+    int,
+    parse=_parse_int,
+    show=str,
+    expected="a whole number as text",
+    describe=text("(0|-?[1-9][0-9]*)", description="A whole number."),
+)
 """The schema of an ``int`` that is the key of a dict, which is text in JSON."""

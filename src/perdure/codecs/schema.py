@@ -1,4 +1,4 @@
-"""The schema of one type: its reader, its writer, and the parts that are inspected when they fail.
+"""The schema of one type: its reader, its writer, its description, and the parts that are inspected when it refuses.
 
 Readers and writers are fast and only raise when a value is not valid. The parts locate the problem; they are slow, and
 :mod:`perdure.codecs.diagnosis` inspects them only after a failure.
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from perdure.codecs.json_schema import Describe
 from perdure.values.excerpt import excerpt
 
 Read: TypeAlias = Callable[[Any, Any], Any]
@@ -58,7 +59,7 @@ def _no_parts(_value: Any) -> tuple[Part, ...]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Schema:
-    """The reader and writer of one type.
+    """The reader and writer of one type, and the description of its JSON.
 
     Attributes:
         name: the type's readable name, for messages.
@@ -66,6 +67,7 @@ class Schema:
         classes: the exact classes of its values; they must differ between the members of a union.
         read: strict; raises any exception when the JSON is not valid.
         write: strict; raises any exception when the value is not valid.
+        describe: returns the JSON Schema of the JSON that is read and written.
         read_parts: the parts of a JSON value, to locate a problem.
         write_parts: the parts of a value, to locate a problem.
     """
@@ -75,5 +77,6 @@ class Schema:
     classes: frozenset[type]
     read: Read
     write: Write
+    describe: Describe
     read_parts: Parts = _no_parts
     write_parts: Parts = _no_parts

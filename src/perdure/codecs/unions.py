@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from perdure.codecs.json_schema import Definitions, JsonSchema
 from perdure.codecs.schema import Fault, Part, Problem, Schema
 from perdure.codecs.unsupported import Unsupported
 
@@ -17,6 +18,9 @@ TAG: Final = "type"
 """The key whose value names the member of a union."""
 
 _OBJECT = frozenset({dict})
+
+# the order of a union's members in its description, which does not depend on that of the declaration
+_ORDER: Final[list[type]] = [dict, list, str, float, int, bool, type(None)]
 
 
 @attrs.frozen
@@ -50,12 +54,18 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
             raise Fault(name, value)
         return {TAG: found[0], **found[1](value)}
 
+    def describe(definitions: Definitions, _tag: str | None = None, /) -> JsonSchema:
+        ordered = sorted(members, key=lambda member: member.tag)
+        found = [member.schema.describe(definitions, member.tag) for member in ordered]
+        return {"oneOf": found} if len(found) > 1 else found[0]
+
     return Schema(
         name=name,
         kinds=_OBJECT,
         classes=frozenset(writes),
         read=read,
         write=write,
+        describe=describe,
         read_parts=_Tags({member.tag: member.schema for member in members}),
         write_parts=_Choice({member.cls: member.schema for member in members}),
     )
@@ -86,12 +96,17 @@ def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
             raise Fault(name, value)
         return found(value)
 
+    def describe(definitions: Definitions, tag: str | None = None, /) -> JsonSchema:
+        ordered = sorted(members, key=lambda member: min(map(_ORDER.index, member.kinds)))
+        return {"anyOf": [member.describe(definitions, tag) for member in ordered]}
+
     return Schema(
         name=name,
         kinds=frozenset(reading),
         classes=frozenset(writing),
         read=read,
         write=write,
+        describe=describe,
         read_parts=_Choice(reading),
         write_parts=_Choice(writing),
     )
