@@ -16,16 +16,20 @@ from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import running_engine
 from perdure.engine.turn import MistakeFound, RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
+from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
 from perdure.jobs.needs import check_services
+from perdure.programs import Program
 from perdure.programs.container import result_inside
 from perdure.programs.watch import begin_watching, end_watching
 from perdure.runtime.record import Runtime
 from perdure.stores.store import OnLocked, Store
+from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.limits import Limits
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @attrs.frozen(init=False)
@@ -42,11 +46,13 @@ class App(Generic[R]):
 
     Attributes:
         served: the definitions, by kind and name.
+        ensured: the instances that exist after every start, by address.
     """
 
     services: R | Callable[[], AbstractAsyncContextManager[R]]
     limits: Limits
     served: Mapping[tuple[str, str], AnyDefinition]
+    ensured: Mapping[Address, Ensured]
 
     @overload
     def __init__(self, services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...) -> None: ...
@@ -57,7 +63,7 @@ class App(Generic[R]):
         if isinstance(given, Definition):
             wanted = "a record of services, or None; definitions follow: App(services).with_jobs(...)"
             raise DefinitionError("services of the app", cast("object", services), wanted)
-        cast("Any", self).__attrs_init__(services, limits, {})
+        cast("Any", self).__attrs_init__(services, limits, {}, {})
 
     def with_jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:
         """Return an app that serves these definitions as well.
@@ -78,11 +84,42 @@ class App(Generic[R]):
             served[job.kind, job.name] = job
         if not callable(self.services):
             _check(self.services, served)
-        return self._serving(served)
+        return self._changed(served, self.ensured)
 
-    def _serving(self, served: Mapping[tuple[str, str], AnyDefinition]) -> App[R]:
+    def ensuring(
+        self, definition: Definition[Any, T, Any], id_: str, request: Callable[[T], Program[None]], /
+    ) -> App[R]:
+        """Return an app that also declares an instance: at every start, the engine creates it if it does not exist.
+
+        Write ``app.ensuring(heartbeat, "main", lambda beat: beat.start(0))``. The engine creates declared instances
+        before it accepts requests. It never changes or terminates an instance that exists, whatever the declaration
+        says now.
+
+        Args:
+            definition: a job that the app serves.
+            id_: the instance.
+            request: a function of the sender that sends the request which creates it: ``start``, ``send`` or ``add``.
+                The engine waits until a ``start`` is claimed, and until the event of a ``send`` or ``add`` is handled.
+
+        Raises:
+            DefinitionError: the app does not serve the definition, declares the instance already, or declares 1,000
+                others; the function does not send exactly one request that creates an instance; or its input or the id
+                is not valid.
+        """
+        job = check_definition(definition)
+        if self.served.get((job.kind, job.name)) is not job:
+            raise DefinitionError("ensuring of the app", job, "a definition that it serves: with_jobs(...) first")
+        declared = ensured(definition, id_, request, self.limits)
+        if declared.address in self.ensured:
+            raise DefinitionError("ensuring of the app", f"{declared.address} twice", "each instance once")
+        if len(self.ensured) >= MAX_ENSURED:
+            expected = f"at most {MAX_ENSURED:,} instances; create others with calls"
+            raise DefinitionError("ensuring of the app", len(self.ensured) + 1, expected)
+        return self._changed(self.served, {**self.ensured, declared.address: declared})
+
+    def _changed(self, served: Mapping[tuple[str, str], AnyDefinition], ensured: Mapping[Address, Ensured]) -> App[R]:
         app: Any = object.__new__(type(self))
-        app.__attrs_init__(self.services, self.limits, served)
+        app.__attrs_init__(self.services, self.limits, served, ensured)
         return cast("App[R]", app)
 
     def __repr__(self) -> str:
@@ -103,7 +140,9 @@ class App(Generic[R]):
     ) -> OpenApp:
         """Open a store and run.
 
-        Use it as ``async with app.open("sqlite:///jobs.db") as jobs:``. At the end of the block the engine accepts no
+        Use it as ``async with app.open("sqlite:///jobs.db") as jobs:``. Opening recovers the runs that an earlier
+        engine left, and creates the declared instances that do not exist; it raises ``EnsureFailed`` if it cannot. At
+        the end of the block the engine accepts no
         more requests, lets runs finish within the shutdown timeout, and closes services and store.
 
         Args:
@@ -164,6 +203,7 @@ class OpenApp:
                 services,
                 self.app.limits,
                 self.app.served,
+                ensured=tuple(self.app.ensured.values()),
                 perform=self.perform,
                 run_ended=self.run_ended,
                 mistake_found=(self.mistake_found or MistakeLog(runtime)) if self.debug else None,
@@ -187,6 +227,17 @@ class OpenApp:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
+
+
+def with_services(app: App[Any], services: R) -> App[R]:
+    """Return the app with other services, such as fakes.
+
+    Raises:
+        DefinitionError: the services lack a member that a job needs.
+    """
+    other: Any = App(services, limits=app.limits).with_jobs(*app.served.values())
+    changed: App[R] = other._changed(other.served, app.ensured)  # noqa: SLF001 - of this module
+    return changed
 
 
 async def _opened(store: str | Store, runtime: Runtime, on_locked: OnLocked) -> Store:

@@ -103,6 +103,39 @@ def with_work(shop: Path, takes: str, ids: tuple[str, ...] = ("a",)) -> None:
 
 
 STORE = ("--store", "sqlite:///jobs.db")
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "run-a-worker.md"
+
+
+def test_the_heartbeat_of_the_guide_beats_without_a_caller(start, tmp_path):
+    text = GUIDE.read_text()
+    code = text[text.index("```python\nfrom perdure import Continuous") :].split("```")[1].removeprefix("python")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "jobs.py").write_text(code)
+    for _ in range(2):  # the second start finds it
+        command = start("run", "shop.jobs:app", *STORE)
+        command.line("serving 1 job (continuous:heartbeat)")
+        command.signal(signal.SIGTERM)
+        assert command.end() == 0
+        stats = start("stats", *STORE)
+        assert stats.end() == 0
+        assert any(line.split()[:2] == ["instances", "1"] for line in stats.seen), stats.seen
+
+
+@pytest.mark.parametrize(("sends", "code", "says"), [(-1, 2, "rejected the request"), (0, 1, "ZeroDivisionError")])
+def test_a_declared_instance_that_cannot_be_created_stops_the_start(start, tmp_path, sends, code, says):
+    (tmp_path / "shop.py").write_text(f"""
+from perdure import App, Task, fail
+
+def handle(ctx, event):
+    return ctx.set_state(1 // event) if event >= 0 else fail("negative")
+
+task = Task("task", state=int, event=int, initial=0, on_event=handle)
+app = App(None).with_jobs(task).ensuring(task, "main", lambda job: job.send({sends}))
+""")
+    command = start("run", "shop:app", *STORE)
+    assert command.end() == code
+    assert "the app declares task:task:main, and its 'send' failed: " in command.error
+    assert says in command.error
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

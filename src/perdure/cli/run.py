@@ -27,7 +27,15 @@ from perdure.client.client import Client, gateway_of
 from perdure.runtime.record import Future
 from perdure.stores.store import IfMissing, OnLocked
 from perdure.stores.url import check_when_owned, with_options
-from perdure.values.errors import DefinitionError, StoreError, StoreLocked, StoreUnavailable
+from perdure.values.errors import (
+    DefinitionError,
+    EnsureFailed,
+    Rejected,
+    RequestError,
+    StoreError,
+    StoreLocked,
+    StoreUnavailable,
+)
 
 SELDOM = (10_000, 2, 500)
 """Thresholds of the garbage collector: a turn leaves no cycles, and those of user code can wait.
@@ -134,11 +142,18 @@ async def _open(open_app: Callable[..., OpenApp], store: str, stack: AsyncExitSt
             return await stack.enter_async_context(open_app(on_locked=on_locked))
     except StoreUnavailable as error:
         raise UsageError(str(error), exit_code=ExitCode.FAILED) from error
+    except EnsureFailed as error:
+        raise UsageError(str(error), exit_code=_code_of(error.error)) from error
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error
     except Exception as error:
         details = "".join(traceback.format_exception(error))
         raise UsageError(f"the app cannot be opened: {type(error).__name__}: {error}", details) from error
+
+
+def _code_of(error: Exception) -> ExitCode:
+    """Return the exit code for a declared instance that was not created: 1 if the next start may succeed."""
+    return ExitCode.MISCONFIGURED if isinstance(error, RequestError | Rejected) else ExitCode.FAILED
 
 
 async def _until_stopped(jobs: Client, signals: StopSignals) -> ExitCode:

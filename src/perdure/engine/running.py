@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
+from perdure.engine.ensure import Ensuring
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
@@ -21,6 +22,7 @@ from perdure.engine.recovery import Recovery
 from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.ensured import Ensured
 from perdure.jobs.recovery import left_behind
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
@@ -49,6 +51,7 @@ class RunningEngine:
         dispatcher: accepts requests.
         alarms: fires due alarms.
         outbox: delivers messages.
+        ensuring: creates the declared instances.
         stopped: done when the engine stopped itself, with the reason.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
@@ -61,6 +64,7 @@ class RunningEngine:
     turns: TurnTaker
     alarms: Alarms
     outbox: Outbox
+    ensuring: Ensuring
     stopped: Future[str]
     left_behind: tuple[Address, ...] = ()
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
@@ -71,10 +75,11 @@ class RunningEngine:
         return f"<{type(self).__name__} on {self.store!r}>"
 
     async def start(self) -> None:
-        """Recover abandoned runs, then start to fire alarms and to deliver messages.
+        """Recover abandoned runs, create the declared instances, then start to fire alarms and to deliver messages.
 
         Raises:
             StoreError: the store failed.
+            EnsureFailed: a declared instance could not be created.
         """
         if self.store.left == "died":
             self.turns.events = "claimed_first"
@@ -84,6 +89,7 @@ class RunningEngine:
         self.runtime.log(LogRecord("info", "engine started", fields))
         if self.store.lost is not None:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
+        await self.ensuring.run()
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
@@ -157,9 +163,10 @@ class RunningEngine:
 
     async def stop_loops(self) -> None:
         """Fire no more alarms and deliver no more messages. Requests are still served."""
-        for task in self._loops:
+        tasks = [*self._loops, *self.ensuring.tasks]
+        for task in tasks:
             task.cancel()
-        for task in self._loops:
+        for task in tasks:
             await ended(task, self.runtime)
         self._loops.clear()
 
@@ -220,6 +227,7 @@ def running_engine(
     limits: Limits,
     jobs: Mapping[tuple[str, str], AnyDefinition],
     *,
+    ensured: Sequence[Ensured] = (),
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
     mistake_found: MistakeFound | None = None,
@@ -232,6 +240,7 @@ def running_engine(
         services: the services of user programs.
         limits: the engine's limits.
         jobs: the served definitions, by kind and name.
+        ensured: the declared instances.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
@@ -256,7 +265,10 @@ def running_engine(
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
     outbox = Outbox(store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime))
-    engine = RunningEngine(store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, stopped=runtime.future())
+    ensuring = Ensuring(store, runtime, dispatcher, ensured)
+    engine = RunningEngine(
+        store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, ensuring, stopped=runtime.future()
+    )
     turns.committed, turns.in_doubt, turns.process_ends = engine.committed, engine.doubt, engine.process_ends
     outbox.process_ends = engine.process_ends
     return engine

@@ -234,10 +234,11 @@ class TurnTaker:
                 return TurnAnswered(failure)
 
     async def _run_claimed(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
-        if item.request.wait_for == "start" and not item.answer.done():
+        by_event = execute.claim.cause == "event"
+        if item.request.wait_for == "start" and not by_event and not item.answer.done():
             found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
             item.answer.set_result(Success(running_answer(found)))
-        if mailbox.job.occupancy == "claim_only" and execute.claim.cause != "event":
+        if mailbox.job.occupancy == "claim_only" and not by_event:
             return RunsApart(execute)
         return await self._run_here(mailbox, execute)
 

@@ -131,14 +131,17 @@ def explain(
     return turn.take(request)
 
 
-def request_of(job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None, max_bytes: int) -> Request:
-    """Build the request to explain.
+def request_of(
+    job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None, max_bytes: int, of: str = "explain"
+) -> Request:
+    """Build the request that a function of the sender sends.
 
     Args:
         job: the definition.
         asked: the request as a value.
         key: the idempotency key.
         max_bytes: maximum size of the encoded input.
+        of: the caller's method, for the error.
 
     Raises:
         InvalidInput: the input is not of its declared type, or too large.
@@ -157,7 +160,7 @@ def request_of(job: Definition[Any, T, Any], asked: Asked[T], *, key: str | None
     else:
         asked(job.sender(post))
     if len(told) != 1:
-        raise DefinitionError("request of explain", told, "a function that sends one request: lambda job: job.send(…)")
+        raise DefinitionError(f"request of {of}", told, "a function that sends one request: lambda job: job.send(…)")
     ((action, value),) = told
     return job.parse(action, job.encode_input(action, value, max_bytes), idempotency_key=key)
 

@@ -4,6 +4,7 @@
 
     PerdureError
     ├── DefinitionError                raised while you build a definition, a schedule or an app
+    ├── EnsureFailed                   raised while an app is opened: it could not create an instance that it declares
     ├── AlreadyAwaited                 raised when a call is awaited a second time: nothing was sent
     ├── RequestError                   the call was refused and changed nothing
     │   ├── InvalidId                  the instance id is not valid
@@ -82,6 +83,29 @@ class DefinitionError(PerdureError):
 
     def _text(self) -> str:
         return f"{self.what}: expected {self.expected}; got {excerpt(self.got)}"
+
+
+@attrs.frozen(repr=False)
+class EnsureFailed(PerdureError):
+    """An instance that an app declares could not be created, so the engine did not start.
+
+    Instances that were created before remain.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        action: the action of the request that creates it, such as ``"start"``.
+        error: the error of that request.
+    """
+
+    address: str
+    action: str
+    error: Exception
+
+    def _text(self) -> str:
+        return (
+            f"the engine did not start: the app declares {self.address}, and its {self.action!r} failed: {self.error}; "
+            "fix the cause, or remove the declaration"
+        )
 
 
 @attrs.frozen(repr=False)

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.strategies import SearchStrategy
 from returns.future import FutureResult
 
-from perdure import Client, ContinuousContext, DebounceContext, TaskContext, succeed
+from perdure import App, Client, ContinuousContext, DebounceContext, TaskContext, succeed
 from perdure.examples.mail import HasMailer, MailBounced
 from perdure.examples.order_processor import IllegalTransition, Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import AuthError, TokenState, refresh_token, token_refresher
@@ -97,6 +97,11 @@ def values() -> None:
     assert_type(from_type(Order), SearchStrategy[Order])
     assert_type(examples_of(Order), tuple[Order, ...])
     assert_type(fake_services(), SearchStrategy[FakeServices])
+
+
+def declarations(app: App[HasMailer], event: OrderEvent) -> None:
+    declared = app.ensuring(order_processor, "order-1", lambda order: order.send(event))
+    assert_type(declared, App[HasMailer])
 
 
 def explanations(jobs: Client, event: OrderEvent, instance: Instance) -> None:

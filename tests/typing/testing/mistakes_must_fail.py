@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from perdure import Client, TaskContext
+from perdure import App, Client, TaskContext
 from perdure.examples.order_processor import Order, OrderEvent, on_order_event, order_processor
 from perdure.examples.token_refresher import refresh_token, token_refresher
 from perdure.testing import Crash, HookContext, explain, hook_context, simulate
@@ -30,6 +30,13 @@ def stages(stage: HookContext[TaskContext[Order], Order]) -> None:
 def faults() -> None:
     Crash("send_mail", when="meanwhile")  # error: mypy, pyright
     hook_context(token_refresher)  # error: mypy, pyright
+
+
+def declarations() -> None:
+    app = App(None)
+    app.ensuring(token_refresher, "ada", lambda tokens: tokens.start("no state"))  # error: mypy, pyright
+    app.ensuring(order_processor, "order-1", lambda order: order.start(Order()))  # error: mypy, pyright
+    app.ensuring(order_processor, "order-1", "alarm")  # error: mypy, pyright
 
 
 def explanations(jobs: Client) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from perdure.app import App
+from perdure.jobs.ensured import Ensured
 from perdure.testing.world.backend import Opener
 from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import START
@@ -93,7 +94,20 @@ class WorldConfig:
         limits = _limits(self.app.limits)
         imports = services.imports.union({("perdure", "App")}, limits.imports, *(job.imports for job in named))
         served = ", ".join(job.text for job in named)
-        return SourceRepr(f"App({services.text}{limits.text}).with_jobs({served})", imports)
+        ensured = [_ensuring(declared) for declared in self.app.ensured.values()]
+        text = f"App({services.text}{limits.text}).with_jobs({served}){''.join(each.text for each in ensured)}"
+        return SourceRepr(text, imports.union(*(each.imports for each in ensured)))
+
+
+def _ensuring(declared: Ensured) -> SourceRepr:
+    method, arguments = declared.job.handle_call(declared.request)
+    job = name_of(declared.job) or SourceRepr("job")
+    parts = [source_of(argument) for argument in arguments]
+    request = f"lambda job: job.{method}({', '.join(part.text for part in parts)})"
+    return SourceRepr(
+        f".ensuring({job.text}, {declared.address.id!r}, {request})",
+        job.imports.union(*(part.imports for part in parts)),
+    )
 
 
 def _services(services: object) -> SourceRepr | None:

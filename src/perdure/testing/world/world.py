@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
-from perdure.app import App
+from perdure.app import App, with_services
 from perdure.client.attempt import attempt
 from perdure.client.client import Client
 from perdure.jobs.definition import AnyDefinition, Definition
@@ -88,7 +88,7 @@ class World:
         at_end: AtEnd = "check",
         debug: bool | None = None,
     ) -> None:
-        self.app: App[Any] = app if services is None else _served_by(app, services)
+        self.app: App[Any] = app if services is None else with_services(app, services)
         self.seed = seed
         self.at_end = at_end
         self.clock = clock or Clock()
@@ -536,7 +536,3 @@ class World:
     def _ended(self, method: str, call: FutureResult[A, E], patience: Duration = PATIENCE) -> Success[A] | Failure[E]:
         line = self._did(method)
         return self._call(line, call).ended(line, patience=patience)
-
-
-def _served_by(app: App[R], services: R) -> App[R]:
-    return App(services, limits=app.limits).with_jobs(*app.served.values())
