@@ -5,7 +5,23 @@ import sys
 
 import pytest
 
-from perdure.cli.commands import installed_version, run_command
+from perdure.cli.commands import COMMANDS, installed_version, run_command
+
+HEAVY = frozenset(
+    {
+        "aiosqlite",
+        "httpx2",
+        "hypothesis",
+        "perdure.examples",
+        "perdure.server",
+        "perdure.stores.sqlite.thread",
+        "perdure.testing",
+        "pytest",
+        "rich.live",
+        "starlette",
+        "uvicorn",
+    }
+)
 
 
 def test_the_version(start):
@@ -18,9 +34,24 @@ def test_the_version(start):
 def test_help_names_every_command(start, arguments):
     command = start(*arguments)
     assert command.end() == 0
-    text = "\n".join(command.seen)
-    assert "run" in text
-    assert "demo" in text
+    assert "run" in "\n".join(command.seen)
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = "import sys; from perdure.cli.main import main; main(['--help']); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    *shown, modules = run.stdout.splitlines()
+    loaded = set(modules.split())
+    assert loaded & HEAVY == set()
+    assert {command.path.partition(":")[0] for command in COMMANDS.values()} & loaded == set()
+    listed = {line[1:].split()[0] for line in shown if line[:1] == "│" and line[2:3] not in ("", " ")}
+    assert set(COMMANDS) <= listed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_of_a_command_is_the_first_line_of_its_docstring(name: str) -> None:
+    command = COMMANDS[name]
+    assert (command.load().__doc__ or "").split("\n\n")[0].split() == command.help.split()
 
 
 @pytest.mark.parametrize("arguments", [("rum",), ("run",), ("run", "a:b", "--store"), ("demo", "--seconds", "soon")])

@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
 
-from cyclopts import App, CycloptsError
+import attrs
+from cyclopts import App, CycloptsError, Group
 
-from perdure.cli.backup import backup
-from perdure.cli.check.command import check
-from perdure.cli.demo.command import demo
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.run import run
-from perdure.cli.snapshot.command import snapshot
-from perdure.cli.stats.command import stats
 from perdure.cli.usage_error import UsageError
-from perdure.cli.vacuum import vacuum
-from perdure.cli.verify.command import verify
 from perdure.values.excerpt import one_line
+
+WORKERS: Final = Group("Workers", sort_key=1)
+STORES: Final = Group("Store files", sort_key=4)
+
+
+@attrs.frozen
+class LazyCommand:
+    """A command whose module is imported when a caller runs it, and not before.
+
+    Attributes:
+        function: its function, as ``module:name`` below ``perdure.cli``.
+        help: the first line of the function's docstring, so that the list of commands imports none of them.
+        group: the heading that lists it.
+    """
+
+    function: str
+    help: str
+    group: Group
+
+    @property
+    def path(self) -> str:
+        """The function as ``package.module:name``."""
+        return f"perdure.cli.{self.function}"
+
+    def load(self) -> Callable[..., Any]:
+        """Import the module, and return the function."""
+        module, _, name = self.path.partition(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return function
+
+
+COMMANDS: Final[Mapping[str, LazyCommand]] = {
+    "run": LazyCommand("run:run", "Serve the jobs of an app until SIGINT or SIGTERM.", WORKERS),
+    "demo": LazyCommand(
+        "demo.command:demo",
+        "Run three jobs on real events, kill their process half-way, and prove that nothing was lost.",
+        WORKERS,
+    ),
+    "check": LazyCommand(
+        "check.command:check",
+        "Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.",
+        STORES,
+    ),
+    "snapshot": LazyCommand(
+        "snapshot.command:snapshot", "Write some rows of a store to a file, for tests of new code.", STORES
+    ),
+    "backup": LazyCommand(
+        "backup:backup",
+        "Copy a store into a new file, as of the moment of the call. The copy opens as a store.",
+        STORES,
+    ),
+    "verify": LazyCommand(
+        "verify.command:verify",
+        "Verify file and row integrity: SQLite checks the file, the library every row. It needs none of your code.",
+        STORES,
+    ),
+    "stats": LazyCommand(
+        "stats.command:stats",
+        "Show counts and file size: instances by job and status, messages, keys and events.",
+        STORES,
+    ),
+    "vacuum": LazyCommand("vacuum:vacuum", "Rebuild the file to reclaim space. Stop the engine first.", STORES),
+}
 
 
 def installed_version() -> str:
@@ -29,26 +87,33 @@ def installed_version() -> str:
         return "perdure (not installed)"
 
 
-COMMANDS = App(
-    name="perdure",
-    help="Durable jobs written as pure programs.",
-    version=installed_version,
-    help_format="markdown",
-)
-COMMANDS.command(run)
-COMMANDS.command(check)
-COMMANDS.command(snapshot)
-COMMANDS.command(backup)
-COMMANDS.command(verify)
-COMMANDS.command(stats)
-COMMANDS.command(vacuum)
-COMMANDS.command(demo)
+def command_line(called: str | None = None) -> App:
+    """Build the command line.
+
+    Args:
+        called: the name of the command to import now, so that its own help is complete. The others are imported when
+            they are called.
+    """
+    app = App(
+        name="perdure",
+        help="Durable jobs written as pure programs.",
+        version=installed_version,
+        help_format="markdown",
+        group_commands=Group("Options", sort_key=9),
+    )
+    for name, command in COMMANDS.items():
+        if name == called:
+            app.command(command.load(), name=name, group=command.group)
+        else:
+            app.command(command.path, name=name, help=command.help, group=command.group)
+    return app
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command. Turn a usage error into one line on standard error and an exit code."""
+    app = command_line(arguments[0] if arguments else None)
     try:
-        code = COMMANDS(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return ExitCode.MISCONFIGURED
     except UsageError as problem:

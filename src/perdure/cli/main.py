@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.standard_output import discard_stdout, ensure_stdout
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
+        import_module("rich")  # commands import it later, when they print
         from perdure.cli.commands import run_command  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:
