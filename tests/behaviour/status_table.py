@@ -54,7 +54,8 @@ def cells(kind: str) -> list[Cell]:
 
 def _cell(request: str, status: str, text: str) -> Cell:
     when: Literal["at_once", "waits"] = "waits" if text.startswith("waits, ") else "at_once"
-    answer, after = (part.strip().strip("`") for part in text.removeprefix("waits, ").split("→"))
+    answer, _, after = (part.strip().strip("`") for part in text.removeprefix("waits, ").partition("→"))
+    after = after or status  # a cell leaves out a status that stays
     return Cell(request=request.replace("`", ""), status=status, when=when, answer=answer, after=after)
 
 
