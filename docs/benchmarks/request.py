@@ -19,7 +19,7 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure import App, Decision, Do, Task, TaskContext, effect, program
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.jobs.request import Request
 from perdure.jobs.step import Commit, Execute
@@ -101,7 +101,7 @@ async def measure(name: str, call: Callable[[], Awaitable[object]]) -> float:
 
 async def parts(jobs: Client) -> dict[str, float]:
     """Take the turns of the first line by hand; give the µs of each part of the best round."""
-    turns, engine, address = gateway_of(jobs).engine.turns, gateway_of(jobs).engine, program_job.address("by hand")
+    turns, engine, address = engine_of(jobs).turns, engine_of(jobs), program_job.address("by hand")
     best: dict[str, float] = {}
     for _ in range(ROUNDS):
         spent: dict[str, float] = {}

@@ -17,7 +17,7 @@ from crash_sweep import Found, Operation, _inspected
 from world import StoreKind, World, play
 
 from perdure.app import OpenApp
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.runtime.record import SpawnedTask
 from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
 from perdure.values.errors import OutcomeUnknown
@@ -132,7 +132,7 @@ async def _cancelled_there(
             world.world.clear_faults()
         case "instance":
             for row in world.world.instances():
-                job: Any = gateway_of(world.jobs).engine.jobs[row.address.kind, row.address.name]
+                job: Any = engine_of(world.jobs).jobs[row.address.kind, row.address.name]
                 world.start(world.jobs.handle(job).terminate(row.address.id, interrupt=True))
             world.world.clear_faults()
         case "time":
@@ -149,7 +149,7 @@ async def _stopped(
     """Stop the engine, and open the next one."""
     worker = world.process
     assert worker.open_app is not None
-    engine = gateway_of(world.jobs).engine
+    engine = engine_of(world.jobs)
     begun: list[OpenApp] = []
     stop = worker.begin(_stop(worker.open_app, begun))
     worker.wait_for(lambda: bool(begun), 0)

@@ -10,7 +10,7 @@ from machine import Add, AlarmIn, End, Event, Mark, OnAlarm, Refuse, Tell, Total
 from world import World
 
 from perdure import Backoff, Do, Retry, TaskContext, program
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 
 IDS = ("a", "b")
 
@@ -20,7 +20,7 @@ async def nothing(_: World) -> None:
 
 
 async def looks(world: World) -> Any:
-    handle = world.jobs.handle(gateway_of(world.jobs).engine.jobs["task", "machine"])
+    handle = world.jobs.handle(engine_of(world.jobs).jobs["task", "machine"])
     found = []
     for id_ in IDS:
         status, state = await world.unwrap(handle.status(id_)), await world.unwrap(handle.get_state(id_))

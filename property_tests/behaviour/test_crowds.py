@@ -18,6 +18,7 @@ from returns.result import Failure, Success
 from world import World, play
 
 from perdure import App, Limits
+from perdure.client.client import engine_of
 from perdure.programs.future import answer_of
 from perdure.testing import Delay
 from perdure.values.errors import Overloaded
@@ -134,7 +135,7 @@ def test_who_stays_is_served_and_nothing_remains(crowd: Crowd) -> None:
                 case _:
                     pass
         await world.advance(minutes=1)
-        assert world.jobs.in_flight().is_empty, world.jobs.in_flight().described()
+        assert engine_of(world.jobs).in_flight().is_empty, engine_of(world.jobs).in_flight().described()
         for number, call in enumerate(calls):
             assert call.done(), f"caller {number} has no answer"
             if number not in gone:
@@ -158,5 +159,5 @@ async def _there_is_room_again(world: World, crowd: Crowd, job: Any) -> None:
         world.suspension(f"again-{number}#1.1")
         world.start(world.jobs.handle(job).send(f"again-{number}", steps(Mark(f"again-{number}"))))
     await world.advance(ms=50)
-    assert world.jobs.in_flight().programs == min(runs, limits.max_pending)
-    assert world.jobs.in_flight().requests == limits.max_pending
+    assert engine_of(world.jobs).in_flight().programs == min(runs, limits.max_pending)
+    assert engine_of(world.jobs).in_flight().requests == limits.max_pending

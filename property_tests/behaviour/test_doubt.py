@@ -23,6 +23,7 @@ from returns.result import Failure
 from world import STORES, HasOutside, Refused, StoreKind, World, play, say
 
 from perdure import App, Do, Migrations, Task, TaskContext, program, tell
+from perdure.client.client import engine_of
 from perdure.testing.fault import When
 from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
@@ -142,7 +143,7 @@ def in_doubt(
         await world.advance(ms=operation.wait_ms)
         found = await _inspected(operation, world)
         world.world.clear_faults()
-        return found, world.jobs.in_flight().described()
+        return found, engine_of(world.jobs).in_flight().described()
 
     return play(kind, folder, scenario)
 

@@ -28,7 +28,7 @@ from perdure import (
     succeed,
     tell,
 )
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.engine.recovery import PAGE
 from perdure.values.errors import HookRaised, InvalidInput, Overloaded
 
@@ -376,9 +376,9 @@ def test_as_many_alarms_are_under_way_as_requests_may_be(room: int, due: int) ->
         for number in range(due):
             await world.unwrap(jobs.handle(machine).send(str(number), OnAlarm(1_000, (Wait(500), AlarmIn(10**7)))))
         await world.advance(ms=1_000)
-        assert gateway_of(world.jobs).engine.alarms.under_way == min(due, room)
+        assert engine_of(world.jobs).alarms.under_way == min(due, room)
         await world.advance(s=10)
-        assert gateway_of(world.jobs).engine.alarms.under_way == 0
+        assert engine_of(world.jobs).alarms.under_way == 0
         for number in range(due):
             assert (await world.unwrap(jobs.handle(machine).status(str(number)))).run_count == 1
 

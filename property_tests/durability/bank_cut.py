@@ -19,7 +19,7 @@ from returns.result import Result, Success
 from sick_disk import Illness, SickDisk
 
 from perdure import unwrap
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.runtime.simulated import Simulation
 from perdure.stores.sqlite import open_sqlite
 from perdure.values.errors import OutcomeUnknown, StoreError
@@ -161,7 +161,7 @@ def power_comes_back(recording: BankRecording, cut: int, mercy: Mercy, folder: P
 
 
 async def _busy(jobs: Client, witness: Witness, after: Mapping[str, int], more: int) -> None:
-    runtime = gateway_of(jobs).engine.runtime
+    runtime = engine_of(jobs).runtime
     await _started(jobs)
     tasks = [
         runtime.spawn(client(jobs, steps_of(name, done, done + more), witness.answered, PASSING), name=name)
@@ -177,4 +177,4 @@ async def _started(jobs: Client) -> None:
         with suppress(*PASSING):
             await unwrap(jobs.handle(pulse).start(PULSE, Beats(), wait_for="start"))
             return
-        await gateway_of(jobs).engine.runtime.sleep(LOOK_MS)
+        await engine_of(jobs).runtime.sleep(LOOK_MS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from bank import Step, account, ledger, mailbag, pulse, take_step
 
 from perdure import unwrap
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.programs.container import result_inside
 from perdure.values.errors import InstanceParked
 
@@ -38,7 +38,7 @@ async def client(
             except InstanceParked:
                 await resume_parked(jobs)
             except repeats:
-                await gateway_of(jobs).engine.runtime.sleep(LOOK_MS)
+                await engine_of(jobs).runtime.sleep(LOOK_MS)
         acknowledged(step)
 
 
@@ -58,7 +58,7 @@ async def quiet(jobs: Client) -> None:
     Raises:
         TimeoutError: something never comes to an end.
     """
-    store = gateway_of(jobs).engine.store
+    store = engine_of(jobs).store
     for _ in range(PATIENCE):
         await resume_parked(jobs)
         claimed = result_inside(await store.claimed(0, 100)).unwrap()
@@ -66,5 +66,5 @@ async def quiet(jobs: Client) -> None:
         messages = result_inside(await store.messages(FAR_MS, 1)).unwrap()
         if not messages and all(instance.address.name == "pulse" for instance in (*claimed, *waiting)):
             return
-        await gateway_of(jobs).engine.runtime.sleep(LOOK_MS)
+        await engine_of(jobs).runtime.sleep(LOOK_MS)
     raise TimeoutError(f"still there: {claimed} {waiting} {messages}")

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 import attrs
 
 from perdure.client.client import Client
-from perdure.client.gateway import Gateway
+from perdure.client.local_gateway import LocalGateway
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import running_engine
@@ -215,7 +215,7 @@ class OpenApp:
             stack.push_async_callback(engine.stop)
             await engine.start()
             self._stack = stack.pop_all()
-        return Client(Gateway(engine))
+        return Client(LocalGateway(engine))
 
     def abandon(self) -> None:
         """Undo what opening changed in this process if `__aexit__` will not run; for the testing kit."""

@@ -19,7 +19,7 @@ from typing import Any
 from returns.result import Failure, Result, Success
 
 from perdure import App, Continuous, Debounce, Migrations, Retry, Task, every, tell
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.jobs.decision import Decision
 from perdure.programs import Program, effect, gather, program, succeed
 from perdure.programs.container import result_inside
@@ -178,12 +178,12 @@ async def meet(folder: Path, name: str, kind: str) -> dict[str, Any]:
             result_inside(await jobs.handle(job).send("a", "x")).unwrap()
         broken = KINDS[kind]
         answer = result_inside(await first_call(jobs, name))
-        while not gateway_of(jobs).engine.stopped.done() and name in {"alarm", "message", "continuous alarm"}:
+        while not engine_of(jobs).stopped.done() and name in {"alarm", "message", "continuous alarm"}:
             history = result_inside(await jobs.history(job, "a")).unwrap()
             if any(entry.event.type == "job.failed" for entry in history):
                 break
             await asyncio.sleep(0.002)
-        stopped = gateway_of(jobs).engine.stopped.result() if gateway_of(jobs).engine.stopped.done() else None
+        stopped = engine_of(jobs).stopped.result() if engine_of(jobs).stopped.done() else None
     value = answer.value_or(None)
     outcome = type(getattr(value, "outcome", None)).__name__
     return {"answer": type(answer.swap().value_or(None)).__name__, "outcome": outcome, "stopped": stopped}
@@ -204,7 +204,7 @@ async def next_start(folder: Path, name: str) -> dict[str, Any]:
             status = result_inside(await calls.status("a")).unwrap()
         history = result_inside(await jobs.history(job, "a")).unwrap()
         letters = result_inside(await jobs.dead_letters()).unwrap()
-        waiting = result_inside(await gateway_of(jobs).engine.store.messages(2**62, 10)).unwrap()
+        waiting = result_inside(await engine_of(jobs).store.messages(2**62, 10)).unwrap()
     return {
         "status": status.status,
         "scheduled": getattr(status, "next_run_at", None) is not None,

@@ -6,7 +6,7 @@ from returns.result import Failure, Success
 from world import World, on_each_store
 
 from perdure import App, Limits
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.values.errors import DefinitionError, EngineClosed, Overloaded
 
 
@@ -48,7 +48,7 @@ async def test_a_flood_of_slow_alarms_refuses_no_caller(world: World) -> None:
     most = 0
     for _ in range(20):
         assert isinstance(await world.result(jobs.send("other", steps(Add()))), Success)
-        most = max(most, gateway_of(world.jobs).engine.alarms.under_way)
+        most = max(most, engine_of(world.jobs).alarms.under_way)
         await world.advance(ms=500)
     assert most == 5
     await world.advance(s=1)

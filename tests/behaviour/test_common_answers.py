@@ -6,7 +6,7 @@ from returns.result import Failure, Success
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import Backoff, Do, Retry, TaskContext, program
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.programs import gather, race, sleep
 from perdure.values.answer import Completed, Failed, Retrying, Running, SelfTerminated
 from perdure.values.errors import (
@@ -239,7 +239,7 @@ async def test_after_an_effect_nothing_re_runs_here(world: World) -> None:
     world.fail("commit", Conflict("somebody"), after=1)
     assert isinstance(await world.error_of(jobs.send("a", steps(Say("x"), Add()))), OutcomeUnknown)
     assert world.outside.heard == ["x"]
-    assert gateway_of(world.jobs).engine.stopped.done()
+    assert engine_of(world.jobs).stopped.done()
     assert isinstance(await world.error_of(jobs.send("b", steps(Add()))), EngineClosed)
     crash_points = len(world.process.boundary.crash_points)
     await world.advance(hours=1)

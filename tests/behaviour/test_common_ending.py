@@ -27,7 +27,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import App, Backoff, Do, Retry, Task, TaskContext, program
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.jobs.request import Request, Terminate
 from perdure.values.answer import Completed, Paused, SelfTerminated, Sent, Terminated
 from perdure.values.errors import Conflict, InstanceParked, Undecodable
@@ -167,7 +167,7 @@ async def test_an_interrupt_whose_caller_gave_up_leaves_no_run_behind(world: Wor
 
     async def withdraw() -> None:
         request = Request(command=Terminate("late", "interrupt"), action="terminate", payload='"late"')
-        gateway_of(world.jobs).engine.dispatcher.post(machine, at("a"), request).cancel()
+        engine_of(world.jobs).dispatcher.post(machine, at("a"), request).cancel()
 
     await world.run(withdraw())
     await world.advance(minutes=2)

@@ -3,7 +3,7 @@
 from machine import Add, Call, OnAlarm, Say, Tell, app, at, machine, steps
 from world import World, on_each_store
 
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 
 
 @on_each_store
@@ -24,7 +24,7 @@ async def test_a_run_that_a_message_set_going_is_recovered_once(world: World) ->
     assert state.total == 1
     assert world.outside.heard == ["x", "x"]
     assert await world.messages() == ()
-    assert not gateway_of(world.jobs).engine.stopped.done()
+    assert not engine_of(world.jobs).stopped.done()
     assert (await world.happened(at("b"))).count("job.executed") == 1
 
 
@@ -44,4 +44,4 @@ async def test_an_event_that_a_message_brought_is_recovered_once(world: World) -
     assert state.total == 11
     assert world.outside.heard == ["x", "x"]
     assert await world.messages() == ()
-    assert not gateway_of(world.jobs).engine.stopped.done()
+    assert not engine_of(world.jobs).stopped.done()

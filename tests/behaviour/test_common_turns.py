@@ -25,7 +25,7 @@ from returns.result import Success
 from world import World, on_each_store
 
 from perdure import Backoff, Retry
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.values.answer import Triggered
 from perdure.values.errors import Conflict, HookRaised, OutcomeUnknown, Rejected, StoreUnavailable
 from perdure.values.transition import Put
@@ -85,7 +85,7 @@ async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
     assert isinstance(error, OutcomeUnknown)
     assert "another writer changed task:machine:a" in str(error)
     assert world.outside.heard == ["x"]
-    assert gateway_of(world.jobs).engine.stopped.done()
+    assert engine_of(world.jobs).stopped.done()
 
 
 @pytest.mark.parametrize("what", ["an event", "a run"])

@@ -6,7 +6,7 @@ from mailbag import Letter, add, at, flushes, mailbag, opened
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Debounce, DebounceContext, Do, program
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.values.answer import Completed
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreUnavailable
 
@@ -44,7 +44,7 @@ async def test_an_engine_whose_flush_cannot_be_written_stops_and_says_whose(worl
     error = flush.result().failure()
     assert isinstance(error, OutcomeUnknown)
     assert "another writer changed debounce:mailbag:a" in str(error)
-    assert gateway_of(world.jobs).engine.stopped.done()
+    assert engine_of(world.jobs).stopped.done()
 
 
 @on_each_store

@@ -9,7 +9,7 @@ from returns.result import Failure, Result, Success
 from world import Outside, World, on_each_store
 
 from perdure import App, Debounce, Limits, Task
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.programs import Program, effect, succeed
 from perdure.values.errors import OutcomeUnknown
 
@@ -61,7 +61,7 @@ async def test_a_run_that_ignores_its_cancellation_is_left_behind(world: World, 
         await world.unwrap(jobs.handle(job).add("a", 1))
     waiting = world.start(call(jobs.handle(job)))
     await world.settle()
-    engine, logs = gateway_of(jobs).engine, world.world.logs
+    engine, logs = engine_of(jobs), world.world.logs
     await world.close()
     assert engine.left_behind == (job.address("a"),)
     assert isinstance(waiting.result(), Failure)
@@ -95,7 +95,7 @@ async def test_a_stop_that_is_cancelled_cancels_the_runs_and_waits_for_them(worl
     jobs = await world.open(app(world, slow))
     world.start(jobs.handle(slow).send("a", "x"))
     await world.settle()
-    engine = gateway_of(jobs).engine
+    engine = engine_of(jobs)
     runtime = engine.runtime
     stopping = runtime.spawn(engine.stop(), name="stop")
     await world.settle()

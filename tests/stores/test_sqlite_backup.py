@@ -17,7 +17,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure import App, Client, Program, Task, TaskContext, effect, tell, unwrap
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.backup import Backups
@@ -348,14 +348,14 @@ def test_a_backup_opens_and_goes_on_where_the_store_was(tmp_path: Path, target: 
         reached, may_go_on = given = services()
         may_go_on.set()
         async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{target}") as jobs:
-            assert gateway_of(jobs).engine.store.epoch == 2
+            assert engine_of(jobs).store.epoch == 2
             await reached.wait()  # the run that was in progress is delivered again
             await unwrap(jobs.handle(PLAIN).send("a", 5, idempotency_key="k"))
             assert await unwrap(jobs.handle(PLAIN).get_state("a")) == 5
             await settled(jobs)
             assert await unwrap(jobs.handle(PLAIN).send("b", 0))  # behind the recovered run
             assert await unwrap(jobs.handle(PLAIN).get_state("b")) == -1
-            assert len(await value(gateway_of(jobs).engine.store.find(Query()))) == 3
+            assert len(await value(engine_of(jobs).store.find(Query()))) == 3
 
     asyncio.run(original())
     asyncio.run(restored())

@@ -13,7 +13,7 @@ from returns.result import Failure, Success
 from watched_disk import WatchedDisk
 
 from perdure import App, Task
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import File, open_database
@@ -503,7 +503,7 @@ def test_the_engine_stops_and_says_why(path):
             await value(jobs.handle(counter).send("a", 1))
             MISHAPS["it was deleted"](path)
             refused = await _refused(jobs.handle(counter).send("a", 2))
-            reason = await gateway_of(jobs).engine.stopped
+            reason = await engine_of(jobs).stopped
             await _refused(jobs.handle(counter).send("a", 3), EngineClosed)
         return refused, reason
 

@@ -11,6 +11,7 @@ from returns.future import FutureResult
 from shop import Shop, app
 
 from perdure import App, Do, Task, TaskContext, program
+from perdure.client.client import engine_of
 from perdure.engine.in_flight import InFlight
 from perdure.examples.order_processor import OrderPlaced, order_processor
 from perdure.programs import sleep
@@ -53,8 +54,8 @@ def never_answering(id_: str) -> Any:
 def test_an_engine_at_rest_has_nothing_in_flight() -> None:
     with World(app, Shop()) as world:
         world.unwrap(world.handle(order_processor).send("o-1", PLACED))
-        assert world.jobs.in_flight() == InFlight()
-        assert world.jobs.in_flight().is_empty
+        assert engine_of(world.jobs).in_flight() == InFlight()
+        assert engine_of(world.jobs).in_flight().is_empty
 
 
 def test_what_is_in_flight_is_counted_and_named() -> None:
@@ -62,7 +63,7 @@ def test_what_is_in_flight_is_counted_and_named() -> None:
         for id_ in "abc":
             world.start(world.handle(sleeper).send(id_, 60))
         world.settle()
-        found = world.jobs.in_flight()
+        found = engine_of(world.jobs).in_flight()
         assert sorted(address.id for address in found.instances) == ["a", "b", "c"]
         assert (found.requests, found.programs, found.slots, found.waiting_for_slot) == (3, 1, 2, 2)
         assert "2 runs waiting for a slot" in found.described()

@@ -16,8 +16,8 @@ import perdure.testing
 from perdure import App, Client, Decision, Limits, Task, TaskContext, cron
 from perdure.app import OpenApp
 from perdure.client.by_name import NamedJob
-from perdure.client.client import gateway_of
-from perdure.client.gateway import Gateway
+from perdure.client.client import engine_of
+from perdure.client.local_gateway import LocalGateway
 from perdure.examples.order_processor import order_processor
 from perdure.examples.token_refresher import token_refresher
 from perdure.examples.webhook_batcher import webhook_batcher
@@ -160,9 +160,9 @@ def test_what_an_app_hands_out_prints_one_short_line():
         app = App(services, limits=Limits()).with_jobs(*kinds, *many)
         things: list[object] = [app, app.open(memory_store()), *kinds, *many]
         async with App(None).with_jobs(many[0]).open(memory_store()) as jobs:
-            engine = gateway_of(jobs).engine
+            engine = engine_of(jobs)
             things += [jobs, jobs.handle(many[0]), jobs.handle_by_name("task", many[0].name), engine, engine.store]
-        served = Client(Gateway(attrs.evolve(engine, jobs=app.served, stopped=engine.stopped)))
+        served = Client(LocalGateway(attrs.evolve(engine, jobs=app.served, stopped=engine.stopped)))
         things += [served, *(served.handle(job) for job in kinds), *(served.handle(job) for job in many)]
         instance = Instance(address=Address("task", "n" * 128, "\0" * 512), created_ms=0, updated_ms=0, state=HUGE)
         claim = Claim(owner=1, cause="event", run_id="r-1", claimed_ms=0, payload=HUGE)

@@ -23,7 +23,7 @@ from perdure.cli.standard_output import discard_stdout, write_lines
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.runtime.record import Future
 from perdure.stores.store import IfMissing, OnLocked
 from perdure.stores.url import check_when_owned, with_options
@@ -109,10 +109,10 @@ async def serve(app: App[Any], store: str, on_locked: OnLocked = "raise", *, deb
             if jobs is None:
                 _say(f"stopped ({signals.stop.result()}) before it began")
                 return ExitCode.DONE
-            _say(f"serving {_served(app)} on {gateway_of(jobs).engine.store.name} (process {os.getpid()})")
+            _say(f"serving {_served(app)} on {engine_of(jobs).store.name} (process {os.getpid()})")
             signals.when_urged(lambda: _cancel_runs(jobs))
             code = await _until_stopped(jobs, signals)
-        if gateway_of(jobs).engine.left_behind:
+        if engine_of(jobs).left_behind:
             _leave(jobs, code)
         _say("stopped")
     return code
@@ -158,14 +158,14 @@ def _code_of(error: Exception) -> ExitCode:
 
 async def _until_stopped(jobs: Client, signals: StopSignals) -> ExitCode:
     """Wait until a signal arrives or the engine stops itself, and return the exit code."""
-    by_itself = asyncio.ensure_future(_result(gateway_of(jobs).engine.stopped))
+    by_itself = asyncio.ensure_future(_result(engine_of(jobs).stopped))
     await asyncio.wait({by_itself, signals.stop}, return_when=asyncio.FIRST_COMPLETED)
     if by_itself.done():
         sys.stderr.write(f"perdure: the engine stopped itself: {by_itself.result()}\n")
-        lost = gateway_of(jobs).engine.store.lost
+        lost = engine_of(jobs).store.lost
         return ExitCode.FAILED if lost is None or not lost.done() else ExitCode.MISCONFIGURED
     by_itself.cancel()
-    seconds = gateway_of(jobs).engine.limits.shutdown_timeout_ms / 1_000
+    seconds = engine_of(jobs).limits.shutdown_timeout_ms / 1_000
     _say(f"stopping ({signals.stop.result()}): runs may finish within {seconds:g} s; a second signal cancels them")
     return ExitCode.DONE
 
@@ -176,12 +176,12 @@ async def _result(stopped: Future[str]) -> str:
 
 def _cancel_runs(jobs: Client) -> None:
     _say("cancelling runs: the next start delivers them again")
-    gateway_of(jobs).engine.stop_runs()
+    engine_of(jobs).stop_runs()
 
 
 def _leave(jobs: Client, code: ExitCode) -> NoReturn:
     """End the process although runs ignore their cancellation: closing the event loop would wait for them."""
-    runs = ", ".join(str(address) for address in gateway_of(jobs).engine.left_behind)
+    runs = ", ".join(str(address) for address in engine_of(jobs).left_behind)
     sys.stderr.write(f"perdure: stopped without waiting for runs that ignored their cancellation: {runs}\n")
     logging.shutdown()
     sys.stdout.flush()

@@ -10,6 +10,7 @@ from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.instant import to_ms
+from perdure.values.listed import LISTED_STATUSES, ListFilter
 
 MAX_PAGE: Final = 1_000
 MAX_NUMBER: Final = 2**63 - 1
@@ -34,6 +35,18 @@ def check_limit(value: object, *, of: str) -> int:
         InvalidArgument: the value is not a whole number from 1 to 1,000.
     """
     return check_whole(value, what=f"limit of {of}", least=1, most=MAX_PAGE)
+
+
+def check_history(before: object, limit: object) -> tuple[int | None, int]:
+    """Check the page of a history.
+
+    Raises:
+        InvalidArgument: ``before`` is not a sequence number or None, or ``limit`` is not from 1 to 1,000.
+    """
+    size = check_limit(limit, of="history")
+    if before is None:
+        return None, size
+    return check_whole(before, what="before of history", least=0, most=MAX_NUMBER), size
 
 
 def check_definition(value: object, *, of: str) -> AnyDefinition:
@@ -80,6 +93,40 @@ def check_after(value: object) -> Address | None:
     if value is None or (isinstance(value, Address) and all(map(_is_text, (value.kind, value.name, value.id)))):
         return value
     raise InvalidArgument("after of list", value, "the address of the last instance of the page before, or None")
+
+
+def list_filter(
+    definition: object,
+    *,
+    kind: object,
+    name: object,
+    status: object,
+    id_prefix: object,
+    due_before: object,
+    after: object,
+    limit: object,
+) -> ListFilter:
+    """Check the arguments of ``list``.
+
+    Raises:
+        InvalidArgument: one of them is not valid; its message names it.
+    """
+    if definition is not None:
+        if kind is not None or name is not None:
+            raise InvalidArgument("kind and name of list", (kind, name), "None beside a definition, which has both")
+        job = check_definition(definition, of="list")
+        kind, name = job.kind, job.name
+    if status is not None and status not in LISTED_STATUSES:
+        raise InvalidArgument("status of list", status, f"one of {', '.join(LISTED_STATUSES)}, or None")
+    return ListFilter(
+        kind=None if kind is None else check_text(kind, what="kind of list"),
+        name=None if name is None else check_text(name, what="name of list"),
+        status=status,
+        id_prefix=check_text(id_prefix, what="id_prefix of list"),
+        due_before_ms=check_due_before(due_before),
+        after=check_after(after),
+        limit=check_limit(limit, of="list"),
+    )
 
 
 def _is_text(part: object) -> bool:

@@ -8,24 +8,89 @@ from typing import Any, Protocol
 import attrs
 import orjson
 from returns.future import FutureResult
+from returns.result import Failure, Result
 
-from perdure.client.arguments import check_text
+from perdure.client.arguments import check_history, check_text
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import ALARM, Request
-from perdure.programs.future import mapped
+from perdure.programs.future import answer_of, mapped, once
+from perdure.stores.store import LoggedEvent
+from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import InvalidArgument, InvalidInput
+from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.limits import Limits
+from perdure.wire.explanation import explanation_data
 
 
-class ExplainingDispatch(Dispatch, Protocol):
-    """A dispatch that can also explain a request."""
+class JobByName(Protocol):
+    """The calls of a job by the names of its actions: inputs are JSON text, answers JSON-able data."""
+
+    def call(
+        self, action: str, id_: str, /, payload: str = "", *, idempotency_key: str | None = None
+    ) -> FutureResult[Any, EventError[Any]]:
+        """Send a request.
+
+        Args:
+            action: such as ``send``.
+            id_: the instance.
+            payload: the input as JSON text; empty when the action takes none.
+            idempotency_key: a repeat with this key gets the first answer.
+
+        Returns:
+            The answer as JSON-able data.
+        """
+        ...
+
+    def explain(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        answers: Answers = NO_ANSWERS,
+        idempotency_key: str | None = None,
+    ) -> FutureResult[Any, CallError]:
+        """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
+
+        Args:
+            action: such as ``send``; or ``alarm``, its alarm if it is due.
+            id_: the instance.
+            payload: the input as JSON text; empty when the action takes none.
+            answers: the answers of services, by the name of the effect. A client of another process passes none.
+            idempotency_key: of the request.
+        """
+        ...
+
+    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        ...
+
+    def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state as JSON-able data; None when there is no instance."""
+        ...
+
+    def history(
+        self, id_: str, /, *, before: int | None = None, limit: int = 100
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first; see `Client.history`."""
+        ...
+
+
+class InspectingDispatch(Dispatch, Protocol):
+    """A dispatch that can also explain a request and read a history."""
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
         """Compute the effect of a request. It is built, and so validated, when the explanation is awaited."""
+        ...
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first."""
         ...
 
 
@@ -39,7 +104,7 @@ class NamedJob:
     """
 
     definition: Definition[Any, Any, Any]  # of any handle, sender and services
-    dispatch: ExplainingDispatch
+    dispatch: InspectingDispatch
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.definition.kind}:{self.definition.name}>"
@@ -76,8 +141,8 @@ class NamedJob:
         *,
         answers: Answers = NO_ANSWERS,
         idempotency_key: str | None = None,
-    ) -> FutureResult[Explanation, CallError]:
-        """Compute the effect of a request without applying it; see `Client.explain`.
+    ) -> FutureResult[Any, CallError]:
+        """Compute the effect of a request without applying it, as JSON-able data; see `Client.explain`.
 
         Args:
             action: such as ``send``; or ``alarm``, its alarm if it is due.
@@ -89,7 +154,8 @@ class NamedJob:
         build: Callable[[Limits], Request] = (
             _alarm if action == ALARM.action else self._builder(action, payload, idempotency_key)
         )
-        return self.dispatch.explain_request(self.definition, id_, build, answers)
+        explanation = self.dispatch.explain_request(self.definition, id_, build, answers)
+        return mapped(explanation, lambda explained: explanation_data(self.definition, explained))
 
     def _builder(self, action: str, payload: str, idempotency_key: str | None) -> Callable[[Limits], Request]:
         job = self.definition
@@ -119,6 +185,19 @@ class NamedJob:
             self.dispatch.state(self.definition, id_),
             lambda state: None if state is None else orjson.loads(encode(state)),
         )
+
+    def history(
+        self, id_: str, /, *, before: int | None = None, limit: int = 100
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first; see `Client.history`."""
+        return once(self._history(id_, before, limit))
+
+    async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
+        try:
+            address, page = self.definition.address(check_id(id_)), check_history(before, limit)
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self.dispatch.history(address, *page))
 
 
 def _alarm(_: Limits) -> Request:

@@ -3,70 +3,48 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from perdure.client.arguments import (
     MAX_NUMBER,
-    check_after,
     check_backup,
     check_definition,
-    check_due_before,
+    check_history,
     check_limit,
     check_text,
     check_whole,
+    list_filter,
 )
-from perdure.client.by_name import NamedJob
+from perdure.client.by_name import JobByName
 from perdure.client.gateway import Gateway
+from perdure.client.local_gateway import LocalGateway
 from perdure.engine.in_flight import InFlight
 from perdure.engine.running import RunningEngine
-from perdure.engine.unserved import with_unserved
 from perdure.jobs.definition import AnyDefinition, CallError, Definition
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Asked, Explanation, request_of
-from perdure.jobs.report import report_status
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
-from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress, Query
+from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
-from perdure.values.answer import InstanceStatus
-from perdure.values.errors import BackupFailed, InvalidArgument, InvalidInput, RequestError, UnknownJob
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
-from perdure.values.instance import Instance, Status
+from perdure.values.errors import RequestError, UnknownJob
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
+from perdure.values.listed import Listed, ListedStatus, ListFilter
 from perdure.values.message import StoredMessage
+from perdure.wire.info import EngineInfo
 
 H = TypeVar("H")
 T = TypeVar("T")
 
-ListedStatus: TypeAlias = Status | Literal["orphaned"]
-"""The status of an instance in a list: ``orphaned`` when its job is not served here."""
-
-_STATUSES: Final = (*get_args(Status), "orphaned")
-
 
 def _unreported(_: BackupProgress) -> None:
     """Report no progress."""
-
-
-@attrs.frozen(kw_only=True)
-class Listed:
-    """One instance in a list.
-
-    Attributes:
-        address: kind, job and id.
-        status: its status; ``orphaned`` when its job is not served here.
-        report: its report, as ``status`` returns it.
-    """
-
-    __repr__ = fields_in_line
-
-    address: Address
-    status: ListedStatus
-    report: InstanceStatus
 
 
 @attrs.frozen
@@ -79,12 +57,8 @@ class Client:
     _gateway: Gateway
 
     def __repr__(self) -> str:
-        served = ", ".join(f"{kind}:{name}" for kind, name in self._engine.jobs)
-        return shortened(f"<{type(self).__name__} of {self._engine.store.name}: {served}>", MAX_LINE_CHARACTERS)
-
-    @property
-    def _engine(self) -> RunningEngine:
-        return self._gateway.engine
+        jobs = ", ".join(f"{kind}:{name}" for kind, name in self._gateway.definitions)
+        return shortened(f"<{type(self).__name__} of {self._gateway.name}: {jobs}>", MAX_LINE_CHARACTERS)
 
     # ------------------------------------------------------------ access
     def handle(self, definition: Definition[H, Any, Any], /) -> H:
@@ -95,26 +69,23 @@ class Client:
             InvalidArgument: the argument is not a definition.
         """
         check_definition(definition, of="handle")
-        if self._engine.jobs.get((definition.kind, definition.name)) is not definition:
-            raise self._unknown(definition.kind, definition.name)
+        known = self._gateway.definitions
+        if known.get((definition.kind, definition.name)) is not definition:
+            names = tuple(f"{kind}:{name}" for kind, name in known)
+            raise UnknownJob(definition.kind, definition.name, names)
         return definition.handle(self._gateway)
 
-    def handle_by_name(self, kind: str, name: str, /) -> NamedJob:
+    def handle_by_name(self, kind: str, name: str, /) -> JobByName:
         """Return untyped access to a job, for tools: inputs and answers are JSON.
 
         Raises:
-            UnknownJob: this engine does not serve that job.
+            UnknownJob: the engine in this process does not serve that job. A client of another process learns that
+                with its first call.
             InvalidArgument: the kind or the name is not text.
         """
         check_text(kind, what="kind of handle_by_name")
         check_text(name, what="name of handle_by_name")
-        job = self._engine.jobs.get((kind, name))
-        if job is None:
-            raise self._unknown(kind, name)
-        return NamedJob(job, self._gateway)
-
-    def _unknown(self, kind: str, name: str) -> UnknownJob:
-        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self._engine.jobs))
+        return self._gateway.by_name(kind, name)
 
     # ------------------------------------------------------------ inspecting
     def explain(
@@ -154,6 +125,8 @@ class Client:
         definition: AnyDefinition | None = None,
         /,
         *,
+        kind: str | None = None,
+        name: str | None = None,
         status: ListedStatus | None = None,
         id_prefix: str = "",
         due_before: datetime | None = None,
@@ -164,6 +137,8 @@ class Client:
 
         Args:
             definition: only this job; by default every job in the store, served here or not.
+            kind: only this kind, such as ``"task"``; for tools, instead of the definition.
+            name: only jobs of this name, as above.
             status: only this status. ``orphaned``: instances of jobs that this app does not serve; every other status:
                 instances of jobs that it serves.
             id_prefix: only ids that begin with this text.
@@ -171,43 +146,27 @@ class Client:
             after: the last address of the previous page.
             limit: maximum number, 1 to 1,000.
         """
-        return once(self._list(definition, status, id_prefix, due_before, after, limit))
 
-    async def _list(
-        self,
-        definition: AnyDefinition | None,
-        status: ListedStatus | None,
-        id_prefix: str,
-        due_before: datetime | None,
-        after: Address | None,
-        limit: int,
-    ) -> Result[tuple[Listed, ...], CallError]:
-        try:
-            if definition is not None:
-                check_definition(definition, of="list")
-            if status is not None and status not in _STATUSES:
-                raise InvalidArgument("status of list", status, f"one of {', '.join(_STATUSES)}, or None")
-            served = tuple(self._engine.jobs)
-            query = Query(
-                kind=None if definition is None else definition.kind,
-                name=None if definition is None else definition.name,
-                jobs=None if status in (None, "orphaned") else served,
-                except_jobs=served if status == "orphaned" else (),
-                id_prefix=check_text(id_prefix, what="id_prefix of list"),
-                status=None if status == "orphaned" else status,
-                due_before_ms=check_due_before(due_before),
-                after=check_after(after),
-                limit=check_limit(limit, of="list"),
+        def wanted() -> ListFilter:
+            return list_filter(
+                definition,
+                kind=kind,
+                name=name,
+                status=status,
+                id_prefix=id_prefix,
+                due_before=due_before,
+                after=after,
+                limit=limit,
             )
+
+        return once(self._list(wanted))
+
+    async def _list(self, wanted: Callable[[], ListFilter]) -> Result[tuple[Listed, ...], CallError]:
+        try:
+            checked = wanted()
         except RequestError as refused:
             return Failure(refused)
-        found = await answer_of(self._engine.store.find(query))
-        return found.map(lambda rows: tuple(self._listed(row) for row in rows))
-
-    def _listed(self, instance: Instance) -> Listed:
-        job = self._engine.jobs.get((instance.address.kind, instance.address.name))
-        status: ListedStatus = "orphaned" if job is None else instance.status
-        return Listed(address=instance.address, status=status, report=_report(job, instance))
+        return await answer_of(self._gateway.find(checked))
 
     def history(
         self, definition: AnyDefinition, id_: str, /, *, before: int | None = None, limit: int = 100
@@ -227,12 +186,10 @@ class Client:
     ) -> Result[tuple[LoggedEvent, ...], CallError]:
         try:
             address = check_definition(definition, of="history").address(check_id(id_))
-            size = check_limit(limit, of="history")
-            if before is not None:
-                check_whole(before, what="before of history", least=0, most=MAX_NUMBER)
+            page = check_history(before, limit)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._engine.store.history(address, before, size))
+        return await answer_of(self._gateway.history(address, *page))
 
     def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first.
@@ -249,7 +206,7 @@ class Client:
             check_whole(after, what="after of dead_letters", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        return await answer_of(self._engine.store.dead_letters(after, size))
+        return await answer_of(self._gateway.dead_letters(after, size))
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again.
@@ -264,10 +221,7 @@ class Client:
             check_whole(message_id, what="message_id of redrive", least=0, most=MAX_NUMBER)
         except RequestError as refused:
             return Failure(refused)
-        outcome = await answer_of(self._engine.store.redrive(message_id))
-        if isinstance(outcome, Success):
-            self._engine.outbox.wake.ring()
-        return outcome
+        return await answer_of(self._gateway.redrive(message_id))
 
     def backup(
         self, path: str | os.PathLike[str], /, *, progress: OnBackupProgress = _unreported
@@ -292,33 +246,33 @@ class Client:
             path = check_backup(path, progress)
         except RequestError as refused:
             return Failure(refused)
-        make = self._engine.store.backup
-        if make is None:
-            reason = f"{self._engine.store.name} has no backup: only the engine of a SQLite file copies its store"
-            return Failure(BackupFailed(path, reason))
-        return await answer_of(make(path, progress))
+        return await answer_of(self._gateway.backup(path, progress))
 
-    def in_flight(self) -> InFlight:
-        """Return the work that the engine has accepted and not finished. It reads memory, not the store."""
-        return self._engine.in_flight()
+    def in_flight(self) -> FutureResult[InFlight, CallError]:
+        """Read the work that the engine has accepted and not finished. It reads memory, not the store."""
+        return self._gateway.in_flight()
 
     def health(self) -> FutureResult[Health, CallError]:
-        """Report the state of the store, and the messages that wait for jobs that this app does not serve."""
-        return once(self._health())
+        """Report the state of the store, and the messages that wait for jobs that the app does not serve."""
+        return self._gateway.health()
 
-    async def _health(self) -> Result[Health, CallError]:
-        health = await answer_of(self._engine.store.health())
-        return health.map(lambda known: with_unserved(known, self._engine.outbox.unserved))
+    def info(self) -> FutureResult[EngineInfo, CallError]:
+        """Describe the engine: its version, the jobs that it serves with their actions, and its limits."""
+        return self._gateway.info()
 
 
 def gateway_of(client: Client, /) -> Gateway:
-    """Return the gateway that the handles of a client use: the command line and the kit need its engine."""
+    """Return how a client reaches its engine: a server and the kit pass calls on."""
     return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access to it
 
 
-def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
-    """Describe an instance, by the data of all kinds if the kind's own data cannot be decoded."""
-    try:
-        return report_status(instance) if job is None else job.report(instance)
-    except InvalidInput:
-        return report_status(instance)
+def engine_of(client: Client, /) -> RunningEngine:
+    """Return the engine of a client in this process: the command line and the kit look into it.
+
+    Raises:
+        TypeError: the engine is in another process.
+    """
+    gateway = gateway_of(client)
+    if isinstance(gateway, LocalGateway):
+        return gateway.engine
+    raise TypeError(f"{client!r} reaches an engine in another process")

@@ -46,7 +46,7 @@ class Explained:
     """The outcome of the turn.
 
     Attributes:
-        version: of the instance that it was computed from; 0 if there is none.
+        before: the instance that it was computed from; None if there is none.
         transition: the final commit.
         claim: the commit before it: the claim of a run, or of an event with an effect; None if there is none.
         result: the result for the caller, or the error.
@@ -54,10 +54,15 @@ class Explained:
 
     __repr__ = fields_in_line
 
-    version: int
+    before: Instance | None
     transition: Transition
     claim: Transition | None
     result: TurnResult
+
+    @property
+    def version(self) -> int:
+        """The version of the instance that it was computed from; 0 if there is none."""
+        return 0 if self.before is None else self.before.version
 
     @property
     def instance(self) -> Instance | None:
@@ -191,8 +196,7 @@ class _DryTurn:
             step = self._finish(execute, exit_, inputs)
         match step:
             case Commit(transition, result):
-                version = 0 if self.loaded.instance is None else self.loaded.instance.version
-                return Explained(version=version, transition=transition, claim=self._claim, result=result)
+                return Explained(before=self.loaded.instance, transition=transition, claim=self._claim, result=result)
             case Defer() | RecoverFirst():
                 return WaitsForRun(run_id=self._run_in_progress())
 

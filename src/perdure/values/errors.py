@@ -18,6 +18,8 @@
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
     │   ├── EngineClosed               the engine is stopping and accepts no requests
+    │   ├── ServerUnreachable          no engine answers at the address of the client; nothing was sent
+    │   ├── DefinitionDiffers          client and server declare different types under one kind and name
     │   └── AccessDenied               the server refuses this client: no token, a wrong one, or too small a scope
     ├── HookFailed                     the job's own code did not succeed; its changes were discarded
     │   ├── Rejected                   it failed with its typed error
@@ -291,6 +293,41 @@ class EngineClosed(RequestError):
 
     def _text(self) -> str:
         return f"{self.reason}; the request was not accepted"
+
+
+@attrs.frozen(repr=False)
+class ServerUnreachable(RequestError):
+    """No engine answers at the client's address. Nothing was sent.
+
+    Attributes:
+        server: the address, without a token.
+        reason: why it does not answer, and how to fix that.
+    """
+
+    server: str
+    reason: str
+
+    def _text(self) -> str:
+        return f"no engine answers at {self.server}: {self.reason}; nothing was sent"
+
+
+@attrs.frozen(repr=False)
+class DefinitionDiffers(RequestError):
+    """Client and server declare different types for the same job. The request was not accepted.
+
+    Attributes:
+        job: the job, printed ``kind:name``.
+        part: the first part that differs, such as ``state`` or ``event of send``.
+    """
+
+    job: str
+    part: str
+
+    def _text(self) -> str:
+        return (
+            f"the server declares another {self.part} for {self.job} than this client; deploy the same definition on "
+            "both: the server first if the new type accepts more, the client first if it accepts less"
+        )
 
 
 AccessCause: TypeAlias = Literal["no_token", "wrong_token", "small_scope", "not_local"]

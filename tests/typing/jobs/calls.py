@@ -9,7 +9,6 @@ from returns.io import IOResult
 from returns.result import Failure, Success
 
 from perdure import Client, attempt, unwrap
-from perdure.client.client import Listed
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Delivered, IllegalTransition, Order, order_processor
 from perdure.examples.token_refresher import AuthDown, AuthRevoked, TokenState, token_refresher
@@ -19,6 +18,7 @@ from perdure.testing import World
 from perdure.values.answer import Added, Flushed, InstanceStatus, PauseResult, Sent, Started, Terminated, Triggered
 from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected, RequestError, RunTimeout, StoreError
 from perdure.values.failure import Defect
+from perdure.values.listed import Listed
 
 
 # ---------------------------------------------------------------- what each call returns

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import cast
 
 from perdure.cli.demo.protocol import InstanceRow, JobCounts, JobName, Seen
-from perdure.client.client import Client, Listed, gateway_of
+from perdure.client.client import Client, engine_of, gateway_of
 from perdure.examples.order_processor import Order
 from perdure.examples.token_refresher import TokenState
 from perdure.examples.webhook_batcher import Batch
 from perdure.programs.container import result_inside
+from perdure.values.listed import Listed
 
 PAGE = 1_000
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -28,7 +29,7 @@ async def summarize(jobs: Client, number: int, rows: int) -> Seen:
     found = await _all(jobs)
     counts: list[JobCounts] = []
     shown: list[InstanceRow] = []
-    for _, name in gateway_of(jobs).engine.jobs:
+    for _, name in engine_of(jobs).jobs:
         own = [listed for listed in found if listed.address.name == name]
         counts.append(JobCounts(cast("JobName", name), dict(Counter(str(listed.status) for listed in own))))
         newest = sorted(own, key=_changed_at, reverse=True)[:rows]
@@ -48,7 +49,7 @@ async def _all(jobs: Client) -> list[Listed]:
 
 async def _row(jobs: Client, listed: Listed) -> InstanceRow:
     address, report = listed.address, listed.report
-    definition = gateway_of(jobs).engine.jobs[address.kind, address.name]
+    definition = engine_of(jobs).jobs[address.kind, address.name]
     state: object = result_inside(await gateway_of(jobs).state(definition, address.id)).unwrap()
     due = report.next_run_at
     return InstanceRow(

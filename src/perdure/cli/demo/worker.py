@@ -37,7 +37,7 @@ from perdure.cli.demo.scan import summarize
 from perdure.cli.demo.services import DemoServices, open_services
 from perdure.cli.demo.timing import Timing
 from perdure.client.attempt import attempt
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.examples.incoming import IncomingOrder, IncomingWebhook
 from perdure.examples.order_processor import IllegalTransition
 from perdure.examples.paced import PacedJobs, at_pace
@@ -135,7 +135,7 @@ async def serve(path: str, timing: Timing, seed: int, open_outside: OpenServices
     async with app.open(store) as jobs:
         write_answer(Ready(os.getpid(), left_behind))
         taking = asyncio.create_task(_take_commands(CommandHandler(jobs, served)), name="commands")
-        by_itself = asyncio.ensure_future(_result(gateway_of(jobs).engine.stopped))
+        by_itself = asyncio.ensure_future(_result(engine_of(jobs).stopped))
         await asyncio.wait({taking, by_itself}, return_when=asyncio.FIRST_COMPLETED)
         if not taking.done():
             taking.cancel()

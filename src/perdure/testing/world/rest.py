@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from perdure.client.client import gateway_of
+from perdure.client.client import engine_of
 from perdure.testing.world.errors import NotAtRest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def come_to_rest(worker: Worker) -> None:
     jobs = worker.jobs
     if jobs is None:
         return
-    engine = gateway_of(jobs).engine
+    engine = engine_of(jobs)
     worker.complete(engine.stop_loops())
     reached = worker.wait_for(lambda: engine.in_flight().is_empty and not worker.unanswered, PATIENCE_MS)
     if not reached and engine.in_flight().programs == 0:

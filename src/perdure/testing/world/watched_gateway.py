@@ -10,7 +10,7 @@ from returns.future import FutureResult
 from returns.result import Result
 
 from perdure.client.client import Client, gateway_of
-from perdure.client.gateway import Gateway
+from perdure.client.local_gateway import LocalGateway
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
@@ -43,7 +43,7 @@ class Witness(Protocol):
 
 
 @attrs.frozen
-class WatchedGateway(Gateway):
+class WatchedGateway(LocalGateway):
     """Reaches the instances of a worker, and reports each call to the witness."""
 
     witness: Witness

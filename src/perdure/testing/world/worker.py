@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from perdure.app import App, OpenApp
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of
 from perdure.jobs.inspection import HookMistake
 from perdure.jobs.step import Execute
 from perdure.programs import Exit
@@ -73,7 +73,7 @@ class Worker:
             debug=self.debug,
             mistake_found=lambda mistake: self.mistakes.append(mistake),  # noqa: PLW0108 - the list is replaced
         )
-        self._jobs = Client(WatchedGateway(gateway_of(self.complete(self.open_app.__aenter__())).engine, witness))
+        self._jobs = Client(WatchedGateway(engine_of(self.complete(self.open_app.__aenter__())), witness))
         self.settle()
 
     def _note_run(self, execute: Execute, exit_: Exit[Any, Any]) -> None:

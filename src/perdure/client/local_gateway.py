@@ -1,0 +1,243 @@
+"""Reaches a running engine in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.client.arguments import check_definition
+from perdure.client.by_name import NamedJob
+from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.in_flight import InFlight
+from perdure.engine.running import RunningEngine
+from perdure.engine.unserved import with_unserved
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.explanation import Answers, Explanation, explain
+from perdure.jobs.keys import check_key
+from perdure.jobs.report import NOT_FOUND, report_status
+from perdure.jobs.request import Request
+from perdure.programs.future import answer_of, once
+from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress, Query, Store
+from perdure.values.address import Address, check_id
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import BackupFailed, InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
+from perdure.values.instance import Instance
+from perdure.values.limits import Limits
+from perdure.values.listed import Listed, ListedStatus, ListFilter
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Loaded
+from perdure.wire.info import EngineInfo, installed_version, job_info
+
+A = TypeVar("A")
+
+
+@attrs.frozen
+class LocalGateway:
+    """Reaches a running engine in this process. Every call checks its arguments when it is awaited.
+
+    Attributes:
+        engine: executes the turns, and holds the store.
+    """
+
+    engine: RunningEngine
+
+    @property
+    def name(self) -> str:
+        """The store's name."""
+        return self.engine.store.name
+
+    @property
+    def definitions(self) -> Mapping[tuple[str, str], AnyDefinition]:
+        """The served definitions, by kind and name."""
+        return self.engine.jobs
+
+    def by_name(self, kind: str, name: str, /) -> NamedJob:
+        """Return untyped access to a job.
+
+        Raises:
+            UnknownJob: the engine does not serve it.
+        """
+        job = self.engine.jobs.get((kind, name))
+        if job is None:
+            raise UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.engine.jobs))
+        return NamedJob(job, self)
+
+    # ------------------------------------------------------------ one instance
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, Any]:
+        """Send a request."""
+        return once(self._request(definition, id_, build))
+
+    async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
+        try:
+            address = job.address(check_id(id_))
+            request = build(self.engine.limits)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        if self.engine.limits.on_full == "block":
+            await self.engine.dispatcher.room_for(address)
+        answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)
+        return answer
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return once(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: NOT_FOUND if loaded.instance is None else definition.report(loaded.instance),
+            )
+        )
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read and decode the committed state; None if there is no instance."""
+        return once(
+            self._read(
+                definition,
+                id_,
+                lambda loaded: (
+                    None if loaded.instance is None else definition.visible_state(definition.present(loaded.instance))
+                ),
+            )
+        )
+
+    async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
+        try:
+            address = job.address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        loaded = await answer_of(self.engine.store.load(address, None, 0))
+        if not isinstance(loaded, Success):
+            return loaded
+        try:
+            return Success(view(loaded.unwrap()))
+        except InvalidInput as problem:
+            return Failure(Undecodable(str(address), problem.problems))
+
+    def explain_request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute the effect of a request without applying it."""
+        return once(self._explain(definition, id_, build, answers))
+
+    async def _explain(
+        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
+    ) -> Result[Explanation, CallError]:
+        engine = self.engine
+        try:
+            address = check_definition(job, of="explain").address(check_id(id_))
+            request = build(engine.limits)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        found = await answer_of(engine.store.load(address, request.idempotency_key, engine.runtime.now_ms()))
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        loaded = found.unwrap()
+        inputs = collect_inputs(
+            engine.runtime, engine.store, engine.limits, running=engine.dispatcher.running_at(address)
+        )
+        services = engine.turns.services
+        return Success(explain(job, address, loaded, request, inputs=(inputs,), answers=answers, services=services))
+
+    # ------------------------------------------------------------ many instances
+    def find(self, wanted: ListFilter, /) -> FutureResult[tuple[Listed, ...], CallError]:
+        """Find instances."""
+        return once(self._find(wanted))
+
+    async def _find(self, wanted: ListFilter) -> Result[tuple[Listed, ...], CallError]:
+        served = tuple(self.engine.jobs)
+        query = Query(
+            kind=wanted.kind,
+            name=wanted.name,
+            jobs=None if wanted.status in (None, "orphaned") else served,
+            except_jobs=served if wanted.status == "orphaned" else (),
+            id_prefix=wanted.id_prefix,
+            status=None if wanted.status == "orphaned" else wanted.status,
+            due_before_ms=wanted.due_before_ms,
+            after=wanted.after,
+            limit=wanted.limit,
+        )
+        found = await answer_of(self.engine.store.find(query))
+        return found.map(lambda rows: tuple(self._listed(row) for row in rows))
+
+    def _listed(self, instance: Instance) -> Listed:
+        job = self.engine.jobs.get((instance.address.kind, instance.address.name))
+        status: ListedStatus = "orphaned" if job is None else instance.status
+        return Listed(address=instance.address, status=status, report=_report(job, instance))
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first."""
+        return once(self._of_store(lambda store: store.history(address, before, limit)))
+
+    def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+        """Read messages that failed too often, the oldest first."""
+        return once(self._of_store(lambda store: store.dead_letters(after, limit)))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+        """Turn a dead letter into an ordinary message again."""
+        return once(self._redrive(message_id))
+
+    async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
+        outcome: Result[Literal["redriven", "not_found"], CallError] = await answer_of(
+            self.engine.store.redrive(message_id)
+        )
+        if isinstance(outcome, Success):
+            self.engine.outbox.wake.ring()
+        return outcome
+
+    # ------------------------------------------------------------ the engine
+    def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
+        """Copy the store into a new file."""
+        return once(self._backup(path, progress))
+
+    async def _backup(self, path: str, progress: OnBackupProgress) -> Result[Backup, CallError]:
+        make = self.engine.store.backup
+        if make is None:
+            reason = f"{self.name} has no backup: only the engine of a SQLite file copies its store"
+            return Failure(BackupFailed(path, reason))
+        return await answer_of(make(path, progress))
+
+    def in_flight(self) -> FutureResult[InFlight, CallError]:
+        """Read the work that the engine has accepted and not finished. It reads memory, not the store."""
+        return once(self._in_flight())
+
+    async def _in_flight(self) -> Result[InFlight, CallError]:
+        return Success(self.engine.in_flight())
+
+    def health(self) -> FutureResult[Health, CallError]:
+        """Read the state of the store, and the messages that wait for jobs that this app does not serve."""
+        return once(self._health())
+
+    async def _health(self) -> Result[Health, CallError]:
+        health = await answer_of(self.engine.store.health())
+        return health.map(lambda known: with_unserved(known, self.engine.outbox.unserved))
+
+    def info(self) -> FutureResult[EngineInfo, CallError]:
+        """Read the version of the engine, its jobs and its limits."""
+        return once(self._info())
+
+    async def _info(self) -> Result[EngineInfo, CallError]:
+        limits = self.engine.limits
+        jobs = tuple(job_info(job) for job in self.engine.jobs.values())
+        return Success(EngineInfo(installed_version(), jobs, limits.payload_bytes, limits.state_bytes))
+
+    async def _of_store(self, read: Callable[[Store], FutureResult[A, StoreError]]) -> Result[A, CallError]:
+        answer: Result[A, CallError] = await answer_of(read(self.engine.store))
+        return answer
+
+
+def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
+    """Describe an instance, by the data of all kinds if the kind's own data cannot be decoded."""
+    try:
+        return report_status(instance) if job is None else job.report(instance)
+    except InvalidInput:
+        return report_status(instance)

@@ -1,0 +1,59 @@
+"""Lists of instances: the filter of a caller, and one line of the answer."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.excerpt import fields_in_line
+from perdure.values.instance import Status
+
+ListedStatus: TypeAlias = Status | Literal["orphaned"]
+"""The status of an instance in a list: ``orphaned`` when the engine does not serve its job."""
+
+LISTED_STATUSES: Final[tuple[ListedStatus, ...]] = (*get_args(Status), "orphaned")
+
+
+@attrs.frozen(kw_only=True)
+class Listed:
+    """One instance in a list.
+
+    Attributes:
+        address: kind, job and id.
+        status: its status; ``orphaned`` when the engine does not serve its job.
+        report: its report, as ``status`` returns it.
+    """
+
+    __repr__ = fields_in_line
+
+    address: Address
+    status: ListedStatus
+    report: InstanceStatus
+
+
+@attrs.frozen(kw_only=True)
+class ListFilter:
+    """The instances that a caller asks for, in the order of their addresses. All arguments are checked.
+
+    Attributes:
+        kind: only this kind; None for every kind.
+        name: only jobs of this name; None for every job, served or not.
+        status: only this status; None for every status.
+        id_prefix: only ids that begin with this text.
+        due_before_ms: only instances that are due before this instant.
+        after: the last address of the previous page.
+        limit: maximum number.
+    """
+
+    __repr__ = fields_in_line
+
+    kind: str | None = None
+    name: str | None = None
+    status: ListedStatus | None = None
+    id_prefix: str = ""
+    due_before_ms: int | None = None
+    after: Address | None = None
+    limit: int = 100

@@ -1,0 +1,93 @@
+"""Explanations as JSON-able data, for tools without the definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from returns.result import Success
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.explanation import Explained, Explanation, NeedsAnswer, WaitsForRun
+from perdure.stores.codec import event_body
+from perdure.values.errors import PerdureError
+from perdure.values.excerpt import excerpt
+from perdure.values.instance import Instance
+from perdure.values.transition import Purge, Put, Transition
+from perdure.wire.problems import problem_of
+from perdure.wire.records import data_of
+
+
+def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, Any]:
+    """Describe an explanation.
+
+    Args:
+        job: the definition of the instance.
+        explanation: of one request to it.
+
+    Returns:
+        A dict with a ``form``: ``explained`` with the instance ``before`` and ``after``, the ``write``, ``messages``,
+        ``events`` and the ``answer`` or the ``problem``; ``needs_answer`` with the effect; ``waits_for_run`` with the
+        run.
+    """
+    match explanation:
+        case NeedsAnswer(effect=effect, args=args, kwargs=kwargs):
+            shown = {"args": [excerpt(each) for each in args], "kwargs": {key: excerpt(kwargs[key]) for key in kwargs}}
+            return {"form": "needs_answer", "effect": effect, **shown}
+        case WaitsForRun(run_id=run_id):
+            return {"form": "waits_for_run", "run_id": run_id}
+        case Explained():
+            return _explained(job, explanation)
+
+
+def _explained(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
+    transition = explained.transition
+    commits = [each for each in (explained.claim, transition) if each is not None]
+    return {
+        "form": "explained",
+        "version": explained.version,
+        "before": instance_data(explained.before),
+        "after": instance_data(explained.instance) if isinstance(transition.write, Put) else _unwritten(explained),
+        "write": _write(transition),
+        "messages": [data_of(message) for commit in commits for message in commit.messages],
+        "events": [
+            {"type": event.type, **orjson.loads(event_body(event))} for commit in commits for event in commit.events
+        ],
+        **_result(job, explained),
+    }
+
+
+def _write(transition: Transition) -> str:
+    match transition.write:
+        case Put():
+            return "put"
+        case Purge():
+            return "purge"
+        case _:
+            return "keep"
+
+
+def _unwritten(explained: Explained) -> dict[str, Any] | None:
+    return None if isinstance(explained.transition.write, Purge) else instance_data(explained.before)
+
+
+def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
+    result: Any = explained.result
+    if isinstance(result, Success):
+        answer = result.unwrap()  # None: of an alarm, which no caller waits for
+        return {"answer": None if answer is None else orjson.loads(job.plan.answers.encode(answer))}
+    error = result.failure()
+    if isinstance(error, PerdureError):
+        return {"problem": problem_of(error, job.plan.errors)}
+    return {"problem": {"detail": excerpt(error)}}
+
+
+def instance_data(instance: Instance | None) -> dict[str, Any] | None:
+    """Return a stored instance as JSON-able data: its state and its kind's data as JSON, not as text."""
+    if instance is None:
+        return None
+    data: dict[str, Any] = data_of(instance)
+    data["status"] = instance.status
+    for name in ("state", "data"):
+        data[name] = orjson.loads(data[name]) if data[name] else None
+    return data

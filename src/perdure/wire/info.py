@@ -1,0 +1,54 @@
+"""The description of an engine: its version, its jobs and its limits."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import attrs
+
+from perdure.jobs.definition import AnyDefinition
+
+
+@attrs.frozen(kw_only=True)
+class JobInfo:
+    """A job that an engine serves.
+
+    Attributes:
+        kind: its kind.
+        name: its name.
+        actions: the requests that its instances accept.
+    """
+
+    kind: str
+    name: str
+    actions: tuple[str, ...]
+
+
+@attrs.frozen
+class EngineInfo:
+    """An engine as its clients see it.
+
+    Attributes:
+        version: the version of the library that it runs.
+        jobs: the jobs that it serves.
+        payload_bytes: maximum size of an encoded input.
+        state_bytes: maximum size of an encoded state.
+    """
+
+    version: str
+    jobs: tuple[JobInfo, ...]
+    payload_bytes: int
+    state_bytes: int
+
+
+def job_info(job: AnyDefinition) -> JobInfo:
+    """Describe a definition."""
+    return JobInfo(kind=job.kind, name=job.name, actions=tuple(job.plan.commands))
+
+
+def installed_version() -> str:
+    """Return the version of the installed library; empty in a checkout that is not installed."""
+    try:
+        return version("perdure")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,163 @@
+"""Errors as problem details (RFC 9457), and back to the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import orjson
+from cattrs import Converter
+
+from perdure.codecs import Codec
+from perdure.values import errors
+from perdure.values.errors import AccessDenied, HookRaised, InvalidInput, OutcomeUnknown, PerdureError, Rejected
+from perdure.values.excerpt import excerpt
+from perdure.values.failure import Defect
+
+DOCS: Final = "https://perdure.readthedocs.io/en/latest/reference/errors.html"
+"""The page that the ``type`` of a problem refers to; its fragment is the ``code``."""
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[Mapping[type[PerdureError], int]] = {
+    errors.InvalidId: 422,
+    errors.InvalidArgument: 422,
+    errors.InvalidInput: 422,
+    errors.UnknownJob: 404,
+    errors.UnknownAction: 404,
+    errors.IdempotencyConflict: 409,
+    errors.StoredResultUnreadable: 409,
+    errors.Overloaded: 503,
+    errors.InstanceParked: 409,
+    errors.Undecodable: 409,
+    errors.EngineClosed: 503,
+    errors.ServerUnreachable: 503,
+    errors.DefinitionDiffers: 412,
+    errors.AccessDenied: 403,
+    errors.Rejected: 409,
+    errors.HookRaised: 500,
+    errors.RunTimeout: 504,
+    errors.OutcomeUnknown: 500,
+    errors.Conflict: 409,
+    errors.StoreUnavailable: 503,
+    errors.StoreLocked: 503,
+    errors.StoreMissing: 503,
+    errors.OwnershipLost: 503,
+    errors.StoreTooNew: 503,
+    errors.StoreCorrupt: 500,
+    errors.BackupFailed: 409,
+}
+"""The HTTP status of each error that a call returns."""
+
+
+def code_of(error: type[PerdureError]) -> str:
+    """Return the stable code of an error class.
+
+    >>> code_of(errors.InvalidInput)
+    'invalid_input'
+    """
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in error.__name__)[1:]
+
+
+BY_CODE: Final[Mapping[str, type[PerdureError]]] = {code_of(cls): cls for cls in STATUS}
+"""The class of each code."""
+
+_converter: Final = Converter(detailed_validation=False)
+
+
+def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, traceback: bool = True) -> dict[str, Any]:
+    """Describe an error.
+
+    Args:
+        error: the error of a call.
+        typed: the codec of the job's typed errors; without it, the error of a ``Rejected`` is its text.
+        traceback: whether the traceback of a ``HookRaised`` is included.
+
+    Returns:
+        The members of the problem: ``type``, ``title``, ``status``, ``detail``, ``code``, and the error's own fields.
+    """
+    cls = type(error)
+    code = code_of(cls)
+    return {
+        "type": f"{DOCS}#{code.replace('_', '-')}",
+        "title": _title(cls),
+        "status": status_of(error),
+        "detail": str(error),
+        "code": code,
+        **_fields(error, typed, traceback=traceback),
+    }
+
+
+def status_of(error: PerdureError) -> int:
+    """Return the HTTP status of an error; 401 asks for a token, or for another one."""
+    if isinstance(error, AccessDenied) and error.cause in {"no_token", "wrong_token"}:
+        return 401
+    return STATUS.get(type(error), 500)
+
+
+def _title(cls: type[PerdureError]) -> str:
+    return (cls.__doc__ or cls.__name__).partition(".")[0].replace("\n", " ")
+
+
+def _fields(error: PerdureError, typed: Codec[Any] | None, *, traceback: bool) -> dict[str, Any]:
+    if isinstance(error, Rejected):
+        rejected: Rejected[Any] = error  # pyright: ignore[reportUnknownVariableType] - of any type
+        return _rejected(rejected.error, typed)
+    own = {name: getattr(error, name) for name in _names(type(error))}
+    if "got" in own:
+        own["got"] = excerpt(own["got"])
+    if isinstance(error, HookRaised) and not traceback:
+        own["traceback"] = ""
+    return own
+
+
+def _rejected(error: object, typed: Codec[Any] | None) -> dict[str, Any]:
+    if typed is not None:
+        try:
+            return {"error": orjson.loads(typed.encode(error))}
+        except InvalidInput:
+            pass
+    return {"undeclared_error": {"error_type": type(error).__name__, "message": excerpt(error)}}
+
+
+def error_of(problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> PerdureError:
+    """Rebuild the error that a problem describes.
+
+    Args:
+        problem: the members of a problem.
+        typed: the codec of the job's typed errors.
+
+    Returns:
+        The error; ``OutcomeUnknown`` for a code that this version does not know, or fields that it cannot read.
+    """
+    try:
+        known = _rebuilt(problem, typed)
+    except Exception:  # noqa: BLE001 - of a server of another version, or of a proxy
+        known = None
+    if known is not None:
+        return known
+    if problem.get("status") in {401, 403}:
+        return AccessDenied("call", "wrong_token", str(problem.get("detail", "")))
+    return OutcomeUnknown(f"the server answered {excerpt(problem)}")
+
+
+def _rebuilt(problem: Mapping[str, Any], typed: Codec[Any] | None) -> PerdureError | None:
+    cls = BY_CODE.get(str(problem.get("code")))
+    if cls is None:
+        return None
+    if cls is Rejected:
+        return Rejected(_rejection(problem, typed))
+    return _converter.structure({name: problem[name] for name in _names(cls)}, cls)
+
+
+def _names(cls: type[PerdureError]) -> tuple[str, ...]:
+    declared: Any = cls  # every error is an attrs class
+    return tuple(field.name for field in attrs.fields(declared))
+
+
+def _rejection(problem: Mapping[str, Any], typed: Codec[Any] | None) -> object:
+    if "undeclared_error" in problem:
+        return Defect(**problem["undeclared_error"])
+    encoded = orjson.dumps(problem["error"])
+    return Defect("undeclared", encoded.decode()) if typed is None else typed.decode(encoded)

@@ -1,0 +1,70 @@
+"""Answers of reads as JSON. Unknown members are ignored, so that a client can read the answers of a newer server."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import orjson
+from cattrs import Converter
+
+from perdure.stores.codec import event_body, logged_event
+from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.values.errors import OutcomeUnknown
+from perdure.values.excerpt import excerpt
+
+T = TypeVar("T")
+
+
+def _converter() -> Converter:
+    converter = Converter(detailed_validation=False)
+    converter.register_unstructure_hook(datetime, lambda instant: instant.isoformat())
+    converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
+    converter.register_unstructure_hook(LoggedEvent, _event_data)
+    converter.register_structure_hook(LoggedEvent, lambda data, _: _event(data))
+    return converter
+
+
+def _event_data(logged: LoggedEvent) -> dict[str, Any]:
+    event = logged.event
+    header = {"sequence": logged.sequence, "type": event.type, "address": event.address, "at_ms": event.at_ms}
+    if isinstance(event, UnreadEvent):
+        return {**header, "unread": event.body}
+    return {**header, "fields": orjson.loads(event_body(event))}
+
+
+def _event(data: dict[str, Any]) -> LoggedEvent:
+    body = orjson.dumps(data["fields"]).decode() if "fields" in data else data["unread"]
+    return logged_event(
+        sequence=data["sequence"], type_=data["type"], address=data["address"], at_ms=data["at_ms"], body=body
+    )
+
+
+_CONVERTER: Final = _converter()
+
+
+def data_of(record: object) -> Any:
+    """Return a record as JSON-able data: values of `perdure.values`, or tuples of them."""
+    return _CONVERTER.unstructure(record)
+
+
+def json_of(record: object) -> bytes:
+    """Return a record as JSON."""
+    return orjson.dumps(data_of(record))
+
+
+def record_of(kind: type[T], data: object) -> T:
+    """Return the record of JSON-able data.
+
+    Args:
+        kind: its class.
+        data: the result of `data_of`, possibly with further members.
+
+    Raises:
+        OutcomeUnknown: the data is not that of such a record.
+    """
+    try:
+        return _CONVERTER.structure(data, kind)
+    except Exception as error:  # cattrs raises any exception of a constructor
+        name = getattr(kind, "__name__", str(kind))
+        raise OutcomeUnknown(f"the server sent no {name}: {excerpt(data)} ({excerpt(error)})") from error
