@@ -14,7 +14,7 @@ from perdure.client.arguments import check_history, check_text
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.request import ALARM, Request
-from perdure.programs.future import answer_of, mapped, once
+from perdure.programs.future import answer_of, mapped, named, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -130,7 +130,8 @@ class NamedJob:
         """
         job, answers = self.definition, self.definition.plan.answers
         build = self._builder(action, payload, idempotency_key)
-        return mapped(self.dispatch.request(job, id_, build), lambda answer: orjson.loads(answers.encode(answer)))
+        sent = named(self.dispatch.request(job, id_, build), f"call of {job.kind}:{job.name}")
+        return mapped(sent, lambda answer: orjson.loads(answers.encode(answer)))
 
     def explain(
         self,

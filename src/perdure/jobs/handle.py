@@ -10,6 +10,7 @@ from returns.future import FutureResult
 from perdure.jobs.definition import CallError, Definition, Dispatch
 from perdure.jobs.failures import typed_error
 from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor
+from perdure.programs.future import named
 from perdure.values.answer import (
     Completed,
     Failed,
@@ -33,6 +34,7 @@ from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 
 S = TypeVar("S")
+T = TypeVar("T")
 E = TypeVar("E")
 
 
@@ -52,11 +54,11 @@ class JobHandle(Generic[S, E]):
 
     def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status; ``not_found`` if there is no instance. Does not queue in the mailbox."""
-        return self.dispatch.status(self.definition, id_)
+        return self._named(self.dispatch.status(self.definition, id_), "status")
 
     def get_state(self, id_: str, /) -> FutureResult[S | None, CallError]:
         """Read the committed state; None if there is no instance. Does not queue in the mailbox."""
-        return self.dispatch.state(self.definition, id_)
+        return self._named(self.dispatch.state(self.definition, id_), "get_state")
 
     def terminate(
         self, id_: str, /, reason: str = "terminated", *, interrupt: bool = False, idempotency_key: str | None = None
@@ -101,7 +103,11 @@ class JobHandle(Generic[S, E]):
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 
-        return self.dispatch.request(job, id_, build)
+        return self._named(self.dispatch.request(job, id_, build), action)
+
+    def _named(self, call: FutureResult[T, CallError], action: str) -> FutureResult[T, CallError]:
+        """Name a call in the warning of Python about calls that are never awaited."""
+        return named(call, f"{action} of {self.definition.kind}:{self.definition.name}")
 
     def _triggered(self, answer: RunAnswer) -> Triggered[E | Defect]:
         """Return the typed result of ``trigger``."""

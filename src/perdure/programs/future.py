@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from returns.future import FutureResult
 from returns.io import IOFailure, IOResult, IOSuccess
@@ -54,18 +54,33 @@ class _Answered:
 
 
 class _Once:
-    """A coroutine that can be awaited once; a second await raises."""
+    """A coroutine that can be awaited once, and a function of its value; a second await raises."""
 
-    __slots__ = ("work",)
+    __slots__ = ("function", "work")
 
-    def __init__(self, work: Coroutine[Any, Any, Result[Any, Any]]) -> None:
+    def __init__(
+        self, work: Coroutine[Any, Any, Result[Any, Any]], function: Callable[[Any], Any] | None = None
+    ) -> None:
         self.work: Coroutine[Any, Any, Result[Any, Any]] | None = work
+        self.function = function
 
     def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        work = self.take()
+        return work.__await__() if self.function is None else _applied(work, self.function)
+
+    def take(self) -> Coroutine[Any, Any, Result[Any, Any]]:
+        """Return the coroutine, once."""
         work, self.work = self.work, None
         if work is None:
             raise AlreadyAwaited
-        return work.__await__()
+        return work
+
+
+def _applied(
+    work: Coroutine[Any, Any, Result[Any, Any]], function: Callable[[Any], Any]
+) -> Generator[Any, Any, Result[Any, Any]]:
+    result = yield from work.__await__()
+    return result.map(function)
 
 
 class _Asked:
@@ -141,13 +156,29 @@ def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
     return _Future(_Once(work))
 
 
-def mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
-    """Apply a function to the result of a call that is awaited once. The new call is awaited once as well.
+def named(call: FutureResult[A, E], name: str) -> FutureResult[A, E]:
+    """Name a call made by `once`, so that Python's warning about a call that was never awaited names it.
 
     Args:
-        call: a call made by `once`.
+        call: the call.
+        name: such as ``send of task:orders``.
+    """
+    inner: Any = call._inner_value  # noqa: SLF001 - as above
+    if type(inner) is _Once and inner.work is not None:
+        cast("Any", inner.work).__qualname__ = name
+    return call
+
+
+def mapped(call: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
+    """Apply a function to the result of a call that is awaited once. The new call takes its place.
+
+    Args:
+        call: a call made by `once`. It cannot be awaited from now on.
         function: applied to the value; an error passes through.
     """
+    inner: object = call._inner_value  # noqa: SLF001 - as above
+    if type(inner) is _Once and inner.function is None:
+        return _Future(_Once(inner.take(), function))
     return once(_mapped(call, function))
 
 
