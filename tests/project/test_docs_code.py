@@ -1,6 +1,7 @@
 """The pages show code that fits the text of the site, and show a job as a plain file does, too."""
 
 import ast
+import builtins
 import re
 import tomllib
 from pathlib import Path
@@ -72,6 +73,37 @@ def test_a_quotation_is_the_source_of_the_example(page: Path, quoted: re.Match[s
     source = definitions(quoted["module"])
     expected = [source[name] for name in quoted["names"].split(", ")]
     assert re.split(r"\n+(?=\S)", quoted["code"].strip()) == re.split(r"\n+(?=\S)", "\n".join(expected))
+
+
+PYTHON = re.compile(r"^```python\n(?P<code>(?!>>>).*?)^```$", re.MULTILINE | re.DOTALL)
+LESSONS = sorted({page for page, _ in quotations() if page.parent.name == "tutorial"})
+
+
+def bound(code: ast.AST) -> set[str]:
+    """The names that code binds anywhere: imports, definitions, assignments, parameters, captures of patterns."""
+    names: set[str] = set()
+    for node in ast.walk(code):
+        match node:
+            case ast.ImportFrom(names=imported) | ast.Import(names=imported):
+                names |= {alias.asname or alias.name for alias in imported}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.MatchAs(name=str(name)):
+                names.add(name)
+            case _:
+                pass
+    return names
+
+
+@pytest.mark.parametrize("page", LESSONS, ids=named)
+def test_a_lesson_imports_the_names_in_the_code_that_it_quotes(page: Path) -> None:
+    """Also the reader of a plain file sees where each name of the job comes from."""
+    known = set(vars(builtins))
+    for block in PYTHON.finditer(page.read_text(encoding="utf-8")):
+        code = ast.parse(block["code"])
+        known |= bound(code)
+        used = {node.id for node in ast.walk(code) if isinstance(node, ast.Name)}
+        assert used <= known, (named(page), used - known)
 
 
 def test_lessons_show_the_code_of_their_job() -> None:

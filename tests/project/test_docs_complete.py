@@ -61,6 +61,21 @@ def test_every_error_is_documented() -> None:
     assert missing(own_classes(errors)) <= UNDOCUMENTED.get("errors", set()), sorted(missing(own_classes(errors)))
 
 
+def drawn(error: type, indent: str = "") -> list[str]:
+    """The tree of errors below one, as the page draws it."""
+    below = [cls for cls in vars(errors).values() if inspect.isclass(cls) and error in cls.__bases__]
+    lines: list[str] = []
+    for cls in below:
+        branch, deeper = ("└── ", "    ") if cls is below[-1] else ("├── ", "│   ")
+        lines += [f"{indent}{branch}{cls.__name__}", *drawn(cls, indent + deeper)]
+    return lines
+
+
+def test_the_tree_of_errors_is_drawn() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    assert "\n".join(["PerdureError", *drawn(errors.PerdureError)]) in page
+
+
 def test_every_event_is_documented() -> None:
     types = {
         str(cls.type) for cls in vars(event).values() if inspect.isclass(cls) and isinstance(vars(cls).get("type"), str)
