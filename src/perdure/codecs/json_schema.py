@@ -6,8 +6,8 @@ Each schema of the codecs describes itself, so the description cannot drift from
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
@@ -19,6 +19,9 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 REFERENCE: Final = "#/$defs/"
 """The prefix of a reference to a definition."""
+
+_SILENT: Final = frozenset({"$schema", "$defs", "title", "description"})
+"""The keywords that do not affect which JSON validates."""
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -72,6 +75,55 @@ def json_schema(describe: Describe) -> JsonSchema:
     if definitions.schemas:
         found["$defs"] = definitions.schemas
     return found
+
+
+def canonical(schema: JsonSchema) -> JsonSchema:
+    """Return a schema without names, documentation and order, so that schemas of the same JSON are equal.
+
+    Args:
+        schema: a complete schema, as `json_schema` returns it.
+
+    Returns:
+        ``schema``, whose references are numbers, and ``definitions``, in the order of these numbers.
+    """
+    definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
+    rewriting = _Canonical(definitions)
+    root = rewriting.schema(schema)
+    # each definition may refer to further ones, which are added while the loop runs
+    return {"schema": root, "definitions": [rewriting.schema(definitions[name]) for name in rewriting.referred]}
+
+
+@attrs.frozen
+class _Canonical:
+    """Rewrites schemas; collects the definitions that they refer to, in the order of their first reference."""
+
+    definitions: Mapping[str, JsonSchema]
+    referred: list[str] = attrs.field(factory=list[str])
+
+    def schema(self, schema: JsonSchema) -> JsonSchema:
+        if "$ref" not in schema:
+            return {word: self._value(word, schema[word]) for word in sorted(schema) if word not in _SILENT}
+        name = str(schema["$ref"]).removeprefix(REFERENCE)
+        if "enum" in self.definitions[name]:  # has no name as a `Literal`
+            return self.schema(self.definitions[name])
+        if name not in self.referred:
+            self.referred.append(name)
+        return {"$ref": self.referred.index(name)}
+
+    def _value(self, keyword: str, value: Any) -> object:  # of the type that the keyword has
+        match keyword:
+            case "properties":
+                return {name: self.schema(value[name]) for name in sorted(value)}
+            case "items" | "propertyNames":
+                return self.schema(value)
+            case "additionalProperties":
+                return value and self.schema(value)
+            case "prefixItems" | "anyOf" | "oneOf":
+                return [self.schema(member) for member in value]
+            case "required" | "enum":
+                return sorted(value, key=repr)
+            case _:
+                return value
 
 
 def always(**keywords: object) -> Describe:
