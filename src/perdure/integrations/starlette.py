@@ -1,0 +1,71 @@
+"""Starlette and FastAPI: a lifespan that holds a client open, the client of a request, and responses for errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, cast
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from perdure.client.client import Client
+from perdure.integrations.open_client import OpenClient
+from perdure.integrations.problem import problem_response
+from perdure.values.errors import DefinitionError, PerdureError
+
+STATE: Final = "perdure"
+"""The name of the client in the state of the lifespan: ``request.state.perdure``."""
+
+
+def lifespan(open_client: OpenClient, /) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Client]]]:
+    """Return a lifespan that opens a client at the start of the application and closes it at the end.
+
+    In a lifespan of your own, yield the state that this one yields: ``yield {STATE: jobs, ...}``.
+
+    Args:
+        open_client: opens the client; called at each start.
+    """
+
+    @asynccontextmanager
+    async def opened(_: Starlette) -> AsyncGenerator[dict[str, Client]]:
+        async with open_client() as client:
+            yield {STATE: client}
+
+    return opened
+
+
+def client_of(request: HTTPConnection) -> Client:
+    """Return the client that the application's lifespan opened. In FastAPI it is a dependency.
+
+    Raises:
+        DefinitionError: the application has no such lifespan. The lifespan of a mounted application does not run.
+    """
+    client = getattr(request.state, STATE, None)
+    if not isinstance(client, Client):
+        raise DefinitionError(
+            "lifespan of the application",
+            None if client is None else cast("object", client),
+            f"lifespan=perdure.integrations.starlette.lifespan(...), or one that yields {{{STATE!r}: client}}, on the "
+            "outermost application: the lifespan of a mounted one does not run",
+        )
+    return client
+
+
+def handle_errors(app: Starlette, /) -> None:
+    """Respond to the errors that ``unwrap`` raises in a handler with problems (RFC 9457).
+
+    An error that the caller cannot fix is logged, and its response has no detail.
+
+    Args:
+        app: an application of Starlette or FastAPI.
+    """
+    app.add_exception_handler(PerdureError, _respond)
+
+
+async def _respond(request: Request, error: Exception) -> Response:
+    if not isinstance(error, PerdureError):
+        raise error
+    problem = problem_response(error, request=f"{request.method} {request.url.path}")
+    return Response(problem.body, problem.status, dict(problem.headers))

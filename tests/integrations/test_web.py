@@ -1,0 +1,116 @@
+"""FastAPI, Starlette and Litestar: the client of the lifespan, typed handles, and errors as problems."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Annotated, Any
+
+import pytest
+from attrs import frozen
+from fastapi import Depends, FastAPI
+from litestar import Litestar, get
+from litestar.params import FromPath
+from litestar.testing import TestClient as LitestarClient
+from returns.result import Failure, Result, Success
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from perdure import App, Client, Decision, Task, unwrap
+from perdure.integrations import fastapi, litestar, starlette
+from perdure.kinds.task import TaskHandle
+
+
+@frozen
+class TooMuch:
+    limit: int
+
+
+def decide(total: int, event: int) -> Result[Decision[int], TooMuch]:
+    if event < 0:
+        raise ValueError("the secret of the server")
+    return Success(Decision(total + event)) if event < 10 else Failure(TooMuch(10))
+
+
+counter = Task("counter", state=int, event=int, initial=0, decide=decide)
+app = App(None).with_jobs(counter)
+
+
+async def total_of(jobs: Client, number: int) -> dict[str, int | None]:
+    await unwrap(jobs.handle(counter).send("a", number))
+    return {"total": await unwrap(jobs.handle(counter).get_state("a"))}
+
+
+def on_starlette() -> Starlette:
+    async def add(request: Request) -> JSONResponse:
+        return JSONResponse(await total_of(starlette.client_of(request), int(request.path_params["number"])))
+
+    web = Starlette(routes=[Route("/{number}", add)], lifespan=starlette.lifespan(lambda: app.open("memory://")))
+    starlette.handle_errors(web)
+    return web
+
+
+def on_fastapi() -> FastAPI:
+    web = FastAPI(lifespan=fastapi.lifespan(lambda: app.open("memory://")))
+    fastapi.handle_errors(web)
+    handle = fastapi.handle_of(counter)
+
+    @web.get("/{number}")
+    async def add(
+        number: int, jobs: fastapi.Jobs, counters: Annotated[TaskHandle[int, int, TooMuch], Depends(handle)]
+    ) -> dict[str, int | None]:
+        assert counters == jobs.handle(counter)
+        return await total_of(jobs, number)
+
+    return web
+
+
+def on_litestar() -> Litestar:
+    @get("/{number:int}")
+    async def add(number: FromPath[int], jobs: litestar.Jobs) -> dict[str, int | None]:
+        return await total_of(jobs, number)
+
+    return Litestar([add], plugins=[litestar.PerdurePlugin(lambda: app.open("memory://"))])
+
+
+FRAMEWORKS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "starlette": lambda: TestClient(on_starlette()),
+    "fastapi": lambda: TestClient(on_fastapi()),
+    "litestar": lambda: LitestarClient(on_litestar()),
+}
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def web(request: pytest.FixtureRequest) -> Iterator[Any]:
+    with FRAMEWORKS[request.param]() as client:
+        yield client
+
+
+def test_handlers_call_jobs(web: Any) -> None:
+    assert web.get("/3").json() == {"total": 3}
+    assert web.get("/4").json() == {"total": 7}
+
+
+def test_an_error_of_the_caller_is_a_problem_with_its_fields(web: Any) -> None:
+    response = web.get("/10")
+    assert (response.status_code, response.headers["content-type"]) == (409, "application/problem+json")
+    assert response.json()["code"] == "rejected"
+    assert "TooMuch(limit=10)" in response.json()["detail"]
+
+
+def test_an_error_of_the_server_is_logged_and_not_shown(web: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        response = web.get("/-1")
+    assert (response.status_code, response.json()["code"]) == (500, "hook_raised")
+    assert "secret" not in response.text
+    assert "GET /-1 failed: the job's code raised ValueError: the secret of the server" in caplog.messages
+
+
+def test_a_mounted_application_says_where_its_lifespan_belongs(caplog: pytest.LogCaptureFixture) -> None:
+    outer = Starlette()
+    outer.mount("/jobs", on_starlette())
+    with TestClient(outer) as client:
+        assert client.get("/jobs/3").status_code == 500
+    assert "on the outermost application" in caplog.text
