@@ -5,6 +5,7 @@
     PerdureError
     ├── DefinitionError                raised while you build a definition, a schedule or an app
     ├── EnsureFailed                   raised while an app is opened: it could not create an instance that it declares
+    ├── ListenFailed                   raised when a server cannot listen on an address
     ├── AlreadyAwaited                 raised when a call is awaited a second time: nothing was sent
     ├── RequestError                   the call was refused and changed nothing
     │   ├── InvalidId                  the instance id is not valid
@@ -108,6 +109,22 @@ class EnsureFailed(PerdureError):
             f"the engine did not start: the app declares {self.address}, and its {self.action!r} failed: {self.error}; "
             "fix the cause, or remove the declaration"
         )
+
+
+@attrs.frozen(repr=False)
+class ListenFailed(PerdureError):
+    """A server could not listen on an address.
+
+    Attributes:
+        address: the address, such as ``127.0.0.1:8080`` or ``unix:/path/of.sock``.
+        reason: the cause, and how to fix it.
+    """
+
+    address: str
+    reason: str
+
+    def _text(self) -> str:
+        return f"cannot listen on {self.address}: {self.reason}"
 
 
 @attrs.frozen(repr=False)

@@ -1,0 +1,281 @@
+"""Serves an ASGI application on sockets, in the running event loop and without signal handlers of its own.
+
+It uses uvicorn's HTTP protocol, and not its server, which handles signals, wakes up ten times a second, and waits at
+its end for clients that do not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from perdure.runtime.record import Runtime
+from perdure.server.bind import MAX_BINDS, Bind, TcpBind, UnixBind, parse_bind
+from perdure.server.unix_socket import unix_socket
+from perdure.values.duration import Duration, duration_ms
+from perdure.values.errors import DefinitionError, ListenFailed
+
+if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
+AsgiApp: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+"""An ASGI application."""
+
+CreateProtocol: TypeAlias = Callable[..., asyncio.Protocol]
+"""Creates the protocol of a connection: ``(config, server_state, app_state, _loop)``, as uvicorn calls it."""
+
+BACKLOG: Final = 1_024
+"""Connections that wait to be accepted, for each address."""
+
+CLIENT_GRACE_MS: Final = 1_000
+"""How long a stop waits for a client that does not send the rest of its request or read its response."""
+
+_POLL_MS: Final = 20
+
+
+@attrs.define
+class _Requests:
+    """The application, with the requests in progress. It adds ``Date`` to responses (RFC 9110, section 6.6.1)."""
+
+    app: AsgiApp
+    now_ms: Callable[[], int]
+    _tasks: set[asyncio.Task[Any]] = attrs.Factory(set[asyncio.Task[Any]])
+    _cancelled: bool = False
+    _date: tuple[int, bytes] = (-1, b"")
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        async def send_dated(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"date", self._today())]}
+            await send(message)
+
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._tasks.add(task)
+        try:
+            await self.app(scope, receive, send_dated)
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+        finally:
+            self._tasks.discard(task)
+
+    def _today(self) -> bytes:
+        now_s = self.now_ms() // 1_000
+        if now_s != self._date[0]:
+            self._date = now_s, formatdate(now_s, usegmt=True).encode()
+        return self._date[1]
+
+    async def cancel(self, patience_ms: int) -> None:
+        """Cancel the requests whose connections were closed."""
+        self._cancelled = True
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience_ms / 1_000)
+
+
+@attrs.define
+class Listening:
+    """A server that listens.
+
+    Attributes:
+        binds: the addresses, with the ports that the system chose.
+    """
+
+    binds: tuple[Bind, ...]
+    _state: ServerState
+    _runtime: Runtime
+    _requests: _Requests
+    _sockets: ExitStack
+    _hurried: bool = False
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs of the addresses."""
+        return tuple(bind.url for bind in self.binds)
+
+    def hurry(self) -> None:
+        """Stop without waiting for requests in progress: the server closes their connections."""
+        self._hurried = True
+
+    async def close(self, drain_ms: int) -> None:
+        """Stop: accept no connections, close idle ones, and wait until requests in progress are answered.
+
+        Args:
+            drain_ms: how long to wait for them.
+        """
+        self._sockets.close()
+        for connection in tuple(self._state.connections):
+            connection.shutdown()
+        await self._drain(self._runtime.monotonic_ms() + drain_ms)
+        for connection in tuple(self._state.connections):
+            _abort(connection)
+        await self._runtime.sleep(0)  # the protocols learn that their connections are lost
+        await self._requests.cancel(CLIENT_GRACE_MS)
+
+    async def _drain(self, deadline_ms: float) -> None:
+        """Poll, because uvicorn's protocols do not report the end of a request."""
+        waiting_since: dict[Any, float] = {}
+        while self._state.connections and not self._hurried:
+            now_ms = self._runtime.monotonic_ms()
+            if now_ms >= deadline_ms:
+                return
+            waiting_since = {
+                connection: waiting_since.get(connection, now_ms)
+                for connection in self._state.connections
+                if _waits_for_client(connection)
+            }
+            for connection, since_ms in waiting_since.items():
+                if now_ms - since_ms >= CLIENT_GRACE_MS:
+                    _abort(connection)
+            await self._runtime.sleep(_POLL_MS)
+
+
+@asynccontextmanager
+async def listening(
+    app: AsgiApp,
+    binds: Sequence[str | Bind],
+    /,
+    *,
+    shutdown_timeout: Duration = "30 seconds",
+    protocol: CreateProtocol | None = None,
+    runtime: Runtime | None = None,
+) -> AsyncGenerator[Listening]:
+    """Serve an ASGI application within the block.
+
+    Use it inside ``async with app.open(store) as jobs:``. At the end of the block the server accepts no connections,
+    closes idle ones, and waits for requests in progress. It waits one second for a client that does not send the rest
+    of its request or read its response. The application's lifespan is not run: open the engine first.
+
+    Args:
+        app: the application, such as ``asgi_of(jobs)``.
+        binds: 1 to 16 addresses: ``"127.0.0.1:8080"``, ``"[::1]:0"``, ``"unix:/run/jobs.sock"``.
+        shutdown_timeout: how long the end of the block waits for requests in progress.
+        protocol: creates the protocol of each connection; uvicorn's by default.
+        runtime: the clock; that of the running event loop by default.
+
+    Raises:
+        ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.
+        DefinitionError: an address is not valid.
+    """
+    if not 1 <= len(binds) <= MAX_BINDS:
+        raise DefinitionError("binds of a server", len(binds), f"1 to {MAX_BINDS} addresses")
+    parsed = [parse_bind(bind) if isinstance(bind, str) else bind for bind in binds]
+    drain_ms = duration_ms(shutdown_timeout, what="shutdown_timeout of a server", minimum_ms=0)
+    if runtime is None:
+        from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - as in `App.open`
+
+        runtime = asyncio_runtime()
+    requests = _Requests(app, runtime.now_ms)
+    create, state = _protocols(requests, protocol, parsed[0])
+    with ExitStack() as stack:
+        listeners = [listener for bind in parsed for listener in await _listeners(bind, stack)]
+        for _, listener in listeners:
+            server = await asyncio.get_running_loop().create_server(create, sock=listener, backlog=BACKLOG)
+            stack.callback(server.close)
+        bound = tuple(dict.fromkeys(bind for bind, _ in listeners))
+        served = Listening(bound, state, runtime, requests, stack.pop_all())
+    try:
+        yield served
+    finally:
+        await served.close(drain_ms)
+
+
+def _protocols(
+    app: AsgiApp, protocol: CreateProtocol | None, bind: Bind
+) -> tuple[Callable[[], asyncio.Protocol], ServerState]:
+    """Return the function that creates the protocol of a connection, and the state that its connections share."""
+    try:
+        from uvicorn.config import Config  # noqa: PLC0415 - an extra
+        from uvicorn.server import ServerState  # noqa: PLC0415 - as above
+    except ImportError as error:
+        reason = f"{error.name} is not installed; pip install 'perdure[server]'"
+        raise ListenFailed(str(bind), reason) from error
+    config = Config(
+        app,
+        http="auto" if protocol is None else protocol,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a function that creates one does as well
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        workers=1,
+    )
+    config.load()
+    state = ServerState()
+    create: Any = config.http_protocol_class
+
+    def created() -> asyncio.Protocol:
+        made: asyncio.Protocol = create(config=config, server_state=state, app_state={})
+        return made
+
+    return created, state
+
+
+async def _listeners(bind: Bind, stack: ExitStack) -> list[tuple[Bind, socket.socket]]:
+    """Listen on an address: on each of its IP addresses, if it is a name."""
+    match bind:
+        case UnixBind(path):
+            return [(bind, stack.enter_context(unix_socket(path, backlog=BACKLOG)))]
+        case TcpBind():
+            return await _tcp_listeners(bind, stack)
+
+
+async def _tcp_listeners(bind: TcpBind, stack: ExitStack) -> list[tuple[Bind, socket.socket]]:
+    try:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenFailed(str(bind), f"{error.strerror}; write an address of this machine") from error
+    listeners: list[tuple[Bind, socket.socket]] = []
+    port = bind.port
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            listener.bind((address[0], port, *address[2:]))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
+                continue  # a name with an IPv6 address on a machine without IPv6
+            raise ListenFailed(str(bind), f"{error.strerror}; {_advice(error)}") from error
+        port = listener.getsockname()[1]
+        listeners.append((TcpBind(bind.host, port), listener))
+    if not listeners:
+        raise ListenFailed(str(bind), "none of its addresses belongs to this machine")
+    return listeners
+
+
+def _advice(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "stop the process that listens there, or choose another port"
+        case errno.EACCES:
+            return "choose a port from 1024"
+        case _:
+            return "choose another address"
+
+
+def _waits_for_client(connection: Any) -> bool:
+    """Return whether a connection waits for the rest of a request, or for its client to read."""
+    cycle, transport = getattr(connection, "cycle", None), getattr(connection, "transport", None)
+    return (cycle is not None and cycle.more_body) or (transport is not None and transport.get_write_buffer_size() > 0)
+
+
+def _abort(connection: Any) -> None:
+    transport = getattr(connection, "transport", None)
+    if transport is not None:
+        transport.abort()
