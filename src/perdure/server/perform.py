@@ -12,7 +12,8 @@ from perdure.client.by_name import builder
 from perdure.client.local_gateway import LocalGateway
 from perdure.jobs.definition import AnyDefinition
 from perdure.programs.future import answer_of
-from perdure.values.errors import AccessDenied, PerdureError, UnknownJob
+from perdure.values.errors import AccessDenied, DefinitionDiffers, PerdureError, UnknownJob
+from perdure.wire.contract import contract_of
 from perdure.wire.envelope import READS, Envelope, answered, refused
 from perdure.wire.moment import Moment, encode_moment
 from perdure.wire.problems import problem_of
@@ -38,7 +39,7 @@ async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[s
         The line of the answer.
     """
     job = gateway.definitions.get((envelope.kind, envelope.job))
-    problem = _refusal(envelope, scopes)
+    problem = _refusal(job, envelope, scopes)
     if job is None or problem is not None:
         unknown = UnknownJob(envelope.kind, envelope.job, served(gateway))
         return refused(envelope.number, problem_of(problem or unknown))
@@ -66,8 +67,11 @@ def denied(scope: str, scopes: frozenset[str]) -> AccessDenied | None:
     return AccessDenied(scope, "small_scope", f"the token has {', '.join(sorted(scopes)) or 'no scope'}")
 
 
-def _refusal(envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
-    return denied("read" if envelope.action in READS else "call", scopes)
+def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
+    refusal = denied("read" if envelope.action in READS else "call", scopes)
+    if refusal is not None or job is None or envelope.definition in (None, contract_of(job).fingerprint):
+        return refusal
+    return DefinitionDiffers(f"{job.kind}:{job.name}", ())
 
 
 def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[FutureResult[Any, Any], Encode]:
