@@ -1,0 +1,145 @@
+"""Access: which requests a server accepts, and with which scopes. Pure: a function of the rule and the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from perdure.server.tokens import SCOPES, Scope, Tokens
+from perdure.values.errors import AccessDenied
+from perdure.values.excerpt import excerpt
+
+Access: TypeAlias = Tokens | Literal["local", "owner_socket", "unchecked"]
+"""The rule of a server.
+
+- `Tokens`: a request needs a bearer token; its scopes are those of the token.
+- ``"local"``: no tokens: only programs on this machine, over the loopback interface; all scopes.
+- ``"owner_socket"``: a Unix socket that only its owner can open (mode 0600): all scopes.
+- ``"unchecked"``: another application in front has checked the request: all scopes.
+"""
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""The headers of a request, names in lower case, as ASGI provides them."""
+
+_FORWARDED: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+_OWN_PAGE: Final = frozenset({b"none", b"same-origin"})
+_MAX_BEARER: Final = 520
+"""Longer than the longest secret: nothing longer is hashed."""
+
+
+@attrs.frozen(kw_only=True)
+class Caller:
+    """A client whose request was accepted.
+
+    Attributes:
+        name: the name of its token; ``"local"``, ``"owner"`` or ``"unchecked"`` without one.
+        scopes: the operations that it may request.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+_ALL: Final = frozenset(SCOPES)
+_LOCAL = Caller(name="local", scopes=_ALL)
+_OWNER = Caller(name="owner", scopes=_ALL)
+_UNCHECKED = Caller(name="unchecked", scopes=_ALL)
+
+
+def identify(access: Access, client: str | None, headers: Headers, needs: Scope = "read") -> Caller | AccessDenied:
+    """Return the caller of a request, or the reason to refuse it. The scope is not checked yet.
+
+    Args:
+        access: the rule of the server.
+        client: the address of the client's end of the connection; None if it has none, as on a Unix socket.
+        headers: the headers of the request.
+        needs: the scope that the request needs, for the error.
+    """
+    match access:
+        case "unchecked":
+            return _UNCHECKED
+        case "owner_socket":
+            return _denied(needs, _forwarded(headers)) or _OWNER
+        case "local":
+            reason = _remote(client) or _forwarded(headers) or _foreign_host(headers) or _from_a_page(headers)
+            return _denied(needs, reason) or _LOCAL
+        case _:
+            return _bearer(access, headers, needs)
+
+
+def check_scope(caller: Caller, needs: Scope) -> AccessDenied | None:
+    """Return the refusal of a request that needs another scope than its caller has."""
+    if needs in caller.scopes:
+        return None
+    scopes = ", ".join(sorted(caller.scopes))
+    reason = f"the token {caller.name!r} has only the scopes {scopes}; use another token"
+    return AccessDenied(needs, "small_scope", reason)
+
+
+def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDenied:
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values:
+        return AccessDenied(needs, "no_token", "this server requires a token; send 'Authorization: Bearer <token>'")
+    scheme, _, secret = values[0].partition(b" ")
+    if len(values) > 1 or scheme.lower() != b"bearer":
+        return AccessDenied(needs, "wrong_token", "expected one header 'Authorization: Bearer <token>'")
+    secret = secret.strip(b" ")
+    token = tokens.holder(secret.decode("latin-1")) if len(secret) <= _MAX_BEARER else None
+    if token is None:
+        return AccessDenied(needs, "wrong_token", "this server does not know the token; ask its operator for one")
+    return Caller(name=token.name, scopes=token.scopes)
+
+
+def _denied(needs: Scope, reason: str | None) -> AccessDenied | None:
+    if reason is None:
+        return None
+    return AccessDenied(needs, "not_local", f"{reason}; without tokens a server serves only local programs")
+
+
+def _remote(client: str | None) -> str | None:
+    if client is not None and is_loopback(client):
+        return None
+    return "the request does not come over the loopback interface"
+
+
+def _forwarded(headers: Headers) -> str | None:
+    for name, _ in headers:
+        if name in _FORWARDED:
+            return f"the request came through a proxy (header {name.decode('ascii')!r})"
+    return None
+
+
+def _foreign_host(headers: Headers) -> str | None:
+    """DNS rebinding: a page of ``evil.example`` reaches 127.0.0.1 under its own name. Its ``Host`` shows that name."""
+    hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+    if len(hosts) == 1 and is_loopback(host_name(hosts[0])):
+        return None
+    return f"the header 'Host' is {excerpt(hosts[0]) if hosts else 'missing'}, not localhost, 127.0.0.1 or [::1]"
+
+
+def _from_a_page(headers: Headers) -> str | None:
+    """A page in a browser on this machine can send requests to its loopback interface. The browser marks them."""
+    for name, value in headers:
+        if name == b"origin" or (name == b"sec-fetch-site" and value not in _OWN_PAGE):
+            return f"a web page sent the request (header {name.decode('ascii')!r})"
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is ``localhost`` or an address of the loopback interface."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def host_name(host: str) -> str:
+    """Return the name in a ``Host`` header, without its port, in lower case, an IPv6 address without its brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
