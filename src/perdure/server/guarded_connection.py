@@ -1,0 +1,252 @@
+"""Connections with limits: between the socket and uvicorn's HTTP protocol, for the timeouts that uvicorn lacks.
+
+uvicorn closes a connection that waits too long between two requests. It has no limit on the time before the first
+request, of headers, of a body, or of a client that does not read its response; and once a number of connections exists,
+idle ones included, it answers 503 to every client. `perdure.server.connection` has the rules, which are pure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from perdure.runtime.record import LogRecord, Runtime, Timer
+from perdure.server.connection import REPLACEABLE, ConnectionState, Phase, Timeouts
+from perdure.server.http_limits import HttpLimits
+
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n"
+    b"connection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n"
+)
+
+
+_LOGGER: Final = logging.getLogger("perdure.http")
+_LOGGER.setLevel(logging.ERROR)  # uvicorn warns of each invalid request, so that a client could fill the log
+
+
+class _Cycle(Protocol):
+    """One request in uvicorn's protocol."""
+
+    more_body: bool
+    response_complete: bool
+
+
+class Connections:
+    """The connections of one server, at most as many as its limits permit."""
+
+    def __init__(self, limits: HttpLimits, runtime: Runtime) -> None:
+        self.limits = limits
+        self.runtime = runtime
+        self.timeouts = Timeouts.of(limits)
+        self._open: dict[GuardedConnection, None] = {}  # in the order in which they last began to wait
+        self._refused = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def all(self) -> tuple[GuardedConnection, ...]:
+        """The open connections, those that have waited longest for a request first."""
+        return tuple(self._open)
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> asyncio.Protocol:
+        """Return the protocol of a new connection: pass this method to uvicorn as ``Config(http=...)``."""
+
+        def make_http() -> H11Protocol:
+            http = H11Protocol(config, server_state, app_state, _loop)
+            http.logger = _LOGGER
+            return http
+
+        return GuardedConnection(self, make_http, server_state)
+
+    def admit(self, connection: GuardedConnection) -> bool:
+        """Count a new connection. At the limit, close the one that has waited longest for a request.
+
+        Returns:
+            False if all connections have requests in progress, so that the new one must be closed.
+        """
+        if len(self._open) >= self.limits.connections:
+            waiting = next((other for other in self.all if other.phase in REPLACEABLE), None)
+            self._refused += 1
+            if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, ...: an attack does not fill the log
+                fields = {"limit": self.limits.connections, "count": self._refused}
+                self.runtime.log(LogRecord("warning", "connection limit reached", fields))
+            if waiting is None:
+                return False
+            waiting.abort()
+        self._open[connection] = None
+        return True
+
+    def waits_again(self, connection: GuardedConnection) -> None:
+        """Move a connection to the end of those that may be closed."""
+        if self._open.pop(connection, connection) is None:
+            self._open[connection] = None
+
+    def closed(self, connection: GuardedConnection) -> None:
+        """Forget a connection."""
+        self._open.pop(connection, None)
+
+
+class GuardedConnection(asyncio.Protocol):
+    """One connection. It creates uvicorn's protocol at the first byte, so that an idle connection costs little.
+
+    A client that ends its side of the connection is not answered, as in uvicorn.
+    """
+
+    __slots__ = (
+        "_connections",
+        "_cycle",
+        "_http",
+        "_make_http",
+        "_partial",
+        "_runtime",
+        "_server_state",
+        "_state",
+        "_timer",
+        "_transport",
+    )
+
+    def __init__(
+        self, connections: Connections, make_http: Callable[[], H11Protocol], server_state: ServerState
+    ) -> None:
+        self._connections = connections
+        self._runtime = connections.runtime
+        self._make_http = make_http
+        self._server_state = server_state
+        self._http: H11Protocol | None = None
+        self._transport: asyncio.Transport | None = None
+        self._cycle: _Cycle | None = None
+        self._partial = False
+        self._state = ConnectionState(phase="idle", since_ms=self._runtime.monotonic_ms())
+        self._timer: Timer | None = None
+
+    # ------------------------------------------------------------ the socket
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection, or answer 503 and close it."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._connections.admit(self):
+            self._transport.write(_FULL)
+            self._transport.close()
+            return
+        self._transport.set_write_buffer_limits(high=self._connections.limits.write_buffer_bytes)
+        self._registered.add(self)
+        self._check()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to uvicorn."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._http is None:
+            self._http = self._make_http()
+            self._registered.discard(self)
+            self._http.connection_made(transport)
+        self._look()
+        self._http.data_received(data)
+        cycle = self._latest()
+        self._partial = cycle is None or cycle.response_complete
+        if cycle is not self._cycle:
+            self._cycle = cycle
+            self._partial = False
+            self._see("answering")
+        self._look()
+
+    def pause_writing(self) -> None:
+        """Make the application wait."""
+        if self._http is not None:
+            self._http.pause_writing()
+        self._look()
+
+    def resume_writing(self) -> None:
+        """Let the application continue."""
+        if self._http is not None:
+            self._http.resume_writing()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._connections.closed(self)
+        self._registered.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._http is not None:
+            self._http.connection_lost(exc)
+        self._transport = None
+
+    # ------------------------------------------------------------ the server
+    def shutdown(self) -> None:
+        """Close at once: no request has arrived. uvicorn calls this when it stops."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close without waiting for the client to read the rest."""
+        self._connections.closed(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The transport; None once the connection is closed."""
+        return self._transport
+
+    @property
+    def phase(self) -> Phase:
+        """The part of a request that it is in."""
+        self._look()
+        return self._state.phase
+
+    # ------------------------------------------------------------ the rules
+    @property
+    def _registered(self) -> set[Any]:  # uvicorn closes these when it stops; it calls nothing but `shutdown`
+        return cast("set[Any]", self._server_state.connections)
+
+    def _latest(self) -> _Cycle | None:
+        return None if self._http is None else cast("_Cycle | None", self._http.cycle)
+
+    def _look(self) -> None:
+        cycle = self._latest()
+        if cycle is not self._cycle:  # a pipelined request, begun when the one before it was answered
+            self._cycle = cycle
+            self._see("answering")
+        if cycle is not None and cycle.more_body:
+            self._see("discarding" if cycle.response_complete else "body")
+        elif cycle is not None and not cycle.response_complete:
+            self._see("answering")
+        else:
+            self._see("headers" if self._partial else "idle")
+
+    def _see(self, phase: Phase) -> None:
+        before = self._state.phase
+        unread = self._transport is not None and self._transport.get_write_buffer_size() > 0
+        self._state = self._state.seen(phase, unread, self._runtime.monotonic_ms())
+        if phase == "idle" != before:
+            self._connections.waits_again(self)
+
+    def _check(self) -> None:
+        """Close the connection if a deadline has passed; else look again at the next one.
+
+        The timer is not moved at every byte: it fires at the earliest possible deadline and looks at the times then.
+        """
+        if self._transport is None:
+            return
+        self._look()
+        now = self._runtime.monotonic_ms()
+        deadline = self._state.deadline_ms(self._connections.timeouts)
+        if deadline is not None and deadline <= now:
+            self.abort()
+            return
+        soonest = now + self._connections.timeouts.shortest_ms
+        self._timer = self._runtime.call_later(min(deadline or soonest, soonest) - now, self._check)

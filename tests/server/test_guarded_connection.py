@@ -1,0 +1,148 @@
+"""Connections with limits, on real sockets: idle, slow and numerous clients."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from raw_http import answer, echo, request, serving, status_of, until
+
+from perdure.server.http_limits import HttpLimits
+
+SHORT = HttpLimits(
+    header_timeout="60 ms", body_timeout="60 ms", idle_timeout="60 ms", write_timeout="60 ms", write_buffer_bytes=1_000
+)
+KEPT = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BEGUN = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "trickle"),
+    [
+        (b"", b""),
+        (b"G", b""),
+        (b"GET / HTTP/1.1\r\nx: ", b"y"),
+        (b"", b"\r\n"),
+        (BEGUN, b"y"),
+        (KEPT, b""),
+        (KEPT, b"\r\n"),
+    ],
+)
+def test_a_client_that_sends_too_slowly_is_disconnected(sent: bytes, trickle: bytes):
+    async def main() -> bytes:
+        async with serving(echo, SHORT) as served:
+            reader, writer = await served.connect()
+            writer.write(sent)
+            received = b""
+            while True:
+                try:
+                    async with asyncio.timeout(0.01):
+                        part = await reader.read(1_000)
+                except TimeoutError:
+                    writer.write(trickle)
+                    continue
+                except ConnectionResetError:
+                    part = b""
+                if not part:
+                    writer.close()
+                    return received
+                received += part
+
+    assert status_of(asyncio.run(main())) in ({200} if sent is KEPT else {0, 400})
+
+
+def test_a_client_that_does_not_read_holds_one_part_and_is_disconnected():
+    part, held, gone = b"x" * 65_536, list[int](), asyncio.Event()
+
+    async def main() -> None:
+        async def endless(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while not gone.is_set():
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                held.extend(each.transport.get_write_buffer_size() for each in served.connections.all if each.transport)
+                await asyncio.sleep(0)
+
+        async with serving(endless, SHORT) as served:
+            _, writer = await served.connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(KEPT)
+            await until(lambda: len(served.connections) > 0)
+            await until(lambda: len(served.connections) == 0)
+            gone.set()
+            writer.close()
+
+    asyncio.run(main())
+    assert 0 < max(held) <= SHORT.write_buffer_bytes + len(part) + 100
+
+
+def test_a_new_connection_replaces_the_one_that_waited_longest():
+    async def main() -> tuple[list[bytes], int]:
+        async with serving(echo, HttpLimits(connections=3)) as served:
+            waiting = [await served.connect() for _ in range(3)]
+            for reader, writer in waiting[1:]:
+                writer.write(KEPT)
+                await reader.readuntil(b"\r\n\r\n")
+            response = await served.get("/")
+            closed = await waiting[0][0].read()
+            waiting[1][1].write(KEPT)
+            kept = await waiting[1][0].readuntil(b"\r\n\r\n")
+            for _, writer in waiting:
+                writer.close()
+            return [response, closed, kept], len(served.connections)
+
+    (response, closed, kept), count = asyncio.run(main())
+    assert (status_of(response), closed, status_of(kept)) == (200, b"", 200)
+    assert count <= 3
+
+
+def test_a_connection_is_refused_if_all_others_have_requests_in_progress():
+    async def main() -> tuple[bytes, list[int]]:
+        release = asyncio.Event()
+
+        async def waiting(scope: Any, receive: Any, send: Any) -> None:
+            await release.wait()
+            await answer(send, b"")
+
+        async with serving(waiting, HttpLimits(connections=2)) as served:
+            busy = [asyncio.ensure_future(served.get("/")) for _ in range(2)]
+            await until(lambda: [each.phase for each in served.connections.all] == ["answering"] * 2)
+            refused = await served.get("/")
+            release.set()
+            return refused, [status_of(await response) for response in busy]
+
+    refused, answered = asyncio.run(main())
+    assert status_of(refused) == 503
+    assert b"retry-after: 1" in refused
+    assert answered == [200, 200]
+
+
+def test_a_refused_request_with_an_endless_body_does_not_keep_its_place():
+    async def main() -> list[int]:
+        async with serving(echo, HttpLimits(connections=1, body_bytes=10)) as served:
+            reader, writer = await served.connect()
+            writer.write(BEGUN + b"x" * 1_000)
+            refused = await reader.readuntil(b"\r\n\r\n")
+            response = await served.get("/")
+            writer.close()
+            return [status_of(refused), status_of(response)]
+
+    assert asyncio.run(main()) == [413, 200]
+
+
+def test_headers_without_an_end_are_refused_while_they_arrive():
+    async def main() -> bytes:
+        async with serving(echo) as served:
+            return await served.exchange(b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000)
+
+    assert status_of(asyncio.run(main())) in {400, 431}
+
+
+def test_pipelined_requests_are_answered_in_order():
+    async def main() -> bytes:
+        async with serving(echo) as served:
+            first, last = (
+                request("POST", "/", body=b"first").replace(b"Connection: close\r\n", b""),
+                request("GET", "/"),
+            )
+            return await served.exchange(first * 50 + last)
+
+    assert asyncio.run(main()).count(b"HTTP/1.1 200") == 51
