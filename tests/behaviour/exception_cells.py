@@ -235,6 +235,8 @@ def forked(out: Path, work: Callable[[], Any]) -> int:
 
 
 def main(folder: str) -> None:
+    (Path(folder) / "loaded").mkdir()
+    asyncio.run(next_start(Path(folder) / "loaded", "on_event"))  # import and compile once, not in each process
     for kind in KINDS:
         for name in JOBS:
             here = Path(folder) / f"{kind}-{name.replace(' ', '_')}"

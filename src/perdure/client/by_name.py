@@ -13,7 +13,7 @@ from returns.result import Failure, Result
 from perdure.client.arguments import check_history, check_text
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
-from perdure.jobs.request import ALARM, Request
+from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
 from perdure.programs.future import answer_of, mapped, named, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
@@ -27,7 +27,15 @@ class JobByName(Protocol):
     """The calls of a job by the names of its actions: inputs are JSON text, answers JSON-able data."""
 
     def call(
-        self, action: str, id_: str, /, payload: str = "", *, idempotency_key: str | None = None
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "completion",
+        interrupt: bool = False,
     ) -> FutureResult[Any, EventError[Any]]:
         """Send a request.
 
@@ -36,6 +44,8 @@ class JobByName(Protocol):
             id_: the instance.
             payload: the input as JSON text; empty when the action takes none.
             idempotency_key: a repeat with this key gets the first answer.
+            wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
+            interrupt: whether ``terminate`` cancels a run in progress.
 
         Returns:
             The answer as JSON-able data.
@@ -115,7 +125,15 @@ class NamedJob:
         return tuple(self.definition.plan.commands)
 
     def call(
-        self, action: str, id_: str, /, payload: str = "", *, idempotency_key: str | None = None
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "completion",
+        interrupt: bool = False,
     ) -> FutureResult[Any, EventError[Any]]:
         """Send a request.
 
@@ -124,12 +142,14 @@ class NamedJob:
             id_: the instance.
             payload: the input as JSON text; empty when the action takes none.
             idempotency_key: a repeat with this key gets the first answer.
+            wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
+            interrupt: whether ``terminate`` cancels a run in progress.
 
         Returns:
             The answer as JSON-able data.
         """
         job, answers = self.definition, self.definition.plan.answers
-        build = self._builder(action, payload, idempotency_key)
+        build = builder(job, action, payload, idempotency_key, wait_for, interrupt=interrupt)
         sent = named(self.dispatch.request(job, id_, build), f"call of {job.kind}:{job.name}")
         return mapped(sent, lambda answer: orjson.loads(answers.encode(answer)))
 
@@ -153,27 +173,10 @@ class NamedJob:
             idempotency_key: of the request.
         """
         build: Callable[[Limits], Request] = (
-            _alarm if action == ALARM.action else self._builder(action, payload, idempotency_key)
+            _alarm if action == ALARM.action else builder(self.definition, action, payload, idempotency_key)
         )
         explanation = self.dispatch.explain_request(self.definition, id_, build, answers)
         return mapped(explanation, lambda explained: explanation_data(self.definition, explained))
-
-    def _builder(self, action: str, payload: str, idempotency_key: str | None) -> Callable[[Limits], Request]:
-        job = self.definition
-
-        def build(limits: Limits) -> Request:
-            check_text(action, what="action of a call by name")
-            if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass any object
-                raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
-            size = len(payload.encode())
-            if size > limits.payload_bytes:
-                raise InvalidInput(
-                    f"{action} of {job.kind}:{job.name}",
-                    (f"expected at most {limits.payload_bytes} bytes, got {size}",),
-                )
-            return job.parse(action, payload, idempotency_key=idempotency_key)
-
-        return build
 
     def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
         """Read the committed status."""
@@ -203,3 +206,44 @@ class NamedJob:
 
 def _alarm(_: Limits) -> Request:
     return ALARM
+
+
+def builder(
+    job: AnyDefinition,
+    action: str,
+    payload: str,
+    key: str | None = None,
+    wait_for: WaitFor = "completion",
+    *,
+    interrupt: bool = False,
+) -> Callable[[Limits], Request]:
+    """Return the function that builds a request from its encoded form.
+
+    Args:
+        job: the definition.
+        action: the action's name.
+        payload: the input as JSON text; empty when the action takes none.
+        key: the idempotency key.
+        wait_for: when the request is answered.
+        interrupt: whether ``terminate`` cancels a run in progress.
+
+    Returns:
+        A function of the limits, which raises a ``RequestError`` for an argument that is not valid.
+    """
+
+    def build(limits: Limits) -> Request:
+        check_text(action, what="action of a call by name")
+        if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass any object
+            raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
+        check_wait(action, wait_for, interrupt)
+        size = len(payload.encode())
+        if size > limits.payload_bytes:
+            problem = f"expected at most {limits.payload_bytes} bytes, got {size}"
+            raise InvalidInput(f"{action} of {job.kind}:{job.name}", (problem,))
+        request = job.parse(action, payload, idempotency_key=key)
+        command = request.command
+        if interrupt and isinstance(command, Terminate):
+            command = attrs.evolve(command, when="interrupt")
+        return attrs.evolve(request, command=command, wait_for=wait_for)
+
+    return build

@@ -31,6 +31,7 @@ from perdure.values.listed import Listed, ListedStatus, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded
 from perdure.wire.info import EngineInfo, installed_version, job_info
+from perdure.wire.moment import Moment
 
 A = TypeVar("A")
 
@@ -131,20 +132,43 @@ class LocalGateway:
     ) -> Result[Explanation, CallError]:
         engine = self.engine
         try:
-            address = check_definition(job, of="explain").address(check_id(id_))
+            check_definition(job, of="explain")
             request = build(engine.limits)
             check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
-        found = await answer_of(engine.store.load(address, request.idempotency_key, engine.runtime.now_ms()))
+        read = await answer_of(self.moment(job, id_, request.idempotency_key))
+        if not isinstance(read, Success):
+            return Failure(read.failure())
+        moment, services = read.unwrap(), engine.turns.services
+        return Success(
+            explain(
+                job,
+                job.address(id_),
+                moment.loaded,
+                request,
+                inputs=(moment.inputs,),
+                answers=answers,
+                services=services,
+            )
+        )
+
+    def moment(self, definition: AnyDefinition, id_: str, key: str | None, /) -> FutureResult[Moment, CallError]:
+        """Read the data that an explanation is computed from."""
+        return once(self._moment(definition, id_, key))
+
+    async def _moment(self, job: AnyDefinition, id_: str, key: str | None) -> Result[Moment, CallError]:
+        engine = self.engine
+        try:
+            address = job.address(check_id(id_))
+        except RequestError as refused:
+            return Failure(refused)
+        found = await answer_of(engine.store.load(address, key, engine.runtime.now_ms()))
         if not isinstance(found, Success):
             return Failure(found.failure())
-        loaded = found.unwrap()
-        inputs = collect_inputs(
-            engine.runtime, engine.store, engine.limits, running=engine.dispatcher.running_at(address)
-        )
-        services = engine.turns.services
-        return Success(explain(job, address, loaded, request, inputs=(inputs,), answers=answers, services=services))
+        running = engine.dispatcher.running_at(address)
+        inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running)
+        return Success(Moment(found.unwrap(), inputs))
 
     # ------------------------------------------------------------ many instances
     def find(self, wanted: ListFilter, /) -> FutureResult[tuple[Listed, ...], CallError]:

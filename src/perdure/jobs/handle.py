@@ -9,7 +9,7 @@ from returns.future import FutureResult
 
 from perdure.jobs.definition import CallError, Definition, Dispatch
 from perdure.jobs.failures import typed_error
-from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor
+from perdure.jobs.request import Pause, Request, Resume, Terminate, WaitFor, check_wait
 from perdure.programs.future import named
 from perdure.values.answer import (
     Completed,
@@ -27,7 +27,6 @@ from perdure.values.answer import (
     Terminated,
     Triggered,
 )
-from perdure.values.errors import InvalidArgument
 from perdure.values.failure import Defect, FailureRecord
 from perdure.values.instance import Suspension
 from perdure.values.instant import from_ms
@@ -96,10 +95,7 @@ class JobHandle(Generic[S, E]):
         job = self.definition
 
         def build(limits: Limits) -> Request:
-            if type(interrupt) is not bool:
-                raise InvalidArgument(f"interrupt of {action}", interrupt, "True or False")
-            if wait_for not in ("completion", "start"):
-                raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
+            check_wait(action, wait_for, interrupt)
             payload = job.encode_input(action, value, limits.payload_bytes)
             return Request(command=command, action=action, payload=payload, idempotency_key=key, wait_for=wait_for)
 

@@ -9,6 +9,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.values.address import Address
+from perdure.values.errors import InvalidArgument
 from perdure.values.excerpt import fields_in_line
 from perdure.values.turn_value import turn_value
 
@@ -117,6 +118,18 @@ class Request:
     idempotency_key: str | None = None
     wait_for: WaitFor = "completion"
     inbound: Inbound | None = None
+
+
+def check_wait(action: str, wait_for: object, interrupt: object) -> None:
+    """Check the options of a call.
+
+    Raises:
+        InvalidArgument: ``wait_for`` is neither ``"completion"`` nor ``"start"``, or ``interrupt`` is not a bool.
+    """
+    if type(interrupt) is not bool:
+        raise InvalidArgument(f"interrupt of {action}", interrupt, "True or False")
+    if wait_for not in ("completion", "start"):
+        raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
 
 
 ALARM = Request(command=AlarmDue(), action="alarm")

@@ -334,16 +334,16 @@ class DefinitionDiffers(RequestError):
 
     Attributes:
         job: the job, printed ``kind:name``.
-        part: the first part that differs, such as ``state`` or ``event of send``.
+        parts: the types that differ, such as ``state`` or ``input of send``; empty if the client does not know.
     """
 
     job: str
-    part: str
+    parts: tuple[str, ...]
 
     def _text(self) -> str:
         return (
-            f"the server declares another {self.part} for {self.job} than this client; deploy the same definition on "
-            "both: the server first if the new type accepts more, the client first if it accepts less"
+            f"the server and this client declare different types for {self.job} "
+            f"({', '.join(self.parts) or 'see its contract'}); deploy the same definition on both"
         )
 
 

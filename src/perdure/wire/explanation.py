@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from returns.result import Success
+from returns.result import Failure, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Explained, Explanation, NeedsAnswer, WaitsForRun
 from perdure.stores.codec import event_body
-from perdure.values.errors import PerdureError
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.transition import Purge, Put, Transition
@@ -72,14 +71,18 @@ def _unwritten(explained: Explained) -> dict[str, Any] | None:
 
 
 def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
-    result: Any = explained.result
-    if isinstance(result, Success):
-        answer = result.unwrap()  # None: of an alarm, which no caller waits for
-        return {"answer": None if answer is None else orjson.loads(job.plan.answers.encode(answer))}
-    error = result.failure()
-    if isinstance(error, PerdureError):
-        return {"problem": problem_of(error, job.plan.errors)}
-    return {"problem": {"detail": excerpt(error)}}
+    match explained.result:
+        case Success(answer):
+            return {"answer": _answer(job, answer)}
+        case Failure(error):
+            return {"problem": problem_of(error, job.plan.errors)}
+        case other:
+            raise TypeError(other)
+
+
+def _answer(job: AnyDefinition, answer: object) -> object:
+    """Return the answer as data; None for that of an alarm, which no caller waits for."""
+    return None if answer is None else orjson.loads(job.plan.answers.encode(answer))
 
 
 def instance_data(instance: Instance | None) -> dict[str, Any] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.wire.contract import contract_of
 
 
 @attrs.frozen(kw_only=True)
@@ -17,11 +19,13 @@ class JobInfo:
         kind: its kind.
         name: its name.
         actions: the requests that its instances accept.
+        fingerprints: of its types, by their names; see `Contract`.
     """
 
     kind: str
     name: str
     actions: tuple[str, ...]
+    fingerprints: Mapping[str, str]
 
 
 @attrs.frozen
@@ -43,7 +47,9 @@ class EngineInfo:
 
 def job_info(job: AnyDefinition) -> JobInfo:
     """Describe a definition."""
-    return JobInfo(kind=job.kind, name=job.name, actions=tuple(job.plan.commands))
+    return JobInfo(
+        kind=job.kind, name=job.name, actions=tuple(job.plan.commands), fingerprints=contract_of(job).fingerprints
+    )
 
 
 def installed_version() -> str:

@@ -1,0 +1,148 @@
+"""An engine as an ASGI application: alone, or mounted in another one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import attrs
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from perdure.app import App, OpenApp
+from perdure.client.client import Client, gateway_of
+from perdure.client.local_gateway import LocalGateway
+from perdure.server.batch import answer_batch
+from perdure.server.perform import SCOPES
+from perdure.server.raw_path import with_raw_path
+from perdure.server.replies import problem_reply
+from perdure.server.routes import routes
+from perdure.stores.store import OnLocked, Store
+from perdure.values.errors import EngineClosed, PerdureError
+from perdure.wire.problems import MEDIA_TYPE
+
+_NOT_OPEN: Final = (
+    "the engine behind this application is not open: run its lifespan, such as FastAPI(lifespan=api.lifespan)"
+)
+
+
+@attrs.define(eq=False)
+class EngineApi:
+    """The ASGI application of one engine. `asgi` and `asgi_of` make it.
+
+    Attributes:
+        opening: opens the engine; None if it is open already.
+    """
+
+    opening: OpenApp | None
+    _client: Client | None
+    _routes: Starlette = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        batch = Route("/v1/calls", _Batch(self), methods=["POST"])
+        self._routes = Starlette(
+            routes=[batch, *routes(lambda: self.client, scopes_of)],
+            exception_handlers={HTTPException: _no_route},
+            lifespan=self.lifespan,
+        )
+
+    @property
+    def client(self) -> Client:
+        """The client of the engine.
+
+        Raises:
+            EngineClosed: the engine is not open.
+        """
+        if self._client is None:
+            raise EngineClosed(_NOT_OPEN)
+        return self._client
+
+    @asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncGenerator[None]:
+        """Open the engine, and close it at the end.
+
+        Pass it to the application that mounts this one: a mounted application has no lifespan of its own.
+        """
+        if self.opening is None or self._client is not None:
+            yield
+            return
+        async with self.opening as client:
+            self._client = client
+            try:
+                yield
+            finally:
+                self._client = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI calls it."""
+        if scope["type"] == "http":
+            scope = with_raw_path(scope)
+        await self._routes(scope, receive, send)
+
+
+@attrs.frozen(eq=False)
+class _Batch:
+    """The endpoint of batches."""
+
+    api: EngineApi
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            gateway = gateway_of(self.api.client)
+        except PerdureError as error:
+            await problem_reply(error)(scope, receive, send)
+            return
+        if not isinstance(gateway, LocalGateway):
+            raise TypeError(gateway)
+        await answer_batch(gateway, scopes_in(scope), scope, receive, send)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Answer a request that no route takes."""
+    if not isinstance(error, HTTPException):
+        raise TypeError(error)
+    detail = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json lists the routes"
+    title = "No route takes this request"
+    problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail, "code": "no_route"}
+    return Response(orjson.dumps(problem), error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def scopes_of(request: Request) -> frozenset[str]:
+    """Return the scopes of the caller of a request."""
+    return scopes_in(request.scope)
+
+
+def scopes_in(scope: Scope) -> frozenset[str]:
+    """Return the scopes that the guard found; all, if no guard stands before this application."""
+    caller: Any = scope.get("perdure.caller")
+    return SCOPES if caller is None else caller.scopes
+
+
+def asgi(app: App[Any], store: str | Store, /, *, on_locked: OnLocked = "raise", debug: bool = True) -> EngineApi:
+    """Return the ASGI application of an app. Its lifespan opens the engine.
+
+    Run it alone (``uvicorn module:api``), or mount it: ``web = FastAPI(lifespan=api.lifespan)`` and
+    ``web.mount("/jobs", api)``. A SQLite file has one owner, so run one process of it; other processes `connect` to it.
+
+    Args:
+        app: the app.
+        store: the store or its URL.
+        on_locked: the reaction if another engine owns the file; see `App.open`.
+        debug: whether to find mistakes of hooks; see `App.open`.
+    """
+    return EngineApi(app.open(store, on_locked=on_locked, debug=debug), None)
+
+
+def asgi_of(client: Client, /) -> EngineApi:
+    """Return the ASGI application of an engine that is open.
+
+    Args:
+        client: of the engine. The caller closes it, after the last request.
+    """
+    return EngineApi(None, client)

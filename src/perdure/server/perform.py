@@ -1,0 +1,92 @@
+"""One request of a client, passed to the engine: its answer or its problem as a line of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from returns.future import FutureResult
+from returns.result import Result, Success
+
+from perdure.client.by_name import builder
+from perdure.client.local_gateway import LocalGateway
+from perdure.jobs.definition import AnyDefinition
+from perdure.programs.future import answer_of
+from perdure.values.errors import AccessDenied, DefinitionDiffers, PerdureError, UnknownJob
+from perdure.wire.contract import contract_of
+from perdure.wire.envelope import READS, Envelope, answered, refused
+from perdure.wire.moment import Moment, encode_moment
+from perdure.wire.problems import problem_of
+from perdure.wire.records import json_of
+
+Encode: TypeAlias = Callable[[Any], bytes]
+
+NULL: Final = b"null"
+
+SCOPES: Final = frozenset({"read", "call", "operate"})
+"""All scopes: read; call: requests to one instance; operate: dead letters and the engine's own work."""
+
+
+async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[str]) -> bytes:
+    """Perform one request of a batch.
+
+    Args:
+        gateway: reaches the engine.
+        envelope: the request.
+        scopes: of the client's token.
+
+    Returns:
+        The line of the answer.
+    """
+    job = gateway.definitions.get((envelope.kind, envelope.job))
+    problem = _refusal(job, envelope, scopes)
+    if job is None or problem is not None:
+        unknown = UnknownJob(envelope.kind, envelope.job, served(gateway))
+        return refused(envelope.number, problem_of(problem or unknown))
+    call, encode = _call(gateway, job, envelope)
+    result: Result[Any, PerdureError] = await answer_of(call)
+    if isinstance(result, Success):
+        return answered(envelope.number, encode(result.unwrap()))
+    return refused(envelope.number, problem_of(result.failure(), job.plan.errors, traceback=may_see_tracebacks(scopes)))
+
+
+def may_see_tracebacks(scopes: frozenset[str]) -> bool:
+    """Return whether a client may read the tracebacks of a job's defects: they show paths and code."""
+    return "operate" in scopes
+
+
+def served(gateway: LocalGateway) -> tuple[str, ...]:
+    """Return the names of the served jobs, printed ``kind:name``."""
+    return tuple(f"{kind}:{name}" for kind, name in gateway.definitions)
+
+
+def denied(scope: str, scopes: frozenset[str]) -> AccessDenied | None:
+    """Return the error for a client without this scope, or None."""
+    if scope in scopes:
+        return None
+    return AccessDenied(scope, "small_scope", f"the token has {', '.join(sorted(scopes)) or 'no scope'}")
+
+
+def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
+    refusal = denied("read" if envelope.action in READS else "call", scopes)
+    if refusal is not None or job is None or envelope.definition in (None, contract_of(job).fingerprint):
+        return refusal
+    return DefinitionDiffers(f"{job.kind}:{job.name}", ())
+
+
+def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tuple[FutureResult[Any, Any], Encode]:
+    match envelope.action:
+        case "status":
+            return gateway.status(job, envelope.id), json_of
+        case "get_state":
+            return gateway.state(
+                job, envelope.id
+            ), lambda state: NULL if state is None else job.plan.state.encode(state)
+        case "load":
+            moment: FutureResult[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
+            return moment, encode_moment
+        case action:
+            build = builder(
+                job, action, envelope.payload.decode(), envelope.key, envelope.wait_for, interrupt=envelope.interrupt
+            )
+            return gateway.request(job, envelope.id, build), job.plan.answers.encode

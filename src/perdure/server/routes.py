@@ -1,0 +1,214 @@
+"""The routes for people, scripts and other languages: one request of HTTP for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import unquote
+
+import attrs
+import orjson
+from returns.future import FutureResult
+from returns.result import Result
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from perdure.client.client import Client
+from perdure.codecs import Codec
+from perdure.programs.future import answer_of
+from perdure.server.perform import denied, may_see_tracebacks
+from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
+from perdure.server.replies import json_reply, problem_reply, reply_to
+from perdure.stores.store import Health
+from perdure.values.errors import InvalidInput, PerdureError
+from perdure.values.listed import ListedStatus
+from perdure.wire.records import json_of
+
+INSTANCE: Final = "/v1/jobs/{kind}/{name}/instances/{id}"
+
+Encode: TypeAlias = Callable[[Any], bytes]
+
+
+@attrs.frozen
+class Asked:
+    """One request of HTTP.
+
+    Attributes:
+        client: the client of the engine.
+        request: the request.
+        scopes: of the caller.
+    """
+
+    client: Client
+    request: Request
+    scopes: frozenset[str]
+
+    def part(self, name: str) -> str:
+        """Return a part of the path, decoded."""
+        return unquote(self.request.path_params[name])
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key."""
+        return self.request.headers.get("idempotency-key")
+
+    def page(self, *, default: int = 100) -> int:
+        """Return the size of the page."""
+        limit = whole_in(self.request.query_params, "limit")
+        return default if limit is None else limit
+
+    async def answer(self, call: FutureResult[Any, Any], encode: Encode, typed: Codec[Any] | None = None) -> Response:
+        """Make a call and return its response."""
+        result: Result[Any, PerdureError] = await answer_of(call)
+        return reply_to(result, encode, typed, traceback=may_see_tracebacks(self.scopes))
+
+
+Handle: TypeAlias = Callable[[Asked], Awaitable[Response]]
+Open: TypeAlias = Callable[[], Client]
+"""Returns the client of the engine, or raises `EngineClosed`."""
+
+
+def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list[BaseRoute]:
+    """Return the routes of an engine.
+
+    Args:
+        client: returns the client.
+        scopes_of: returns the scopes of the caller of a request.
+    """
+
+    def route(path: str, handle: Handle, scope: str | None, method: str = "GET", *query: str) -> Route:
+        names = frozenset(query)
+
+        async def endpoint(request: Request) -> Response:
+            scopes = scopes_of(request)
+            refusal = None if scope is None else denied(scope, scopes)
+            if refusal is not None:
+                return problem_reply(refusal)
+            try:
+                only(request.query_params, names)
+                return await handle(Asked(client(), request, scopes))
+            except PerdureError as error:
+                return problem_reply(error)
+
+        return Route(path, endpoint, methods=[method])
+
+    return [
+        route("/live", _live, None),
+        route("/ready", _ready, None),
+        route("/v1/jobs", _jobs, "read"),
+        route("/v1/health", _health, "read"),
+        route("/v1/in-flight", _in_flight, "operate"),
+        route(
+            "/v1/instances",
+            _instances,
+            "read",
+            "GET",
+            *("kind", "job", "status", "id_prefix", "due_before", "after", "limit"),
+        ),
+        route("/v1/dead-letters", _dead_letters, "operate", "GET", "after", "limit"),
+        route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
+        route(INSTANCE, _status, "read"),
+        route(f"{INSTANCE}/state", _state, "read"),
+        route(f"{INSTANCE}/history", _history, "read", "GET", "before", "limit"),
+        route(f"{INSTANCE}/explain/{{action}}", _explain, "read", "POST"),
+        route(f"{INSTANCE}/{{action}}", _call, "call", "POST", "wait_for", "interrupt"),
+    ]
+
+
+# ---------------------------------------------------------------- the engine
+async def _live(_: Asked) -> Response:
+    return json_reply(b'{"status":"ok"}')
+
+
+async def _ready(asked: Asked) -> Response:
+    result: Result[Health, Any] = await answer_of(asked.client.health())
+    health = result.value_or(Health(state="failed", detail="the store does not answer"))
+    return json_reply(orjson.dumps({"status": health.state}), 503 if health.state == "failed" else 200)
+
+
+async def _jobs(asked: Asked) -> Response:
+    return await asked.answer(asked.client.info(), json_of)
+
+
+async def _health(asked: Asked) -> Response:
+    return await asked.answer(asked.client.health(), json_of)
+
+
+async def _in_flight(asked: Asked) -> Response:
+    return await asked.answer(asked.client.in_flight(), json_of)
+
+
+# ---------------------------------------------------------------- many instances
+async def _instances(asked: Asked) -> Response:
+    query = asked.request.query_params
+    found = asked.client.list(
+        kind=query.get("kind"),
+        name=query.get("job"),
+        status=cast("ListedStatus | None", query.get("status")),  # the call refuses others
+        id_prefix=query.get("id_prefix", ""),
+        due_before=instant_in(query, "due_before"),
+        after=address_in(query, "after"),
+        limit=asked.page(),
+    )
+    return await asked.answer(found, json_of)
+
+
+async def _dead_letters(asked: Asked) -> Response:
+    after = whole_in(asked.request.query_params, "after")
+    return await asked.answer(
+        asked.client.dead_letters(after=0 if after is None else after, limit=asked.page()), json_of
+    )
+
+
+async def _redrive(asked: Asked) -> Response:
+    message_id = whole_in(asked.request.path_params, "message_id")
+    return await asked.answer(asked.client.redrive(message_id), orjson.dumps)
+
+
+# ---------------------------------------------------------------- one instance
+def _job(asked: Asked) -> Any:
+    return asked.client.handle_by_name(asked.part("kind"), asked.part("name"))
+
+
+async def _status(asked: Asked) -> Response:
+    return await asked.answer(_job(asked).status(asked.part("id")), json_of)
+
+
+async def _state(asked: Asked) -> Response:
+    return await asked.answer(_job(asked).get_state(asked.part("id")), orjson.dumps)
+
+
+async def _history(asked: Asked) -> Response:
+    before = whole_in(asked.request.query_params, "before")
+    history = _job(asked).history(asked.part("id"), before=before, limit=asked.page())
+    return await asked.answer(history, json_of)
+
+
+async def _call(asked: Asked) -> Response:
+    job, query = _job(asked), asked.request.query_params
+    call = job.call(
+        asked.part("action"),
+        asked.part("id"),
+        await _payload(asked.request),
+        idempotency_key=asked.key,
+        wait_for=query.get("wait_for", "completion"),
+        interrupt=flag_in(query, "interrupt"),
+    )
+    return await asked.answer(call, orjson.dumps, job.definition.plan.errors)
+
+
+async def _explain(asked: Asked) -> Response:
+    job = _job(asked)
+    explanation = job.explain(
+        asked.part("action"), asked.part("id"), await _payload(asked.request), idempotency_key=asked.key
+    )
+    return await asked.answer(explanation, orjson.dumps)
+
+
+async def _payload(request: Request) -> str:
+    body = await request.body()
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("body of the request", (f"$: not UTF-8: {error}",)) from error
