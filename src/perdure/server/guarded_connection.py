@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.server.connection import REPLACEABLE, ConnectionState, Phase, Timeouts
 from perdure.server.http_limits import HttpLimits
+from perdure.server.unread import unread_bytes
 
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n"
@@ -62,7 +63,12 @@ class Connections:
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> asyncio.Protocol:
-        """Return the protocol of a new connection: pass this method to uvicorn as ``Config(http=...)``."""
+        """Return the protocol of a new connection. Pass this method to `listening` as ``protocol``.
+
+        It sets the limits that uvicorn has itself, in its configuration: headers that do not end, and idle time.
+        """
+        config.h11_max_incomplete_event_size = self.limits.header_bytes
+        config.timeout_keep_alive = -(-self.timeouts.idle_ms // 1_000)
 
         def make_http() -> H11Protocol:
             http = H11Protocol(config, server_state, app_state, _loop)
@@ -230,7 +236,7 @@ class GuardedConnection(asyncio.Protocol):
 
     def _see(self, phase: Phase) -> None:
         before = self._state.phase
-        unread = self._transport is not None and self._transport.get_write_buffer_size() > 0
+        unread = unread_bytes(self._transport) > 0
         self._state = self._state.seen(phase, unread, self._runtime.monotonic_ms())
         if phase == "idle" != before:
             self._connections.waits_again(self)

@@ -12,13 +12,16 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from email.utils import formatdate
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from perdure.runtime.record import Runtime
 from perdure.server.bind import MAX_BINDS, Bind, TcpBind, UnixBind, parse_bind
+from perdure.server.tls import HANDSHAKE_TIMEOUT_S
 from perdure.server.unix_socket import unix_socket
+from perdure.server.unread import unread_bytes
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, ListenFailed
 
@@ -96,12 +99,14 @@ class Listening:
     _runtime: Runtime
     _requests: _Requests
     _sockets: ExitStack
+    _tls: bool = False
     _hurried: bool = False
 
     @property
     def urls(self) -> tuple[str, ...]:
         """The URLs of the addresses."""
-        return tuple(bind.url for bind in self.binds)
+        urls = ((bind.url, self._tls and isinstance(bind, TcpBind)) for bind in self.binds)
+        return tuple(f"https{url.removeprefix('http')}" if secure else url for url, secure in urls)
 
     def hurry(self) -> None:
         """Stop without waiting for requests in progress: the server closes their connections."""
@@ -149,6 +154,7 @@ async def listening(
     shutdown_timeout: Duration = "30 seconds",
     protocol: CreateProtocol | None = None,
     runtime: Runtime | None = None,
+    tls: SSLContext | None = None,
 ) -> AsyncGenerator[Listening]:
     """Serve an ASGI application within the block.
 
@@ -162,6 +168,7 @@ async def listening(
         shutdown_timeout: how long the end of the block waits for requests in progress.
         protocol: creates the protocol of each connection; uvicorn's by default.
         runtime: the clock; that of the running event loop by default.
+        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns; None for plain HTTP.
 
     Raises:
         ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.
@@ -179,15 +186,20 @@ async def listening(
     create, state = _protocols(requests, protocol, parsed[0])
     with ExitStack() as stack:
         listeners = [listener for bind in parsed for listener in await _listeners(bind, stack)]
-        for _, listener in listeners:
-            server = await asyncio.get_running_loop().create_server(create, sock=listener, backlog=BACKLOG)
+        for bind, listener in listeners:
+            secured = {} if tls is None or isinstance(bind, UnixBind) else _tls_options(tls)
+            server = await asyncio.get_running_loop().create_server(create, sock=listener, backlog=BACKLOG, **secured)
             stack.callback(server.close)
         bound = tuple(dict.fromkeys(bind for bind, _ in listeners))
-        served = Listening(bound, state, runtime, requests, stack.pop_all())
+        served = Listening(bound, state, runtime, requests, stack.pop_all(), tls is not None)
     try:
         yield served
     finally:
         await served.close(drain_ms)
+
+
+def _tls_options(tls: SSLContext) -> dict[str, Any]:
+    return {"ssl": tls, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S}
 
 
 def _protocols(
@@ -272,7 +284,7 @@ def _advice(error: OSError) -> str:
 def _waits_for_client(connection: Any) -> bool:
     """Return whether a connection waits for the rest of a request, or for its client to read."""
     cycle, transport = getattr(connection, "cycle", None), getattr(connection, "transport", None)
-    return (cycle is not None and cycle.more_body) or (transport is not None and transport.get_write_buffer_size() > 0)
+    return (cycle is not None and cycle.more_body) or unread_bytes(transport) > 0
 
 
 def _abort(connection: Any) -> None:
