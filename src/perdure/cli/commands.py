@@ -52,6 +52,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Run three jobs on real events, kill their process half-way, and prove that nothing was lost.",
         WORKERS,
     ),
+    "token": LazyCommand(
+        "token:token",
+        "Make a random token for a client of a server: its secret, and the line for the server's tokens file.",
+        WORKERS,
+    ),
     "check": LazyCommand(
         "check.command:check",
         "Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.",

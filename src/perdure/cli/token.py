@@ -1,0 +1,47 @@
+"""``perdure token``: make a token for a client of a server."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.standard_output import write_lines
+from perdure.cli.usage_error import UsageError
+from perdure.server.tokens import Tokens
+from perdure.values.errors import DefinitionError
+
+_RANDOM_BYTES: Final = 32
+
+
+def token(
+    name: Annotated[str, Parameter(name="NAME")],
+    /,
+    *,
+    scopes: str = "read,call",
+) -> int:
+    """Make a random token for a client of a server: its secret, and the line for the server's tokens file.
+
+    The line has only the SHA-256 of the secret. The secret is shown once and stored nowhere. Append the line to a file
+    with mode 0600 and pass it to `perdure serve --tokens-file`, or put it into `PERDURE_TOKENS`.
+
+    Exit code: 0 done, 2 the name or a scope is not valid.
+
+    Parameters
+    ----------
+    name
+        The client, as the access log shows it: letters, digits, `.`, `_` or `-`.
+    scopes
+        Its permissions, separated by commas: read, call, operate.
+    """
+    secret = secrets.token_urlsafe(_RANDOM_BYTES)
+    line = f"{name} {scopes} sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
+    try:
+        Tokens.parse(line, source="token")
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+    write_lines([f"secret for the client: {secret}", f"line for the server:   {line}"])
+    return ExitCode.DONE
