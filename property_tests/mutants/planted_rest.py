@@ -330,16 +330,16 @@ MUTANTS = (
     ),
     Mutant(
         "the machine lets an overdue instance lie",
-        "testing/machine/rules.py",
+        "testing/machine/job_laws.py",
         "instance.due_ms is not None and instance.due_ms < over_ms:",
         "instance.due_ms is not None and instance.due_ms < 0:",
         LAWS + "[nothing is left half-done]",
     ),
     Mutant(
         "the machine lets every instance rest",
-        "testing/machine/rules.py",
-        "if idle and not self.machine.may_rest(instance, view.state):",
-        "if idle and not self.machine.job.plan:",
+        "testing/machine/job_laws.py",
+        "if idle and not (job.may_rest(instance) if finished is None else finished(view.state)):",
+        "if idle and not job.plan:",
         LAWS + "[an unfinished instance has an alarm or is held]",
     ),
     Mutant(

@@ -13,16 +13,33 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 from attrs import frozen
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
+from returns.result import Failure, Result, Success
 from shop import NEW_YEAR, Shop, app
 
-from perdure import App, Limits, Task, succeed
+from perdure import App, Decision, Do, Limits, Task, TaskContext, program, succeed, tell
 from perdure.examples.mail import MailBounced
 from perdure.examples.order_processor import Order, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import AuthDown, TokenState, token_refresher
 from perdure.examples.webhook_batcher import Webhook, webhook_batcher
-from perdure.testing import Clock, Crash, Delay, Fail, Fault, Hang, JobMachine, Raise, WorkerDied, World
+from perdure.testing import (
+    Clock,
+    Crash,
+    Delay,
+    Fail,
+    Fault,
+    Hang,
+    InstanceView,
+    InvariantViolated,
+    JobMachine,
+    Model,
+    Raise,
+    WorkerDied,
+    World,
+)
+from perdure.testing.machine.laws_source import laws_in_source
 from perdure.testing.world.reproduction import KEPT
 from perdure.testing.world.source_repr import source_of, written
 from perdure.testing.world.world import WATCHED_BY
@@ -162,6 +179,16 @@ def bad(_: object) -> bool:
     return False
 
 
+FEW = settings(
+    max_examples=20,
+    stateful_step_count=12,
+    database=None,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate, Phase.shrink],
+)
+
+
 def test_so_do_those_of_a_state_machine() -> None:
     machine = JobMachine(
         job=order_processor,
@@ -171,10 +198,85 @@ def test_so_do_those_of_a_state_machine() -> None:
         limits=Limits(shutdown_timeout="7 ms"),
     )
     with pytest.raises(AssertionError) as caught:
-        machine.run(settings(max_examples=20, database=None, deadline=None, derandomize=True))
+        machine.run(FEW)
     (story,) = (note for note in caught.value.__notes__ if DO_IT_AGAIN in note)
     assert "World(App(Shop(), limits=Limits(shutdown_timeout='7ms')).with_jobs(order_processor), seed=0, inter" in story
-    assert happened(pasted(story).trace_text()) == happened(story)
+    assert "laws = JobLaws(world, order_processor, invariants=(bad,))" in story
+    with pytest.raises(AssertionError, match="bad") as again:
+        pasted(story)
+    assert happened("\n".join(again.value.__notes__)) == happened(story)
+
+
+def decide(count: int, event: int) -> Result[Decision[int], str]:
+    return Success(Decision(count + event)) if event < 7 else Failure("too much")
+
+
+def forgets(count: int, event: int) -> Result[Decision[int], str]:
+    return decide(count, event).map(lambda made: attrs.evolve(made, state=0) if made.state == 6 else made)
+
+
+def never_refuses(count: int, event: int) -> Result[Decision[int], str]:
+    return Success(Decision(count + event))
+
+
+@program
+def sends_it_on(ctx: TaskContext[int], event: int) -> Do[None]:
+    yield from tell(counter, ctx.id).send(event)
+
+
+def positive(view: InstanceView[int]) -> bool:
+    return view.state >= 0
+
+
+def empty(state: int) -> bool:
+    return state == 0
+
+
+counter = Task("counter", state=int, event=int, initial=0, decide=decide)
+forgetful = Task("forgetful", state=int, event=int, initial=0, decide=forgets)
+lenient = Task("lenient", state=int, event=int, initial=0, decide=never_refuses)
+sender = Task("sender", state=int, event=int, initial=0, on_event=sends_it_on)
+MODEL = Model(0, decide)
+
+
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        (counter, {"invariants": (positive,)}),
+        (counter, {"finished": empty}),
+        (forgetful, {"model": Model(0, decide)}),
+        (lenient, {"model": MODEL}),
+        (counter, {"model": Model(0, never_refuses)}),
+        (sender, {}),
+    ],
+    ids=["invariant", "silence", "state", "accepted", "refused", "message"],
+)
+def test_the_lines_of_a_state_machine_assert_the_law_that_was_violated(job: Any, options: dict[str, Any]) -> None:
+    machine = JobMachine(job=job, services=Shop, types={int: st.integers(-9, 9)}, mishaps="none", **options)
+    with pytest.raises(InvariantViolated) as caught:
+        machine.run(FEW)
+    (story,) = (note for note in caught.value.__notes__ if DO_IT_AGAIN in note)
+    with pytest.raises(InvariantViolated) as again:
+        pasted(story)
+    assert (again.value.law, again.value.what) == (caught.value.law, caught.value.what)
+
+
+def test_the_laws_hold_in_the_lines_of_a_machine_without_a_violation() -> None:
+    machine = JobMachine(
+        job=counter, services=Shop, types={int: st.integers(-9, 9)}, model=MODEL, interleaving="operations"
+    )
+    stories: list[str] = []
+
+    class Recorded(machine.rules):  # type: ignore[misc] # a class that is made
+        def teardown(self) -> None:
+            super().teardown()
+            self.world.timeline.script.checks = lambda: laws_in_source(machine, "check_at_rest")
+            stories.append(self.world.trace_text())
+
+    run_state_machine_as_test(Recorded, settings=FEW)
+    for story in stories:
+        pasted(story)
+    assert any("idempotency_key" in story for story in stories)
 
 
 def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:

@@ -4,7 +4,7 @@ from perdure.jobs.inspection import HookMistake
 from perdure.testing.explanation import explain
 from perdure.testing.fault import Crash, Delay, Fail, Fault, Faults, Hang, Raise, TwoFaults
 from perdure.testing.fixtures import Worlds
-from perdure.testing.machine import InstanceView, InvariantViolated, JobMachine, Model
+from perdure.testing.machine import InstanceView, InvariantViolated, JobLaws, JobMachine, Model
 from perdure.testing.migration import MigrationLosesData, check_migrations
 from perdure.testing.simulation.exploration import every_fault, faults
 from perdure.testing.simulation.fake_services import FakeServices, NoAnswer, fake_services
@@ -51,6 +51,7 @@ __all__ = [
     "InstanceView",
     "Interleaving",
     "InvariantViolated",
+    "JobLaws",
     "JobMachine",
     "LogStep",
     "MigrationLosesData",

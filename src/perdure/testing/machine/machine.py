@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 from unittest import TestCase
 
 import attrs
@@ -19,10 +19,9 @@ from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import CommandSpec
 from perdure.testing.fault import Fault
+from perdure.testing.machine.job_laws import Check
 from perdure.testing.machine.model import Model
-from perdure.testing.machine.model_check import ModelCheck
 from perdure.testing.machine.rules import JobRules, rules_of
-from perdure.testing.machine.view import InstanceView
 from perdure.testing.profiles import PHASES
 from perdure.testing.typed import from_type
 from perdure.testing.world import Interleaving
@@ -30,13 +29,9 @@ from perdure.testing.world.backend import Opener
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import fields_in_line
-from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 
 R = TypeVar("R")
-
-Check: TypeAlias = Callable[[InstanceView[Any]], object]
-"""An invariant: asserts, or returns False when it does not hold."""
 
 DURATIONS: tuple[Duration, ...] = ("1 ms", "1 s", "10 s", "1 minute", "10 minutes", "1 hour")
 """The amounts of time that pass in one step."""
@@ -160,14 +155,3 @@ class JobMachine(Generic[R]):
         if spec.name == "terminate":
             return st.just("terminated")
         return from_type(spec.input.form, using=self.types) if spec.input is not None else st.none()
-
-    def model_check(self) -> ModelCheck | None:
-        """Return the comparison of the job with its model; None without a model."""
-        return None if self.model is None else ModelCheck(self.job, self.model, self.model.command or self._creating())
-
-    def may_rest(self, instance: Instance, state: object) -> bool:
-        """Return whether an instance, in this decoded state, may wait for nothing."""
-        return self.job.may_rest(instance) if self.finished is None else self.finished(state)
-
-    def _creating(self) -> str:
-        return next((spec.name for spec in self.job.plan.commands.values() if spec.absent == "creates"), "")

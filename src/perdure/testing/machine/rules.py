@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from hypothesis import note, settings
 from hypothesis import strategies as st
@@ -17,15 +18,13 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.client import gateway_of
 from perdure.testing.machine.drawn_fault import DEATHS, STORE_FAULTS, Death, DrawnFault, faults_at
-from perdure.testing.machine.law import InvariantViolated, Law
+from perdure.testing.machine.job_laws import look_at, look_for_leftovers, model_check_of
+from perdure.testing.machine.law import InvariantViolated
+from perdure.testing.machine.laws_source import laws_in_source
 from perdure.testing.machine.monitor import InvariantMonitor
 from perdure.testing.machine.requests import DrawnRequest, SentRequest, request_of
-from perdure.testing.machine.view import InstanceView
-from perdure.testing.world import NotAtRest, WorkerDied, World
+from perdure.testing.world import WorkerDied, World
 from perdure.values.errors import OutcomeUnknown, Rejected, StoreError
-from perdure.values.instance import Instance
-from perdure.values.instant import from_ms
-from perdure.values.message import StoredMessage
 
 if TYPE_CHECKING:
     from perdure.jobs.request import CommandSpec
@@ -56,7 +55,7 @@ class JobRules(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world: World | None = None
-        self.monitor = InvariantMonitor(self.machine.model_check())
+        self.monitor = InvariantMonitor(model_check_of(self.machine.job, self.machine.model))
         self.failed = False
 
     # ------------------------------------------------------------ setup and teardown
@@ -226,13 +225,10 @@ class JobRules(RuleBasedStateMachine):
         """Check every law, and every invariant of the test."""
         if self.world is None:
             return
-        with self.with_trace():
+        with self.with_trace("check"):
             self._settle()
             self.monitor.check()
-            for id_ in self.machine.ids:
-                instance = self.open_world.instance(self.machine.job, id_)
-                if instance is not None:
-                    self._look_at(instance)
+            look_at(self.open_world, self.machine.job, self.machine.invariants, self.machine.finished)
 
     def _settle(self) -> None:
         """Settle, opening the next worker where one dies meanwhile."""
@@ -240,78 +236,35 @@ class JobRules(RuleBasedStateMachine):
             with suppress(WorkerDied):
                 return self.open_world.settle()
 
-    def _look_at(self, instance: Instance) -> None:
-        view = self._view(instance)
-        idle = instance.status == "idle" and instance.event_claim is None
-        if idle and not self.machine.may_rest(instance, view.state):
-            what = f"{instance.address} waits for nothing in {view.state!r}"
-            raise InvariantViolated("an unfinished instance has an alarm or is held", what)
-        for check in self.machine.invariants:
-            if check(view) is False:
-                name = getattr(check, "__name__", repr(check))
-                raise InvariantViolated(
-                    "an invariant of the test", f"{name} does not hold of {instance.address}: {view!r}"
-                )
-
-    def _view(self, instance: Instance) -> InstanceView[Any]:
-        world, due_ms = self.open_world, instance.due_ms
-        return InstanceView(
-            id=instance.address.id,
-            state=self.machine.job.visible_state(instance),
-            alarm=None if due_ms is None else from_ms(due_ms),
-            now=world.now,
-            effects=tuple(call for call in world.effects if call.address == instance.address),
-            instance=instance,
-        )
-
     def _heal(self) -> None:
         """Clear all faults and let time pass: then no work may be left undone."""
-        with self.with_trace():
+        with self.with_trace("check_at_rest"):
             world = self.open_world
             world.clear_faults()
             world.cancel_crash()
             world.advance(HEALING)
             self.monitor.check()
-            for instance in world.instances():
-                self._is_settled(instance, world.now_ms)
-            for stored in world.messages():
-                self._may_wait(stored, world)
-            try:
-                world.finish()
-            except NotAtRest as error:
-                raise InvariantViolated("the engine comes to rest", str(error)) from error
-
-    def _may_wait(self, stored: StoredMessage, world: World) -> None:
-        address = stored.message.target
-        target = world.inspect(lambda store: store.load(address, None, 0)).instance
-        if stored.not_before_ms <= world.now_ms and (target is None or target.suspension is None):
-            served = (address.kind, address.name) in world.app.served
-            why = "" if served else f": no job here is {address.kind}:{address.name}; pass beside=(the_definition,)"
-            raise InvariantViolated(_HALF_DONE, f"message {stored.message_id} to {address} was not handled{why}")
-
-    def _is_settled(self, instance: Instance, now_ms: int) -> None:
-        over_ms = now_ms - _TOLERATED_MS
-        for claim in (instance.claim, instance.event_claim):
-            if claim is not None and claim.claimed_ms + self.machine.job.plan.run_timeout_ms < over_ms:
-                raise InvariantViolated(_HALF_DONE, f"{instance.address} is left with the claim of run {claim.run_id}")
-        if instance.claim is None and instance.due_ms is not None and instance.due_ms < over_ms:
-            raise InvariantViolated(_HALF_DONE, f"{instance.address} is overdue, and the engine does not run it")
+            look_for_leftovers(world, self.machine.job)
 
     @contextmanager
-    def with_trace(self) -> Generator[None]:
-        """Add the trace of the world to any exception."""
+    def with_trace(self, check: Literal["check", "check_at_rest", ""] = "") -> Generator[None]:
+        """Add the trace of the world to any exception, and let its reproduction check the laws.
+
+        Args:
+            check: the method of `JobLaws` that repeats the checks of the block; by default ``check`` for a violated
+                law, and none for another exception, which a line of the reproduction raises.
+        """
         try:
             yield
         except Exception as error:
             self.failed = True
             if self.world is not None and not isinstance(error, HypothesisException):
+                if isinstance(error, InvariantViolated):
+                    check = check or "check"
+                if check:
+                    self.world.timeline.script.checks = partial(laws_in_source, self.machine, check)
                 note(LazyTrace(self.world))
             raise
-
-
-_HALF_DONE: Law = "nothing is left half-done"
-_TOLERATED_MS = 60_000
-"""How late work may be after a store failed: the engine retries after a delay."""
 
 
 def _unknown(result: Result[Any, Any] | None) -> bool:

@@ -34,11 +34,13 @@ class Reproduction:
         config: the configuration of the world.
         caller: returns the task that makes the current call, if one does.
         lines: the recorded calls.
+        checks: returns the lines before and after the calls that check laws, if one is violated.
     """
 
     config: WorldConfig
     caller: Callable[[], SpawnedTask[Any] | None]
     lines: deque[RecordedCall] = attrs.Factory(lambda: deque[RecordedCall](maxlen=KEPT))
+    checks: Callable[[], tuple[SourceRepr, SourceRepr]] | None = None
     _made_by: dict[SpawnedTask[Any], tuple[RecordedCall, int]] = attrs.Factory(
         dict[SpawnedTask[Any], tuple[RecordedCall, int]]
     )
@@ -88,7 +90,10 @@ class Reproduction:
         lines = list(self._needed())
         made = self.config.source()
         handles, unnamed = self._handles(lines)
-        body = [line.source(handles, self.config.app.served) for line in lines]
+        body = [*unnamed, *(line.source(handles, self.config.app.served) for line in lines)]
+        checks = None if self.checks is None else self.checks()
+        if checks is not None:
+            body = [checks[0], *body, checks[1]]
         imports = made.imports.union(*(part.imports for part in body))
         folder = "tmp_path: Path" if self.config.needs_a_folder else ""
         if folder:
@@ -100,7 +105,7 @@ class Reproduction:
                 "",
                 f"def test_it_does_not_happen_again({folder}) -> None:",
                 f"    with {made.text} as world:",
-                *(indent(part.text, " " * 8) for part in (*unnamed, *body) or (SourceRepr("pass"),)),
+                *(indent(part.text, " " * 8) for part in body or [SourceRepr("pass")]),
             ]
         )
 
