@@ -253,7 +253,7 @@ async def _tcp_listeners(bind: TcpBind, stack: ExitStack) -> list[tuple[Bind, so
     listeners: list[tuple[Bind, socket.socket]] = []
     port = bind.port
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-        listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

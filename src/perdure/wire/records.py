@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from types import UnionType
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import orjson
 from cattrs import Converter
@@ -21,8 +22,14 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(datetime, lambda instant: instant.isoformat())
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
     converter.register_unstructure_hook(LoggedEvent, _event_data)
+    converter.register_structure_hook_func(_is_union_of_literals, lambda text, _: text)
     converter.register_structure_hook(LoggedEvent, lambda data, _: _event(data))
     return converter
+
+
+def _is_union_of_literals(form: Any) -> bool:
+    """Return whether a type is a union of ``Literal``s, which cattrs does not structure."""
+    return get_origin(form) in (Union, UnionType) and all(get_origin(each) is Literal for each in get_args(form))
 
 
 def _event_data(logged: LoggedEvent) -> dict[str, Any]:

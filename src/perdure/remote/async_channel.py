@@ -1,0 +1,82 @@
+"""The channel of a client in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Final, Literal
+
+import attrs
+import httpx2
+from uuid_utils.compat import uuid7
+
+from perdure.remote.batching import BatchRefused, CallBatcher
+from perdure.remote.channel import LINES, HttpReply, headers_of
+from perdure.remote.failures import by_effect
+from perdure.wire.envelope import BatchReply, Envelope
+from perdure.wire.paths import BATCHES
+
+OK: Final = 200
+
+
+@attrs.define(eq=False)
+class AsyncChannel:
+    """Sends requests over connections that are kept, in batches.
+
+    Attributes:
+        http_client: of the HTTP library.
+        timeout_ms: the longest time without an answer.
+        max_connections: the maximum number of connections.
+    """
+
+    http_client: httpx2.AsyncClient
+    timeout_ms: int
+    max_connections: int
+    _batching: CallBatcher = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._batching = CallBatcher(self._post, self.max_connections)
+
+    async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
+        """Send a request to one instance."""
+        return await self._batching.call(envelope, timeout_ms)
+
+    async def _post(self, lines: bytes) -> AsyncIterator[bytes]:
+        timeout = httpx2.Timeout(self.timeout_ms / 1_000)
+        with by_effect():
+            async with self.http_client.stream("POST", BATCHES, content=lines, headers=LINES, timeout=timeout) as reply:
+                if reply.status_code != OK:
+                    raise BatchRefused(HttpReply(reply.status_code, await reply.aread()))
+                rest = b""
+                async for chunk in reply.aiter_raw():
+                    *complete, rest = (rest + chunk).split(b"\n")
+                    for line in complete:
+                        yield line
+
+    async def http(
+        self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
+    ) -> HttpReply:
+        """Send another request."""
+        with by_effect():
+            reply = await self.http_client.request(
+                method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
+            )
+        return HttpReply(reply.status_code, reply.content)
+
+    async def pause(self, delay_ms: float, /) -> None:
+        """Wait before a repeat."""
+        await asyncio.sleep(delay_ms / 1_000)
+
+    def now_ms(self) -> float:
+        """Read a monotonic clock."""
+        return time.monotonic() * 1_000
+
+    def new_key(self) -> str:
+        """Return a new idempotency key."""
+        return str(uuid7())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._batching.close()
+        await self.http_client.aclose()

@@ -1,0 +1,63 @@
+"""The channel of a client without an event loop: its coroutines never suspend."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Literal
+
+import attrs
+import httpx2
+from uuid_utils.compat import uuid7
+
+from perdure.remote.channel import LINES, AnswerLost, HttpReply, headers_of, reply_for
+from perdure.remote.failures import by_effect
+from perdure.wire.envelope import BatchReply, Envelope, reply_of
+from perdure.wire.paths import BATCHES
+
+OK: Final = 200
+
+
+@attrs.frozen(eq=False)
+class BlockingChannel:
+    """Sends each request when it is made, over connections that are kept. Threads may share it.
+
+    Attributes:
+        http_client: of the HTTP library.
+    """
+
+    http_client: httpx2.Client
+
+    async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
+        """Send a request to one instance."""
+        with by_effect():
+            reply = self.http_client.post(
+                BATCHES, content=envelope.encoded(), headers=LINES, timeout=timeout_ms / 1_000
+            )
+        if reply.status_code != OK:
+            return reply_for(HttpReply(reply.status_code, reply.content), envelope.number)
+        answer = reply_of(reply.content.strip())
+        if answer is None:
+            raise AnswerLost("the answer of the server is not complete")
+        return answer
+
+    async def http(
+        self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
+    ) -> HttpReply:
+        """Send another request."""
+        with by_effect():
+            reply = self.http_client.request(
+                method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
+            )
+        return HttpReply(reply.status_code, reply.content)
+
+    async def pause(self, delay_ms: float, /) -> None:
+        """Wait before a repeat."""
+        time.sleep(delay_ms / 1_000)  # noqa: ASYNC251 - no event loop runs this coroutine
+
+    def now_ms(self) -> float:
+        """Read a monotonic clock."""
+        return time.monotonic() * 1_000
+
+    def new_key(self) -> str:
+        """Return a new idempotency key."""
+        return str(uuid7())

@@ -1,0 +1,141 @@
+"""A job of an engine in another process, by its name: JSON in and out, without its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+from returns.future import FutureResult
+from returns.result import Failure, Result
+
+from perdure.client.arguments import check_history, check_text
+from perdure.jobs.definition import CallError, EventError
+from perdure.jobs.explanation import NO_ANSWERS, Answers
+from perdure.jobs.keys import check_key
+from perdure.jobs.request import WaitFor, check_wait
+from perdure.programs.future import answer_of, once
+from perdure.stores.store import LoggedEvent
+from perdure.values.address import Address, check_id
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
+from perdure.wire.envelope import Envelope
+from perdure.wire.paths import instance_path
+from perdure.wire.records import record_of
+
+if TYPE_CHECKING:
+    from perdure.remote.gateway import RemoteGateway
+
+
+@attrs.frozen(eq=False)
+class RemoteJob:
+    """The calls of a job, by the names of its actions. The server checks the names.
+
+    Attributes:
+        kind: the kind of the job.
+        name: its name.
+        gateway: reaches the server.
+    """
+
+    kind: str
+    name: str
+    gateway: RemoteGateway = attrs.field(repr=False)
+
+    def call(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        idempotency_key: str | None = None,
+        wait_for: WaitFor = "completion",
+        interrupt: bool = False,
+    ) -> FutureResult[Any, EventError[Any]]:
+        """Send a request; see `JobByName.call`. The error of a ``Rejected`` is a `Defect` whose message is its JSON."""
+
+        def build() -> Envelope:
+            check_wait(action, wait_for, interrupt)
+            return self._envelope(action, id_, payload, key=idempotency_key, wait_for=wait_for, interrupt=interrupt)
+
+        return once(self._ask(build))
+
+    async def _ask(self, build: Callable[[], Envelope]) -> Result[Any, Any]:
+        try:
+            envelope = build()
+        except RequestError as refused:
+            return Failure(refused)
+        return await self.gateway.ask(envelope, _unchanged)
+
+    def explain(
+        self,
+        action: str,
+        id_: str,
+        /,
+        payload: str = "",
+        *,
+        answers: Answers = NO_ANSWERS,
+        idempotency_key: str | None = None,
+    ) -> FutureResult[Any, CallError]:
+        """Compute the effect of a request without applying it, on the server; see `JobByName.explain`."""
+        return once(self._explain(action, id_, payload, answers, idempotency_key))
+
+    async def _explain(
+        self, action: str, id_: str, payload: str, answers: Answers, key: str | None
+    ) -> Result[Any, Any]:
+        try:
+            if answers:
+                raise InvalidArgument("answers of explain", answers, "none: use the definition to pass answers")
+            envelope = self._envelope(action, id_, payload, key=key)
+        except RequestError as refused:
+            return Failure(refused)
+        path = instance_path(Address(self.kind, self.name, id_), "explain", action)
+        return await self.gateway.http("POST", path, _unchanged, envelope.payload, key)
+
+    def status(self, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return once(self._read("status", id_, lambda answer: record_of(InstanceStatus, answer)))
+
+    def get_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state as JSON-able data; None when there is no instance."""
+        return once(self._read("get_state", id_, _unchanged))
+
+    async def _read(self, action: str, id_: str, decode: Callable[[Any], Any]) -> Result[Any, Any]:
+        try:
+            envelope = self._envelope(action, id_, "")
+        except RequestError as refused:
+            return Failure(refused)
+        return await self.gateway.ask(envelope, decode)
+
+    def history(
+        self, id_: str, /, *, before: int | None = None, limit: int = 100
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first; see `Client.history`."""
+        return once(self._history(id_, before, limit))
+
+    async def _history(self, id_: str, before: int | None, limit: int) -> Result[tuple[LoggedEvent, ...], CallError]:
+        try:
+            address, page = Address(self.kind, self.name, check_id(id_)), check_history(before, limit)
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self.gateway.history(address, *page))
+
+    def _envelope(self, action: str, id_: str, payload: str, **given: Any) -> Envelope:
+        check_text(action, what="action of a call by name")
+        check_id(id_)
+        check_key(given.get("key"))
+        if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass any object
+            raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
+        if payload:
+            try:
+                orjson.loads(payload)
+            except orjson.JSONDecodeError as error:
+                raise InvalidInput(f"{action} of {self.kind}:{self.name}", (f"$: not JSON: {error}",)) from error
+        return Envelope(
+            number=0, kind=self.kind, job=self.name, id=id_, action=action, payload=payload.encode(), **given
+        )
+
+
+def _unchanged(answer: Any) -> Any:
+    return answer

@@ -1,0 +1,98 @@
+"""How requests travel: over one of two channels, which have the same failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Protocol
+
+import attrs
+import orjson
+
+from perdure.wire.envelope import BatchReply, Envelope
+
+LINES: Final = {"Content-Type": "application/x-ndjson"}
+JSON: Final = {"Content-Type": "application/json"}
+
+
+@attrs.frozen(str=False)
+class NotSent(Exception):
+    """The request did not reach the server: it may be sent again."""
+
+    reason: str
+
+
+@attrs.frozen(str=False)
+class AnswerLost(Exception):
+    """The request was sent, or partly, and no answer came: it may have been performed."""
+
+    reason: str
+
+
+@attrs.frozen
+class HttpReply:
+    """The reply to a request of HTTP.
+
+    Attributes:
+        status: its status.
+        body: its body.
+    """
+
+    status: int
+    body: bytes
+
+    def problem(self) -> Mapping[str, Any]:
+        """Return its problem; a problem without a code if a proxy wrote it."""
+        try:
+            parsed: Any = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            parsed = None
+        if isinstance(parsed, dict) and "code" in parsed:
+            problem: dict[str, Any] = parsed  # pyright: ignore[reportUnknownVariableType] - of JSON
+            return problem
+        return {"status": self.status, "detail": self.body[:200].decode("latin-1")}
+
+
+class Channel(Protocol):
+    """Sends requests and waits. The coroutines of a blocking channel never suspend."""
+
+    async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
+        """Send a request to one instance.
+
+        Raises:
+            NotSent: it did not reach the server.
+            AnswerLost: no answer came in time.
+        """
+        ...
+
+    async def http(
+        self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
+    ) -> HttpReply:
+        """Send another request, with its body and its idempotency key.
+
+        Raises:
+            NotSent: it did not reach the server.
+            AnswerLost: no answer came in time.
+        """
+        ...
+
+    async def pause(self, delay_ms: float, /) -> None:
+        """Wait before a repeat."""
+        ...
+
+    def now_ms(self) -> float:
+        """Read a monotonic clock."""
+        ...
+
+    def new_key(self) -> str:
+        """Return a new idempotency key."""
+        ...
+
+
+def headers_of(key: str | None) -> dict[str, str]:
+    """Return the headers of a request with JSON."""
+    return JSON if key is None else {**JSON, "Idempotency-Key": key}
+
+
+def reply_for(reply: HttpReply, number: int) -> BatchReply:
+    """Return the problem of a batch that was refused as a whole, for one of its requests."""
+    return BatchReply(number, "problem", reply.problem())

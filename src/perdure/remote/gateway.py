@@ -1,0 +1,312 @@
+"""Reaches an engine in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlencode
+
+import attrs
+import orjson
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.client.arguments import check_definition
+from perdure.engine.in_flight import InFlight
+from perdure.jobs.definition import AnyDefinition, CallError
+from perdure.jobs.explanation import Answers, Explanation, explain
+from perdure.jobs.keys import check_key
+from perdure.jobs.request import Request, Terminate
+from perdure.programs.future import answer_of, once
+from perdure.remote.by_name import RemoteJob
+from perdure.remote.channel import AnswerLost, Channel, NotSent
+from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
+from perdure.values.address import Address, check_id
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import (
+    BackupFailed,
+    DefinitionDiffers,
+    EngineClosed,
+    InvalidInput,
+    OutcomeUnknown,
+    PerdureError,
+    RequestError,
+    ServerUnreachable,
+    Undecodable,
+)
+from perdure.values.instant import from_ms
+from perdure.values.limits import Limits
+from perdure.values.listed import Listed, ListFilter
+from perdure.values.message import StoredMessage
+from perdure.wire.contract import contract_of, differing
+from perdure.wire.envelope import READS, Envelope
+from perdure.wire.info import EngineInfo
+from perdure.wire.moment import moment_of
+from perdure.wire.paths import instance_path
+from perdure.wire.problems import error_of
+from perdure.wire.records import record_of
+
+A = TypeVar("A")
+
+FIRST_DELAY_MS = 10
+MAX_DELAY_MS = 250
+"""Delays between repeats: doubled each time, up to a quarter of a second."""
+
+_UNLIMITED = Limits(payload_bytes=1 << 40)
+"""The server knows its limits, and checks them."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RemoteGateway:
+    """Reaches an engine in another process. Every call checks its arguments when it is awaited.
+
+    Attributes:
+        name: the URL of the server.
+        channel: sends the requests.
+        definitions: those of the typed handles, by kind and name.
+        timeout_ms: how long a call waits for its answer, repeats included.
+        hint: what to do if the server does not answer.
+        draws_keys: whether a request without an idempotency key gets a new one, so that it can be repeated.
+    """
+
+    name: str
+    channel: Channel
+    definitions: Mapping[tuple[str, str], AnyDefinition]
+    timeout_ms: int
+    hint: str
+    draws_keys: bool
+
+    # ------------------------------------------------------------ one instance
+    def request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], /
+    ) -> FutureResult[Any, Any]:
+        """Send a request."""
+        return once(self._request(definition, id_, build))
+
+    async def _request(self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request]) -> Result[Any, Any]:
+        try:
+            check_id(id_)
+            request = build(_UNLIMITED)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        command = request.command
+        envelope = self._envelope(
+            job,
+            id_,
+            request.action,
+            payload=request.payload.encode(),
+            key=request.idempotency_key,
+            wait_for=request.wait_for,
+            interrupt=isinstance(command, Terminate) and command.when == "interrupt",
+        )
+        decode = job.plan.answers.decode
+        return await self.ask(envelope, lambda answer: decode(orjson.dumps(answer)), job)
+
+    def status(self, definition: AnyDefinition, id_: str, /) -> FutureResult[InstanceStatus, CallError]:
+        """Read the committed status."""
+        return once(self._read(definition, id_, "status", lambda answer: record_of(InstanceStatus, answer)))
+
+    def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read and decode the committed state; None if there is no instance."""
+        decode = definition.plan.state.decode
+        return once(
+            self._read(
+                definition,
+                id_,
+                "get_state",
+                lambda answer: None if answer is None else decode(orjson.dumps(answer)),
+            )
+        )
+
+    async def _read(
+        self, job: AnyDefinition, id_: str, action: str, decode: Callable[[Any], Any], key: str | None = None
+    ) -> Result[Any, Any]:
+        try:
+            check_id(id_)
+        except RequestError as refused:
+            return Failure(refused)
+        return await self.ask(self._envelope(job, id_, action, key=key), decode, job)
+
+    def _envelope(self, job: AnyDefinition, id_: str, action: str, **given: Any) -> Envelope:
+        print_ = contract_of(job).fingerprint
+        return Envelope(number=0, kind=job.kind, job=job.name, id=id_, action=action, definition=print_, **given)
+
+    def by_name(self, kind: str, name: str, /) -> RemoteJob:
+        """Return untyped access to a job. The server tells with the first call whether it serves it."""
+        return RemoteJob(kind, name, self)
+
+    def explain_request(
+        self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
+    ) -> FutureResult[Explanation, CallError]:
+        """Compute the effect of a request, with this client's definition and the server's data."""
+        return once(self._explain(definition, id_, build, answers))
+
+    async def _explain(
+        self, job: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers
+    ) -> Result[Explanation, CallError]:
+        try:
+            check_definition(job, of="explain")
+            request = build(_UNLIMITED)
+            check_key(request.idempotency_key)
+        except RequestError as refused:
+            return Failure(refused)
+        read = await self._read(job, id_, "load", moment_of, request.idempotency_key)
+        if not isinstance(read, Success):
+            return read
+        moment = read.unwrap()
+        return Success(explain(job, job.address(id_), moment.loaded, request, inputs=(moment.inputs,), answers=answers))
+
+    # ------------------------------------------------------------ many instances
+    def find(self, wanted: ListFilter, /) -> FutureResult[tuple[Listed, ...], CallError]:
+        """Find instances."""
+        given = {
+            "kind": wanted.kind,
+            "job": wanted.name,
+            "status": wanted.status,
+            "id_prefix": wanted.id_prefix or None,
+            "due_before": None if wanted.due_before_ms is None else from_ms(wanted.due_before_ms).isoformat(),
+            "after": None if wanted.after is None else str(wanted.after),
+            "limit": wanted.limit,
+        }
+        return self._get("/v1/instances", given, lambda data: record_of(tuple[Listed, ...], data))
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
+        """Read the newest events of an address, the newest first."""
+        path = instance_path(address, "history")
+        return self._get(
+            path, {"before": before, "limit": limit}, lambda data: record_of(tuple[LoggedEvent, ...], data)
+        )
+
+    def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
+        """Read messages that failed too often, the oldest first."""
+        given = {"after": after, "limit": limit}
+        return self._get("/v1/dead-letters", given, lambda data: record_of(tuple[StoredMessage, ...], data))
+
+    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
+        """Turn a dead letter into an ordinary message again."""
+        return once(self.http("POST", f"/v1/dead-letters/{message_id}/redrive", lambda data: data))
+
+    # ------------------------------------------------------------ the engine
+    def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:
+        """Refuse: a server writes no files for its clients."""
+        return once(self._backup(path))
+
+    async def _backup(self, path: str) -> Result[Backup, CallError]:
+        reason = "the engine is in another process; run this on its machine: perdure backup --store sqlite:///jobs.db"
+        return Failure(BackupFailed(path, reason))
+
+    def in_flight(self) -> FutureResult[InFlight, CallError]:
+        """Read the work that the engine has accepted and not finished."""
+        return self._get("/v1/in-flight", {}, lambda data: record_of(InFlight, data))
+
+    def health(self) -> FutureResult[Health, CallError]:
+        """Read the state of the store."""
+        return self._get("/v1/health", {}, lambda data: record_of(Health, data))
+
+    def info(self) -> FutureResult[EngineInfo, CallError]:
+        """Read the version of the engine, its jobs and its limits."""
+        return self._get("/v1/jobs", {}, lambda data: record_of(EngineInfo, data))
+
+    def _get(self, path: str, given: Mapping[str, object], decode: Callable[[Any], A]) -> FutureResult[A, CallError]:
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        return once(self.http("GET", f"{path}?{query}" if query else path, decode))
+
+    # ------------------------------------------------------------ repeats
+    async def ask(
+        self, envelope: Envelope, decode: Callable[[Any], A], job: AnyDefinition | None = None
+    ) -> Result[A, Any]:
+        """Send a request to one instance, and repeat it where that is safe.
+
+        A request that did not reach the engine is repeated. One whose answer was lost is repeated if it reads, or if it
+        has an idempotency key.
+
+        Args:
+            envelope: the request.
+            decode: returns the answer from parsed JSON.
+            job: the definition, whose typed errors the server sends.
+        """
+        reads = envelope.action in READS
+        if self.draws_keys and envelope.key is None and not reads:
+            envelope = attrs.evolve(envelope, key=self.channel.new_key())
+        typed = None if job is None else job.plan.errors
+
+        async def attempt(left_ms: float) -> Result[Any, PerdureError]:
+            reply = await self.channel.call(envelope, left_ms)
+            return Success(reply.body) if reply.form == "answer" else Failure(error_of(reply.body, typed))
+
+        result = await self._repeated(attempt, safe=reads or envelope.key is not None)
+        if not isinstance(result, Success):
+            return Failure(await self._explained(result.failure(), job))
+        return _decoded(result.unwrap(), decode, envelope, of_state=envelope.action == "get_state")
+
+    async def http(
+        self,
+        method: Literal["GET", "POST"],
+        path: str,
+        decode: Callable[[Any], A],
+        content: bytes = b"",
+        key: str | None = None,
+    ) -> Result[A, Any]:
+        """Send another request; a GET is repeated until it is answered."""
+
+        async def attempt(left_ms: float) -> Result[Any, PerdureError]:
+            reply = await self.channel.http(method, path, left_ms, content, key)
+            if reply.status == 200:  # noqa: PLR2004 - HTTP's number
+                return Success(reply.body)
+            return Failure(error_of(reply.problem()))
+
+        result = await self._repeated(attempt, safe=method == "GET")
+        if not isinstance(result, Success):
+            return result
+        try:
+            return Success(decode(orjson.loads(result.unwrap())))
+        except OutcomeUnknown as unreadable:
+            return Failure(unreadable)
+        except orjson.JSONDecodeError as error:
+            return Failure(OutcomeUnknown(f"{self.name} answered no JSON: {error}"))
+
+    async def _repeated(self, attempt: Callable[[float], Any], *, safe: bool) -> Result[Any, PerdureError]:
+        deadline, delay = self.channel.now_ms() + self.timeout_ms, FIRST_DELAY_MS
+        while True:
+            failure: PerdureError
+            repeatable = safe
+            try:
+                result: Result[Any, PerdureError] = await attempt(max(1.0, deadline - self.channel.now_ms()))
+            except NotSent as error:
+                failure, repeatable = ServerUnreachable(self.name, f"{error.reason}; {self.hint}"), True
+            except AnswerLost as error:
+                failure = OutcomeUnknown(error.reason)
+            else:
+                if isinstance(result, Success):
+                    return result
+                failure = result.failure()
+                repeatable = isinstance(failure, EngineClosed) or (safe and isinstance(failure, OutcomeUnknown))
+            if not repeatable or self.channel.now_ms() + delay >= deadline:
+                return Failure(failure)
+            await self.channel.pause(delay)
+            delay = min(2 * delay, MAX_DELAY_MS)
+
+    async def _explained(self, error: PerdureError, job: AnyDefinition | None) -> PerdureError:
+        """Name the types that differ between client and server."""
+        if not isinstance(error, DefinitionDiffers) or job is None:
+            return error
+        info: Result[EngineInfo, Any] = await answer_of(self.info())
+        if isinstance(info, Success):
+            for theirs in info.unwrap().jobs:
+                if (theirs.kind, theirs.name) == (job.kind, job.name):
+                    return DefinitionDiffers(error.job, differing(contract_of(job).fingerprints, theirs.fingerprints))
+        return error
+
+
+def _decoded(answer: object, decode: Callable[[Any], A], envelope: Envelope, *, of_state: bool) -> Result[A, Any]:
+    try:
+        return Success(decode(answer))
+    except OutcomeUnknown as unreadable:
+        return Failure(unreadable)
+    except InvalidInput as problem:
+        if of_state:
+            return Failure(Undecodable(f"{envelope.kind}:{envelope.job}:{envelope.id}", problem.problems))
+        return Failure(OutcomeUnknown(f"the answer does not decode: {problem}"))

@@ -1,0 +1,116 @@
+"""`connect_sync`: a client for code without an event loop, such as Django, Flask and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+import attrs
+from returns.future import FutureResult
+from returns.result import Failure, Success
+
+from perdure.client.attempt import attempt
+from perdure.client.client import Client
+from perdure.client.unwrap import unwrap
+from perdure.jobs.definition import AnyDefinition
+from perdure.remote.connecting import MISSING_EXTRA, settings
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError
+
+A = TypeVar("A")
+E = TypeVar("E")
+X = TypeVar("X", bound=Exception)
+
+
+@attrs.frozen(repr=False)
+class SyncClient(Client):
+    """A client whose calls are made by `unwrap` and `attempt`, without ``await``. Threads may share it."""
+
+    def unwrap(self, call: FutureResult[A, X], /) -> A:
+        """Make a call and return its answer, or raise its error.
+
+        Args:
+            call: a call of this client or of one of its handles.
+
+        Raises:
+            X: the error of the call.
+            AlreadyAwaited: the call was made before.
+        """
+        return _driven(unwrap(call))
+
+    def attempt(self, call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
+        """Make a call and return how it ended, as a value to ``match`` on.
+
+        Args:
+            call: a call of this client or of one of its handles.
+
+        Raises:
+            AlreadyAwaited: the call was made before.
+        """
+        return _driven(attempt(call))
+
+
+def _driven(work: Coroutine[Any, Any, A]) -> A:
+    """Run a coroutine that never suspends."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        answer: A = ended.value
+        return answer
+    work.close()
+    raise DefinitionError("call of a synchronous client", work, "a call that this client made, not one of another")
+
+
+@contextmanager
+def connect_sync(
+    url: str,
+    /,
+    *definitions: AnyDefinition,
+    token: str | None = None,
+    timeout: Duration = "60 seconds",
+    max_connections: int = 100,
+    draw_keys: bool = False,
+) -> Generator[SyncClient]:
+    """Connect to an engine in another process, without an event loop.
+
+    ::
+
+        with connect_sync("sqlite:///jobs.db", orders) as jobs:
+            print(jobs.unwrap(jobs.handle(orders).send("order-1", Placed(30), idempotency_key="event-1")))
+
+    Args:
+        url: see `connect`, as for all arguments.
+        *definitions: those of the typed handles.
+        token: the bearer token, if the server has tokens.
+        timeout: how long a call waits for its answer, repeats included.
+        max_connections: the maximum number of connections, for all threads.
+        draw_keys: give each request without an idempotency key a new one.
+
+    Raises:
+        DefinitionError: an argument is not valid, or the extra ``client`` is not installed.
+        ServerUnreachable: the folder of the socket does not exist.
+    """
+    given = settings(
+        url,
+        definitions,
+        token=token,
+        timeout=timeout,
+        max_connections=max_connections,
+        draw_keys=draw_keys,
+    )
+    try:
+        import httpx2  # noqa: PLC0415 - of the extra `client`
+
+        from perdure.remote.blocking_channel import BlockingChannel  # noqa: PLC0415 - as above
+    except ModuleNotFoundError as error:
+        raise DefinitionError("connect_sync", error.name, MISSING_EXTRA) from error
+    with ExitStack() as stack:
+        limits: Any = httpx2.Limits(
+            max_connections=given.max_connections, max_keepalive_connections=given.max_connections
+        )
+        transport = httpx2.HTTPTransport(uds=given.socket(stack), limits=limits)
+        http_client = stack.enter_context(
+            httpx2.Client(base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False)
+        )
+        yield SyncClient(given.gateway(BlockingChannel(http_client)))
