@@ -35,6 +35,14 @@ from perdure.values.errors import OutcomeUnknown, StoreUnavailable
 
 _NOTHING = LinesRun(0, ())
 
+_LOADED_ONCE = (
+    "__main__",
+    "perdure.testing.conformance",
+    "perdure.runtime.on_asyncio",
+    "perdure.stores.sqlite.opening",
+)
+"""Modules that are loaded before the processes are forked, not in each of them. One that is missing is left out."""
+
 _IMPORTABLE = (
     "the suite kills the store in a process of its own, so it pickles the harness: it must be an instance of a class "
     "at the top of a module that can be imported, with attributes such as paths and texts"
@@ -239,5 +247,5 @@ def _started(
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "perdure.testing.conformance"])  # once, and not in each process
+    context.set_forkserver_preload(list(_LOADED_ONCE))
     return context
