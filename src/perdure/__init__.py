@@ -20,6 +20,7 @@ from perdure.values.cron import cron
 from perdure.values.every import every
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
+from perdure.values.secret import Secret
 
 __all__ = [
     "Alarm",
@@ -36,6 +37,7 @@ __all__ = [
     "Migrations",
     "Program",
     "Retry",
+    "Secret",
     "Task",
     "TaskContext",
     "TaskErrorContext",

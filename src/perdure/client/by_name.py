@@ -13,6 +13,7 @@ from returns.result import Failure, Result
 from perdure.client.arguments import check_history, check_text
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
+from perdure.jobs.redaction import has_secrets
 from perdure.jobs.request import ALARM, Request, Terminate, WaitFor, check_wait
 from perdure.programs.future import answer_of, mapped, named, once
 from perdure.stores.store import LoggedEvent
@@ -234,7 +235,8 @@ def builder(
     def build(limits: Limits) -> Request:
         check_text(action, what="action of a call by name")
         if not isinstance(payload, str):  # pyright: ignore[reportUnnecessaryIsInstance] - tools pass any object
-            raise InvalidArgument(f"payload of {action}", payload, "JSON text; empty when the action takes none")
+            got = type(payload) if has_secrets(job) else payload
+            raise InvalidArgument(f"payload of {action}", got, "JSON text; empty when the action takes none")
         check_wait(action, wait_for, interrupt)
         size = len(payload.encode())
         if size > limits.payload_bytes:

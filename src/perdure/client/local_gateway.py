@@ -18,9 +18,10 @@ from perdure.engine.unserved import with_unserved
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
+from perdure.jobs.redaction import redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
-from perdure.programs.future import answer_of, once
+from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -92,7 +93,11 @@ class LocalGateway:
             self._read(
                 definition,
                 id_,
-                lambda loaded: NOT_FOUND if loaded.instance is None else definition.report(loaded.instance),
+                lambda loaded: (
+                    NOT_FOUND
+                    if loaded.instance is None
+                    else redacted_status(definition, definition.report(loaded.instance))
+                ),
             )
         )
 
@@ -204,7 +209,12 @@ class LocalGateway:
 
     def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first."""
-        return once(self._of_store(lambda store: store.dead_letters(after, limit)))
+        read = once(self._of_store(lambda store: store.dead_letters(after, limit)))
+        return mapped(read, lambda letters: tuple(self._shown(letter) for letter in letters))
+
+    def _shown(self, stored: StoredMessage) -> StoredMessage:
+        target = stored.message.target
+        return redacted_message(self.engine.jobs.get((target.kind, target.name)), stored)
 
     def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], CallError]:
         """Turn a dead letter into an ordinary message again."""
@@ -262,6 +272,7 @@ class LocalGateway:
 def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:
     """Describe an instance, by the data of all kinds if the kind's own data cannot be decoded."""
     try:
-        return report_status(instance) if job is None else job.report(instance)
+        report = report_status(instance) if job is None else job.report(instance)
     except InvalidInput:
-        return report_status(instance)
+        report = report_status(instance)
+    return redacted_status(job, report)

@@ -7,6 +7,7 @@ from typing import Any
 
 from perdure.codecs.json_schema import Definitions, JsonSchema
 from perdure.codecs.schema import Part, Problem, Schema
+from perdure.values.secret import Hide
 
 
 def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
@@ -33,6 +34,10 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
     def write_parts(value: Any) -> Iterable[Part | Problem]:
         return kept().write_parts(value)
 
+    def redact(data: Any, hide: Hide) -> Any:
+        redact_kept = kept().redact
+        return data if redact_kept is None else redact_kept(data, hide)
+
     return Schema(
         name=name,
         kinds=frozenset({dict}),
@@ -42,4 +47,5 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
         describe=describe,
         read_parts=read_parts,
         write_parts=write_parts,
+        redact=redact,
     )

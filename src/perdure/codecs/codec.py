@@ -13,7 +13,7 @@ import attrs
 import orjson
 from typing_extensions import TypeForm
 
-from perdure.codecs.diagnosis import Direction, faults, reason
+from perdure.codecs.diagnosis import Direction, faults, reason, reason_without_value
 from perdure.codecs.grammar import Grammar
 from perdure.codecs.json_schema import JsonSchema, json_schema
 from perdure.codecs.names import describe_type
@@ -21,6 +21,7 @@ from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
+from perdure.values.secret import HIDDEN, Hide, hide, texts_of
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -39,6 +40,7 @@ class Codec(Generic[T]):
         form: the declared type itself.
         tagged: the classes of the type that have a pinned tag.
         mutable: the attrs classes and dataclasses of the type that are not frozen, each with its path in the type.
+        secret: whether a part of the type is marked with `Secret`.
     """
 
     what: str
@@ -46,6 +48,7 @@ class Codec(Generic[T]):
     form: Any
     tagged: frozenset[type]
     mutable: Mapping[type, str]
+    secret: bool
     _schema: Schema = attrs.field(alias="schema", repr=False)
     _doubtful: bool = attrs.field(alias="needs_round_trip", repr=False)
     _unbounded: bool = attrs.field(alias="unbounded", repr=False)
@@ -89,6 +92,7 @@ class Codec(Generic[T]):
             form=form,
             tagged=frozenset(pinned).intersection(grammar.tagged),
             mutable=dict(grammar.mutable),
+            secret=grammar.secret,
             schema=schema,
             needs_round_trip=grammar.needs_round_trip,
             unbounded=grammar.unbounded,
@@ -110,8 +114,8 @@ class Codec(Generic[T]):
             data = orjson.dumps(self._schema.write(value))
             if self._doubtful or self._unbounded:
                 self._prove(data)
-        except Exception as error:
-            raise InvalidInput(self.what, self._problems(Direction.WRITE, value, error)) from error
+        except Exception as error:  # noqa: BLE001 - it may contain a secret, and is then not chained
+            raise self._invalid(Direction.WRITE, value, error) from (None if self.secret else error)
         return data
 
     def decode(self, data: bytes) -> T:
@@ -127,8 +131,8 @@ class Codec(Generic[T]):
             value: T = self._schema.read(orjson.loads(data), None)
         except orjson.JSONDecodeError as error:
             raise InvalidInput(self.what, (f"$: not JSON: {error}",)) from error
-        except Exception as error:
-            raise InvalidInput(self.what, self._problems(Direction.READ, orjson.loads(data), error)) from error
+        except Exception as error:  # noqa: BLE001 - as above
+            raise self._invalid(Direction.READ, orjson.loads(data), error) from (None if self.secret else error)
         return value
 
     def json_schema(self) -> JsonSchema:
@@ -143,30 +147,72 @@ class Codec(Generic[T]):
         """
         return json_schema(self._schema.describe)
 
+    def redact(self, data: bytes, *, hide: Hide = hide) -> bytes:
+        """Replace the secrets of an encoded value, to show it.
+
+        Args:
+            data: an encoded value. Where it does not have the declared type, it is hidden too.
+            hide: returns the replacement of each secret; by default the text ``<secret>``.
+
+        Returns:
+            JSON of the same structure; unchanged if the type has no secrets.
+        """
+        redact = self._schema.redact
+        if not self.secret or redact is None:
+            return data
+        try:
+            plain = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return orjson.dumps(HIDDEN)
+        return orjson.dumps(redact(plain, hide))
+
+    def secrets(self, data: bytes) -> frozenset[str]:
+        """Return the secrets of an encoded value as texts, to remove them from other text."""
+        found = set[str]()
+
+        def note(value: Any) -> str:
+            found.update(texts_of(value))
+            return HIDDEN
+
+        self.redact(data, hide=note)
+        return frozenset(found)
+
+    def _invalid(self, direction: Direction, value: Any, error: Exception) -> InvalidInput:
+        return InvalidInput(self.what, self._problems(direction, value, error))
+
     def _prove(self, data: bytes) -> None:
         """Raise if the encoded value would not decode to itself."""
         plain = orjson.loads(data)
         if self._unbounded and _nesting(plain) > MAX_NESTING:
-            raise ValueError(f"nested more than {MAX_NESTING} deep")
+            raise _NotKept(f"nested more than {MAX_NESTING} deep")
         if self._doubtful:
             again = orjson.dumps(self._schema.write(self._schema.read(plain, None)))
             if again != data:
-                raise ValueError(
-                    f"changes when it is read back, from {excerpt(data, LONGEST)} to {excerpt(again, LONGEST)}; a "
-                    "converter, __post_init__ or __init__ of its class must keep the fields it receives"
+                shown = "" if self.secret else f", from {excerpt(data, LONGEST)} to {excerpt(again, LONGEST)}"
+                raise _NotKept(
+                    f"changes when it is read back{shown}; a converter, __post_init__ or __init__ of its class must "
+                    "keep the fields it receives"
                 )
 
     def _problems(self, direction: Direction, value: Any, error: Exception) -> tuple[str, ...]:
-        found = tuple(islice(faults(self._schema, direction, value), MAX_PROBLEMS))
+        found = tuple(islice(self._faults(direction, value), MAX_PROBLEMS))
         return found or tuple(islice(self._unreadable(direction, value, error), MAX_PROBLEMS))
 
     def _unreadable(self, direction: Direction, value: Any, error: Exception) -> Iterator[str]:
         """Yield the problems of a value that can be encoded but not decoded."""
         lines: Iterator[str] = iter(())
         if direction is Direction.WRITE:
-            lines = faults(self._schema, Direction.READ, self._schema.write(value))
-        yield next(lines, f"$: {reason(error)}")
+            lines = self._faults(Direction.READ, self._schema.write(value))
+        is_known = isinstance(error, _NotKept) or not self.secret
+        yield next(lines, f"$: {reason(error) if is_known else reason_without_value(error)}")
         yield from lines
+
+    def _faults(self, direction: Direction, value: Any) -> Iterator[str]:
+        return faults(self._schema, direction, value, shows="no_secrets" if self.secret else "values")
+
+
+class _NotKept(ValueError):
+    """A value that does not decode to itself; the text contains no secret."""
 
 
 def _nesting(plain: Any) -> int:

@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema
+from perdure.codecs.redaction import of_items, of_mapping, of_positions
 from perdure.codecs.schema import LONGEST, Fault, Part, Parts, Read, Schema, Write
 from perdure.values.excerpt import excerpt
+from perdure.values.secret import HIDDEN
 
 _LIST = frozenset({list})
 _DICT = frozenset({dict})
@@ -106,6 +108,7 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
         describe=describe,
         read_parts=parts_of(list),
         write_parts=parts_of(tuple),
+        redact=of_positions(items),
     )
 
 
@@ -133,8 +136,9 @@ def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
     def parts(mapping: Any) -> Iterator[Part]:
         if type(mapping) is dict:
             for k, v in mapping.items():
-                yield Part(f"[{excerpt(k, LONGEST)}]", key, k)
-                yield Part(f"[{excerpt(k, LONGEST)}]", value, v)
+                step = f"[{excerpt(k, LONGEST) if key.redact is None else HIDDEN}]"
+                yield Part(step, key, k)
+                yield Part(step, value, v)
 
     return Schema(
         name=name,
@@ -145,6 +149,7 @@ def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
         describe=describe,
         read_parts=parts,
         write_parts=parts,
+        redact=of_mapping(key, value),
     )
 
 
@@ -165,6 +170,7 @@ def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema,
         describe=describe,
         read_parts=parts_of(list),
         write_parts=parts_of(cls),
+        redact=of_items(item),
     )
 
 

@@ -21,10 +21,12 @@ from perdure.codecs.fields import Declaration, declaration_of, substituted
 from perdure.codecs.json_value import PLAIN
 from perdure.codecs.names import describe_type
 from perdure.codecs.records import RESERVED, record_schema
+from perdure.codecs.redaction import secret_schema
 from perdure.codecs.scalars import INT_KEY, SCALARS
 from perdure.codecs.schema import Schema
 from perdure.codecs.unions import TAG, Member, tagged_schema, union_schema
 from perdure.codecs.unsupported import Unsupported, advice
+from perdure.values.secret import is_marked
 
 _UNIONS = (Union, types.UnionType)
 # up to Python 3.13, typing_extensions has its own class in addition to that of the `type` statement
@@ -42,6 +44,7 @@ class Grammar:
         mutable: the classes whose instances can be changed, each with the path of its first occurrence.
         needs_round_trip: a class may change its fields while it is built, so the codec decodes each encoded value.
         unbounded: values may nest without limit.
+        secret: a part of the type is marked as secret.
     """
 
     tags: Mapping[type, str]
@@ -49,6 +52,7 @@ class Grammar:
     mutable: dict[type, str] = attrs.field(factory=dict[type, str])
     needs_round_trip: bool = False
     unbounded: bool = False
+    secret: bool = False
     _done: dict[Any, Schema] = attrs.field(factory=dict[Any, Schema], init=False)
     _open: set[Any] = attrs.field(factory=set[Any], init=False)
 
@@ -62,7 +66,12 @@ class Grammar:
         Raises:
             Unsupported: it has no JSON form.
         """
-        form = stripped(form)
+        if is_marked(form):
+            self.secret = True
+            return secret_schema(self._schema(stripped(form), path))
+        return self._schema(stripped(form), path)
+
+    def _schema(self, form: Any, path: str) -> Schema:
         if get_origin(form) in _UNIONS:
             return self._union(form, path)
         declared = declaration_of(form, path)
@@ -105,7 +114,9 @@ class Grammar:
         return fixed_tuple_schema(name, [self.schema(arg, f"{path}[{at}]") for at, arg in enumerate(args)])
 
     def _key(self, form: Any, path: str) -> Schema:
-        key = INT_KEY if stripped(form) is int else self.schema(form, f"{path}.<key>")
+        key = self.schema(form, f"{path}.<key>")
+        if stripped(form) is int:
+            key = INT_KEY if key.redact is None else secret_schema(INT_KEY)
         if key.kinds != frozenset({str}):
             raise Unsupported(f"{path}.<key>", form, "keys that are text in JSON: str, int, UUID, date, Enum")
         return key

@@ -14,6 +14,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from perdure.codecs.fields import Declaration, is_namedtuple
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema, named
+from perdure.codecs.redaction import of_object
 from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write
 from perdure.codecs.unions import TAG
 from perdure.values.excerpt import excerpt
@@ -72,6 +73,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         describe=named(form, name, _object(name, declared, schemas)),
         read_parts=_object_parts(declared, schemas),
         write_parts=write_parts,
+        redact=of_object(schemas),
     )
 
 
@@ -165,4 +167,5 @@ def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Sc
         describe=describe,
         read_parts=parts,
         write_parts=parts,
+        redact=of_object(schemas),
     )

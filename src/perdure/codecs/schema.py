@@ -13,12 +13,16 @@ import attrs
 
 from perdure.codecs.json_schema import Describe
 from perdure.values.excerpt import excerpt
+from perdure.values.secret import Hide
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 """From JSON to a value. The second argument is the type that cattrs passes to its hooks; no reader uses it."""
 
 Write: TypeAlias = Callable[[Any], Any]
 """From a value to JSON."""
+
+Redact: TypeAlias = Callable[[Any, Hide], Any]
+"""From JSON to the same JSON with its secrets replaced. The second argument replaces one of them."""
 
 Parts: TypeAlias = "Callable[[Any], Iterable[Part | Problem]]"
 
@@ -34,6 +38,13 @@ class Fault(Exception):
 
     def __init__(self, expected: str, got: object) -> None:
         super().__init__(f"expected {expected}, got {excerpt(got, LONGEST)}")
+        self.expected = expected
+        self.got = got
+
+    @property
+    def without_value(self) -> str:
+        """The message, without the value."""
+        return f"expected {self.expected}, got a value of type {type(self.got).__name__}"
 
 
 @attrs.frozen
@@ -53,7 +64,8 @@ class Problem:
     text: str
 
 
-def _no_parts(_value: Any) -> tuple[Part, ...]:
+def no_parts(_: object) -> tuple[Part, ...]:
+    """Return no parts: the value is one."""
     return ()
 
 
@@ -70,6 +82,7 @@ class Schema:
         describe: returns the JSON Schema of the JSON that is read and written.
         read_parts: the parts of a JSON value, to locate a problem.
         write_parts: the parts of a value, to locate a problem.
+        redact: hides the secrets of a JSON value; None if its type has none.
     """
 
     name: str
@@ -78,5 +91,6 @@ class Schema:
     read: Read
     write: Write
     describe: Describe
-    read_parts: Parts = _no_parts
-    write_parts: Parts = _no_parts
+    read_parts: Parts = no_parts
+    write_parts: Parts = no_parts
+    redact: Redact | None = None

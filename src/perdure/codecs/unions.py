@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from perdure.codecs.json_schema import Definitions, JsonSchema
+from perdure.codecs.redaction import of_members, of_tagged
 from perdure.codecs.schema import Fault, Part, Problem, Schema
 from perdure.codecs.unsupported import Unsupported
 
@@ -68,6 +69,7 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
         describe=describe,
         read_parts=_Tags({member.tag: member.schema for member in members}),
         write_parts=_Choice({member.cls: member.schema for member in members}),
+        redact=of_tagged(TAG, {member.tag: member.schema for member in members}),
     )
 
 
@@ -109,6 +111,7 @@ def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
         describe=describe,
         read_parts=_Choice(reading),
         write_parts=_Choice(writing),
+        redact=of_members(reading, type),
     )
 
 

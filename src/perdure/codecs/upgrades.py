@@ -10,6 +10,7 @@ import attrs
 from perdure.codecs.codec import Codec
 from perdure.codecs.migrations import Migrations, Upcast
 from perdure.values.errors import InvalidInput
+from perdure.values.secret import scrubbed
 
 
 @attrs.frozen(repr=False)
@@ -39,20 +40,23 @@ class UpgradeStep:
     codec: Codec[Any]
     upcast: Upcast
 
-    def apply(self, value: object, *, what: str) -> object:
-        """Convert a value to the next version.
+    def apply(self, encoded: bytes) -> object:
+        """Convert an encoded value to the next version.
 
         Raises:
+            InvalidInput: it is not of this version.
             UpcastFailed: the upcaster raised.
         """
+        value = self.codec.decode(encoded)
         try:
             return self.upcast.function(value)
         except KeyboardInterrupt:
             raise
-        except BaseException as defect:
+        except BaseException as defect:  # noqa: BLE001 - chained, unless it may contain a secret
             step = f"{self.upcast.name} (version {self.version} to {self.version + 1})"
-            problem = f"$: the upcaster {step} raised {type(defect).__name__}: {defect}"
-            raise UpcastFailed(what, (problem,), step, defect) from defect
+            text = scrubbed(f"{defect}", self.codec.secrets(encoded))
+            problem = f"$: the upcaster {step} raised {type(defect).__name__}: {text}"
+            raise UpcastFailed(self.codec.what, (problem,), step, defect) from (None if self.codec.secret else defect)
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +100,12 @@ class Upgrades:
         )
         return Upgrades(present=present, version=versions.present, steps=steps)
 
+    def codec_of(self, version: int) -> Codec[Any] | None:
+        """Return the codec of a version; None if this code does not read it."""
+        if version == self.version:
+            return self.present
+        return self.steps[version - self.oldest].codec if self.oldest <= version < self.version else None
+
     @property
     def oldest(self) -> int:
         """The number of the oldest version that can be read."""
@@ -132,8 +142,7 @@ class Upgrades:
             return encoded
         steps = self.steps[version - self.oldest :]
         for step, codec in zip(steps, (*(step.codec for step in steps[1:]), self.present), strict=True):
-            value = step.apply(step.codec.decode(encoded.encode()), what=step.codec.what)
-            encoded = _encoded(codec, value, step)
+            encoded = _encoded(codec, step.apply(encoded.encode()), step)
         return encoded
 
 

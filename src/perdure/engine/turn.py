@@ -20,6 +20,7 @@ from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
 from perdure.jobs.inspection import HookMistake, Inspection
 from perdure.jobs.recovery import release
+from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
@@ -30,8 +31,10 @@ from perdure.programs.future import answer_of, known_answer, telling
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown, RunTimeout, StoreError
+from perdure.values.excerpt import excerpt
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
+from perdure.values.secret import scrubbed
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
@@ -147,7 +150,11 @@ class TurnTaker:
         except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
             broken = Raised(defect)
             self._note_end(broken)
-            return TurnAnswered(Failure(EngineClosed() if _is_interrupt(broken) else self._crashed(mailbox, broken)))
+            if _is_interrupt(broken):
+                return TurnAnswered(Failure(EngineClosed()))
+            secrets = secrets_of_request(mailbox.job, item.request)
+            secrets |= secrets_of_instance(mailbox.job, loaded.unwrap().instance)
+            return TurnAnswered(Failure(self._crashed(mailbox, secrets, broken)))
         if not isinstance(step, Execute):
             return step
         if step.claimed == "before_effect":
@@ -266,7 +273,7 @@ class TurnTaker:
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
         if execute.draft.inspection is not None and not execute.draft.inspection.exited:
-            self._inspect(execute, exit_, execute.draft.inspection)
+            self._inspect(mailbox, execute, exit_, execute.draft.inspection)
         try:
             return finish(mailbox.job, execute, exit_, inputs)
         except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
@@ -279,13 +286,13 @@ class TurnTaker:
         if isinstance(exit_, Raised) and isinstance(exit_.cause, ENDS_PROCESS):
             self.process_ends(exit_.cause)
 
-    def _inspect(self, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
+    def _inspect(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
         """Report the mistakes of a hook, once for each end of a program."""
         inspection.exited = True
-        address = execute.instance.address
+        address, secrets = execute.instance.address, secrets_of_run(mailbox.job, execute)
         for mistake in inspection.mistakes(exit_, job=f"{address.kind}:{address.name}", hook=execute.hook):
             if self.mistake_found is not None:
-                self.mistake_found(mistake)
+                self.mistake_found(attrs.evolve(mistake, subject=scrubbed(mistake.subject, secrets)))
 
     async def run_program(
         self,
@@ -538,10 +545,10 @@ class TurnTaker:
     def _facts(self, mailbox: Mailbox) -> TurnInputs:
         return collect_inputs(self.runtime, self.store, self.limits, running=mailbox.running)
 
-    def _crashed(self, mailbox: Mailbox, died: Raised) -> HookRaised:
-        fields = {"instance": str(mailbox.address), "error": repr(died.cause)}
+    def _crashed(self, mailbox: Mailbox, secrets: frozenset[str], died: Raised) -> HookRaised:
+        fields = {"instance": str(mailbox.address), "error": scrubbed(excerpt(died.cause), secrets)}
         self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
-        record = record_failure(died, None)
+        record = record_failure(died, None, secrets=secrets)
         return HookRaised(record.error_type, record.message, record.traceback or "")
 
 

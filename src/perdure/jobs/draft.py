@@ -14,7 +14,7 @@ from perdure.jobs.size import within
 from perdure.programs import PASS, Instruction
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
-from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.message import Message
@@ -66,7 +66,7 @@ class Post(Instruction[None, Never]):
 
     target: Address
     action: str
-    payload: str
+    payload: str = attrs.field(repr=size_only)
 
 
 CONTEXT_OPERATIONS = (GetState, SetState, UpdateState, GetAlarm, SetAlarm, Post)

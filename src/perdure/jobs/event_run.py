@@ -10,6 +10,7 @@ from returns.result import Failure
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import error_for_hook, record_failure, refusal
+from perdure.jobs.redaction import secrets_of_request, secrets_of_run
 from perdure.jobs.request import Request
 from perdure.jobs.run import attempt_failed, prior_failed, rescued
 from perdure.jobs.step import Commit, Execute
@@ -52,10 +53,12 @@ def begin_event(
     )
 
 
-def broken_before(job: AnyDefinition, before: Instance, hook: str, defect: BaseException, inputs: TurnInputs) -> Commit:
+def broken_before(
+    job: AnyDefinition, before: Instance, request: Request, hook: str, defect: BaseException, inputs: TurnInputs
+) -> Commit:
     """Settle an event whose handler raised before it began: only the event history is written."""
     died = Raised(defect)
-    record = record_failure(died, job.plan.errors)
+    record = record_failure(died, job.plan.errors, secrets=secrets_of_request(job, request))
     event = EventRecorder(inputs, before.address, before.run_count).add(
         JobFailed, run_id=inputs.id(), hook=hook, attempt=1, delivery=1, duration_ms=0, error=record
     )
@@ -76,7 +79,7 @@ def event_failed(
     job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
     """Settle an event whose handler failed: run ``on_error``, or return the error to the caller."""
-    record = record_failure(exit_, job.plan.errors)
+    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
     if execute.prior is None:
         program = job.error_handler(execute, error_for_hook(exit_, record))
         if program is not None:

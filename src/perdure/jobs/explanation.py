@@ -11,6 +11,8 @@ from returns.result import Failure
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.jobs.dry_run import DryRun
 from perdure.jobs.event_run import claim_event
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
 from perdure.jobs.request import ALARM, Request
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, TurnResult
 from perdure.jobs.turn import begin, finish
@@ -20,6 +22,7 @@ from perdure.values.address import Address
 from perdure.values.errors import DefinitionError, HookRaised
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Instance
+from perdure.values.secret import scrubbed
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
@@ -83,11 +86,17 @@ class NeedsAnswer:
         kwargs: its keyword arguments.
     """
 
-    __repr__ = fields_in_line
-
     effect: str
     args: tuple[Any, ...]  # of whatever types the effect takes
     kwargs: Mapping[str, Any]  # as above
+    _secrets: frozenset[str] = attrs.field(default=frozenset(), alias="secrets", repr=False, eq=False)
+
+    def __repr__(self) -> str:
+        return self.shown(fields_in_line(self))
+
+    def shown(self, text: str) -> str:
+        """Return a text about the arguments without the secrets of the run."""
+        return scrubbed(text, getattr(self, "_secrets", None) or ())
 
 
 @attrs.frozen(kw_only=True)
@@ -165,7 +174,8 @@ def request_of(
     else:
         asked(job.sender(post))
     if len(told) != 1:
-        raise DefinitionError(f"request of {of}", told, "a function that sends one request: lambda job: job.send(…)")
+        sent = [action for action, _ in told]
+        raise DefinitionError(f"request of {of}", sent, "a function that sends one request: lambda job: job.send(…)")
     ((action, value),) = told
     return job.parse(action, job.encode_input(action, value, max_bytes), idempotency_key=key)
 
@@ -206,7 +216,8 @@ class _DryTurn:
         except KeyboardInterrupt:
             raise
         except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
-            broken = HookRaised(type(defect).__name__, str(defect), Raised(defect).formatted())
+            record = record_failure(Raised(defect), None, secrets=self._secrets(request))
+            broken = HookRaised(record.error_type, record.message, record.traceback or "")
             return Commit(nothing(self.address), Failure(broken))
 
     def _finish(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
@@ -226,7 +237,7 @@ class _DryTurn:
         def perform(instruction: object) -> object:
             if not claimed and execute.claimed == "before_effect":
                 claimed.append(self._claimed(execute))
-            return self._answer(instruction)
+            return self._answer(instruction, execute)
 
         exit_: Exit[Any, Any]
         try:
@@ -246,12 +257,15 @@ class _DryTurn:
         known = after if after.incarnation else after.changed(incarnation=self.incarnation)
         return execute.recorded(known)
 
-    def _answer(self, instruction: object) -> object:
+    def _answer(self, instruction: object, execute: Execute) -> object:
         answer = self.answers(instruction) if isinstance(instruction, Call) else PASS
         if answer is not PASS:
             return answer
-        self._stopped = self._stopped or _stopped_at(instruction)
+        self._stopped = self._stopped or _stopped_at(instruction, secrets_of_run(self.job, execute))
         return DryRun.HALT
+
+    def _secrets(self, request: Request) -> frozenset[str]:
+        return secrets_of_instance(self.job, self.loaded.instance) | secrets_of_request(self.job, request)
 
     # ------------------------------------------------------------ the inputs of the engine
     def _next_facts(self, last: TurnInputs, now_ms: int) -> TurnInputs:
@@ -273,7 +287,7 @@ def _by_call(answers: Answers) -> Callable[[Call], object]:
     return lambda call: answers.get(call.name, PASS)
 
 
-def _stopped_at(instruction: object) -> NeedsAnswer:
+def _stopped_at(instruction: object, secrets: frozenset[str]) -> NeedsAnswer:
     if isinstance(instruction, Call):
-        return NeedsAnswer(effect=instruction.name, args=instruction.args, kwargs=instruction.kwargs)
-    return NeedsAnswer(effect=type(instruction).__name__, args=(instruction,), kwargs={})
+        return NeedsAnswer(effect=instruction.name, args=instruction.args, kwargs=instruction.kwargs, secrets=secrets)
+    return NeedsAnswer(effect=type(instruction).__name__, args=(instruction,), kwargs={}, secrets=secrets)

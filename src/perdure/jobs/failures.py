@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
 
 from returns.result import Failure
 
@@ -12,32 +13,40 @@ from perdure.programs import Halted, Raised
 from perdure.values.errors import HookFailed, HookRaised, InvalidInput, Rejected, RunTimeout
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import MAX_MESSAGE_CHARACTERS, MAX_TRACEBACK_CHARACTERS, Defect, FailureRecord
+from perdure.values.secret import scrubbed, shown_fields
 
 E = TypeVar("E")
 
 
-def record_failure(exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | None) -> FailureRecord:
+def record_failure(
+    exit_: Failure[Any] | Raised | Halted, errors: Codec[Any] | None, *, secrets: frozenset[str] = frozenset()
+) -> FailureRecord:
     """Describe why a run did not succeed.
 
     Args:
         exit_: the exit of its program.
         errors: the codec of the definition's typed errors; an error that it cannot encode is kept as text.
+        secrets: the secrets that the program had; they are removed from the message and the traceback.
     """
     match exit_:
         case Failure(error):
-            return FailureRecord(
-                form="failure", error_type=type(error).__name__, message=_text(error), data=_encoded(error, errors)
-            )
+            data = _encoded(error, errors)
+            if data is not None and errors is not None:
+                secrets |= errors.secrets(data.encode())
+            message = _text(error, secrets)
+            return FailureRecord(form="failure", error_type=type(error).__name__, message=message, data=data)
         case Raised(cause):
             return FailureRecord(
                 form="timed_out" if isinstance(cause, RunTimeout) else "defect",
                 error_type=type(cause).__name__,
-                message=_text(cause),
-                traceback="".join(traceback.format_exception(cause))[-MAX_TRACEBACK_CHARACTERS:],
+                message=_text(cause, secrets),
+                traceback=traceback_text(cause, secrets)[-MAX_TRACEBACK_CHARACTERS:],
             )
         case Halted(signal):
             return FailureRecord(
-                form="defect", error_type="Halted", message=f"halted with a signal that no job knows: {excerpt(signal)}"
+                form="defect",
+                error_type="Halted",
+                message=scrubbed(f"halted with a signal that no job knows: {excerpt(signal)}", secrets),
             )
 
 
@@ -67,12 +76,44 @@ def refusal(exit_: Failure[Any] | Raised | Halted, record: FailureRecord) -> Hoo
     return HookRaised(record.error_type, record.message, record.traceback or "")
 
 
-def _text(error: object) -> str:
+def traceback_text(cause: BaseException, secrets: frozenset[str]) -> str:
+    """Return the formatted traceback of an exception, without secrets.
+
+    Args:
+        cause: the exception.
+        secrets: the secrets that the program had.
+    """
+    text = "".join(traceback.format_exception(cause))
+    for each in _chain(cause):
+        if shown_fields(type(each)) is not None:
+            text = text.replace(_plain_text(each), excerpt(each))
+    return scrubbed(text, secrets)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, its causes, and the members of groups."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += cast("tuple[BaseException, ...]", each.exceptions)
+
+
+def _text(error: object, secrets: frozenset[str]) -> str:
+    shown = excerpt(error, MAX_MESSAGE_CHARACTERS) if shown_fields(type(error)) is not None else _plain_text(error)
+    return scrubbed(shown, secrets)[:MAX_MESSAGE_CHARACTERS]
+
+
+def _plain_text(error: object) -> str:
     try:
-        text = str(error) if isinstance(error, BaseException) else repr(error)
+        return str(error) if isinstance(error, BaseException) else repr(error)
     except BaseException as broken:  # noqa: BLE001 - a user's __repr__ must not hide the failure
-        text = f"<{type(error).__name__}, whose text raised {type(broken).__name__}>"
-    return text[:MAX_MESSAGE_CHARACTERS]
+        return f"<{type(error).__name__}, whose text raised {type(broken).__name__}>"
 
 
 def _encoded(error: object, errors: Codec[Any] | None) -> str | None:

@@ -10,7 +10,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
-from perdure.values.excerpt import fields_in_line
+from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.turn_value import turn_value
 
 C = TypeVar("C")
@@ -114,7 +114,7 @@ class Request:
 
     command: object
     action: str
-    payload: str = ""
+    payload: str = attrs.field(default="", repr=size_only)
     idempotency_key: str | None = None
     wait_for: WaitFor = "completion"
     inbound: Inbound | None = None

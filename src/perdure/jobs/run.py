@@ -11,6 +11,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import error_for_hook, record_failure
 from perdure.jobs.keys import remember
+from perdure.jobs.redaction import secrets_of_run
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import answered, purge, put, stored
@@ -176,7 +177,7 @@ def run_failed(
     job: AnyDefinition, execute: Execute, exit_: Failure[Any] | Raised | Halted, inputs: TurnInputs
 ) -> Commit | Execute:
     """Settle a failed attempt: schedule a retry, run ``on_error``, or end the run."""
-    record = record_failure(exit_, job.plan.errors)
+    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
     if execute.prior is not None:  # on_error failed too: both errors are recorded
         return _exhausted(job, execute, inputs, record=execute.prior, reason=f"{execute.hook}_failed", also=record)
     match _next_attempt(job, execute, exit_, inputs):

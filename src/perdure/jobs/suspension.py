@@ -12,6 +12,7 @@ from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
 from perdure.jobs.readable import check_readable
 from perdure.jobs.recovery import RELEASED
+from perdure.jobs.redaction import secrets_of_instance
 from perdure.jobs.request import Terminate
 from perdure.jobs.step import Commit
 from perdure.jobs.writes import answered, failed, purge, put, refuse, reply, stored
@@ -68,7 +69,7 @@ def _held(transition: Any) -> Commit:
     return answered(transition, PauseResult(changed=True, status=None if after is None else after.status))
 
 
-def undecodable(instance: Instance, problem: InvalidInput, inputs: TurnInputs) -> Commit:
+def undecodable(job: AnyDefinition, instance: Instance, problem: InvalidInput, inputs: TurnInputs) -> Commit:
     """Park an undecodable instance: only its status changes. The exception of an upcaster is recorded."""
     error = Undecodable(str(instance.address), problem.problems)
     if instance.suspension is not None:
@@ -76,7 +77,7 @@ def undecodable(instance: Instance, problem: InvalidInput, inputs: TurnInputs) -
     log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...] = ()
     if isinstance(problem, UpcastFailed):
-        record = record_failure(Raised(problem.defect), None)
+        record = record_failure(Raised(problem.defect), None, secrets=secrets_of_instance(job, instance))
         events = (
             log.add(
                 JobFailed,

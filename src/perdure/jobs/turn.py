@@ -20,6 +20,7 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.new_instance import new_instance
 from perdure.jobs.recovery import is_running, left_behind, recover
+from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
 from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
 from perdure.jobs.run import run_answer, run_failed
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, Step
@@ -30,6 +31,7 @@ from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
 from perdure.values.event import JobStarted, JobTerminated, MessageRejected
+from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.message import Consumed
 from perdure.values.transition import Loaded
@@ -56,10 +58,10 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
     except InvalidInput as problem:
         if loaded.instance is None:
             raise
-        step = undecodable(loaded.instance, problem, inputs)
+        step = undecodable(job, loaded.instance, problem, inputs)
     if loaded.instance is None:
         step = new_instance(step, job.plan.state_version)
-    step = state_in_events.of_request(job, step)
+    step = with_shown_events(job, state_in_events.of_request(job, step))
     return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
 
 
@@ -122,6 +124,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs:
     if isinstance(step, Execute):
         return step
     step = state_in_events.of_run(job, execute, step)
+    step = Commit(redacted_events(job, step.transition), step.result)
     if execute.claim.key is None and execute.request.inbound is None:
         return step
     return _concluded(job, step, _served(execute), inputs)
@@ -200,9 +203,14 @@ def _consumed(job: AnyDefinition, commit: Commit, request: Request, inbound: Inb
         MessageRejected,
         target=str(transition.address),
         action=request.action,
-        error=record_failure(Failure(getattr(error, "error", error)), job.plan.errors),
+        error=redacted_failure(job, _refusal(job, error, request)),
     )
     return Commit(attrs.evolve(transition, events=(*transition.events, rejected)), commit.result)
+
+
+def _refusal(job: AnyDefinition, error: object, request: Request) -> FailureRecord:
+    secrets = secrets_of_request(job, request)
+    return record_failure(Failure(getattr(error, "error", error)), job.plan.errors, secrets=secrets)
 
 
 def rejoin(execute: Execute, loaded: Loaded) -> Execute | Commit:

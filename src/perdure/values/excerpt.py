@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import attrs
+
+from perdure.values.secret import HIDDEN, shown_fields
 
 MAX_LINE_CHARACTERS: Final = 200
 """The length of an excerpt of one value, and of the ``repr`` of clients, handles and apps."""
@@ -29,6 +31,17 @@ class _Excerpts(reprlib.Repr):
         self.maxtuple = self.maxlist = self.maxset = self.maxfrozenset = self.maxdict = self.maxarray = 8
         self.maxstring = _TEXT_CHARACTERS
         self.maxlong = self.maxother = MAX_TEXT_CHARACTERS
+
+    def repr1(self, x: Any, level: int) -> str:
+        fields = shown_fields(x.__class__)
+        if fields is None:
+            return super().repr1(x, level)
+        if level <= 0:
+            return f"{type(x).__name__}({_ELLIPSIS})"
+        shown = (
+            f"{name}={HIDDEN if hidden else self.repr1(getattr(x, name, None), level - 1)}" for name, hidden in fields
+        )
+        return f"{type(x).__name__}({', '.join(shown)})"
 
     def repr_int(self, x: int, level: int) -> str:
         return repr(x) if x.bit_length() <= _MAX_INT_BITS else f"<int of {x.bit_length()} bits>"
@@ -74,11 +87,20 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def size_only(text: object) -> str:
+    """Return the length of encoded data, for a ``repr``: without its codec it is not known which part is secret."""
+    return f"<{len(text)} characters>" if isinstance(text, str) and text else excerpt(text)
+
+
 def fields_in_line(self: object) -> str:
     """Return the class name of an attrs value and its fields in one line of bounded length: a ``__repr__``."""
     fields = (
-        f"{field.alias or field.name}={excerpt(getattr(self, field.name, None), _FIELD_CHARACTERS)}"
+        f"{field.alias or field.name}={_field(field.repr, getattr(self, field.name, None))}"
         for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(self)))
         if field.repr is not False
     )
     return shortened(f"{type(self).__name__}({', '.join(fields)})", _FIELDS_CHARACTERS)
+
+
+def _field(own: object, value: Any) -> str:
+    return size_only(value) if own is size_only else excerpt(value, _FIELD_CHARACTERS)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from perdure.values.excerpt import excerpt
+from perdure.values.excerpt import excerpt, size_only
 
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 16_000
@@ -28,7 +28,7 @@ class FailureRecord:
     form: Literal["failure", "defect", "timed_out"]
     error_type: str = attrs.field(repr=excerpt)
     message: str = attrs.field(repr=excerpt)
-    data: str | None = attrs.field(default=None, repr=excerpt)
+    data: str | None = attrs.field(default=None, repr=size_only)
     traceback: str | None = attrs.field(default=None, repr=excerpt)
 
 

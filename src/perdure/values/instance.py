@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from perdure.values.address import Address
-from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.turn_value import turn_value
 
@@ -65,7 +65,7 @@ class Claim:
     recoveries: int = 0
     created: Literal["before", "here"] = "before"
     action: str | None = None
-    payload: str | None = attrs.field(default=None, repr=excerpt)
+    payload: str | None = attrs.field(default=None, repr=size_only)
     key: str | None = attrs.field(default=None, repr=excerpt)
     message_id: int | None = None
     message_sender: str | None = attrs.field(default=None, repr=excerpt)
@@ -127,9 +127,9 @@ class Instance:
     updated_ms: int
     incarnation: int = 0
     version: int = 0
-    state: str = ""
+    state: str = attrs.field(default="", repr=size_only)
     state_version: int = 1
-    data: str = ""
+    data: str = attrs.field(default="", repr=size_only)
     alarm_ms: int | None = None
     suspension: Suspension | None = None
     pending_retry: PendingRetry | None = None

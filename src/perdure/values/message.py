@@ -7,7 +7,7 @@ from typing import TypeAlias
 import attrs
 
 from perdure.values.address import Address
-from perdure.values.excerpt import fields_in_line
+from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 
 
@@ -28,7 +28,7 @@ class Message:
     sender: Address
     target: Address
     action: str
-    payload: str
+    payload: str = attrs.field(repr=size_only)
     sent_ms: int
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from perdure.values.address import Address
 from perdure.values.event import Event
-from perdure.values.excerpt import fields_in_line
+from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import Message, MessageFate
 from perdure.values.turn_value import turn_value
@@ -60,7 +60,7 @@ class Remembered:
     key: str
     action: str
     fingerprint: str
-    answer: str
+    answer: str = attrs.field(repr=size_only)
     expires_ms: int
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import orjson
 from returns.result import Failure, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Explained, Explanation, NeedsAnswer, WaitsForRun
+from perdure.jobs.redaction import redacted_instance, redacted_payload, secrets_of_instance
 from perdure.stores.codec import event_body
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
+from perdure.values.message import Message
+from perdure.values.secret import scrubbed
 from perdure.values.transition import Purge, Put, Transition
 from perdure.wire.problems import problem_of
 from perdure.wire.records import data_of
@@ -31,7 +35,11 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
     """
     match explanation:
         case NeedsAnswer(effect=effect, args=args, kwargs=kwargs):
-            shown = {"args": [excerpt(each) for each in args], "kwargs": {key: excerpt(kwargs[key]) for key in kwargs}}
+            show = explanation.shown
+            shown = {
+                "args": [show(excerpt(each)) for each in args],
+                "kwargs": {key: show(excerpt(kwargs[key])) for key in kwargs},
+            }
             return {"form": "needs_answer", "effect": effect, **shown}
         case WaitsForRun(run_id=run_id):
             return {"form": "waits_for_run", "run_id": run_id}
@@ -45,10 +53,12 @@ def _explained(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
     return {
         "form": "explained",
         "version": explained.version,
-        "before": instance_data(explained.before),
-        "after": instance_data(explained.instance) if isinstance(transition.write, Put) else _unwritten(explained),
+        "before": instance_data(job, explained.before),
+        "after": instance_data(job, explained.instance)
+        if isinstance(transition.write, Put)
+        else _unwritten(job, explained),
         "write": _write(transition),
-        "messages": [data_of(message) for commit in commits for message in commit.messages],
+        "messages": [data_of(_shown(job, explained, message)) for commit in commits for message in commit.messages],
         "events": [
             {"type": event.type, **orjson.loads(event_body(event))} for commit in commits for event in commit.events
         ],
@@ -66,8 +76,16 @@ def _write(transition: Transition) -> str:
             return "keep"
 
 
-def _unwritten(explained: Explained) -> dict[str, Any] | None:
-    return None if isinstance(explained.transition.write, Purge) else instance_data(explained.before)
+def _unwritten(job: AnyDefinition, explained: Explained) -> dict[str, Any] | None:
+    return None if isinstance(explained.transition.write, Purge) else instance_data(job, explained.before)
+
+
+def _shown(job: AnyDefinition, explained: Explained, message: Message) -> Message:
+    """Return a message without secrets: the definition of another job is not known here, those of the sender are."""
+    if (message.target.kind, message.target.name) == (job.kind, job.name):
+        return attrs.evolve(message, payload=redacted_payload(job, message.action, message.payload))
+    secrets = secrets_of_instance(job, explained.before) | secrets_of_instance(job, explained.instance)
+    return attrs.evolve(message, payload=scrubbed(message.payload, secrets))
 
 
 def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
@@ -75,7 +93,10 @@ def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
         case Success(answer):
             return {"answer": _answer(job, answer)}
         case Failure(error):
-            return {"problem": problem_of(error, job.plan.errors)}
+            problem = problem_of(error, job.plan.errors)
+            if "error" in problem and job.plan.errors is not None:
+                problem["error"] = orjson.loads(job.plan.errors.redact(orjson.dumps(problem["error"])))
+            return {"problem": problem}
         case other:
             raise TypeError(other)
 
@@ -85,11 +106,11 @@ def _answer(job: AnyDefinition, answer: object) -> object:
     return None if answer is None else orjson.loads(job.plan.answers.encode(answer))
 
 
-def instance_data(instance: Instance | None) -> dict[str, Any] | None:
-    """Return a stored instance as JSON-able data: its state and its kind's data as JSON, not as text."""
+def instance_data(job: AnyDefinition, instance: Instance | None) -> dict[str, Any] | None:
+    """Return a stored instance as JSON-able data without secrets; its state and its kind's data are not text."""
     if instance is None:
         return None
-    data: dict[str, Any] = data_of(instance)
+    data: dict[str, Any] = data_of(redacted_instance(job, instance))
     data["status"] = instance.status
     for name in ("state", "data"):
         data[name] = orjson.loads(data[name]) if data[name] else None

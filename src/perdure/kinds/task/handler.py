@@ -72,7 +72,7 @@ def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Req
     except ENDS_PROCESS:
         raise
     except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
-        return broken_before(job, fresh, "initial", defect, inputs)
+        return broken_before(job, fresh, request, "initial", defect, inputs)
     return begin_event(job, attrs.evolve(fresh, state=state), request, inputs, found="created")
 
 

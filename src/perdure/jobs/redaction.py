@@ -1,0 +1,186 @@
+"""Redacts what is stored of a job, to show it; and collects the secrets of a run, to remove them from its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import orjson
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import Request
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidInput
+from perdure.values.event import Event
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance
+from perdure.values.message import StoredMessage
+from perdure.values.secret import HIDDEN, Hide, hide, texts_of
+from perdure.values.transition import Transition
+
+_HIDDEN_JSON = orjson.dumps(HIDDEN).decode()
+
+
+# ---------------------------------------------------------------- to show stored data
+def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hide) -> Instance:
+    """Return an instance with the secrets in its states, claims and errors replaced. Show it, and do not store it.
+
+    Args:
+        job: its definition.
+        instance: the stored instance.
+        hide: returns the replacement of each secret; by default the text ``<secret>``.
+    """
+    if not has_secrets(job):
+        return instance
+    retry, last_error = instance.pending_retry, instance.last_error
+    return _with_states(job, instance, hide).changed(
+        claim=_claim(job, instance.claim, hide),
+        event_claim=_claim(job, instance.event_claim, hide),
+        pending_retry=retry and attrs.evolve(retry, error=redacted_failure(job, retry.error, hide=hide)),
+        last_error=last_error and redacted_failure(job, last_error, hide=hide),
+    )
+
+
+def redacted_message(job: AnyDefinition | None, stored: StoredMessage) -> StoredMessage:
+    """Return a message with the secrets of its payload replaced.
+
+    Args:
+        job: the definition of its target; None if the app does not serve it: the payload is hidden as a whole.
+        stored: the message.
+    """
+    message = stored.message
+    payload = _HIDDEN_JSON if job is None else redacted_payload(job, message.action, message.payload)
+    return attrs.evolve(stored, message=attrs.evolve(message, payload=payload))
+
+
+def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hide = hide) -> str:
+    """Return the input of a command with its secrets replaced.
+
+    Args:
+        job: the definition.
+        action: the name of the command; the input of an unknown one is hidden if the job has any secrets.
+        payload: the encoded input.
+        hide: returns the replacement of each secret.
+    """
+    spec = job.plan.commands.get(action)
+    if spec is None:
+        return _HIDDEN_JSON if payload and has_secrets(job) else payload
+    return _redacted(spec.input, payload, hide)
+
+
+def redacted_failure(job: AnyDefinition, record: FailureRecord, *, hide: Hide = hide) -> FailureRecord:
+    """Return a failure with the secrets in the data of its typed error replaced. Its texts never contain them."""
+    if record.data is None or job.plan.errors is None or not job.plan.errors.secret:
+        return record
+    return attrs.evolve(record, data=_redacted(job.plan.errors, record.data, hide))
+
+
+def redacted_status(job: AnyDefinition | None, status: InstanceStatus) -> InstanceStatus:
+    """Return a status with the secrets of its last error replaced.
+
+    Args:
+        job: the definition; None if the app does not serve it: the data of a typed error is left out.
+        status: the status.
+    """
+    record = status.last_error
+    if record is None or record.data is None:
+        return status
+    shown = attrs.evolve(record, data=None) if job is None else redacted_failure(job, record)
+    return status if shown is record else attrs.evolve(status, last_error=shown)
+
+
+def redacted_events(job: AnyDefinition, transition: Transition) -> Transition:
+    """Return a transition whose events carry no secret: events are written to be shown and exported."""
+    if not transition.events or not has_secrets(job):
+        return transition
+    return attrs.evolve(transition, events=tuple(_event(job, event) for event in transition.events))
+
+
+def with_shown_events(job: AnyDefinition, step: Step) -> Step:
+    """Return a decision whose events carry no secret."""
+    match step:
+        case Commit():
+            transition = redacted_events(job, step.transition)
+            return step if transition is step.transition else Commit(transition, step.result)
+        case Execute(claiming=Transition() as claiming) if claiming.events:
+            return attrs.evolve(step, claiming=redacted_events(job, claiming))
+        case _:
+            return step
+
+
+def has_secrets(job: AnyDefinition) -> bool:
+    """Return whether a type of a job has a marked part."""
+    plan = job.plan
+    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps))
+    inputs = (spec.input for spec in plan.commands.values())
+    return any(codec is not None and codec.secret for codec in (*codecs, *inputs))
+
+
+def _event(job: AnyDefinition, event: Event) -> Event:
+    error: object = getattr(event, "error", None)
+    state: object = getattr(event, "state", None)
+    changes: dict[str, Any] = {}  # fields of the event
+    if isinstance(error, FailureRecord):
+        changes["error"] = redacted_failure(job, error)
+    if isinstance(state, str):
+        changes["state"] = _redacted(job.plan.state, state, hide)
+    return attrs.evolve(event, **changes) if changes else event
+
+
+def _claim(job: AnyDefinition, claim: Claim | None, hide: Hide) -> Claim | None:
+    if claim is None or claim.payload is None or claim.action is None:
+        return claim
+    return attrs.evolve(claim, payload=redacted_payload(job, claim.action, claim.payload, hide=hide))
+
+
+def _with_states(job: AnyDefinition, instance: Instance, hide: Hide) -> Instance:
+    codec = job.plan.upgrades.codec_of(instance.state_version)
+    try:
+        return job.map_states(
+            instance, lambda encoded: _HIDDEN_JSON if codec is None else _redacted(codec, encoded, hide)
+        )
+    except InvalidInput:  # the kind's own data cannot be decoded
+        return instance.changed(state=_HIDDEN_JSON, data=_HIDDEN_JSON)
+
+
+def _redacted(codec: Codec[Any] | None, encoded: str, hide: Hide) -> str:
+    return codec.redact(encoded.encode(), hide=hide).decode() if codec is not None and encoded else encoded
+
+
+# ---------------------------------------------------------------- to remove secrets from text
+def secrets_of_run(job: AnyDefinition, execute: Execute) -> frozenset[str]:
+    """Return the secrets that the code of a run had: in its state, its draft and its input."""
+    if not has_secrets(job):
+        return frozenset()
+    drafted, codec = execute.draft.encoded, job.plan.state
+    return (
+        (frozenset[str]() if drafted is None else codec.secrets(drafted.encode()))
+        | secrets_of_instance(job, execute.instance)
+        | secrets_of_request(job, execute.request)
+    )
+
+
+def secrets_of_request(job: AnyDefinition, request: Request) -> frozenset[str]:
+    """Return the secrets of a request's input."""
+    return _noted(lambda note: redacted_payload(job, request.action, request.payload, hide=note))
+
+
+def secrets_of_instance(job: AnyDefinition, instance: Instance | None) -> frozenset[str]:
+    """Return the secrets that are stored of an instance."""
+    if instance is None:
+        return frozenset()
+    return _noted(lambda note: redacted_instance(job, instance, hide=note))
+
+
+def _noted(redact: Callable[[Hide], object]) -> frozenset[str]:
+    found = set[str]()
+
+    def note(value: Any) -> str:
+        found.update(texts_of(value))
+        return HIDDEN
+
+    redact(note)
+    return frozenset(found)

@@ -1,0 +1,146 @@
+"""Values that are marked with `Secret` are shown nowhere.
+
+A long unique text stands for each secret, and every text that is shown to people is searched for it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import orjson
+from attrs import define, field, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.result import Result
+
+from perdure import App, Debounce, DebounceContext, Program, Secret, Task, TaskContext, effect, fail
+from perdure.jobs.redaction import redacted_instance
+from perdure.stores.codec import to_json
+from perdure.testing import World
+from perdure.values.secret import HIDDEN
+
+Token = Annotated[str, Secret]
+
+
+@frozen
+class Account:
+    name: str = "ann"
+    token: Token = ""
+    others: dict[Token, Token] = field(factory=dict)
+    pin: Annotated[int, Secret] | None = None
+
+
+@frozen
+class Login:
+    how: str
+    token: Token
+    card: Annotated[tuple[str, ...], Secret] = ()
+
+
+@frozen
+class Denied:
+    token: Token
+    login: Login | None = None
+
+
+@define
+class Services:
+    """A bank that knows no token, and says so."""
+
+    def pay(self, token: str) -> Result[None, Denied]:
+        raise ValueError(f"no such token: {token!r}")
+
+
+pay = effect(Services.pay)
+
+
+def on_event(ctx: TaskContext[Account], event: Login) -> Program[Any, Any, Any]:
+    match event.how:
+        case "deny":
+            return fail(Denied(event.token, event))
+        case "raise":
+            raise ValueError(f"no such token: {event.token!r}")
+        case "pay":
+            return pay(event.token)
+        case "bad state":
+            return ctx.set_state([event])  # type: ignore[arg-type]
+        case _:
+            account = Account("ann", event.token, {event.token: event.token}, 12345678)
+            return ctx.set_state(account).bind(lambda _: ctx.schedule(after="1 hour"))
+
+
+def execute(ctx: TaskContext[Account]) -> Program[Any, Denied]:
+    return ctx.state.bind(lambda state: fail(Denied(state.token)))
+
+
+def flush(ctx: DebounceContext[Login]) -> Program[Any, Any, Any]:
+    return ctx.state.bind(lambda event: pay(event.token))
+
+
+accounts = Task(
+    "accounts",
+    state=Account,
+    event=Login,
+    initial=Account(),
+    on_event=on_event,
+    execute=execute,
+    errors=Denied,
+    state_in_events=True,
+)
+batches: Any = Debounce("batches", event=Login, flush_after="1 hour", execute=flush, state_in_events=True)
+
+
+def shown(value: Any) -> Iterator[str]:
+    """Yield the texts in which a value is shown."""
+    yield f"{value!r} {value}"
+    error = value.failure() if type(value).__name__ == "Failure" else value
+    if isinstance(error, BaseException):
+        yield f"{error!r}" + "".join(traceback.format_exception(error))
+
+
+def surfaces(token: str) -> Iterator[str]:
+    """Let jobs meet a secret in every way, and yield each text that is shown."""
+    with World(App(Services()).with_jobs(accounts, batches), at_end="leave") as world:
+        task, debounce = world.handle(accounts), world.handle(batches)
+        by_name = world.jobs.handle_by_name("task", "accounts")
+        for how in ("keep", "deny", "raise", "pay", "bad state"):
+            yield from shown(world.result(task.send("a", Login(how, token, (token,)))))
+            explaining = world.jobs.explain(accounts, "a", lambda job, how=how: job.send(Login(how, token)))
+            yield from shown(world.result(explaining))
+            payload = orjson.dumps({"how": how, "token": token}).decode()
+            yield from shown(world.result(by_name.explain("send", "a", payload)))
+        yield from shown(world.result(task.send("a", Login("keep", (token,)))))  # type: ignore[arg-type]
+        yield from shown(world.result(task.send("a", [Login("keep", token)])))  # type: ignore[arg-type]
+        for payload in ({"token": token}, [token], {"how": 5, "token": [token]}, {"how": "x", "tken": token}):
+            yield from shown(world.result(by_name.call("send", "a", orjson.dumps(payload).decode())))
+            yield from shown(world.result(by_name.explain("send", "a", orjson.dumps(payload).decode())))
+            yield from shown(world.result(by_name.call("send", "a", payload)))  # type: ignore[arg-type]
+        yield from shown(world.result(debounce.add("b", Login("keep", token, (token,)))))
+        world.advance("2 hours")
+        yield from shown(world.result(task.status("a")))
+        yield from shown(world.result(world.jobs.list()))
+        for job, id_ in ((accounts, "a"), (batches, "b")):
+            instance = world.instance(job, id_)
+            assert instance is not None
+            yield from shown(instance)
+            yield to_json(redacted_instance(job, instance))
+            for event in world.history(job, id_):
+                yield from shown(event)
+                yield to_json(event)
+        for record in world.logs:
+            yield f"{record.message} {dict(record.fields)}"
+
+
+ALPHABET = st.characters(exclude_categories=["Cs"])
+
+
+@settings(max_examples=8)
+@given(st.text(ALPHABET, min_size=8, max_size=40).map(lambda text: f"s3cret{text}'\"\\"))
+def test_no_text_that_is_shown_contains_a_secret(token: str) -> None:
+    texts = list(surfaces(token))
+    assert any(HIDDEN in text for text in texts)
+    for text in texts:
+        assert "s3cret" not in text
+        assert "12345678" not in text
