@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
-from attrs import frozen
+from attrs import field, frozen
 
-from perdure import App, Debounce, DebounceContext, Program, Task, TaskContext, fail, unwrap
+from perdure import App, Debounce, DebounceContext, Program, Secret, Task, TaskContext, fail, unwrap
 from perdure.cli.commands import run_command
 from perdure.stores.snapshots import read_snapshots
 from perdure.testing import check_migrations
@@ -121,3 +122,41 @@ def test_a_file_that_is_there_is_left_alone(store: str, tmp_path: Path) -> None:
     output.write_text("mine")
     assert run_command(["snapshot", "--store", store, "--output", str(output)]) == 2
     assert output.read_text() == "mine"
+
+
+NUMBER = UUID(int=7421)
+
+
+@frozen
+class Account:
+    name: str = "shown"
+    token: Annotated[UUID, Secret] = NUMBER
+    pins: Annotated[dict[str, int], Secret] = field(factory=dict)
+
+
+def keep(ctx: TaskContext[Account], event: Account) -> Program[None]:
+    return ctx.set_state(event)
+
+
+def end(ctx: TaskContext[Account]) -> Program[None]:
+    return ctx.terminate("done")
+
+
+accounts = Task("accounts", state=Account, event=Account, initial=Account(), on_event=keep, execute=end)
+secretive = App(None).with_jobs(accounts)
+
+
+def test_an_app_says_which_values_are_secret(tmp_path: Path) -> None:
+    """The values that replace secrets have the type of the field, so that new code can read the rows."""
+    url, output = JOBS.format(tmp_path), tmp_path / "rows.json"
+
+    async def write() -> None:
+        async with secretive.open(url) as jobs:
+            await unwrap(jobs.handle(accounts).send("a", Account(pins={"7421": 7421})))
+
+    asyncio.run(write())
+    app = f"{__name__}:secretive"
+    assert run_command(["snapshot", "--store", url, "--output", str(output), "--app", app]) == 0
+    assert "7421" not in output.read_text()
+    (row,) = rows(output)
+    assert accounts.plan.state.decode(row.state.encode()).name == "shown"

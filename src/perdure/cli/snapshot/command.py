@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from perdure.cli.app_loader import import_app
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
@@ -25,13 +29,14 @@ def snapshot(
     job: tuple[str, ...] = (),
     each: int = 10,
     redact: tuple[str, ...] = (),
+    app: Annotated[str | None, Parameter(env_var="PERDURE_APP")] = None,
 ) -> int:
     """Write some rows of a store to a file, for tests of new code.
 
     The file contains up to ``--each`` rows of every job, version of its state and status. Ids are replaced by numbers;
     messages and tracebacks of errors, run ids and idempotency keys are removed. States are written unchanged, except
-    for the redacted fields. Like `perdure check`, the command reads the store without a lock, also while an engine owns
-    it.
+    for the redacted fields and, with ``--app``, the values that its definitions mark as secret. Like `perdure check`,
+    the command reads the store without a lock, also while an engine owns it.
 
     Exit code: 0 the file is written, 2 it cannot be.
 
@@ -48,10 +53,15 @@ def snapshot(
     redact
         The name of a field of a state, an event or an error, at any depth: each character of a text below it is
             replaced by an x. May be repeated.
+    app
+        The app, written MODULE:APP, whose definitions mark secrets. A secret is replaced by a fixed value of the same
+            kind, such as 0 or xxxxxxxx.
     """
     if not 1 <= each <= MAX_EACH:
         raise UsageError(f"--each {each}: expected a number from 1 to {MAX_EACH}")
     redaction = Redaction(frozenset(redact))
+    if app is not None:
+        redaction = Redaction(frozenset(redact), import_app(app).served)
     try:
         with read_from_outside(sqlite_path(store)) as reader:
             rows = [redaction.row(row, at) for at, row in enumerate(chosen_rows(reader, frozenset(job), each), start=1)]

@@ -5,16 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
 import orjson
 
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.redaction import redacted_instance
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
 
 BLANK: Final = "x"
+
+_FORMS: Final = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "00000000-0000-0000-0000-000000000000"),
+    (re.compile(r"\d{4}-\d\d-\d\d"), "2000-01-01"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\S+"), "2000-01-01T00:00:00+00:00"),
+    (re.compile(r"-?PT[\d.]+S"), "PT0S"),
+    (re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?"), "0"),
+)
+"""The texts of UUIDs, dates, instants, durations and numbers, each with the value that replaces it."""
 
 
 @attrs.frozen
@@ -26,9 +38,11 @@ class Redaction:
 
     Attributes:
         keys: names of fields, at any depth: each character of a text below them is replaced by an ``x``.
+        served: the definitions whose marked secrets are replaced too, by kind and name.
     """
 
     keys: Collection[str]
+    served: Mapping[tuple[str, str], AnyDefinition] = attrs.Factory(dict[tuple[str, str], AnyDefinition])
 
     def row(self, instance: Instance, number: int) -> Instance:
         """Redact a row.
@@ -37,6 +51,9 @@ class Redaction:
             instance: the stored instance.
             number: the replacement of its id.
         """
+        job = self.served.get((instance.address.kind, instance.address.name))
+        if job is not None:
+            instance = redacted_instance(job, instance, hide=_fixed)
         pending_retry = instance.pending_retry
         return attrs.evolve(
             instance,
@@ -89,6 +106,24 @@ class Redaction:
             return self._json(text)
         except orjson.JSONDecodeError:
             return text
+
+
+def _fixed(value: object) -> object:
+    """Return a value of the same kind that says nothing about the secret, not even its length."""
+    match value:
+        case str():
+            return next((fixed for form, fixed in _FORMS if form.fullmatch(value)), BLANK * 8)
+        case bool() | None:
+            return value and False
+        case int() | float():
+            return type(value)(0)
+        case dict():
+            items: dict[str, object] = value
+            return {f"{_fixed(key)}{at}": _fixed(each) for at, (key, each) in enumerate(items.items())}
+        case list():
+            return [_fixed(each) for each in list[object](value)]
+        case _:
+            return None
 
 
 def _blanked(value: object) -> object:
