@@ -9,6 +9,7 @@ import attrs
 
 from perdure.codecs import Codec
 from perdure.values.address import Address
+from perdure.values.answer import PauseResult, Terminated
 from perdure.values.errors import InvalidArgument
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.turn_value import turn_value
@@ -65,6 +66,7 @@ class CommandSpec(Generic[C]):
         command: the class of the command.
         input: the codec of its input; None if it takes none.
         absent: whether the command creates an absent instance, or returns ``not_found``.
+        answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
     """
 
     __repr__ = fields_in_line
@@ -73,6 +75,7 @@ class CommandSpec(Generic[C]):
     command: Callable[..., C]
     input: Codec[object] | None = None
     absent: Literal["creates", "not_found"] = "not_found"
+    answer: type | None = None
 
     def build(self, payload: str) -> C:
         """Build the command from its encoded input.
@@ -83,9 +86,11 @@ class CommandSpec(Generic[C]):
         return self.command() if self.input is None else self.command(self.input.decode(payload.encode()))
 
 
-TERMINATE = CommandSpec(name="terminate", command=Terminate, input=Codec.of(str, what="reason of terminate"))
-PAUSE = CommandSpec(name="pause", command=Pause)
-RESUME = CommandSpec(name="resume", command=Resume)
+TERMINATE = CommandSpec(
+    name="terminate", command=Terminate, input=Codec.of(str, what="reason of terminate"), answer=Terminated
+)
+PAUSE = CommandSpec(name="pause", command=Pause, answer=PauseResult)
+RESUME = CommandSpec(name="resume", command=Resume, answer=PauseResult)
 
 
 # ---------------------------------------------------------------- the request

@@ -20,6 +20,7 @@ from perdure.kinds.continuous.context import ContinuousContext, Recurrence, Star
 from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
 from perdure.programs import Program
 from perdure.values.address import Address
+from perdure.values.answer import RunAnswer
 from perdure.values.cron import Cron
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
@@ -152,8 +153,8 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
 def _commands(state: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(state, what=f"state of continuous:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="start", command=StartCommand, input=codec, absent="creates"),
-        CommandSpec(name="trigger", command=TriggerCommand),
+        CommandSpec(name="start", command=StartCommand, input=codec, absent="creates", answer=RunAnswer),
+        CommandSpec(name="trigger", command=TriggerCommand, answer=RunAnswer),
     )
 
 

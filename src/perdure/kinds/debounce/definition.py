@@ -21,7 +21,7 @@ from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, D
 from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
 from perdure.programs import Program
 from perdure.values.address import Address
-from perdure.values.answer import InstanceStatus
+from perdure.values.answer import Added, Cleared, InstanceStatus, RunAnswer
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError
 from perdure.values.instance import Claim, Instance
@@ -238,9 +238,9 @@ def _keep_newest(ctx: DebounceContext[Any], event: object) -> Program[None]:
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of debounce:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="add", command=AddCommand, input=codec, absent="creates"),
-        CommandSpec(name="flush", command=FlushCommand),
-        CommandSpec(name="clear", command=ClearCommand),
+        CommandSpec(name="add", command=AddCommand, input=codec, absent="creates", answer=Added),
+        CommandSpec(name="flush", command=FlushCommand, answer=RunAnswer),
+        CommandSpec(name="clear", command=ClearCommand, answer=Cleared),
     )
 
 

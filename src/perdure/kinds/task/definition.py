@@ -23,6 +23,7 @@ from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContex
 from perdure.kinds.task.handle import TaskHandle, TaskSender
 from perdure.programs import Program, lift, succeed
 from perdure.values.address import Address
+from perdure.values.answer import RunAnswer, Sent
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.failure import Defect
@@ -181,8 +182,8 @@ def _fits(codec: Codec[Any], value: object) -> bool:
 def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
     codec: Codec[Any] = Codec.of(event, what=f"event of task:{name}", tags=tags, other_tags="ignored")
     return (
-        CommandSpec(name="send", command=SendCommand, input=codec, absent="creates"),
-        CommandSpec(name="trigger", command=TriggerTaskCommand),
+        CommandSpec(name="send", command=SendCommand, input=codec, absent="creates", answer=Sent),
+        CommandSpec(name="trigger", command=TriggerTaskCommand, answer=RunAnswer),
     )
 
 

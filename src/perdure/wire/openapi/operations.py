@@ -1,0 +1,310 @@
+"""The operations of an engine: those of each job and action, and those of the engine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, cast
+from urllib.parse import quote
+
+import attrs
+from typing_extensions import TypeForm
+
+from perdure.codecs import Codec
+from perdure.codecs.json_schema import JsonSchema
+from perdure.engine.in_flight import InFlight
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.keys import MAX_KEY_CHARACTERS
+from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
+from perdure.stores.store import Health
+from perdure.values.address import MAX_ID_CHARACTERS
+from perdure.values.answer import InstanceStatus, RunAnswer
+from perdure.values.listed import LISTED_STATUSES, Listed
+from perdure.values.message import StoredMessage
+from perdure.wire.info import EngineInfo
+from perdure.wire.openapi.components import Components
+from perdure.wire.openapi.problems import add_rejection, refusals
+
+Scope = Literal["read", "call", "operate"]
+
+SECURITY: Final = "token"
+"""The name of the security scheme."""
+
+JSON: Final = "application/json"
+
+_REFUSED: Final = (401, 403, 404, 414, 422, 429, 431, 500, 503)
+_READ: Final = (*_REFUSED, 409)
+_CALLED: Final = (*_READ, 413, 504)
+_MAX_NUMBER: Final = 2**63 - 1
+_MAX_PAGE: Final = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class ApiOperation:
+    """One operation of the document.
+
+    Attributes:
+        method: the HTTP method, in lower case.
+        path: its path, with ``{id}`` for the instance.
+        id: its ``operationId``, not yet unique.
+        body: the members of the OpenAPI operation.
+    """
+
+    method: Literal["get", "post"]
+    path: str
+    id: str
+    body: JsonSchema
+
+
+# ---------------------------------------------------------------- one job
+def job_operations(components: Components, job: AnyDefinition, *, owner: str) -> Iterator[ApiOperation]:
+    """Yield the operations of a job.
+
+    Args:
+        components: of the document.
+        job: its definition.
+        owner: its name in operation ids and in names of components.
+    """
+    path = f"/v1/jobs/{quote(job.kind, safe='')}/{quote(job.name, safe='')}/instances/{{id}}"
+    rejection = add_rejection(components, job, owner=owner)
+    for spec in job.plan.commands.values():
+        yield ApiOperation(
+            method="post",
+            path=f"{path}/{quote(spec.name, safe='')}",
+            id=f"{owner}_{spec.name}",
+            body=_call(components, job, spec, owner=owner, rejection=None if spec in _BUILT_IN else rejection),
+        )
+    yield from _reads(components, job, path, owner=owner)
+
+
+_BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
+
+
+def _call(
+    components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
+) -> JsonSchema:
+    answer = components.add(_answer(job, spec), owner=owner, direction="answer")
+    parameters = [_ID, _KEY, *([_INTERRUPT] if spec is TERMINATE else [])]
+    if spec.answer in (RunAnswer, None):
+        parameters.append(_WAIT_FOR)
+    operation = _operation(
+        f"Call `{spec.name}` of an instance of {job.name}.",
+        tag=job.name,
+        scope="call",
+        parameters=parameters,
+        answer=answer,
+        refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
+    )
+    if spec.input is not None:
+        schema = components.add(spec.input.json_schema(), owner=owner)
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+    return operation
+
+
+def _answer(job: AnyDefinition, spec: CommandSpec[Any]) -> JsonSchema:
+    """Return the schema of an action's answer: that of its class, if the kind declares it, or of all answers."""
+    schema = job.plan.answers.json_schema()
+    definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
+    name = "" if spec.answer is None else spec.answer.__name__
+    return {"$ref": f"#/$defs/{name}", "$defs": definitions} if name in definitions else schema
+
+
+def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def read(path: str, name: str, summary: str, answer: JsonSchema, *parameters: JsonSchema) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag=job.name,
+            scope="read",
+            parameters=[_ID, *parameters],
+            answer=answer,
+            refusals=refusals(components, _READ),
+        )
+        return ApiOperation(method="get", path=path, id=f"{owner}_{name}", body=body)
+
+    state = components.add(job.plan.state.json_schema(), owner=owner)
+    yield read(path, "status", "Read the committed status.", answer_of(components, InstanceStatus))
+    yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
+    history: JsonSchema = {"type": "array", "items": _EVENT}
+    yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
+    yield _explain(components, job, path, owner=owner)
+
+
+def _explain(components: Components, job: AnyDefinition, path: str, *, owner: str) -> ApiOperation:
+    action = _parameter("action", "path", {"enum": [*job.plan.commands, ALARM.action], "type": "string"})
+    body = _operation(
+        "Compute the effect of a request without applying it.",
+        tag=job.name,
+        scope="read",
+        parameters=[_ID, action, _KEY],
+        answer=_EXPLANATION,
+        refusals=refusals(components, (*_READ, 413)),
+    )
+    body["requestBody"] = {
+        "description": "The input of the action; empty if it takes none.",
+        "content": {JSON: {"schema": {}}},
+    }
+    return ApiOperation(method="post", path=f"{path}/explain/{{action}}", id=f"{owner}_explain", body=body)
+
+
+# ---------------------------------------------------------------- the engine
+def engine_operations(components: Components) -> Iterator[ApiOperation]:
+    """Yield the operations of the engine itself."""
+    plain = tuple(status for status in _READ if status != 409)  # noqa: PLR2004 - conflicts are of one instance
+
+    def operation(
+        method: Literal["get", "post"],
+        path: str,
+        name: str,
+        summary: str,
+        answer: JsonSchema,
+        *parameters: JsonSchema,
+        scope: Scope = "read",
+    ) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag="engine",
+            scope=scope,
+            parameters=list(parameters),
+            answer=answer,
+            refusals=refusals(components, plain),
+        )
+        return ApiOperation(method=method, path=path, id=name, body=body)
+
+    info, health = answer_of(components, EngineInfo), answer_of(components, Health)
+    in_flight, found = answer_of(components, InFlight), answer_of(components, tuple[Listed, ...])
+    letters = answer_of(components, tuple[StoredMessage, ...])
+    redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
+    number = _parameter("message_id", "path", _number(_MAX_NUMBER))
+    yield operation("get", "/v1/jobs", "list_jobs", "List the jobs that the engine serves.", info)
+    yield operation("get", "/v1/health", "health", "Read the state of the store.", health)
+    yield operation(
+        "get", "/v1/in-flight", "in_flight", "Read the unfinished work of the engine.", in_flight, scope="operate"
+    )
+    yield operation("get", "/v1/instances", "list_instances", "Find instances.", found, *_FILTERS)
+    yield operation(
+        *("get", "/v1/dead-letters", "list_dead_letters", "Read messages that failed too often, the oldest first."),
+        letters,
+        _query("after", _number(_MAX_NUMBER), "The id of the last message of the previous page."),
+        _LIMIT,
+        scope="operate",
+    )
+    yield operation(
+        *("post", "/v1/dead-letters/{message_id}/redrive", "redrive", "Deliver a dead letter again."),
+        redriven,
+        number,
+        scope="operate",
+    )
+    yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
+    yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
+
+
+def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
+    known: JsonSchema = {"type": "string", "enum": ["ok", "degraded", "failed"]}
+    answer: JsonSchema = {"type": "object", "properties": {"status": known}, "required": ["status"]}
+    body: JsonSchema = {
+        "summary": summary,
+        "tags": ["engine"],
+        "security": [],
+        "responses": {
+            "200": _content("It does.", answer),
+            **({"503": _content("It does not.", {"type": "object"})} if ready else {}),
+        },
+    }
+    return ApiOperation(method="get", path=path, id=name, body=body)
+
+
+# ---------------------------------------------------------------- parts of operations
+def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
+    """Add the schemas of an answer of the library; return that of the answer."""
+    codec: Codec[Any] = Codec.of(form, what="answer")
+    return components.add(codec.json_schema(), owner="perdure", direction="answer")
+
+
+def _operation(
+    summary: str,
+    *,
+    tag: str,
+    scope: Scope,
+    parameters: list[JsonSchema],
+    answer: JsonSchema,
+    refusals: JsonSchema,
+) -> JsonSchema:
+    return {
+        "summary": summary,
+        "tags": [tag],
+        "security": [{}, {SECURITY: [scope]}],
+        "parameters": parameters,
+        "responses": {"200": _content("The answer.", answer), **refusals},
+    }
+
+
+def _content(description: str, schema: JsonSchema) -> JsonSchema:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+def _or_null(schema: JsonSchema) -> JsonSchema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _number(most: int, least: int = 0) -> JsonSchema:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def _parameter(
+    name: str, place: Literal["path", "query", "header"], schema: JsonSchema, description: str = ""
+) -> JsonSchema:
+    found: JsonSchema = {"name": name, "in": place, "required": place == "path", "schema": schema}
+    return {**found, "description": description} if description else found
+
+
+def _query(name: str, schema: JsonSchema, description: str) -> JsonSchema:
+    return _parameter(name, "query", schema, description)
+
+
+_TEXT: Final[JsonSchema] = {"type": "string", "maxLength": MAX_ID_CHARACTERS}
+_ID: Final = _parameter(
+    "id", "path", {**_TEXT, "minLength": 1}, "The instance. Percent-encode it; a slash becomes %2F."
+)
+_KEY: Final = _parameter(
+    "Idempotency-Key",
+    "header",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
+    "A repeat with this key changes nothing and returns the first answer.",
+)
+_WAIT_FOR: Final = _query(
+    "wait_for",
+    {"type": "string", "enum": ["completion", "start"], "default": "completion"},
+    "When the call returns: after the first attempt of the run, or when the run is claimed.",
+)
+_INTERRUPT: Final = _query(
+    "interrupt", {"type": "boolean", "default": False}, "Whether to cancel a run in progress; by default wait for it."
+)
+_BEFORE: Final = _query("before", _number(_MAX_NUMBER), "The sequence number of the last event of the previous page.")
+_LIMIT: Final = _query("limit", {**_number(_MAX_PAGE, 1), "default": 100}, "The maximum number.")
+_FILTERS: Final = (
+    _query("kind", _TEXT, "Only this kind."),
+    _query("job", _TEXT, "Only jobs of this name."),
+    _query("status", {"type": "string", "enum": list(LISTED_STATUSES)}, "Only this status."),
+    _query("id_prefix", _TEXT, "Only ids that begin with this text."),
+    _query("due_before", {"type": "string", "format": "date-time"}, "Only instances that are due before this instant."),
+    _query("after", {"type": "string"}, "The last address of the previous page, printed `kind:name:id`."),
+    _LIMIT,
+)
+_EVENT: Final[JsonSchema] = {
+    "type": "object",
+    "description": "An event, with `fields`; or with `unread`, its text, if this version does not know its type.",
+    "properties": {
+        "sequence": {"type": "integer"},
+        "type": {"type": "string"},
+        "address": {"type": "string"},
+        "at_ms": {"type": "integer"},
+        "fields": {"type": "object"},
+        "unread": {"type": "string"},
+    },
+    "required": ["sequence", "type", "address", "at_ms"],
+}
+_EXPLANATION: Final[JsonSchema] = {
+    "type": "object",
+    "description": "The effect of the request, the service that it needs an answer of, or the run that it waits for.",
+    "properties": {"form": {"type": "string", "enum": ["explained", "needs_answer", "waits_for_run"]}},
+    "required": ["form"],
+}

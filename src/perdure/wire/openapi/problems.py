@@ -1,0 +1,162 @@
+"""The problems that a server answers with: one component schema for each error, one response for each status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, get_type_hints
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.codecs.json_schema import JsonSchema
+from perdure.jobs.definition import AnyDefinition
+from perdure.values import errors
+from perdure.values.errors import PerdureError, Rejected
+from perdure.wire.openapi.components import COMPONENT, Components
+from perdure.wire.problems import MEDIA_TYPE, STATUS, code_of
+
+NO_ROUTE: Final = "NoRouteProblem"
+"""The component of the problem for a request that no route takes."""
+
+_COMMON: Final[dict[str, JsonSchema]] = {
+    "type": {"type": "string", "format": "uri-reference", "description": "The documentation of the error."},
+    "title": {"type": "string", "description": "The error in general."},
+    "status": {"type": "integer", "description": "The HTTP status of the response."},
+    "detail": {"type": "string", "description": "What happened, what was expected and what to do."},
+}
+
+_REFUSALS: Final[Mapping[int, str]] = {
+    401: "No token, or a wrong one.",
+    403: "The token's scopes are too small, or the server serves local programs only.",
+    404: "The engine serves no such job, or the job has no such action.",
+    409: "The request conflicts with the instance, or its job rejected it.",
+    412: "Client and server declare different types for the job.",
+    413: "The body is too large.",
+    414: "The URL is too long.",
+    422: "A part of the request is not valid.",
+    429: "Too many requests a second.",
+    431: "The headers are too large.",
+    500: "The job's code raised an exception, or the outcome is unknown.",
+    503: "The engine is overloaded or closed, or its store is not available.",
+    504: "The run took longer than its job allows.",
+}
+
+_OTHER_STATUS: Final[Mapping[int, tuple[type[PerdureError], ...]]] = {
+    401: (errors.AccessDenied,),
+    413: (errors.InvalidArgument, errors.InvalidInput),
+    414: (errors.InvalidArgument,),
+    429: (errors.Overloaded,),
+    431: (errors.InvalidArgument,),
+}
+"""Errors whose status depends on the place that refuses the request."""
+
+_NOT_SENT: Final = frozenset({errors.ServerUnreachable, Rejected})
+"""Errors that have no component of their own: of the client, and of each job."""
+
+_OF_RUNS: Final = frozenset({errors.HookRaised, errors.RunTimeout})
+"""Errors of calls that may run code of the job."""
+
+
+def add_problems(components: Components) -> None:
+    """Add the component of each error."""
+    for cls in STATUS:
+        if cls not in _NOT_SENT:
+            components.named(problem_name(cls), _problem(code_of(cls), cls.__doc__ or "", _fields(cls)))
+    components.named(NO_ROUTE, _problem("no_route", "No route takes the request.", {}))
+
+
+def problem_name(cls: type[PerdureError]) -> str:
+    """Return the name of an error's component."""
+    return f"{cls.__name__}Problem"
+
+
+def add_rejection(components: Components, job: AnyDefinition, *, owner: str) -> str:
+    """Add the component of ``Rejected`` with a job's own errors; return its name.
+
+    Args:
+        components: of the document.
+        job: the definition.
+        owner: the name of the job in names of components.
+    """
+    undeclared: JsonSchema = {
+        "type": "object",
+        "description": "An error of a type that the job does not declare, as text.",
+        "properties": {"error_type": {"type": "string"}, "message": {"type": "string"}},
+        "required": ["error_type", "message"],
+    }
+    fields = {"undeclared_error": undeclared}
+    if job.plan.errors is not None:
+        fields["error"] = components.add(job.plan.errors.json_schema(), owner=owner)
+    name = f"{owner}_RejectedProblem"
+    problem = _problem(code_of(Rejected), "The job rejected the request with its own error.", fields, optional=fields)
+    components.named(name, problem)
+    return name
+
+
+def refusals(
+    components: Components, statuses: Iterable[int], *, rejection: str | None = None, runs: bool = False
+) -> JsonSchema:
+    """Return the responses with problems, by their status; each is a component.
+
+    Args:
+        components: of the document.
+        statuses: those that are possible.
+        rejection: the component of the job's ``Rejected``; None if the call cannot return it.
+        runs: whether the call may run code of the job.
+    """
+    found: JsonSchema = {}
+    for status in sorted(statuses):
+        problems = _problems(status, runs=runs)
+        name = f"Problem{status}OfRun" if _OF_RUNS & {*problems.values()} else f"Problem{status}"
+        components_of = {code: problem_name(cls) for code, cls in problems.items()}
+        if status == STATUS[Rejected] and rejection is not None:
+            name, components_of[code_of(Rejected)] = f"{rejection}{status}", rejection
+        if status == STATUS[errors.UnknownJob]:
+            components_of["no_route"] = NO_ROUTE
+        response: JsonSchema = {
+            "description": _REFUSALS[status],
+            "content": {MEDIA_TYPE: {"schema": _one_of(components_of)}},
+        }
+        found[str(status)] = components.response(name, response)
+    return found
+
+
+def _problems(status: int, *, runs: bool) -> dict[str, type[PerdureError]]:
+    possible = (cls for cls in STATUS if STATUS[cls] == status and cls not in _NOT_SENT)
+    found = [cls for cls in possible if runs or cls not in _OF_RUNS]
+    return {code_of(cls): cls for cls in (*found, *_OTHER_STATUS.get(status, ()))}
+
+
+def _one_of(names: Mapping[str, str]) -> JsonSchema:
+    references = {code: COMPONENT + name for code, name in names.items()}
+    if len(references) == 1:
+        return {"$ref": next(iter(references.values()))}
+    return {
+        "oneOf": [{"$ref": reference} for reference in references.values()],
+        "discriminator": {"propertyName": "code", "mapping": references},
+    }
+
+
+def _problem(
+    code: str, text: str, fields: Mapping[str, JsonSchema], *, optional: Mapping[str, object] | None = None
+) -> JsonSchema:
+    properties = {**_COMMON, "code": {"type": "string", "const": code}, **fields}
+    return {
+        "type": "object",
+        "description": " ".join(text.partition("\n\n")[0].split()),
+        "properties": properties,
+        "required": [name for name in properties if name not in (optional or {})],
+    }
+
+
+def _fields(cls: type[PerdureError]) -> dict[str, JsonSchema]:
+    declared: Any = cls  # every error is an attrs class
+    hints = get_type_hints(cls)
+    return {field.name: _field(hints[field.name]) for field in attrs.fields(declared)}
+
+
+def _field(hint: Any) -> JsonSchema:  # of any type; an object is shown as text
+    if hint is object:
+        return {"type": "string"}
+    codec: Codec[Any] = Codec.of(hint, what="field of an error")
+    return {word: value for word, value in codec.json_schema().items() if word != "$schema"}
