@@ -18,7 +18,7 @@ ODD_ID = "a%2Fb%20%3F%23%25%C3%A9%2F.."  # everything that a path has another us
 
 
 def client_of(application):
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="http://engine")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="http://localhost")
 
 
 def play(scenario, mounted_at=None):

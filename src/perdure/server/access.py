@@ -70,15 +70,6 @@ def identify(access: Access, client: str | None, headers: Headers, needs: Scope 
             return _bearer(access, headers, needs)
 
 
-def check_scope(caller: Caller, needs: Scope) -> AccessDenied | None:
-    """Return the refusal of a request that needs another scope than its caller has."""
-    if needs in caller.scopes:
-        return None
-    scopes = ", ".join(sorted(caller.scopes))
-    reason = f"the token {caller.name!r} has only the scopes {scopes}; use another token"
-    return AccessDenied(needs, "small_scope", reason)
-
-
 def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDenied:
     values = [value for name, value in headers if name == b"authorization"]
     if not values:
@@ -96,7 +87,7 @@ def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDe
 def _denied(needs: Scope, reason: str | None) -> AccessDenied | None:
     if reason is None:
         return None
-    return AccessDenied(needs, "not_local", f"{reason}; without tokens a server serves only local programs")
+    return AccessDenied(needs, "not_local", f"{reason}; without tokens a server serves only programs on its machine")
 
 
 def _remote(client: str | None) -> str | None:

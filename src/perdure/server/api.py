@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -12,14 +12,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from perdure.app import App, OpenApp
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of, gateway_of
 from perdure.client.local_gateway import LocalGateway
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.server.access import Access, Caller
 from perdure.server.batch import answer_batch
-from perdure.server.perform import SCOPES
+from perdure.server.guard import CALLER, Guard
+from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.raw_path import with_raw_path
 from perdure.server.replies import problem_reply
 from perdure.server.routes import routes
@@ -38,11 +41,18 @@ class EngineApi:
 
     Attributes:
         opening: opens the engine; None if it is open already.
+        access: the requests that it accepts.
+        limits: the limits of requests.
+        log_requests: whether to log each request, at level debug.
     """
 
     opening: OpenApp | None
     _client: Client | None
+    access: Access = "local"
+    limits: HttpLimits = DEFAULT_LIMITS
+    log_requests: bool = False
     _routes: Starlette = attrs.field(init=False)
+    _guard: Guard = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         batch = Route("/v1/calls", _Batch(self), methods=["POST"])
@@ -51,6 +61,13 @@ class EngineApi:
             exception_handlers={HTTPException: _no_route},
             lifespan=self.lifespan,
         )
+        runtime = asyncio_runtime() if self._client is None else engine_of(self._client).runtime
+        self._guard = Guard(self._guarded, self.access, self.limits, runtime, self.log_requests)
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes."""
+        return self._routes.routes
 
     @property
     def client(self) -> Client:
@@ -80,7 +97,13 @@ class EngineApi:
                 self._client = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI calls it."""
+        """Answer one request, as ASGI calls it. A request that another guard has accepted passes no second one."""
+        if CALLER in scope:
+            await self._guarded(scope, receive, send)
+        else:
+            await self._guard(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope = with_raw_path(scope)
         await self._routes(scope, receive, send)
@@ -119,12 +142,22 @@ def scopes_of(request: Request) -> frozenset[str]:
 
 
 def scopes_in(scope: Scope) -> frozenset[str]:
-    """Return the scopes that the guard found; all, if no guard stands before this application."""
-    caller: Any = scope.get("perdure.caller")
-    return SCOPES if caller is None else caller.scopes
+    """Return the scopes of the caller that the guard found."""
+    caller: Caller = scope[CALLER]
+    return caller.scopes
 
 
-def asgi(app: App[Any], store: str | Store, /, *, on_locked: OnLocked = "raise", debug: bool = True) -> EngineApi:
+def asgi(
+    app: App[Any],
+    store: str | Store,
+    /,
+    *,
+    access: Access = "local",
+    limits: HttpLimits = DEFAULT_LIMITS,
+    log_requests: bool = False,
+    on_locked: OnLocked = "raise",
+    debug: bool = True,
+) -> EngineApi:
     """Return the ASGI application of an app. Its lifespan opens the engine.
 
     Run it alone (``uvicorn module:api``), or mount it: ``web = FastAPI(lifespan=api.lifespan)`` and
@@ -133,16 +166,25 @@ def asgi(app: App[Any], store: str | Store, /, *, on_locked: OnLocked = "raise",
     Args:
         app: the app.
         store: the store or its URL.
+        access: the requests that it accepts: by default those of programs on this machine over the loopback interface;
+            `Tokens` to require a token; ``"unchecked"`` where the application that mounts it has checked the request.
+        limits: the limits of requests. Those of connections are settings of the server that runs the application.
+        log_requests: whether to log each request, at level debug, without headers, payload and query.
         on_locked: the reaction if another engine owns the file; see `App.open`.
         debug: whether to find mistakes of hooks; see `App.open`.
     """
-    return EngineApi(app.open(store, on_locked=on_locked, debug=debug), None)
+    return EngineApi(app.open(store, on_locked=on_locked, debug=debug), None, access, limits, log_requests)
 
 
-def asgi_of(client: Client, /) -> EngineApi:
+def asgi_of(
+    client: Client, /, *, access: Access = "local", limits: HttpLimits = DEFAULT_LIMITS, log_requests: bool = False
+) -> EngineApi:
     """Return the ASGI application of an engine that is open.
 
     Args:
         client: of the engine. The caller closes it, after the last request.
+        access: see `asgi`.
+        limits: see `asgi`.
+        log_requests: see `asgi`.
     """
-    return EngineApi(None, client)
+    return EngineApi(None, client, access, limits, log_requests)

@@ -20,9 +20,6 @@ from perdure.wire.envelope import Envelope, envelope_of, refused
 from perdure.wire.problems import problem_of
 
 LINES: Final = "application/x-ndjson"
-MAX_LINES: Final = 1_000
-"""The maximum number of requests in one batch."""
-
 _HEADERS: Final = [(b"content-type", LINES.encode())]
 
 
@@ -30,11 +27,11 @@ def envelopes_of(body: bytes) -> tuple[Envelope, ...]:
     """Decode a batch.
 
     Raises:
-        InvalidInput: a line is not a request, or there are too many or none.
+        InvalidInput: a line is not a request, or there is none.
     """
     lines = [line for line in body.split(b"\n") if line]
-    if not 1 <= len(lines) <= MAX_LINES:
-        raise InvalidInput("batch", (f"$: expected 1 to {MAX_LINES} lines, got {len(lines)}",))
+    if not lines:
+        raise InvalidInput("batch", ("$: expected at least one line, got none",))
     envelopes = tuple(envelope_of(line, where=f"line {number} of the batch") for number, line in enumerate(lines, 1))
     if len({envelope.number for envelope in envelopes}) != len(envelopes):
         raise InvalidInput("batch", ("$.n: expected another number on each line",))

@@ -77,3 +77,6 @@ _WHOLE_NUMBERS: Final = (
     "connections",
     "write_buffer_bytes",
 )
+
+DEFAULT_LIMITS: Final = HttpLimits()
+"""The limits of a server that names none."""

@@ -12,6 +12,7 @@ from perdure.client.by_name import builder
 from perdure.client.local_gateway import LocalGateway
 from perdure.jobs.definition import AnyDefinition
 from perdure.programs.future import answer_of
+from perdure.server.tokens import Scope
 from perdure.values.errors import AccessDenied, DefinitionDiffers, PerdureError, UnknownJob
 from perdure.wire.contract import contract_of
 from perdure.wire.envelope import READS, Envelope, answered, refused
@@ -23,8 +24,8 @@ Encode: TypeAlias = Callable[[Any], bytes]
 
 NULL: Final = b"null"
 
-SCOPES: Final = frozenset({"read", "call", "operate"})
-"""All scopes: read; call: requests to one instance; operate: dead letters and the engine's own work."""
+OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
+"""The actions of an instance that are an operator's."""
 
 
 async def perform(gateway: LocalGateway, envelope: Envelope, scopes: frozenset[str]) -> bytes:
@@ -60,15 +61,20 @@ def served(gateway: LocalGateway) -> tuple[str, ...]:
     return tuple(f"{kind}:{name}" for kind, name in gateway.definitions)
 
 
+def scope_of(action: str) -> Scope:
+    """Return the scope that a request to an instance needs: ``operate`` to pause, resume or end it, else ``call``."""
+    return "operate" if action in OPERATIONS else "call"
+
+
 def denied(scope: str, scopes: frozenset[str]) -> AccessDenied | None:
     """Return the error for a client without this scope, or None."""
     if scope in scopes:
         return None
-    return AccessDenied(scope, "small_scope", f"the token has {', '.join(sorted(scopes)) or 'no scope'}")
+    return AccessDenied(scope, "small_scope", f"the token has {', '.join(sorted(scopes)) or 'no scope'}; use another")
 
 
 def _refusal(job: AnyDefinition | None, envelope: Envelope, scopes: frozenset[str]) -> PerdureError | None:
-    refusal = denied("read" if envelope.action in READS else "call", scopes)
+    refusal = denied("read" if envelope.action in READS else scope_of(envelope.action), scopes)
     if refusal is not None or job is None or envelope.definition in (None, contract_of(job).fingerprint):
         return refusal
     return DefinitionDiffers(f"{job.kind}:{job.name}", ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 from urllib.parse import unquote
 
 import attrs
@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, Route
 from perdure.client.client import Client
 from perdure.codecs import Codec
 from perdure.programs.future import answer_of
-from perdure.server.perform import denied, may_see_tracebacks
+from perdure.server.perform import denied, may_see_tracebacks, scope_of
 from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
 from perdure.server.replies import json_reply, problem_reply, reply_to
+from perdure.server.tokens import Scope
 from perdure.stores.store import Health
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.listed import ListedStatus
@@ -65,6 +66,8 @@ class Asked:
 
 
 Handle: TypeAlias = Callable[[Asked], Awaitable[Response]]
+Needs: TypeAlias = Scope | Literal["action", "nothing"]
+"""The scope that a route needs; ``"action"``: that of the action in its path."""
 Open: TypeAlias = Callable[[], Client]
 """Returns the client of the engine, or raises `EngineClosed`."""
 
@@ -77,12 +80,13 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list
         scopes_of: returns the scopes of the caller of a request.
     """
 
-    def route(path: str, handle: Handle, scope: str | None, method: str = "GET", *query: str) -> Route:
+    def route(path: str, handle: Handle, scope: Needs, method: str = "GET", *query: str) -> Route:
         names = frozenset(query)
 
         async def endpoint(request: Request) -> Response:
             scopes = scopes_of(request)
-            refusal = None if scope is None else denied(scope, scopes)
+            needs = scope_of(unquote(request.path_params["action"])) if scope == "action" else scope
+            refusal = None if needs == "nothing" else denied(needs, scopes)
             if refusal is not None:
                 return problem_reply(refusal)
             try:
@@ -94,8 +98,8 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list
         return Route(path, endpoint, methods=[method])
 
     return [
-        route("/live", _live, None),
-        route("/ready", _ready, None),
+        route("/live", _live, "nothing"),
+        route("/ready", _ready, "nothing"),
         route("/v1/jobs", _jobs, "read"),
         route("/v1/health", _health, "read"),
         route("/v1/in-flight", _in_flight, "operate"),
@@ -112,7 +116,7 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list
         route(f"{INSTANCE}/state", _state, "read"),
         route(f"{INSTANCE}/history", _history, "read", "GET", "before", "limit"),
         route(f"{INSTANCE}/explain/{{action}}", _explain, "read", "POST"),
-        route(f"{INSTANCE}/{{action}}", _call, "call", "POST", "wait_for", "interrupt"),
+        route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
 
 
