@@ -7,7 +7,6 @@ CUT = "durability/test_power_cut.py::test_what_was_promised_is_there_and_nothing
 BACKUP = "stores/test_backup_prefix.py::test_a_backup_is_a_whole_prefix_of_the_commits"
 ALONE = "tests/stores/test_sqlite_group_commit.py::test_one_value_that_cannot_be_written_fails_alone"
 OPENING = "tests/stores/test_sqlite_opening.py"
-STANDBY = "tests/stores/test_sqlite_standby.py"
 OWNERSHIP = "tests/stores/test_sqlite_ownership.py"
 KEEPS = "tests/stores/test_conformance.py::test_the_store_keeps"
 VERSIONS = "tests/behaviour/test_state_versions.py"
@@ -76,7 +75,7 @@ MUTANTS = (
         "stores/sqlite/lock.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
-        f"{STANDBY}::test_a_living_owner_is_not_taken_over_however_long_it_takes",
+        f"{OWNERSHIP}::test_a_file_has_one_owner_whatever_the_path_it_is_opened_by[renamed folder-in another process]",
     ),
     Mutant(
         "a commit into a file that is gone is acknowledged",

@@ -23,7 +23,7 @@ MUTANTS = (
         "kinds/task/handler.py",
         'if claim.cause == "alarm" and instance.pending_retry is None:',
         'if claim.cause == "alarm":',
-        TASK,
+        "tests/behaviour/test_task_retry.py::test_an_event_while_a_retry_waits_may_move_the_alarm[memory-2]",
     ),
     Mutant(
         "an event is not counted",

@@ -1,8 +1,8 @@
 """The tests find planted bugs: each of these mutants of the library is killed by the test that is named.
 
 A run of pytest kills a tenth of them. Which tenth, the environment variable `PERDURE_MUTANTS_TURN` decides: a whole
-number, 0 by default, so that a run is repeatable. CI passes the number of its run, and kills all of them in ten runs.
-With `--hypothesis-profile=nightly` one run kills them all.
+number, 0 by default, so that a run is repeatable. CI passes the number of commits, so that ten commits in a row kill
+all of them. With `--hypothesis-profile=nightly` one run kills them all.
 """
 
 import ast

@@ -87,10 +87,12 @@ def test_one_value_that_cannot_be_written_fails_alone(tmp_path):
         ]
         transitions[5] = put(address("5"), alarm_ms=2**70)
         transitions[6] = attrs.evolve(transitions[6], messages=(message(address("6"), address("7"), "\ud800"),))
-        answers = await _together(*(store.commit(transition) for transition in transitions))
-        loaded = [(await value(store.load(address(str(number))))).instance for number in range(10)]
-        logged = [one.sequence for one in await value(store.events(0, 99))]
-        await store.close()
+        try:
+            answers = await _together(*(store.commit(transition) for transition in transitions))
+            loaded = [(await value(store.load(address(str(number))))).instance for number in range(10)]
+            logged = [one.sequence for one in await value(store.events(0, 99))]
+        finally:
+            await store.close()
         return answers, loaded, logged
 
     answers, loaded, logged = asyncio.run(main())

@@ -181,22 +181,33 @@ def test_a_file_has_one_owner_whatever_the_path_it_is_opened_by(path, name, wher
 
     async def main():
         store = await _opened(served)
-        fence = await created(store, A)
-        other = other_name()
-        if where == "in this process":
-            with pytest.raises(StoreLocked):
-                await _opened(other)
-        else:
-            assert "StoreLocked" in await asyncio.to_thread(_elsewhere, OPEN.format(other))
-        if name == "hard link":  # the attempt took nothing from the owner
-            await value(store.commit(put(A, fence)))
-            assert "database is locked" in await asyncio.to_thread(_elsewhere, SEIZE.format(served))
-        await value(store.close())
+        try:
+            fence = await created(store, A)
+            other = other_name()
+            if where == "in this process":
+                with pytest.raises(StoreLocked):
+                    await _opened(other)
+            else:
+                assert "StoreLocked" in await asyncio.to_thread(_elsewhere, OPEN.format(other))
+            if name == "hard link":  # the attempt took nothing from the owner
+                await value(store.commit(put(A, fence)))
+                assert "database is locked" in await asyncio.to_thread(_elsewhere, SEIZE.format(served))
+        finally:
+            await value(store.close())
 
     asyncio.run(main())
 
 
-OPEN = "import asyncio; from perdure.stores.sqlite import open_sqlite; asyncio.run(open_sqlite('{}'))"
+OPEN = """
+import asyncio
+from perdure.stores.sqlite import open_sqlite
+
+async def main():
+    store = await open_sqlite('{}')
+    await store.close()  # a process does not end while its store is open
+
+asyncio.run(main())
+"""
 SEIZE = "import sqlite3; sqlite3.connect('{}', timeout=0).execute('PRAGMA journal_mode = DELETE')"
 """Succeeds if SQLite's own locks on the file are gone."""
 
