@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Final, Literal
 
 import attrs
 import httpx2
-from uuid_utils.compat import uuid7
 
 from perdure.remote.batching import BatchRefused, CallBatcher
 from perdure.remote.channel import LINES, HttpReply, headers_of
 from perdure.remote.failures import by_effect
+from perdure.runtime.record import Runtime
 from perdure.wire.envelope import BatchReply, Envelope
 from perdure.wire.paths import BATCHES
 
@@ -28,15 +26,17 @@ class AsyncChannel:
         http_client: of the HTTP library.
         timeout_ms: the longest time without an answer.
         max_connections: the maximum number of connections.
+        runtime: the clock, and the source of keys.
     """
 
     http_client: httpx2.AsyncClient
     timeout_ms: int
     max_connections: int
+    runtime: Runtime
     _batching: CallBatcher = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._batching = CallBatcher(self._post, self.max_connections)
+        self._batching = CallBatcher(self._post, self.max_connections, self.runtime)
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
         """Send a request to one instance."""
@@ -66,15 +66,15 @@ class AsyncChannel:
 
     async def pause(self, delay_ms: float, /) -> None:
         """Wait before a repeat."""
-        await asyncio.sleep(delay_ms / 1_000)
+        await self.runtime.sleep(delay_ms)
 
     def now_ms(self) -> float:
         """Read a monotonic clock."""
-        return time.monotonic() * 1_000
+        return self.runtime.monotonic_ms()
 
     def new_key(self) -> str:
         """Return a new idempotency key."""
-        return str(uuid7())
+        return f"{self.runtime.new_id():032x}"
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,13 +6,14 @@ the event loop become one batch; its answers arrive as they are ready, so that a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import attrs
 
 from perdure.remote.channel import AnswerLost, HttpReply, NotSent, reply_for
+from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
 
 MAX_BATCH: Final = 500
@@ -21,7 +22,7 @@ MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 512 * 1024
 """The size at which a batch is sent without further requests."""
 
-Waiting: TypeAlias = asyncio.Future[BatchReply]
+Waiting: TypeAlias = Future[BatchReply]
 
 
 @attrs.define(eq=False)
@@ -32,12 +33,14 @@ class CallBatcher:
         post: sends the lines of a batch, and yields the lines of its answer. It raises `NotSent`, `AnswerLost`, or
             `BatchRefused`.
         max_batches: the maximum number of batches in progress; further requests wait.
+        runtime: starts tasks and timers.
     """
 
     post: Callable[[bytes], AsyncIterator[bytes]]
     max_batches: int
+    runtime: Runtime
     _queue: list[tuple[bytes, int, Waiting]] = attrs.Factory(list[tuple[bytes, int, Waiting]])
-    _tasks: set[asyncio.Task[None]] = attrs.Factory(set[asyncio.Task[None]])
+    _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
     _number: int = 0
     _scheduled: bool = False
 
@@ -48,15 +51,14 @@ class CallBatcher:
             NotSent: it did not reach the server.
             AnswerLost: no answer came in time.
         """
-        loop = asyncio.get_running_loop()
         self._number += 1
         number = self._number
-        waiting: Waiting = loop.create_future()
+        waiting: Waiting = self.runtime.future()
         self._queue.append((attrs.evolve(envelope, number=number).encoded(), number, waiting))
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._flush)
-        timer = loop.call_later(timeout_ms / 1_000, _expire, waiting, timeout_ms)
+            self.runtime.call_soon(self._flush)
+        timer = self.runtime.call_later(timeout_ms, lambda: _expire(waiting, timeout_ms))
         try:
             return await waiting
         finally:
@@ -65,11 +67,11 @@ class CallBatcher:
     def _flush(self) -> None:
         self._scheduled = False
         while self._queue and len(self._tasks) < self.max_batches:
-            task = asyncio.ensure_future(self._send(self._take()))
+            task = self.runtime.spawn(self._send(self._take()), name="batch of requests")
             self._tasks.add(task)
             task.add_done_callback(self._sent)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
+    def _sent(self, task: SpawnedTask[None]) -> None:
         self._tasks.discard(task)
         self._flush()
 
@@ -114,7 +116,9 @@ class CallBatcher:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            with suppress(self.runtime.cancelled):
+                await task
 
 
 @attrs.frozen(str=False)

@@ -152,6 +152,7 @@ async def connect(
         import httpx2  # noqa: PLC0415 - of the extra `client`
 
         from perdure.remote.async_channel import AsyncChannel  # noqa: PLC0415 - as above
+        from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - as in `App.open`
     except ModuleNotFoundError as error:
         raise DefinitionError("connect", error.name, MISSING_EXTRA) from error
     with ExitStack() as stack:
@@ -163,6 +164,7 @@ async def connect(
             httpx2.AsyncClient(base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False),
             given.timeout_ms,
             given.max_connections,
+            asyncio_runtime(),
         )
         try:
             yield Client(given.gateway(channel))

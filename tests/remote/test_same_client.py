@@ -1,0 +1,263 @@
+"""A client of another process returns what a client in process returns: answers, errors, explanations and histories."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+from attrs import frozen
+from returns.result import Failure, Result, Success
+
+from perdure import (
+    Alarm,
+    App,
+    Continuous,
+    ContinuousContext,
+    Debounce,
+    DebounceContext,
+    Decision,
+    Do,
+    Limits,
+    Task,
+    every,
+    fail,
+    program,
+)
+from perdure.client.attempt import attempt
+from perdure.programs import sleep
+from perdure.remote import connect, connect_sync
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.server.api import asgi_of
+from perdure.server.listening import listening
+from perdure.values.errors import DefinitionDiffers, DefinitionError, OutcomeUnknown, ServerUnreachable
+
+
+@frozen
+class Count:
+    n: int = 0
+    at: datetime | None = None
+
+
+@frozen
+class Refused:
+    n: int
+    why: str
+
+
+def decide(count: Count, event: int) -> Result[Decision[Count], Refused]:
+    if event == 13:
+        raise RuntimeError("thirteen")
+    if event < 0:
+        return Failure(Refused(event, "negative"))
+    return Success(Decision(Count(count.n + event, datetime(2026, 1, 1, tzinfo=UTC)), Alarm.after("1 hour")))
+
+
+@program
+def failing(ctx: ContinuousContext[Count]) -> Do[None, Refused, None]:
+    state = yield from ctx.state
+    yield from fail(Refused(state.n, "run"))
+
+
+counter = Task(
+    "counter", state=Count, event=int, initial=Count(), decide=decide, execute=lambda ctx: ctx.terminate("done")
+)
+ticker = Continuous("ticker", state=Count, schedule=every("1 hour"), execute=failing)
+
+
+@program
+def flushed(ctx: DebounceContext[Count]) -> Do[None, Refused, None]:
+    yield from ctx.state
+
+
+batch = Debounce(
+    "batch",
+    state=Count,
+    event=int,
+    initial=Count(),
+    on_event=lambda ctx, event: ctx.state,
+    flush_after="1 hour",
+    execute=flushed,
+)
+app = App(None).with_jobs(counter, ticker, batch)
+
+
+def calls(jobs: Any) -> list[Callable[[], Any]]:
+    """Every call of a client and of its handles, in an order that reaches each form of answer and of error."""
+    numbers, ticks, batches = jobs.handle(counter), jobs.handle(ticker), jobs.handle(batch)
+    named = jobs.handle_by_name("task", "counter")
+    return [
+        lambda: numbers.status("a"),
+        lambda: numbers.get_state("a"),
+        lambda: numbers.trigger("a"),
+        lambda: jobs.explain(counter, "a", lambda to: to.send(2), idempotency_key="k"),
+        lambda: numbers.send("a", 2, idempotency_key="k"),
+        lambda: numbers.send("a", 2, idempotency_key="k"),
+        lambda: numbers.send("a", 3, idempotency_key="k"),
+        lambda: numbers.send("a", -1),
+        lambda: numbers.send("a", 13),
+        lambda: numbers.send("a", "text"),
+        lambda: numbers.send("", 1),
+        lambda: numbers.send("a", 1, idempotency_key="x" * 10_000),
+        lambda: numbers.trigger("a", wait_for="soon"),
+        lambda: numbers.get_state("a"),
+        lambda: jobs.explain(counter, "a", "alarm"),
+        lambda: jobs.explain(counter, "a", lambda to: to.send(-1)),
+        lambda: numbers.pause("a"),
+        lambda: numbers.status("a"),
+        lambda: numbers.trigger("a"),
+        lambda: numbers.resume("a"),
+        lambda: ticks.start("a", Count(5)),
+        lambda: ticks.start("a", Count(6)),
+        lambda: ticks.trigger("a"),
+        lambda: ticks.status("a"),
+        lambda: batches.add("b/ü", 1),
+        lambda: batches.add("b/ü", 2),
+        lambda: batches.status("b/ü"),
+        lambda: batches.flush("b/ü"),
+        lambda: batches.flush("b/ü"),
+        lambda: batches.clear("b/ü"),
+        jobs.list,
+        lambda: jobs.list(counter, status="scheduled", limit=1),
+        lambda: jobs.list(status="weird"),
+        lambda: jobs.list(due_before=datetime(2030, 1, 1, tzinfo=UTC), kind="continuous"),
+        lambda: jobs.history(counter, "a"),
+        lambda: jobs.history(ticker, "a", limit=2),
+        jobs.dead_letters,
+        lambda: jobs.redrive(7),
+        jobs.health,
+        jobs.info,
+        jobs.in_flight,
+        lambda: named.call("send", "c", "4"),
+        lambda: named.call("send", "c", '"text"'),
+        lambda: named.call("fly", "c"),
+        lambda: named.call("terminate", "c", '"bye"', interrupt=True),
+        lambda: named.get_state("a"),
+        lambda: named.history("c"),
+        lambda: named.explain("send", "a", "1"),
+        lambda: numbers.terminate("a", "enough", interrupt=True),
+    ]
+
+
+IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def seen(result: Any) -> str:
+    """The result as text, with its ids by the order of their first occurrence."""
+    names: dict[str, str] = {}
+    return IDS.sub(lambda found: names.setdefault(found[0], f"id-{len(names)}"), repr(result))
+
+
+def an_engine():
+    """The app on a memory store, whose clock advances with each reading: the same for each run of the scenario."""
+    runtime = asyncio_runtime()
+    return app.open("memory://", runtime=attrs.evolve(runtime, now_ms=lambda: 1_800_000_000_000, random=lambda: 0.5))
+
+
+async def in_process() -> list[Any]:
+    async with an_engine() as jobs:
+        return [await attempt(call()) for call in calls(jobs)]
+
+
+async def over(bind: str) -> list[Any]:
+    async with (
+        an_engine() as local,
+        listening(asgi_of(local), [bind]) as server,
+        connect(server.urls[0], counter, ticker, batch) as jobs,
+    ):
+        return [await attempt(call()) for call in calls(jobs)]
+
+
+async def in_a_thread(bind: str) -> list[Any]:
+    def ask(url: str) -> list[Any]:
+        with connect_sync(url, counter, ticker, batch) as jobs:
+            return [jobs.attempt(call()) for call in calls(jobs)]
+
+    async with an_engine() as local, listening(asgi_of(local), [bind]) as server:
+        return await asyncio.to_thread(ask, server.urls[0])
+
+
+@pytest.mark.parametrize("way", [over, in_a_thread])
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/engine.sock"])
+def test_a_remote_client_returns_what_a_local_one_returns(way, bind, tmp_path):
+    expected = asyncio.run(in_process())
+    found = asyncio.run(way(bind.format(tmp_path)))
+    for number, (here, there) in enumerate(zip(expected, found, strict=True)):
+        assert seen(there) == seen(here), number
+
+
+def served(scenario, bind="127.0.0.1:0", **options):
+    """Run a scenario with a client of an engine of its own; return its result."""
+
+    async def main():
+        async with (
+            an_engine() as local,
+            listening(asgi_of(local), [bind]) as server,
+            connect(server.urls[0], *options.pop("definitions", (counter,)), **options) as jobs,
+        ):
+            return await scenario(jobs)
+
+    return asyncio.run(main())
+
+
+def test_a_definition_that_differs_is_refused_and_named():
+    other = Task("counter", state=Count, event=str, initial=Count(), decide=lambda count, _: Success(Decision(count)))
+
+    async def scenario(jobs):
+        return await attempt(jobs.handle(other).send("a", "text"))
+
+    assert served(scenario, definitions=(other,)) == Failure(DefinitionDiffers("task:counter", ("input of send",)))
+
+
+def test_calls_of_one_moment_are_one_batch_and_each_is_answered():
+    async def scenario(jobs):
+        numbers = jobs.handle(counter)
+        sent = [attempt(numbers.send("a", 1)) for _ in range(700)]
+        answers = await asyncio.gather(*sent, attempt(numbers.send("a", -1)))
+        return [type(answer) for answer in answers], (await attempt(numbers.get_state("a"))).unwrap().n
+
+    kinds, total = served(scenario)
+    assert (kinds, total) == ([Success] * 700 + [Failure], 700)
+
+
+def test_a_server_that_does_not_answer_is_named_with_the_command_that_starts_it(tmp_path):
+    async def main(url):
+        async with connect(url, counter, timeout="50 ms") as jobs:
+            return (await attempt(jobs.handle(counter).send("a", 1))).failure()
+
+    for url, hint in (
+        ("http://127.0.0.1:9", "perdure serve"),
+        (f"http+unix://{tmp_path}/no.sock", "start the engine"),
+        (f"sqlite:////{tmp_path}/jobs.db", f"perdure run MODULE:APP --store sqlite:////{tmp_path}/jobs.db"),
+    ):
+        refused = asyncio.run(main(url))
+        assert isinstance(refused, ServerUnreachable)
+        assert refused.server == url
+        assert hint in refused.reason
+
+
+def test_a_call_that_is_too_slow_is_in_doubt_and_the_next_one_is_answered():
+    stuck = Task("stuck", state=Count, event=int, initial=Count(), on_event=lambda *_: sleep("1 hour"), execute=failing)
+
+    async def main():
+        async with (
+            App(None, limits=Limits(shutdown_timeout="0 ms")).with_jobs(stuck).open("memory://") as local,
+            listening(asgi_of(local), ["127.0.0.1:0"], shutdown_timeout="0 ms") as server,
+            connect(server.urls[0], stuck, timeout="50 ms") as jobs,
+        ):
+            late = await attempt(jobs.handle(stuck).send("a", 1))
+            return late, await attempt(jobs.handle(stuck).status("a"))
+
+    late, status = asyncio.run(main())
+    assert isinstance(late.failure(), OutcomeUnknown)
+    assert status.unwrap().status == "not_found"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://host", "http://", "http://user:pw@host", "http+unix://host/x", "http+unix:///", "memory://", 7]
+)
+def test_a_url_of_no_server_is_refused(url):
+    with pytest.raises(DefinitionError, match="http://host:port"):
+        asyncio.run(connect(url).__aenter__())
