@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from starlette.types import Scope
+
+MOUNTED_AT: Final = "perdure.mounted_at"
+"""The key of the prefix in the scope of a request, as the client encoded it."""
 
 
 def with_raw_path(scope: Scope) -> Scope:
@@ -29,5 +32,7 @@ def with_raw_path(scope: Scope) -> Scope:
     if not below or not decoded.endswith(below):
         return scope
     depth = decoded[: -len(below)].count("/")
-    changed: dict[str, Any] = {**scope, "root_path": "", "path": "/" + "/".join(encoded.split("/")[depth + 1 :])}
+    parts = encoded.split("/")
+    mounted_at, path = "/".join(parts[: depth + 1]), "/" + "/".join(parts[depth + 1 :])
+    changed: dict[str, Any] = {**scope, "root_path": "", "path": path, MOUNTED_AT: mounted_at}
     return changed

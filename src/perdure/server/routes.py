@@ -14,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client
+from perdure.client.client import Client, gateway_of
 from perdure.codecs import Codec
 from perdure.programs.future import answer_of
+from perdure.server.description import Description
 from perdure.server.perform import denied, may_see_tracebacks, scope_of
 from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
+from perdure.server.raw_path import MOUNTED_AT
 from perdure.server.replies import json_reply, problem_reply, reply_to
 from perdure.server.tokens import Scope
 from perdure.stores.store import Health
@@ -97,7 +99,14 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list
 
         return Route(path, endpoint, methods=[method])
 
+    description = Description()
+
+    async def describe(asked: Asked) -> Response:
+        jobs = gateway_of(asked.client).definitions.values()
+        return json_reply(description.encoded(jobs, server=asked.request.scope.get(MOUNTED_AT, "")))
+
     return [
+        route("/openapi.json", describe, "read"),
         route("/live", _live, "nothing"),
         route("/ready", _ready, "nothing"),
         route("/v1/jobs", _jobs, "read"),

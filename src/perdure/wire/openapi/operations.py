@@ -89,7 +89,7 @@ def _call(
     operation = _operation(
         f"Call `{spec.name}` of an instance of {job.name}.",
         tag=job.name,
-        scope="call",
+        scope="operate" if spec in _BUILT_IN else "call",
         parameters=parameters,
         answer=answer,
         refusals=refusals(components, _CALLED, rejection=rejection, runs=True),

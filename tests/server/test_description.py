@@ -1,0 +1,77 @@
+"""``GET /openapi.json`` describes what the server does."""
+
+import asyncio
+
+import attrs
+import httpx2
+from openapi_spec_validator import validate
+from rich_jobs import JOBS
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from perdure import App
+from perdure.server.api import asgi
+
+
+@attrs.frozen
+class Caller:
+    scopes: frozenset[str]
+
+
+@attrs.frozen
+class AsCaller:
+    """Stands where the guard does."""
+
+    app: object
+    scopes: frozenset[str]
+
+    async def __call__(self, scope, receive, send):
+        await self.app({**scope, "perdure.caller": Caller(self.scopes)}, receive, send)
+
+
+def play(scenario, *, scopes=("read",), mounted_at=""):
+    async def main():
+        api = asgi(App(None).with_jobs(*JOBS), "memory://")
+        served = Starlette(routes=[Mount(mounted_at, api)], lifespan=api.lifespan) if mounted_at else api
+        guarded = AsCaller(served, frozenset(scopes))
+        async with api.lifespan(), httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded)) as client:
+            return await scenario(client)
+
+    return asyncio.run(main())
+
+
+async def document_at(client, prefix=""):
+    reply = await client.get(f"http://engine{prefix}/openapi.json")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "application/json"
+    return reply.json()
+
+
+def test_the_served_document_is_valid_and_names_the_path_of_the_mount():
+    document = play(lambda client: document_at(client, "/a%20b/jobs"), mounted_at="/a b/jobs")
+    validate(document)
+    assert document["servers"] == [{"url": "/a%20b/jobs"}]
+    assert play(document_at)["servers"] == [{"url": "/"}]
+
+
+def test_every_operation_is_served_and_needs_the_scope_of_the_document():
+    async def scenario(client):
+        return {
+            f"{method} {path}": (await call(client, method, path)).json().get("scope")
+            for path, methods in document["paths"].items()
+            for method in methods
+        }
+
+    document = play(document_at)
+    needed = play(scenario, scopes=())
+    assert needed == {
+        f"{method} {path}": operation["security"][1]["token"][0] if operation["security"] else None
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def call(client, method, path):
+    for parameter in ("{id}", "{action}", "{message_id}"):
+        path = path.replace(parameter, "1")
+    return client.request(method, f"http://engine{path}")
