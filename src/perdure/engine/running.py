@@ -70,6 +70,7 @@ class RunningEngine:
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
+    _stopping: Timer | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -98,6 +99,22 @@ class RunningEngine:
         """Claim events late again, because none has killed this process for a while."""
         self.turns.events = "claimed_late"
 
+    def begin_stop(self) -> Timer:
+        """Begin to stop, without waiting: accept no requests, start no runs, and cancel runs after the timeout.
+
+        `stop` does the rest. A server calls this first, so that requests in progress are answered meanwhile.
+
+        Returns:
+            The timer of the shutdown timeout.
+        """
+        if self._stopping is None:
+            self.turns.phase = "closing"
+            self.dispatcher.close_door()
+            self.alarms.close()
+            self.outbox.close()
+            self._stopping = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.stop_runs)
+        return self._stopping
+
     async def stop(self) -> None:
         """Stop gracefully: accept no requests, fire no alarms, and let runs finish within the shutdown timeout.
 
@@ -105,11 +122,7 @@ class RunningEngine:
         a crash. Cancelling this wait cancels the runs at once. Runs that ignore their cancellation are abandoned after
         five more seconds: `left_behind` names them, and the next start recovers their claims.
         """
-        self.turns.phase = "closing"
-        self.dispatcher.close_door()
-        self.alarms.close()
-        self.outbox.close()
-        timer = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.stop_runs)
+        timer = self.begin_stop()
         interrupted: BaseException | None = None
         for wait in (self.stop_loops, self.dispatcher.emptied, self.outbox.written):
             interrupted = await self._see_through(wait) or interrupted
