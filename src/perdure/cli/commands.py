@@ -47,6 +47,11 @@ class LazyCommand:
 
 COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "run": LazyCommand("run:run", "Serve the jobs of an app until SIGINT or SIGTERM.", WORKERS),
+    "serve": LazyCommand(
+        "run:serve",
+        "Serve the jobs of an app over HTTP until SIGINT or SIGTERM: `perdure run` with an address.",
+        WORKERS,
+    ),
     "demo": LazyCommand(
         "demo.command:demo",
         "Run three jobs on real events, kill their process half-way, and prove that nothing was lost.",

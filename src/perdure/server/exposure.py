@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from perdure.server.access import Access
 from perdure.server.bind import Bind, UnixBind, is_local
 from perdure.server.tokens import Tokens
 from perdure.values.errors import DefinitionError
 
+Unprotected: TypeAlias = Literal["refuse", "serve"]
+"""The reaction to an address that other machines can reach, when no token is required."""
 
-def access_to(bind: Bind, tokens: Tokens | None) -> Access:
+
+def access_to(bind: Bind, tokens: Tokens | None, unprotected: Unprotected = "refuse") -> Access:
     """Return the access of the requests that arrive at an address.
 
     A Unix socket has mode 0600, so that its clients are processes of its owner. They need no token.
@@ -16,9 +21,10 @@ def access_to(bind: Bind, tokens: Tokens | None) -> Access:
     Args:
         bind: the address.
         tokens: the tokens of the server.
+        unprotected: the reaction if other machines can reach the address, and there are no tokens.
 
     Raises:
-        DefinitionError: other machines can reach the address, and the server has no tokens.
+        DefinitionError: as ``unprotected`` says.
     """
     if isinstance(bind, UnixBind):
         return "owner_socket"
@@ -26,8 +32,10 @@ def access_to(bind: Bind, tokens: Tokens | None) -> Access:
         return tokens
     if is_local(bind):
         return "local"
-    raise DefinitionError(
-        "bind",
-        str(bind),
-        "127.0.0.1, [::1] or localhost, or tokens (PERDURE_TOKENS, --tokens-file): other machines reach this address",
+    if unprotected == "serve":
+        return "unchecked"
+    expected = (
+        "127.0.0.1, [::1] or localhost, since other machines can reach this address and no token is required; set "
+        "tokens (PERDURE_TOKENS, --tokens-file), or pass --insecure if every program in the network is trusted"
     )
+    raise DefinitionError("bind", str(bind), expected)

@@ -1,0 +1,72 @@
+"""Serves an open engine on addresses: the application, behind the guard that each address needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from ssl import SSLContext
+
+from perdure.client.client import Client, engine_of
+from perdure.server.access import Access
+from perdure.server.api import asgi_of
+from perdure.server.bind import MAX_BINDS, Bind, parse_bind
+from perdure.server.exposure import Unprotected, access_to
+from perdure.server.guarded_connection import Connections
+from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
+from perdure.server.listening import Listening, listening
+from perdure.server.tokens import Tokens
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError
+
+
+@asynccontextmanager
+async def serving(
+    jobs: Client,
+    binds: Sequence[str | Bind],
+    /,
+    *,
+    tokens: Tokens | None = None,
+    unprotected: Unprotected = "refuse",
+    limits: HttpLimits = DEFAULT_LIMITS,
+    tls: SSLContext | None = None,
+    shutdown_timeout: Duration = "30 seconds",
+) -> AsyncGenerator[tuple[Listening, ...]]:
+    """Serve an open engine within the block.
+
+    Use it inside ``async with app.open(store) as jobs:``. Its end is that of `listening`.
+
+    Args:
+        jobs: the client of the engine.
+        binds: 1 to 16 addresses: ``"127.0.0.1:8080"``, ``"[::1]:0"``, ``"unix:/run/jobs.sock"``.
+        tokens: the tokens that requests over TCP need; None to serve only programs on this machine.
+        unprotected: the reaction to an address that other machines can reach, when there are no tokens.
+        limits: the limits of connections and requests, for the Unix sockets and for the TCP addresses each, so that
+            clients over TCP leave the socket of the operator free.
+        tls: the settings of TLS for the TCP addresses, such as `tls_context` returns; None for plain HTTP.
+        shutdown_timeout: how long the end of the block waits for requests in progress.
+
+    Raises:
+        ListenFailed: an address cannot be listened on, or the extra ``server`` is not installed.
+        DefinitionError: an address is not valid, or other machines would reach the engine without a token.
+    """
+    if not 1 <= len(binds) <= MAX_BINDS:
+        raise DefinitionError("binds of a server", len(binds), f"1 to {MAX_BINDS} addresses")
+    groups: dict[Access, list[Bind]] = {}
+    for bind in (parse_bind(bind) if isinstance(bind, str) else bind for bind in binds):
+        groups.setdefault(access_to(bind, tokens, unprotected), []).append(bind)
+    runtime = engine_of(jobs).runtime
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(
+                listening(
+                    asgi_of(jobs, access=access, limits=limits),
+                    group,
+                    shutdown_timeout=shutdown_timeout,
+                    protocol=Connections(limits, runtime).protocol,
+                    runtime=runtime,
+                    tls=tls,
+                )
+            )
+            for access, group in groups.items()
+        ]
+        yield tuple(servers)

@@ -1,0 +1,164 @@
+"""``perdure run`` and ``perdure serve`` listen: on the socket beside the file, and on TCP."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from perdure.cli.commands import run_command
+
+SHOP = """
+from perdure import App, Do, Task, TaskContext, program
+from perdure.programs import sleep
+
+@program
+def wait(ctx: TaskContext[int], event: int) -> Do[None]:
+    print("waiting", flush=True)
+    yield from sleep(f"{event} ms")
+    yield from ctx.set_state(event)
+
+counter = Task("counter", state=int, event=int, initial=0, on_event=wait)
+app = App(None).with_jobs(counter)
+"""
+RUN = ("run", "shop:app", "--store", "sqlite:///jobs.db")
+
+
+@pytest.fixture(autouse=True)
+def shop(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+
+
+class OverUnix(http.client.HTTPConnection):
+    """An HTTP connection to a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self.path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self.path)
+
+
+def live(connection: http.client.HTTPConnection) -> int:
+    """Ask whether the server lives; the connection stays open."""
+    connection.request("GET", "/live")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def test_an_engine_listens_beside_its_file_and_tells_systemd(start, tmp_path):
+    path, notify = tmp_path / "jobs.db.sock", tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(notify))
+        systemd.settimeout(60)
+        command = start(*RUN, NOTIFY_SOCKET=str(notify), WATCHDOG_USEC="200000")
+        told = systemd.recv(1_000)
+        while told == b"WATCHDOG=1":
+            told = systemd.recv(1_000)
+        assert told == b"READY=1\nSTATUS=serving 1 job (task:counter) on sqlite:///jobs.db"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        idle = OverUnix(path)
+        assert live(idle) == 200
+        assert command.line("listening") == f"perdure: listening on http+unix://{path}"
+        assert systemd.recv(1_000) == b"WATCHDOG=1"
+        command.signal(signal.SIGTERM)
+        while (told := systemd.recv(1_000)) == b"WATCHDOG=1":
+            pass
+        assert told == b"STOPPING=1\nSTATUS=waiting for runs"
+    assert command.end() == 0  # although a client keeps its connection
+    idle.close()
+    assert not path.exists()
+
+
+def test_a_standby_listens_when_it_has_taken_over(start, tmp_path):
+    path = tmp_path / "jobs.db.sock"
+    owner = start(*RUN)
+    owner.line("listening")
+    standby = start(*RUN, "--standby")
+    standby.line("waiting for the lock")
+    before = path.stat().st_ino
+    owner.signal(signal.SIGKILL)
+    standby.line("listening")  # in the place of the socket that the owner left
+    assert path.stat().st_ino != before
+    connection = OverUnix(path)
+    assert live(connection) == 200
+    connection.close()
+
+
+def test_serve_listens_on_tcp_and_a_memory_store_has_no_socket(start, tmp_path):
+    before = set(tmp_path.iterdir())
+    command = start("serve", "shop:app", "--store", "memory://", "--bind", "127.0.0.1:0", "--bind", "localhost:0")
+    line = command.line("listening")
+    ports = re.findall(r"http://[a-z0-9.]+:([0-9]+)", line)
+    assert len(ports) == 2
+    for port in ports:
+        connection = http.client.HTTPConnection("127.0.0.1", int(port))
+        assert live(connection) == 200
+        connection.close()
+    assert {path.name for path in set(tmp_path.iterdir()) - before} <= {"stderr-0", "__pycache__"}
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+
+
+def test_a_stop_answers_what_is_in_progress_and_refuses_the_rest(start, tmp_path):
+    command = start(*RUN)
+    command.line("listening")
+    waiting, idle = OverUnix(tmp_path / "jobs.db.sock"), OverUnix(tmp_path / "jobs.db.sock")
+    assert live(idle) == 200
+    waiting.request("POST", "/v1/jobs/task/counter/instances/a/send", body="300")
+    command.line("waiting")
+    command.signal(signal.SIGTERM)
+    command.line("stopping")
+    answer = waiting.getresponse()
+    assert (answer.status, json.loads(answer.read())["created"]) == (200, True)
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        live(idle)
+    waiting.close()
+    idle.close()
+    assert not (tmp_path / "jobs.db.sock").exists()
+    assert command.end() == 0
+
+
+def test_a_socket_that_cannot_be_bound_is_named_and_can_be_left_out(start, tmp_path):
+    (tmp_path / "jobs.db.sock").write_text("precious")
+    command = start(*RUN)
+    assert command.end() == 2
+    assert f"cannot listen on unix:{tmp_path}/jobs.db.sock: that path is no socket; move it" in command.error
+    assert "or pass --no-socket" in command.error
+    command = start(*RUN, "--no-socket")
+    command.line("serving")
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+    assert (tmp_path / "jobs.db.sock").read_text() == "precious"
+
+
+def test_without_the_extra_a_worker_serves_and_does_not_listen(start, tmp_path):
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "sitecustomize.py").write_text("import sys\nsys.modules['uvicorn'] = None\n")
+    command = start(*RUN, PYTHONPATH=str(tmp_path / "absent"))
+    command.line("not listening: pip install 'perdure[server]'")
+    command.line("serving")
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0
+    command = start(*RUN, "--bind", "127.0.0.1:0", PYTHONPATH=str(tmp_path / "absent"))
+    assert command.end() == 2
+    assert "--bind needs starlette and uvicorn; install them with: pip install 'perdure[server]'" in command.error
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--bind", "0.0.0.0:8080"), "other machines can reach this address and no token is required"),
+        (("--bind", "8080"), "bind: expected 'host:port' such as '127.0.0.1:8080'"),
+    ],
+)
+def test_an_address_is_checked_before_the_app_is_imported(options, says, capsys):
+    assert run_command(["serve", "no_such_module:app", "--store", "memory://", *options]) == 2
+    assert says in capsys.readouterr().err
