@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -16,6 +16,8 @@ from perdure.stores.sqlite.schema import APPLICATION_ID, migrations, version_of
 from perdure.stores.sqlite.write_ahead_log import log_of, size_of
 from perdure.stores.store import BackupProgress, OnBackupProgress
 from perdure.values.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 5.0
 """How long a read waits while another process recovers the log of a crashed owner."""
@@ -60,8 +62,20 @@ class Reader:
             StoreCorrupt: SQLite cannot read the file.
             StoreUnavailable: SQLite cannot read it now, or the statement writes.
         """
+        return self.read(lambda cursor: cursor.execute(sql, values).fetchall())
+
+    def read(self, statements: Callable[[sqlite3.Cursor], T]) -> T:
+        """Run a function of `perdure.stores.sqlite.queries`, and return its result.
+
+        Args:
+            statements: executes statements that read. Each is a transaction of its own.
+
+        Raises:
+            StoreCorrupt: SQLite cannot read the file, or a row cannot be decoded.
+            StoreUnavailable: SQLite cannot read it now, or a statement writes.
+        """
         try:
-            return self._connection.execute(sql, values).fetchall()
+            return statements(self._connection.cursor())
         except sqlite3.OperationalError as error:
             if "decode to UTF-8" in str(error):  # the driver's only report of a text that is damaged
                 raise StoreCorrupt(self.store, str(error)) from error
