@@ -36,5 +36,11 @@ def test_no_stored_text_writes_to_the_terminal(tmp_path: Path, capsys: pytest.Ca
             assert all(line.isprintable() for line in printed.split("\n"))
             assert not any(line.startswith("PROBLEM: forged") for line in printed.splitlines())
             assert "\\x1b[31m\\nPROBLEM: forged" in printed
+        for command in (["list"], ["show", f"task:{HOSTILE}:{HOSTILE}", "--no-state"], ["list", "--json"]):
+            run_command([*command, "--store", "sqlite:///jobs.db"])
+            printed = capsys.readouterr().out
+            assert printed.strip()
+            assert all(line.isprintable() for line in printed.split("\n"))
+            assert not any(line.startswith("PROBLEM: forged") for line in printed.splitlines())
         run_command(["check", f"{HOSTILE}:app", "--store", "sqlite:///jobs.db"])
         assert all(line.isprintable() for line in capsys.readouterr().err.split("\n"))

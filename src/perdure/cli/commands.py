@@ -11,11 +11,14 @@ from typing import Any, Final
 import attrs
 from cyclopts import App, CycloptsError, Group
 
-from perdure.cli.exit_code import ExitCode
+from perdure.cli.exit_code import ExitCode, code_of
 from perdure.cli.usage_error import UsageError
+from perdure.values.errors import PerdureError
 from perdure.values.excerpt import one_line
 
 WORKERS: Final = Group("Workers", sort_key=1)
+READING: Final = Group("Instances and messages", sort_key=2)
+CHANGING: Final = Group("Requests and changes", sort_key=3)
 STORES: Final = Group("Store files", sort_key=4)
 
 
@@ -61,6 +64,76 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "token:token",
         "Make a random token for a client of a server: its secret, and the line for the server's tokens file.",
         WORKERS,
+    ),
+    "list": LazyCommand(
+        "instances.list_instances:list_instances",
+        "List instances, in the order of their addresses. It prints no states.",
+        READING,
+    ),
+    "show": LazyCommand("instances.show:show", "Show one instance: its status, its last error and its state.", READING),
+    "history": LazyCommand(
+        "instances.history:history",
+        "Show the newest events of one instance, the newest first. They survive the instance until retention.",
+        READING,
+    ),
+    "explain": LazyCommand(
+        "instances.explain:explain",
+        "Show the effect of a request without applying it: changes of the instance, messages, events, the answer.",
+        READING,
+    ),
+    "dead-letters": LazyCommand(
+        "dead_letters.command:dead_letters", "List messages that failed too often, the oldest first.", READING
+    ),
+    "jobs": LazyCommand(
+        "jobs:jobs",
+        "List the jobs that a running engine serves, and the requests that their instances accept.",
+        READING,
+    ),
+    "health": LazyCommand(
+        "health:health", "Report the health of a running engine, for supervisors and containers.", READING
+    ),
+    "start": LazyCommand(
+        "instances.requests:start", "Start a continuous job. An existing instance is unchanged.", CHANGING
+    ),
+    "send": LazyCommand("instances.requests:send", "Send an event to a task. An absent instance is created.", CHANGING),
+    "add": LazyCommand(
+        "instances.requests:add", "Add an event to the batch of a debounce. The first one starts it.", CHANGING
+    ),
+    "trigger": LazyCommand("instances.requests:trigger", "Run a continuous job or a task now.", CHANGING),
+    "flush": LazyCommand("instances.requests:flush", "Flush the batch of a debounce now.", CHANGING),
+    "call": LazyCommand(
+        "instances.requests:call",
+        "Send any request, also to a kind of job of your own. It asks for no confirmation.",
+        CHANGING,
+    ),
+    "pause": LazyCommand(
+        "instances.suspend:pause", "Suspend alarms and retries of instances. Events are still handled.", CHANGING
+    ),
+    "resume": LazyCommand(
+        "instances.suspend:resume", "Resume paused or parked instances. An overdue alarm fires once.", CHANGING
+    ),
+    "retry": LazyCommand(
+        "instances.retry:retry",
+        "Run failed work now: of instances that wait for a retry, and of parked ones.",
+        CHANGING,
+    ),
+    "clear": LazyCommand(
+        "instances.terminate:clear",
+        "Discard the batches of debounces that are not being flushed, after a question.",
+        CHANGING,
+    ),
+    "terminate": LazyCommand(
+        "instances.terminate:terminate",
+        "Delete instances and their alarms, after a question. Their history stays until retention.",
+        CHANGING,
+    ),
+    "redrive": LazyCommand(
+        "dead_letters.command:redrive",
+        "Deliver dead letters again, at their old position among the messages of their sender. Fix the cause first.",
+        CHANGING,
+    ),
+    "completion": LazyCommand(
+        "completion:completion", "Print a script that completes commands and options in your shell.", WORKERS
     ),
     "check": LazyCommand(
         "check.command:check",
@@ -111,11 +184,11 @@ def command_line(called: str | None = None) -> App:
         help_format="markdown",
         group_commands=Group("Options", sort_key=9),
     )
-    for name, command in COMMANDS.items():
+    for place, (name, command) in enumerate(COMMANDS.items()):
         if name == called:
-            app.command(command.load(), name=name, group=command.group)
+            app.command(command.load(), name=name, group=command.group, sort_key=place)
         else:
-            app.command(command.path, name=name, help=command.help, group=command.group)
+            app.command(command.path, name=name, help=command.help, group=command.group, sort_key=place)
     return app
 
 
@@ -129,4 +202,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except UsageError as problem:
         sys.stderr.write(f"{problem.details}perdure: {one_line(problem.problem)}\n")
         return problem.exit_code
+    except PerdureError as error:
+        sys.stderr.write(f"perdure: {one_line(str(error))}\n")
+        return code_of(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
     return code if isinstance(code, int) else ExitCode.DONE

@@ -1,0 +1,78 @@
+"""Instances as rows of a table and as JSON-able data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from perdure.cli.json_object import object_of
+from perdure.cli.table import Table
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.excerpt import shortened
+from perdure.values.failure import FailureRecord
+from perdure.values.instant import from_ms
+from perdure.values.listed import Listed
+from perdure.wire.records import data_of
+
+MAX_ERROR_CHARACTERS: Final = 60
+LIST_COLUMNS: Final = ("ADDRESS", "STATUS", "NEXT RUN", "RUNS", "EVENTS", "LAST ERROR")
+
+
+def instant(at: datetime | None) -> str:
+    """Print an instant in UTC, to the second; empty if there is none."""
+    return "" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def error_text(error: FailureRecord | None, limit: int = MAX_ERROR_CHARACTERS) -> str:
+    """Print an error in a few words; empty if there is none."""
+    return "" if error is None else shortened(f"{error.error_type}: {error.message}", limit)
+
+
+def value_text(name: str, value: object) -> str:
+    """Print one field of JSON-able data: an instant in UTC, an error in a few words; empty if there is no value.
+
+    >>> value_text("scheduled_at_ms", 1_767_225_600_000)
+    '2026-01-01T00:00:00Z'
+    """
+    error = object_of(value)
+    if error is not None and "error_type" in error:
+        return f"{error['error_type']}: {error.get('message', '')}"
+    if value in (None, "", []):
+        return ""
+    if isinstance(value, str):
+        return value
+    is_instant = name in {"at_ms", "alarm_ms"} or name.endswith(("_at_ms", "_before_ms"))
+    return instant(from_ms(value)) if is_instant and isinstance(value, int) else orjson.dumps(value).decode()
+
+
+def list_table(found: Iterable[Listed]) -> Table:
+    """Return a table of instances."""
+    rows = tuple(
+        (
+            str(each.address),
+            each.status,
+            instant(each.report.next_run_at),
+            str(each.report.run_count),
+            str(each.report.event_count),
+            error_text(each.report.last_error),
+        )
+        for each in found
+    )
+    table = Table(LIST_COLUMNS, rows, frozenset({"ADDRESS", "LAST ERROR"}))
+    return table.without_empty("LAST ERROR")
+
+
+def listed_data(listed: Listed) -> dict[str, Any]:
+    """Return one instance of a list as JSON-able data."""
+    return status_data(listed.address, listed.report) | {"status": listed.status}
+
+
+def status_data(address: Address, report: InstanceStatus) -> dict[str, Any]:
+    """Return the status of an instance as JSON-able data."""
+    named = {"address": str(address), "kind": address.kind, "job": address.name, "id": address.id}
+    data: dict[str, Any] = data_of(report)
+    return named | data

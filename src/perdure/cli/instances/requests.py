@@ -1,0 +1,166 @@
+"""``perdure start``, ``send``, ``add``, ``trigger``, ``flush`` and ``call``: one request to one instance."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.instances.answers import answer_fields, code_of_answer
+from perdure.cli.instances.filters import address_of
+from perdure.cli.instances.payload import KeyOption, json_payload
+from perdure.cli.json_lines import JsonOption, write_json
+from perdure.cli.table import write_fields
+from perdure.cli.target.opening import open_target
+from perdure.cli.target.options import UNSET, TargetOptions
+from perdure.cli.target.target import Ask
+from perdure.jobs.request import WaitFor
+
+AddressArgument: TypeAlias = Annotated[
+    str, Parameter(name="ADDRESS", help="The instance, written kind:name:id, such as task:orders:42.")
+]
+WaitOption: TypeAlias = Annotated[
+    WaitFor, Parameter(help="Return after the first attempt of the run (completion), or when it is claimed (start).")
+]
+
+
+def start(
+    address: AddressArgument,
+    state: Annotated[str, Parameter(name="STATE")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    wait_for: WaitOption = "completion",
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Start a continuous job. An existing instance is unchanged.
+
+    Exit code: 0 done, 2 the command cannot start, 3 refused or the run did not succeed, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    state
+        Its first state as JSON; - reads standard input.
+    """
+    asked = Ask(address=address_of(address), action="start", payload=json_payload(state), key=key, wait_for=wait_for)
+    return request(asked, target, json=json)
+
+
+def send(
+    address: AddressArgument,
+    event: Annotated[str, Parameter(name="EVENT")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Send an event to a task. An absent instance is created.
+
+    Exit code: 0 done, 2 the command cannot start, 3 refused, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    event
+        The event as JSON; - reads standard input.
+    """
+    return request(
+        Ask(address=address_of(address), action="send", payload=json_payload(event), key=key), target, json=json
+    )
+
+
+def add(
+    address: AddressArgument,
+    event: Annotated[str, Parameter(name="EVENT")],
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Add an event to the batch of a debounce. The first one starts it.
+
+    Exit code: 0 done, 2 the command cannot start, 3 refused, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    event
+        The event as JSON; - reads standard input.
+    """
+    return request(
+        Ask(address=address_of(address), action="add", payload=json_payload(event), key=key), target, json=json
+    )
+
+
+def trigger(
+    address: AddressArgument,
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    wait_for: WaitOption = "completion",
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Run a continuous job or a task now.
+
+    Exit code: 0 done, 2 the command cannot start, 3 there is no instance or the run did not succeed, 4 no engine
+    answers, 5 unknown.
+    """
+    return request(Ask(address=address_of(address), action="trigger", key=key, wait_for=wait_for), target, json=json)
+
+
+def flush(
+    address: AddressArgument,
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    wait_for: WaitOption = "completion",
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Flush the batch of a debounce now.
+
+    Exit code: 0 done, 2 the command cannot start, 3 there is no batch or the run did not succeed, 4 no engine answers,
+    5 unknown.
+    """
+    return request(Ask(address=address_of(address), action="flush", key=key, wait_for=wait_for), target, json=json)
+
+
+def call(
+    address: AddressArgument,
+    action: Annotated[str, Parameter(name="ACTION")],
+    payload: Annotated[str | None, Parameter(name="PAYLOAD")] = None,
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    wait_for: WaitOption = "completion",
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Send any request, also to a kind of job of your own. It asks for no confirmation.
+
+    Exit code: 0 done, 2 the command cannot start, 3 refused or the run did not succeed, 4 no engine answers, 5 unknown.
+
+    Parameters
+    ----------
+    action
+        The action; perdure jobs lists those of each job.
+    payload
+        Its input as JSON, if it takes one; - reads standard input.
+    """
+    text = "" if payload is None else json_payload(payload)
+    asked = Ask(address=address_of(address), action=action, payload=text, key=key, wait_for=wait_for)
+    return request(asked, target, json=json)
+
+
+def request(asked: Ask, options: TargetOptions, *, json: bool) -> ExitCode:
+    """Send a request and print its answer."""
+    with open_target(options) as target:
+        answer = target.call(asked)
+    if json:
+        write_json([answer])
+    else:
+        write_fields(list(answer_fields(answer)))
+    return code_of_answer(answer)

@@ -1,0 +1,38 @@
+"""A progress bar on the terminal, for commands that take long."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+
+LEAST_STEPS: Final = 20
+"""Fewer steps have no bar."""
+
+
+@contextmanager
+def progress_bar(title: str, steps: int) -> Generator[Callable[[], None]]:
+    """Show a bar on standard error while the block runs, if that is a terminal.
+
+    Args:
+        title: the text before the bar.
+        steps: the number of steps.
+
+    Yields:
+        A function that advances the bar by one step.
+    """
+    if steps < LEAST_STEPS or not sys.stderr.isatty():
+        yield _no_step
+        return
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=steps)
+        yield lambda: bar.advance(task)
+
+
+def _no_step() -> None:
+    """Show nothing."""

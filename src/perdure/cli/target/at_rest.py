@@ -1,0 +1,168 @@
+"""The file of a store that no engine answers for: it can be read, and not changed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, NoReturn
+
+import attrs
+import orjson
+
+from perdure.cli.target.target import Ask
+from perdure.cli.usage_error import UsageError
+from perdure.jobs.report import NOT_FOUND, report_status
+from perdure.kinds.debounce import handler as debounce
+from perdure.stores.sqlite import queries
+from perdure.stores.sqlite.corrupt_rows import CorruptRows
+from perdure.stores.sqlite.owner import owner_of
+from perdure.stores.sqlite.reader import Reader
+from perdure.stores.sqlite.schema import migrations
+from perdure.stores.sqlite.search import Search
+from perdure.stores.store import Health, LoggedEvent, Query
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidInput, ServerUnreachable, StoreCorrupt
+from perdure.values.instance import Instance
+from perdure.values.listed import Listed, ListFilter
+from perdure.values.message import StoredMessage
+from perdure.wire.info import EngineInfo
+
+_DEBOUNCE = "debounce"  # whose report and state do not depend on the code of the job
+
+
+@attrs.frozen
+class AtRest:
+    """Reads the file. It does not know which jobs an app serves.
+
+    Attributes:
+        name: the URL of the store.
+        reader: reads the file.
+        corrupt: the rows that were left out of lists.
+    """
+
+    name: str
+    reader: Reader
+    corrupt: CorruptRows = attrs.field(factory=CorruptRows)
+
+    # ------------------------------------------------------------ reading
+    def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
+        """Find instances, in the order of their addresses.
+
+        Raises:
+            UsageError: only an engine knows which instances are orphaned.
+        """
+        if wanted.status == "orphaned":
+            raise UsageError(f"--status orphaned: only an engine knows the jobs that it serves, and {self._why()}")
+        query = Query(
+            kind=wanted.kind,
+            name=wanted.name,
+            id_prefix=wanted.id_prefix,
+            status=wanted.status,
+            due_before_ms=wanted.due_before_ms,
+            after=wanted.after,
+            limit=wanted.limit,
+        )
+        self._check_version()
+        found: tuple[Instance, ...] = ()
+        search = Search.of(query)
+        while search.after is not None and len(found) < query.limit:
+            portion = partial(search.portion, damage=self.corrupt, limit=query.limit - len(found))
+            rows, search = self.reader.read(portion)
+            found += rows
+        return tuple(Listed(address=row.address, status=row.status, report=_report(row)) for row in found)
+
+    def status(self, address: Address, /) -> InstanceStatus:
+        """Read the status of an instance; ``not_found`` if there is none."""
+        instance = self._load(address)
+        return NOT_FOUND if instance is None else _report(instance)
+
+    def state(self, address: Address, /) -> object:
+        """Read the state of an instance as it is stored; None if there is none."""
+        instance = self._load(address)
+        text = None if instance is None else _state(instance)
+        try:
+            return orjson.loads(text) if text else None
+        except orjson.JSONDecodeError as error:
+            raise StoreCorrupt(str(address), f"its state is not JSON: {error}") from error
+
+    def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
+        """Read the newest events of an address, the newest first."""
+        return self.reader.read(lambda cursor: queries.history(cursor, address, before, limit))
+
+    def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
+        """Read messages that failed too often, the oldest first."""
+        return self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
+
+    def _load(self, address: Address) -> Instance | None:
+        return self.reader.read(lambda cursor: queries.load(cursor, address, None, 0)).instance
+
+    def _check_version(self) -> None:
+        """Check that the file has the indexes of this version, which lists use.
+
+        Raises:
+            UsageError: an older version of the library wrote it.
+        """
+        found, expected = self.reader.schema_version, len(migrations())
+        if found < expected:
+            problem = f"{self.name} has schema version {found}, lists need {expected}; start an engine on it once"
+            raise UsageError(problem)
+
+    # ------------------------------------------------------------ of an engine
+    def check_engine(self) -> None:
+        """Refuse.
+
+        Raises:
+            ServerUnreachable: no engine answers for this store; the reason says how to start one.
+        """
+        raise ServerUnreachable(self.name, self._why())
+
+    def info(self) -> EngineInfo:
+        """Refuse."""
+        self._refuse()
+
+    def health(self) -> Health:
+        """Refuse."""
+        self._refuse()
+
+    def explain(self, asked: Ask, /) -> dict[str, Any]:
+        """Refuse."""
+        self._refuse()
+
+    def call(self, asked: Ask, /) -> object:
+        """Refuse."""
+        self._refuse()
+
+    def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
+        """Refuse."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ServerUnreachable(self.name, self._why())
+
+    def _why(self) -> str:
+        owner = owner_of(self.reader.path)
+        if owner is None:
+            return f"the store is at rest; start an engine on it: perdure run MODULE:APP --store {self.name}"
+        return (
+            f"{owner} owns the store and does not listen on its socket; start it with perdure run, or call the server "
+            "that it has with --server"
+        )
+
+
+def _report(instance: Instance) -> InstanceStatus:
+    status = report_status(instance)
+    if instance.address.kind != _DEBOUNCE:
+        return status
+    try:
+        return debounce.report(instance, status)
+    except InvalidInput:
+        return status
+
+
+def _state(instance: Instance) -> str | None:
+    if instance.address.kind != _DEBOUNCE:
+        return instance.state
+    try:
+        return debounce.visible_state(instance)
+    except InvalidInput:
+        return instance.state

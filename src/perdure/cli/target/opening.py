@@ -1,0 +1,72 @@
+"""Opens the target that the options of a command name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import unquote, urlsplit
+
+from perdure.cli.target.at_rest import AtRest
+from perdure.cli.target.options import TargetOptions, chosen_url, token_of
+from perdure.cli.target.target import Target
+from perdure.cli.usage_error import UsageError
+from perdure.stores.sqlite.owner_socket import owner_socket, short_path
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, ServerUnreachable, StoreError
+from perdure.values.excerpt import one_line
+
+
+@contextmanager
+def open_target(options: TargetOptions) -> Generator[Target]:
+    """Reach the engine, or open the file of a store whose engine does not listen.
+
+    Args:
+        options: the options of the command.
+
+    Raises:
+        UsageError: they name no target, or the file cannot be read.
+        ServerUnreachable: no engine answers at the URL of a server.
+    """
+    url = chosen_url(options, os.environ)
+    with ExitStack() as stack:
+        try:
+            if _is_at_rest(url):
+                target: Target = stack.enter_context(open_store(url))
+            else:
+                from perdure.cli.target.remote import connected  # noqa: PLC0415 - not needed to read a file
+
+                target = stack.enter_context(connected(url, token_of(os.environ), options.timeout))
+        except (DefinitionError, StoreError) as error:
+            raise UsageError(str(error)) from error
+        yield target
+
+
+@contextmanager
+def open_store(url: str) -> Generator[AtRest]:
+    """Open the file of a store, and report the rows that were left out of lists on standard error."""
+    with read_from_outside(sqlite_path(url)) as reader:
+        target = AtRest(url, reader)
+        yield target
+        if str(target.corrupt):
+            sys.stderr.write(f"perdure: {one_line(str(target.corrupt))}; see perdure verify\n")
+
+
+def is_listening(path: str) -> bool:
+    """Return whether a process listens on a Unix socket."""
+    try:
+        with short_path(path) as short, socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(short)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at_rest(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme == "http+unix" and not is_listening(path := unquote(parts.path)):
+        raise ServerUnreachable(url, f"no process listens on {path}; start the engine, or check the path")
+    return parts.scheme == "sqlite" and not is_listening(owner_socket(sqlite_path(url)))

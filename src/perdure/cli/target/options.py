@@ -1,0 +1,117 @@
+"""The options that name an engine or a store, and the choice between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import attrs
+from cyclopts import Parameter
+
+from perdure.cli.usage_error import UsageError
+
+SERVERS: Final = ("http", "https", "http+unix")
+MAX_TOKEN_BYTES: Final = 4_096
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class TargetOptions:
+    """The options ``--server``, ``--store`` and ``--timeout``.
+
+    Attributes:
+        server: the URL of a server.
+        store: the URL of a store.
+        timeout: how long a call waits for its answer.
+    """
+
+    server: Annotated[
+        str | None,
+        Parameter(
+            help="A running engine: http://host:port, https://host or http+unix:///path/to.sock. "
+            "[env var: PERDURE_SERVER]"
+        ),
+    ] = None
+    store: Annotated[
+        str | None,
+        Parameter(
+            help="A SQLite store: sqlite:///jobs.db. Its engine answers, if `perdure run` serves it; otherwise the "
+            "file is read. [env var: PERDURE_STORE]"
+        ),
+    ] = None
+    timeout: Annotated[str, Parameter(help="How long a request waits for its answer.")] = "60 seconds"
+
+
+UNSET: Final = TargetOptions()
+
+
+def chosen_url(options: TargetOptions, environment: Mapping[str, str]) -> str:
+    """Return the URL that the options name, or else the environment.
+
+    >>> chosen_url(UNSET, {"PERDURE_STORE": "sqlite:///jobs.db"})
+    'sqlite:///jobs.db'
+
+    Args:
+        options: the options of a command.
+        environment: the environment of the process.
+
+    Raises:
+        UsageError: they name no target, or two, or not such a URL.
+    """
+    flags = {"--server": options.server, "--store": options.store}
+    variables = {name: environment.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE")}
+    for named in (flags, variables):
+        given = {name: url for name, url in named.items() if url}
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} name two targets; pass one: --server URL or --store URL")
+        for name, url in given.items():
+            return _checked(name, url)
+    raise UsageError(
+        "no engine and no store is named; pass --server http://127.0.0.1:8080 or --store sqlite:///jobs.db, or set "
+        "PERDURE_SERVER or PERDURE_STORE"
+    )
+
+
+def _checked(name: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"{name}: not a URL: {error}") from error
+    wanted = SERVERS if "SERVER" in name.upper() else ("sqlite",)
+    if parts.scheme not in wanted:
+        examples = "http://127.0.0.1:8080" if wanted is SERVERS else "sqlite:///jobs.db"
+        raise UsageError(f"{name} {_without_password(url)}: expected {', '.join(wanted)}, such as {examples}")
+    if parts.password:
+        raise UsageError(f"{name}: a URL may not contain a password; set PERDURE_TOKEN or PERDURE_TOKEN_FILE")
+    return url
+
+
+def _without_password(url: str) -> str:
+    before, at, after = url.rpartition("@")
+    return f"{before.rpartition(':')[0]}:…@{after}" if at else url
+
+
+def token_of(environment: Mapping[str, str]) -> str | None:
+    """Return the token for a server: ``PERDURE_TOKEN``, or the content of the file ``PERDURE_TOKEN_FILE``.
+
+    Args:
+        environment: the environment of the process. No option takes a token: other users can read arguments.
+
+    Raises:
+        UsageError: the file cannot be read or is empty, or both variables are set.
+    """
+    token, path = environment.get("PERDURE_TOKEN"), environment.get("PERDURE_TOKEN_FILE")
+    if token and path:
+        raise UsageError("PERDURE_TOKEN and PERDURE_TOKEN_FILE are both set; keep one")
+    if not path:
+        return token or None
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            read = file.read(MAX_TOKEN_BYTES + 1).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"PERDURE_TOKEN_FILE {path} cannot be read: {error}") from error
+    if not read or len(read) > MAX_TOKEN_BYTES or len(read.split()) > 1:
+        raise UsageError(f"PERDURE_TOKEN_FILE {path}: expected one token of at most {MAX_TOKEN_BYTES} characters")
+    return read

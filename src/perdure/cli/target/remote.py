@@ -1,0 +1,136 @@
+"""An engine in another process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from perdure.cli.target.target import Ask
+from perdure.remote import SyncClient, connect_sync
+from perdure.stores.store import Health, LoggedEvent
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import ServerUnreachable
+from perdure.values.instant import from_ms
+from perdure.values.listed import Listed, ListFilter
+from perdure.values.message import StoredMessage
+from perdure.wire.info import EngineInfo
+
+CONNECT_TIMEOUT_S: Final = 5.0
+"""How long a command waits for a server to accept a connection, before it reports that none answers."""
+
+
+@attrs.frozen
+class Remote:
+    """Calls the engine by the names of its jobs.
+
+    Attributes:
+        name: the URL.
+        jobs: the client.
+    """
+
+    name: str
+    jobs: SyncClient
+
+    def check_engine(self) -> None:
+        """Do nothing: the connection was checked when it was opened."""
+
+    def info(self) -> EngineInfo:
+        """Describe the engine: its version, its jobs with their actions, and its limits."""
+        return self.jobs.unwrap(self.jobs.info())
+
+    def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
+        """Find instances, in the order of their addresses."""
+        due = wanted.due_before_ms
+        call = self.jobs.list(
+            kind=wanted.kind,
+            name=wanted.name,
+            status=wanted.status,
+            id_prefix=wanted.id_prefix,
+            due_before=None if due is None else from_ms(due),
+            after=wanted.after,
+            limit=wanted.limit,
+        )
+        return self.jobs.unwrap(call)
+
+    def status(self, address: Address, /) -> InstanceStatus:
+        """Read the status of an instance; ``not_found`` if there is none."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).status(address.id))
+
+    def state(self, address: Address, /) -> object:
+        """Read the state of an instance as JSON-able data; None if there is none."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).get_state(address.id))
+
+    def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
+        """Read the newest events of an address, the newest first."""
+        job = self.jobs.handle_by_name(address.kind, address.name)
+        return self.jobs.unwrap(job.history(address.id, before=before, limit=limit))
+
+    def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
+        """Read messages that failed too often, the oldest first."""
+        return self.jobs.unwrap(self.jobs.dead_letters(after=after, limit=limit))
+
+    def health(self) -> Health:
+        """Read the health of the store."""
+        return self.jobs.unwrap(self.jobs.health())
+
+    def explain(self, asked: Ask, /) -> dict[str, Any]:
+        """Compute the effect of a request without applying it."""
+        at = asked.address
+        job = self.jobs.handle_by_name(at.kind, at.name)
+        explanation: dict[str, Any] = self.jobs.unwrap(
+            job.explain(asked.action, at.id, asked.payload, idempotency_key=asked.key)
+        )
+        return explanation
+
+    def call(self, asked: Ask, /) -> object:
+        """Send a request, and return its answer as JSON-able data."""
+        job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
+        call = job.call(
+            asked.action,
+            asked.address.id,
+            asked.payload,
+            idempotency_key=asked.key,
+            wait_for=asked.wait_for,
+            interrupt=asked.interrupt,
+        )
+        answer: object = self.jobs.unwrap(call)
+        return answer
+
+    def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
+        """Turn a dead letter into an ordinary message again."""
+        return self.jobs.unwrap(self.jobs.redrive(message_id))
+
+
+@contextmanager
+def connected(url: str, token: str | None, timeout: str) -> Generator[Remote]:
+    """Connect to the engine of a URL.
+
+    Args:
+        url: of a server, or of the file that an engine owns.
+        token: the bearer token.
+        timeout: how long a call waits for its answer, such as ``60 seconds``.
+
+    Raises:
+        ServerUnreachable: no server accepts connections there. Nothing was sent.
+    """
+    _check_tcp(url)
+    with connect_sync(url, token=token, timeout=timeout) as jobs:
+        yield Remote(url, jobs)
+
+
+def _check_tcp(url: str) -> None:
+    """Connect once: the client itself would repeat a call that reaches no server until its timeout."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise ServerUnreachable(url, f"{error}; check the address, or start it: perdure serve MODULE:APP") from error

@@ -1,0 +1,92 @@
+"""The operations that commands need, whatever answers them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import attrs
+
+from perdure.jobs.request import WaitFor
+from perdure.stores.store import Health, LoggedEvent
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.listed import Listed, ListFilter
+from perdure.values.message import StoredMessage
+from perdure.wire.info import EngineInfo
+
+
+@attrs.frozen(kw_only=True)
+class Ask:
+    """A request to one instance.
+
+    Attributes:
+        address: the instance.
+        action: such as ``send``.
+        payload: the input as JSON text; empty if the action takes none.
+        key: the idempotency key.
+        wait_for: when the request is answered.
+        interrupt: whether ``terminate`` cancels a run in progress.
+    """
+
+    __repr__ = fields_in_line
+
+    address: Address
+    action: str
+    payload: str = attrs.field(default="", repr=excerpt)
+    key: str | None = None
+    wait_for: WaitFor = "completion"
+    interrupt: bool = False
+
+
+class Target(Protocol):
+    """A running engine or a file. Every operation raises a `PerdureError` if it fails."""
+
+    @property
+    def name(self) -> str:
+        """The URL, for messages."""
+        ...
+
+    def check_engine(self) -> None:
+        """Check that an engine answers, before the user is asked about a change."""
+        ...
+
+    def info(self) -> EngineInfo:
+        """Describe the engine: its version, its jobs with their actions, and its limits."""
+        ...
+
+    def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
+        """Find instances, in the order of their addresses."""
+        ...
+
+    def status(self, address: Address, /) -> InstanceStatus:
+        """Read the status of an instance; ``not_found`` if there is none."""
+        ...
+
+    def state(self, address: Address, /) -> object:
+        """Read the state of an instance as JSON-able data; None if there is none."""
+        ...
+
+    def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
+        """Read the newest events of an address, the newest first."""
+        ...
+
+    def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
+        """Read messages that failed too often, the oldest first."""
+        ...
+
+    def health(self) -> Health:
+        """Read the health of the store."""
+        ...
+
+    def explain(self, asked: Ask, /) -> dict[str, Any]:
+        """Compute the effect of a request without applying it; see `perdure.wire.explanation`."""
+        ...
+
+    def call(self, asked: Ask, /) -> object:
+        """Send a request, and return its answer as JSON-able data."""
+        ...
+
+    def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
+        """Turn a dead letter into an ordinary message again."""
+        ...

@@ -1,0 +1,165 @@
+"""A store with instances of many statuses, and an app that serves them, for the tests of the commands for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from attrs import frozen
+from returns.result import Result, Success
+
+from perdure import (
+    App,
+    Continuous,
+    ContinuousContext,
+    Debounce,
+    DebounceContext,
+    Decision,
+    Do,
+    Program,
+    Task,
+    every,
+    program,
+)
+from perdure.server.api import asgi_of
+from perdure.server.listening import listening
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.owner_socket import owner_socket
+from perdure.testing.conformance.examples import message
+from perdure.testing.conformance.requirement import value
+from perdure.values.address import Address
+from perdure.values.event import JobPaused, JobStarted
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance, PendingRetry
+from perdure.values.message import DeadLettered
+from perdure.values.transition import Put, Transition
+
+NEW_YEAR_MS = 4_102_444_800_000
+"""2100-01-01T00:00:00Z: no alarm of the store is due in a test."""
+
+ERROR = FailureRecord(form="failure", error_type="NoStock", message="none left", traceback="Traceback\n  line 1")
+
+
+# ---------------------------------------------------------------- the app
+@frozen
+class Paid:
+    paid: int
+
+
+def decide(state: Paid, event: Paid) -> Result[Decision[Paid], str]:
+    return Success(Decision(state=Paid(state.paid + event.paid)))
+
+
+@program
+def tick(ctx: ContinuousContext[Paid]) -> Do[None, str, None]:
+    yield from ctx.update_state(lambda state: Paid(state.paid + 1))
+
+
+def flush(ctx: DebounceContext[Paid]) -> Program[None]:
+    return ctx.set_state(Paid(0))
+
+
+APP = App(None).with_jobs(
+    Continuous("tick", state=Paid, schedule=every("1 hour"), execute=tick),
+    Debounce("batch", event=Paid, flush_after="1 hour", execute=flush),
+    Task("order", state=Paid, event=Paid, initial=Paid(0), decide=decide),
+)
+
+
+# ---------------------------------------------------------------- the store
+def instance(kind: str, name: str, id_: str, **fields: Any) -> Instance:
+    data = '{"collecting":null,"flushing":null}' if kind == "debounce" else ""
+    given = {"state": '{"paid":1}', "data": data, "created_ms": 1_000, "updated_ms": 2_000, **fields}
+    return Instance(address=Address(kind, name, id_), **given)
+
+
+RETRY = PendingRetry(
+    run_id="run-1", cause="alarm", attempt=2, first_failed_ms=1_000, at_ms=NEW_YEAR_MS + 60_000, error=ERROR
+)
+INSTANCES = [
+    instance("continuous", "tick", "c-1", alarm_ms=NEW_YEAR_MS + 1_000, run_count=3),
+    instance("task", "order", "o-1", alarm_ms=NEW_YEAR_MS - 1_000),
+    instance("task", "order", "o-2"),
+    instance("task", "order", "o-3", alarm_ms=NEW_YEAR_MS, pending_retry=RETRY, last_error=ERROR),
+    instance("task", "order", "p-1", suspension="retries_exhausted", pending_retry=RETRY, last_error=ERROR),
+    instance("task", "order", "q-1", suspension="paused", alarm_ms=NEW_YEAR_MS),
+    instance("task", "other", "o-1", alarm_ms=NEW_YEAR_MS + 120_000),
+]
+ORDER = Address("task", "order", "o-1")
+OTHER = Address("task", "other", "o-1")
+
+
+def write_store(path: Path) -> str:
+    """Write the instances, two events and two dead letters, and return the URL of the store."""
+
+    async def main() -> None:
+        store = await open_sqlite(path)
+        for each in INSTANCES:
+            await value(store.commit(Transition(address=each.address, write=Put(each))))
+        events = (
+            JobStarted(event_id="e-1", at_ms=1_000, address=str(ORDER)),
+            JobPaused(event_id="e-2", at_ms=NEW_YEAR_MS, address=str(ORDER), run_count=1),
+        )
+        sent = (message(ORDER, OTHER, '"a"'), message(ORDER, OTHER, '"b"'))
+        await value(store.commit(Transition(address=ORDER, events=events, messages=sent)))
+        for _ in sent:
+            (head,) = await value(store.messages(NEW_YEAR_MS, 10))
+            fate = DeadLettered(message_id=head.message_id, attempts=10, error=ERROR)
+            await value(store.commit(Transition(address=OTHER, inbound=fate)))
+        await value(store.close())
+
+    asyncio.run(main())
+    return f"sqlite:///{path}"
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[dict[str, list[str]]]:
+    """Serve the app on the file in a thread, and yield the options that name its engine in each way."""
+    started: queue.Queue[dict[str, list[str]] | BaseException] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def main() -> None:
+        async with (
+            APP.open(f"sqlite:///{path}") as jobs,
+            listening(asgi_of(jobs, access="unchecked"), [f"unix:{owner_socket(path)}", "127.0.0.1:0"]) as bound,
+        ):
+            tcp = next(str(bind) for bind in bound.binds if "127" in str(bind))
+            named = {
+                "store": ["--store", f"sqlite:///{path}"],
+                "socket": ["--server", f"http+unix://{owner_socket(path)}"],
+                "server": ["--server", f"http://{tcp}"],
+            }
+            started.put(named)
+            await stop.wait()
+
+    def serve() -> None:
+        try:
+            loop.run_until_complete(main())
+        except BaseException as error:  # noqa: BLE001 - the test waits for it
+            started.put(error)
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        named = started.get(timeout=30)
+        if isinstance(named, BaseException):
+            raise named
+        yield named
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+
+
+def json_of(printed: str) -> list[dict[str, Any]]:
+    """Parse JSON lines."""
+    return [orjson.loads(line) for line in printed.splitlines()]
