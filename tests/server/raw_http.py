@@ -69,7 +69,9 @@ async def serving(
     """Serve an application within the block."""
     runtime = options.pop("runtime", None) or asyncio_runtime()
     connections, state = Connections(limits, runtime), ServerState()
-    config = Config(Guard(app, access, limits, runtime, **options), ws="none", lifespan="off", log_config=None)
+    config = Config(
+        Guard(app, access, limits, runtime, **options), ws="none", lifespan="off", log_config=None, proxy_headers=False
+    )
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: connections.protocol(config, state, {}), "127.0.0.1", 0)

@@ -14,6 +14,7 @@ from perdure.server.http_limits import HttpLimits
 from perdure.server.rate import Rates, client_key
 from perdure.server.refusal import HttpRefusal, Send, access_refusal, rate_refusal, send_refusal, size_refusal
 from perdure.server.tokens import Tokens
+from perdure.values.errors import InvalidArgument
 from perdure.values.excerpt import excerpt
 
 Request: TypeAlias = MutableMapping[str, Any]
@@ -74,7 +75,7 @@ class Guard:
                 await self.app(request, receive, send)
 
     async def _guarded(self, request: Request, receive: Receive, send: Send) -> None:
-        admitted = too_large(request, self.limits) or self._admit(request)
+        admitted = ambiguous(request) or too_large(request, self.limits) or self._admit(request)
         if isinstance(admitted, HttpRefusal):
             await send_refusal(admitted, send)
             return
@@ -132,6 +133,15 @@ def path_of(request: Request) -> str:
     path: str = request["path"]
     root: str = request.get("root_path", "")
     return path[len(root) :] if path.startswith(f"{root}/") else path
+
+
+def ambiguous(request: Request) -> HttpRefusal | None:
+    """Return the refusal of a request that has two lengths: a proxy in front could read another one (RFC 9112, 6.1)."""
+    names = {name for name, _ in request["headers"]}
+    if not {b"content-length", b"transfer-encoding"} <= names:
+        return None
+    error = InvalidArgument("headers of the request", "Content-Length and Transfer-Encoding", "one of them")
+    return HttpRefusal(status=400, error=error, headers=((b"connection", b"close"),))
 
 
 def too_large(request: Request, limits: HttpLimits) -> HttpRefusal | None:

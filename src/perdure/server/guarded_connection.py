@@ -8,27 +8,22 @@ idle ones included, it answers 503 to every client. `perdure.server.connection` 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from perdure.runtime.record import LogRecord, Runtime, Timer
 from perdure.server.connection import REPLACEABLE, ConnectionState, Phase, Timeouts
 from perdure.server.http_limits import HttpLimits
+from perdure.server.http_protocol import HttpProtocol
 from perdure.server.unread import unread_bytes
 
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n"
     b"connection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n"
 )
-
-
-_LOGGER: Final = logging.getLogger("perdure.http")
-_LOGGER.setLevel(logging.ERROR)  # uvicorn warns of each invalid request, so that a client could fill the log
 
 
 class _Cycle(Protocol):
@@ -69,13 +64,7 @@ class Connections:
         """
         config.h11_max_incomplete_event_size = self.limits.header_bytes
         config.timeout_keep_alive = -(-self.timeouts.idle_ms // 1_000)
-
-        def make_http() -> H11Protocol:
-            http = H11Protocol(config, server_state, app_state, _loop)
-            http.logger = _LOGGER
-            return http
-
-        return GuardedConnection(self, make_http, server_state)
+        return GuardedConnection(self, lambda: HttpProtocol(config, server_state, app_state), server_state)
 
     def admit(self, connection: GuardedConnection) -> bool:
         """Count a new connection. At the limit, close the one that has waited longest for a request.
@@ -125,13 +114,13 @@ class GuardedConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, connections: Connections, make_http: Callable[[], H11Protocol], server_state: ServerState
+        self, connections: Connections, make_http: Callable[[], HttpProtocol], server_state: ServerState
     ) -> None:
         self._connections = connections
         self._runtime = connections.runtime
         self._make_http = make_http
         self._server_state = server_state
-        self._http: H11Protocol | None = None
+        self._http: HttpProtocol | None = None
         self._transport: asyncio.Transport | None = None
         self._cycle: _Cycle | None = None
         self._partial = False
