@@ -385,19 +385,25 @@ async def test_messages_to_jobs_that_are_not_served_are_reported(world: World) -
     for number in range(300):
         await world.inspect(lambda store, number=number: store.commit(_to_gone("gone", f"{number}")))  # type: ignore[misc]
     for number in range(6):
-        await world.inspect(lambda store, number=number: store.commit(_to_gone(f"lost{number}", "1")))  # type: ignore[misc]
+        for _ in range(number + 1):  # behind each other
+            await world.inspect(lambda store, number=number: store.commit(_to_gone(f"lost{number}", "1")))  # type: ignore[misc]
     for _ in range(3):
         await world.unwrap(jobs.handle(machine).send("a", steps(Tell("b", (Add(),)))))
         await world.settle()
     health = await world.unwrap(jobs.health())
-    assert (health.state, health.unserved_messages) == ("degraded", 306)
-    named = "task:gone (300), task:lost0 (1), task:lost1 (1), task:lost2 (1), task:lost3 (1), …"
-    assert health.detail == f"306 messages wait for jobs that this app does not serve: {named}"
+    assert (health.state, health.unserved_messages) == ("degraded", 321)
+    named = "task:gone (300), task:lost0 (1), task:lost1 (2), task:lost2 (3), task:lost3 (4), …"
+    assert health.detail == f"321 messages wait for jobs that this app does not serve: {named}"
     warned = [record for record in world.world.logs if record.message == "messages wait for a job that is not served"]
     assert sorted(str(record.fields["job"]) for record in warned) == ["task:gone", *(f"task:lost{n}" for n in range(6))]
     assert {record.level for record in warned} == {"warning"}
     (gone,) = [record for record in warned if record.fields["job"] == "task:gone"]
     assert (gone.fields["message"], gone.fields["target"]) == (1, "task:gone:0")
+    for _ in range(700):
+        await world.inspect(lambda store: store.commit(_to_gone("lost5", "1")))
+    health = await world.unwrap(jobs.health())
+    assert health.unserved_messages == 1_000
+    assert health.detail.startswith("at least 1,000 messages wait for jobs")
     await world.close()
 
     jobs = await world.open(app(world.outside, *(_taker(name) for name in ("gone", *(f"lost{n}" for n in range(6))))))

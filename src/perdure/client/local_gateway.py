@@ -253,7 +253,8 @@ class LocalGateway:
 
     async def _health(self) -> Result[Health, CallError]:
         health = await answer_of(self.engine.store.health())
-        return health.map(lambda known: with_unserved(known, self.engine.outbox.unserved))
+        counts = await self.engine.outbox.unserved.counted(self.engine.store)
+        return health.map(lambda known: with_unserved(known, counts))
 
     def info(self) -> FutureResult[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
+from returns.result import Success
 
+from perdure.programs.future import answer_of
 from perdure.runtime.record import LogRecord, Runtime
-from perdure.stores.store import Health
+from perdure.stores.store import Health, Store
+from perdure.values.address import Address
 from perdure.values.message import StoredMessage
 
 MAX_NAMED: Final = 5
 """Jobs that the detail of `health` names."""
+
+MAX_COUNTED: Final = 1_000
+"""Messages that `health` counts."""
+
+Pair: TypeAlias = tuple[Address, Address]
 
 
 @attrs.define
@@ -21,40 +29,58 @@ class UnservedMessages:
 
     Attributes:
         runtime: writes the log.
-        counts: messages by target job, printed ``kind:name``: of each pair of sender and target the first one.
+        pairs: the pairs of sender and target that have such messages, by target job, printed ``kind:name``.
     """
 
     runtime: Runtime
-    counts: Mapping[str, int] = attrs.Factory(dict[str, int])
+    pairs: Mapping[str, list[Pair]] = attrs.Factory(dict[str, "list[Pair]"])
     _logged: set[str] = attrs.Factory(set[str])
 
     @property
     def total(self) -> int:
-        """How many messages wait."""
-        return sum(self.counts.values())
+        """How many pairs of sender and target wait."""
+        return sum(map(len, self.pairs.values()))
 
     def found(self, messages: list[StoredMessage]) -> None:
-        """Replace the counts of the previous read, and log each job that was not logged before.
+        """Replace the pairs of the previous read, and log each job that was not logged before.
 
         Args:
-            messages: every message of the read whose target job is not served.
+            messages: every message of the read whose target job is not served: the first one of each pair.
         """
-        counts: dict[str, int] = {}
+        pairs: dict[str, list[Pair]] = {}
         examples: dict[str, StoredMessage] = {}
         for stored in messages:
             job = f"{stored.message.target.kind}:{stored.message.target.name}"
-            counts[job] = counts.get(job, 0) + 1
+            pairs.setdefault(job, []).append((stored.message.sender, stored.message.target))
             examples.setdefault(job, stored)
-        self.counts = counts
-        for job in counts.keys() - self._logged:
+        self.pairs = pairs
+        for job in pairs.keys() - self._logged:
             self._logged.add(job)
-            self.runtime.log(_record(job, counts[job], examples[job]))
+            self.runtime.log(_record(job, examples[job]))
+
+    async def counted(self, store: Store) -> Mapping[str, int]:
+        """Count the messages by target job: up to `MAX_COUNTED`, and at least the first one of each pair.
+
+        Args:
+            store: counts those behind the first; if it cannot, they are left out.
+        """
+        pairs = self.pairs
+        counts = {job: len(waiting) for job, waiting in pairs.items()}
+        if store.count_messages is None or not counts or sum(counts.values()) >= MAX_COUNTED:
+            return counts
+        every = [(job, pair) for job, waiting in pairs.items() for pair in waiting]
+        found = await answer_of(store.count_messages([pair for _, pair in every], MAX_COUNTED))
+        if not isinstance(found, Success):
+            return counts
+        behind = dict.fromkeys(counts, 0)
+        for (job, _), count in zip(every, found.unwrap(), strict=True):
+            behind[job] += count
+        return {job: max(count, behind[job]) for job, count in counts.items()}
 
 
-def _record(job: str, count: int, example: StoredMessage) -> LogRecord:
+def _record(job: str, example: StoredMessage) -> LogRecord:
     fields = {
         "job": job,
-        "messages": count,
         "message": example.message_id,
         "sender": str(example.message.sender),
         "target": str(example.message.target),
@@ -62,14 +88,20 @@ def _record(job: str, count: int, example: StoredMessage) -> LogRecord:
     return LogRecord("warning", "messages wait for a job that is not served", fields)
 
 
-def with_unserved(health: Health, unserved: UnservedMessages) -> Health:
-    """Add to the health of a store that messages wait for jobs that the app does not serve."""
-    total = unserved.total
+def with_unserved(health: Health, counts: Mapping[str, int]) -> Health:
+    """Add to the health of a store that messages wait for jobs that the app does not serve.
+
+    Args:
+        health: of the store.
+        counts: the messages by target job.
+    """
+    total = sum(counts.values())
     if total == 0:
         return health
-    named = ", ".join(f"{job} ({count:,})" for job, count in sorted(unserved.counts.items())[:MAX_NAMED])
-    more = ", …" if len(unserved.counts) > MAX_NAMED else ""
+    named = ", ".join(f"{job} ({count:,})" for job, count in sorted(counts.items())[:MAX_NAMED])
+    more = ", …" if len(counts) > MAX_NAMED else ""
     waiting = "1 message waits" if total == 1 else f"{total:,} messages wait"
+    waiting = f"at least {waiting}" if total >= MAX_COUNTED else waiting
     detail = f"{waiting} for jobs that this app does not serve: {named}{more}"
     return attrs.evolve(
         health,

@@ -16,7 +16,7 @@ The requirements that matter most:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -156,8 +156,8 @@ class Health:
         state: ``ok``; ``degraded`` when the store works and has a problem, such as rows that cannot be read; ``failed``
             when it does not work.
         detail: the problem.
-        unserved_messages: messages that wait for jobs that the app does not serve, the first one of each pair of sender
-            and target. The engine counts them: a store leaves it 0.
+        unserved_messages: messages that wait for jobs that the app does not serve. The engine counts them, up to 1,000
+            and at least the first of each pair of sender and target; a store leaves it 0.
         cache_bytes: size of the store's cache of instances.
         max_cache_bytes: its bound; 0 if the store has no cache.
     """
@@ -335,6 +335,16 @@ class BackupOperation(Protocol):
         ...
 
 
+class CountMessagesOperation(Protocol):
+    """The function ``count_messages``."""
+
+    def __call__(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the living messages of pairs of sender and target."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Store:
     """A store, as a record of functions. ``docs/reference/store.md`` describes each operation in detail.
@@ -396,6 +406,9 @@ class Store:
         backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations continue. It
             contains all commits up to an instant between the call and the result, including those before the call, each
             completely. ``BackupFailed`` leaves no file. None for a store that has other means.
+        count_messages: ``(pairs, limit)``: the number of living messages of each pair of sender and target, in the
+            order of the pairs. It stops at a total of ``limit``: later pairs count 0. None: ``health`` counts only the
+            first message of each pair.
     """
 
     def __repr__(self) -> str:
@@ -421,4 +434,5 @@ class Store:
     close: CloseOperation
     lost: Future[str] | None = None
     backup: BackupOperation | None = None
+    count_messages: CountMessagesOperation | None = None
     left: Left = "closed"

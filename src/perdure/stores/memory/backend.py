@@ -53,6 +53,7 @@ class MemoryBackend:
             prune=opening.prune,
             health=opening.health,
             close=opening.close,
+            count_messages=opening.count_messages,
             left=left,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Literal, TypeAlias, assert_never
 
@@ -80,6 +80,14 @@ class Mail:
         self._ripen(now_ms)
         heads = (self._living[message_id] for (message_id,) in self._ripe)
         return tuple(islice((head for head in heads if head.not_before_ms <= now_ms), limit))
+
+    def count(self, pairs: Sequence[_Pair], limit: int) -> tuple[int, ...]:
+        """Count the live messages of pairs, up to a total."""
+        counts: list[int] = []
+        for pair in pairs:
+            counts.append(min(len(self._pairs.get(pair, ())), limit))
+            limit -= counts[-1]
+        return tuple(counts)
 
     def next_message(self, after_ms: int) -> int | None:
         """Return the earliest instant, after this one, that a live message waits for."""

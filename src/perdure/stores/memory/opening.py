@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Never, TypeVar, assert_never
 
 import attrs
@@ -95,6 +95,12 @@ class Opening:
     def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
         """Return messages that may be delivered."""
         return self._answer("read messages", lambda tables: tables.mail.deliverable(now_ms, limit))
+
+    def count_messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        return self._answer("count messages", lambda tables: tables.mail.count(pairs, limit))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after this one, that a message waits for."""

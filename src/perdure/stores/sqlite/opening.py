@@ -105,5 +105,6 @@ def store_over(
         health=operations.health,
         close=operations.close,
         lost=batcher.lost,
+        count_messages=operations.count_messages,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime).make,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -83,6 +83,12 @@ class Operations:
         """Return the messages that may be delivered."""
         damage = self._damage
         return self._read("read messages", lambda cursor: queries.messages(cursor, damage, now_ms, limit))
+
+    def count_messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        return self._read("count messages", lambda cursor: queries.count_messages(cursor, pairs, limit))
 
     def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest instant, after an instant, that a message waits for."""

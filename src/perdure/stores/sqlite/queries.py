@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from perdure.stores.codec import logged_event
 from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
@@ -40,6 +41,7 @@ _MESSAGES = f"""
 SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_heads
 WHERE place = 'head' AND message_id > ? AND not_before_ms <= ? ORDER BY message_id LIMIT ?
 """
+_PAIR_COUNT = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE sender = ? AND target = ? LIMIT ?)"
 _NEXT_MESSAGE = "SELECT min(not_before_ms) FROM messages WHERE not_before_ms > 0 AND not_before_ms > ?"
 _DEAD_LETTERS = f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters WHERE message_id > ? ORDER BY message_id LIMIT ?"
 _HISTORY = f"SELECT {EVENT_COLUMNS} FROM events WHERE address = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?"
@@ -95,6 +97,16 @@ def messages(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: in
         return cursor.execute(_MESSAGES, (*after, now_ms, wanted)).fetchall()
 
     return readable(fetch, message_from, _first, (_FIRST,), limit, damage)
+
+
+def count_messages(cursor: sqlite3.Cursor, pairs: Sequence[tuple[Address, Address]], limit: int) -> tuple[int, ...]:
+    """Count the messages of pairs of sender and target, up to a total."""
+    counts: list[int] = []
+    for sender, target in pairs:
+        (count,) = cursor.execute(_PAIR_COUNT, (str(sender), str(target), limit)).fetchone() if limit else (0,)
+        counts.append(count)
+        limit -= count
+    return tuple(counts)
 
 
 def next_message(cursor: sqlite3.Cursor, after_ms: int) -> int | None:

@@ -15,7 +15,7 @@ from perdure.testing.conformance.describe import asked, outcome
 from perdure.testing.conformance.requirement import RequirementViolated, answer
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 
-_FACTS = {"name", "epoch", "capabilities", "lost", "left", "backup"}
+_FACTS = {"name", "epoch", "capabilities", "lost", "left", "backup", "count_messages"}
 
 OPERATIONS = tuple(field.name for field in attrs.fields(Store) if field.name not in _FACTS)
 """The functions that every store has."""
