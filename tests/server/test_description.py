@@ -1,6 +1,8 @@
 """``GET /openapi.json`` describes what the server does."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import attrs
 import httpx2
@@ -11,6 +13,8 @@ from starlette.routing import Mount
 
 from perdure import App
 from perdure.server.api import asgi
+from perdure.values.errors import ServerUnreachable
+from perdure.wire.problems import BY_CODE, STATUS
 
 
 @attrs.frozen
@@ -71,7 +75,22 @@ def test_every_operation_is_served_and_needs_the_scope_of_the_document():
     }
 
 
+def test_the_page_about_http_has_every_route_parameter_and_code():
+    page = Path("docs/reference/http.md").read_text()
+    for path, methods in play(document_at)["paths"].items():
+        route = re.sub(r"^/v1/jobs/[^/]+/[^/]+/instances/{id}", "{instance}", path)
+        if "/explain/" in route:
+            route = "{instance}/explain/{action}"
+        for method, operation in methods.items():
+            action = "{instance}/{action}" if method == "post" and route.count("/") == 1 else route
+            assert f"`{method.upper()} {action}`" in page
+            assert all(f"`{each['name']}`" in page for each in operation.get("parameters", ()) if each["in"] != "path")
+    rows = [line for line in page.splitlines() if re.match(r"\| \d{3}", line)]
+    for code, cls in BY_CODE.items():
+        assert cls is ServerUnreachable or any(str(STATUS[cls]) in row and f"`{code}`" in row for row in rows)
+
+
 def call(client, method, path):
-    for parameter in ("{id}", "{action}", "{message_id}"):
+    for parameter in ("{id}", "{message_id}"):
         path = path.replace(parameter, "1")
     return client.request(method, f"http://engine{path}")

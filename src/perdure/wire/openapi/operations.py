@@ -95,8 +95,7 @@ def _call(
         refusals=refusals(components, _CALLED, rejection=rejection, runs=True),
     )
     if spec.input is not None:
-        schema = components.add(spec.input.json_schema(), owner=owner)
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+        operation["requestBody"] = _body(components.add(spec.input.json_schema(), owner=owner))
     return operation
 
 
@@ -125,24 +124,32 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
     history: JsonSchema = {"type": "array", "items": _EVENT}
     yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
-    yield _explain(components, job, path, owner=owner)
+    yield from _explanations(components, job, path, owner=owner)
 
 
-def _explain(components: Components, job: AnyDefinition, path: str, *, owner: str) -> ApiOperation:
-    action = _parameter("action", "path", {"enum": [*job.plan.commands, ALARM.action], "type": "string"})
-    body = _operation(
-        "Compute the effect of a request without applying it.",
-        tag=job.name,
-        scope="read",
-        parameters=[_ID, action, _KEY],
-        answer=_EXPLANATION,
-        refusals=refusals(components, (*_READ, 413)),
-    )
-    body["requestBody"] = {
-        "description": "The input of the action; empty if it takes none.",
-        "content": {JSON: {"schema": {}}},
-    }
-    return ApiOperation(method="post", path=f"{path}/explain/{{action}}", id=f"{owner}_explain", body=body)
+def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def explain(action: str, *parameters: JsonSchema, body: JsonSchema | None = None) -> ApiOperation:
+        operation = _operation(
+            f"Compute the effect of `{action}` without applying it.",
+            tag=job.name,
+            scope="read",
+            parameters=[_ID, *parameters],
+            answer=_EXPLANATION,
+            refusals=refusals(components, (*_READ, 413)),
+        )
+        if body is not None:
+            operation["requestBody"] = _body(body)
+        return ApiOperation(
+            method="post",
+            path=f"{path}/explain/{quote(action, safe='')}",
+            id=f"{owner}_explain_{action}",
+            body=operation,
+        )
+
+    for spec in job.plan.commands.values():
+        schema = None if spec.input is None else components.add(spec.input.json_schema(), owner=owner)
+        yield explain(spec.name, _KEY, body=schema)
+    yield explain(ALARM.action)
 
 
 # ---------------------------------------------------------------- the engine
@@ -237,6 +244,10 @@ def _operation(
     }
 
 
+def _body(schema: JsonSchema) -> JsonSchema:
+    return {"required": True, "content": {JSON: {"schema": schema}}}
+
+
 def _content(description: str, schema: JsonSchema) -> JsonSchema:
     return {"description": description, "content": {JSON: {"schema": schema}}}
 
@@ -260,6 +271,7 @@ def _query(name: str, schema: JsonSchema, description: str) -> JsonSchema:
     return _parameter(name, "query", schema, description)
 
 
+_ADDRESS: Final = r"^[^:]{1,512}:[^:]{1,512}:[\s\S]{1,512}$"
 _TEXT: Final[JsonSchema] = {"type": "string", "maxLength": MAX_ID_CHARACTERS}
 _ID: Final = _parameter(
     "id", "path", {**_TEXT, "minLength": 1}, "The instance. Percent-encode it; a slash becomes %2F."
@@ -286,7 +298,11 @@ _FILTERS: Final = (
     _query("status", {"type": "string", "enum": list(LISTED_STATUSES)}, "Only this status."),
     _query("id_prefix", _TEXT, "Only ids that begin with this text."),
     _query("due_before", {"type": "string", "format": "date-time"}, "Only instances that are due before this instant."),
-    _query("after", {"type": "string"}, "The last address of the previous page, printed `kind:name:id`."),
+    _query(
+        "after",
+        {"type": "string", "pattern": _ADDRESS},
+        "The last address of the previous page, printed `kind:name:id`.",
+    ),
     _LIMIT,
 )
 _EVENT: Final[JsonSchema] = {
