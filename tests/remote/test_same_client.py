@@ -30,8 +30,7 @@ from perdure.client.attempt import attempt
 from perdure.programs import sleep
 from perdure.remote import connect, connect_sync
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.server.api import asgi_of
-from perdure.server.listening import listening
+from perdure.server.serving import serving
 from perdure.values.errors import DefinitionDiffers, DefinitionError, OutcomeUnknown, ServerUnreachable
 
 
@@ -164,7 +163,7 @@ async def in_process() -> list[Any]:
 async def over(bind: str) -> list[Any]:
     async with (
         an_engine() as local,
-        listening(asgi_of(local), [bind]) as server,
+        serving(local, [bind]) as (server,),
         connect(server.urls[0], counter, ticker, batch) as jobs,
     ):
         return [await attempt(call()) for call in calls(jobs)]
@@ -175,7 +174,7 @@ async def in_a_thread(bind: str) -> list[Any]:
         with connect_sync(url, counter, ticker, batch) as jobs:
             return [jobs.attempt(call()) for call in calls(jobs)]
 
-    async with an_engine() as local, listening(asgi_of(local), [bind]) as server:
+    async with an_engine() as local, serving(local, [bind]) as (server,):
         return await asyncio.to_thread(ask, server.urls[0])
 
 
@@ -194,7 +193,7 @@ def served(scenario, bind="127.0.0.1:0", **options):
     async def main():
         async with (
             an_engine() as local,
-            listening(asgi_of(local), [bind]) as server,
+            serving(local, [bind]) as (server,),
             connect(server.urls[0], *options.pop("definitions", (counter,)), **options) as jobs,
         ):
             return await scenario(jobs)
@@ -246,7 +245,7 @@ def test_a_call_that_is_too_slow_is_in_doubt_and_the_next_one_is_answered():
     async def main():
         async with (
             App(None, limits=Limits(shutdown_timeout="0 ms")).with_jobs(stuck).open("memory://") as local,
-            listening(asgi_of(local), ["127.0.0.1:0"], shutdown_timeout="0 ms") as server,
+            serving(local, ["127.0.0.1:0"], shutdown_timeout="0 ms") as (server,),
             connect(server.urls[0], stuck, timeout="50 ms") as jobs,
         ):
             late = await attempt(jobs.handle(stuck).send("a", 1))
