@@ -1,16 +1,20 @@
 """``perdure run`` and ``perdure serve`` listen: on the socket beside the file, and on TCP."""
 
+import asyncio
 import http.client
 import json
 import re
 import signal
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from perdure import unwrap
 from perdure.cli.commands import run_command
+from perdure.remote import connect
 
 SHOP = """
 from perdure import App, Do, Task, TaskContext, program
@@ -105,6 +109,48 @@ def test_serve_listens_on_tcp_and_a_memory_store_has_no_socket(start, tmp_path):
     assert {path.name for path in set(tmp_path.iterdir()) - before} <= {"stderr-0", "__pycache__"}
     command.signal(signal.SIGTERM)
     assert command.end() == 0
+
+
+def test_clients_of_the_file_reach_its_next_owner(start, tmp_path):
+    """They connect before the engine starts, and continue after it was killed."""
+
+    async def scenario() -> None:
+        async with connect(f"sqlite:///{tmp_path}/jobs.db", draw_keys=True) as jobs:
+            counter = jobs.handle_by_name("task", "counter")
+            for event in ("1", "2"):
+                call = asyncio.ensure_future(unwrap(counter.call("send", "a", event)))
+                owner = await asyncio.to_thread(start, *RUN)
+                await call
+                assert await unwrap(counter.get_state("a")) == int(event)
+                owner.signal(signal.SIGKILL)
+                await asyncio.to_thread(owner.end)
+
+    asyncio.run(scenario())
+
+
+def test_an_owner_that_hangs_sends_no_sign_of_life(start, tmp_path):
+    """The watchdog of systemd then ends it with SIGABRT, and the journal shows where it hung."""
+    hanging = SHOP.replace(
+        "@program", "def hang(ctx, event):\n    print('hangs', flush=True)\n    time.sleep(3_600)\n\n@program"
+    )
+    (tmp_path / "shop.py").write_text(f"import time\n{hanging}".replace("on_event=wait", "on_event=hang"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        owner = start(*RUN, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="500000", PYTHONFAULTHANDLER="1")
+        owner.line("listening")
+        client = OverUnix(tmp_path / "jobs.db.sock")
+        client.request("POST", "/v1/jobs/task/counter/instances/a/send", body="1")
+        owner.line("hangs")
+        systemd.settimeout(0.5)
+        with suppress(TimeoutError):
+            while systemd.recv(1_000):  # sent before
+                pass
+        with pytest.raises(TimeoutError):
+            systemd.recv(1_000)
+    owner.signal(signal.SIGABRT)
+    assert owner.end() == -signal.SIGABRT
+    client.close()
+    assert "in hang" in owner.error
 
 
 def test_a_stop_answers_what_is_in_progress_and_refuses_the_rest(start, tmp_path):
