@@ -12,6 +12,7 @@ import attrs
 import orjson
 
 from perdure.codecs.json_schema import REFERENCE, JsonSchema, canonical
+from perdure.codecs.unions import TAG
 
 COMPONENT: Final = "#/components/schemas/"
 """The prefix of a reference to a component schema."""
@@ -55,10 +56,9 @@ class Components:
                 added.append(name)
             names[name] = self._known[key]
         for name in added:
-            self.schemas[names[name]] = self._component(definitions[name], names, direction)
-        return self._component(
-            {word: schema[word] for word in schema if word not in {"$schema", "$defs"}}, names, direction
-        )
+            self.schemas[names[name]] = self._component(definitions[name], definitions, names, direction)
+        root = {word: schema[word] for word in schema if word not in {"$schema", "$defs"}}
+        return self._component(root, definitions, names, direction)
 
     def named(self, name: str, schema: JsonSchema) -> JsonSchema:
         """Add a schema that already refers to components, under a name that must be free."""
@@ -70,8 +70,14 @@ class Components:
         self.responses[name] = response
         return {"$ref": f"#/components/responses/{name}"}
 
-    def _component(self, schema: JsonSchema, names: Mapping[str, str], direction: Direction) -> JsonSchema:
-        found = cast("JsonSchema", _referring(schema, names))
+    def _component(
+        self,
+        schema: JsonSchema,
+        definitions: Mapping[str, JsonSchema],
+        names: Mapping[str, str],
+        direction: Direction,
+    ) -> JsonSchema:
+        found = cast("JsonSchema", _referring(schema, definitions, names))
         if found.get("type") != "object" or "title" not in found:
             return found
         del found["title"]  # generators would prefer it to the name of the component, which is unique
@@ -105,14 +111,18 @@ def _reachable(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> lis
     return found
 
 
-def _referring(node: object, names: Mapping[str, str]) -> object:
-    """Copy a schema, with references to components."""
+def _referring(node: Any, definitions: Mapping[str, Any], names: Mapping[str, str]) -> Any:  # JSON of any form
+    """Copy a schema, with references to components, and with the tags of tagged unions as their discriminator."""
     if isinstance(node, list):
-        return [_referring(each, names) for each in node]
+        return [_referring(each, definitions, names) for each in node]
     if not isinstance(node, dict):
         return node
-    found = {word: _referring(each, names) for word, each in node.items()}
-    reference = found.get("$ref")
-    if isinstance(reference, str):
-        found["$ref"] = COMPONENT + names[reference.removeprefix(REFERENCE)]
+    found = {word: _referring(each, definitions, names) for word, each in node.items()}
+    if isinstance(node.get("$ref"), str):
+        found["$ref"] = COMPONENT + names[node["$ref"].removeprefix(REFERENCE)]
+    if isinstance(node.get("oneOf"), list):  # the members of a tagged union
+        members = (definitions[each["$ref"].removeprefix(REFERENCE)] for each in node["oneOf"])
+        tags = [member["properties"][TAG]["const"] for member in members]
+        mapping = {tag: each["$ref"] for tag, each in zip(tags, found["oneOf"], strict=True)}
+        found["discriminator"] = {"propertyName": TAG, "mapping": mapping}
     return found
