@@ -345,7 +345,7 @@ def test_adds(number):
 
 
 def test_the_plugin_reports_it_also_of_several_workers(tmp_path) -> None:
-    for options in ((), ("-n", "2")):
+    for options in ((), ("-p", "xdist", "-n", "2")):
         printed = run(tmp_path, TESTS, "--perdure-coverage", *options)
         assert "task:counter: 1 of 11 pairs of state and event observed" in printed
         assert "absent x send -> kept (4 times)" in printed
