@@ -7,6 +7,7 @@ import pytest
 from raw_http import answer, echo, request, serving, status_of, until
 
 from perdure.server.http_limits import HttpLimits
+from perdure.server.unread import unread_bytes
 
 SHORT = HttpLimits(
     header_timeout="60 ms", body_timeout="60 ms", idle_timeout="60 ms", write_timeout="60 ms", write_buffer_bytes=1_000
@@ -72,6 +73,33 @@ def test_a_client_that_does_not_read_holds_one_part_and_is_disconnected():
 
     asyncio.run(main())
     assert 0 < max(held) <= SHORT.write_buffer_bytes + len(part) + 100
+
+
+def test_unread_responses_together_are_limited():
+    part = b"x" * 20_000_000  # more than the buffers of the system hold
+
+    async def main() -> tuple[int, list[bool]]:
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send, part)
+
+        async with serving(large, HttpLimits(unread_bytes=3 * len(part))) as served:
+            writers: list[asyncio.StreamWriter] = []
+            for _ in range(5):
+                _, writer = await served.connect()
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                writer.write(KEPT)
+                writers.append(writer)
+            reader, last = await served.connect()
+            last.write(KEPT)
+            head = await reader.readuntil(b"\r\n\r\n")
+            held = sum(unread_bytes(each.transport) for each in served.connections.all)
+            for writer in (*writers, last):
+                writer.close()
+            return held, [head.startswith(b"HTTP/1.1 200"), len(served.connections.all) < 6]
+
+    held, found = asyncio.run(main())
+    assert held <= 3 * len(part)
+    assert found == [True, True]
 
 
 def test_a_new_connection_replaces_the_one_that_waited_longest():

@@ -57,7 +57,7 @@ class EngineApi:
     def __attrs_post_init__(self) -> None:
         batch = Route("/v1/calls", _Batch(self), methods=["POST"])
         self._routes = Starlette(
-            routes=[batch, *routes(lambda: self.client, scopes_of)],
+            routes=[batch, *routes(lambda: self.client, scopes_of, lists_at_once=self.limits.lists_at_once)],
             exception_handlers={HTTPException: _no_route},
             lifespan=self.lifespan,
         )

@@ -16,10 +16,17 @@ from perdure.runtime.record import LogRecord
 from perdure.server.perform import perform
 from perdure.server.replies import problem_reply
 from perdure.values.errors import InvalidInput, OutcomeUnknown
-from perdure.wire.envelope import Envelope, envelope_of, refused
+from perdure.wire.envelope import READS, Envelope, envelope_of, refused
 from perdure.wire.problems import problem_of
 
 LINES: Final = "application/x-ndjson"
+
+READS_AT_ONCE: Final = 16
+"""Reads of one batch that are performed at once: each answer may be a state of the largest size."""
+
+UNREAD_BYTES: Final = 4_194_304
+"""Answers that wait for the client to read; while they are more, no further read begins."""
+
 _HEADERS: Final = [(b"content-type", LINES.encode())]
 
 
@@ -51,11 +58,20 @@ class Answers:
     left: int
     _ready: list[bytes] = attrs.Factory(list[bytes])
     _wake: asyncio.Event = attrs.Factory(asyncio.Event)
+    _unread: int = 0
+    _was_read: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def add(self, line: bytes) -> None:
         """Add the line of one answer."""
         self._ready.append(line)
+        self._unread += len(line)
         self._wake.set()
+
+    async def room(self) -> None:
+        """Wait until the client has read enough of the answers before."""
+        while self._unread >= UNREAD_BYTES:
+            self._was_read.clear()
+            await self._was_read.wait()
 
     async def write(self) -> None:
         """Send every line. The client may be gone: the engine answers all the same."""
@@ -65,7 +81,10 @@ class Answers:
             self._wake.clear()
             lines, self._ready = self._ready, []
             self.left -= len(lines)
-            await self.send({"type": "http.response.body", "body": b"".join(lines), "more_body": self.left > 0})
+            body = b"".join(lines)
+            await self.send({"type": "http.response.body", "body": body, "more_body": self.left > 0})
+            self._unread -= len(body)
+            self._was_read.set()
 
 
 async def answer_batch(
@@ -97,9 +116,17 @@ async def answer_batch(
 async def _answer_many(
     gateway: LocalGateway, scopes: frozenset[str], envelopes: Sequence[Envelope], send: Send
 ) -> None:
-    answers = Answers(send, len(envelopes))
+    answers, reads = Answers(send, len(envelopes)), asyncio.Semaphore(READS_AT_ONCE)
 
     async def one(envelope: Envelope) -> None:
+        if envelope.action in READS:
+            async with reads:
+                await answers.room()
+                await performed(envelope)
+        else:
+            await performed(envelope)
+
+    async def performed(envelope: Envelope) -> None:
         try:
             line = await perform(gateway, envelope, scopes)
         except Exception as defect:  # noqa: BLE001 - of the library: the other requests are answered all the same

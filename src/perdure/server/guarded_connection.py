@@ -41,6 +41,7 @@ class Connections:
         self.runtime = runtime
         self.timeouts = Timeouts.of(limits)
         self._open: dict[GuardedConnection, None] = {}  # in the order in which they last began to wait
+        self._unread: dict[GuardedConnection, None] = {}  # in the order in which their clients stopped reading
         self._refused = 0
 
     def __len__(self) -> int:
@@ -89,9 +90,20 @@ class Connections:
         if self._open.pop(connection, connection) is None:
             self._open[connection] = None
 
+    def unread(self, connection: GuardedConnection) -> None:
+        """Count a connection whose client does not read. Close the oldest of these while they hold too many bytes."""
+        self._unread.setdefault(connection)
+        while sum(unread_bytes(each.transport) for each in self._unread) > self.limits.unread_bytes:
+            next(iter(self._unread)).abort()
+
+    def read(self, connection: GuardedConnection) -> None:
+        """Forget that a client did not read."""
+        self._unread.pop(connection, None)
+
     def closed(self, connection: GuardedConnection) -> None:
         """Forget a connection."""
         self._open.pop(connection, None)
+        self._unread.pop(connection, None)
 
 
 class GuardedConnection(asyncio.Protocol):
@@ -162,10 +174,12 @@ class GuardedConnection(asyncio.Protocol):
         """Make the application wait."""
         if self._http is not None:
             self._http.pause_writing()
+        self._connections.unread(self)
         self._look()
 
     def resume_writing(self) -> None:
         """Let the application continue."""
+        self._connections.read(self)
         if self._http is not None:
             self._http.resume_writing()
         self._look()

@@ -21,7 +21,7 @@ def _duration(default: str) -> str:
 class HttpLimits:
     """The limits of the server. Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
-    The application enforces the first seven, also in a server of your own; ``perdure serve`` and ``perdure run``
+    The application enforces the first eight, also in a server of your own; ``perdure serve`` and ``perdure run``
     enforce the rest on each connection.
 
     Attributes:
@@ -33,6 +33,7 @@ class HttpLimits:
         requests_per_second: requests of one client in the long run; more are answered 429 with ``Retry-After``. A
             client is a token, or an address without one. The requests of a batch count as one.
         burst: requests that a client may send at once after a pause.
+        lists_at_once: lists, histories and explanations that the server computes at once; more requests for one wait.
         connections: connections at the same time. At the limit, a new connection replaces the one that has waited
             longest for a request; if all have requests in progress, the new one is answered 503 and closed.
         header_timeout: from the first byte of a request to the end of its headers.
@@ -40,6 +41,8 @@ class HttpLimits:
         idle_timeout: how long a connection may wait for a request.
         write_timeout: how long the unread rest of a response may wait in the server for its client to read it.
         write_buffer_bytes: unread bytes of a response after which the application that produces it waits.
+        unread_bytes: unread bytes of all responses; beyond, the connection whose client has not read for longest is
+            closed.
 
     Raises:
         DefinitionError: a limit is not a whole number from 1, or not a duration.
@@ -52,12 +55,14 @@ class HttpLimits:
     header_bytes: int = 16_384
     requests_per_second: int = 5_000
     burst: int = 10_000
+    lists_at_once: int = 1
     connections: int = 1_000
     header_timeout: Duration = _duration("10 seconds")  # noqa: RUF009 - a field
     body_timeout: Duration = _duration("30 seconds")  # noqa: RUF009 - a field
     idle_timeout: Duration = _duration("75 seconds")  # noqa: RUF009 - a field
     write_timeout: Duration = _duration("30 seconds")  # noqa: RUF009 - a field
     write_buffer_bytes: int = 65_536
+    unread_bytes: int = 67_108_864
 
     def __attrs_post_init__(self) -> None:
         for name in _WHOLE_NUMBERS:
@@ -74,8 +79,10 @@ _WHOLE_NUMBERS: Final = (
     "header_bytes",
     "requests_per_second",
     "burst",
+    "lists_at_once",
     "connections",
     "write_buffer_bytes",
+    "unread_bytes",
 )
 
 DEFAULT_LIMITS: Final = HttpLimits()

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client, gateway_of
+from perdure.client.client import Client, engine_of, gateway_of
 from perdure.codecs import Codec
 from perdure.programs.future import answer_of
 from perdure.server.description import Description
+from perdure.server.few import Few
 from perdure.server.perform import denied, may_see_tracebacks, scope_of
 from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
 from perdure.server.raw_path import MOUNTED_AT
@@ -74,13 +75,21 @@ Open: TypeAlias = Callable[[], Client]
 """Returns the client of the engine, or raises `EngineClosed`."""
 
 
-def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list[BaseRoute]:
+def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, lists_at_once: int) -> list[BaseRoute]:
     """Return the routes of an engine.
 
     Args:
         client: returns the client.
         scopes_of: returns the scopes of the caller of a request.
+        lists_at_once: lists, histories, explanations and descriptions that are computed at once; more wait.
     """
+    lists = Few(lists_at_once)
+
+    def one_of_few(handle: Handle) -> Handle:
+        async def waiting(asked: Asked) -> Response:
+            return await lists.perform(lambda: handle(asked), engine_of(asked.client).runtime)
+
+        return waiting
 
     def route(path: str, handle: Handle, scope: Needs, method: str = "GET", *query: str) -> Route:
         names = frozenset(query)
@@ -106,25 +115,25 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]]) -> list
         return json_reply(description.encoded(jobs, server=asked.request.scope.get(MOUNTED_AT, "")))
 
     return [
-        route("/openapi.json", describe, "read"),
+        route("/openapi.json", one_of_few(describe), "read"),
         route("/live", _live, "nothing"),
         route("/ready", _ready, "nothing"),
         route("/v1/jobs", _jobs, "read"),
         route("/v1/health", _health, "read"),
-        route("/v1/in-flight", _in_flight, "operate"),
+        route("/v1/in-flight", one_of_few(_in_flight), "operate"),
         route(
             "/v1/instances",
-            _instances,
+            one_of_few(_instances),
             "read",
             "GET",
             *("kind", "job", "status", "id_prefix", "due_before", "after", "limit"),
         ),
-        route("/v1/dead-letters", _dead_letters, "operate", "GET", "after", "limit"),
+        route("/v1/dead-letters", one_of_few(_dead_letters), "operate", "GET", "after", "limit"),
         route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
         route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
-        route(f"{INSTANCE}/history", _history, "read", "GET", "before", "limit"),
-        route(f"{INSTANCE}/explain/{{action}}", _explain, "read", "POST"),
+        route(f"{INSTANCE}/history", one_of_few(_history), "read", "GET", "before", "limit"),
+        route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
     ]
 
