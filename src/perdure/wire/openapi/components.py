@@ -65,11 +65,6 @@ class Components:
         self.schemas[name] = schema
         return {"$ref": COMPONENT + name}
 
-    def response(self, name: str, response: JsonSchema) -> JsonSchema:
-        """Add a response under its name; return a reference to it."""
-        self.responses[name] = response
-        return {"$ref": f"#/components/responses/{name}"}
-
     def _component(
         self,
         schema: JsonSchema,
@@ -94,11 +89,11 @@ def free(taken: Mapping[str, object], name: str, owner: str) -> str:
 
 
 def _reachable(schema: JsonSchema, definitions: Mapping[str, JsonSchema]) -> list[str]:
-    """Return the names of the definitions that a schema needs, in the order of their first reference."""
+    """Return the names of the definitions that a schema needs."""
     found: list[str] = []
     waiting: list[Any] = [{word: schema[word] for word in schema if word != "$defs"}]
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.pop()
         if isinstance(node, list):
             waiting += node
         if not isinstance(node, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
@@ -101,7 +102,7 @@ def _call(
 
 def _answer(job: AnyDefinition, spec: CommandSpec[Any]) -> JsonSchema:
     """Return the schema of an action's answer: that of its class, if the kind declares it, or of all answers."""
-    schema = job.plan.answers.json_schema()
+    schema = _schema_of_answers(job.plan.answers)
     definitions = cast("dict[str, JsonSchema]", schema.get("$defs", {}))
     name = "" if spec.answer is None else spec.answer.__name__
     return {"$ref": f"#/$defs/{name}", "$defs": definitions} if name in definitions else schema
@@ -222,8 +223,20 @@ def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
 # ---------------------------------------------------------------- parts of operations
 def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
     """Add the schemas of an answer of the library; return that of the answer."""
+    return components.add(_schema_of(cast("Any", form)), owner="perdure", direction="answer")
+
+
+@lru_cache
+def _schema_of(form: Any) -> JsonSchema:  # a type form
+    """Return the schema of a type of the library; every job has its answers."""
     codec: Codec[Any] = Codec.of(form, what="answer")
-    return components.add(codec.json_schema(), owner="perdure", direction="answer")
+    return codec.json_schema()
+
+
+@lru_cache
+def _schema_of_answers(codec: Codec[Any]) -> JsonSchema:
+    """Return the schema of the answers of a kind."""
+    return codec.json_schema()
 
 
 def _operation(

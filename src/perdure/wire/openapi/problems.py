@@ -106,25 +106,30 @@ def refusals(
     """
     found: JsonSchema = {}
     for status in sorted(statuses):
-        problems = _problems(status, runs=runs)
-        name = f"Problem{status}OfRun" if _OF_RUNS & {*problems.values()} else f"Problem{status}"
-        components_of = {code: problem_name(cls) for code, cls in problems.items()}
-        if status == STATUS[Rejected] and rejection is not None:
-            name, components_of[code_of(Rejected)] = f"{rejection}{status}", rejection
-        if status == STATUS[errors.UnknownJob]:
-            components_of["no_route"] = NO_ROUTE
-        response: JsonSchema = {
-            "description": _REFUSALS[status],
-            "content": {MEDIA_TYPE: {"schema": _one_of(components_of)}},
-        }
-        found[str(status)] = components.response(name, response)
+        name = f"Problem{status}"
+        if runs and any(STATUS[cls] == status for cls in _OF_RUNS):
+            name = f"Problem{status}OfRun"
+        rejected = rejection if status == STATUS[Rejected] else None
+        if rejected is not None:
+            name = f"{rejected}{status}"
+        if name not in components.responses:
+            components.responses[name] = _response(status, rejected, runs=runs)
+        found[str(status)] = {"$ref": f"#/components/responses/{name}"}
     return found
 
 
-def _problems(status: int, *, runs: bool) -> dict[str, type[PerdureError]]:
-    possible = (cls for cls in STATUS if STATUS[cls] == status and cls not in _NOT_SENT)
-    found = [cls for cls in possible if runs or cls not in _OF_RUNS]
-    return {code_of(cls): cls for cls in (*found, *_OTHER_STATUS.get(status, ()))}
+def _response(status: int, rejection: str | None, *, runs: bool) -> JsonSchema:
+    names = {code_of(cls): problem_name(cls) for cls in _possible(status, runs=runs)}
+    if rejection is not None:
+        names[code_of(Rejected)] = rejection
+    if status == STATUS[errors.UnknownJob]:
+        names["no_route"] = NO_ROUTE
+    return {"description": _REFUSALS[status], "content": {MEDIA_TYPE: {"schema": _one_of(names)}}}
+
+
+def _possible(status: int, *, runs: bool) -> tuple[type[PerdureError], ...]:
+    of_status = (cls for cls in STATUS if STATUS[cls] == status and cls not in _NOT_SENT)
+    return (*(cls for cls in of_status if runs or cls not in _OF_RUNS), *_OTHER_STATUS.get(status, ()))
 
 
 def _one_of(names: Mapping[str, str]) -> JsonSchema:
