@@ -14,7 +14,7 @@ import schemathesis
 from engine_thread import engine_served
 from hypothesis import event, given
 from hypothesis import strategies as st
-from rich_jobs import JOBS
+from rich_jobs import APP
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
@@ -25,8 +25,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-
-from perdure import App
 
 CHECKS = [
     not_a_server_error,
@@ -64,7 +62,7 @@ class Fuzzed:
 
 @pytest.fixture(scope="module")
 def fuzzed() -> Iterator[Fuzzed]:
-    with engine_served(App(None).with_jobs(*JOBS)) as url, requests.Session() as session:
+    with engine_served(APP) as url, requests.Session() as session:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=SchemathesisConfig.from_dict(CONFIG))
         yield Fuzzed(url, session, [result.ok() for result in schema.get_all_operations()])
 

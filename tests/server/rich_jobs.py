@@ -9,7 +9,7 @@ from uuid import UUID
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure import Continuous, Debounce, Decision, Task, every, succeed
+from perdure import App, Continuous, Debounce, Decision, Task, every, succeed
 
 
 class Colour(Enum):
@@ -76,3 +76,5 @@ JOBS = (
     Debounce("batch", event=Node, flush_after="1 hour", execute=lambda ctx: succeed(None)),
     Continuous("rounds", state=Options, schedule=every("1 hour"), execute=lambda ctx: succeed(None)),
 )
+
+APP = App(None).with_jobs(*JOBS)

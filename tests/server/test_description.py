@@ -7,11 +7,10 @@ from pathlib import Path
 import attrs
 import httpx2
 from openapi_spec_validator import validate
-from rich_jobs import JOBS
+from rich_jobs import APP
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from perdure import App
 from perdure.server.api import asgi
 from perdure.values.errors import ServerUnreachable
 from perdure.wire.problems import BY_CODE, STATUS
@@ -35,7 +34,7 @@ class AsCaller:
 
 def play(scenario, *, scopes=("read",), mounted_at=""):
     async def main():
-        api = asgi(App(None).with_jobs(*JOBS), "memory://")
+        api = asgi(APP, "memory://")
         served = Starlette(routes=[Mount(mounted_at, api)], lifespan=api.lifespan) if mounted_at else api
         guarded = AsCaller(served, frozenset(scopes))
         async with api.lifespan(), httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded)) as client:

@@ -65,6 +65,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Make a random token for a client of a server: its secret, and the line for the server's tokens file.",
         WORKERS,
     ),
+    "openapi": LazyCommand(
+        "openapi:openapi",
+        "Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.",
+        WORKERS,
+    ),
     "list": LazyCommand(
         "instances.list_instances:list_instances",
         "List instances, in the order of their addresses. It prints no states.",

@@ -20,9 +20,20 @@ ABOUT: Final = (
 )
 
 
+def described(jobs: Iterable[AnyDefinition], *, title: str = TITLE, server: str = "/") -> JsonSchema:
+    """Return the OpenAPI document of these jobs, with the version of the library.
+
+    Args:
+        jobs: the definitions.
+        title: the title of the document.
+        server: the URL of the engine, or the path below which it is mounted.
+    """
+    return openapi(jobs, title=title, version=installed_version() or "0", server=server, description=ABOUT)
+
+
 @attrs.define(eq=False)
 class Description:
-    """The OpenAPI document, computed when it is read for the first time."""
+    """The OpenAPI document of an engine, computed when it is read for the first time."""
 
     _document: JsonSchema | None = None
 
@@ -34,5 +45,5 @@ class Description:
             server: the path below which the engine is mounted; empty for none.
         """
         if self._document is None:
-            self._document = openapi(jobs, title=TITLE, version=installed_version() or "0", description=ABOUT)
+            self._document = described(jobs)
         return orjson.dumps({**self._document, "servers": [{"url": server or "/"}]})

@@ -1,0 +1,34 @@
+"""``perdure openapi``: the description of an app's HTTP interface, without a server."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from perdure.cli.app_loader import import_app
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.standard_output import write_lines
+from perdure.server.description import TITLE, described
+
+
+def openapi(app: Annotated[str, Parameter(name="APP")], /, *, title: str = TITLE, server: str = "/") -> int:
+    """Print the OpenAPI document of an app, which a server of it returns as `/openapi.json`.
+
+    Equal definitions print equal text: commit it, and a difference in review is a change of the interface.
+
+    Exit code: 0 done, 2 the app cannot be imported.
+
+    Parameters
+    ----------
+    app
+        MODULE:APP, such as shop.jobs:app.
+    title
+        The title of the document.
+    server
+        The URL of the engine, or the path below which it is mounted.
+    """
+    document = described(import_app(app).served.values(), title=title, server=server)
+    write_lines(json.dumps(document, indent=2).splitlines())
+    return ExitCode.DONE
