@@ -1,9 +1,12 @@
 """The deadlines of a connection."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perdure.server.connection import ConnectionState, Phase, Timeouts
-from perdure.server.http_limits import HttpLimits
+from perdure.server.http_limits import HttpLimits, http_limits_of
+from perdure.server.open_files import RESERVED, fitting, make_room
 from perdure.values.errors import DefinitionError
 
 TIMEOUTS = Timeouts.of(
@@ -57,3 +60,39 @@ def test_a_timeout_is_a_duration(name: str, value: object):
     with pytest.raises(DefinitionError, match=f"{name} of the HTTP limits"):
         HttpLimits(**{name: value})  # type: ignore[arg-type]
     assert getattr(HttpLimits(**{name: "2 minutes"}), name) == "2m"  # type: ignore[arg-type]
+
+
+def test_limits_are_read_from_text():
+    found = http_limits_of(["connections=200", " idle_timeout = 5 minutes", "burst=7"])
+    assert found == HttpLimits(connections=200, idle_timeout="5 minutes", burst=7)
+    assert http_limits_of([]) == HttpLimits()
+
+
+@pytest.mark.parametrize(
+    "texts", [["connections"], ["connections=0"], ["connections=-1"], ["connections=1.5"], ["connections=\u0663"]]
+)
+def test_a_limit_that_cannot_be_read_is_refused(texts: list[str]):
+    with pytest.raises(DefinitionError):
+        http_limits_of(texts)
+
+
+@pytest.mark.parametrize("texts", [["burst=1", "burst=1"], ["unknown=1"], ["=1"], [""], ["burst=" + "9" * 5_000]])
+def test_a_name_is_that_of_a_limit_and_given_once(texts: list[str]):
+    with pytest.raises(DefinitionError) as refused:
+        http_limits_of(texts)
+    assert len(str(refused.value)) <= 1_000
+
+
+@given(st.integers(1, 10_000), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_connections_leave_files_for_the_store(connections: int, soft: int, more: int):
+    found = fitting(connections, soft=soft, hard=soft + more)
+    assert soft <= found.soft <= soft + more
+    assert 1 <= found.connections <= connections
+    assert found.connections == 1 or found.connections + RESERVED <= found.soft
+    if soft + more >= connections + RESERVED:
+        assert found.connections == connections
+
+
+def test_a_process_without_a_limit_keeps_its_connections():
+    assert fitting(10**6, soft=-1, hard=-1).connections == 10**6
+    assert make_room(1) == 1

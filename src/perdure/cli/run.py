@@ -16,6 +16,7 @@ from perdure.cli.serving import Served, serve_app
 from perdure.cli.usage_error import UsageError
 from perdure.server.bind import parse_bind
 from perdure.server.exposure import Unprotected, access_to
+from perdure.server.http_limits import http_limits_of
 from perdure.server.tls import tls_context
 from perdure.server.token_source import tokens_from
 from perdure.stores.sqlite.owner_socket import owner_socket
@@ -85,6 +86,22 @@ class Options:
             env_var="PERDURE_INSECURE",
             negative="",
             help="Listen on addresses that other machines can reach, although no token is required.",
+        ),
+    ] = False
+    http_limit: Annotated[
+        list[str] | None,
+        Parameter(
+            env_var="PERDURE_HTTP_LIMIT",
+            negative="",
+            help="A limit of connections or requests, such as connections=200 or idle_timeout='5 minutes'. Repeatable.",
+        ),
+    ] = None
+    log_requests: Annotated[
+        bool,
+        Parameter(
+            env_var="PERDURE_LOG_REQUESTS",
+            negative="",
+            help="Log each request: method, path, status, caller, duration.",
         ),
     ] = False
     if_missing: Annotated[
@@ -167,6 +184,7 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         for each in binds:
             access_to(each, tokens, unprotected)
         tls = None if options.tls_certificate is None else tls_context(options.tls_certificate, options.tls_key)
+        limits = http_limits_of(options.http_limit or ())
         socket = _socket(options)
     except DefinitionError as error:
         raise UsageError(str(error)) from error
@@ -186,6 +204,8 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         tokens=tokens,
         tls=tls,
         unprotected=unprotected,
+        limits=limits,
+        log_requests=options.log_requests,
     )
     return asyncio.run(serve_app(served))
 

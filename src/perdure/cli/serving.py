@@ -27,6 +27,8 @@ from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Future
 from perdure.server.bind import Bind, UnixBind
 from perdure.server.exposure import Unprotected
+from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
+from perdure.server.open_files import make_room
 from perdure.server.systemd import ServiceManager, service_manager, watched
 from perdure.server.tokens import Tokens
 from perdure.stores.store import OnLocked
@@ -60,6 +62,8 @@ class Served:
         tokens: the tokens that requests over TCP need; None to serve only programs on this machine.
         tls: the settings of TLS for the TCP addresses; None for plain HTTP.
         unprotected: the reaction to an address that other machines can reach, when there are no tokens.
+        limits: the limits of connections and requests.
+        log_requests: whether to log each request.
     """
 
     app: App[Any]
@@ -71,6 +75,8 @@ class Served:
     tokens: Tokens | None = None
     tls: SSLContext | None = None
     unprotected: Unprotected = "refuse"
+    limits: HttpLimits = DEFAULT_LIMITS
+    log_requests: bool = False
 
 
 async def serve_app(served: Served) -> ExitCode:
@@ -142,6 +148,8 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
                 tokens=served.tokens,
                 tls=served.tls,
                 unprotected=served.unprotected,
+                limits=_affordable(served.limits, groups=2 if served.socket and served.binds else 1),
+                log_requests=served.log_requests,
                 shutdown_timeout=f"{drain_ms} ms",
             )
         )
@@ -150,6 +158,14 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
         hint = "; or pass --no-socket to serve without it" if beside else ""
         raise UsageError(f"{error}{hint}") from error
     return tuple(url for server in servers for url in server.urls)
+
+
+def _affordable(limits: HttpLimits, groups: int) -> HttpLimits:
+    """Return the limits with as many connections as this process may open, for the Unix socket and for TCP each."""
+    connections = make_room(groups * limits.connections) // groups
+    if connections < limits.connections:
+        _say(f"{connections} instead of {limits.connections} connections: raise the limit of open files (LimitNOFILE)")
+    return attrs.evolve(limits, connections=max(1, connections))
 
 
 async def _open_unless_stopped(

@@ -43,7 +43,7 @@ class EngineApi:
         opening: opens the engine; None if it is open already.
         access: the requests that it accepts.
         limits: the limits of requests.
-        log_requests: whether to log each request, at level debug.
+        log_requests: whether to log each request.
     """
 
     opening: OpenApp | None
@@ -169,7 +169,7 @@ def asgi(
         access: the requests that it accepts: by default those of programs on this machine over the loopback interface;
             `Tokens` to require a token; ``"unchecked"`` where the application that mounts it has checked the request.
         limits: the limits of requests. Those of connections are settings of the server that runs the application.
-        log_requests: whether to log each request, at level debug, without headers, payload and query.
+        log_requests: whether to log each request, at level info, without headers, payload and query.
         on_locked: the reaction if another engine owns the file; see `App.open`.
         debug: whether to find mistakes of hooks; see `App.open`.
     """

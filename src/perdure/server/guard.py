@@ -15,7 +15,7 @@ from perdure.server.rate import Rates, client_key
 from perdure.server.refusal import HttpRefusal, Send, access_refusal, rate_refusal, send_refusal, size_refusal
 from perdure.server.tokens import Tokens
 from perdure.values.errors import InvalidArgument
-from perdure.values.excerpt import excerpt
+from perdure.values.excerpt import one_line, shortened
 
 Request: TypeAlias = MutableMapping[str, Any]
 """A request: the ``scope`` of ASGI."""
@@ -27,6 +27,8 @@ CALLER: Final = "perdure.caller"
 _PUBLIC: Final = frozenset({"/live", "/ready"})
 _PROBE: Final = Caller(name="probe", scopes=frozenset())
 _BATCH: Final = "/v1/calls"
+_LOGGED: Final = 200
+"""Characters of a method or a path in the log."""
 _DIGITS: Final = 20
 """Of a length that is converted to a number."""
 
@@ -51,7 +53,7 @@ class Guard:
         access: the requests that are permitted. ``/live`` and ``/ready`` always are, for probes.
         limits: the limits of requests.
         runtime: the clock and the log.
-        log_requests: whether to log each request, at level debug: no header, no payload, no token.
+        log_requests: whether to log each request: no header, no payload, no token.
     """
 
     app: AsgiApp
@@ -119,13 +121,13 @@ class Guard:
         finally:
             caller = request.get(CALLER)
             fields = {
-                "method": excerpt(request["method"]),
-                "path": excerpt(path_of(request)),
+                "method": one_line(shortened(request["method"], _LOGGED)),
+                "path": one_line(shortened(path_of(request), _LOGGED)),
                 "status": status,
                 "caller": caller.name if isinstance(caller, Caller) else None,
                 "duration_ms": round(self.runtime.monotonic_ms() - began_ms, 3),
             }
-            self.runtime.log(LogRecord("debug", "http request", fields))
+            self.runtime.log(LogRecord("info", "http request", fields))
 
 
 def path_of(request: Request) -> str:

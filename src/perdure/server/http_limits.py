@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -84,6 +85,31 @@ _WHOLE_NUMBERS: Final = (
     "write_buffer_bytes",
     "unread_bytes",
 )
+
+
+def http_limits_of(texts: Iterable[str]) -> HttpLimits:
+    """Parse limits, each ``name=value``; those without one have their default.
+
+    >>> http_limits_of(["connections=200", "idle_timeout=5 minutes"]) == HttpLimits(
+    ...     connections=200, idle_timeout="5 minutes"
+    ... )
+    True
+
+    Raises:
+        DefinitionError: a name is not that of a limit or occurs twice, or a value is not valid.
+    """
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or name in given or name not in _NAMES:
+            raise DefinitionError("HTTP limit", text, f"name=value, each once, with a name of {', '.join(_NAMES)}")
+        digits = name in _WHOLE_NUMBERS and value.isascii() and value.isdigit() and len(value) <= _DIGITS
+        given[name] = int(value) if digits else value
+    return HttpLimits(**given)
+
+
+_NAMES: Final = tuple(field.name for field in attrs.fields(HttpLimits))
+_DIGITS: Final = 18
 
 DEFAULT_LIMITS: Final = HttpLimits()
 """The limits of a server that names none."""

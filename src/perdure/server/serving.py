@@ -28,6 +28,7 @@ async def serving(
     tokens: Tokens | None = None,
     unprotected: Unprotected = "refuse",
     limits: HttpLimits = DEFAULT_LIMITS,
+    log_requests: bool = False,
     tls: SSLContext | None = None,
     shutdown_timeout: Duration = "30 seconds",
 ) -> AsyncGenerator[tuple[Listening, ...]]:
@@ -42,6 +43,7 @@ async def serving(
         unprotected: the reaction to an address that other machines can reach, when there are no tokens.
         limits: the limits of connections and requests, for the Unix sockets and for the TCP addresses each, so that
             clients over TCP leave the socket of the operator free.
+        log_requests: whether to log each request; see `asgi`.
         tls: the settings of TLS for the TCP addresses, such as `tls_context` returns; None for plain HTTP.
         shutdown_timeout: how long the end of the block waits for requests in progress.
 
@@ -59,7 +61,7 @@ async def serving(
         servers = [
             await stack.enter_async_context(
                 listening(
-                    asgi_of(jobs, access=access, limits=limits),
+                    asgi_of(jobs, access=access, limits=limits, log_requests=log_requests),
                     group,
                     shutdown_timeout=shutdown_timeout,
                     protocol=Connections(limits, runtime).protocol,
