@@ -156,3 +156,19 @@ def test_a_call_at_the_entrance_lets_in_the_first_who_still_waits(
     simulation.settle()
     assert entrance.is_empty
     assert all(task.done() for task in tasks)
+
+
+def test_those_behind_a_run_that_gives_up_going_alone_come_in_at_once() -> None:
+    simulation = Simulation()
+    runtime = simulation.runtime
+    gate = ConcurrencyLimit(runtime, 2)
+    runtime.spawn(gate.enter("beside_others"), name="inside")
+    simulation.settle()
+    alone = runtime.spawn(gate.enter("alone"), name="waits for all to leave")
+    simulation.settle()
+    behind = runtime.spawn(gate.enter("beside_others"), name="waits behind it")
+    simulation.settle()
+    assert not behind.done()
+    alone.cancel()
+    simulation.settle()
+    assert (behind.done(), gate.held, gate.waiting) == (True, 2, 0)

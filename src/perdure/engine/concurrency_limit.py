@@ -49,6 +49,9 @@ class ConcurrencyLimit:
         except self.runtime.cancelled:
             if place.done() and not place.cancelled():
                 self.leave(company)  # it was admitted at the same moment
+            else:
+                place.cancel()
+                self._admit_waiting()  # those behind a run that had to be alone
             raise
 
     def leave(self, company: Company) -> None:
@@ -56,6 +59,9 @@ class ConcurrencyLimit:
         self._inside -= 1
         if company == "alone":
             self._alone = "none"
+        self._admit_waiting()
+
+    def _admit_waiting(self) -> None:
         while self._waiting:
             following, place = self._waiting[0]
             if place.done():  # its wait was cancelled
