@@ -17,6 +17,7 @@ from perdure.kinds.debounce.context import Batches
 from perdure.kinds.debounce.handler import batches_of
 from perdure.programs.container import result_inside
 from perdure.values.event import DebounceFlushed
+from perdure.values.instance import Instance
 
 
 @frozen
@@ -168,6 +169,13 @@ class Mailbags(RuleBasedStateMachine):
         self.suffer(crossing)
         self.add(id_, ["loud"])
 
+    def row(self, id_: str) -> Instance | None:
+        """Read what is stored, also if the process dies on the way there as arranged before."""
+        try:
+            return completed(self.world.row(mailbag.address(id_)))
+        except ProcessDied:
+            return completed(self.world.row(mailbag.address(id_)))
+
     def is_prompt(self) -> bool:
         return "deliver" not in self.world.outside.held
 
@@ -202,7 +210,7 @@ class Mailbags(RuleBasedStateMachine):
     @invariant()
     def what_is_due_is_the_batch_that_collects_while_no_other_is_being_flushed(self) -> None:
         for id_ in "ab":
-            row = completed(self.world.row(mailbag.address(id_)))
+            row = self.row(id_)
             batches = Batches() if row is None else batches_of(row)
             due = None if batches.flushing or batches.collecting is None else batches.collecting.flush_ms
             assert (None if row is None else row.alarm_ms) == due
@@ -238,6 +246,15 @@ class Mailbags(RuleBasedStateMachine):
 
 class MailbagsOnDisk(Mailbags):
     store = "sqlite"
+
+
+def test_a_process_that_dies_while_it_goes_on_is_looked_at_after_its_death() -> None:
+    bags = Mailbags()
+    bags.flush_slowly("a", ["quiet"])
+    bags.suffer(0)
+    bags.deliver()
+    bags.what_is_due_is_the_batch_that_collects_while_no_other_is_being_flushed()
+    bags.teardown()
 
 
 TestInMemory = Mailbags.TestCase
