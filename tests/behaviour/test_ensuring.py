@@ -132,7 +132,9 @@ def test_a_start_that_dies_is_completed_by_the_next(crash_points: int, seed: int
 # ---------------------------------------------------------------- waiting
 @on_each_store
 async def test_a_start_waits_for_no_run(world: World) -> None:
+    before = world.now_ms
     jobs = await world.open(app.ensuring(slow, "a", lambda job: job.start(0)))
+    assert world.now_ms == before
     assert (await world.unwrap(jobs.handle(slow).status("a"))).status == "running"
 
 
@@ -166,6 +168,15 @@ async def test_a_failing_declaration_stops_the_start_and_says_which(world: World
     assert (failed.value.address, failed.value.action) == ("task:task:t", "send")
     assert repr(failed.value.error) == "Rejected(error='negative')"
     assert "the app declares task:task:t, and its 'send' failed: the job rejected the request" in str(failed.value)
+
+
+@on_each_store
+async def test_after_a_crash_a_failing_declaration_still_stops_the_start(world: World) -> None:
+    """Events are then claimed before they are handled: the claim alone creates nothing."""
+    await world.open(app)
+    await world.crash()
+    with pytest.raises(EnsureFailed):
+        await world.open(app.ensuring(task, "t", lambda job: job.send(-1)))
 
 
 def test_a_failing_store_stops_the_start() -> None:
