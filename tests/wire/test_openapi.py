@@ -107,6 +107,14 @@ def test_two_types_of_one_name_are_two_components_and_the_same_type_is_one():
     assert schemas["c_Order"]["properties"] == {"b": {"type": "string"}}
 
 
+def test_classes_of_a_definition_keep_their_names_beside_those_of_the_library():
+    sent = attrs.make_class("Sent", {"parcel": attrs.field(type=str)}, frozen=True)
+    document = document_of(task("a", sent))
+    assert document["components"]["schemas"]["Sent"]["properties"] == {"parcel": {"type": "string"}}
+    answer = operation_of(document, "a_send")["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer == {"$ref": "#/components/schemas/perdure_Sent"}
+
+
 def test_jobs_whose_names_look_alike_have_different_operations():
     document = document_of(task("re-index", int), task("re index", int))
     validate(document)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from perdure.codecs.json_schema import JsonSchema
 from perdure.jobs.definition import AnyDefinition
 from perdure.wire.openapi.components import Components, free
-from perdure.wire.openapi.operations import SECURITY, ApiOperation, engine_operations, job_operations
+from perdure.wire.openapi.operations import SECURITY, ApiOperation, add_types, engine_operations, job_operations
 from perdure.wire.openapi.problems import add_problems
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
@@ -33,8 +33,11 @@ def openapi(
     jobs = sorted(definitions, key=lambda job: (job.kind, job.name))
     components = Components()
     add_problems(components)
+    owned = list(zip(jobs, _owners(jobs), strict=True))
+    for job, owner in owned:
+        add_types(components, job, owner=owner)
     operations = list(engine_operations(components))
-    for job, owner in zip(jobs, _owners(jobs), strict=True):
+    for job, owner in owned:
         operations += job_operations(components, job, owner=owner)
     about: JsonSchema = {"title": title, "version": version}
     return {

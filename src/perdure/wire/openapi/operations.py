@@ -24,8 +24,12 @@ from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components
 from perdure.wire.openapi.problems import add_rejection, refusals
+from perdure.wire.openapi.reads import EXPLANATION, HISTORY
 
 Scope = Literal["read", "call", "operate"]
+
+LIBRARY: Final = "perdure"
+"""The owner of the library's schemas, in front of their names that classes of a definition have as well."""
 
 SECURITY: Final = "token"
 """The name of the security scheme."""
@@ -57,6 +61,20 @@ class ApiOperation:
 
 
 # ---------------------------------------------------------------- one job
+def add_types(components: Components, job: AnyDefinition, *, owner: str) -> None:
+    """Add the types of a definition, before those of the library, which give way where they have the same name.
+
+    Args:
+        components: of the document.
+        job: the definition.
+        owner: its name in names of components.
+    """
+    inputs = (spec.input for spec in job.plan.commands.values())
+    for codec in (job.plan.state, job.plan.errors, *inputs):
+        if codec is not None:
+            components.add(codec.json_schema(), owner=owner)
+
+
 def job_operations(components: Components, job: AnyDefinition, *, owner: str) -> Iterator[ApiOperation]:
     """Yield the operations of a job.
 
@@ -83,7 +101,7 @@ _BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
 def _call(
     components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
 ) -> JsonSchema:
-    answer = components.add(_answer(job, spec), owner=owner, direction="answer")
+    answer = components.add(_answer(job, spec), owner=LIBRARY, direction="answer")
     parameters = [_ID, _KEY, *([_INTERRUPT] if spec is TERMINATE else [])]
     if spec.answer in (RunAnswer, None):
         parameters.append(_WAIT_FOR)
@@ -123,7 +141,7 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     state = components.add(job.plan.state.json_schema(), owner=owner)
     yield read(path, "status", "Read the committed status.", answer_of(components, InstanceStatus))
     yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
-    history: JsonSchema = {"type": "array", "items": _EVENT}
+    history = components.add(HISTORY, owner=LIBRARY)
     yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
     yield from _explanations(components, job, path, owner=owner)
 
@@ -135,7 +153,7 @@ def _explanations(components: Components, job: AnyDefinition, path: str, *, owne
             tag=job.name,
             scope="read",
             parameters=[_ID, *parameters],
-            answer=_EXPLANATION,
+            answer=components.add(EXPLANATION, owner=LIBRARY),
             refusals=refusals(components, (*_READ, 413)),
         )
         if body is not None:
@@ -223,7 +241,7 @@ def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
 # ---------------------------------------------------------------- parts of operations
 def answer_of(components: Components, form: TypeForm[Any]) -> JsonSchema:
     """Add the schemas of an answer of the library; return that of the answer."""
-    return components.add(_schema_of(cast("Any", form)), owner="perdure", direction="answer")
+    return components.add(_schema_of(cast("Any", form)), owner=LIBRARY, direction="answer")
 
 
 @lru_cache
@@ -318,22 +336,3 @@ _FILTERS: Final = (
     ),
     _LIMIT,
 )
-_EVENT: Final[JsonSchema] = {
-    "type": "object",
-    "description": "An event, with `fields`; or with `unread`, its text, if this version does not know its type.",
-    "properties": {
-        "sequence": {"type": "integer"},
-        "type": {"type": "string"},
-        "address": {"type": "string"},
-        "at_ms": {"type": "integer"},
-        "fields": {"type": "object"},
-        "unread": {"type": "string"},
-    },
-    "required": ["sequence", "type", "address", "at_ms"],
-}
-_EXPLANATION: Final[JsonSchema] = {
-    "type": "object",
-    "description": "The effect of the request, the service that it needs an answer of, or the run that it waits for.",
-    "properties": {"form": {"type": "string", "enum": ["explained", "needs_answer", "waits_for_run"]}},
-    "required": ["form"],
-}
