@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
@@ -22,11 +22,15 @@ from perdure.programs import Program
 from perdure.programs.container import result_inside
 from perdure.programs.watch import begin_watching, end_watching
 from perdure.runtime.record import Runtime
+from perdure.stores.encryption import Encryption, encrypted_store
 from perdure.stores.store import OnLocked, Store
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.limits import Limits
+
+GivenEncryption: TypeAlias = Encryption | Callable[[], Encryption] | None
+"""The keys of an app, or the function that reads them when the app is opened."""
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -43,6 +47,8 @@ class App(Generic[R]):
         services: a record with what the programs need, or a function that returns an async context manager of one: the
             engine enters it when the app is opened, and exits it after the last run has ended.
         limits: the engine's limits.
+        encryption: encrypts what the store keeps of your data; the `Encryption`, or a function that returns it, which
+            is called when the app is opened. By default nothing is encrypted.
 
     Attributes:
         served: the definitions, by kind and name.
@@ -53,17 +59,24 @@ class App(Generic[R]):
     limits: Limits
     served: Mapping[tuple[str, str], AnyDefinition]
     ensured: Mapping[Address, Ensured]
+    encryption: GivenEncryption = None
 
     @overload
-    def __init__(self, services: Callable[[], AbstractAsyncContextManager[R]], *, limits: Limits = ...) -> None: ...
+    def __init__(
+        self,
+        services: Callable[[], AbstractAsyncContextManager[R]],
+        *,
+        limits: Limits = ...,
+        encryption: GivenEncryption = ...,
+    ) -> None: ...
     @overload
-    def __init__(self, services: R, *, limits: Limits = ...) -> None: ...
-    def __init__(self, services: Any, *, limits: Limits = Limits()) -> None:
+    def __init__(self, services: R, *, limits: Limits = ..., encryption: GivenEncryption = ...) -> None: ...
+    def __init__(self, services: Any, *, limits: Limits = Limits(), encryption: GivenEncryption = None) -> None:
         given: object = services
         if isinstance(given, Definition):
             wanted = "a record of services, or None; definitions follow: App(services).with_jobs(...)"
             raise DefinitionError("services of the app", cast("object", services), wanted)
-        cast("Any", self).__attrs_init__(services, limits, {}, {})
+        cast("Any", self).__attrs_init__(services, limits, {}, {}, encryption)
 
     def with_jobs(self, *definitions: Definition[Any, Any, R]) -> App[R]:
         """Return an app that serves these definitions as well.
@@ -119,7 +132,7 @@ class App(Generic[R]):
 
     def _changed(self, served: Mapping[tuple[str, str], AnyDefinition], ensured: Mapping[Address, Ensured]) -> App[R]:
         app: Any = object.__new__(type(self))
-        app.__attrs_init__(self.services, self.limits, served, ensured)
+        app.__attrs_init__(self.services, self.limits, served, ensured, self.encryption)
         return cast("App[R]", app)
 
     def __repr__(self) -> str:
@@ -193,7 +206,9 @@ class OpenApp:
     async def __aenter__(self) -> Client:
         async with AsyncExitStack() as stack:
             runtime = self.runtime or _asyncio_runtime()
+            keys = encryption_of(self.app)
             store = await _opened(self.store, runtime, self.on_locked)
+            store = store if keys is None else encrypted_store(store, keys)
             stack.push_async_callback(_close, store)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
@@ -235,9 +250,30 @@ def with_services(app: App[Any], services: R) -> App[R]:
     Raises:
         DefinitionError: the services lack a member that a job needs.
     """
-    other: Any = App(services, limits=app.limits).with_jobs(*app.served.values())
+    other: Any = App(services, limits=app.limits, encryption=app.encryption).with_jobs(*app.served.values())
     changed: App[R] = other._changed(other.served, app.ensured)  # noqa: SLF001 - of this module
     return changed
+
+
+def without_encryption(app: App[R]) -> App[R]:
+    """Return the app as the testing kit runs it: its stores keep plain data, and its keys are not read."""
+    changed: Any = object.__new__(type(app))
+    changed.__attrs_init__(app.services, app.limits, app.served, app.ensured, None)
+    return cast("App[R]", changed)
+
+
+def encryption_of(app: App[Any]) -> Encryption | None:
+    """Return the keys of an app; None if it does not encrypt.
+
+    Raises:
+        DefinitionError: its function did not return an `Encryption`.
+    """
+    given = cast("object", app.encryption)
+    keys = given() if callable(given) else given
+    if keys is None or isinstance(keys, Encryption):
+        return keys
+    expected = "an Encryption, or a function that returns one, such as Encryption.from_environment"
+    raise DefinitionError("encryption of the app", type(keys), expected)
 
 
 async def _opened(store: str | Store, runtime: Runtime, on_locked: OnLocked) -> Store:

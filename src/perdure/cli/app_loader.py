@@ -9,8 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from perdure.app import App
+from perdure.app import App, encryption_of
 from perdure.cli.usage_error import UsageError
+from perdure.stores.encryption.records import Records
 from perdure.values.errors import DefinitionError
 
 
@@ -29,6 +30,19 @@ def import_app(target: str) -> App[Any]:
         raise UsageError(f"{target!r} does not name an app; write MODULE:APP, such as 'shop.jobs:app'")
     value = _attribute(_import(module_name), path, target)
     return _app(value, target)
+
+
+def records_of(app: App[Any]) -> Records | None:
+    """Return what decrypts the records of an app's store; None if the app does not encrypt.
+
+    Raises:
+        UsageError: its keys cannot be read.
+    """
+    try:
+        keys = encryption_of(app)
+    except DefinitionError as error:
+        raise UsageError(str(error)) from error
+    return None if keys is None else Records(keys)
 
 
 def _import(name: str) -> ModuleType:

@@ -140,6 +140,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "completion": LazyCommand(
         "completion:completion", "Print a script that completes commands and options in your shell.", WORKERS
     ),
+    "key": LazyCommand(
+        "key:key",
+        "Make a random key that encrypts stored data, as a line for `PERDURE_KEYS` or a file of keys.",
+        STORES,
+    ),
     "check": LazyCommand(
         "check.command:check",
         "Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.",

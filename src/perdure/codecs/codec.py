@@ -21,10 +21,13 @@ from perdure.codecs.schema import LONGEST, MAX_NESTING, Schema
 from perdure.codecs.unsupported import Unsupported
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.excerpt import excerpt
+from perdure.values.sealed import why_unreadable
 from perdure.values.secret import HIDDEN, Hide, hide, texts_of
 
 T = TypeVar("T")
 F = TypeVar("F")
+
+_LONGEST_REASON: Final = 1_000
 
 MAX_PROBLEMS: Final = 20
 """The maximum number of problems in an ``InvalidInput``."""
@@ -130,7 +133,8 @@ class Codec(Generic[T]):
         try:
             value: T = self._schema.read(orjson.loads(data), None)
         except orjson.JSONDecodeError as error:
-            raise InvalidInput(self.what, (f"$: not JSON: {error}",)) from error
+            problem = why_unreadable(data[:_LONGEST_REASON].decode(errors="replace")) or f"not JSON: {error}"
+            raise InvalidInput(self.what, (f"$: {problem}",)) from error
         except Exception as error:  # noqa: BLE001 - as above
             raise self._invalid(Direction.READ, orjson.loads(data), error) from (None if self.secret else error)
         return value

@@ -11,6 +11,7 @@ from perdure.jobs.step import Commit
 from perdure.jobs.writes import refuse, reply
 from perdure.values.address import Address, is_text
 from perdure.values.errors import IdempotencyConflict, InvalidArgument, InvalidInput, Overloaded, StoredResultUnreadable
+from perdure.values.sealed import Unreadable
 from perdure.values.transition import Loaded, Remembered
 from perdure.values.turn_inputs import TurnInputs
 
@@ -23,6 +24,8 @@ def replay(
     """Answer a keyed request from the stored result; None if it is new and there is room to store its result."""
     remembered = loaded.remembered
     if remembered is not None:
+        if isinstance(remembered.fingerprint, Unreadable):
+            return refuse(address, StoredResultUnreadable(str(address), key, (str(remembered.fingerprint),)))
         if (remembered.action, remembered.fingerprint) != (request.action, _fingerprint(request.payload)):
             return refuse(address, IdempotencyConflict(key, remembered.action, request.action))
         return _repeated(job, address, key, remembered)

@@ -53,6 +53,42 @@ class _Answered:
         yield
 
 
+class _Converted:
+    """An awaitable that converts the value of another one, each time that it is awaited."""
+
+    __slots__ = ("function", "source")
+
+    def __init__(self, source: Awaitable[Result[Any, Any]], function: Callable[[Any], Any]) -> None:
+        self.source = source
+        self.function = function
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        return _mapped_once((yield from self.source.__await__()), self.function)
+
+
+def _mapped_once(result: Result[Any, Any], function: Callable[[Any], Any]) -> Result[Any, Any]:
+    mapped_result: Result[Any, Any] = result.map(function)
+    return mapped_result
+
+
+class _ConvertedTelling(Telling):
+    """A `Telling` that converts the value of another one."""
+
+    __slots__ = ("function", "source")
+
+    def __init__(self, source: Telling, function: Callable[[Any], Any]) -> None:
+        self.source = source
+        self.function = function
+
+    def tell(self, listener: Callable[[Result[Any, Any]], None]) -> None:
+        function = self.function
+        self.source.tell(lambda result: listener(result.map(function)))
+
+    def __await__(self) -> Generator[Any, Any, Result[Any, Any]]:
+        source = cast("Awaitable[Result[Any, Any]]", self.source)  # every `Telling` is awaitable
+        return _mapped_once((yield from source.__await__()), self.function)
+
+
 class _Once:
     """A coroutine that can be awaited once, and a function of its value; a second await raises."""
 
@@ -142,6 +178,20 @@ def asked(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:
         work: returns the result.
     """
     return _Future(_Asked(work))
+
+
+def converted(operation: FutureResult[A, E], function: Callable[[A], B]) -> FutureResult[B, E]:
+    """Apply a function to the value of an operation; a known result stays known, and one that is told is told.
+
+    Args:
+        operation: an operation of a store.
+        function: applied to the value; an error passes through.
+    """
+    inner: Any = operation._inner_value  # noqa: SLF001 - as above
+    if type(inner) is _Answered:
+        return settled(inner.result.map(function))
+    wrapper: Any = _ConvertedTelling if isinstance(inner, Telling) else _Converted
+    return _Future(wrapper(inner, function))
 
 
 def once(work: Coroutine[Any, Any, Result[A, E]]) -> FutureResult[A, E]:

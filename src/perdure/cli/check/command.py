@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import orjson
 from cyclopts import Parameter
 
-from perdure.cli.app_loader import import_app
+from perdure.cli.app_loader import import_app, records_of
 from perdure.cli.check.finding import Topic
 from perdure.cli.check.progress import Progress
 from perdure.cli.check.report import CheckReport
@@ -52,9 +52,9 @@ def check(
     json
         Print one JSON object instead of text.
     """
-    served = import_app(app).served
+    code = import_app(app)
     accepted = frozenset({Topic.NOT_SERVED, Topic.WAITING}) if unserved == "note" else frozenset[Topic]()
-    report = _report(store, RowCheck(served))
+    report = _report(store, RowCheck(code.served, records_of(code)))
     if json:
         sys.stdout.write(orjson.dumps(json_of(report, store, accepted), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:

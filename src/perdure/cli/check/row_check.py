@@ -12,6 +12,7 @@ from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.codecs import fingerprint
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.readable import check_readable
+from perdure.stores.encryption.records import Records
 from perdure.values.errors import InvalidInput, StoreCorrupt, UnknownAction
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
@@ -23,9 +24,11 @@ class RowCheck:
 
     Attributes:
         served: the definitions, by kind and name.
+        records: decrypts rows; None if the app does not encrypt.
     """
 
     served: Mapping[tuple[str, str], AnyDefinition]
+    records: Records | None = None
 
     # ------------------------------------------------------------ instances
     def instance(self, row: StoredInstance) -> Iterator[Finding]:
@@ -34,6 +37,7 @@ class RowCheck:
         yield from row_invariants.instance(row)
         if isinstance(found, StoreCorrupt):
             return
+        found = found if self.records is None else self.records.instance(found)
         job = self.served.get((at.kind, at.name))
         if job is None:
             yield finding_at(Topic.NOT_SERVED, at, "the app has no such job: its alarms do not fire, its messages wait")
@@ -50,6 +54,7 @@ class RowCheck:
         if isinstance(row, StoreCorrupt):
             yield from row_invariants.message(row)
             return
+        row = row if self.records is None else self.records.message(row)
         target, example = row.message.target, f"message {row.message_id} to {row.message.target}"
         job = self.served.get((target.kind, target.name))
         if job is None:
@@ -73,8 +78,11 @@ class RowCheck:
         job = self.served.get((at.kind, at.name))
         if job is None:
             return  # no caller can use the key, and it expires
+        answer = row.answer
+        if self.records is not None:
+            answer = self.records.answer(answer, str(at), row.key, row.action)
         try:
-            job.plan.answers.decode(row.answer.encode())
+            job.plan.answers.decode(answer.encode())
         except InvalidInput as problem:
             reason = f"{row.action}: {'; '.join(problem.problems)}"
             yield attrs.evolve(finding_at(Topic.ANSWER, at, reason), example=f"key {row.key!r} of {at}")

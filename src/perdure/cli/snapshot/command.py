@@ -7,17 +7,20 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perdure.cli.app_loader import import_app
+from perdure.cli.app_loader import import_app, records_of
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.snapshot.choice import chosen_rows
 from perdure.cli.snapshot.redaction import Redaction
 from perdure.cli.standard_output import write_lines
 from perdure.cli.store_option import StoreOption
 from perdure.cli.usage_error import UsageError
+from perdure.stores.encryption.records import Records
 from perdure.stores.snapshots import write_snapshots
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
 from perdure.values.errors import DefinitionError, StoreError
+from perdure.values.instance import Instance
+from perdure.values.sealed import why_unreadable
 
 MAX_EACH = 10_000
 
@@ -54,17 +57,19 @@ def snapshot(
         The name of a field of a state, an event or an error, at any depth: each character of a text below it is
             replaced by an x. May be repeated.
     app
-        The app, written MODULE:APP, whose definitions mark secrets. A secret is replaced by a fixed value of the same
-            kind, such as 0 or xxxxxxxx.
+        The app, written MODULE:APP, whose keys decrypt the store, and whose definitions mark secrets. A secret is
+            replaced by a fixed value of the same kind, such as 0 or xxxxxxxx.
     """
     if not 1 <= each <= MAX_EACH:
         raise UsageError(f"--each {each}: expected a number from 1 to {MAX_EACH}")
-    redaction = Redaction(frozenset(redact))
+    redaction, records = Redaction(frozenset(redact)), None
     if app is not None:
-        redaction = Redaction(frozenset(redact), import_app(app).served)
+        code = import_app(app)
+        redaction, records = Redaction(frozenset(redact), code.served), records_of(code)
     try:
         with read_from_outside(sqlite_path(store)) as reader:
-            rows = [redaction.row(row, at) for at, row in enumerate(chosen_rows(reader, frozenset(job), each), start=1)]
+            chosen = [_decrypted(row, records) for row in chosen_rows(reader, frozenset(job), each)]
+        rows = [redaction.row(row, at) for at, row in enumerate(chosen, start=1)]
         if not rows:
             of = f" of {', '.join(job)}" if job else ""
             raise UsageError(f"{store} contains no instance{of}; nothing is written")
@@ -76,3 +81,17 @@ def snapshot(
         raise UsageError(f"{output} cannot be written: {error}") from error
     write_lines([f"{output}: {len(rows)} {'row' if len(rows) == 1 else 'rows'}"])
     return ExitCode.DONE
+
+
+def _decrypted(row: Instance, records: Records | None) -> Instance:
+    """Decrypt a row.
+
+    Raises:
+        UsageError: it is encrypted, and the app does not have its key.
+    """
+    found = row if records is None else records.instance(row)
+    for text in (found.state, found.data):
+        problem = why_unreadable(text)
+        if problem is not None:
+            raise UsageError(f"{row.address}: {problem}; name the app that has the keys: --app MODULE:APP")
+    return found

@@ -12,15 +12,23 @@ from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.write_ahead_log import size_of
 from perdure.values.errors import StoreCorrupt
 from perdure.values.excerpt import excerpt
+from perdure.values.sealed import key_of
 
 PAGE = 5_000
-"""Rows per read; only four columns are read."""
+"""Rows per read; only four columns and the beginning of the state are read."""
+
+MAX_KEY_CHARACTERS = 80
+"""The beginning of an encrypted text, with the id of its key."""
 
 LEAST_GAIN_BYTES = 16 * 1024 * 1024
 LEAST_GAIN_PART = 0.25
 """A vacuum is worth it when it reclaims at least this much, and at least this part of the file."""
 
-_INSTANCES = f"SELECT incarnation, kind, name, status FROM instances WHERE incarnation > ? ORDER BY 1 LIMIT {PAGE}"  # noqa: S608
+_TEXT = "CASE state WHEN '' THEN data ELSE state END"
+_INSTANCES = f"""
+SELECT incarnation, kind, name, status, substr({_TEXT}, 1, {MAX_KEY_CHARACTERS}) FROM instances WHERE incarnation > ?
+ORDER BY 1 LIMIT {PAGE}
+"""  # noqa: S608 - made of constants
 _DUE = "SELECT count(*), min(due_ms) FROM instances WHERE due_ms <= ?"
 _MESSAGES = "SELECT count(*), min(message_id) FROM messages"
 _SENT = "SELECT sent_ms FROM messages WHERE message_id = ?"
@@ -57,6 +65,8 @@ class Counts:
     Attributes:
         openings: how often an engine opened it.
         instances: number of instances by job (printed ``kind:name``) and status.
+        encrypted: instances by the id of the key that encrypts them; those that are not encrypted under ``plain``.
+            Empty if none is encrypted.
         due: instances whose alarm is due.
         due_since_ms: the earliest of their alarms.
         messages: sent and not consumed.
@@ -71,6 +81,7 @@ class Counts:
 
     openings: int
     instances: dict[str, dict[str, int]]
+    encrypted: dict[str, int]
     due: int
     due_since_ms: int | None
     messages: int
@@ -96,9 +107,11 @@ def count(reader: Reader, now_ms: int) -> Counts:
     ((dead_letters,),) = reader.rows(_DEAD_LETTERS)
     ((keys, expired_keys),) = reader.rows(_KEYS, (now_ms,))
     ((first_event, last_event),) = reader.rows(_EVENTS)
+    instances, encrypted = _instances(reader)
     return Counts(
         openings=openings,
-        instances=_instances(reader),
+        instances=instances,
+        encrypted=encrypted,
         due=due,
         due_since_ms=None if due_since_ms is None else _number(reader, [(due_since_ms,)], of="instances"),
         messages=messages,
@@ -112,16 +125,23 @@ def count(reader: Reader, now_ms: int) -> Counts:
     )
 
 
-def _instances(reader: Reader) -> dict[str, dict[str, int]]:
+def _instances(reader: Reader) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Count by job and status, and by key."""
     found: dict[str, Counter[str]] = {}
-    for kind, name, status in _places(reader):
+    keys = Counter[str | None]()
+    for kind, name, status, text in _places(reader):
         found.setdefault(f"{kind}:{name}", Counter())[status] += 1
-    return {job: dict(sorted(statuses.items())) for job, statuses in sorted(found.items())}
+        keys[key_of(text)] += 1
+    plain = keys.pop(None, 0)
+    encrypted = {key: number for key, number in sorted(keys.items(), key=str) if key is not None}
+    if encrypted and plain:
+        encrypted["plain"] = plain
+    return {job: dict(sorted(statuses.items())) for job, statuses in sorted(found.items())}, encrypted
 
 
-def _places(reader: Reader) -> Generator[tuple[str, str, str]]:
+def _places(reader: Reader) -> Generator[tuple[str, str, str, str]]:
     for rows in reader.pages(_INSTANCES, (0,), page=PAGE):
-        yield from ((str(kind), str(name), str(status)) for _, kind, name, status in rows)
+        yield from ((str(kind), str(name), str(status), str(text)) for _, kind, name, status, text in rows)
 
 
 def _instant(reader: Reader, sql: str, of: int | None) -> int | None:

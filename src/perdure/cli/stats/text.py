@@ -19,6 +19,8 @@ def lines_of(counts: Counts, store: str) -> Iterator[str]:
     yield f"instances     {sum(sum(by_status.values()) for by_status in counts.instances.values()):,}"
     for job, by_status in counts.instances.items():
         yield f"  {job}  {', '.join(f'{number:,} {status}' for status, number in by_status.items())}"
+    if counts.encrypted:
+        yield f"encrypted     {', '.join(f'{number:,} with {key}' for key, number in counts.encrypted.items())}"
     yield f"due           {counts.due:,}{_since(counts.due_since_ms)}"
     yield f"messages      {counts.messages:,}{_since(counts.oldest_message_ms)}"
     yield f"dead letters  {counts.dead_letters:,}"

@@ -13,6 +13,7 @@ from perdure.cli.check.tables import RememberedAnswer, StoredInstance
 from perdure.stores.store import LoggedEvent, UnreadEvent
 from perdure.values.errors import StoreCorrupt
 from perdure.values.message import StoredMessage
+from perdure.values.sealed import key_of
 
 
 @attrs.frozen
@@ -56,6 +57,9 @@ class SoundRows:
 
 
 def _is_json(text: str) -> bool:
+    """Return whether a text is JSON, or encrypted: its contents are then not checked."""
+    if key_of(text) is not None:
+        return True
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:

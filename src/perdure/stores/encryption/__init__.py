@@ -1,0 +1,8 @@
+"""Encryption of what a store keeps of your data: a wrapper of any store, and its keys."""
+
+from __future__ import annotations
+
+from perdure.stores.encryption.keys import Encryption, Key
+from perdure.stores.encryption.operations import encrypted_store
+
+__all__ = ["Encryption", "Key", "encrypted_store"]

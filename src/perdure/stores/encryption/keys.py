@@ -1,0 +1,203 @@
+"""Keys, and the encryption of one text with them: AES-SIV, deterministic, bound to the record that holds the text."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import attrs
+import orjson
+
+from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
+from perdure.values.sealed import SEALED, Unreadable, key_of
+
+KEY_BYTES: Final = 64
+"""The size of a key: AES-256-SIV takes two keys of 32 bytes."""
+
+MAX_KEYS: Final = 32
+"""The maximum number of keys of one `Encryption`."""
+
+ENVIRONMENT: Final = "PERDURE_KEYS"
+"""The usual environment variable of the keys."""
+
+Plain: TypeAlias = Literal["refused", "accepted"]
+"""Whether stored text that is not encrypted is refused, or accepted until it is written again."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@attrs.frozen
+class Key:
+    """A key.
+
+    Attributes:
+        id: its name, which is stored with each text: 1 to 64 letters, digits, dots, hyphens and underscores.
+        secret: its 64 random bytes.
+
+    Raises:
+        DefinitionError: the id or the number of bytes is not valid.
+    """
+
+    id: str
+    secret: bytes = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        id_, secret = cast("object", self.id), cast("object", self.secret)
+        if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
+            raise DefinitionError("id of a key", id_, "1 to 64 letters, digits, dots, hyphens or underscores")
+        if not isinstance(secret, bytes) or len(secret) != KEY_BYTES:
+            got = f"{len(secret)} bytes" if isinstance(secret, bytes) else type(secret)
+            raise DefinitionError(f"secret of key {id_!r}", got, f"{KEY_BYTES} random bytes: Key.new({id_!r})")
+
+    @staticmethod
+    def new(id_: str) -> Key:
+        """Draw a random key."""
+        return Key(id_, os.urandom(KEY_BYTES))
+
+    @staticmethod
+    def parse(text: str) -> Key:
+        """Read a key from a line ``id:base64``, as `perdure key` prints it.
+
+        Raises:
+            DefinitionError: it is not such a line. The message does not show it.
+        """
+        id_, _, encoded = text.partition(":")
+        try:
+            secret = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            secret = b""
+        if not secret:
+            raise DefinitionError("a key", f"{len(text)} characters", "a line id:base64, as `perdure key` prints it")
+        return Key(id_, secret)
+
+    @property
+    def line(self) -> str:
+        """The key as a line ``id:base64``, to store it."""
+        return f"{self.id}:{base64.b64encode(self.secret).decode()}"
+
+
+@attrs.frozen(kw_only=True)
+class Encryption:
+    """Encrypts what a store keeps of your data. Pass it to the app: ``App(services, encryption=...)``.
+
+    Every text is written with the primary key and read with any. To rotate, make a new key the primary one and keep the
+    old one in ``older``: each instance is encrypted again when it is written.
+
+    Attributes:
+        primary: encrypts.
+        older: further keys to decrypt with, at most 31.
+        plain: whether stored text that is not encrypted is ``refused``, or ``accepted`` while an existing store is
+            being encrypted.
+
+    Raises:
+        DefinitionError: two keys have one id, there are too many, or `cryptography` is not installed.
+    """
+
+    primary: Key
+    older: tuple[Key, ...] = ()
+    plain: Plain = "refused"
+    _ciphers: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)  # of AESSIV
+
+    def __attrs_post_init__(self) -> None:
+        keys = (self.primary, *self.older)
+        ids = [key.id for key in keys]
+        if len(set(ids)) < len(ids):
+            raise DefinitionError("keys of an encryption", ids, "keys with different ids")
+        if len(keys) > MAX_KEYS:
+            raise DefinitionError("keys of an encryption", len(keys), f"at most {MAX_KEYS}")
+        if self.plain not in ("refused", "accepted"):
+            raise DefinitionError("plain of an encryption", self.plain, "'refused' or 'accepted'")
+        try:
+            from cryptography.hazmat.primitives.ciphers.aead import AESSIV  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            expected = "the extra encryption: pip install 'perdure[encryption]'"
+            raise DefinitionError("encryption", str(error), expected) from error
+        object.__setattr__(self, "_ciphers", {key.id: AESSIV(key.secret) for key in keys})
+
+    @staticmethod
+    def from_text(text: str, *, plain: Plain = "refused") -> Encryption:
+        """Read keys from lines ``id:base64``, the primary one first. Empty lines and those with ``#`` are skipped.
+
+        Raises:
+            DefinitionError: there is no key, or a line is not one.
+        """
+        lines = [line.strip() for line in re.split(r"[\n,]", text)]
+        keys = [Key.parse(line) for line in lines if line and not line.startswith("#")]
+        if not keys:
+            raise DefinitionError("keys of an encryption", "no key", "a line id:base64, as `perdure key` prints it")
+        return Encryption(primary=keys[0], older=tuple(keys[1:]), plain=plain)
+
+    @staticmethod
+    def from_environment(name: str = ENVIRONMENT, *, plain: Plain = "refused") -> Encryption:
+        """Read keys from an environment variable; separate them by commas or lines.
+
+        Raises:
+            DefinitionError: it is not set, or not valid.
+        """
+        text = os.environ.get(name)
+        if text is None:
+            raise DefinitionError(f"the environment variable {name}", None, "the keys, as `perdure key` prints them")
+        return Encryption.from_text(text, plain=plain)
+
+    @staticmethod
+    def from_file(path: str | os.PathLike[str], *, plain: Plain = "refused") -> Encryption:
+        """Read keys from a file.
+
+        Raises:
+            DefinitionError: it cannot be read, or is not valid.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DefinitionError("the file of keys", str(error), "a readable file of lines id:base64") from error
+        return Encryption.from_text(text, plain=plain)
+
+    def __repr__(self) -> str:
+        older = "".join(f", older {key.id}" for key in self.older)
+        text = f"<{type(self).__name__} with key {self.primary.id}{older}, plain {self.plain}>"
+        return shortened(text, MAX_LINE_CHARACTERS)
+
+    # ------------------------------------------------------------ one text
+    def seal(self, text: str, *context: str, salt: str = "") -> str:
+        """Encrypt a text for one place. Equal texts with equal contexts and salts have equal ciphertexts.
+
+        Args:
+            text: any text; empty text stays empty.
+            context: the record and the field that hold it: it decrypts nowhere else.
+            salt: makes texts in one place differ; stored with the text.
+        """
+        if not text:
+            return text
+        key = self.primary.id
+        sealed = self._ciphers[key].encrypt(text.encode(), [orjson.dumps((*context, salt))])
+        return f"{SEALED}{key}:{salt}:{base64.b64encode(sealed).decode()}"
+
+    def unseal(self, text: str, *context: str) -> str:
+        """Decrypt a text; `Unreadable` if its key is missing, or the text was changed or moved.
+
+        Args:
+            text: the stored text.
+            context: the record and the field that hold it.
+        """
+        key = key_of(text)
+        if key is None:
+            if not text or self.plain == "accepted":
+                return text
+            return Unreadable("it is stored as plain text; read it with Encryption(plain='accepted')", text)
+        cipher = self._ciphers.get(key)
+        if cipher is None:
+            known = ", ".join(self._ciphers)
+            return Unreadable(f"it is encrypted with key {excerpt(key)}, which is missing (keys: {known})", text)
+        _, _, salt, encoded = text[len(SEALED) - 1 :].split(":", 3) if text.count(":") >= _COLONS else ("", "", "", "")
+        try:
+            plain: bytes = cipher.decrypt(base64.b64decode(encoded, validate=True), [orjson.dumps((*context, salt))])
+            return plain.decode()
+        except Exception:  # noqa: BLE001 - InvalidTag, or an error of a text that was cut
+            return Unreadable(f"it was changed, or moved here, after it was encrypted with key {excerpt(key)}", text)
+
+
+_COLONS: Final = SEALED.count(":") + 2

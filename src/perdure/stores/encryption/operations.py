@@ -1,0 +1,80 @@
+"""A store whose records are encrypted before they reach it: a wrapper of the operations of any store."""
+
+from __future__ import annotations
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.programs.future import converted
+from perdure.stores.encryption.keys import Encryption
+from perdure.stores.encryption.records import Records
+from perdure.stores.store import LoggedEvent, Query, Store
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
+from perdure.values.instance import Fence, Instance
+from perdure.values.message import StoredMessage
+from perdure.values.transition import Loaded, Transition
+
+
+def encrypted_store(store: Store, encryption: Encryption) -> Store:
+    """Return a store that encrypts what it writes and decrypts what it reads.
+
+    It keeps every requirement of a store. A text that cannot be decrypted is `Unreadable`.
+
+    Args:
+        store: any open store. It receives ciphertexts only.
+        encryption: the keys.
+    """
+    operations = _Operations(store, Records(encryption))
+    return attrs.evolve(
+        store,
+        load=operations.load,
+        commit=operations.commit,
+        due=operations.due,
+        claimed=operations.claimed,
+        messages=operations.messages,
+        dead_letters=operations.dead_letters,
+        find=operations.find,
+        history=operations.history,
+        events=operations.events,
+    )
+
+
+@attrs.frozen
+class _Operations:
+    """The operations that read or write data of the user; the others are those of the store."""
+
+    store: Store
+    records: Records
+
+    def load(
+        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
+    ) -> FutureResult[Loaded, StoreError]:
+        loading, loaded = self.store.load(address, idempotency_key, now_ms), self.records.loaded
+        return converted(loading, lambda found: loaded(found, address))
+
+    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
+        return self.store.commit(self.records.seal(transition))
+
+    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.store.due(now_ms, limit), self.records.instances)
+
+    def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.store.claimed(after_incarnation, limit), self.records.instances)
+
+    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        return converted(self.store.messages(now_ms, limit), self.records.messages)
+
+    def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        return converted(self.store.dead_letters(after_id, limit), self.records.messages)
+
+    def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.store.find(query), self.records.instances)
+
+    def history(
+        self, address: Address, before: int | None, limit: int, /
+    ) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        return converted(self.store.history(address, before, limit), self.records.logged)
+
+    def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
+        return converted(self.store.events(after, limit), self.records.logged)

@@ -1,0 +1,227 @@
+"""Which texts of the stored records are encrypted, and the place that each is bound to."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+import orjson
+
+from perdure.stores.encryption.keys import Encryption
+from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.values.address import Address
+from perdure.values.event import Event, JobParked, JobTerminated
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Claim, Instance, PendingRetry
+from perdure.values.message import Consumed, Message, MessageFate, StoredMessage
+from perdure.values.sealed import Unreadable, key_of
+from perdure.values.transition import Loaded, Put, Remembered, Transition, Write
+
+
+@attrs.frozen
+class Records:
+    """Encrypts and decrypts records.
+
+    Addresses, job names, actions, idempotency keys, statuses, times, counters and class names of errors stay plain,
+    because stores search and order by them.
+
+    Attributes:
+        encryption: the keys.
+    """
+
+    encryption: Encryption
+
+    # ------------------------------------------------------------ to write
+    def seal(self, transition: Transition) -> Transition:
+        """Encrypt a transition."""
+        address, remember = str(transition.address), transition.remember
+        return Transition(
+            address=transition.address,
+            expected=transition.expected,
+            write=self._write(transition.write, address),
+            remember=remember and self._remember(remember, address),
+            messages=tuple(map(self._message, transition.messages)),
+            inbound=self._fate(transition.inbound),
+            events=tuple(map(self._event, transition.events)),
+        )
+
+    def _write(self, write: Write, address: str) -> Write:
+        if not isinstance(write, Put):
+            return write
+        instance = write.instance
+        salt = f"{instance.updated_ms:x}"
+        claim, event_claim, retry = instance.claim, instance.event_claim, instance.pending_retry
+        return Put(
+            instance.changed(
+                state=self._text(instance.state, address, "state", salt=salt),
+                data=self._text(instance.data, address, "data", salt=salt),
+                claim=claim and self._claim(claim, address, "claim", salt),
+                event_claim=event_claim and self._claim(event_claim, address, "event_claim", salt),
+                pending_retry=retry and self._retry(retry, address, salt),
+                last_error=self._failure(instance.last_error, address, "last_error", salt=salt),
+            )
+        )
+
+    def _text(self, text: str, *context: str, salt: str = "") -> str:
+        if type(text) is Unreadable:
+            return cast("str", text.original)  # the stored text is kept as it was
+        return self.encryption.seal(text, *context, salt=salt)
+
+    def _claim(self, claim: Claim, address: str, field: str, salt: str) -> Claim:
+        if claim.payload is None:
+            return claim
+        return attrs.evolve(claim, payload=self._text(claim.payload, address, field, claim.run_id, salt=salt))
+
+    def _retry(self, retry: PendingRetry, address: str, salt: str) -> PendingRetry:
+        return attrs.evolve(retry, error=self._record(retry.error, address, "pending_retry", salt=salt))
+
+    def _failure(self, record: FailureRecord | None, *context: str, salt: str = "") -> FailureRecord | None:
+        return None if record is None else self._record(record, *context, salt=salt)
+
+    def _record(self, record: FailureRecord, *context: str, salt: str = "") -> FailureRecord:
+        message = record.message
+        if type(message) is Unreadable and isinstance(message.original, FailureRecord):
+            return message.original
+        texts = orjson.dumps((str(message), record.data, record.traceback)).decode()
+        sealed = self.encryption.seal(texts, *context, salt=salt)
+        return FailureRecord(form=record.form, error_type=record.error_type, message=sealed)
+
+    def _remember(self, remembered: Remembered, address: str) -> Remembered:
+        context, salt = (address, remembered.key, remembered.action), f"{remembered.expires_ms:x}"
+        return attrs.evolve(
+            remembered,
+            fingerprint=self.encryption.seal(remembered.fingerprint, *context, "fingerprint", salt=salt),
+            answer=self.encryption.seal(remembered.answer, *context, "answer", salt=salt),
+        )
+
+    def _message(self, message: Message) -> Message:
+        payload = self.encryption.seal(message.payload, *_place(message), salt=f"{message.sent_ms:x}")
+        return attrs.evolve(message, payload=payload)
+
+    def _fate(self, fate: MessageFate | None) -> MessageFate | None:
+        if fate is None or isinstance(fate, Consumed) or fate.error is None:
+            return fate
+        error = self._record(fate.error, "message", str(fate.message_id), salt=str(fate.attempts))
+        return attrs.evolve(fate, error=error)
+
+    def _event(self, event: Event) -> Event:
+        changes: dict[str, Any] = {}  # fields of the event
+        for field in _texts(event):
+            changes[field] = self.encryption.seal(str(getattr(event, field)), event.address, event.event_id, field)
+        error: object = getattr(event, "error", None)
+        if isinstance(error, FailureRecord):
+            changes["error"] = self._record(_readable(error), event.address, event.event_id, "error")
+        return attrs.evolve(event, **changes) if changes else event
+
+    # ------------------------------------------------------------ to read
+    def loaded(self, loaded: Loaded, address: Address) -> Loaded:
+        """Decrypt the instance of an address, and the answer of a key."""
+        instance, remembered = loaded.instance, loaded.remembered
+        return Loaded(
+            instance=instance and self.instance(instance),
+            remembered=remembered and self._remembered(remembered, address),
+            keys_held=loaded.keys_held,
+        )
+
+    def _remembered(self, remembered: Remembered, address: Address) -> Remembered:
+        context = (str(address), remembered.key, remembered.action)
+        return attrs.evolve(
+            remembered,
+            fingerprint=self.encryption.unseal(remembered.fingerprint, *context, "fingerprint"),
+            answer=self.answer(remembered.answer, *context),
+        )
+
+    def answer(self, text: str, address: str, key: str, action: str) -> str:
+        """Decrypt the answer of a key.
+
+        Args:
+            text: the stored answer.
+            address: the instance, printed.
+            key: the idempotency key.
+            action: the action it was used for.
+        """
+        return self.encryption.unseal(text, address, key, action, "answer")
+
+    def instance(self, instance: Instance) -> Instance:
+        """Decrypt an instance."""
+        address, unseal = str(instance.address), self.encryption.unseal
+        claim, event_claim, retry = instance.claim, instance.event_claim, instance.pending_retry
+        return instance.changed(
+            state=unseal(instance.state, address, "state"),
+            data=unseal(instance.data, address, "data"),
+            claim=claim and self._unsealed_claim(claim, address, "claim"),
+            event_claim=event_claim and self._unsealed_claim(event_claim, address, "event_claim"),
+            pending_retry=retry and attrs.evolve(retry, error=self._unsealed(retry.error, address, "pending_retry")),
+            last_error=instance.last_error and self._unsealed(instance.last_error, address, "last_error"),
+        )
+
+    def instances(self, instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+        """Decrypt a page of instances."""
+        return tuple(map(self.instance, instances))
+
+    def messages(self, messages: tuple[StoredMessage, ...]) -> tuple[StoredMessage, ...]:
+        """Decrypt a page of messages."""
+        return tuple(map(self.message, messages))
+
+    def message(self, stored: StoredMessage) -> StoredMessage:
+        """Decrypt a message and its last error."""
+        message = stored.message
+        payload = self.encryption.unseal(message.payload, *_place(message))
+        error = stored.error
+        if error is not None:
+            error = self._unsealed(error, "message", str(stored.message_id))
+        return attrs.evolve(stored, message=attrs.evolve(message, payload=payload), error=error)
+
+    def logged(self, events: tuple[LoggedEvent, ...]) -> tuple[LoggedEvent, ...]:
+        """Decrypt a page of events."""
+        return tuple(
+            each if isinstance(each.event, UnreadEvent) else attrs.evolve(each, event=self._logged(each.event))
+            for each in events
+        )
+
+    def _logged(self, event: Event) -> Event:
+        changes: dict[str, Any] = {  # fields of the event
+            field: self.encryption.unseal(getattr(event, field), event.address, event.event_id, field)
+            for field in _texts(event)
+        }
+        error: object = getattr(event, "error", None)
+        if isinstance(error, FailureRecord):
+            changes["error"] = self._unsealed(error, event.address, event.event_id, "error")
+        return attrs.evolve(event, **changes) if changes else event
+
+    def _unsealed_claim(self, claim: Claim, address: str, field: str) -> Claim:
+        if claim.payload is None:
+            return claim
+        return attrs.evolve(claim, payload=self.encryption.unseal(claim.payload, address, field, claim.run_id))
+
+    def _unsealed(self, record: FailureRecord, *context: str) -> FailureRecord:
+        if key_of(record.message) is None and self.encryption.plain == "accepted":
+            return record
+        texts = self.encryption.unseal(record.message or " ", *context)
+        if isinstance(texts, Unreadable):
+            texts.original = record
+            return FailureRecord(form=record.form, error_type=record.error_type, message=texts)
+        message, data, traceback = orjson.loads(texts)
+        return FailureRecord(
+            form=record.form, error_type=record.error_type, message=message, data=data, traceback=traceback
+        )
+
+
+def _place(message: Message) -> tuple[str, str, str]:
+    return str(message.sender), str(message.target), message.action
+
+
+def _readable(record: FailureRecord) -> FailureRecord:
+    """Return a record to copy into an event, where the stored original of an unreadable one would not decrypt."""
+    return attrs.evolve(record, message=str(record.message)) if type(record.message) is Unreadable else record
+
+
+def _texts(event: Event) -> tuple[str, ...]:
+    """Return the fields of an event whose text may contain data of the user."""
+    match event:
+        case JobParked():
+            return ("detail",)
+        case JobTerminated():
+            return ("reason",)
+        case _:
+            return ("state",) if getattr(event, "state", None) is not None else ()

@@ -1,0 +1,305 @@
+"""A store behind `encrypted_store` keeps every requirement, and holds nothing of the plain text."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from attrs import frozen
+from encrypted_harness import NEW, OLD, WITH_BOTH, WITH_NEW, WITH_OLD, EncryptedMemory, EncryptedSqlite
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from returns.io import IOFailure, IOSuccess
+from returns.result import Failure, Result, Success
+from returns.unsafe import unsafe_perform_io
+
+from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, effect, fail, tell, unwrap
+from perdure.cli.commands import run_command
+from perdure.stores.encryption import Encryption, Key
+from perdure.testing import World
+from perdure.testing.conformance import CASES, Case, check_case
+from perdure.values.errors import DefinitionError, InstanceParked, StoredResultUnreadable, Undecodable
+
+IN_PROCESS = [case for case in CASES if "kill" not in case.name]
+"""A wrapper without a state has nothing of its own that a kill could cut."""
+
+
+@pytest.mark.parametrize("new_harness", [EncryptedMemory, EncryptedSqlite])
+@pytest.mark.parametrize("case", IN_PROCESS, ids=str)
+def test_an_encrypted_store_keeps(case: Case, new_harness: Any) -> None:
+    check_case(case, new_harness)
+
+
+# ---------------------------------------------------------------- jobs that store a text in every place
+@frozen
+class Note:
+    text: str = ""
+    how: str = "keep"
+
+
+@frozen
+class Sad:
+    why: str
+
+
+@effect
+async def look(services: object, text: str) -> Result[None, Sad]:
+    return Success(None)
+
+
+def on_event(ctx: TaskContext[Note], event: Note) -> Program[Any, Any, Any]:
+    match event.how:
+        case "raise":
+            raise ValueError(event.text)
+        case "look":
+            return look(event.text)
+        case "send":
+            return tell(notes, "other").send(Note(event.text, "raise"))
+        case "end":
+            return ctx.terminate(event.text)
+        case _:
+            return ctx.set_state(event)
+
+
+def execute(ctx: TaskContext[Note]) -> Program[Any, Sad]:
+    return ctx.state.bind(lambda note: fail(Sad(note.text)))
+
+
+def flush(ctx: DebounceContext[Note]) -> Program[Any, Sad]:
+    return ctx.state.bind(lambda note: fail(Sad(note.text)))
+
+
+notes: Any = Task(
+    "notes",
+    state=Note,
+    event=Note,
+    initial=Note(),
+    on_event=on_event,
+    execute=execute,
+    errors=Sad,
+    state_in_events=True,
+)
+batches: Any = Debounce("batches", event=Note, flush_after="1 hour", execute=flush, errors=Sad, state_in_events=True)
+
+
+def app(encryption: Encryption | None) -> App[Any]:
+    return App(None, encryption=encryption).with_jobs(notes, batches)
+
+
+secretive, rotated = app(WITH_OLD), app(WITH_BOTH)
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder}/jobs.db?durability=relaxed"
+
+
+async def write_everywhere(jobs: Client, text: str) -> None:
+    note, batch = jobs.handle(notes), jobs.handle(batches)
+    for how in ("keep", "look", "raise", "send"):
+        await note.send("a", Note(text, how), idempotency_key=how)
+    await note.trigger("a", idempotency_key="run")
+    await batch.add("b", Note(text))
+    await batch.flush("b", idempotency_key="flush")
+    await batch.add("b", Note(text))
+    await note.send("c", Note(text))
+    await note.terminate("c", text, idempotency_key="end")
+    await note.get_state("other")
+
+
+def stored_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir() if path.name != "jobs.db.lock")
+
+
+@settings(max_examples=5)
+@given(st.text("ghijklmnopqrstuvwxyz", min_size=12, max_size=40))
+def test_nothing_of_the_plain_text_is_in_the_files(text: str) -> None:
+    """The bytes of the database and of its write-ahead log, while the engine runs and after it ended."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+
+        async def use(jobs_app: App[Any]) -> bytes:
+            async with jobs_app.open(url(folder)) as jobs:
+                await write_everywhere(jobs, text)
+                assert (await unwrap(jobs.handle(notes).get_state("a"))) == Note(text)
+                history = f"{await unwrap(jobs.history(notes, 'a'))}"
+                assert text in history
+                return stored_bytes(folder)
+
+        live = asyncio.run(use(secretive))
+        assert b"enc:1:old:" in live
+        assert text.encode() not in live
+        assert text.encode() not in stored_bytes(folder)
+
+
+def test_the_search_finds_plain_text_where_nothing_is_encrypted(tmp_path: Path) -> None:
+    async def use() -> bytes:
+        async with app(None).open(url(tmp_path)) as jobs:
+            await write_everywhere(jobs, "plaintext")
+            return stored_bytes(tmp_path)
+
+    assert asyncio.run(use()).count(b"plaintext") > 20
+
+
+# ---------------------------------------------------------------- keys
+async def text_of(store_url: str, encryption: Encryption | None) -> Any:
+    """Read the note through an engine: its text, or the problem."""
+    async with app(encryption).open(store_url) as jobs:
+        match await jobs.handle(notes).get_state("a"):
+            case IOSuccess(Success(note)):
+                return note.text
+            case IOFailure(Failure(refused)):
+                return refused.problems[0]
+
+
+async def send(store_url: str, encryption: Encryption | None, text: str, **options: Any) -> Any:
+    async with app(encryption).open(store_url) as jobs:
+        return await jobs.handle(notes).send("a", Note(text), **options)
+
+
+def error_of(answer: Any) -> Exception:
+    return unsafe_perform_io(answer.failure())
+
+
+def test_keys_are_rotated_at_the_next_commit(tmp_path: Path) -> None:
+    store = url(tmp_path)
+    asyncio.run(send(store, WITH_OLD, "first"))
+    assert asyncio.run(text_of(store, WITH_BOTH)) == "first"
+    assert b"enc:1:new" not in stored_bytes(tmp_path)
+    asyncio.run(send(store, WITH_BOTH, "second"))
+    assert asyncio.run(text_of(store, WITH_NEW)) == "second"
+
+
+def test_a_missing_key_parks_the_instance_and_its_bytes_survive(tmp_path: Path) -> None:
+    store = url(tmp_path)
+    asyncio.run(send(store, WITH_OLD, "first", idempotency_key="k"))
+    refused = error_of(asyncio.run(send(store, WITH_NEW, "lost")))
+    assert isinstance(refused, Undecodable)
+    assert "key 'old', which is missing (keys: new)" in f"{refused}"
+    assert isinstance(error_of(asyncio.run(send(store, WITH_NEW, "lost"))), InstanceParked)
+    again = error_of(asyncio.run(send(store, WITH_NEW, "first", idempotency_key="k")))
+    assert isinstance(again, StoredResultUnreadable)
+    assert asyncio.run(text_of(store, WITH_BOTH)) == "first"
+    asyncio.run(send(store, WITH_BOTH, "second"))
+    assert asyncio.run(text_of(store, WITH_NEW)) == "second"
+
+
+@pytest.mark.parametrize("encryption", [None, WITH_OLD])
+def test_plain_and_encrypted_text_are_not_confused(tmp_path: Path, encryption: Encryption | None) -> None:
+    store, other = url(tmp_path), WITH_OLD if encryption is None else None
+    asyncio.run(send(store, encryption, "first"))
+    expected = "is stored as plain text" if encryption is None else "encrypted with key 'old'; pass the keys to the app"
+    assert expected in asyncio.run(text_of(store, other))
+    accepting = Encryption(primary=OLD, plain="accepted")
+    assert asyncio.run(text_of(store, accepting)) == "first"
+    asyncio.run(send(store, accepting, "second"))
+    assert asyncio.run(text_of(store, WITH_OLD)) == "second"
+
+
+def changed(sealed: str) -> str:
+    middle = len(sealed) - 10
+    return sealed[:middle] + ("A" if sealed[middle] != "A" else "B") + sealed[middle + 1 :]
+
+
+@pytest.mark.parametrize("tampering", ["changed", "cut", "moved", "another field"])
+def test_a_text_that_was_changed_or_moved_is_refused(tmp_path: Path, tampering: str) -> None:
+    store = url(tmp_path)
+
+    async def write() -> None:
+        async with secretive.open(store) as jobs:
+            for id_ in ("a", "b"):
+                await unwrap(jobs.handle(notes).send(id_, Note(id_)))
+
+    asyncio.run(write())
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database, database:
+        rows = dict(database.execute("SELECT id, state FROM instances WHERE name = 'notes'").fetchall())
+        forged = {"changed": changed(rows["a"]), "cut": rows["a"][:30], "moved": rows["b"], "another field": rows["a"]}
+        sql = "UPDATE instances SET state = ? WHERE id = 'a'"
+        if tampering == "another field":
+            sql = "UPDATE instances SET data = ?, state = '' WHERE id = 'a'"
+        database.execute(sql, (forged[tampering],))
+    expected = "it was changed, or moved here, after it was encrypted with key 'old'"
+    problem = asyncio.run(text_of(store, WITH_OLD))
+    assert expected in problem if tampering != "another field" else problem != "a"
+
+
+KILLED = """
+import asyncio, sys
+sys.path[:0] = sys.argv[1:3]
+from test_encryption import Note, notes, rotated
+async def main():
+    async with rotated.open(sys.argv[3]) as jobs:
+        await jobs.handle(notes).send("n-0", Note("new 0"))
+        print("ready", flush=True)
+        while True:
+            await asyncio.gather(*(jobs.handle(notes).send(f"n-{at}", Note(f"new {at}")) for at in range(40)))
+asyncio.run(main())
+"""
+
+
+def test_a_kill_during_a_rotation_leaves_every_instance_readable(tmp_path: Path) -> None:
+    store = url(tmp_path)
+
+    async def write() -> None:
+        async with secretive.open(store) as jobs:
+            await asyncio.gather(*(jobs.handle(notes).send(f"n-{at}", Note(f"old {at}")) for at in range(40)))
+
+    async def read() -> set[str]:
+        async with rotated.open(store) as jobs:
+            return {(await unwrap(jobs.handle(notes).get_state(f"n-{at}"))).text for at in range(40)}
+
+    asyncio.run(write())
+    here = str(Path(__file__).parent)
+    with subprocess.Popen([sys.executable, "-c", KILLED, here, here, store], stdout=subprocess.PIPE) as child:  # noqa: S603
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGKILL)
+    found = asyncio.run(read())
+    assert {text.split()[1] for text in found} == {str(at) for at in range(40)}
+    assert "new 0" in found
+
+
+# ---------------------------------------------------------------- the surface
+def test_keys_are_read_from_lines_and_never_shown(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"# of the shop\n{NEW.line}\n\n{OLD.line}\n", encoding="utf-8")
+    read = Encryption.from_file(path)
+    assert read == WITH_BOTH
+    for shown in (f"{read!r}", f"{NEW!r}", f"{secretive!r}"):
+        assert NEW.line.partition(":")[2][:8] not in shown
+    for wrong in ("", "k", "k:", "k:AAAA", f"a b:{NEW.line[4:]}", f"{NEW.line},{NEW.line}"):
+        with pytest.raises(DefinitionError) as refused:
+            Encryption.from_text(wrong)
+        assert NEW.line[4:20] not in f"{refused.value}"
+
+
+def test_a_world_keeps_plain_data_and_reads_no_keys() -> None:
+    def no_keys() -> Encryption:
+        raise AssertionError("the keys of production are not here")
+
+    with World(App(None, encryption=no_keys).with_jobs(notes)) as world:
+        world.unwrap(world.handle(notes).send("a", Note("x")))
+        assert world.instance(notes, "a").state == '{"text":"x","how":"keep"}'
+
+
+def test_the_command_line_reads_an_encrypted_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(send(url(tmp_path), WITH_OLD, "plaintext"))
+    store = ["--store", f"sqlite:///{tmp_path}/jobs.db"]
+    assert run_command(["verify", *store]) == 0
+    assert run_command(["stats", *store]) == 0
+    assert "encrypted     1 with old" in capsys.readouterr().out
+    assert run_command(["check", f"{__name__}:rotated", *store]) == 0
+    plain = tmp_path / "plain.json"
+    assert run_command(["snapshot", *store, "--output", str(plain)]) == 2
+    assert "encrypted with key 'old'" in capsys.readouterr().err
+    assert run_command(["snapshot", *store, "--output", str(plain), "--app", f"{__name__}:secretive"]) == 0
+    assert "plaintext" in plain.read_text()
+    assert run_command(["key", "k1"]) == 0
+    assert Key.parse(capsys.readouterr().out.splitlines()[-1]).id == "k1"
