@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +176,23 @@ def test_a_live_socket_is_never_replaced(tmp_path: Path) -> None:
         assert Path(path).is_socket()
 
 
+def test_a_process_that_is_dying_may_finish(tmp_path: Path) -> None:
+    """The kernel may release the lock of a killed owner before its socket."""
+    path = str(tmp_path / "jobs.db.sock")
+
+    async def scenario() -> None:
+        with ExitStack() as dying:
+            dying.enter_context(unix_socket(path, backlog=1))
+            next_one = listening(Application(), [f"unix:{path}"])
+            serving = asyncio.ensure_future(next_one.__aenter__())
+            await asyncio.sleep(0)  # it has looked
+            assert not serving.done()
+        assert (await asked(await serving)).endswith(b"served")
+        await next_one.__aexit__(None, None, None)
+
+    run(scenario)
+
+
 def test_a_file_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "jobs.db.sock").write_text("precious")
     with (
@@ -219,6 +239,62 @@ def test_addresses_are_bounded() -> None:
     for count in (0, MAX_BINDS + 1):
         with pytest.raises(DefinitionError, match="1 to 16 addresses"):
             run(lambda count=count: scenario(count))
+
+
+FORKS = """
+import asyncio, os, signal, sys, time
+from perdure.server.listening import listening
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+async def main():
+    async with listening(answer, [f"unix:{sys.argv[1]}", "127.0.0.1:0"]) as bound:
+        print(bound.binds[1].port, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)  # a client has connected
+        child = os.fork()
+        if child == 0:
+            time.sleep(3_600)
+        print(child, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_forked_child_keeps_neither_addresses_nor_connections(tmp_path: Path) -> None:
+    """A child of a service outlives the engine that was killed: the next engine listens where that one did."""
+    path = tmp_path / "jobs.db.sock"
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(path)]
+    server = subprocess.Popen(  # noqa: S603 - our own code
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    port, child = int(server.stdout.readline()), 0
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(GET)
+            assert client.recv(1_000).startswith(b"HTTP/1.1 200")
+            server.stdin.write("\n")
+            server.stdin.flush()
+            child = int(server.stdout.readline())
+            server.kill()
+            assert client.recv(1_000) == b""  # and not a wait until the child ends
+
+        async def scenario() -> None:
+            async with listening(Application(), [f"unix:{path}"]) as bound:
+                assert (await asked(bound)).endswith(b"served")
+            async with listening(Application(), [f"127.0.0.1:{port}"]) as bound:
+                assert (await asked(bound)).endswith(b"served")
+
+        run(scenario)
+    finally:
+        server.kill()
+        if child:
+            os.kill(child, signal.SIGKILL)
+        server.communicate()
 
 
 # ---------------------------------------------------------------- addresses

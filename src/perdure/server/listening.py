@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from email.utils import formatdate
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -20,8 +20,9 @@ import attrs
 from perdure.runtime.record import Runtime
 from perdure.server.bind import MAX_BINDS, Bind, TcpBind, UnixBind, parse_bind
 from perdure.server.tls import HANDSHAKE_TIMEOUT_S
-from perdure.server.unix_socket import unix_socket
+from perdure.server.unix_socket import is_live, unix_socket
 from perdure.server.unread import unread_bytes
+from perdure.stores.sqlite.fork_guard import guard_fork
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, ListenFailed
 
@@ -41,6 +42,7 @@ CLIENT_GRACE_MS: Final = 1_000
 """How long a stop waits for a client that does not send the rest of its request or read its response."""
 
 _POLL_MS: Final = 20
+_DYING_MS: Final = 1_000
 
 
 @attrs.define
@@ -86,7 +88,7 @@ class _Requests:
             await asyncio.wait(tasks, timeout=patience_ms / 1_000)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Listening:
     """A server that listens.
 
@@ -98,6 +100,7 @@ class Listening:
     _state: ServerState
     _runtime: Runtime
     _requests: _Requests
+    _listeners: tuple[socket.socket, ...]
     _sockets: ExitStack
     _tls: bool = False
     _hurried: bool = False
@@ -126,6 +129,12 @@ class Listening:
             _abort(connection)
         await self._runtime.sleep(0)  # the protocols learn that their connections are lost
         await self._requests.cancel(CLIENT_GRACE_MS)
+
+    def leave(self) -> None:
+        """Close all sockets in a forked child: an address and a connection end with the process that serves them."""
+        for own in (*self._listeners, *(_socket_of(connection) for connection in self._state.connections)):
+            if own is not None:
+                own.close()
 
     async def _drain(self, deadline_ms: float) -> None:
         """Poll, because uvicorn's protocols do not report the end of a request."""
@@ -185,13 +194,15 @@ async def listening(
     requests = _Requests(app, runtime.now_ms)
     create, state = _protocols(requests, protocol, parsed[0])
     with ExitStack() as stack:
-        listeners = [listener for bind in parsed for listener in await _listeners(bind, stack)]
+        listeners = [listener for bind in parsed for listener in await _listeners(bind, stack, runtime)]
         for bind, listener in listeners:
             secured = {} if tls is None or isinstance(bind, UnixBind) else _tls_options(tls)
             server = await asyncio.get_running_loop().create_server(create, sock=listener, backlog=BACKLOG, **secured)
             stack.callback(server.close)
         bound = tuple(dict.fromkeys(bind for bind, _ in listeners))
-        served = Listening(bound, state, runtime, requests, stack.pop_all(), tls is not None)
+        sockets = tuple(listener for _, listener in listeners)
+        served = Listening(bound, state, runtime, requests, sockets, stack.pop_all(), tls is not None)
+    guard_fork(served)
     try:
         yield served
     finally:
@@ -235,10 +246,20 @@ def _protocols(
     return created, state
 
 
-async def _listeners(bind: Bind, stack: ExitStack) -> list[tuple[Bind, socket.socket]]:
+async def _let_die(path: str, runtime: Runtime) -> None:
+    """Wait a second for a process that listens on a path: it may have lost its store's lock because it is dying."""
+    with suppress(OSError):
+        for _ in range(_DYING_MS // _POLL_MS):
+            if not is_live(path):
+                return
+            await runtime.sleep(_POLL_MS)
+
+
+async def _listeners(bind: Bind, stack: ExitStack, runtime: Runtime) -> list[tuple[Bind, socket.socket]]:
     """Listen on an address: on each of its IP addresses, if it is a name."""
     match bind:
         case UnixBind(path):
+            await _let_die(path, runtime)
             return [(bind, stack.enter_context(unix_socket(path, backlog=BACKLOG)))]
         case TcpBind():
             return await _tcp_listeners(bind, stack)
@@ -285,6 +306,13 @@ def _waits_for_client(connection: Any) -> bool:
     """Return whether a connection waits for the rest of a request, or for its client to read."""
     cycle, transport = getattr(connection, "cycle", None), getattr(connection, "transport", None)
     return (cycle is not None and cycle.more_body) or unread_bytes(transport) > 0
+
+
+def _socket_of(connection: Any) -> socket.socket | None:
+    """Return the socket of a connection, before and after its first byte."""
+    transport = getattr(connection, "transport", None) or getattr(connection, "_transport", None)
+    wrapped = None if transport is None else transport.get_extra_info("socket")
+    return None if wrapped is None else wrapped._sock  # noqa: SLF001 - asyncio's wrapper cannot close it
 
 
 def _abort(connection: Any) -> None:

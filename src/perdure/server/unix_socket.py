@@ -30,6 +30,7 @@ def unix_socket(path: str, *, backlog: int) -> Generator[socket.socket]:
     Raises:
         ListenFailed: a process listens on that path, it is no socket, or its folder cannot be written to.
     """
+    owner = os.getpid()
     path = str(Path(path).absolute())  # of this moment's working directory
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -41,7 +42,8 @@ def unix_socket(path: str, *, backlog: int) -> Generator[socket.socket]:
         try:
             yield listener
         finally:
-            _remove(path, identity)
+            if os.getpid() == owner:  # and not in a forked child
+                _remove(path, identity)
     finally:
         listener.close()
 
@@ -73,12 +75,16 @@ def _refuse_a_live_one(path: str) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise ListenFailed(f"unix:{path}", "that path is no socket; move it, or choose another path")
-    if _is_live(path):
+    if is_live(path):
         raise ListenFailed(f"unix:{path}", "a process listens there; stop it, or choose another path")
 
 
-def _is_live(path: str) -> bool:
-    """Return whether a process listens on a socket. Its backlog may be full."""
+def is_live(path: str) -> bool:
+    """Return whether a process listens on a path. Its backlog may be full.
+
+    Raises:
+        OSError: the path cannot be searched, or belongs to another user.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, short_path(path) as short:
         probe.settimeout(0)
         try:
