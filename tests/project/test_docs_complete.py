@@ -10,6 +10,7 @@ import pytest
 
 from perdure import Limits
 from perdure.values import errors, event
+from perdure.wire.problems import BY_CODE
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
@@ -55,6 +56,11 @@ def missing(names: set[str]) -> set[str]:
 def test_every_public_name_is_documented(package: str) -> None:
     names = set(importlib.import_module(package).__all__)
     assert missing(names) <= UNDOCUMENTED.get(package, set()), sorted(missing(names))
+
+
+def test_every_problem_refers_to_its_row_on_the_page_of_errors() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    assert [code for code in BY_CODE if f'<a id="{code.replace("_", "-")}"></a>' not in page] == []
 
 
 def test_every_error_is_documented() -> None:
