@@ -9,18 +9,20 @@ import pytest
 from attrs import frozen
 from fastapi import Depends, FastAPI
 from litestar import Litestar, get
+from litestar import asgi as asgi_route
 from litestar.params import FromPath
 from litestar.testing import TestClient as LitestarClient
 from returns.result import Failure, Result, Success
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from perdure import App, Client, Decision, Task, unwrap
 from perdure.integrations import fastapi, litestar, starlette
 from perdure.kinds.task import TaskHandle
+from perdure.server.api import EngineApi, asgi
 
 
 @frozen
@@ -114,3 +116,23 @@ def test_a_mounted_application_says_where_its_lifespan_belongs(caplog: pytest.Lo
     with TestClient(outer) as client:
         assert client.get("/jobs/3").status_code == 500
     assert "on the outermost application" in caplog.text
+
+
+def test_an_engine_is_served_below_a_prefix_of_each_framework() -> None:
+    """An id with a slash, too: frameworks hand the path below a prefix on in different forms."""
+    for create in (mounted_in_starlette, mounted_in_litestar):
+        api = asgi(app, "memory://", access="unchecked")
+        with create(api) as client:
+            sent = client.post("/jobs/v1/jobs/task/counter/instances/a%2Fb/send", content="3")
+            assert (sent.status_code, sent.json()["created"]) == (200, True)
+            state = client.get("/jobs/v1/jobs/task/counter/instances/a%2Fb/state")
+            assert (state.status_code, state.json()) == (200, 3)
+
+
+def mounted_in_starlette(api: EngineApi) -> TestClient:
+    return TestClient(Starlette(routes=[Mount("/jobs", api)], lifespan=api.lifespan))
+
+
+def mounted_in_litestar(api: EngineApi) -> LitestarClient[Litestar]:
+    mounted = asgi_route("/jobs", is_mount=True, copy_scope=True)(api)
+    return LitestarClient(Litestar([mounted], lifespan=[api.lifespan]))

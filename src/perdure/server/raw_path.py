@@ -29,6 +29,8 @@ def with_raw_path(scope: Scope) -> Scope:
         below = below[len(prefix) :]
     encoded = raw.partition(b"?")[0].decode("latin-1")
     decoded = unquote(encoded)
+    if not decoded.endswith("/"):
+        below = below.rstrip("/")  # Litestar adds one
     if not below or not decoded.endswith(below):
         return scope
     depth = decoded[: -len(below)].count("/")
