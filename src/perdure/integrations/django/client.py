@@ -1,0 +1,77 @@
+"""The client of a Django project: one for each process, opened when a view first calls a job."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from contextlib import ExitStack
+from typing import Any, Final, cast
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from perdure.jobs.definition import AnyDefinition, check_definition
+from perdure.remote import SyncClient, connect_sync
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError
+
+TIMEOUT: Final = "10 seconds"
+"""How long a call waits for its answer by default: a thread of the web server waits with it."""
+
+_lock: Final = threading.Lock()
+_opened: Final[dict[int, tuple[SyncClient, ExitStack]]] = {}
+"""By process id: a server that forks opens a client of its own in each child."""
+
+
+def jobs() -> SyncClient:
+    """Return the client of this process, for all of its threads.
+
+    Its first call opens it, with the settings ``PERDURE_URL``, ``PERDURE_JOBS``, ``PERDURE_TOKEN`` and
+    ``PERDURE_TIMEOUT``.
+
+    Raises:
+        ImproperlyConfigured: a setting is missing, or is not a definition.
+    """
+    opened = _opened.get(os.getpid())
+    if opened is None:
+        with _lock:
+            opened = _opened.get(os.getpid()) or _open()
+            _opened[os.getpid()] = opened
+    return opened[0]
+
+
+def close() -> None:
+    """Close the client of this process, if it is open. The next call of `jobs` opens another one."""
+    with _lock:
+        opened = _opened.pop(os.getpid(), None)
+    if opened is not None:
+        opened[1].close()
+
+
+atexit.register(close)
+
+
+def _open() -> tuple[SyncClient, ExitStack]:
+    url: str | None = getattr(settings, "PERDURE_URL", None)
+    if not url:
+        raise ImproperlyConfigured("PERDURE_URL: expected the URL of the engine, such as 'sqlite:///jobs.db'")
+    stack = ExitStack()
+    token: str | None = getattr(settings, "PERDURE_TOKEN", None)
+    timeout: Duration = getattr(settings, "PERDURE_TIMEOUT", TIMEOUT)
+    client = stack.enter_context(connect_sync(url, *_definitions(), token=token, timeout=timeout))
+    return client, stack
+
+
+def _definitions() -> list[AnyDefinition]:
+    paths = cast("list[str]", getattr(settings, "PERDURE_JOBS", []))
+    return [_definition(path) for path in paths]
+
+
+def _definition(path: str) -> AnyDefinition:
+    try:
+        found: Any = import_string(path)
+        return check_definition(found)
+    except (ImportError, DefinitionError) as error:
+        raise ImproperlyConfigured(f"{path!r} in PERDURE_JOBS: expected the path of a definition: {error}") from error

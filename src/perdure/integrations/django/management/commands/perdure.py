@@ -1,0 +1,50 @@
+"""``manage.py perdure``: the commands of ``perdure`` with the settings of the project, and the outbox."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from perdure.integrations.django.outbox import send_waiting
+
+
+class Command(BaseCommand):
+    """Run a command of ``perdure`` in this project, such as ``health`` or ``run shop.jobs:app``."""
+
+    help = (
+        "Run a command of perdure with the PERDURE_... settings of this project (run, health, list, ...), or 'outbox': "
+        "send the requests that wait in the outbox."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the command of ``perdure`` and its arguments as they are."""
+        parser.add_argument("arguments", nargs=argparse.REMAINDER, help="outbox, or a command of perdure")
+
+    def handle(self, *_: object, **options: Any) -> None:
+        """Run the command.
+
+        Raises:
+            CommandError: the engine did not answer while the outbox was sent.
+            SystemExit: with the exit code of the command of ``perdure``.
+        """
+        arguments: list[str] = options["arguments"]
+        if arguments == ["outbox"]:
+            self._send_outbox()
+            return
+        from perdure.cli.main import main  # noqa: PLC0415 - the extra `cli` is needed by these commands only
+
+        for name in dir(settings):
+            value = getattr(settings, name)
+            if name.startswith("PERDURE_") and isinstance(value, str):
+                os.environ.setdefault(name, value)
+        raise SystemExit(main(arguments))
+
+    def _send_outbox(self) -> None:
+        result = send_waiting()
+        self.stdout.write(f"sent {result.sent}, refused {result.refused}")
+        if result.stopped_by is not None:
+            raise CommandError(f"stopped: {result.stopped_by}")

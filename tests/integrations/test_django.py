@@ -1,0 +1,109 @@
+"""Django: requests that are written with a transaction, and sent once it has committed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django_project import set_up_project
+from engine_thread import engine_on
+
+from perdure.examples.shop.jobs import app, orders
+from perdure.examples.shop.order import OrderLine, Place, Ship
+from perdure.values.errors import InvalidInput, ServerUnreachable
+
+set_up_project()
+
+from perdure.integrations.django import client  # noqa: E402 - the models need the project
+from perdure.integrations.django.client import jobs  # noqa: E402 - as above
+from perdure.integrations.django.models import OutboxRequest  # noqa: E402 - as above
+from perdure.integrations.django.outbox import send_after_commit, send_waiting  # noqa: E402 - as above
+
+PLACE = Place("ada@example.com", (OrderLine("book", 1, 500),))
+
+
+@pytest.fixture
+def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The project with an empty database, and the socket of an engine that does not run yet."""
+    call_command("migrate", verbosity=0)
+    OutboxRequest.objects.all().delete()
+    socket = tmp_path / "engine.sock"
+    settings.PERDURE_URL = f"http+unix://{socket}"
+    settings.PERDURE_JOBS = ["perdure.examples.shop.jobs.orders"]
+    settings.PERDURE_TIMEOUT = "5 seconds"
+    yield socket
+    client.close()
+
+
+def place(order: str) -> OutboxRequest:
+    return send_after_commit(orders, order, lambda sender: sender.send(PLACE))
+
+
+def stage(order: str) -> str | None:
+    state = jobs().unwrap(jobs().handle(orders).get_state(order))
+    return None if state is None else state.stage
+
+
+def test_a_request_is_sent_when_its_transaction_commits(socket: Path) -> None:
+    with engine_on(socket, app):
+        with transaction.atomic():
+            place("o-1")
+            assert stage("o-1") is None
+        assert stage("o-1") == "awaiting_payment"
+        assert not OutboxRequest.objects.exists()
+
+
+def test_a_request_is_never_sent_when_its_transaction_rolls_back(socket: Path) -> None:
+    with engine_on(socket, app):
+        with transaction.atomic():
+            place("o-1")
+            transaction.set_rollback(True)
+        assert stage("o-1") is None
+        assert not OutboxRequest.objects.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")  # httpcore leaves it open
+def test_a_request_waits_for_an_engine_that_does_not_answer(socket: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings.PERDURE_TIMEOUT = "1 ms"
+    row = place("o-1")
+    assert isinstance(send_waiting().stopped_by, ServerUnreachable)
+    with pytest.raises(CommandError, match="no engine answers"):
+        call_command("perdure", "outbox")
+    assert OutboxRequest.objects.get().attempts == 3
+    client.close()
+    settings.PERDURE_TIMEOUT = "5 seconds"
+    with engine_on(socket, app):
+        call_command("perdure", "outbox")
+        assert capsys.readouterr().out.endswith("sent 1, refused 0\n")
+        assert stage("o-1") == "awaiting_payment"
+        row.save(force_insert=True)  # the answer was lost: the row is sent again, with its key
+        assert send_waiting().sent == 1
+        events = jobs().unwrap(jobs().history(orders, "o-1"))
+        assert [logged.event.type for logged in events].count("job.started") == 1
+
+
+def test_a_refused_request_stays_with_its_error_and_is_not_repeated(socket: Path) -> None:
+    with engine_on(socket, app):
+        send_after_commit(orders, "o-1", lambda sender: sender.send(Ship("1Z9")))
+        place("o-1")
+        assert "NotPossible" in OutboxRequest.objects.get().error
+        assert stage("o-1") == "awaiting_payment"
+        assert send_waiting().refused == 0
+
+
+def test_an_input_of_a_wrong_type_is_refused_in_the_view(socket: Path) -> None:
+    with pytest.raises(InvalidInput, match="quantity"):
+        send_after_commit(orders, "o-1", lambda sender: sender.send(Place("ada", (OrderLine("book", "1", 5),))))  # type: ignore[arg-type]
+    assert not OutboxRequest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"), [("PERDURE_URL", "", "PERDURE_URL"), ("PERDURE_JOBS", ["os.path"], "'os.path'")]
+)
+def test_a_wrong_setting_is_named(socket: Path, name: str, value: object, expected: str) -> None:
+    setattr(settings, name, value)
+    with pytest.raises(ImproperlyConfigured, match=expected):
+        jobs()
