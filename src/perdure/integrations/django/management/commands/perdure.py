@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -24,14 +24,14 @@ class Command(BaseCommand):
         """Take the command of ``perdure`` and its arguments as they are."""
         parser.add_argument("arguments", nargs=argparse.REMAINDER, help="outbox, or a command of perdure")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def handle(self, *_: object, **options: object) -> None:
         """Run the command.
 
         Raises:
             CommandError: the engine did not answer while the outbox was sent.
             SystemExit: with the exit code of the command of ``perdure``.
         """
-        arguments: list[str] = options["arguments"]
+        arguments = cast("list[str]", options["arguments"])
         if arguments == ["outbox"]:
             self._send_outbox()
             return
