@@ -34,7 +34,7 @@ from perdure.examples.shop.order import (
     ShopOrder,
 )
 from perdure.integrations.fastapi import Jobs, handle_errors, lifespan
-from perdure.integrations.starlette import OpenClient
+from perdure.integrations.open_client import OpenClient
 from perdure.remote import connect
 from perdure.values.errors import Rejected
 
