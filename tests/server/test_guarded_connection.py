@@ -156,6 +156,25 @@ def test_a_refused_request_with_an_endless_body_does_not_keep_its_place():
     assert asyncio.run(main()) == [413, 200]
 
 
+def test_the_rest_of_a_refused_body_is_not_read_for_long():
+    async def main() -> tuple[bytes, int]:
+        async with serving(echo, HttpLimits(body_bytes=10)) as served:
+            reader, writer = await served.connect()
+            writer.write(BEGUN.replace(b"100000", b"10000000000"))
+            refused = await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"x" * 60_000_000)
+            unsent = [0]
+            while len(served.connections):
+                unsent.append(writer.transport.get_write_buffer_size())
+                await asyncio.sleep(0.01)
+            writer.transport.abort()
+            return refused, max(unsent[-10:])
+
+    refused, unsent = asyncio.run(main())
+    assert status_of(refused) == 413
+    assert unsent > 30_000_000  # the rest is in the buffers of the system
+
+
 def test_headers_without_an_end_are_refused_while_they_arrive():
     async def main() -> bytes:
         async with serving(echo) as served:

@@ -26,6 +26,13 @@ _FULL: Final = (
 )
 
 
+DISCARDED_BYTES: Final = 262_144
+"""How much the server reads of the body of a request that it has refused."""
+
+LINGER_MS: Final = 500
+"""How long the connection then stays open, for the client to read the refusal."""
+
+
 class _Cycle(Protocol):
     """One request in uvicorn's protocol."""
 
@@ -115,6 +122,7 @@ class GuardedConnection(asyncio.Protocol):
     __slots__ = (
         "_connections",
         "_cycle",
+        "_discarded",
         "_http",
         "_make_http",
         "_partial",
@@ -136,6 +144,7 @@ class GuardedConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._cycle: _Cycle | None = None
         self._partial = False
+        self._discarded = 0
         self._state = ConnectionState(phase="idle", since_ms=self._runtime.monotonic_ms())
         self._timer: Timer | None = None
 
@@ -161,6 +170,8 @@ class GuardedConnection(asyncio.Protocol):
             self._registered.discard(self)
             self._http.connection_made(transport)
         self._look()
+        if self._state.phase == "discarding" and self._is_discarded(len(data), transport):
+            return
         self._http.data_received(data)
         cycle = self._latest()
         self._partial = cycle is None or cycle.response_complete
@@ -169,6 +180,15 @@ class GuardedConnection(asyncio.Protocol):
             self._partial = False
             self._see("answering")
         self._look()
+
+    def _is_discarded(self, count: int, transport: asyncio.Transport) -> bool:
+        """Return whether enough was read of a refused body: the connection is closed soon, and reads no more."""
+        self._discarded += count
+        if self._discarded <= DISCARDED_BYTES:
+            return False
+        transport.pause_reading()
+        self._runtime.call_later(LINGER_MS, self.abort)
+        return True
 
     def pause_writing(self) -> None:
         """Make the application wait."""
