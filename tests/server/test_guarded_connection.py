@@ -156,6 +156,21 @@ def test_a_refused_request_with_an_endless_body_does_not_keep_its_place():
     assert asyncio.run(main()) == [413, 200]
 
 
+def test_a_refused_body_is_not_kept():
+    async def main() -> list[int]:
+        async with serving(echo, HttpLimits(body_bytes=10)) as served:
+            reader, writer = await served.connect()
+            writer.write(BEGUN + b"x" * 60_000)
+            await reader.readuntil(b"\r\n\r\n")
+            (connection,) = served.connections.all
+            assert connection._http is not None
+            held = [len(connection._http.cycle.body)]
+            writer.close()
+            return held
+
+    assert asyncio.run(main()) == [0]
+
+
 def test_the_rest_of_a_refused_body_is_not_read_for_long():
     async def main() -> tuple[bytes, int]:
         async with serving(echo, HttpLimits(body_bytes=10)) as served:

@@ -21,6 +21,11 @@ class HttpProtocol(H11Protocol):
         super().__init__(config, server_state, app_state)
         self.logger = _LOGGER
 
+    def on_response_complete(self) -> None:
+        """Free the part of a refused body that the application has not received, and wait for the next request."""
+        self.cycle.body = bytearray()
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse a request. The application, which may have received its headers, sees a client that has gone.
 
