@@ -77,9 +77,11 @@ def verdict(killer: str, mutant: Mutant | None = None) -> Verdict:
     """Run a test against a copy of the library in which a mutant is planted, or against a plain copy."""
     with tempfile.TemporaryDirectory(prefix="perdure-mutant-") as folder:
         copy = Path(folder) / "perdure"
-        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(SOURCE, copy)  # with the compiled modules, which are valid for the same times and sizes
         if mutant is not None:
             file = copy / mutant.file
+            for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+                compiled.unlink()
             file.write_text(mutant.apply(file.read_text(encoding="utf-8")), encoding="utf-8")
         return _run(killer, folder)
 
@@ -90,9 +92,7 @@ def _run(killer: str, folder: str) -> Verdict:
         "-m",
         "pytest",
         "-p",
-        "no:asyncio",
-        "-p",
-        "no:randomly",
+        "_hypothesis_pytestplugin",
         "-p",
         "no:cacheprovider",
         "-x",
@@ -100,7 +100,7 @@ def _run(killer: str, folder: str) -> Verdict:
     ]
     command += ["--hypothesis-profile=mutants", "-W", "default", place_of(killer)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     try:
         run = subprocess.run(  # noqa: S603 - our own tests
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
