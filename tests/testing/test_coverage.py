@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Never
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Result, Success
 from shop import NEW_YEAR, Shop, app
@@ -17,6 +17,7 @@ from perdure import App, Backoff, Do, Program, Retry, Task, TaskContext, effect,
 from perdure.examples.mail import HasMailer, MailBounced, send_mail
 from perdure.examples.order_processor import Delivered, OrderPlaced, PaymentReceived, order_processor
 from perdure.examples.token_refresher import TokenState, token_refresher
+from perdure.programs import sleep
 from perdure.testing import Crash, Fail, Fault, Raise, WorkerDied, World
 from perdure.testing.coverage import CoverageObserver, JobCoverage, ObservedTransition, as_mermaid, as_text, merged
 from perdure.testing.coverage.observed import DEFECTS, FAULTS
@@ -328,6 +329,63 @@ def test_requests_at_the_same_moment_are_counted_each() -> None:
         handle = world.handle(lamps)
         world.concurrently(handle.send("a", Go()), handle.send("a", Warn()), handle.send("a", Stop()))
     assert sum(observer.coverage(lamps).steps.values()) == 3
+
+
+@program
+def warn_later(ctx: TaskContext[Lamp], event: Go | Stop | Warn) -> Do[None, Forbidden, object]:
+    yield from switch(ctx, event)
+    if isinstance(event, Go):
+        yield from ctx.schedule(after="1 s")
+
+
+@program
+def grow_dim(ctx: TaskContext[Lamp]) -> Do[None, Never, object]:
+    lamp = yield from ctx.state
+    yield from sleep("300 ms")
+    yield from ctx.set_state(Lamp(Light.AMBER if lamp.light is Light.GREEN else lamp.light))
+
+
+timers = Task("timers", state=Lamp, event=Go | Stop | Warn, initial=Lamp(), on_event=warn_later, execute=grow_dim)
+DIMMED = {ObservedTransition("GREEN", "alarm", "AMBER")} | {
+    ObservedTransition(light.name, "alarm", light.name) for light in (Light.AMBER, Light.RED)
+}
+CHANGES = {
+    *(
+        (state, event, state)
+        for state in ("absent", *(light.name for light in Light))
+        for event in ("trigger", "resume")
+    ),
+    ("GREEN", "trigger", "AMBER"),
+    *((light.name, "pause", "paused") for light in Light),
+    ("absent", "pause", "absent"),
+}
+
+
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([Go(), Stop(), Warn(), "pause", "resume", "trigger"]), max_size=3),
+            st.sampled_from([0, 100, 300, 800, 1_000, 1_100]),
+        )
+    ),
+    seed=st.integers(0, 1_000),
+    interleaving=st.sampled_from(["turns", "operations"]),
+)
+@example([([Go()], 1_000), (["resume"], 0)], seed=0, interleaving="turns")
+@settings(max_examples=60)
+def test_what_is_counted_of_requests_beside_an_alarm_is_possible(asked: Any, seed: int, interleaving: Any) -> None:
+    observer = CoverageObserver()
+    with World(App(Shop()).with_jobs(timers), seed=seed, interleaving=interleaving) as world:
+        world.watch(observer.of(world))
+        handle = world.handle(timers)
+        for events, ms in asked:
+            for event in events:
+                world.start(getattr(handle, event)("a") if isinstance(event, str) else handle.send("a", event))
+            world.advance(f"{ms} ms")
+        world.advance("10 s")
+    counted = {step for step in observer.coverage(timers).steps if "paused" not in (step.before, step.after)}
+    requests = {ObservedTransition(*change) for change in CHANGES}
+    assert counted <= POSSIBLE | DIMMED | requests
 
 
 TESTS = """

@@ -137,6 +137,7 @@ class WorldObserver:
         if key is not None:
             self._keys.add((address, key))
         step = RequestStep(address, event_tag(job, request), request, self._tag(address), repeats)
+        step.company = address in self._running
         for other in self._at(address):
             other.company = step.company = True
         self._asked[number] = step
@@ -183,6 +184,8 @@ class WorldObserver:
         claim = None if instance is None else instance.claim
         if claim is not None:
             if claim.cause == "alarm":
+                for step in self._at(address):
+                    step.company = True
                 self._running.setdefault(address, (before, "alarm" if claim.attempt == 1 else "retry"))
         elif (run := self._running.pop(address, None)) is not None:
             status = "" if instance is None else instance.status

@@ -24,7 +24,7 @@ class RequestStep:
         after: the tag of the state after its commit; None before that commit.
         run_id: the run of its hook; None when no hook has run.
         commits: the number of commits of the instance while it was in progress.
-        company: whether another request of the instance was in progress at the same time.
+        company: whether another request of the instance, or a run of its alarm, was in progress at the same time.
         repeats: whether an earlier request had its idempotency key.
     """
 
