@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from attrs import frozen
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
 from perdure import (
     App,
@@ -23,12 +23,15 @@ from perdure import (
     Decision,
     Do,
     Program,
+    Secret,
     Task,
+    TaskContext,
     every,
     program,
 )
 from perdure.server.api import asgi_of
 from perdure.server.listening import listening
+from perdure.server.tokens import Tokens
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.owner_socket import owner_socket
 from perdure.testing.conformance.examples import message
@@ -47,13 +50,30 @@ ERROR = FailureRecord(form="failure", error_type="NoStock", message="none left",
 
 
 # ---------------------------------------------------------------- the app
+MOST = 100
+TOKEN = "tMkZ2WZlOTG0yq0KTwmaT-iEBpnGpRZtPu4lTg3Vxfw"  # noqa: S105 - of a server of the tests
+
+
 @frozen
 class Paid:
     paid: int
 
 
-def decide(state: Paid, event: Paid) -> Result[Decision[Paid], str]:
-    return Success(Decision(state=Paid(state.paid + event.paid)))
+@frozen
+class Order:
+    paid: int = 0
+    card: Annotated[str, Secret] = "4111-1111"
+
+
+def decide(state: Order, event: Paid) -> Result[Decision[Order], str]:
+    if event.paid > MOST:
+        return Failure("too much")
+    return Success(Decision(state=Order(state.paid + event.paid)))
+
+
+@program
+def deliver(ctx: TaskContext[Order]) -> Do[None]:
+    yield from ctx.set_state(Order())
 
 
 @program
@@ -68,7 +88,7 @@ def flush(ctx: DebounceContext[Paid]) -> Program[None]:
 APP = App(None).with_jobs(
     Continuous("tick", state=Paid, schedule=every("1 hour"), execute=tick),
     Debounce("batch", event=Paid, flush_after="1 hour", execute=flush),
-    Task("order", state=Paid, event=Paid, initial=Paid(0), decide=decide),
+    Task("order", state=Order, event=Paid, initial=Order(), decide=decide, execute=deliver),
 )
 
 
@@ -126,15 +146,18 @@ def serving(path: Path) -> Iterator[dict[str, list[str]]]:
     stop = asyncio.Event()
 
     async def main() -> None:
+        tokens = Tokens.parse(f"operator read {TOKEN}")
         async with (
             APP.open(f"sqlite:///{path}") as jobs,
-            listening(asgi_of(jobs, access="unchecked"), [f"unix:{owner_socket(path)}", "127.0.0.1:0"]) as bound,
+            listening(asgi_of(jobs, access="owner_socket"), [f"unix:{owner_socket(path)}"]),
+            listening(asgi_of(jobs), ["127.0.0.1:0"]) as local,
+            listening(asgi_of(jobs, access=tokens), ["127.0.0.1:0"]) as guarded,
         ):
-            tcp = next(str(bind) for bind in bound.binds if "127" in str(bind))
             named = {
                 "store": ["--store", f"sqlite:///{path}"],
                 "socket": ["--server", f"http+unix://{owner_socket(path)}"],
-                "server": ["--server", f"http://{tcp}"],
+                "server": ["--server", f"http://{local.binds[0]}"],
+                "guarded": ["--server", f"http://{guarded.binds[0]}"],
             }
             started.put(named)
             await stop.wait()

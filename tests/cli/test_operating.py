@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operated import INSTANCES, ORDER, json_of, serving, write_store
+from operated import INSTANCES, ORDER, TOKEN, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
+from perdure.cli.target.remote import connected
+from perdure.values.listed import ListFilter
 
 Out = pytest.CaptureFixture[str]
 
@@ -41,7 +43,7 @@ def test_every_reading_command_answers(read_only: dict[str, list[str]], capsys: 
     assert run_command(["list", *named, "--status", "orphaned"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["task:other:o-1", "orphaned"]
     assert run_command(["show", "task:order:p-1", *named]) == 0
-    assert capsys.readouterr().out.endswith('{\n  "paid": 1\n}\n')
+    assert capsys.readouterr().out.endswith('{\n  "paid": 1,\n  "card": "<secret>"\n}\n')
     assert run_command(["history", str(ORDER), *named, "--json"]) == 0
     assert [each["type"] for each in json_of(capsys.readouterr().out)] == ["job.paused", "job.started"]
     assert run_command(["dead-letters", *named, "--json"]) == 0
@@ -64,6 +66,7 @@ def test_an_explanation_is_a_readable_difference(read_only: dict[str, list[str]]
         "    scheduled_at  2099-12-31T23:59:59+00:00",
         "instance  changed (version 1 to 2)",
         "  ~ state.paid  1 -> 5",
+        '  + state.card  "<secret>"',
         "  ~ event_count  0 -> 1",
     ]
     assert run_command(["explain", "task:order:o-1", "send", '{"paid":"x"}', *named]) == 3
@@ -72,3 +75,104 @@ def test_an_explanation_is_a_readable_difference(read_only: dict[str, list[str]]
     assert capsys.readouterr().out.startswith("refused: task:order:p-1 is parked")
     assert run_command(["explain", "task:order:new", "send", '{"paid":4}', *named]) == 0
     assert "instance  created" in capsys.readouterr().out
+
+
+def test_requests_print_their_answers(engine: list[str], capsys: Out) -> None:
+    assert run_command(["start", "continuous:tick:new", '{"paid":1}', *engine]) == 0
+    assert "outcome.form  completed" in capsys.readouterr().out
+    for _ in range(2):  # the second one repeats the first answer, by its key
+        assert run_command(["send", "task:order:new", '{"paid":7}', "--key", "k-1", *engine, "--json"]) == 0
+        assert json_of(capsys.readouterr().out)[0]["created"] is True
+    run_command(["show", "task:order:new", "--json", *engine])
+    assert json_of(capsys.readouterr().out)[0]["state"]["paid"] == 7
+    assert run_command(["add", "debounce:batch:b", '{"paid":1}', *engine]) == 0
+    assert run_command(["flush", "debounce:batch:b", *engine]) == 0
+    assert run_command(["call", "continuous:tick:new", "trigger", "--wait-for", "start", *engine]) == 0
+    assert run_command(["call", "task:order:new", "terminate", '"done"', *engine]) == 0
+    capsys.readouterr()
+    run_command(["history", "task:order:new", "--json", *engine])
+    assert json_of(capsys.readouterr().out)[0]["fields"]["reason"] == "done"
+
+
+REFUSED = {
+    "rejected by the job": (["send", "task:order:o-1", '{"paid":101}'], "too much"),
+    "invalid": (["send", "task:order:o-1", '{"paid":"x"}'], "$.paid: expected int"),
+    "parked": (["send", "task:order:p-1", '{"paid":1}'], "is parked"),
+    "unknown job": (["send", "task:other:o-1", "{}"], "does not serve task:other"),
+    "unknown action": (["call", "task:order:o-1", "fly"], "no action 'fly'"),
+    "no instance": (["trigger", "task:order:absent"], "absent"),
+    "no instance to resume": (["resume", "task:order:absent"], "changed  false"),
+    "no batch": (["flush", "debounce:batch:b"], "empty"),
+    "nothing to retry": (["retry", "task:order:o-1"], "nothing failed"),
+    "no instance to retry": (["retry", "task:order:absent"], "no such instance"),
+    "no instance to end": (["terminate", "task:order:absent", "--yes"], "not_found"),
+    "no message": (["redrive", "999"], "not found"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_refused_request_has_its_own_exit_code(read_only: dict[str, list[str]], capsys: Out, why: str) -> None:
+    command, said = REFUSED[why]
+    assert run_command([*command, *read_only["store"]]) == 3
+    printed = capsys.readouterr()
+    assert said.replace("  ", " ") in (printed.out + printed.err).replace("  ", " ")
+
+
+def test_a_filter_changes_many_instances_after_a_question(engine: list[str], capsys: Out) -> None:
+    chosen = ["--job", "task:order", "--id-prefix", "o-", *engine]
+    assert run_command(["pause", *chosen]) == 2
+    assert "pass --yes" in capsys.readouterr().err
+    run_command(["list", "--status", "paused", "--json", *engine])
+    assert [each["id"] for each in json_of(capsys.readouterr().out)] == ["q-1"]
+    assert run_command(["pause", *chosen, "--yes", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert [each["address"] for each in json_of(printed.out)] == [f"task:order:o-{n}" for n in (1, 2, 3)]
+    assert "3 of 3 instances done" in printed.err
+    assert run_command(["resume", "task:order:o-1", "task:order:o-2", "task:order:absent", *engine]) == 3
+    assert "task:order:absent" in capsys.readouterr().out
+    run_command(["list", "--status", "paused", "--json", *engine])
+    assert [each["id"] for each in json_of(capsys.readouterr().out)] == ["o-3", "q-1"]
+
+
+def test_failed_work_runs_now(engine: list[str], capsys: Out) -> None:
+    assert run_command(["retry", "task:order:p-1", "task:order:o-3", "--json", *engine]) == 0
+    assert {each["address"]: each["action"] for each in json_of(capsys.readouterr().out)} == {
+        "task:order:p-1": "resume",
+        "task:order:o-3": "trigger",
+    }
+    run_command(["list", "--status", "retrying", "--json", *engine])
+    assert json_of(capsys.readouterr().out) == []
+
+
+def test_instances_end_with_a_reason(engine: list[str], capsys: Out) -> None:
+    assert run_command(["terminate", "task:order:o-1", *engine]) == 2
+    assert run_command(["terminate", "task:order:o-1", "--yes", "--reason", "moved", *engine]) == 0
+    assert run_command(["show", "task:order:o-1", *engine]) == 3
+    capsys.readouterr()
+    run_command(["history", "task:order:o-1", "--limit", "1", *engine])
+    assert "job.terminated" in capsys.readouterr().out
+
+
+def test_dead_letters_are_redriven_once(engine: list[str], capsys: Out) -> None:
+    run_command(["dead-letters", "--json", *engine])
+    first, second = (str(each["message_id"]) for each in json_of(capsys.readouterr().out))
+    assert run_command(["redrive", first, *engine]) == 0
+    assert run_command(["redrive", first, *engine]) == 3
+    assert run_command(["redrive", "--all", *engine]) == 2
+    assert run_command(["redrive", "--all", "--dry-run", *engine]) == 0
+    capsys.readouterr()
+    assert run_command(["redrive", "--all", "--yes", "--json", *engine]) == 0
+    assert json_of(capsys.readouterr().out) == [{"message_id": int(second), "outcome": "redriven"}]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http+unix:///absent/jobs.sock", "https://127.0.0.1:1"])
+def test_a_server_that_does_not_answer_has_its_own_exit_code(capsys: Out, url: str) -> None:
+    assert run_command(["list", "--server", url]) == 4
+    assert url in capsys.readouterr().err
+
+
+def test_a_server_with_tokens_refuses_a_request_without_one(read_only: dict[str, list[str]], capsys: Out) -> None:
+    assert run_command(["list", *read_only["guarded"]]) == 2
+    assert "token" in capsys.readouterr().err
+    with connected(read_only["guarded"][1], TOKEN, "10 seconds") as target:
+        assert len(target.find(ListFilter())) == len(INSTANCES)

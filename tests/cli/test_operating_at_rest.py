@@ -66,14 +66,14 @@ def test_a_list_is_a_table_of_addresses_statuses_and_errors(store: str, capsys: 
 
 
 def test_an_instance_is_shown_with_its_state_and_error(store: str, capsys: Out) -> None:
-    assert run_command(["show", "task:order:p-1", "--store", store, "--traceback"]) == 0
+    assert run_command(["show", "task:order:p-1", "--store", store, "--traceback", "--state"]) == 0
     printed = capsys.readouterr().out
     assert "status      parked (retries_exhausted)" in printed
     assert "Traceback\n  line 1\n" in printed
     assert printed.endswith('{\n  "paid": 1\n}\n')
-    run_command(["show", "task:order:p-1", "--store", store, "--no-state"])
+    run_command(["show", "task:order:p-1", "--store", store])
     assert "paid" not in capsys.readouterr().out
-    run_command(["show", "task:order:p-1", "--store", store, "--json"])
+    run_command(["show", "task:order:p-1", "--store", store, "--json", "--state"])
     (shown,) = json_of(capsys.readouterr().out)
     assert (shown["status"], shown["state"], shown["last_error"]["message"]) == ("parked", {"paid": 1}, ERROR.message)
 

@@ -134,6 +134,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         lambda: named.call("fly", "c"),
         lambda: named.call("terminate", "c", '"bye"', interrupt=True),
         lambda: named.get_state("a"),
+        lambda: named.shown_state("a"),
         lambda: named.history("c"),
         lambda: named.explain("send", "a", "1"),
         lambda: numbers.terminate("a", "enough", interrupt=True),

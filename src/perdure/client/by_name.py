@@ -82,6 +82,10 @@ class JobByName(Protocol):
         """Read the committed state as JSON-able data; None when there is no instance."""
         ...
 
+    def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        ...
+
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
@@ -189,6 +193,14 @@ class NamedJob:
         return mapped(
             self.dispatch.state(self.definition, id_),
             lambda state: None if state is None else orjson.loads(encode(state)),
+        )
+
+    def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        codec = self.definition.plan.state
+        return mapped(
+            self.dispatch.state(self.definition, id_),
+            lambda state: None if state is None else orjson.loads(codec.redact(codec.encode(state))),
         )
 
     def history(

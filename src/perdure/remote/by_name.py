@@ -101,6 +101,10 @@ class RemoteJob:
         """Read the committed state as JSON-able data; None when there is no instance."""
         return once(self._read("get_state", id_, _unchanged))
 
+    def shown_state(self, id_: str, /) -> FutureResult[Any, CallError]:
+        """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
+        return once(self._read("shown_state", id_, _unchanged))
+
     async def _read(self, action: str, id_: str, decode: Callable[[Any], Any]) -> Result[Any, Any]:
         try:
             envelope = self._envelope(action, id_, "")

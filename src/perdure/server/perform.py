@@ -85,9 +85,12 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
         case "status":
             return gateway.status(job, envelope.id), json_of
         case "get_state":
-            return gateway.state(
-                job, envelope.id
-            ), lambda state: NULL if state is None else job.plan.state.encode(state)
+            encode = job.plan.state.encode
+            return gateway.state(job, envelope.id), lambda state: NULL if state is None else encode(state)
+        case "shown_state":
+            codec = job.plan.state
+            shown = gateway.state(job, envelope.id)
+            return shown, lambda state: NULL if state is None else codec.redact(codec.encode(state))
         case "load":
             moment: FutureResult[Moment, Any] = gateway.moment(job, envelope.id, envelope.key)
             return moment, encode_moment

@@ -12,8 +12,9 @@ from perdure.jobs.request import WaitFor
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import excerpt, fields_in_line
 
-READS: Final = ("status", "get_state", "load")
-"""The actions of a batch that read. ``load``: the stored data that an explanation is computed from."""
+READS: Final = ("status", "get_state", "shown_state", "load")
+"""The actions of a batch that read. ``shown_state``: the state without its secrets.
+``load``: the stored data that an explanation is computed from."""
 
 
 @attrs.frozen(kw_only=True)

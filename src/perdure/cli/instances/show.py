@@ -26,7 +26,7 @@ def show(
     /,
     *,
     target: TargetOptions = UNSET,
-    state: bool = True,
+    state: bool | None = None,
     traceback: Annotated[bool, Parameter(negative="")] = False,
     json: JsonOption = False,
 ) -> int:
@@ -39,7 +39,8 @@ def show(
     address
         The instance, written kind:name:id.
     state
-        Whether to print the state.
+        Print the state. By default a running engine prints it, without the values that its job marks as secret; a store
+        at rest does not, because it knows no marks: there --state prints the state as it is stored.
     traceback
         Print the traceback of the last error.
     """
@@ -47,14 +48,15 @@ def show(
     with open_target(target) as found:
         report = found.status(at)
         is_there = report.status != "not_found"
-        content = found.state(at) if state and is_there else None
+        shows = found.hides_secrets if state is None else state
+        content = found.state(at) if shows and is_there else None
     if json:
-        write_json([status_data(at, report) | ({"state": content} if state else {})])
+        write_json([status_data(at, report) | ({"state": content} if shows else {})])
     elif is_there:
         write_fields(_fields(at, report))
         if traceback and report.last_error is not None and report.last_error.traceback:
             write_lines(["", *report.last_error.traceback.rstrip().split("\n")])
-        if state:
+        if shows:
             write_lines(["", *state_lines(content)])
     else:
         write_lines([f"there is no instance {at}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import attrs
 import orjson
@@ -21,7 +21,7 @@ from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Health, LoggedEvent, Query
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import InvalidInput, ServerUnreachable, StoreCorrupt
+from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.instance import Instance
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -35,10 +35,13 @@ class AtRest:
     """Reads the file. It does not know which jobs an app serves.
 
     Attributes:
+        hides_secrets: that ``state`` may contain some: the definitions mark them.
         name: the URL of the store.
         reader: reads the file.
         corrupt: the rows that were left out of lists.
     """
+
+    hides_secrets: ClassVar[bool] = False
 
     name: str
     reader: Reader
@@ -77,13 +80,13 @@ class AtRest:
         return NOT_FOUND if instance is None else _report(instance)
 
     def state(self, address: Address, /) -> object:
-        """Read the state of an instance as it is stored; None if there is none."""
+        """Read the state of an instance as it is stored, as text if it is encrypted; None if there is none."""
         instance = self._load(address)
         text = None if instance is None else _state(instance)
         try:
             return orjson.loads(text) if text else None
-        except orjson.JSONDecodeError as error:
-            raise StoreCorrupt(str(address), f"its state is not JSON: {error}") from error
+        except orjson.JSONDecodeError:
+            return text
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""

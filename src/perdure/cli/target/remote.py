@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -30,9 +30,12 @@ class Remote:
     """Calls the engine by the names of its jobs.
 
     Attributes:
+        hides_secrets: that ``state`` contains none.
         name: the URL.
         jobs: the client.
     """
+
+    hides_secrets: ClassVar[bool] = True
 
     name: str
     jobs: SyncClient
@@ -63,8 +66,9 @@ class Remote:
         return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).status(address.id))
 
     def state(self, address: Address, /) -> object:
-        """Read the state of an instance as JSON-able data; None if there is none."""
-        return self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).get_state(address.id))
+        """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
+        state: object = self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
+        return state
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import attrs
 
@@ -40,7 +40,13 @@ class Ask:
 
 
 class Target(Protocol):
-    """A running engine or a file. Every operation raises a `PerdureError` if it fails."""
+    """A running engine or a file. Every operation raises a `PerdureError` if it fails.
+
+    Attributes:
+        hides_secrets: whether ``state`` hides the values that definitions mark as secret.
+    """
+
+    hides_secrets: ClassVar[bool]
 
     @property
     def name(self) -> str:
