@@ -459,7 +459,10 @@ class StoreLocked(StoreError):
     owner: str
 
     def _text(self) -> str:
-        return f"{self.store} is owned by {self.owner}; stop that engine first: a file has one owner at a time"
+        return (
+            f"{self.store} is owned by {self.owner}; stop that engine first, or call it with perdure.remote.connect: "
+            "a file has one owner at a time"
+        )
 
 
 @attrs.frozen(repr=False)
