@@ -371,7 +371,7 @@ CHANGES = {
     seed=st.integers(0, 1_000),
     interleaving=st.sampled_from(["turns", "operations"]),
 )
-@example([([Go()], 1_000), (["resume"], 0)], seed=0, interleaving="turns")
+@example(asked=[([Go()], 1_000), (["resume"], 0)], seed=0, interleaving="turns")
 @settings(max_examples=60)
 def test_what_is_counted_of_requests_beside_an_alarm_is_possible(asked: Any, seed: int, interleaving: Any) -> None:
     observer = CoverageObserver()
