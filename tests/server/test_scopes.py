@@ -2,6 +2,7 @@
 
 import asyncio
 
+import attrs
 import httpx2
 import orjson
 import pytest
@@ -10,8 +11,10 @@ from starlette.testclient import TestClient
 
 from perdure import App, Task
 from perdure.examples.order_processor import Order, OrderEvent, decide_order
+from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.api import EngineApi, asgi
 from perdure.server.tokens import SCOPES, Tokens
+from perdure.stores.url import open_store
 
 ORDERS = Task("orders", state=Order, event=OrderEvent, initial=Order(), decide=decide_order)
 SECRETS = {scope: f"{scope}-".ljust(32, "x") for scope in SCOPES}
@@ -128,3 +131,24 @@ def test_a_page_of_another_origin_is_refused_without_tokens():
         assert local.get("/v1/jobs").status_code == 200
         assert local.get("/v1/jobs", headers={"Origin": "https://evil.example"}).status_code == 403
         assert local.get("/v1/jobs", headers={"Host": "evil.example"}).json()["cause"] == "not_local"
+
+
+def test_probes_without_a_token_query_the_store_twice_a_second_at_most():
+    async def main() -> tuple[list[int], int]:
+        queries: list[int] = []
+        store = await open_store("memory://", runtime=asyncio_runtime())
+        health = store.health
+
+        def counted() -> object:
+            queries.append(1)
+            return health()
+
+        served = asgi(App(None), attrs.evolve(store, health=counted), access=TOKENS)
+        async with served.lifespan():
+            queries.clear()
+            replies = await asyncio.gather(*(ask(served, "GET /ready", None) for _ in range(20)))
+        return [reply.status_code for reply in replies], len(queries)
+
+    statuses, queries = asyncio.run(main())
+    assert statuses == [200] * 20
+    assert 1 <= queries <= 2

@@ -22,9 +22,9 @@ from perdure.server.few import Few
 from perdure.server.perform import denied, may_see_tracebacks, scope_of
 from perdure.server.queries import address_in, flag_in, instant_in, only, whole_in
 from perdure.server.raw_path import MOUNTED_AT
+from perdure.server.readiness import Readiness
 from perdure.server.replies import json_reply, problem_reply, reply_to
 from perdure.server.tokens import Scope
-from perdure.stores.store import Health
 from perdure.values.errors import InvalidInput, PerdureError
 from perdure.values.listed import ListedStatus
 from perdure.wire.records import json_of
@@ -108,7 +108,10 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, list
 
         return Route(path, endpoint, methods=[method])
 
-    description = Description()
+    description, readiness = Description(), Readiness()
+
+    async def ready(asked: Asked) -> Response:
+        return await readiness.reply(asked.client)
 
     async def describe(asked: Asked) -> Response:
         jobs = gateway_of(asked.client).definitions.values()
@@ -117,7 +120,7 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, list
     return [
         route("/openapi.json", one_of_few(describe), "read"),
         route("/live", _live, "nothing"),
-        route("/ready", _ready, "nothing"),
+        route("/ready", ready, "nothing"),
         route("/v1/jobs", _jobs, "read"),
         route("/v1/health", _health, "read"),
         route("/v1/in-flight", one_of_few(_in_flight), "operate"),
@@ -141,12 +144,6 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, list
 # ---------------------------------------------------------------- the engine
 async def _live(_: Asked) -> Response:
     return json_reply(b'{"status":"ok"}')
-
-
-async def _ready(asked: Asked) -> Response:
-    result: Result[Health, Any] = await answer_of(asked.client.health())
-    health = result.value_or(Health(state="failed", detail="the store does not answer"))
-    return json_reply(orjson.dumps({"status": health.state}), 503 if health.state == "failed" else 200)
 
 
 async def _jobs(asked: Asked) -> Response:
