@@ -145,6 +145,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Make a random key that encrypts stored data, as a line for `PERDURE_KEYS` or a file of keys.",
         STORES,
     ),
+    "doctor": LazyCommand(
+        "doctor.command:doctor",
+        "Check the installation, and the store or the server that you name: each finding with its fix.",
+        STORES,
+    ),
     "check": LazyCommand(
         "check.command:check",
         "Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.",

@@ -1,0 +1,1 @@
+"""``perdure doctor``: checks an installation, a store and its engine."""

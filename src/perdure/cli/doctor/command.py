@@ -1,0 +1,81 @@
+"""``perdure doctor``: check an installation, a store and its engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import attrs
+
+from perdure.cli.doctor import judgement
+from perdure.cli.doctor.diagnosis import Diagnosis
+from perdure.cli.doctor.facts import measured, socket_of
+from perdure.cli.doctor.installation import installation
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.instances.filters import MAX_PAGE
+from perdure.cli.json_lines import JsonOption, write_json
+from perdure.cli.styled_lines import write_styled_lines
+from perdure.cli.target.opening import is_listening, open_target
+from perdure.cli.target.options import UNSET, TargetOptions, chosen_url
+from perdure.cli.usage_error import UsageError
+from perdure.stores.sqlite.reader import read_from_outside
+from perdure.stores.url import sqlite_path
+from perdure.values.errors import DefinitionError, PerdureError, StoreError
+from perdure.values.listed import ListFilter
+
+
+def doctor(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
+    """Check the installation, and the store or the server that you name: each finding with its fix.
+
+    Exit code: 0 no problem (warnings do not count), 1 there are problems, 2 the command cannot start.
+    """
+    found: list[Diagnosis] = []
+    for each in _diagnoses(target):
+        found.append(each)
+        if json:
+            write_json([attrs.asdict(each)])
+        else:
+            write_styled_lines([each.line])
+    problems = sum(each.level == "problem" for each in found)
+    if not json:
+        sys.stderr.write(f"perdure: {problems} {'problem' if problems == 1 else 'problems'}\n")
+    return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
+    yield from installation()
+    is_named = target != UNSET or any(os.environ.get(name) for name in ("PERDURE_SERVER", "PERDURE_STORE"))
+    if not is_named:
+        return
+    url = chosen_url(target, os.environ)
+    reachable = True
+    if url.startswith("sqlite:"):
+        try:
+            path = sqlite_path(url)
+        except DefinitionError as error:
+            raise UsageError(str(error)) from error
+        try:
+            with read_from_outside(path) as reader:
+                reachable = is_listening(socket_of(reader.path))
+                facts = measured(reader, url=url, listens=reachable, now_ms=time.time_ns() // 1_000_000)
+        except (StoreError, OSError) as error:
+            yield Diagnosis("problem", "store", str(error), "check the path, then perdure verify")
+            return
+        yield from judgement.judged(facts)
+    if reachable:
+        yield from _engine(target)
+
+
+def _engine(target: TargetOptions) -> Iterator[Diagnosis]:
+    """Check the engine by its own answers."""
+    try:
+        with open_target(target) as found:
+            yield judgement.health(found.health())
+            orphaned = len(found.find(ListFilter(status="orphaned", limit=MAX_PAGE)))
+    except PerdureError as error:
+        yield Diagnosis("problem", "engine", str(error), "see the log of the engine")
+        return
+    detail = "instances belong to jobs that the engine does not serve" + (", or more" if orphaned == MAX_PAGE else "")
+    yield judgement.waiting(orphaned, "orphaned", detail, "perdure list --status orphaned")

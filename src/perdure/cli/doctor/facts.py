@@ -1,0 +1,101 @@
+"""What is measured of a store, before it is judged."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from perdure.cli.stats.counts import Counts, count
+from perdure.stores.sqlite.owner import owner_of
+from perdure.stores.sqlite.owner_socket import owner_socket
+from perdure.stores.sqlite.reader import Reader
+from perdure.stores.sqlite.schema import migrations
+
+_MOUNTS: Final = Path("/proc/self/mounts")
+_LAST_EVENT: Final = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY sequence DESC LIMIT 1)"
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+@attrs.frozen(kw_only=True)
+class StoreFacts:
+    """Measurements of a store and its surroundings.
+
+    Attributes:
+        url: the store.
+        mode: the permissions of the file.
+        can_write: whether this user may write the file and its folder.
+        file_system: the type of its file system; empty if unknown.
+        free_bytes: free space of its disk.
+        counts: its rows.
+        owner: the process that owns it, or None.
+        listens: whether that process answers on the socket beside the file.
+        schema_version: of its tables.
+        newest_schema: the newest version that this library knows.
+        last_event_ms: the time of its newest event.
+        now_ms: the present.
+    """
+
+    url: str
+    mode: int
+    can_write: bool
+    file_system: str
+    free_bytes: int
+    counts: Counts
+    owner: str | None
+    listens: bool
+    schema_version: int
+    newest_schema: int
+    last_event_ms: int | None
+    now_ms: int
+
+
+def measured(reader: Reader, *, url: str, listens: bool, now_ms: int) -> StoreFacts:
+    """Measure a store.
+
+    Args:
+        reader: reads its file.
+        url: its URL.
+        listens: whether a process answers on its socket.
+        now_ms: the present.
+    """
+    path = reader.path
+    ((last_event_ms,),) = reader.rows(_LAST_EVENT)
+    return StoreFacts(
+        url=url,
+        mode=path.stat().st_mode & 0o777,
+        can_write=os.access(path, os.W_OK) and os.access(path.parent, os.W_OK),
+        file_system=file_system_of(path),
+        free_bytes=shutil.disk_usage(path.parent).free,
+        counts=count(reader, now_ms),
+        owner=owner_of(path),
+        listens=listens,
+        schema_version=reader.schema_version,
+        newest_schema=len(migrations()),
+        last_event_ms=last_event_ms,
+        now_ms=now_ms,
+    )
+
+
+def socket_of(path: Path) -> str:
+    """Return the path of the socket of a file's owner."""
+    return owner_socket(path)
+
+
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that holds a file, such as ``ext4`` or ``nfs4``; empty if it is unknown."""
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    found = ("", "")
+    for line in lines:
+        _, place, type_, *_ = [*line.split(" "), "", "", ""]
+        mounted = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), place)
+        if path.is_relative_to(mounted or "?") and len(mounted) >= len(found[0]):
+            found = (mounted, type_)
+    return found[1]

@@ -1,0 +1,133 @@
+"""`perdure doctor`: each fault of a store is one finding with its fix."""
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from operated import json_of, serving, write_store
+
+from perdure.cli.commands import run_command
+from perdure.cli.doctor.facts import StoreFacts, file_system_of
+from perdure.cli.doctor.installation import EXTRAS, extras, sqlite_version
+from perdure.cli.doctor.judgement import health, judged
+from perdure.cli.stats.counts import Counts, FileSize
+from perdure.stores.store import Health
+
+Out = pytest.CaptureFixture[str]
+
+MIB = 1024 * 1024
+NOW_MS = 1_767_225_600_000
+SIZE = FileSize(file_bytes=500 * MIB, wal_bytes=4 * MIB, free_bytes=0)
+COUNTS = Counts(
+    openings=1,
+    instances={"task:order": {"idle": 3}},
+    encrypted={},
+    due=1,
+    due_since_ms=NOW_MS - 60_000,
+    messages=0,
+    oldest_message_ms=None,
+    dead_letters=0,
+    keys=0,
+    expired_keys=0,
+    events=2,
+    oldest_event_ms=NOW_MS,
+    size=SIZE,
+)
+FINE = StoreFacts(
+    url="sqlite:///jobs.db",
+    mode=0o600,
+    can_write=True,
+    file_system="ext4",
+    free_bytes=500 * MIB,
+    counts=COUNTS,
+    owner="process 41 on host",
+    listens=True,
+    schema_version=3,
+    newest_schema=3,
+    last_event_ms=NOW_MS + 60_000,
+    now_ms=NOW_MS,
+)
+
+
+def counted(**changes: Any) -> dict[str, Counts]:
+    return {"counts": attrs.evolve(COUNTS, **changes)}
+
+
+def sized(**changes: Any) -> dict[str, Counts]:
+    return counted(size=attrs.evolve(SIZE, **changes))
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "an old schema": ({"schema_version": 2}, "warning", "schema"),
+    "writable by every user": ({"mode": 0o666}, "problem", "permissions"),
+    "not writable": ({"can_write": False}, "warning", "permissions"),
+    "a network disk": ({"file_system": "nfs4"}, "problem", "file system"),
+    "memory": ({"file_system": "tmpfs"}, "warning", "file system"),
+    "a full disk": ({"free_bytes": 100 * MIB - 1}, "problem", "disk"),
+    "no space for a backup": ({"free_bytes": 500 * MIB - 1}, "warning", "disk"),
+    "a large log": (sized(wal_bytes=256 * MIB + 1), "warning", "wal"),
+    "no socket": ({"listens": False}, "warning", "engine"),
+    "a late alarm": (counted(due_since_ms=NOW_MS - 60_001), "problem", "alarms"),
+    "a clock that is behind": ({"last_event_ms": NOW_MS + 60_001}, "problem", "clock"),
+    "parked": (counted(instances={"task:order": {"parked": 1}}), "warning", "parked"),
+    "dead letters": (counted(dead_letters=1), "warning", "dead letters"),
+}
+
+
+def test_a_store_without_faults_is_ok_at_the_edge_of_every_limit() -> None:
+    assert {each.level for each in judged(FINE)} == {"ok"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_finding_with_its_fix(fault: str) -> None:
+    changes, level, topic = FAULTS[fault]
+    (found,) = [each for each in judged(attrs.evolve(FINE, **changes)) if each.level != "ok"]
+    assert (found.level, found.topic) == (level, topic)
+    assert found.advice
+
+
+def test_without_an_engine_late_alarms_are_expected() -> None:
+    alone = attrs.evolve(FINE, owner=None, listens=False, **counted(due_since_ms=0))
+    assert [(each.level, each.topic) for each in judged(alone) if each.level != "ok"] == [
+        ("warning", "engine"),
+        ("warning", "alarms"),
+    ]
+
+
+def test_an_installation_needs_a_new_sqlite_and_the_extras() -> None:
+    assert sqlite_version((3, 36, 9)).level == "problem"
+    assert sqlite_version((3, 37, 0)).level == "ok"
+    assert [each.level for each in extras(set(EXTRAS))] == ["ok"]
+    assert [each.level for each in extras({"cli"})] == ["ok", "warning", "warning", "warning"]
+
+
+@pytest.mark.parametrize(("state", "level"), [("ok", "ok"), ("degraded", "warning"), ("failed", "problem")])
+def test_the_health_of_an_engine_is_a_finding(state: Any, level: str) -> None:
+    assert health(Health(state=state, detail="why")).level == level
+
+
+def test_the_file_system_of_a_file_is_known_on_linux(tmp_path: Path) -> None:
+    assert file_system_of(tmp_path) != ""
+
+
+def test_a_store_is_checked_with_its_engine_and_without(tmp_path: Path, capsys: Out) -> None:
+    url = write_store(tmp_path / "jobs.db")
+    assert run_command(["doctor", "--store", url, "--json"]) == 1  # an event of this store lies in the future
+    at_rest = {each["topic"]: each["level"] for each in json_of(capsys.readouterr().out)}
+    assert (at_rest["engine"], at_rest["parked"], at_rest["dead letters"]) == ("warning", "warning", "warning")
+    assert [topic for topic, level in at_rest.items() if level == "problem"] == ["clock"]
+    with serving(tmp_path / "jobs.db") as named:
+        for options in (named["store"], named["server"]):
+            run_command(["doctor", *options, "--json"])
+            found = {each["topic"]: each["level"] for each in json_of(capsys.readouterr().out)}
+            assert (found["health"], found["orphaned"]) == ("ok", "warning")
+            assert found.get("engine", "ok") == "ok"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///absent.db", "sqlite:////dev/null"])
+def test_a_store_that_cannot_be_read_is_a_problem(capsys: Out, url: str) -> None:
+    assert run_command(["doctor", "--store", url]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1].startswith("problem  store")
+    assert printed.err == "perdure: 1 problem\n"
