@@ -34,8 +34,7 @@ from throughput import HOT, WARM_UP_REQUESTS, Case, Load
 from perdure import App
 from perdure.cli.run import SELDOM
 from perdure.remote import connect
-from perdure.server.api import asgi_of
-from perdure.server.listening import listening
+from perdure.server.serving import serving
 
 Way = Literal["in process", "Unix socket", "loopback TCP"]
 WAYS: tuple[Way, ...] = ("in process", "Unix socket", "loopback TCP")
@@ -57,8 +56,8 @@ class Figures:
 async def serve(store: Path, profiler: cProfile.Profile | None) -> None:
     """Own the store, listen in both ways, print the URLs, and stop when the standard input ends."""
     binds = (f"unix:{store}.bench.sock", "127.0.0.1:0")
-    async with app.open(f"sqlite:///{store}", debug=False) as jobs, listening(asgi_of(jobs), binds) as server:
-        print(*server.urls, flush=True)
+    async with app.open(f"sqlite:///{store}", debug=False) as jobs, serving(jobs, binds) as servers:
+        print(*(url for server in servers for url in server.urls), flush=True)
         if profiler is not None:
             profiler.enable()
         await asyncio.to_thread(sys.stdin.read)
