@@ -120,6 +120,7 @@ def surfaces(token: str) -> Iterator[str]:
         yield from shown(world.result(debounce.add("b", Login("keep", token, (token,)))))
         world.advance("2 hours")
         yield from shown(world.result(task.status("a")))
+        yield from shown(world.result(by_name.shown_state("a")))
         yield from shown(world.result(world.jobs.list()))
         for job, id_ in ((accounts, "a"), (batches, "b")):
             instance = world.instance(job, id_)

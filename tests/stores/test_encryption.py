@@ -94,7 +94,7 @@ def app(encryption: Encryption | None) -> App[Any]:
     return App(None, encryption=encryption).with_jobs(notes, batches)
 
 
-secretive, rotated = app(WITH_OLD), app(WITH_BOTH)
+secretive, rotated, without_keys = app(WITH_OLD), app(WITH_BOTH), app(None)
 
 
 def url(folder: Path) -> str:
@@ -301,5 +301,13 @@ def test_the_command_line_reads_an_encrypted_store(tmp_path: Path, capsys: pytes
     assert "encrypted with key 'old'" in capsys.readouterr().err
     assert run_command(["snapshot", *store, "--output", str(plain), "--app", f"{__name__}:secretive"]) == 0
     assert "plaintext" in plain.read_text()
+    assert run_command(["show", "task:notes:a", *store, "--state"]) == 0
+    assert "enc:1:old:" in capsys.readouterr().out
+    assert run_command(["show", "task:notes:a", *store, "--app", f"{__name__}:without_keys"]) == 2
+    assert run_command(["list", *store, "--app", f"{__name__}:without_keys"]) == 0
+    assert run_command(["show", "task:notes:a", *store, "--app", f"{__name__}:secretive"]) == 0
+    assert '"text": "plaintext"' in capsys.readouterr().out
+    assert run_command(["history", "task:notes:a", *store, "--app", f"{__name__}:secretive", "--json"]) == 0
+    assert "plaintext" in capsys.readouterr().out
     assert run_command(["key", "k1"]) == 0
     assert Key.parse(capsys.readouterr().out.splitlines()[-1]).id == "k1"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import attrs
 import orjson
 
+from perdure.cli.target.shown_by import NOT_SHOWN, Shown
 from perdure.cli.target.target import Ask
 from perdure.cli.usage_error import UsageError
 from perdure.jobs.report import NOT_FOUND, report_status
@@ -35,17 +36,21 @@ class AtRest:
     """Reads the file. It does not know which jobs an app serves.
 
     Attributes:
-        hides_secrets: that ``state`` may contain some: the definitions mark them.
         name: the URL of the store.
         reader: reads the file.
+        shown: decrypts and redacts the records.
         corrupt: the rows that were left out of lists.
     """
 
-    hides_secrets: ClassVar[bool] = False
-
     name: str
     reader: Reader
+    shown: Shown = attrs.field(factory=Shown)
     corrupt: CorruptRows = attrs.field(factory=CorruptRows)
+
+    @property
+    def hides_secrets(self) -> bool:
+        """Whether ``state`` hides the values that definitions mark: with the app of the store."""
+        return bool(self.shown.served)
 
     # ------------------------------------------------------------ reading
     def find(self, wanted: ListFilter, /) -> tuple[Listed, ...]:
@@ -72,7 +77,8 @@ class AtRest:
             portion = partial(search.portion, damage=self.corrupt, limit=query.limit - len(found))
             rows, search = self.reader.read(portion)
             found += rows
-        return tuple(Listed(address=row.address, status=row.status, report=_report(row)) for row in found)
+        rows = tuple(map(self.shown.instance, found))
+        return tuple(Listed(address=row.address, status=row.status, report=_report(row)) for row in rows)
 
     def status(self, address: Address, /) -> InstanceStatus:
         """Read the status of an instance; ``not_found`` if there is none."""
@@ -80,9 +86,19 @@ class AtRest:
         return NOT_FOUND if instance is None else _report(instance)
 
     def state(self, address: Address, /) -> object:
-        """Read the state of an instance as it is stored, as text if it is encrypted; None if there is none."""
-        instance = self._load(address)
-        text = None if instance is None else _state(instance)
+        """Read the state of an instance; None if there is none.
+
+        Without the app of its job it is returned as it is stored, as text if it is encrypted.
+
+        Raises:
+            UsageError: the app does not have its key.
+        """
+        stored = self._stored(address)
+        if stored is not None and self.hides_secrets:
+            if not self.shown.knows(address):
+                return NOT_SHOWN
+            self.shown.check_readable(stored)
+        text = None if stored is None else _state(self.shown.instance(stored))
         try:
             return orjson.loads(text) if text else None
         except orjson.JSONDecodeError:
@@ -90,13 +106,18 @@ class AtRest:
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""
-        return self.reader.read(lambda cursor: queries.history(cursor, address, before, limit))
+        return self.shown.events(self.reader.read(lambda cursor: queries.history(cursor, address, before, limit)))
 
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
-        return self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
+        read = self.reader.read(lambda cursor: queries.dead_letters(cursor, self.corrupt, after, limit))
+        return self.shown.messages(read)
 
     def _load(self, address: Address) -> Instance | None:
+        stored = self._stored(address)
+        return stored and self.shown.instance(stored)
+
+    def _stored(self, address: Address) -> Instance | None:
         return self.reader.read(lambda cursor: queries.load(cursor, address, None, 0)).instance
 
     def _check_version(self) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from perdure.cli.target.at_rest import AtRest
 from perdure.cli.target.options import TargetOptions, chosen_url, token_of
+from perdure.cli.target.shown_by import shown_by
 from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.owner_socket import owner_socket, short_path
@@ -35,7 +36,7 @@ def open_target(options: TargetOptions) -> Generator[Target]:
     with ExitStack() as stack:
         try:
             if _is_at_rest(url):
-                target: Target = stack.enter_context(open_store(url))
+                target: Target = stack.enter_context(open_store(url, options.app or os.environ.get("PERDURE_APP")))
             else:
                 from perdure.cli.target.remote import connected  # noqa: PLC0415 - not needed to read a file
 
@@ -46,10 +47,15 @@ def open_target(options: TargetOptions) -> Generator[Target]:
 
 
 @contextmanager
-def open_store(url: str) -> Generator[AtRest]:
-    """Open the file of a store, and report the rows that were left out of lists on standard error."""
+def open_store(url: str, app: str | None = None) -> Generator[AtRest]:
+    """Open the file of a store, and report the rows that were left out of lists on standard error.
+
+    Args:
+        url: its URL.
+        app: the app, written ``module:app``; None to show records as they are stored.
+    """
     with read_from_outside(sqlite_path(url)) as reader:
-        target = AtRest(url, reader)
+        target = AtRest(url, reader, shown_by(app))
         yield target
         if str(target.corrupt):
             sys.stderr.write(f"perdure: {one_line(str(target.corrupt))}; see perdure verify\n")

@@ -19,11 +19,12 @@ MAX_TOKEN_BYTES: Final = 4_096
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class TargetOptions:
-    """The options ``--server``, ``--store`` and ``--timeout``.
+    """The options ``--server``, ``--store``, ``--app`` and ``--timeout``.
 
     Attributes:
         server: the URL of a server.
         store: the URL of a store.
+        app: the app of a store at rest.
         timeout: how long a call waits for its answer.
     """
 
@@ -39,6 +40,15 @@ class TargetOptions:
         Parameter(
             help="A SQLite store: sqlite:///jobs.db. Its engine answers, if `perdure run` serves it; otherwise the "
             "file is read. [env var: PERDURE_STORE]"
+        ),
+    ] = None
+    app: Annotated[
+        str | None,
+        Parameter(
+            name="--app",
+            help="The app, written MODULE:APP, of a store whose engine does not run: its keys decrypt the store, and "
+            "its definitions say which values are secret. Without it, --state prints what is stored. "
+            "[env var: PERDURE_APP]",
         ),
     ] = None
     timeout: Annotated[str, Parameter(help="How long a request waits for its answer.")] = "60 seconds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -30,15 +30,17 @@ class Remote:
     """Calls the engine by the names of its jobs.
 
     Attributes:
-        hides_secrets: that ``state`` contains none.
         name: the URL.
         jobs: the client.
     """
 
-    hides_secrets: ClassVar[bool] = True
-
     name: str
     jobs: SyncClient
+
+    @property
+    def hides_secrets(self) -> bool:
+        """Whether ``state`` hides secrets: always."""
+        return True
 
     def check_engine(self) -> None:
         """Do nothing: the connection was checked when it was opened."""

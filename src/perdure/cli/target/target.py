@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -40,13 +40,12 @@ class Ask:
 
 
 class Target(Protocol):
-    """A running engine or a file. Every operation raises a `PerdureError` if it fails.
+    """A running engine or a file. Every operation raises a `PerdureError` if it fails."""
 
-    Attributes:
-        hides_secrets: whether ``state`` hides the values that definitions mark as secret.
-    """
-
-    hides_secrets: ClassVar[bool]
+    @property
+    def hides_secrets(self) -> bool:
+        """Whether ``state`` hides the values that definitions mark as secret."""
+        ...
 
     @property
     def name(self) -> str:
