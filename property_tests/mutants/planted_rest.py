@@ -42,9 +42,16 @@ MUTANTS = (
     Mutant(
         "a run that goes alone leaves the gate locked",
         "engine/concurrency_limit.py",
-        '            self._alone = "none"\n        while',
-        "            pass\n        while",
+        '            self._alone = "none"\n        self',
+        "            pass\n        self",
         GATE,
+    ),
+    Mutant(
+        "those behind a lone run that gives up wait on",
+        "engine/concurrency_limit.py",
+        "                self._admit_waiting()  # those behind",
+        "                pass  # those behind",
+        "engine/test_gate_laws.py::test_those_behind_a_run_that_gives_up_going_alone_come_in_at_once",
     ),
     Mutant(
         "a caller who gives up when called lets nobody in",
