@@ -5,6 +5,7 @@ import planted_engine
 import planted_examples
 import planted_kinds
 import planted_rest
+import planted_serving
 import planted_stores
 import planted_turns
 import planted_values
@@ -18,5 +19,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_rest.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_durability.MUTANTS,
+    *planted_serving.MUTANTS,
     *planted_examples.MUTANTS,
 )
