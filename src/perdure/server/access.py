@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias
 
@@ -28,6 +29,10 @@ _FORWARDED: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-for
 _OWN_PAGE: Final = frozenset({b"none", b"same-origin"})
 _MAX_BEARER: Final = 520
 """Longer than the longest secret: nothing longer is hashed."""
+
+
+_MAX_ADDRESS: Final = 64
+"""Longer than any address in text: nothing longer is parsed or remembered."""
 
 
 @attrs.frozen(kw_only=True)
@@ -121,6 +126,11 @@ def _from_a_page(headers: Headers) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Return whether a host is ``localhost`` or an address of the loopback interface."""
+    return len(host) <= _MAX_ADDRESS and _is_loopback(host)
+
+
+@lru_cache(1_024)
+def _is_loopback(host: str) -> bool:
     try:
         address = ip_address(host)
     except ValueError:

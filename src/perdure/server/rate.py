@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -66,6 +67,7 @@ class Rates:
         return len(self._buckets)
 
 
+@lru_cache(1_024)
 def client_key(host: str) -> str:
     """Return the key of an address: an IPv6 client has a network of 2**64 addresses, which count as one."""
     try:
