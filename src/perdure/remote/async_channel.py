@@ -9,7 +9,8 @@ import attrs
 import httpx2
 
 from perdure.remote.batching import BatchRefused, CallBatcher
-from perdure.remote.channel import LINES, HttpReply, headers_of
+from perdure.remote.channel import HttpReply, headers_of
+from perdure.remote.connections import Connections
 from perdure.remote.failures import by_effect
 from perdure.runtime.record import Runtime
 from perdure.wire.envelope import BatchReply, Envelope
@@ -23,14 +24,14 @@ class AsyncChannel:
     """Sends requests over connections that are kept, in batches.
 
     Attributes:
-        http_client: of the HTTP library.
-        timeout_ms: the longest time without an answer.
+        http_client: of the HTTP library, for all requests but batches.
+        connections: for batches.
         max_connections: the maximum number of connections.
         runtime: the clock, and the source of keys.
     """
 
     http_client: httpx2.AsyncClient
-    timeout_ms: int
+    connections: Connections
     max_connections: int
     runtime: Runtime
     _batching: CallBatcher = attrs.field(init=False)
@@ -43,16 +44,14 @@ class AsyncChannel:
         return await self._batching.call(envelope, timeout_ms)
 
     async def _post(self, lines: bytes) -> AsyncIterator[bytes]:
-        timeout = httpx2.Timeout(self.timeout_ms / 1_000)
-        with by_effect():
-            async with self.http_client.stream("POST", BATCHES, content=lines, headers=LINES, timeout=timeout) as reply:
-                if reply.status_code != OK:
-                    raise BatchRefused(HttpReply(reply.status_code, await reply.aread()))
-                rest = b""
-                async for chunk in reply.aiter_raw():
-                    *complete, rest = (rest + chunk).split(b"\n")
-                    for line in complete:
-                        yield line
+        async with self.connections.post(BATCHES, lines) as (status, parts):
+            if status != OK:
+                raise BatchRefused(HttpReply(status, b"".join([part async for part in parts])))
+            rest = b""
+            async for part in parts:
+                *complete, rest = (rest + part).split(b"\n")
+                for line in complete:
+                    yield line
 
     async def http(
         self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
@@ -79,4 +78,5 @@ class AsyncChannel:
     async def close(self) -> None:
         """Close the connections."""
         await self._batching.close()
+        await self.connections.close()
         await self.http_client.aclose()

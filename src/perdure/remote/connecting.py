@@ -10,7 +10,7 @@ import attrs
 
 from perdure.client.client import Client
 from perdure.jobs.definition import AnyDefinition, check_definition
-from perdure.remote.channel import Channel
+from perdure.remote.channel import LINES, Channel
 from perdure.remote.gateway import RemoteGateway
 from perdure.remote.server_url import ServerUrl, server_url
 from perdure.stores.sqlite.owner_socket import short_path
@@ -132,7 +132,8 @@ async def connect(
         token: the bearer token, if the server has tokens.
         timeout: how long a call waits for its answer, repeats included. It must be longer than the runs that you wait
             for with ``wait_for="completion"``.
-        max_connections: the maximum number of connections, 1 to 1,000. Further calls wait for one.
+        max_connections: the maximum number of connections for requests to instances, 1 to 1,000, and as many again for
+            lists, histories and health. Further calls wait for one.
         draw_keys: give each request without an idempotency key a new one, so that it is repeated safely. Each key is a
             row in the store, which the engine keeps for ``Limits.idempotency_ttl``.
 
@@ -152,6 +153,7 @@ async def connect(
         import httpx2  # noqa: PLC0415 - of the extra `client`
 
         from perdure.remote.async_channel import AsyncChannel  # noqa: PLC0415 - as above
+        from perdure.remote.connections import Connections  # noqa: PLC0415 - needs an event loop
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - as in `App.open`
     except ModuleNotFoundError as error:
         raise DefinitionError("connect", error.name, MISSING_EXTRA) from error
@@ -159,12 +161,21 @@ async def connect(
         limits: Any = httpx2.Limits(
             max_connections=given.max_connections, max_keepalive_connections=given.max_connections
         )
-        transport = httpx2.AsyncHTTPTransport(uds=given.socket(stack), limits=limits)
+        socket, runtime = given.socket(stack), asyncio_runtime()
+        transport = httpx2.AsyncHTTPTransport(uds=socket, limits=limits)
+        connections = Connections(
+            base=given.server.base,
+            socket=socket,
+            headers={**LINES, **given.headers},
+            timeout_ms=given.timeout_ms,
+            runtime=runtime,
+            tls=httpx2.create_ssl_context,
+        )
         channel = AsyncChannel(
             httpx2.AsyncClient(base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False),
-            given.timeout_ms,
+            connections,
             given.max_connections,
-            asyncio_runtime(),
+            runtime,
         )
         try:
             yield Client(given.gateway(channel))

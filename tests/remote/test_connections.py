@@ -1,0 +1,162 @@
+"""The connections of batches: every framing of a response, in whatever parts it arrives, and answers that are none."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+from typing import TypeVar
+
+import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.remote.channel import AnswerLost, NotSent
+from perdure.remote.connections import MAX_HEAD_BYTES, Connections
+from perdure.runtime.on_asyncio import asyncio_runtime
+
+A = TypeVar("A")
+
+
+@define
+class Server:
+    """Answers each request with the next of its responses, and then closes the connection."""
+
+    responses: list[Sequence[bytes]]
+    requests: list[bytes] = field(factory=list[bytes])
+    connected: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while self.responses:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+                self.requests.append(head + await reader.readexactly(size))
+                for part in self.responses.pop(0):
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+        writer.close()
+
+
+@asynccontextmanager
+async def connected(server: Server) -> AsyncGenerator[Connections]:
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    connections = Connections(
+        base=f"http://127.0.0.1:{port}/prefix",
+        socket=None,
+        headers={"Authorization": "Bearer secret"},
+        timeout_ms=30_000,
+        runtime=asyncio_runtime(),
+        tls=ssl.create_default_context,
+    )
+    try:
+        yield connections
+    finally:
+        await connections.close()
+        listening.close()
+
+
+def with_server(responses: list[Sequence[bytes]], work: Callable[[Connections], Awaitable[A]]) -> tuple[A, Server]:
+    server = Server(responses)
+
+    async def run() -> A:
+        async with connected(server) as connections:
+            return await work(connections)
+
+    return asyncio.run(run()), server
+
+
+async def answer(connections: Connections) -> tuple[int, bytes]:
+    async with connections.post("/v1/calls", b"body") as (status, parts):
+        return status, b"".join([part async for part in parts])
+
+
+def chunked(bodies: Sequence[bytes]) -> bytes:
+    chunks = b"".join(b"%x;note\r\n%s\r\n" % (len(body), body) for body in bodies if body)
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\ntrailer: x\r\n\r\n"
+
+
+def sized(bodies: Sequence[bytes]) -> bytes:
+    body = b"".join(bodies)
+    return b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def until_the_end(bodies: Sequence[bytes]) -> bytes:
+    return b"HTTP/1.1 200\r\n\r\n" + b"".join(bodies)
+
+
+@given(
+    frame=st.sampled_from([chunked, sized, until_the_end]),
+    bodies=st.lists(st.binary(max_size=20), max_size=4),
+    cuts=st.lists(st.integers(0, 100), max_size=4),
+)
+def test_a_response_is_read_in_whatever_parts_it_arrives(
+    frame: Callable[[Sequence[bytes]], bytes], bodies: list[bytes], cuts: list[int]
+) -> None:
+    response = frame(bodies)
+    edges = [0, *sorted(min(cut, len(response)) for cut in cuts), len(response)]
+    parts = [response[begin:end] for begin, end in pairwise(edges)]
+    assert with_server([parts], answer)[0] == (200, b"".join(bodies))
+
+
+def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
+    async def four(connections: Connections) -> list[tuple[int, bytes]]:
+        return [await answer(connections) for _ in range(4)]
+
+    closing = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\nc"
+    found, server = with_server([[chunked([b"a"])], [sized([b"b"])], [closing], [sized([b"d"])]], four)
+    assert found == [(200, b"a"), (200, b"b"), (200, b"c"), (200, b"d")]
+    assert server.connected == 2
+    assert server.requests[0].startswith(b"POST /prefix/v1/calls HTTP/1.1\r\nhost: 127.0.0.1:")
+    assert b"\r\nAuthorization: Bearer secret\r\n" in server.requests[0]
+    assert server.requests[0].endswith(b"\r\n\r\nbody")
+
+
+def test_a_connection_whose_response_was_not_read_is_not_used_again() -> None:
+    async def half(connections: Connections) -> tuple[int, bytes]:
+        async with connections.post("/v1/calls", b"first"):
+            pass
+        return await answer(connections)
+
+    found, server = with_server([[sized([b"of the first"])], [sized([b"of the second"])]], half)
+    assert found == (200, b"of the second")
+    assert server.connected == 2
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nx: " + b"a" * 2 * MAX_HEAD_BYTES,
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_none_is_lost(response: bytes) -> None:
+    async def lost(connections: Connections) -> str:
+        with pytest.raises(AnswerLost) as error:
+            await answer(connections)
+        return error.value.reason
+
+    reason, server = with_server([[response]], lost)
+    assert reason.startswith("the connection failed: ")
+    assert len(server.requests) == 1
+
+
+def test_a_request_that_finds_no_server_is_not_sent() -> None:
+    async def refused(connections: Connections) -> None:
+        connections.base = "http://127.0.0.1:1"
+        with pytest.raises(NotSent):
+            await answer(connections)
+
+    with_server([], refused)
