@@ -173,8 +173,14 @@ def test_keys_are_rotated_at_the_next_commit(tmp_path: Path) -> None:
     asyncio.run(send(store, WITH_OLD, "first"))
     assert asyncio.run(text_of(store, WITH_BOTH)) == "first"
     assert b"enc:1:new" not in stored_bytes(tmp_path)
-    asyncio.run(send(store, WITH_BOTH, "second"))
-    assert asyncio.run(text_of(store, WITH_NEW)) == "second"
+
+    async def touch() -> None:
+        async with app(WITH_BOTH).open(store) as jobs:
+            await unwrap(jobs.handle(notes).pause("a"))
+            await unwrap(jobs.handle(notes).resume("a"))
+
+    asyncio.run(touch())
+    assert asyncio.run(text_of(store, WITH_NEW)) == "first"
 
 
 def test_a_missing_key_parks_the_instance_and_its_bytes_survive(tmp_path: Path) -> None:
