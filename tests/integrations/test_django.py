@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django_project import set_up_project
-from engine_thread import engine_on
+from engine_on_socket import engine_on
 
 from perdure.examples.shop.jobs import app, orders
 from perdure.examples.shop.order import OrderLine, Place, Ship
