@@ -150,6 +150,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Check the installation, and the store or the server that you name: each finding with its fix.",
         STORES,
     ),
+    "bench": LazyCommand(
+        "bench.command:bench",
+        "Measure the disk of a folder and an engine on it: synced writes, and requests of 1 and of 64 clients.",
+        STORES,
+    ),
     "check": LazyCommand(
         "check.command:check",
         "Report stored data that the code of an app cannot decode. Run it with the new code before you deploy it.",

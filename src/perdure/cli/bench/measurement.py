@@ -1,0 +1,104 @@
+"""Measures synced writes of a disk, and requests of an engine with many clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from perdure.cli.bench.job import Count, app, counter
+from perdure.client.unwrap import unwrap
+
+PAGE: Final = b"\0" * 4_096
+
+
+@attrs.frozen(kw_only=True)
+class Measurement:
+    """How often something was done.
+
+    Attributes:
+        subject: what was measured: ``disk``, or a number of clients.
+        unit: what was counted.
+        per_second: how many.
+        median_ms: the median duration of one.
+        p99_ms: the duration that 99 of 100 did not exceed.
+    """
+
+    subject: str
+    unit: str
+    per_second: float
+    median_ms: float
+    p99_ms: float
+
+    @property
+    def line(self) -> str:
+        """The measurement as one line."""
+        rate = f"{self.per_second:>10,.0f} {self.unit}/s"
+        return f"{self.subject:<10}  {rate:<26}  median {self.median_ms:.2f} ms, p99 {self.p99_ms:.2f} ms"
+
+
+def disk(folder: Path, seconds: float) -> Measurement:
+    """Append pages to a file and sync each.
+
+    Args:
+        folder: where the file is.
+        seconds: how long.
+    """
+    file = os.open(folder / "synced", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    taken: list[float] = []
+    try:
+        begun = now = time.perf_counter()
+        while now - begun < seconds:
+            os.write(file, PAGE)
+            os.fsync(file)
+            before, now = now, time.perf_counter()
+            taken.append(now - before)
+    finally:
+        os.close(file)
+    return _summary("disk", "synced writes", taken, now - begun)
+
+
+def engine(folder: Path, seconds: float, clients: int) -> Measurement:
+    """Send events to an engine of its own, each acknowledged after it is durable.
+
+    Args:
+        folder: where its file is.
+        seconds: how long.
+        clients: how many send at the same time, each to an instance of its own.
+    """
+    subject = "1 client" if clients == 1 else f"{clients} clients"
+    taken, elapsed = asyncio.run(_requests(folder / f"clients-{clients}.db", seconds, clients))
+    return _summary(subject, "requests", taken, elapsed)
+
+
+async def _requests(path: Path, seconds: float, clients: int) -> tuple[list[float], float]:
+    taken: list[float] = []
+    async with app.open(f"sqlite:///{path}", debug=False) as jobs:
+        handle = jobs.handle(counter)
+        await unwrap(handle.send("warm-up", Count()))
+        begun = time.perf_counter()
+
+        async def client(id_: str) -> None:
+            now = begun
+            while now - begun < seconds:
+                await unwrap(handle.send(id_, Count()))
+                before, now = now, time.perf_counter()
+                taken.append(now - before)
+
+        await asyncio.gather(*(client(str(number)) for number in range(clients)))
+        return taken, time.perf_counter() - begun
+
+
+def _summary(subject: str, unit: str, taken: list[float], elapsed: float) -> Measurement:
+    ordered = sorted(taken)
+    return Measurement(
+        subject=subject,
+        unit=unit,
+        per_second=len(ordered) / elapsed,
+        median_ms=ordered[len(ordered) // 2] * 1_000,
+        p99_ms=ordered[len(ordered) * 99 // 100] * 1_000,
+    )
