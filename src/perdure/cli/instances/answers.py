@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.instances.records import value_text
+from perdure.cli.instances.records import shown_name, value_text
 from perdure.cli.json_object import object_of
 
 _NOT_RUN: Final = frozenset({"failed", "retrying", "paused", "parked"})
@@ -28,7 +28,7 @@ def answer_fields(answer: object, prefix: str = "") -> Iterator[tuple[str, str]]
         if inner is not None and "error_type" not in inner:
             yield from answer_fields(inner, path)
         elif text := value_text(name, value):
-            yield path, text
+            yield shown_name(path), text
 
 
 def code_of_answer(answer: object) -> ExitCode:

@@ -9,7 +9,7 @@ import orjson
 
 from perdure.cli.instances.answers import answer_fields
 from perdure.cli.instances.changes import JsonChange, changes
-from perdure.cli.instances.records import value_text
+from perdure.cli.instances.records import shown_name, value_text
 from perdure.values.excerpt import shortened
 
 MAX_VALUE_CHARACTERS: Final = 200
@@ -71,7 +71,7 @@ def _change(change: JsonChange) -> str:
     name = change.path
     old, new = _value(name, change.before), _value(name, change.after)
     values = f"{old} -> {new}" if change.form == "changed" else new if change.form == "added" else old
-    return f"  {_MARKS[change.form]} {name}  {values}"
+    return f"  {_MARKS[change.form]} {shown_name(name)}  {values}"
 
 
 def _value(path: str, value: Any) -> str:
@@ -93,6 +93,10 @@ def _message(message: dict[str, Any]) -> str:
 
 
 def _event(event: dict[str, Any]) -> str:
-    fields = [f"{name}={value_text(name, value)}" for name, value in event.items() if name not in ("type", "event_id")]
+    fields = [
+        f"{shown_name(name)}={value_text(name, value)}"
+        for name, value in event.items()
+        if name not in ("type", "event_id")
+    ]
     shown = ", ".join(field for field in fields if not field.endswith("="))
     return shortened(f"{event['type']}  {shown}".rstrip(), MAX_VALUE_CHARACTERS)

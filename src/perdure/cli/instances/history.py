@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.filters import address_of
-from perdure.cli.instances.records import instant, value_text
+from perdure.cli.instances.records import instant, shown_name, value_text
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.standard_output import write_lines
 from perdure.cli.table import Table, write_table
@@ -69,7 +69,7 @@ _HEADER: Final = frozenset({"event_id", "at_ms", "address", "run_count"})
 def _row(logged: LoggedEvent) -> tuple[str, ...]:
     data: dict[str, Any] = data_of(logged)
     fields: dict[str, Any] = data.get("fields", {})
-    details = [f"{name}={value_text(name, value)}" for name, value in fields.items() if name not in _HEADER]
+    details = [f"{shown_name(name)}={value_text(name, value)}" for name, value in fields.items() if name not in _HEADER]
     text = ", ".join(detail for detail in details if not detail.endswith("=")) or data.get("unread", "")
     return (
         str(logged.sequence),

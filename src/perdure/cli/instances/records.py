@@ -45,8 +45,19 @@ def value_text(name: str, value: object) -> str:
         return ""
     if isinstance(value, str):
         return value
-    is_instant = name in {"at_ms", "alarm_ms"} or name.endswith(("_at_ms", "_before_ms"))
-    return instant(from_ms(value)) if is_instant and isinstance(value, int) else orjson.dumps(value).decode()
+    return (
+        instant(from_ms(value)) if shown_name(name) != name and isinstance(value, int) else orjson.dumps(value).decode()
+    )
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a field without its unit, if the field is an instant.
+
+    >>> shown_name("scheduled_at_ms"), shown_name("duration_ms")
+    ('scheduled_at', 'duration_ms')
+    """
+    is_instant = name.endswith("_ms") and name.removesuffix("_ms").rpartition("_")[2] in {"at", "alarm", "before"}
+    return name.removesuffix("_ms") if is_instant else name
 
 
 def list_table(found: Iterable[Listed]) -> Table:
