@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 import attrs
 
@@ -54,6 +53,8 @@ def job_info(job: AnyDefinition) -> JobInfo:
 
 def installed_version() -> str:
     """Return the version of the installed library; empty in a checkout that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - imports a random generator
+
     try:
         return version("perdure")
     except PackageNotFoundError:
