@@ -1,0 +1,69 @@
+"""The target of a command, its token and its exit code."""
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from perdure.cli.exit_code import ExitCode, code_of
+from perdure.cli.target.options import MAX_TOKEN_BYTES, UNSET, TargetOptions, chosen_url, token_of
+from perdure.cli.usage_error import UsageError
+from perdure.values import errors
+
+STORE, SERVER = "sqlite:///jobs.db", "http://127.0.0.1:8080"
+
+
+def test_an_option_has_precedence_over_the_environment() -> None:
+    everything = {"PERDURE_STORE": "sqlite:///other.db", "PERDURE_SERVER": "http://other"}
+    assert chosen_url(TargetOptions(store=STORE), everything) == STORE
+    assert chosen_url(TargetOptions(server=SERVER), everything) == SERVER
+    assert chosen_url(UNSET, {"PERDURE_SERVER": SERVER, "PERDURE_STORE": ""}) == SERVER
+    with pytest.raises(UsageError, match="PERDURE_SERVER and PERDURE_STORE name two targets"):
+        chosen_url(UNSET, everything)
+
+
+@pytest.mark.parametrize("url", ["http://me:hidden@host", "ftp://me:hidden@host"])
+def test_a_url_with_a_password_is_refused_and_not_printed(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        chosen_url(TargetOptions(server=url), {})
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_token_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("secret-2\n")
+    assert token_of({}) is None
+    assert token_of({"PERDURE_TOKEN": "secret-1"}) == "secret-1"
+    assert token_of({"PERDURE_TOKEN_FILE": str(file)}) == "secret-2"
+
+
+@pytest.mark.parametrize("content", [b"", b"two tokens", b"\xff", b"x" * (MAX_TOKEN_BYTES + 1), None])
+def test_a_file_without_one_token_is_refused_and_not_printed(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "file"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match="PERDURE_TOKEN_FILE") as refused:
+        token_of({"PERDURE_TOKEN_FILE": str(file)})
+    assert "two tokens" not in str(refused.value)
+
+
+def test_two_tokens_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="both set"):
+        token_of({"PERDURE_TOKEN": "a", "PERDURE_TOKEN_FILE": str(tmp_path)})
+
+
+RETRY_LATER = {"ServerUnreachable", "EngineClosed", "Overloaded", "StoreUnavailable"}
+
+
+def test_every_error_has_an_exit_code() -> None:
+    """A script may repeat a command with exit code 4, and one with 5 if it has a key."""
+    found = {}
+    for cls in vars(errors).values():
+        if isinstance(cls, type) and issubclass(cls, errors.PerdureError) and attrs.has(cls):
+            error = cls(*("x" for field in attrs.fields(cls) if field.init))
+            found[cls.__name__] = code_of(error)
+    assert {name for name, code in found.items() if code is ExitCode.UNREACHABLE} == RETRY_LATER
+    assert {name for name, code in found.items() if code is ExitCode.UNKNOWN} == {"OutcomeUnknown"}
+    assert ExitCode.DONE not in found.values()
+    assert found["Rejected"] is found["InvalidInput"] is found["UnknownJob"] is ExitCode.REFUSED
+    assert found["AccessDenied"] is found["StoreCorrupt"] is ExitCode.MISCONFIGURED
