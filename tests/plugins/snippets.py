@@ -24,6 +24,7 @@ _ROOT = Path(__file__).parents[2]
 
 _FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE  # a long line of output is shown on two
 
+_FOLDER = "__folder_of_files__"  # no name that a page may use
 _FILE = re.compile(
     r"^```\{code-block\} python\n:caption: (?P<name>\w+)\.py\n\n(?P<code>.*?\n)```$", re.MULTILINE | re.DOTALL
 )
@@ -36,7 +37,7 @@ def _files(document: Document) -> Iterator[Region]:
 
 def _append(example: Example) -> None:
     """Add the code of a block to its file, and let the next import read it anew."""
-    name, folder = example.parsed["name"], Path(example.namespace["files"])
+    name, folder = example.parsed["name"], Path(example.namespace[_FOLDER])
     with (folder / f"{name}.py").open("a", encoding="utf-8") as file:
         file.write(f"{example.parsed['code']}\n\n")
     sys.modules.pop(name, None)
@@ -70,7 +71,7 @@ class Snippets(pytest.Item):
 
     def runtest(self) -> None:
         with TemporaryDirectory() as files:
-            self.document.namespace["files"] = files
+            self.document.namespace[_FOLDER] = files
             sys.path.insert(0, files)
             try:
                 self._run_blocks()
