@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.access import Access
 from perdure.server.guard import Guard
-from perdure.server.guarded_connection import Connections
+from perdure.server.guarded_connection import GuardedConnections
 from perdure.server.http_limits import HttpLimits
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -29,7 +29,7 @@ class Served:
     """
 
     port: int
-    connections: Connections
+    connections: GuardedConnections
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection."""
@@ -68,7 +68,7 @@ async def serving(
 ) -> AsyncGenerator[Served]:
     """Serve an application within the block."""
     runtime = options.pop("runtime", None) or asyncio_runtime()
-    connections, state = Connections(limits, runtime), ServerState()
+    connections, state = GuardedConnections(limits, runtime), ServerState()
     config = Config(
         Guard(app, access, limits, runtime, **options), ws="none", lifespan="off", log_config=None, proxy_headers=False
     )

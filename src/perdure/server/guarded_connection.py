@@ -40,7 +40,7 @@ class _Cycle(Protocol):
     response_complete: bool
 
 
-class Connections:
+class GuardedConnections:
     """The connections of one server, at most as many as its limits permit."""
 
     def __init__(self, limits: HttpLimits, runtime: Runtime) -> None:
@@ -134,7 +134,7 @@ class GuardedConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, connections: Connections, make_http: Callable[[], HttpProtocol], server_state: ServerState
+        self, connections: GuardedConnections, make_http: Callable[[], HttpProtocol], server_state: ServerState
     ) -> None:
         self._connections = connections
         self._runtime = connections.runtime

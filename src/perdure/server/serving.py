@@ -11,7 +11,7 @@ from perdure.server.access import Access
 from perdure.server.api import asgi_of
 from perdure.server.bind import MAX_BINDS, Bind, parse_bind
 from perdure.server.exposure import Unprotected, access_to
-from perdure.server.guarded_connection import Connections
+from perdure.server.guarded_connection import GuardedConnections
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
 from perdure.server.listening import Listening, listening
 from perdure.server.tokens import Tokens
@@ -64,7 +64,7 @@ async def serving(
                     asgi_of(jobs, access=access, limits=limits, log_requests=log_requests),
                     group,
                     shutdown_timeout=shutdown_timeout,
-                    protocol=Connections(limits, runtime).protocol,
+                    protocol=GuardedConnections(limits, runtime).protocol,
                     runtime=runtime,
                     tls=tls,
                 )
