@@ -12,6 +12,7 @@ from perdure.cli.confirmation import ASK, ConfirmOptions, is_confirmed
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.records import error_text, instant
 from perdure.cli.json_lines import JsonOption, write_json
+from perdure.cli.paging import paged
 from perdure.cli.progress_bar import progress_bar
 from perdure.cli.standard_output import write_lines
 from perdure.cli.table import Table, write_table
@@ -23,7 +24,6 @@ from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
 from perdure.wire.records import data_of
 
-MAX_PAGE: Final = 1_000
 MAX_REDRIVEN: Final = 100_000
 """Messages of one command."""
 
@@ -125,16 +125,7 @@ def _redrive(target: Target, chosen: tuple[int, ...], *, json: bool) -> ExitCode
 
 
 def _pages(target: Target, after: int, most: int | None) -> Iterator[tuple[StoredMessage, ...]]:
-    left = most
-    while left is None or left > 0:
-        limit = MAX_PAGE if left is None else min(left, MAX_PAGE)
-        page = target.dead_letters(after, limit)
-        if page:
-            yield page
-        if len(page) < limit:
-            return
-        after = page[-1].message_id
-        left = None if left is None else left - len(page)
+    return paged(target.dead_letters, lambda each: each.message_id, after, most)
 
 
 def _write(page: tuple[StoredMessage, ...], *, json: bool, heading: bool, payload: bool) -> None:

@@ -14,8 +14,8 @@ from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.doctor.facts import measured, socket_of
 from perdure.cli.doctor.installation import installation
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.instances.filters import MAX_PAGE
 from perdure.cli.json_lines import JsonOption, write_json
+from perdure.cli.paging import MAX_PAGE
 from perdure.cli.styled_lines import write_styled_lines
 from perdure.cli.target.opening import is_listening, open_target
 from perdure.cli.target.options import UNSET, TargetOptions, chosen_url

@@ -9,15 +9,13 @@ from typing import Annotated, Final
 import attrs
 from cyclopts import Parameter
 
+from perdure.cli.paging import MAX_PAGE
 from perdure.cli.usage_error import UsageError
 from perdure.values.address import Address
 from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError, InvalidId
 from perdure.values.instant import to_ms
 from perdure.values.listed import ListedStatus, ListFilter
-
-MAX_PAGE: Final = 1_000
-"""Instances of one read."""
 
 
 @Parameter(name="*")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import attrs
 
-from perdure.cli.instances.filters import MAX_PAGE
+from perdure.cli.paging import paged
 from perdure.cli.target.target import Target
+from perdure.values.address import Address
 from perdure.values.listed import Listed, ListFilter
 
 
@@ -19,13 +20,12 @@ def pages(target: Target, wanted: ListFilter, most: int | None) -> Iterator[tupl
         wanted: the filter, from the first page on.
         most: maximum number of all pages together; None for all.
     """
-    left = most
-    while left is None or left > 0:
-        limit = MAX_PAGE if left is None else min(left, MAX_PAGE)
-        page = target.find(attrs.evolve(wanted, limit=limit))
-        if page:
-            yield page
-        if len(page) < limit:
-            return
-        wanted = attrs.evolve(wanted, after=page[-1].address)
-        left = None if left is None else left - len(page)
+
+    def read(after: Address | None, limit: int) -> tuple[Listed, ...]:
+        return target.find(attrs.evolve(wanted, after=after, limit=limit))
+
+    return paged(read, _address, wanted.after, most)
+
+
+def _address(listed: Listed) -> Address | None:
+    return listed.address
