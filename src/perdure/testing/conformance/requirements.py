@@ -228,6 +228,15 @@ BACKUP_FAILS_WHOLE = Requirement(
     "backup",
     "``BackupFailed`` leaves no file. None for a store that has other means.",
 )
+COUNTS_MESSAGES = Requirement(
+    "count_messages",
+    "the number of living messages of each pair of sender and target, in the order of the pairs.",
+)
+COUNTS_UP_TO = Requirement(
+    "count_messages",
+    "It stops at a total of ``limit``: later pairs count 0. None: ``health`` counts only the first message of each "
+    "pair.",
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""
@@ -238,6 +247,8 @@ NO_CASE: dict[Requirement, str] = {
     BACKUP_OPENS: "only the store knows how its copy is opened",
     BACKUP_IS_A_PREFIX: "only the store knows how its copy is opened",
     BACKUP_FAILS_WHOLE: "only the store knows where its backup fails",
+    COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
+    COUNTS_UP_TO: "optional, and only `health` shows the numbers",
     BEGINS_WHEN_AWAITED: "every case awaits its calls, as the engine does",
 }
 """The requirements that no case can check, and why."""
