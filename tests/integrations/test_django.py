@@ -1,5 +1,6 @@
 """Django: requests that are written with a transaction, and sent once it has committed."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ PLACE = Place("ada@example.com", (OrderLine("book", 1, 500),))
 
 
 @pytest.fixture
-def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def socket(tmp_path: Path) -> Iterator[Path]:
     """The project with an empty database, and the socket of an engine that does not run yet."""
     call_command("migrate", verbosity=0)
     OutboxRequest.objects.all().delete()
@@ -107,3 +108,14 @@ def test_a_wrong_setting_is_named(socket: Path, name: str, value: object, expect
     setattr(settings, name, value)
     with pytest.raises(ImproperlyConfigured, match=expected):
         jobs()
+
+
+def test_a_command_of_perdure_finds_the_engine_of_the_settings(socket: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    try:
+        with engine_on(socket, app), pytest.raises(SystemExit) as ended:
+            call_command("perdure", "list", "--json")
+        assert (ended.value.code, os.environ["PERDURE_SERVER"]) == (0, f"http+unix://{socket}")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

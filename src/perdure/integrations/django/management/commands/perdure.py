@@ -37,10 +37,8 @@ class Command(BaseCommand):
             return
         from perdure.cli.main import main  # noqa: PLC0415 - the extra `cli` is needed by these commands only
 
-        for name in dir(settings):
-            value = getattr(settings, name)
-            if name.startswith("PERDURE_") and isinstance(value, str):
-                os.environ.setdefault(name, value)
+        for name, value in _variables().items():
+            os.environ.setdefault(name, value)
         raise SystemExit(main(arguments))
 
     def _send_outbox(self) -> None:
@@ -48,3 +46,13 @@ class Command(BaseCommand):
         self.stdout.write(f"sent {result.sent}, refused {result.refused}")
         if result.stopped_by is not None:
             raise CommandError(f"stopped: {result.stopped_by}")
+
+
+def _variables() -> dict[str, str]:
+    """Return the environment variables that stand for the settings of the project."""
+    names = [name for name in dir(settings) if name.startswith("PERDURE_")]
+    found = {name: value for name in names if isinstance(value := getattr(settings, name), str)}
+    url = found.pop("PERDURE_URL", None)
+    if url is not None and not {"PERDURE_SERVER", "PERDURE_STORE"} & (found.keys() | os.environ.keys()):
+        found["PERDURE_STORE" if url.startswith("sqlite:") else "PERDURE_SERVER"] = url
+    return found
