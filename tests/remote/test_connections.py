@@ -86,7 +86,7 @@ def sized(bodies: Sequence[bytes]) -> bytes:
 
 
 def until_the_end(bodies: Sequence[bytes]) -> bytes:
-    return b"HTTP/1.1 200\r\n\r\n" + b"".join(bodies)
+    return b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(bodies)
 
 
 @given(
@@ -111,7 +111,7 @@ def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
     found, server = with_server([[chunked([b"a"])], [sized([b"b"])], [closing], [sized([b"d"])]], four)
     assert found == [(200, b"a"), (200, b"b"), (200, b"c"), (200, b"d")]
     assert server.connected == 2
-    assert server.requests[0].startswith(b"POST /prefix/v1/calls HTTP/1.1\r\nhost: 127.0.0.1:")
+    assert server.requests[0].startswith(b"POST /prefix/v1/calls HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"\r\nAuthorization: Bearer secret\r\n" in server.requests[0]
     assert server.requests[0].endswith(b"\r\n\r\nbody")
 
