@@ -57,7 +57,7 @@ class Envelope:
             "action": self.action,
         }
         if self.payload:
-            line["payload"] = orjson.Fragment(self.payload)
+            line["payload"] = orjson.Fragment(self.payload.replace(b"\n", b" "))  # in JSON, it is only between values
         if self.key is not None:
             line["key"] = self.key
         if self.wait_for != "completion":
