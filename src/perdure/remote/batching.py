@@ -40,6 +40,7 @@ class CallBatcher:
     max_batches: int
     runtime: Runtime
     _queue: list[tuple[bytes, int, Waiting]] = attrs.Factory(list[tuple[bytes, int, Waiting]])
+    _unsent: set[int] = attrs.Factory(set[int])
     _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
     _number: int = 0
     _scheduled: bool = False
@@ -55,10 +56,11 @@ class CallBatcher:
         number = self._number
         waiting: Waiting = self.runtime.future()
         self._queue.append((attrs.evolve(envelope, number=number).encoded(), number, waiting))
+        self._unsent.add(number)
         if not self._scheduled:
             self._scheduled = True
             self.runtime.call_soon(self._flush)
-        timer = self.runtime.call_later(timeout_ms, lambda: _expire(waiting, timeout_ms))
+        timer = self.runtime.call_later(timeout_ms, lambda: self._expire(number, waiting, timeout_ms))
         try:
             return await waiting
         finally:
@@ -83,6 +85,7 @@ class CallBatcher:
             if len(batch) == MAX_BATCH or (batch and size + len(line) > MAX_BATCH_BYTES):
                 break
             taken += 1
+            self._unsent.discard(number)
             if not waiting.done():
                 batch.append((line, number, waiting))
                 size += len(line) + 1
@@ -111,6 +114,15 @@ class CallBatcher:
                 if not future.done():
                     future.set_exception(failure)
 
+    def _expire(self, number: int, waiting: Waiting, timeout_ms: float) -> None:
+        seconds = f"{timeout_ms / 1_000:g} seconds"
+        if waiting.done():
+            return
+        if number in self._unsent:
+            waiting.set_exception(NotSent(f"its {self.max_batches} connections were in use for {seconds}"))
+        else:
+            waiting.set_exception(AnswerLost(f"no answer came within {seconds}"))
+
     async def close(self) -> None:
         """Cancel the batches in progress; the answers of their requests are lost."""
         tasks = tuple(self._tasks)
@@ -126,8 +138,3 @@ class BatchRefused(Exception):
     """The server refused a batch as a whole: none of its requests was performed."""
 
     reply: HttpReply
-
-
-def _expire(waiting: Waiting, timeout_ms: float) -> None:
-    if not waiting.done():
-        waiting.set_exception(AnswerLost(f"no answer came within {timeout_ms / 1_000:g} seconds"))

@@ -12,6 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition
+from perdure.codecs import Codec
 from perdure.engine.in_flight import InFlight
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
@@ -27,6 +28,7 @@ from perdure.values.errors import (
     BackupFailed,
     DefinitionDiffers,
     EngineClosed,
+    HookFailed,
     InvalidInput,
     OutcomeUnknown,
     PerdureError,
@@ -34,6 +36,7 @@ from perdure.values.errors import (
     ServerUnreachable,
     Undecodable,
 )
+from perdure.values.excerpt import excerpt
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListFilter
@@ -51,6 +54,9 @@ A = TypeVar("A")
 FIRST_DELAY_MS = 10
 MAX_DELAY_MS = 250
 """Delays between repeats: doubled each time, up to a quarter of a second."""
+
+_NO_ENGINE = frozenset(range(300, 500)) - {408}
+"""Statuses that refuse a request before it reaches an engine, if the response is not an engine's."""
 
 _UNLIMITED = Limits(payload_bytes=1 << 40)
 """The server knows its limits, and checks them."""
@@ -221,7 +227,7 @@ class RemoteGateway:
         """Send a request to one instance, and repeat it where that is safe.
 
         A request that did not reach the engine is repeated. One whose answer was lost is repeated if it reads, or if it
-        has an idempotency key.
+        has an idempotency key; if no repeat is answered, its outcome stays unknown.
 
         Args:
             envelope: the request.
@@ -235,9 +241,9 @@ class RemoteGateway:
 
         async def attempt(left_ms: float) -> Result[Any, PerdureError]:
             reply = await self.channel.call(envelope, left_ms)
-            return Success(reply.body) if reply.form == "answer" else Failure(error_of(reply.body, typed))
+            return Success(reply.body) if reply.form == "answer" else Failure(self._error(reply.body, typed))
 
-        result = await self._repeated(attempt, safe=reads or envelope.key is not None)
+        result = await self._repeated(attempt, safe=reads or envelope.key is not None, changes=not reads)
         if not isinstance(result, Success):
             return Failure(await self._explained(result.failure(), job))
         return _decoded(result.unwrap(), decode, envelope, of_state=envelope.action == "get_state")
@@ -256,9 +262,9 @@ class RemoteGateway:
             reply = await self.channel.http(method, path, left_ms, content, key)
             if reply.status == 200:  # noqa: PLR2004 - HTTP's number
                 return Success(reply.body)
-            return Failure(error_of(reply.problem()))
+            return Failure(self._error(reply.problem()))
 
-        result = await self._repeated(attempt, safe=method == "GET")
+        result = await self._repeated(attempt, safe=method == "GET", changes=method != "GET")
         if not isinstance(result, Success):
             return result
         try:
@@ -268,8 +274,19 @@ class RemoteGateway:
         except orjson.JSONDecodeError as error:
             return Failure(OutcomeUnknown(f"{self.name} answered no JSON: {error}"))
 
-    async def _repeated(self, attempt: Callable[[float], Any], *, safe: bool) -> Result[Any, PerdureError]:
+    def _error(self, problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> PerdureError:
+        error, status = error_of(problem, typed), problem.get("status")
+        no_engine = problem.get("code", "no_route") == "no_route" and isinstance(status, int) and status in _NO_ENGINE
+        if isinstance(error, OutcomeUnknown) and no_engine:
+            reason = f"the server there refuses the request with status {status}: {excerpt(problem.get('detail'))}"
+            return ServerUnreachable(self.name, f"{reason}; correct the URL, or the proxy in front")
+        return error
+
+    async def _repeated(
+        self, attempt: Callable[[float], Any], *, safe: bool, changes: bool
+    ) -> Result[Any, PerdureError]:
         deadline, delay = self.channel.now_ms() + self.timeout_ms, FIRST_DELAY_MS
+        doubt: OutcomeUnknown | None = None
         while True:
             failure: PerdureError
             repeatable = safe
@@ -284,8 +301,10 @@ class RemoteGateway:
                     return result
                 failure = result.failure()
                 repeatable = isinstance(failure, EngineClosed) or (safe and isinstance(failure, OutcomeUnknown))
+            if changes and isinstance(failure, OutcomeUnknown):
+                doubt = failure
             if not repeatable or self.channel.now_ms() + delay >= deadline:
-                return Failure(failure)
+                return Failure(failure if doubt is None or isinstance(failure, HookFailed) else doubt)
             await self.channel.pause(delay)
             delay = min(2 * delay, MAX_DELAY_MS)
 

@@ -19,7 +19,7 @@
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
     │   ├── EngineClosed               the engine is stopping and accepts no requests
-    │   ├── ServerUnreachable          no engine answers at the address of the client; nothing was sent
+    │   ├── ServerUnreachable          no engine answers at the address of the client; nothing was applied
     │   ├── DefinitionDiffers          client and server declare different types under one kind and name
     │   └── AccessDenied               the server refuses this client: no token, a wrong one, or too small a scope
     ├── HookFailed                     the job's own code did not succeed; its changes were discarded
@@ -314,7 +314,7 @@ class EngineClosed(RequestError):
 
 @attrs.frozen(repr=False)
 class ServerUnreachable(RequestError):
-    """No engine answers at the client's address. Nothing was sent.
+    """No engine answers at the client's address. Nothing was applied.
 
     Attributes:
         server: the address, without a token.
@@ -325,7 +325,7 @@ class ServerUnreachable(RequestError):
     reason: str
 
     def _text(self) -> str:
-        return f"no engine answers at {self.server}: {self.reason}; nothing was sent"
+        return f"no engine answers at {self.server}: {self.reason}; nothing was applied"
 
 
 @attrs.frozen(repr=False)
