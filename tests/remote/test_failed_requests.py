@@ -8,11 +8,11 @@ from returns.result import Success
 
 from perdure import Decision, Task
 from perdure.client.attempt import attempt
-from perdure.remote import connect
+from perdure.remote import connect, connect_sync
 from perdure.remote.batching import CallBatcher
-from perdure.remote.channel import AnswerLost, NotSent
+from perdure.remote.channel import AnswerLost, ClientClosed, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.values.errors import OutcomeUnknown, ServerUnreachable
+from perdure.values.errors import EngineClosed, OutcomeUnknown, ServerUnreachable
 from perdure.wire.envelope import Envelope
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
@@ -73,3 +73,40 @@ def test_a_request_that_waited_for_a_connection_was_not_sent():
         return [type(failure) for failure in failures]
 
     assert asyncio.run(main()) == [AnswerLost, NotSent]
+
+
+def test_a_request_that_waits_when_the_client_closes_is_not_sent():
+    async def main():
+        posted: list[bytes] = []
+
+        async def post(lines: bytes):
+            posted.append(lines)
+            await asyncio.Event().wait()
+            yield b""
+
+        batcher = CallBatcher(post, 1, asyncio_runtime())
+        envelope = Envelope(number=0, kind="task", job="total", id="a", action="send")
+        calls = []
+        for _ in range(2):
+            calls.append(asyncio.ensure_future(batcher.call(envelope, 60_000)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await batcher.close()
+        failures = await asyncio.gather(*calls, batcher.call(envelope, 60_000), return_exceptions=True)
+        return [type(failure) for failure in failures], len(posted)
+
+    assert asyncio.run(main()) == ([AnswerLost, ClientClosed, ClientClosed], 1)
+
+
+def test_a_client_that_is_closed_refuses_every_call():
+    async def main():
+        async with connect("http://127.0.0.1:9", total) as jobs:
+            pass
+        calls = (jobs.handle(total).send("a", 1, idempotency_key="k"), jobs.health())
+        return [type((await attempt(call)).failure()) for call in calls]
+
+    with connect_sync("http://127.0.0.1:9", total) as sync:
+        pass
+    calls = (sync.handle(total).send("a", 1, idempotency_key="k"), sync.health())
+    assert asyncio.run(main()) == [type(sync.attempt(call).failure()) for call in calls] == [EngineClosed] * 2

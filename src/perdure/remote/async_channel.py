@@ -9,7 +9,7 @@ import attrs
 import httpx2
 
 from perdure.remote.batching import BatchRefused, CallBatcher
-from perdure.remote.channel import HttpReply, headers_of
+from perdure.remote.channel import ClientClosed, HttpReply, headers_of
 from perdure.remote.connections import Connections
 from perdure.remote.failures import by_effect
 from perdure.runtime.record import Runtime
@@ -57,6 +57,8 @@ class AsyncChannel:
         self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
     ) -> HttpReply:
         """Send another request."""
+        if self.http_client.is_closed:
+            raise ClientClosed
         with by_effect():
             reply = await self.http_client.request(
                 method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000

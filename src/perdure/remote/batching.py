@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from perdure.remote.channel import AnswerLost, HttpReply, NotSent, reply_for
+from perdure.remote.channel import AnswerLost, ClientClosed, HttpReply, NotSent, reply_for
 from perdure.runtime.record import Future, Runtime, SpawnedTask
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
 
@@ -44,6 +44,7 @@ class CallBatcher:
     _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
     _number: int = 0
     _scheduled: bool = False
+    _closed: bool = False
 
     async def call(self, envelope: Envelope, timeout_ms: float) -> BatchReply:
         """Send a request with others of the same moment, and wait for its answer.
@@ -51,7 +52,10 @@ class CallBatcher:
         Raises:
             NotSent: it did not reach the server.
             AnswerLost: no answer came in time.
+            ClientClosed: the client is closed.
         """
+        if self._closed:
+            raise ClientClosed
         self._number += 1
         number = self._number
         waiting: Waiting = self.runtime.future()
@@ -124,7 +128,12 @@ class CallBatcher:
             waiting.set_exception(AnswerLost(f"no answer came within {seconds}"))
 
     async def close(self) -> None:
-        """Cancel the batches in progress; the answers of their requests are lost."""
+        """Cancel the batches in progress; the answers of their requests are lost. Send no others."""
+        self._closed = True
+        queue, self._queue = self._queue, []
+        for _, _, waiting in queue:
+            if not waiting.done():
+                waiting.set_exception(ClientClosed())
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

@@ -9,7 +9,7 @@ import attrs
 import httpx2
 from uuid_utils.compat import uuid7
 
-from perdure.remote.channel import LINES, AnswerLost, HttpReply, headers_of, reply_for
+from perdure.remote.channel import LINES, AnswerLost, ClientClosed, HttpReply, headers_of, reply_for
 from perdure.remote.failures import by_effect
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
 from perdure.wire.paths import BATCHES
@@ -29,6 +29,8 @@ class BlockingChannel:
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
         """Send a request to one instance."""
+        if self.http_client.is_closed:
+            raise ClientClosed
         with by_effect():
             reply = self.http_client.post(
                 BATCHES, content=envelope.encoded(), headers=LINES, timeout=timeout_ms / 1_000
@@ -44,6 +46,8 @@ class BlockingChannel:
         self, method: Literal["GET", "POST"], path: str, timeout_ms: float, content: bytes, key: str | None, /
     ) -> HttpReply:
         """Send another request."""
+        if self.http_client.is_closed:
+            raise ClientClosed
         with by_effect():
             reply = self.http_client.request(
                 method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000

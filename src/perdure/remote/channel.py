@@ -29,6 +29,11 @@ class AnswerLost(Exception):
 
 
 @attrs.frozen
+class ClientClosed(Exception):
+    """The client is closed: the request was not sent."""
+
+
+@attrs.frozen
 class HttpReply:
     """The reply to a request of HTTP.
 
@@ -61,6 +66,7 @@ class Channel(Protocol):
         Raises:
             NotSent: it did not reach the server.
             AnswerLost: no answer came in time.
+            ClientClosed: the client is closed.
         """
         ...
 
@@ -72,6 +78,7 @@ class Channel(Protocol):
         Raises:
             NotSent: it did not reach the server.
             AnswerLost: no answer came in time.
+            ClientClosed: the client is closed.
         """
         ...
 

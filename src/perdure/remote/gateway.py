@@ -20,7 +20,7 @@ from perdure.jobs.keys import check_key
 from perdure.jobs.request import Request, Terminate
 from perdure.programs.future import answer_of, once
 from perdure.remote.by_name import RemoteJob
-from perdure.remote.channel import AnswerLost, Channel, NotSent
+from perdure.remote.channel import AnswerLost, Channel, ClientClosed, NotSent
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -296,6 +296,8 @@ class RemoteGateway:
                 failure, repeatable = ServerUnreachable(self.name, f"{error.reason}; {self.hint}"), True
             except AnswerLost as error:
                 failure = OutcomeUnknown(error.reason)
+            except ClientClosed:
+                failure, repeatable = EngineClosed("the client is closed: make calls inside its block"), False
             else:
                 if isinstance(result, Success):
                     return result
