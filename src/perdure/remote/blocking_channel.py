@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from typing import Final, Literal
 
 import attrs
@@ -17,15 +19,32 @@ from perdure.wire.paths import BATCHES
 OK: Final = 200
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class BlockingChannel:
     """Sends each request when it is made, over connections that are kept. Threads may share it.
 
     Attributes:
-        http_client: of the HTTP library.
+        make: returns a new client of the HTTP library.
     """
 
-    http_client: httpx2.Client
+    make: Callable[[], httpx2.Client]
+    _own: tuple[int, httpx2.Client] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._own = os.getpid(), self.make()
+
+    @property
+    def http_client(self) -> httpx2.Client:
+        """The client of this process: on one connection, parent and child would read each other's answers."""
+        process, client = self._own
+        if process == os.getpid() or client.is_closed:
+            return client
+        self._own = os.getpid(), self.make()
+        return self._own[1]
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self.http_client.close()
 
     async def call(self, envelope: Envelope, timeout_ms: float, /) -> BatchReply:
         """Send a request to one instance."""

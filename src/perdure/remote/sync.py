@@ -109,8 +109,14 @@ def connect_sync(
         limits: Any = httpx2.Limits(
             max_connections=given.max_connections, max_keepalive_connections=given.max_connections
         )
-        transport = httpx2.HTTPTransport(uds=given.socket(stack), limits=limits)
-        http_client = stack.enter_context(
-            httpx2.Client(base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False)
-        )
-        yield SyncClient(given.gateway(BlockingChannel(http_client)))
+        socket = given.socket(stack)
+
+        def http_client() -> httpx2.Client:
+            transport = httpx2.HTTPTransport(uds=socket, limits=limits)
+            return httpx2.Client(
+                base_url=given.server.base, headers=given.headers, transport=transport, trust_env=False
+            )
+
+        channel = BlockingChannel(http_client)
+        stack.callback(channel.close)
+        yield SyncClient(given.gateway(channel))
