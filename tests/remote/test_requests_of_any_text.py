@@ -9,6 +9,7 @@ from perdure import App, Decision, Task
 from perdure.client.attempt import attempt
 from perdure.remote import connect
 from perdure.server.serving import serving
+from perdure.values.errors import InvalidArgument
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
 
@@ -47,3 +48,18 @@ def test_json_on_several_lines_is_one_request_of_its_batch():
         return [type(answer) for answer in sent], states
 
     assert served(scenario) == ([Success, Success], [5, 6])
+
+
+def test_a_key_means_the_same_in_a_header_as_in_process():
+    key = "schl\u00fcssel \u2192 1"
+
+    async def scenario(jobs):
+        job = jobs.handle_by_name("task", "total")
+        first = await attempt(job.call("send", "a", "5", idempotency_key=key))
+        repeated = await attempt(job.explain("send", "a", "5", idempotency_key=key))
+        refused = await attempt(job.explain("send", "a", "5", idempotency_key="a\nb"))
+        return first.unwrap(), repeated.unwrap(), refused.failure()
+
+    sent, explained, refused = served(scenario)
+    assert sent in explained.values()
+    assert isinstance(refused, InvalidArgument)

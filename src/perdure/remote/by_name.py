@@ -87,7 +87,7 @@ class RemoteJob:
         try:
             if answers:
                 raise InvalidArgument("answers of explain", answers, "none: use the definition to pass answers")
-            envelope = self._envelope(action, id_, payload, key=key)
+            envelope = self._envelope(action, id_, payload, key=_in_a_header(key))
         except RequestError as refused:
             return Failure(refused)
         path = instance_path(Address(self.kind, self.name, id_), "explain", action)
@@ -139,6 +139,13 @@ class RemoteJob:
         return Envelope(
             number=0, kind=self.kind, job=self.name, id=id_, action=action, payload=payload.encode(), **given
         )
+
+
+def _in_a_header(key: str | None) -> str | None:
+    check_key(key)
+    if key is None or (key.isprintable() and key == key.strip()):
+        return key
+    raise InvalidArgument("idempotency_key of explain", key, "printable text without blanks at its ends")
 
 
 def _unchanged(answer: Any) -> Any:

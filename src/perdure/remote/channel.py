@@ -95,9 +95,10 @@ class Channel(Protocol):
         ...
 
 
-def headers_of(key: str | None) -> dict[str, str]:
-    """Return the headers of a request with JSON."""
-    return JSON if key is None else {**JSON, "Idempotency-Key": key}
+def headers_of(key: str | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a request with JSON, in UTF-8."""
+    given = JSON if key is None else {**JSON, "Idempotency-Key": key}
+    return [(name.encode(), value.encode()) for name, value in given.items()]
 
 
 def reply_for(reply: HttpReply, number: int) -> BatchReply:

@@ -54,8 +54,12 @@ class Asked:
 
     @property
     def key(self) -> str | None:
-        """The idempotency key."""
-        return self.request.headers.get("idempotency-key")
+        """The idempotency key, in UTF-8, as in batches and in process; Starlette decodes headers as Latin-1."""
+        text = self.request.headers.get("idempotency-key")
+        try:
+            return None if text is None else text.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            return text
 
     def page(self, *, default: int = 100) -> int:
         """Return the size of the page."""
