@@ -139,6 +139,7 @@ def test_a_connection_is_refused_if_all_others_have_requests_in_progress():
 
     refused, answered = asyncio.run(main())
     assert status_of(refused) == 503
+    assert b'"code":"overloaded"' in refused  # a client knows that nothing was applied
     assert b"retry-after: 1" in refused
     assert answered == [200, 200]
 

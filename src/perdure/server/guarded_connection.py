@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
+import orjson
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -19,18 +20,21 @@ from perdure.server.connection import REPLACEABLE, ConnectionState, Phase, Timeo
 from perdure.server.http_limits import HttpLimits
 from perdure.server.http_protocol import HttpProtocol
 from perdure.server.unread import unread_bytes
-
-_FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n"
-    b"connection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n"
-)
-
+from perdure.values.errors import Overloaded
+from perdure.wire.problems import MEDIA_TYPE, problem_of
 
 DISCARDED_BYTES: Final = 262_144
 """How much the server reads of the body of a request that it has refused."""
 
 LINGER_MS: Final = 500
 """How long the connection then stays open, for the client to read the refusal."""
+
+
+def _full(limits: HttpLimits) -> bytes:
+    """Return the response that refuses a connection."""
+    body = orjson.dumps(problem_of(Overloaded("connections of the server", limits.connections)))
+    head = "HTTP/1.1 503 Service Unavailable", f"content-type: {MEDIA_TYPE}", "retry-after: 1", "connection: close"
+    return "\r\n".join((*head, f"content-length: {len(body)}", "", "")).encode() + body
 
 
 class _Cycle(Protocol):
@@ -46,6 +50,7 @@ class GuardedConnections:
     def __init__(self, limits: HttpLimits, runtime: Runtime) -> None:
         self.limits = limits
         self.runtime = runtime
+        self.full = _full(limits)
         self.timeouts = Timeouts.of(limits)
         self._open: dict[GuardedConnection, None] = {}  # in the order in which they last began to wait
         self._unread: dict[GuardedConnection, None] = {}  # in the order in which their clients stopped reading
@@ -153,7 +158,7 @@ class GuardedConnection(asyncio.Protocol):
         """Count the connection, or answer 503 and close it."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._connections.admit(self):
-            self._transport.write(_FULL)
+            self._transport.write(self._connections.full)
             self._transport.close()
             return
         self._transport.set_write_buffer_limits(high=self._connections.limits.write_buffer_bytes)
