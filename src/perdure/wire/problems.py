@@ -64,6 +64,8 @@ BY_CODE: Final[Mapping[str, type[PerdureError]]] = {code_of(cls): cls for cls in
 """The class of each code."""
 
 _converter: Final = Converter(detailed_validation=False)
+_converter.register_structure_hook_func(lambda wanted: wanted is object, lambda value, _: value)
+"""Rebuilds errors. A field of type ``object``, such as `InvalidArgument.got`, is the text of its value."""
 
 
 def problem_of(error: PerdureError, typed: Codec[Any] | None = None, *, traceback: bool = True) -> dict[str, Any]:

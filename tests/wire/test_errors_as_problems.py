@@ -1,0 +1,20 @@
+"""An error is the same after its journey as a problem."""
+
+import attrs
+import orjson
+import pytest
+
+from perdure.values.errors import Rejected
+from perdure.wire.problems import STATUS, error_of, problem_of
+
+VALUES = {"int": 7, "tuple[str, ...]": ("a", "b"), "AccessCause": "small_scope", "int | None": 7}
+
+
+@pytest.mark.parametrize("cls", [cls for cls in STATUS if cls is not Rejected])
+def test_an_error_is_rebuilt_from_its_problem(cls):
+    error = cls(**{field.name: VALUES.get(str(field.type), "text \u2192") for field in attrs.fields(cls)})
+    rebuilt = error_of(orjson.loads(orjson.dumps(problem_of(error))))
+    assert type(rebuilt) is cls
+    assert [getattr(rebuilt, field.name) for field in attrs.fields(cls) if field.name != "got"] == [
+        getattr(error, field.name) for field in attrs.fields(cls) if field.name != "got"
+    ]
