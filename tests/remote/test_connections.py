@@ -160,3 +160,12 @@ def test_a_request_that_finds_no_server_is_not_sent() -> None:
             await answer(connections)
 
     with_server([], refused)
+
+
+def test_the_connection_of_a_refused_request_is_not_used_again() -> None:
+    async def two(connections: Connections) -> list[int]:
+        return [(await answer(connections))[0] for _ in range(2)]
+
+    refused = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+    statuses, server = with_server([[refused], [refused]], two)
+    assert (statuses, server.connected) == ([413, 413], 2)

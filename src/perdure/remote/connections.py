@@ -27,6 +27,8 @@ MAX_HEAD_BYTES: Final = 65_536
 MAX_IDLE_MS: Final = 5_000
 """A connection that was idle for longer is closed instead of used: the server may be closing it."""
 
+_REFUSED: Final = 400
+
 READ_BYTES: Final = 65_536
 """The most that is read at once."""
 
@@ -116,15 +118,18 @@ class Connections:
             NotSent: no connection was made.
             AnswerLost: the connection failed later, or the server was too slow.
         """
-        connection = self._taken() or await self._connected()
+        connection, was_read = self._taken() or await self._connected(), False
         try:
             await connection.send(self._request(path, content), content)
             head = await self._in_time(connection.head())
+            was_read = (
+                head.status_code < _REFUSED
+            )  # the server may close the connection of a request that it did not read
             yield head.status_code, self._body(connection)
         except (OSError, h11.RemoteProtocolError) as error:
             raise AnswerLost(f"the connection failed: {_text(error)}") from error
         finally:
-            if connection.usable:
+            if was_read and connection.usable:
                 connection.idle_since_ms = self.runtime.monotonic_ms()
                 self._idle.append(connection)
             else:
