@@ -73,3 +73,8 @@ def test_a_message_needs_a_definition() -> None:
 def test_a_definition_is_not_taken_for_the_services() -> None:
     with pytest.raises(DefinitionError, match="definitions follow"):
         App(counter)
+
+
+def test_limits_of_another_type_are_refused_where_the_app_is_written():
+    with pytest.raises(DefinitionError, match=r"limits of the app: expected a Limits, .*message_attempts"):
+        App(None, limits={"message_attempts": 2})
