@@ -89,7 +89,7 @@ def test_the_traceback_of_the_users_own_code_is_shown(here, capsys, target):
 @pytest.mark.parametrize(
     ("store", "code", "said"),
     [
-        ("jobs.db", 2, "store URL: expected a URL of one of the schemes"),
+        ("jobs.db", 2, "did you mean 'sqlite:///jobs.db'?"),
         ("mongo://jobs", 2, "store URL: expected a URL of one of the schemes"),
         ("sqlite:///", 2, "'sqlite:///relative.db'"),
         ("sqlite:///good.py", 2, "good.py"),

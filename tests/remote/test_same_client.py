@@ -229,10 +229,14 @@ def test_a_server_that_does_not_answer_is_named_with_the_command_that_starts_it(
         async with connect(url, counter, timeout="50 ms") as jobs:
             return (await attempt(jobs.handle(counter).send("a", 1))).failure()
 
+    start = "start the engine of that file: perdure run MODULE:APP --store"
     for url, hint in (
         ("http://127.0.0.1:9", "perdure serve"),
-        (f"http+unix://{tmp_path}/no.sock", "start the engine"),
-        (f"sqlite:////{tmp_path}/jobs.db", f"perdure run MODULE:APP --store sqlite:////{tmp_path}/jobs.db"),
+        (f"http+unix://{tmp_path}/no.sock", f"no socket {tmp_path}/no.sock; start the engine"),
+        (
+            f"sqlite:////{tmp_path}/jobs.db",
+            f"no socket jobs.db.sock beside the file; {start} sqlite:////{tmp_path}/jobs.db",
+        ),
     ):
         refused = asyncio.run(main(url))
         assert isinstance(refused, ServerUnreachable)
@@ -263,3 +267,13 @@ def test_a_call_that_is_too_slow_is_in_doubt_and_the_next_one_is_answered():
 def test_a_url_of_no_server_is_refused(url):
     with pytest.raises(DefinitionError, match="http://host:port"):
         asyncio.run(connect(url).__aenter__())
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"), [("sqlite://jobs.db", "sqlite:///relative.db"), ("jobs.db", "did you mean 'sqlite:///jobs.db'")]
+)
+def test_a_url_of_no_server_is_refused_with_the_one_that_was_meant(url, advice):
+    with pytest.raises(DefinitionError) as refused:
+        asyncio.run(connect(url).__aenter__())
+    assert advice in str(refused.value)
+    assert "memory" not in str(refused.value)

@@ -54,7 +54,7 @@ class Settings:
             channel=channel,
             definitions=self.definitions,
             timeout_ms=self.timeout_ms,
-            hint=self.server.hint,
+            unreached=self.server.unreached,
             draws_keys=self.draws_keys,
         )
 

@@ -71,7 +71,7 @@ class RemoteGateway:
         channel: sends the requests.
         definitions: those of the typed handles, by kind and name.
         timeout_ms: how long a call waits for its answer, repeats included.
-        hint: what to do if the server does not answer.
+        unreached: returns why a request did not reach the server, and what to do, from the error of the connection.
         draws_keys: whether a request without an idempotency key gets a new one, so that it can be repeated.
     """
 
@@ -79,7 +79,7 @@ class RemoteGateway:
     channel: Channel
     definitions: Mapping[tuple[str, str], AnyDefinition]
     timeout_ms: int
-    hint: str
+    unreached: Callable[[str], str]
     draws_keys: bool
 
     # ------------------------------------------------------------ one instance
@@ -293,7 +293,7 @@ class RemoteGateway:
             try:
                 result: Result[Any, PerdureError] = await attempt(max(1.0, deadline - self.channel.now_ms()))
             except NotSent as error:
-                failure, repeatable = ServerUnreachable(self.name, f"{error.reason}; {self.hint}"), True
+                failure, repeatable = ServerUnreachable(self.name, self.unreached(error.reason)), True
             except AnswerLost as error:
                 failure = OutcomeUnknown(error.reason)
             except ClientClosed:

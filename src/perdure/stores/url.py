@@ -22,6 +22,8 @@ ENTRY_POINTS = "perdure.stores"
 
 _WHAT = "store URL"
 
+_FILES: Final = "'sqlite:///relative.db', 'sqlite:////absolute/path.db'"
+
 _CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
 """The values of each option in the query of a URL of a SQLite file."""
 
@@ -94,7 +96,7 @@ def sqlite_path(url: str) -> str:
     if parts.scheme != "sqlite":
         raise DefinitionError(_WHAT, url, "'sqlite:///jobs.db': only a file can be read without its engine")
     _options(url, parts)
-    return _path(url, parts)
+    return _path(url, parts, _FILES)
 
 
 def with_options(url: str, options: Mapping[str, str]) -> str:
@@ -129,10 +131,9 @@ def _memory(url: str, parts: SplitResult) -> Store:
     return memory_store()
 
 
-def _path(url: str, parts: SplitResult) -> str:
+def _path(url: str, parts: SplitResult, expected: str = f"{_FILES}, or 'memory://' for a memory store") -> str:
     path = unquote(parts.path[1:])
     if parts.netloc or not path or path == ":memory:":
-        expected = "'sqlite:///relative.db', 'sqlite:////absolute/path.db', or 'memory://' for a memory store"
         raise DefinitionError(_WHAT, url, expected)
     return path
 
@@ -160,4 +161,6 @@ def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStor
         return opener
     known = ", ".join(f"{name}:" for name in ("memory", "sqlite", *sorted({*schemes, *offered})))
     expected = f"a URL of one of the schemes {known} such as 'sqlite:///jobs.db', or a package that offers this scheme"
+    if not scheme and url:
+        expected = f"{expected}; did you mean {'sqlite:///' + url!r}?"
     raise DefinitionError(_WHAT, url, expected)
