@@ -10,6 +10,26 @@ from perdure.cli.instances.records import shown_name, value_text
 from perdure.cli.json_object import object_of
 
 _NOT_RUN: Final = frozenset({"failed", "retrying", "paused", "parked"})
+_NAMES: Final = {
+    "found": "instance",
+    "outcome.form": "run",
+    "outcome.error": "error",
+    "outcome.at": "next attempt",
+    "outcome.reason": "reason",
+}
+"""The fields of a `RunAnswer` as an operator reads them."""
+
+
+def answer_lines(answer: object) -> Iterator[tuple[str, str]]:
+    """Yield the fields of an answer under names that an operator reads, without the name of its class.
+
+    >>> list(answer_lines({"type": "RunAnswer", "found": "exists", "outcome": {"form": "completed"}}))
+    [('instance', 'exists'), ('run', 'completed')]
+    """
+    fields = object_of(answer)
+    shown = answer if fields is None else {name: value for name, value in fields.items() if name != "type"}
+    for name, text in answer_fields(shown):
+        yield _NAMES.get(name, name), text
 
 
 def answer_fields(answer: object, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import attrs
 
 from perdure.cli.confirmation import ConfirmOptions, is_confirmed
 from perdure.cli.exit_code import ExitCode, code_of
-from perdure.cli.instances.answers import answer_fields, code_of_answer
+from perdure.cli.instances.answers import answer_lines, code_of_answer
 from perdure.cli.instances.filters import FilterOptions
 from perdure.cli.instances.selection import selected
 from perdure.cli.json_lines import write_json
@@ -122,7 +122,7 @@ def _print(address: Address, code: ExitCode, result: dict[str, Any], *, json: bo
     elif "problem" in result:
         write_lines([f"{address}  {result['problem']}"])
     else:
-        text = ", ".join(f"{name} {value}" for name, value in answer_fields(result["answer"]))
+        text = ", ".join(f"{name} {value}" for name, value in answer_lines(result["answer"]))
         if alone or code is not ExitCode.DONE:
             write_lines([f"{address}  {text}"])
 

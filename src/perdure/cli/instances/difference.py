@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from perdure.cli.instances.answers import answer_fields
+from perdure.cli.instances.answers import answer_lines
 from perdure.cli.instances.changes import JsonChange, changes
 from perdure.cli.instances.records import shown_name, value_text
 from perdure.values.excerpt import shortened
@@ -42,7 +42,7 @@ def _result(explanation: dict[str, Any]) -> Iterator[str]:
         yield f"refused: {explanation['problem'].get('detail', '')}"
     elif explanation["answer"] is not None:
         yield "answer"
-        yield from (f"    {name}  {value}" for name, value in answer_fields(explanation["answer"]))
+        yield from (f"    {name}  {value}" for name, value in answer_lines(explanation["answer"]))
 
 
 def _instance(explanation: dict[str, Any]) -> Iterator[str]:

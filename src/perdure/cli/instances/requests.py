@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
-from perdure.cli.instances.answers import answer_fields, code_of_answer
+from perdure.cli.instances.answers import answer_lines, code_of_answer
 from perdure.cli.instances.filters import address_of
 from perdure.cli.instances.payload import KeyOption, json_payload
 from perdure.cli.json_lines import JsonOption, write_json
@@ -162,5 +162,5 @@ def request(asked: Ask, options: TargetOptions, *, json: bool) -> ExitCode:
     if json:
         write_json([answer])
     else:
-        write_fields(list(answer_fields(answer)))
+        write_fields(list(answer_lines(answer)))
     return code_of_answer(answer)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from perdure.cli.confirmation import ASK, ConfirmOptions
 from perdure.cli.instances.change_many import Change, Selection, change_many
 from perdure.cli.instances.filters import ALL, FilterOptions
+from perdure.cli.instances.records import instant
 from perdure.cli.instances.selection import EveryOption
 from perdure.cli.json_lines import JsonOption
 from perdure.cli.target.options import UNSET, TargetOptions
@@ -49,7 +50,7 @@ def retry(
 def _ask_of(target: Target, address: Address) -> Ask | str:
     report = target.status(address)
     action = retrying_action(address.kind, report)
-    return _why_not(address.kind, report) if action is None else Ask(address=address, action=action)
+    return why_not_retried(address, report) if action is None else Ask(address=address, action=action)
 
 
 def retrying_action(kind: str, report: InstanceStatus) -> str | None:
@@ -71,15 +72,30 @@ def retrying_action(kind: str, report: InstanceStatus) -> str | None:
             return None
 
 
-def _why_not(kind: str, report: InstanceStatus) -> str:
+def why_not_retried(address: Address, report: InstanceStatus) -> str:
+    """Return why an instance has nothing to retry, and the command that runs it now.
+
+    >>> from perdure.values.failure import FailureRecord
+    >>> failed = FailureRecord(form="failure", error_type="NoStock", message="none left")
+    >>> why_not_retried(Address("task", "order", "1"), InstanceStatus(status="idle", last_error=failed))
+    "it is idle; its last run failed and is over: to run now, perdure trigger 'task:order:1'"
+
+    Args:
+        address: the instance.
+        report: its status, for which `retrying_action` is None.
+    """
+    action = RUN_NOW.get(address.kind)
     match report.status:
         case "parked":
             return "it is parked as undecodable: deploy code that can read it, and it resumes by itself"
         case "retrying":
-            return f"the kind {kind} has no known request that runs a retry now; see perdure call"
+            return f"the kind {address.kind} has no known request that runs a retry now; see perdure call"
         case "paused":
             return "it is paused: resume it"
         case "not_found":
             return "there is no such instance"
+        case "scheduled" | "idle" if report.last_error is not None and action is not None:
+            due = f"scheduled for {instant(report.next_run_at)}" if report.next_run_at else "idle"
+            return f"it is {due}; its last run failed and is over: to run now, perdure {action} '{address}'"
         case status:
             return f"it is {status}: nothing failed that could be retried"
