@@ -5,13 +5,15 @@ from typing import Any
 
 import attrs
 import pytest
-from operated import json_of, serving, write_store
+from operated import TOKEN, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
+from perdure.cli.doctor.command import waiting_work
 from perdure.cli.doctor.facts import StoreFacts, file_system_of
 from perdure.cli.doctor.installation import EXTRAS, extras, sqlite_version
 from perdure.cli.doctor.judgement import health, judged
 from perdure.cli.stats.counts import Counts, FileSize
+from perdure.cli.target.remote import connected
 from perdure.stores.store import Health
 
 Out = pytest.CaptureFixture[str]
@@ -123,6 +125,16 @@ def test_a_store_is_checked_with_its_engine_and_without(tmp_path: Path, capsys: 
             found = {each["topic"]: each["level"] for each in json_of(capsys.readouterr().out)}
             assert (found["health"], found["orphaned"]) == ("ok", "warning")
             assert found.get("engine", "ok") == "ok"
+            assert (found["parked"], found["dead letters"]) == ("warning", "warning")
+
+
+def test_a_token_without_the_scope_skips_the_dead_letters(tmp_path: Path) -> None:
+    write_store(tmp_path / "jobs.db")
+    with serving(tmp_path / "jobs.db") as named, connected(named["guarded"][1], TOKEN, "10 seconds") as target:
+        parked, letters = waiting_work(target)
+    assert parked.level == "warning"
+    assert letters.line.split(maxsplit=1)[0] == "skipped"
+    assert letters.line.endswith("needs the scope operate")
 
 
 @pytest.mark.parametrize("url", ["sqlite:///absent.db", "sqlite:////dev/null"])
@@ -130,4 +142,4 @@ def test_a_store_that_cannot_be_read_is_a_problem(capsys: Out, url: str) -> None
     assert run_command(["doctor", "--store", url]) == 1
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1].startswith("problem  store")
-    assert printed.err == "perdure: 1 problem\n"
+    assert printed.err == "perdure: 1 problem, 0 warnings\n"

@@ -19,10 +19,11 @@ from perdure.cli.paging import MAX_PAGE
 from perdure.cli.styled_lines import write_styled_lines
 from perdure.cli.target.opening import is_listening, open_target
 from perdure.cli.target.options import UNSET, TargetOptions, chosen_url
+from perdure.cli.target.target import Target
 from perdure.cli.usage_error import UsageError
 from perdure.stores.sqlite.reader import read_from_outside
 from perdure.stores.url import sqlite_path
-from perdure.values.errors import DefinitionError, PerdureError, StoreError
+from perdure.values.errors import AccessDenied, DefinitionError, PerdureError, StoreError
 from perdure.values.listed import ListFilter
 
 
@@ -40,8 +41,13 @@ def doctor(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
             write_styled_lines([each.line])
     problems = sum(each.level == "problem" for each in found)
     if not json:
-        sys.stderr.write(f"perdure: {problems} {'problem' if problems == 1 else 'problems'}\n")
+        warnings = sum(each.level == "warning" for each in found)
+        sys.stderr.write(f"perdure: {_counted(problems, 'problem')}, {_counted(warnings, 'warning')}\n")
     return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
@@ -65,17 +71,39 @@ def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
             return
         yield from judgement.judged(facts)
     if reachable:
-        yield from _engine(target)
+        yield from _engine(target, is_remote=not url.startswith("sqlite:"))
 
 
-def _engine(target: TargetOptions) -> Iterator[Diagnosis]:
-    """Check the engine by its own answers."""
+def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
+    """Check the engine by its own answers; also the rows that wait for an operator, if the file is out of reach."""
     try:
-        with open_target(target) as found:
-            yield judgement.health(found.health())
-            orphaned = len(found.find(ListFilter(status="orphaned", limit=MAX_PAGE)))
+        with open_target(options) as target:
+            yield judgement.health(target.health())
+            orphaned = target.find(ListFilter(status="orphaned", limit=MAX_PAGE))
+            detail = "instances belong to jobs that the engine does not serve"
+            yield _waiting(len(orphaned), "orphaned", detail, "perdure list --status orphaned")
+            if is_remote:
+                yield from waiting_work(target)
     except PerdureError as error:
         yield Diagnosis("problem", "engine", str(error), "see the log of the engine")
-        return
-    detail = "instances belong to jobs that the engine does not serve" + (", or more" if orphaned == MAX_PAGE else "")
-    yield judgement.waiting(orphaned, "orphaned", detail, "perdure list --status orphaned")
+
+
+def waiting_work(target: Target) -> Iterator[Diagnosis]:
+    """Check for instances and messages that wait for an operator, as far as the token permits.
+
+    Args:
+        target: a running engine.
+    """
+    parked = target.find(ListFilter(status="parked", limit=MAX_PAGE))
+    yield _waiting(len(parked), "parked", "instances are parked", "perdure list --status parked")
+    try:
+        letters = target.dead_letters(0, MAX_PAGE)
+    except AccessDenied as denied:
+        yield Diagnosis("skipped", "dead letters", f"needs the scope {denied.scope}")
+    else:
+        yield _waiting(len(letters), "dead letters", "messages failed too often", "perdure dead-letters")
+
+
+def _waiting(number: int, topic: str, detail: str, command: str) -> Diagnosis:
+    """Judge one page of rows: there may be more."""
+    return judgement.waiting(number, topic, detail + (", or more" if number == MAX_PAGE else ""), command)

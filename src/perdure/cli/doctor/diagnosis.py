@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-Level: TypeAlias = Literal["ok", "warning", "problem"]
-"""``problem``: something does not work. ``warning``: an operator should look at it."""
+Level: TypeAlias = Literal["ok", "skipped", "warning", "problem"]
+"""``problem``: something does not work. ``warning``: an operator should look at it. ``skipped``: not checked."""
 
 
 @attrs.frozen
