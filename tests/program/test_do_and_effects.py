@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 from typing import Any
 
 import attrs
@@ -75,6 +76,33 @@ def test_a_function_without_yield_is_refused_when_it_is_decorated():
 
     with pytest.raises(DefinitionError, match=r"@program .*plain.*yield from"):
         program(plain)
+
+
+USES_AS_A_VALUE = {
+    "attribute": (lambda given: given.n, AttributeError, "a Program has no attribute 'n'"),
+    "condition": (lambda given: "yes" if given else "no", TypeError, "neither true nor false"),
+    "contains": (lambda given: 1 in given, TypeError, "contains no values"),
+    "item": (lambda given: given["n"], TypeError, "has no items"),
+    "less": (lambda given: given < 1, TypeError, "has no order"),
+    "greater": (lambda given: given > 1, TypeError, "has no order"),
+    "at most": (lambda given: given <= 1, TypeError, "has no order"),
+    "at least": (lambda given: given >= 1, TypeError, "has no order"),
+}
+
+
+@pytest.mark.parametrize(("use", "error", "text"), USES_AS_A_VALUE.values(), ids=USES_AS_A_VALUE)
+def test_a_program_that_is_used_as_its_value_asks_for_yield_from(use, error, text):
+    with pytest.raises(error, match=f"{text}: it is a description of work, not its value; did you forget `yield from`"):
+        use(succeed(1))
+
+
+def test_protocols_that_look_for_private_names_find_none():
+    given = succeed(1)
+    assert copy.copy(given) is copy.deepcopy(given) is given
+    with pytest.raises(AttributeError) as raised:
+        given.__array__  # noqa: B018
+    assert "yield from" not in str(raised.value)
+    assert not hasattr(given, "unwrap")
 
 
 async def _awaited(value):

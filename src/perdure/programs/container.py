@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
-from typing import Any, ClassVar, Never, Protocol, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Protocol, TypeVar, final, overload
 
 from returns.context import (
     NoDeps,
@@ -65,6 +65,8 @@ E_co = DefaultTypeVar("E_co", covariant=True, default=Never)
 E_contra = TypeVar("E_contra", contravariant=True)
 R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
 
+_NOT_ITS_VALUE = "it is a description of work, not its value; did you forget `yield from`?"
+
 _new_object = object.__new__
 _really_set_node: Callable[[Any, Any], None] = BaseContainer.__dict__["_inner_value"].__set__  # they refuse setattr
 _set_node = _really_set_node
@@ -120,6 +122,27 @@ class Program(  # type: ignore[type-var]  # mypy cannot see that Program is a Ki
 
     def __hash__(self) -> int:
         return id(self)
+
+    if not TYPE_CHECKING:  # the checkers report these uses themselves, and would accept any attribute
+
+        def __getattr__(self, name: str) -> Never:
+            if name.startswith("_"):  # a protocol of Python or of another library looks for it
+                raise AttributeError(f"'Program' object has no attribute {name!r}")
+            raise AttributeError(f"a Program has no attribute {name!r}: {_NOT_ITS_VALUE}")
+
+        def __bool__(self) -> Never:
+            raise TypeError(f"a Program is neither true nor false: {_NOT_ITS_VALUE}")
+
+        def __contains__(self, item: object) -> Never:  # Python would iterate otherwise, and answer False
+            raise TypeError(f"a Program contains no values: {_NOT_ITS_VALUE}")
+
+        def __getitem__(self, key: object) -> Never:
+            raise TypeError(f"a Program has no items: {_NOT_ITS_VALUE}")
+
+        def __lt__(self, other: object) -> Never:
+            raise TypeError(f"a Program has no order: {_NOT_ITS_VALUE}")
+
+        __le__ = __gt__ = __ge__ = __lt__
 
     def __iter__(self) -> Generator[Program[Any, E_co, R_contra], Any, A_co]:
         """Support ``value = yield from program``, with the type of the value."""
