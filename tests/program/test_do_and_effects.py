@@ -96,6 +96,33 @@ def test_a_program_that_is_used_as_its_value_asks_for_yield_from(use, error, tex
         use(succeed(1))
 
 
+def test_yield_from_what_is_no_program_names_the_alternatives():
+    @program
+    def inner(operand) -> Do[Any, Any, Any]:
+        return (yield from operand)
+
+    @program
+    def outer(operand) -> Do[Any, Any, Any]:
+        return (yield from inner(operand))
+
+    waiting = _awaited(1)
+    for operand, text in ((5, "'int' object is not iterable"), (waiting, "cannot 'yield from' a coroutine object")):
+        exit_ = run_sync(outer(operand), None)
+        assert str(exit_.cause).startswith(text)
+        assert str(exit_.cause).count("expects a Program; succeed(value) makes one of a value") == 1
+        assert "`async def` with @effect" in str(exit_.cause)
+        assert "return (yield from operand)" in exit_.formatted()
+    waiting.close()
+
+
+def test_other_type_errors_of_a_do_block_keep_their_text():
+    @program
+    def adds(operand) -> Do[Any, Any, Any]:
+        yield from succeed(operand + 1)
+
+    assert str(run_sync(adds("1"), None).cause) == 'can only concatenate str (not "int") to str'
+
+
 def test_protocols_that_look_for_private_names_find_none():
     given = succeed(1)
     assert copy.copy(given) is copy.deepcopy(given) is given

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dis import opmap
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -228,7 +229,8 @@ def interpret(  # noqa: C901, PLR0912, PLR0915 - one loop, see the comment insid
             if is_closing(exception):
                 _close(frames)
                 raise
-            outcome, value = _DIED, exception  # a defect, or a cancellation
+            # A defect, or a cancellation.
+            outcome, value = _DIED, exception if exception.__class__ is not TypeError else _explained(exception)
     # Outside the loop: when the stack is full even this call raises, and no frame may treat that as another outcome.
     exit_: Exit[A, E] = _EXITS[outcome](value)
     return exit_
@@ -318,3 +320,20 @@ def _not_a_program(got: object, giver: Any) -> NotAProgram:
     if type(got) in {Success, Failure}:
         return NotAProgram(got, name, "a Program: wrap the Result with lift(...)")
     return NotAProgram(got, name)
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Explain Python's own error about a ``yield from`` whose operand is neither a program nor an iterable."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or last.tb_frame.f_code.co_code[last.tb_lasti] != _STARTS_YIELD_FROM or _YIELD_FROM in str(error):
+        return error
+    return TypeError(f"{error}: {_YIELD_FROM}").with_traceback(error.__traceback__)
+
+
+_STARTS_YIELD_FROM = opmap.get("GET_YIELD_FROM_ITER", -1)  # an instruction of CPython that checks the operand
+_YIELD_FROM = (
+    "`yield from` in a @program expects a Program; succeed(value) makes one of a value, and an `async def` with "
+    "@effect one of an `await`"
+)
