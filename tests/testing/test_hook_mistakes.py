@@ -191,6 +191,42 @@ def test_a_state_that_is_changed_and_set_is_stored() -> None:
         assert world.unwrap(world.handle(notes).get_state("a")) == [1]
 
 
+# ---------------------------------------------------------------- programs as values
+@program
+def reads_a_program(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    state: Any = ctx.state
+    yield from ctx.set_state(state.copy())
+
+
+@program
+def updates_with_a_state(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    wrong: Any = [event]
+    yield from ctx.update_state(wrong)
+
+
+@program
+def updates_with_a_program(ctx: TaskContext[list[int]], event: int) -> Do[None, str]:
+    wrong: Any = ctx.state
+    yield from ctx.update_state(wrong)
+
+
+A_FUNCTION = "update_state expects a function of the state, such as `lambda state: ...`; got"
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        (reads_a_program, "has no attribute 'copy': it is a description of work, not its value"),
+        (updates_with_a_state, f"{A_FUNCTION} [1]; to store a value use set_state"),
+        (updates_with_a_program, f"{A_FUNCTION} <Program perform "),
+    ],
+)
+def test_the_caller_is_told_which_mistake_the_hook_made(hook: Any, text: str) -> None:
+    notes = task_of(hook)
+    with World(App(object()).with_jobs(notes), debug=False) as world:
+        assert text in str(world.error_of(world.handle(notes).send("a", 1)))
+
+
 # ---------------------------------------------------------------- events
 def with_events(name: str = "lists", **hooks: Any) -> Task[Any, Any, Any, Any]:
     return Task(name, state=int, event=list[int], initial=0, **hooks)

@@ -100,7 +100,20 @@ class JobContext(Generic[S]):
         return perform(SetState(state))
 
     def update_state(self, function: Callable[[S], S]) -> Program[None]:
-        """Replace the state with the result of a function."""
+        """Replace the state with the result of a function.
+
+        Args:
+            function: takes the current state and returns the new one.
+
+        Raises:
+            TypeError: `function` is not a function, for example a state.
+        """
+        given = cast("object", function)
+        if not callable(given) or isinstance(given, Program):
+            raise TypeError(
+                f"update_state expects a function of the state, such as `lambda state: ...`; got {excerpt(function)}; "
+                "to store a value use set_state"
+            )
         return perform(UpdateState(cast("Callable[[object], object]", function)))
 
     def terminate(self, reason: str = "terminated") -> Program[Never]:
