@@ -27,6 +27,7 @@ from perdure import (
     Task,
     TaskContext,
     every,
+    fail,
     program,
 )
 from perdure.server.api import asgi_of
@@ -85,9 +86,37 @@ def flush(ctx: DebounceContext[Paid]) -> Program[None]:
     return ctx.set_state(Paid(0))
 
 
+LEAK = "tok-4242-4242"
+"""A secret that no command prints."""
+
+
+@frozen
+class Login:
+    k: int
+    tok: Annotated[str, Secret]
+
+
+@frozen
+class Denied:
+    why: str
+    tok: Annotated[str, Secret]
+
+
+def refuse(state: Order, event: Login) -> Result[Decision[Order], Denied]:
+    return Failure(Denied(f"no user {event.k} with {state.paid}", event.tok))
+
+
+@program
+def deny(ctx: ContinuousContext[Login]) -> Do[None, Denied, None]:
+    login = yield from ctx.state
+    yield from fail(Denied("no", login.tok))
+
+
 APP = App(None).with_jobs(
     Continuous("tick", state=Paid, schedule=every("1 hour"), execute=tick),
     Debounce("batch", event=Paid, flush_after="1 hour", execute=flush),
+    Continuous("deny", state=Login, schedule=every("1 hour"), execute=deny, errors=Denied),
+    Task("login", state=Order, event=Login, initial=Order(), decide=refuse, execute=deliver, errors=Denied),
     Task("order", state=Order, event=Paid, initial=Order(), decide=decide, execute=deliver),
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operated import INSTANCES, ORDER, TOKEN, json_of, serving, write_store
+from operated import INSTANCES, LEAK, ORDER, TOKEN, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
 from perdure.cli.target.remote import connected
@@ -119,6 +119,18 @@ def test_a_refused_request_has_its_own_exit_code(read_only: dict[str, list[str]]
     assert run_command([*command, *read_only["store"]]) == 3
     printed = capsys.readouterr()
     assert said.replace("  ", " ") in (printed.out + printed.err).replace("  ", " ")
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]], ids=["text", "json"])
+def test_no_request_prints_the_secret_of_a_typed_error(
+    read_only: dict[str, list[str]], capsys: Out, json: list[str]
+) -> None:
+    named, login = [*read_only["store"], *json], f'{{"k":1,"tok":"{LEAK}"}}'
+    assert run_command(["send", "task:login:a", login, *named]) == 3
+    printed = capsys.readouterr()
+    assert "Denied" in printed.err
+    assert '"tok":"<secret>"' in printed.err
+    assert LEAK not in printed.out + printed.err
 
 
 def test_a_filter_changes_many_instances_after_a_question(engine: list[str], capsys: Out) -> None:

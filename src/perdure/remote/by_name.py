@@ -53,7 +53,10 @@ class RemoteJob:
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
     ) -> FutureResult[Any, EventError[Any]]:
-        """Send a request; see `JobByName.call`. The error of a ``Rejected`` is a `Defect` whose message is its JSON."""
+        """Send a request; see `JobByName.call`. The error of a ``Rejected`` is a `Defect` with the name of its class.
+
+        The message of the `Defect` is the JSON of the error, with ``<secret>`` in the place of each secret.
+        """
 
         def build() -> Envelope:
             check_wait(action, wait_for, interrupt)

@@ -94,8 +94,8 @@ def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
             return {"answer": _answer(job, answer)}
         case Failure(error):
             problem = problem_of(error, job.plan.errors)
-            if "error" in problem and job.plan.errors is not None:
-                problem["error"] = orjson.loads(job.plan.errors.redact(orjson.dumps(problem["error"])))
+            if "shown_error" in problem:
+                problem["error"] = problem.pop("shown_error")
             return {"problem": problem}
         case other:
             raise TypeError(other)

@@ -117,9 +117,12 @@ def _fields(error: PerdureError, typed: Codec[Any] | None, *, traceback: bool) -
 def _rejected(error: object, typed: Codec[Any] | None) -> dict[str, Any]:
     if typed is not None:
         try:
-            return {"error": orjson.loads(typed.encode(error))}
+            encoded = typed.encode(error)
         except InvalidInput:
             pass
+        else:
+            shown = {"shown_error": orjson.loads(typed.redact(encoded))} if typed.secret else {}
+            return {"error": orjson.loads(encoded), "error_type": type(error).__name__, **shown}
     return {"undeclared_error": {"error_type": type(error).__name__, "message": excerpt(error)}}
 
 
@@ -128,7 +131,8 @@ def error_of(problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> Per
 
     Args:
         problem: the members of a problem.
-        typed: the codec of the job's typed errors.
+        typed: the codec of the job's typed errors; without it, the error of a ``Rejected`` is a `Defect` whose message
+            is its JSON without secrets.
 
     Returns:
         The error; ``OutcomeUnknown`` for a code that this version does not know, or fields that it cannot read.
@@ -161,5 +165,7 @@ def _names(cls: type[PerdureError]) -> tuple[str, ...]:
 def _rejection(problem: Mapping[str, Any], typed: Codec[Any] | None) -> object:
     if "undeclared_error" in problem:
         return Defect(**problem["undeclared_error"])
-    encoded = orjson.dumps(problem["error"])
-    return Defect("undeclared", encoded.decode()) if typed is None else typed.decode(encoded)
+    if typed is not None:
+        return typed.decode(orjson.dumps(problem["error"]))
+    shown = problem.get("shown_error", problem["error"])
+    return Defect(str(problem.get("error_type", "undeclared")), orjson.dumps(shown).decode())

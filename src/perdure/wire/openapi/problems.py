@@ -84,9 +84,12 @@ def add_rejection(components: Components, job: AnyDefinition, *, owner: str) -> 
         "properties": {"error_type": {"type": "string"}, "message": {"type": "string"}},
         "required": ["error_type", "message"],
     }
-    fields = {"undeclared_error": undeclared}
+    fields: dict[str, JsonSchema] = {"undeclared_error": undeclared}
     if job.plan.errors is not None:
         fields["error"] = components.add(job.plan.errors.json_schema(), owner=owner)
+        fields["error_type"] = {"type": "string", "description": "The class of the error."}
+        if job.plan.errors.secret:
+            fields["shown_error"] = {"description": "The error, with `<secret>` for each secret."}
     name = f"{owner}_RejectedProblem"
     problem = _problem(code_of(Rejected), "The job rejected the request with its own error.", fields, optional=fields)
     components.named(name, problem)
