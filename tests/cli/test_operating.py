@@ -122,14 +122,18 @@ def test_a_refused_request_has_its_own_exit_code(read_only: dict[str, list[str]]
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]], ids=["text", "json"])
-def test_no_request_prints_the_secret_of_a_typed_error(
-    read_only: dict[str, list[str]], capsys: Out, json: list[str]
-) -> None:
-    named, login = [*read_only["store"], *json], f'{{"k":1,"tok":"{LEAK}"}}'
+def test_no_request_prints_the_secret_of_a_typed_error(engine: list[str], capsys: Out, json: list[str]) -> None:
+    named, login = [*engine, *json], f'{{"k":1,"tok":"{LEAK}"}}'
     assert run_command(["send", "task:login:a", login, *named]) == 3
     printed = capsys.readouterr()
     assert "Denied" in printed.err
     assert '"tok":"<secret>"' in printed.err
+    assert LEAK not in printed.out + printed.err
+    assert run_command(["explain", "continuous:deny:a", "start", login, *named]) == 0
+    assert run_command(["start", "continuous:deny:a", login, *named]) == 3
+    assert run_command(["trigger", "continuous:deny:a", *named]) == 3
+    printed = capsys.readouterr()
+    assert printed.out.count("Denied(why='no', tok=<secret>)") >= 3
     assert LEAK not in printed.out + printed.err
 
 

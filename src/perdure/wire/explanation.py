@@ -10,8 +10,9 @@ from returns.result import Failure, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Explained, Explanation, NeedsAnswer, WaitsForRun
-from perdure.jobs.redaction import redacted_instance, redacted_payload, secrets_of_instance
+from perdure.jobs.redaction import redacted_failure, redacted_instance, redacted_payload, secrets_of_instance
 from perdure.stores.codec import event_body
+from perdure.values.answer import RunAnswer
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.message import Message
@@ -103,6 +104,9 @@ def _result(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
 
 def _answer(job: AnyDefinition, answer: object) -> object:
     """Return the answer as data; None for that of an alarm, which no caller waits for."""
+    if isinstance(answer, RunAnswer) and answer.outcome is not None and answer.outcome.error is not None:
+        error = redacted_failure(job, answer.outcome.error)
+        answer = attrs.evolve(answer, outcome=attrs.evolve(answer.outcome, error=error))
     return None if answer is None else orjson.loads(job.plan.answers.encode(answer))
 
 

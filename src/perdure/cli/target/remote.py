@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from perdure.cli.json_object import object_of
 from perdure.cli.target.target import Ask
 from perdure.remote import SyncClient, connect_sync
 from perdure.stores.store import Health, LoggedEvent
@@ -95,7 +96,7 @@ class Remote:
         return explanation
 
     def call(self, asked: Ask, /) -> object:
-        """Send a request, and return its answer as JSON-able data."""
+        """Send a request, and return its answer as JSON-able data, without the data of a typed error."""
         job = self.jobs.handle_by_name(asked.address.kind, asked.address.name)
         call = job.call(
             asked.action,
@@ -105,12 +106,20 @@ class Remote:
             wait_for=asked.wait_for,
             interrupt=asked.interrupt,
         )
-        answer: object = self.jobs.unwrap(call)
-        return answer
+        return _without_error_data(self.jobs.unwrap(call))
 
     def redrive(self, message_id: int, /) -> Literal["redriven", "not_found"]:
         """Turn a dead letter into an ordinary message again."""
         return self.jobs.unwrap(self.jobs.redrive(message_id))
+
+
+def _without_error_data(answer: object) -> object:
+    """Leave out the data of typed errors: only the definition says what of it is secret. Their texts hide that."""
+    fields = object_of(answer)
+    if fields is None:
+        return answer
+    is_error = "error_type" in fields
+    return {name: _without_error_data(each) for name, each in fields.items() if not (is_error and name == "data")}
 
 
 @contextmanager
