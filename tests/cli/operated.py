@@ -167,6 +167,21 @@ def write_store(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def write_failed(path: Path) -> str:
+    """Write an instance whose typed error has a secret, and return the URL of the store."""
+    data = orjson.dumps({"why": "no", "tok": LEAK}).decode()
+    error = FailureRecord(form="failure", error_type="Denied", message="Denied(why='no', tok=<secret>)", data=data)
+    failed = instance("continuous", "deny", "a", state='{"k":1,"tok":"x"}', last_error=error)
+
+    async def main() -> None:
+        store = await open_sqlite(path)
+        await value(store.commit(Transition(address=failed.address, write=Put(failed))))
+        await value(store.close())
+
+    asyncio.run(main())
+    return f"sqlite:///{path}"
+
+
 @contextmanager
 def serving(path: Path) -> Iterator[dict[str, list[str]]]:
     """Serve the app on the file in a thread, and yield the options that name its engine in each way."""

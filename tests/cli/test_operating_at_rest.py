@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from operated import ERROR, INSTANCES, NEW_YEAR_MS, ORDER, json_of, write_store
+from operated import ERROR, INSTANCES, NEW_YEAR_MS, ORDER, json_of, write_failed, write_store
 
 from perdure.cli.commands import run_command
 from perdure.stores.sqlite import open_sqlite
@@ -180,6 +180,22 @@ def test_a_wrong_option_says_what_was_expected(store: str, capsys: Out, wrong: s
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_data_of_typed_errors_is_shown_only_with_the_app(
+    tmp_path: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only definitions say which of it is secret."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    url = write_failed(tmp_path / "jobs.db")
+    commands = (["list"], ["show", "continuous:deny:a"])
+    for command in commands:
+        assert run_command([*command, "--store", url, "--json"]) == 0
+    assert [each["last_error"]["data"] for each in json_of(capsys.readouterr().out)] == [None, None]
+    for command in commands:
+        assert run_command([*command, "--store", url, "--json", "--app", "operated:APP"]) == 0
+    shown = '{"why":"no","tok":"<secret>"}'
+    assert [each["last_error"]["data"] for each in json_of(capsys.readouterr().out)] == [shown, shown]
 
 
 def test_the_owner_of_a_file_is_named_while_it_lives(tmp_path: Path) -> None:

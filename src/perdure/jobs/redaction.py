@@ -45,15 +45,20 @@ def redacted_instance(job: AnyDefinition, instance: Instance, *, hide: Hide = hi
 
 
 def redacted_message(job: AnyDefinition | None, stored: StoredMessage) -> StoredMessage:
-    """Return a message with the secrets of its payload replaced.
+    """Return a message with the secrets of its payload and of its error replaced.
 
     Args:
-        job: the definition of its target; None if the app does not serve it: the payload is hidden as a whole.
+        job: the definition of its target; None if the app does not serve it: the payload is hidden as a whole, and the
+            data of a typed error is left out.
         stored: the message.
     """
-    message = stored.message
-    payload = _HIDDEN_JSON if job is None else redacted_payload(job, message.action, message.payload)
-    return attrs.evolve(stored, message=attrs.evolve(message, payload=payload))
+    message, error = stored.message, stored.error
+    if job is None:
+        payload, error = _HIDDEN_JSON, error and attrs.evolve(error, data=None)
+    else:
+        payload = redacted_payload(job, message.action, message.payload)
+        error = error and redacted_failure(job, error)
+    return attrs.evolve(stored, message=attrs.evolve(message, payload=payload), error=error)
 
 
 def redacted_payload(job: AnyDefinition, action: str, payload: str, *, hide: Hide = hide) -> str:

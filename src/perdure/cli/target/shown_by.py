@@ -40,11 +40,11 @@ class Shown:
         return self._job(address) is not None
 
     def instance(self, instance: Instance) -> Instance:
-        """Return an instance as it is shown; without its definition, as it is stored."""
+        """Return an instance as it is shown; without its definition, as it is stored but for the data of its errors."""
         found = instance if self.records is None else self.records.instance(instance)
         found = found.changed(last_error=found.last_error and _explained(found.last_error))
         job = self._job(found.address)
-        return found if job is None else redacted_instance(job, found)
+        return _without_error_data(found) if job is None else redacted_instance(job, found)
 
     def check_readable(self, instance: Instance) -> None:
         """Check that the app has the key of an instance's state.
@@ -66,7 +66,8 @@ class Shown:
         job = self._job(found.message.target)
         if job is not None:
             found = redacted_message(job, found)
-        return attrs.evolve(found, error=found.error and _explained(found.error))
+        error = _without_data(found.error) if job is None else found.error
+        return attrs.evolve(found, error=error and _explained(error))
 
     def events(self, events: tuple[LoggedEvent, ...]) -> tuple[LoggedEvent, ...]:
         """Return events as they are shown: they are stored without secrets."""
@@ -89,6 +90,19 @@ def shown_by(app: str | None) -> Shown:
         return Shown()
     code = import_app(app)
     return Shown(code.served, records_of(code))
+
+
+def _without_error_data(instance: Instance) -> Instance:
+    """Leave out the data of typed errors: only the definition says what of it is secret. Their texts hide that."""
+    retry = instance.pending_retry
+    return instance.changed(
+        last_error=_without_data(instance.last_error),
+        pending_retry=retry and attrs.evolve(retry, error=attrs.evolve(retry.error, data=None)),
+    )
+
+
+def _without_data(error: FailureRecord | None) -> FailureRecord | None:
+    return error and attrs.evolve(error, data=None)
 
 
 def _explained(record: FailureRecord) -> FailureRecord:
