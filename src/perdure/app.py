@@ -76,7 +76,7 @@ class App(Generic[R]):
         if isinstance(given, Definition):
             wanted = "a record of services, or None; definitions follow: App(services).with_jobs(...)"
             raise DefinitionError("services of the app", cast("object", services), wanted)
-        given_limits: object = limits
+        given_limits = cast("object", limits)
         if not isinstance(given_limits, Limits):
             raise DefinitionError("limits of the app", given_limits, "a Limits, such as Limits(message_attempts=5)")
         cast("Any", self).__attrs_init__(services, limits, {}, {}, encryption)
