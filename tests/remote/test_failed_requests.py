@@ -1,6 +1,8 @@
 """A request that fails says whether it may have been applied."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -12,10 +14,11 @@ from perdure.remote import connect, connect_sync
 from perdure.remote.batching import CallBatcher
 from perdure.remote.channel import AnswerLost, ClientClosed, NotSent
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.values.errors import EngineClosed, OutcomeUnknown, ServerUnreachable
+from perdure.values.errors import EngineClosed, OutcomeUnknown, ServerUnreachable, UnknownJob
 from perdure.wire.envelope import Envelope
 
 total = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state + event)))
+other = Task("total", state=int, event=int, initial=0, decide=lambda state, event: Success(Decision(state - event)))
 
 
 def with_responses(*responses, timeout):
@@ -100,13 +103,38 @@ def test_a_request_that_waits_when_the_client_closes_is_not_sent():
 
 
 def test_a_client_that_is_closed_refuses_every_call():
+    closed = EngineClosed("this client is closed: its block has ended")
+
     async def main():
         async with connect("http://127.0.0.1:9", total) as jobs:
             pass
         calls = (jobs.handle(total).send("a", 1, idempotency_key="k"), jobs.health())
-        return [type((await attempt(call)).failure()) for call in calls]
+        return [str((await attempt(call)).failure()) for call in calls]
 
     with connect_sync("http://127.0.0.1:9", total) as sync:
         pass
     calls = (sync.handle(total).send("a", 1, idempotency_key="k"), sync.health())
-    assert asyncio.run(main()) == [type(sync.attempt(call).failure()) for call in calls] == [EngineClosed] * 2
+    assert asyncio.run(main()) == [str(sync.attempt(call).failure()) for call in calls] == [str(closed)] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "this client did not receive task:total (received: none)"),
+        ((other,), "this client received another definition of task:total (received: task:total)"),
+    ],
+)
+def test_a_definition_that_the_client_did_not_receive_is_named(given, said):
+    with connect_sync("http://127.0.0.1:9", *given) as jobs, pytest.raises(UnknownJob) as refused:
+        jobs.handle(total)
+    assert str(refused.value) == f"{said}; pass its definition: connect(url, ..., definition)"
+
+
+def test_without_the_extra_the_missing_module_is_named():
+    code = "import sys; sys.modules['httpx2'] = None; from perdure.remote import connect_sync\n"
+    code += "with connect_sync('http://127.0.0.1:9'): pass"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert "httpx2" in ended.stderr
+    assert "connect_sync: expected the extra 'client': pip install 'perdure[client]'; got ModuleNotFoundError" in (
+        ended.stderr
+    )

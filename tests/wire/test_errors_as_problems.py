@@ -7,7 +7,13 @@ import pytest
 from perdure.values.errors import Rejected
 from perdure.wire.problems import STATUS, error_of, problem_of
 
-VALUES = {"int": 7, "tuple[str, ...]": ("a", "b"), "AccessCause": "small_scope", "int | None": 7}
+VALUES = {
+    "int": 7,
+    "tuple[str, ...]": ("a", "b"),
+    "AccessCause": "small_scope",
+    "int | None": 7,
+    "Literal['app', 'client']": "client",
+}
 
 
 @pytest.mark.parametrize("cls", [cls for cls in STATUS if cls is not Rejected])

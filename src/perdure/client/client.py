@@ -32,7 +32,7 @@ from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
-from perdure.values.errors import RequestError, UnknownJob
+from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListedStatus, ListFilter
@@ -65,14 +65,13 @@ class Client:
         """Return the typed handle of a job.
 
         Raises:
-            UnknownJob: this engine does not serve that definition.
+            UnknownJob: this engine does not serve that definition, or `connect` did not receive it.
             InvalidArgument: the argument is not a definition.
         """
         check_definition(definition, of="handle")
         known = self._gateway.definitions
         if known.get((definition.kind, definition.name)) is not definition:
-            names = tuple(f"{kind}:{name}" for kind, name in known)
-            raise UnknownJob(definition.kind, definition.name, names)
+            raise self._gateway.unknown(definition.kind, definition.name)
         return definition.handle(self._gateway)
 
     def handle_by_name(self, kind: str, name: str, /) -> JobByName:

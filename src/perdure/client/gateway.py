@@ -14,6 +14,7 @@ from perdure.jobs.explanation import Answers, Explanation
 from perdure.jobs.request import Request
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
+from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -31,6 +32,10 @@ class Gateway(Dispatch, Protocol):
     @property
     def definitions(self) -> Mapping[tuple[str, str], AnyDefinition]:
         """The definitions that typed handles exist for, by kind and name."""
+        ...
+
+    def unknown(self, kind: str, name: str, /) -> UnknownJob:
+        """Return the error for a job without a typed handle."""
         ...
 
     def by_name(self, kind: str, name: str, /) -> JobByName:

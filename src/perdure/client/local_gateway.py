@@ -65,8 +65,12 @@ class LocalGateway:
         """
         job = self.engine.jobs.get((kind, name))
         if job is None:
-            raise UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.engine.jobs))
+            raise self.unknown(kind, name)
         return NamedJob(job, self)
+
+    def unknown(self, kind: str, name: str, /) -> UnknownJob:
+        """Return the error for a job that the engine does not serve."""
+        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.engine.jobs))
 
     # ------------------------------------------------------------ one instance
     def request(

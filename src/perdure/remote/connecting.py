@@ -156,7 +156,7 @@ async def connect(
         from perdure.remote.connections import Connections  # noqa: PLC0415 - needs an event loop
         from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - as in `App.open`
     except ModuleNotFoundError as error:
-        raise DefinitionError("connect", error.name, MISSING_EXTRA) from error
+        raise DefinitionError("connect", error, MISSING_EXTRA) from error
     with ExitStack() as stack:
         limits: Any = httpx2.Limits(
             max_connections=given.max_connections, max_keepalive_connections=given.max_connections

@@ -35,6 +35,7 @@ from perdure.values.errors import (
     RequestError,
     ServerUnreachable,
     Undecodable,
+    UnknownJob,
 )
 from perdure.values.excerpt import excerpt
 from perdure.values.instant import from_ms
@@ -81,6 +82,10 @@ class RemoteGateway:
     timeout_ms: int
     unreached: Callable[[str], str]
     draws_keys: bool
+
+    def unknown(self, kind: str, name: str, /) -> UnknownJob:
+        """Return the error for a definition that the client was not connected with."""
+        return UnknownJob(kind, name, tuple(f"{kind}:{name}" for kind, name in self.definitions), "client")
 
     # ------------------------------------------------------------ one instance
     def request(
@@ -297,7 +302,7 @@ class RemoteGateway:
             except AnswerLost as error:
                 failure = OutcomeUnknown(error.reason)
             except ClientClosed:
-                failure, repeatable = EngineClosed("the client is closed: make calls inside its block"), False
+                failure, repeatable = EngineClosed("this client is closed: its block has ended"), False
             else:
                 if isinstance(result, Success):
                     return result

@@ -104,7 +104,7 @@ def connect_sync(
 
         from perdure.remote.blocking_channel import BlockingChannel  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
-        raise DefinitionError("connect_sync", error.name, MISSING_EXTRA) from error
+        raise DefinitionError("connect_sync", error, MISSING_EXTRA) from error
     with ExitStack() as stack:
         limits: Any = httpx2.Limits(
             max_connections=given.max_connections, max_keepalive_connections=given.max_connections

@@ -190,14 +190,25 @@ class InvalidInput(RequestError):
 
 @attrs.frozen(repr=False)
 class UnknownJob(RequestError):
-    """The app serves no job of that kind and name, or serves another definition under them."""
+    """The app serves no job of that kind and name, or serves another definition under them.
+
+    Attributes:
+        kind: the kind of the job.
+        name: the name of the job.
+        served: the jobs of the app, or those that the client of another process was connected with.
+        known_to: whether ``served`` are those of the ``app`` or of the ``client``.
+    """
 
     kind: str
     name: str
     served: tuple[str, ...]
+    known_to: Literal["app", "client"] = "app"
 
     def _text(self) -> str:
         job, served = f"{self.kind}:{self.name}", ", ".join(self.served) or "none"
+        if self.known_to == "client":
+            received = f"received another definition of {job}" if job in self.served else f"did not receive {job}"
+            return f"this client {received} (received: {served}); pass its definition: connect(url, ..., definition)"
         if job in self.served:
             return f"the app serves another definition of {job} (served: {served}); pass the one that you built it with"
         return f"the app does not serve {job} (served: {served}); add its definition: app.with_jobs(...)"
