@@ -91,6 +91,21 @@ LEAK = "tok-4242-4242"
 
 
 @frozen
+class Keys:
+    main: Annotated[str, Secret]
+    others: dict[str, Annotated[str, Secret]]
+
+
+def change_keys(_: Keys, event: Keys) -> Result[Decision[Keys], str]:
+    return Success(Decision(state=event))
+
+
+@program
+def expire(ctx: TaskContext[Keys]) -> Do[None]:
+    yield from ctx.terminate("expired")
+
+
+@frozen
 class Login:
     k: int
     tok: Annotated[str, Secret]
@@ -117,6 +132,7 @@ APP = App(None).with_jobs(
     Debounce("batch", event=Paid, flush_after="1 hour", execute=flush),
     Continuous("deny", state=Login, schedule=every("1 hour"), execute=deny, errors=Denied),
     Task("login", state=Order, event=Login, initial=Order(), decide=refuse, execute=deliver, errors=Denied),
+    Task("keys", state=Keys, event=Keys, initial=Keys("", {}), decide=change_keys, execute=expire),
     Task("order", state=Order, event=Paid, initial=Order(), decide=decide, execute=deliver),
 )
 

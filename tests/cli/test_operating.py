@@ -76,6 +76,18 @@ def test_an_explanation_is_a_readable_difference(read_only: dict[str, list[str]]
     assert "instance  created" in capsys.readouterr().out
 
 
+def test_an_explanation_says_which_secrets_change(engine: list[str], capsys: Out) -> None:
+    assert run_command(["send", "task:keys:a", '{"main":"old","others":{"a":"1111","b":"2222"}}', *engine]) == 0
+    capsys.readouterr()
+    new = '{"main":"new","others":{"a":"2222","b":"2222","c":"3333"}}'
+    assert run_command(["explain", "task:keys:a", "send", new, *engine]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "state" in line] == [
+        '  ~ state.main  "<secret>" -> "<secret> (changed)"',
+        '  ~ state.others.a  "<secret>" -> "<secret> (changed)"',
+        '  + state.others.c  "<secret>"',
+    ]
+
+
 def test_requests_print_their_answers(engine: list[str], capsys: Out) -> None:
     assert run_command(["start", "continuous:tick:new", '{"paid":1}', *engine]) == 0
     assert capsys.readouterr().out.splitlines() == [

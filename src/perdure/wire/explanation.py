@@ -10,14 +10,21 @@ from returns.result import Failure, Success
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.explanation import Explained, Explanation, NeedsAnswer, WaitsForRun
-from perdure.jobs.redaction import redacted_failure, redacted_instance, redacted_payload, secrets_of_instance
+from perdure.jobs.redaction import (
+    has_secrets,
+    redacted_failure,
+    redacted_instance,
+    redacted_payload,
+    secrets_of_instance,
+)
 from perdure.stores.codec import event_body
 from perdure.values.answer import RunAnswer
 from perdure.values.excerpt import excerpt
 from perdure.values.instance import Instance
 from perdure.values.message import Message
-from perdure.values.secret import scrubbed
+from perdure.values.secret import HIDDEN, Hide, hide, scrubbed
 from perdure.values.transition import Purge, Put, Transition
+from perdure.wire.changed_secrets import with_changes
 from perdure.wire.problems import problem_of
 from perdure.wire.records import data_of
 
@@ -51,13 +58,12 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
 def _explained(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
     transition = explained.transition
     commits = [each for each in (explained.claim, transition) if each is not None]
+    after = explained.instance if isinstance(transition.write, Put) else _unwritten(explained)
     return {
         "form": "explained",
         "version": explained.version,
         "before": instance_data(job, explained.before),
-        "after": instance_data(job, explained.instance)
-        if isinstance(transition.write, Put)
-        else _unwritten(job, explained),
+        "after": _after(job, explained.before, after),
         "write": _write(transition),
         "messages": [data_of(_shown(job, explained, message)) for commit in commits for message in commit.messages],
         "events": [
@@ -77,8 +83,22 @@ def _write(transition: Transition) -> str:
             return "keep"
 
 
-def _unwritten(job: AnyDefinition, explained: Explained) -> dict[str, Any] | None:
-    return None if isinstance(explained.transition.write, Purge) else instance_data(job, explained.before)
+def _unwritten(explained: Explained) -> Instance | None:
+    return None if isinstance(explained.transition.write, Purge) else explained.before
+
+
+def _after(job: AnyDefinition, before: Instance | None, after: Instance | None) -> dict[str, Any] | None:
+    """Return the data of the instance after the request, with ``<secret> (changed)`` for each secret that changed."""
+    shown = instance_data(job, after)
+    if shown is None or before is None or not has_secrets(job):
+        return shown
+    labels: dict[bytes, str] = {}
+
+    def label(value: object) -> str:
+        return labels.setdefault(orjson.dumps(value), f"{HIDDEN}{len(labels)}")
+
+    old, new = (instance_data(job, each, hide=label) for each in (before, after))
+    return {name: with_changes(each, (old or {}).get(name), (new or {}).get(name)) for name, each in shown.items()}
 
 
 def _shown(job: AnyDefinition, explained: Explained, message: Message) -> Message:
@@ -110,11 +130,17 @@ def _answer(job: AnyDefinition, answer: object) -> object:
     return None if answer is None else orjson.loads(job.plan.answers.encode(answer))
 
 
-def instance_data(job: AnyDefinition, instance: Instance | None) -> dict[str, Any] | None:
-    """Return a stored instance as JSON-able data without secrets; its state and its kind's data are not text."""
+def instance_data(job: AnyDefinition, instance: Instance | None, *, hide: Hide = hide) -> dict[str, Any] | None:
+    """Return a stored instance as JSON-able data without secrets; its state and its kind's data are not text.
+
+    Args:
+        job: its definition.
+        instance: the instance; None if there is none.
+        hide: returns the replacement of each secret.
+    """
     if instance is None:
         return None
-    data: dict[str, Any] = data_of(redacted_instance(job, instance))
+    data: dict[str, Any] = data_of(redacted_instance(job, instance, hide=hide))
     data["status"] = instance.status
     for name in ("state", "data"):
         data[name] = orjson.loads(data[name]) if data[name] else None
