@@ -62,6 +62,8 @@ def here(tmp_path: Path) -> Iterator[None]:
     [
         ("app", "'app' does not name an app; write MODULE:APP"),
         ("good:", "write MODULE:APP"),
+        ("good.py:app", "'good.py:app': MODULE is the name of a module, not of a file; write good:app"),
+        ("./shop/good.py:app", "write shop.good:app"),
         ("goood:app", "no module 'goood'; looked in"),
         ("good.jobs:app", "no module 'good.jobs'"),
         ("good:ap", "module good has no attribute 'ap'; it has good:app"),
@@ -83,7 +85,10 @@ def test_an_app_that_cannot_be_served(here, capsys, target, said):
 @pytest.mark.parametrize("target", ["broken:app", "poor:app", "closed:breaks", "closed:app"])
 def test_the_traceback_of_the_users_own_code_is_shown(here, capsys, target):
     assert run_command(["run", target, "--store", "memory://"]) == 2
-    assert f'{target.partition(":")[0]}.py", line' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f'{target.partition(":")[0]}.py", line' in error
+    assert "app_loader.py" not in error
+    assert "importlib" not in error
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import importlib
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from perdure.app import App, encryption_of
@@ -28,6 +28,9 @@ def import_app(target: str) -> App[Any]:
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise UsageError(f"{target!r} does not name an app; write MODULE:APP, such as 'shop.jobs:app'")
+    if module_name.endswith(".py") or "/" in module_name:
+        name = module_name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
+        raise UsageError(f"{target!r}: MODULE is the name of a module, not of a file; write {name}:{path}")
     value = _attribute(_import(module_name), path, target)
     return _app(value, target)
 
@@ -96,4 +99,15 @@ def _described(value: object) -> str:
 
 
 def _broke(error: BaseException, problem: str) -> UsageError:
-    return UsageError(problem, details="".join(traceback.format_exception(error)))
+    return UsageError(problem, details="".join(traceback.format_exception(type(error), error, _user_frames(error))))
+
+
+def _user_frames(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the first frame that belongs to the user: after this module and the import system."""
+    frame = error.__traceback__
+    while frame is not None and (
+        frame.tb_frame.f_code.co_filename in (__file__, importlib.__file__)
+        or frame.tb_frame.f_code.co_filename.startswith("<frozen importlib")
+    ):
+        frame = frame.tb_next
+    return frame
