@@ -27,4 +27,7 @@ def test_the_secret_matches_the_line(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize("arguments", [["sh op"], ["shop", "--scopes", "all"], ["shop", "--scopes", ""], []])
 def test_an_invalid_name_or_scope_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     assert run_command(["token", *arguments]) == ExitCode.MISCONFIGURED
-    assert capsys.readouterr().out == ""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("--scopes" if len(arguments) > 1 else "NAME") in printed.err
+    assert all(repr(each) in printed.err for each in arguments[-1:])

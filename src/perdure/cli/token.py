@@ -11,8 +11,7 @@ from cyclopts import Parameter
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.standard_output import write_lines
 from perdure.cli.usage_error import UsageError
-from perdure.server.tokens import Tokens
-from perdure.values.errors import DefinitionError
+from perdure.server.tokens import NAME, SCOPES
 
 _RANDOM_BYTES: Final = 32
 
@@ -37,11 +36,11 @@ def token(
     scopes
         Its permissions, separated by commas: read, call, operate.
     """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"NAME {name!r}: expected 1 to 64 letters, digits, '.', '_' or '-'")
+    if not set(scopes.split(",")) <= set(SCOPES):
+        raise UsageError(f"--scopes {scopes!r}: expected some of {', '.join(SCOPES)}, separated by commas")
     secret = secrets.token_urlsafe(_RANDOM_BYTES)
     line = f"{name} {scopes} sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
-    try:
-        Tokens.parse(line, source="token")
-    except DefinitionError as error:
-        raise UsageError(str(error)) from error
     write_lines([f"secret for the client: {secret}", f"line for the server:   {line}"])
     return ExitCode.DONE

@@ -22,7 +22,8 @@ SECRET_CHARACTERS: Final = (32, 512)
 
 _SECRET = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")  # the token68 of RFC 6750, section 2.1
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""The name of a client."""
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +100,7 @@ def _token(line: str, where: str) -> ClientToken:
     if len(words) != 3:  # noqa: PLR2004 - the words that the error names
         raise DefinitionError(where, f"{len(words)} words", "three words: name, scopes, secret")
     name, scopes, secret = words
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise DefinitionError(f"name in {where}", f"{len(name)} characters", "1 to 64 letters, digits, '.', '_' or '-'")
     return ClientToken(name=name, scopes=_scopes(scopes, where), digest=_digest(secret, where))
 
