@@ -160,12 +160,12 @@ ORDER = Address("task", "order", "o-1")
 OTHER = Address("task", "other", "o-1")
 
 
-def write_store(path: Path) -> str:
+def write_store(path: Path, *further: Instance) -> str:
     """Write the instances, two events and two dead letters, and return the URL of the store."""
 
     async def main() -> None:
         store = await open_sqlite(path)
-        for each in INSTANCES:
+        for each in (*INSTANCES, *further):
             await value(store.commit(Transition(address=each.address, write=Put(each))))
         events = (
             JobStarted(event_id="e-1", at_ms=1_000, address=str(ORDER)),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operated import INSTANCES, LEAK, ORDER, TOKEN, json_of, serving, write_store
+from operated import INSTANCES, LEAK, ORDER, TOKEN, instance, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
 from perdure.cli.target.remote import connected
@@ -109,11 +109,33 @@ def test_requests_print_their_answers(engine: list[str], capsys: Out) -> None:
     assert json_of(capsys.readouterr().out)[0]["fields"]["reason"] == "done"
 
 
+def test_an_alarm_that_is_not_due_is_explained(read_only: dict[str, list[str]], capsys: Out) -> None:
+    assert run_command(["explain", "task:order:o-1", *read_only["store"]]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "its alarm is not due until 2099-12-31T23:59:59Z"
+
+
+def test_a_state_that_the_engine_cannot_read_leaves_the_status(tmp_path: Path, capsys: Out) -> None:
+    url = write_store(tmp_path / "jobs.db", instance("task", "order", "u-1", state='{"paid":"x"}'))
+    with serving(tmp_path / "jobs.db") as named:
+        assert run_command(["explain", "task:order:u-1", "trigger", *named["store"]]) == 3  # it is parked now
+        capsys.readouterr()
+        assert run_command(["show", "task:order:u-1", *named["store"]]) == 0
+        printed = capsys.readouterr()
+        assert printed.out.startswith("address  ")
+        assert printed.err.startswith("perdure: state: not readable: ")
+        run_command(["trigger", "task:order:u-1", *named["store"]])
+        capsys.readouterr()
+        run_command(["list", "--id-prefix", "u-", *named["store"]])
+        assert "parked (undecodable)" in capsys.readouterr().out
+    assert run_command(["show", "task:order:u-1", "--store", url, "--app", "operated:APP"]) == 0
+
+
 REFUSED = {
     "rejected by the job": (["send", "task:order:o-1", '{"paid":101}'], "too much"),
     "invalid": (["send", "task:order:o-1", '{"paid":"x"}'], "$.paid: expected int"),
     "parked": (["send", "task:order:p-1", '{"paid":1}'], "is parked"),
     "unknown job": (["send", "task:other:o-1", "{}"], "does not serve task:other"),
+    "no input": (["explain", "task:order:o-1", "send"], "send needs its input as JSON"),
     "unknown action": (["call", "task:order:o-1", "fly"], "no action 'fly'"),
     "no instance": (["trigger", "task:order:absent"], "absent"),
     "no instance to resume": (["resume", "task:order:absent"], "changed  false"),

@@ -72,7 +72,13 @@ def test_an_instance_is_shown_with_its_state_and_error(store: str, capsys: Out) 
     assert "Traceback\n  line 1\n" in printed
     assert printed.endswith('{\n  "paid": 1\n}\n')
     run_command(["show", "task:order:p-1", "--store", store])
-    assert "paid" not in capsys.readouterr().out
+    printed_without = capsys.readouterr()
+    assert "paid" not in printed_without.out
+    assert printed_without.err == (
+        "perdure: state not shown: pass --app MODULE:APP, or --state to print it as stored\n"
+    )
+    run_command(["show", "task:order:p-1", "--store", store, "--no-state"])
+    assert capsys.readouterr().err == ""
     run_command(["show", "task:order:p-1", "--store", store, "--json", "--state"])
     (shown,) = json_of(capsys.readouterr().out)
     assert (shown["status"], shown["state"], shown["last_error"]["message"]) == ("parked", {"paid": 1}, ERROR.message)
@@ -83,6 +89,19 @@ def test_an_absent_instance_has_its_own_exit_code(store: str, capsys: Out) -> No
     assert capsys.readouterr().out == "there is no instance task:order:absent\n"
     assert run_command(["show", "task:order:absent", "--store", store, "--json"]) == 3
     assert json_of(capsys.readouterr().out)[0]["status"] == "not_found"
+
+
+def test_an_address_without_an_instance_and_events_has_no_history(store: str, capsys: Out) -> None:
+    assert run_command(["history", "task:order:absent", "--store", store]) == 3
+    assert capsys.readouterr().out == "there is no instance task:order:absent, and it has no events\n"
+    assert run_command(["history", "task:order:o-2", "--store", store]) == 0
+    assert capsys.readouterr().out == "task:order:o-2 has no events\n"
+
+
+def test_a_wrong_status_names_the_possible_ones(store: str, capsys: Out) -> None:
+    assert run_command(["list", "--store", store, "--status", "bogus"]) == 2
+    words = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert 'Choose from: "scheduled", "idle", "running", "retrying", "paused", "parked", "orphaned".' in words
 
 
 def test_the_history_is_paged_from_the_newest_event(store: str, capsys: Out) -> None:
@@ -168,6 +187,7 @@ WRONG = {
     "selected twice": (["terminate", "task:order:o-1", "--all"], "pass one"),
     "no message": (["redrive"], "--all"),
     "message and all": (["redrive", "1", "--all"], "--all"),
+    "no number of a message": (["redrive", "x"], "MESSAGE-ID 'x': expected the number of a dead letter"),
 }
 
 

@@ -89,5 +89,5 @@ def _write_styled(table: Table, *, heading: bool) -> None:
     for column in table.columns:
         styled.add_column(Text(column), overflow="fold", no_wrap=column not in table.folded)
     for row in table.rows:
-        styled.add_row(*(Text(one_line(cell), style=STYLES.get(cell, "")) for cell in row))
+        styled.add_row(*(Text(one_line(cell), style=STYLES.get(cell.partition(" (")[0], "")) for cell in row))
     Console().print(styled)

@@ -10,7 +10,7 @@ import attrs
 from perdure.codecs import Codec
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult, Terminated
-from perdure.values.errors import InvalidArgument
+from perdure.values.errors import InvalidArgument, InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.turn_value import turn_value
 
@@ -83,7 +83,11 @@ class CommandSpec(Generic[C]):
         Raises:
             InvalidInput: the payload is not a valid input of the command.
         """
-        return self.command() if self.input is None else self.command(self.input.decode(payload.encode()))
+        if self.input is None:
+            return self.command()
+        if not payload:
+            raise InvalidInput(f"input of {self.name}", (f"{self.name} needs its input as JSON, got none",))
+        return self.command(self.input.decode(payload.encode()))
 
 
 TERMINATE = CommandSpec(

@@ -11,10 +11,10 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Status
 
-ListedStatus: TypeAlias = Status | Literal["orphaned"]
+ListedStatus: TypeAlias = Literal[Status, "orphaned"]
 """The status of an instance in a list: ``orphaned`` when the engine does not serve its job."""
 
-LISTED_STATUSES: Final[tuple[ListedStatus, ...]] = (*get_args(Status), "orphaned")
+LISTED_STATUSES: Final[tuple[ListedStatus, ...]] = get_args(ListedStatus)
 
 
 @attrs.frozen(kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from perdure.cli.confirmation import ASK, ConfirmOptions, is_confirmed
 from perdure.cli.exit_code import ExitCode
@@ -70,8 +70,15 @@ def dead_letters(
     return ExitCode.DONE
 
 
+def _message_id(_: type[int], tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"MESSAGE-ID {text!r}: expected the number of a dead letter; perdure dead-letters lists them")
+    return int(text)
+
+
 def redrive(
-    *messages: Annotated[int, Parameter(name="MESSAGE-ID")],
+    *messages: Annotated[int, Parameter(name="MESSAGE-ID", converter=_message_id)],
     target: TargetOptions = UNSET,
     all_: EveryLetter = False,
     confirm: ConfirmOptions = ASK,

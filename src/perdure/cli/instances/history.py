@@ -35,7 +35,8 @@ def history(
 ) -> int:
     """Show the newest events of one instance, the newest first. They survive the instance until retention.
 
-    Exit code: 0 done, also if there are no events; 2 the command cannot start; 4 no engine answers.
+    Exit code: 0 done, also if an instance has no events; 2 the command cannot start; 3 there is no such instance and no
+    event of it; 4 no engine answers.
 
     Parameters
     ----------
@@ -51,16 +52,19 @@ def history(
     at = address_of(address)
     with open_target(target) as found:
         events = found.history(at, before, limit)
+        is_known = bool(events) or before is not None or found.status(at).status != "not_found"
     if json:
         write_json(data_of(event) for event in events)
     elif events:
         rows = tuple(_row(event) for event in events)
         write_table(Table(("SEQUENCE", "TIME", "EVENT", "RUN", "DETAIL"), rows, frozenset({"DETAIL"})))
+    elif not is_known:
+        write_lines([f"there is no instance {at}, and it has no events"])
     else:
         write_lines([f"{at} has no events" + ("" if before is None else f" before {before}")])
     if len(events) == limit:
         sys.stderr.write(f"perdure: there may be more events; pass --before {events[-1].sequence}\n")
-    return ExitCode.DONE
+    return ExitCode.DONE if is_known else ExitCode.REFUSED
 
 
 _HEADER: Final = frozenset({"event_id", "at_ms", "address", "run_count"})

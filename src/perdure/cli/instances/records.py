@@ -32,6 +32,15 @@ def error_text(error: FailureRecord | None, limit: int = MAX_ERROR_CHARACTERS) -
     return "" if error is None else shortened(f"{error.error_type}: {error.message}", limit)
 
 
+def status_text(status: str, report: InstanceStatus) -> str:
+    """Print a status, with the reason of a parked instance.
+
+    >>> status_text("parked", InstanceStatus(status="parked", parked="undecodable"))
+    'parked (undecodable)'
+    """
+    return f"{status} ({report.parked})" if status == "parked" and report.parked else status
+
+
 def value_text(name: str, value: object) -> str:
     """Print one field of JSON-able data: an instant in UTC, an error in a few words; empty if there is no value.
 
@@ -65,7 +74,7 @@ def list_table(found: Iterable[Listed]) -> Table:
     rows = tuple(
         (
             str(each.address),
-            each.status,
+            status_text(each.status, each.report) if each.report.parked == "undecodable" else each.status,
             instant(each.report.next_run_at),
             str(each.report.run_count),
             str(each.report.event_count),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import orjson
@@ -9,14 +10,17 @@ from cyclopts import Parameter
 
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.filters import address_of
-from perdure.cli.instances.records import error_text, instant, status_data
+from perdure.cli.instances.records import error_text, instant, status_data, status_text
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.standard_output import write_lines
 from perdure.cli.table import write_fields
 from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
+from perdure.cli.target.target import Target
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidInput, Undecodable
+from perdure.values.excerpt import one_line
 
 MAX_ERROR_CHARACTERS = 1_000
 
@@ -32,7 +36,8 @@ def show(
 ) -> int:
     """Show one instance: its status, its last error and its state.
 
-    Exit code: 0 done, 2 the command cannot start, 3 there is no such instance, 4 no engine answers.
+    Exit code: 0 done, also if the state is not readable; 2 the command cannot start; 3 there is no such instance; 4 no
+    engine answers.
 
     Parameters
     ----------
@@ -49,18 +54,30 @@ def show(
         report = found.status(at)
         is_there = report.status != "not_found"
         shows = found.hides_secrets if state is None else state
-        content = found.state(at) if shows and is_there else None
+        content, unreadable = _state(found, at) if shows and is_there else (None, "")
     if json:
         write_json([status_data(at, report) | ({"state": content} if shows else {})])
     elif is_there:
         write_fields(_fields(at, report))
         if traceback and report.last_error is not None and report.last_error.traceback:
             write_lines(["", *report.last_error.traceback.rstrip().split("\n")])
-        if shows:
+        if shows and not unreadable:
             write_lines(["", *state_lines(content)])
     else:
         write_lines([f"there is no instance {at}"])
+    if unreadable:
+        sys.stderr.write(f"perdure: state: not readable: {one_line(unreadable)}\n")
+    elif is_there and state is None and not shows:
+        sys.stderr.write("perdure: state not shown: pass --app MODULE:APP, or --state to print it as stored\n")
     return ExitCode.DONE if is_there else ExitCode.REFUSED
+
+
+def _state(target: Target, at: Address) -> tuple[object, str]:
+    """Return the state, or why the code of the engine cannot read it."""
+    try:
+        return target.state(at), ""
+    except (Undecodable, InvalidInput) as error:
+        return None, str(error)
 
 
 def state_lines(state: object) -> list[str]:
@@ -73,7 +90,7 @@ def state_lines(state: object) -> list[str]:
 def _fields(at: Address, report: InstanceStatus) -> list[tuple[str, str]]:
     fields = [
         ("address", str(at)),
-        ("status", report.status + (f" ({report.parked})" if report.parked else "")),
+        ("status", status_text(report.status, report)),
         ("next run", instant(report.next_run_at)),
         ("attempt", str(report.attempt) if report.attempt > 1 else ""),
         ("runs", str(report.run_count)),

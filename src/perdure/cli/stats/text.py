@@ -20,7 +20,7 @@ def lines_of(counts: Counts, store: str) -> Iterator[str]:
     for job, by_status in counts.instances.items():
         yield f"  {job}  {', '.join(f'{number:,} {status}' for status, number in by_status.items())}"
     if counts.encrypted:
-        yield f"encrypted     {', '.join(f'{number:,} with {key}' for key, number in counts.encrypted.items())}"
+        yield f"encrypted     {', '.join(_encrypted(key, number) for key, number in counts.encrypted.items())}"
     yield f"due           {counts.due:,}{_since(counts.due_since_ms)}"
     yield f"messages      {counts.messages:,}{_since(counts.oldest_message_ms)}"
     yield f"dead letters  {counts.dead_letters:,}"
@@ -36,6 +36,10 @@ def json_of(counts: Counts, store: str) -> dict[str, Any]:
     """Return the same as plain data for JSON."""
     worth = counts.size.is_worth_a_vacuum
     return {"store": store, **attrs.asdict(counts), "vacuum": "worth it" if worth else "not needed"}
+
+
+def _encrypted(key: str, number: int) -> str:
+    return f"{number:,} plain" if key == "plain" else f"{number:,} with {key}"
 
 
 def _advice(size: FileSize) -> str:
