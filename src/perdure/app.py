@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
 from perdure.client.client import Client
 from perdure.client.local_gateway import LocalGateway
+from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import running_engine
@@ -178,7 +179,7 @@ class App(Generic[R]):
 
 
 @attrs.define
-class OpenApp:
+class OpenApp(AsyncNotEntered):
     """The context manager that ``App.open`` returns.
 
     Attributes:
@@ -191,6 +192,8 @@ class OpenApp:
         debug: whether to find mistakes of hooks.
         mistake_found: called with each of them instead of the log.
     """
+
+    usage: ClassVar[str] = "async with app.open(store) as jobs:"
 
     app: App[Any]
     store: str | Store

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, TypeVar, cast
+
+from returns.future import FutureResult
 
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
 from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.excerpt import excerpt
 from perdure.values.instant import to_ms
 from perdure.values.listed import LISTED_STATUSES, ListFilter
+
+A = TypeVar("A")
+E = TypeVar("E")
 
 MAX_PAGE: Final = 1_000
 MAX_NUMBER: Final = 2**63 - 1
@@ -147,3 +153,19 @@ def check_backup(path: object, progress: object) -> str:
     if isinstance(given, str) and given and "\0" not in given:
         return given
     raise InvalidArgument("path of backup", path, "the path of a new file, as text or as a path object")
+
+
+def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:
+    """Check that an argument is a call that was not awaited.
+
+    Args:
+        call: the argument.
+        of: the function that received it.
+
+    Raises:
+        TypeError: it is something else. It is a mistake in the caller's code, not an error of a request.
+    """
+    if isinstance(cast("object", call), FutureResult):
+        return call
+    expected = f"a call that was not awaited, such as {of}(jobs.handle(orders).send(...))"
+    raise TypeError(f"argument of {of}: expected {expected}; got {excerpt(call)}")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
+from perdure.client.arguments import check_call
 from perdure.programs.future import answer_of
 
 A = TypeVar("A")
@@ -28,7 +29,8 @@ async def attempt(call: FutureResult[A, E], /) -> Success[A] | Failure[E]:
 
     Raises:
         AlreadyAwaited: the call was awaited before.
+        TypeError: the argument is not a call.
     """
-    ended: Any = await answer_of(call)
+    ended: Any = await answer_of(check_call(call, of="attempt"))
     result: Success[A] | Failure[E] = ended
     return result

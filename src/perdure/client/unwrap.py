@@ -7,6 +7,7 @@ from typing import TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Success
 
+from perdure.client.arguments import check_call
 from perdure.client.attempt import attempt
 
 A = TypeVar("A")
@@ -23,8 +24,9 @@ async def unwrap(call: FutureResult[A, E], /) -> A:
         E: the error of the call: ``Rejected``, ``InvalidInput``, ``OutcomeUnknown`` and so on. ``attempt`` returns it
             instead.
         AlreadyAwaited: the call was awaited before.
+        TypeError: the argument is not a call.
     """
-    match await attempt(call):
+    match await attempt(check_call(call, of="unwrap")):
         case Success(answer):
             return answer
         case Failure(error):

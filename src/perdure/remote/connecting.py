@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, ClassVar
 
 import attrs
 
 from perdure.client.client import Client
+from perdure.client.not_entered import AsyncNotEntered
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.remote.channel import LINES, Channel
 from perdure.remote.gateway import RemoteGateway
@@ -107,16 +109,31 @@ def settings(
     )
 
 
-@asynccontextmanager
-async def connect(
+@attrs.frozen(repr=False)
+class Connecting(AsyncNotEntered):
+    """The context manager that `connect` returns."""
+
+    usage: ClassVar[str] = "async with connect(...) as jobs:"
+    _opened: AbstractAsyncContextManager[Client]
+
+    async def __aenter__(self) -> Client:
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, traceback)
+
+
+def connect(
     url: str,
     /,
     *definitions: AnyDefinition,
     token: str | None = None,
-    timeout: Duration = "60 seconds",  # noqa: ASYNC109 - of each call, not of this function
+    timeout: Duration = "60 seconds",
     max_connections: int = 100,
     draw_keys: bool = False,
-) -> AsyncGenerator[Client]:
+) -> Connecting:
     """Connect to an engine in another process.
 
     Use it as ``async with connect("http://127.0.0.1:8080", orders) as jobs:``.
@@ -138,17 +155,21 @@ async def connect(
             row in the store, which the engine keeps for ``Limits.idempotency_ttl``.
 
     Raises:
-        DefinitionError: an argument is not valid, or the extra ``client`` is not installed.
+        DefinitionError: when the block begins: an argument is not valid, or the extra ``client`` is not installed.
         ServerUnreachable: the folder of the socket does not exist.
     """
-    given = settings(
-        url,
-        definitions,
-        token=token,
-        timeout=timeout,
-        max_connections=max_connections,
-        draw_keys=draw_keys,
+    return Connecting(
+        _opened(
+            lambda: settings(
+                url, definitions, token=token, timeout=timeout, max_connections=max_connections, draw_keys=draw_keys
+            )
+        )
     )
+
+
+@asynccontextmanager
+async def _opened(settle: Callable[[], Settings]) -> AsyncGenerator[Client]:
+    given = settle()
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
-from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from returns.future import FutureResult
@@ -12,9 +13,10 @@ from returns.result import Failure, Success
 
 from perdure.client.attempt import attempt
 from perdure.client.client import Client
+from perdure.client.not_entered import SyncNotEntered
 from perdure.client.unwrap import unwrap
 from perdure.jobs.definition import AnyDefinition
-from perdure.remote.connecting import MISSING_EXTRA, settings
+from perdure.remote.connecting import MISSING_EXTRA, Settings, settings
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 
@@ -62,7 +64,22 @@ def _driven(work: Coroutine[Any, Any, A]) -> A:
     raise DefinitionError("call of a synchronous client", work, "a call that this client made, not one of another")
 
 
-@contextmanager
+@attrs.frozen(repr=False)
+class SyncConnecting(SyncNotEntered):
+    """The context manager that `connect_sync` returns."""
+
+    usage: ClassVar[str] = "with connect_sync(...) as jobs:"
+    _opened: AbstractContextManager[SyncClient]
+
+    def __enter__(self) -> SyncClient:
+        return self._opened.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._opened.__exit__(kind, error, traceback)
+
+
 def connect_sync(
     url: str,
     /,
@@ -71,7 +88,7 @@ def connect_sync(
     timeout: Duration = "60 seconds",
     max_connections: int = 100,
     draw_keys: bool = False,
-) -> Generator[SyncClient]:
+) -> SyncConnecting:
     """Connect to an engine in another process, without an event loop.
 
     ::
@@ -88,17 +105,21 @@ def connect_sync(
         draw_keys: give each request without an idempotency key a new one.
 
     Raises:
-        DefinitionError: an argument is not valid, or the extra ``client`` is not installed.
+        DefinitionError: when the block begins: an argument is not valid, or the extra ``client`` is not installed.
         ServerUnreachable: the folder of the socket does not exist.
     """
-    given = settings(
-        url,
-        definitions,
-        token=token,
-        timeout=timeout,
-        max_connections=max_connections,
-        draw_keys=draw_keys,
+    return SyncConnecting(
+        _opened(
+            lambda: settings(
+                url, definitions, token=token, timeout=timeout, max_connections=max_connections, draw_keys=draw_keys
+            )
+        )
     )
+
+
+@contextmanager
+def _opened(settle: Callable[[], Settings]) -> Generator[SyncClient]:
+    given = settle()
     try:
         import httpx2  # noqa: PLC0415 - of the extra `client`
 

@@ -1,0 +1,53 @@
+"""A client that is used outside its block, or awaited twice, says how to use it."""
+
+import asyncio
+
+import pytest
+
+from perdure import App, attempt, unwrap
+from perdure.remote import connect, connect_sync
+
+OPEN = "async with app.open(store) as jobs:"
+CONNECT = "async with connect(...) as jobs:"
+CONNECT_SYNC = "with connect_sync(...) as jobs:"
+
+
+@pytest.mark.parametrize(
+    ("client", "usage"), [(App(None).open("memory://"), OPEN), (connect("http://127.0.0.1:9"), CONNECT)]
+)
+def test_a_block_without_async_is_refused(client, usage):
+    with pytest.raises(TypeError) as refused, client:
+        pass
+    assert str(refused.value) == f"expected '{usage}'; got 'with'"
+
+
+def test_a_synchronous_client_refuses_async():
+    with pytest.raises(TypeError) as refused:
+        asyncio.run(connect_sync("http://127.0.0.1:9").__aenter__())
+    assert str(refused.value) == f"expected '{CONNECT_SYNC}'; got 'async with'"
+
+
+@pytest.mark.parametrize(
+    ("client", "usage"),
+    [
+        (App(None).open("memory://"), OPEN),
+        (connect("http://127.0.0.1:9"), CONNECT),
+        (connect_sync("http://127.0.0.1:9"), CONNECT_SYNC),
+    ],
+)
+def test_a_client_that_is_not_entered_has_no_handles(client, usage):
+    with pytest.raises(AttributeError) as refused:
+        client.handle  # noqa: B018 - it raises
+    assert str(refused.value) == f"no 'handle' outside the block: expected '{usage}'"
+
+
+@pytest.mark.parametrize("function", [unwrap, attempt])
+def test_what_is_not_a_call_is_refused(function):
+    async def main():
+        async with App(None).open("memory://") as jobs:
+            await function(await jobs.health())
+
+    with pytest.raises(
+        TypeError, match=f"argument of {function.__name__}: expected a call that was not awaited, .*IOR"
+    ):
+        asyncio.run(main())
