@@ -1,10 +1,12 @@
 """FastAPI, Starlette and Litestar: the client of the lifespan, typed handles, and errors as problems."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
+import orjson
 import pytest
 from attrs import frozen
 from fastapi import Depends, FastAPI
@@ -21,8 +23,10 @@ from starlette.testclient import TestClient
 
 from perdure import App, Client, Decision, Task, unwrap
 from perdure.integrations import fastapi, litestar, starlette
+from perdure.integrations.problem import problem_response
 from perdure.kinds.task import TaskHandle
 from perdure.server.api import EngineApi, asgi
+from perdure.values.errors import Rejected
 
 
 @frozen
@@ -37,6 +41,7 @@ def decide(total: int, event: int) -> Result[Decision[int], TooMuch]:
 
 
 counter = Task("counter", state=int, event=int, initial=0, decide=decide)
+tagged = Task("tagged", state=int, event=int, initial=0, decide=decide, tags={TooMuch: "too_much"})
 app = App(None).with_jobs(counter)
 
 
@@ -100,6 +105,8 @@ def test_an_error_of_the_caller_is_a_problem_with_its_fields(web: Any) -> None:
     assert (response.status_code, response.headers["content-type"]) == (409, "application/problem+json")
     assert response.json()["code"] == "rejected"
     assert "TooMuch(limit=10)" in response.json()["detail"]
+    assert response.json()["error"] == {"limit": 10}
+    assert "undeclared_error" not in response.json()
 
 
 def test_an_error_of_the_server_is_logged_and_not_shown(web: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -136,3 +143,14 @@ def mounted_in_starlette(api: EngineApi) -> TestClient:
 def mounted_in_litestar(api: EngineApi) -> LitestarClient[Litestar]:
     mounted = asgi_route("/jobs", is_mount=True, copy_scope=True)(api)
     return LitestarClient(Litestar([mounted], lifespan=[api.lifespan]))
+
+
+def test_an_error_that_two_definitions_encode_differently_is_text() -> None:
+    async def respond() -> dict[str, Any]:
+        async with App(None).with_jobs(counter, tagged).open("memory://") as jobs:
+            body: dict[str, Any] = orjson.loads(problem_response(Rejected(TooMuch(10)), jobs, request="GET /").body)
+            return body
+
+    problem = asyncio.run(respond())
+    assert problem["undeclared_error"] == {"error_type": "TooMuch", "message": "TooMuch(limit=10)"}
+    assert "error" not in problem

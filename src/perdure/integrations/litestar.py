@@ -60,5 +60,5 @@ def _client(state: State) -> Client:
 
 
 def _respond(request: Request[Any, Any, Any], error: PerdureError) -> Response[bytes]:
-    problem = problem_response(error, request=f"{request.method} {request.url.path}")
+    problem = problem_response(error, request.app.state.get(DEPENDENCY), request=f"{request.method} {request.url.path}")
     return Response(problem.body, status_code=problem.status, headers=dict(problem.headers))

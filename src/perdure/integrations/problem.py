@@ -9,8 +9,9 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from perdure.values.errors import PerdureError
-from perdure.wire.problems import MEDIA_TYPE, problem_of
+from perdure.client.client import Client, gateway_of
+from perdure.values.errors import PerdureError, Rejected
+from perdure.wire.problems import MEDIA_TYPE, code_of, problem_of
 
 RETRY_AFTER_S: Final = "1"
 """The ``Retry-After`` of a 503: an engine that restarts answers within a second."""
@@ -37,7 +38,7 @@ class ProblemResponse:
     body: bytes
 
 
-def problem_response(error: PerdureError, /, *, request: str) -> ProblemResponse:
+def problem_response(error: PerdureError, client: Client | None, /, *, request: str) -> ProblemResponse:
     """Return the response for an error, and log it if the caller of the web application cannot fix it.
 
     Such a problem, with a status from 500, has no detail and no fields of the error: they can name paths, jobs and
@@ -45,12 +46,31 @@ def problem_response(error: PerdureError, /, *, request: str) -> ProblemResponse
 
     Args:
         error: the error of a call.
+        client: the client of the application, whose definitions encode the errors that they declare; None if it is
+            not known.
         request: the method and path of the web request, for the log.
     """
     problem: dict[str, Any] = problem_of(error, traceback=False)
+    if problem["code"] == code_of(Rejected) and client is not None:
+        problem = _declared(error, client, problem)
     status: int = problem["status"]
     if status >= _SERVER_ERROR:
         _log.error("%s failed: %s", request, error)
         problem = {name: problem[name] for name in _PUBLIC}
     retry = {"retry-after": RETRY_AFTER_S} if status == _UNAVAILABLE else {}
     return ProblemResponse(status=status, headers={"content-type": MEDIA_TYPE, **retry}, body=orjson.dumps(problem))
+
+
+def _declared(error: PerdureError, client: Client, undeclared: dict[str, Any]) -> dict[str, Any]:
+    """Describe a job's own error in the JSON of its type, if the definitions that can encode it agree on the JSON.
+
+    The error does not name its job. Its secrets are hidden.
+    """
+    described: list[dict[str, Any]] = []
+    for job in gateway_of(client).definitions.values():
+        codec = job.plan.errors
+        problem = problem_of(error, codec, traceback=False)
+        if codec is not None and "error" in problem:
+            described.append({**problem, "error": orjson.loads(codec.redact(orjson.dumps(problem["error"])))})
+    agreed = described and all(problem == described[0] for problem in described)
+    return described[0] if agreed else undeclared

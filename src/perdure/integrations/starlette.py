@@ -67,5 +67,7 @@ def handle_errors(app: Starlette, /) -> None:
 async def _respond(request: Request, error: Exception) -> Response:
     if not isinstance(error, PerdureError):
         raise error
-    problem = problem_response(error, request=f"{request.method} {request.url.path}")
+    problem = problem_response(
+        error, getattr(request.state, STATE, None), request=f"{request.method} {request.url.path}"
+    )
     return Response(problem.body, problem.status, dict(problem.headers))
