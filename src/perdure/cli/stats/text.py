@@ -39,6 +39,11 @@ def json_of(counts: Counts, store: str) -> dict[str, Any]:
 
 
 def _encrypted(key: str, number: int) -> str:
+    """Print the number of instances that a key encrypts, or that none does.
+
+    >>> _encrypted("plain", 5), _encrypted("k1", 2)
+    ('5 plain', '2 with k1')
+    """
     return f"{number:,} plain" if key == "plain" else f"{number:,} with {key}"
 
 
