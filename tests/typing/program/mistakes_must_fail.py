@@ -48,6 +48,19 @@ def wrong_use() -> Do[int, Late, HasName]:
 
 
 @program
+def yields_a_program() -> Do[str, Late, HasName]:
+    text = yield read(1)
+    return text  # error: mypy, pyright
+
+
+@program
+def uses_a_program() -> Do[str, Late, HasName]:
+    text = read(1)
+    yield from text
+    return text.value  # error: mypy, pyright
+
+
+@program
 def yields_a_value() -> Do[int]:
     yield 3  # error: mypy, pyright
     return 3
