@@ -29,9 +29,11 @@ from perdure import (
 from perdure.client.attempt import attempt
 from perdure.programs import sleep
 from perdure.remote import connect, connect_sync
+from perdure.remote.batching import MAX_WAITING
 from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.server.http_limits import HttpLimits
 from perdure.server.serving import serving
-from perdure.values.errors import DefinitionDiffers, DefinitionError, OutcomeUnknown, ServerUnreachable
+from perdure.values.errors import DefinitionDiffers, DefinitionError, OutcomeUnknown, Overloaded, ServerUnreachable
 
 
 @frozen
@@ -222,6 +224,30 @@ def test_calls_of_one_moment_are_one_batch_and_each_is_answered():
 
     kinds, total = served(scenario)
     assert (kinds, total) == ([Success] * 700 + [Failure], 700)
+
+
+def test_a_batch_that_is_too_large_for_the_server_is_sent_in_halves():
+    async def main():
+        async with (
+            an_engine() as local,
+            serving(local, ["127.0.0.1:0"], limits=HttpLimits(batch_lines=7)) as (server,),
+            connect(server.urls[0], counter) as jobs,
+        ):
+            numbers = jobs.handle(counter)
+            answers = await asyncio.gather(*(attempt(numbers.send("a", 1)) for _ in range(50)))
+            return {type(answer) for answer in answers}, (await attempt(numbers.get_state("a"))).unwrap().n
+
+    assert asyncio.run(main()) == ({Success}, 50)
+
+
+def test_more_unsent_requests_than_the_limit_are_refused_and_none_is_lost():
+    async def scenario(jobs):
+        numbers = jobs.handle(counter)
+        answers = await asyncio.gather(*(attempt(numbers.status("a")) for _ in range(MAX_WAITING + 1)))
+        refused = [answer.failure() for answer in answers if isinstance(answer, Failure)]
+        return len(answers) - len(refused), [type(error) for error in refused]
+
+    assert served(scenario, max_connections=1) == (MAX_WAITING, [Overloaded])
 
 
 def test_a_server_that_does_not_answer_is_named_with_the_command_that_starts_it(tmp_path):

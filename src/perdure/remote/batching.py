@@ -14,7 +14,9 @@ import attrs
 
 from perdure.remote.channel import AnswerLost, ClientClosed, HttpReply, NotSent, reply_for
 from perdure.runtime.record import Future, Runtime, SpawnedTask
+from perdure.values.errors import Overloaded
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
+from perdure.wire.problems import problem_of
 
 MAX_BATCH: Final = 500
 """The maximum number of requests in one batch; the server accepts 1,000."""
@@ -22,7 +24,13 @@ MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 512 * 1024
 """The size at which a batch is sent without further requests."""
 
+MAX_WAITING: Final = 10_000
+"""The maximum number of requests that wait to be sent; further ones fail with ``Overloaded``."""
+
 Waiting: TypeAlias = Future[BatchReply]
+Batch: TypeAlias = Sequence[tuple[int, bytes, Waiting]]
+
+_TOO_LARGE: Final = 413
 
 
 @attrs.define(eq=False)
@@ -39,8 +47,7 @@ class CallBatcher:
     post: Callable[[bytes], AsyncIterator[bytes]]
     max_batches: int
     runtime: Runtime
-    _queue: list[tuple[bytes, int, Waiting]] = attrs.Factory(list[tuple[bytes, int, Waiting]])
-    _unsent: set[int] = attrs.Factory(set[int])
+    _queue: dict[int, tuple[bytes, Waiting]] = attrs.Factory(dict[int, tuple[bytes, Waiting]])
     _tasks: set[SpawnedTask[None]] = attrs.Factory(set[SpawnedTask[None]])
     _number: int = 0
     _scheduled: bool = False
@@ -56,11 +63,13 @@ class CallBatcher:
         """
         if self._closed:
             raise ClientClosed
+        if len(self._queue) >= MAX_WAITING:
+            full = Overloaded("queue of this client's unsent requests", MAX_WAITING)
+            return BatchReply(envelope.number, "problem", problem_of(full))
         self._number += 1
         number = self._number
         waiting: Waiting = self.runtime.future()
-        self._queue.append((attrs.evolve(envelope, number=number).encoded(), number, waiting))
-        self._unsent.add(number)
+        self._queue[number] = attrs.evolve(envelope, number=number).encoded(), waiting
         if not self._scheduled:
             self._scheduled = True
             self.runtime.call_soon(self._flush)
@@ -69,6 +78,7 @@ class CallBatcher:
             return await waiting
         finally:
             timer.cancel()
+            self._queue.pop(number, None)
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -81,48 +91,56 @@ class CallBatcher:
         self._tasks.discard(task)
         self._flush()
 
-    def _take(self) -> list[tuple[bytes, int, Waiting]]:
-        """Take requests for one batch; those whose callers have gone are dropped."""
-        batch: list[tuple[bytes, int, Waiting]] = []
-        size = taken = 0
-        for line, number, waiting in self._queue:
+    def _take(self) -> Batch:
+        """Take requests for one batch."""
+        batch: list[tuple[int, bytes, Waiting]] = []
+        size = 0
+        for number, (line, waiting) in self._queue.items():
             if len(batch) == MAX_BATCH or (batch and size + len(line) > MAX_BATCH_BYTES):
                 break
-            taken += 1
-            self._unsent.discard(number)
-            if not waiting.done():
-                batch.append((line, number, waiting))
-                size += len(line) + 1
-        del self._queue[:taken]
+            batch.append((number, line, waiting))
+            size += len(line) + 1
+        for number, _, _ in batch:
+            del self._queue[number]
         return batch
 
-    async def _send(self, batch: Sequence[tuple[bytes, int, Waiting]]) -> None:
-        waiting = {number: future for _, number, future in batch}
-        if not waiting:
-            return
-        failure: Exception = AnswerLost("the server closed the connection before it answered")
+    async def _send(self, batch: Batch) -> None:
+        waiting = {number: future for number, _, future in batch}
+        failure: Exception = AnswerLost("this client was closed before the answer came")
         try:
-            async for line in self.post(b"\n".join(line for line, _, _ in batch)):
+            async for line in self.post(b"\n".join(line for _, line, _ in batch)):
                 reply = reply_of(line)
                 future = None if reply is None else waiting.get(reply.number)
                 if reply is not None and future is not None and not future.done():
                     future.set_result(reply)
+            failure = AnswerLost("the server closed the connection before it answered")
         except (NotSent, AnswerLost) as error:
             failure = error
         except BatchRefused as refused:
-            for number, future in waiting.items():
-                if not future.done():
-                    future.set_result(reply_for(refused.reply, number))
+            await self._refused(batch, refused.reply)
+        except Exception as defect:  # noqa: BLE001 - of the HTTP library: the callers must be answered
+            failure = AnswerLost(f"the client failed: {defect!r}")
         finally:
             for future in waiting.values():
                 if not future.done():
                     future.set_exception(failure)
 
+    async def _refused(self, batch: Batch, reply: HttpReply) -> None:
+        """Send a batch that is too large for the server in halves; pass any other refusal to the callers."""
+        if reply.status == _TOO_LARGE and len(batch) > 1:
+            half = len(batch) // 2
+            await self._send(batch[:half])
+            await self._send(batch[half:])
+            return
+        for number, _, waiting in batch:
+            if not waiting.done():
+                waiting.set_result(reply_for(reply, number))
+
     def _expire(self, number: int, waiting: Waiting, timeout_ms: float) -> None:
         seconds = f"{timeout_ms / 1_000:g} seconds"
         if waiting.done():
             return
-        if number in self._unsent:
+        if number in self._queue:
             waiting.set_exception(NotSent(f"its {self.max_batches} connections were in use for {seconds}"))
         else:
             waiting.set_exception(AnswerLost(f"no answer came within {seconds}"))
@@ -130,8 +148,8 @@ class CallBatcher:
     async def close(self) -> None:
         """Cancel the batches in progress; the answers of their requests are lost. Send no others."""
         self._closed = True
-        queue, self._queue = self._queue, []
-        for _, _, waiting in queue:
+        queue, self._queue = self._queue, {}
+        for _, waiting in queue.values():
             if not waiting.done():
                 waiting.set_exception(ClientClosed())
         tasks = tuple(self._tasks)

@@ -25,7 +25,7 @@ from perdure.server.raw_path import MOUNTED_AT
 from perdure.server.readiness import Readiness
 from perdure.server.replies import json_reply, problem_reply, reply_to
 from perdure.server.tokens import Scope
-from perdure.values.errors import InvalidInput, PerdureError
+from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError
 from perdure.values.listed import ListedStatus
 from perdure.wire.records import json_of
 
@@ -49,8 +49,16 @@ class Asked:
     scopes: frozenset[str]
 
     def part(self, name: str) -> str:
-        """Return a part of the path, decoded."""
-        return unquote(self.request.path_params[name])
+        """Return a part of the path, decoded.
+
+        Raises:
+            InvalidArgument: it is not UTF-8.
+        """
+        encoded: str = self.request.path_params[name]
+        try:
+            return unquote(encoded, errors="strict")
+        except UnicodeDecodeError as error:
+            raise InvalidArgument(f"{name} in the path", encoded, "percent-encoded UTF-8") from error
 
     @property
     def key(self) -> str | None:
