@@ -24,6 +24,7 @@ from perdure.programs.container import result_inside
 from perdure.programs.watch import begin_watching, end_watching
 from perdure.runtime.record import Runtime
 from perdure.stores.encryption import Encryption, encrypted_store
+from perdure.stores.encryption.key_check import key_warning
 from perdure.stores.store import OnLocked, Store
 from perdure.values.address import Address
 from perdure.values.errors import DefinitionError
@@ -214,8 +215,10 @@ class OpenApp(AsyncNotEntered):
             runtime = self.runtime or _asyncio_runtime()
             keys = encryption_of(self.app)
             store = await _opened(self.store, runtime, self.on_locked)
-            store = store if keys is None else encrypted_store(store, keys)
             stack.push_async_callback(_close, store)
+            if isinstance(self.store, str) and (warning := await key_warning(store, keys)) is not None:
+                runtime.log(warning)
+            store = store if keys is None else encrypted_store(store, keys)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
             engine = running_engine(

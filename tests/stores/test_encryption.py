@@ -209,6 +209,37 @@ def test_plain_and_encrypted_text_are_not_confused(tmp_path: Path, encryption: E
     assert asyncio.run(text_of(store, WITH_OLD)) == "second"
 
 
+@pytest.mark.parametrize(
+    ("written", "opened", "warning"),
+    [
+        (WITH_OLD, None, ["the store is encrypted and the app has no keys", "sampled=1 key:old=1"]),
+        (WITH_OLD, WITH_NEW, ["the app lacks keys of the store", "sampled=1 key:old=1"]),
+        (None, WITH_OLD, ["the store has plain text, which the app refuses", "sampled=1 plain=1"]),
+        (None, Encryption(primary=OLD, plain="accepted"), []),
+        (None, None, []),
+        (WITH_OLD, WITH_BOTH, []),
+    ],
+)
+def test_an_engine_warns_at_its_start_of_keys_that_do_not_fit(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    written: Encryption | None,
+    opened: Encryption | None,
+    warning: list[str],
+) -> None:
+    asyncio.run(send(url(tmp_path), written, "first"))
+    caplog.clear()
+
+    async def open_only() -> str:
+        async with app(opened).open(url(tmp_path)) as jobs:
+            return repr(jobs)
+
+    asyncio.run(open_only())
+    found = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(found) == bool(warning)
+    assert all(text in line for line in found for text in warning)
+
+
 def changed(sealed: str) -> str:
     middle = len(sealed) - 10
     return sealed[:middle] + ("A" if sealed[middle] != "A" else "B") + sealed[middle + 1 :]
