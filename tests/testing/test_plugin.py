@@ -75,8 +75,9 @@ def printed_by(folder: Path, tests: str, *options: str, environment: dict[str, s
         *options,
         "test_jobs.py",
     ]
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # for this run alone
     ran = subprocess.run(  # noqa: S603 - our own tests
-        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        command, cwd=folder, capture_output=True, text=True, check=False, env=inherited | environment
     )
     return ran.stdout + ran.stderr
 
