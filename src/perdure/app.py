@@ -15,6 +15,7 @@ from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import running_engine
+from perdure.engine.sink import EngineView, EventSink, OpenSinks
 from perdure.engine.turn import MistakeFound, RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
@@ -55,6 +56,7 @@ class App(Generic[R]):
     Attributes:
         served: the definitions, by kind and name.
         ensured: the instances that exist after every start, by address.
+        sinks: receive what the engine reports.
     """
 
     services: R | Callable[[], AbstractAsyncContextManager[R]]
@@ -62,6 +64,7 @@ class App(Generic[R]):
     served: Mapping[tuple[str, str], AnyDefinition]
     ensured: Mapping[Address, Ensured]
     encryption: GivenEncryption = None
+    sinks: tuple[EventSink, ...] = ()
 
     @overload
     def __init__(
@@ -102,7 +105,26 @@ class App(Generic[R]):
             served[job.kind, job.name] = job
         if not callable(self.services):
             _check(self.services, served)
-        return self._changed(served, self.ensured)
+        return self._changed(served=served)
+
+    def with_sinks(self, *sinks: EventSink) -> App[R]:
+        """Return an app that reports to these sinks as well, such as ``tracker("https://...")``.
+
+        Raises:
+            DefinitionError: a value is not a sink, or two sinks have the same name.
+        """
+        added = list(self.sinks)
+        for value in sinks:
+            given = cast("object", value)
+            name = getattr(given, "name", None)
+            if not isinstance(name, str) or not callable(getattr(given, "open", None)):
+                raise DefinitionError(
+                    "sinks of the app", given, "an EventSink: a value with a name and a function open"
+                )
+            if any(sink.name == name for sink in added):
+                raise DefinitionError("sinks of the app", f"{name} twice", "each name once: pass another name")
+            added.append(value)
+        return self._changed(sinks=tuple(added))
 
     def ensuring(
         self, definition: Definition[Any, T, Any], id_: str, request: Callable[[T], Program[None]], /
@@ -133,11 +155,12 @@ class App(Generic[R]):
         if len(self.ensured) >= MAX_ENSURED:
             expected = f"at most {MAX_ENSURED:,} instances; create others with calls"
             raise DefinitionError("ensuring of the app", len(self.ensured) + 1, expected)
-        return self._changed(self.served, {**self.ensured, declared.address: declared})
+        return self._changed(ensured={**self.ensured, declared.address: declared})
 
-    def _changed(self, served: Mapping[tuple[str, str], AnyDefinition], ensured: Mapping[Address, Ensured]) -> App[R]:
+    def _changed(self, **changes: Any) -> App[R]:  # of the fields named
         app: Any = object.__new__(type(self))
-        app.__attrs_init__(self.services, self.limits, served, ensured, self.encryption)
+        fields = {field.name: getattr(self, field.name) for field in attrs.fields(App)}
+        app.__attrs_init__(**fields | changes)
         return cast("App[R]", app)
 
     def __repr__(self) -> str:
@@ -221,6 +244,10 @@ class OpenApp(AsyncNotEntered):
             store = store if keys is None else encrypted_store(store, keys)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
+            sinks = OpenSinks(runtime)
+            for sink in self.app.sinks:
+                view = EngineView(store=store, runtime=runtime, jobs=self.app.served)
+                sinks.add(sink.name, await stack.enter_async_context(sink.open(view)))
             engine = running_engine(
                 store,
                 runtime,
@@ -231,6 +258,7 @@ class OpenApp(AsyncNotEntered):
                 perform=self.perform,
                 run_ended=self.run_ended,
                 mistake_found=(self.mistake_found or MistakeLog(runtime)) if self.debug else None,
+                sinks=sinks,
             )
             if self.debug:
                 begin_watching()
@@ -260,15 +288,14 @@ def with_services(app: App[Any], services: R) -> App[R]:
         DefinitionError: the services lack a member that a job needs.
     """
     other: Any = App(services, limits=app.limits, encryption=app.encryption).with_jobs(*app.served.values())
-    changed: App[R] = other._changed(other.served, app.ensured)  # noqa: SLF001 - of this module
+    changed: App[R] = other._changed(ensured=app.ensured, sinks=app.sinks)  # noqa: SLF001 - of this module
     return changed
 
 
 def without_encryption(app: App[R]) -> App[R]:
     """Return the app as the testing kit runs it: its stores keep plain data, and its keys are not read."""
-    changed: Any = object.__new__(type(app))
-    changed.__attrs_init__(app.services, app.limits, app.served, app.ensured, None)
-    return cast("App[R]", changed)
+    changed: App[R] = cast("Any", app)._changed(encryption=None)  # noqa: SLF001 - of this module
+    return changed
 
 
 def encryption_of(app: App[Any]) -> Encryption | None:

@@ -19,6 +19,7 @@ from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
+from perdure.engine.sink import OpenSinks
 from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
@@ -52,6 +53,7 @@ class RunningEngine:
         alarms: fires due alarms.
         outbox: delivers messages.
         ensuring: creates the declared instances.
+        sinks: tells the open sinks.
         stopped: done when the engine stopped itself, with the reason.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
@@ -65,6 +67,7 @@ class RunningEngine:
     alarms: Alarms
     outbox: Outbox
     ensuring: Ensuring
+    sinks: OpenSinks
     stopped: Future[str]
     left_behind: tuple[Address, ...] = ()
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
@@ -199,11 +202,9 @@ class RunningEngine:
         self.fail(f"a job raised {raised!r}, which ends the process")
 
     def committed(self, transition: Transition) -> None:
-        """React to a durable transition: wake the outbox, queue its alarm, and log its failures."""
+        """React to a durable transition: log failures, tell sinks, wake the outbox, queue its alarm."""
         if transition.events:
-            record = incident(transition)
-            if record is not None:
-                self.runtime.log(record)
+            self._report(transition)
         if transition.messages:
             self.outbox.wake.ring()
         if type(transition.inbound) is Consumed:
@@ -219,6 +220,14 @@ class RunningEngine:
             self._recover_if_left(transition)
         if transition.events and any(isinstance(event, JobResumed) for event in transition.events):
             self.outbox.release(transition.address)
+
+    def _report(self, transition: Transition) -> None:
+        record = incident(transition)
+        if record is not None:
+            self.runtime.log(record)
+        if self.sinks.told:
+            for event in transition.events:
+                self.sinks.tell(event)
 
     def doubt(self) -> None:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
@@ -244,6 +253,7 @@ def running_engine(
     perform: Perform = perform_directly,
     run_ended: RunEnded | None = None,
     mistake_found: MistakeFound | None = None,
+    sinks: OpenSinks | None = None,
 ) -> RunningEngine:
     """Assemble an engine. It does nothing before ``start``.
 
@@ -257,6 +267,7 @@ def running_engine(
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
+        sinks: tells the open sinks; None for none.
     """
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
@@ -280,7 +291,17 @@ def running_engine(
     outbox = Outbox(store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime))
     ensuring = Ensuring(store, runtime, dispatcher, ensured)
     engine = RunningEngine(
-        store, runtime, limits, jobs, dispatcher, turns, alarms, outbox, ensuring, stopped=runtime.future()
+        store,
+        runtime,
+        limits,
+        jobs,
+        dispatcher,
+        turns,
+        alarms,
+        outbox,
+        ensuring,
+        sinks or OpenSinks(runtime),
+        stopped=runtime.future(),
     )
     turns.committed, turns.in_doubt, turns.process_ends = engine.committed, engine.doubt, engine.process_ends
     outbox.process_ends = engine.process_ends

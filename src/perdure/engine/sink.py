@@ -1,0 +1,91 @@
+"""Sinks: what an app reports to while its engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.runtime.record import LogRecord, Runtime
+from perdure.stores.store import Store
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
+from perdure.values.live_event import AnyEvent
+
+OnEvent = Callable[[AnyEvent], object]
+"""Called with every event, in the order of the commits. It must return at once: the engine waits for it."""
+
+
+@attrs.frozen(kw_only=True)
+class EngineView:
+    """The engine that a sink watches.
+
+    Attributes:
+        store: the open store; a sink reads the log of events from it.
+        runtime: the only interface to time, waiting, task creation, ids and logging.
+        jobs: the served definitions, by kind and name.
+    """
+
+    store: Store
+    runtime: Runtime
+    jobs: Mapping[tuple[str, str], AnyDefinition]
+
+    def __repr__(self) -> str:
+        return shortened(f"<{type(self).__name__} of {self.store!r}>", MAX_LINE_CHARACTERS)
+
+
+@attrs.frozen(kw_only=True)
+class OpenSink:
+    """What an open sink wants to be told.
+
+    Attributes:
+        on_event: called with every stored event after its commit, and with every live event; None for none. An
+            exception that it raises is logged; it harms neither the engine nor other sinks.
+    """
+
+    on_event: OnEvent | None = None
+
+
+class EventSink(Protocol):
+    """Receives what an engine reports. ``App.with_sinks`` adds it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the sink in logs; unique in an app."""
+        ...
+
+    def open(self, engine: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
+        """Begin to watch an engine before it starts; the end of the context, after the engine has stopped, ends it."""
+        ...
+
+
+@attrs.define
+class OpenSinks:
+    """Tells open sinks of events.
+
+    Attributes:
+        runtime: logs the exceptions of sinks.
+        told: for each sink that wants events, its name and its function.
+    """
+
+    runtime: Runtime
+    told: tuple[tuple[str, OnEvent], ...] = ()
+    _failed: set[str] = attrs.Factory(set[str])
+
+    def add(self, name: str, sink: OpenSink) -> None:
+        """Tell a sink from now on."""
+        if sink.on_event is not None:
+            self.told = (*self.told, (name, sink.on_event))
+
+    def tell(self, event: AnyEvent) -> None:
+        """Tell every sink of an event. A sink that raises is logged, the first time only."""
+        for name, on_event in self.told:
+            try:
+                on_event(event)
+            except Exception as error:  # noqa: BLE001 - a sink must not harm the engine
+                if name not in self._failed:
+                    self._failed.add(name)
+                    fields = {"sink": name, "event": event.type, "error": excerpt(error)}
+                    self.runtime.log(LogRecord("error", "sink raised an exception", fields))

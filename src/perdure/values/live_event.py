@@ -1,0 +1,252 @@
+"""Live events: what an engine does besides its transitions. Nothing of them is stored; they reach sinks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import ClassVar, Literal, TypeAlias
+
+import attrs
+
+from perdure.values.event import Event
+from perdure.values.excerpt import fields_in_line
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Cause
+from perdure.values.instant import from_ms
+
+
+@attrs.frozen(kw_only=True)
+class LiveHeader:
+    """The field of every live event.
+
+    Attributes:
+        at_ms: the time of the event, integer milliseconds UTC.
+    """
+
+    __repr__ = fields_in_line
+
+    at_ms: int
+
+    @property
+    def at(self) -> datetime:
+        """The time of the event, in UTC."""
+        return from_ms(self.at_ms)
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class EngineStarted(LiveHeader):
+    """An engine started on a store.
+
+    Attributes:
+        store: the name of the store.
+        epoch: how many times the store has been opened.
+        recovered: the number of claims of an earlier engine that it delivers again.
+    """
+
+    type: ClassVar[str] = "engine.started"
+    store: str
+    epoch: int
+    recovered: int
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class EngineStopped(LiveHeader):
+    """An engine stopped.
+
+    Attributes:
+        store: the name of the store.
+        reason: why it stopped itself; empty if it was told to stop.
+    """
+
+    type: ClassVar[str] = "engine.stopped"
+    store: str
+    reason: str = ""
+
+
+RequestOutcome: TypeAlias = Literal["ok", "rejected", "failed", "refused", "unavailable", "unknown"]
+"""How a request ended for its caller: ``ok``; ``rejected`` by a typed error of the job; ``failed`` by a defect;
+``refused`` before it changed anything; the store was ``unavailable``; or its outcome is ``unknown``."""
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class RequestEnded(LiveHeader):
+    """A request of a caller ended: it was answered.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        action: the command.
+        outcome: how it ended.
+        error: the class of the error; empty if there is none.
+        waited_ms: how long it waited in the mailbox of its instance, in milliseconds.
+        took_ms: the time from its acceptance to its answer, in milliseconds.
+        by: the name of the caller's token; None for a caller in this process.
+    """
+
+    type: ClassVar[str] = "request.ended"
+    address: str
+    action: str
+    outcome: RequestOutcome
+    error: str = ""
+    waited_ms: float
+    took_ms: float
+    by: str | None = None
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class EventRejected(LiveHeader):
+    """The ``on_event`` hook of a job rejected an event with a typed error. Nothing was stored.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        error: the error.
+    """
+
+    type: ClassVar[str] = "event.rejected"
+    address: str
+    error: FailureRecord
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class EngineOverloaded(LiveHeader):
+    """A full queue refused a request.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        queue: the queue that was full.
+        limit: its size.
+    """
+
+    type: ClassVar[str] = "engine.overloaded"
+    address: str
+    queue: str
+    limit: int
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class AlarmFired(LiveHeader):
+    """The turn of a due alarm began.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        due_ms: when it was due, integer milliseconds UTC.
+    """
+
+    type: ClassVar[str] = "alarm.fired"
+    address: str
+    due_ms: int
+
+    @property
+    def lateness(self) -> timedelta:
+        """How late the turn began; never negative."""
+        return timedelta(milliseconds=max(0, self.at_ms - self.due_ms))
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class RunClaimed(LiveHeader):
+    """A run was claimed: its program may perform effects now.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        run_id: the run.
+        cause: its cause.
+        attempt: failures of the run, plus 1.
+        delivery: claims of this attempt, this one included.
+    """
+
+    type: ClassVar[str] = "run.claimed"
+    address: str
+    run_id: str
+    cause: Cause
+    attempt: int
+    delivery: int
+
+
+CommitOutcome: TypeAlias = Literal["committed", "conflict", "unavailable", "unknown"]
+"""What the store answered to a commit."""
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class StoreCommitted(LiveHeader):
+    """The store answered a commit.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        outcome: the answer.
+        took_ms: how long it took, in milliseconds.
+        size: characters of the state, the messages and the stored answer of the transition.
+    """
+
+    type: ClassVar[str] = "store.committed"
+    address: str
+    outcome: CommitOutcome
+    took_ms: float
+    size: int
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class CommitSlow(LiveHeader):
+    """A commit took longer than a second.
+
+    Attributes:
+        address: the instance, printed ``kind:name:id``.
+        took_ms: how long it took, in milliseconds.
+    """
+
+    type: ClassVar[str] = "store.slow"
+    address: str
+    took_ms: float
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class MessageDelivered(LiveHeader):
+    """A message was delivered to its target.
+
+    Attributes:
+        message_id: the message.
+        sender: the instance that sent it, printed ``kind:name:id``.
+        target: the instance that received it.
+        action: the command.
+        outcome: whether it is done, will be delivered again, or failed for good.
+        waited_ms: the time since its sender's turn committed, in milliseconds.
+    """
+
+    type: ClassVar[str] = "message.delivered"
+    message_id: int
+    sender: str
+    target: str
+    action: str
+    outcome: Literal["consumed", "postponed", "dead_lettered"]
+    waited_ms: int
+
+
+LiveEvent: TypeAlias = (
+    EngineStarted
+    | EngineStopped
+    | RequestEnded
+    | EventRejected
+    | EngineOverloaded
+    | AlarmFired
+    | RunClaimed
+    | StoreCommitted
+    | CommitSlow
+    | MessageDelivered
+)
+
+AnyEvent: TypeAlias = Event | LiveEvent
+"""Everything that a sink is told."""
+
+LIVE_EVENT_TYPES: dict[str, type[LiveEvent]] = {
+    cls.type: cls
+    for cls in (
+        EngineStarted,
+        EngineStopped,
+        RequestEnded,
+        EventRejected,
+        EngineOverloaded,
+        AlarmFired,
+        RunClaimed,
+        StoreCommitted,
+        CommitSlow,
+        MessageDelivered,
+    )
+}
+"""Every live event class by the name of its type."""

@@ -1,0 +1,105 @@
+"""Sinks: told of every event after its commit, in order. One that raises harms neither the engine nor another."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
+
+import attrs
+import pytest
+from world import World, on_each_store
+
+from perdure import App, Do, Limits, Task, TaskContext, program
+from perdure.engine.sink import EngineView, OnEvent, OpenSink
+from perdure.values.errors import DefinitionError
+from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
+from perdure.values.live_event import AnyEvent
+
+
+@program
+def handle(ctx: TaskContext[int], event: int) -> Do[None]:
+    yield from ctx.set_state(event)
+    yield from ctx.schedule(after="1 minute")
+
+
+@program
+def execute(ctx: TaskContext[int]) -> Do[None]:
+    yield from ctx.update_state(lambda state: state + 1)
+
+
+job = Task("job", state=int, event=int, initial=0, on_event=handle, execute=execute)
+app: App[None] = App(None, limits=Limits()).with_jobs(job)
+
+
+@attrs.frozen
+class Collected:
+    """Collects the events that it is told of, after an optional function."""
+
+    name: str = "collected"
+    first: OnEvent = lambda _: None
+    events: list[AnyEvent] = attrs.Factory(list[AnyEvent])
+    life: list[str] = attrs.Factory(list[str])
+
+    def open(self, engine: EngineView) -> AbstractAsyncContextManager[OpenSink]:
+        return self._open(engine)
+
+    @asynccontextmanager
+    async def _open(self, engine: EngineView) -> AsyncGenerator[OpenSink]:
+        self.life.append(f"open on epoch {engine.store.epoch}")
+        yield OpenSink(on_event=self._take)
+        self.life.append("closed")
+
+    def _take(self, event: AnyEvent) -> None:
+        self.first(event)
+        self.events.append(event)
+
+    def stored(self) -> list[type]:
+        return [type(event) for event in self.events if type(event) in {JobStarted, JobExecuted, TaskScheduled}]
+
+
+def raising(_: object) -> None:
+    raise ZeroDivisionError("bug of a sink")
+
+
+@on_each_store
+async def test_a_sink_is_told_of_each_stored_event_in_order(world: World) -> None:
+    sink = Collected()
+    jobs = await world.open(app.with_sinks(sink))
+    await world.unwrap(jobs.handle(job).send("a", 1))
+    await world.advance(minutes=2)
+    history = await world.unwrap(jobs.history(job, "a"))
+    assert [event for event in sink.events if type(event) in {JobStarted, JobExecuted, TaskScheduled}] == [
+        logged.event for logged in reversed(history)
+    ]
+    await world.close()
+    assert sink.life == ["open on epoch 1", "closed"]
+
+
+@on_each_store
+async def test_a_sink_is_told_of_events_that_no_history_keeps(world: World) -> None:
+    sink = Collected()
+    without_history: App[None] = App(None, limits=Limits(history_events=0)).with_jobs(job).with_sinks(sink)
+    jobs = await world.open(without_history)
+    await world.unwrap(jobs.handle(job).send("a", 1))
+    assert sink.stored() == [JobStarted, TaskScheduled]
+    assert await world.unwrap(jobs.history(job, "a")) == ()
+
+
+@on_each_store
+async def test_a_sink_that_raises_is_logged_once_and_harms_no_other(world: World) -> None:
+    broken, sound = Collected("broken", raising), Collected("sound")
+    jobs = await world.open(app.with_sinks(broken, sound))
+    for id_ in "abc":
+        await world.unwrap(jobs.handle(job).send(id_, 1))
+    assert sound.stored().count(TaskScheduled) == 3
+    records = [record for record in world.world.logs if record.message == "sink raised an exception"]
+    assert [record.fields["sink"] for record in records] == ["broken"]
+
+
+def test_sinks_have_unique_names() -> None:
+    with pytest.raises(DefinitionError, match="collected twice"):
+        app.with_sinks(Collected(), Collected())
+
+
+def test_a_value_that_is_no_sink_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="an EventSink"):
+        app.with_sinks(cast("Any", print))
