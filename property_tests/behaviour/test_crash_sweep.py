@@ -18,7 +18,7 @@ NIGHTLY = settings.get_current_profile_name() == "nightly"
 
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_a_crash_anywhere_is_made_good(operation: Operation, kind: StoreKind, tmp_path: Path) -> None:
+def test_a_crash_anywhere_is_recovered(operation: Operation, kind: StoreKind, tmp_path: Path) -> None:
     swept = sweep(operation, kind, tmp_path)
     assert swept.complaints == ()
     assert (swept.stuck, swept.half_written, swept.unmarked) == (0, 0, 0)
@@ -27,7 +27,7 @@ def test_a_crash_anywhere_is_made_good(operation: Operation, kind: StoreKind, tm
 
 
 @pytest.mark.parametrize("operation", OPERATIONS if NIGHTLY else OPERATIONS[1::3], ids=lambda operation: operation.name)
-def test_a_second_crash_during_the_recovery_is_made_good(operation: Operation, tmp_path: Path) -> None:
+def test_a_second_crash_during_the_recovery_is_recovered(operation: Operation, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", tmp_path)
     places = [place for place, name in enumerate(crossings_of(operation, "memory", tmp_path)) if "messages" not in name]
     for first in places[::2]:

@@ -109,7 +109,7 @@ def asked(job: Any, world: World, number: int, wish: Wish) -> Any:
 
 
 @given(CROWDS)
-def test_who_stays_is_served_and_nothing_remains(crowd: Crowd) -> None:
+def test_callers_that_stay_are_served_and_nothing_remains(crowd: Crowd) -> None:
     job = machine_with(concurrency=crowd.concurrency)
 
     async def scenario(world: World) -> None:

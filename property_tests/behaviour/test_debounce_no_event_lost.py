@@ -212,7 +212,7 @@ class Mailbags(RuleBasedStateMachine):
         assert all(count == 1 for count in Counter(self.flushed()).values())
 
     @invariant()
-    def what_is_due_is_the_batch_that_collects_while_no_other_is_being_flushed(self) -> None:
+    def only_a_collecting_batch_is_due_while_no_other_is_being_flushed(self) -> None:
         for id_ in "ab":
             row = self.row(id_)
             batches = Batches() if row is None else batches_of(row)
@@ -252,13 +252,15 @@ class MailbagsOnDisk(Mailbags):
     store = "sqlite"
 
 
-@pytest.mark.parametrize("goes_on", [Mailbags.deliver, lambda bags: bags.wait(7_000)])
-def test_a_process_that_dies_while_it_goes_on_is_looked_at_after_its_death(goes_on: Callable[[Mailbags], None]) -> None:
+@pytest.mark.parametrize("continues", [Mailbags.deliver, lambda bags: bags.wait(7_000)])
+def test_a_process_that_dies_while_it_continues_is_inspected_after_its_death(
+    continues: Callable[[Mailbags], None],
+) -> None:
     bags = Mailbags()
     bags.flush_slowly("a", ["quiet"])
     bags.suffer(0)
-    goes_on(bags)
-    bags.what_is_due_is_the_batch_that_collects_while_no_other_is_being_flushed()
+    continues(bags)
+    bags.only_a_collecting_batch_is_due_while_no_other_is_being_flushed()
     bags.teardown()
 
 

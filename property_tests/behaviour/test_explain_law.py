@@ -160,7 +160,7 @@ PAUSES_MS = (0, 998, 999, 1_000, 4_999, 9_999, 29_999, 59_999, 299_999, 1_799_99
     st.lists(st.booleans()),
     st.integers(0, 1_000),
 )
-def test_the_real_turn_commits_what_was_explained(steps, refusals, seed):
+def test_the_real_turn_commits_the_explained_changes(steps, refusals, seed):
     simulation, outside = Simulation(seed=seed), Outside(list(refusals))
     recorded = Recorded(simulation)
 

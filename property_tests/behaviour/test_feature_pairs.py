@@ -65,7 +65,7 @@ happens = st.one_of(
 @example([("deploy unreadable", None), ("tell", "x"), ("crash", None), ("tell", "x"), ("resume", None)])
 @example([("pause", None), ("deploy unreadable", None), ("tell", "x"), ("deploy readable", None), ("resume", None)])
 @example([("deploy unreadable", None), ("send", "k"), ("deploy readable", None), ("send", "k"), ("send", "k")])
-def test_messages_to_what_cannot_be_read_wait_until_it_can(given_: list[tuple[str, Any]]) -> None:
+def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: list[tuple[str, Any]]) -> None:
     """Each is applied once, in the order of its sender. A request that was refused left nothing, not even its key."""
 
     async def scenario(world: World) -> None:

@@ -69,7 +69,7 @@ def test_requests_under_way_together_are_applied_in_their_order(kinds):
 
 
 @given(st.integers(0, 3), st.integers(0, 3), st.booleans())
-def test_an_instance_that_ends_drops_what_it_told_itself_and_nothing_else(own, others, held):
+def test_an_instance_that_ends_drops_its_messages_to_itself_and_nothing_else(own, others, held):
     """`A turn that terminates drops what it told itself`; what it told others is delivered."""
 
     async def scenario(world: World) -> None:
@@ -88,7 +88,7 @@ def test_an_instance_that_ends_drops_what_it_told_itself_and_nothing_else(own, o
 
 
 @given(st.integers(1, 4))
-def test_an_instance_that_is_ended_drops_what_still_waits_for_it_from_itself(own):
+def test_an_ended_instance_drops_its_waiting_messages_to_itself(own):
     """What it told itself before goes with it: nothing of it reaches its successor."""
 
     async def scenario(world: World) -> None:

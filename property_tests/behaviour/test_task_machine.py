@@ -227,7 +227,7 @@ class TaskMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ what always holds
     @invariant()
-    def the_instance_is_what_the_model_says(self) -> None:
+    def the_instance_agrees_with_the_model(self) -> None:
         instance, model = self.instance, self.model
         assert (instance is None) == (model is None)
         if instance is None or model is None:

@@ -124,7 +124,7 @@ def drawn(form):
 
 
 @given(st.sampled_from(FORMS).flatmap(lambda form: st.tuples(st.just(form), drawn(form))))
-def test_what_the_schema_describes_is_decoded(typed):
+def test_every_value_of_the_schema_is_decoded(typed):
     form, data = typed
     codec = Codec.of(form, what="it")
     try:

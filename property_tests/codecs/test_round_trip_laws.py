@@ -11,13 +11,13 @@ from perdure.values.errors import InvalidInput
 
 
 @given(typed_values)
-def test_what_is_written_reads_back(typed):
+def test_written_rows_are_read_back(typed):
     form, value = typed
     writes_what_it_reads(Codec.of(form, what="it"), value)
 
 
 @given(typed_values)
-def test_what_any_json_library_reorders_is_the_same_payload(typed):
+def test_a_payload_reordered_by_a_json_library_is_the_same(typed):
     form, value = typed
     codec = Codec.of(form, what="it")
     data = codec.encode(value)

@@ -115,7 +115,7 @@ class Recorder(apsw.VFS):
             self._last += 1
             self._files[path.name] = self._last
             self.note(Named(path.name, self._last))
-            self._note_what_is_there(path)
+            self._note_existing_files(path)
         return _RecordedFile(self, self._files[path.name], name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802
@@ -126,7 +126,7 @@ class Recorder(apsw.VFS):
         if syncdir:
             self.note(NamesSynced())
 
-    def _note_what_is_there(self, path: Path) -> None:
+    def _note_existing_files(self, path: Path) -> None:
         """A file that was there before is safe as it is."""
         if path.exists():
             self.note(Wrote(self._last, 0, path.read_bytes()))

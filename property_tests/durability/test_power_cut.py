@@ -41,7 +41,7 @@ def judge(recording: Recording) -> Iterator[Judge]:
 
 
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
-def test_what_was_promised_is_there_and_nothing_is_half_written(durability: Chosen) -> None:
+def test_acknowledged_commits_are_there_and_no_commit_is_half_written(durability: Chosen) -> None:
     """Every write that was not synced is lost.
 
     Full durability: every acknowledged transition is there. Relaxed: all that was acknowledged before the last
@@ -56,7 +56,7 @@ def test_what_was_promised_is_there_and_nothing_is_half_written(durability: Chos
 
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
 @given(data=st.data())
-def test_what_survives_besides_does_no_harm(durability: Chosen, data: st.DataObject) -> None:
+def test_other_surviving_files_do_no_harm(durability: Chosen, data: st.DataObject) -> None:
     """Of what was not synced, any part survives, torn into sectors."""
     with judge(recording(durability)) as court:
         cut = data.draw(st.sampled_from(court.recording.cuts), label="cut")
@@ -66,7 +66,7 @@ def test_what_survives_besides_does_no_harm(durability: Chosen, data: st.DataObj
 
 
 @pytest.mark.parametrize("pragmas", [("synchronous = NORMAL",), ("synchronous = OFF",)])
-def test_the_cut_finds_what_was_acknowledged_before_it_was_safe(pragmas: tuple[str, ...]) -> None:
+def test_the_cut_finds_commits_acknowledged_before_they_were_durable(pragmas: tuple[str, ...]) -> None:
     """The model can tell: without a sync for each commit, acknowledged transitions are missing."""
     with judge(recording("full", *pragmas)) as court:
         lost = [

@@ -29,7 +29,7 @@ def sweep(folder: Path, ailment: str, lasts: int) -> Iterator[tuple[Illness, Rec
 
 @pytest.mark.parametrize("lasts", [1, 2, 5, 10**6])
 @pytest.mark.parametrize("ailment", AILMENTS)
-def test_nothing_is_acknowledged_that_is_not_there_and_the_store_goes_on(ailment: str, lasts: int) -> None:
+def test_everything_acknowledged_is_stored_and_the_store_continues(ailment: str, lasts: int) -> None:
     told: set[str] = set()
     with TemporaryDirectory(prefix="perdure-") as folder:
         for illness, found in sweep(Path(folder), ailment, lasts):

@@ -115,7 +115,7 @@ def test_a_run_that_gives_up_as_it_is_let_in_keeps_no_place(waiting: list[tuple[
     st.lists(st.sampled_from(["a", "b", None]), max_size=12),
     st.integers(0, 999),
 )
-def test_a_call_at_the_entrance_lets_in_the_first_who_still_waits(
+def test_a_finished_call_admits_the_first_caller_that_still_waits(
     waiting: list[tuple[str | None, bool]], calls: list[str | None], seed: int
 ) -> None:
     simulation = Simulation(seed=seed)

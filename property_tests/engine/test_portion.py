@@ -23,7 +23,7 @@ def nobody(_: Address) -> bool:
     return False
 
 
-def test_a_portion_is_large_while_nobody_asks_and_small_from_the_first_request_on() -> None:
+def test_a_batch_is_large_without_requests_and_small_from_the_first_request_on() -> None:
     portion = AlarmWindow(company="none")
     assert len(fill(portion)) == ALONE
     portion.company = "requests"
@@ -33,7 +33,7 @@ def test_a_portion_is_large_while_nobody_asks_and_small_from_the_first_request_o
 
 
 @given(st.lists(st.floats(0, 1_000), max_size=30))
-def test_a_portion_that_never_ends_blocks_for_a_while_only(lateness: list[float]) -> None:
+def test_a_batch_that_never_ends_blocks_for_a_while_only(lateness: list[float]) -> None:
     """However late timers are, and whatever the alarms do, the next ones have their turn after some looks."""
     portion = AlarmWindow()
     fill(portion)

@@ -2,8 +2,8 @@
 
 from mutant import Mutant
 
-SICK = "durability/test_sick_disk.py::test_nothing_is_acknowledged_that_is_not_there_and_the_store_goes_on"
-CUT = "durability/test_power_cut.py::test_what_was_promised_is_there_and_nothing_is_half_written"
+SICK = "durability/test_sick_disk.py::test_everything_acknowledged_is_stored_and_the_store_continues"
+CUT = "durability/test_power_cut.py::test_acknowledged_commits_are_there_and_no_commit_is_half_written"
 BACKUP = "stores/test_backup_prefix.py::test_a_backup_is_a_whole_prefix_of_the_commits"
 ALONE = "tests/stores/test_sqlite_group_commit.py::test_one_value_that_cannot_be_written_fails_alone"
 OPENING = "tests/stores/test_sqlite_opening.py"
@@ -46,7 +46,7 @@ MUTANTS = (
         "stores/sqlite/database.py",
         '"PRAGMA wal_checkpoint(PASSIVE)"',
         '"PRAGMA page_count"',
-        f"{OPENING}::test_what_a_crash_left_in_the_log_is_in_the_file_before_anything_is_built_on_it",
+        f"{OPENING}::test_the_log_of_a_crash_is_in_the_file_before_anything_is_built_on_it",
     ),
     Mutant(
         "half a group stays when one of it breaks",
@@ -161,7 +161,7 @@ MUTANTS = (
         "cli/check/row_invariants.py",
         'zip(("due_ms", "owner", "status"), row.index, expected, strict=True)',
         'zip(("owner", "status"), row.index[1:], expected[1:], strict=True)',
-        "tests/cli/test_verify.py::test_what_is_wrong_is_found_alone",
+        "tests/cli/test_verify.py::test_each_defect_is_found_alone",
     ),
     # ------------------------------------------------------------ stored data outlives code
     Mutant(

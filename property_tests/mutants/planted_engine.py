@@ -79,7 +79,7 @@ MUTANTS = (
         "engine/alarm_window.py",
         'return self._size if self.company == "requests" else max(self._size, ALONE)',
         "return self._size",
-        f"{FLOOD}::test_alarms_go_in_large_groups_while_nobody_asks",
+        f"{FLOOD}::test_alarms_run_in_large_groups_without_requests",
     ),
     Mutant(
         "an errand that was answered holds itself",

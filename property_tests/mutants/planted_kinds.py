@@ -51,7 +51,7 @@ MUTANTS = (
         "kinds/task/handler.py",
         "events=(*events, *_scheduled(log, instance, alarm_ms)),\n        messages=tuple(execute.draft.messages),",
         "events=(*events, *_scheduled(log, instance, alarm_ms)),",
-        f"{CALLS}::test_what_a_run_tells_leaves_with_its_commit",
+        f"{CALLS}::test_messages_of_a_run_are_sent_with_its_commit",
     ),
     Mutant(
         "on_error of a run is not told the error",

@@ -2,15 +2,15 @@
 
 from mutant import Mutant
 
-CROWDS = "behaviour/test_crowds.py::test_who_stays_is_served_and_nothing_remains"
+CROWDS = "behaviour/test_crowds.py::test_callers_that_stay_are_served_and_nothing_remains"
 GATE = "engine/test_gate_laws.py::test_places_are_bounded_fair_and_never_lost"
 LET_IN = "engine/test_gate_laws.py::test_a_run_that_gives_up_as_it_is_let_in_keeps_no_place"
-ENTRANCE = "engine/test_gate_laws.py::test_a_call_at_the_entrance_lets_in_the_first_who_still_waits"
+ENTRANCE = "engine/test_gate_laws.py::test_a_finished_call_admits_the_first_caller_that_still_waits"
 STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
 LOST_AT_STOP = "behaviour/test_doubt.py::test_answers_that_are_lost_during_a_stop_leave_nothing_behind"
-LAWS = "tests/testing/test_machine_laws.py::test_what_violates_one_law_turns_it_red_and_no_other"
+LAWS = "tests/testing/test_machine_laws.py::test_a_violation_of_one_law_is_reported_by_that_law_only"
 PAIRS = "behaviour/test_feature_pairs.py::"
 LIMITS = "behaviour/test_limits.py::"
 RECOVERED = LIMITS + "test_every_run_is_recovered_whichever_page_it_is_on"
@@ -228,14 +228,14 @@ MUTANTS = (
         "jobs/turn.py",
         "(HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)",
         "(HookRaised, RunTimeout, Overloaded)",
-        PAIRS + "test_messages_to_what_cannot_be_read_wait_until_it_can",
+        PAIRS + "test_messages_to_an_unreadable_instance_wait_until_it_is_readable",
     ),
     Mutant(
         "a message to what cannot be read becomes a dead letter",
         "jobs/messages.py",
         "isinstance(error, InstanceParked | Undecodable)",
         "isinstance(error, Undecodable)",
-        PAIRS + "test_messages_to_what_cannot_be_read_wait_until_it_can",
+        PAIRS + "test_messages_to_an_unreadable_instance_wait_until_it_is_readable",
     ),
     Mutant(
         "a key answers another action with the same input",

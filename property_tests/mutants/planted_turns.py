@@ -3,10 +3,10 @@
 from mutant import Mutant
 
 TASK = "behaviour/test_task_machine.py::TestTaskMachine"
-SWEEP = "behaviour/test_crash_sweep.py::test_a_crash_anywhere_is_made_good"
+SWEEP = "behaviour/test_crash_sweep.py::test_a_crash_anywhere_is_recovered"
 KEYS = "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_window"
-ENDS = "behaviour/test_order_laws.py::test_an_instance_that_ends_drops_what_it_told_itself_and_nothing_else"
-ENDED = "behaviour/test_order_laws.py::test_an_instance_that_is_ended_drops_what_still_waits_for_it_from_itself"
+ENDS = "behaviour/test_order_laws.py::test_an_instance_that_ends_drops_its_messages_to_itself_and_nothing_else"
+ENDED = "behaviour/test_order_laws.py::test_an_ended_instance_drops_its_waiting_messages_to_itself"
 FIRST = "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_no_instance"
 AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_its_third_crash"
 

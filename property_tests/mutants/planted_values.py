@@ -69,14 +69,14 @@ MUTANTS = (
         "values/schedule.py",
         "self.until_ms - latest_ms <= grace_ms",
         "self.until_ms - latest_ms < 0",
-        f"{SCHEDULE}::test_what_is_run_late_follows_the_way_to_catch_up",
+        f"{SCHEDULE}::test_late_runs_follow_catch_up",
     ),
     Mutant(
         "one tick too many is caught up",
         "values/schedule.py",
         "self.later() + 1 - limit",
         "self.later() - limit",
-        f"{SCHEDULE}::test_what_is_run_late_follows_the_way_to_catch_up",
+        f"{SCHEDULE}::test_late_runs_follow_catch_up",
     ),
     Mutant(
         "every other tick of a grid is left out",
@@ -111,7 +111,7 @@ MUTANTS = (
         "values/cron_ticks.py",
         "bisect_right(ticks_ms, after_ms)",
         "bisect_left(ticks_ms, after_ms)",
-        f"{CRON}::test_the_next_ticks_are_the_first_in_the_future_whenever_they_are_asked_for",
+        f"{CRON}::test_the_next_ticks_are_the_first_in_the_future_at_every_query",
     ),
     Mutant(
         "the alarm of a paused instance fires",

@@ -49,7 +49,7 @@ def test_a_killer_is_a_test_of_this_repository(killer: str) -> None:
     assert any(shown in path.read_text(encoding="utf-8") for path in places)
 
 
-def test_a_text_that_is_gone_asks_for_a_new_anchor() -> None:
+def test_a_missing_text_requires_a_new_anchor() -> None:
     with pytest.raises(ValueError, match="give the mutant a new anchor"):
         MUTANTS[0].apply("another text")
 

@@ -19,7 +19,7 @@ def instance(id_: str, state: str, version: int) -> Instance:
 
 
 @given(steps)
-def test_what_is_known_is_what_was_kept_last(steps):
+def test_the_cache_returns_the_instance_kept_last(steps):
     recent, model = InstanceCache(max_bytes=LIMIT), {}
     for version, (id_, state) in enumerate(steps):
         if state is None:

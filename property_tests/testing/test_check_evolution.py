@@ -139,7 +139,7 @@ def test_a_good_chain_passes_in_every_kind_of_job(define: Any, retry: Any) -> No
     check_migrations(define(retry=retry), preserved=(cents, is_open), using=EUROS, settings=FEW)
 
 
-def test_a_debounce_of_its_events_and_a_kind_of_somebody_elses_pass() -> None:
+def test_a_debounce_of_its_events_and_a_third_partys_kind_pass() -> None:
     check_migrations(newest(GOOD), preserved=(cents,), using=EUROS, settings=FEW)
     check_migrations(Reminder.of("it", remind, versions=Migrations(int).then(as_text)), settings=FEW)
 
@@ -214,7 +214,7 @@ def asserted(state: Account) -> None:
         (GOOD, {"invariants": [asserted]}, r"the invariant asserted does not hold"),
     ],
 )
-def test_what_is_lost_is_told_with_the_smallest_state(versions: Any, laws: Any, told: str) -> None:
+def test_a_loss_is_reported_with_the_smallest_state(versions: Any, laws: Any, told: str) -> None:
     with pytest.raises(MigrationLosesData, match=told):
         check_migrations(task(versions), using=EUROS, settings=settings(FEW, max_examples=100), **laws)
 
@@ -241,7 +241,7 @@ class Careless(Reminder[Any]):
         return found if found is instance else evolve(found, suspension="paused")
 
 
-def test_a_kind_that_loses_what_is_not_the_state_is_told() -> None:
+def test_a_kind_that_loses_values_outside_the_state_is_reported() -> None:
     made = Reminder.of("it", remind, versions=Migrations(int).then(as_text))
     with pytest.raises(MigrationLosesData, match="map_states of the kind changed alarm_ms"):
         check_migrations(Forgetful(made.name, made.plan, made.remind), settings=FEW)
@@ -269,7 +269,7 @@ def test_rows_of_a_real_store_are_checked_in_the_same_way(tmp_path: Path) -> Non
         check_migrations(task(), snapshots=[newer])
 
 
-def test_what_there_is_nothing_to_check_of_is_refused(tmp_path: Path) -> None:
+def test_a_check_without_anything_to_check_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no older version"):
         check_migrations(task(None))
     file = snapshot(tmp_path / "rows.json", rows_of(ticker())["scheduled"])

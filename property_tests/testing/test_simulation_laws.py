@@ -98,7 +98,7 @@ def test_faults_are_met_as_planned(drawn, seed, data):
 
 
 @given(programs, seeds)
-def test_each_single_fault_changes_nothing_of_what_came_before_it(drawn, seed):
+def test_each_single_fault_changes_no_earlier_step(drawn, seed):
     clean = simulate(drawn, World(seed))
     for plan in every_fault(clean):
         (fault,) = plan

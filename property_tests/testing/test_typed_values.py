@@ -107,7 +107,7 @@ def test_a_union_has_a_sample_for_each_member():
 
 
 @given(from_type(Positive))
-def test_what_a_validator_refuses_is_drawn_again(value):
+def test_a_value_that_a_validator_refuses_is_drawn_again(value):
     assert value._count > 0
 
 
@@ -117,7 +117,7 @@ def test_a_part_may_be_drawn_otherwise(order):
 
 
 @pytest.mark.parametrize("form", [Closed, Positive])
-def test_no_sample_is_made_up_of_what_cannot_be(form):
+def test_no_sample_is_drawn_of_an_impossible_type(form):
     with pytest.raises(NoSample, match="pass the values yourself"):
         examples_of(form)
 

@@ -126,7 +126,7 @@ def test_the_ticks_are_those_of_the_laws(line, place):
 
 
 @given(lines, places, st.data())
-def test_the_next_ticks_are_the_first_in_the_future_whenever_they_are_asked_for(line, place, data):
+def test_the_next_ticks_are_the_first_in_the_future_at_every_query(line, place, data):
     start_ms, end_ms = window(*place)
     ticks = cron(line.text, tz=place[0]).ticks
     at_ms = data.draw(st.integers(start_ms, end_ms))

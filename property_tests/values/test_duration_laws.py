@@ -21,7 +21,7 @@ SPELLINGS = (
 
 
 @given(lengths_ms)
-def test_what_is_printed_is_read_back(length_ms):
+def test_printed_values_are_read_back(length_ms):
     assert duration_ms(format_duration(length_ms), what="it") == length_ms
 
 

@@ -82,7 +82,7 @@ def firings(draw):
 
 
 @given(firings())
-def test_what_is_run_late_follows_the_way_to_catch_up(firing):
+def test_late_runs_follow_catch_up(firing):
     schedule, inputs, waiting, next_ms = firing
     decision = due(schedule, **inputs)
     latest_ms, late_ms = waiting[-1], inputs["now_ms"] - inputs["offset_ms"] - waiting[-1]

@@ -21,7 +21,7 @@ def decide(state: int, event: int) -> Result[Decision[int], str]:
 adder = Task("adder", state=int, event=int, initial=0, decide=decide)
 
 
-def test_it_gives_the_answer_or_raises_the_error() -> None:
+def test_it_returns_the_answer_or_raises_the_error() -> None:
     async def main() -> None:
         async with App(None).with_jobs(adder).open(memory_store()) as jobs:
             calls = jobs.handle(adder)

@@ -15,7 +15,7 @@ def failures(calls):
 
 
 @on_each_store
-async def test_who_is_served_counts_like_who_waits(world: World) -> None:
+async def test_served_callers_count_like_waiting_ones(world: World) -> None:
     """A thousand slow requests to a thousand instances are as many as a thousand to one."""
     jobs = (await world.open(app(world.outside, max_pending=3))).handle(machine)
     served = [world.start(jobs.send(id_, steps(Wait(1_000), Add()))) for id_ in "abc"]
@@ -39,7 +39,7 @@ async def test_runs_that_wait_for_a_place_are_bounded(world: World) -> None:
 
 
 @on_each_store
-async def test_a_flood_of_slow_alarms_refuses_no_caller(world: World) -> None:
+async def test_a_burst_of_slow_alarms_refuses_no_caller(world: World) -> None:
     """Alarms that wait for a place are as many as requests may be, and take none of their room."""
     jobs = (await world.open(app(world.outside, max_pending=5, concurrency=2))).handle(machine)
     for number in range(20):
@@ -69,7 +69,7 @@ async def test_callers_wait_if_the_limits_say_so(world: World, limits: dict[str,
 
 
 @on_each_store
-async def test_a_full_mailbox_keeps_nobody_else_out(world: World) -> None:
+async def test_a_full_mailbox_refuses_no_call_to_another_instance(world: World) -> None:
     jobs = (await world.open(app(world.outside, on_full="block", mailbox_size=1))).handle(machine)
     slow = [world.start(jobs.send("slow", steps(Wait(60_000), Add()))) for _ in range(5)]
     await world.settle()
@@ -78,7 +78,7 @@ async def test_a_full_mailbox_keeps_nobody_else_out(world: World) -> None:
 
 
 @on_each_store
-async def test_who_gives_up_lets_the_next_one_in(world: World) -> None:
+async def test_a_caller_that_gives_up_admits_the_next_one(world: World) -> None:
     jobs = (await world.open(app(world.outside, on_full="block", max_pending=1))).handle(machine)
     first = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()
@@ -92,7 +92,7 @@ async def test_who_gives_up_lets_the_next_one_in(world: World) -> None:
 
 
 @on_each_store
-async def test_who_waits_is_told_that_the_engine_closes(world: World) -> None:
+async def test_waiting_callers_receive_engine_closed(world: World) -> None:
     jobs = (await world.open(app(world.outside, on_full="block", max_pending=1))).handle(machine)
     first = world.start(jobs.send("a", steps(Wait(1_000), Add())))
     await world.settle()

@@ -144,7 +144,7 @@ async def test_a_commit_whose_outcome_is_unknown_is_not_a_failure(world: World) 
 @pytest.mark.parametrize("applied", [True, False])
 @pytest.mark.parametrize("nth", [1, 2])
 @on_each_store
-async def test_no_lost_commit_leaves_a_run_without_anybody(world: World, *, nth: int, applied: bool) -> None:
+async def test_no_lost_commit_leaves_a_run_without_an_owner(world: World, *, nth: int, applied: bool) -> None:
     """No instance is left without its alarm: not when the outcome of a claim, or of a run's end, is lost."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
@@ -350,7 +350,7 @@ async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world:
 
 
 @on_each_store
-async def test_a_branch_that_gives_up_while_the_run_is_claimed_holds_up_no_other(world: World) -> None:
+async def test_a_branch_that_gives_up_while_the_run_is_claimed_blocks_no_other(world: World) -> None:
     """Parallel branches wait for the same claim: the loser of a race takes it from nobody."""
 
     @program

@@ -227,7 +227,7 @@ class BrokenKind(Task[Any, Any, Any, Any]):
 
 
 @on_each_store
-async def test_a_kind_of_job_that_breaks_takes_nobody_down(world: World) -> None:
+async def test_a_kind_of_job_that_raises_stops_no_other_job(world: World) -> None:
     """A defect of a kind itself: its caller is told that nothing is known, others go on, and the engine can stop."""
     broken_kind = BrokenKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     sound, other = job(), Task("other", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
@@ -250,7 +250,7 @@ class MuteKind(Task[Any, Any, Any, Any]):
 
 
 @on_each_store
-async def test_a_kind_of_job_that_gives_no_program_has_crashed_and_is_logged(world: World) -> None:
+async def test_a_kind_of_job_that_returns_no_program_has_crashed_and_is_logged(world: World) -> None:
     """A defect that no run can record: its caller gets it, the log has it, and nothing is written."""
     mute = MuteKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     handle = (await world.open(App(world.outside).with_jobs(mute))).handle(mute)

@@ -101,7 +101,7 @@ def _refuse(ctx: TaskContext[Total]) -> Do[None]:
 
 
 @on_each_store
-async def test_whoever_terminates_it_is_in_the_log(world: World) -> None:
+async def test_the_caller_that_terminates_it_is_in_the_log(world: World) -> None:
     """Every termination emits `job.terminated` with its reason, whoever asked: a caller, a message, a policy."""
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
@@ -328,7 +328,7 @@ def old() -> Task[Any, Any, Any, Any]:
 
 @pytest.mark.parametrize("woken_by", ["send", "trigger", "alarm", "get_state"])
 @on_each_store
-async def test_what_cannot_be_decoded_is_kept_and_never_looped_over(world: World, woken_by: str) -> None:
+async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World, woken_by: str) -> None:
     """What cannot be decoded is never deleted and never looped over: only its status changes; an engine that can decode
     it again resumes it."""
     before = old()

@@ -242,7 +242,7 @@ async def test_a_run_is_claimed_before_user_code(world: World) -> None:
 
 
 @on_each_store
-async def test_what_a_crash_left_is_delivered_again_and_the_program_sees_it(world: World) -> None:
+async def test_a_run_is_delivered_again_after_a_crash_and_the_program_sees_it(world: World) -> None:
     """After a crash a claimed run is delivered again; the program sees it: `ctx.attempt` (failures + 1), `ctx.delivery`
     (claims of this attempt), `ctx.is_retry` (either above 1), `ctx.run_id` (stable over all repeats of one
     logical run).
@@ -283,7 +283,7 @@ async def test_a_crashed_event_is_delivered_again(world: World) -> None:
 
 
 @on_each_store
-async def test_what_a_crash_left_goes_before_new_requests_to_its_instance(world: World) -> None:
+async def test_recovery_after_a_crash_precedes_new_requests_to_its_instance(world: World) -> None:
     """After a crash a claimed run is delivered again, before new requests to its instance; others need not wait."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("first"), Add()))))
@@ -364,7 +364,7 @@ async def test_a_crashed_run_that_nothing_else_would_wake_is_delivered_again(wor
 
 
 @on_each_store
-async def test_others_go_on_after_a_run_that_was_delivered_alone(world: World) -> None:
+async def test_others_continue_after_a_run_that_was_delivered_alone(world: World) -> None:
     """…is delivered alone, nothing claimed beside it: for as long as it runs."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("survivor", OnAlarm(1_000, (Say("x"),))))

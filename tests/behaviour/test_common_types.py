@@ -108,7 +108,7 @@ async def test_any_text_is_an_id(world: World, id_: str) -> None:
         ({"tags": {int: "number"}}, "tags of task:job"),
     ],
 )
-def test_what_a_definition_can_get_wrong_fails_when_it_is_defined(options: dict[str, Any], shown: str) -> None:
+def test_an_invalid_definition_fails_when_it_is_defined(options: dict[str, Any], shown: str) -> None:
     """What a definition can get wrong (duration, limits, name, illegal option pairs, a type that cannot be encoded)
     fails when it is defined, with the value and the fix in the message."""
     with pytest.raises(DefinitionError) as refused:
@@ -129,7 +129,7 @@ def test_two_definitions_of_one_name_clash() -> None:
         App(None).with_jobs(machine, machine_with())
 
 
-def test_something_else_is_no_job() -> None:
+def test_another_object_is_not_a_job() -> None:
     with pytest.raises(DefinitionError, match="a definition: Continuous"):
         App(None).with_jobs("machine")  # type: ignore[arg-type]
 
@@ -160,7 +160,7 @@ async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
 # ---------------------------------------------------------------- types
 @pytest.mark.parametrize("event", [None, 5, "Steps", Add(), Steps([Add()]), Steps((Add("1"),)), OnAlarm("5")])  # type: ignore[arg-type, list-item]
 @on_each_store
-async def test_what_does_not_validate_leaves_no_trace(world: World, event: Any) -> None:
+async def test_an_invalid_input_leaves_no_trace(world: World, event: Any) -> None:
     """Strict: no coercion; values given in process are checked by the same rules. What does not validate leaves no
     trace: no instance, no counter, no event."""
     jobs = (await world.open(app(world.outside))).handle(machine)

@@ -51,7 +51,7 @@ def runs(world: World) -> list[str]:
 
 # ---------------------------------------------------------------- start
 @on_each_store
-async def test_start_creates_what_is_absent_and_runs_now(world: World) -> None:
+async def test_start_creates_an_absent_instance_and_runs_now(world: World) -> None:
     """`start(id, state)`, absent: creates; runs now unless `start_immediately=False`; `created=True`."""
     ticking, *_ = await opened(world)
     started = await world.unwrap(ticking.start("a", Tally(5)))
@@ -78,7 +78,7 @@ async def test_a_claim_keeps_the_input_of_a_start_for_its_key_alone(
 
 
 @on_each_store
-async def test_start_waits_for_the_first_tick_when_told_so(world: World) -> None:
+async def test_start_waits_for_the_first_tick_if_requested(world: World) -> None:
     """`start(id, state)`, absent: creates; runs now unless `start_immediately=False`."""
     *_, waiting = await opened(world)
     assert await world.unwrap(waiting.start("a", Tally())) == Started(created=True, status="scheduled", outcome=None)
@@ -91,7 +91,7 @@ async def test_start_waits_for_the_first_tick_when_told_so(world: World) -> None
 
 
 @on_each_store
-async def test_start_leaves_what_exists_as_it_is(world: World) -> None:
+async def test_start_does_not_change_an_existing_instance(world: World) -> None:
     """`start(id, state)`, exists: `created=False`, status as stored, input ignored, nothing runs."""
     ticking, *_ = await opened(world)
     await world.unwrap(ticking.start("a", Tally(5)))
@@ -103,7 +103,7 @@ async def test_start_leaves_what_exists_as_it_is(world: World) -> None:
 
 
 @on_each_store
-async def test_a_failing_first_run_answers_failed_and_the_instance_stands(world: World) -> None:
+async def test_a_failing_first_run_answers_failed_and_the_instance_remains(world: World) -> None:
     """A failing first run makes `start` answer `Failed` or `Retrying`; the instance and its schedule stand."""
     ticking, *_ = await opened(world)
     world.outside.refusals["work"] = 1
@@ -115,7 +115,7 @@ async def test_a_failing_first_run_answers_failed_and_the_instance_stands(world:
 
 
 @on_each_store
-async def test_a_failing_first_run_answers_retrying_and_the_instance_stands(world: World) -> None:
+async def test_a_failing_first_run_answers_retrying_and_the_instance_remains(world: World) -> None:
     """A failing first run makes `start` answer `Failed` or `Retrying`; the instance and its schedule stand."""
     _, retried, *_ = await opened(world)
     world.outside.refusals["work"] = 1
@@ -157,7 +157,7 @@ async def test_trigger_runs_now_as_a_new_run(world: World) -> None:
 
 
 @on_each_store
-async def test_trigger_gives_an_open_retry_up(world: World) -> None:
+async def test_trigger_drops_an_open_retry(world: World) -> None:
     """An open retry is abandoned (`job.failed`, `superseded`), `run_count`+1."""
     _, retried, *_ = await opened(world)
     world.outside.refusals["work"] = 1
@@ -199,7 +199,7 @@ async def test_trigger_does_not_move_a_grid(world: World) -> None:
 
 
 @on_each_store
-async def test_trigger_that_gives_up_the_retry_of_a_tick_goes_on_with_the_next_tick(world: World) -> None:
+async def test_trigger_that_drops_the_retry_of_a_tick_continues_with_the_next_tick(world: World) -> None:
     """An open retry is abandoned; a grid does not move."""
     _, _, _, grid, _ = await opened(world)
     start = world.now
@@ -263,7 +263,7 @@ async def test_terminate_purges_and_the_schedule_is_over(world: World) -> None:
 
 
 @on_each_store
-async def test_status_tells_where_the_instance_is(world: World) -> None:
+async def test_status_returns_the_position_of_the_instance(world: World) -> None:
     """`status(id)`: `not_found`; status, `run_count`, `next_run_at`, last error."""
     ticking, *_ = await opened(world)
     assert (await world.unwrap(ticking.status("a"))).status == "not_found"
@@ -280,7 +280,7 @@ async def test_status_tells_where_the_instance_is(world: World) -> None:
 
 
 @on_each_store
-async def test_get_state_gives_the_decoded_state(world: World) -> None:
+async def test_get_state_returns_the_decoded_state(world: World) -> None:
     """`get_state(id)`: `None`; the decoded state."""
     ticking, *_ = await opened(world)
     assert await world.unwrap(ticking.get_state("a")) is None

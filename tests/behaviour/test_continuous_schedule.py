@@ -81,7 +81,7 @@ async def test_a_run_that_takes_longer_than_its_grid_runs_the_next_tick_after_it
 
 # ---------------------------------------------------------------- cron
 @on_each_store
-async def test_cron_means_utc_unless_a_zone_is_given(world: World) -> None:
+async def test_cron_means_utc_unless_a_zone_is_passed(world: World) -> None:
     """`cron("0 9 * * 1-5", tz=…)`: five fields, UTC unless a zone is given."""
     jobs = await opened(world, job(cron("0 9 * * 1-5"), start_immediately=False))
     await world.unwrap(jobs.start("a", Plain()))
@@ -196,7 +196,7 @@ async def test_all_missed_ticks_are_run_one_by_one_up_to_a_limit(world: World, s
 
 
 @on_each_store
-async def test_a_failing_run_is_told_again_what_was_missed(world: World) -> None:
+async def test_a_failing_run_receives_the_missed_ticks_again(world: World) -> None:
     """The oldest dropped and counted in `ctx.missed`: over retries too, and no longer than for that run."""
     definition = job(every("1 minute", align="start"), retry=Retry(2, Backoff.constant("1 s"), jitter=False))
     jobs = await opened(world, definition)
@@ -258,7 +258,7 @@ async def test_a_spread_is_the_same_in_every_life(world: World) -> None:
     ],
 )
 @on_each_store
-async def test_a_stored_alarm_stands_until_it_fires_when_a_deploy_changes_the_schedule(world: World, deployed) -> None:
+async def test_a_stored_alarm_remains_until_it_fires_when_a_deploy_changes_the_schedule(world: World, deployed) -> None:
     """A stored alarm stands until it fires when a deploy changes the schedule."""
     jobs = await opened(world, job(every("1 minute", align="start")))
     await world.unwrap(jobs.start("a", Plain()))

@@ -9,7 +9,7 @@ from world import World, play
 from perdure.values.errors import StoreCorrupt
 
 
-def test_a_corrupted_row_holds_up_nobody_else(tmp_path: Path) -> None:
+def test_a_corrupted_row_blocks_no_other_instance(tmp_path: Path) -> None:
     """What cannot be decoded is never deleted and never looped over; the other instances go on."""
     play("sqlite", tmp_path, _damaged)
 

@@ -62,7 +62,7 @@ def at(seconds: float):
 
 # ---------------------------------------------------------------- the calls
 @on_each_store
-async def test_add_creates_what_is_absent_and_says_when_it_flushes(world: World) -> None:
+async def test_add_creates_an_absent_instance_and_returns_the_time_of_its_flush(world: World) -> None:
     """`add(id, event)`, absent: creates; `created`, `event_count`, `will_flush_at`; exists: the same."""
     jobs = await opened(world, mailbag())
     assert await world.unwrap(jobs.add("a", Letter())) == Added(created=True, event_count=1, will_flush_at=at(5))
@@ -272,7 +272,7 @@ async def test_without_an_initial_state_a_batch_begins_with_its_first_event(worl
 
 
 @on_each_store
-async def test_with_an_initial_state_on_event_is_asked_from_the_first_event_on(world: World) -> None:
+async def test_with_an_initial_state_on_event_runs_from_the_first_event_on(world: World) -> None:
     """`initial`: the state of an empty batch, of each one anew."""
     job = Debounce(
         "joined", event=Letter, state=Letter, initial=Letter("0"), flush_after="5 s", on_event=joined, execute=last_word
@@ -295,7 +295,7 @@ async def test_with_an_initial_state_on_event_is_asked_from_the_first_event_on(w
         {"flush_after": 5},
     ],
 )
-def test_what_a_definition_gets_wrong_fails_when_it_is_defined(options):
+def test_an_invalid_definition_fails_when_it_is_defined(options):
     """`initial` (needed when the state type differs)."""
     with pytest.raises(DefinitionError):
         Debounce("wrong", event=Letter, execute=last_word, **{"flush_after": "5 s", **options})

@@ -45,7 +45,7 @@ async def test_an_instance_counts_its_events_over_all_its_batches(world: World) 
 
 
 @on_each_store
-async def test_what_a_flush_tells_is_sent_also_when_the_next_batch_collects_already(world: World) -> None:
+async def test_messages_of_a_flush_are_sent_also_when_the_next_batch_collects_already(world: World) -> None:
     """Messages leave with the commit of the run, whatever else the instance holds by then."""
     jobs = await opened(world)
     await add(world, jobs, "echo")
@@ -197,7 +197,7 @@ async def test_interrupt_cancels_the_flush_also_when_events_came_meanwhile(world
 
 
 @on_each_store
-async def test_a_shutdown_gives_the_flush_back_also_when_events_came_meanwhile(world: World) -> None:
+async def test_a_shutdown_releases_the_flush_also_when_events_arrived_meanwhile(world: World) -> None:
     """Graceful shutdown never counts."""
     jobs = await opened(world, shutdown_timeout="1000 ms")
     await add(world, jobs, "x")

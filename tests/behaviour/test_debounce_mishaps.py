@@ -272,7 +272,7 @@ async def test_an_event_that_is_parked_for_its_crashes_holds_back_those_that_com
 
 # ---------------------------------------------------------------- messages to itself
 @on_each_store
-async def test_what_a_flush_tells_its_own_instance_begins_the_next_batch(world: World) -> None:
+async def test_a_message_of_a_flush_to_its_own_instance_begins_the_next_batch(world: World) -> None:
     """An instance may tell itself: a later turn; within one store a message is applied exactly once."""
     jobs = await opened(world)
     await add(world, jobs, "echo")
@@ -281,7 +281,7 @@ async def test_what_a_flush_tells_its_own_instance_begins_the_next_batch(world: 
 
 
 @on_each_store
-async def test_what_an_event_tells_its_own_instance_outlives_the_batch(world: World) -> None:
+async def test_a_message_of_an_event_to_its_own_instance_outlives_the_batch(world: World) -> None:
     """Within one store a message is applied exactly once, also when the batch is gone before it arrives."""
     jobs = await opened(world)
     added, cleared = await world.all(jobs.add("a", Letter("remind")), jobs.clear("a"))

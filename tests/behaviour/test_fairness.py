@@ -21,14 +21,14 @@ def test_the_event_loop_gets_its_turn_between_calls_that_wait_for_nothing() -> N
     async def main() -> int:
         turns = 0
 
-        async def somebody_else() -> None:
+        async def another_caller() -> None:
             nonlocal turns
             while True:
                 await asyncio.sleep(0)
                 turns += 1
 
         async with App(None).with_jobs(adder).open(memory_store()) as jobs:
-            other = asyncio.ensure_future(somebody_else())
+            other = asyncio.ensure_future(another_caller())
             for _ in range(1_000):
                 await unwrap(jobs.handle(adder).send("one", 1))
             other.cancel()

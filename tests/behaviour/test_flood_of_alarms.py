@@ -133,7 +133,7 @@ def test_a_request_waits_for_some_of_the_alarms_and_not_for_all(tmp_path: Path, 
     assert max(took) <= 150 * work_ms
 
 
-def test_alarms_whose_runs_wait_for_the_outside_hold_up_no_others(tmp_path: Path) -> None:
+def test_alarms_whose_runs_wait_for_external_systems_block_no_others(tmp_path: Path) -> None:
     """All of them are under way long before the first one ends."""
     took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(waits_ms=1_000)))
     assert max(began) <= 200
@@ -148,7 +148,7 @@ def test_alarms_that_wait_for_the_disk_go_in_large_groups(tmp_path: Path, commit
     assert max(took) <= 2 * commit_ms + 20
 
 
-def test_alarms_go_in_large_groups_while_nobody_asks(tmp_path: Path) -> None:
+def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:
     """A commit takes a millisecond, and each alarm has two: in groups of twelve they would take 300 ms."""
 
     @program
@@ -176,7 +176,7 @@ def test_alarms_go_in_large_groups_while_nobody_asks(tmp_path: Path) -> None:
     assert play("memory", tmp_path, scenario) <= 60
 
 
-def test_alarms_that_wait_for_a_place_hold_up_those_of_other_jobs_for_a_moment_only(tmp_path: Path) -> None:
+def test_alarms_that_wait_for_a_slot_delay_those_of_other_jobs_for_a_moment_only(tmp_path: Path) -> None:
     """One job lets one run go on at a time, for ten minutes; another job's alarm is due behind thousands of its."""
 
     async def scenario(world: World) -> float:

@@ -31,7 +31,7 @@ def row(name: str, id_: str, alarm_ms: int) -> Transition:
 
 
 @on_each_store
-async def test_an_idle_engine_asks_the_store_at_most_twice_a_minute(world: World) -> None:
+async def test_an_idle_engine_queries_the_store_at_most_twice_a_minute(world: World) -> None:
     """AlarmIn sleeps are re-evaluated at least every 60 s: and, with nothing to do, no more often."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(10**9)))
@@ -45,7 +45,7 @@ async def test_an_idle_engine_asks_the_store_at_most_twice_a_minute(world: World
 
 
 @on_each_store
-async def test_many_rows_of_jobs_that_are_not_served_keep_nobody_busy_or_waiting(world: World) -> None:
+async def test_many_rows_of_jobs_that_are_not_served_delay_no_other_job(world: World) -> None:
     """Instances of a job that is not served here are not touched: nor do they hold up what is."""
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(60):
@@ -71,7 +71,7 @@ async def test_many_rows_of_jobs_that_are_not_served_keep_nobody_busy_or_waiting
 
 
 @on_each_store
-async def test_many_runs_in_flight_keep_nobody_busy_or_waiting(world: World) -> None:
+async def test_many_runs_in_flight_delay_no_other_run(world: World) -> None:
     """The due query skips what is in flight: many slow runs neither spin the loop nor starve the next alarm."""
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(40):
@@ -97,17 +97,17 @@ async def test_more_alarms_than_a_batch_all_fire_at_once(world: World) -> None:
 
 
 @on_each_store
-async def test_a_flood_of_alarms_leaves_room_for_requests(world: World) -> None:
+async def test_a_burst_of_alarms_leaves_room_for_requests(world: World) -> None:
     """However many alarms are due at once, a request waits for some of them, not for all."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for number in range(300):
         await world.unwrap(jobs.send(f"{number}", OnAlarm(1_000, (Wait(1), Say("fired")))))
 
-    async def ask_when_they_are_due() -> None:
+    async def query_when_they_are_due() -> None:
         await world.process.simulation.runtime.sleep(1_000.5)
         await jobs.send("other", steps(Say("asked")))
 
-    await world.run(ask_when_they_are_due())
+    await world.run(query_when_they_are_due())
     assert world.outside.heard.index("asked") < 20
     await world.advance(s=1)
     assert world.outside.heard.count("fired") == 300
@@ -132,7 +132,7 @@ async def test_rows_whose_turns_fail_are_tried_again_without_spinning(world: Wor
 
 
 @on_each_store
-async def test_a_message_to_a_job_that_fails_does_not_hold_up_others(world: World) -> None:
+async def test_a_message_to_a_job_that_fails_does_not_delay_others(world: World) -> None:
     """Order is kept per pair only: a pair that waits holds up no other."""
     world.outside.breaks.add("x")
 

@@ -150,7 +150,7 @@ async def test_a_message_that_becomes_a_dead_letter(world: World) -> None:
 
 
 @on_each_store
-async def test_what_goes_well_is_not_in_the_log(world: World) -> None:
+async def test_successes_are_not_in_the_log(world: World) -> None:
     job = task(execute=lambda _: Success(None))
     calls = (await world.open(app(world, job))).handle(job)
     await world.unwrap(calls.send("a", "x"))

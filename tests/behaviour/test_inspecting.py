@@ -113,7 +113,7 @@ async def test_each_status_lists_the_instances_that_have_it(world: World) -> Non
 
 
 @on_each_store
-async def test_a_listed_instance_says_what_status_says(world: World) -> None:
+async def test_a_listed_instance_equals_its_status(world: World) -> None:
     jobs = await world.open(app(world.outside))
     await world.unwrap(jobs.handle(machine).send("a", OnAlarm(10_000)))
     (entry,) = await world.unwrap(jobs.list())
@@ -123,7 +123,7 @@ async def test_a_listed_instance_says_what_status_says(world: World) -> None:
 
 # ---------------------------------------------------------------- history
 @on_each_store
-async def test_history_gives_the_last_events_and_survives_the_purge(world: World) -> None:
+async def test_history_returns_the_last_events_and_survives_the_purge(world: World) -> None:
     """`history(id)` gives the last events of an address; it survives the purge until retention."""
     jobs = await world.open(app(world.outside, history_retention="3600000 ms"))
     handle = jobs.handle(machine)
@@ -275,7 +275,7 @@ async def test_a_page_has_a_bound(world: World, limit: int) -> None:
 
 
 @on_each_store
-async def test_an_event_gives_its_instants_as_a_caller_gets_them(world: World) -> None:
+async def test_an_event_returns_its_instants_as_a_caller_receives_them(world: World) -> None:
     """One form each: an event and an answer that speak of one instant give equal aware datetimes, by the same name."""
     job = machine_with(retry=Retry(max_attempts=2))
     jobs = (await world.open(app(world.outside, job))).handle(job)

@@ -177,7 +177,7 @@ async def test_a_key_is_text_of_1_to_512_characters(world: World, key: str) -> N
 
 
 @on_each_store
-async def test_expired_keys_are_let_go(world: World) -> None:
+async def test_expired_keys_are_deleted(world: World) -> None:
     """Retention removes what expired, so that a store does not grow for ever."""
     jobs = (await world.open(app(world.outside, idempotency_ttl="1000 ms"))).handle(machine)
     await world.unwrap(jobs.send("a", steps(), idempotency_key="k"))
@@ -187,7 +187,7 @@ async def test_expired_keys_are_let_go(world: World) -> None:
 
 
 @on_each_store
-async def test_an_answer_that_this_code_cannot_read_is_no_reason_to_do_it_again(world: World) -> None:
+async def test_a_request_whose_answer_cannot_be_read_is_not_repeated(world: World) -> None:
     """A repeat changes nothing, whatever became of the answer."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", steps(Add()), idempotency_key="k"))

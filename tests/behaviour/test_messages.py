@@ -107,7 +107,7 @@ async def test_a_target_can_be_triggered_and_terminated(world: World) -> None:
 
 
 @on_each_store
-async def test_a_target_that_is_told_to_end_says_so_also_without_a_reason(world: World) -> None:
+async def test_an_ended_target_answers_terminated_also_without_a_reason(world: World) -> None:
     """Every termination emits `job.terminated` with its reason, whoever asked."""
     ticking = Continuous("ticking", state=Add, schedule=every("1 hour"), execute=lambda _: Success(None))
     batching = Debounce("batching", event=Add, flush_after="1 hour", execute=lambda _: Success(None))
@@ -152,7 +152,7 @@ async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> 
 
 
 @on_each_store
-async def test_what_the_target_cannot_read_is_kept_as_a_dead_letter_and_can_be_redriven(world: World) -> None:
+async def test_a_message_that_its_target_cannot_read_becomes_a_dead_letter_and_can_be_redriven(world: World) -> None:
     """What cannot be decoded is never deleted and never looped over: a message that other code can read, neither."""
     wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
     narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
@@ -303,7 +303,7 @@ async def test_an_instance_may_tell_itself(world: World) -> None:
 
 
 @on_each_store
-async def test_a_turn_that_terminates_drops_what_it_told_itself(world: World) -> None:
+async def test_a_turn_that_terminates_drops_its_messages_to_itself(world: World) -> None:
     """…a turn that terminates drops what it told itself."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", steps(Tell("a"), Tell("b"), End())))

@@ -74,7 +74,7 @@ async def test_max_attempts_counts_executions_the_first_included(world: World) -
 
 
 @on_each_store
-async def test_one_attempt_is_no_retry(world: World) -> None:
+async def test_one_attempt_is_not_a_retry(world: World) -> None:
     """`max_attempts` counts executions, the first included."""
     jobs = await opened(world, job(Retry(1)))
     world.outside.refusals["work"] = 1
@@ -160,7 +160,7 @@ def broken(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
         raise LookupError("a bug")
 
 
-def broken_before_it_gives_anything(ctx: ContinuousContext[Plain]) -> Result[None, Refused]:
+def broken_before_it_returns(ctx: ContinuousContext[Plain]) -> Result[None, Refused]:
     if ctx.attempt == 1:
         raise LookupError("a bug")
     return Success(None)
@@ -173,7 +173,7 @@ def ill_typed(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
     yield from say(f"{ctx.attempt}")
 
 
-@pytest.mark.parametrize("hook", [broken, broken_before_it_gives_anything, ill_typed])
+@pytest.mark.parametrize("hook", [broken, broken_before_it_returns, ill_typed])
 @on_each_store
 async def test_a_defect_is_retried_like_a_failure_and_recorded_with_its_traceback(world: World, hook) -> None:
     """An exception nobody declared, in any hook, is a failure like any other: recorded with its traceback, retried by

@@ -14,7 +14,7 @@ from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, StoreU
 # ---------------------------------------------------------------- its end meets the store
 @pytest.mark.parametrize("conflicts", [1, 5])
 @on_each_store
-async def test_the_end_of_a_flush_is_written_over_what_others_wrote_meanwhile(world: World, conflicts: int) -> None:
+async def test_the_end_of_a_flush_is_written_over_concurrent_writes(world: World, conflicts: int) -> None:
     """A conflict re-runs the decision, at most 5 times; after an effect nothing re-runs here."""
     jobs = await opened(world)
     await add(world, jobs, "x")
@@ -69,9 +69,7 @@ async def test_a_flush_whose_instance_cannot_be_read_at_its_end_is_delivered_aga
 # ---------------------------------------------------------------- the shutdown
 @pytest.mark.parametrize(("conflicts", "recoveries"), [(1, 0), (5, 0), (6, 1)])
 @on_each_store
-async def test_a_claim_is_given_back_over_what_others_wrote_meanwhile(
-    world: World, conflicts: int, recoveries: int
-) -> None:
+async def test_a_claim_is_released_over_concurrent_writes(world: World, conflicts: int, recoveries: int) -> None:
     """Graceful shutdown never counts; a claim that could not be given back in 6 tries is found as after a crash."""
     jobs = await opened(world, shutdown_timeout="1000 ms")
     await add(world, jobs, "x")
@@ -140,7 +138,7 @@ def count_and_say(ctx: DebounceContext[Count], letter: Letter) -> Do[None, Refus
 
 
 @on_each_store
-async def test_a_handler_is_begun_once_however_it_goes_on(world: World) -> None:
+async def test_a_handler_begins_once_however_it_continues(world: World) -> None:
     """What it drafted before its first effect is drafted once."""
     counter = Debounce(
         "counter",

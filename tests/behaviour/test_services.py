@@ -116,7 +116,7 @@ async def test_services_are_reached_in_a_task_of_the_engines_own(world: World, h
 
 
 @on_each_store
-async def test_what_a_factory_gives_is_checked_when_the_app_is_opened(world: World) -> None:
+async def test_the_result_of_a_factory_is_checked_when_the_app_is_opened(world: World) -> None:
     left: list[str] = []
 
     @asynccontextmanager

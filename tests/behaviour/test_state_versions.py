@@ -128,7 +128,7 @@ async def test_the_next_commit_writes_the_new_form(world: World, event: int, cen
 
 
 @on_each_store
-async def test_its_alarm_stands_and_runs_on_the_present_form(world: World) -> None:
+async def test_its_alarm_remains_and_runs_on_the_present_schema(world: World) -> None:
     await ann_of_old_code(world)
     await world.open(App(world.outside).with_jobs(NEW))
     await world.advance(hours=1)
@@ -152,7 +152,7 @@ async def test_a_pause_and_an_end_do_not_read_the_state(world: World) -> None:
 
 
 @on_each_store
-async def test_a_run_that_old_code_left_claimed_goes_on_with_the_present_form(world: World) -> None:
+async def test_a_run_that_old_code_left_claimed_continues_with_the_present_schema(world: World) -> None:
     jobs = (await world.open(App(world.outside).with_jobs(OLD))).handle(OLD)
     await world.unwrap(jobs.send("ann", 5))
     world.suspension("AccountV1(euros=5)")
@@ -271,7 +271,7 @@ def remind(ctx: ReminderContext) -> Program[None, Refused, HasOutside]:
 
 
 @on_each_store
-async def test_a_kind_of_somebody_elses(world: World) -> None:
+async def test_a_third_partys_kind(world: World) -> None:
     new = Reminder.of("reminder", remind, versions=Migrations(int).then(as_text))
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
     await world.unwrap(jobs.wish("ann", "tea"))
@@ -293,7 +293,7 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
 
 # ---------------------------------------------------------------- what cannot be read
 @on_each_store
-async def test_what_a_kind_keeps_and_cannot_read_parks_as_well_and_hides_nothing(world: World) -> None:
+async def test_an_unreadable_value_of_a_kind_parks_as_well_and_hides_nothing(world: World) -> None:
     """The library's own data, as a newer version of it may have written it."""
     job = batcher(Account, Account(0, "new"))
     jobs = await world.open(App(world.outside).with_jobs(job))
@@ -383,7 +383,7 @@ def lying(old: AccountV1) -> AccountV2:
 
 
 @on_each_store
-async def test_an_upcaster_that_gives_another_type_is_named(world: World) -> None:
+async def test_an_upcaster_that_returns_another_type_is_named(world: World) -> None:
     await ann_of_old_code(world)
     job = task(Account, Account(0, "x"), Migrations(AccountV1).then(lying).then(with_owner))
     read = await parked_by(world, job)

@@ -75,7 +75,7 @@ async def test_the_initial_state_is_a_value_or_a_function_of_the_id(world: World
 
 
 @on_each_store
-async def test_status_gives_counts_and_times(world: World) -> None:
+async def test_status_returns_counts_and_times(world: World) -> None:
     """`status(id)`: status, counts, times."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     created = world.now
@@ -491,7 +491,7 @@ async def test_on_error_knows_the_event_of_a_run_that_is_delivered_again(world: 
 
 
 @on_each_store
-async def test_the_caller_of_a_run_that_on_error_took_care_of_is_told_its_error(world: World) -> None:
+async def test_the_caller_of_a_run_that_on_error_handled_receives_its_error(world: World) -> None:
     """`trigger` answers after the first attempt with a value: a run that failed has failed, whatever came of it."""
     job = machine_with(on_error=lambda ctx, _: ctx.schedule(after="1 hour"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
@@ -502,7 +502,7 @@ async def test_the_caller_of_a_run_that_on_error_took_care_of_is_told_its_error(
 
 @pytest.mark.parametrize(("end", "told"), [((), "b"), ((Refuse(),), "c")])
 @on_each_store
-async def test_what_a_run_tells_leaves_with_its_commit(world: World, end: tuple[Any, ...], told: str) -> None:
+async def test_messages_of_a_run_are_sent_with_its_commit(world: World, end: tuple[Any, ...], told: str) -> None:
     """`tell(definition, id).send(event, …)`: committed with the turn, dropped with a failed draft; `on_error` has its
     own."""
     job = machine_with(on_error=lambda _, __: tell(machine, "c").send(steps(Add())))

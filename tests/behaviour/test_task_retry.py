@@ -111,7 +111,7 @@ async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: Wo
 
 @pytest.mark.parametrize("exhausted", [None, "park", "purge"])
 @on_each_store
-async def test_what_becomes_of_an_exhausted_task(world: World, exhausted: Literal["park", "purge"] | None) -> None:
+async def test_the_end_of_an_exhausted_task(world: World, exhausted: Literal["park", "purge"] | None) -> None:
     """Exhausted: `"park"` (default of debounce and task), `"purge"` (what the original does)."""
     job = machine_with(retry=policy(1, on_exhausted=exhausted))
     jobs = (await world.open(app(world.outside, job))).handle(job)
@@ -165,7 +165,7 @@ def test_continue_elsewhere_is_a_definition_error() -> None:
 
 
 @on_each_store
-async def test_a_trigger_gives_an_open_retry_up(world: World) -> None:
+async def test_a_trigger_drops_an_open_retry(world: World) -> None:
     """A trigger begins a new run: the open retry is given up (`job.failed`, `superseded`)."""
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)

@@ -37,7 +37,7 @@ def ids(path):
 
 
 @pytest.mark.parametrize("owned", [False, True])
-def test_a_backup_of_a_store_that_stands_still_and_beside_its_owner(start, tmp_path, owned):
+def test_a_backup_of_an_idle_store_and_beside_its_owner(start, tmp_path, owned):
     (tmp_path / "shop.py").write_text(SHOP)
     fill(tmp_path / "jobs.db")
     owner = start(*RUN) if owned else None
@@ -55,7 +55,7 @@ def test_a_backup_of_a_store_that_stands_still_and_beside_its_owner(start, tmp_p
     restored.line("serving 1 job")
 
 
-def test_what_cannot_be_done_is_said(start, tmp_path):
+def test_an_impossible_request_is_reported(start, tmp_path):
     fill(tmp_path / "jobs.db")
     (tmp_path / "copy.db").write_text("mine")
     runs = {

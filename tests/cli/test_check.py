@@ -146,7 +146,7 @@ def test_older_versions_are_a_note(path: Path) -> None:
     assert found(path, new, HOURLY) == {("older", "task:orders", "version 1 is read as version 2"): 3}
 
 
-def test_what_cannot_be_read_is_grouped_by_its_reason_with_examples(path: Path) -> None:
+def test_unreadable_rows_are_grouped_by_reason_with_examples(path: Path) -> None:
     (group,) = report_of(path, orders(Renamed, Renamed(0)), HOURLY).groups.values()
     assert (group.topic, group.count) == (Topic.UNREADABLE, 3)
     assert group.reason == "$.price: missing; expected int; $['euros']: unknown key; Renamed has price"
@@ -183,7 +183,7 @@ def test_jobs_that_the_app_does_not_serve(path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["due_ms", "owner", "status"])
-def test_an_index_that_is_not_what_the_row_says(path: Path, column: str) -> None:
+def test_an_index_that_differs_from_the_row(path: Path, column: str) -> None:
     execute(path, f"UPDATE instances SET {column} = 5 WHERE id = 'ann'")  # noqa: S608
     ((topic, job, reason),) = found(path, OLD, HOURLY)
     assert (topic, job) == ("index", "task:orders")
@@ -225,7 +225,7 @@ def test_dead_letters_that_cannot_be_read_are_a_note(path: Path) -> None:
     assert report.problems(frozenset()) == 0
 
 
-def test_answers_are_looked_at_while_their_window_lasts(path: Path) -> None:
+def test_answers_are_inspected_while_their_window_lasts(path: Path) -> None:
     execute(path, """UPDATE keys SET answer = '{"type":"Sung"}' WHERE address LIKE '%:ann'""")
     ((topic, job, _),) = found(path, OLD, HOURLY)
     assert (topic, job) == ("answer", "task:orders")
@@ -276,7 +276,7 @@ def test_memory_is_bounded_however_many_reasons_there_are() -> None:
     assert report.problems(frozenset()) == MAX_GROUPS + 50
 
 
-def test_a_store_of_many_pages_is_looked_at_whole(tmp_path: Path) -> None:
+def test_a_store_of_many_pages_is_inspected_completely(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
 
     async def write() -> None:

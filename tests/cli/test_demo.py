@@ -67,7 +67,7 @@ def test_nothing_is_lost_when_the_worker_is_killed(start, tmp_path):
     assert not store.parent.exists()
 
 
-def test_it_tells_what_it_does_in_plain_lines(start):
+def test_it_prints_its_actions_in_plain_lines(start):
     command = start("demo", *SHORT)
     assert command.end() == 0, command.story
     text = "\n".join(command.seen)

@@ -74,7 +74,7 @@ def test_it_fails_when_one_effect_is_there_twice(accepted, data):
 
 
 @given(events)
-def test_what_was_refused_may_have_no_effect(refused):
+def test_a_refused_request_may_have_no_effect(refused):
     assert prove(answered((), refused), accounts([])).holds
     done = prove(answered((), refused), accounts(list(refused)))
     assert not done.holds
@@ -82,7 +82,7 @@ def test_what_was_refused_may_have_no_effect(refused):
 
 
 @given(events)
-def test_what_was_never_answered_is_no_success(sent):
+def test_an_unanswered_call_is_not_a_success(sent):
     deliveries = Deliveries(sent)
     for incoming in sent:
         deliveries.of(incoming).sent = 1
@@ -99,7 +99,7 @@ def test_repeats_are_counted_by_sending():
     assert (proof.sent, proof.repeats, proof.accepted) == (3, 2, 1)
 
 
-def test_an_acceptance_stands():
+def test_an_acceptance_remains():
     deliveries = Deliveries(())
     sending = deliveries.of(IncomingWebhook("w", "contact", "push", None))
     for answer in (Refusal(0, "no"), None, Accepted(1), Refusal(2, "no"), None):
@@ -128,7 +128,7 @@ def test_a_call_that_was_carried_out_and_came_again_was_delivered_again(tmp_path
     assert account.repeated == {"run"}
 
 
-def test_a_retry_is_no_repeat(tmp_path):
+def test_a_retry_is_not_a_repeat(tmp_path):
     account = account_of(tmp_path, Called("run"), ServiceRefused("run", "full"), Called("run"), Taken("run", ("evt",)))
     assert account.repeated == set()
     assert account.refused == 1

@@ -192,7 +192,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_option_says_what_was_expected(store: str, capsys: Out, wrong: str) -> None:
+def test_a_wrong_option_names_the_expected_values(store: str, capsys: Out, wrong: str) -> None:
     command, said = WRONG[wrong]
     named = "target" in wrong or "--store" in command or "--server" in command
     code = run_command([*command, *([] if named else ["--store", store])])

@@ -57,7 +57,7 @@ def live(connection: http.client.HTTPConnection) -> int:
     return answer.status
 
 
-def test_an_engine_listens_beside_its_file_and_tells_systemd(start, tmp_path):
+def test_an_engine_listens_beside_its_file_and_notifies_systemd(start, tmp_path):
     path, notify = tmp_path / "jobs.db.sock", tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(notify))
@@ -153,7 +153,7 @@ def test_an_owner_that_hangs_sends_no_sign_of_life(start, tmp_path):
     assert "in hang" in owner.error
 
 
-def test_a_stop_answers_what_is_in_progress_and_refuses_the_rest(start, tmp_path):
+def test_a_stop_answers_requests_in_progress_and_refuses_the_rest(start, tmp_path):
     command = start(*RUN)
     command.line("listening")
     waiting, idle = OverUnix(tmp_path / "jobs.db.sock"), OverUnix(tmp_path / "jobs.db.sock")

@@ -68,7 +68,7 @@ def rows(path: Path) -> tuple[Instance, ...]:
     return read_snapshots(path.read_bytes(), what=str(path))
 
 
-def test_some_rows_of_every_sort_without_what_tells_of_people(
+def test_some_rows_of_every_sort_without_personal_data(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "rows.json"
@@ -108,7 +108,7 @@ def test_rows_of_chosen_jobs_as_they_are(store: str, tmp_path: Path) -> None:
         (("--output", "."), "cannot be written"),
     ],
 )
-def test_what_cannot_be_written_is_said(
+def test_an_output_that_cannot_be_written_is_reported(
     store: str, tmp_path: Path, options: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ("--output", str(tmp_path / "rows.json")) if options[0] != "--output" else ()

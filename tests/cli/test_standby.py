@@ -55,7 +55,7 @@ def test_a_standby_takes_over_when_the_owner_is_stopped(start):
     standby.line("serving")
 
 
-def test_an_owner_that_hangs_is_not_taken_over_and_goes_on(start):
+def test_an_owner_that_hangs_is_not_taken_over_and_continues(start):
     owner = start(*RUN)
     owner.line("serving")
     standby = start(*RUN, "--standby")
@@ -70,7 +70,7 @@ def test_an_owner_that_hangs_is_not_taken_over_and_goes_on(start):
     standby.line("serving")
 
 
-def test_of_two_standbys_one_takes_over_and_the_other_goes_on_waiting(start):
+def test_of_two_standbys_one_takes_over_and_the_other_continues_to_wait(start):
     owner = start(*RUN)
     owner.line("serving")
     waiting = [start(*RUN, "--standby"), start(*RUN, "--standby")]
@@ -104,7 +104,7 @@ def test_a_standby_stops_on_request_and_leaves_the_owner_alone(start, number):
     assert owner.end() == 0
 
 
-def test_a_store_that_nobody_owns_alone_cannot_be_waited_for(start):
+def test_a_store_without_an_exclusive_owner_cannot_be_waited_for(start):
     command = start("run", "shop:open_shop", "--store", "memory://", "--standby")
     assert command.end() == 2
     assert "expected a store that has one owner" in command.error

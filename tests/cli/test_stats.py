@@ -52,9 +52,7 @@ def counts_of(path: Path, now_ms: int = 1_000_000) -> Counts:
 
 
 @pytest.mark.parametrize(("now_ms", "due", "expired"), [(49, 0, 0), (50, 0, 1), (4_999, 0, 1), (5_000, 1, 1)])
-def test_what_is_due_and_what_is_expired_is_so_to_the_millisecond(
-    path: Path, now_ms: int, due: int, expired: int
-) -> None:
+def test_due_and_expired_are_exact_to_the_millisecond(path: Path, now_ms: int, due: int, expired: int) -> None:
     counts = counts_of(path, now_ms)
     assert (counts.due, counts.expired_keys) == (due, expired)
 

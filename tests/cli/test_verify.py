@@ -144,7 +144,7 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
         ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it differs from the one"),
     ],
 )
-def test_what_is_wrong_is_found_alone(path: Path, statement: str, topic: str, job: str, reason: str) -> None:
+def test_each_defect_is_found_alone(path: Path, statement: str, topic: str, job: str, reason: str) -> None:
     execute(path, statement)
     ((found_topic, found_job, found_reason),) = report_of(path).groups
     assert (found_topic.value, found_job) == (topic, job)

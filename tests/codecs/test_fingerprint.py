@@ -17,6 +17,6 @@ def test_another_payload_has_another_fingerprint(other):
     assert fingerprint(b'{"a":1,"b":[1,2]}') != fingerprint(other)
 
 
-def test_what_is_no_json_has_no_fingerprint():
+def test_a_value_that_is_not_json_has_no_fingerprint():
     with pytest.raises(InvalidInput, match=r"payload to fingerprint: \$: not JSON"):
         fingerprint(b"{")

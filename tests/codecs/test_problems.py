@@ -212,7 +212,7 @@ def test_json_of_another_type_is_refused(form, data):
     assert len(problems_of_json(form, data)) == 1
 
 
-def test_an_int_that_json_cannot_hold_is_told_where_to_go():
+def test_an_int_that_json_cannot_hold_is_refused_with_an_alternative():
     (line,) = problems_of_value(int, 2**64)
     assert line == (
         "$: expected an int of 64 bits (-2**63 to 2**64-1; larger ones fit in Decimal), got 18446744073709551616"
@@ -228,7 +228,7 @@ def test_long_values_are_shortened():
     assert len(line) < 120
 
 
-def test_nesting_has_a_limit_so_that_what_is_written_can_be_read_on_any_stack():
+def test_nesting_has_a_limit_so_that_every_stack_can_decode_it():
     def chain(links):
         value = None
         for _ in range(links):

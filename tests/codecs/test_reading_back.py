@@ -89,7 +89,7 @@ def test_a_value_that_no_longer_passes_its_validator_is_not_stored():
     assert caught.value.problems == ("$.inner[1]: 'count' must be > 0: -1",)
 
 
-def test_a_validator_guards_what_is_read():
+def test_a_validator_checks_decoded_values():
     with pytest.raises(InvalidInput) as caught:
         Codec.of(Holder, what="it").decode(b'{"inner":[{"count":0}]}')
     assert caught.value.problems == ("$.inner[0]: 'count' must be > 0: 0",)

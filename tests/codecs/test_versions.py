@@ -68,7 +68,7 @@ def test_each_version_has_its_number():
     assert Migrations(V1).present == 1
 
 
-def test_a_chain_is_a_value_and_then_gives_another():
+def test_a_chain_is_a_value_and_then_returns_another():
     one = Migrations(V1)
     assert one.then(to_v2).present == 2
     assert one.present == 1
@@ -95,7 +95,7 @@ def test_a_version_that_is_not_known_is_refused_even_without_a_state(version):
         chain.upgrade("", version)
 
 
-def test_what_is_not_of_its_version_is_refused_with_the_version():
+def test_a_value_of_another_version_is_refused_with_the_version():
     chain = upgrades(Migrations(V1).then(to_v2).then(to_either), Either)
     with pytest.raises(InvalidInput) as refused:
         chain.upgrade('{"n":"3"}', 1)
@@ -110,7 +110,7 @@ def breaking(old: V1) -> V2:
     raise ZeroDivisionError("no")
 
 
-def test_an_upcaster_that_gives_what_is_not_of_its_type_is_named():
+def test_an_upcaster_that_returns_a_value_of_another_type_is_named():
     with pytest.raises(InvalidInput) as refused:
         upgrades(Migrations(V1).then(lying).then(to_either), Either).upgrade('{"n":3}', 1)
     assert str(refused.value) == "state of 'it', version 2, as lying returned it: $.n: expected int, got 'three'"
@@ -147,7 +147,7 @@ def unknown_name(old: "Nowhere") -> V2:  # type: ignore[name-defined]  # noqa: F
 @pytest.mark.parametrize(
     "wrong", [3, V2, no_annotations, no_answer, two_arguments, later, unknown_name, to_either, partial(to_v2)]
 )
-def test_what_is_no_upcaster_of_the_version_before_it_is_refused(wrong):
+def test_an_upcaster_of_another_version_than_the_previous_is_refused(wrong):
     with pytest.raises(DefinitionError, match="versions of a state"):
         Migrations(V1).then(wrong)
 

@@ -201,7 +201,7 @@ def test_a_final_field_is_its_type():
     assert Codec.of(Whole, what="it").decode(b'{"part":2}') == Whole(2)
 
 
-def test_classes_of_one_name_may_stand_in_a_resolved_local_scope():
+def test_classes_of_one_name_may_be_in_a_resolved_local_scope():
     @attrs.frozen
     class Leaf:
         value: int

@@ -14,7 +14,7 @@ COSTS = {what.name: what for what in CLASSES}
 
 
 @pytest.mark.parametrize("what", CLASSES, ids=lambda what: what.name)
-def test_a_request_costs_what_the_page_says(what: Class, tmp_path: Path) -> None:
+def test_a_request_has_the_costs_of_the_page(what: Class, tmp_path: Path) -> None:
     found = row(what, cost_of(what, tmp_path))
     assert found == documented()[what.name], "if it is meant: python tests/costs/cost_table.py"
 
@@ -45,7 +45,7 @@ def test_without_history_no_event_is_written(tmp_path: Path) -> None:
         assert costs[0].statements - costs[1].statements == saved
 
 
-def test_what_is_ready_together_is_one_commit(tmp_path: Path) -> None:
+def test_commits_ready_together_share_one_transaction(tmp_path: Path) -> None:
     cost = cost_of(COSTS["ten such events at the same moment"], tmp_path)
     assert (cost.commits, cost.hops, cost.rows) == (1, 1, 10)
 

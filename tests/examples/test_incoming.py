@@ -31,7 +31,7 @@ webhooks = st.builds(IncomingWebhook, text, text, text, json)
 
 
 @given(st.lists(orders | webhooks, unique_by=lambda incoming: incoming.id))
-def test_what_is_written_is_read(events):
+def test_written_values_are_read(events):
     lines = [INCOMING.encode(event) for event in events]
     assert list(read_incoming(lines)) == events
 
@@ -58,14 +58,14 @@ def test_an_event_may_come_again_under_its_id_and_nothing_else_may(events, data)
         (b"\xff", "not JSON"),
     ],
 )
-def test_a_line_that_is_none_says_what_is_wrong(line, problem):
+def test_an_invalid_line_is_reported_with_the_reason(line, problem):
     (read,) = read_incoming([b"\n", line])
     assert isinstance(read, Malformed)
     assert read.line == 2
     assert problem in read.problem
 
 
-def test_the_shipped_events_are_all_events_and_hold_what_the_demo_shows():
+def test_the_shipped_events_are_valid_and_include_those_of_the_demo():
     with files("perdure.examples").joinpath("events.jsonl").open("rb") as lines:
         events = list(read_incoming(lines))
     assert not [event for event in events if isinstance(event, Malformed)]

@@ -99,7 +99,7 @@ async def test_a_token_is_refreshed_at_once_and_every_half_hour(world: World) ->
 
 
 @on_each_store
-async def test_an_auth_server_that_is_down_is_asked_again(world: World) -> None:
+async def test_an_auth_server_that_is_down_is_called_again(world: World) -> None:
     services = Services(Auth([AuthDown("503"), AuthDown("503")]))
     tokens = (await world.open(app(services))).handle(token_refresher)
     started = await world.unwrap(tokens.start("ada", TOKEN))
@@ -169,7 +169,7 @@ async def test_an_order_goes_its_way(world: World) -> None:
 
 
 @on_each_store
-async def test_an_order_that_nobody_pays_ends(world: World) -> None:
+async def test_an_unpaid_order_ends(world: World) -> None:
     orders = (await world.open(app(Services()))).handle(order_processor)
     await world.unwrap(orders.send("o-1", OrderPlaced("ada@example.com", 4990)))
     await world.advance(minutes=5)
@@ -177,7 +177,7 @@ async def test_an_order_that_nobody_pays_ends(world: World) -> None:
 
 
 @on_each_store
-async def test_what_does_not_fit_is_refused_and_nobody_is_told(world: World) -> None:
+async def test_an_oversized_value_is_refused_and_no_message_is_sent(world: World) -> None:
     services = Services()
     orders = (await world.open(app(services))).handle(order_processor)
     for event in (PaymentReceived(1), Shipped("1Z9"), Delivered(), Cancelled("why")):

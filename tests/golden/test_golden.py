@@ -94,7 +94,7 @@ def test_records_of_instances_read_back_as_they_are(path: Path, name: str) -> No
         assert json.loads(text).items() <= json.loads(to_json(record)).items()
 
 
-def test_what_kinds_keep_reads_back_as_it_is(path: Path) -> None:
+def test_values_of_kinds_are_read_back_unchanged(path: Path) -> None:
     for kind, text in rows(path, "SELECT kind, data FROM instances WHERE data <> ''"):
         codec = DATA[kind]
         assert json.loads(text).items() <= json.loads(codec.encode(codec.decode(text.encode()))).items()
@@ -152,7 +152,7 @@ _EVENTS = "SELECT type, body FROM events"
 _SCHEMA = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
 
 
-def test_what_is_written_today_is_in_a_golden_file(tmp_path: Path) -> None:
+def test_every_stored_format_is_in_a_golden_file(tmp_path: Path) -> None:
     """A new form needs a golden file of its own, so that it is read for ever as well."""
     today = tmp_path / "today"
     today.mkdir()
@@ -182,11 +182,11 @@ def test_the_check_reads_everything_that_its_code_can_read(path: Path) -> None:
     assert {group.topic for group in report_of(path, forgotten).groups.values()} >= {Topic.RESUMES}
 
 
-def test_an_engine_goes_on_from_it(path: Path) -> None:
-    play("sqlite", path.parent, _go_on)
+def test_an_engine_continues_from_it(path: Path) -> None:
+    play("sqlite", path.parent, _continue)
 
 
-async def _go_on(world: World) -> None:
+async def _continue(world: World) -> None:
     jobs = await world.open(app(world.outside))
     of = jobs.handle
     assert sorted(world.outside.heard[:4]) == ["busy"] * 4  # what was claimed when the process died

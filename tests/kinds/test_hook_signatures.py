@@ -116,20 +116,20 @@ HOOKS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("name", HOOKS)
-def test_every_hook_of_a_task_is_looked_at(name):
+def test_every_hook_of_a_task_is_inspected(name):
     given: dict[str, Any] = {"on_event": fine_with_event, "initial": 1} | HOOKS[name]
     with pytest.raises(DefinitionError, match=f"{name} of task:order"):
         Task("order", state=int, event=int, **given)
 
 
 @pytest.mark.parametrize("name", ["on_event", "execute"])
-def test_every_hook_of_a_debounce_is_looked_at(name):
+def test_every_hook_of_a_debounce_is_inspected(name):
     given: dict[str, Any] = {"on_event": fine_with_event, "execute": fine} | {name: coroutine}
     with pytest.raises(DefinitionError, match=f"{name} of debounce:mail"):
         Debounce("mail", event=int, flush_after="1 s", **given)
 
 
-def test_a_retry_does_not_ask_a_coroutine():
+def test_a_retry_does_not_call_a_coroutine():
     async def worth_it(error): ...
 
     with pytest.raises(DefinitionError, match="retry_if"):

@@ -84,7 +84,7 @@ def after(delay_ms: int, ending: Program[Any, Any, Any]) -> Do[Any, Any, Any]:
             yield from note(f"cancelled {delay_ms}")
 
 
-def test_gather_gives_all_values_in_the_order_of_the_programs(run):
+def test_gather_returns_all_values_in_the_order_of_the_programs(run):
     assert run(gather(after(20, succeed("a")), after(1, succeed("b")), succeed("c")), []) == Success(("a", "b", "c"))
     assert run(gather(), []) == Success(())
 
@@ -125,7 +125,7 @@ def test_gather_never_runs_more_than_its_limit(delays, limit, seed):
     assert running == [0, min(limit, len(delays))]
 
 
-def test_gather_of_many_is_no_deeper_than_of_few():
+def test_gather_of_many_is_not_deeper_than_of_few():
     assert run_sync(gather(*[succeed(n) for n in range(5_000)]), None) == Success(tuple(range(5_000)))
 
 
@@ -149,7 +149,7 @@ def test_a_defect_in_a_losers_finalizer_is_logged():
     assert [(record.level, str(record.fields["cause"])) for record in simulation.logs] == [("error", "'lost'")]
 
 
-def test_timeout_gives_the_value_in_time_and_cancels_otherwise(run):
+def test_timeout_returns_the_value_in_time_and_cancels_otherwise(run):
     notes: list[str] = []
     assert run(after(1, succeed("a")).timeout("5s"), notes) == Success("a")
     assert run(after(1, fail("e")).timeout("5s"), notes) == Failure("e")
@@ -157,7 +157,7 @@ def test_timeout_gives_the_value_in_time_and_cancels_otherwise(run):
     assert notes == ["cancelled 9000"]
 
 
-def test_what_a_finalizer_says_during_a_timeout_stands(run):
+def test_the_exit_of_a_finalizer_during_a_timeout_remains(run):
     assert run(sleep("1h").on_exit(fail("no")).timeout(MS), None) == Failure("no")
     assert run(sleep("1h").on_exit(halt("stop")).timeout(MS), None) == Halted("stop")
     assert isinstance(run(sleep("1h").on_exit(crash(KeyError("k"))).timeout(MS), None).cause, KeyError)
@@ -226,7 +226,7 @@ class Attempts:
         return None if attempt >= self.limit else 1_000
 
 
-def test_retry_asks_the_schedule_and_runs_again():
+def test_retry_calls_the_schedule_and_runs_again():
     tries: list[str] = []
     flaky = note("try").bind(lambda _: fail(len(tries)) if len(tries) < 3 else succeed("done"))
     schedule = Attempts(5)
@@ -282,7 +282,7 @@ class Refuse:
 lambda_interceptor = Refuse()
 
 
-def test_an_interceptor_gives_each_branch_its_own(run):
+def test_an_interceptor_returns_each_branch_its_own(run):
     for whole, branches in ((gather(perform(Ask()), succeed(1)), 2), (perform(Ask()).timeout("1h"), 1)):
         owner = Owner()
         exit_ = run(sandbox(perform(Ask()).bind(lambda _, whole=whole: whole), owner)).unwrap()
@@ -296,7 +296,7 @@ def test_a_function_intercepts_in_branches_too(run):
     assert run(sandbox(whole, lambda op: "yes" if isinstance(op, Ask) else PASS)) == Success(Success(("yes", "yes")))
 
 
-def test_the_innermost_sandbox_is_asked_first_and_passes_outwards(run):
+def test_the_innermost_sandbox_is_called_first_and_passes_outwards(run):
     asked: list[str] = []
 
     def interceptor(name, answer):

@@ -91,12 +91,12 @@ USES_AS_A_VALUE = {
 
 
 @pytest.mark.parametrize(("use", "error", "text"), USES_AS_A_VALUE.values(), ids=USES_AS_A_VALUE)
-def test_a_program_that_is_used_as_its_value_asks_for_yield_from(use, error, text):
+def test_a_program_that_is_used_as_its_value_suggests_yield_from(use, error, text):
     with pytest.raises(error, match=f"{text}: it is a description of work, not its value; did you forget `yield from`"):
         use(succeed(1))
 
 
-def test_yield_from_what_is_no_program_names_the_alternatives():
+def test_yield_from_another_value_than_a_program_names_the_alternatives():
     @program
     def inner(operand) -> Do[Any, Any, Any]:
         return (yield from operand)
@@ -159,7 +159,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("function", "exit_"), ANSWERS.values(), ids=ANSWERS)
-def test_an_effect_may_give_any_container(function, exit_):
+def test_an_effect_may_return_any_container(function, exit_):
     assert both(effect(function)(), 1) == exit_
 
 
@@ -198,7 +198,7 @@ def test_an_instruction_is_answered_by_the_handler_or_is_a_defect():
     assert "Ask(question='who?')" in str(run_sync(asked, None).cause)
 
 
-def test_what_really_waits_is_refused_without_an_event_loop():
+def test_a_real_wait_is_refused_without_an_event_loop():
     loop = asyncio.new_event_loop()
 
     @effect
@@ -272,7 +272,7 @@ def test_as_program_takes_futures():
 
 
 @pytest.mark.parametrize("wrong", [None, 1, "text", lambda: succeed(1)])
-def test_as_program_refuses_what_is_no_container(wrong):
+def test_as_program_refuses_other_values_than_containers(wrong):
     with pytest.raises(NotAProgram, match="expected a Program, a Result"):
         as_program(wrong)
 

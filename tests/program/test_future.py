@@ -40,7 +40,7 @@ def test_it_is_a_future_result_like_any_other(made):
     asyncio.run(main())
 
 
-def test_what_is_asked_begins_when_it_is_awaited_and_once():
+def test_a_request_begins_when_it_is_awaited_and_once():
     async def main():
         begun: list[str] = []
         question = asked(answering(Success(1), begun))

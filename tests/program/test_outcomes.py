@@ -90,7 +90,7 @@ def test_finally_runs_its_effects_after_a_defect_which_keeps_its_traceback(run):
 @pytest.mark.parametrize(
     "cause", [KeyboardInterrupt, SystemExit, Custom, SimulatedCancellation, asyncio.CancelledError]
 )
-def test_what_is_no_exception_unwinds_and_comes_out(run, cause):
+def test_a_base_exception_unwinds_and_is_raised(run, cause):
     notes: list[str] = []
     with pytest.raises(cause):
         run(sandbox(guarded(crash(cause()))).attempt(), notes)
@@ -165,7 +165,7 @@ def test_except_exception_does_not_see_a_failure_or_a_halt(run):
     assert run(catching(crash(KeyError("k"))), None) == Success("caught")
 
 
-def test_an_exception_of_a_service_can_be_caught_and_work_goes_on(run):
+def test_an_exception_of_a_service_can_be_caught_and_work_continues(run):
     @program
     def careful() -> Do[Any, Any, Any]:
         try:
@@ -213,7 +213,7 @@ def test_an_exception_in_any_function_is_a_defect(run, broken):
     assert isinstance(run(caught, None).cause, ZeroDivisionError)
 
 
-def test_what_is_yielded_and_no_program_is_a_defect_that_names_the_block(run):
+def test_yielding_another_value_than_a_program_is_a_defect_that_names_the_block(run):
     @program
     def wrong() -> Do[Any, Any, Any]:
         yield 3
@@ -232,7 +232,7 @@ def test_yielding_a_result_says_to_lift_it(run):
     assert "lift" in str(run(wrong(), None).cause)
 
 
-def test_what_a_continuation_gives_and_is_no_program_is_a_defect_that_names_it(run):
+def test_a_continuation_that_returns_no_program_is_a_defect_that_names_it(run):
     def continuation(_):
         return "no program"
 
@@ -257,7 +257,7 @@ def test_bracket_and_on_exit_release_exactly_once(run, inner, exit_):
 
 
 @pytest.mark.parametrize("cause", [ValueError, Custom])
-def test_bracket_and_on_exit_release_exactly_once_after_what_is_raised(run, cause):
+def test_bracket_and_on_exit_release_exactly_once_after_an_exception(run, cause):
     notes: list[str] = []
     used = bracket(note("acquire"), lambda _: crash(cause()), lambda _: note("release")).on_exit(note("on_exit"))
     if cause is Custom:

@@ -72,7 +72,7 @@ async def _in_a_coroutine(value: Any) -> Any:
     return value
 
 
-def test_every_bind_goes_on_with_its_container():
+def test_every_bind_continues_with_its_container():
     reader = RequiresContextFutureResult
     steps: list[Any] = [
         bind_result(lambda v: Success(v + 1)),
@@ -154,7 +154,7 @@ def test_the_reader_view_is_a_future_result():
     assert asyncio.run(outside.map(str)(1).awaitable()) == IOSuccess("2")
 
 
-def test_the_reader_view_raises_what_a_future_result_cannot_express():
+def test_the_reader_view_raises_exits_that_a_future_result_cannot_express():
     async def raised(program: Program[Any, Any, Any]) -> BaseException | None:
         try:
             await program(None)

@@ -74,7 +74,7 @@ def test_kubernetes_runs_one_engine_at_a_time_and_leaves_it_time_to_stop() -> No
     assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
 
 
-def test_kubernetes_names_what_it_refers_to() -> None:
+def test_kubernetes_refers_to_objects_that_exist() -> None:
     engine, _ = pod("shop-engine")
     service = manifests()["Service/shop-engine"]
     labels = manifests()["Deployment/shop-engine"]["spec"]["template"]["metadata"]["labels"]

@@ -46,7 +46,7 @@ def arrows(diagram: str) -> set[str]:
     return {line.strip() for line in diagram.splitlines() if "-->" in line}
 
 
-def test_the_diagram_of_the_order_is_what_the_kit_draws() -> None:
+def test_the_diagram_of_the_order_is_drawn_by_the_kit() -> None:
     observer = CoverageObserver()
     for life, steps in LIVES.items():
         with World(App(Mailer()).with_jobs(order_processor)) as world:

@@ -48,7 +48,7 @@ def test_every_section_names_a_test(heading: str) -> None:
 
 
 @pytest.mark.parametrize("limit", re.findall(r"^- \*Limits:\*.*?(?=^$)", PAGE, re.MULTILINE | re.DOTALL))
-def test_every_limit_stands_before_its_tests(limit: str) -> None:
+def test_every_limit_precedes_its_tests(limit: str) -> None:
     assert "*Tested by:*" in limit
 
 

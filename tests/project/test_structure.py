@@ -185,7 +185,7 @@ def full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def test_the_top_level_holds_what_a_newcomer_expects() -> None:
+def test_the_top_level_exports_the_names_of_the_first_lessons() -> None:
     visible = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert visible - TOP_LEVEL == set()
 
@@ -202,7 +202,7 @@ def test_no_file_is_too_long() -> None:
     assert {path: length for path, length in lengths.items() if length > MAX_FILE_LINES} == {}
 
 
-def test_every_file_is_named_after_what_it_holds() -> None:
+def test_every_file_is_named_after_its_content() -> None:
     assert [named(path) for path in python_files() if {path.stem.strip("_"), path.parent.name} & SHAPELESS_NAMES] == []
 
 
@@ -234,7 +234,7 @@ def test_every_public_module_class_and_function_is_documented() -> None:
     assert undocumented == []
 
 
-def test_a_public_signature_says_what_it_takes_and_gives() -> None:
+def test_a_public_signature_names_its_parameters_and_result() -> None:
     vague = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if is_vague(path)}
     assert vague == set(ANY_ALLOWED)
 

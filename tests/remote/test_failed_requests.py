@@ -51,7 +51,7 @@ def test_a_lost_answer_stays_in_doubt_when_the_server_does_not_come_back():
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"404 Not Found", b"413 Too Large"])
-def test_a_server_that_is_no_engine_is_named_without_repeats(status):
+def test_a_server_that_is_not_an_engine_is_named_without_repeats(status):
     response = b"HTTP/1.1 %s\r\nContent-Length: 5\r\n\r\nnginx" % status
     error, count = with_responses(response, response, timeout="30 seconds")
     assert (type(error), count) == (ServerUnreachable, 1)

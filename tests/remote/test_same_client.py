@@ -183,7 +183,7 @@ async def in_a_thread(bind: str) -> list[Any]:
 
 @pytest.mark.parametrize("way", [over, in_a_thread])
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/engine.sock"])
-def test_a_remote_client_returns_what_a_local_one_returns(way, bind, tmp_path):
+def test_a_remote_client_returns_the_results_of_a_local_one(way, bind, tmp_path):
     expected = asyncio.run(in_process())
     found = asyncio.run(way(bind.format(tmp_path)))
     for number, (here, there) in enumerate(zip(expected, found, strict=True)):

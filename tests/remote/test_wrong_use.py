@@ -42,7 +42,7 @@ def test_a_client_that_is_not_entered_has_no_handles(client, usage):
 
 
 @pytest.mark.parametrize("function", [unwrap, attempt])
-def test_what_is_not_a_call_is_refused(function):
+def test_an_invalid_call_is_refused(function):
     async def main():
         async with App(None).open("memory://") as jobs:
             await function(await jobs.health())

@@ -37,7 +37,7 @@ async def never(runtime: Runtime) -> None:
     await runtime.future()
 
 
-def test_a_task_gives_what_its_coroutine_returns(run):
+def test_a_task_returns_the_result_of_its_coroutine(run):
     async def scenario(runtime: Runtime) -> Any:
         async def five() -> int:
             return 5
@@ -49,7 +49,7 @@ def test_a_task_gives_what_its_coroutine_returns(run):
     assert run(scenario) == (False, 5, True, False, 5, None)
 
 
-def test_a_task_raises_what_its_coroutine_raises_and_that_again(run):
+def test_a_task_raises_the_error_of_its_coroutine_at_each_await(run):
     async def scenario(runtime: Runtime) -> Any:
         async def fail() -> None:
             raise KeyError("k")

@@ -67,7 +67,7 @@ def test_run_jumps_over_a_year_of_waiting():
     assert simulation.run(wait()) == START_MS + year_ms
 
 
-def test_settle_moves_nothing_and_advance_fires_what_is_due():
+def test_settle_moves_nothing_and_advance_fires_due_alarms():
     simulation = Simulation(start=START)
     seen: list[int] = []
 
@@ -105,7 +105,7 @@ def test_ids_stay_in_order_when_the_clock_jumps_back():
     assert simulation.runtime.new_id() > first
 
 
-def test_a_deadlock_names_who_waits():
+def test_a_deadlock_names_the_waiting_tasks():
     simulation = Simulation()
 
     async def wait() -> None:
@@ -131,7 +131,7 @@ def test_a_loop_that_never_lets_time_pass_is_stopped():
     simulation.close()
 
 
-def test_what_is_foreign_would_block_at_the_very_await():
+def test_a_foreign_awaitable_would_block_at_its_await():
     simulation = Simulation()
     loop = asyncio.new_event_loop()
     foreign = loop.create_future()
@@ -147,7 +147,7 @@ def test_what_is_foreign_would_block_at_the_very_await():
     loop.close()
 
 
-def test_an_exception_nobody_asked_for_is_reported():
+def test_an_exception_without_a_reader_is_reported():
     simulation = Simulation()
 
     async def fail(what: str) -> None:
@@ -171,7 +171,7 @@ def test_logs_are_kept():
     assert simulation.logs == [record]
 
 
-def test_a_future_asked_too_early_says_so():
+def test_a_future_read_too_early_raises():
     future = Simulation().runtime.future()
     with pytest.raises(AlreadyDone, match="before it is done"):
         future.result()
@@ -227,7 +227,7 @@ def test_hosted_waits_for_real_things_in_an_order_of_the_seed():
     assert hosted(3) == histories[3]
 
 
-def test_hosted_raises_what_the_real_thing_raises_where_it_is_awaited():
+def test_hosted_raises_the_error_of_the_real_awaitable_where_it_is_awaited():
     async def main() -> str:
         try:
             await asyncio.to_thread(int, "no number")
@@ -238,7 +238,7 @@ def test_hosted_raises_what_the_real_thing_raises_where_it_is_awaited():
     assert asyncio.run(Simulation().run_hosted(main())) == "raised"
 
 
-def test_cancelling_the_host_cancels_what_is_awaited_and_comes_out():
+def test_cancelling_the_host_cancels_the_awaited_future_and_is_raised():
     released: list[str] = []
 
     async def main() -> None:
@@ -313,7 +313,7 @@ def test_run_until_lets_the_hosting_loop_answer():
     assert asyncio.run(main()) == "answered"
 
 
-def test_what_was_due_while_the_process_stood_still_is_due_at_once():
+def test_alarms_due_while_the_process_was_stalled_fire_at_once():
     simulation = Simulation(start=START)
     rung: list[int] = []
     simulation.runtime.call_later(1_000, lambda: rung.append(simulation.now_ms - START_MS))
@@ -323,7 +323,7 @@ def test_what_was_due_while_the_process_stood_still_is_due_at_once():
     assert rung == [60_000]
 
 
-def test_what_waits_on_its_way_out_is_dropped_all_the_same():
+def test_outgoing_messages_that_wait_are_dropped_as_well():
     simulation = Simulation()
     left: list[str] = []
 

@@ -77,7 +77,7 @@ def test_a_limit_that_cannot_be_read_is_refused(texts: list[str]):
 
 
 @pytest.mark.parametrize("texts", [["burst=1", "burst=1"], ["unknown=1"], ["=1"], [""], ["burst=" + "9" * 5_000]])
-def test_a_name_is_that_of_a_limit_and_given_once(texts: list[str]):
+def test_a_name_is_that_of_a_limit_and_passed_once(texts: list[str]):
     with pytest.raises(DefinitionError) as refused:
         http_limits_of(texts)
     assert len(str(refused.value)) <= 1_000

@@ -407,7 +407,7 @@ def test_a_request_that_is_not_answered_in_time_is_cut_off(caplog: pytest.LogCap
     assert caplog.records == []
 
 
-def test_a_hurried_stop_waits_for_nobody() -> None:
+def test_a_hurried_stop_waits_for_no_run() -> None:
     async def scenario() -> None:
         app = Application()
         async with listening(app, ["127.0.0.1:0"]) as bound:
@@ -419,7 +419,7 @@ def test_a_hurried_stop_waits_for_nobody() -> None:
     run(scenario)
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_it_names_the_package_to_install(tmp_path: Path) -> None:
     code = """
 import asyncio, sys
 sys.modules["uvicorn"] = None

@@ -26,7 +26,7 @@ def test_no_client_exceeds_its_rate_and_a_wait_is_exact(per_second: int, burst: 
                 assert count <= burst + (end - begin) * per_second / 1_000 + 1e-6
 
 
-def test_a_client_that_waits_as_told_is_accepted():
+def test_a_client_that_waits_for_retry_after_is_accepted():
     rates = Rates(per_second=4, burst=2)
     assert [rates.wait_ms("a", 0) for _ in range(3)] == [0, 0, 250]
     assert rates.wait_ms("b", 0) == 0

@@ -27,7 +27,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
         yield address, receiver
 
 
-def test_it_reports_what_the_engine_does(manager: tuple[str, socket.socket]) -> None:
+def test_it_reports_the_actions_of_the_engine(manager: tuple[str, socket.socket]) -> None:
     address, receiver = manager
     service = ServiceManager.of({"NOTIFY_SOCKET": address}, PID)
     service.waiting("waiting for the lock\nof jobs.db")

@@ -27,7 +27,7 @@ def test_a_secret_finds_its_token_and_no_other_text_does():
         assert tokens.holder(wrong) is None
 
 
-def test_a_digest_stands_for_its_secret():
+def test_a_digest_represents_its_secret():
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     assert Tokens.parse(f"shop read sha256:{digest}") == Tokens.parse(f"shop read {SECRET}")
 

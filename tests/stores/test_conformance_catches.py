@@ -161,7 +161,7 @@ def test_a_violation_is_caught(sabotage):
     assert set(caught.value.requirements) <= set(BY_NAME[name].requirements) | {FAILURES_ARE_VALUES}
 
 
-def test_a_failure_says_the_requirement_what_was_done_and_both_answers():
+def test_a_failure_names_the_requirement_the_operations_and_both_answers():
     with pytest.raises(RequirementViolated) as caught:
         check_case(BY_NAME["due_returns_the_earliest_first"], harness_of(SABOTAGE["due gives the latest first"][0]))
     assert str(caught.value) == (
@@ -184,7 +184,7 @@ PUT = CommitStep(
 )
 
 
-def test_answers_that_no_order_of_the_operations_explains_are_told():
+def test_answers_that_no_order_of_the_operations_explains_are_reported():
     history = [PUT, ConcurrentStep((PUT, PUT, 1))]
     with pytest.raises(RequirementViolated) as caught:
         asyncio.run(take_steps(harness_of(checks_then_writes)(), history))
@@ -201,7 +201,7 @@ def test_answers_that_no_order_of_the_operations_explains_are_told():
     ]
 
 
-def test_what_no_order_of_the_operations_leaves_is_told():
+def test_a_state_that_no_order_of_the_operations_explains_is_reported():
     forgets_events = SABOTAGE["commit forgets events"][0]
     with pytest.raises(RequirementViolated) as caught:
         asyncio.run(
@@ -280,7 +280,7 @@ def test_an_ownership_that_is_not_kept_is_caught(name, harness):
         check_case(BY_NAME[name], harness)
 
 
-def test_one_call_says_what_passed_and_what_does_not_apply():
+def test_one_call_returns_the_checks_that_passed_and_those_that_do_not_apply():
     report = check_store(SharedHarness, max_examples=3)
     assert report.failed == ()
     left_out = {one.name for one in report.outcomes if one.verdict == "not applicable"}

@@ -65,7 +65,7 @@ def ids(path: Path) -> set[str]:
         return {id_ for (id_,) in database.execute("SELECT id FROM instances")}
 
 
-def test_commits_go_on_between_the_steps_and_are_in_the_copy(path: Path, target: Path) -> None:
+def test_commits_continue_between_the_steps_and_are_in_the_copy(path: Path, target: Path) -> None:
     seen: list[BackupProgress] = []
     tasks: list[asyncio.Future[object]] = []
 
@@ -123,7 +123,7 @@ def test_the_log_is_checkpointed_while_a_backup_is_made(path: Path, target: Path
 
 
 @pytest.mark.parametrize("at", [1, 20])
-def test_a_cancelled_backup_leaves_nothing_and_the_store_goes_on(path: Path, target: Path, at: int) -> None:
+def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, target: Path, at: int) -> None:
     async def main() -> None:
         store = await open_sqlite(path)
         told: list[BackupProgress] = []
@@ -157,7 +157,7 @@ def test_a_callback_that_breaks_breaks_the_backup_and_nothing_else(path: Path, t
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_store_that_is_closed_ends_its_backups_and_gives_the_file_free(path: Path, target: Path) -> None:
+def test_a_closed_store_ends_its_backups_and_releases_the_file(path: Path, target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
         store = await open_sqlite(path)
         closing: list[asyncio.Future[Any]] = []
@@ -215,7 +215,7 @@ def test_a_store_that_is_lost_ends_its_backups_at_once(path: Path, target: Path)
     assert list(target.parent.iterdir()) == []
 
 
-def test_what_is_there_is_left_alone(path: Path, target: Path) -> None:
+def test_an_existing_file_remains_unchanged(path: Path, target: Path) -> None:
     partial = target.with_name("copy.db.partial")
 
     async def main(at: Path) -> str:
@@ -248,7 +248,7 @@ def test_a_file_that_comes_meanwhile_is_left_alone(path: Path, target: Path) -> 
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_who_may_not_read_the_store_may_not_read_its_backup(path: Path, target: Path) -> None:
+def test_a_backup_is_readable_by_the_readers_of_the_store_only(path: Path, target: Path) -> None:
     path.chmod(0o600)
 
     async def main() -> None:
@@ -301,9 +301,9 @@ Reached = tuple[asyncio.Event, asyncio.Event]
 @effect
 def reach_out(services: Reached, event: int) -> FutureResult[None, object]:
     async def reach() -> Result[None, object]:
-        reached, may_go_on = services
+        reached, may_continue = services
         reached.set()
-        await may_go_on.wait()
+        await may_continue.wait()
         return Success(None)
 
     return FutureResult(reach())
@@ -325,18 +325,18 @@ def services() -> Reached:
     return asyncio.Event(), asyncio.Event()
 
 
-def test_a_backup_opens_and_goes_on_where_the_store_was(tmp_path: Path, target: Path) -> None:
+def test_a_backup_opens_and_continues_from_the_state_of_the_store(tmp_path: Path, target: Path) -> None:
     """What runs is recovered, keys give their answers again, messages are applied once, alarms stand."""
 
     async def original() -> None:
-        reached, may_go_on = given = services()
+        reached, may_continue = given = services()
         async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{tmp_path / 'jobs.db'}") as jobs:
             await unwrap(jobs.handle(PLAIN).send("a", 5, idempotency_key="k"))
             running = asyncio.ensure_future(unwrap(jobs.handle(PLAIN).send("b", -1)))
             await reached.wait()
             await unwrap(jobs.backup(target))
             await unwrap(jobs.handle(PLAIN).send("a", 100))
-            may_go_on.set()
+            may_continue.set()
             await running
 
     async def settled(jobs: Client) -> int | None:
@@ -345,8 +345,8 @@ def test_a_backup_opens_and_goes_on_where_the_store_was(tmp_path: Path, target: 
         return await unwrap(jobs.handle(PLAIN).get_state("b"))
 
     async def restored() -> None:
-        reached, may_go_on = given = services()
-        may_go_on.set()
+        reached, may_continue = given = services()
+        may_continue.set()
         async with App(given).with_jobs(PLAIN, LEDGER).open(f"sqlite:///{target}") as jobs:
             assert engine_of(jobs).store.epoch == 2
             await reached.wait()  # the run that was in progress is delivered again

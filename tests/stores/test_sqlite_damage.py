@@ -87,7 +87,7 @@ def test_a_row_that_cannot_be_read_harms_no_other(path, column):
     asyncio.run(main())
 
 
-def test_a_row_that_is_mended_is_healthy_again(path):
+def test_a_repaired_row_is_healthy_again(path):
     _damage(path, "UPDATE instances SET claim = '{' WHERE id = 'a'")
 
     async def main():

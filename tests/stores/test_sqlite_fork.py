@@ -47,7 +47,7 @@ async def _open_and_close(path):
     await value(store.close())
 
 
-def test_a_child_is_refused_and_told_why(tmp_path):
+def test_a_child_is_refused_with_the_reason(tmp_path):
     with _parent_and_child(tmp_path / "jobs.db") as (_, _, said):
         assert said.count("it belongs to the process that this one was forked from") == 2
 

@@ -88,12 +88,12 @@ def instructions(path: Path, rows: int, ask: Callable[[sqlite3.Cursor], object])
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_what_nobody_asked_for_costs_nothing(tmp_path: Path, question: str) -> None:
+def test_unused_features_cost_nothing(tmp_path: Path, question: str) -> None:
     few, many = (instructions(tmp_path / f"{rows}.db", rows, QUESTIONS[question]) for rows in (3_000, 9_000))
     assert many < few + 100
 
 
-def test_what_is_rare_is_found_in_portions_and_others_go_between(tmp_path: Path) -> None:
+def test_rare_rows_are_found_in_chunks_and_other_requests_run_between(tmp_path: Path) -> None:
     with holding(tmp_path / "jobs.db", 3 * PORTION) as file:
         file.execute("UPDATE instances SET status = 'paused' WHERE incarnation % 1900 = 0")
         file.execute("COMMIT")

@@ -68,7 +68,7 @@ def test_a_locked_file_acknowledges_nothing_and_works_again_when_it_is_free(tmp_
     assert isinstance(again, Success)
 
 
-def test_a_group_waits_once_for_whoever_holds_the_file(tmp_path):
+def test_a_group_waits_once_for_the_program_that_holds_the_file(tmp_path):
     """Not once for each of its commits: they would be refused one after the other, five seconds each."""
     path = tmp_path / "jobs.db"
 
@@ -93,7 +93,7 @@ def test_a_group_waits_once_for_whoever_holds_the_file(tmp_path):
     assert waits == 1
 
 
-def test_the_engine_goes_on_when_the_file_is_free(tmp_path):
+def test_the_engine_continues_when_the_file_is_free(tmp_path):
     path = tmp_path / "jobs.db"
 
     async def main():

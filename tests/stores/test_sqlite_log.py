@@ -50,7 +50,7 @@ def test_without_readers_it_is_never_much_longer_than_a_checkpoint(tmp_path: Pat
     assert max(sizes) < (CHECKPOINT_PAGES + 20) * FRAME_BYTES
 
 
-def test_a_reader_that_holds_it_up_is_told_of_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_blocking_reader_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
 
     async def main() -> tuple[list[Health], list[int]]:

@@ -75,7 +75,7 @@ def test_a_row_can_be_read_by_a_person(tmp_path):
     assert row == [("task", "orders", "42", "scheduled", 7, "{}")]
 
 
-def test_a_second_opener_is_told_who_owns_the_file(tmp_path):
+def test_a_second_opener_learns_the_owner_of_the_file(tmp_path):
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")
         with pytest.raises(StoreLocked) as caught:
@@ -88,7 +88,7 @@ def test_a_second_opener_is_told_who_owns_the_file(tmp_path):
     asyncio.run(_open_and_close(tmp_path / "jobs.db"))
 
 
-def test_a_lock_is_given_back_at_once_even_if_a_child_shares_it(tmp_path):
+def test_a_lock_is_released_at_once_even_if_a_child_shares_it(tmp_path):
     names = {"path": str(tmp_path / "lock"), "database": str(tmp_path / "jobs.db")}
     lock = acquire(**names, store="one")
     shared = [os.dup(lock.fileno()), os.dup(lock.database)]  # which a child has until its hook has run
@@ -128,7 +128,7 @@ def test_the_database_of_another_application_is_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+def test_a_file_that_is_not_a_database_remains_unchanged(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_bytes(b"not a database at all, whatever it is called\n" * 100)
     before = path.read_bytes()
@@ -224,7 +224,7 @@ def test_the_epoch_grows_with_every_opening(tmp_path):
     assert [store.epoch for store in stores] == [1, 2, 3]
 
 
-def test_what_a_crash_left_in_the_log_is_in_the_file_before_anything_is_built_on_it(tmp_path):
+def test_the_log_of_a_crash_is_in_the_file_before_anything_is_built_on_it(tmp_path):
     """A log that was read may still not be on the disk: its sync may have failed, and nobody knows any more."""
     path, crashed, file_alone = tmp_path / "jobs.db", tmp_path / "crashed.db", tmp_path / "alone.db"
 

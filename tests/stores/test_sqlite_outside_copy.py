@@ -87,7 +87,7 @@ def test_it_gives_up_when_the_owners_log_grows_too_much(path: Path, target: Path
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_copy_of_what_a_crash_left(path: Path, target: Path, tmp_path: Path) -> None:
+def test_a_copy_of_the_files_after_a_crash(path: Path, target: Path, tmp_path: Path) -> None:
     crashed = tmp_path / "crashed.db"
     asyncio.run(crash(path, crashed))
     copy_from_outside(crashed, target, lambda _: None)
@@ -106,13 +106,13 @@ def test_the_copy_opens_as_a_store(path: Path, target: Path) -> None:
     assert asyncio.run(opened()) == 2
 
 
-def test_what_is_no_store_is_not_copied(tmp_path: Path, target: Path) -> None:
+def test_a_file_that_is_not_a_store_is_not_copied(tmp_path: Path, target: Path) -> None:
     with pytest.raises(StoreUnavailable, match="there is no such file"):
         copy_from_outside(tmp_path / "nowhere.db", target, lambda _: None)
     assert list(target.parent.iterdir()) == []
 
 
-def test_what_is_there_is_left_alone(path: Path, target: Path) -> None:
+def test_an_existing_file_remains_unchanged(path: Path, target: Path) -> None:
     target.write_text("mine")
     with pytest.raises(BackupFailed, match="a file of that name exists"):
         copy_from_outside(path, target, lambda _: None)

@@ -381,7 +381,7 @@ def test_a_backup_that_is_copied_over_is_kept_whatever_is_noticed_first(path):
     assert [file.name for file in path.parent.glob("*.lost-*")] == ["jobs.db-wal.lost-1"]
 
 
-def test_what_is_no_database_any_more_is_left_as_it_is(path):
+def test_a_file_that_is_no_longer_a_database_remains_unchanged(path):
     async def main():
         store = await _opened(path)
         await created(store, A)
@@ -457,7 +457,7 @@ def _count_an_opening(path):
         database.commit()
 
 
-def test_a_connection_that_is_replaced_goes_on_with_its_own_file(path):
+def test_a_replaced_connection_continues_with_its_own_file(path):
     async def main():
         store = await _opened(path)
         for id_ in ("a", "b"):

@@ -83,7 +83,7 @@ def test_it_cannot_write(tmp_path, statement):
     assert path.read_bytes() == before
 
 
-def test_it_says_what_is_wrong_with_a_file(tmp_path):
+def test_it_reports_the_problem_of_a_file(tmp_path):
     path = tmp_path / "jobs?.db"
     with pytest.raises(StoreUnavailable, match="there is no such file"), read_from_outside(path):
         pass

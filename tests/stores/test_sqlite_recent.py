@@ -16,7 +16,7 @@ from perdure.values.transition import Purge, Transition
 A = address("a")
 
 
-def written_by_somebody_else(path, state):
+def written_by_another_program(path, state):
     with closing(sqlite3.connect(path)) as foreign:
         foreign.execute("UPDATE instances SET state = ?, version = version + 1", (state,))
         foreign.commit()
@@ -42,7 +42,7 @@ def test_an_instance_that_was_written_is_not_read_again(tmp_path):
 
     async def body(store):
         fence = await created(store, A)
-        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        written_by_another_program(tmp_path / "jobs.db", "theirs")
         assert (await value(store.load(A))).instance.fence == fence
         assert await state_of(store) == "{}"
 
@@ -57,7 +57,7 @@ def test_an_instance_that_was_due_is_not_read_again(tmp_path):
 
     async def body(store):
         assert [instance.address for instance in await value(store.due(1_000, 10))] == [A]
-        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        written_by_another_program(tmp_path / "jobs.db", "theirs")
         assert await state_of(store) == "{}"
 
     run(tmp_path / "jobs.db", write)
@@ -68,7 +68,7 @@ def test_after_a_conflict_the_row_is_read_again(tmp_path):
     async def body(store):
         fence = await created(store, A)
         await failure(store.commit(put(A, Fence(fence.incarnation, 7))), Conflict, "another version is stored")
-        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        written_by_another_program(tmp_path / "jobs.db", "theirs")
         assert await state_of(store) == "theirs"
 
     run(tmp_path / "jobs.db", body)
@@ -77,7 +77,7 @@ def test_after_a_conflict_the_row_is_read_again(tmp_path):
 def test_a_store_that_lost_its_file_answers_nothing_from_memory(tmp_path):
     async def body(store):
         fence = await created(store, A)
-        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        written_by_another_program(tmp_path / "jobs.db", "theirs")
         await failure(store.commit(put(A, fence)), OwnershipLost, "somebody else wrote")
         await failure(store.load(A), OwnershipLost, "the file is not ours any more")
 
@@ -94,7 +94,7 @@ def test_a_closed_store_answers_nothing_from_memory(tmp_path):
     asyncio.run(main())
 
 
-def test_what_was_purged_is_not_remembered(tmp_path):
+def test_a_purged_instance_is_not_remembered(tmp_path):
     async def body(store):
         fence = await created(store, A)
         await value(store.commit(Transition(address=A, expected=fence, write=Purge())))
@@ -109,7 +109,7 @@ def test_what_was_purged_is_not_remembered(tmp_path):
 def test_a_load_with_a_key_looks_at_the_file(tmp_path):
     async def body(store):
         fence = await created(store, A)
-        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        written_by_another_program(tmp_path / "jobs.db", "theirs")
         loaded = await value(store.load(A, "k", 0))
         assert loaded.instance.state == "theirs"
         assert loaded.instance.fence == Fence(fence.incarnation, fence.version + 1)
@@ -120,7 +120,7 @@ def test_a_load_with_a_key_looks_at_the_file(tmp_path):
 def test_a_store_may_remember_nothing(tmp_path):
     async def body(store):
         await created(store, A)
-        written_by_somebody_else(tmp_path / "jobs.db", "theirs")
+        written_by_another_program(tmp_path / "jobs.db", "theirs")
         assert await state_of(store) == "theirs"
 
     run(tmp_path / "jobs.db", body, cache_bytes=0)

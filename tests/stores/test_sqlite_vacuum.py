@@ -46,7 +46,7 @@ def contents(path: Path) -> list[tuple[object, ...]]:
         return [*rows, *database.execute("PRAGMA user_version"), *database.execute("PRAGMA application_id")]
 
 
-def test_it_gives_back_what_purged_rows_left_and_nothing_else(path: Path) -> None:
+def test_it_reclaims_the_pages_of_purged_rows_and_nothing_else(path: Path) -> None:
     before, size = contents(path), path.stat().st_size
     done = vacuum(path)
     assert done.before_bytes == size
@@ -63,7 +63,7 @@ def test_it_gives_back_what_purged_rows_left_and_nothing_else(path: Path) -> Non
     assert asyncio.run(opened()) == 301  # numbers never go back
 
 
-def test_what_a_crash_left_in_the_log_is_kept(path: Path, tmp_path: Path) -> None:
+def test_commits_in_the_log_of_a_crash_are_kept(path: Path, tmp_path: Path) -> None:
     crashed = tmp_path / "crashed.db"
     asyncio.run(crash(path, crashed))
     vacuum(crashed)
@@ -81,7 +81,7 @@ def test_an_owned_file_is_refused_and_left_alone(path: Path) -> None:
     asyncio.run(beside())
 
 
-def test_the_lock_is_given_back(path: Path) -> None:
+def test_the_lock_is_released(path: Path) -> None:
     vacuum(path)
 
     async def opened() -> None:
@@ -105,7 +105,7 @@ def test_too_little_room_is_said_before_anything_is_written(path: Path) -> None:
     assert asked
 
 
-def test_a_reader_keeps_the_file_from_shrinking_and_is_told_of(path: Path) -> None:
+def test_a_reader_that_keeps_the_file_from_shrinking_is_reported(path: Path) -> None:
     before, size = contents(path), path.stat().st_size
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
@@ -119,7 +119,7 @@ def test_a_reader_keeps_the_file_from_shrinking_and_is_told_of(path: Path) -> No
     assert path.stat().st_size < size / 5
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="there is no such file"):
         vacuum(tmp_path / "nowhere.db")
     (tmp_path / "text").write_bytes(b"no database, but long enough to have a header of its own" * 20)
@@ -128,7 +128,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["text"]  # no lock file either
 
 
-def test_the_space_is_counted_by_what_the_reader_says(path: Path) -> None:
+def test_the_space_is_counted_from_the_page_counts_of_the_reader(path: Path) -> None:
     with read_from_outside(path) as reader:
         ((free_pages,),) = reader.rows("PRAGMA freelist_count")
         ((page_bytes,),) = reader.rows("PRAGMA page_size")

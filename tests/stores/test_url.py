@@ -76,14 +76,14 @@ def test_the_cache_has_a_bound_and_its_health_shows_it(tmp_path, query, bound):
         ("memory://name", "'memory://' with nothing after it"),
     ],
 )
-def test_a_url_that_names_no_store_says_what_is_possible(url, hint):
+def test_a_url_that_names_no_store_lists_the_schemes(url, hint):
     with pytest.raises(DefinitionError) as caught:
         asyncio.run(_opened(url))
     assert hint in str(caught.value)
     assert caught.value.got == url
 
 
-def test_another_scheme_is_given_as_a_mapping():
+def test_another_scheme_is_passed_as_a_mapping():
     async def open_mine(url, runtime):
         return memory_store(name=url)
 

@@ -45,7 +45,7 @@ def observed(job: object) -> JobCoverage:
     return observer.jobs[f"{job.kind}:{job.name}"]  # type: ignore[attr-defined] # a definition
 
 
-def test_each_step_is_counted_with_what_came_of_it() -> None:
+def test_each_step_is_counted_with_its_outcome() -> None:
     steps = observed(order_processor).steps
     assert steps[ObservedTransition("absent", "OrderPlaced", "pending")] == 2
     assert steps[ObservedTransition("pending", "PaymentReceived", "paid")] == 1
@@ -54,7 +54,7 @@ def test_each_step_is_counted_with_what_came_of_it() -> None:
     assert steps[ObservedTransition("pending", "alarm", "ended")] == 1
 
 
-def test_what_never_met_is_known_from_the_types() -> None:
+def test_pairs_that_never_met_are_known_from_the_types() -> None:
     never_met = observed(order_processor).never_met()
     assert ("shipped", "Delivered") in never_met
     assert ("pending", "PaymentReceived") not in never_met
@@ -77,7 +77,7 @@ def test_hooks_are_counted_that_leave_no_event_behind() -> None:
     assert exits["execute: ended the instance"] == 1
 
 
-def test_the_text_says_what_is_untested_and_the_diagram_shows_what_was_seen() -> None:
+def test_the_text_names_untested_pairs_and_the_diagram_shows_seen_ones() -> None:
     coverage = observed(order_processor)
     text, diagram = as_text(coverage), as_mermaid(coverage)
     assert "pending x PaymentReceived -> paid (once)" in text
@@ -140,7 +140,7 @@ def noticed(*faults: Fault) -> JobCoverage:
     return observer.jobs["task:notices"]
 
 
-def test_hooks_that_never_ran_are_told_with_the_exits_that_never_came_and_the_faults_that_never_struck() -> None:
+def test_hooks_exits_and_faults_that_never_occurred_are_reported() -> None:
     coverage = noticed()
     assert coverage.never_ran() == ("execute", "on_idle", "on_error")
     assert coverage.never_reached() == ("on_event: failure MailBounced", "on_event: defect", "retry: exhausted")
@@ -152,7 +152,7 @@ def test_hooks_that_never_ran_are_told_with_the_exits_that_never_came_and_the_fa
         assert "faults never injected at send_mail: any" in told
 
 
-def test_what_came_about_is_told_of_no_more() -> None:
+def test_a_transition_that_occurred_is_reported_no_more() -> None:
     lost = OutcomeUnknown("lost")
     coverage = noticed(
         Fail("send_mail", MailBounced("ada")),
@@ -305,7 +305,7 @@ POSSIBLE = {
     interleaving=st.sampled_from(["turns", "operations"]),
 )
 @settings(max_examples=60)
-def test_what_is_counted_of_requests_at_the_same_moment_is_possible(asked: Any, seed: int, interleaving: Any) -> None:
+def test_counted_transitions_of_concurrent_requests_are_possible(asked: Any, seed: int, interleaving: Any) -> None:
     observer = CoverageObserver()
     with World(App(Shop()).with_jobs(lamps), seed=seed, interleaving=interleaving) as world:
         world.watch(observer.of(world))
@@ -373,7 +373,7 @@ CHANGES = {
 )
 @example(asked=[([Go()], 1_000), (["resume"], 0)], seed=0, interleaving="turns")
 @settings(max_examples=60)
-def test_what_is_counted_of_requests_beside_an_alarm_is_possible(asked: Any, seed: int, interleaving: Any) -> None:
+def test_counted_transitions_of_requests_beside_an_alarm_are_possible(asked: Any, seed: int, interleaving: Any) -> None:
     observer = CoverageObserver()
     with World(App(Shop()).with_jobs(timers), seed=seed, interleaving=interleaving) as world:
         world.watch(observer.of(world))

@@ -113,12 +113,12 @@ def test_a_request_that_is_refused_is_explained_as_well():
         explain(order_processor, "1", lambda order: order.send("no event"))
 
 
-def test_one_thing_is_asked():
+def test_one_thing_is_requested():
     with pytest.raises(DefinitionError, match="sends one request"):
         explain(order_processor, "1", lambda order: None)
 
 
-def test_a_flush_is_explained_over_what_was_added():
+def test_a_flush_is_explained_over_the_added_events():
     batch = explain(webhook_batcher, "1", lambda batch: batch.add(Webhook("1", "paid", "{}")), strict=True).instance
     seen = explain(
         webhook_batcher, "1", lambda batch: batch.flush(), instance=batch, answers={"push": Success(1)}, strict=True
@@ -149,18 +149,18 @@ def test_time_is_virtual():
     assert stopped.args[0] == "1"
 
 
-def test_the_program_does_not_go_on_without_an_answer():
+def test_the_program_does_not_continue_without_an_answer():
     reached: list[str] = []
 
     @program
-    def goes_on(ctx: TaskContext[int], event: str) -> Do[None, Any, HasMailer]:
+    def continues(ctx: TaskContext[int], event: str) -> Do[None, Any, HasMailer]:
         try:
             yield from send_mail("1", "a", "a").attempt()
             reached.append("after")
         finally:
             reached.append("finally")
 
-    job = Task("goes-on", state=int, event=str, initial=0, on_event=goes_on)
+    job = Task("goes-on", state=int, event=str, initial=0, on_event=continues)
     assert isinstance(explain(job, "1", lambda job: job.send("go")), NeedsAnswer)
     assert reached == ["finally"]
 
@@ -231,7 +231,7 @@ def test_nothing_is_written_and_no_effect_performed():
     play(scenario, mailer)
 
 
-def test_a_remembered_answer_is_given_again():
+def test_a_remembered_answer_is_returned_again():
     async def scenario(jobs: Client, _: Simulation) -> None:
         first = await unwrap(jobs.handle(order_processor).send("1", PLACED, idempotency_key="k"))
         seen = await unwrap(jobs.explain(order_processor, "1", lambda order: order.send(PLACED), idempotency_key="k"))
@@ -260,7 +260,7 @@ def test_a_bad_request_is_refused_as_ever():
     play(scenario, Mailer())
 
 
-def test_it_can_be_asked_by_name():
+def test_it_can_be_called_by_name():
     async def scenario(jobs: Client, _: Simulation) -> None:
         orders = jobs.handle_by_name("task", "order-processor")
         payload = '{"type":"OrderPlaced","owner":"ada","amount":100}'

@@ -122,7 +122,7 @@ def test_each_error_of_a_declared_union_is_enumerated_exceptions_included():
     ]
 
 
-def test_an_error_that_cannot_be_made_up_is_no_reason_to_leave_all_of_them_out():
+def test_an_error_that_cannot_be_drawn_excludes_no_other():
     clean = simulate(charge(), None)
     with pytest.raises(NoSample, match=r"Sealed .* it is an error of charge: pass errors=\{'charge': \[\.\.\.\]\}"):
         every_fault(clean)
@@ -144,7 +144,7 @@ def refund(services: object) -> FutureResult[None, Wordless]:
     return FutureResult.from_value(None)
 
 
-def test_an_error_that_cannot_be_drawn_is_asked_for():
+def test_an_error_that_cannot_be_drawn_is_required_as_an_argument():
     clean = simulate(refund(), None)
     with pytest.raises(NoSample, match=r"Wordless .* it is an error of refund: pass errors=\{'refund': \[\.\.\.\]\}"):
         faults(clean)
@@ -162,7 +162,7 @@ def test_an_error_that_cannot_be_drawn_is_asked_for():
     ],
     ids=str,
 )
-def test_a_plan_is_printed_as_what_makes_it(plan):
+def test_a_plan_is_printed_as_its_constructor(plan):
     assert eval(repr(plan)) == plan  # noqa: S307 - that is the promise
     assert pretty(plan).replace("\n", "") == repr(plan).replace("\n", ""), "as Hypothesis prints it"
 
@@ -232,7 +232,7 @@ def test_under_every_single_fault_the_draft_is_kept_whole_or_not_at_all(plan):
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_the_repeats_of_a_run_heal_it_and_write_to_nobody_twice(plan):
+def test_the_repeats_of_a_run_complete_it_and_write_to_no_customer_twice(plan):
     mailer = Mailer()
     delivered = run_with_redelivery(shipping(mailer), STAGE, faults=plan)
     assert delivered.committed is not None
@@ -274,13 +274,13 @@ def careless(ctx: TaskContext[Order]) -> Do[None, Any, HasMailer]:
             return
 
 
-def test_what_is_neither_whole_nor_nothing_is_found():
+def test_a_partial_commit_is_found():
     clean = simulate(careless(STAGE.ctx), Mailer(), on=STAGE)
     halves = simulate(careless(STAGE.ctx), Mailer(), on=STAGE, faults=(Fail("send_mail", MailBounced("ada")),))
     with pytest.raises(AssertionError, match="committed part of the draft\nthese runs differ"):
         assert_atomic(clean, halves)
 
 
-def test_the_exits_are_told_apart():
+def test_the_exits_are_distinguished():
     exits = [type(shipping(Mailer())(STAGE, plan).exit) for plan in PLANS]
     assert exits == [ProcessDied, ProcessDied, Raised, Raised, Raised, Raised, Failure]

@@ -49,7 +49,7 @@ def forgets_in_a_branch(ctx: TaskContext[list[int]], event: int) -> Do[None, str
 
 
 @program
-def forgets_what_it_returns(ctx: TaskContext[list[int]], event: int) -> Do[Program[None, str], str]:
+def forgets_its_own_answer(ctx: TaskContext[list[int]], event: int) -> Do[Program[None, str], str]:
     yield from say("said")
     return say("forgotten")
 
@@ -78,7 +78,7 @@ FORGETFUL = [
     forgets,
     forgets_after_a_wait,
     forgets_in_a_branch,
-    forgets_what_it_returns,
+    forgets_its_own_answer,
     forgets_at_once,
 ]
 
@@ -221,7 +221,7 @@ A_FUNCTION = "update_state expects a function of the state, such as `lambda stat
         (updates_with_a_program, f"{A_FUNCTION} <Program perform "),
     ],
 )
-def test_the_caller_is_told_which_mistake_the_hook_made(hook: Any, text: str) -> None:
+def test_the_caller_receives_the_mistake_of_the_hook(hook: Any, text: str) -> None:
     notes = task_of(hook)
     with World(App(object()).with_jobs(notes), debug=False) as world:
         assert text in str(world.error_of(world.handle(notes).send("a", 1)))
@@ -277,7 +277,7 @@ def test_an_event_that_is_changed_in_place_fails_the_test_once(hooks: Any) -> No
         assert found.value.subject == "list[int]"
 
 
-def test_an_event_that_is_kept_and_copied_is_no_mistake() -> None:
+def test_an_event_that_is_kept_and_copied_is_not_a_mistake() -> None:
     def keeps(ctx: Any, event: list[int]) -> Program[None, str]:
         return ctx.set_state([*event, 1]).bind(lambda _: ctx.set_state(event))
 
@@ -288,7 +288,7 @@ def test_an_event_that_is_kept_and_copied_is_no_mistake() -> None:
         assert world.unwrap(world.handle(lists).get_state("a")) == [1, 2]
 
 
-def test_an_event_of_a_batch_is_looked_at_as_well() -> None:
+def test_an_event_of_a_batch_is_inspected_as_well() -> None:
     def adds(ctx: Any, event: list[int]) -> Program[None, str]:
         event.append(1)
         return ctx.set_state(event)
@@ -384,7 +384,7 @@ def test_the_mode_can_be_switched_off_in_a_state_machine() -> None:
     JobMachine(job=task_of(forgets), services=object, commands=("send",), debug=False).run()
 
 
-def test_a_batch_is_looked_at_as_well() -> None:
+def test_a_batch_is_inspected_as_well() -> None:
     @program
     def flush(ctx: Any) -> Do[None, str]:
         say("forgotten")

@@ -70,11 +70,11 @@ def found(job_machine: JobMachine[Any]) -> InvariantViolated:
     return caught.value
 
 
-def test_a_job_that_does_what_it_should_breaks_no_law() -> None:
+def test_a_correct_job_breaks_no_law() -> None:
     machine(counter(), model=Model(Count(), decide), mishaps="drawn").run(QUICK)
 
 
-def test_a_job_that_is_not_what_its_model_says_is_found() -> None:
+def test_a_job_that_differs_from_its_model_is_found() -> None:
     def forgets(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
         return decide(count, event).map(lambda d: evolve(d, state=Count()) if d.state.total == 60 else d)
 
@@ -83,7 +83,7 @@ def test_a_job_that_is_not_what_its_model_says_is_found() -> None:
     assert "the model makes Count(total=60)" in broken.what
 
 
-def test_a_job_that_refuses_what_its_model_accepts_is_found() -> None:
+def test_a_job_that_refuses_a_call_that_its_model_accepts_is_found() -> None:
     def strict(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
         return Failure("no") if isinstance(event, Reset) and count.total else decide(count, event)
 
@@ -91,7 +91,7 @@ def test_a_job_that_refuses_what_its_model_accepts_is_found() -> None:
     assert "and the model accepts it" in broken.what
 
 
-def test_a_job_that_accepts_what_its_model_refuses_is_found() -> None:
+def test_a_job_that_accepts_a_call_that_its_model_refuses_is_found() -> None:
     def lenient(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
         return decide(count, event).lash(lambda _: Success(Decision(Count(101))))
 
@@ -171,7 +171,7 @@ def test_a_command_that_the_job_has_not_is_refused() -> None:
         machine(counter(), commands=("sned",))
 
 
-def test_a_job_that_is_told_and_not_there_is_named() -> None:
+def test_an_undefined_target_of_tell_is_named() -> None:
     @program
     def on_event(ctx: TaskContext[Count], event: Add) -> Do[None, str, object]:
         yield from tell(counter(), "line\nbreak").send(event)
@@ -252,7 +252,7 @@ def test_a_worker_that_an_injected_crash_kills_is_followed_by_the_next(step: str
     rules.teardown()
 
 
-def test_the_settings_of_a_test_case_stand_once_they_are_changed() -> None:
+def test_the_changed_settings_of_a_test_case_remain() -> None:
     counting = machine(counter())
     counting.TestCase.settings = settings(counting.TestCase.settings, max_examples=7)
     assert counting.TestCase.settings.max_examples == 7

@@ -105,7 +105,7 @@ def remembers_another_answer() -> str:
     return found(loading(other), commands=("send",))
 
 
-def gives_what_is_out_of_date() -> str:
+def returns_an_old_state() -> str:
     def stale(store: Store) -> Store:
         earlier: dict[Address, Loaded] = {}
 
@@ -220,7 +220,7 @@ def leaves_a_timer() -> str:
 
 
 # ---------------------------------------------------------------- jobs with one thing wrong
-def forgets_what_its_model_keeps() -> str:
+def forgets_state_that_its_model_keeps() -> str:
     def forgets(count: Count, event: Add | Reset) -> Result[Decision[Count], str]:
         return decide(count, event).map(lambda made: attrs.evolve(made, state=Count()))
 
@@ -265,7 +265,7 @@ def takes(*message_ids: int) -> str:
     return only(ledger)
 
 
-def keeps_what_was_terminated() -> str:
+def keeps_a_terminated_instance() -> str:
     ledger = InvariantMonitor(None, made={"k": SentRequest(DrawnRequest("terminate", "b"), "k", 0)})
     instance = Instance(address=OTHER, created_ms=0, updated_ms=0, data="")
     remembered = Remembered(key="k", action="terminate", fingerprint="", answer="", expires_ms=1)
@@ -278,16 +278,16 @@ SABOTAGE: dict[Law, Callable[[], str]] = {
     "an accepted request changes the state once": forgets_keys,
     "an acknowledged request is stored": answers_for_nothing,
     "a repeat with its key gets the first answer and changes nothing": remembers_another_answer,
-    "transitions of an instance follow each other": gives_what_is_out_of_date,
+    "transitions of an instance follow each other": returns_an_old_state,
     "a successor is another incarnation": counts_no_incarnations,
     "a run that is delivered again is marked": counts_no_deliveries,
     "a message arrives once": lambda: takes(1, 1),
     "messages of a pair arrive in order": lambda: takes(2, 1),
-    "a terminated instance is gone": keeps_what_was_terminated,
+    "a terminated instance is gone": keeps_a_terminated_instance,
     "an unfinished instance has an alarm or is held": keeps_no_alarm,
     "nothing is left half-done": finds_no_alarm,
     "the engine comes to rest": leaves_a_timer,
-    "the job does what its model does": forgets_what_its_model_keeps,
+    "the job does what its model does": forgets_state_that_its_model_keeps,
     "an invariant of the test": exceeds_an_invariant,
 }
 
@@ -297,5 +297,5 @@ def test_every_law_is_violated_by_one_of_them() -> None:
 
 
 @pytest.mark.parametrize("law", SABOTAGE)
-def test_what_violates_one_law_turns_it_red_and_no_other(law: Law) -> None:
+def test_a_violation_of_one_law_is_reported_by_that_law_only(law: Law) -> None:
     assert SABOTAGE[law]() == law

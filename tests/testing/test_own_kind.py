@@ -151,7 +151,7 @@ def test_its_draft_answers_its_own_operations() -> None:
     assert "Chime()" in repr(seen)
 
 
-def test_a_program_that_waits_for_days_may_be_given_the_time() -> None:
+def test_a_program_that_waits_for_days_can_run_in_virtual_time() -> None:
     stage = hook_context(reminder, state="tea")
     assert simulate(sleep("2 days"), None, on=stage, run_timeout="3 days").value() is None
     with pytest.raises(AssertionError, match="expected a success"):
@@ -172,7 +172,7 @@ def test_the_lines_of_its_story_do_it_again() -> None:
     assert again.partition(DO_IT_AGAIN)[0] == story.partition(DO_IT_AGAIN)[0]
 
 
-def test_a_dry_run_shows_what_its_request_leads_to() -> None:
+def test_a_dry_run_shows_the_outcome_of_its_request() -> None:
     found = explain(reminder, "a", lambda sender: sender.wish("tea"), strict=True)
     assert found.instance is not None
     assert (found.instance.state, found.instance.status) == ('"tea"', "scheduled")

@@ -290,7 +290,7 @@ def test_the_calls_of_a_coroutine_are_not_kept_for_ever() -> None:
         assert len(world.timeline.script._written) == KEPT
 
 
-def test_a_clock_that_was_given_is_given_again() -> None:
+def test_the_trace_repeats_a_clock_that_was_passed() -> None:
     with World(app, clock=Clock(datetime(2027, 2, 3, tzinfo=UTC))) as world:
         world.unwrap(world.handle(order_processor).send("o", OrderPlaced("ada", 400)))
         story = world.trace_text()
@@ -347,7 +347,7 @@ class Everything:
         timedelta(days=-1),
     ],
 )
-def test_values_are_written_as_what_makes_them(value: object) -> None:
+def test_values_are_written_as_their_constructors(value: object) -> None:
     spelling = source_of(value)
     names: dict[str, Any] = {"Everything": Everything, "Colour": Colour}  # this module is imported by no name
     imports = [line for line in written(spelling.imports) if __name__ not in line]

@@ -82,7 +82,7 @@ def printed_by(folder: Path, tests: str, *options: str, environment: dict[str, s
     return ran.stdout + ran.stderr
 
 
-def test_it_loads_nothing_of_perdure_before_it_is_asked(tmp_path: Path) -> None:
+def test_it_loads_nothing_of_perdure_before_it_is_used(tmp_path: Path) -> None:
     printed = run_beside_all(
         tmp_path,
         """
@@ -100,7 +100,7 @@ def test_nothing_is_loaded(request):
     assert "1 passed" in printed
 
 
-def test_a_world_of_a_fixture_is_left_and_tells_its_story_when_the_test_fails(tmp_path: Path) -> None:
+def test_a_world_of_a_fixture_is_left_and_prints_its_trace_when_the_test_fails(tmp_path: Path) -> None:
     passed = run(tmp_path, ASSERTS_ON_THE_WORLD.format(expected=2))
     assert "1 passed" in passed
     assert "Trace (time" not in passed

@@ -58,7 +58,7 @@ def test_an_engine_at_rest_has_nothing_in_flight() -> None:
         assert engine_of(world.jobs).in_flight().is_empty
 
 
-def test_what_is_in_flight_is_counted_and_named() -> None:
+def test_runs_in_flight_are_counted_and_named() -> None:
     with World(App(None).with_jobs(sleeper)) as world:
         for id_ in "abc":
             world.start(world.handle(sleeper).send(id_, 60))
@@ -70,7 +70,7 @@ def test_what_is_in_flight_is_counted_and_named() -> None:
         assert not found.is_empty
 
 
-def test_what_has_begun_may_end_before_the_world_does() -> None:
+def test_a_started_call_may_end_before_the_world_does() -> None:
     with World(App(None).with_jobs(sleeper)) as world:
         call = world.start(world.handle(sleeper).send("a", 3_600))
         world.inject(Hang("store.commit"))
@@ -113,7 +113,7 @@ def test_a_task_and_a_timer_that_outlive_the_engine_are_named() -> None:
     assert "timer" in timer
 
 
-def test_a_test_that_fails_is_told_its_own_failure_only() -> None:
+def test_a_failing_test_reports_its_own_failure_only() -> None:
     def failing() -> None:
         with World(app, Shop(), store=never_answering("o-1")) as world:
             world.start(world.handle(order_processor).send("o-1", PLACED))

@@ -152,7 +152,7 @@ def test_a_state_of_another_type_is_refused():
         hook_context(order_processor, state="no order")
 
 
-def test_the_draft_refuses_what_it_always_refuses():
+def test_the_draft_refuses_the_same_arguments_as_ever():
     stage = shipped()
     seen = simulate(gather(stage.ctx.set_state(PAID), stage.ctx.set_state(PAID)), None, on=stage)
     assert isinstance(seen.exit, Raised)
@@ -163,7 +163,7 @@ def test_the_draft_refuses_what_it_always_refuses():
     assert isinstance(wrong.trace[0].answer, Raised)
 
 
-def test_what_a_service_raises_is_a_defect():
+def test_an_exception_of_a_service_is_a_defect():
     @effect
     def broken(services: object) -> Result[int, str]:
         raise RuntimeError("broken")
@@ -222,7 +222,7 @@ def test_a_run_is_cancelled_when_its_time_is_up():
     assert seen.elapsed == timedelta(hours=1)
 
 
-def test_what_was_logged_is_kept():
+def test_logged_events_are_kept():
     seen = simulate(log("said", level="warning", word="a"), None)
     assert [(line.record.level, line.record.fields) for line in seen.logs] == [("warning", {"word": "a"})]
 
@@ -254,7 +254,7 @@ def forgetful(ctx: Any) -> Do[Any, Any, Any]:
     yield from gather(say("one"), say("two"))
 
 
-def test_what_was_built_and_never_run_is_told():
+def test_an_unused_program_is_reported():
     stage = shipped()
     seen = simulate(forgetful(stage.ctx), Outside(), on=stage)
     assert [each.program for each in seen.never_run] == [
@@ -269,7 +269,7 @@ def test_what_was_built_and_never_run_is_told():
     assert str(seen.never_run[0]) == f"<Program perform say('forgotten')> of test_simulate.py:{first + 2}"
 
 
-def test_what_was_built_before_is_nobodys_oversight():
+def test_a_program_built_before_the_run_is_not_reported():
     spare = say("spare")
     assert simulate(say("run"), Outside()).never_run == ()
     assert simulate(spare, Outside()).value() == 5
@@ -304,7 +304,7 @@ def test_an_oracle_answers_within_the_declared_types(oracle):
 
 
 @given(fake_services(failures="never", types={int: st.just(7)}, answers={"refuse": st.just(Failure(Refused("told")))}))
-def test_an_oracle_can_be_told_what_to_draw(oracle):
+def test_fake_services_can_take_the_values_to_draw(oracle):
     assert simulate(say("a"), oracle).value() == 7
     assert simulate(refuse(), oracle).error() == Refused("told")
 
@@ -383,14 +383,14 @@ def test_a_finalizer_that_hangs_never_ends():
     assert isinstance(seen.exit, Raised)
 
 
-def test_a_fault_that_was_not_met_is_told():
+def test_an_unused_fault_is_reported():
     seen = simulate(say("a"), Outside(), faults=(Crash("say", call=2),))
     assert seen.unused_faults == (Crash("say", call=2),)
     assert "no call for Crash('say', call=2)" in repr(seen)
 
 
 # ---------------------------------------------------------------- how it is told
-def test_a_run_is_told_as_a_story():
+def test_a_run_is_printed_as_a_trace():
     stage = shipped()
     seen = simulate(on_order_event(stage.ctx, PaymentReceived(1)), Outside(), on=stage)
     assert repr(seen).splitlines() == [
@@ -400,14 +400,14 @@ def test_a_run_is_told_as_a_story():
     ]
 
 
-def test_asking_a_failed_run_for_its_value_tells_the_story():
+def test_reading_the_value_of_a_failed_run_shows_the_trace():
     with pytest.raises(AssertionError, match=r"expected a success\n  1. refuse\(\) -> Failure\(Refused"):
         simulate(refuse(), Outside()).value()
     with pytest.raises(AssertionError, match=r"expected a failure\n  1. say\('a'\) -> Success\(1\)"):
         simulate(say("a"), Outside()).error()
 
 
-def test_two_runs_are_told_by_where_they_part():
+def test_two_runs_are_compared_by_their_first_difference():
     lines = difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
     assert lines == compare.difference(simulate(say("a"), Outside()), simulate(say("b"), Outside()))
     assert lines == [

@@ -62,7 +62,7 @@ def world_of(store: Any = "memory://", **options: Any) -> World:
 
 
 # ---------------------------------------------------------------- calls and time
-def test_a_call_is_answered_and_the_clock_stands_still(store: Any) -> None:
+def test_a_call_is_answered_while_the_clock_does_not_advance(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
         assert world.unwrap(orders.send("o-1", PLACED)).created
@@ -91,7 +91,7 @@ def test_the_clock_jumps_to_the_next_alarm(store: Any) -> None:
         assert world.advance_to_next_alarm() is None
 
 
-def test_what_a_call_fails_with_is_raised_or_given(store: Any) -> None:
+def test_the_failure_of_a_call_is_raised_or_returned(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
         with pytest.raises(Rejected):
@@ -102,7 +102,7 @@ def test_what_a_call_fails_with_is_raised_or_given(store: Any) -> None:
             world.error_of(orders.send("o-1", PLACED))
 
 
-def test_a_call_that_is_not_answered_says_who_waits(store: Any) -> None:
+def test_an_unanswered_call_names_the_waiting_tasks(store: Any) -> None:
     with world_of(store) as world:
         world.inject(Hang("send_mail", when="after"))
         call = world.start(world.handle(order_processor).send("o-1", PLACED))
@@ -113,7 +113,7 @@ def test_a_call_that_is_not_answered_says_who_waits(store: Any) -> None:
         assert call.answer().created
 
 
-def test_the_seed_decides_who_goes_first() -> None:
+def test_the_seed_decides_which_task_runs_first() -> None:
     def first(seed: int) -> str:
         with world_of(seed=seed) as world:
             orders = world.handle(order_processor)
@@ -155,7 +155,7 @@ def test_where_others_go_first_only_between_turns_a_turn_is_whole() -> None:
 
 
 # ---------------------------------------------------------------- workers
-def test_what_was_answered_outlives_a_crash(store: Any) -> None:
+def test_an_answered_request_survives_a_crash(store: Any) -> None:
     with world_of(store) as world:
         orders = world.handle(order_processor)
         world.unwrap(orders.send("o-1", PLACED))
@@ -167,7 +167,7 @@ def test_what_was_answered_outlives_a_crash(store: Any) -> None:
         assert world.unwrap(orders.get_state("o-1")) == Order("pending", "ada", 400)
 
 
-def test_a_worker_dies_at_any_crossing_and_the_next_one_mends_it(store: Any) -> None:
+def test_a_worker_dies_at_any_crash_point_and_the_next_one_recovers(store: Any) -> None:
     died: list[str] = []
     for place in range(100):
         with World(app, Shop(), store=store) as world:
@@ -219,7 +219,7 @@ def test_a_stalled_worker_is_late_for_everything(store: Any) -> None:
 
 
 @pytest.mark.parametrize("at", ["send_mail", "store.commit", "store.load"])
-def test_a_worker_that_goes_on_after_another_took_its_store_changes_nothing(at: str) -> None:
+def test_a_worker_that_continues_after_another_took_its_store_changes_nothing(at: str) -> None:
     with world_of() as world:
         orders = world.handle(order_processor)
         world.inject(Hang(at, when="before"))
@@ -238,12 +238,12 @@ def test_a_worker_that_goes_on_after_another_took_its_store_changes_nothing(at: 
         assert re.search(r"w1  #1 returned (StoreUnavailable|OutcomeUnknown)", world.trace_text())
 
 
-def test_a_file_is_not_taken_from_a_worker_that_stands_still(tmp_path: Path) -> None:
+def test_a_file_is_not_taken_from_a_stalled_worker(tmp_path: Path) -> None:
     with world_of(tmp_path / "jobs.db") as world, pytest.raises(StoreLocked):
         world.take_over_from_stalled()
 
 
-def test_services_of_the_app_stand_unless_others_are_given() -> None:
+def test_services_of_the_app_apply_unless_others_are_passed() -> None:
     shop = Shop()
     with World(App(shop).with_jobs(order_processor)) as world:
         world.unwrap(world.handle(order_processor).send("o-1", PLACED))
@@ -350,7 +350,7 @@ def test_effects_are_recorded_with_whose_they_were() -> None:
         assert repr(UNANSWERED) == "no answer"
 
 
-def test_a_failure_tells_the_story_and_how_to_do_it_again() -> None:
+def test_a_failure_shows_the_trace_and_how_to_reproduce_it() -> None:
     with pytest.raises(AssertionError) as caught, world_of(seed=7) as world:  # noqa: PT012 - the world is left by it
         orders = world.handle(order_processor)
         world.inject(Fail("store.commit", OutcomeUnknown("lost"), when="after", call=2))

@@ -20,12 +20,12 @@ def ticks(line, *, tz, after, number):
     return found
 
 
-def test_takes_utc_unless_a_zone_is_given():
+def test_takes_utc_unless_a_zone_is_passed():
     assert str(cron("0 9 * * 1-5")) == "cron 0 9 * * 1-5 in UTC"
     assert cron("0 9 * * *").ticks.after(0) == 9 * 3_600_000
 
 
-def test_a_tick_is_strictly_later_than_the_instant_it_is_asked_for():
+def test_a_tick_is_strictly_later_than_the_instant_of_the_query():
     schedule = cron("0 9 * * *")
     nine_ms = 9 * 3_600_000
     assert schedule.ticks.after(nine_ms - 1) == nine_ms
@@ -115,14 +115,14 @@ def test_goes_through_the_days_of_a_line_both_ways_from_a_day_that_it_names():
         (b"0 9 * * *", "five fields"),
     ],
 )
-def test_refuses_a_line_and_says_what_is_wrong_with_it(line, problem):
+def test_refuses_a_line_with_the_reason(line, problem):
     with pytest.raises(DefinitionError, match=problem) as refused:
         cron(line)
     assert (refused.value.what, refused.value.got) == ("cron line", line)
 
 
 @pytest.mark.parametrize("tz", ["Europe/Bonn", "", "../etc", "/etc/localtime", "America", "\0", "\ud800", None, 2, UTC])
-def test_refuses_an_unknown_zone_and_says_what_to_install(tz):
+def test_refuses_an_unknown_zone_and_names_the_package_to_install(tz):
     with pytest.raises(DefinitionError, match="IANA name of a time zone") as refused:
         cron("0 9 * * *", tz=tz)
     assert (refused.value.what, refused.value.got) == ("zone of a schedule", tz)

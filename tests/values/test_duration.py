@@ -30,7 +30,7 @@ def test_reads_text_and_timedelta(value, milliseconds):
 
 
 @pytest.mark.parametrize("number", [5, 5.0, True, 0, None])
-def test_refuses_a_bare_number_and_says_what_is_missing(number):
+def test_refuses_a_bare_number_and_names_the_missing_unit(number):
     with pytest.raises(DefinitionError, match="a bare number has no unit") as refused:
         duration_ms(number, what="delay")
     assert refused.value.got is number
@@ -64,7 +64,7 @@ def test_refuses_text_outside_the_grammar(text):
 
 
 @pytest.mark.parametrize("value", ["0s", "36525d1ms", "999999999999999w", timedelta(0), timedelta(seconds=-1)])
-def test_refuses_what_is_too_short_or_longer_than_100_years(value):
+def test_refuses_durations_too_short_or_longer_than_100_years(value):
     with pytest.raises(DefinitionError, match="from 1ms to 100 years"):
         duration_ms(value, what="delay")
 
@@ -75,7 +75,7 @@ def test_refuses_a_number_of_very_many_digits_without_reading_it(digits):
         duration_ms("9" * digits + "s", what="delay")
 
 
-def test_refuses_what_is_finer_than_a_millisecond():
+def test_refuses_instants_finer_than_a_millisecond():
     with pytest.raises(DefinitionError, match="round it first"):
         duration_ms(timedelta(microseconds=1_500), what="delay")
 

@@ -144,7 +144,7 @@ def test_the_message_of_every_error_is_one_bounded_line(cls):
     assert text.isprintable()
 
 
-def test_what_an_app_hands_out_prints_one_short_line():
+def test_every_object_of_an_app_prints_one_short_line():
     @attrs.frozen
     class ServicesOfAll:
         mailer: str = HUGE
@@ -224,7 +224,7 @@ def test_text_is_shortened_in_its_middle(text, limit):
 
 
 @given(st.text())
-def test_one_line_keeps_what_can_be_printed(text):
+def test_one_line_keeps_printable_characters(text):
     assert one_line(text).isprintable()
     assert (one_line(text) == text) == text.isprintable()
 
@@ -238,7 +238,7 @@ def test_an_excerpt_of_a_huge_value_is_bounded(value):
     assert len(excerpt(value)) <= MAX_LINE_CHARACTERS
 
 
-def test_a_repr_of_fields_leaves_out_what_the_class_leaves_out():
+def test_a_repr_of_fields_leaves_out_fields_without_repr():
     @attrs.frozen
     class Pair:
         shown: int

@@ -15,7 +15,7 @@ def test_counts_from_1970_in_utc():
     assert from_ms(0).tzinfo is UTC
 
 
-def test_tells_the_two_passes_of_a_repeated_hour_apart():
+def test_distinguishes_the_two_passes_of_a_repeated_hour():
     first = datetime(2026, 11, 1, 1, 30, tzinfo=ZoneInfo("America/New_York"))
     assert to_ms(first.replace(fold=1), what="at") - to_ms(first, what="at") == 3_600_000
 
@@ -33,7 +33,7 @@ def test_refuses_a_datetime_without_a_zone():
 
 
 @pytest.mark.parametrize("value", [0, "2026-03-08T09:00:00Z", datetime(2026, 3, 8, tzinfo=UTC).date(), None])
-def test_refuses_what_is_no_datetime(value):
+def test_refuses_other_values_than_datetimes(value):
     with pytest.raises(DefinitionError, match="an aware datetime"):
         to_ms(value, what="at")
 

@@ -50,7 +50,7 @@ def test_retries_a_defect_without_asking_retry_if():
     assert retry.after_defect(attempt=1, first_failed_ms=0, now_ms=0, jitter=0.0) == RetryAt(10_000, 10_000)
 
 
-def test_lets_what_retry_if_raises_through():
+def test_an_exception_of_retry_if_is_raised():
     with pytest.raises(ZeroDivisionError):
         decide(Retry(3, retry_if=lambda _: 1 // 0))
 
@@ -79,7 +79,7 @@ def test_spreads_a_capped_delay_below_the_cap(jitter, delay_ms):
     assert decide(Retry(99), attempt=50, jitter=jitter) == RetryAt(1_000 + delay_ms, delay_ms)
 
 
-def test_gives_the_bare_delay_to_a_loop_in_memory():
+def test_returns_the_bare_delay_for_a_loop_in_memory():
     inputs = {"first_failed_ms": 0, "now_ms": 0, "jitter": 0.0}
     assert STEADY.next_delay_ms(TransientError(), attempt=2, **inputs) == 10_000
     assert STEADY.next_delay_ms(TransientError(), attempt=3, **inputs) is None

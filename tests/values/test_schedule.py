@@ -35,11 +35,11 @@ def test_an_interval_is_measured_from_the_end_of_a_run():
 
 
 @pytest.mark.parametrize(("ended", "next_tick"), [(8, 20), (10, 20), (19.9, 20), (20, 30), (45, 50)])
-def test_a_grid_stands_still_however_long_a_run_takes(ended, next_tick):
+def test_a_grid_does_not_move_however_long_a_run_takes(ended, next_tick):
     assert end(GRID, ended=ended) == next_tick
 
 
-def test_a_grid_gives_the_tick_whose_shifted_alarm_is_still_to_come():
+def test_a_grid_returns_the_tick_whose_shifted_alarm_is_still_to_come():
     assert end(GRID, nominal=10, ended=22, offset=5) == 20
     assert end(GRID, nominal=10, ended=25, offset=5) == 30
 
@@ -69,14 +69,14 @@ def test_the_grace_of_a_dense_schedule_is_half_its_gap():
     assert fire(schedule, now=10.51) == Skip(11 * MINUTE_MS, 1)
 
 
-def test_all_runs_the_oldest_tick_and_drops_what_is_over_the_limit():
+def test_all_runs_the_oldest_tick_and_drops_ticks_over_the_limit():
     schedule = every("10m", align="start", catch_up="all", catch_up_limit=3)
     assert fire(schedule, now=35) == run(10, 0)
     assert fire(schedule, now=47) == run(20, 1)
     assert end(schedule, nominal=20, ended=47) == 30
 
 
-def test_a_stored_tick_stands_when_the_schedule_has_changed():
+def test_a_stored_tick_remains_when_the_schedule_has_changed():
     assert fire(GRID, nominal=13, now=13.5) == run(13, 0)
     assert fire(GRID, nominal=13, now=25) == run(20, 1)
     assert end(GRID, nominal=13, ended=13.5) == 20
@@ -96,7 +96,7 @@ def test_offsets_fill_the_spread_evenly():
 
 
 @pytest.mark.parametrize("interval", ["0s", 30, "soon"])
-def test_refuses_an_interval_that_is_no_duration(interval):
+def test_refuses_an_interval_that_is_not_a_duration(interval):
     with pytest.raises(DefinitionError, match="interval of a schedule"):
         every(interval)
 
