@@ -31,6 +31,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinxcontrib.mermaid",
+    "command_directive",
     "llms_txt",
 ]
 source_suffix = {".md": "markdown"}

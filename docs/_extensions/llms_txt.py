@@ -7,6 +7,7 @@ each part of the site.
 from collections.abc import Iterator
 from pathlib import Path
 
+from command_help import expanded
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -61,9 +62,8 @@ def write(app: Sphinx, exception: Exception | None) -> None:
     for page in app.env.found_docs:
         copy = out / f"{page}.md"
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(
-            Path(app.env.doc2path(page)).read_text(encoding="utf-8"), encoding="utf-8"
-        )
+        text = Path(app.env.doc2path(page)).read_text(encoding="utf-8")
+        copy.write_text(expanded(text), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

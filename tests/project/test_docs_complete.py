@@ -3,17 +3,23 @@
 import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import attrs
 import pytest
 
 from perdure import Limits
+from perdure.cli.commands import COMMANDS
 from perdure.values import errors, event
 from perdure.wire.problems import BY_CODE
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
+sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+import command_help  # noqa: E402 - the site shows the commands' own help with it
+
+SOURCES = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
+REFERENCE = command_help.expanded(SOURCES)
 MENTIONED = set(re.findall(r"\w+(?:-\w+)*", "\n".join(re.findall(r"`[^`\n]+`|^\.\. auto.*$", REFERENCE, re.MULTILINE))))
 
 PACKAGES = [
@@ -92,6 +98,18 @@ def test_every_event_is_documented() -> None:
 
 def test_every_limit_is_documented() -> None:
     assert missing({field.name.removesuffix("_ms") for field in attrs.fields(Limits)}) == set()
+
+
+def test_the_reference_shows_the_help_of_every_command_once() -> None:
+    shown = [name for match in command_help.DIRECTIVE.finditer(SOURCES) for name in match["names"].split()]
+    assert sorted(shown) == sorted([*COMMANDS, command_help.TARGET])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_each_of_its_options(command: str) -> None:
+    shown = command_help.help_of([command]) + command_help.help_of([command_help.TARGET])
+    arguments = command_help.arguments_of(command)
+    assert [argument.names for argument in arguments if not all(f"`{name}`" in shown for name in argument.names)] == []
 
 
 def test_every_option_of_the_command_line_is_documented() -> None:

@@ -17,7 +17,9 @@ from perdure.values.excerpt import one_line
 class ConfirmOptions:
     """The options ``--yes`` and ``--dry-run``."""
 
-    yes: Annotated[bool, Parameter(negative="", help="Ask no question.")] = False
+    yes: Annotated[
+        bool, Parameter(negative="", help="Ask no question. Where there is no terminal to ask on, you must pass it.")
+    ] = False
     dry_run: Annotated[bool, Parameter(negative="", help="Print the affected addresses, and change nothing.")] = False
 
 

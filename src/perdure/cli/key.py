@@ -23,7 +23,7 @@ def key(key_id: Annotated[str, Parameter(name="ID")], /) -> int:
     Parameters
     ----------
     key_id
-        The name of the key, which is stored with each text: letters, digits, dots, hyphens or underscores.
+        The name of the key, which is stored with each text: 1 to 64 letters, digits, `.`, `_` or `-`.
     """
     try:
         write_lines([Key.new(key_id).line])

@@ -93,7 +93,8 @@ class Options:
         Parameter(
             env_var="PERDURE_HTTP_LIMIT",
             negative="",
-            help="A limit of connections or requests, such as connections=200 or idle_timeout='5 minutes'. Repeatable.",
+            help="A limit of connections or requests, such as connections=200 or idle_timeout=5m. Repeatable; "
+            "in the variable separated by spaces.",
         ),
     ] = None
     log_requests: Annotated[
@@ -116,7 +117,7 @@ class Options:
         str | None,
         Parameter(
             env_var="PERDURE_CACHE",
-            help="Bound of the cache of instances in memory, such as 16MiB; 64MiB by default.",
+            help="Bound of the cache of instances in memory, such as 16MiB; 64MiB by default, 0 disables it.",
         ),
     ] = None
     log_level: Annotated[
@@ -126,8 +127,8 @@ class Options:
         bool,
         Parameter(
             env_var="PERDURE_DEBUG",
-            help="Log an error when a hook builds a program and never runs it, or changes its state or event in "
-            "place. `--no-debug` saves some 20 to 30 µs of CPU time for each request.",
+            help="Log an error, once for each place, when a hook builds a program and never runs it, or changes its "
+            "state or event in place. `--no-debug` saves some 20 to 30 µs of CPU time for each request.",
         ),
     ] = True
 
@@ -150,9 +151,10 @@ def run(
     Parameters
     ----------
     app
-        The app: an App, or a function that returns one. The current directory is searched first.
+        The app: an App, or a function without parameters that returns one. The current directory is searched first.
     bind
-        Also serve HTTP on this address: host:port, or unix:/path. Repeatable.
+        Also serve HTTP on this address: host:port, [::1]:port, or unix:/path. Repeatable, up to 16. Port 0: the system
+        chooses.
     """
     return _serve(app, options, bind or [])
 
@@ -169,9 +171,10 @@ def serve(
     Parameters
     ----------
     app
-        The app: an App, or a function that returns one. The current directory is searched first.
+        The app: an App, or a function without parameters that returns one. The current directory is searched first.
     bind
-        Serve HTTP on this address: host:port, or unix:/path; 127.0.0.1:8080 by default. Repeatable.
+        Serve HTTP on this address: host:port, [::1]:port, or unix:/path; 127.0.0.1:8080 by default. Repeatable, up to
+        16. Port 0: the system chooses.
     """
     return _serve(app, options, bind or [DEFAULT_BIND])
 

@@ -32,7 +32,7 @@ def token(
     Parameters
     ----------
     name
-        The client, as the access log shows it: letters, digits, `.`, `_` or `-`.
+        The client, as the access log shows it: 1 to 64 letters, digits, `.`, `_` or `-`.
     scopes
         Its permissions, separated by commas: read, call, operate.
     """

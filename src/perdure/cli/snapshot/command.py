@@ -29,9 +29,9 @@ def snapshot(
     *,
     store: StoreOption,
     output: Path,
-    job: tuple[str, ...] = (),
+    job: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     each: int = 10,
-    redact: tuple[str, ...] = (),
+    redact: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     app: Annotated[str | None, Parameter(env_var="PERDURE_APP")] = None,
 ) -> int:
     """Write some rows of a store to a file, for tests of new code.

@@ -38,8 +38,8 @@ class TargetOptions:
     store: Annotated[
         str | None,
         Parameter(
-            help="A SQLite store: sqlite:///jobs.db. Its engine answers, if `perdure run` serves it; otherwise the "
-            "file is read. [env var: PERDURE_STORE]"
+            help="A SQLite store: sqlite:///jobs.db. If `perdure run` serves it, its engine answers through the "
+            "socket next to the file; otherwise the command reads the file, without a lock. [env var: PERDURE_STORE]"
         ),
     ] = None
     app: Annotated[
@@ -51,7 +51,10 @@ class TargetOptions:
             "[env var: PERDURE_APP]",
         ),
     ] = None
-    timeout: Annotated[str, Parameter(help="How long a request waits for its answer.")] = "60 seconds"
+    timeout: Annotated[
+        str,
+        Parameter(help="How long a request waits for its answer; with `trigger` and the like, longer than the run."),
+    ] = "60 seconds"
 
 
 UNSET: Final = TargetOptions()
