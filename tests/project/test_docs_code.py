@@ -13,7 +13,8 @@ MAX_COLUMNS = 88
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STILL_WIDE: set[str] = set()
 QUOTED = re.compile(
-    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+)" -->\n```python\n(?P<code>.*?)^```$""",
+    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store)" -->\n"""
+    r"""```python\n(?P<code>.*?)^```$""",
     re.MULTILINE | re.DOTALL,
 )
 LINK = re.compile(r"\]\(([^)]+)\)")
@@ -52,11 +53,17 @@ def quotations() -> list[tuple[Path, re.Match[str]]]:
 
 def definitions(module: str) -> dict[str, str]:
     """The source of what a module defines, by name; without marks for the linter."""
-    text = (ROOT / "src").joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    folder = ROOT / "src" if module.startswith("perdure") else ROOT / "docs" / "how-to"
+    text = folder.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for node in ast.parse(text).body:
         match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.Assign(targets=[ast.Name(id=name)])
+            ):
                 first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
                 lines = text.splitlines()[first - 1 : node.end_lineno]
                 found[name] = "\n".join(re.sub(r"  # noqa.*", "", line) for line in lines)
