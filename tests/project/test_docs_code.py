@@ -13,7 +13,7 @@ MAX_COLUMNS = 88
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STILL_WIDE: set[str] = set()
 QUOTED = re.compile(
-    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store)" -->\n"""
+    r"""^<!-- skip: next "(?P<names>[\w, ]+) of (?P<module>perdure[\w.]+|json_store|watchdog_kind)" -->\n"""
     r"""```python\n(?P<code>.*?)^```$""",
     re.MULTILINE | re.DOTALL,
 )
