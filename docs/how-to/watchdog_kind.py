@@ -112,7 +112,7 @@ def settled(execute: Execute, inputs: TurnInputs) -> Commit:
         pending_retry=None,
         last_error=None,
     )
-    outcome = OutcomeRecord(form="ran")
+    outcome = OutcomeRecord(form="completed")
     return answered(transition, run_answer(execute, stored(transition), outcome))
 
 
