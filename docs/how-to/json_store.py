@@ -190,7 +190,8 @@ def next_number(folder: Folder, changes: Changes, counter: str) -> int:
 
 def decide(folder: Folder, transition: Transition) -> Changes | Conflict:
     """Return the files that a transition changes, or the conflict that forbids it."""
-    at, changes = transition.address, {}
+    at = transition.address
+    changes: Changes = {}
     stored = folder.rows["instances"].get(name_of(at))
     fence = None if stored is None else stored.fence
     writes = not isinstance(transition.write, KeepInstance)
@@ -477,11 +478,12 @@ def operation(folder: Folder, name: str) -> Callable[..., FutureResult[Any, Any]
 def open_json(path: Path) -> Store:
     """Open a directory as a store, and create it if it is absent."""
     folder = open_folder(path)
+    operations: dict[str, Any] = {name: operation(folder, name) for name in OPERATIONS}
     return Store(
         name=f"json://{path}",
         epoch=folder.rows["counters"]["epoch"],
         capabilities=Capabilities(ownership="owned", durability="relaxed"),
-        **{name: operation(folder, name) for name in OPERATIONS},
+        **operations,
     )
 
 
