@@ -11,6 +11,7 @@ import pytest
 
 from perdure import Limits
 from perdure.cli.commands import COMMANDS
+from perdure.server.http_limits import HttpLimits
 from perdure.values import errors, event
 from perdure.wire.problems import BY_CODE
 
@@ -96,8 +97,12 @@ def test_every_event_is_documented() -> None:
     assert missing(own_classes(event)) <= UNDOCUMENTED.get("events", set()), sorted(missing(own_classes(event)))
 
 
-def test_every_limit_is_documented() -> None:
-    assert missing({field.name.removesuffix("_ms") for field in attrs.fields(Limits)}) == set()
+@pytest.mark.parametrize("limits", [Limits, HttpLimits])
+def test_every_limit_is_documented(limits: type[attrs.AttrsInstance]) -> None:
+    """The reference shows the docstring of the limits, which has a line for each field."""
+    assert re.search(rf"^\.\. autoclass:: [\w.]+\.{limits.__name__}$", REFERENCE, re.MULTILINE)
+    described = set(re.findall(r"^    (\w+): ", inspect.getdoc(limits) or "", re.MULTILINE))
+    assert {field.name for field in attrs.fields(limits)} <= described
 
 
 def test_the_reference_shows_the_help_of_every_command_once() -> None:

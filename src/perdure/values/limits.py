@@ -39,22 +39,25 @@ class Limits:
     Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
     Attributes:
-        concurrency: runs of user code at the same time, over all jobs.
+        concurrency: runs of user code at the same time, over all jobs; further ones wait in a fair queue.
         mailbox_size: requests that wait for one instance.
-        max_pending: requests that wait or are being handled, in the whole engine.
+        max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes.
         on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once; with
             ``block`` its caller waits for a slot, about in the order of arrival.
-        state_bytes: size of an encoded state.
-        payload_bytes: size of an encoded event, input or message.
-        messages_per_turn: messages that one turn may send.
-        keys_per_address: unexpired idempotency keys of one address.
+        state_bytes: size of an encoded state. A larger one is a defect of the run that set it; in a ``start``,
+            ``InvalidInput``.
+        payload_bytes: size of an encoded event, input or message. A larger one is ``InvalidInput``; in a program,
+            a defect.
+        messages_per_turn: messages that one turn may send; more are a defect of the run.
+        keys_per_address: unexpired idempotency keys of one address; a further keyed request fails with ``Overloaded``.
         idempotency_ttl: how long an idempotency key is kept.
         history_retention: how long events of the log are kept; ``"0 ms"``: no event is written.
         history_events: how many events the log keeps, over all instances; 0: no event is written.
-        message_attempts: deliveries of a message before it becomes a dead letter.
+        message_attempts: deliveries of a message that end in a defect or an overload; then it becomes a dead letter.
         dead_letter_retention: how long a dead letter is kept, from when its message was sent.
         alarm_batch: due instances that are read from the store at once.
-        shutdown_timeout: how long a graceful shutdown waits for runs before it cancels and releases them.
+        shutdown_timeout: how long a graceful shutdown waits for runs before it cancels them; the next start delivers
+            them again.
         idempotency_ttl_ms: the same in milliseconds; the following fields likewise.
         history_retention_ms: see ``history_retention``.
         dead_letter_retention_ms: see ``dead_letter_retention``.

@@ -41,18 +41,19 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
     A failed run never stops the schedule: it is recorded, retried if there is a policy, and the next tick runs.
 
     Args:
-        name: the job's name, part of the stored address. Renaming it orphans stored instances; renaming a variable does
-            not.
+        name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
+            stored instances; renaming a variable does not.
         state: the type of the state.
         schedule: ``every("30 minutes")`` or ``cron("0 9 * * 1-5", tz="Europe/Berlin")``.
         execute: the hook that runs.
         start_immediately: whether ``start`` runs at once, or waits for the first tick.
         retry: the durable retry of a run.
-        errors: the type of the errors; by default read from the annotation of ``execute``.
+        errors: the type of the errors, used to store and send them; by default read from the annotation of ``execute``.
+            Pass it if that cannot be read, as of a ``functools.partial``.
         tags: stable names for the members of unions, instead of their class names.
         versions: the older types of the state, and the functions that upgrade them; by default there are none.
         run_timeout: time limit of a run, by default 15 minutes.
-        concurrency: maximum number of concurrent runs of this job; by default the engine's own limit.
+        concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 

@@ -45,8 +45,8 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
     """A job that collects rapid events and runs once for a batch of them.
 
     Args:
-        name: the job's name, part of the stored address. Renaming it orphans stored instances; renaming a variable does
-            not.
+        name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
+            stored instances; renaming a variable does not.
         event: the type of the events.
         state: the type of a batch's state; by default the event type.
         initial: the state of an empty batch; required if the state type is not the event type. Without it, a batch
@@ -59,11 +59,12 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         on_event: adds an event to the state, including the first one of a batch; by default the newest event is kept.
         execute: processes a batch.
         retry: the durable retry of a flush, which keeps batch, reason and ``run_id``.
-        errors: the type of the errors; by default read from the annotations of the hooks.
+        errors: the type of the errors, used to store and send them; by default read from the annotations of the hooks.
+            Pass it if these cannot be read, as of a ``functools.partial``.
         tags: stable names for the members of unions, instead of their class names.
         versions: the older types of the state, and the functions that upgrade them; by default there are none.
         run_timeout: time limit of a flush, by default 15 minutes.
-        concurrency: maximum number of concurrent flushes of this job; by default the engine's own limit.
+        concurrency: maximum number of concurrent flushes of this job, 1 to 100,000; by default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 

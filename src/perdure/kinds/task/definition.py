@@ -44,8 +44,8 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
     messages; ``execute`` runs when the alarm fires.
 
     Args:
-        name: the job's name, part of the stored address. Renaming it orphans stored instances; renaming a variable does
-            not.
+        name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
+            stored instances; renaming a variable does not.
         state: the type of the state.
         event: the type of the events, usually a union of attrs classes.
         initial: the state before the first event: a value, or a function of the id.
@@ -57,11 +57,12 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
             last retry), and a fresh draft; ``ctx.failed_hook`` and ``ctx.event`` say which. If it succeeds, its draft
             is committed, and the event counts as handled: fail with the error again to refuse the event.
         retry: the durable retry of ``execute``.
-        errors: the type of the errors; by default read from the annotations of the hooks.
+        errors: the type of the errors, used to store and send them; by default read from the annotations of the hooks.
+            Pass it if these cannot be read, as of a ``functools.partial``.
         tags: stable names for the members of unions, instead of their class names.
         versions: the older types of the state, and the functions that upgrade them; by default there are none.
         run_timeout: time limit of a run, by default 15 minutes.
-        concurrency: maximum number of concurrent runs of this job; by default the engine's own limit.
+        concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
         state_in_events: whether ``job.started``, ``job.executed`` and ``debounce.flushed`` carry the state as JSON. By
             default no event holds your data.
 
