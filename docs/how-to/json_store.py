@@ -442,11 +442,9 @@ async def close(folder: Folder) -> Result[None, Any]:
 
 # The record
 
-FACTS = (
-    *("name", "epoch", "capabilities", "lost", "left"),
-    *("backup", "count_messages"),  # optional
-)
-OPERATIONS = [field.name for field in attrs.fields(Store) if field.name not in FACTS]
+FACTS = ("name", "epoch", "capabilities")
+NEEDED = [field.name for field in attrs.fields(Store) if field.default is attrs.NOTHING]
+OPERATIONS = [name for name in NEEDED if name not in FACTS]
 WRITING = ("commit", "redrive", "prune", "close")
 
 

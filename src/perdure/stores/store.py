@@ -130,6 +130,19 @@ class LoggedEvent:
 
 
 @attrs.frozen(kw_only=True)
+class Cursor:
+    """The position of a sink in the log.
+
+    Attributes:
+        sequence: the number up to which it was moved; None before the first move.
+        last: the number of the newest event that was ever logged; 0 before the first.
+    """
+
+    sequence: int | None
+    last: int
+
+
+@attrs.frozen(kw_only=True)
 class Retention:
     """The limits of ``prune``.
 
@@ -303,6 +316,22 @@ class EventsOperation(Protocol):
         ...
 
 
+class CursorOperation(Protocol):
+    """The function ``cursor``."""
+
+    def __call__(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return the position of a sink in the log."""
+        ...
+
+
+class MoveCursorOperation(Protocol):
+    """The function ``move_cursor``."""
+
+    def __call__(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward in the log, and log events with it."""
+        ...
+
+
 class PruneOperation(Protocol):
     """The function ``prune``."""
 
@@ -409,6 +438,11 @@ class Store:
         count_messages: ``(pairs, limit)``: the number of living messages of each pair of sender and target, in the
             order of the pairs. It stops at a total of ``limit``: later pairs count 0. None: ``health`` counts only the
             first message of each pair.
+        cursor: ``(name)``: the position that a sink was moved to, and the end of the log, read together. None: sinks
+            that need a position cannot be used.
+        move_cursor: ``(name, sequence, events)``: moves the position of a sink forward and logs the events, in one
+            transaction, durable like a commit. A position that is not greater than the present one writes nothing, so
+            that a repeated move logs its events once.
     """
 
     def __repr__(self) -> str:
@@ -435,4 +469,6 @@ class Store:
     lost: Future[str] | None = None
     backup: BackupOperation | None = None
     count_messages: CountMessagesOperation | None = None
+    cursor: CursorOperation | None = None
+    move_cursor: MoveCursorOperation | None = None
     left: Left = "closed"

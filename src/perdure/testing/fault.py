@@ -34,12 +34,17 @@ STORE_OPERATIONS: Final = (
     "prune",
     "health",
 )
-"""The operations of a store, by the names of its record."""
+"""The operations of every store, by the names of its record."""
+
+CURSOR_OPERATIONS: Final = ("cursor", "move_cursor")
+"""Those that a store may lack. No fault of theirs is drawn, because only sinks use them."""
+
+_OPERATIONS: Final = (*STORE_OPERATIONS, *CURSOR_OPERATIONS)
 
 
 def _known(_: object, __: object, at: str) -> None:
-    if at.startswith(OF_THE_STORE) and at.removeprefix(OF_THE_STORE) not in STORE_OPERATIONS:
-        raise DefinitionError("location of a fault", at, f"{OF_THE_STORE} and one of {', '.join(STORE_OPERATIONS)}")
+    if at.startswith(OF_THE_STORE) and at.removeprefix(OF_THE_STORE) not in _OPERATIONS:
+        raise DefinitionError("location of a fault", at, f"{OF_THE_STORE} and one of {', '.join(_OPERATIONS)}")
 
 
 def _named(value: object) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 from returns.future import FutureResult
+from returns.result import Failure
 
-from perdure.programs.future import converted
+from perdure.programs.future import converted, settled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import Records
 from perdure.stores.store import LoggedEvent, Query, Store
 from perdure.values.address import Address
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
@@ -37,6 +41,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         find=operations.find,
         history=operations.history,
         events=operations.events,
+        move_cursor=None if store.move_cursor is None else operations.move_cursor,
     )
 
 
@@ -78,3 +83,9 @@ class _Operations:
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         return converted(self.store.events(after, limit), self.records.logged)
+
+    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        move = self.store.move_cursor
+        if move is None:
+            return settled(Failure(StoreUnavailable("move a cursor", "the store has no cursors")))
+        return move(name, sequence, self.records.sealed_events(events))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
@@ -42,8 +43,12 @@ class Records:
             remember=remember and self._remember(remember, address),
             messages=tuple(map(self._message, transition.messages)),
             inbound=self._fate(transition.inbound),
-            events=tuple(map(self._event, transition.events)),
+            events=self.sealed_events(transition.events),
         )
+
+    def sealed_events(self, events: Sequence[Event]) -> tuple[Event, ...]:
+        """Encrypt events."""
+        return tuple(map(self._event, events))
 
     def _write(self, write: Write, address: str) -> Write:
         if not isinstance(write, Put):

@@ -54,6 +54,8 @@ class MemoryBackend:
             health=opening.health,
             close=opening.close,
             count_messages=opening.count_messages,
+            cursor=opening.cursor,
+            move_cursor=opening.move_cursor,
             left=left,
         )
 

@@ -1,11 +1,12 @@
-"""The event log of the memory store."""
+"""The event log of the memory store, and the positions of sinks in it."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import dropwhile, islice
 
-from perdure.stores.store import LoggedEvent
+from perdure.stores.store import Cursor, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.event import Event
 
@@ -13,13 +14,14 @@ from perdure.values.event import Event
 class EventLog:
     """Events by sequence number. Only the beginning of the log is deleted, so the remaining numbers have no gaps."""
 
-    __slots__ = ("_events", "_first", "_history", "_last")
+    __slots__ = ("_cursors", "_events", "_first", "_history", "_last")
 
     def __init__(self) -> None:
         self._events: dict[int, Event] = {}
         self._history: dict[str, deque[int]] = {}  # sequence numbers by printed address
         self._first = 1
         self._last = 0
+        self._cursors: dict[str, int] = {}
 
     def append(self, event: Event) -> None:
         """Add an event at the end."""
@@ -45,6 +47,17 @@ class EventLog:
             self._remove_first()
             removed += 1
         return removed
+
+    def cursor(self, name: str) -> Cursor:
+        """Return the position of a sink."""
+        return Cursor(sequence=self._cursors.get(name), last=self._last)
+
+    def move_cursor(self, name: str, sequence: int, events: Sequence[Event]) -> None:
+        """Move a sink forward and log events; do nothing if it is there already."""
+        if sequence > self._cursors.get(name, -1):
+            self._cursors[name] = sequence
+            for event in events:
+                self.append(event)
 
     def _is_let_go(self, since_ms: int, max_events: int) -> bool:
         return len(self._events) > max_events or self._events[self._first].at_ms < since_ms

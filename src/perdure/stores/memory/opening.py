@@ -14,9 +14,10 @@ from perdure.stores.memory.event_log import EventLog
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.keys import Keys
 from perdure.stores.memory.messages import Mail
-from perdure.stores.store import Health, LoggedEvent, Query, Retention
+from perdure.stores.store import Cursor, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
+from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
@@ -127,6 +128,14 @@ class Opening:
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return events of the log."""
         return self._answer("read events", lambda tables: tables.log.after(after, limit))
+
+    def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return the position of a sink."""
+        return self._answer("read a cursor", lambda tables: tables.log.cursor(name))
+
+    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward, and log events."""
+        return self._answer("move a cursor", lambda tables: tables.log.move_cursor(name, sequence, events))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete expired data: keys first, then dead letters, then events."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, assert_never
 
 import attrs
@@ -119,11 +120,12 @@ def encode(transition: Transition, recent: InstanceCache) -> Change:
         fate=transition.inbound,
         messages=tuple(map(message_values, transition.messages)),
         key=None if transition.remember is None else key_values(transition.address, transition.remember),
-        events=tuple(map(_event_values, transition.events)),
+        events=tuple(map(event_values, transition.events)),
     )
 
 
-def _event_values(event: Event) -> Row:
+def event_values(event: Event) -> Row:
+    """Encode an event as a row of the event history, without its sequence number."""
     return event.address, event.type, event.at_ms, event_body(event)
 
 
@@ -150,10 +152,15 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
         messages.forget_own(cursor, str(change.address))
     if change.key is not None:
         cursor.execute(_REMEMBER, change.key)
-    for values in change.events:
+    append_events(cursor, counters, change.events)
+    return fence
+
+
+def append_events(cursor: sqlite3.Cursor, counters: Counters, events: Sequence[Row]) -> None:
+    """Append rows to the event history."""
+    for values in events:
         counters.sequence += 1
         cursor.execute(_LOG, (counters.sequence, *values))
-    return fence
 
 
 def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> Fence | None:

@@ -106,5 +106,7 @@ def store_over(
         close=operations.close,
         lost=batcher.lost,
         count_messages=operations.count_messages,
+        cursor=operations.cursor,
+        move_cursor=operations.move_cursor,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime).make,
     )

@@ -12,9 +12,9 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, settled
-from perdure.stores.sqlite import messages, queries
+from perdure.stores.sqlite import cursors, messages, queries
 from perdure.stores.sqlite.batcher import Batcher
-from perdure.stores.sqlite.change import Change, apply, encode
+from perdure.stores.sqlite.change import Change, apply, encode, event_values
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.database import Read
@@ -22,9 +22,10 @@ from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.write_ahead_log import complaint_about
-from perdure.stores.store import Health, LoggedEvent, Query, Retention
+from perdure.stores.store import Cursor, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
+from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Put, Transition
@@ -116,6 +117,17 @@ class Operations:
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         """Return events of the history."""
         return self._read("read events", lambda cursor: queries.events(cursor, after, limit))
+
+    def cursor(self, name: str, /) -> FutureResult[Cursor, StoreError]:
+        """Return the position of a sink."""
+        return self._read("read a cursor", lambda cursor: cursors.read(cursor, name))
+
+    def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
+        """Move a sink forward, and log events, in a group with other writes."""
+        rows = tuple(map(event_values, events))
+        return self._write(
+            "move a cursor", lambda cursor, counters: cursors.move(cursor, counters, name, sequence, rows)
+        )
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete rows past their retention."""

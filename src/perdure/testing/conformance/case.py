@@ -49,6 +49,10 @@ class Case:
                 return hasattr(harness, "damage")
 
 
+class NotApplicable(Exception):
+    """Raised by a check of an optional operation that the store does not have."""
+
+
 def in_store(*requirements: Requirement) -> Callable[[Callable[[Store], Awaitable[None]]], Case]:
     """Make a case from a function that needs one open store."""
 

@@ -15,9 +15,11 @@ from perdure.testing.conformance.describe import asked, outcome
 from perdure.testing.conformance.requirement import RequirementViolated, answer
 from perdure.testing.conformance.requirements import FAILURES_ARE_VALUES
 
-_FACTS = {"name", "epoch", "capabilities", "lost", "left", "backup", "count_messages"}
+_FACTS = {"name", "epoch", "capabilities"}
 
-OPERATIONS = tuple(field.name for field in attrs.fields(Store) if field.name not in _FACTS)
+OPERATIONS = tuple(
+    field.name for field in attrs.fields(Store) if field.default is attrs.NOTHING and field.name not in _FACTS
+)
 """The functions that every store has."""
 
 _Operation = Callable[..., Awaitable[IOResult[Any, Any]]]

@@ -237,6 +237,19 @@ COUNTS_UP_TO = Requirement(
     "It stops at a total of ``limit``: later pairs count 0. None: ``health`` counts only the first message of each "
     "pair.",
 )
+CURSOR = Requirement(
+    "cursor",
+    "the position that a sink was moved to, and the end of the log, read together. None: sinks that need a position "
+    "cannot be used.",
+)
+MOVE_CURSOR = Requirement(
+    "move_cursor",
+    "moves the position of a sink forward and logs the events, in one transaction, durable like a commit.",
+)
+MOVE_CURSOR_ONCE = Requirement(
+    "move_cursor",
+    "A position that is not greater than the present one writes nothing, so that a repeated move logs its events once.",
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""

@@ -12,6 +12,7 @@ from perdure.testing.conformance import (
     cancelled,
     concurrency,
     corruption,
+    cursors,
     event_log,
     instances,
     keys,
@@ -23,7 +24,7 @@ from perdure.testing.conformance import (
     text,
     uncommitted_reads,
 )
-from perdure.testing.conformance.case import Case
+from perdure.testing.conformance.case import Case, NotApplicable
 from perdure.testing.conformance.harness import NewHarness, StoreHarness, opened
 from perdure.testing.conformance.kills import killable, take_steps
 from perdure.testing.conformance.report import ConformanceReport, Outcome
@@ -45,6 +46,7 @@ _MODULES = (
     keys,
     messages,
     event_log,
+    cursors,
     text,
     pages,
     concurrency,
@@ -104,7 +106,10 @@ def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -
     if not case.applies(_capabilities(new_harness, run), new_harness()):
         return False
 
-    run(_in_time(case.check(new_harness)))
+    try:
+        run(_in_time(case.check(new_harness)))
+    except NotApplicable:
+        return False
     return True
 
 
