@@ -23,7 +23,7 @@ from perdure.testing.fault import OF_THE_STORE, STORE_OPERATIONS, Delay, When
 from perdure.values.errors import OutcomeUnknown
 
 Cancelled: TypeAlias = Literal["caller", "instance", "time", "stop"]
-"""What is cancelled: the caller gives up, the instance ends, the time of all runs is over, the engine stops."""
+"""The cancelled task: the caller gives up, the instance ends, the time of all runs is over, the engine stops."""
 
 MAX_STEPS = 2_000
 """No operation waits more often."""
@@ -36,11 +36,11 @@ _CROSSING_MS = 2  # what crosses slowly, there and back
 
 @attrs.frozen(kw_only=True)
 class Rested:
-    """What came of a cancellation.
+    """Outcome of a cancellation.
 
     Attributes:
-        found: what is found when the request was repeated and everything has settled.
-        answer: what the repeated request was answered; None when there is none.
+        found: the state found when the request was repeated and everything has settled.
+        answer: the answer of the repeated request; None without one.
         unanswered: callers without an answer, tasks, timers and whatever else remained before.
         reached: whether there was such a place.
     """
@@ -80,19 +80,19 @@ def cancelled(
     kind: StoreKind,
     folder: Path,
     *places: int,
-    what: Cancelled,
+    target: Cancelled,
     when: When = "before",
     lost: When | None = None,
 ) -> Rested:
-    """Cancel something at a wait, make it good as a caller does, and give what is found.
+    """Cancel something at a wait, recover as a caller does, and return the state found.
 
     Args:
-        operation: what is going on.
+        operation: the operation in progress.
         kind: over which store.
         folder: where it lies.
         places: after how many steps of the operation it is cancelled; with ``stop``, a second number says after how
             many steps of the stop that is cancelled too.
-        what: is cancelled.
+        target: the task to cancel.
         when: whether store and effects have done their work when they take their time.
         lost: with ``stop``, whether the answers to all commits from then on are lost, before they are written or after.
     """
@@ -111,21 +111,23 @@ def cancelled(
         if lost is not None:
             world.world.clear_faults()
             world.fail("commit", LOST, applied=lost == "after", times=_ALWAYS)
-        remained = await _cancelled_there(operation, world, call, what, places[1:])
+        remained = await _cancelled_there(operation, world, call, target, places[1:])
         answer = None
-        if operation.request is not None and operation.repeated == "once" and what != "time":
+        if operation.request is not None and operation.repeated == "once" and target != "time":
             answer = await world.result(operation.request(world))
         await world.advance(ms=operation.wait_ms)
-        found = await _inspected(attrs.evolve(operation, looks=_at_nothing) if what == "instance" else operation, world)
+        found = await _inspected(
+            attrs.evolve(operation, looks=_at_nothing) if target == "instance" else operation, world
+        )
         return Rested(found=found, answer=answer, remained=remained, reached=reached)
 
     return play(kind, folder, scenario)
 
 
 async def _cancelled_there(
-    operation: Operation, world: World, call: SpawnedTask[Any] | None, what: Cancelled, then: tuple[int, ...]
+    operation: Operation, world: World, call: SpawnedTask[Any] | None, target: Cancelled, then: tuple[int, ...]
 ) -> tuple[str, ...]:
-    match what:
+    match target:
         case "caller":
             if call is not None:
                 call.cancel()

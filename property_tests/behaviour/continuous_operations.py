@@ -1,4 +1,4 @@
-"""What a continuous job does, for the crash sweep."""
+"""The operations of a continuous job, for the crash sweep."""
 
 from __future__ import annotations
 

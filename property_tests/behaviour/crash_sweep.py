@@ -1,4 +1,4 @@
-"""The crash sweep: a process dies before and after each thing that crosses its border, and what is left is made good.
+"""The crash sweep: a process dies before and after each thing that crosses its boundary, and the next one recovers.
 
 For every operation, every place where its process can die is tried: before and after each store operation and each
 effect, until the operation is over. Then a new engine opens over the same store, the request is repeated once with its
@@ -30,14 +30,14 @@ class Operation:
     """Something that an engine does, at whose every step its process may die.
 
     Attributes:
-        name: what it is called in the table; it begins with the kind of job.
-        app: what runs; asked for again after each crash.
-        arrange: what comes before, over an open engine.
+        name: its name in the table; it begins with the kind of job.
+        app: the app that runs; called again after each crash.
+        arrange: the preparation, over an open engine.
         request: the call, which must carry the key `KEY`; None when the clock alone sets things going.
         repeated: whether the caller repeats the request after a crash. A refusal is not remembered: a repeat of such a
             request is a new one.
         wait_ms: how long afterwards everything has settled, retries included.
-        looks: what the world must look like in the end, with or without a crash; compared with ``==``.
+        looks: the expected state of the world in the end, with or without a crash; compared with ``==``.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Operation:
 
 @attrs.frozen(kw_only=True)
 class Found:
-    """What is found when all has settled.
+    """The state found when all has settled.
 
     Attributes:
-        looks: what the world looks like.
-        stuck: what nobody takes care of: claims, overdue alarms, messages.
-        heard: what was said to the outside.
+        looks: the state of the world.
+        stuck: unattended work: claims, overdue alarms, messages.
+        heard: the calls to external systems.
     """
 
     looks: Any
@@ -71,12 +71,12 @@ class Found:
 
 @attrs.frozen(kw_only=True)
 class Swept:
-    """What came of dying at every crash point of an operation.
+    """Outcome of a crash at every crash point of an operation.
 
     Attributes:
         points: how many there are.
         repeated: at how many user code ran again, and could see it.
-        stuck: at how many something is left that nobody takes care of.
+        stuck: at how many unattended work remains.
         half_written: at how many the world looks otherwise than without a crash.
         unmarked: at how many user code ran again, and could not see it.
         complaints: each of these, at length.
@@ -138,7 +138,7 @@ def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[st
 
 
 def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
-    """Run the operation without a crash, and give what is found."""
+    """Run the operation without a crash, and return the state found."""
 
     async def scenario(world: World) -> Found:
         await _arranged(operation, world)
@@ -149,10 +149,10 @@ def undisturbed(operation: Operation, kind: StoreKind, folder: Path) -> Found:
 
 
 def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -> Found:
-    """Let one process after the other die at its place, then let one go on; give what is found.
+    """Let one process after the other die at its crash point, then let one finish; return the state found.
 
     Args:
-        operation: what is going on.
+        operation: the operation in progress.
         kind: over which store.
         folder: where it lies.
         places: the crossing at which each process dies, counted from the beginning of the operation in the first, and
@@ -219,7 +219,7 @@ async def _inspected(operation: Operation, world: World) -> Found:
     stuck = [
         *(f"{row.address} is left with a claim" for row in rows if row.claim is not None),
         *(f"{row.address} is left with the claim of an event" for row in rows if row.event_claim is not None),
-        *(f"{row.address} is overdue and nobody wakes it" for row in rows if _is_overdue(row, world)),
+        *(f"{row.address} is overdue and has no timer" for row in rows if _is_overdue(row, world)),
         *(f"{message} is left" for message in await world.messages()),
     ]
     return Found(looks=await operation.looks(world), stuck=tuple(stuck), heard=tuple(world.outside.heard))

@@ -31,7 +31,7 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 Counts = tuple[int, int]
-"""The crash points of an operation, and those after which user code ran again, marked. What is not counted is 0."""
+"""The crash points of an operation, and those after which user code ran again, marked. Missing counts are 0."""
 
 
 def documented() -> dict[str, Counts]:

@@ -1,4 +1,4 @@
-"""What goes from one job to another, from older code to newer, and from a dead letter to its target, for the sweep."""
+"""Messages between jobs, state from older code to newer, and redriven dead letters, for the sweep."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SETTLED_MS = 10_000
 
 # ---------------------------------------------------------------- messages to other kinds of job
 @program
-def pass_on(ctx: TaskContext[int], what: str) -> Do[None]:
+def pass_on(ctx: TaskContext[int], action: str) -> Do[None]:
     """Tell another job."""
     yield from ctx.update_state(lambda told: told + 1)
-    if what == "add":
+    if action == "add":
         yield from tell(piles, "a").add(1)
-    elif what == "flush":
+    elif action == "flush":
         yield from tell(piles, "a").flush()
-    elif what == "clear":
+    elif action == "clear":
         yield from tell(piles, "a").clear()
-    elif what == "start":
+    elif action == "start":
         yield from tell(later, "a").start(Ticks())
-    elif what == "trigger":
+    elif action == "trigger":
         yield from tell(later, "a").trigger()
     else:
         yield from tell(later, "a").terminate()
@@ -61,9 +61,9 @@ async def started(world: World) -> None:
     await world.unwrap(world.jobs.handle(later).start("a", Ticks()))
 
 
-def telling(name: str, what: str, arrange: Arrange = nothing) -> Operation:
+def telling(name: str, action: str, arrange: Arrange = nothing) -> Operation:
     """Make an operation of an event at which a task tells a job of another kind."""
-    target: Any = later if what in {"start", "trigger", "terminate"} else piles
+    target: Any = later if action in {"start", "trigger", "terminate"} else piles
 
     async def looks(world: World) -> Any:
         handle = world.jobs.handle(target)
@@ -75,7 +75,7 @@ def telling(name: str, what: str, arrange: Arrange = nothing) -> Operation:
         name=f"task: {name}",
         app=lambda world: App(world.outside).with_jobs(teller, piles, later),
         arrange=arrange,
-        request=lambda world: world.jobs.handle(teller).send("t", what, idempotency_key=KEY),
+        request=lambda world: world.jobs.handle(teller).send("t", action, idempotency_key=KEY),
         wait_ms=SETTLED_MS,
         looks=looks,
     )
@@ -111,7 +111,7 @@ def _more(account: Any, amount: int) -> Any:
 
 @program
 def report(ctx: TaskContext[Any]) -> Do[None, Refused, HasOutside]:
-    """Say what is there."""
+    """Describe the state."""
     state = yield from ctx.state
     yield from say(f"{state}#{ctx.attempt}.{ctx.delivery}")
 
@@ -133,13 +133,13 @@ new = accounts(InCents, Migrations(InEuros).then(in_cents))
 
 
 def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) -> Operation:
-    """Make an operation of code over what other code has stored.
+    """Make an operation of code over the rows of other code.
 
     Args:
-        name: what it is called.
+        name: its name.
         written_by: the job as the code before knew it.
         read_by: the job as it is now.
-        event: what is sent; None: only the alarm fires.
+        event: the event to send; None: only the alarm fires.
     """
 
     async def arrange(world: World) -> None:
@@ -174,7 +174,7 @@ def upgrading(name: str, *, written_by: Any, read_by: Any, event: int | None) ->
     )
 
 
-# ---------------------------------------------------------------- dead letters, and what was asked before
+# ---------------------------------------------------------------- dead letters, and earlier requests
 async def with_a_dead_letter(world: World) -> None:
     """Begin with a message that its target broke on for good, and that it would take by now."""
     world.outside.breaks.add("broken#1.1")

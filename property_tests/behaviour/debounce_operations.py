@@ -1,4 +1,4 @@
-"""What a debounce does, for the crash sweep."""
+"""The operations of a debounce, for the crash sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perdure import App, Backoff, Debounce, DebounceContext, Do, Retry, program
 
 @frozen
 class Pile:
-    """What was added."""
+    """The added numbers."""
 
     numbers: tuple[int, ...] = ()
 
@@ -29,7 +29,7 @@ def collect(ctx: DebounceContext[Pile], number: int) -> Do[None, Refused, HasOut
 
 @program
 def deliver(ctx: DebounceContext[Pile]) -> Do[None, Refused, HasOutside]:
-    """Say what is on the pile."""
+    """Describe the pile."""
     pile = yield from ctx.state
     numbers = ",".join(map(str, pile.numbers))
     yield from say(f"batch {numbers}#{ctx.attempt}.{ctx.delivery}")
@@ -59,7 +59,7 @@ def holding(*numbers: int, refused: str | None = None, attempts: int = 1, paused
     """Begin with a batch.
 
     Args:
-        numbers: what is in it.
+        numbers: its content.
         refused: the batch that the outside refuses.
         attempts: how many attempts at it.
         paused_ms: how long it has been paused; None: it is not.

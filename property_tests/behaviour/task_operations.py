@@ -1,4 +1,4 @@
-"""What a task does, for the crash sweep."""
+"""The operations of a task, for the crash sweep."""
 
 from __future__ import annotations
 

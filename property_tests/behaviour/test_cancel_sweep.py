@@ -21,7 +21,7 @@ ASKED = [operation for operation in OPERATIONS if operation.request is not None]
 
 
 def gist(result: Any) -> tuple[object, ...]:
-    """What an answer says of the request, without instants and without the run that a repeat finds in progress."""
+    """The part of an answer about the request, without instants and without the run that a repeat finds in progress."""
     answer = result.unwrap() if isinstance(result, Success) else result.failure()
     said = attrs.asdict(answer) if attrs.has(type(answer)) else {"answer": answer}
     return type(answer), *(item for item in said.items() if isinstance(item[1], bool | str) and item[0] != "status")
@@ -37,9 +37,9 @@ def new(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("operation", ASKED, ids=lambda operation: operation.name)
 def test_a_caller_gives_up_anywhere(operation: Operation, when: When, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
-    answer = cancelled(operation, "memory", tmp_path, MAX_STEPS, what="caller", when=when).answer
+    answer = cancelled(operation, "memory", tmp_path, MAX_STEPS, target="caller", when=when).answer
     for place in range(1, steps_of(operation, new(tmp_path, "steps"), when), STRIDE):
-        rested = cancelled(operation, "memory", tmp_path, place, what="caller", when=when)
+        rested = cancelled(operation, "memory", tmp_path, place, target="caller", when=when)
         where = f"after {place} steps"
         if operation.repeated == "once" and "redrive" not in operation.name:  # a redrive carries no key
             assert (rested.found.looks, gist(rested.answer)) == (expected.looks, gist(answer)), where
@@ -51,7 +51,7 @@ def test_a_caller_gives_up_anywhere(operation: Operation, when: When, tmp_path: 
 def test_the_engine_is_stopped_anywhere(operation: Operation, when: When, tmp_path: Path) -> None:
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
     for place in range(1, steps_of(operation, new(tmp_path, "steps"), when), STRIDE):
-        rested = cancelled(operation, "memory", tmp_path, place, what="stop", when=when)
+        rested = cancelled(operation, "memory", tmp_path, place, target="stop", when=when)
         where = f"after {place} steps"
         assert rested.remained == (), where
         assert rested.found.looks == expected.looks, where
@@ -63,16 +63,16 @@ def test_the_stop_is_cancelled_anywhere(operation: Operation, tmp_path: Path) ->
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
     for place in range(1, steps_of(operation, new(tmp_path, "steps")), 5):
         for then in range(1, 12):
-            rested = cancelled(operation, "memory", tmp_path, place, then, what="stop")
+            rested = cancelled(operation, "memory", tmp_path, place, then, target="stop")
             where = f"after {place} steps, and {then} of the stop"
             assert rested.remained == (), where
             assert rested.found.looks == expected.looks, where
             assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where
 
 
-@pytest.mark.parametrize("what", ["instance", "time"])
+@pytest.mark.parametrize("target", ["instance", "time"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_a_run_is_cancelled_anywhere(operation: Operation, what: Cancelled, tmp_path: Path) -> None:
+def test_a_run_is_cancelled_anywhere(operation: Operation, target: Cancelled, tmp_path: Path) -> None:
     for place in range(1, steps_of(operation, new(tmp_path, "steps")), STRIDE):
-        rested = cancelled(operation, "memory", tmp_path, place, what=what)
+        rested = cancelled(operation, "memory", tmp_path, place, target=target)
         assert rested.found.stuck == (), f"after {place} steps"

@@ -77,7 +77,7 @@ class House:
 
 
 async def begins(begun: list[str], work: Callable[[], Coroutine[Any, Any, A]]) -> A:
-    """Note that it began: what is cancelled before was never there."""
+    """Note that it began: an opening cancelled earlier leaves no trace."""
     begun.append("begun")
     return await work()
 

@@ -82,14 +82,14 @@ def test_a_failing_run_never_silences_the_schedule(store, schedule, retry, immed
         jobs = (await world.open(app_of(world))).handle(job)
         await world.unwrap(jobs.start("a", Plain()))
         back_ms = 0
-        for what, number in happenings:
-            match what:
+        for happening, number in happenings:
+            match happening:
                 case "wait":
                     await world.advance(ms=number)
                 case "work" | "bug" | "slow":
-                    world.outside.refusals[what] = number
+                    world.outside.refusals[happening] = number
                 case "crash" | "restart" | "down":
-                    await (world.close() if what == "restart" else world.crash())
+                    await (world.close() if happening == "restart" else world.crash())
                     await world.advance(ms=number)
                     jobs = (await world.open(app_of(world))).handle(job)
                 case "trigger":

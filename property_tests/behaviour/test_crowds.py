@@ -124,9 +124,9 @@ def test_callers_that_stay_are_served_and_nothing_remains(crowd: Crowd) -> None:
 
         calls = [world.start(FutureResult(noted(number, wish))) for number, wish in enumerate(crowd.wishes)]
         gone: set[int] = set()
-        for wait, what in crowd.befalls:
+        for wait, action in crowd.befalls:
             step_by_step(world, wait)
-            match what:
+            match action:
                 case GivesUp(index) if index in begun:
                     gone.add(index)
                     calls[index].cancel()

@@ -142,11 +142,11 @@ class Mailbags(RuleBasedStateMachine):
         answer = self.do(lambda key: self.jobs.clear(id_, idempotency_key=key))
         self.discarded += answer.unwrap().discarded
 
-    @rule(id_=ids, what=st.sampled_from(["pause", "resume", "resume"]))
-    def suspension(self, id_: str, what: str) -> None:
-        self.do(lambda key: getattr(self.jobs, what)(id_, idempotency_key=key))
+    @rule(id_=ids, action=st.sampled_from(["pause", "resume", "resume"]))
+    def suspension(self, id_: str, action: str) -> None:
+        self.do(lambda key: getattr(self.jobs, action)(id_, idempotency_key=key))
 
-    # ------------------------------------------------------------ what the world does
+    # ------------------------------------------------------------ actions of the world
     @rule(ms=st.integers(1, 7_000))
     def wait(self, ms: int) -> None:
         with suppress(ProcessDied):  # as arranged before; the clock moves on
@@ -174,7 +174,7 @@ class Mailbags(RuleBasedStateMachine):
         self.add(id_, ["loud"])
 
     def row(self, id_: str) -> Instance | None:
-        """Read what is stored, also if the process dies on the way there as arranged before."""
+        """Read the stored row, also if the process dies on the way there as arranged before."""
         try:
             return completed(self.world.row(mailbag.address(id_)))
         except ProcessDied:

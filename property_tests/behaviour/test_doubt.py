@@ -134,7 +134,7 @@ def commits_of(operation: Operation, folder: Path) -> int:
 def in_doubt(
     operation: Operation, kind: StoreKind, folder: Path, place: int, when: When, *, times: int = 1, tries: int = TRIES
 ) -> tuple[Found, tuple[str, ...]]:
-    """Lose the answers to some commits, repeat the request while its outcome is not known; give what is found then."""
+    """Lose the answers to some commits, repeat the request while its outcome is unknown; return the state found."""
 
     async def scenario(world: World) -> tuple[Found, tuple[str, ...]]:
         await _arranged(operation, world)
@@ -184,7 +184,7 @@ def test_a_lost_answer_heals_without_a_restart(operation: Operation, when: When,
 def test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up(
     operation: Operation, when: When, tmp_path: Path
 ) -> None:
-    """No caller brings the instance up again: the engine settles by itself what the commit may have begun."""
+    """No caller brings the instance up again: the engine settles by itself any work that the commit may have begun."""
     for place in range(commits_of(operation, new(tmp_path, "commits"))):
         found, remains = in_doubt(operation, "memory", new(tmp_path, str(place)), place, when, tries=1)
         where = f"the answer to a commit after {place} others was lost"
@@ -199,7 +199,7 @@ def test_answers_that_are_lost_during_a_stop_leave_nothing_behind(
     """The stopped engine does nothing more, and the next start makes it good."""
     expected = undisturbed(operation, "memory", new(tmp_path, "undisturbed"))
     for place in range(1, steps_of(operation, new(tmp_path, "steps")), 1 if NIGHTLY else 3):
-        rested = cancelled(operation, "memory", tmp_path, place, what="stop", lost=lost)
+        rested = cancelled(operation, "memory", tmp_path, place, target="stop", lost=lost)
         where = f"after {place} steps"
         assert rested.remained == (), where
         assert (rested.found.stuck, rested.found.unmarked) == ((), ()), where

@@ -1,4 +1,4 @@
-"""The whole engine against a model: what was acknowledged is there, exactly once, whatever crashes in between."""
+"""The complete engine against a model: acknowledged events are there, exactly once, whatever crashes in between."""
 
 from __future__ import annotations
 

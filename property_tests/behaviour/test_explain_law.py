@@ -43,7 +43,7 @@ STATE = TokenState("old", "r", datetime(2026, 1, 1, tzinfo=UTC))
 
 @attrs.define
 class Outside:
-    """Every service: it answers as drawn, and remembers what it answered."""
+    """Every service: it answers as drawn, and remembers its answers."""
 
     drawn: list[bool]
     answered: list[tuple[str, Result[Any, Any]]] = attrs.Factory(list)
@@ -67,7 +67,7 @@ class Outside:
 
 @attrs.define
 class Recorded:
-    """What the engine drew and committed."""
+    """The random values and commits of the engine."""
 
     simulation: Simulation
     inputs: list[TurnInputs] = attrs.Factory(list[TurnInputs])
@@ -111,7 +111,7 @@ class Step:
     call: RealCall
 
     def _repr_pretty_(self, printer: Any, cycle: object) -> None:
-        printer.text(f"{self.job.name}: {self.name}")  # a definition at length, twelve times, is too much for anybody
+        printer.text(f"{self.job.name}: {self.name}")  # a definition at length, twelve times, is too much to read
 
 
 def order(event: Any) -> Step:
@@ -179,7 +179,7 @@ def test_the_real_turn_commits_the_explained_changes(steps, refusals, seed):
 async def until_nothing_runs(simulation: Simulation, store: Store) -> None:
     """Wait for an instant at which no alarm is due and no run is claimed.
 
-    What is drawn, answered and committed at such an instant is the request's own: nothing else can begin before it is
+    Values drawn, answered and committed at such an instant is the request's own: nothing else can begin before it is
     over, because services answer at once, and time stands still until every task waits for it.
     """
     await simulation.runtime.sleep(1)

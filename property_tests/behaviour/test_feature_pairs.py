@@ -44,7 +44,7 @@ def pass_on(ctx: TaskContext[int], event: int) -> Do[None]:
 
 
 def box(state: Any) -> Any:
-    """The same job, as code knows it that can read what is stored, and as code that cannot."""
+    """The same job, in code that can read the stored rows, and in code that cannot."""
     return Task("box", state=state, event=int, initial=state(), on_event=take)
 
 
@@ -75,8 +75,8 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
         told: dict[str, list[int]] = {"x": [], "y": [], "z": []}
         sent: list[int] = [0]
         keys: dict[str, int] = {}
-        for number, (what, detail) in enumerate(given_, start=1):
-            match what:
+        for number, (action, detail) in enumerate(given_, start=1):
+            match action:
                 case "tell":
                     await world.unwrap(jobs.handle(senders).send(detail, number))
                     told[detail].append(number)
@@ -90,12 +90,12 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
                         sent.append(event)
                         keys |= {} if detail is None else {detail: event}
                 case "pause" | "resume":
-                    await world.result(getattr(jobs.handle(current), what)("a"))
+                    await world.result(getattr(jobs.handle(current), action)("a"))
                 case "wait":
                     await world.advance(ms=detail)
                 case _:
-                    current = {"deploy unreadable": unreadable, "deploy readable": readable}.get(what, current)
-                    await (world.crash() if what == "crash" else world.close())
+                    current = {"deploy unreadable": unreadable, "deploy readable": readable}.get(action, current)
+                    await (world.crash() if action == "crash" else world.close())
                     jobs = await world.open(App(world.outside).with_jobs(current, senders))
         await world.close()
         jobs = await world.open(App(world.outside).with_jobs(readable, senders))
@@ -312,7 +312,7 @@ def test_every_tick_is_run_or_counted_as_missed(catch_up: CatchUp, given_: list[
     def execute(ctx: ContinuousContext[int]) -> Do[None, Refused, HasOutside]:
         assert ctx.tick is not None
         seen = round(ctx.tick.timestamp() * 1_000), ctx.missed
-        assert ran.setdefault(ctx.run_id, seen) == seen, "a repeat of a run is told of another tick"
+        assert ran.setdefault(ctx.run_id, seen) == seen, "a repeat of a run receives another tick"
         ended_ms[ctx.run_id] = clock[0].now_ms
         yield from say("run")
 
@@ -333,13 +333,13 @@ def test_every_tick_is_run_or_counted_as_missed(catch_up: CatchUp, given_: list[
         jobs = await world.open(app_)
         anchor_ms = world.now_ms
         await world.unwrap(jobs.handle(job).start("a", 0))
-        for what, ms in given_:
-            match what:
+        for action, ms in given_:
+            match action:
                 case "up" | "failing":
-                    world.outside.refusals["run"] = 3 if what == "failing" else 0
+                    world.outside.refusals["run"] = 3 if action == "failing" else 0
                     await world.advance(ms=ms)
                 case _:
-                    await (world.crash() if what == "crashed" else world.close())
+                    await (world.crash() if action == "crashed" else world.close())
                     world.shift_wall_clock(ms)
                     await world.open(app_)
                     await world.settle()

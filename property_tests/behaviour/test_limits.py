@@ -145,7 +145,7 @@ def test_a_mailbox_takes_as_many_as_its_limit(room: int, asked: int) -> None:
 @example(room=1, asked=1, messages=1)
 @example(room=2, asked=7, messages=3)
 def test_a_full_engine_refuses_requests_and_takes_alarms_and_messages(room: int, asked: int, messages: int) -> None:
-    """What the engine has accepted and stored needs no room: a message is delivered at once, and is no dead letter."""
+    """Accepted and stored work needs no room: a message is delivered at once, and is not a dead letter."""
 
     async def scenario(world: World) -> None:
         jobs = await world.open(app(world.outside, max_pending=room, message_attempts=1))
@@ -268,7 +268,7 @@ def encoded_bytes(text: str) -> int:
 @example(text="ü", margin=-1, of="first of batch")
 @example(text="üüüü", margin=-1, of="message")
 def test_a_value_may_have_as_many_bytes_as_its_limit(text: str, margin: int, of: str) -> None:
-    """Bytes of its encoded form, not characters. What is too large leaves nothing."""
+    """Bytes of its encoded form, not characters. An oversized value leaves nothing."""
     sized = {
         "state": text * 2,
         "message": "ü" * len(text),

@@ -70,7 +70,7 @@ def test_requests_under_way_together_are_applied_in_their_order(kinds):
 
 @given(st.integers(0, 3), st.integers(0, 3), st.booleans())
 def test_an_instance_that_ends_drops_its_messages_to_itself_and_nothing_else(own, others, held):
-    """`A turn that terminates drops what it told itself`; what it told others is delivered."""
+    """A turn that terminates drops its messages to itself; its messages to others are delivered."""
 
     async def scenario(world: World) -> None:
         jobs = (await world.open(app(world.outside))).handle(machine)
@@ -89,7 +89,7 @@ def test_an_instance_that_ends_drops_its_messages_to_itself_and_nothing_else(own
 
 @given(st.integers(1, 4))
 def test_an_ended_instance_drops_its_waiting_messages_to_itself(own):
-    """What it told itself before goes with it: nothing of it reaches its successor."""
+    """Its earlier messages to itself are deleted with it: none reaches its successor."""
 
     async def scenario(world: World) -> None:
         jobs = (await world.open(app(world.outside))).handle(machine)

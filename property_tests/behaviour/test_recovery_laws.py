@@ -104,16 +104,16 @@ def test_no_two_deliveries_have_the_same_marks(happens):
         world.outside.refusals["run"] = 1_000
         await world.unwrap(jobs.send("a", 1))
         await world.advance(s=1)
-        for what in happens:
-            if what in {"crash", "stop"}:
-                await (world.crash() if what == "crash" else world.close())
+        for action in happens:
+            if action in {"crash", "stop"}:
+                await (world.crash() if action == "crash" else world.close())
                 world.suspension("run")
                 jobs = (await world.open(app_)).handle(job)
-            elif what == "fail":
+            elif action == "fail":
                 world.release("run")
                 await world.settle()
                 world.suspension("run")
-            elif what == "resume":
+            elif action == "resume":
                 await world.unwrap(jobs.resume("a"))
             else:
                 world.start(jobs.trigger("a"))

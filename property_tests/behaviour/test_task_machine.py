@@ -1,6 +1,6 @@
 """The pure handler of tasks against a model: `begin` and `finish`, with hand-made instances and facts.
 
-No engine, no store, no clock: the functions decide, and the test carries out what they decided.
+No engine, no store, no clock: the functions decide, and the test carries out their decisions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ plans: st.SearchStrategy[tuple[Step, ...]] = st.builds(lambda steps, end: (*step
 
 @attrs.define
 class Model:
-    """What a task is, said plainly."""
+    """The model of a task."""
 
     total: int = 0
     plan: tuple[Step, ...] = ()
@@ -165,7 +165,7 @@ class TaskMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model is not None)
     @rule(late_ms=st.sampled_from([-1, 0]) | st.integers(1, 1_000))
     def alarm(self, late_ms: int) -> None:
-        """The clock comes to what is due, or a millisecond short of it."""
+        """The clock reaches the next alarm, or a millisecond before it."""
         model = self.model
         assert model is not None
         due_ms = model.alarm_ms if model.retry_ms is None else model.retry_ms
@@ -181,7 +181,7 @@ class TaskMachine(RuleBasedStateMachine):
         self.alarm(0)
 
     def run(self, model: Model, *, keeps_alarm: bool) -> None:
-        """What a run does: `keeps_alarm` says that it was not its own firing that set it going."""
+        """Act as a run: `keeps_alarm` says that it was not its own firing that set it going."""
         model.runs += model.retry_ms is None
         if not keeps_alarm:
             model.alarm_ms = None

@@ -51,7 +51,7 @@ class Refused:
 
 @define
 class Outside:
-    """A service that remembers what it was told."""
+    """A service that remembers its calls."""
 
     told: list[str] = field(factory=list[str])
 
@@ -147,7 +147,7 @@ def revived(world: World) -> World:
 def test_concurrent_additions_are_never_lost(
     store: str, rounds: list[int], fault: Fault | None, interleaving: Literal["turns", "operations"], seed: int
 ) -> None:
-    """As many as were answered with success are in the state: nobody wrote over what another one had read."""
+    """As many as were answered with success are in the state: no turn overwrote the state that another one had read."""
     app = App(Outside()).with_jobs(hourly, totals)
     with world_over(store, app, seed=seed, interleaving=interleaving) as world:
         world.unwrap(world.handle(hourly).start("a", Total()))
@@ -177,7 +177,7 @@ def test_concurrent_additions_are_never_lost(
 def test_an_add_during_a_flush_is_never_lost(
     store: str, before: int, meanwhile: int, end: str | Fault, seed: int
 ) -> None:
-    """What is added while a batch is being flushed is in the next one, however the flush ends."""
+    """An event added while a batch is being flushed is in the next one, however the flush ends."""
     outside = Outside()
     with world_over(store, App(outside).with_jobs(batches), seed=seed) as world:
         for number in range(before):
@@ -212,7 +212,7 @@ no_events = st.one_of(
 @settings(max_examples=30, deadline=None)
 @given(value=no_events, kind=st.sampled_from(["start", "add", "send"]), key=st.none() | st.just("k"))
 def test_an_invalid_first_event_leaves_nothing(store: str, value: Any, kind: str, key: str | None) -> None:
-    """No instance, no event of the log, no alarm, no key: the next request finds what a first one finds."""
+    """No instance, no event of the log, no alarm, no key: the next request finds the same as a first one."""
     if kind == "start" and isinstance(value, Total):
         value = Plus()
     outside = Outside()

@@ -105,7 +105,7 @@ ALIEN = reduce(lambda inner, _: {"\0": inner}, range(20), 0)
 
 @attrs.frozen
 class Node:
-    """One place in a JSON document: its path in problems, the keys that lead to it, what is there."""
+    """One place in a JSON document: its path in problems, the keys that lead to it, its value."""
 
     path: str
     keys: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""Laws of the codecs over drawn types: what is written reads back, and what is wrong in one place is refused there."""
+"""Laws of the codecs over drawn types: written values are read back, and a defect is refused where it is."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""The audit: what clients were told against what the store holds and what the outside saw. It asks no engine."""
+"""The audit: the answers of clients against the rows of the store and the external calls. It uses no engine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from attrs import field, frozen
 from bank import Happened, Step, steps_of
 
 _EMPTY: Mapping[str, Any] = {"last": {}, "left_out": []}
-"""What a book of an account and of its ledger have in common, before anything came in."""
+"""The common initial content of the book of an account and of its ledger."""
 
 
 @frozen(kw_only=True)
 class Stored:
-    """What a file holds, when nobody has it open.
+    """The content of a file that no process has open.
 
     Attributes:
         accounts: the state of each account, by id.
         ledgers: the state of each ledger.
-        letters: what lies in bags.
+        letters: the letters in bags.
         beats: how often the pulse beat.
-        unsettled: what has not come to an end: claims, messages, dead letters, overdue alarms.
-        damage: what SQLite finds wrong with the file.
+        unsettled: unfinished work: claims, messages, dead letters, overdue alarms.
+        damage: the defects that SQLite finds in the file.
     """
 
     accounts: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Verdict:
         left_open: steps that were never answered nor asked for again: nor are these, applied or not.
         lost: acknowledged steps that have no effect.
         twice: steps that have more than one.
-        broken: instances that hold what they must not.
+        broken: instances with forbidden content.
         unmarked: repeats of user code that the program could not see.
         repeats: those that it could: these are not broken promises either.
     """
@@ -67,7 +67,7 @@ class Verdict:
 
 
 def stored_in(path: Path, now_ms: int) -> Stored:
-    """Read a file that nobody has open."""
+    """Read a file that no process has open."""
     with closing(sqlite3.connect(path)) as database:
 
         def states(name: str) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def audit(
 
     Args:
         acknowledged: the newest step of each client that was answered.
-        stored: what the file holds.
-        happened: what the outside saw.
+        stored: the content of the file.
+        happened: the external calls.
         left_open: which steps before those were never answered; all others the clients have repeated.
     """
     asked = [step for client, upto in acknowledged.items() for step in steps_of(client, 0, upto)]
@@ -120,17 +120,17 @@ def audit(
         twice=tuple(f"letter {letter}" for letter, count in sent.items() if count > 1),
         broken=(*_broken(asked, stored), *sorted(made_up), *_broken_runs(happened, stored.beats)),
         unmarked=_unmarked(happened),
-        repeats=sum(count - 1 for count in Counter((each.run_id, each.what) for each in happened).values()),
+        repeats=sum(count - 1 for count in Counter((each.run_id, each.work) for each in happened).values()),
         left_open=len(left_open),
     )
 
 
 def audit_prefix(asked: Mapping[str, int], stored: Stored) -> tuple[str, ...]:
-    """Find what is broken in a store that may have lost the newest steps of each client, and nothing in between.
+    """Find the defects of a store that may have lost the newest steps of each client, and nothing in between.
 
     Args:
         asked: how many steps each client has asked for.
-        stored: what the file holds, once everything has come to an end.
+        stored: the content of the file, once all work has ended.
     """
     books = stored.accounts.values()
     kept = {client: sum(book["last"].get(client, 0) for book in books) for client in asked}
@@ -163,7 +163,7 @@ def _is_taken(books: Mapping[str, Any], left_out: Mapping[str, frozenset[str]], 
 
 
 def _broken(steps: Iterable[Step], stored: Stored) -> list[str]:
-    """Find what an instance holds that it must not: the handlers of the bank look out for it themselves."""
+    """Find the forbidden content of an instance: the handlers of the bank look out for it themselves."""
     most = Counter({(step.client, step.account): step.entry.number for step in steps if step.kind == "deposit"})
     made_up = [
         f"{id_} holds {client}:{number}"
@@ -187,8 +187,8 @@ def _broken(steps: Iterable[Step], stored: Stored) -> list[str]:
 
 def _sent(happened: Iterable[Happened]) -> Counter[str]:
     """Count the runs that sent each letter; a repeat of a run is the same run."""
-    runs = {(each.run_id, each.what) for each in happened if each.what.startswith("letters ")}
-    return Counter(letter for _, what in runs for letter in what.removeprefix("letters ").split(","))
+    runs = {(each.run_id, each.work) for each in happened if each.work.startswith("letters ")}
+    return Counter(letter for _, work in runs for letter in work.removeprefix("letters ").split(","))
 
 
 def _broken_runs(happened: Iterable[Happened], beats: int) -> list[str]:
@@ -196,13 +196,13 @@ def _broken_runs(happened: Iterable[Happened], beats: int) -> list[str]:
     words: defaultdict[str, set[str]] = defaultdict(set)
     runs: defaultdict[str, set[str]] = defaultdict(set)
     for each in happened:
-        words[each.run_id].add(each.what)
-        if each.what.startswith(("receipt ", "beat ")):
-            runs[each.what].add(each.run_id)
-    counted = {int(what.removeprefix("beat ")) for what in runs if what.startswith("beat ")}
+        words[each.run_id].add(each.work)
+        if each.work.startswith(("receipt ", "beat ")):
+            runs[each.work].add(each.run_id)
+    counted = {int(work.removeprefix("beat ")) for work in runs if work.startswith("beat ")}
     return [
-        *(f"run {run_id} did {sorted(what)}" for run_id, what in words.items() if len(what) > 1),
-        *(f"{what} was done by {len(by)} runs" for what, by in runs.items() if len(by) > 1),
+        *(f"run {run_id} did {sorted(work)}" for run_id, work in words.items() if len(work) > 1),
+        *(f"{work} was done by {len(by)} runs" for work, by in runs.items() if len(by) > 1),
         *(["the pulse left a number out"] if counted != set(range(1, len(counted) + 1)) else []),
         *([f"{beats} beats are stored, {len(counted)} were seen"] if not 0 <= len(counted) - beats <= 1 else []),
     ]
@@ -210,7 +210,7 @@ def _broken_runs(happened: Iterable[Happened], beats: int) -> list[str]:
 
 def _unmarked(happened: Iterable[Happened]) -> tuple[str, ...]:
     """Find user code that ran again, and could not see it."""
-    marks = Counter((each.run_id, each.what, each.mark) for each in happened)
-    firsts = Counter((each.run_id, each.what) for each in happened if not each.is_retry)
-    again = {what for (_, what, _), count in marks.items() if count > 1}
-    return tuple(sorted(again | {what for (_, what), count in firsts.items() if count > 1}))
+    marks = Counter((each.run_id, each.work, each.mark) for each in happened)
+    firsts = Counter((each.run_id, each.work) for each in happened if not each.is_retry)
+    again = {work for (_, work, _), count in marks.items() if count > 1}
+    return tuple(sorted(again | {work for (_, work), count in firsts.items() if count > 1}))

@@ -1,7 +1,7 @@
 """Jobs that notice by themselves when anything is lost, applied twice or out of order.
 
-Every client numbers what it does. An account takes a client's deposits only one after the other, tells its ledger,
-which does the same, and writes down what is out of order: such a note stays for ever. Whatever reaches outside is
+Every client numbers its steps. An account takes a client's deposits only one after the other, tells its ledger,
+which does the same, and records every step out of order: such a note remains for ever. Whatever reaches outside is
 noted there, with the run that did it and the mark that the program saw.
 """
 
@@ -36,7 +36,7 @@ ACCOUNTS = tuple(f"account-{number}" for number in range(4))
 BAGS = tuple(f"bag-{number}" for number in range(3))
 PULSE = "the-pulse"
 KEYLESS = "keyless"
-"""How the names of clients begin that give no keys. What is not answered they never ask for again."""
+"""Prefix of the names of clients without keys. They never repeat an unanswered request."""
 
 
 @frozen
@@ -44,13 +44,13 @@ class Happened:
     """Something that reached outside.
 
     Attributes:
-        what: the job's word for it.
+        work: name of the work.
         run_id: of the run that did it.
         mark: attempt and delivery, as the program saw them.
         is_retry: whether the program could see that it may be a repeat.
     """
 
-    what: str
+    work: str
     run_id: str
     mark: str
     is_retry: bool
@@ -68,9 +68,9 @@ def note(outside: Outside, happened: Happened) -> Result[None, Any]:
     return outside.note(happened)
 
 
-def reach_outside(ctx: JobContext[Any], what: str) -> Any:
+def reach_outside(ctx: JobContext[Any], work: str) -> Any:
     """Do something outside, under the name of this run."""
-    return note(Happened(what, ctx.run_id, f"{ctx.attempt}.{ctx.delivery}", ctx.is_retry))
+    return note(Happened(work, ctx.run_id, f"{ctx.attempt}.{ctx.delivery}", ctx.is_retry))
 
 
 @frozen
@@ -88,12 +88,12 @@ class Entry:
 
 @frozen
 class Book:
-    """What came in so far.
+    """The steps received so far.
 
     Attributes:
         last: the newest number of each client.
-        problems: what came out of order: something before it was lost, or it was applied twice.
-        left_out: what never came, as ``client:number``, of clients who ask once.
+        problems: steps out of order: an earlier step was lost, or it was applied twice.
+        left_out: steps that never arrived, as ``client:number``, of clients that send once.
         rings: how many alarms fired.
     """
 
@@ -132,7 +132,7 @@ def ring(ctx: TaskContext[Book]) -> Do[None, Any, Outside]:
 
 @program
 def post(ctx: TaskContext[Book], entry: Entry) -> Do[None]:
-    """Take what an account told."""
+    """Take a message of an account."""
     yield from ctx.update_state(lambda book: book.take(entry))
 
 
@@ -184,7 +184,7 @@ def bank(outside: Outside) -> App[Outside]:
     return App(outside).with_jobs(account, ledger, mailbag, pulse)
 
 
-# ---------------------------------------------------------------- what a client does
+# ---------------------------------------------------------------- steps of a client
 @frozen
 class Step:
     """The ``number``-th thing that a client does: a deposit, or every fourth time a letter."""
@@ -194,7 +194,7 @@ class Step:
 
     @property
     def kind(self) -> Literal["deposit", "letter"]:
-        """What it is."""
+        """The name of the step."""
         return "letter" if self.number % 4 == 0 else "deposit"
 
     @property
@@ -204,13 +204,13 @@ class Step:
 
     @property
     def entry(self) -> Entry:
-        """What is deposited."""
+        """The deposit."""
         number = self._deposits_before // len(ACCOUNTS) + 1
         return Entry(self.client, number, "until_answered" if self.key else "once")
 
     @property
     def letter(self) -> str:
-        """What is written."""
+        """The letter."""
         return f"{self.client}:{self.number}"
 
     @property

@@ -33,7 +33,7 @@ POWER_IS_BACK = datetime(2026, 1, 1, 1, tzinfo=UTC)  # while idempotency keys ar
 
 @attrs.define
 class Witness:
-    """Notes what happens, and after how many entries of the disk's log.
+    """Notes each external call, and after how many entries of the disk's log.
 
     Attributes:
         log: of the disk.
@@ -63,7 +63,7 @@ class BankRecording:
     Attributes:
         log: everything that was done to the disk.
         happened: what reached outside, and when.
-        acknowledged: what was acknowledged, and when.
+        acknowledged: the acknowledged steps, and when.
     """
 
     log: tuple[Entry, ...]
@@ -76,7 +76,7 @@ class BankRecording:
         return newest | {step.client: step.number for place, step in self.acknowledged if place <= cut}
 
     def seen(self, cut: int) -> list[Happened]:
-        """Give what had reached outside."""
+        """Return the external calls so far."""
         return [happened for place, happened in self.happened if place <= cut]
 
 
@@ -89,7 +89,7 @@ def record_bank(
     seed: int = 0,
     illness: Illness | None = None,
 ) -> BankRecording:
-    """Let every client take so many steps, on a disk that may be sick meanwhile, and keep what that did to the disk."""
+    """Let every client take so many steps, on a disk that may fail meanwhile, and keep the log of the disk."""
     recorder = SickDisk(f"bank-{folder}")
     simulation = Simulation(seed=seed)
     witness = Witness(recorder.log)
@@ -116,11 +116,11 @@ def record_bank(
 
 @attrs.frozen(kw_only=True)
 class Aftermath:
-    """What is there when power came back and all has come to rest.
+    """The state after power came back and all work has ended.
 
     Attributes:
         acknowledged: the newest step of each client that was acknowledged, before the cut or after.
-        stored: what the file holds.
+        stored: the content of the file.
         happened: what reached outside, before the cut and after.
     """
 
@@ -130,14 +130,14 @@ class Aftermath:
 
 
 def power_comes_back(recording: BankRecording, cut: int, mercy: Mercy, folder: Path, *, more: int) -> Aftermath:
-    """Cut the power, open what survived, and let each client go on: with what was not answered, and some more.
+    """Cut the power, open the surviving files, and let each client continue: with its unanswered step, and some more.
 
     Args:
         recording: the day before.
         cut: where in its log.
-        mercy: what is kept of what was not synced.
+        mercy: the part kept of unsynced writes.
         folder: where the files go.
-        more: how many steps each client takes; 0: none comes back, and only what was left behind comes to an end.
+        more: how many steps each client takes; 0: none comes back, and only the remaining work ends.
     """
     write_image(surviving(recording.log[:cut], mercy), folder)
     simulation = Simulation(seed=cut, start=POWER_IS_BACK)

@@ -1,4 +1,4 @@
-"""Who uses the bank: clients that ask for one step after the other, and somebody who waits until all is at rest."""
+"""The users of the bank: clients that send one step after the other, and a function that waits until all is at rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def client(
     Args:
         jobs: whom to ask.
         steps: what for.
-        acknowledged: told of each.
+        acknowledged: called with each step.
         repeats: after which errors to ask again, a little later; others end the client.
     """
     for step in steps:
@@ -43,7 +43,7 @@ async def client(
 
 
 async def resume_parked(jobs: Client) -> None:
-    """Let go on what was parked because three processes in a row died in the middle of it."""
+    """Resume the instances that were parked because three processes in a row died in the middle of it."""
     for job in (account, ledger, mailbag, pulse):
         for listed in await unwrap(jobs.list(job, status="parked")):
             await unwrap(jobs.handle(job).resume(listed.address.id))
@@ -52,7 +52,7 @@ async def resume_parked(jobs: Client) -> None:
 async def quiet(jobs: Client) -> None:
     """Wait until no run, no alarm and no message is left, but for the pulse.
 
-    Runs set alarms and send messages, and alarms begin runs; what is told does neither. So they are looked at in this
+    Runs set alarms and send messages, and alarms begin runs; messages do neither. So they are inspected in this
     order.
 
     Raises:

@@ -50,7 +50,7 @@ def trial(folder: Path, mishap: Mishap, *, callers: int, seed: int) -> Trial:
 
     Args:
         folder: an empty folder for the files.
-        mishap: what the other program does to the file.
+        mishap: the change that the other program makes to the file.
         callers: how many callers commit at the same time.
         seed: of the moment.
     """
@@ -78,7 +78,7 @@ async def _trial(folder: Path, mishap: Mishap, callers: int, random: Random) -> 
 
 @attrs.define
 class _Work:
-    """What the callers share."""
+    """The state that the callers share."""
 
     store: Store
     random: Random

@@ -2,7 +2,7 @@
 
 ``python customer.py WINDOW NAME ASKS JOURNAL``. It writes ``asked NUMBER`` into its journal, asks for that step, and
 writes ``done NUMBER`` when it is answered. When the connection breaks instead, it connects to the next teller: a
-customer that asks ``until_answered`` repeats the step, one that asks ``once`` goes on with the next. It writes a byte
+customer that asks ``until_answered`` repeats the step, one that asks ``once`` continues with the next. It writes a byte
 to its standard output for each answer, and ends after the answer that follows a SIGTERM.
 """
 
@@ -21,7 +21,7 @@ class Refused(Exception):
 
 
 class Journal:
-    """What this customer knows. A line is one write to the end of a file."""
+    """The journal of this customer. A line is one write to the end of a file."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -32,7 +32,7 @@ class Journal:
 
 
 def connected(window: str) -> socket.socket:
-    """Connect to whoever serves at the window; wait while nobody does."""
+    """Connect to the server at the window; wait while there is none."""
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -1,11 +1,11 @@
-"""A disk that forgets: what a file holds after a cut of power, if only what was synced is sure to be there.
+"""A disk that forgets: the content of a file after a cut of power, if only synced writes are sure to be there.
 
-What is done to files is written down, in order. From such a log, up to any place, the files are put together that may
+Every operation on files is recorded, in order. From such a log, up to any place, the files are put together that may
 lie on the disk when power comes back. Whatever was not followed by a sync of its file is at the mercy of a `Mercy`:
 lost as a whole, kept as a whole, or torn into sectors of which some are kept. Names are kept by a directory, and a file
 that was made or deleted since the directory was synced may be there under its name or not.
 
-What is taken for granted is what a disk promises: a sync that was answered is on stable storage, and a write that is
+The assumptions are the guarantees of a disk: a sync that was answered is on stable storage, and a write that is
 cut off harms no byte outside its range (SQLite's "powersafe overwrite", its default).
 """
 
@@ -53,7 +53,7 @@ class Synced:
 
 @attrs.frozen
 class Forgotten:
-    """A sync of a file failed, and the system gave up what was to be synced: it can be read until power is cut.
+    """A sync of a file failed, and the system dropped the unsynced writes: they can be read until power is cut.
 
     So does Linux: it says once that it could not write, and takes the pages for written from then on.
     """
@@ -94,7 +94,7 @@ Image: TypeAlias = dict[str, bytes]
 
 
 class Mercy(Protocol):
-    """Decides what is kept of what was not synced."""
+    """Decides which unsynced writes are kept."""
 
     def fate(self) -> Literal["lost", "kept", "torn"]:
         """Decide on a write, a truncation or a name; only writes are torn."""
@@ -142,7 +142,7 @@ class Whim:
 
 @attrs.define
 class _File:
-    """A file: what is safe of it, and what was done to it since."""
+    """A file: its durable content, and the operations since."""
 
     data: bytearray = attrs.Factory(bytearray)
     unsynced: list[Wrote | Truncated] = attrs.Factory(list["Wrote | Truncated"])
@@ -163,8 +163,8 @@ def surviving(log: Sequence[Entry], mercy: Mercy) -> Image:
     """Give the files that are on the disk when power comes back after the last entry.
 
     Args:
-        log: what was done, up to the cut.
-        mercy: what is kept of what was not synced.
+        log: the operations up to the cut.
+        mercy: the part kept of unsynced writes.
     """
     files: dict[int, _File] = {}
     names: dict[str, int | None] = {}

@@ -1,4 +1,4 @@
-"""The kill loop: a process under load is killed, again and again, and in the end nothing may be missing or twice.
+"""The kill loop: a process under load is killed repeatedly, and in the end nothing may be missing or twice.
 
 ``python property_tests/durability/kill_loop.py [--rounds 200] [--durability full relaxed] [--form started waiting
 power-cut] [--folder DIR]`` runs every combination; the folder must be on the disk in question.
@@ -48,7 +48,7 @@ class Moment:
 
 
 class RealDisk:
-    """The disk of this machine: it keeps what a killed process had written."""
+    """The disk of this machine: it keeps the writes of a killed process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,12 +61,12 @@ class RealDisk:
         """Nothing is lost."""
 
     def stored(self) -> Stored:
-        """Read what it holds."""
+        """Read its content."""
         return stored_in(self._folder / FILE, _now_ms())
 
 
 class ForgetfulDisk:
-    """A disk that loses what was not synced, when its power is cut."""
+    """A disk that loses unsynced writes when its power is cut."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -86,7 +86,7 @@ class ForgetfulDisk:
         write_image(image | {f"{FILE}-shm": b"\xa5" * 32_768}, self._here)
 
     def stored(self) -> Stored:
-        """Read what it holds."""
+        """Read its content."""
         return stored_in(self._here / FILE, _now_ms())
 
     @property
@@ -104,7 +104,7 @@ def _started(stack: ExitStack, teller: Teller) -> Teller:
 
 
 def _entries(log: Path) -> Iterator[Entry]:
-    """Give what was done to a disk. The last entry may be cut: that was not done yet."""
+    """Return the operations on a disk. The last entry may be cut: that operation was not done yet."""
     with log.open("rb") as file:
         while True:
             try:
@@ -173,7 +173,7 @@ class CutShort:
     Attributes:
         acknowledged: steps that were acknowledged.
         missing: those of them that have no effect: the newest.
-        broken: what is there and must not be, or misses what came before it.
+        broken: content that must not be there, or whose predecessor is missing.
     """
 
     acknowledged: int
@@ -182,7 +182,7 @@ class CutShort:
 
 
 def cut_relaxed(folder: Path, moment: Moment) -> CutShort:
-    """Cut the power once, let what is left come to an end, and look for more than the newest steps missing."""
+    """Cut the power once, let the remaining work end, and look for more than the newest steps missing."""
     disk = ForgetfulDisk(folder)
     with ExitStack() as stack:
         teller = disk.teller(stack, "relaxed")
@@ -220,7 +220,7 @@ def _now_ms() -> int:
 
 # ---------------------------------------------------------------- the long form
 def main() -> None:
-    """Run the loop in every form that is asked for, and print what came of it."""
+    """Run the loop in every requested form, and print the outcome."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="of each form")
     parser.add_argument("--durability", nargs="+", choices=("full", "relaxed"), default=("full", "relaxed"))

@@ -66,11 +66,11 @@ def picture_of(path: Path) -> Picture:
 
 @attrs.define
 class Clerk:
-    """Makes numbered transitions, and knows what a store holds after each of them.
+    """Makes numbered transitions, and knows the content of a store after each of them.
 
     Attributes:
-        random: what the transitions are drawn from.
-        pictures: what is held after 0, 1, 2, … transitions.
+        random: the source of the transitions.
+        pictures: the content after 0, 1, 2, … transitions.
     """
 
     random: Random

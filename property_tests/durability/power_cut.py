@@ -27,7 +27,7 @@ class Recording:
 
     Attributes:
         log: everything that was done to the disk, asked and answered.
-        pictures: what the store holds after 0, 1, 2, … transitions.
+        pictures: the content of the store after 0, 1, 2, … transitions.
     """
 
     log: tuple[Entry, ...]
@@ -68,15 +68,15 @@ def record(
     transitions: int,
     seed: int = 0,
 ) -> Recording:
-    """Carry out a load, and keep what it did to the disk.
+    """Carry out a load, and keep the log of the disk.
 
     Args:
         folder: where the files lie; empty.
         durability: as the user chooses it.
         checkpoint_pages: the length of the log from which on it is moved into the file.
-        pragmas: what is set otherwise than the library sets it.
+        pragmas: the settings that differ from those of the library.
         transitions: how many are committed.
-        seed: what the load is drawn from.
+        seed: the seed of the load.
     """
     recorder = Recorder(f"recorder-{next(_names)}")
     simulation = Simulation(seed=seed)

@@ -22,7 +22,7 @@ PATIENCE_S = 60.0
 
 
 class Teller:
-    """One owner of the store, and what it says.
+    """One owner of the store, and its output.
 
     Args:
         folder: where the outside and the window are.
@@ -53,7 +53,7 @@ class Teller:
         return died_s
 
     def finish(self) -> None:
-        """Let it bring to an end what was begun, and wait for that."""
+        """Let it end the work in progress, and wait for that."""
         assert self.opened_s
         _pipe(self._process.stdin).write("\n")
         _pipe(self._process.stdin).flush()
@@ -73,7 +73,7 @@ class Teller:
 
 @attrs.frozen
 class Told:
-    """What a customer knows.
+    """The knowledge of a customer.
 
     Attributes:
         name: its name.
@@ -127,7 +127,7 @@ class Customers:
             assert process.wait(PATIENCE_S) == 0, "a customer was refused"
 
     def told(self) -> Iterator[Told]:
-        """Read what each of them wrote down."""
+        """Read the journal of each of them."""
         for name in NAMES:
             journal = self._folder / name
             lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
@@ -145,7 +145,7 @@ class Customers:
             process.wait()
 
     def close(self) -> None:
-        """End them, and listen to nobody any more."""
+        """End them, and accept no further connections."""
         self.kill()
         os.close(self._answers)
 

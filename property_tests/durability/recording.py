@@ -63,7 +63,7 @@ class _RecordedFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._recorder.before(synced := Synced(self._file))
-        self._recorder.note(synced)  # and no more: where this disk is cut, the log alone decides what is safe
+        self._recorder.note(synced)  # and no more: where this disk is cut, the log alone decides durability
         if self._directory == "unsynced":
             self._recorder.note(NamesSynced())
             self._directory = "synced"
@@ -74,8 +74,8 @@ class Recorder(apsw.VFS):
 
     Attributes:
         name: what SQLite knows it by.
-        log: what was done to files, in order.
-        statements: what was asked of SQLite, in order.
+        log: the operations on files, in order.
+        statements: the statements for SQLite, in order.
         hops: how often the driver's thread would have been gone to.
         connection: the connection that was opened.
     """
@@ -91,7 +91,7 @@ class Recorder(apsw.VFS):
         super().__init__(name, "")
 
     def note(self, entry: Entry) -> None:
-        """Write down what is about to be done."""
+        """Record the next operation."""
         self.log.append(entry)
 
     def number(self, name: str) -> int | None:
@@ -150,7 +150,7 @@ def _errors_of_the_driver() -> Iterator[None]:
 
 
 class _Cursor:
-    """What the store uses of a cursor of `sqlite3`, over one of `apsw`."""
+    """The methods that the store uses of a cursor of `sqlite3`, over one of `apsw`."""
 
     def __init__(self, connection: apsw.Connection, statements: list[str]) -> None:
         self.connection = connection
@@ -223,8 +223,8 @@ async def open_recorded(
         recorder: what notes it.
         durability: as the user chooses it.
         checkpoint_pages: the length of the log from which on it is moved into the file.
-        pragmas: what is set otherwise than the library sets it.
-        cache_bytes: how much the store may remember of what it met lately.
+        pragmas: the settings that differ from those of the library.
+        cache_bytes: maximum size of the cache of recent instances.
         runtime: in which world.
     """
 

@@ -1,4 +1,4 @@
-"""A disk that refuses for a while, and is well again: what was told to callers against what is in the file."""
+"""A disk that fails for a while and recovers: the answers of callers against the content of the file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ AILMENTS: Mapping[str, Ailment] = {
     "does not sync": _does_not_sync,
     "does nothing": _does_nothing,
 }
-"""What a sick disk answers to an access; None: the access succeeds."""
+"""The answer of a failing disk to an access; None: the access succeeds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -141,13 +141,13 @@ class SickDisk(Recorder):
 
 @attrs.frozen(kw_only=True)
 class Recovery:
-    """What came of it.
+    """The outcome.
 
     Attributes:
         asked: how often something was to be done to a file, refused or not.
-        told: what each commit was answered: the class of its error, or "ok".
+        told: the answer of each commit: the class of its error, or "ok".
         read: what reads were answered, in the same words.
-        afterwards: what a commit was answered when the disk was well again.
+        afterwards: the answer of a commit when the disk had recovered.
         there: the ids of the instances that are in the file in the end.
         after_a_cut: those that are there if power is cut then, and all is lost that was not synced.
         damage: what SQLite finds wrong with the file.

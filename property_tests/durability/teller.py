@@ -1,8 +1,8 @@
 """The process that is killed: it owns the store, runs the bank, and serves customers at a window.
 
-``python teller.py FILE DURABILITY OUTSIDE WINDOW [DISK]``. It waits until nobody owns the file; with DISK, SQLite's
+``python teller.py FILE DURABILITY OUTSIDE WINDOW [DISK]``. It waits until no process owns the file; with DISK, SQLite's
 files are written down there, so that power can be cut. It says ``open`` when the store is. At the window, a socket, it
-answers a line ``CLIENT NUMBER`` with the number when that step is done. When it reads a line it serves nobody else,
+answers a line ``CLIENT NUMBER`` with the number when that step is done. When it reads a line it serves no other client,
 waits until nothing is left to do, says ``quiet``, and ends.
 """
 
@@ -35,7 +35,7 @@ CHECKPOINT_PAGES = 100  #: so that power is cut before, in and after many
 
 
 def appended(path: str) -> int:
-    """Open a file that is only appended to. What was appended survives the death of the process that did it."""
+    """Open a file that is only appended to. Appended lines survive the death of the process."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
@@ -74,7 +74,7 @@ async def serve(jobs: Client, reader: asyncio.StreamReader, writer: asyncio.Stre
         name, number = line.split()
         try:
             await client(jobs, [Step(name, int(number))], lambda step: writer.write(f"{step.number}\n".encode()))
-        except Exception as error:  # noqa: BLE001 - the customer says what it was
+        except Exception as error:  # noqa: BLE001 - the customer names the error
             writer.write(f"{error!r}\n".encode())
         await writer.drain()
     writer.close()

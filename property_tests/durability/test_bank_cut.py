@@ -59,7 +59,7 @@ def test_relaxed_durability_loses_the_newest_and_breaks_nothing(millionths: int,
 def test_a_disk_that_is_sick_for_a_while_costs_nothing_that_was_acknowledged(
     illness: Illness, millionths: int, mercy: Mercy
 ) -> None:
-    """Clients repeat what was refused or left open, with their keys; then power is cut as well."""
+    """Clients repeat refused and unanswered steps, with their keys; then power is cut as well."""
     with TemporaryDirectory(prefix="perdure-") as folder:
         disk = Path(folder) / "sick"
         disk.mkdir()

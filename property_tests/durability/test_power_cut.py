@@ -1,7 +1,7 @@
-"""``docs/guarantees.md``, *Durability*: what is there when power comes back.
+"""``docs/guarantees.md``, *Durability*: the content of the store after a power cut.
 
-The log of a load on a real SQLite file is cut everywhere. What had not been synced is lost, or an arbitrary part of it
-survives, torn into sectors. The store of the library opens what is left.
+The log of a load on a real SQLite file is cut everywhere. Unsynced writes are lost, or an arbitrary part of them
+survives, torn into sectors. The store of the library opens the surviving files.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def test_acknowledged_commits_are_there_and_no_commit_is_half_written(durability
     """Every write that was not synced is lost.
 
     Full durability: every acknowledged transition is there. Relaxed: all that was acknowledged before the last
-    checkpoint. Both: what is there is a prefix of the transitions, in the order of their commits, each of them whole.
+    checkpoint. Both: the content is a prefix of the transitions, in the order of their commits, each complete.
     """
     with judge(recording(durability)) as court:
         for cut in court.recording.cuts:
@@ -57,7 +57,7 @@ def test_acknowledged_commits_are_there_and_no_commit_is_half_written(durability
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
 @given(data=st.data())
 def test_other_surviving_files_do_no_harm(durability: Chosen, data: st.DataObject) -> None:
-    """Of what was not synced, any part survives, torn into sectors."""
+    """Any part of the unsynced writes survives, torn into sectors."""
     with judge(recording(durability)) as court:
         cut = data.draw(st.sampled_from(court.recording.cuts), label="cut")
         kept = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.98]), label="kept as a whole")

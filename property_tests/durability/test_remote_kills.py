@@ -33,7 +33,7 @@ async def started(folder: Path) -> asyncio.subprocess.Process:
 
 
 async def killed_under_load(folder: Path) -> tuple[Counter[str], dict[str, int], list[object]]:
-    """Send keyed requests while the engine is killed and started again. Return what was acknowledged and stored."""
+    """Send keyed requests while the engine is killed and started again. Return the acknowledged and stored values."""
     acknowledged: Counter[str] = Counter()
     failures: list[object] = []
     answers = asyncio.Semaphore(0)

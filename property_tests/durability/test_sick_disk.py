@@ -1,7 +1,7 @@
 """``docs/guarantees.md``, *Unknown commit outcomes*: a disk that fails at every call.
 
-Full, read-only, or broken for a while: whoever was answered is there, whoever was refused is not, and the store goes on
-when the disk does. A system that could not sync takes what it could not write for written: what is answered afterwards
+Full, read-only, or broken for a while: acknowledged commits are there, refused ones are not, and the store continues
+when the disk does. A system whose sync failed considers its unwritten pages written: later answers
 must not rest on that.
 """
 
@@ -54,7 +54,7 @@ def judge(illness: Illness, found: Recovery) -> None:
 @pytest.mark.parametrize("unread", [1, 2, 7])
 @pytest.mark.parametrize("ailment", ["does not sync", "does not write"])
 def test_reads_that_fail_as_well_take_nothing_away(ailment: str, unread: int) -> None:
-    """A commit fails, the file is opened again, and now the disk does not read what the empty cache needs.
+    """A commit fails, the file is opened again, and now the disk does not read the pages that the empty cache needs.
 
     SQLite's number for changes by other connections moves then: no other connection is there.
     """

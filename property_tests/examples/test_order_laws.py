@@ -53,7 +53,7 @@ class Post:
         return FutureResult.from_value(None)
 
     def refresh(self, refresh_token: str) -> FutureResult[Token, object]:
-        raise AssertionError("nobody asked for a token")
+        raise AssertionError("no call needs a token")
 
 
 @define

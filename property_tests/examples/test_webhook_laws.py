@@ -49,7 +49,7 @@ def test_every_webhook_arrives_once_and_in_order(gaps_ms, burst, refusals):
         await world.advance(minutes=5)
         arrived = [event for batch in sink.batches.values() for event in batch]
         assert arrived == [str(number) for number in range(count)]
-        if not refusals:  # else the next batch goes on growing while a full one waits for its retry
+        if not refusals:  # else the next batch continues to grow while a full one waits for its retry
             assert all(len(batch) <= 100 for batch in sink.batches.values())
 
     play("memory", Path(), scenario)

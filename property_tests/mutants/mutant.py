@@ -19,10 +19,10 @@ PATIENCE_S = 150  # a mutant that hangs is found by its own test only if that en
 
 @attrs.frozen
 class Mutant:
-    """A bug that somebody could make.
+    """A plausible bug.
 
     Attributes:
-        name: what goes wrong, in the words of the library.
+        name: the wrong behaviour, in the words of the library.
         file: below ``src/perdure``.
         old: the text that is there, once.
         new: what takes its place.

@@ -1,4 +1,4 @@
-"""Bugs in what a file promises: what was answered is there, it has one owner, and nothing rots in it unseen."""
+"""Bugs in the guarantees of a file: acknowledged commits are there, it has one owner, and damage is detected."""
 
 from mutant import Mutant
 
@@ -12,7 +12,7 @@ KEEPS = "tests/stores/test_conformance.py::test_the_store_keeps"
 VERSIONS = "tests/behaviour/test_state_versions.py"
 
 MUTANTS = (
-    # ------------------------------------------------------------ what was answered is there
+    # ------------------------------------------------------------ acknowledged commits are there
     Mutant(
         "full durability does not sync its commits",
         "stores/sqlite/opening.py",
@@ -21,7 +21,7 @@ MUTANTS = (
         f"{CUT}[full]",
     ),
     Mutant(
-        "a store goes on over a log that could not be synced",
+        "a store continues over a log that could not be synced",
         "stores/sqlite/database.py",
         'if truncate_log(cursor) == "blocked":',
         "if cursor is None:",
@@ -42,7 +42,7 @@ MUTANTS = (
         f"{SICK}[does not sync-1]",
     ),
     Mutant(
-        "what a crash left in the log is built on",
+        "a store builds on the log of a crash",
         "stores/sqlite/database.py",
         '"PRAGMA wal_checkpoint(PASSIVE)"',
         '"PRAGMA page_count"',
@@ -63,7 +63,7 @@ MUTANTS = (
         ALONE,
     ),
     Mutant(
-        "numbers of what was rolled back are not given out again",
+        "numbers of rolled back rows are not used again",
         "stores/sqlite/group_commit.py",
         "        self.counters.rolled_back()\n",
         "",
@@ -129,7 +129,7 @@ MUTANTS = (
         "stores/test_stores_agree.py::test_the_sqlite_store_agrees_with_the_memory_store",
     ),
     Mutant(
-        "retention lets go of a key within its window",
+        "retention deletes a key within its window",
         "stores/sqlite/retention.py",
         "FROM keys WHERE expires_ms <= ? ORDER BY",
         "FROM keys WHERE expires_ms >= ? ORDER BY",
@@ -150,7 +150,7 @@ MUTANTS = (
         f"{KEEPS}[pruning_removes_the_beginning_of_the_log-SqliteHarness]",
     ),
     Mutant(
-        "a backup leaves out what is still in the log",
+        "a backup leaves out commits that are still in the log",
         "stores/sqlite/backup.py",
         "lent.connection.backup(target, pages=self.step_pages, progress=lent.handoff.between, sleep=0)",
         '__import__("shutil").copyfile(self.file.path, copy.path)',

@@ -4,8 +4,8 @@ from mutant import Mutant
 
 PAIR = "behaviour/test_order_laws.py::test_messages_of_a_pair_arrive_once_and_in_order"
 REQUESTS = "behaviour/test_order_laws.py::test_requests_under_way_together_are_applied_in_their_order"
-AGENDA = "engine/test_agenda.py"
-FLOOD = "tests/behaviour/test_flood_of_alarms.py"
+TIMER_QUEUE = "engine/test_timer_queue.py"
+BURST = "tests/behaviour/test_burst_of_alarms.py"
 TURNS = "tests/behaviour/test_common_turns.py"
 CONFLICT = f"{TURNS}::test_a_conflict_before_any_effect_begins_the_turn_again"
 
@@ -29,24 +29,24 @@ MUTANTS = (
         "engine/timer_queue.py",
         "            self._added_since.append((address, due_ms))",
         "            pass",
-        f"{AGENDA}::test_after_a_round_nothing_due_is_left",
+        f"{TIMER_QUEUE}::test_after_a_round_nothing_due_is_left",
     ),
     Mutant(
-        "an alarm wakes nobody",
+        "an alarm begins no run",
         "engine/timer_queue.py",
         "self.next_ms = min(self.next_ms, due_ms)",
         "self.next_ms = max(self.next_ms, due_ms)",
-        f"{AGENDA}::test_after_a_round_nothing_due_is_left",
+        f"{TIMER_QUEUE}::test_after_a_round_nothing_due_is_left",
     ),
     Mutant(
-        "what waits behind a commit that is told of is never begun",
+        "a request behind a commit in doubt never begins",
         "engine/dispatcher.py",
         "            self._serve_later(mailbox)\n        else:\n            self._rest(mailbox)\n",
         "            self._rest(mailbox)\n        else:\n            self._rest(mailbox)\n",
         f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
     ),
     Mutant(
-        "a conflict that is told of is an answer",
+        "a conflict in doubt is an answer",
         "engine/dispatcher.py",
         "            mailbox.worker = self.runtime.spawn(self._work(mailbox, item, None), name=_TURNS)\n"
         "            return\n",
@@ -65,24 +65,24 @@ MUTANTS = (
         "stores/sqlite/change.py",
         "        return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None\n    pair",
         "        cursor.execute(change.sql, change.values)\n        return change.fence\n    pair",
-        "tests/stores/test_sqlite_recent.py::test_after_a_conflict_the_row_is_read_again",
+        "tests/stores/test_sqlite_instance_cache.py::test_after_a_conflict_the_row_is_read_again",
     ),
     Mutant(
         "alarms leave no room for requests",
         "engine/alarm_window.py",
         'return self._size if self.company == "requests" else max(self._size, ALONE)',
         "return max(self._size, ALONE)",
-        f"{FLOOD}::test_a_request_waits_for_some_of_the_alarms_and_not_for_all",
+        f"{BURST}::test_a_request_waits_for_some_of_the_alarms_and_not_for_all",
     ),
     Mutant(
         "alarms leave room for requests that do not come",
         "engine/alarm_window.py",
         'return self._size if self.company == "requests" else max(self._size, ALONE)',
         "return self._size",
-        f"{FLOOD}::test_alarms_run_in_large_groups_without_requests",
+        f"{BURST}::test_alarms_run_in_large_groups_without_requests",
     ),
     Mutant(
-        "an errand that was answered holds itself",
+        "an answered operation is in a reference cycle",
         "stores/sqlite/batcher.py",
         "listener, self._listener = self._listener, None",
         "listener = self._listener",

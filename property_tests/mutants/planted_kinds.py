@@ -47,7 +47,7 @@ MUTANTS = (
         TASK,
     ),
     Mutant(
-        "what a run of a task tells others is lost",
+        "messages of a run of a task to others are lost",
         "kinds/task/handler.py",
         "events=(*events, *_scheduled(log, instance, alarm_ms)),\n        messages=tuple(execute.draft.messages),",
         "events=(*events, *_scheduled(log, instance, alarm_ms)),",

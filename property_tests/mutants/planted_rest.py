@@ -3,9 +3,9 @@
 from mutant import Mutant
 
 CROWDS = "behaviour/test_crowds.py::test_callers_that_stay_are_served_and_nothing_remains"
-GATE = "engine/test_gate_laws.py::test_places_are_bounded_fair_and_never_lost"
-LET_IN = "engine/test_gate_laws.py::test_a_run_that_gives_up_as_it_is_let_in_keeps_no_place"
-ENTRANCE = "engine/test_gate_laws.py::test_a_finished_call_admits_the_first_caller_that_still_waits"
+GATE = "engine/test_concurrency_limit_laws.py::test_places_are_bounded_fair_and_never_lost"
+LET_IN = "engine/test_concurrency_limit_laws.py::test_a_run_that_gives_up_as_it_is_let_in_keeps_no_place"
+ADMISSION = "engine/test_concurrency_limit_laws.py::test_a_finished_call_admits_the_first_caller_that_still_waits"
 STOPPED = "behaviour/test_cancel_sweep.py::test_the_engine_is_stopped_anywhere"
 LOST = "behaviour/test_doubt.py::test_a_lost_answer_heals_without_a_restart"
 GIVEN_UP = "behaviour/test_doubt.py::test_a_lost_answer_leaves_nothing_undone_if_its_caller_gives_up"
@@ -51,14 +51,14 @@ MUTANTS = (
         "engine/concurrency_limit.py",
         "                self._admit_waiting()  # those behind",
         "                pass  # those behind",
-        "engine/test_gate_laws.py::test_those_behind_a_run_that_gives_up_going_alone_come_in_at_once",
+        "engine/test_concurrency_limit_laws.py::test_those_behind_a_run_that_gives_up_going_alone_come_in_at_once",
     ),
     Mutant(
-        "a caller who gives up when called lets nobody in",
+        "a caller that gives up when called admits no other",
         "engine/admission_queue.py",
         "                self.call(before)\n            raise",
         "                pass\n            raise",
-        ENTRANCE,
+        ADMISSION,
     ),
     Mutant(
         "a request that was taken back is counted for ever",
@@ -138,7 +138,7 @@ MUTANTS = (
         GIVEN_UP + "[task: next event with effects-before]",
     ),
     Mutant(
-        "what a commit of unknown outcome set in motion is not looked for",
+        "effects of a commit of unknown outcome are not looked for",
         "engine/running.py",
         """        self.alarms.doubt()
         self.outbox.wake.ring()
@@ -224,14 +224,14 @@ MUTANTS = (
         "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_window",
     ),
     Mutant(
-        "a message to what cannot be read is rejected",
+        "a message to an unreadable instance is rejected",
         "jobs/turn.py",
         "(HookRaised, RunTimeout, Overloaded, InstanceParked, Undecodable)",
         "(HookRaised, RunTimeout, Overloaded)",
         PAIRS + "test_messages_to_an_unreadable_instance_wait_until_it_is_readable",
     ),
     Mutant(
-        "a message to what cannot be read becomes a dead letter",
+        "a message to an unreadable instance becomes a dead letter",
         "jobs/messages.py",
         "isinstance(error, InstanceParked | Undecodable)",
         "isinstance(error, Undecodable)",
@@ -252,7 +252,7 @@ MUTANTS = (
         PAIRS + "test_a_key_belongs_to_the_first_action_that_was_made_with_it",
     ),
     Mutant(
-        "a refused state is what the program sees",
+        "the program sees a refused state",
         "jobs/draft.py",
         "        self.encoded = within(",
         "        self.state = state\n        self.encoded = within(",

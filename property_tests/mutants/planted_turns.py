@@ -1,4 +1,4 @@
-"""Bugs in what a turn decides: runs, events, recoveries, keys, holds, drafts."""
+"""Bugs in the decisions of a turn: runs, events, recoveries, keys, holds, drafts."""
 
 from mutant import Mutant
 
@@ -26,7 +26,7 @@ MUTANTS = (
         KEYS,
     ),
     Mutant(
-        "what the last turn told others is lost",
+        "messages of the last turn to others are lost",
         "jobs/turn.py",
         "transition = purge(instance, events=events, messages=tuple(execute.draft.messages))",
         "transition = purge(instance, events=events)",

@@ -5,7 +5,7 @@ Nothing of the checkout is written. A night's run, at the top of the repository:
 
     uv run --group mutation python property_tests/mutants/search.py --minutes 60
 
-It ends with what survived, each as a difference: a missing test, or a change that means the same. What was done about
+It ends with the surviving changes, each as a difference: a missing test, or an equivalent change. The handling of
 those that were found is told in ``docs/reference/surviving-mutants.md``.
 """
 
@@ -64,15 +64,15 @@ pytest_add_cli_args = [
 ]
 pytest_add_cli_args_test_selection = {tests}
 """
-"""Texts of errors are left alone: that they are what they are is no bug in the making."""
+"""Texts of errors are not changed: a different text is not a bug."""
 
 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="files below src/perdure", default=list(FILES))
-    parser.add_argument("--minutes", type=float, default=60, help="what is not tried by then is left untried (60)")
-    parser.add_argument("--tests", nargs="+", default=list(TESTS), help="what is to find the changes")
+    parser.add_argument("--minutes", type=float, default=60, help="time limit; later changes are not tried (60)")
+    parser.add_argument("--tests", nargs="+", default=list(TESTS), help="the tests that should find the changes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="perdure-mutants-") as folder:
         copy(Path(folder))

@@ -1,7 +1,7 @@
 """The laws: those of `returns`, and those that tie the operations of a program together.
 
-`check_all_laws` alone is content with a `map` that does nothing; `check_container`, which takes anybody's container, is
-not. Below it is what only programs have.
+`check_all_laws` alone is content with a `map` that does nothing; `check_container`, which takes any container, is
+not. Below it are the laws of programs alone.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ SERVICES = 7
 
 
 def of_types(container: Any = None) -> st.SearchStrategy[Program[Any, Any, Any]]:
-    """Draw programs of every shape; `container` is the ``Program[...]`` whose arguments say of what they are."""
+    """Draw programs of every shape; `container` is the ``Program[...]`` whose arguments name their types."""
     value, error = (*getattr(container, "__args__", (int, int)), int)[:2]
     return programs(st.from_type(value), st.from_type(error))
 

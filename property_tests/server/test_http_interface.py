@@ -56,7 +56,7 @@ class Fuzzed:
     operations: list[schemathesis.APIOperation]
 
     def stored(self) -> bytes:
-        """Return what the engine has stored, in short."""
+        """Return the stored state of the engine, in short."""
         return self.session.get(f"{self.url}/v1/instances?limit=1000").content
 
 

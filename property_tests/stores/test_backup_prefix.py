@@ -28,7 +28,7 @@ PADDING = "x" * 2_000  # so that a few commits fill pages
 
 @define
 class Load:
-    """Clients that commit again and again: each commit writes its version into every table."""
+    """Clients that commit repeatedly: each commit writes its version into every table."""
 
     store: Store
     acknowledged: Counter[str] = field(factory=Counter)

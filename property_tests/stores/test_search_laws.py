@@ -1,4 +1,4 @@
-"""A search gives what a look at every instance gives, however small its portions are."""
+"""A search returns the same as a scan of every instance, however small its chunks are."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -164,7 +164,7 @@ def test_rows_are_in_every_status_that_the_kind_knows() -> None:
     }
 
 
-# ---------------------------------------------------------------- what is lost
+# ---------------------------------------------------------------- losses
 def half(old: V1) -> V2:
     return V2(old.euros * 50, old.open)
 
@@ -234,7 +234,7 @@ class Forgetful(Reminder[Any]):
 
 @frozen(eq=False)
 class Careless(Reminder[Any]):
-    """A kind that holds what it should run."""
+    """A kind that delays events that it should run."""
 
     def present(self, instance: Instance) -> Instance:
         found = super().present(instance)

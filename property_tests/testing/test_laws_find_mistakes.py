@@ -1,4 +1,4 @@
-"""The laws hold for what is right, and each of them finds a mistake that somebody could make."""
+"""The laws hold for correct code, and each of them finds a plausible mistake."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_one_that_remembers_its_first_run_is_found():
 
 
 def remembering(inside: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
-    """Run what is inside once, and give its first value ever after."""
+    """Run the inner program once, and return its first value from then on."""
     cache: list[Any] = []
 
     @program

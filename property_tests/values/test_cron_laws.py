@@ -42,7 +42,7 @@ PLACES = [
 
 @lru_cache
 def clock(zone, day):
-    """Give each minute from two days before to three days after, as milliseconds, with what the clocks show."""
+    """Return each minute from two days before to three days after, as milliseconds, with the local time."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC) - 2 * DAY
     trace = [start + number * MINUTE for number in range(5 * 24 * 60)]
     tz = ZoneInfo(zone)

@@ -1,7 +1,7 @@
 """One process for each cell of a table: a kind of exception that is not an ``Exception``, raised in one hook.
 
 ``python exception_cells.py FOLDER`` imports the library once, and forks a process for each cell. Each opens a SQLite
-file of its own, makes one call, closes the engine, and writes what it saw as JSON. A second process then opens the same
+file of its own, makes one call, closes the engine, and prints its observations as JSON. A second process opens this
 file with hooks that work, as the next start does.
 """
 
@@ -29,7 +29,7 @@ PATIENCE_S = 60
 
 
 class Panic(BaseException):
-    """What an extension that is written in Rust raises when it panics."""
+    """The exception of a panic in an extension that is written in Rust."""
 
 
 KINDS: dict[str, Callable[[], BaseException]] = {
@@ -42,7 +42,7 @@ KINDS: dict[str, Callable[[], BaseException]] = {
 }
 
 broken: Callable[[], BaseException] | None = None
-"""What the hooks of this process raise; None once they work."""
+"""The exception that the hooks of this process raise; None once they work."""
 
 
 def act(*_: Any) -> None:
@@ -190,7 +190,7 @@ async def meet(folder: Path, name: str, kind: str) -> dict[str, Any]:
 
 
 async def next_start(folder: Path, name: str) -> dict[str, Any]:
-    """Open the file with hooks that work, wait until nothing runs, and say what is there."""
+    """Open the file with hooks that work, wait until nothing runs, and return the state found."""
     job = JOBS[name]
     async with (
         App(None)

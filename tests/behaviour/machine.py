@@ -42,7 +42,7 @@ class Refuse:
 
 @frozen
 class Break:
-    """Break with an exception that nobody declared."""
+    """Raise an undeclared exception."""
 
     why: str = "bug"
 
@@ -75,7 +75,7 @@ class End:
 
 @frozen
 class Note:
-    """Keep what the context shows."""
+    """Keep the values of the context."""
 
 
 Plain: TypeAlias = Add | Say | Mark | Refuse | Break | Wait | AlarmIn | NoAlarm | End | Note
@@ -109,7 +109,7 @@ class Steps:
 
 @frozen
 class Seen:
-    """What a hook saw."""
+    """The observations of a hook."""
 
     run_id: str
     attempt: int
@@ -131,7 +131,7 @@ class Total:
 
 @frozen
 class OnAlarm:
-    """The event: set the alarm, and say what it does."""
+    """The event: set the alarm, and the steps that it runs."""
 
     after_ms: int
     steps: tuple[Step, ...] = (Add(),)

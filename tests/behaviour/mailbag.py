@@ -1,4 +1,4 @@
-"""A debounce of letters: its events may ring outside or tell their own instance, its flushes say what they deliver."""
+"""A debounce of letters: its events may ring outside or tell their own instance, its flushes print the letters."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The tables of ``docs/reference/status-<kind>.md``, read as what they promise."""
+"""The tables of ``docs/reference/status-<kind>.md``, read as promises."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 @attrs.frozen(kw_only=True)
 class Cell:
-    """One promise: what a request answers in a status, and what the status is then."""
+    """One promise: the answer of a request in a status, and the next status."""
 
     request: str
     status: str
@@ -93,7 +93,7 @@ class Bench:
     Attributes:
         arrange: brings instance ``"a"`` into each status.
         requests: makes each call for instance ``"a"``.
-        release: lets a run that is in progress go on.
+        release: lets a run in progress continue.
         ran: how often the job's ``execute`` ran so far.
         until_due: lets the alarm of instance ``"a"`` come.
     """

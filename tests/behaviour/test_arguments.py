@@ -36,20 +36,20 @@ WRONG: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_argument_is_a_typed_error(what: str) -> None:
+@pytest.mark.parametrize("argument", WRONG)
+def test_a_wrong_argument_is_a_typed_error(argument: str) -> None:
     async def main() -> None:
         async with App(None).with_jobs(counter).open(memory_store()) as jobs:
             with pytest.raises(InvalidArgument) as refused:
-                await unwrap(WRONG[what](jobs))
-            assert refused.value.what == what
+                await unwrap(WRONG[argument](jobs))
+            assert refused.value.what == argument
             assert await unwrap(jobs.list()) == ()
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("what", ["definition of handle", "kind of handle_by_name", "name of handle_by_name"])
-def test_a_handle_needs_a_definition_or_two_names(what: str) -> None:
+@pytest.mark.parametrize("argument", ["definition of handle", "kind of handle_by_name", "name of handle_by_name"])
+def test_a_handle_needs_a_definition_or_two_names(argument: str) -> None:
     calls: dict[str, Any] = {
         "definition of handle": lambda jobs: jobs.handle("counter"),
         "kind of handle_by_name": lambda jobs: jobs.handle_by_name(["task"], "counter"),
@@ -58,8 +58,8 @@ def test_a_handle_needs_a_definition_or_two_names(what: str) -> None:
 
     async def main() -> None:
         async with App(None).with_jobs(counter).open(memory_store()) as jobs:
-            with pytest.raises(InvalidArgument, match=what):
-                calls[what](jobs)
+            with pytest.raises(InvalidArgument, match=argument):
+                calls[argument](jobs)
 
     asyncio.run(main())
 

@@ -1,4 +1,4 @@
-"""What is full refuses, or lets its callers wait, as the limits say; what the engine does by itself stays bounded."""
+"""A full queue refuses, or lets its callers wait, as the limits say; the engine's own work remains bounded."""
 
 import pytest
 from machine import Add, OnAlarm, Total, Wait, app, machine, steps
@@ -60,7 +60,7 @@ async def test_a_burst_of_slow_alarms_refuses_no_caller(world: World) -> None:
 )
 @on_each_store
 async def test_callers_wait_if_the_limits_say_so(world: World, limits: dict[str, int]) -> None:
-    """Nobody is refused, and every request is applied once."""
+    """No caller is refused, and every request is applied once."""
     jobs = (await world.open(app(world.outside, on_full="block", **limits))).handle(machine)
     calls = [world.start(jobs.send(id_, steps(Wait(10), Add()))) for id_ in "aabbccaaab"]
     await world.advance(s=1)

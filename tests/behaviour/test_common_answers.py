@@ -55,7 +55,7 @@ async def test_a_turn_that_began_runs_to_its_commit(world: World, before: Wait |
 @on_each_store
 async def test_a_trigger_answers_after_the_first_attempt(world: World) -> None:
     """`start`, `trigger` and `flush` answer after the first attempt with a value: `Completed`, `Retrying(error, at)` or
-    `Failed(error)`, beside what the call says of the instance."""
+    `Failed(error)`, beside the call's information about the instance."""
     job = machine_with(retry=Retry(max_attempts=2, delay=Backoff.constant("5 s"), jitter=False, retry_if=_not_final))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     for id_, step in (
@@ -351,7 +351,7 @@ async def test_a_run_that_is_released_while_it_is_claimed_counts_no_crash(world:
 
 @on_each_store
 async def test_a_branch_that_gives_up_while_the_run_is_claimed_blocks_no_other(world: World) -> None:
-    """Parallel branches wait for the same claim: the loser of a race takes it from nobody."""
+    """Parallel branches wait for the same claim: the loser of a race takes it from no other branch."""
 
     @program
     def race_and_say(ctx: TaskContext[Total], _: object) -> Do[None, Refused, HasOutside]:
@@ -366,7 +366,7 @@ async def test_a_branch_that_gives_up_while_the_run_is_claimed_blocks_no_other(w
 
 @on_each_store
 async def test_an_alarm_of_a_commit_whose_outcome_is_unknown_fires(world: World) -> None:
-    """Nobody knows whether it was written, so the engine looks into the store, without being asked."""
+    """Its outcome is unknown, so the engine queries the store by itself."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", steps()))
     world.fail("commit", OutcomeUnknown("the disk"), applied=True)

@@ -48,7 +48,7 @@ def job(**hooks: Any) -> Task[Any, Any, Any, Any]:
 async def test_a_hook_that_breaks_in_an_event_is_a_defect(
     world: World, hook: str, function: Callable[..., Any]
 ) -> None:
-    """An exception nobody declared, in any hook, is a failure like any other: recorded with its traceback, visible."""
+    """An undeclared exception in any hook is a failure like any other: recorded with its traceback, visible."""
     task = job(**{hook: function})
     handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
     error = await world.error_of(handle.send("a", Nothing()))
@@ -99,7 +99,7 @@ async def test_an_on_error_that_breaks_records_both(world: World) -> None:
 
 @on_each_store
 async def test_a_retry_if_that_breaks_is_a_defect(world: World) -> None:
-    """An exception nobody declared, in any hook: `retry_if` is one."""
+    """An undeclared exception in any hook: `retry_if` is one."""
     policy: Retry[Any] = Retry(max_attempts=2, delay=Backoff.constant("1 second"), retry_if=broken)
     task = job(execute=lambda _: Failure("no"), retry=policy)
     handle = (await world.open(App(world.outside).with_jobs(task))).handle(task)
@@ -140,7 +140,7 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
 @pytest.mark.parametrize("hook", ["on_event", "execute"])
 @on_each_store
 async def test_a_program_that_raises_a_cancellation_of_its_own_is_a_defect(world: World, hook: str) -> None:
-    """Nobody cancelled it: it breaks alone, with what it raised."""
+    """It was not cancelled from outside: it fails alone, with its own exception."""
 
     def cancelled(*_: object) -> Program[Any]:
         def give_up(_: object) -> None:
@@ -228,7 +228,7 @@ class BrokenKind(Task[Any, Any, Any, Any]):
 
 @on_each_store
 async def test_a_kind_of_job_that_raises_stops_no_other_job(world: World) -> None:
-    """A defect of a kind itself: its caller is told that nothing is known, others go on, and the engine can stop."""
+    """A defect of a kind itself: its caller receives `OutcomeUnknown`, others continue, and the engine can stop."""
     broken_kind = BrokenKind("job", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     sound, other = job(), Task("other", state=Nothing, event=Nothing, initial=Nothing(), on_event=fine)
     jobs = await world.open(App(world.outside).with_jobs(sound))

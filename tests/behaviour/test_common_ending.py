@@ -75,7 +75,7 @@ async def test_nothing_of_an_old_incarnation_commits_into_the_new_one(world: Wor
 @pytest.mark.parametrize("hook", ["on_event", "execute", "on_idle", "on_error"])
 @on_each_store
 async def test_terminate_may_be_called_inside_every_hook(world: World, hook: str) -> None:
-    """It may be called inside every hook. Every termination emits `job.terminated` with its reason, whoever asked."""
+    """It may be called inside every hook. Every termination emits `job.terminated` with its reason, from any caller."""
 
     @program
     def end(ctx: TaskContext[Total], *_: Any) -> Do[None]:
@@ -102,7 +102,7 @@ def _refuse(ctx: TaskContext[Total]) -> Do[None]:
 
 @on_each_store
 async def test_the_caller_that_terminates_it_is_in_the_log(world: World) -> None:
-    """Every termination emits `job.terminated` with its reason, whoever asked: a caller, a message, a policy."""
+    """Every termination emits `job.terminated` with its reason: of a caller, a message, a policy."""
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Refuse(),))))
@@ -263,7 +263,7 @@ async def test_pause_holds_retries(world: World) -> None:
 
 @on_each_store
 async def test_an_alarm_set_while_paused_waits(world: World) -> None:
-    """Hooks still handle events: what they schedule is held as well."""
+    """Hooks still handle events: alarms that they set wait as well."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", steps()))
     await world.unwrap(jobs.pause("a"))
@@ -329,7 +329,7 @@ def old() -> Task[Any, Any, Any, Any]:
 @pytest.mark.parametrize("woken_by", ["send", "trigger", "alarm", "get_state"])
 @on_each_store
 async def test_an_undecodable_message_is_kept_and_never_looped_over(world: World, woken_by: str) -> None:
-    """What cannot be decoded is never deleted and never looped over: only its status changes; an engine that can decode
+    """An undecodable instance is never deleted, never looped over: only its status changes; an engine that can decode
     it again resumes it."""
     before = old()
     jobs = (await world.open(App(world.outside).with_jobs(before))).handle(before)

@@ -55,15 +55,15 @@ async def test_events_that_come_while_one_is_committed_are_handled_after_it(worl
 
 
 @pytest.mark.parametrize("conflicts", [1, 5, 6])
-@pytest.mark.parametrize("what", ["an event", "an event with an effect", "a run"])
+@pytest.mark.parametrize("turn", ["an event", "an event with an effect", "a run"])
 @on_each_store
-async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, what: str, conflicts: int) -> None:
+async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, turn: str, conflicts: int) -> None:
     """A conflict before any effect re-runs the turn (at most 5 times)."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", Conflict("task:machine:a"), times=conflicts)
     events = {"an event": steps(Add()), "an event with an effect": steps(Add(), Say("x"))}
-    answer = await world.result(jobs.send("a", events[what]) if what in events else jobs.trigger("a"))
+    answer = await world.result(jobs.send("a", events[turn]) if turn in events else jobs.trigger("a"))
     state = await world.unwrap(jobs.get_state("a"))
     assert state is not None
     if conflicts == 6:
@@ -72,7 +72,7 @@ async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, 
         assert (state.total, world.outside.heard) == (0, [])
     else:
         assert isinstance(answer, Success)
-        assert (state.total, world.outside.heard) == (1, [] if what == "an event" else ["x"])
+        assert (state.total, world.outside.heard) == (1, [] if turn == "an event" else ["x"])
 
 
 @on_each_store
@@ -88,15 +88,15 @@ async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
     assert engine_of(world.jobs).stopped.done()
 
 
-@pytest.mark.parametrize("what", ["an event", "a run"])
+@pytest.mark.parametrize("turn", ["an event", "a run"])
 @pytest.mark.parametrize("error", [StoreUnavailable("commit", "the disk is full"), OutcomeUnknown("the disk is away")])
 @on_each_store
-async def test_without_its_claim_nothing_reaches_outside(world: World, what: str, error: Exception) -> None:
+async def test_without_its_claim_nothing_reaches_outside(world: World, turn: str, error: Exception) -> None:
     """Before user code one commit records the claim: where that fails, its caller is told so, and nothing has run."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", error)
-    call = jobs.send("a", steps(Add(), Say("x"))) if what == "an event" else jobs.trigger("a")
+    call = jobs.send("a", steps(Add(), Say("x"))) if turn == "an event" else jobs.trigger("a")
     assert await world.error_of(call) is error
     assert world.outside.heard == []
     state = await world.unwrap(jobs.get_state("a"))
@@ -177,7 +177,7 @@ async def test_a_failed_run_after_an_effect_never_changes_state(world: World) ->
 
 @on_each_store
 async def test_a_failed_first_event_leaves_no_instance(world: World) -> None:
-    """What does not succeed leaves no instance, also when its claim had created it."""
+    """A failed first run leaves no instance, also when its claim had created it."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     for failing in (steps(Refuse()), steps(Say("x"), Refuse()), steps(Say("x"), Break())):
         assert isinstance(await world.error_of(jobs.send("a", failing)), Rejected | HookRaised)
@@ -427,7 +427,7 @@ async def test_graceful_shutdown_never_counts(world: World) -> None:
 
 @on_each_store
 async def test_graceful_shutdown_lets_runs_end(world: World) -> None:
-    """What runs may end within the drain time."""
+    """Runs in progress may end within the drain time."""
     jobs = (await world.open(app(world.outside, shutdown_timeout="10000 ms"))).handle(machine)
     call = world.start(jobs.send("a", steps(Say("x"), Wait(5_000), Add())))
     await world.settle()

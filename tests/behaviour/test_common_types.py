@@ -109,7 +109,7 @@ async def test_any_text_is_an_id(world: World, id_: str) -> None:
     ],
 )
 def test_an_invalid_definition_fails_when_it_is_defined(options: dict[str, Any], shown: str) -> None:
-    """What a definition can get wrong (duration, limits, name, illegal option pairs, a type that cannot be encoded)
+    """Every mistake of a definition (duration, limits, name, illegal option pairs, a type that cannot be encoded)
     fails when it is defined, with the value and the fix in the message."""
     with pytest.raises(DefinitionError) as refused:
         define(**options)
@@ -136,7 +136,7 @@ def test_another_object_is_not_a_job() -> None:
 
 @on_each_store
 async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
-    """Every bad input gets a typed error that says what was expected, what came, and what to do."""
+    """Every bad input gets a typed error that names the expected value, the received one, and the fix."""
     jobs = await world.open(app(world.outside))
     for ask, why in (
         (lambda: jobs.handle(define()), "does not serve"),
@@ -161,7 +161,7 @@ async def test_a_job_that_is_not_served_is_unknown(world: World) -> None:
 @pytest.mark.parametrize("event", [None, 5, "Steps", Add(), Steps([Add()]), Steps((Add("1"),)), OnAlarm("5")])  # type: ignore[arg-type, list-item]
 @on_each_store
 async def test_an_invalid_input_leaves_no_trace(world: World, event: Any) -> None:
-    """Strict: no coercion; values given in process are checked by the same rules. What does not validate leaves no
+    """Strict: no coercion; values given in process are checked by the same rules. An invalid value leaves no
     trace: no instance, no counter, no event."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     error = await world.error_of(jobs.send("a", event, idempotency_key="k"))

@@ -1,4 +1,4 @@
-"""The calls of a continuous job, row by row, and what a run is: section 2 of the behaviour contract."""
+"""The calls of a continuous job, row by row, and the meaning of a run: section 2 of the behaviour contract."""
 
 from datetime import timedelta
 

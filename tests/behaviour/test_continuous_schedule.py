@@ -145,7 +145,7 @@ async def test_the_next_tick_is_in_the_future(world: World) -> None:
 
 # ---------------------------------------------------------------- ticks that were missed
 async def missing(world: World, schedule, *, down_s: int):
-    """A job whose first run is over at 0 s, and that nobody serves from then on."""
+    """A job whose first run is over at 0 s, and that no engine serves from then on."""
     definition = job(schedule)
     jobs = await opened(world, definition)
     await world.unwrap(jobs.start("a", Plain()))

@@ -1,4 +1,4 @@
-"""A row that is damaged on disk: it says so, and everybody else goes on."""
+"""A row that is damaged on disk is reported, and all others continue."""
 
 import sqlite3
 from pathlib import Path
@@ -10,7 +10,7 @@ from perdure.values.errors import StoreCorrupt
 
 
 def test_a_corrupted_row_blocks_no_other_instance(tmp_path: Path) -> None:
-    """What cannot be decoded is never deleted and never looped over; the other instances go on."""
+    """An undecodable instance is never deleted and never looped over; the other instances continue."""
     play("sqlite", tmp_path, _damaged)
 
 

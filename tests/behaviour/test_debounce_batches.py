@@ -1,4 +1,4 @@
-"""What a debounce collects, and when it flushes: section 3 of the behaviour contract."""
+"""The batches of a debounce, and when it flushes: section 3 of the behaviour contract."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -164,7 +164,7 @@ async def test_max_events_flushes_now_and_add_does_not_wait_for_it(world: World)
     world.suspension("deliver")
     await world.unwrap(jobs.add("a", Letter("x")))
     await world.advance(s=1)
-    added = await world.unwrap(jobs.add("a", Letter("y")))  # answered while the flush goes on
+    added = await world.unwrap(jobs.add("a", Letter("y")))  # answered during the flush
     assert added == Added(created=False, event_count=2, will_flush_at=at(1))
     assert flushes(world) == ["x,y (2) max_events from 0 at 1"]
     assert (await world.unwrap(jobs.status("a"))).status == "running"
@@ -273,7 +273,7 @@ async def test_without_an_initial_state_a_batch_begins_with_its_first_event(worl
 
 @on_each_store
 async def test_with_an_initial_state_on_event_runs_from_the_first_event_on(world: World) -> None:
-    """`initial`: the state of an empty batch, of each one anew."""
+    """`initial`: the state of each empty batch."""
     job = Debounce(
         "joined", event=Letter, state=Letter, initial=Letter("0"), flush_after="5 s", on_event=joined, execute=last_word
     )

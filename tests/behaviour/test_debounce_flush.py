@@ -1,4 +1,4 @@
-"""What happens to batches while one is flushed, or waits for its retry: section 3 of the behaviour contract."""
+"""Batches while one is flushed, or waits for its retry: section 3 of the behaviour contract."""
 
 import pytest
 from mailbag import Pile, add, at, flushes, mailbag, opened, run_ids
@@ -34,7 +34,7 @@ async def test_events_that_come_during_a_flush_go_into_the_next_batch(world: Wor
 
 @on_each_store
 async def test_an_instance_counts_its_events_over_all_its_batches(world: World) -> None:
-    """What a batch counts begins again with the next one; the row of the instance counts what it ever accepted."""
+    """The count of a batch starts again with the next one; the row of the instance counts all accepted events."""
     jobs = await opened(world)
     await add(world, jobs, "x", "y")
     world.suspension("deliver")

@@ -1,4 +1,4 @@
-"""What happens to batches when a flush fails for good, is paused or dies: section 3 of the behaviour contract."""
+"""Batches when a flush fails for good, is paused or dies: section 3 of the behaviour contract."""
 
 from mailbag import Letter, Pile, add, flushes, mailbag, opened
 from world import Refused, World, on_each_store
@@ -106,7 +106,7 @@ async def test_purge_on_exhaustion_drops_only_the_failed_batch(world: World) -> 
 
 @on_each_store
 async def test_a_policy_that_breaks_is_a_failure_like_any_other(world: World) -> None:
-    """An exception nobody declared, in any hook, is a failure like any other: recorded with its traceback, retried."""
+    """An undeclared exception in any hook is a failure like any other: recorded with its traceback, retried."""
 
     def broken(error: Refused) -> bool:
         raise RuntimeError(error.why)

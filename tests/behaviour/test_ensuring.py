@@ -56,7 +56,7 @@ def beating(state: int = 0, id_: str = "main") -> App[None]:
     return app.ensuring(heartbeat, id_, lambda job: job.start(state))
 
 
-# ---------------------------------------------------------------- what a start does
+# ---------------------------------------------------------------- a start
 @on_each_store
 async def test_a_declared_instance_exists_when_requests_are_accepted(world: World) -> None:
     declared = beating().ensuring(task, "t", lambda job: job.send(5)).ensuring(batch, "b", lambda job: job.add(1))

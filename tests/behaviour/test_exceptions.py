@@ -40,7 +40,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dic
 
 
 def expected(kind: str, hook: str) -> dict[str, Any]:
-    """What the rule of the guarantees page says of one cell."""
+    """The outcome of one cell by the rule of the guarantees page."""
     given_back = kind == "keyboard_interrupt" and hook not in POLICIES
     return {
         "kind": kind,
@@ -53,7 +53,7 @@ def expected(kind: str, hook: str) -> dict[str, Any]:
 
 
 def answered(kind: str, hook: str, *, given_back: bool) -> dict[str, str]:
-    """Say what the caller gets: an error, or the outcome of a run."""
+    """Return the answer of the caller: an error, or the outcome of a run."""
     if hook in NOT_AWAITED:
         return {"answer": "NoneType", "outcome": "NoneType"}
     if given_back:
@@ -64,7 +64,7 @@ def answered(kind: str, hook: str, *, given_back: bool) -> dict[str, str]:
 
 
 def left(kind: str, hook: str, *, given_back: bool) -> dict[str, Any]:
-    """Say what the next start finds, and does: nothing runs for ever, and no schedule is silent."""
+    """Return the state and the actions of the next start: nothing runs for ever, and no schedule is silent."""
     task_of_run = hook in RUNS or hook == "alarm"
     failed = ["str"] if hook.startswith("on_error") else []
     failed = [] if given_back else [*failed, ERROR_TYPES[kind]]

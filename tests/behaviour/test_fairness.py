@@ -1,4 +1,4 @@
-"""A caller that asks again and again leaves room for everybody else."""
+"""A caller that sends requests repeatedly leaves room for all others."""
 
 from __future__ import annotations
 

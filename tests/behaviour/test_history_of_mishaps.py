@@ -1,4 +1,4 @@
-"""What the history and the status say of runs that were given up, to the last field: operators decide by it."""
+"""The history and the status of runs that were given up, to the last field: operators decide by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A round of housekeeping lets everything go that retention lets go, however much that is."""
+"""A maintenance round deletes everything beyond retention, however much that is."""
 
 from perdure import Limits
 from perdure.engine.maintenance import Maintenance

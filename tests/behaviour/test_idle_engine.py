@@ -1,4 +1,4 @@
-"""An engine that has nothing to do does nothing, and one that has much to do leaves nobody waiting."""
+"""An engine that has nothing to do does nothing, and one that has much to do leaves no caller waiting."""
 
 from collections import Counter
 from typing import Any
@@ -46,7 +46,7 @@ async def test_an_idle_engine_queries_the_store_at_most_twice_a_minute(world: Wo
 
 @on_each_store
 async def test_many_rows_of_jobs_that_are_not_served_delay_no_other_job(world: World) -> None:
-    """Instances of a job that is not served here are not touched: nor do they hold up what is."""
+    """Instances of a job that is not served here are not touched: nor do they delay others."""
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(60):
         await world.inspect(lambda store, number=number: store.commit(row("other", f"{number:03}", world.now_ms)))  # type: ignore[misc]
@@ -72,7 +72,7 @@ async def test_many_rows_of_jobs_that_are_not_served_delay_no_other_job(world: W
 
 @on_each_store
 async def test_many_runs_in_flight_delay_no_other_run(world: World) -> None:
-    """The due query skips what is in flight: many slow runs neither spin the loop nor starve the next alarm."""
+    """The due query skips runs in flight: many slow runs neither spin the loop nor starve the next alarm."""
     jobs = (await world.open(app(world.outside, alarm_batch=8))).handle(machine)
     for number in range(40):
         await world.unwrap(jobs.send(f"slow-{number}", OnAlarm(1_000, (Wait(600_000),))))
@@ -115,7 +115,7 @@ async def test_a_burst_of_alarms_leaves_room_for_requests(world: World) -> None:
 
 @on_each_store
 async def test_rows_whose_turns_fail_are_tried_again_without_spinning(world: World) -> None:
-    """A corrupted row: others go on, and nobody spins."""
+    """A corrupted row: others continue, and no loop spins."""
     jobs = (await world.open(app(world.outside, alarm_batch=4))).handle(machine)
     for number in range(30):
         await world.unwrap(jobs.send(f"{number}", OnAlarm(60_000, (Say("fired"),))))
@@ -133,7 +133,7 @@ async def test_rows_whose_turns_fail_are_tried_again_without_spinning(world: Wor
 
 @on_each_store
 async def test_a_message_to_a_job_that_fails_does_not_delay_others(world: World) -> None:
-    """Order is kept per pair only: a pair that waits holds up no other."""
+    """Order is kept per pair only: a pair that waits delays no other."""
     world.outside.breaks.add("x")
 
     @program

@@ -1,4 +1,4 @@
-"""What went wrong with a run is in the log: once, at the right level, with job, id, run and error."""
+"""The failure of a run is in the log: once, at the right level, with job, id, run and error."""
 
 from typing import Any
 

@@ -155,7 +155,7 @@ async def test_the_log_keeps_no_more_than_its_limit(world: World) -> None:
 @pytest.mark.parametrize("limits", [{"history_events": 0}, {"history_retention": "0 ms"}])
 @on_each_store
 async def test_without_history_nothing_is_written_to_the_log(world: World, limits: dict[str, Any]) -> None:
-    """With no sink and no history nothing is written; what went wrong is logged all the same."""
+    """With no sink and no history nothing is written; failures are logged all the same."""
     job = machine_with(retry=Retry(max_attempts=1))
     jobs = (await world.open(app(world.outside, job, **limits))).handle(job)
     await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))
@@ -178,7 +178,7 @@ async def test_without_history_nothing_is_written_to_the_log(world: World, limit
 # ---------------------------------------------------------------- events
 @on_each_store
 async def test_every_event_carries_the_facts(world: World) -> None:
-    """Each a frozen class with event id (UUIDv7), time, kind, job, id, run count, attempt, duration and what is its own
+    """Each a frozen class with event id (UUIDv7), time, kind, job, id, run count, attempt, duration and own fields
     (the real error with its traceback; failing runs are reported)."""
     job = machine_with(retry=Retry(max_attempts=1, on_exhausted="purge"))
     jobs = (await world.open(app(world.outside, job))).handle(job)

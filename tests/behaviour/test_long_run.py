@@ -1,4 +1,4 @@
-"""An engine that runs for hours keeps nothing of what is over. The clock is simulated."""
+"""An engine that runs for hours keeps nothing of finished work. The clock is simulated."""
 
 import gc
 import tracemalloc
@@ -13,7 +13,7 @@ from perdure.values.limits import Limits
 HOUR_MS = 3_600_000
 BESIDE_HOUSEKEEPING_MS = 45_000  # the log is pruned at full hours: so it is looked at when it is as long each time
 FEW_OBJECTS = 100
-FEW_BYTES = 131_072  # what the interpreter keeps of small tuples, to use them again, settles after a day
+FEW_BYTES = 131_072  # the interpreter's free list of small tuples settles after a day
 
 
 @frozen

@@ -108,7 +108,7 @@ async def test_a_target_can_be_triggered_and_terminated(world: World) -> None:
 
 @on_each_store
 async def test_an_ended_target_answers_terminated_also_without_a_reason(world: World) -> None:
-    """Every termination emits `job.terminated` with its reason, whoever asked."""
+    """Every termination emits `job.terminated` with its reason, from any caller."""
     ticking = Continuous("ticking", state=Add, schedule=every("1 hour"), execute=lambda _: Success(None))
     batching = Debounce("batching", event=Add, flush_after="1 hour", execute=lambda _: Success(None))
 
@@ -153,7 +153,7 @@ async def test_a_rejection_after_an_effect_is_consumed_as_well(world: World) -> 
 
 @on_each_store
 async def test_a_message_that_its_target_cannot_read_becomes_a_dead_letter_and_can_be_redriven(world: World) -> None:
-    """What cannot be decoded is never deleted and never looped over: a message that other code can read, neither."""
+    """An undecodable message that other code can read is never deleted and never looped over."""
     wide = Task("target", state=Total, event=Steps, initial=Total(), on_event=lambda _, __: Success(None))
     narrow = Task("target", state=Total, event=Say, initial=Total(), on_event=lambda _, __: Success(None))
 
@@ -304,7 +304,7 @@ async def test_an_instance_may_tell_itself(world: World) -> None:
 
 @on_each_store
 async def test_a_turn_that_terminates_drops_its_messages_to_itself(world: World) -> None:
-    """…a turn that terminates drops what it told itself."""
+    """…a turn that terminates drops its messages to itself."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", steps(Tell("a"), Tell("b"), End())))
     assert (await total(world, "a"), await total(world, "b")) == (-1, 1)
@@ -424,7 +424,7 @@ def _to_gone(job: str, id_: str) -> Transition:
 
 @on_each_store
 async def test_an_instance_that_is_used_up_leaves_its_messages_to_its_successor(world: World) -> None:
-    """A turn that terminates drops what it told itself; a batch that is flushed to its end does not terminate."""
+    """A turn that terminates drops its messages to itself; a batch that is flushed to its end does not terminate."""
     batches: list[int] = []
 
     @program

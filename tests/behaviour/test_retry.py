@@ -169,14 +169,14 @@ def broken_before_it_returns(ctx: ContinuousContext[Plain]) -> Result[None, Refu
 @program
 def ill_typed(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
     if ctx.attempt == 1:
-        yield from ctx.set_state("no state")  # type: ignore[arg-type] # what the test is about
+        yield from ctx.set_state("no state")  # type: ignore[arg-type] # the subject of the test
     yield from say(f"{ctx.attempt}")
 
 
 @pytest.mark.parametrize("hook", [broken, broken_before_it_returns, ill_typed])
 @on_each_store
 async def test_a_defect_is_retried_like_a_failure_and_recorded_with_its_traceback(world: World, hook) -> None:
-    """An exception nobody declared, in any hook, is a failure like any other: recorded with its traceback, retried by
+    """An undeclared exception in any hook is a failure like any other: recorded with its traceback, retried by
     the policy, visible. `retry_if` is asked about typed errors alone."""
     retry = Retry(2, Backoff.constant("5 s"), jitter=False, retry_if=lambda _: False)
     jobs = await opened(world, job(retry, execute=hook))
@@ -307,7 +307,7 @@ async def test_park_keeps_the_instance_aside(world: World) -> None:
 
 @on_each_store
 async def test_purge_deletes_the_instance(world: World) -> None:
-    """`"purge"` (what the original does)."""
+    """`"purge"` (as in the original)."""
     jobs = await started(world, ending("purge"), refusals=2)
     await world.advance(s=5)
     assert await world.row(jobs.definition.address("a")) is None

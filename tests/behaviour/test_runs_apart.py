@@ -32,7 +32,7 @@ async def test_the_end_of_a_flush_is_written_over_concurrent_writes(world: World
 
 @on_each_store
 async def test_an_engine_whose_flush_cannot_be_written_stops_and_says_whose(world: World) -> None:
-    """Somebody else writes the instance again and again: nothing is overwritten, the engine stops and says why."""
+    """Another writer changes the instance repeatedly: nothing is overwritten, the engine stops with the reason."""
     jobs = await opened(world)
     await add(world, jobs, "x")
     world.suspension("deliver")
@@ -139,7 +139,7 @@ def count_and_say(ctx: DebounceContext[Count], letter: Letter) -> Do[None, Refus
 
 @on_each_store
 async def test_a_handler_begins_once_however_it_continues(world: World) -> None:
-    """What it drafted before its first effect is drafted once."""
+    """Changes before its first effect are drafted once."""
     counter = Debounce(
         "counter",
         event=Letter,

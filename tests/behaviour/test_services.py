@@ -37,7 +37,7 @@ def method_style(_: TaskContext[Total], __: object = None) -> Program[None, Refu
 @pytest.mark.parametrize("hook", [needy, reader, method_style])
 @pytest.mark.parametrize("place", ["execute", "on_idle", "on_event", "on_error"])
 def test_services_that_lack_something_are_refused_when_the_app_is_put_together(hook: Any, place: str) -> None:
-    """Every bad input gets a typed error that says what was expected, what came, and what to do."""
+    """Every bad input gets a typed error that names the expected value, the received one, and the fix."""
     with pytest.raises(DefinitionError) as refused:
         App(Outside()).with_jobs(machine_with(**{place: hook}))
     assert "a record with clock, which" in str(refused.value)
@@ -89,7 +89,7 @@ async def test_a_factory_is_entered_with_the_app_and_left_after_draining(world: 
 @pytest.mark.parametrize("how", ["an event", "a run", "a flush"])
 @on_each_store
 async def test_services_are_reached_in_a_task_of_the_engines_own(world: World, how: str) -> None:
-    """A turn begins by a plain call of whoever asks; the user's services never run inside that call."""
+    """A turn begins by a synchronous call of the caller; the user's services never run inside that call."""
     found: list[object] = []
 
     class Watched:

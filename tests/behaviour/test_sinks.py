@@ -1,4 +1,4 @@
-"""Sinks: told of every event after its commit, in order. One that raises harms neither the engine nor another."""
+"""Sinks: notified of every event after its commit, in order. One that raises harms neither the engine nor another."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,7 +32,7 @@ app: App[None] = App(None, limits=Limits()).with_jobs(job)
 
 @attrs.frozen
 class Collected:
-    """Collects the events that it is told of, after an optional function."""
+    """Collects its events, after an optional function."""
 
     name: str = "collected"
     first: OnEvent = lambda _: None
@@ -61,7 +61,7 @@ def raising(_: object) -> None:
 
 
 @on_each_store
-async def test_a_sink_is_told_of_each_stored_event_in_order(world: World) -> None:
+async def test_a_sink_receives_each_stored_event_in_order(world: World) -> None:
     sink = Collected()
     jobs = await world.open(app.with_sinks(sink))
     await world.unwrap(jobs.handle(job).send("a", 1))
@@ -75,7 +75,7 @@ async def test_a_sink_is_told_of_each_stored_event_in_order(world: World) -> Non
 
 
 @on_each_store
-async def test_a_sink_is_told_of_events_that_no_history_keeps(world: World) -> None:
+async def test_a_sink_receives_events_that_no_history_keeps(world: World) -> None:
     sink = Collected()
     without_history: App[None] = App(None, limits=Limits(history_events=0)).with_jobs(job).with_sinks(sink)
     jobs = await world.open(without_history)

@@ -52,7 +52,7 @@ def in_cents(old: AccountV1) -> AccountV2:
 
 
 def with_owner(old: AccountV2) -> Account:
-    return Account(old.cents, "nobody")
+    return Account(old.cents, "no one")
 
 
 VERSIONS = Migrations(AccountV1).then(in_cents).then(with_owner)
@@ -107,7 +107,7 @@ async def test_an_older_state_is_read_in_the_present_form_and_reading_writes_not
     await ann_of_old_code(world)
     jobs = (await world.open(App(world.outside).with_jobs(NEW))).handle(NEW)
     before = await world.row(ANN)
-    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "nobody")
+    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "no one")
     assert (await world.unwrap(jobs.status("ann"))).status == "scheduled"
     assert await world.row(ANN) == before
     assert before is not None
@@ -123,8 +123,8 @@ async def test_the_next_commit_writes_the_new_form(world: World, event: int, cen
     await world.unwrap(jobs.send("ann", event))
     row = await world.row(ANN)
     assert row is not None
-    assert (row.state, row.state_version) == (f'{{"cents":{cents},"owner":"nobody"}}', 3)
-    assert await world.unwrap(jobs.get_state("ann")) == Account(cents, "nobody")
+    assert (row.state, row.state_version) == (f'{{"cents":{cents},"owner":"no one"}}', 3)
+    assert await world.unwrap(jobs.get_state("ann")) == Account(cents, "no one")
 
 
 @on_each_store
@@ -132,7 +132,7 @@ async def test_its_alarm_remains_and_runs_on_the_present_schema(world: World) ->
     await ann_of_old_code(world)
     await world.open(App(world.outside).with_jobs(NEW))
     await world.advance(hours=1)
-    assert world.outside.heard == ["Account(cents=500, owner='nobody')"]
+    assert world.outside.heard == ["Account(cents=500, owner='no one')"]
     row = await world.row(ANN)
     assert row is not None
     assert (row.state_version, row.status) == (3, "idle")
@@ -147,7 +147,7 @@ async def test_a_pause_and_an_end_do_not_read_the_state(world: World) -> None:
     assert row is not None
     assert (row.state_version, row.suspension) == (1, "paused")
     await world.unwrap(jobs.resume("ann"))
-    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "nobody")
+    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "no one")
     assert (await world.unwrap(jobs.terminate("ann"))).terminated
 
 
@@ -161,7 +161,7 @@ async def test_a_run_that_old_code_left_claimed_continues_with_the_present_schem
     await world.crash()
     world.outside.held.clear()
     await world.open(App(world.outside).with_jobs(NEW))
-    assert world.outside.heard[-1] == "Account(cents=500, owner='nobody')"
+    assert world.outside.heard[-1] == "Account(cents=500, owner='no one')"
     row = await world.row(ANN)
     assert row is not None
     assert (row.state_version, row.claim) == (3, None)
@@ -203,7 +203,7 @@ async def test_continuous_jobs(world: World) -> None:
     await world.unwrap(jobs.start("bob", Account(7, "bob")))
     assert world.outside.heard == [
         "AccountV1(euros=5)",
-        "Account(cents=500, owner='nobody')",
+        "Account(cents=500, owner='no one')",
         "Account(cents=7, owner='bob')",
     ]
     for id_ in ("ann", "bob"):
@@ -247,17 +247,17 @@ async def test_the_batches_of_a_debounce_the_one_that_collects_and_the_frozen_on
     await world.close()
 
     jobs = (await world.open(App(world.outside).with_jobs(new))).handle(new)
-    assert await world.unwrap(jobs.get_state("ann")) == Account(700, "nobody")
+    assert await world.unwrap(jobs.get_state("ann")) == Account(700, "no one")
     await world.unwrap(jobs.add("ann", 1))
     row = await world.row(new.address("ann"))
     assert row is not None
-    assert (row.state, row.state_version) == ('{"cents":800,"owner":"nobody"}', 3)
+    assert (row.state, row.state_version) == ('{"cents":800,"owner":"no one"}', 3)
     await world.unwrap(jobs.resume("ann"))
     await world.advance(minutes=2)
     assert world.outside.heard == [
         "AccountV1(euros=5)",
-        "Account(cents=500, owner='nobody')",
-        "Account(cents=800, owner='nobody')",
+        "Account(cents=500, owner='no one')",
+        "Account(cents=800, owner='no one')",
     ]
     assert await world.row(new.address("ann")) is None
 
@@ -291,7 +291,7 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
     await world.inspect(lambda store: store.commit(put(row, row.updated_ms, **changes)))
 
 
-# ---------------------------------------------------------------- what cannot be read
+# ---------------------------------------------------------------- unreadable states
 @on_each_store
 async def test_an_unreadable_value_of_a_kind_parks_as_well_and_hides_nothing(world: World) -> None:
     """The library's own data, as a newer version of it may have written it."""
@@ -359,7 +359,7 @@ async def test_a_state_that_is_too_old_parks_and_comes_back_with_code_that_reads
     retired = task(Account, Account(0, "new"), Migrations(AccountV2, number=2).then(with_owner))
     read = await parked_by(world, retired)
     assert read.problems == ("$: its version is 1, and this code reads versions 2 to 3: older code wrote it",)
-    await resumes_under(world, NEW, Account(500, "nobody"))
+    await resumes_under(world, NEW, Account(500, "no one"))
 
 
 def broken(_: AccountV1) -> AccountV2:
@@ -375,7 +375,7 @@ async def test_an_upcaster_that_raises_parks_and_is_reported_with_its_traceback(
     assert (failed.type, failed.hook, failed.error.form) == ("job.failed", "broken (version 1 to 2)", "defect")
     assert "raise KeyError" in failed.error.traceback
     assert (parked.type, parked.reason) == ("job.parked", "undecodable")
-    await resumes_under(world, NEW, Account(500, "nobody"))
+    await resumes_under(world, NEW, Account(500, "no one"))
 
 
 def lying(old: AccountV1) -> AccountV2:
@@ -388,12 +388,12 @@ async def test_an_upcaster_that_returns_another_type_is_named(world: World) -> N
     job = task(Account, Account(0, "x"), Migrations(AccountV1).then(lying).then(with_owner))
     read = await parked_by(world, job)
     assert read.problems == ("$: expected AccountV2, got AccountV1(euros=5)",)
-    await resumes_under(world, NEW, Account(500, "nobody"))
+    await resumes_under(world, NEW, Account(500, "no one"))
 
 
 @on_each_store
 async def test_resuming_by_hand_tries_again(world: World) -> None:
-    """A reason that lies outside the code, such as a table that the upcaster reads, may be mended while it runs."""
+    """A reason that lies outside the code, such as a table that the upcaster reads, may be fixed while it runs."""
     await ann_of_old_code(world)
     rates: dict[str, int] = {}
 
@@ -407,7 +407,7 @@ async def test_resuming_by_hand_tries_again(world: World) -> None:
     assert isinstance(await world.error_of(jobs.resume("ann")), Undecodable)
     rates["euro"] = 100
     assert (await world.unwrap(jobs.resume("ann"))).changed
-    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "nobody")
+    assert await world.unwrap(jobs.get_state("ann")) == Account(500, "no one")
 
 
 @on_each_store

@@ -57,7 +57,7 @@ async def test_an_event_costs_a_second_commit_for_a_minute_after_a_death_only(wo
 
 @on_each_store
 async def test_a_first_event_that_is_claimed_and_fails_leaves_no_instance(world: World) -> None:
-    """As without the claim: what does not succeed leaves no trace."""
+    """As without the claim: a failed run leaves no trace."""
 
     def refuse(*_: Any) -> Any:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""``behaviour.md`` 4: what a task's calls answer, what its hooks see, and what they can do."""
+"""``behaviour.md`` 4: the answers of a task's calls, and the view and abilities of its hooks."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -391,7 +391,7 @@ async def test_an_on_idle_that_fails_after_on_error_fails_the_turn(world: World)
 
 # ---------------------------------------------------------------- on_error
 def is_bug(error: object) -> bool:
-    """Whether a hook was told of the defect, with its traceback."""
+    """Whether a hook received the defect, with its traceback."""
     assert isinstance(error, Defect)
     return (error.error_type, error.message) == ("RuntimeError", "bug") and "broken" in (error.traceback or "")
 
@@ -532,7 +532,7 @@ async def test_an_on_error_that_fails_leaves_both_errors(world: World) -> None:
 
 @on_each_store
 async def test_an_on_error_that_fails_is_why_the_retries_ended(world: World) -> None:
-    """If it fails, both errors are recorded: the run's own is what it is given up for."""
+    """If it fails, both errors are recorded: the run's own error is its cause of failure."""
     policy = Retry(max_attempts=1, delay=Backoff.constant("1 s"), jitter=False)
     job = machine_with(on_error=lambda _, __: Failure(Refused("second")), retry=policy)
     jobs = (await world.open(app(world.outside, job))).handle(job)

@@ -112,7 +112,7 @@ async def test_an_error_that_is_not_worth_another_try_exhausts_at_once(world: Wo
 @pytest.mark.parametrize("exhausted", [None, "park", "purge"])
 @on_each_store
 async def test_the_end_of_an_exhausted_task(world: World, exhausted: Literal["park", "purge"] | None) -> None:
-    """Exhausted: `"park"` (default of debounce and task), `"purge"` (what the original does)."""
+    """Exhausted: `"park"` (default of debounce and task), `"purge"` (as in the original)."""
     job = machine_with(retry=policy(1, on_exhausted=exhausted))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     await world.unwrap(jobs.send("a", OnAlarm(HOUR, (Add(), Refuse()))))

@@ -1,4 +1,4 @@
-"""What the library's own tests add to `perdure.testing.World`: an outside that remembers, one test for both stores.
+"""Additions of the library's own tests to `perdure.testing.World`: an outside that remembers, one test for both stores.
 
 A scenario is a coroutine function, so that it can be written beside the `await` of the programs that it tests; it never
 waits for anything real. `on_each_store` runs it over the store in memory and over a SQLite file on disk.
@@ -58,7 +58,7 @@ class HasOutside(Protocol):
 
 @attrs.define
 class Outside:
-    """What programs reach: it remembers what was said to it, over all crashes, and can be told to refuse.
+    """The external system of programs: it remembers its calls, over all crashes, and can be set to refuse.
 
     Attributes:
         heard: every word that arrived.
@@ -104,7 +104,7 @@ def say(services: HasOutside, word: str) -> FutureResult[None, Refused]:
 
 
 def die(cause: Exception) -> Program[None]:
-    """Break with an exception that nobody declared."""
+    """Raise an undeclared exception."""
 
     def broken(_: object) -> None:
         raise cause
@@ -113,7 +113,7 @@ def die(cause: Exception) -> Program[None]:
 
 
 def _as_logged(event: Event) -> object:
-    """What a store on disk would read of an event."""
+    """The event as a store on disk would read it."""
     return logged_event(
         sequence=1, address=event.address, type_=event.type, at_ms=event.at_ms, body=event_body(event)
     ).event
@@ -122,7 +122,7 @@ def _as_logged(event: Event) -> object:
 # ---------------------------------------------------------------- the world
 @attrs.define
 class World:
-    """The world of the testing kit, in coroutines: see `perdure.testing.World` for what they do.
+    """The world of the testing kit, in coroutines: see `perdure.testing.World`.
 
     Attributes:
         kind: which store.
@@ -157,14 +157,14 @@ class World:
             self.commits.append(transition)
             assert isinstance(transition.address, Address)
             for event in transition.events:
-                assert _as_logged(event) == event, "what is logged in memory is what a disk would give back"
+                assert _as_logged(event) == event, "an event logged in memory equals the one read from a disk"
 
     # ------------------------------------------------------------ engines
     async def open(self, app: App[Any], *, die_at: int | None = None) -> Client:
-        """Open an app over what the store holds, when no other is open.
+        """Open an app over the store, when no other is open.
 
         Args:
-            app: what to run; its services should be `outside`, or hold it.
+            app: the app to run; its services should be `outside`, or hold it.
             die_at: at which crossing of its border, counted from here, the process dies.
         """
         if die_at is not None:
@@ -236,7 +236,7 @@ class World:
         return self.world.now
 
     async def settle(self) -> None:
-        """Let everything go on until it waits for the clock, or for somebody."""
+        """Let all tasks continue until they wait for the clock, or for a call."""
         self.world.settle()
 
     async def advance(self, *, ms: int = 0, s: int = 0, minutes: int = 0, hours: int = 0) -> None:
@@ -244,7 +244,7 @@ class World:
         self.world.advance(timedelta(milliseconds=ms, seconds=s, minutes=minutes, hours=hours))
 
     def shift_wall_clock(self, delta_ms: int) -> None:
-        """Make the wall clock jump; the monotonic one goes on."""
+        """Make the wall clock jump; the monotonic one continues."""
         self.world.shift_wall_clock(timedelta(milliseconds=delta_ms))
 
     # ------------------------------------------------------------ mishaps
@@ -269,7 +269,7 @@ class World:
 
     # ------------------------------------------------------------ looking
     async def row(self, address: Address) -> Instance | None:
-        """What the store holds at an address."""
+        """The instance at an address of the store."""
         return (await self.inspect(lambda store: store.load(address, None, 0))).instance
 
     async def history(self, address: Address) -> list[Any]:
@@ -291,7 +291,7 @@ class World:
 
     @property
     def logs(self) -> list[str]:
-        """What the engine logged, by message."""
+        """The log records of the engine, by message."""
         return [record.message for record in self.world.logs]
 
     async def finish(self) -> None:
@@ -301,7 +301,7 @@ class World:
         self.world.finish()
 
     async def leave(self) -> None:
-        """End what is left, however the test ended."""
+        """End all remaining work, however the test ended."""
         self.world.leave()
 
 

@@ -57,7 +57,7 @@ class Command:
         self.process.send_signal(number)
 
     def end(self) -> int:
-        """Wait for the end, take what was still printed, and give the exit code."""
+        """Wait for the end, take the remaining output, and return the exit code."""
         while (line := self._next("the end")) is not None:
             self.seen.append(line)
         return self.process.wait(PATIENCE_S)
@@ -76,7 +76,7 @@ Start = Callable[..., Command]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start commands in a folder of their own; what still runs at the end of the test is killed."""
+    """Start commands in a folder of their own; those that still run at the end of the test are killed."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the tests run in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else commands ignore it as well
     commands: list[Command] = []

@@ -1,4 +1,4 @@
-"""``perdure check``: what new code cannot read of a store, found before it is deployed."""
+"""``perdure check``: rows of a store that new code cannot read, found before it is deployed."""
 
 from __future__ import annotations
 

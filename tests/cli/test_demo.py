@@ -32,7 +32,7 @@ def number(command, label: str) -> int:
 
 
 def expected_of_the_shipped_events() -> tuple[int, int, int]:
-    """What the pure state machine alone makes of them: accepted, rejected, sent again by their source."""
+    """The results of the pure state machine alone: accepted, rejected, sent again by their source."""
     orders: dict[str, Order] = {}
     verdicts: dict[str, bool] = {}
     repeats = 0

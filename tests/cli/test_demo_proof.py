@@ -1,4 +1,4 @@
-"""The proof is a pure comparison: what was acknowledged against what the services have."""
+"""The proof is a pure comparison: the acknowledged events against those of the services."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def accounts(done: list[Incoming]) -> Evidence:
 
 
 def answered(accepted: tuple[Incoming, ...], refused: tuple[Incoming, ...] = ()) -> Deliveries:
-    """What a source has that sent each of these once, and got its answer."""
+    """The records of a source that sent each of these once, and received its answer."""
     deliveries = Deliveries((*accepted, *refused))
     for incoming in deliveries.order:
         sending = deliveries.of(incoming)

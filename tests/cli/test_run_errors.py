@@ -1,4 +1,4 @@
-"""The error of ``perdure run`` when it cannot begin: one line that says what to fix, and the exit code."""
+"""The error of ``perdure run`` when it cannot begin: one line that names the fix, and the exit code."""
 
 import gc
 import logging
@@ -19,7 +19,7 @@ MODULES = {
     "good": "from perdure import App\napp = App(None)\nword = 'app'\n",
     "wrong": "from perdure import every\nevery('soon')\n",
     "broken": "1 / 0\n",
-    "poor": "import a_package_that_nobody_has\n",
+    "poor": "import a_package_that_does_not_exist\n",
     "closed": """
 from contextlib import asynccontextmanager
 from perdure import App
@@ -71,7 +71,7 @@ def here(tmp_path: Path) -> Iterator[None]:
         ("good:App", "'good:App' is the class App, not an App"),
         ("wrong:app", "a definition in wrong is invalid: interval of a schedule: expected"),
         ("broken:app", "importing broken raised ZeroDivisionError: division by zero"),
-        ("poor:app", "poor was found, and imports a_package_that_nobody_has, which is not installed"),
+        ("poor:app", "poor was found, and imports a_package_that_does_not_exist, which is not installed"),
         ("closed:breaks", "closed:breaks() raised RuntimeError: not today"),
         ("closed:app", "the app cannot be opened: OSError: no route to the database"),
     ],

@@ -103,7 +103,7 @@ def test_rows_of_chosen_jobs_as_they_are(store: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--job", "task:nobody"), "contains no instance of task:nobody"),
+        (("--job", "task:unknown"), "contains no instance of task:unknown"),
         (("--each", "0"), "--each 0"),
         (("--output", "."), "cannot be written"),
     ],

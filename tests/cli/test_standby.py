@@ -78,7 +78,7 @@ def test_of_two_standbys_one_takes_over_and_the_other_continues_to_wait(start):
         standby.line("waiting for the lock")
     owner.signal(signal.SIGKILL)
     third = start(*RUN, "--standby")
-    third.line("waiting for the lock")  # somebody owns the file again
+    third.line("waiting for the lock")  # a process owns the file again
     serving = [standby for standby in waiting if f"process {standby.process.pid} " in third.seen[-1]]
     assert len(serving) == 1
     serving[0].line("serving")

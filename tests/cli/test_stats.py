@@ -1,4 +1,4 @@
-"""``perdure stats`` and ``perdure vacuum``: what is in a store, how large it is, and what can be given back."""
+"""``perdure stats`` and ``perdure vacuum``: the content of a store, its size, and the reclaimable space."""
 
 from __future__ import annotations
 

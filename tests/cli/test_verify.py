@@ -169,7 +169,7 @@ def test_an_event_of_newer_code_is_a_note(path: Path) -> None:
 
 
 def test_an_index_that_misses_a_row_is_found(path: Path) -> None:
-    """What only SQLite can see: entries that are not there, in a file whose pages are all well formed."""
+    """Damage that only SQLite can see: entries that are not there, in a file whose pages are all well formed."""
     with closing(sqlite3.connect(path)) as database:
         (root,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'instances_due'").fetchone()
         (other,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'instances_owner'").fetchone()

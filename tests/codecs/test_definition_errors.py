@@ -96,7 +96,7 @@ class Options(TypedDict):
     loud: bool
 
 
-Tuple2 = collections.namedtuple("Tuple2", "a b")  # noqa: PYI024  the untyped kind is what is refused
+Tuple2 = collections.namedtuple("Tuple2", "a b")  # noqa: PYI024  the untyped kind is refused
 
 
 CASES = [

@@ -1,4 +1,4 @@
-"""What does not fit is refused, each problem with its path: values given in process by the same rules as JSON."""
+"""Invalid values are refused, each problem with its path: values passed in process by the same rules as JSON."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Classes whose constructor does more than keep its arguments: what would read back as something else is not stored."""
+"""Classes whose constructor does more than keep its arguments: values that would not read back equal are not stored."""
 
 import dataclasses
 from typing import NamedTuple

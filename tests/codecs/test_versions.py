@@ -1,4 +1,4 @@
-"""The chain of versions: what a definition refuses, and what an upgrade checks."""
+"""The chain of versions: the refusals of a definition, and the checks of an upgrade."""
 
 from functools import partial
 from typing import Any, TypeAlias

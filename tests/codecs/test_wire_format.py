@@ -1,4 +1,4 @@
-"""The JSON of each kind of type. Later versions must read what is stored today."""
+"""The JSON of each kind of type. Later versions must read today's rows."""
 
 import dataclasses
 import typing

@@ -1,4 +1,4 @@
-"""The table of costs in the documentation: ``python tests/costs/cost_table.py`` writes it anew."""
+"""The table of costs in the documentation: ``python tests/costs/cost_table.py`` rewrites it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from classes import CLASSES  # noqa: E402
 from costs import Class, Cost, cost_of  # noqa: E402
 
 
-def row(what: Class, cost: Cost) -> str:
+def row(request_class: Class, cost: Cost) -> str:
     """Give the line of a class."""
     counts = (cost.commits, cost.hops, cost.statements, cost.rows, cost.wal_pages, f"{cost.wal_bytes:,}")
-    return f"| {what.name} | {' | '.join(map(str, counts))} |"
+    return f"| {request_class.name} | {' | '.join(map(str, counts))} |"
 
 
 def documented() -> dict[str, str]:
@@ -37,9 +37,9 @@ def documented() -> dict[str, str]:
 def main() -> None:
     """Count all classes, and write the table."""
     rows = []
-    for what in CLASSES:
+    for request_class in CLASSES:
         with tempfile.TemporaryDirectory(prefix="perdure-") as folder:
-            rows.append(row(what, cost_of(what, Path(folder))))
+            rows.append(row(request_class, cost_of(request_class, Path(folder))))
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(before + BEGIN + HEAD + "".join(f"{line}\n" for line in rows) + END + after, encoding="utf-8")

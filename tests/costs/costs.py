@@ -1,4 +1,4 @@
-"""What a class of requests costs, counted: the engine over a real SQLite file, in a simulated world.
+"""The costs of a class of requests, counted: the engine over a real SQLite file, in a simulated world.
 
 Counted is one request after its instance and its statements have been met before, and everything that it sets in
 motion. Nothing depends on time or on the machine.
@@ -115,7 +115,7 @@ JOBS = (order_job, clock, batches)
 # ---------------------------------------------------------------- the count
 @frozen(kw_only=True)
 class Cost:
-    """What was spent.
+    """The operations counted.
 
     Attributes:
         commits: transactions.
@@ -160,7 +160,7 @@ class Office:
             await task
 
     def spent(self) -> Cost:
-        """Give what was spent so far."""
+        """Return the costs so far."""
         assert self.recorder.connection is not None
         written = [entry for entry in self.recorder.log if isinstance(entry, Wrote)]
         pages = [entry for entry in written if entry.file == self.recorder.number("jobs.db-wal")]
@@ -187,10 +187,10 @@ class Class:
     """A class of requests.
 
     Attributes:
-        name: what it is called in the table.
-        before: what comes first, uncounted.
-        act: what is counted.
-        cache_bytes: how much the store remembers of what it met lately; 0: it must read each instance.
+        name: its name in the table.
+        before: the preparation, uncounted.
+        act: the counted requests.
+        cache_bytes: maximum size of the cache of recent instances; 0: it must read each instance.
         limits: of the app.
     """
 
@@ -201,33 +201,33 @@ class Class:
     limits: Limits = field(factory=Limits)
 
 
-def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] | None = None) -> Cost:
+def cost_of(request_class: Class, folder: Path, watched: AbstractContextManager[object] | None = None) -> Cost:
     """Count.
 
     Args:
-        what: which class.
+        request_class: the class of requests.
         folder: where the file goes; empty.
-        watched: entered around what is counted.
+        watched: entered around the counted requests.
     """
     recorder = Recorder(f"costs-{id(folder)}")
     simulation = Simulation(order="fifo")
 
     async def counted() -> Cost:
         store = await open_recorded(
-            folder / "jobs.db", recorder, cache_bytes=what.cache_bytes, runtime=simulation.runtime
+            folder / "jobs.db", recorder, cache_bytes=request_class.cache_bytes, runtime=simulation.runtime
         )
         async with (
-            App(object(), limits=what.limits)
+            App(object(), limits=request_class.limits)
             .with_jobs(*JOBS)
             .open(store, runtime=simulation.runtime, debug=False) as jobs
         ):
             office = Office(jobs, simulation, recorder)
             await office.passes(ms=1)
-            await what.before(office)
+            await request_class.before(office)
             await office.passes(ms=1)
             before = office.spent()
             with watched or nullcontext():
-                await what.act(office)
+                await request_class.act(office)
                 await office.passes(ms=1)
             return minus(office.spent(), before)
 
@@ -239,6 +239,6 @@ def cost_of(what: Class, folder: Path, watched: AbstractContextManager[object] |
 
 
 def minus(after: Cost, before: Cost) -> Cost:
-    """Give what was spent between two counts."""
+    """Return the costs between two counts."""
     spent = {name: getattr(after, name) - getattr(before, name) for name in Cost.__slots__ if name != "__weakref__"}
     return Cost(**spent)

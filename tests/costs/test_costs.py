@@ -1,4 +1,4 @@
-"""What each class of requests costs is written in ``docs/benchmarks.md``; here it is held to the number."""
+"""The costs of each class of requests are exactly those in ``docs/benchmarks.md``."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from cost_table import documented, row
 from costs import Class, cost_of
 from perdure import Limits
 
-COSTS = {what.name: what for what in CLASSES}
+COSTS = {request_class.name: request_class for request_class in CLASSES}
 
 
-@pytest.mark.parametrize("what", CLASSES, ids=lambda what: what.name)
-def test_a_request_has_the_costs_of_the_page(what: Class, tmp_path: Path) -> None:
-    found = row(what, cost_of(what, tmp_path))
-    assert found == documented()[what.name], "if it is meant: python tests/costs/cost_table.py"
+@pytest.mark.parametrize("request_class", CLASSES, ids=lambda request_class: request_class.name)
+def test_a_request_has_the_costs_of_the_page(request_class: Class, tmp_path: Path) -> None:
+    found = row(request_class, cost_of(request_class, tmp_path))
+    assert found == documented()[request_class.name], "if it is meant: python tests/costs/cost_table.py"
 
 
 def test_the_page_has_no_line_too_many() -> None:
@@ -37,10 +37,10 @@ def test_without_history_no_event_is_written(tmp_path: Path) -> None:
     without = Limits(history_events=0)
     for name, saved in (("the first event of an instance", 1), ("a start of a continuous job, and its first run", 3)):
         costs = []
-        for number, what in enumerate((COSTS[name], evolve(COSTS[name], limits=without))):
+        for number, request_class in enumerate((COSTS[name], evolve(COSTS[name], limits=without))):
             folder = tmp_path / f"{name} {number}"
             folder.mkdir()
-            costs.append(cost_of(what, folder))
+            costs.append(cost_of(request_class, folder))
         assert costs[0].rows - costs[1].rows == saved
         assert costs[0].statements - costs[1].statements == saved
 

@@ -1,6 +1,6 @@
-"""What a request leaves behind is freed at once: nothing of it holds itself, and waits for the garbage collector.
+"""All objects of a request are freed at once: none is in a cycle that waits for the garbage collector.
 
-A collector that finds much looks long, and everybody waits for it meanwhile. A program that breaks is an exception to
+A collector that finds much runs long, and all callers wait for it meanwhile. A program that breaks is an exception to
 the rule: its traceback holds the frames that hold it.
 """
 
@@ -20,7 +20,7 @@ from costs import Class, cost_of
 
 @contextmanager
 def collecting(found: Counter[str]) -> Iterator[None]:
-    """Keep the collector out, and count in the end what only it would free."""
+    """Disable the collector, and count in the end the objects that only it would free."""
     gc.collect()
     gc.disable()
     try:
@@ -34,8 +34,8 @@ def collecting(found: Counter[str]) -> Iterator[None]:
         gc.enable()
 
 
-@pytest.mark.parametrize("what", CLASSES, ids=lambda what: what.name)
-def test_a_request_leaves_nothing_for_the_garbage_collector(what: Class, tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_class", CLASSES, ids=lambda request_class: request_class.name)
+def test_a_request_leaves_nothing_for_the_garbage_collector(request_class: Class, tmp_path: Path) -> None:
     found: Counter[str] = Counter()
-    cost_of(what, tmp_path, collecting(found))
+    cost_of(request_class, tmp_path, collecting(found))
     assert not found

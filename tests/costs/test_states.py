@@ -49,10 +49,10 @@ def watching(counts: Counter[str]) -> Iterator[None]:
         sys.setprofile(before)
 
 
-@pytest.mark.parametrize("what", CLASSES, ids=lambda what: what.name)
-def test_a_state_is_decoded_and_encoded_once_in_a_turn(what: Class, tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_class", CLASSES, ids=lambda request_class: request_class.name)
+def test_a_state_is_decoded_and_encoded_once_in_a_turn(request_class: Class, tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
-    cost_of(what, tmp_path, watching(counts))
-    turns = TURNS.get(what.name, 1)
+    cost_of(request_class, tmp_path, watching(counts))
+    turns = TURNS.get(request_class.name, 1)
     assert counts["decoded"] <= turns
-    assert counts["encoded"] <= turns + BORN.get(what.name, 0)
+    assert counts["encoded"] <= turns + BORN.get(request_class.name, 0)

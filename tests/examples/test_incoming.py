@@ -39,7 +39,7 @@ def test_written_values_are_read(events):
 @given(st.lists(orders | webhooks, min_size=1, max_size=5, unique_by=lambda incoming: incoming.id), st.data())
 def test_an_event_may_come_again_under_its_id_and_nothing_else_may(events, data):
     again = data.draw(st.sampled_from(events))
-    other = IncomingWebhook(again.id, "somebody else", "something else", None)
+    other = IncomingWebhook(again.id, "another sender", "something else", None)
     lines = [INCOMING.encode(event) for event in (*events, again, other)]
     *read, last = read_incoming(lines)
     assert read == [*events, again]

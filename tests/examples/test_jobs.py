@@ -1,4 +1,4 @@
-"""The example jobs do what the README says of them, at their own pace, on a virtual clock."""
+"""The example jobs work as the README says, at their own pace, on a virtual clock."""
 
 from datetime import UTC, datetime
 
@@ -40,7 +40,7 @@ def with_access(token: str) -> TokenState:
 
 @define
 class Auth:
-    """Answers with what was put in first, then with fresh tokens."""
+    """Answers with the prepared results first, then with fresh tokens."""
 
     answers: list[AuthError] = field(factory=list)
     calls: int = 0

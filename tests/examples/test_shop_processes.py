@@ -154,7 +154,7 @@ def check_payments(folder: Path, names: set[str]) -> None:
 
 
 async def refuse(browser: httpx2.AsyncClient) -> None:
-    """What a customer cannot do is refused, with the reason."""
+    """A forbidden action of a customer is refused, with the reason."""
     assert (await browser.post("/orders", json={})).status_code == 422  # no key, no customer
     missing = await browser.get("/orders/00000000-0000-0000-0000-000000000000")
     assert missing.status_code == 404

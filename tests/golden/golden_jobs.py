@@ -1,4 +1,4 @@
-"""The jobs whose rows lie in the golden file. They must go on reading it: change them only as a user would."""
+"""The jobs whose rows lie in the golden file. They must continue to read it: change them only as a user would."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ reminders = Reminder.of("reminders", remind)
 
 @frozen
 class Gone:
-    """What a row holds that the jobs above cannot read."""
+    """The content of a row that the jobs above cannot read."""
 
     nothing: str
 

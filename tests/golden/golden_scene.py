@@ -23,7 +23,7 @@ async def play_scene(world: World) -> None:
 
 
 def _begin_each(world: World, word: str) -> None:
-    """Begin a run of every kind, and an event, that say this word; nobody waits for them."""
+    """Begin a run of every kind, and an event, that say this word; no call waits for them."""
     of = world.jobs.handle
     world.start(of(ticks).start(word, Note(word), idempotency_key=word))
     world.start(of(notes).trigger(word, idempotency_key=word))
@@ -59,7 +59,7 @@ async def _run_that_kills(world: World) -> None:
 
 
 async def _other_code(world: World) -> None:
-    """What older code left, and what the present code cannot read."""
+    """Rows of older code, and rows that the present code cannot read."""
     jobs = await world.open(app(world.outside, older))
     await world.unwrap(jobs.handle(older).send("older", Keep("of version 1")))
     await world.close()
@@ -115,7 +115,7 @@ async def _answered(world: World) -> None:
 
 
 async def _told(world: World) -> None:
-    """Messages that wait, that are postponed, that nobody could take."""
+    """Messages that wait, that are postponed, that no job could take."""
     of = world.jobs.handle
     world.outside.refusals["refused"] = 1
     world.outside.breaks |= {"boom"}
@@ -154,7 +154,7 @@ async def _running(world: World) -> None:
 
 
 async def _waiting(world: World) -> None:
-    """What would happen within the next minute."""
+    """Alarms and messages due within the next minute."""
     of = world.jobs.handle
     await _prepare_each(world, "again")
     world.outside.breaks |= {"again"}

@@ -1,4 +1,4 @@
-"""What was stored once is read for ever: a file of each schema, and every format in it.
+"""Everything ever stored can be read: a file of each schema, and every format in it.
 
 Each ``schema_N.sql`` holds each kind of job in each status, claims, retries, remembered answers of every form, messages
 and dead letters and the log. ``write_golden.py`` made it, with the real engine. A change that does not read it any more
@@ -131,7 +131,7 @@ def test_the_log_reads_back_as_it_is(path: Path) -> None:
 
 
 def shape_of(value: object) -> object:
-    """What a format is made of: the names of its fields, at any depth, whatever they hold."""
+    """The structure of a format: the names of its fields, at any depth, whatever they hold."""
     if isinstance(value, dict):
         return tuple(sorted((key, shape_of(each)) for key, each in value.items()))
     return "list" if isinstance(value, list) else "value"
@@ -189,7 +189,7 @@ def test_an_engine_continues_from_it(path: Path) -> None:
 async def _continue(world: World) -> None:
     jobs = await world.open(app(world.outside))
     of = jobs.handle
-    assert sorted(world.outside.heard[:4]) == ["busy"] * 4  # what was claimed when the process died
+    assert sorted(world.outside.heard[:4]) == ["busy"] * 4  # the runs claimed when the process died
     assert await world.unwrap(of(ticks).get_state("busy")) == Note("busy", 1)
     assert await world.unwrap(of(notes).get_state("busy-event")) == Note("busy", 1)
     assert (await world.unwrap(of(piles).status("busy"))).event_count == 1

@@ -1,6 +1,6 @@
 """Write a golden file: ``python tests/golden/write_golden.py [NAME]``, from the folder of the repository.
 
-Only after a change of what is stored, and never over a file that was released: it says what is stored out there.
+Only after a change of a stored format, and never over a file that was released: users have such rows.
 """
 
 from __future__ import annotations

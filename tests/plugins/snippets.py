@@ -1,4 +1,4 @@
-"""Run what the documentation shows: README.md, every page of `docs/`, and every `>>>` in the source.
+"""Run the code of the documentation: README.md, every page of `docs/`, and every `>>>` in the source.
 
 A page is one test: its code blocks share their names and run from top to bottom, whatever order the tests are in. A
 block that cannot run is fenced as `text`, or follows `<!-- skip: next "the reason" -->`. A block with the caption of a
@@ -36,7 +36,7 @@ def _files(document: Document) -> Iterator[Region]:
 
 
 def _append(example: Example) -> None:
-    """Add the code of a block to its file, and let the next import read it anew."""
+    """Add the code of a block to its file, and let the next import read it again."""
     name, folder = example.parsed["name"], Path(example.namespace[_FOLDER])
     with (folder / f"{name}.py").open("a", encoding="utf-8") as file:
         file.write(f"{example.parsed['code']}\n\n")

@@ -60,9 +60,9 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @effect
-def note(services, what):
-    services.append(what)
-    return Success(what)
+def note(services, entry):
+    services.append(entry)
+    return Success(entry)
 
 
 @effect
@@ -215,7 +215,7 @@ def test_time_is_virtual_without_an_event_loop():
 
 @attrs.frozen
 class Attempts:
-    """Try so many times, a second apart; remember what was asked."""
+    """Try so many times, a second apart; remember the calls."""
 
     limit: int
     asked: list[tuple[Any, ...]] = attrs.Factory(list)

@@ -1,4 +1,4 @@
-"""How programs end: failures, halts, defects, cancellations, and what runs on the way out."""
+"""How programs end: failures, halts, defects, cancellations, and finalizers."""
 
 import asyncio
 import contextlib
@@ -42,8 +42,8 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @effect
-def note(services, what):
-    services.append(what)
+def note(services, entry):
+    services.append(entry)
     return Success(None)
 
 

@@ -1,4 +1,4 @@
-"""The diagram of the order is what the testing kit observes."""
+"""The diagram of the order equals the observations of the testing kit."""
 
 import re
 from pathlib import Path

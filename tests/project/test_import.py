@@ -1,4 +1,4 @@
-"""`import perdure` is light: what an extra brings, and the event loop, are loaded by whoever uses them."""
+"""`import perdure` is light: the modules of extras, and the event loop, are loaded by their users."""
 
 import subprocess
 import sys

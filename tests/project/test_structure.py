@@ -28,10 +28,10 @@ LONG_FUNCTIONS = {
     "src/perdure/programs/interpreter.py::interpret": "the loop of every program: a call a step would double its cost",
 }
 
-# Files where `Any` itself is what a public function takes or gives, and why. (`Program[Any, E, R]` is not that: there
+# Files where `Any` itself is a parameter or result of a public function. (`Program[Any, E, R]` is not that: there
 # it erases a type parameter that the function does not look at.) Written as the path below `src/perdure`.
 ANY_ALLOWED = {
-    "codecs/diagnosis.py": "what a refused value holds is known to nobody: that is why it is explained",
+    "codecs/diagnosis.py": "the content of a refused value is unknown: that is why it is explained",
     "codecs/fields.py": "a type form may be any object",
     "codecs/grammar.py": "a type form may be any object",
     "codecs/records.py": "a type form may be any object",
@@ -43,7 +43,7 @@ ANY_ALLOWED = {
     "jobs/run.py": "the fields of the instance that the claim changes as well",
     "jobs/writes.py": "the fields of the instance that change",
     "values/instance.py": "the fields of the instance that change",
-    "programs/returned.py": "what a function of the user returns",
+    "programs/returned.py": "the result of a function of the user",
     "programs/drivers.py": "the services of a program whose needs are erased",
     "stores/sqlite/thread.py": "what SQLite takes and gives",
     "testing/typed/form.py": "a type form may be any object",
@@ -56,11 +56,11 @@ ANY_ALLOWED = {
 NOT_FROZEN = {
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.codecs.json_schema.Definitions": "collects the definitions of one JSON Schema",
-    "perdure.jobs.draft.Draft": "collects what one turn asks for, and is thrown away with it",
-    "perdure.jobs.explanation._DryTurn": "goes on from one decision of a dry run to the next",
-    "perdure.jobs.dry_run.DryRun": "runs once, and knows then what the clock shows",
+    "perdure.jobs.draft.Draft": "collects the requests of one turn, and is discarded with it",
+    "perdure.jobs.explanation._DryTurn": "continues from one decision of a dry run to the next",
+    "perdure.jobs.dry_run.DryRun": "runs once, and knows then the time of the clock",
     "perdure.jobs.inspection.Inspection": "collects the mistakes of one run",
-    "perdure.programs.watch.Watch": "collects what is built and run while it watches",
+    "perdure.programs.watch.Watch": "collects the programs built and run while it watches",
     "perdure.jobs.event_recorder.EventRecorder": "counts the ids of one turn's events",
 }
 TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
@@ -133,7 +133,7 @@ def is_overload(node: ast.AST) -> bool:
 
 
 def public_functions(body: list[ast.stmt]) -> Iterator[AnyFunction]:
-    """Walk what a caller sees: not the body of an overloaded function, whose own signature no checker shows."""
+    """Walk the visible signatures: not the body of an overloaded function, whose own signature no checker shows."""
     overloaded = {node.name for node in body if isinstance(node, AnyFunction) and is_overload(node)}
     for node in body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

@@ -1,4 +1,4 @@
-"""The words of the docs, docstrings, comments and messages: plain technical English, addressed to the reader.
+"""The words of docs, docstrings, comments, messages and test names: plain technical English, addressed to the reader.
 
 A ratchet: the numbers that are allowed below may only become smaller, down to zero.
 """
@@ -24,6 +24,12 @@ PAGES = [
     if page.parent.name not in ("decisions", "benchmarks") and page.name not in OWN_LANGUAGE
 ]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+TESTS = [
+    file
+    for folder in ("tests", "property_tests")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+    if file != Path(__file__)  # it lists the words
+]
 
 BANNED = re.compile(
     r"\b(somebody|nobody|whoever|anybody|everybody|anew|mend(s|ed|ing)?|errands?|told of|in vain|go(es)? on|"
@@ -34,6 +40,7 @@ NOMINAL_WHAT = re.compile(
     r"\b[Ww]hat (is|was|are|were|it|they|the|a|an|this|that|came|comes|has|had|can|cannot|may|must|does|did|"
     r"happens|you|your|one|each|to|in|no|some|other|another|old|new|still|only|will|would|should|ran|runs|went|goes|stands)\b"
 )
+WHAT = re.compile(r"\bwhat\b")
 YOU = re.compile(r"\byou(r|rs|rself)?\b", re.IGNORECASE)
 
 # All of these may only shrink.
@@ -41,6 +48,7 @@ ALLOWED_BANNED_IN_PAGES = 0
 ALLOWED_BANNED_IN_SOURCES = 13
 MAX_NOMINAL_WHAT = 20  # for 10,000 words of the pages
 ALLOWED_WHAT_IN_SOURCES = 97
+ALLOWED_IN_TESTS = 0  # banned words and nominal "what", in text and in names
 MIN_YOU = 100  # for 10,000 words of the pages
 
 
@@ -66,6 +74,20 @@ def written(source: Path) -> str:
         token.string for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT
     ]
     return re.sub(r"`+[^`]*`+", "", "\n".join(parts))
+
+
+def named(source: Path) -> str:
+    """The names that a module defines, one a line, as words: functions, classes, parameters and variables."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case _:
+                pass
+    return "\n".join(sorted(names)).replace("_", " ").lower()
 
 
 def words(text: str) -> int:
@@ -105,6 +127,18 @@ def test_pages_name_the_object() -> None:
 def test_sources_name_the_object() -> None:
     hits = found(NOMINAL_WHAT, sources())
     assert hits.total() <= ALLOWED_WHAT_IN_SOURCES, hits.most_common(30)
+
+
+def test_no_test_uses_a_banned_word() -> None:
+    texts = {file.relative_to(ROOT).as_posix(): written(file) for file in TESTS}
+    hits = found(BANNED, texts) + found(NOMINAL_WHAT, texts)
+    assert hits.total() <= ALLOWED_IN_TESTS, hits.most_common()
+
+
+def test_no_name_in_a_test_uses_a_banned_word() -> None:
+    names = {file.relative_to(ROOT).as_posix(): named(file) for file in TESTS}
+    hits = found(BANNED, names) + found(WHAT, names)
+    assert hits.total() <= ALLOWED_IN_TESTS, hits.most_common()
 
 
 def test_pages_address_the_reader() -> None:

@@ -1,4 +1,4 @@
-"""A client of another process returns what a client in process returns: answers, errors, explanations and histories."""
+"""A client of another process returns the same as a client in process: answers, errors, explanations and histories."""
 
 import asyncio
 import re

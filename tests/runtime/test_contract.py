@@ -1,4 +1,4 @@
-"""What a `Runtime` promises: every scenario runs over asyncio and over the simulation, and must come out the same."""
+"""The contract of a `Runtime`: every scenario runs over asyncio and over the simulation, with the same result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

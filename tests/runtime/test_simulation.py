@@ -1,4 +1,4 @@
-"""What the simulation adds to the contract: virtual clocks, chosen interleavings, reports instead of hangs."""
+"""The additions of the simulation to the contract: virtual clocks, chosen interleavings, reports instead of hangs."""
 
 import asyncio
 import itertools
@@ -150,8 +150,8 @@ def test_a_foreign_awaitable_would_block_at_its_await():
 def test_an_exception_without_a_reader_is_reported():
     simulation = Simulation()
 
-    async def fail(what: str) -> None:
-        raise KeyError(what)
+    async def fail(name: str) -> None:
+        raise KeyError(name)
 
     async def main() -> None:
         simulation.runtime.spawn(fail("lost"), name="lost")

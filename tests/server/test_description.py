@@ -1,4 +1,4 @@
-"""``GET /openapi.json`` describes what the server does."""
+"""``GET /openapi.json`` describes the behaviour of the server."""
 
 import asyncio
 import re

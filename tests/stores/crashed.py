@@ -1,4 +1,4 @@
-"""What a crash leaves: a file whose newest commit is in its log."""
+"""The files after a crash: a database whose newest commit is in its log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perdure.testing.conformance.requirement import value
 
 
 async def crash(path: Path, left: Path) -> None:
-    """Commit an instance named ``in the log``, and copy what a crash at that moment would leave."""
+    """Commit an instance named ``in the log``, and copy the files as a crash at that moment would leave them."""
     store = await open_sqlite(path)
     await created(store, address("in the log"))
     for suffix in ("", "-wal"):

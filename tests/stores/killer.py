@@ -22,7 +22,7 @@ BEGIN, KILL, WAIT, LATER = "begin", "kill", "wait", "later"
 
 @attrs.frozen
 class Services:
-    """What the jobs reach: an append-only file that outlives the process."""
+    """The external system of the jobs: an append-only file that outlives the process."""
 
     journal: int
     number: int

@@ -1,4 +1,4 @@
-"""A small append-only store: a base and a log of what was done since, with bugs to choose from."""
+"""A small append-only store: a base and a log of the changes since, with bugs to choose from."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ class LogHarness:
     """A directory with a base and a log. Opening compacts a log of at least ``compact_at`` lines.
 
     Attributes:
-        bug: what the store does wrong.
+        bug: the bug of the store.
     """
 
     bug: Bug = ""
@@ -63,7 +63,7 @@ class LogHarness:
 
 
 class LogStore:
-    """The store: what is decided is written to the log, then shown."""
+    """The store: changes are written to the log, then shown."""
 
     def __init__(self, folder: Path, bug: Bug, compact_at: int) -> None:
         self.folder, self.bug, self.compact_at = folder, bug, compact_at

@@ -28,12 +28,12 @@ def instead_async(name, operation):
 
 
 def with_commit(change):
-    """Change what is committed."""
+    """Change the transition."""
     return instead("commit", lambda store, transition: store.commit(change(transition)))
 
 
 def of_answer(name, change):
-    """Change what an operation answers."""
+    """Change the answer of an operation."""
 
     async def asked(store, *given):
         return (await answer(getattr(store, name)(*given))).map(change)

@@ -1,6 +1,6 @@
 """A process whose pure handler kills it with SIGKILL: of a message that another job sent, or of a caller's request.
 
-``python suspect.py FILE JOURNAL HOW``: each process does the same; the one that survives says what it found.
+``python suspect.py FILE JOURNAL HOW``: each process does the same; the one that survives prints its findings.
 """
 
 import asyncio

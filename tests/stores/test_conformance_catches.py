@@ -110,7 +110,7 @@ SABOTAGE = {
         instead("due", lambda store, now_ms, _: store.due(now_ms, 99)),
         "due_returns_the_earliest_first",
     ),
-    "next_alarm gives what is due now": (
+    "next_alarm returns an alarm due now": (
         instead("next_alarm", lambda store, after_ms: store.next_alarm(after_ms - 1)),
         "next_alarm_is_strictly_later",
     ),
@@ -140,7 +140,7 @@ SABOTAGE = {
     ),
     "prune counts nothing": (of_answer("prune", lambda _: 0), "pruning_removes_expired_keys"),
     "prune keeps dead letters": (
-        instead("prune", lambda store, what: store.prune(attrs.evolve(what, dead_letters_since_ms=0))),
+        instead("prune", lambda store, retention: store.prune(attrs.evolve(retention, dead_letters_since_ms=0))),
         "pruning_removes_old_dead_letters",
     ),
     "health is always fine": (

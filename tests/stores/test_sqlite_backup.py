@@ -1,4 +1,4 @@
-"""A backup of a store in use: what is in it, and what is left when it fails."""
+"""A backup of a store in use: its content, and the files that remain when it fails."""
 
 from __future__ import annotations
 
@@ -326,7 +326,7 @@ def services() -> Reached:
 
 
 def test_a_backup_opens_and_continues_from_the_state_of_the_store(tmp_path: Path, target: Path) -> None:
-    """What runs is recovered, keys give their answers again, messages are applied once, alarms stand."""
+    """Runs are recovered, keys return their answers again, messages are applied once, alarms remain."""
 
     async def original() -> None:
         reached, may_continue = given = services()
@@ -340,7 +340,7 @@ def test_a_backup_opens_and_continues_from_the_state_of_the_store(tmp_path: Path
             await running
 
     async def settled(jobs: Client) -> int | None:
-        while (await unwrap(jobs.handle(LEDGER).get_state("book"))) != 5:  # noqa: ASYNC110 - a delivery tells nobody
+        while (await unwrap(jobs.handle(LEDGER).get_state("book"))) != 5:  # noqa: ASYNC110 - a delivery notifies no caller
             await asyncio.sleep(0)
         return await unwrap(jobs.handle(PLAIN).get_state("b"))
 

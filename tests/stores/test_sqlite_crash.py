@@ -56,7 +56,7 @@ def _run_and_kill(path, durability, acknowledged):
             number, version = writer.stdout.readline().split()
             acknowledged[number] = int(version)
         writer.send_signal(signal.SIGKILL)
-        # What it still wrote to the pipe was acknowledged as well; a last line may be cut.
+        # The lines still in the pipe were acknowledged as well; a last line may be cut.
         for line in writer.stdout.read().splitlines(keepends=True):
             if line.endswith("\n"):
                 number, version = line.split()

@@ -106,7 +106,7 @@ def test_a_repaired_row_is_healthy_again(path):
 
 
 def test_a_message_that_cannot_be_read_is_left_out(path):
-    _damage(path, "UPDATE messages SET sender = 'nobody' WHERE payload = '1'")
+    _damage(path, "UPDATE messages SET sender = 'no sender' WHERE payload = '1'")
 
     async def main():
         store = await open_sqlite(path)

@@ -132,7 +132,7 @@ def test_a_cancelled_caller_does_not_disturb_the_others(tmp_path):
 
 
 def test_an_alarm_is_written_even_if_the_answer_before_was_lost(tmp_path):
-    """A caller that was cancelled learns no fence; what the store knows of the row must not mislead it."""
+    """A caller that was cancelled learns no fence; the cached row must not mislead it."""
 
     async def main():
         store = await open_sqlite(tmp_path / "jobs.db")

@@ -1,4 +1,4 @@
-"""What an engine asks by itself costs the same, however much is stored: everybody waits while it looks."""
+"""The engine's own queries cost the same, however much is stored: all callers wait for them."""
 
 import asyncio
 import sqlite3
@@ -29,18 +29,18 @@ KEPT = {
     """,
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
-    "what retention lets go": lambda cursor: prune(cursor, counters.read(cursor), RETENTION),
+    "beyond retention": lambda cursor: prune(cursor, counters.read(cursor), RETENTION),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
     "what could not be decoded": lambda cursor: found(cursor, Query(suspension="undecodable")),
-    "a portion of what has a status": lambda cursor: found(cursor, Query(status="paused")),
+    "a chunk of a status": lambda cursor: found(cursor, Query(status="paused")),
     "the same, of one job": lambda cursor: found(cursor, Query(kind="task", name="orders", status="paused")),
     "the last page of a job": lambda cursor: found(
         cursor, Query(kind="task", name="orders", after=address("zzz"), id_prefix="id")
     ),
-    "the same, of a name": lambda cursor: found(cursor, Query(name="nobody", id_prefix="z", due_before_ms=1)),
+    "the same, of a name": lambda cursor: found(cursor, Query(name="unknown", id_prefix="z", due_before_ms=1)),
     "what belongs to other jobs": lambda cursor: found(cursor, Query(except_jobs=(("task", "orders"), ("a", "b")))),
     "what belongs to another job": lambda cursor: found(cursor, Query(jobs=(("task", "p"), ("task", "a")))),
-    "what is due": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
+    "due instances": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
     "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),

@@ -1,4 +1,4 @@
-"""A file that another program holds in a transaction: nothing is acknowledged, and the engine goes on afterwards."""
+"""A file that another program holds in a transaction: nothing is acknowledged, and the engine continues afterwards."""
 
 import asyncio
 import sqlite3
@@ -64,7 +64,7 @@ def test_a_locked_file_acknowledges_nothing_and_works_again_when_it_is_free(tmp_
     assert "locked; if another program (a shell, a tool) is in a transaction on this file, end that" in str(
         refused.failure()
     )
-    assert (there.version, is_lost) == (1, False)  # what is committed can be read meanwhile
+    assert (there.version, is_lost) == (1, False)  # committed rows can be read meanwhile
     assert isinstance(again, Success)
 
 

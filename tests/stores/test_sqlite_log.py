@@ -1,4 +1,4 @@
-"""The write-ahead log: it stays small by itself, and whoever holds it up is told of, not waited for."""
+"""The write-ahead log: it stays small by itself, and a blocking reader is reported, not waited for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 
 @contextmanager
 def reader_of(path: Path) -> Iterator[sqlite3.Connection]:
-    """Somebody who reads the file in one long transaction."""
+    """A reader of the file in one long transaction."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM counters").fetchall()
@@ -63,7 +63,7 @@ def test_a_blocking_reader_is_reported_and_not_waited_for(tmp_path: Path) -> Non
             healths.append(await value(store.health()))
             sizes.append(size_of(log_of(path)))
             assert reader.execute("SELECT version FROM instances").fetchall() == [(1,)]
-        for _ in range(3):  # the first moves the log into the file, the next begins it anew
+        for _ in range(3):  # the first moves the log into the file, the next begins it again
             fence = await write(store, fence, 10)
         healths.append(await value(store.health()))
         sizes.append(size_of(log_of(path)))

@@ -225,7 +225,7 @@ def test_the_epoch_grows_with_every_opening(tmp_path):
 
 
 def test_the_log_of_a_crash_is_in_the_file_before_anything_is_built_on_it(tmp_path):
-    """A log that was read may still not be on the disk: its sync may have failed, and nobody knows any more."""
+    """A log that was read may still not be on the disk: its sync may have failed, which is no longer known."""
     path, crashed, file_alone = tmp_path / "jobs.db", tmp_path / "crashed.db", tmp_path / "alone.db"
 
     async def main():
@@ -265,7 +265,7 @@ from perdure.stores.sqlite import open_sqlite
 async def open_and_close(path):
     await (await open_sqlite(path)).close()
 
-asyncio.run(open_and_close("warm-up.db"))  # imports what the user below may not be allowed to read
+asyncio.run(open_and_close("warm-up.db"))  # imports modules that the user below may not be allowed to read
 if os.geteuid() == 0:
     os.setuid(65534)  # permissions do not bind root
 try:
@@ -342,7 +342,7 @@ async def main(path):
     await asyncio.sleep(0)  # they ask
     await asyncio.sleep(0)  # their group leaves
     print(*[one.done() for one in asked])
-    return store  # with a group on its way; what is left of the loop is cancelled
+    return store  # with a group in progress; the remaining tasks of the loop are cancelled
 
 store = asyncio.run(main(sys.argv[1]))
 print("stopped")

@@ -1,4 +1,4 @@
-"""A copy from outside is one moment of the file, and what it holds up of the owner's log is bounded."""
+"""A copy from outside is one moment of the file, and it delays the owner's checkpoint for a bounded time."""
 
 from __future__ import annotations
 
@@ -124,4 +124,4 @@ def test_findings_give_up_when_the_log_grows_too_much(path: Path) -> None:
         assert reader.findings() == []
         with pytest.raises(StoreUnavailable, match="its write-ahead log grew by more than"):
             reader.findings(max_log_growth_bytes=-1)
-        assert len(reader.rows("SELECT id FROM instances LIMIT 3")) == 3  # the reader goes on
+        assert len(reader.rows("SELECT id FROM instances LIMIT 3")) == 3  # the reader continues

@@ -257,7 +257,7 @@ def test_the_log_of_a_replaced_file_is_set_aside(path):
 
 
 def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
-    """`cp` leaves the file's name and identity alone: the engine must not go on, nor move its log into the backup."""
+    """`cp` leaves the file's name and identity alone: the engine must not continue or move its log into the backup."""
 
     async def main():
         store = await _opened(path)
@@ -300,7 +300,7 @@ OVERWRITES = {
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("overwrite", OVERWRITES)
 def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(path, overwrite, moment):
-    """The checkpoint changes the file as well: only what it wrote tells them apart."""
+    """The checkpoint changes the file as well: only the bytes that it wrote distinguish them."""
     watched, happened = WatchedDisk(), []
 
     def overwritten(now, sql):

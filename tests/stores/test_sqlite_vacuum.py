@@ -1,4 +1,4 @@
-"""A file is written anew by nobody but who has its lock, and only where there is room."""
+"""Only the owner of the lock rebuilds a file, and only where there is room."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ OnStatement: TypeAlias = Callable[[Moment, str], None]
 
 @attrs.frozen
 class WatchedCursor:
-    """A cursor of `sqlite3`; what the callback raises is what SQLite answers."""
+    """A cursor of `sqlite3`; an exception of the callback replaces the answer of SQLite."""
 
     cursor: sqlite3.Cursor
     on_statement: OnStatement

@@ -1,4 +1,4 @@
-"""A small shop for the tests of the kit: fakes for the example jobs, and what they were told."""
+"""A small shop for the tests of the kit: fakes for the example jobs, which record their calls."""
 
 from __future__ import annotations
 

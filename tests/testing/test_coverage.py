@@ -1,4 +1,4 @@
-"""Coverage of behaviour: what was met, what never was, and the diagram of it."""
+"""Coverage of behaviour: the pairs seen, the pairs missing, and their diagram."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_text_names_untested_pairs_and_the_diagram_shows_seen_ones() -> None
     assert rows["absent"] == ["new", "pending", "paid", "shipped", "delivered", "cancelled"]
     assert rows["OrderPlaced"] == ["3", ".", ".", ".", ".", ".", "."]
     assert rows["Delivered"] == [".", ".", ".", "1", ".", ".", "."]
-    assert rows["alarm"] == [".", "1", ".", ".", ".", "."], "what is absent has no alarm"
+    assert rows["alarm"] == [".", "1", ".", ".", ".", "."], "an absent instance has no alarm"
     assert diagram.startswith("stateDiagram-v2")
     assert "    [*] --> pending: OrderPlaced" in diagram
     assert "    pending --> [*]: alarm" in diagram

@@ -1,4 +1,4 @@
-"""The dry run of a request: as a value in a test, and over what an open engine has stored."""
+"""The dry run of a request: as a value in a test, and over the rows of an open engine."""
 
 from __future__ import annotations
 

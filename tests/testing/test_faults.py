@@ -1,4 +1,4 @@
-"""Plans of faults: enumerated, printed, pasted back; and what a run and its repeats do under them."""
+"""Plans of faults: enumerated, printed, pasted back; and a run and its repeats under them."""
 
 from __future__ import annotations
 

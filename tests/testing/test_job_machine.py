@@ -1,4 +1,4 @@
-"""The state machine for jobs finds what is wrong with a job, and with an engine, and tells it as a story."""
+"""The state machine for jobs finds defects of a job, and of an engine, and reports them as a trace."""
 
 from __future__ import annotations
 

@@ -231,12 +231,12 @@ def exceeds_an_invariant() -> str:
     return found(lambda store: store, invariants=(lambda view: view.state.total < 60,))
 
 
-# ---------------------------------------------------------------- what no store can do to an engine that is right
+# ---------------------------------------------------------------- violations no store causes in a correct engine
 AT, OTHER = Address("task", "counter", "a"), Address("task", "counter", "b")
 
 
-def heard(ledger: InvariantMonitor, what: Any) -> None:
-    ledger.watch(TraceEvent(0, 1, what))
+def heard(ledger: InvariantMonitor, event: Any) -> None:
+    ledger.watch(TraceEvent(0, 1, event))
 
 
 def only(ledger: InvariantMonitor) -> str:

@@ -1,4 +1,4 @@
-"""The kit asks a definition what it must know of its kind: a kind that is made outside the package has all of it."""
+"""The kit takes all information on a kind from its definition: a kind from outside the package works as well."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 
 class Mouth:
-    """A service that remembers what it said."""
+    """A service that remembers its calls."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -106,13 +106,13 @@ ACTIONS = st.one_of(
 
 
 def play(world: World, actions: list[tuple[str, Any]]) -> None:
-    """Do what was drawn."""
-    for what, how in actions:
+    """Perform the drawn actions."""
+    for action, how in actions:
         while not world.is_open:
             with suppress(WorkerDied):
                 world.open()
-        with suppress(Exception):  # what a call is refused with, the death of a worker
-            match what:
+        with suppress(Exception):  # the error of a call, the death of a worker
+            match action:
                 case "begin":
                     world.start(how(world))
                 case "begin and wait":
@@ -128,9 +128,9 @@ def play(world: World, actions: list[tuple[str, Any]]) -> None:
                 case "release":
                     world.release("refresh")
                 case _ if callable(how):
-                    getattr(world, what)(how(world))
+                    getattr(world, action)(how(world))
                 case _:
-                    getattr(world, what)(*([] if how is None else [how]))
+                    getattr(world, action)(*([] if how is None else [how]))
 
 
 def lines(story: str) -> str:
@@ -161,7 +161,7 @@ def commits(story: str) -> list[str]:
 def test_they_do_it_again_over_a_file(tmp_path_factory: pytest.TempPathFactory, actions, seed: int) -> None:
     with World(app, Shop(), seed=seed, store=tmp_path_factory.mktemp("first") / "jobs.db") as world:
         play(world, actions)
-    story = world.trace_text()  # what was under way when the world ended is over by now, in both
+    story = world.trace_text()  # work in progress when the world ended is over by now, in both
     again = pasted(story, tmp_path_factory.mktemp("again")).trace_text()
     assert lines(again) == lines(story)
     assert commits(again) == commits(story)

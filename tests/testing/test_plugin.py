@@ -51,12 +51,12 @@ ALONE = ("-p", "pytest_perdure.plugin", "-p", "_hypothesis_pytestplugin")
 
 
 def run(folder: Path, tests: str, *options: str) -> str:
-    """Run pytest over some tests, with the plugins of the options alone; returns what it printed."""
+    """Run pytest over some tests, with the plugins of the options alone; returns its output."""
     return printed_by(folder, tests, *ALONE, *options, environment={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
 
 
 def run_beside_all(folder: Path, tests: str, *options: str) -> str:
-    """Run pytest over some tests, with all installed plugins; returns what it printed."""
+    """Run pytest over some tests, with all installed plugins; returns its output."""
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
     return printed_by(folder, tests, "-p", "no:schemathesis", *scope, *options, environment={})
 
@@ -245,7 +245,7 @@ def test_a_failed_test_shows_the_simulated_runs_that_it_held(tmp_path: Path) -> 
     assert "these runs differ (- left, + right):" in two
     assert "-   1. reach('aa') -> Success(2)" in two
     assert "  2. reach('b') -> Success(1)" in two
-    assert f"seen = simulate(...):\n{story}{forgotten}" in told, "pytest shortens what an assertion says"
+    assert f"seen = simulate(...):\n{story}{forgotten}" in told, "pytest shortens the text of an assertion"
 
 
 TWO_TESTS = """

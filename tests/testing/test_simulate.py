@@ -1,4 +1,4 @@
-"""`simulate`: what one run of a program did, and what it came to."""
+"""`simulate`: the actions and the exit of one run of a program."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_an_exception_of_a_service_is_a_defect():
     assert isinstance(seen.effects[0].answer, Raised)
 
 
-# ---------------------------------------------------------------- time, and what runs at once
+# ---------------------------------------------------------------- time and concurrency
 def test_time_is_virtual():
     @program
     def waits() -> Do[datetime]:
@@ -237,7 +237,7 @@ def test_a_seed_draws_another_order():
     assert len({order(seed) for seed in range(20)}) > 5
 
 
-# ---------------------------------------------------------------- what was built and never run
+# ---------------------------------------------------------------- programs built and never run
 @program
 def forgetful(ctx: Any) -> Do[Any, Any, Any]:
     say("forgotten")

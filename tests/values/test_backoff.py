@@ -1,4 +1,4 @@
-"""Examples of backoffs: their curves, their presets, and what they refuse."""
+"""Examples of backoffs: their curves, their presets, and their refusals."""
 
 import pytest
 

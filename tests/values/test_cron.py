@@ -1,4 +1,4 @@
-"""Examples of cron lines, of what they refuse, and of each place where a zone's clock moves."""
+"""Examples of cron lines, of their refusals, and of each place where a zone's clock moves."""
 
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -54,7 +54,7 @@ def test_finds_the_rarest_days():
         # A time that comes twice runs once, and asked during the second time, the next one lies in the future.
         ("30 1 * * *", "America/New_York", "2026-11-01T05:00Z", ["11-01 05:30", "11-02 06:30"]),
         ("30 1 * * *", "America/New_York", "2026-11-01T06:10Z", ["11-02 06:30"]),
-        # A line that follows real time runs in both passes of the repeated hour, and leaves out what does not exist.
+        # A line that follows real time runs in both passes of the repeated hour, and skips missing local times.
         ("30 * * * *", "America/New_York", "2026-11-01T04:30Z", ["11-01 05:30", "11-01 06:30", "11-01 07:30"]),
         ("30 * * * *", "America/New_York", "2026-03-08T05:30Z", ["03-08 06:30", "03-08 07:30"]),
         # But no day goes without a run.

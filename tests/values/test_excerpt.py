@@ -1,4 +1,4 @@
-"""Whatever a value holds, what is printed of it is bounded: in messages, in logs and in a debugger."""
+"""Whatever a value holds, its printed text is bounded: in messages, in logs and in a debugger."""
 
 import asyncio
 import importlib
@@ -78,7 +78,7 @@ KIT = {
 
 
 THINGS = (App, CronLine, Cron, Definition, Client, JobContext, JobHandle, NamedJob, OpenApp, Address, Store)
-"""What has no text of any length: it was checked when it was made, or is left out of the ``repr``. See below."""
+"""Fields without unbounded text: each was checked when it was made, or is left out of the ``repr``. See below."""
 
 
 def classes():
@@ -95,7 +95,7 @@ def classes():
 
 RECORD = FailureRecord(form="defect", error_type=HUGE, message=HUGE, data=HUGE, traceback=HUGE)
 ANYTHING = re.compile(r"\b(str|object|Any|[A-Z]|[A-Z]_\w+)\b")
-"""Annotations of what can hold text, or a value of the user's own."""
+"""Annotations of fields that can hold text, or a value of the user's own."""
 
 
 def filled(cls: type, content: object) -> Any:

@@ -7,7 +7,7 @@ from perdure.jobs.context import JobContext
 
 @attrs.frozen
 class Wish:
-    """Remind somebody of this text in a minute."""
+    """Send a reminder of this text in a minute."""
 
     text: str
 

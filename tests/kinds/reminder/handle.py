@@ -29,7 +29,7 @@ class ReminderHandle(JobHandle[str, Never]):
 
 @attrs.frozen
 class ReminderSender:
-    """What other jobs can tell a reminder."""
+    """The messages that other jobs can send to a reminder."""
 
     post: PostCommand
 

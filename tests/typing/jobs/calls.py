@@ -1,4 +1,4 @@
-"""What the checkers infer of calls: answers and errors, as they are returned, raised, matched and composed."""
+"""The inferred types of calls: answers and errors, as they are returned, raised, matched and composed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from perdure.values.failure import Defect
 from perdure.values.listed import Listed
 
 
-# ---------------------------------------------------------------- what each call returns
+# ---------------------------------------------------------------- the result of each call
 def handles(jobs: Client, state: TokenState) -> None:
     orders, batches, tokens = jobs.handle(order_processor), jobs.handle(webhook_batcher), jobs.handle(token_refresher)
     assert_type(orders.send("1", Delivered()), FutureResult[Sent, EventError[IllegalTransition | MailBounced]])

@@ -1,4 +1,4 @@
-"""What the checkers infer of definitions, handles, tellers and apps, without any plugin."""
+"""The inferred types of definitions, handles, tellers and apps, without any plugin."""
 
 from __future__ import annotations
 

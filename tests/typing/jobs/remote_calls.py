@@ -1,4 +1,4 @@
-"""What the checkers infer of the calls of a client in another process: as much as in process."""
+"""The inferred types of the calls of a client in another process: as precise as in process."""
 
 from __future__ import annotations
 

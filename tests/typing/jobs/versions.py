@@ -1,4 +1,4 @@
-"""What the checkers infer of chains of versions, without any plugin."""
+"""The inferred types of chains of versions, without any plugin."""
 
 from __future__ import annotations
 

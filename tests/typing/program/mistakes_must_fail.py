@@ -1,4 +1,4 @@
-"""What the type checkers must refuse, and where. Checked, never run."""
+"""The mistakes that the type checkers must refuse, and where. Checked, never run."""
 
 from typing import Protocol, assert_never
 

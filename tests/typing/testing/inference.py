@@ -1,4 +1,4 @@
-"""What the checkers infer of simulated runs."""
+"""The inferred types of simulated runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read or written lately is not read again; what may have changed otherwise is."""
+"""Rows that were read or written recently are not read again; rows that may have changed otherwise are."""
 
 import asyncio
 import sqlite3
@@ -38,7 +38,7 @@ async def state_of(store):
 
 
 def test_an_instance_that_was_written_is_not_read_again(tmp_path):
-    """Whatever the file says by now, a turn goes on from what this store wrote."""
+    """Whatever the file says by now, a turn continues from this store's own write."""
 
     async def body(store):
         fence = await created(store, A)
@@ -78,7 +78,7 @@ def test_a_store_that_lost_its_file_answers_nothing_from_memory(tmp_path):
     async def body(store):
         fence = await created(store, A)
         written_by_another_program(tmp_path / "jobs.db", "theirs")
-        await failure(store.commit(put(A, fence)), OwnershipLost, "somebody else wrote")
+        await failure(store.commit(put(A, fence)), OwnershipLost, "another program wrote")
         await failure(store.load(A), OwnershipLost, "the file is not ours any more")
 
     run(tmp_path / "jobs.db", body)

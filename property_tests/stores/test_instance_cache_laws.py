@@ -1,4 +1,4 @@
-"""What the store remembers of recent instances: only what it was told last, within its bound."""
+"""The cache of recent instances: only the newest commit of each, within its bound."""
 
 from hypothesis import given
 from hypothesis import strategies as st

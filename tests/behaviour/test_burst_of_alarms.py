@@ -1,6 +1,6 @@
-"""A flood of alarms leaves room for requests, and is over as soon as the process, the disk and the outside allow.
+"""A burst of alarms leaves room for requests, and is over as soon as the process, the disk and the outside allow.
 
-The world is simulated, with work that keeps the process busy: the clock goes on while nothing else can.
+The world is simulated, with work that keeps the process busy: the clock advances while nothing else can.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Office:
     """What programs reach: work that keeps the process busy.
 
     Attributes:
-        world: whose clock goes on meanwhile.
+        world: the world whose clock advances meanwhile.
         alarms: when the runs of alarms began, in milliseconds of the clock that does not jump.
         due_ms: when they were due; all at the same instant.
     """
@@ -89,7 +89,7 @@ def answer(ctx: TaskContext[int], event: int) -> Do[None, Any, Office]:
 requests = Task("requests", state=int, event=int, initial=0, on_event=answer)
 
 
-async def flooded(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[float], list[float]]:
+async def burst(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[float], list[float]]:
     """Let all alarms be due at once, with requests meanwhile.
 
     Returns:
@@ -127,7 +127,7 @@ async def flooded(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[f
 @pytest.mark.parametrize("work_ms", [0.2, 2.0])
 def test_a_request_waits_for_some_of_the_alarms_and_not_for_all(tmp_path: Path, work_ms: float) -> None:
     """However much work is due at once: the process is never idle meanwhile, and no request waits for much of it."""
-    took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(work_ms=work_ms)))
+    took, began = play("memory", tmp_path, lambda world: burst(world, reminders(work_ms=work_ms)))
     assert len(began) == ALARMS
     assert max(began) <= 1.25 * work_ms * ALARMS
     assert max(took) <= 150 * work_ms
@@ -135,15 +135,15 @@ def test_a_request_waits_for_some_of_the_alarms_and_not_for_all(tmp_path: Path, 
 
 def test_alarms_whose_runs_wait_for_external_systems_block_no_others(tmp_path: Path) -> None:
     """All of them are under way long before the first one ends."""
-    took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(waits_ms=1_000)))
+    took, began = play("memory", tmp_path, lambda world: burst(world, reminders(waits_ms=1_000)))
     assert max(began) <= 200
     assert max(took) <= 10
 
 
 @pytest.mark.parametrize("commit_ms", [1, 10])
 def test_alarms_that_wait_for_the_disk_go_in_large_groups(tmp_path: Path, commit_ms: int) -> None:
-    """A slow disk makes portions larger: not twelve alarms a commit, which were 3,300 ms at 10 ms a commit."""
-    took, began = play("memory", tmp_path, lambda world: flooded(world, reminders(work_ms=0.02), commit_ms=commit_ms))
+    """A slow disk makes batches larger: not twelve alarms a commit, which were 3,300 ms at 10 ms a commit."""
+    took, began = play("memory", tmp_path, lambda world: burst(world, reminders(work_ms=0.02), commit_ms=commit_ms))
     assert max(began) <= 600
     assert max(took) <= 2 * commit_ms + 20
 
@@ -177,7 +177,7 @@ def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:
 
 
 def test_alarms_that_wait_for_a_slot_delay_those_of_other_jobs_for_a_moment_only(tmp_path: Path) -> None:
-    """One job lets one run go on at a time, for ten minutes; another job's alarm is due behind thousands of its."""
+    """One job allows one run at a time, for ten minutes; another job's alarm is due behind thousands of its."""
 
     async def scenario(world: World) -> float:
         office = Office(world)

@@ -120,14 +120,14 @@ def test_a_finished_call_admits_the_first_caller_that_still_waits(
 ) -> None:
     simulation = Simulation(seed=seed)
     runtime = simulation.runtime
-    entrance = AdmissionQueue(runtime)
+    admission = AdmissionQueue(runtime)
     let_in: list[int] = []
 
     def queue(name: str | None) -> Address | None:
         return None if name is None else Address("task", "job", name)
 
     async def wait(number: int, name: str | None) -> None:
-        await entrance.wait(queue(name))
+        await admission.wait(queue(name))
         let_in.append(number)
 
     tasks = []
@@ -137,7 +137,7 @@ def test_a_finished_call_admits_the_first_caller_that_still_waits(
     expected = []
     left = dict(enumerate(waiting))
     for name in calls:
-        entrance.call(queue(name))
+        admission.call(queue(name))
         first = next((number for number, (queued, _) in left.items() if queued == name), None)
         if first is None:
             continue
@@ -151,10 +151,10 @@ def test_a_finished_call_admits_the_first_caller_that_still_waits(
         expected.append(first)
         simulation.settle()
     assert sorted(let_in) == sorted(expected)
-    assert entrance.waiting == len(left)
-    entrance.call_all()
+    assert admission.waiting == len(left)
+    admission.call_all()
     simulation.settle()
-    assert entrance.is_empty
+    assert admission.is_empty
     assert all(task.done() for task in tasks)
 
 
