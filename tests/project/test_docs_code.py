@@ -52,7 +52,7 @@ def quotations() -> list[tuple[Path, re.Match[str]]]:
 
 
 def definitions(module: str) -> dict[str, str]:
-    """The source of what a module defines, by name; without marks for the linter."""
+    """The source of the definitions of a module, by name; without marks for the linter."""
     folder = ROOT / "src" if module.startswith("perdure") else ROOT / "docs" / "how-to"
     text = folder.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     found: dict[str, str] = {}
