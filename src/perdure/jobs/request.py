@@ -117,6 +117,7 @@ class Request:
         idempotency_key: a repeat with this key changes nothing and returns the first result.
         wait_for: when the call returns: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
+        trace: the trace context of the caller; None if it has none.
     """
 
     __repr__ = fields_in_line
@@ -127,6 +128,7 @@ class Request:
     idempotency_key: str | None = None
     wait_for: WaitFor = "completion"
     inbound: Inbound | None = None
+    trace: str | None = None
 
 
 def check_wait(action: str, wait_for: object, interrupt: object) -> None:

@@ -52,6 +52,7 @@ class Claim:
         message_id: the message that the run consumes.
         message_sender: the printed address of that message's sender.
         uncounted: attempts before the instance was last resumed, which the retry policy does not count.
+        trace: the trace context of the turn that claimed it; None if that was not traced. See `perdure.values.trace`.
     """
 
     __repr__ = fields_in_line
@@ -70,6 +71,7 @@ class Claim:
     message_id: int | None = None
     message_sender: str | None = attrs.field(default=None, repr=excerpt)
     uncounted: int = 0
+    trace: str | None = None
 
 
 @turn_value(kw_only=True)
@@ -85,6 +87,7 @@ class PendingRetry:
         at_ms: when the next attempt is due.
         error: the error of the last attempt.
         uncounted: attempts before the instance was parked, which the retry policy does not count.
+        trace: the trace context of the turn that failed; None if it was not traced.
     """
 
     __repr__ = fields_in_line
@@ -97,6 +100,7 @@ class PendingRetry:
     error: FailureRecord
     deliveries: int = 0
     uncounted: int = 0
+    trace: str | None = None
 
 
 @turn_value(kw_only=True)
@@ -118,6 +122,7 @@ class Instance:
         run_count: logical runs started; retries and repeats do not increase it.
         event_count: events accepted.
         last_error: the error of the last run; a run that succeeds clears it.
+        alarm_trace: the trace context of the turn that set the alarm; None if that was not traced.
     """
 
     __repr__ = fields_in_line
@@ -138,6 +143,7 @@ class Instance:
     run_count: int = 0
     event_count: int = 0
     last_error: FailureRecord | None = None
+    alarm_trace: str | None = None
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
         """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
@@ -158,6 +164,7 @@ class Instance:
         copy.run_count = self.run_count
         copy.event_count = self.event_count
         copy.last_error = self.last_error
+        copy.alarm_trace = self.alarm_trace
         for name, value in changes.items():
             setattr(copy, name, value)
         changed: Instance = copy

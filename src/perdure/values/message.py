@@ -21,6 +21,7 @@ class Message:
         action: the name of a command of the target's kind.
         payload: the command's input as JSON; empty when it has none.
         sent_ms: when the sender's turn committed.
+        trace: the trace context of that turn; None if it was not traced.
     """
 
     __repr__ = fields_in_line
@@ -30,6 +31,7 @@ class Message:
     action: str
     payload: str = attrs.field(repr=size_only)
     sent_ms: int
+    trace: str | None = None
 
 
 @attrs.frozen(kw_only=True)

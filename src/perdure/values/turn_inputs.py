@@ -18,6 +18,7 @@ class TurnInputs:
         epoch: the number of this engine's ownership of the store.
         running: the ids of this instance's runs that are in progress in this process.
         limits: the engine's limits.
+        trace: the trace context of the turn; None if it is not traced.
     """
 
     __repr__ = fields_in_line
@@ -28,6 +29,7 @@ class TurnInputs:
     epoch: int
     running: tuple[str, ...] = ()
     limits: Limits = Limits()
+    trace: str | None = None
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

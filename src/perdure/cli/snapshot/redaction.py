@@ -33,8 +33,9 @@ _FORMS: Final = (
 class Redaction:
     """Removes personal data. The structure of the JSON is unchanged, so that code can read it.
 
-    The id is replaced by a number, and so is the id of a sender. Messages and tracebacks of errors, run ids and
-    idempotency keys are removed. In states, events and typed errors only the fields in ``keys`` are redacted.
+    The id is replaced by a number, and so is the id of a sender. Messages and tracebacks of errors, run ids, trace
+    contexts and idempotency keys are removed. In states, events and typed errors only the fields in ``keys`` are
+    redacted.
 
     Attributes:
         keys: names of fields, at any depth: each character of a text below them is replaced by an ``x``.
@@ -62,10 +63,11 @@ class Redaction:
             data=self._json(instance.data),
             pending_retry=None
             if pending_retry is None
-            else attrs.evolve(pending_retry, run_id="run", error=self._error(pending_retry.error)),
+            else attrs.evolve(pending_retry, run_id="run", trace=None, error=self._error(pending_retry.error)),
             claim=self._claim(instance.claim),
             event_claim=self._claim(instance.event_claim),
             last_error=None if instance.last_error is None else self._error(instance.last_error),
+            alarm_trace=None,
         )
 
     def _claim(self, claim: Claim | None) -> Claim | None:
@@ -74,6 +76,7 @@ class Redaction:
         return attrs.evolve(
             claim,
             run_id="run",
+            trace=None,
             payload=None if claim.payload is None else self._json(claim.payload),
             key=None if claim.key is None else BLANK,
             message_sender=None if claim.message_sender is None else f"{claim.message_sender.rpartition(':')[0]}:1",

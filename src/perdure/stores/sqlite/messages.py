@@ -16,8 +16,8 @@ from perdure.stores.sqlite.rows import Row
 from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed
 
 _SEND = """
-INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, place)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0,
+INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, place)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0,
         iif(EXISTS (SELECT 1 FROM messages WHERE sender = ?2 AND target = ?3), 'behind', 'head'))
 """
 _PROMOTE = """
@@ -27,13 +27,13 @@ UPDATE messages SET place = 'head' WHERE message_id =
 _DEMOTE = "UPDATE messages SET place = 'behind' WHERE sender = ? AND target = ? AND place = 'head'"
 _POSTPONE = "UPDATE messages SET attempts = ?, not_before_ms = ?, error = ? WHERE message_id = ?"
 _BURY = """
-INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, attempts, error)
-SELECT message_id, sender, target, action, payload, sent_ms, ?, ? FROM messages WHERE message_id = ?
+INSERT INTO dead_letters (message_id, sender, target, action, payload, sent_ms, trace, attempts, error)
+SELECT message_id, sender, target, action, payload, sent_ms, trace, ?, ? FROM messages WHERE message_id = ?
 """
 _REVIVE = """
 INSERT INTO messages
-  (message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, place)
-SELECT message_id, sender, target, action, payload, sent_ms, 0, 0, error, 'behind'
+  (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, error, place)
+SELECT message_id, sender, target, action, payload, sent_ms, trace, 0, 0, error, 'behind'
 FROM dead_letters WHERE message_id = ?
 """
 

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from perdure.stores.sqlite.older_tables import cursor_of
 from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.schema import APPLICATION_ID, migrations, version_of
 from perdure.stores.sqlite.write_ahead_log import log_of, size_of
@@ -75,7 +76,7 @@ class Reader:
             StoreUnavailable: SQLite cannot read it now, or a statement writes.
         """
         try:
-            return statements(self._connection.cursor())
+            return statements(self._connection.cursor(cursor_of(self.schema_version)))
         except sqlite3.OperationalError as error:
             if "decode to UTF-8" in str(error):  # the driver's only report of a text that is damaged
                 raise StoreCorrupt(self.store, str(error)) from error

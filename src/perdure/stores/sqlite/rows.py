@@ -18,15 +18,15 @@ Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensu
 
 INSTANCE_COLUMNS = (
     "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
-    "event_claim, run_count, event_count, last_error, created_ms, updated_ms"
+    "event_claim, run_count, event_count, last_error, created_ms, updated_ms, alarm_trace"
 )
-MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error"
-DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error"
+MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, trace"
+DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error, trace"
 EVENT_COLUMNS = "sequence, address, type, at_ms, body"
 
 SET_COLUMNS = (
     "version, status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, "
-    "run_count, event_count, last_error, created_ms, updated_ms"
+    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace"
 )
 """The columns that every transition of an instance writes; `due_ms` and `owner` are apart because of their indexes."""
 
@@ -39,9 +39,9 @@ _INT_OR_NULL: Final = (int, NoneType)
 _TEXT_OR_NULL: Final = (str, NoneType)
 _INSTANCE_TYPES: Final = (
     *(_INT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _TEXT, _INT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
-    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT),
+    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL),
 )
-_MESSAGE_TYPES: Final = (_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL)
+_MESSAGE_TYPES: Final = (_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL, _TEXT_OR_NULL)
 KEY_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
 EVENT_TYPES: Final = (_INT, _TEXT, _TEXT, _INT, _TEXT)
 
@@ -78,6 +78,7 @@ def set_values(instance: Instance, version: int) -> Row:
         None if last_error is None else to_json(last_error),
         instance.created_ms,
         instance.updated_ms,
+        instance.alarm_trace,
     )
 
 
@@ -109,12 +110,20 @@ def instance_from(row: Row) -> Instance:
         last_error=None if row[15] is None else from_json(FailureRecord, row[15], what=what),
         created_ms=row[16],
         updated_ms=row[17],
+        alarm_trace=row[18],
     )
 
 
 def message_values(message: Message) -> Row:
-    """Return sender, target, action, payload and sent_ms."""
-    return str(message.sender), str(message.target), message.action, message.payload, message.sent_ms
+    """Return sender, target, action, payload, sent_ms and trace."""
+    return (
+        str(message.sender),
+        str(message.target),
+        message.action,
+        message.payload,
+        message.sent_ms,
+        message.trace,
+    )
 
 
 def message_from(row: Row) -> StoredMessage:
@@ -129,7 +138,7 @@ def message_from(row: Row) -> StoredMessage:
         sender, target = Address.parse(row[1]), Address.parse(row[2])
     except InvalidId as error:
         raise StoreCorrupt(what, str(error)) from error
-    message = Message(sender=sender, target=target, action=row[3], payload=row[4], sent_ms=row[5])
+    message = Message(sender=sender, target=target, action=row[3], payload=row[4], sent_ms=row[5], trace=row[9])
     return StoredMessage(
         message_id=row[0],
         message=message,

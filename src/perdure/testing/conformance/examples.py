@@ -12,8 +12,13 @@ from perdure.values.message import Consumed, Message, MessageFate
 from perdure.values.transition import Put, Remembered, Transition
 
 ERROR = FailureRecord(form="failure", error_type="SinkFull", message="no röom", data='{"left":0}')
-CLAIM = Claim(owner=1, cause="trigger", run_id="run-1", claimed_ms=7, action="trigger", payload="{}", key="k")
-PENDING_RETRY = PendingRetry(run_id="run-1", cause="alarm", attempt=2, first_failed_ms=5, at_ms=90, error=ERROR)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+CLAIM = Claim(
+    owner=1, cause="trigger", run_id="run-1", claimed_ms=7, action="trigger", payload="{}", key="k", trace=TRACE
+)
+PENDING_RETRY = PendingRetry(
+    run_id="run-1", cause="alarm", attempt=2, first_failed_ms=5, at_ms=90, error=ERROR, trace=TRACE
+)
 FAR_MS = 4_000_000_000_000
 """An instant after all those in the cases."""
 
@@ -47,7 +52,7 @@ def put(at: Address, expected: Fence | None = None, *, alarm_ms: int | None = No
 
 def message(sender: Address, target: Address, payload: str = "{}") -> Message:
     """Make a message."""
-    return Message(sender=sender, target=target, action="send", payload=payload, sent_ms=3)
+    return Message(sender=sender, target=target, action="send", payload=payload, sent_ms=3, trace=TRACE)
 
 
 def remembered(key: str, answer: str = "{}", *, expires_ms: int = 100) -> Remembered:

@@ -11,6 +11,7 @@ from perdure.testing.conformance.examples import (
     ERROR,
     FAR_MS,
     PENDING_RETRY,
+    TRACE,
     address,
     created,
     instance,
@@ -68,6 +69,7 @@ async def every_field_is_returned(store: Store) -> None:
         run_count=4,
         event_count=5,
         last_error=attrs.evolve(ERROR, form="defect", traceback="Traceback"),
+        alarm_trace=TRACE,
     )
     fence = await value(store.commit(Transition(address=odd, write=Put(full))))
     expected = attrs.evolve(full, incarnation=fence.incarnation)
