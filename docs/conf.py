@@ -43,6 +43,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+napoleon_use_ivar = True  # attributes are one list, as arguments are
 maximum_signature_line_length = 88
 
 online = os.environ.get("PERDURE_DOCS_ONLINE") == "1"

@@ -62,7 +62,7 @@ class JobContext(Generic[S]):
 
     @property
     def run_id(self) -> str:
-        """The same for all attempts and deliveries of a run: use it as an idempotency key for external services."""
+        """The same for all attempts and deliveries of a run, so an idempotency key for external services."""
         return self._claim.run_id
 
     @property
@@ -92,7 +92,7 @@ class JobContext(Generic[S]):
 
     @property
     def now(self) -> Program[datetime]:
-        """Read the clock: an aware instant in UTC."""
+        """Read the clock, as an aware instant in UTC."""
         return now()
 
     def set_state(self, state: S) -> Program[None]:

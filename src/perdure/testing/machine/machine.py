@@ -119,7 +119,7 @@ class JobMachine(Generic[R]):
 
     @cached_property
     def TestCase(self) -> type[JobTestCase]:  # noqa: N802 - as Hypothesis calls it
-        """A test case for pytest or unittest: always the same one, so that you can change its ``settings``.
+        """A test case for pytest or unittest, always the same one, so that you can change its ``settings``.
 
         They omit the phase ``explain``, which traces the engine line by line and takes twenty times as long as the
         rest. To change them: ``case.settings = settings(case.settings, max_examples=500)``.

@@ -38,7 +38,7 @@ class RedeliveryResult(Generic[A, E, S]):
 
     @property
     def committed(self) -> Changes[S] | None:
-        """The stored changes: the draft of the run that succeeded, or None."""
+        """The stored changes, which are the draft of the run that succeeded, or None."""
         return self.last.committed
 
     def reached(self, name: str) -> tuple[EffectStep, ...]:

@@ -111,7 +111,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
     # ------------------------------------------------------------ changes
     @property
     def committed(self) -> Changes[S_co] | None:
-        """The stored changes: the draft after a success, otherwise None."""
+        """The stored changes, which are the draft after a success, otherwise None."""
         return self.draft if isinstance(self.exit, Success) else None
 
     @property

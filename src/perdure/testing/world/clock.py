@@ -35,7 +35,7 @@ class Clock:
 
     @property
     def now(self) -> datetime:
-        """The current time: an aware instant in UTC."""
+        """The current time, an aware instant in UTC."""
         return from_ms(self.now_ms)
 
     @property

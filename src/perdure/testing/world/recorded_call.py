@@ -57,7 +57,7 @@ class RecordedCall:
 
     @property
     def is_needed(self) -> bool:
-        """Return whether it had an effect: an invalid request did not reach the engine, and a read changes nothing."""
+        """Return whether it had an effect. An invalid request did not reach the engine, and a read changes nothing."""
         return bool(self.of or self.arguments or self.calls) or self.method in _WITHOUT_ARGUMENTS
 
     def source(

@@ -353,7 +353,7 @@ class World:
     # ------------------------------------------------------------ time
     @property
     def now(self) -> datetime:
-        """The wall clock: an aware instant in UTC."""
+        """The wall clock, an aware instant in UTC."""
         return self.clock.now
 
     @property
@@ -511,7 +511,7 @@ class World:
 
     @property
     def trace(self) -> tuple[TraceEvent, ...]:
-        """The events of the world, in order: the last 2,000."""
+        """The last 2,000 events of the world, in order."""
         return tuple(self.timeline.kept)
 
     def trace_text(self) -> str:
