@@ -90,7 +90,7 @@ def name_of(*parts: object) -> str:
 def encode(value: Any) -> str:
     """Return the text of a row."""
     if isinstance(value, LoggedEvent):
-        event = value.event
+        event: Any = value.event
         fields = {
             "type_": event.type,
             "address": event.address,
@@ -183,9 +183,10 @@ def finish(path: Path) -> None:
 
 def next_number(folder: Folder, changes: Changes, counter: str) -> int:
     """Draw the next number of a sequence, which the same transition stores."""
-    last = changes.get(("counters", counter), folder.rows["counters"].get(counter, 0))
-    changes["counters", counter] = last + 1
-    return last + 1
+    last = folder.rows["counters"].get(counter, 0)
+    number: int = changes.get(("counters", counter), last) + 1
+    changes["counters", counter] = number
+    return number
 
 
 def decide(folder: Folder, transition: Transition) -> Changes | Conflict:

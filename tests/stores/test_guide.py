@@ -38,7 +38,7 @@ if __name__ == "__main__":
 
 MISTAKES = {
     "a_successor_is_another_incarnation": (
-        'changes.get(("counters", counter), folder.rows["counters"].get(counter, 0))',
+        'folder.rows["counters"].get(counter, 0)',
         'len(folder.rows["instances"])',
     ),
     "one_winner_for_one_fence": ("folder.turn if name in WRITING else nullcontext()", "nullcontext()"),
