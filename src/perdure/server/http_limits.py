@@ -26,13 +26,16 @@ class HttpLimits:
     enforce the rest on each connection.
 
     Attributes:
-        body_bytes: size of the body of a request; a larger one is answered 413.
+        body_bytes: size of the body of a request; a larger one is answered 413, before it is received if its length is
+            announced.
         bodies_bytes: size of all bodies that are being received; a request beyond it is answered 503.
         batch_lines: requests in one ``POST /v1/calls``; more are answered 413.
         url_bytes: size of path and query; a longer one is answered 414.
-        header_bytes: size of all headers of a request; larger ones are answered 431.
+        header_bytes: size of all headers of a request; larger ones are answered 431, and 400 if they
+            do not end.
         requests_per_second: requests of one client in the long run; more are answered 429 with ``Retry-After``. A
-            client is a token, or an address without one. The requests of a batch count as one.
+            client is a token, or an address without one (an IPv6 network of 64 bits counts as one). The requests of a
+            batch count as one. Not on the socket of the owner.
         burst: requests that a client may send at once after a pause.
         lists_at_once: lists, histories and explanations that the server computes at once; more requests for one wait.
         connections: connections at the same time. At the limit, a new connection replaces the one that has waited
