@@ -376,7 +376,7 @@ class CountMessagesOperation(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Store:
-    """A store, as a record of functions. ``docs/reference/store.md`` describes each operation in detail.
+    """A store, as a record of functions.
 
     Expected failures are values, never exceptions: ``StoreUnavailable`` when nothing was written, ``OutcomeUnknown``
     when a commit may have been written, ``StoreCorrupt`` for a row that cannot be read. An operation starts, at the
