@@ -63,8 +63,8 @@ MUTANTS = (
     Mutant(
         "an update of one row looks at no fence",
         "stores/sqlite/change.py",
-        "        return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None\n    pair",
-        "        cursor.execute(change.sql, change.values)\n        return change.fence\n    pair",
+        "        return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None\n    before",
+        "        cursor.execute(update.sql, update.values)\n        return update.fence\n    before",
         "tests/stores/test_sqlite_instance_cache.py::test_after_a_conflict_the_row_is_read_again",
     ),
     Mutant(

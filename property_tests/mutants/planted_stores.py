@@ -4,6 +4,7 @@ from mutant import Mutant
 
 FENCES = "stores/test_fence_laws.py::test_every_fence_but_the_present_one_is_a_conflict"
 STORES = "stores/test_stores_agree.py::test_the_sqlite_store_agrees_with_the_memory_store"
+COUNTS = "stores/test_count_laws.py::test_counts_are_those_of_the_rows_that_are_counted"
 
 MUTANTS = (
     Mutant(
@@ -68,5 +69,26 @@ MUTANTS = (
         "        cursor.execute(_REMEMBER, change.key)\n",
         "        pass\n",
         STORES,
+    ),
+    Mutant(
+        "counts keep the changes of a transaction that was rolled back",
+        "stores/sqlite/counters.py",
+        "        self.counts.rolled_back()\n",
+        "",
+        COUNTS,
+    ),
+    Mutant(
+        "a change of a row that is not counted yet counts",
+        "stores/sqlite/status_counts.py",
+        'self.progress == "some" and incarnation <= self.counted_to',
+        'self.progress == "some"',
+        COUNTS,
+    ),
+    Mutant(
+        "saved counts stay in the file",
+        "stores/sqlite/status_counts.py",
+        "    cursor.execute(_FORGET)\n",
+        "",
+        "tests/stores/test_sqlite_counts.py::test_saved_counts_are_gone_once_an_engine_has_opened_the_file",
     ),
 )

@@ -193,7 +193,7 @@ def test_the_top_level_exports_the_names_of_the_first_lessons() -> None:
 def test_a_client_offers_calls_of_its_users_and_nothing_that_handles_need() -> None:
     """What handles call is the gateway's: a caller of a client meets no half of a call."""
     offered = {name for name in dir(Client) if not name.startswith("_")}
-    calls = {"backup", "dead_letters", "explain", "health", "history", "in_flight", "info", "list", "redrive"}
+    calls = {"backup", "counts", "dead_letters", "explain", "health", "history", "in_flight", "info", "list", "redrive"}
     assert offered == {*calls, "handle", "handle_by_name"}
 
 

@@ -129,6 +129,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         jobs.dead_letters,
         lambda: jobs.redrive(7),
         jobs.health,
+        jobs.counts,
         jobs.info,
         jobs.in_flight,
         lambda: named.call("send", "c", "4"),

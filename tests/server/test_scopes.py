@@ -25,6 +25,7 @@ PLACED = {"type": "OrderPlaced", "owner": "ada", "amount": 4}
 NEEDED = {
     "GET /v1/jobs": "read",
     "GET /v1/health": "read",
+    "GET /v1/counts": "read",
     "GET /v1/in-flight": "operate",
     "GET /v1/instances": "read",
     "GET /v1/dead-letters": "operate",

@@ -94,6 +94,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "List the jobs that a running engine serves, and the requests that their instances accept.",
         READING,
     ),
+    "counts": LazyCommand(
+        "counts:counts", "Count the instances of a running engine by job and status, and its messages.", READING
+    ),
     "health": LazyCommand(
         "health:health", "Report the health of a running engine, for supervisors and containers.", READING
     ),

@@ -32,6 +32,7 @@ from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
@@ -250,6 +251,14 @@ class Client:
     def in_flight(self) -> FutureResult[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished. It reads memory, not the store."""
         return self._gateway.in_flight()
+
+    def counts(self) -> FutureResult[StoreCounts, CallError]:
+        """Count the instances by job and status, and the messages.
+
+        An engine that was not closed counts anew, in portions: until it is done, ``complete`` of the answer is False,
+        and each call counts on.
+        """
+        return self._gateway.counts()
 
     def health(self) -> FutureResult[Health, CallError]:
         """Report the state of the store, and the messages that wait for jobs that the app does not serve."""

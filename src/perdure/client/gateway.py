@@ -14,6 +14,7 @@ from perdure.jobs.explanation import Answers, Explanation
 from perdure.jobs.request import Request
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListFilter
@@ -76,6 +77,10 @@ class Gateway(Dispatch, Protocol):
 
     def in_flight(self) -> FutureResult[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished."""
+        ...
+
+    def counts(self) -> FutureResult[StoreCounts, CallError]:
+        """Count the instances by job and status."""
         ...
 
     def health(self) -> FutureResult[Health, CallError]:

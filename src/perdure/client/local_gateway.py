@@ -25,7 +25,16 @@ from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
-from perdure.values.errors import BackupFailed, InvalidInput, RequestError, StoreError, Undecodable, UnknownJob
+from perdure.values.counts import StoreCounts
+from perdure.values.errors import (
+    BackupFailed,
+    InvalidInput,
+    RequestError,
+    StoreError,
+    StoreUnavailable,
+    Undecodable,
+    UnknownJob,
+)
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListedStatus, ListFilter
@@ -250,6 +259,16 @@ class LocalGateway:
 
     async def _in_flight(self) -> Result[InFlight, CallError]:
         return Success(self.engine.in_flight())
+
+    def counts(self) -> FutureResult[StoreCounts, CallError]:
+        """Count the instances by job and status."""
+        return once(self._counts())
+
+    async def _counts(self) -> Result[StoreCounts, CallError]:
+        if self.engine.store.counts is None:
+            return Failure(StoreUnavailable("count", f"{self.name} does not count its instances"))
+        counted: Result[StoreCounts, CallError] = await answer_of(self.engine.store.counts())
+        return counted
 
     def health(self) -> FutureResult[Health, CallError]:
         """Read the state of the store, and the messages that wait for jobs that this app does not serve."""

@@ -24,6 +24,7 @@ from perdure.remote.channel import AnswerLost, Channel, ClientClosed, NotSent
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import (
     BackupFailed,
     DefinitionDiffers,
@@ -212,6 +213,10 @@ class RemoteGateway:
     def in_flight(self) -> FutureResult[InFlight, CallError]:
         """Read the work that the engine has accepted and not finished."""
         return self._get("/v1/in-flight", {}, lambda data: record_of(InFlight, data))
+
+    def counts(self) -> FutureResult[StoreCounts, CallError]:
+        """Count the instances by job and status."""
+        return self._get("/v1/counts", {}, lambda data: record_of(StoreCounts, data))
 
     def health(self) -> FutureResult[Health, CallError]:
         """Read the state of the store."""

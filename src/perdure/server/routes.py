@@ -135,6 +135,7 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, list
         route("/ready", ready, "nothing"),
         route("/v1/jobs", _jobs, "read"),
         route("/v1/health", _health, "read"),
+        route("/v1/counts", one_of_few(_counts), "read"),
         route("/v1/in-flight", one_of_few(_in_flight), "operate"),
         route(
             "/v1/instances",
@@ -164,6 +165,10 @@ async def _jobs(asked: Asked) -> Response:
 
 async def _health(asked: Asked) -> Response:
     return await asked.answer(asked.client.health(), json_of)
+
+
+async def _counts(asked: Asked) -> Response:
+    return await asked.answer(asked.client.counts(), json_of)
 
 
 async def _in_flight(asked: Asked) -> Response:

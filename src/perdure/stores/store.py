@@ -25,6 +25,7 @@ from returns.future import FutureResult
 
 from perdure.runtime.record import Future
 from perdure.values.address import Address
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
@@ -173,6 +174,8 @@ class Health:
             and at least the first of each pair of sender and target; a store leaves it 0.
         cache_bytes: size of the store's cache of instances.
         max_cache_bytes: its bound; 0 if the store has no cache.
+        file_bytes: size of the store's file; 0 if it has none.
+        log_bytes: size of its write-ahead log.
     """
 
     __repr__ = fields_in_line
@@ -182,6 +185,8 @@ class Health:
     unserved_messages: int = 0
     cache_bytes: int = 0
     max_cache_bytes: int = 0
+    file_bytes: int = 0
+    log_bytes: int = 0
 
 
 @attrs.frozen
@@ -374,6 +379,14 @@ class CountMessagesOperation(Protocol):
         ...
 
 
+class CountsOperation(Protocol):
+    """The function ``counts``."""
+
+    def __call__(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count the instances by job and status."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Store:
     """A store, as a record of functions.
@@ -443,6 +456,10 @@ class Store:
         move_cursor: ``(name, sequence, events)``: moves the position of a sink forward and logs the events, in one
             transaction, durable like a commit. A position that is not greater than the present one writes nothing, so
             that a repeated move logs its events once.
+        counts: the number of instances of each job and status, at one moment between the call and the answer, in the
+            order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
+            answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. None for
+            a store that does not count.
     """
 
     def __repr__(self) -> str:
@@ -471,4 +488,5 @@ class Store:
     count_messages: CountMessagesOperation | None = None
     cursor: CursorOperation | None = None
     move_cursor: MoveCursorOperation | None = None
+    counts: CountsOperation | None = None
     left: Left = "closed"

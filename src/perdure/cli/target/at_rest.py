@@ -22,6 +22,7 @@ from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Health, LoggedEvent, Query
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.instance import Instance
 from perdure.values.listed import Listed, ListFilter
@@ -141,6 +142,10 @@ class AtRest:
         raise ServerUnreachable(self.name, self._why())
 
     def info(self) -> EngineInfo:
+        """Refuse."""
+        self._refuse()
+
+    def counts(self) -> StoreCounts:
         """Refuse."""
         self._refuse()
 

@@ -16,6 +16,7 @@ from perdure.remote import SyncClient, connect_sync
 from perdure.stores.store import Health, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import ServerUnreachable
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListFilter
@@ -81,6 +82,10 @@ class Remote:
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
         return self.jobs.unwrap(self.jobs.dead_letters(after=after, limit=limit))
+
+    def counts(self) -> StoreCounts:
+        """Count the instances by job and status."""
+        return self.jobs.unwrap(self.jobs.counts())
 
     def health(self) -> Health:
         """Read the health of the store."""

@@ -10,6 +10,7 @@ from perdure.jobs.request import WaitFor
 from perdure.stores.store import Health, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.counts import StoreCounts
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -78,6 +79,10 @@ class Target(Protocol):
 
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
+        ...
+
+    def counts(self) -> StoreCounts:
+        """Count the instances by job and status."""
         ...
 
     def health(self) -> Health:

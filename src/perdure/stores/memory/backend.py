@@ -56,6 +56,7 @@ class MemoryBackend:
             count_messages=opening.count_messages,
             cursor=opening.cursor,
             move_cursor=opening.move_cursor,
+            counts=opening.counts,
             left=left,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from itertools import islice, takewhile
 from operator import attrgetter
 from typing import TypeAlias
@@ -12,7 +13,8 @@ import attrs
 from perdure.stores.memory.ordered import Ordered
 from perdure.stores.store import Query
 from perdure.values.address import Address
-from perdure.values.instance import Fence, Instance
+from perdure.values.counts import StatusCount
+from perdure.values.instance import Fence, Instance, Status
 
 _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C
 
@@ -67,6 +69,13 @@ class Instances:
         """Return instances with a claim, by incarnation."""
         later = (incarnation for incarnation in self._claimed if incarnation > after_incarnation)
         return tuple(self._rows[incarnation] for incarnation in heapq.nsmallest(limit, later))
+
+    def counts(self) -> tuple[StatusCount, ...]:
+        """Count the instances by job and status."""
+        numbers: Counter[tuple[str, str, Status]] = Counter(
+            (one.address.kind, one.address.name, one.status) for one in self._rows.values()
+        )
+        return tuple(sorted(StatusCount(*place, number) for place, number in numbers.items()))
 
     def find(self, query: Query) -> tuple[Instance, ...]:
         """Return a page of instances, in the order of their addresses."""

@@ -42,6 +42,16 @@ class Mail:
         self._last_id = message_id = self._last_id + 1
         self._revive(StoredMessage(message_id=message_id, message=message))
 
+    @property
+    def living(self) -> int:
+        """The number of living messages."""
+        return len(self._living)
+
+    @property
+    def dead(self) -> int:
+        """The number of dead letters."""
+        return len(self._dead)
+
     def is_living(self, message_id: int) -> bool:
         """Return whether a message exists and is not a dead letter."""
         return message_id in self._living

@@ -16,6 +16,7 @@ from perdure.stores.memory.keys import Keys
 from perdure.stores.memory.messages import Mail
 from perdure.stores.store import Cursor, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
+from perdure.values.counts import MAX_COUNTED, StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
@@ -141,6 +142,10 @@ class Opening:
         """Delete expired data: keys first, then dead letters, then events."""
         return self._answer("prune", lambda tables: _prune(tables, retention))
 
+    def counts(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages."""
+        return self._answer("count", _counts)
+
     def health(self) -> FutureResult[Health, StoreError]:
         """Return whether this opening may still be used."""
         return settled(Success(Health(state="failed" if self._ended else "ok", detail=self._ended)))
@@ -194,3 +199,12 @@ def _prune(tables: Tables, retention: Retention) -> int:
     removed += tables.mail.prune_dead_letters(retention.dead_letters_since_ms, retention.limit - removed)
     left = retention.limit - removed
     return removed + tables.log.prune(retention.events_since_ms, retention.max_events, left)
+
+
+def _counts(tables: Tables) -> StoreCounts:
+    return StoreCounts(
+        instances=tables.instances.counts(),
+        oldest_due_ms=tables.instances.next_alarm(-1),
+        messages=min(tables.mail.living, MAX_COUNTED),
+        dead_letters=min(tables.mail.dead, MAX_COUNTED),
+    )

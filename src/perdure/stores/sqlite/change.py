@@ -21,6 +21,8 @@ from perdure.values.transition import KeepInstance, Purge, Put, Transition
 from perdure.values.turn_value import turn_value
 
 _GONE = Fence(0, 0)
+_UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")
+_INSERTED_STATUS = 5 + _UPDATED_STATUS  # after kind, name, id, due_ms and owner
 _WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
 _VALUES = ", ".join("?" for _ in SET_COLUMNS.split(","))
 _INSERT = f"""
@@ -50,18 +52,20 @@ class Insert:
 
 @turn_value
 class Update:
-    """Overwrite an instance; ``fence`` is its new fence."""
+    """Overwrite an instance; ``fence`` is its new fence, ``before`` the overwritten row if a cache has it."""
 
     sql: str
     values: Row
     fence: Fence
+    before: Instance | None
 
 
 @attrs.frozen
 class Delete:
-    """Delete an instance."""
+    """Delete an instance; ``before`` is its row if a cache has it."""
 
     values: Row
+    before: Instance | None
 
 
 @attrs.frozen
@@ -138,7 +142,7 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
         The new fence; None if the change conflicts, and then nothing was written.
     """
     if isinstance(change, Update):
-        return change.fence if cursor.execute(change.sql, change.values).rowcount == 1 else None
+        return _overwrite(cursor, counters, change)
     pair = None if change.fate is None else messages.pair_of(cursor, change.fate.message_id)
     if change.fate is not None and pair is None:
         return None
@@ -171,15 +175,36 @@ def _write_row(cursor: sqlite3.Cursor, counters: Counters, write: RowWrite) -> F
             if cursor.execute(_INSERT, (counters.incarnation + 1, *values)).rowcount == 0:
                 return None
             counters.incarnation += 1
+            counters.counts.changed(values[:2], counters.incarnation, None, values[_INSERTED_STATUS])
             return Fence(counters.incarnation, 1)
-        case Update(sql, values, fence):
-            return fence if cursor.execute(sql, values).rowcount == 1 else None
-        case Delete(values):
-            return _GONE if cursor.execute(_DELETE, values).rowcount == 1 else None
+        case Update():
+            return _overwrite(cursor, counters, write)
+        case Delete():
+            return _delete(cursor, counters, write)
         case ExpectNothing(values):
             return _GONE if cursor.execute(_IS_THERE, values).fetchone() is None else None
         case _:
             assert_never(write)
+
+
+def _overwrite(cursor: sqlite3.Cursor, counters: Counters, update: Update) -> Fence | None:
+    if counters.counts.progress == "none":
+        return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None
+    before = counters.counts.before(cursor, update.fence.incarnation, update.before)
+    if cursor.execute(update.sql, update.values).rowcount != 1:
+        return None
+    place = (update.values[-1], update.values[-2])
+    counters.counts.changed(place, update.fence.incarnation, before, update.values[_UPDATED_STATUS])
+    return update.fence
+
+
+def _delete(cursor: sqlite3.Cursor, counters: Counters, delete: Delete) -> Fence | None:
+    incarnation, *_, name, kind = delete.values
+    before = counters.counts.before(cursor, incarnation, delete.before)
+    if cursor.execute(_DELETE, delete.values).rowcount != 1:
+        return None
+    counters.counts.changed((kind, name), incarnation, before, None)
+    return _GONE
 
 
 def _row_write(transition: Transition, recent: InstanceCache) -> RowWrite:
@@ -192,7 +217,9 @@ def _row_write(transition: Transition, recent: InstanceCache) -> RowWrite:
                 return _update(instance, expected, recent.get(address))
             return Insert((*_place(address), instance.due_ms, instance.owner, *set_values(instance, 1)))
         case Purge():
-            return ExpectNothing(_place(address)) if expected is None else Delete(_where(address, expected))
+            if expected is None:
+                return ExpectNothing(_place(address))
+            return Delete(_where(address, expected), _of_fence(recent.get(address), expected))
         case _:
             assert_never(transition.write)
 
@@ -200,8 +227,7 @@ def _row_write(transition: Transition, recent: InstanceCache) -> RowWrite:
 def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
     """Write an indexed column, unless the cached row of the expected version already has the same value."""
     incarnation, version = expected.incarnation, expected.version
-    if before is not None and (before.version != version or before.incarnation != incarnation):
-        before = None
+    before = _of_fence(before, expected)
     due_ms, owner = instance.due_ms, instance.owner
     moved, values = "", set_values(instance, version + 1)
     if before is None or before.due_ms != due_ms:
@@ -209,7 +235,14 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
     if before is None or before.owner != owner:
         moved, values = moved + ", owner", (*values, owner)
     fence = Fence(incarnation, version + 1)
-    return Update(_UPDATE[moved], values + _where(instance.address, expected), fence)
+    return Update(_UPDATE[moved], values + _where(instance.address, expected), fence, before)
+
+
+def _of_fence(found: Instance | None, expected: Fence) -> Instance | None:
+    """Return a cached row if it is the expected one."""
+    if found is None or found.version != expected.version or found.incarnation != expected.incarnation:
+        return None
+    return found
 
 
 def _place(address: Address) -> Row:

@@ -16,6 +16,7 @@ from perdure.stores.sqlite.group_commit import GroupWriter, Write, Written
 from perdure.stores.sqlite.missing_file import LOST_LOG
 from perdure.stores.sqlite.ownership import another_engine, take_note
 from perdure.stores.sqlite.schema import Synchronous, prepare
+from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.sqlite.thread import DatabaseThread, Work
 from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, truncate_log
 from perdure.values.errors import OwnershipLost, StoreCorrupt, StoreError, StoreUnavailable
@@ -74,6 +75,11 @@ class Database:
         """Why this engine no longer owns the file; None while it does."""
         return self._writer.lost
 
+    @property
+    def counts(self) -> StatusCounts:
+        """The instances by job and status, as far as they are counted; for the thread."""
+        return self._writer.counters.counts
+
     async def read(self, reads: Sequence[Read]) -> list[Result[Any, StoreError]]:
         """Run reads in one thread round trip; each has its own answer."""
         await self._ensure_trusted()
@@ -89,7 +95,7 @@ class Database:
     async def close(self) -> None:
         """Close the file and end its thread."""
         if self._connection == "open":
-            await self._thread.run(self._writer.move_all)
+            await self._thread.run(self._writer.finish)
         if self.lost is None:
             await self._thread.close()
             return
@@ -164,8 +170,8 @@ def _unread(file: File) -> OSError | None:
 def _opened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     prepare(cursor, store=file.store, synchronous=file.synchronous)
     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # unlike `_reopened`, after no failure: waits for no reader
-    epoch = counters.next_epoch(cursor)
-    writer = _writer(cursor, file, epoch)
+    epoch, counts = counters.next_epoch(cursor)
+    writer = _writer(cursor, file, epoch, counts)
     if counters.epoch(cursor) != epoch:
         raise another_engine(file.store)
     return writer, epoch
@@ -181,10 +187,10 @@ def _reopened(cursor: sqlite3.Cursor, file: File) -> tuple[GroupWriter, int]:
     if truncate_log(cursor) == "blocked":
         raise StoreUnavailable(f"open {file.store}", "a reader blocks the truncation of its write-ahead log; end it")
     epoch = counters.epoch(cursor)
-    return _writer(cursor, file, epoch), epoch
+    return _writer(cursor, file, epoch, StatusCounts()), epoch
 
 
-def _writer(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
+def _writer(cursor: sqlite3.Cursor, file: File, epoch: int, counts: StatusCounts) -> GroupWriter:
     # Note the state first: a later write is detected, and an earlier one is read here.
     ownership = take_note(
         cursor,
@@ -195,7 +201,8 @@ def _writer(cursor: sqlite3.Cursor, file: File, epoch: int) -> GroupWriter:
         disk=file.disk,
         epoch=epoch,
     )
-    return GroupWriter(counters=counters.read(cursor), ownership=ownership, checkpoint_pages=file.checkpoint_pages)
+    numbers = counters.read(cursor, counts)
+    return GroupWriter(counters=numbers, ownership=ownership, checkpoint_pages=file.checkpoint_pages)
 
 
 def _answer(cursor: sqlite3.Cursor, read: Read, writer: GroupWriter, file: File) -> Result[Any, StoreError]:

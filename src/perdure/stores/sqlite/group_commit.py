@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.ownership import Ownership
@@ -101,8 +101,14 @@ class GroupWriter:
             return [Failure(OutcomeUnknown(str(self.lost)))] * len(group)
         return answers
 
+    def finish(self, cursor: sqlite3.Cursor) -> None:
+        """Save the counts and checkpoint before the connection is closed, so that SQLite has nothing to do then."""
+        if self.is_trusted and self.lost is None and self.counters.counts.progress == "all":
+            self.write(cursor, (_save_counts,))
+        self.move_all(cursor)
+
     def move_all(self, cursor: sqlite3.Cursor) -> None:
-        """Checkpoint before the connection is closed, so that SQLite has nothing to do then."""
+        """Move the whole log into the file."""
         if self.is_trusted and self.lost is None and self._unmoved == "commits":
             self._checkpoint, pages, self.checkpoint_pages = "due", self.checkpoint_pages, 1
             self.write(cursor, ())
@@ -139,3 +145,8 @@ class GroupWriter:
         except sqlite3.Error:
             self.is_trusted = False
         self.ownership.loss_after_transaction()  # notes the log
+
+
+def _save_counts(cursor: sqlite3.Cursor, counters: Counters) -> Written:
+    counters.counts.save(cursor)
+    return Success(None)

@@ -83,8 +83,7 @@ def store_over(
 ) -> Store:
     """Make a store of an open file."""
     batcher = Batcher(runtime, database, lock)
-    log = log_of(Path(database.file.path))
-    operations = Operations(batcher, InstanceCache(cache_bytes), log)
+    operations = Operations(batcher, InstanceCache(cache_bytes), Path(database.file.path), lambda: database.counts)
     return Store(
         name=database.file.store,
         epoch=database.epoch,
@@ -108,5 +107,6 @@ def store_over(
         count_messages=operations.count_messages,
         cursor=operations.cursor,
         move_cursor=operations.move_cursor,
+        counts=operations.counts,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime).make,
     )

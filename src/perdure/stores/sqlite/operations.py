@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, settled
 from perdure.stores.sqlite import cursors, messages, queries
-from perdure.stores.sqlite.batcher import Batcher
+from perdure.stores.sqlite.batcher import Batcher, PendingOperation
 from perdure.stores.sqlite.change import Change, apply, encode, event_values
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
@@ -21,9 +21,11 @@ from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import Search
-from perdure.stores.sqlite.write_ahead_log import complaint_about
+from perdure.stores.sqlite.status_counts import StatusCounts
+from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of
 from perdure.stores.store import Cursor, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
@@ -32,13 +34,20 @@ from perdure.values.transition import KeepInstance, Loaded, Put, Transition
 
 A = TypeVar("A")
 
+COUNT_PORTIONS: Final = 40
+"""Portions of instances that one call of ``counts`` counts: some hundred milliseconds."""
+
 
 class Operations:
     """Encodes requests, queues them for the database, and caches recent instances."""
 
-    def __init__(self, batcher: Batcher, recent: InstanceCache, log: Path) -> None:
+    def __init__(
+        self, batcher: Batcher, recent: InstanceCache, file: Path, counted: Callable[[], StatusCounts]
+    ) -> None:
         self._batcher = batcher
-        self._log = log
+        self._file = file
+        self._log = log_of(file)
+        self._counted = counted
         self._recent = recent
         self._damage = CorruptRows()
 
@@ -133,6 +142,10 @@ class Operations:
         """Delete rows past their retention."""
         return self._write("prune", lambda cursor, counters: prune(cursor, counters, retention))
 
+    def counts(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages. Other requests run between the portions."""
+        return asked(self._counts())
+
     def health(self) -> FutureResult[Health, StoreError]:
         """Read a row, and report corrupt rows and a blocked write-ahead log."""
         return asked(self._health())
@@ -152,6 +165,16 @@ class Operations:
             portion, search = answer.unwrap()
             found += portion
         return Success(found)
+
+    async def _counts(self) -> Result[StoreCounts, StoreError]:
+        for _ in range(COUNT_PORTIONS - 1):
+            counted = await self._count_on()
+            if not isinstance(counted, Success) or counted.unwrap().complete:
+                return counted
+        return await self._count_on()
+
+    def _count_on(self) -> PendingOperation[Read]:
+        return self._batcher.read(Read("count", lambda cursor: queries.counts(cursor, self._counted())))
 
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
@@ -190,6 +213,8 @@ class Operations:
                     detail="; ".join(details),
                     cache_bytes=self._recent.size_bytes,
                     max_cache_bytes=self._recent.max_bytes,
+                    file_bytes=size_of(self._file),
+                    log_bytes=size_of(self._log),
                 )
                 return Success(health)
             case _:

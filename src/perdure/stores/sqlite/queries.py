@@ -16,8 +16,10 @@ from perdure.stores.sqlite.rows import (
     instance_from,
     message_from,
 )
+from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
+from perdure.values.counts import MAX_COUNTED, StoreCounts
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Remembered
@@ -42,6 +44,8 @@ SELECT {MESSAGE_COLUMNS} FROM messages INDEXED BY messages_heads
 WHERE place = 'head' AND message_id > ? AND not_before_ms <= ? ORDER BY message_id LIMIT ?
 """
 _PAIR_COUNT = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE sender = ? AND target = ? LIMIT ?)"
+_SOME_MESSAGES = "SELECT count(*) FROM (SELECT 1 FROM messages LIMIT ?)"
+_SOME_DEAD_LETTERS = "SELECT count(*) FROM (SELECT 1 FROM dead_letters LIMIT ?)"
 _NEXT_MESSAGE = "SELECT min(not_before_ms) FROM messages WHERE not_before_ms > 0 AND not_before_ms > ?"
 _DEAD_LETTERS = f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters WHERE message_id > ? ORDER BY message_id LIMIT ?"
 _HISTORY = f"SELECT {EVENT_COLUMNS} FROM events WHERE address = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?"
@@ -109,6 +113,18 @@ def count_messages(cursor: sqlite3.Cursor, pairs: Sequence[tuple[Address, Addres
     return tuple(counts)
 
 
+def counts(cursor: sqlite3.Cursor, counted: StatusCounts) -> StoreCounts:
+    """Count the next portion of instances, and the messages."""
+    counted.portion(cursor)
+    return StoreCounts(
+        instances=counted.instances,
+        complete=counted.progress == "all",
+        oldest_due_ms=_number(cursor, _NEXT_ALARM, -1),
+        messages=_number(cursor, _SOME_MESSAGES, MAX_COUNTED) or 0,
+        dead_letters=_number(cursor, _SOME_DEAD_LETTERS, MAX_COUNTED) or 0,
+    )
+
+
 def next_message(cursor: sqlite3.Cursor, after_ms: int) -> int | None:
     """Return the earliest instant, after an instant, that a message waits for."""
     return _number(cursor, _NEXT_MESSAGE, after_ms)
@@ -142,8 +158,8 @@ def _logged(row: Row) -> LoggedEvent:
     return logged_event(sequence=row[0], address=row[1], type_=row[2], at_ms=row[3], body=row[4])
 
 
-def _number(cursor: sqlite3.Cursor, sql: str, after: int) -> int | None:
-    (value,) = cursor.execute(sql, (after,)).fetchone()
+def _number(cursor: sqlite3.Cursor, sql: str, bound: int) -> int | None:
+    (value,) = cursor.execute(sql, (bound,)).fetchone()
     return None if value is None else int(value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 
 from perdure.stores.store import Query, Store
@@ -23,6 +25,8 @@ from perdure.testing.conformance.requirements import (
     CLAIMED,
     COMPARES_FENCE,
     CONFLICT_LEAVES_NOTHING,
+    COUNTS,
+    COUNTS_ON,
     DUE,
     DURABLE,
     FENCED,
@@ -239,6 +243,27 @@ async def find_meets_every_condition(store: Store) -> None:
         same(_ids(await value(store.find(query))), ids, f"find returns what meets {query}, in the order of addresses")
 
 
+@in_store(COUNTS, COUNTS_ON)
+async def counts_are_those_of_the_instances(store: Store) -> None:
+    """Created, changed and purged instances: the counts are those of ``find``."""
+    if store.counts is None:
+        return
+    a, b = await created(store, address("a")), await created(store, address("b", name="other"))
+    c = await created(store, address("c"))
+    paused = attrs.evolve(instance(address("a")), suspension="paused")
+    await value(store.commit(_over(a, paused)))
+    await value(store.commit(put(address("b", name="other"), b, alarm_ms=7)))
+    await value(store.commit(Transition(address=address("c"), expected=c, write=Purge())))
+    await failure(store.commit(Transition(address=address("a"), expected=a, write=Purge())), Conflict, "an old fence")
+    counted = await value(store.counts())
+    while not counted.complete:
+        counted = await value(store.counts())
+    found = Counter((one.address.kind, one.address.name, one.status) for one in await value(store.find(Query())))
+    expected = sorted((*place, number) for place, number in found.items())
+    same([attrs.astuple(one) for one in counted.instances], expected, "counts agree with find")
+    same(counted.oldest_due_ms, 7, "the earliest alarm")
+
+
 @in_store(FIND)
 async def find_pages_in_the_order_of_addresses(store: Store) -> None:
     """Following ``after`` returns every instance once."""
@@ -277,5 +302,6 @@ CASES: tuple[Case, ...] = (
     next_alarm_is_strictly_later,
     claimed_returns_both_claims_by_incarnation,
     find_meets_every_condition,
+    counts_are_those_of_the_instances,
     find_pages_in_the_order_of_addresses,
 )

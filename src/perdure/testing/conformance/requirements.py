@@ -250,6 +250,16 @@ MOVE_CURSOR_ONCE = Requirement(
     "move_cursor",
     "A position that is not greater than the present one writes nothing, so that a repeated move logs its events once.",
 )
+COUNTS = Requirement(
+    "counts",
+    "the number of instances of each job and status, at one moment between the call and the answer, in the order of "
+    "kind, name and status.",
+)
+COUNTS_ON = Requirement(
+    "counts",
+    "Counting delays no commit: a store that has not counted all instances yet answers ``complete=False`` after a "
+    "while, with the counts so far, and counts on at the next call. None for a store that does not count.",
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""

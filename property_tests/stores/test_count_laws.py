@@ -1,0 +1,99 @@
+"""Counts agree with a look at every row, however portions, commits, conflicts and rollbacks interleave."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from typing import Any, Literal, TypeAlias
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure.stores.sqlite.change import apply, encode
+from perdure.stores.sqlite.counters import Counters
+from perdure.stores.sqlite.instance_cache import InstanceCache
+from perdure.stores.sqlite.schema import migrations
+from perdure.stores.sqlite.status_counts import StatusCounts
+from perdure.values.address import Address
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import Purge, Put, Transition
+
+Step: TypeAlias = tuple[Literal["put", "purge"], Address, int | None, str | None] | Literal["portion", "undo", "commit"]
+
+addresses = st.builds(Address, st.just("task"), st.sampled_from("ab"), st.sampled_from("12345"))
+alarms, suspensions = st.none() | st.just(5), st.sampled_from((None, None, "paused", "undecodable"))
+steps = st.lists(
+    st.tuples(st.sampled_from(("put", "put", "put", "purge")), addresses, alarms, suspensions)
+    | st.sampled_from(("portion", "undo", "commit")),
+    max_size=40,
+)
+
+
+class Story:
+    """One file with its counts, a row at a time, and the rows that a cache may or may not have."""
+
+    def __init__(self, cursor: sqlite3.Cursor, size: int) -> None:
+        self.cursor = cursor
+        self.counters = Counters(0, 0, 0, StatusCounts(size=size))
+
+    def play(self, step: Any, cache: InstanceCache) -> None:
+        match step:
+            case "portion":
+                self.end("commit")
+                self.counters.counts.portion(self.cursor)
+            case "undo" | "commit":
+                self.end(step)
+            case _:
+                verb, address, alarm_ms, suspension = step
+                if not self.cursor.connection.in_transaction:
+                    self.cursor.execute("BEGIN")
+                self.write(verb, address, alarm_ms, suspension, cache)
+
+    def write(self, verb: str, address: Address, alarm_ms: int | None, suspension: Any, cache: InstanceCache) -> None:
+        sql = "SELECT incarnation, version FROM instances WHERE name = ? AND id = ?"
+        row = self.cursor.execute(sql, (address.name, address.id)).fetchone()
+        expected = None if row is None else Fence(*row)
+        after = Instance(
+            address=address, created_ms=1, updated_ms=1, state="{}", alarm_ms=alarm_ms, suspension=suspension
+        )
+        write = Purge() if verb == "purge" else Put(after)
+        transition = Transition(address=address, expected=expected, write=write)
+        fence = apply(self.cursor, self.counters, encode(transition, cache))
+        cache.forget(address)
+        if fence is not None and verb == "put":
+            cache.keep(after.changed(incarnation=fence.incarnation, version=fence.version))
+
+    def end(self, how: Literal["undo", "commit"]) -> None:
+        if not self.cursor.connection.in_transaction:
+            return
+        self.cursor.execute("COMMIT" if how == "commit" else "ROLLBACK")
+        if how == "commit":
+            self.counters.committed()
+        else:
+            self.counters.rolled_back()
+
+    def counted(self) -> Counter[tuple[str, str]]:
+        return Counter({(one.name, one.status): one.number for one in self.counters.counts.instances})
+
+    def stored(self, up_to: int) -> Counter[tuple[str, str]]:
+        sql = "SELECT name, status FROM instances WHERE incarnation <= ?"
+        return Counter(self.cursor.execute(sql, (up_to,)).fetchall())
+
+
+@given(steps, st.integers(1, 3), st.sampled_from((0, 1 << 20)))
+@settings(max_examples=300)
+def test_counts_are_those_of_the_rows_that_are_counted(plan: list[Step], size: int, cache_bytes: int) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as file:
+        for script in migrations():
+            file.executescript(script)
+        story, cache = Story(file.cursor(), size), InstanceCache(cache_bytes)
+        for step in plan:
+            story.play(step, cache if step != "undo" else InstanceCache(cache_bytes))
+            if step == "undo":
+                cache = InstanceCache(cache_bytes)  # as the store forgets the rows that it could not write
+            if not file.in_transaction and story.counters.counts.progress == "some":
+                assert story.counted() == story.stored(story.counters.counts.counted_to)
+        story.end("commit")
+        for _ in range(len(plan) + 2):
+            story.counters.counts.portion(story.cursor)
+        assert story.counters.counts.progress == "all"
+        assert story.counted() == story.stored(1 << 40)

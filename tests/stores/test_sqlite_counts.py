@@ -1,0 +1,123 @@
+"""Counts are exact at once after a clean close, after a crash once they are counted, and never go stale."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.sqlite.operations import COUNT_PORTIONS
+from perdure.stores.sqlite.status_counts import PORTION
+from perdure.stores.store import Store
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import value
+from perdure.values.counts import StoreCounts
+from perdure.values.transition import Purge, Transition
+
+
+def opened(path: Path, body: Callable[[Store], Awaitable[StoreCounts]]) -> StoreCounts:
+    async def main() -> StoreCounts:
+        store = await open_sqlite(path)
+        try:
+            return await body(store)
+        finally:
+            await value(store.close())
+
+    return asyncio.run(main())
+
+
+async def counts(store: Store) -> StoreCounts:
+    assert store.counts is not None
+    return await value(store.counts())
+
+
+def many(path: Path, number: int) -> None:
+    """Write instances as a crashed engine leaves them: without their counts."""
+
+    async def one(store: Store) -> StoreCounts:
+        await created(store, address("first"))
+        return StoreCounts()
+
+    opened(path, one)
+    columns = (
+        "version, kind, name, id, status, state, state_version, data, run_count, event_count, created_ms, updated_ms"
+    )
+    with closing(sqlite3.connect(path)) as file:
+        file.execute(
+            f"""
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+            INSERT INTO instances ({columns})
+            SELECT 1, 'task', 'orders', 'n' || i, 'idle', '{{}}', 1, '', 0, 0, 1, 1 FROM n
+            """,  # noqa: S608 - made of constants
+            (number,),
+        )
+        file.execute("UPDATE counters SET incarnation = (SELECT max(incarnation) FROM instances)")
+        file.commit()
+
+
+def test_a_large_store_is_counted_over_several_calls(tmp_path: Path) -> None:
+    number = COUNT_PORTIONS * PORTION + 10
+    many(tmp_path / "jobs.db", number)
+
+    async def body(store: Store) -> StoreCounts:
+        first = await counts(store)
+        assert not first.complete
+        assert first.total == COUNT_PORTIONS * PORTION
+        await created(store, address("late"))
+        return await counts(store)
+
+    last = opened(tmp_path / "jobs.db", body)
+    assert (last.complete, last.by_status()) == (True, {"idle": number + 2})
+
+
+def test_a_closed_store_is_not_counted_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+
+    async def body(store: Store) -> StoreCounts:
+        await created(store, address("a"))
+        return await counts(store)
+
+    before = opened(path, body)
+    with closing(sqlite3.connect(path)) as file:  # a mark that only saved counts can show
+        file.execute("UPDATE instance_counts SET number = 7")
+        file.commit()
+    after = opened(path, counts)
+    assert (before.total, after.total) == (1, 7)
+
+
+def test_saved_counts_are_gone_once_an_engine_has_opened_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+
+    async def body(store: Store) -> StoreCounts:
+        await created(store, address("a"))
+        return await counts(store)
+
+    opened(path, body)
+
+    async def look(store: Store) -> StoreCounts:
+        with closing(sqlite3.connect(path)) as file:
+            assert file.execute("SELECT count(*) FROM instance_counts").fetchone() == (0,)
+        return await counts(store)
+
+    assert opened(path, look).total == 1
+
+
+def test_changes_of_rows_that_no_cache_has_are_counted(tmp_path: Path) -> None:
+    async def body(store: Store) -> StoreCounts:
+        await counts(store)
+        a, b = await created(store, address("a")), await created(store, address("b"))
+        assert (await counts(store)).by_status() == {"idle": 2}
+        await value(store.commit(put(address("a"), a, alarm_ms=9)))
+        await value(store.commit(Transition(address=address("b"), expected=b, write=Purge())))
+        return await counts(store)
+
+    async def main() -> StoreCounts:
+        store = await open_sqlite(tmp_path / "jobs.db", cache_bytes=0)
+        try:
+            return await body(store)
+        finally:
+            await value(store.close())
+
+    found = asyncio.run(main())
+    assert (found.by_status(), found.oldest_due_ms) == ({"scheduled": 1}, 9)
