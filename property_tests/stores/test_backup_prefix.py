@@ -12,9 +12,8 @@ from tempfile import TemporaryDirectory
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
+from watched_disk import WatchedDisk
 
-from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.backup import Backups
 from perdure.stores.store import Store
 from perdure.testing.conformance.examples import message, remembered, started
 from perdure.testing.conformance.requirement import value
@@ -63,15 +62,14 @@ def transition(at: Address, fence: Fence | None, version: int) -> Transition:
 
 
 async def back_up_under_load(folder: Path, clients: int, before: int, step_pages: int) -> tuple[Load, Counter[str]]:
-    store = await open_sqlite(folder / "jobs.db")
-    batcher = store.load.__self__._batcher  # type: ignore[attr-defined]
+    store = await WatchedDisk().open(folder / "jobs.db", backup_pages=step_pages)
+    assert store.backup is not None
     load = Load(store, enough=before)
     running = [asyncio.ensure_future(load.client(Address("task", "job", str(number)))) for number in range(clients)]
     if before:
         await load.has_enough.wait()
     promised = load.acknowledged.copy()
-    backups = Backups(batcher=batcher, file=batcher._database.file, runtime=batcher._runtime, step_pages=step_pages)
-    await value(backups.make(folder / "copy.db", lambda _: None))
+    await value(store.backup(folder / "copy.db", lambda _: None))
     load.is_over = True
     await asyncio.gather(*running)
     await value(store.close())

@@ -15,17 +15,16 @@ from typing import Any
 import pytest
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
+from watched_disk import WatchedDisk
 
 from perdure import App, Client, Program, Task, TaskContext, effect, tell, unwrap
 from perdure.client.client import engine_of
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.backup import Backups
-from perdure.stores.sqlite.database import Read
 from perdure.stores.store import Backup, BackupProgress, OnBackupProgress, Query, Store
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
-from perdure.values.errors import BackupFailed, OwnershipLost, StoreError, StoreUnavailable
+from perdure.values.errors import BackupFailed, OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 
 BIG = f'"{"x" * 3_000}"'
 
@@ -51,12 +50,15 @@ def target(tmp_path: Path) -> Path:
     return folder / "copy.db"
 
 
-def in_small_steps(store: Store, target: Path, progress: OnBackupProgress) -> FutureResult[Backup, StoreError]:
-    """Back up a page at a time, so that there is something between the steps."""
-    operations = store.load.__self__  # type: ignore[attr-defined]
-    batcher = operations._batcher
-    backups = Backups(batcher=batcher, file=batcher._database.file, runtime=batcher._runtime, step_pages=1)
-    return backups.make(target, progress)
+async def opened(path: Path) -> tuple[Store, WatchedDisk]:
+    """Open a store that backs up a page at a time, so that there is something between the steps."""
+    disk = WatchedDisk()
+    return await disk.open(path, backup_pages=1), disk
+
+
+def backed_up(store: Store, target: Path, progress: OnBackupProgress) -> FutureResult[Backup, StoreError]:
+    assert store.backup is not None
+    return store.backup(target, progress)
 
 
 def ids(path: Path) -> set[str]:
@@ -70,13 +72,13 @@ def test_commits_continue_between_the_steps_and_are_in_the_copy(path: Path, targ
     tasks: list[asyncio.Future[object]] = []
 
     async def main() -> Result[Backup, StoreError]:
-        store = await open_sqlite(path)
+        store, _ = await opened(path)
 
         def meanwhile(progress: BackupProgress) -> None:
             seen.append(progress)
             tasks.append(asyncio.ensure_future(created(store, address(f"new {len(seen)}"))))
 
-        made = await answer(in_small_steps(store, target, meanwhile))
+        made = await answer(backed_up(store, target, meanwhile))
         await asyncio.gather(*tasks)
         await value(store.close())
         return made
@@ -98,22 +100,18 @@ def test_the_log_is_checkpointed_while_a_backup_is_made(path: Path, target: Path
     moved: list[tuple[int, int, int]] = []
 
     async def main() -> None:
-        store = await open_sqlite(path)
-        batcher = store.load.__self__._batcher  # type: ignore[attr-defined]
-
-        def checkpoint(cursor: sqlite3.Cursor) -> None:
-            moved.append(cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+        store, disk = await opened(path)
 
         async def commit_and_checkpoint() -> None:
             await created(store, address("new"))
-            await batcher.read(Read("checkpoint", checkpoint))
+            moved.extend(await disk.execute("PRAGMA wal_checkpoint(PASSIVE)"))
 
         def meanwhile(progress: BackupProgress) -> None:
             if progress.copied_bytes == progress.total_bytes // 2 // 4096 * 4096:
                 tasks.append(asyncio.ensure_future(commit_and_checkpoint()))
 
         tasks: list[asyncio.Future[Any]] = []
-        await value(in_small_steps(store, target, meanwhile))
+        await value(backed_up(store, target, meanwhile))
         await asyncio.gather(*tasks)
         await value(store.close())
 
@@ -125,7 +123,7 @@ def test_the_log_is_checkpointed_while_a_backup_is_made(path: Path, target: Path
 @pytest.mark.parametrize("at", [1, 20])
 def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, target: Path, at: int) -> None:
     async def main() -> None:
-        store = await open_sqlite(path)
+        store, _ = await opened(path)
         told: list[BackupProgress] = []
 
         def meanwhile(progress: BackupProgress) -> None:
@@ -133,7 +131,7 @@ def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, t
             if len(told) == at:
                 task.cancel()
 
-        task = asyncio.ensure_future(answer(in_small_steps(store, target, meanwhile)))
+        task = asyncio.ensure_future(answer(backed_up(store, target, meanwhile)))
         with pytest.raises(asyncio.CancelledError):
             await task
         assert list(target.parent.iterdir()) == []
@@ -147,9 +145,9 @@ def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, t
 
 def test_a_callback_that_breaks_breaks_the_backup_and_nothing_else(path: Path, target: Path) -> None:
     async def main() -> None:
-        store = await open_sqlite(path)
+        store, _ = await opened(path)
         with pytest.raises(ZeroDivisionError):
-            await answer(in_small_steps(store, target, lambda _: 1 // 0))
+            await answer(backed_up(store, target, lambda _: 1 // 0))
         await created(store, address("after"))
         await value(store.close())
 
@@ -159,14 +157,14 @@ def test_a_callback_that_breaks_breaks_the_backup_and_nothing_else(path: Path, t
 
 def test_a_closed_store_ends_its_backups_and_releases_the_file(path: Path, target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
-        store = await open_sqlite(path)
+        store, _ = await opened(path)
         closing: list[asyncio.Future[Any]] = []
 
         def meanwhile(_: BackupProgress) -> None:
             if not closing:
                 closing.append(asyncio.ensure_future(value(store.close())))
 
-        made = await answer(in_small_steps(store, target, meanwhile))
+        made = await answer(backed_up(store, target, meanwhile))
         await closing[0]
         await value((await open_sqlite(path)).close())
         return made
@@ -179,13 +177,16 @@ def test_a_closed_store_ends_its_backups_and_releases_the_file(path: Path, targe
 
 def test_a_connection_that_is_replaced_ends_the_backup_on_it(path: Path, target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
-        store = await open_sqlite(path)
-        writer = store.load.__self__._batcher._database._writer  # type: ignore[attr-defined]
+        store, disk = await opened(path)
+        broken: list[asyncio.Future[Any]] = []
 
         def meanwhile(_: BackupProgress) -> None:
-            writer.is_trusted = False
+            if not broken:
+                disk.fail_next("COMMIT")
+                broken.append(asyncio.ensure_future(answer(store.commit(put(address("broken"))))))
 
-        made = await answer(in_small_steps(store, target, meanwhile))
+        made = await answer(backed_up(store, target, meanwhile))
+        assert isinstance((await broken[0]).failure(), OutcomeUnknown)
         await created(store, address("after"))
         await value(store.close())
         return made
@@ -197,7 +198,7 @@ def test_a_connection_that_is_replaced_ends_the_backup_on_it(path: Path, target:
 
 def test_a_store_that_is_lost_ends_its_backups_at_once(path: Path, target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
-        store = await open_sqlite(path)
+        store, _ = await opened(path)
         tasks: list[asyncio.Future[Any]] = []
 
         def meanwhile(_: BackupProgress) -> None:
@@ -205,7 +206,7 @@ def test_a_store_that_is_lost_ends_its_backups_at_once(path: Path, target: Path)
                 shutil.move(f"{path}.lock", f"{path}.elsewhere")
                 tasks.append(asyncio.ensure_future(answer(store.commit(put(address("late"))))))
 
-        made = await answer(in_small_steps(store, target, meanwhile))
+        made = await answer(backed_up(store, target, meanwhile))
         assert isinstance((await tasks[0]).failure(), OwnershipLost)
         await value(store.close())
         return made
@@ -238,8 +239,8 @@ def test_an_existing_file_remains_unchanged(path: Path, target: Path) -> None:
 
 def test_a_file_that_comes_meanwhile_is_left_alone(path: Path, target: Path) -> None:
     async def main() -> Result[Backup, StoreError]:
-        store = await open_sqlite(path)
-        made = await answer(in_small_steps(store, target, lambda _: None if target.exists() else target.touch()))
+        store, _ = await opened(path)
+        made = await answer(backed_up(store, target, lambda _: None if target.exists() else target.touch()))
         await value(store.close())
         return made
 

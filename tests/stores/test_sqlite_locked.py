@@ -6,10 +6,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 from returns.result import Failure, Success
+from watched_disk import WatchedDisk
 
 from perdure import App, Task, unwrap
-from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.database import Read
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import StoreUnavailable
@@ -26,10 +25,10 @@ counter = Task(
 
 async def _impatient(path):
     """Open a store that does not wait for others, so that the test need not: the setting is the connection's."""
-    store = await open_sqlite(path)
-    read = Read("be impatient", lambda cursor: cursor.execute("PRAGMA busy_timeout = 0").fetchall())
-    await store.load.__self__._batcher.read(read)
-    return store
+    disk = WatchedDisk()
+    store = await disk.open(path)
+    await disk.execute("PRAGMA busy_timeout = 0")
+    return store, disk
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def test_a_locked_file_acknowledges_nothing_and_works_again_when_it_is_free(tmp_
     path = tmp_path / "jobs.db"
 
     async def main():
-        store = await _impatient(path)
+        store, _ = await _impatient(path)
         fence = await created(store, address("a"))
         with _held(path, writes=writes):
             refused = await answer(store.commit(put(address("a"), fence)))
@@ -73,15 +72,14 @@ def test_a_group_waits_once_for_the_program_that_holds_the_file(tmp_path):
     path = tmp_path / "jobs.db"
 
     async def main():
-        store = await _impatient(path)
+        store, disk = await _impatient(path)
         waits = 0
 
-        def count(statement):
+        def count(moment, statement):
             nonlocal waits
-            waits += statement.startswith("BEGIN")
+            waits += moment == "before" and statement.startswith("BEGIN")
 
-        watch = Read("watch its statements", lambda cursor: cursor.connection.set_trace_callback(count))
-        await store.load.__self__._batcher.read(watch)
+        disk.on_statement = count
         with _held(path):
             commits = [answer(store.commit(put(address(str(number))))) for number in range(50)]
             answers = await asyncio.gather(*commits)
@@ -97,7 +95,7 @@ def test_the_engine_continues_when_the_file_is_free(tmp_path):
     path = tmp_path / "jobs.db"
 
     async def main():
-        store = await _impatient(path)
+        store, _ = await _impatient(path)
         async with App(None).with_jobs(counter).open(store) as jobs:
             counters = jobs.handle(counter)
             await unwrap(counters.send("a", 1))

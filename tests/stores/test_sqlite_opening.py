@@ -10,9 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from watched_disk import WatchedDisk
 
 from perdure.stores.sqlite import open_sqlite
-from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.lock import acquire
 from perdure.stores.sqlite.schema import _migrate, migrations, version_of
 from perdure.testing.conformance.examples import address, created
@@ -204,14 +204,14 @@ def test_a_failed_opening_leaves_the_lock_free(tmp_path):
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("relaxed", 1)])
 def test_durability_decides_when_commits_reach_the_disk(tmp_path, durability, synchronous):
     async def main():
-        store = await open_sqlite(tmp_path / "jobs.db", durability=durability)
+        disk = WatchedDisk()
+        store = await disk.open(tmp_path / "jobs.db", durability=durability)
         assert store.capabilities.durability == durability
-        read = Read("read its settings", lambda cursor: cursor.execute("PRAGMA synchronous").fetchone())
-        found = await store.load.__self__._batcher.read(read)  # a setting of the connection, seen by no other
+        found = await disk.execute("PRAGMA synchronous")  # a setting of the connection, seen by no other
         await store.close()
-        return found.unwrap()
+        return found
 
-    assert asyncio.run(main()) == (synchronous,)
+    assert asyncio.run(main()) == [(synchronous,)]
 
 
 def test_an_unknown_durability_is_refused(tmp_path):

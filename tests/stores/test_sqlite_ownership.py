@@ -14,31 +14,38 @@ from watched_disk import WatchedDisk
 
 from perdure import App, Task
 from perdure.client.client import engine_of
-from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.database import File, open_database
-from perdure.stores.sqlite.opening import open_file
-from perdure.stores.store import Query, Retention, Store
+from perdure.stores.store import Query, Retention
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import answer, value
 from perdure.values.errors import EngineClosed, OutcomeUnknown, OwnershipLost, StoreLocked
 
 A, B = address("a"), address("b")
-_OPENED: list[Store] = []
+_DISKS: list[WatchedDisk] = []
+
+
+async def _watched(path, **options):
+    disk = WatchedDisk()
+    _DISKS.append(disk)
+    return await disk.open(path, **options), disk
 
 
 async def _opened(path):
-    store = await open_sqlite(path)
-    _OPENED.append(store)
-    return store
+    return (await _watched(path))[0]
+
+
+async def _commit_in_doubt(store, disk):
+    """Let a COMMIT fail, after which the store replaces its connection."""
+    disk.fail_next("COMMIT")
+    assert isinstance(await _refused(store.commit(put(address("in doubt"))), OutcomeUnknown), OutcomeUnknown)
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left_behind():
     """Here a file is lost on purpose: a test that fails on the way must not leave a thread, for Python waits for it."""
     yield
-    while _OPENED:
-        _OPENED.pop().load.__self__._batcher._database.abandon()
+    while _DISKS:
+        _DISKS.pop().stop()
 
 
 async def _refused(asked, kind=OwnershipLost):
@@ -301,7 +308,7 @@ OVERWRITES = {
 @pytest.mark.parametrize("overwrite", OVERWRITES)
 def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(path, overwrite, moment):
     """The checkpoint changes the file as well: only the bytes that it wrote distinguish them."""
-    watched, happened = WatchedDisk(), []
+    happened = []
 
     def overwritten(now, sql):
         if (now, sql) == (moment, "PRAGMA wal_checkpoint(PASSIVE)") and not happened:
@@ -309,22 +316,18 @@ def test_a_file_that_is_overwritten_during_a_checkpoint_acknowledges_nothing(pat
             happened.append(now)
 
     async def opened():
-        runtime = asyncio_runtime()
-        options = {"durability": "full", "cache_bytes": 0, "on_locked": "raise", "runtime": runtime}
-        store = await open_file(path, **options, disk=watched.disk, checkpoint_pages=20)
-        _OPENED.append(store)
-        return store
+        return await _watched(path, cache_bytes=0, checkpoint_pages=20)
 
     async def main():
-        store, fences = await opened(), {}
+        (store, _), fences = await opened(), {}
         assert await _busy(store, fences, 20) is None
         await value(store.close())
         shutil.copyfile(path, path.with_name("older.db"))
-        store = await opened()
+        store, disk = await opened()
         assert await _busy(store, fences, 20) is None
         await value(store.backup(path.with_name("backup.db"), lambda _: None))
         assert await _busy(store, fences, 20) is None
-        watched.on_statement = overwritten
+        disk.on_statement = overwritten
         refused = await _busy(store, fences, 40)
         assert happened
         await _refused(store.commit(put(B)))
@@ -411,11 +414,9 @@ def test_the_engines_own_checkpoints_take_nothing_away(path):
 
 def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path):
     async def main():
-        store = await _opened(path)
-        batcher = store.load.__self__._batcher
-        gone = batcher.write("delete its own file", lambda cursor, counters: path.unlink())
-        beside = answer(store.commit(put(A)))
-        answers = await asyncio.gather(gone, beside)
+        store, disk = await _watched(path)
+        disk.on_statement = lambda moment, sql: path.unlink() if (moment, sql) == ("before", "COMMIT") else None
+        answers = await asyncio.gather(answer(store.commit(put(A))), answer(store.commit(put(B))))
         lost = store.lost.done()
         await value(store.close())
         return answers, lost
@@ -435,9 +436,9 @@ def test_a_file_that_goes_while_a_commit_is_on_its_way_acknowledges_nothing(path
 )
 def test_a_connection_that_is_replaced_finds_the_same_file_or_none(path, mishap, said):
     async def main():
-        store = await _opened(path)
+        store, disk = await _watched(path)
         await created(store, A)
-        store.load.__self__._batcher._database._writer.is_trusted = False  # as after a COMMIT that broke
+        await _commit_in_doubt(store, disk)
         mishap(path)
         existed = path.exists()
         refused = await _refused(store.commit(put(B)))
@@ -459,9 +460,9 @@ def _count_an_opening(path):
 
 def test_a_replaced_connection_continues_with_its_own_file(path):
     async def main():
-        store = await _opened(path)
+        store, disk = await _watched(path)
         for id_ in ("a", "b"):
-            store.load.__self__._batcher._database._writer.is_trusted = False
+            await _commit_in_doubt(store, disk)
             await created(store, address(id_))
         await value(store.close())
 

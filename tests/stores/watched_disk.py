@@ -1,20 +1,32 @@
-"""A disk of the SQLite store that calls a test before and after each statement, over the real driver and files."""
+"""A disk of the SQLite store that calls a test before and after each statement, over the real driver and files.
+
+Tests reach the connection of an open store through it: they watch statements, let one fail, and run their own.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.sqlite import DEFAULT_RECENT_BYTES
 from perdure.stores.sqlite.disk import Disk
+from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
+from perdure.stores.store import Store
 
 T = TypeVar("T")
 
 Moment: TypeAlias = Literal["before", "after"]
 OnStatement: TypeAlias = Callable[[Moment, str], None]
+
+
+def _pass(_moment: Moment, _sql: str) -> None:
+    pass
 
 
 @attrs.frozen
@@ -25,7 +37,12 @@ class WatchedCursor:
     on_statement: OnStatement
 
     def execute(self, sql: str, values: Any = ()) -> WatchedCursor:
-        self.on_statement("before", sql)
+        try:
+            self.on_statement("before", sql)
+        except sqlite3.Error:
+            if sql == "COMMIT":
+                self.cursor.execute("ROLLBACK")  # as SQLite does when the disk refuses
+            raise
         self.cursor.execute(sql, values)
         self.on_statement("after", sql)
         return self
@@ -77,7 +94,7 @@ class WatchedDisk:
         threads: the connections that were opened, the last one at the end.
     """
 
-    on_statement: OnStatement = attrs.field(default=lambda _moment, _sql: None)
+    on_statement: OnStatement = _pass
     threads: list[WatchedThread] = attrs.Factory(list[WatchedThread])
 
     @property
@@ -91,6 +108,26 @@ class WatchedDisk:
 
     def _called(self, moment: Moment, sql: str) -> None:
         self.on_statement(moment, sql)  # which may have been replaced since the connection was opened
+
+    async def open(self, path: Path | str, **options: Any) -> Store:
+        """Open a store on this disk; the options are those of `open_file`."""
+        everyday = {"durability": "full", "cache_bytes": DEFAULT_RECENT_BYTES, "on_locked": "raise"}
+        return await open_file(path, **(everyday | options), runtime=asyncio_runtime(), disk=self.disk)
+
+    def fail_next(self, statement: str) -> None:
+        """Let SQLite refuse the next statement that begins like this."""
+
+        def refuse(moment: Moment, sql: str) -> None:
+            if moment == "before" and sql.startswith(statement):
+                self.on_statement = _pass
+                raise sqlite3.OperationalError("disk I/O error")
+
+        self.on_statement = refuse
+
+    def stop(self) -> None:
+        """End the threads of all connections, without waiting for them."""
+        for thread in self.threads:
+            thread.stop()
 
     async def execute(self, sql: str) -> list[Any]:
         """Run a statement on the store's own connection."""

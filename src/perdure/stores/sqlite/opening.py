@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 import attrs
 
 from perdure.runtime.record import Runtime
-from perdure.stores.sqlite.backup import Backups
+from perdure.stores.sqlite.backup import STEP_PAGES, Backups
 from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.database import Database, File, open_database
 from perdure.stores.sqlite.disk import REAL_DISK, Disk
@@ -35,6 +35,7 @@ async def open_file(
     if_missing: IfMissing = "create",
     disk: Disk = REAL_DISK,
     checkpoint_pages: int = CHECKPOINT_PAGES,
+    backup_pages: int = STEP_PAGES,
 ) -> Store:
     """Lock a file, open it, and make a store of it. `perdure.stores.sqlite.open_sqlite` describes the options.
 
@@ -47,6 +48,7 @@ async def open_file(
         if_missing: see there.
         disk: the disk that holds the file.
         checkpoint_pages: length of the write-ahead log, in pages, from which on it is checkpointed.
+        backup_pages: pages per step of a backup.
     """
     file = attrs.evolve(_file(path, _SYNCHRONOUS[durability]), disk=disk, checkpoint_pages=checkpoint_pages)
     check_missing(file.path, store=file.store, if_missing=if_missing)  # and again under the lock
@@ -57,7 +59,14 @@ async def open_file(
     except BaseException:
         lock.release()
         raise
-    store = store_over(database, lock, durability=durability, cache_bytes=cache_bytes, runtime=runtime)
+    store = store_over(
+        database,
+        lock,
+        durability=durability,
+        cache_bytes=cache_bytes,
+        runtime=runtime,
+        backup_pages=backup_pages,
+    )
     return attrs.evolve(store, left=left)
 
 
@@ -79,7 +88,13 @@ def _file(path: str | os.PathLike[str], synchronous: Synchronous) -> File:
 
 
 def store_over(
-    database: Database, lock: FileLock, *, durability: Durability, cache_bytes: int, runtime: Runtime
+    database: Database,
+    lock: FileLock,
+    *,
+    durability: Durability,
+    cache_bytes: int,
+    runtime: Runtime,
+    backup_pages: int = STEP_PAGES,
 ) -> Store:
     """Make a store of an open file."""
     batcher = Batcher(runtime, database, lock)
@@ -108,5 +123,5 @@ def store_over(
         cursor=operations.cursor,
         move_cursor=operations.move_cursor,
         counts=operations.counts,
-        backup=Backups(batcher=batcher, file=database.file, runtime=runtime).make,
+        backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
     )
