@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
@@ -159,13 +160,14 @@ class SimulatedFuture(Generic[T]):
 
 
 class SimulatedTask(SimulatedFuture[T]):
-    """A coroutine that the simulation advances step by step."""
+    """A coroutine that the simulation advances step by step, with context variables of its own, as in asyncio."""
 
-    __slots__ = ("_cancel_requests", "_coroutine", "_must_cancel", "_waiting_for", "name")
+    __slots__ = ("_cancel_requests", "_context", "_coroutine", "_must_cancel", "_waiting_for", "name")
 
     def __init__(self, scheduler: Scheduler, coroutine: Coroutine[Any, Any, T], name: str) -> None:
         super().__init__(scheduler)
         self._coroutine = coroutine
+        self._context = copy_context()
         self._cancel_requests = 0
         self._must_cancel = False
         self._waiting_for: SimulatedFuture[Any] | Foreign | None = None
@@ -225,7 +227,10 @@ class SimulatedTask(SimulatedFuture[T]):
             self._cancel_foreign()
         self._waiting_for = None
         try:
-            awaited = self._coroutine.send(sent) if thrown is None else self._coroutine.throw(thrown)
+            if thrown is None:
+                awaited = self._context.run(self._coroutine.send, sent)
+            else:
+                awaited = self._context.run(self._coroutine.throw, thrown)
         except StopIteration as stop:
             self._returned(stop.value)
         except SimulatedCancellation:
@@ -247,7 +252,7 @@ class SimulatedTask(SimulatedFuture[T]):
         """Drop the coroutine at its current await: its `finally` blocks run until their first await."""
         for _ in range(_MAX_AWAITS_ON_THE_WAY_OUT):
             try:
-                self._coroutine.close()
+                self._context.run(self._coroutine.close)
             except RuntimeError:  # it awaited in a `finally` block: close it again, from there
                 continue
             return
