@@ -13,8 +13,9 @@ from perdure.client.client import Client
 from perdure.client.local_gateway import LocalGateway
 from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.claims import Perform, perform_directly
+from perdure.engine.in_flight import InFlight
 from perdure.engine.mistakes import MistakeLog
-from perdure.engine.running import running_engine
+from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.sink import EngineView, EventSink, OpenSinks
 from perdure.engine.turn import MistakeFound, RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
@@ -244,9 +245,14 @@ class OpenApp(AsyncNotEntered):
             store = store if keys is None else encrypted_store(store, keys)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
-            sinks = OpenSinks(runtime)
+            sinks, started = OpenSinks(runtime), list[RunningEngine]()
             for sink in self.app.sinks:
-                view = EngineView(store=store, runtime=runtime, jobs=self.app.served)
+                view = EngineView(
+                    store=store,
+                    runtime=runtime,
+                    jobs=self.app.served,
+                    in_flight=lambda: started[0].in_flight() if started else InFlight(),
+                )
                 sinks.add(sink.name, await stack.enter_async_context(sink.open(view)))
             engine = running_engine(
                 store,
@@ -260,6 +266,7 @@ class OpenApp(AsyncNotEntered):
                 mistake_found=(self.mistake_found or MistakeLog(runtime)) if self.debug else None,
                 sinks=sinks,
             )
+            started.append(engine)
             if self.debug:
                 begin_watching()
                 self._watches = True

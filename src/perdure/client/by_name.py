@@ -21,6 +21,7 @@ from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.limits import Limits
+from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
 
 
@@ -37,6 +38,7 @@ class JobByName(Protocol):
         idempotency_key: str | None = None,
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
+        trace: str | None = None,
     ) -> FutureResult[Any, EventError[Any]]:
         """Send a request.
 
@@ -47,6 +49,7 @@ class JobByName(Protocol):
             idempotency_key: a repeat with this key gets the first answer.
             wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
             interrupt: whether ``terminate`` cancels a run in progress.
+            trace: the trace context of the caller, as the header ``traceparent``; by default the current one.
 
         Returns:
             The answer as JSON-able data.
@@ -139,6 +142,7 @@ class NamedJob:
         idempotency_key: str | None = None,
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
+        trace: str | None = None,
     ) -> FutureResult[Any, EventError[Any]]:
         """Send a request.
 
@@ -149,12 +153,13 @@ class NamedJob:
             idempotency_key: a repeat with this key gets the first answer.
             wait_for: when a call that runs user code is answered: at its ``completion`` or at its ``start``.
             interrupt: whether ``terminate`` cancels a run in progress.
+            trace: the trace context of the caller, as the header ``traceparent``; by default the current one.
 
         Returns:
             The answer as JSON-able data.
         """
         job, answers = self.definition, self.definition.plan.answers
-        build = builder(job, action, payload, idempotency_key, wait_for, interrupt=interrupt)
+        build = builder(job, action, payload, idempotency_key, wait_for, interrupt=interrupt, trace=trace)
         sent = named(self.dispatch.request(job, id_, build), f"call of {job.kind}:{job.name}")
         return mapped(sent, lambda answer: orjson.loads(answers.encode(answer)))
 
@@ -229,6 +234,7 @@ def builder(
     wait_for: WaitFor = "completion",
     *,
     interrupt: bool = False,
+    trace: str | None = None,
 ) -> Callable[[Limits], Request]:
     """Return the function that builds a request from its encoded form.
 
@@ -239,6 +245,7 @@ def builder(
         key: the idempotency key.
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
+        trace: the trace context of the caller; one that is not valid is ignored.
 
     Returns:
         A function of the limits, which raises a ``RequestError`` for an argument that is not valid.
@@ -258,6 +265,6 @@ def builder(
         command = request.command
         if interrupt and isinstance(command, Terminate):
             command = attrs.evolve(command, when="interrupt")
-        return attrs.evolve(request, command=command, wait_for=wait_for)
+        return attrs.evolve(request, command=command, wait_for=wait_for, trace=trace_context(trace))
 
     return build

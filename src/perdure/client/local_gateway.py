@@ -95,6 +95,9 @@ class LocalGateway:
             check_key(request.idempotency_key)
         except RequestError as refused:
             return Failure(refused)
+        tracing = self.engine.turns.tracing
+        if tracing is not None and request.trace is None:
+            request = attrs.evolve(request, trace=tracing.current())
         if self.engine.limits.on_full == "block":
             await self.engine.dispatcher.room_for(address)
         answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)

@@ -284,6 +284,7 @@ class Dispatcher:
         if not self._admission.is_empty:
             self._admission.call(mailbox.address)
         if item.answer.done() and item.ended is None:
+            item.end_span("cancelled")
             self._leave(item)
             return None
         return item
@@ -342,6 +343,8 @@ class Dispatcher:
     def _answer(item: Item, result: TurnAnswer) -> None:
         if not item.answer.done():
             item.answer.set_result(result)
+        if item.span is not None:
+            item.end_span(result)
 
     # ------------------------------------------------------------ runs beside the mailbox
     async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
@@ -370,7 +373,7 @@ class Dispatcher:
         mailbox.served.remove(item)
         self.turns.gates.leave(mailbox.job_name, execute.alone)
         if isinstance(ended, tuple):
-            self._enqueue(mailbox, Item(item.request, item.answer, ended), "head")
+            self._enqueue(mailbox, Item(item.request, item.answer, ended, span=item.span), "head")
             return
         self._answer(item, ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
         self._wake_deferred(mailbox)
@@ -419,12 +422,12 @@ class Dispatcher:
         return mailbox is not None and bool(mailbox.runs)
 
     def in_flight(self) -> InFlight:
-        """Count the accepted and unfinished work."""
-        gates = self.turns.gates
+        """Count the accepted and unfinished work. Any thread may call this."""
+        gates, mailboxes = self.turns.gates, tuple(self._mailboxes.values())
         return InFlight(
-            instances=tuple(self._mailboxes),
+            instances=tuple(mailbox.address for mailbox in mailboxes),
             requests=self._pending,
-            programs=sum(len(mailbox.runs) for mailbox in self._mailboxes.values()),
+            programs=sum(len(mailbox.runs) for mailbox in mailboxes),
             slots=gates.held,
             waiting_for_slot=gates.waiting,
             waiting_for_room=self._admission.waiting,

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
+from perdure.engine.tracing import TurnSpan
+from perdure.engine.turn_ended import turn_ended
 from perdure.engine.turn_outcome import TurnAnswer
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import Recover, Request, Terminate
@@ -37,12 +39,20 @@ class Item:
         answer: receives the result.
         ended: the run whose end this item is, if it ran beside the mailbox.
         recovered: whether an abandoned run was already recovered for this request.
+        span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
     """
 
     request: Request
     answer: Reply
     ended: tuple[Execute, Exit[Any, Any]] | None = None
     recovered: Literal["not_yet", "once"] = "not_yet"
+    span: TurnSpan | None = None
+
+    def end_span(self, result: TurnAnswer | Literal["cancelled"]) -> None:
+        """End the trace of the turn, if it has one."""
+        if self.span is not None:
+            self.span.end(turn_ended(result))
+            self.span = None
 
 
 Stop = Literal["timed_out", "interrupted", "released"]

@@ -166,7 +166,7 @@ class Outbox:
             self._write_then_settle(pair, unreadable(stored, error))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
-        answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound))
+        answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound, trace=message.trace))
         self._posted[stored.message_id] = answer
         answer.add_done_callback(lambda done: self._answered(pair, stored, done))
 

@@ -20,6 +20,7 @@ from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.sink import OpenSinks
+from perdure.engine.traced import traced
 from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
@@ -269,6 +270,8 @@ def running_engine(
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
         sinks: tells the open sinks; None for none.
     """
+    sinks = sinks or OpenSinks(runtime)
+    tracing = sinks.tracing
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
     own_gates = {
         f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
@@ -282,9 +285,10 @@ def running_engine(
         limits,
         ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own_gates),
         left_claimed=dispatcher.claim_left,
-        perform=perform,
+        perform=perform if tracing is None else traced(perform, tracing, jobs),
         run_ended=run_ended,
         mistake_found=mistake_found,
+        tracing=tracing,
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
@@ -300,7 +304,7 @@ def running_engine(
         alarms,
         outbox,
         ensuring,
-        sinks or OpenSinks(runtime),
+        sinks,
         stopped=runtime.future(),
     )
     turns.committed, turns.in_doubt, turns.process_ends = engine.committed, engine.doubt, engine.process_ends

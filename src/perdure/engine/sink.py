@@ -8,9 +8,13 @@ from typing import Protocol
 
 import attrs
 
+from perdure.engine.in_flight import InFlight
+from perdure.engine.traced import Guarded
+from perdure.engine.tracing import Tracing
 from perdure.jobs.definition import AnyDefinition
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
+from perdure.values.errors import DefinitionError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
 from perdure.values.live_event import AnyEvent
 
@@ -26,11 +30,13 @@ class EngineView:
         store: the open store; a sink reads the log of events from it.
         runtime: the only interface to time, waiting, task creation, ids and logging.
         jobs: the served definitions, by kind and name.
+        in_flight: returns the work in progress; none before the engine has started. Any thread may call it.
     """
 
     store: Store
     runtime: Runtime
     jobs: Mapping[tuple[str, str], AnyDefinition]
+    in_flight: Callable[[], InFlight] = InFlight
 
     def __repr__(self) -> str:
         return shortened(f"<{type(self).__name__} of {self.store!r}>", MAX_LINE_CHARACTERS)
@@ -43,9 +49,11 @@ class OpenSink:
     Attributes:
         on_event: called with every stored event after its commit, and with every live event; None for none. An
             exception that it raises is logged; it harms neither the engine nor other sinks.
+        tracing: traces turns and effects; None for no traces. One sink of an app may have it.
     """
 
     on_event: OnEvent | None = None
+    tracing: Tracing | None = None
 
 
 class EventSink(Protocol):
@@ -68,14 +76,28 @@ class OpenSinks:
     Attributes:
         runtime: logs the exceptions of sinks.
         told: for each sink that wants events, its name and its function.
+        tracing: traces turns and effects; None if no sink does.
     """
 
     runtime: Runtime
     told: tuple[tuple[str, OnEvent], ...] = ()
+    tracing: Guarded | None = None
     _failed: set[str] = attrs.Factory(set[str])
 
     def add(self, name: str, sink: OpenSink) -> None:
-        """Tell a sink from now on."""
+        """Tell a sink from now on.
+
+        Raises:
+            DefinitionError: two sinks trace.
+        """
+        if sink.tracing is not None:
+            if self.tracing is not None:
+                raise DefinitionError(
+                    "sinks of the app",
+                    f"{self.tracing.name} and {name}",
+                    "one that traces, because spans have one parent",
+                )
+            self.tracing = Guarded(sink.tracing, name, self.runtime)
         if sink.on_event is not None:
             self.told = (*self.told, (name, sink.on_event))
 

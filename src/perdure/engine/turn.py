@@ -15,6 +15,7 @@ from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.time_limit import TimeLimit
+from perdure.engine.tracing import Tracing, turn_begun
 from perdure.engine.turn_outcome import Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
@@ -62,6 +63,7 @@ class TurnTaker:
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
+        tracing: traces turns; None if no sink does.
         phase: whether runs may start.
         events: when the claim of an event is recorded: before its first effect, so that an event without effects costs
             one commit; or before its handler runs, so that a handler that kills the process is counted and finally
@@ -80,6 +82,7 @@ class TurnTaker:
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
     mistake_found: MistakeFound | None = None
+    tracing: Tracing | None = None
     phase: Literal["open", "closing"] = "open"
     events: Literal["claimed_late", "claimed_first"] = "claimed_late"
     committed: Callable[[Transition], None] = attrs.field(init=False)
@@ -145,6 +148,8 @@ class TurnTaker:
         if not isinstance(loaded, Success):
             return TurnAnswered(loaded)
         inputs = self._facts(mailbox)
+        if self.tracing is not None:
+            inputs = self._traced(self.tracing, mailbox, item, loaded.unwrap(), inputs)
         try:
             step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
         except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
@@ -157,10 +162,21 @@ class TurnTaker:
             return TurnAnswered(Failure(self._crashed(mailbox, secrets, broken)))
         if not isinstance(step, Execute):
             return step
+        if item.span is not None:
+            item.span.runs(step.claim)
         if step.claimed == "before_effect":
             late = self.events == "claimed_late"
             return self._handle(mailbox, step, inputs) if late else self._suspect(mailbox, item, step)
         return Rest(self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step)))
+
+    @staticmethod
+    def _traced(tracing: Tracing, mailbox: Mailbox, item: Item, loaded: Loaded, inputs: TurnInputs) -> TurnInputs:
+        """Begin the trace of a turn, unless it began before a conflict, and return the inputs with its context."""
+        if item.span is None:
+            turn = turn_begun(mailbox.address, item.request, loaded.instance, inputs)
+            item.span = None if turn is None else tracing.begin(turn)
+        context = None if item.span is None else item.span.context
+        return inputs if context is None else attrs.evolve(inputs, trace=context)
 
     # ------------------------------------------------------------ events
     def _suspect(self, mailbox: Mailbox, item: Item, execute: Execute) -> Rest:

@@ -25,6 +25,7 @@ from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Re
 from perdure.jobs.run import run_answer, run_failed
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, Step
 from perdure.jobs.suspension import pause, redecode, resume, terminate, undecodable
+from perdure.jobs.with_trace import with_trace
 from perdure.jobs.writes import answered, nothing, purge, reply
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
@@ -61,8 +62,14 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         step = undecodable(job, loaded.instance, problem, inputs)
     if loaded.instance is None:
         step = new_instance(step, job.plan.state_version)
+    if inputs.trace is not None or _alarm_is_traced(loaded.instance):
+        step = with_trace(step, loaded.instance, inputs.trace)
     step = with_shown_events(job, state_in_events.of_request(job, step))
     return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
+
+
+def _alarm_is_traced(instance: Instance | None) -> bool:
+    return instance is not None and instance.alarm_trace is not None
 
 
 def _decide(
@@ -123,11 +130,18 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs:
     step = _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
         return step
+    if execute.claim.trace is not None or _alarm_is_traced(execute.instance):
+        step = _traced(step, execute)
     step = state_in_events.of_run(job, execute, step)
     step = Commit(redacted_events(job, step.transition), step.result)
     if execute.claim.key is None and execute.request.inbound is None:
         return step
     return _concluded(job, step, _served(execute), inputs)
+
+
+def _traced(commit: Commit, execute: Execute) -> Commit:
+    traced = with_trace(commit, execute.instance, execute.claim.trace)
+    return traced if isinstance(traced, Commit) else commit
 
 
 def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs: TurnInputs) -> Commit | Execute:

@@ -20,6 +20,7 @@ from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
+from perdure.values.trace import trace_context
 from perdure.wire.envelope import Envelope
 from perdure.wire.paths import instance_path
 from perdure.wire.records import record_of
@@ -52,6 +53,7 @@ class RemoteJob:
         idempotency_key: str | None = None,
         wait_for: WaitFor = "completion",
         interrupt: bool = False,
+        trace: str | None = None,
     ) -> FutureResult[Any, EventError[Any]]:
         """Send a request; see `JobByName.call`. The error of a ``Rejected`` is a `Defect` with the name of its class.
 
@@ -60,7 +62,15 @@ class RemoteJob:
 
         def build() -> Envelope:
             check_wait(action, wait_for, interrupt)
-            return self._envelope(action, id_, payload, key=idempotency_key, wait_for=wait_for, interrupt=interrupt)
+            return self._envelope(
+                action,
+                id_,
+                payload,
+                key=idempotency_key,
+                wait_for=wait_for,
+                interrupt=interrupt,
+                trace=trace_context(trace),
+            )
 
         return once(self._ask(build))
 

@@ -18,6 +18,7 @@ from perdure.remote.server_url import ServerUrl, server_url
 from perdure.stores.sqlite.owner_socket import short_path
 from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, ServerUnreachable
+from perdure.values.trace import CurrentTrace
 
 MAX_CONNECTIONS = 1_000
 
@@ -35,6 +36,7 @@ class Settings:
         timeout_ms: how long a call waits for its answer.
         max_connections: the maximum number of connections.
         draws_keys: whether the client draws idempotency keys.
+        trace: returns the trace context of the caller, or None.
     """
 
     server: ServerUrl
@@ -43,6 +45,7 @@ class Settings:
     timeout_ms: int
     max_connections: int
     draws_keys: bool
+    trace: CurrentTrace | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -58,6 +61,7 @@ class Settings:
             timeout_ms=self.timeout_ms,
             unreached=self.server.unreached,
             draws_keys=self.draws_keys,
+            trace=self.trace,
         )
 
     def socket(self, stack: ExitStack) -> str | None:
@@ -82,6 +86,7 @@ def settings(
     timeout: Duration,
     max_connections: int,
     draw_keys: bool,
+    trace: CurrentTrace | None = None,
 ) -> Settings:
     """Check the arguments of `connect`.
 
@@ -99,6 +104,8 @@ def settings(
         raise DefinitionError("max_connections of a client", max_connections, expected)
     if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
         raise DefinitionError("token of a client", "(not shown)", "printable ASCII without blanks")
+    if trace is not None and not callable(trace):  # pyright: ignore[reportUnnecessaryComparison] - not every caller has types
+        raise DefinitionError("trace of a client", trace, "a function that returns a trace context, or None")
     return Settings(
         server=server_url(url),
         definitions=given,
@@ -106,6 +113,7 @@ def settings(
         timeout_ms=duration_ms(timeout, what="timeout of a client", minimum_ms=1),
         max_connections=max_connections,
         draws_keys=draw_keys,
+        trace=trace,
     )
 
 
@@ -133,6 +141,7 @@ def connect(
     timeout: Duration = "60 seconds",
     max_connections: int = 100,
     draw_keys: bool = False,
+    trace: CurrentTrace | None = None,
 ) -> Connecting:
     """Connect to an engine in another process.
 
@@ -153,6 +162,8 @@ def connect(
             lists, histories and health. Further calls wait for one.
         draw_keys: give each request without an idempotency key a new one, so that it is repeated safely. Each key is a
             row in the store, which the engine keeps for ``Limits.idempotency_ttl``.
+        trace: returns the trace context of the caller, whose trace the turns of its requests become a part of:
+            `perdure.telemetry.opentelemetry.current_trace`. By default the requests carry none.
 
     Raises:
         DefinitionError: when the block begins: an argument is not valid, or the extra ``client`` is not installed.
@@ -161,7 +172,13 @@ def connect(
     return Connecting(
         _opened(
             lambda: settings(
-                url, definitions, token=token, timeout=timeout, max_connections=max_connections, draw_keys=draw_keys
+                url,
+                definitions,
+                token=token,
+                timeout=timeout,
+                max_connections=max_connections,
+                draw_keys=draw_keys,
+                trace=trace,
             )
         )
     )

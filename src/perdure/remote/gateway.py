@@ -43,6 +43,7 @@ from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
+from perdure.values.trace import CurrentTrace
 from perdure.wire.contract import contract_of, differing
 from perdure.wire.envelope import READS, Envelope
 from perdure.wire.info import EngineInfo
@@ -75,6 +76,7 @@ class RemoteGateway:
         timeout_ms: how long a call waits for its answer, repeats included.
         unreached: returns why a request did not reach the server, and what to do, from the error of the connection.
         draws_keys: whether a request without an idempotency key gets a new one, so that it can be repeated.
+        trace: returns the trace context of the caller; None to send none.
     """
 
     name: str
@@ -83,6 +85,7 @@ class RemoteGateway:
     timeout_ms: int
     unreached: Callable[[str], str]
     draws_keys: bool
+    trace: CurrentTrace | None = None
 
     def unknown(self, kind: str, name: str, /) -> UnknownJob:
         """Return the error for a definition that the client was not connected with."""
@@ -247,6 +250,8 @@ class RemoteGateway:
         reads = envelope.action in READS
         if self.draws_keys and envelope.key is None and not reads:
             envelope = attrs.evolve(envelope, key=self.channel.new_key())
+        if self.trace is not None and envelope.trace is None and not reads:
+            envelope = attrs.evolve(envelope, trace=self.trace())
         typed = None if job is None else job.plan.errors
 
         async def attempt(left_ms: float) -> Result[Any, PerdureError]:

@@ -19,6 +19,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.remote.connecting import MISSING_EXTRA, Settings, settings
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.trace import CurrentTrace
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -88,6 +89,7 @@ def connect_sync(
     timeout: Duration = "60 seconds",
     max_connections: int = 100,
     draw_keys: bool = False,
+    trace: CurrentTrace | None = None,
 ) -> SyncConnecting:
     """Connect to an engine in another process, without an event loop.
 
@@ -103,6 +105,7 @@ def connect_sync(
         timeout: how long a call waits for its answer, repeats included.
         max_connections: the maximum number of connections, for all threads.
         draw_keys: give each request without an idempotency key a new one.
+        trace: returns the trace context of the caller.
 
     Raises:
         DefinitionError: when the block begins: an argument is not valid, or the extra ``client`` is not installed.
@@ -111,7 +114,13 @@ def connect_sync(
     return SyncConnecting(
         _opened(
             lambda: settings(
-                url, definitions, token=token, timeout=timeout, max_connections=max_connections, draw_keys=draw_keys
+                url,
+                definitions,
+                token=token,
+                timeout=timeout,
+                max_connections=max_connections,
+                draw_keys=draw_keys,
+                trace=trace,
             )
         )
     )

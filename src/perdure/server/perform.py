@@ -96,6 +96,12 @@ def _call(gateway: LocalGateway, job: AnyDefinition, envelope: Envelope) -> tupl
             return moment, encode_moment
         case action:
             build = builder(
-                job, action, envelope.payload.decode(), envelope.key, envelope.wait_for, interrupt=envelope.interrupt
+                job,
+                action,
+                envelope.payload.decode(),
+                envelope.key,
+                envelope.wait_for,
+                interrupt=envelope.interrupt,
+                trace=envelope.trace,
             )
             return gateway.request(job, envelope.id, build), job.plan.answers.encode

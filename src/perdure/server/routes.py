@@ -69,6 +69,12 @@ class Asked:
         except UnicodeDecodeError:
             return text
 
+    @property
+    def trace(self) -> str | None:
+        """The trace context of the caller: that of an instrumentation around this application, else its header."""
+        tracing = engine_of(self.client).turns.tracing
+        return None if tracing is None else tracing.current() or self.request.headers.get("traceparent")
+
     def page(self, *, default: int = 100) -> int:
         """Return the size of the page."""
         limit = whole_in(self.request.query_params, "limit")
@@ -230,6 +236,7 @@ async def _call(asked: Asked) -> Response:
         idempotency_key=asked.key,
         wait_for=query.get("wait_for", "completion"),
         interrupt=flag_in(query, "interrupt"),
+        trace=asked.trace,
     )
     return await asked.answer(call, orjson.dumps, job.definition.plan.errors)
 

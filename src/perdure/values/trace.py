@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _INVALID_VERSION: Final = "ff"
 _VERSION: Final = "00"
+
+CurrentTrace: TypeAlias = Callable[[], str | None]
+"""Returns the trace context of the running code; None if it has none."""
 
 MAX_TRACE_CHARACTERS: Final = 512
 """The size of a header beyond which it is ignored."""

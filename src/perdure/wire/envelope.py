@@ -32,6 +32,7 @@ class Envelope:
         wait_for: when the request is answered.
         interrupt: whether ``terminate`` cancels a run in progress.
         definition: the fingerprint of the caller's definition; None if it has none.
+        trace: the trace context of the caller, as the header ``traceparent``; None if it has none.
     """
 
     __repr__ = fields_in_line
@@ -46,6 +47,7 @@ class Envelope:
     wait_for: WaitFor = "completion"
     interrupt: bool = False
     definition: str | None = None
+    trace: str | None = None
 
     def encoded(self) -> bytes:
         """Encode it as one line, without the line break."""
@@ -66,6 +68,8 @@ class Envelope:
             line["interrupt"] = True
         if self.definition is not None:
             line["definition"] = self.definition
+        if self.trace is not None:
+            line["trace"] = self.trace
         return orjson.dumps(line)
 
 
@@ -74,6 +78,7 @@ _OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
     "key": (str, type(None)),
     "interrupt": (bool,),
     "definition": (str, type(None)),
+    "trace": (str, type(None)),
 }
 _KNOWN: Final = _TEXT | _OPTIONAL.keys() | {"n", "payload", "wait_for"}
 
@@ -109,6 +114,7 @@ def envelope_of(line: bytes, *, where: str) -> Envelope:
         wait_for=given.get("wait_for", "completion"),
         interrupt=given.get("interrupt", False),
         definition=given.get("definition"),
+        trace=given.get("trace"),
     )
 
 

@@ -16,6 +16,7 @@ from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.remote import SyncClient, connect_sync
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
+from perdure.values.trace import CurrentTrace
 
 TIMEOUT: Final = "10 seconds"
 """How long a call waits for its answer by default: a thread of the web server waits with it."""
@@ -28,8 +29,8 @@ _opened: Final[dict[int, tuple[SyncClient, ExitStack]]] = {}
 def jobs() -> SyncClient:
     """Return the client of this process, for all of its threads.
 
-    Its first call opens it, with the settings ``PERDURE_URL``, ``PERDURE_JOBS``, ``PERDURE_TOKEN`` and
-    ``PERDURE_TIMEOUT``.
+    Its first call opens it, with the settings ``PERDURE_URL``, ``PERDURE_JOBS``, ``PERDURE_TOKEN``,
+    ``PERDURE_TIMEOUT`` and ``PERDURE_TRACE``.
 
     Raises:
         ImproperlyConfigured: a setting is missing, or is not a definition.
@@ -60,8 +61,19 @@ def _open() -> tuple[SyncClient, ExitStack]:
     stack = ExitStack()
     token: str | None = getattr(settings, "PERDURE_TOKEN", None)
     timeout: Duration = getattr(settings, "PERDURE_TIMEOUT", TIMEOUT)
-    client = stack.enter_context(connect_sync(url, *_definitions(), token=token, timeout=timeout))
+    trace: str | None = getattr(settings, "PERDURE_TRACE", None)
+    client = stack.enter_context(
+        connect_sync(url, *_definitions(), token=token, timeout=timeout, trace=None if trace is None else _trace(trace))
+    )
     return client, stack
+
+
+def _trace(path: str) -> CurrentTrace:
+    try:
+        found: CurrentTrace = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{path!r} in PERDURE_TRACE: expected the path of a function: {error}") from error
+    return found
 
 
 def _definitions() -> list[AnyDefinition]:
