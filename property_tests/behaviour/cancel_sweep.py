@@ -52,13 +52,13 @@ class Rested:
 
 
 def slowed(world: World, when: When) -> None:
-    """Let everything that crosses the border take a moment, so that it is a wait."""
+    """Let each external call take a moment, so that it is a wait."""
     places = [*(f"{OF_THE_STORE}{name}" for name in STORE_OPERATIONS), "say"]
     world.world.inject(*(Delay(at, "1 ms", when=when, times=_ALWAYS) for at in places))
 
 
 def run_steps(world: World, steps: int, *, over: Callable[[], bool], within_ms: int) -> bool:
-    """Let the tasks of the engine take so many steps; False: it was over before."""
+    """Let the tasks of the engine take a number of steps; False: it was over before."""
     taken = -1
 
     def reached() -> bool:
@@ -175,7 +175,7 @@ async def _stop(open_app: OpenApp, begun: list[OpenApp]) -> None:
 
 
 async def _at_nothing(_: World) -> None:
-    """An instance that was ended is not looked at."""
+    """An ended instance is not inspected."""
 
 
 def steps_of(operation: Operation, folder: Path, when: When = "before") -> int:

@@ -77,14 +77,14 @@ async def failed_once(world: World, handle: Any) -> None:
 
 
 def refuse(world: World, run: str, *, attempts: int) -> None:
-    """Let the outside refuse a run, however often its attempts are delivered."""
+    """Let the external system refuse a run, however often its attempts are delivered."""
     for attempt in range(1, attempts + 1):
         for delivery in range(1, 4):
             world.outside.refusals[f"{run}#{attempt}.{delivery}"] = 1
 
 
 def refusing(run: str, arrange: Arrange, *, attempts: int = 1) -> Arrange:
-    """Let the outside refuse a run that is to come."""
+    """Let the external system refuse a later run."""
 
     async def arranged(world: World, handle: Any) -> None:
         await arrange(world, handle)

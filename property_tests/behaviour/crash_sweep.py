@@ -126,7 +126,7 @@ def _new(folder: Path, name: str) -> Path:
 
 
 def crossings_of(operation: Operation, kind: StoreKind, folder: Path) -> list[str]:
-    """Run the operation without a crash, and give every crossing of the border on the way."""
+    """Run the operation without a crash, and return every crash point on the way."""
 
     async def scenario(world: World) -> list[str]:
         await _arranged(operation, world)

@@ -42,7 +42,7 @@ teller = Task("teller", state=int, event=str, initial=0, on_event=pass_on)
 
 
 def said(world: World) -> list[str]:
-    """Give every word that was said, without its mark."""
+    """Return every word that was said, without its mark."""
     return sorted({word.split("#")[0] for word in world.outside.heard})
 
 
@@ -62,7 +62,7 @@ async def started(world: World) -> None:
 
 
 def telling(name: str, action: str, arrange: Arrange = nothing) -> Operation:
-    """Make an operation of an event at which a task tells a job of another kind."""
+    """Make an operation of an event at which a task sends a message to a job of another kind."""
     target: Any = later if action in {"start", "trigger", "terminate"} else piles
 
     async def looks(world: World) -> Any:

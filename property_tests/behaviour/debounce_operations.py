@@ -21,7 +21,7 @@ class Pile:
 
 @program
 def collect(ctx: DebounceContext[Pile], number: int) -> Do[None, Refused, HasOutside]:
-    """Put it on the pile; a negative one with a word to the outside."""
+    """Put it on the pile; a negative one with an external call."""
     if number < 0:
         yield from say(f"ring {number}#{ctx.attempt}.{ctx.delivery}")
     yield from ctx.update_state(lambda pile: Pile((*pile.numbers, number)))
@@ -60,7 +60,7 @@ def holding(*numbers: int, refused: str | None = None, attempts: int = 1, paused
 
     Args:
         numbers: its content.
-        refused: the batch that the outside refuses.
+        refused: the batch that the external system refuses.
         attempts: how many attempts at it.
         paused_ms: how long it has been paused; None: it is not.
     """

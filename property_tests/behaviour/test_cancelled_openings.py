@@ -95,7 +95,7 @@ async def leaves_a_run_behind(open_app: OpenApp) -> None:
 
 
 def cancelled_after(house: House, opening: OpenApp, steps_taken: int) -> bool:
-    """Cancel an opening after so many steps; False when it was open before."""
+    """Cancel an opening after a number of steps; False when it was open before."""
     begun: list[str] = []
     task = house.simulation.runtime.spawn(begins(begun, opening.__aenter__), name="opening")
     taken = 0

@@ -1,4 +1,4 @@
-"""A continuous job under every mishap: a failing run never silences the schedule."""
+"""A continuous job under every fault: a failing run never silences the schedule."""
 
 import tempfile
 from pathlib import Path
@@ -22,7 +22,7 @@ class Plain:
 
 @program
 def work(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
-    """Succeed, fail, break, or take too long: as the outside says."""
+    """Succeed, fail, break, or take too long, as the external system says."""
     yield from say(f"run {ctx.run_count}.{ctx.attempt}.{ctx.delivery}")
     yield from say("work")
     if (yield from say("bug").map(lambda _: False).lash(lambda _: say("noted").map(lambda _: True))):

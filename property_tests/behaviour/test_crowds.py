@@ -91,7 +91,7 @@ CROWDS = st.builds(
 
 
 def step_by_step(world: World, steps_taken: int) -> None:
-    """Let the engine take so many steps."""
+    """Let the engine take a number of steps."""
     left = steps_taken
     worker = world.process
 

@@ -1,4 +1,4 @@
-"""A debounce under every mishap: each acknowledged event is in exactly one flushed batch, or discarded by a clear."""
+"""A debounce under every fault: each acknowledged event is in exactly one flushed batch, or discarded by a clear."""
 
 import tempfile
 from collections import Counter

@@ -32,7 +32,7 @@ KINDS: tuple[StoreKind, ...] = STORES if NIGHTLY else ("memory",)
 TRIES = 6
 
 
-# ---------------------------------------------------------------- one job that tells, with a key, over an older state
+# ---------------------------------------------------------------- one job that sends, with a key, over an older state
 @frozen
 class Words:
     """What older code stores."""

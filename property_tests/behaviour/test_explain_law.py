@@ -180,7 +180,7 @@ async def until_nothing_runs(simulation: Simulation, store: Store) -> None:
     """Wait for an instant at which no alarm is due and no run is claimed.
 
     Values drawn, answered and committed at such an instant is the request's own: nothing else can begin before it is
-    over, because services answer at once, and time stands still until every task waits for it.
+    over, because services answer at once, and time does not advance until every task waits for it.
     """
     await simulation.runtime.sleep(1)
     while any(is_busy(instance, simulation.now_ms) for instance in await instances_of(store)):
@@ -236,7 +236,7 @@ def is_of_an_alarm(transition: Transition) -> bool:
 
 
 def incarnation_in(commits: list[Transition]) -> int:
-    """The number that the store gave to an instance that was new."""
+    """The number that the store assigned to a new instance."""
     given = [each.expected.incarnation for each in commits if each.expected is not None]
     given += [each.write.instance.incarnation for each in commits if isinstance(each.write, Put)]
     return next((number for number in given if number), 1)

@@ -76,7 +76,7 @@ def test_a_crash_uses_up_no_attempt(given_ends):
 @example(["crash", "crash", "crash", "resume", "fail", "fail"])
 @example(["fail", "crash", "fail", "resume", "fail", "crash"])
 def test_no_two_deliveries_have_the_same_marks(happens):
-    """`Every repeat is marked`: of one run, no attempt and delivery come twice, and only the first is no retry."""
+    """`Every repeat is marked`: of one run, no attempt and delivery occur twice, and all but the first are retries."""
     marks: list[tuple[str, int, int]] = []
     firsts: list[bool] = []
 

@@ -326,7 +326,7 @@ lines = st.builds(
 def test_a_cron_line_never_fires_in_the_past_around_both_changes_of_five_zones(
     zone: str, day: date, line: str, minutes: int, steps: list[int]
 ) -> None:
-    """Whenever it is looked at, the next tick is to come; and each run begins at the tick it was set for."""
+    """Whenever it is read, the next tick is in the future; and each run begins at the tick it was set for."""
     job = Continuous("ticking", state=Total, schedule=cron(line, tz=zone), execute=count_up, start_immediately=False)
     clock = Clock(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(minutes=minutes))
     at_ms = clock.now_ms

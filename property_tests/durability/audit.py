@@ -44,7 +44,7 @@ class Verdict:
 
     Attributes:
         acknowledged: steps that were acknowledged: these are not broken promises.
-        left_open: steps that were never answered nor asked for again: nor are these, applied or not.
+        left_open: steps that were never answered nor repeated, applied or not.
         lost: acknowledged steps that have no effect.
         twice: steps that have more than one.
         broken: instances with forbidden content.
@@ -129,7 +129,7 @@ def audit_prefix(asked: Mapping[str, int], stored: Stored) -> tuple[str, ...]:
     """Find the defects of a store that may have lost the newest steps of each client, and nothing in between.
 
     Args:
-        asked: how many steps each client has asked for.
+        asked: how many steps each client has sent.
         stored: the content of the file, once all work has ended.
     """
     books = stored.accounts.values()

@@ -1,6 +1,6 @@
 """Jobs that notice by themselves when anything is lost, applied twice or out of order.
 
-Every client numbers its steps. An account takes a client's deposits only one after the other, tells its ledger,
+Every client numbers its steps. An account takes a client's deposits only one after the other, sends them to its ledger,
 which does the same, and records every step out of order: such a note remains for ever. Whatever reaches outside is
 noted there, with the run that did it and the mark that the program saw.
 """
@@ -78,7 +78,7 @@ class Entry:
     """The ``number``-th that a client deposits here.
 
     Attributes:
-        asked: ``until_answered``: every number comes; ``once``: one that was not answered may be left out.
+        asked: ``until_answered``: every number arrives; ``once``: an unanswered one may be missing.
     """
 
     client: str
@@ -180,7 +180,7 @@ pulse = Continuous("pulse", state=Beats, schedule=every("25 ms"), execute=beat)
 
 
 def bank(outside: Outside) -> App[Outside]:
-    """Give the app."""
+    """Return the app."""
     return App(outside).with_jobs(account, ledger, mailbag, pulse)
 
 
@@ -215,7 +215,7 @@ class Step:
 
     @property
     def key(self) -> str | None:
-        """Its idempotency key, if its client gives one: with it, the step may be repeated."""
+        """Its idempotency key, if its client passes one: with it, the step may be repeated."""
         return None if self.client.startswith(KEYLESS) else f"{self.client}:{self.number}"
 
     @property
@@ -224,12 +224,12 @@ class Step:
 
 
 def take_step(jobs: Client, step: Step) -> FutureResult[Any, CallError]:
-    """Give the call of a step."""
+    """Return the call of a step."""
     if step.kind == "letter":
         return jobs.handle(mailbag).add(BAGS[step.number // 4 % len(BAGS)], step.letter, idempotency_key=step.key)
     return jobs.handle(account).send(step.account, step.entry, idempotency_key=step.key)
 
 
 def steps_of(client: str, after: int, upto: int) -> Iterator[Step]:
-    """Give the steps of a client after one, up to another."""
+    """Return the steps of a client after one, up to another."""
     return (Step(client, number) for number in range(after + 1, upto + 1))

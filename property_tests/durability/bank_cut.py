@@ -27,7 +27,7 @@ from perdure.values.errors import OutcomeUnknown, StoreError
 FILE = "jobs.db"
 CLIENTS = tuple(f"client-{number}" for number in range(4))
 PASSING = (StoreError, OutcomeUnknown)
-"""What clients are told while the disk is sick: they ask again, with their keys."""
+"""The errors of clients while the disk fails: they repeat the step, with their keys."""
 POWER_IS_BACK = datetime(2026, 1, 1, 1, tzinfo=UTC)  # while idempotency keys are still remembered
 
 
@@ -38,7 +38,7 @@ class Witness:
     Attributes:
         log: of the disk.
         happened: what reached outside.
-        asked: the newest step of each client that was asked for, and when.
+        asked: the newest step that each client sent, and when.
         acknowledged: each step that was acknowledged, and when.
     """
 
@@ -71,7 +71,7 @@ class BankRecording:
     acknowledged: tuple[tuple[int, Step], ...]
 
     def steps(self, cut: int) -> dict[str, int]:
-        """Give the newest step of each client that had been acknowledged before a cut."""
+        """Return the newest step of each client that had been acknowledged before a cut."""
         newest = dict.fromkeys(CLIENTS, 0)
         return newest | {step.client: step.number for place, step in self.acknowledged if place <= cut}
 
@@ -89,7 +89,7 @@ def record_bank(
     seed: int = 0,
     illness: Illness | None = None,
 ) -> BankRecording:
-    """Let every client take so many steps, on a disk that may fail meanwhile, and keep the log of the disk."""
+    """Let every client take a number of steps, on a disk that may fail meanwhile, and keep the log of the disk."""
     recorder = SickDisk(f"bank-{folder}")
     simulation = Simulation(seed=seed)
     witness = Witness(recorder.log)

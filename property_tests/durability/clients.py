@@ -25,10 +25,10 @@ async def client(
     """Take one step after the other, and say of each that it was acknowledged.
 
     Args:
-        jobs: whom to ask.
+        jobs: the client of the engine.
         steps: what for.
         acknowledged: called with each step.
-        repeats: after which errors to ask again, a little later; others end the client.
+        repeats: the errors after which a step is repeated, a little later; others end the client.
     """
     for step in steps:
         while True:

@@ -24,10 +24,10 @@ Mishap: TypeAlias = Literal["copied over", "truncated"]
 COMMANDS: Mapping[Mishap, str] = {"copied over": "cp backup.db jobs.db", "truncated": ": > jobs.db"}
 ROWS = 60
 PATIENCE = 400
-"""Commits after the mishap, acknowledged, from which on it counts as not noticed."""
+"""Commits after the copy, acknowledged, from which on it counts as not noticed."""
 
 LATEST = 500
-"""Commits before the mishap, at most: enough for several checkpoints."""
+"""Commits before the copy, at most: enough for several checkpoints."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +36,7 @@ class Trial:
 
     Attributes:
         is_noticed: whether the store reported that it had lost its file.
-        acknowledged_after: commits that began after the mishap was over, and were acknowledged.
+        acknowledged_after: commits that began after the copy was complete, and were acknowledged.
         reason: why the store stopped.
     """
 
@@ -46,7 +46,7 @@ class Trial:
 
 
 def trial(folder: Path, mishap: Mishap, *, callers: int, seed: int) -> Trial:
-    """Let callers commit, and let the mishap happen at a drawn moment.
+    """Let callers commit, and copy over the file at a drawn moment.
 
     Args:
         folder: an empty folder for the files.

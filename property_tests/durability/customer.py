@@ -52,7 +52,7 @@ class Window:
         self._connection: socket.socket | None = None
 
     def ask(self, name: str, number: int) -> bool:
-        """Ask for a step, and say whether it was answered; if not, the teller is gone.
+        """Ask for a step, and return whether it was answered; if not, the teller is gone.
 
         Raises:
             Refused: it is not done.
@@ -97,7 +97,7 @@ def requests(name: str, asks: str, window: Window, journal: Journal) -> Iterator
 
 
 def main(window: str, name: str, asks: str, journal: str) -> None:
-    """Ask until a SIGTERM comes."""
+    """Send steps until a SIGTERM arrives."""
     signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     for _ in requests(name, asks, Window(window), Journal(journal)):

@@ -121,7 +121,7 @@ class Whim:
     """Each thing has its own fate, drawn from a seed.
 
     Args:
-        seed: of the dice.
+        seed: of the random values.
         kept: how likely something is kept as a whole, 0 to 1; of the rest, half is torn.
     """
 
@@ -160,7 +160,7 @@ class _File:
 
 
 def surviving(log: Sequence[Entry], mercy: Mercy) -> Image:
-    """Give the files that are on the disk when power comes back after the last entry.
+    """Return the files that are on the disk when power comes back after the last entry.
 
     Args:
         log: the operations up to the cut.

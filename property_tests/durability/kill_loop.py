@@ -37,8 +37,8 @@ class Moment:
     """When a process is killed.
 
     Attributes:
-        answers: after so many,
-        delay_s: and then so long.
+        answers: after this number of answers,
+        delay_s: and then this time.
         mercy: what of the disk survives that was not synced, if power is cut.
     """
 
@@ -149,7 +149,7 @@ class KillLoop:
         )
 
     def _succeeded(self, stack: ExitStack, teller: Teller, come: Customers, moment: Moment) -> Teller:
-        """Kill a teller, and give the next one."""
+        """Kill a teller, and return the next one."""
         assert teller.opened_s, "the next one waits for an owner, not with it"
         waiting = self.disk.teller(stack, self.durability) if self.successor == "waiting" else None
         come.await_answers(moment.answers)

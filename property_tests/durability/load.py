@@ -162,7 +162,7 @@ class Clerk:
 
 
 async def carry_out(store: Store, clerk: Clerk, simulation: Simulation, log: list[Entry], transitions: int) -> None:
-    """Commit so many transitions, up to six at the same moment, and note in the log when each is answered."""
+    """Commit a number of transitions, up to six at the same moment, and note in the log when each is answered."""
     runtime = simulation.runtime
 
     async def commit() -> None:

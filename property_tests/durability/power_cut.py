@@ -26,7 +26,7 @@ class Recording:
     """A load that was carried out to its end.
 
     Attributes:
-        log: everything that was done to the disk, asked and answered.
+        log: all operations on the disk, sent and answered.
         pictures: the content of the store after 0, 1, 2, … transitions.
     """
 
@@ -39,20 +39,20 @@ class Recording:
         return range(len(self.log) + 1)
 
     def asked(self, cut: int) -> int:
-        """Give how many transitions had been handed to the store before a cut."""
+        """Return how many transitions had been handed to the store before a cut."""
         return max((entry.number for entry in self.log[:cut] if isinstance(entry, Asked)), default=0)
 
     def acknowledged(self, cut: int) -> int:
-        """Give how many had been acknowledged."""
+        """Return how many had been acknowledged."""
         return max((entry.number for entry in self.log[:cut] if isinstance(entry, Acknowledged)), default=0)
 
     def checkpointed(self, cut: int) -> int:
-        """Give how many had been acknowledged before the last checkpoint was complete."""
+        """Return how many had been acknowledged before the last checkpoint was complete."""
         syncs = [place for place, entry in enumerate(self.log[:cut]) if entry == Synced(_DATABASE)]
         return self.acknowledged(syncs[-1]) if syncs else 0
 
     def promised(self, cut: int, durability: Chosen) -> int:
-        """Give how many must be there after a cut."""
+        """Return how many must be there after a cut."""
         return self.acknowledged(cut) if durability == "full" else self.checkpointed(cut)
 
 

@@ -25,7 +25,7 @@ class Teller:
     """One owner of the store, and its output.
 
     Args:
-        folder: where the outside and the window are.
+        folder: where the external system and the window are.
         file: the store, in that folder.
         durability: how it is opened.
         disk: where the log of its disk goes, in that folder; None: it is the real disk.
@@ -77,7 +77,7 @@ class Told:
 
     Attributes:
         name: its name.
-        asked: the newest step that it asked for.
+        asked: the newest step that it sent.
         done: the steps that were answered.
     """
 
@@ -111,7 +111,7 @@ class Customers:
         os.close(answers)
 
     def await_answers(self, count: int) -> None:
-        """Wait until they got so many more answers."""
+        """Wait until they received this number of further answers."""
         while count > 0:
             ready, _, _ = select([self._answers], [], [], PATIENCE_S)
             assert ready, "no customer was answered for a minute"

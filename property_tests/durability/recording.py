@@ -1,8 +1,8 @@
 """The store of the library over a real SQLite whose every write, sync and deletion is written down.
 
-The driver is `apsw` instead of `sqlite3`: it lets Python stand between SQLite and its files. All else is the library's:
+The driver is `apsw` instead of `sqlite3`: it lets Python run between SQLite and its files. All else is the library's:
 its statements, its transactions and groups, its pragmas. It runs in the caller's own thread, so that the same load
-gives the same log.
+produces the same log.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Recorder(apsw.VFS):
         name: what SQLite knows it by.
         log: the operations on files, in order.
         statements: the statements for SQLite, in order.
-        hops: how often the driver's thread would have been gone to.
+        hops: thread round trips to the driver.
         connection: the connection that was opened.
     """
 
@@ -95,7 +95,7 @@ class Recorder(apsw.VFS):
         self.log.append(entry)
 
     def number(self, name: str) -> int | None:
-        """Give the number that a file has in the log; None when there is no such file."""
+        """Return the number that a file has in the log; None when there is no such file."""
         return self._files.get(name)
 
     def before(self, entry: Entry | Read) -> None:
@@ -188,7 +188,7 @@ class _Cursor:
 
 @attrs.define
 class _RecordedThread:
-    """Stands where the driver's thread stands, and is none."""
+    """Replaces the driver's thread, without a thread."""
 
     recorder: Recorder
     connection: apsw.Connection

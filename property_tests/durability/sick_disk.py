@@ -98,7 +98,7 @@ class SickDisk(Recorder):
     """A disk that is sick for a while.
 
     Attributes:
-        asked: how often something was to be done to a file, refused or not, since it fell ill.
+        asked: the file operations, refused or not, since the disk began to fail.
     """
 
     def __init__(self, name: str) -> None:
@@ -144,7 +144,7 @@ class Recovery:
     """The outcome.
 
     Attributes:
-        asked: how often something was to be done to a file, refused or not.
+        asked: the file operations, refused or not.
         told: the answer of each commit: the class of its error, or "ok".
         read: what reads were answered, in the same words.
         afterwards: the answer of a commit when the disk had recovered.
@@ -241,7 +241,7 @@ def _word(found: Any) -> str:
 
 
 def _found(path: Path) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Give the ids of all instances, and what SQLite finds wrong."""
+    """Return the ids of all instances, and what SQLite finds wrong."""
     with closing(sqlite3.connect(path)) as database:
         stored = database.execute("SELECT id FROM instances")
         ids = frozenset(id_.partition("-")[2] for (id_,) in stored)

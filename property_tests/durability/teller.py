@@ -41,7 +41,7 @@ def appended(path: str) -> int:
 
 @frozen
 class Journal:
-    """The outside."""
+    """The external system."""
 
     descriptor: int
 

@@ -36,7 +36,7 @@ steps = st.one_of(
 
 @define
 class Post:
-    """Takes mails, and gives tokens."""
+    """Takes mails, and returns tokens."""
 
     sent: list[tuple[str, str]] = field(factory=list)
 

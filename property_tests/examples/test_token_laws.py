@@ -18,7 +18,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @define
 class Server:
-    """Answers as it is told, then with fresh tokens."""
+    """Answers with the given results, then with fresh tokens."""
 
     answers: list[AuthError | None]
     calls: int = 0
@@ -48,7 +48,7 @@ answers = st.lists(st.sampled_from([None, None, AuthDown("no route"), AuthRevoke
 
 
 def expected(given_answers: list[AuthError | None], runs: int) -> tuple[int, int | None, bool]:
-    """How often the server is called in so many runs, which call gave the token, and whether it was given up."""
+    """How often the server is called in some runs, which call returned the token, and whether it was given up."""
     left, calls, token = list(given_answers), 0, None
     for _ in range(runs):
         for _ in range(3):

@@ -51,7 +51,7 @@ class Mutant:
         """
         count = text.count(self.old)
         if count != 1:
-            raise ValueError(f"{self.name}: {self.file} has its text {count} times; give the mutant a new anchor")
+            raise ValueError(f"{self.name}: {self.file} has its text {count} times; choose a new anchor for the mutant")
         return text.replace(self.old, self.new)
 
 

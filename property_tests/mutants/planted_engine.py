@@ -61,7 +61,7 @@ MUTANTS = (
         CONFLICT,
     ),
     Mutant(
-        "an update of one row looks at no fence",
+        "an update of one row checks no fence",
         "stores/sqlite/change.py",
         "        return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None\n    before",
         "        cursor.execute(update.sql, update.values)\n        return update.fence\n    before",

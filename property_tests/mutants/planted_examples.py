@@ -43,7 +43,7 @@ MUTANTS = (
         ORDER,
     ),
     Mutant(
-        "customers are asked about a parcel once",
+        "customers receive one question about a parcel",
         "examples/order_processor.py",
         "            yield from ctx.schedule(after=patience.parcel)\n",
         "",

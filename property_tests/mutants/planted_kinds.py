@@ -54,7 +54,7 @@ MUTANTS = (
         f"{CALLS}::test_messages_of_a_run_are_sent_with_its_commit",
     ),
     Mutant(
-        "on_error of a run is not told the error",
+        "on_error of a run does not receive the error",
         "jobs/run.py",
         "job.error_handler(execute, error_for_hook(exit_, record))",
         "job.error_handler(execute, None)",

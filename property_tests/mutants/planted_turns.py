@@ -33,7 +33,7 @@ MUTANTS = (
         ENDS,
     ),
     Mutant(
-        "the number of an attempt stands still",
+        "the number of an attempt does not grow",
         "jobs/run.py",
         "attempt=claim.attempt + 1,\n",
         "attempt=claim.attempt,\n",
@@ -182,7 +182,7 @@ MUTANTS = (
         TASK,
     ),
     Mutant(
-        "the version stands still",
+        "the version does not grow",
         "jobs/writes.py",
         "version=before.version + 1",
         "version=before.version",
@@ -196,7 +196,7 @@ MUTANTS = (
         ENDED,
     ),
     Mutant(
-        "the last turn still tells itself",
+        "the last turn still sends messages to itself",
         "jobs/writes.py",
         'if own_messages == "dropped":',
         'if own_messages == "kept":',

@@ -30,7 +30,7 @@ MUTANTS = (
         f"{RETRY}::test_a_retry_lies_within_a_tenth_of_its_delay_and_never_past_the_cap",
     ),
     Mutant(
-        "retry_if is not asked",
+        "retry_if is not called",
         "values/retry.py",
         "and not self.retry_if(error):",
         "and self.retry_if(error) is None:",

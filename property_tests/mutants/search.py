@@ -6,7 +6,7 @@ Nothing of the checkout is written. A night's run, at the top of the repository:
     uv run --group mutation python property_tests/mutants/search.py --minutes 60
 
 It ends with the surviving changes, each as a difference: a missing test, or an equivalent change. The handling of
-those that were found is told in ``docs/reference/surviving-mutants.md``.
+those that were found is described in ``docs/reference/surviving-mutants.md``.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def report(folder: str) -> None:
 
 
 def mutmut(folder: str, *arguments: str) -> str:
-    """Ask the tool something."""
+    """Run the tool."""
     command = [sys.executable, "-m", "mutmut", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout  # noqa: S603 - the tool
 

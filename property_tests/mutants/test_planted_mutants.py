@@ -50,7 +50,7 @@ def test_a_killer_is_a_test_of_this_repository(killer: str) -> None:
 
 
 def test_a_missing_text_requires_a_new_anchor() -> None:
-    with pytest.raises(ValueError, match="give the mutant a new anchor"):
+    with pytest.raises(ValueError, match="choose a new anchor for the mutant"):
         MUTANTS[0].apply("another text")
 
 

@@ -1,4 +1,4 @@
-"""Counts agree with a look at every row, however portions, commits, conflicts and rollbacks interleave."""
+"""Counts agree with a scan of every row, however chunks, commits, conflicts and rollbacks interleave."""
 
 import sqlite3
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Evolution proved: good chains pass in every kind of job, and each way to lose something is found and told."""
+"""Evolution proved: good chains pass in every kind of job, and each way to lose something is found and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daylight-saving laws, against an oracle that walks a zone's clock minute by minute."""
+"""The daylight-saving laws, against a reference that walks a zone's clock minute by minute."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -50,7 +50,7 @@ def clock(zone, day):
 
 
 def swallowed(earlier, later):
-    """Give the wall times between two neighbouring minutes that the clocks never show."""
+    """Return the wall times between two neighbouring minutes that the clocks never show."""
     return [earlier + number * MINUTE for number in range(1, (later - earlier) // MINUTE)]
 
 
@@ -72,7 +72,7 @@ def expected_ticks(line, zone, day):
 
 
 class Line:
-    """A cron line of which the oracle knows the meaning without reading it."""
+    """A cron line whose meaning the reference knows without parsing it."""
 
     def __init__(self, minute, hour, day, weekday):
         (self.minute, self.minutes), (self.hour, self.hours) = minute, hour
@@ -113,7 +113,7 @@ places = st.sampled_from(PLACES)
 
 
 def window(zone, day):
-    """Give the three days in the middle, where the oracle sees far enough both ways."""
+    """Return the three days in the middle, where the reference sees far enough both ways."""
     minutes = clock(zone, day)
     return minutes[24 * 60][0], minutes[-24 * 60][0]
 

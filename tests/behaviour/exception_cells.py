@@ -219,7 +219,7 @@ async def next_start(folder: Path, name: str) -> dict[str, Any]:
 
 
 def forked(out: Path, work: Callable[[], Any]) -> int:
-    """Run something in a process of its own, and give that process's exit code; -14: it did not end in time."""
+    """Run a function in a process of its own, and return that process's exit code; -14: it did not end in time."""
     child = os.fork()
     if child == 0:
         signal.alarm(PATIENCE_S)
@@ -246,7 +246,7 @@ def main(folder: str) -> None:
             seen: dict[str, Any] = {"kind": kind, "hook": name, "ended": [first, then]}
             for part in ("first", "then"):
                 seen |= json.loads((here / part).read_text()) if (here / part).exists() else {}
-            print(json.dumps(seen), flush=True)  # noqa: T201 - how it tells
+            print(json.dumps(seen), flush=True)  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A task that does as it is told: its events are lists of steps, and so is what its alarm sets going."""
+"""A task of scripted steps: its events are lists of steps, and so is the action of its alarm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Add:
 
 @frozen
 class Say:
-    """Say a word to the outside."""
+    """Make an external call."""
 
     word: str
 

@@ -1,4 +1,4 @@
-"""A burst of alarms leaves room for requests, and is over as soon as the process, the disk and the outside allow.
+"""A burst of alarms leaves room for requests, and is over as soon as the process, the disk and external systems allow.
 
 The world is simulated, with work that keeps the process busy: the clock advances while nothing else can.
 """
@@ -68,7 +68,7 @@ def remind(ctx: TaskContext[int], event: int) -> Do[None]:
 
 
 def reminders(name: str = "reminders", *, work_ms: float = 0.0, waits_ms: int = 0, **options: Any) -> Any:
-    """Define the job: its run keeps the process busy, then waits for the outside."""
+    """Define the job: its run keeps the process busy, then waits for an external system."""
 
     @program
     def run(ctx: TaskContext[int]) -> Do[None, Any, Office]:
@@ -166,7 +166,7 @@ def test_alarms_run_in_large_groups_without_requests(tmp_path: Path) -> None:
         jobs = await world.open(App(office).with_jobs(waiting))
         for number in range(ALARMS):
             await world.unwrap(jobs.handle(waiting).send(str(number), 5))
-        await world.unwrap(jobs.handle(waiting).send("the first to fire, which finds that these were asked", 1))
+        await world.unwrap(jobs.handle(waiting).send("the first to fire, which finds these requests", 1))
         world.world.inject(Delay("store.commit", "1 ms", times=10**6))
         await world.advance(s=10)
         _, *together = office.alarms

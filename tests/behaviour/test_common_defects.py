@@ -243,7 +243,7 @@ async def test_a_kind_of_job_that_raises_stops_no_other_job(world: World) -> Non
 
 
 class MuteKind(Task[Any, Any, Any, Any]):
-    """A kind of job that breaks before it gives a program."""
+    """A kind of job that raises before it returns a program."""
 
     def program(self, *_: Any) -> Any:
         raise ZeroDivisionError("no program")

@@ -77,7 +77,7 @@ async def test_a_conflict_before_any_effect_begins_the_turn_again(world: World, 
 
 @on_each_store
 async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
-    """After an effect nothing re-runs here: the caller is told that nothing is known, and the engine stops."""
+    """After an effect nothing re-runs here: the caller receives `OutcomeUnknown`, and the engine stops."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(3_600_000)))
     world.fail("commit", Conflict("task:machine:a"), after=1)
@@ -92,7 +92,7 @@ async def test_after_an_effect_nothing_begins_again_here(world: World) -> None:
 @pytest.mark.parametrize("error", [StoreUnavailable("commit", "the disk is full"), OutcomeUnknown("the disk is away")])
 @on_each_store
 async def test_without_its_claim_nothing_reaches_outside(world: World, turn: str, error: Exception) -> None:
-    """Before user code one commit records the claim: where that fails, its caller is told so, and nothing has run."""
+    """Before user code one commit records the claim: if that fails, its caller learns it, and nothing has run."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(3_600_000, (Add(), Say("x")))))
     world.fail("commit", error)
@@ -106,7 +106,7 @@ async def test_without_its_claim_nothing_reaches_outside(world: World, turn: str
 
 @on_each_store
 async def test_requests_are_applied_in_the_order_in_which_they_came(world: World) -> None:
-    """The instance's mailbox gives the turn its place: first in, first out."""
+    """The instance's mailbox orders the turns: first in, first out."""
     jobs = (await world.open(app(world.outside))).handle(machine)
     words = [f"{number}" for number in range(5)]
     world.suspension("0")

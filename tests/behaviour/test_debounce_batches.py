@@ -244,7 +244,7 @@ def longest(ctx: DebounceContext[Letter], letter: Letter) -> Do[None, Refused, H
 
 @on_each_store
 async def test_on_event_is_called_for_every_event_also_without_an_initial_state(world: World) -> None:
-    """`on_event(ctx, event)` is asked about the first event of each batch, which may refuse it: then none begins."""
+    """`on_event(ctx, event)` runs for the first event of each batch, which may refuse it: then none begins."""
     job = Debounce("longest", event=Letter, flush_after="5 s", on_event=longest, execute=last_word)
     jobs = await opened(world, job)
     assert isinstance((await world.result(jobs.add("a", Letter("")))).failure(), Rejected)

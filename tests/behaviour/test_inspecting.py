@@ -124,7 +124,7 @@ async def test_a_listed_instance_equals_its_status(world: World) -> None:
 # ---------------------------------------------------------------- history
 @on_each_store
 async def test_history_returns_the_last_events_and_survives_the_purge(world: World) -> None:
-    """`history(id)` gives the last events of an address; it survives the purge until retention."""
+    """`history(id)` returns the last events of an address; it survives the purge until retention."""
     jobs = await world.open(app(world.outside, history_retention="3600000 ms"))
     handle = jobs.handle(machine)
     await world.unwrap(handle.send("a", OnAlarm(1_000)))
@@ -276,7 +276,7 @@ async def test_a_page_has_a_bound(world: World, limit: int) -> None:
 
 @on_each_store
 async def test_an_event_returns_its_instants_as_a_caller_receives_them(world: World) -> None:
-    """One form each: an event and an answer that speak of one instant give equal aware datetimes, by the same name."""
+    """One form each: an event and an answer that name one instant return equal aware datetimes, by the same name."""
     job = machine_with(retry=Retry(max_attempts=2))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     sent = await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("x"), Break("boom")))))

@@ -11,7 +11,7 @@ from perdure.stores.memory import MemoryBackend
 from perdure.values.limits import Limits
 
 HOUR_MS = 3_600_000
-BESIDE_HOUSEKEEPING_MS = 45_000  # the log is pruned at full hours: so it is looked at when it is as long each time
+BESIDE_HOUSEKEEPING_MS = 45_000  # the log is pruned at full hours: so it is measured when it is equally long each time
 FEW_OBJECTS = 100
 FEW_BYTES = 131_072  # the interpreter's free list of small tuples settles after a day
 

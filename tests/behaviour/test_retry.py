@@ -177,7 +177,7 @@ def ill_typed(ctx: ContinuousContext[Plain]) -> Do[None, Refused, HasOutside]:
 @on_each_store
 async def test_a_defect_is_retried_like_a_failure_and_recorded_with_its_traceback(world: World, hook) -> None:
     """An undeclared exception in any hook is a failure like any other: recorded with its traceback, retried by
-    the policy, visible. `retry_if` is asked about typed errors alone."""
+    the policy, visible. `retry_if` is called with typed errors alone."""
     retry = Retry(2, Backoff.constant("5 s"), jitter=False, retry_if=lambda _: False)
     jobs = await opened(world, job(retry, execute=hook))
     outcome = (await world.unwrap(jobs.start("a", Plain()))).outcome

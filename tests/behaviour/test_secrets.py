@@ -1,6 +1,6 @@
 """Values that are marked with `Secret` are shown nowhere.
 
-A long unique text stands for each secret, and every text that is shown to people is searched for it.
+A long unique text represents each secret, and every text that is shown to people is searched for it.
 """
 
 from __future__ import annotations

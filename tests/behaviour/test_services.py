@@ -64,7 +64,7 @@ def test_a_member_is_not_computed_to_be_found() -> None:
 
 @on_each_store
 async def test_a_factory_is_entered_with_the_app_and_left_after_draining(world: World) -> None:
-    """Services are a record, or a factory giving an async context manager of it (opened with the app, closed after
+    """Services are a record, or a factory of an async context manager of it (opened with the app, closed after
     draining)."""
     happened: list[str] = []
 

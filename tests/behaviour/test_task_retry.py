@@ -129,7 +129,7 @@ async def test_the_end_of_an_exhausted_task(world: World, exhausted: Literal["pa
 @pytest.mark.parametrize("ms", [0, 1, 1_500])
 @on_each_store
 async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) -> None:
-    """An event tells the duration: of this attempt, and not of the run since its first."""
+    """An event contains the duration: of this attempt, and not of the run since its first."""
     job = machine_with(retry=policy(2))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     await world.unwrap(jobs.send("a", OnAlarm(1_000, (Wait(ms), Refuse()) if ms else (Refuse(),))))
@@ -144,7 +144,7 @@ async def test_an_event_says_how_long_its_attempt_took(world: World, ms: int) ->
 
 @on_each_store
 async def test_a_run_that_supersedes_a_retry_leaves_nothing_due(world: World) -> None:
-    """A trigger gives the open retry up at once, with its claim, and not only at its end."""
+    """A trigger drops the open retry at once, with its claim, and not only at its end."""
     job = machine_with(retry=policy())
     jobs = (await world.open(app(world.outside, job))).handle(job)
     world.outside.refusals["x"] = 1

@@ -44,7 +44,7 @@ ProcessDied = WorkerDied
 # ---------------------------------------------------------------- the world outside
 @attrs.frozen
 class Refused:
-    """The outside said no."""
+    """The external system refused."""
 
     why: str = "no"
 
@@ -80,7 +80,7 @@ class Outside:
 
     @property
     def border(self) -> Boundary | None:
-        """The border that it is reached across."""
+        """The boundary of the process."""
         return None if self.world is None else self.world.process.boundary
 
     async def hear(self, word: str) -> Result[None, Refused]:
@@ -99,7 +99,7 @@ class Outside:
 
 @effect
 def say(services: HasOutside, word: str) -> FutureResult[None, Refused]:
-    """Say a word to the outside."""
+    """Make an external call."""
     return FutureResult(services.outside.hear(word))
 
 
@@ -165,7 +165,7 @@ class World:
 
         Args:
             app: the app to run; its services should be `outside`, or hold it.
-            die_at: at which crossing of its border, counted from here, the process dies.
+            die_at: at which crash point, counted from here, the process dies.
         """
         if die_at is not None:
             self.world.crash_after(die_at)
@@ -177,7 +177,7 @@ class World:
         self.world.clear_faults()
 
     async def crash(self) -> None:
-        """Let the process die where it stands: nothing of it reaches the store or the outside any more."""
+        """Let the process die at once: nothing of it reaches the store or external systems any more."""
         self.world.crash()
         self.world.clear_faults()
 
@@ -193,23 +193,23 @@ class World:
 
     # ------------------------------------------------------------ calls
     async def unwrap(self, call: FutureResult[A, Any]) -> A:
-        """Make a call, and give its answer; it must succeed."""
+        """Make a call, and return its answer; it must succeed."""
         answer = await self.result(call)
         assert isinstance(answer, Success), f"the call failed with {answer.failure()!r}"
         return answer.unwrap()
 
     async def error_of(self, call: FutureResult[Any, A]) -> A:
-        """Make a call that must fail, and give its error."""
+        """Make a call that must fail, and return its error."""
         answer = await self.result(call)
         assert isinstance(answer, Failure), f"the call succeeded with {answer.unwrap()!r}"
         return answer.failure()
 
     async def result(self, call: FutureResult[A, Any]) -> Result[A, Any]:
-        """Make a call, and give how it ended once everything has settled."""
+        """Make a call, and return its result once everything has settled."""
         return self.world.result(call)
 
     async def all(self, *calls: FutureResult[A, Any]) -> list[Result[A, Any]]:
-        """Make calls at the same moment, and give how each ended."""
+        """Make calls at the same moment, and return the result of each."""
         return self.world.concurrently(*calls)
 
     def start(self, call: FutureResult[A, Any]) -> SpawnedTask[Result[A, Any]]:
@@ -247,13 +247,13 @@ class World:
         """Make the wall clock jump; the monotonic one continues."""
         self.world.shift_wall_clock(timedelta(milliseconds=delta_ms))
 
-    # ------------------------------------------------------------ mishaps
+    # ------------------------------------------------------------ faults
     def suspension(self, word: str) -> None:
-        """Make the outside take its time over a word, until it is released."""
+        """Let the external system block on a word, until it is released."""
         self.outside.held[word] = []
 
     def release(self, word: str) -> None:
-        """Let the outside answer."""
+        """Let the external system answer."""
         for waiting in self.outside.held.pop(word):
             if not waiting.done():
                 waiting.set_result(None)
@@ -286,7 +286,7 @@ class World:
         return self.world.messages()
 
     async def inspect(self, read: Callable[[Store], FutureResult[A, Any]]) -> A:
-        """Read the store, past the border."""
+        """Read the store directly."""
         return self.world.inspect(read)
 
     @property

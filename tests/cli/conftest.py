@@ -22,7 +22,7 @@ class Command:
     Attributes:
         process: the process.
         errors: where its standard error goes.
-        seen: the lines that were printed and looked at.
+        seen: the lines that were printed and read.
     """
 
     process: subprocess.Popen[str]

@@ -1,4 +1,4 @@
-"""A worker of the demo that loses an event: it tells the job that the sink has all of a batch, and hands over less."""
+"""A worker of the demo that loses an event: it reports to the job a complete batch, and hands over less."""
 
 import sys
 from random import Random

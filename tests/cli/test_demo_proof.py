@@ -25,7 +25,7 @@ events = st.lists(webhooks | payments, min_size=1, unique_by=lambda incoming: in
 
 
 def accounts(done: list[Incoming]) -> Evidence:
-    """The evidence of services that were asked for exactly this."""
+    """The evidence of services that received exactly these calls."""
     evidence = Evidence(
         sink=Account(JournalReader("")), mail=Account(JournalReader("")), auth=Account(JournalReader(""))
     )

@@ -22,13 +22,13 @@ from costs import Class, Cost, cost_of  # noqa: E402
 
 
 def row(request_class: Class, cost: Cost) -> str:
-    """Give the line of a class."""
+    """Return the line of a class."""
     counts = (cost.commits, cost.hops, cost.statements, cost.rows, cost.wal_pages, f"{cost.wal_bytes:,}")
     return f"| {request_class.name} | {' | '.join(map(str, counts))} |"
 
 
 def documented() -> dict[str, str]:
-    """Give the lines of the page, by class."""
+    """Return the lines of the page, by class."""
     _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     table, _, _ = rest.partition(END)
     return {line.split("|")[1].strip(): line for line in table.removeprefix(HEAD).splitlines()}

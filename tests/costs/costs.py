@@ -119,7 +119,7 @@ class Cost:
 
     Attributes:
         commits: transactions.
-        hops: how often the driver's thread was gone to.
+        hops: thread round trips to the driver.
         statements: those of transactions included.
         rows: written or deleted.
         wal_pages: of 4,096 bytes, written to the log.

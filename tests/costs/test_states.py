@@ -28,7 +28,7 @@ TURNS = {
 
 BORN = {
     "the first event of an instance": 1,  # its initial state
-    "a start of a continuous job, and its first run": 1,  # the state that the caller gives
+    "a start of a continuous job, and its first run": 1,  # the state that the caller passes
 }
 """How many states are encoded besides that of the turn, because an instance begins with them."""
 

@@ -36,7 +36,7 @@ def watched(runtime: Runtime, woken: list[int]) -> Runtime:
 
 
 def wake_ups(folder: Path, *besides: str) -> tuple[int, int]:
-    """Let an engine be idle after an event; give how often it woke in nine minutes, and in an hour."""
+    """Let an engine be idle after an event; return how often it woke in nine minutes, and in an hour."""
     simulation, recorder, woken = Simulation(order="fifo"), Recorder(f"idle-{folder}"), list[int]()
 
     async def idle() -> tuple[int, int]:

@@ -17,7 +17,7 @@ MARKS = ("application_id", "user_version")
 
 
 def played(folder: Path) -> Path:
-    """Play the scene, and give the file that it leaves."""
+    """Play the scene, and return the file that it leaves."""
     from golden_scene import play_scene  # noqa: PLC0415 - found once the path is set
     from world import play  # noqa: PLC0415
 
@@ -26,7 +26,7 @@ def played(folder: Path) -> Path:
 
 
 def dumped(path: Path) -> str:
-    """Give a file as SQL text."""
+    """Return a file as SQL text."""
     with closing(sqlite3.connect(path)) as file:
         marks = [f"PRAGMA {name} = {file.execute(f'PRAGMA {name}').fetchone()[0]};" for name in MARKS]
         text = "\n".join([*marks, *file.iterdump(), ""])

@@ -45,7 +45,7 @@ ANY_ALLOWED = {
     "values/instance.py": "the fields of the instance that change",
     "programs/returned.py": "the result of a function of the user",
     "programs/drivers.py": "the services of a program whose needs are erased",
-    "stores/sqlite/thread.py": "what SQLite takes and gives",
+    "stores/sqlite/thread.py": "parameters and rows of SQLite",
     "testing/typed/form.py": "a type form may be any object",
     "server/queries.py": "an argument that the call checks",
     "wire/moment.py": "JSON-able data",

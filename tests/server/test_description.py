@@ -23,7 +23,7 @@ class Caller:
 
 @attrs.frozen
 class AsCaller:
-    """Stands where the guard does."""
+    """Replaces the guard."""
 
     app: object
     scopes: frozenset[str]

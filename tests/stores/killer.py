@@ -1,6 +1,6 @@
 """A process with two jobs: one kills the process in the middle of its run, the other is under way beside it.
 
-``python killer.py FILE JOURNAL NUMBER``: the first process begins both runs, the fourth tells what became of them.
+``python killer.py FILE JOURNAL NUMBER``: the first process begins both runs, the fourth prints their outcome.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ async def main(file: str, journal: str, number: str) -> None:
             "bystander": await unwrap(calls.get_state("bystander")),
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
         }
-        print(json.dumps(told))  # noqa: T201 - how it tells
+        print(json.dumps(told))  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

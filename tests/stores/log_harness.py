@@ -36,7 +36,7 @@ Bug = Literal[
 
 @attrs.frozen(kw_only=True)
 class Base:
-    """What compaction writes: the tables after so many lines of the log."""
+    """The output of compaction: the tables after a number of lines of the log."""
 
     lines: int = 0
     tables: Tables = attrs.Factory(Tables)

@@ -54,7 +54,7 @@ async def main(file: str, journal_path: str, how: str) -> None:
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
             "bystander": result_inside(await jobs.handle(job).get_state("bystander")).unwrap(),
         }
-        print(json.dumps(told))  # noqa: T201 - how it tells
+        print(json.dumps(told))  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ async def _made(path: Path) -> None:
 
 @contextmanager
 def holding(path: Path, rows: int) -> Iterator[sqlite3.Connection]:
-    """A file with so many rows of everything, none of which is asked for."""
+    """A file with a number of rows of everything, none of which is queried."""
     asyncio.run(_made(path))
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("BEGIN")

@@ -288,7 +288,7 @@ def test_a_backup_that_is_copied_over_the_file_of_an_engine_is_kept(path):
 
 
 async def _busy(store, fences, rounds):
-    """Commit so much that the log is moved into the file several times; give what refused, if anything did."""
+    """Commit so much that the log is moved into the file several times; return the refusal, if there was one."""
     for number in range(rounds):
         found = await answer(store.commit(put(A, fences.get(A), state=f'"{str(number % 10) * 9_000}"')))
         if not isinstance(found, Success):

@@ -54,7 +54,7 @@ def committing(change: Callable[[Transition], Transition]) -> Callable[[Store], 
 
 
 def loading(change: Callable[[Loaded], Loaded]) -> Callable[[Store], Store]:
-    """A store that gives something else than it holds."""
+    """A store that returns something else than it holds."""
     return lambda store: attrs.evolve(store, load=lambda *asked: store.load(*asked).map(change))
 
 

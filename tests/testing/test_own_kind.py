@@ -87,7 +87,7 @@ class Doze:
 
 
 def wished(nap: Nap | Doze) -> Wish:
-    """Make the command: it is no class, and its fields are not the input's."""
+    """Make the command: it is not a class, and its fields are not the input's."""
     return Wish(f"{nap.minutes} minutes" if isinstance(nap, Nap) else "a doze")
 
 

@@ -51,7 +51,7 @@ DO_IT_AGAIN = "To reproduce:\n\n"
 
 
 def pasted(story: str, *given: object) -> World:
-    """Run the lines of a story, with nothing added to them; give the world that they make."""
+    """Run the lines of a trace, with nothing added to them; return the world that they make."""
     made: list[World] = []
 
     def remember(world: World) -> Any:

@@ -1,4 +1,4 @@
-"""The law of rest: a world ends, and nothing of what its engine had in hand remains."""
+"""The law of rest: a world ends, and no work of its engine remains."""
 
 from __future__ import annotations
 

@@ -389,7 +389,7 @@ def test_an_unused_fault_is_reported():
     assert "no call for Crash('say', call=2)" in repr(seen)
 
 
-# ---------------------------------------------------------------- how it is told
+# ---------------------------------------------------------------- its text
 def test_a_run_is_printed_as_a_trace():
     stage = shipped()
     seen = simulate(on_order_event(stage.ctx, PaymentReceived(1)), Outside(), on=stage)

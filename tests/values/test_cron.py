@@ -12,7 +12,7 @@ from perdure.values.instant import from_ms, to_ms
 
 
 def ticks(line, *, tz, after, number):
-    """Give the next ticks after an instant, in UTC, to the minute."""
+    """Return the next ticks after an instant, in UTC, to the minute."""
     schedule, at_ms, found = cron(line, tz=tz), to_ms(datetime.fromisoformat(after), what="after"), []
     for _ in range(number):
         at_ms = schedule.ticks.after(at_ms)
@@ -51,7 +51,7 @@ def test_finds_the_rarest_days():
         ("30 2 * * *", "America/New_York", "2026-03-07T12:00Z", ["03-08 07:00", "03-09 06:30"]),
         ("0,30 2 * * *", "America/New_York", "2026-03-07T12:00Z", ["03-08 07:00", "03-09 06:00"]),
         ("0 2,3 * * *", "America/New_York", "2026-03-07T12:00Z", ["03-08 07:00", "03-09 06:00"]),
-        # A time that comes twice runs once, and asked during the second time, the next one lies in the future.
+        # A time that comes twice runs once, and during the second time, the next one lies in the future.
         ("30 1 * * *", "America/New_York", "2026-11-01T05:00Z", ["11-01 05:30", "11-02 06:30"]),
         ("30 1 * * *", "America/New_York", "2026-11-01T06:10Z", ["11-02 06:30"]),
         # A line that follows real time runs in both passes of the repeated hour, and skips missing local times.

@@ -1,4 +1,4 @@
-"""Instants at the border: aware datetimes outside, milliseconds inside."""
+"""Instants at the boundary: aware datetimes outside, milliseconds inside."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo

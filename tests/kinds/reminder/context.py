@@ -14,7 +14,7 @@ class Wish:
 
 @attrs.frozen
 class Snooze:
-    """Remind so many milliseconds later."""
+    """Remind a number of milliseconds later."""
 
     by_ms: int
 
