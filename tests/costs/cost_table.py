@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """\
-| request | commits | hops | statements | rows | pages of the log | bytes of the log |
-|---|---|---|---|---|---|---|
+| request | commits | hops | statements | rows | pages of the log |
+|---|---|---|---|---|---|
 """
 BEGIN, END = "<!-- costs: begin -->\n", "<!-- costs: end -->"
 
@@ -23,7 +23,7 @@ from costs import Class, Cost, cost_of  # noqa: E402
 
 def row(request_class: Class, cost: Cost) -> str:
     """Return the line of a class."""
-    counts = (cost.commits, cost.hops, cost.statements, cost.rows, cost.wal_pages, f"{cost.wal_bytes:,}")
+    counts = (cost.commits, cost.hops, cost.statements, cost.rows, cost.wal_pages)
     return f"| {request_class.name} | {' | '.join(map(str, counts))} |"
 
 
