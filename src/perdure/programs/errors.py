@@ -25,6 +25,8 @@ class EffectTimeout:
 class NotAProgram(PerdureError, TypeError):
     """A value that must be a program is not one. A defect of the code that returned it.
 
+    Common causes are a forgotten ``yield from``, and a ``Result`` without ``lift``.
+
     Attributes:
         got: the value.
         source: the name of the function that returned it.
@@ -43,6 +45,8 @@ class NotAProgram(PerdureError, TypeError):
 class NothingReturned(PerdureError, TypeError):
     """The function of an effect returned None, and its annotation does not allow that. A defect of that function.
 
+    The common cause is a forgotten ``return``.
+
     Attributes:
         function: its name.
     """
@@ -59,6 +63,8 @@ class NothingReturned(PerdureError, TypeError):
 @attrs.frozen(repr=False)
 class NoInterpreter(PerdureError, LookupError):
     """An instruction reached the outermost interpreter, which does not support it.
+
+    For example, ``ctx.state`` was run outside an engine.
 
     Attributes:
         instruction: the instruction.
