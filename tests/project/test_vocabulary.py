@@ -11,6 +11,7 @@ import pkgutil
 import re
 import tokenize
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -64,6 +65,7 @@ def prose(page: Path) -> str:
     return re.sub(r"`[^`]*`", "", text)
 
 
+@cache
 def written(source: Path) -> str:
     """The docstrings, comments and messages of a module, without inline code."""
     text = source.read_text(encoding="utf-8")
@@ -78,6 +80,7 @@ def written(source: Path) -> str:
     return re.sub(r"`+[^`]*`+", "", "\n".join(parts))
 
 
+@cache
 def named(source: Path) -> str:
     """The names that a module defines, one a line, as words: functions, classes, parameters and variables."""
     names: set[str] = set()
