@@ -13,6 +13,8 @@ from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.eager_task import start_eagerly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.mailbox import Item, Mailbox
+from perdure.engine.reporting import Reporting
+from perdure.engine.request_report import ENGINE_COMMANDS
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
@@ -26,7 +28,7 @@ from perdure.engine.turn_outcome import (
     Verdict,
 )
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import RECOVER, AlarmDue, Recover, Redecode, Request, Terminate
+from perdure.jobs.request import RECOVER, Recover, Request, Terminate
 from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst
 from perdure.programs import Exit
 from perdure.programs.exit import ENDS_PROCESS, is_closing
@@ -36,9 +38,6 @@ from perdure.values.errors import EngineClosed, OutcomeUnknown, Overloaded, Stor
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
 from perdure.values.transition import Loaded
-
-ENGINE_COMMANDS = (AlarmDue, Recover, Redecode)
-"""Commands that the engine sends itself. They are never rejected: their senders limit them."""
 
 CLAIM_LEFT_RETRY_MS = 1_000
 """How long after a failed commit the engine tries to settle the run again."""
@@ -61,12 +60,14 @@ class Dispatcher:
         door: whether requests of callers are accepted.
         asked: number of requests so far, except the engine's own.
         fence_lost: called when the store turns out to have another writer.
+        reporting: tells sinks of requests.
     """
 
     runtime: Runtime
     limits: Limits
     jobs: Mapping[tuple[str, str], AnyDefinition]
     fence_lost: Callable[[str], None]
+    reporting: Reporting
     turns: TurnTaker = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     asked: int = 0
@@ -94,9 +95,12 @@ class Dispatcher:
     def put(self, job: AnyDefinition, address: Address, item: Item) -> None:
         """Put a request into its instance's mailbox, with a reply that need not be a future."""
         command, mailbox = item.request.command, self._mailboxes.get(address)
+        if self.reporting.sinks.told:
+            self.reporting.accepted(item, address)
         refused = self._refusal(item.request, mailbox)
         if refused is not None:
-            item.answer.set_result(Failure(refused))
+            self.reporting.refused(address, refused)
+            item.reply(Failure(refused))
             return
         if mailbox is None:
             mailbox = self._mailboxes[address] = Mailbox(address, job)
@@ -214,7 +218,9 @@ class Dispatcher:
         except BaseException as defect:  # noqa: BLE001 - as above
             return self._broken(mailbox, defect)
 
-    def _committed(self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any]) -> None:
+    def _committed(
+        self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any], began_ms: float
+    ) -> None:
         """Conclude a turn with the store's answer to its only commit.
 
         The next turns of the mailbox start in the next step of the event loop: user code does not run inside the
@@ -222,7 +228,7 @@ class Dispatcher:
         """
         verdict: TurnAnswered | None
         try:
-            verdict = self.turns.concluded(commit, stored)
+            verdict = self.turns.concluded(commit, stored, began_ms)
         except BaseException as defect:  # noqa: BLE001 - as above
             verdict = self._broken(mailbox, defect)
         if verdict is None:
@@ -285,8 +291,12 @@ class Dispatcher:
             self._admission.call(mailbox.address)
         if item.answer.done() and item.ended is None:
             item.end_span("cancelled")
+            if item.report is not None:
+                item.report.ended("cancelled")
             self._leave(item)
             return None
+        if item.report is not None:
+            item.report.begun()
         return item
 
     def _end(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
@@ -309,7 +319,7 @@ class Dispatcher:
     def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
         match verdict:
             case TurnAnswered(result):
-                self._answer(item, result)
+                item.reply(result)
                 if isinstance(item.request.command, Recover) and _is_lost(result):
                     self.claim_left(mailbox)
                 if mailbox.deferred and not mailbox.running:
@@ -322,7 +332,7 @@ class Dispatcher:
             case RecoverFirst():
                 self._recover_first(mailbox, item)
             case FenceLost(address):
-                self._answer(item, Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
+                item.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
                 self.fence_lost(address)
             case _:
                 assert_never(verdict)
@@ -333,18 +343,11 @@ class Dispatcher:
         A message is not served again here, because the abandoned run may be its own. It is read from the store again.
         """
         if item.request.inbound is not None or item.recovered == "once":
-            self._answer(item, Failure(OutcomeUnknown("an abandoned run is recovered first")))
+            item.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
         else:
             item.recovered = "once"
             self._enqueue(mailbox, item, "head")
         self._enqueue(mailbox, Item(RECOVER, self.runtime.future()), "head")
-
-    @staticmethod
-    def _answer(item: Item, result: TurnAnswer) -> None:
-        if not item.answer.done():
-            item.answer.set_result(result)
-        if item.span is not None:
-            item.end_span(result)
 
     # ------------------------------------------------------------ runs beside the mailbox
     async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
@@ -373,9 +376,9 @@ class Dispatcher:
         mailbox.served.remove(item)
         self.turns.gates.leave(mailbox.job_name, execute.alone)
         if isinstance(ended, tuple):
-            self._enqueue(mailbox, Item(item.request, item.answer, ended, span=item.span), "head")
+            self._enqueue(mailbox, Item(item.request, item.answer, ended, span=item.span, report=item.report), "head")
             return
-        self._answer(item, ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
+        item.reply(ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
         self._wake_deferred(mailbox)
         if mailbox.state == "idle" and mailbox.is_empty:
             self._forget(mailbox)
@@ -445,7 +448,7 @@ class Dispatcher:
         for mailbox in self._mailboxes.values():
             for item in (*mailbox.waiting, *mailbox.deferred):
                 if item.ended is None:
-                    self._answer(item, Failure(EngineClosed()))
+                    item.reply(Failure(EngineClosed()))
 
     async def emptied(self) -> None:
         """Wait until all mailboxes are empty."""
@@ -467,7 +470,7 @@ class Dispatcher:
         left = tuple(self._mailboxes.values())
         for mailbox in left:
             for item in mailbox.served:
-                self._answer(item, Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
+                item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
         self._mailboxes.clear()
         self._tell_emptied()
         return tuple(mailbox.address for mailbox in left)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
+from perdure.engine.request_report import RequestReport
 from perdure.engine.tracing import TurnSpan
 from perdure.engine.turn_ended import turn_ended
 from perdure.engine.turn_outcome import TurnAnswer
@@ -40,6 +41,7 @@ class Item:
         ended: the run whose end this item is, if it ran beside the mailbox.
         recovered: whether an abandoned run was already recovered for this request.
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
+        report: reports the end of the request to sinks; None if none listens.
     """
 
     request: Request
@@ -47,6 +49,22 @@ class Item:
     ended: tuple[Execute, Exit[Any, Any]] | None = None
     recovered: Literal["not_yet", "once"] = "not_yet"
     span: TurnSpan | None = None
+    report: RequestReport | None = None
+
+    def reply(self, result: TurnAnswer) -> None:
+        """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""
+        self.reply_early(result)
+        if self.span is not None:
+            self.end_span(result)
+
+    def reply_early(self, result: TurnAnswer) -> None:
+        """Answer the request before its turn ends."""
+        if not self.answer.done():
+            self.answer.set_result(result)
+            if self.report is not None:
+                self.report.ended(result)
+        elif self.report is not None:
+            self.report.ended("cancelled")
 
     def end_span(self, result: TurnAnswer | Literal["cancelled"]) -> None:
         """End the trace of the turn, if it has one."""

@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
 from perdure.engine.incident import dead_letter
+from perdure.engine.reporting import Reporting
 from perdure.engine.unserved import UnservedMessages
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
@@ -31,7 +32,7 @@ from perdure.values.errors import (
     RunTimeout,
     Undecodable,
 )
-from perdure.values.message import Postponed, StoredMessage
+from perdure.values.message import Consumed, Postponed, StoredMessage
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 
@@ -55,6 +56,7 @@ class Outbox:
         jobs: the served definitions; messages to other jobs wait.
         draw: collects the inputs of one decision.
         wake: wakes the loop when a message was written or a target was resumed.
+        reporting: tells sinks of deliveries and of commits.
         unserved: the messages to jobs that are not served.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
             construction.
@@ -66,6 +68,7 @@ class Outbox:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     draw: Callable[[], TurnInputs]
     wake: Wake
+    reporting: Reporting
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
@@ -116,7 +119,7 @@ class Outbox:
         held = self._held.pop(target, None)
         if held is not None:
             now = Postponed(message_id=held.message_id, attempts=held.attempts, not_before_ms=0, error=held.error)
-            self._spawn_write(Transition(address=target, inbound=now), name=f"release of messages to {target}")
+            self._spawn_write(None, Transition(address=target, inbound=now), name=f"release of messages to {target}")
 
     async def written(self) -> None:
         """Wait until the outcome of every message whose turn is over is stored, as far as the store answers."""
@@ -163,7 +166,7 @@ class Outbox:
         except BaseException as error:  # noqa: BLE001 - a user's constructor may raise anything
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
-            self._write_then_settle(pair, unreadable(stored, error))
+            self._write_then_settle(stored, unreadable(stored, error))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound, trace=message.trace))
@@ -177,23 +180,26 @@ class Outbox:
             return
         match answer.result():
             case Success() | Failure(Rejected()):  # consumed by the turn's own commit
+                if self.reporting.sinks.told:
+                    self.reporting.settled(stored, Consumed(stored.message_id))
                 self._settled(pair)
             case Failure(EngineClosed()):  # the next engine finds it in the store
                 self._settled(pair)
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored
-                self._write_then_settle(pair, postponement(stored, error, self.draw()))
+                self._write_then_settle(stored, postponement(stored, error, self.draw()))
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
-                self._write_then_settle(pair, postponement(stored, error, self.draw()))
+                self._write_then_settle(stored, postponement(stored, error, self.draw()))
             case _:
                 self._settle_later(pair)  # the next read of the store decides
 
-    def _write_then_settle(self, pair: Pair, transition: Transition) -> None:
-        task = self._spawn_write(transition, name=f"message from {pair[0]} to {pair[1]}")
+    def _write_then_settle(self, stored: StoredMessage, transition: Transition) -> None:
+        pair = (stored.message.sender, stored.message.target)
+        task = self._spawn_write(stored, transition, name=f"message from {pair[0]} to {pair[1]}")
         task.add_done_callback(lambda _: self._settled(pair))
 
-    def _spawn_write(self, transition: Transition, *, name: str) -> SpawnedTask[Any]:
-        task = self.runtime.spawn(self._write(transition), name=name)
+    def _spawn_write(self, stored: StoredMessage | None, transition: Transition, *, name: str) -> SpawnedTask[Any]:
+        task = self.runtime.spawn(self._write(stored, transition), name=name)
         self._writing[task] = None
         task.add_done_callback(lambda over: self._writing.pop(over, None))
         return task
@@ -218,8 +224,10 @@ class Outbox:
         self._settled_since_read.add(pair)
         self.wake.ring()
 
-    async def _write(self, transition: Transition) -> None:
+    async def _write(self, stored: StoredMessage | None, transition: Transition) -> None:
+        began_ms = self.runtime.monotonic_ms()
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(transition))
+        self.reporting.stored(transition, outcome, began_ms)
         if isinstance(outcome, Failure):
             fields = {"target": str(transition.address), "error": str(outcome.failure())}
             self.runtime.log(LogRecord("warning", "message outcome not persisted", fields))
@@ -227,6 +235,8 @@ class Outbox:
             record = dead_letter(transition)
             if record is not None:
                 self.runtime.log(record)
+            if stored is not None and self.reporting.sinks.told:
+                self.reporting.settled(stored, transition.inbound)
         self.wake.ring()
 
     async def _sleep(self, now_ms: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -19,6 +19,7 @@ from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
+from perdure.engine.reporting import Reporting
 from perdure.engine.sink import OpenSinks
 from perdure.engine.traced import traced
 from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
@@ -31,6 +32,7 @@ from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.event import JobResumed
 from perdure.values.limits import Limits
+from perdure.values.live_event import EngineStarted, EngineStopped
 from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
 
@@ -71,6 +73,7 @@ class RunningEngine:
     sinks: OpenSinks
     stopped: Future[str]
     left_behind: tuple[Address, ...] = ()
+    _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
@@ -92,6 +95,10 @@ class RunningEngine:
         recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
+        self._told = "start"
+        if self.sinks.told:
+            now_ms, epoch = self.runtime.now_ms(), self.store.epoch
+            self.sinks.tell(EngineStarted(at_ms=now_ms, store=self.store.name, epoch=epoch, recovered=recovered))
         if self.store.lost is not None:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
         await self.ensuring.run()
@@ -141,6 +148,7 @@ class RunningEngine:
             self.runtime.log(LogRecord("error", "engine stopped and left runs behind", fields | {"runs": runs}))
         else:
             self.runtime.log(LogRecord("info", "engine stopped", fields))
+        self._tell_stopped("")
         if interrupted is not None:
             raise interrupted
 
@@ -196,7 +204,15 @@ class RunningEngine:
         self.dispatcher.close_door()
         for task in self._loops:
             task.cancel()
+        self._tell_stopped(reason)
         self.stopped.set_result(reason)
+
+    def _tell_stopped(self, reason: str) -> None:
+        """Tell sinks of the end, once: at the fatal error, or when the engine has stopped."""
+        if self._told == "start":
+            self._told = "stop"
+            if self.sinks.told:
+                self.sinks.tell(EngineStopped(at_ms=self.runtime.now_ms(), store=self.store.name, reason=reason))
 
     def process_ends(self, raised: BaseException) -> None:
         """Stop, because the code of a job raised an exception that ends the process."""
@@ -271,8 +287,8 @@ def running_engine(
         sinks: tells the open sinks; None for none.
     """
     sinks = sinks or OpenSinks(runtime)
-    tracing = sinks.tracing
-    dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)))
+    tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
+    dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)), reporting)
     own_gates = {
         f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
         for (kind, name), job in jobs.items()
@@ -284,6 +300,7 @@ def running_engine(
         services,
         limits,
         ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own_gates),
+        reporting,
         left_claimed=dispatcher.claim_left,
         perform=perform if tracing is None else traced(perform, tracing, jobs),
         run_ended=run_ended,
@@ -292,7 +309,9 @@ def running_engine(
     )
     dispatcher.turns = turns
     alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
-    outbox = Outbox(store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime))
+    outbox = Outbox(
+        store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime), reporting
+    )
     ensuring = Ensuring(store, runtime, dispatcher, ensured)
     engine = RunningEngine(
         store,

@@ -14,6 +14,7 @@ from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_direc
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
+from perdure.engine.reporting import Reporting
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing, turn_begun
 from perdure.engine.turn_outcome import Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
@@ -59,6 +60,7 @@ class TurnTaker:
         services: the services of user programs.
         limits: the engine's limits.
         gates: limits the number of concurrent runs.
+        reporting: tells sinks of claims, commits and rejected events.
         left_claimed: called with an instance that may have a claim that no run holds.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
@@ -78,6 +80,7 @@ class TurnTaker:
     services: Any  # the user's own record
     limits: Limits
     gates: ConcurrencyLimits
+    reporting: Reporting
     left_claimed: Callable[[Mailbox], None]
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
@@ -160,6 +163,8 @@ class TurnTaker:
             secrets = secrets_of_request(mailbox.job, item.request)
             secrets |= secrets_of_instance(mailbox.job, loaded.unwrap().instance)
             return TurnAnswered(Failure(self._crashed(mailbox, secrets, broken)))
+        if self.reporting.sinks.told:
+            self.reporting.decided(mailbox, item, loaded.unwrap().instance, step)
         if not isinstance(step, Execute):
             return step
         if item.span is not None:
@@ -260,7 +265,7 @@ class TurnTaker:
         by_event = execute.claim.cause == "event"
         if item.request.wait_for == "start" and not by_event and not item.answer.done():
             found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
-            item.answer.set_result(Success(running_answer(found)))
+            item.reply_early(Success(running_answer(found)))
         if mailbox.job.occupancy == "claim_only" and not by_event:
             return RunsApart(execute)
         return await self._run_here(mailbox, execute)
@@ -291,11 +296,14 @@ class TurnTaker:
         if execute.draft.inspection is not None and not execute.draft.inspection.exited:
             self._inspect(mailbox, execute, exit_, execute.draft.inspection)
         try:
-            return finish(mailbox.job, execute, exit_, inputs)
+            step = finish(mailbox.job, execute, exit_, inputs)
         except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
             broken = Raised(defect)
-        self._note_end(broken)
-        return finish(mailbox.job, execute, broken, inputs)
+            self._note_end(broken)
+            return finish(mailbox.job, execute, broken, inputs)
+        if self.reporting.sinks.told:
+            self.reporting.finished(mailbox, execute, exit_, step)
+        return step
 
     def _note_end(self, exit_: Exit[Any, Any]) -> None:
         """Stop the engine if the code of a job raised an exception that ends the process."""
@@ -443,14 +451,17 @@ class TurnTaker:
         if not isinstance(transition.write, Put):
             return Success(execute)
         mailbox.running = (*mailbox.running, execute.claim.run_id)
+        began_ms = self.runtime.monotonic_ms()
         try:
             stored = await answer_of(self.store.commit(self._written(transition)))
         except BaseException:
             self.forget_run(mailbox, execute)
             raise
-        self._take_note(transition, stored)
+        self._take_note(transition, stored, began_ms)
         match stored:
             case Success(fence):
+                if self.reporting.sinks.told:
+                    self.reporting.claimed(execute)
                 return Success(execute.recorded(transition.write.instance.changed(incarnation=fence.incarnation)))
             case refused:
                 self.forget_run(mailbox, execute)
@@ -499,14 +510,15 @@ class TurnTaker:
         written = self._written(step.transition)
         if written.is_empty:
             return self._unwritten(step)
-        return self.concluded(step, await answer_of(self.store.commit(written)))
+        began_ms = self.runtime.monotonic_ms()
+        return self.concluded(step, await answer_of(self.store.commit(written)), began_ms)
 
-    def commit(self, step: Commit, tell: Callable[[Result[Fence, Any]], None]) -> Committing:
+    def commit(self, step: Commit, tell: Callable[[Result[Fence, Any], float], None]) -> Committing:
         """Commit, as far as it goes synchronously.
 
         Args:
             step: the end of a turn that ran synchronously.
-            tell: called with the store's answer, if the store calls back.
+            tell: called with the store's answer, if the store calls back, and with the time of the call (ms).
 
         Returns:
             The outcome, or "told" if the store will call back.
@@ -514,14 +526,15 @@ class TurnTaker:
         written = self._written(step.transition)
         if written.is_empty:
             return self._unwritten(step)
+        began_ms = self.runtime.monotonic_ms()
         storing = self.store.commit(written)
         stored = known_answer(storing)
         if stored is not None:
-            return self.concluded(step, stored)
+            return self.concluded(step, stored, began_ms)
         source = telling(storing)
         if source is None:
-            return Rest(self._stored(step, storing))
-        source.tell(tell)
+            return Rest(self._stored(step, storing, began_ms))
+        source.tell(lambda stored: tell(stored, began_ms))
         return "told"
 
     def _written(self, transition: Transition) -> Transition:
@@ -536,17 +549,18 @@ class TurnTaker:
             self.committed(step.transition)
         return TurnAnswered(step.result)
 
-    async def _stored(self, step: Commit, storing: FutureResult[Fence, Any]) -> TurnAnswered | None:
-        return self.concluded(step, await answer_of(storing))
+    async def _stored(self, step: Commit, storing: FutureResult[Fence, Any], began_ms: float) -> TurnAnswered | None:
+        return self.concluded(step, await answer_of(storing), began_ms)
 
-    def concluded(self, step: Commit, stored: Result[Fence, Any]) -> TurnAnswered | None:
-        """Return the result of an answered commit; None if there was a conflict."""
-        self._take_note(step.transition, stored)
+    def concluded(self, step: Commit, stored: Result[Fence, Any], began_ms: float) -> TurnAnswered | None:
+        """Return the result of a commit that the engine began at ``began_ms``; None if there was a conflict."""
+        self._take_note(step.transition, stored, began_ms)
         if isinstance(stored, Success):
             return TurnAnswered(step.result)
         return None if isinstance(stored.failure(), Conflict) else TurnAnswered(stored)
 
-    def _take_note(self, transition: Transition, stored: Result[Fence, Any]) -> None:
+    def _take_note(self, transition: Transition, stored: Result[Fence, Any], began_ms: float) -> None:
+        self.reporting.stored(transition, stored, began_ms)
         if isinstance(stored, Success):
             self.committed(transition)
         elif isinstance(stored.failure(), OutcomeUnknown):

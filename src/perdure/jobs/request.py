@@ -118,6 +118,7 @@ class Request:
         wait_for: when the call returns: at the ``completion`` of the first attempt, or at its ``start``.
         inbound: the message that this request consumes.
         trace: the trace context of the caller; None if it has none.
+        by: the name of the caller's token; None for a caller in this process, for a message and for the engine.
     """
 
     __repr__ = fields_in_line
@@ -129,6 +130,7 @@ class Request:
     wait_for: WaitFor = "completion"
     inbound: Inbound | None = None
     trace: str | None = None
+    by: str | None = None
 
 
 def check_wait(action: str, wait_for: object, interrupt: object) -> None:

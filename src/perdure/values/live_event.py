@@ -50,7 +50,7 @@ class EngineStarted(LiveHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class EngineStopped(LiveHeader):
-    """An engine stopped.
+    """An engine stopped, or accepts no more requests after a fatal error. Told once.
 
     Attributes:
         store: the name of the store.
@@ -62,20 +62,21 @@ class EngineStopped(LiveHeader):
     reason: str = ""
 
 
-RequestOutcome: TypeAlias = Literal["ok", "rejected", "failed", "refused", "unavailable", "unknown"]
-"""How a request ended for its caller: ``ok``; ``rejected`` by a typed error of the job; ``failed`` by a defect;
-``refused`` before it changed anything; the store was ``unavailable``; or its outcome is ``unknown``."""
+RequestOutcome: TypeAlias = Literal["ok", "rejected", "failed", "refused", "unavailable", "unknown", "cancelled"]
+"""How a request ended for its caller: ``ok``; ``rejected`` by a typed error of the job; ``failed`` by a defect, by a
+timeout, or because its run failed; ``refused`` before it changed anything; the store was ``unavailable``; its outcome
+is ``unknown``; or the caller ``cancelled`` it and gets no answer."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class RequestEnded(LiveHeader):
-    """A request of a caller ended: it was answered.
+    """A request of a caller ended. Alarms and messages are not requests of callers.
 
     Attributes:
         address: the instance, printed ``kind:name:id``.
         action: the command.
         outcome: how it ended.
-        error: the class of the error; empty if there is none.
+        error: the class of the error, of the job's own if it rejected the request; empty if there is none.
         waited_ms: how long it waited in the mailbox of its instance, in milliseconds.
         took_ms: the time from its acceptance to its answer, in milliseconds.
         by: the name of the caller's token; None for a caller in this process.
@@ -206,7 +207,7 @@ class MessageDelivered(LiveHeader):
         target: the instance that received it.
         action: the command.
         outcome: whether it is done, will be delivered again, or failed for good.
-        waited_ms: the time since its sender's turn committed, in milliseconds.
+        waited_ms: the time since its sender's turn began, in milliseconds.
     """
 
     type: ClassVar[str] = "message.delivered"
