@@ -1,18 +1,14 @@
 """Sinks: notified of every event after its commit, in order. One that raises harms neither the engine nor another."""
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
-import attrs
 import pytest
+from collected import Collected
 from world import World, on_each_store
 
 from perdure import App, Do, Limits, Task, TaskContext, program
-from perdure.engine.sink import EngineView, OnEvent, OpenSink
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
-from perdure.values.live_event import AnyEvent
 
 
 @program
@@ -30,30 +26,7 @@ job = Task("job", state=int, event=int, initial=0, on_event=handle, execute=exec
 app: App[None] = App(None, limits=Limits()).with_jobs(job)
 
 
-@attrs.frozen
-class Collected:
-    """Collects its events, after an optional function."""
-
-    name: str = "collected"
-    first: OnEvent = lambda _: None
-    events: list[AnyEvent] = attrs.Factory(list[AnyEvent])
-    life: list[str] = attrs.Factory(list[str])
-
-    def open(self, engine: EngineView) -> AbstractAsyncContextManager[OpenSink]:
-        return self._open(engine)
-
-    @asynccontextmanager
-    async def _open(self, engine: EngineView) -> AsyncGenerator[OpenSink]:
-        self.life.append(f"open on epoch {engine.store.epoch}")
-        yield OpenSink(on_event=self._take)
-        self.life.append("closed")
-
-    def _take(self, event: AnyEvent) -> None:
-        self.first(event)
-        self.events.append(event)
-
-    def stored(self) -> list[type]:
-        return [type(event) for event in self.events if type(event) in {JobStarted, JobExecuted, TaskScheduled}]
+STORED = (JobStarted, JobExecuted, TaskScheduled)
 
 
 def raising(_: object) -> None:
@@ -67,9 +40,7 @@ async def test_a_sink_receives_each_stored_event_in_order(world: World) -> None:
     await world.unwrap(jobs.handle(job).send("a", 1))
     await world.advance(minutes=2)
     history = await world.unwrap(jobs.history(job, "a"))
-    assert [event for event in sink.events if type(event) in {JobStarted, JobExecuted, TaskScheduled}] == [
-        logged.event for logged in reversed(history)
-    ]
+    assert sink.of(*STORED) == [logged.event for logged in reversed(history)]
     await world.close()
     assert sink.life == ["open on epoch 1", "closed"]
 
@@ -80,7 +51,7 @@ async def test_a_sink_receives_events_that_no_history_keeps(world: World) -> Non
     without_history: App[None] = App(None, limits=Limits(history_events=0)).with_jobs(job).with_sinks(sink)
     jobs = await world.open(without_history)
     await world.unwrap(jobs.handle(job).send("a", 1))
-    assert sink.stored() == [JobStarted, TaskScheduled]
+    assert sink.types(*STORED) == [JobStarted, TaskScheduled]
     assert await world.unwrap(jobs.history(job, "a")) == ()
 
 
@@ -90,7 +61,7 @@ async def test_a_sink_that_raises_is_logged_once_and_harms_no_other(world: World
     jobs = await world.open(app.with_sinks(broken, sound))
     for id_ in "abc":
         await world.unwrap(jobs.handle(job).send(id_, 1))
-    assert sound.stored().count(TaskScheduled) == 3
+    assert len(sound.of(TaskScheduled)) == 3
     records = [record for record in world.world.logs if record.message == "sink raised an exception"]
     assert [record.fields["sink"] for record in records] == ["broken"]
 
