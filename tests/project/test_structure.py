@@ -39,6 +39,7 @@ ANY_ALLOWED = {
     "engine/claims.py": "the services of a program whose needs are erased",
     "engine/eager_task.py": "what coroutines send and throw",
     "engine/running.py": "the services of a program whose needs are erased",
+    "runtime/run_context.py": "what coroutines send and throw",
     "jobs/event_recorder.py": "the fields of the event class that the caller names",
     "jobs/run.py": "the fields of the instance that the claim changes as well",
     "jobs/writes.py": "the fields of the instance that change",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
+from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.concurrency_limit import ConcurrencyLimits
@@ -24,13 +24,14 @@ from perdure.jobs.inspection import HookMistake, Inspection
 from perdure.jobs.recovery import release
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Execute
+from perdure.jobs.step import Commit, Execute, run_of
 from perdure.jobs.turn import begin, finish, interrupted, rejoin
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_until_asked
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.future import answer_of, known_answer, telling
 from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.excerpt import excerpt
@@ -153,6 +154,7 @@ class TurnTaker:
         inputs = self._facts(mailbox)
         if self.tracing is not None:
             inputs = self._traced(self.tracing, mailbox, item, loaded.unwrap(), inputs)
+        around = outside_runs()
         try:
             step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
         except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
@@ -163,6 +165,9 @@ class TurnTaker:
             secrets = secrets_of_request(mailbox.job, item.request)
             secrets |= secrets_of_instance(mailbox.job, loaded.unwrap().instance)
             return TurnAnswered(Failure(self._crashed(mailbox, secrets, broken)))
+        finally:
+            if around is not None:
+                leave_run(around)
         if self.reporting.sinks.told:
             self.reporting.decided(mailbox, item, loaded.unwrap().instance, step)
         if not isinstance(step, Execute):
@@ -195,18 +200,29 @@ class TurnTaker:
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
-            begun = self._begun(mailbox, execute)
-            if isinstance(begun, Suspended):
-                return Rest(self._go_on(mailbox, execute, begun))
-            if _is_interrupt(begun):
-                self._note_end(begun)
-                return TurnAnswered(Failure(EngineClosed()))
-            if self.runtime.now_ms() != inputs.now_ms:
-                inputs = self._facts(mailbox)
-            step = self._finish(mailbox, execute, begun, inputs)
+            around = enter_run(run_of(execute))
+            try:
+                begun = self._until_effect(mailbox, execute)
+                if isinstance(begun, Suspended):
+                    return Rest(self._go_on(mailbox, execute, begun))
+                if _is_interrupt(begun):
+                    self._note_end(begun)
+                    return TurnAnswered(Failure(EngineClosed()))
+                if self.runtime.now_ms() != inputs.now_ms:
+                    inputs = self._facts(mailbox)
+                step = self._decide_end(mailbox, execute, begun, inputs)
+            finally:
+                leave_run(around)
         return step
 
     def _begun(self, mailbox: Mailbox, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+        around = enter_run(run_of(execute))
+        try:
+            return self._until_effect(mailbox, execute)
+        finally:
+            leave_run(around)
+
+    def _until_effect(self, mailbox: Mailbox, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program until its first effect or wait.
 
         Any exception here belongs to the program, a cancellation included: the engine cancels a task only where it
@@ -290,6 +306,15 @@ class TurnTaker:
     def _finish(
         self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
     ) -> Commit | Execute:
+        around = enter_run(run_of(execute))
+        try:
+            return self._decide_end(mailbox, execute, exit_, inputs)
+        finally:
+            leave_run(around)
+
+    def _decide_end(
+        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
+    ) -> Commit | Execute:
         self._note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
@@ -357,13 +382,16 @@ class TurnTaker:
         exit_: Exit[Any, Any]
         try:
             rest = program.resume(runtime=self.runtime, handler=claim.handle)
-            exit_ = await TimeLimit(rest, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
+            run = (mailbox.address, execute.claim.run_id, execute.claim.attempt, execute.hook)
+            exit_ = await TimeLimit(
+                InRun(rest, run), limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out")
+            )
         except ClaimFailed as failed:
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
         except self.runtime.cancelled as cancellation:
-            stop = progress.stop or await self._stop_from_outside()
+            stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
             if stop is not None:
-                self._uncancel()
+                uncancel(self.runtime)
                 await claim.settled()
                 return await self._stopped(mailbox, claim.execute, stop)
             exit_ = Raised(cancellation)
@@ -374,7 +402,7 @@ class TurnTaker:
         finally:
             mailbox.runs = tuple(run for run in mailbox.runs if run is not progress)
         if progress.stop is not None:
-            await self._take_cancellation_back()
+            await take_cancellation_back(self.runtime)
         return await self._exited(mailbox, claim.execute, exit_)
 
     async def _exited(
@@ -384,28 +412,6 @@ class TurnTaker:
             self._note_end(exit_)
             return await self._stopped(mailbox, execute, "released")
         return execute, exit_
-
-    async def _stop_from_outside(self) -> Stop | None:
-        """Return why a run was cancelled that the engine did not cancel.
-
-        If an awaitable of the program was cancelled, or the program cancelled its own task, it is a defect of the run.
-        If the event loop cancels every task because it ends, the engine is being stopped at the same moment.
-        """
-        if self.runtime.current_task().cancelling():
-            self._uncancel()
-            await self.runtime.sleep(0)
-        return "released" if self.phase == "closing" else None
-
-    async def _take_cancellation_back(self) -> None:
-        """Remove the cancellation of a program that ended nevertheless: the next turn of this task must not see it."""
-        with suppress(self.runtime.cancelled):
-            await self.runtime.sleep(0)
-        self._uncancel()
-
-    def _uncancel(self) -> None:
-        task = self.runtime.current_task()
-        while task.cancelling():
-            task.uncancel()
 
     async def _in_own_task(self, mailbox: Mailbox) -> None:
         """Wait once if this turn began synchronously: the user's services run in a task of the engine."""

@@ -10,6 +10,7 @@ from returns.result import Result
 from perdure.jobs.draft import Draft
 from perdure.jobs.request import Request
 from perdure.programs import Program
+from perdure.runtime.run_context import Run
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
@@ -98,3 +99,9 @@ class RecoverFirst:
 
 
 Step: TypeAlias = Commit | Execute | Defer | RecoverFirst
+
+
+def run_of(execute: Execute) -> Run:
+    """Return the run, for the context of its code."""
+    claim = execute.claim
+    return execute.instance.address, claim.run_id, claim.attempt, execute.hook

@@ -1,0 +1,121 @@
+"""The run that the current code belongs to: set while a hook of a job or an effect of its program executes."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from contextvars import ContextVar, Token
+from typing import Any, Final, TypeAlias, TypeVar
+
+import attrs
+
+from perdure.values.address import Address
+
+T = TypeVar("T")
+
+Run: TypeAlias = tuple[Address, str, int, str]
+"""The instance, its run, the attempt and the hook: cheaper to make than a `RunContext`, which few turns read."""
+
+CurrentRun: TypeAlias = "Token[Run | None]"
+"""Restores the context of the code around a run."""
+
+_current: ContextVar[Run | None] = ContextVar("perdure.run", default=None)
+
+
+@attrs.frozen(kw_only=True)
+class RunContext:
+    """The run that the current code belongs to.
+
+    Attributes:
+        job: the job, printed ``kind:name``.
+        id: the id of the instance.
+        run_id: the run, or the handling of one event; the same for all its attempts.
+        attempt: failures of the run, plus 1.
+        hook: the hook of the job: ``execute``, ``on_event``, ``on_idle``, ``on_error``.
+    """
+
+    job: str
+    id: str
+    run_id: str
+    attempt: int
+    hook: str
+
+
+class RunContextVar:
+    """Reads the context of the current run, like a ``ContextVar``. Tasks and threads that a run starts inherit it."""
+
+    def get(self) -> RunContext | None:
+        """Return the run that the current code belongs to; None outside of runs."""
+        run = _current.get()
+        if run is None:
+            return None
+        address, run_id, attempt, hook = run
+        return RunContext(
+            job=f"{address.kind}:{address.name}", id=address.id, run_id=run_id, attempt=attempt, hook=hook
+        )
+
+
+run_context: Final = RunContextVar()
+"""The run that the current code belongs to."""
+
+
+def enter_run(run: Run) -> CurrentRun:
+    """Begin code of a run, synchronously. `leave_run` must follow in the same context."""
+    return _current.set(run)
+
+
+def leave_run(before: CurrentRun) -> None:
+    """Restore the context of the code around a run."""
+    _current.reset(before)
+
+
+def outside_runs() -> CurrentRun | None:
+    """Begin code of the engine that may execute inside of a run; None if it does not. `leave_run` must follow."""
+    return None if _current.get() is None else _current.set(None)
+
+
+class InRun(Coroutine[Any, Any, T]):
+    """A coroutine of a run: each of its steps executes in the context of the run, whichever task takes the step.
+
+    Args:
+        inner: the coroutine.
+        run: the run.
+    """
+
+    __slots__ = ("_inner", "_run")
+
+    def __init__(self, inner: Coroutine[Any, Any, T], run: Run) -> None:
+        self._inner = inner
+        self._run = run
+
+    def send(self, value: Any, /) -> Any:
+        """Take the next step."""
+        before = _current.set(self._run)
+        try:
+            return self._inner.send(value)
+        finally:
+            _current.reset(before)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise inside the coroutine, at the point where it waits."""
+        before = _current.set(self._run)
+        try:
+            return self._inner.throw(*error)
+        finally:
+            _current.reset(before)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        before = _current.set(self._run)
+        try:
+            self._inner.close()
+        finally:
+            _current.reset(before)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self  # pyright: ignore[reportReturnType] # it has all that `yield from` needs
+
+    def __iter__(self) -> InRun[T]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
