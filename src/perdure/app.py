@@ -252,6 +252,8 @@ class OpenApp(AsyncNotEntered):
                     runtime=runtime,
                     jobs=self.app.served,
                     in_flight=lambda: started[0].in_flight() if started else InFlight(),
+                    limits=self.app.limits,
+                    lags=sinks.lags,
                 )
                 sinks.add(sink.name, await stack.enter_async_context(sink.open(view)))
             engine = running_engine(
@@ -299,9 +301,10 @@ def with_services(app: App[Any], services: R) -> App[R]:
     return changed
 
 
-def without_encryption(app: App[R]) -> App[R]:
-    """Return the app as the testing kit runs it: its stores keep plain data, and its keys are not read."""
-    changed: App[R] = cast("Any", app)._changed(encryption=None)  # noqa: SLF001 - of this module
+def for_tests(app: App[R]) -> App[R]:
+    """Return the app as the testing kit runs it: its stores keep plain data, and no sink reaches the network."""
+    sinks = tuple(sink for sink in app.sinks if getattr(sink, "reach", "process") != "network")
+    changed: App[R] = cast("Any", app)._changed(encryption=None, sinks=sinks)  # noqa: SLF001 - of this module
     return changed
 
 

@@ -15,11 +15,33 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import DefinitionError
-from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, shortened
+from perdure.values.excerpt import MAX_LINE_CHARACTERS, excerpt, fields_in_line, shortened
+from perdure.values.limits import Limits
 from perdure.values.live_event import AnyEvent
 
 OnEvent = Callable[[AnyEvent], object]
 """Called with every event, in the order of the commits. It must return at once: the engine waits for it."""
+
+
+@attrs.frozen(kw_only=True)
+class SinkLag:
+    """How far a sink that exports the log is behind it.
+
+    Attributes:
+        events: the number of events that it has not exported.
+        oldest_ms: the time of the oldest of these, integer milliseconds UTC; None if the sink has not read it yet.
+        problem: why its last attempt failed; empty if it did not.
+    """
+
+    __repr__ = fields_in_line
+
+    events: int
+    oldest_ms: int | None = None
+    problem: str = ""
+
+
+LagOf = Callable[[], SinkLag]
+"""Returns the lag of a sink. It reads memory, not the store."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,12 +53,16 @@ class EngineView:
         runtime: the only interface to time, waiting, task creation, ids and logging.
         jobs: the served definitions, by kind and name.
         in_flight: returns the work in progress; none before the engine has started. Any thread may call it.
+        limits: the engine's limits.
+        lags: returns the lag of each open sink that has one, by its name.
     """
 
     store: Store
     runtime: Runtime
     jobs: Mapping[tuple[str, str], AnyDefinition]
     in_flight: Callable[[], InFlight] = InFlight
+    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
+    lags: Callable[[], Mapping[str, SinkLag]] = dict[str, SinkLag]
 
     def __repr__(self) -> str:
         return shortened(f"<{type(self).__name__} of {self.store!r}>", MAX_LINE_CHARACTERS)
@@ -50,14 +76,19 @@ class OpenSink:
         on_event: called with every stored event after its commit, and with every live event; None for none. An
             exception that it raises is logged; it harms neither the engine nor other sinks.
         tracing: traces turns and effects; None for no traces. One sink of an app may have it.
+        lag: returns how far the sink is behind the log; None for a sink that does not export the log.
     """
 
     on_event: OnEvent | None = None
     tracing: Tracing | None = None
+    lag: LagOf | None = None
 
 
 class EventSink(Protocol):
-    """Receives what an engine reports. ``App.with_sinks`` adds it."""
+    """Receives what an engine reports. ``App.with_sinks`` adds it.
+
+    The worlds of the testing kit leave out a sink whose attribute ``reach`` is ``"network"``.
+    """
 
     @property
     def name(self) -> str:
@@ -77,11 +108,13 @@ class OpenSinks:
         runtime: logs the exceptions of sinks.
         told: for each sink that wants events, its name and its function.
         tracing: traces turns and effects; None if no sink does.
+        measured: for each sink that exports the log, its name and the function that returns its lag.
     """
 
     runtime: Runtime
     told: tuple[tuple[str, OnEvent], ...] = ()
     tracing: Guarded | None = None
+    measured: tuple[tuple[str, LagOf], ...] = ()
     _failed: set[str] = attrs.Factory(set[str])
 
     def add(self, name: str, sink: OpenSink) -> None:
@@ -100,6 +133,12 @@ class OpenSinks:
             self.tracing = Guarded(sink.tracing, name, self.runtime)
         if sink.on_event is not None:
             self.told = (*self.told, (name, sink.on_event))
+        if sink.lag is not None:
+            self.measured = (*self.measured, (name, sink.lag))
+
+    def lags(self) -> dict[str, SinkLag]:
+        """Return the lag of each sink that has one, by its name."""
+        return {name: lag() for name, lag in self.measured}
 
     def tell(self, event: AnyEvent) -> None:
         """Tell every sink of an event. A sink that raises is logged, the first time only."""

@@ -210,11 +210,22 @@ class MessageRejected(EventHeader):
 
 @attrs.frozen(kw_only=True, repr=False)
 class EventsDropped(EventHeader):
-    """Retention deleted events before a sink exported them."""
+    """Events that a sink will not export: retention deleted them before, or their receiver refuses them.
+
+    Its address is that of the refused event; of deleted ones ``sink:<name>:retention``.
+
+    Attributes:
+        sink: the name of the sink.
+        count: the number of events.
+        reason: ``retention`` or ``refused``.
+        detail: which events, and the answer to a refused one.
+    """
 
     type: ClassVar[str] = "events.dropped"
     sink: str
     count: int
+    reason: str = "retention"
+    detail: str = ""
 
 
 Event: TypeAlias = (

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from perdure.app import App, OpenApp, without_encryption
+from perdure.app import App, OpenApp, for_tests
 from perdure.client.client import Client, engine_of
 from perdure.jobs.inspection import HookMistake
 from perdure.jobs.step import Execute
@@ -65,7 +65,7 @@ class Worker:
         store = self.complete(self.backend.open(self.simulation.runtime))
         self.store = attrs.evolve(store, left="died") if left == "died" else store
         self.boundary.note(WorkerOpened(self.store.name, self.store.epoch))
-        self.open_app = without_encryption(app).open(
+        self.open_app = for_tests(app).open(
             store_behind(self.boundary, self.store, answers=self.backend.answers),
             runtime=self.simulation.runtime,
             perform=perform_behind(self.boundary),

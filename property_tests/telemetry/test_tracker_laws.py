@@ -1,0 +1,72 @@
+"""The tracker loses nothing: whatever the endpoint answers, and wherever the engine dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from fake_endpoint import SCRIPTED, FakeEndpoint, job, logged_ids
+from hypothesis import given
+from hypothesis import strategies as st
+from world import STORES, ProcessDied, StoreKind, World, play
+
+from perdure import App
+
+Step: TypeAlias = tuple[str, Any]
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.sampled_from("abc")),
+        st.tuples(st.just("advance"), st.sampled_from([1, 5, 70])),
+        st.tuples(st.just("answer"), st.lists(st.sampled_from(SCRIPTED), min_size=1, max_size=3)),
+        st.tuples(st.just("crash_after"), st.integers(1, 12)),
+        st.tuples(st.sampled_from(["crash", "close"]), st.none()),
+    ),
+    max_size=25,
+)
+
+
+async def taken(world: World, app: App[Any], endpoint: FakeEndpoint, step: Step) -> None:
+    match step:
+        case "send", id_:
+            await world.result(world.jobs.handle(job).send(id_, 1))
+        case "advance", seconds:
+            await world.advance(s=seconds)
+        case "answer", answers:
+            endpoint.script += answers
+        case "crash_after", crossings:
+            world.world.crash_after(crossings)
+        case "crash", _:
+            await world.crash()
+            await world.open(app)
+        case _:
+            await world.close()
+            await world.open(app)
+
+
+async def exported(world: World, steps: list[Step], batch_size: int) -> None:
+    endpoint = FakeEndpoint(world)
+    app: App[Any] = App(None).with_jobs(job).with_sinks(endpoint.tracker(batch_size=batch_size))
+    await world.open(app)
+    for step in [*steps, ("send", "last")]:
+        try:
+            await taken(world, app, endpoint, step)
+        except ProcessDied:
+            world.world.clear_faults()
+            await world.open(app)
+    await world.crash()
+    await world.open(app)
+    endpoint.script.clear()
+    await world.advance(minutes=10)
+    stored = await logged_ids(world)
+    assert endpoint.first_arrivals == stored, "every stored event arrives, in the order of the log"
+    contents = {(event["event_id"], event["sequence"], repr(event)) for event in endpoint.arrived}
+    assert len(contents) == len(stored), "a duplicate is the same event"
+    assert all(len(body) <= batch_size for body in endpoint.bodies)
+
+
+@given(steps=STEPS, batch_size=st.sampled_from([1, 2, 100]), kind=st.sampled_from(STORES), seed=st.integers(0, 99))
+def test_every_stored_event_arrives_in_order(steps: list[Step], batch_size: int, kind: StoreKind, seed: int) -> None:
+    with TemporaryDirectory() as folder:
+        play(kind, Path(folder), lambda world: exported(world, steps, batch_size), seed=seed)
