@@ -61,7 +61,7 @@ class EngineView:
     runtime: Runtime
     jobs: Mapping[tuple[str, str], AnyDefinition]
     in_flight: Callable[[], InFlight] = InFlight
-    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
+    limits: Limits = Limits()
     lags: Callable[[], Mapping[str, SinkLag]] = dict[str, SinkLag]
 
     def __repr__(self) -> str:
