@@ -14,6 +14,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from perdure.codecs import Codec, Upgrades
 from perdure.jobs.context import JobContext
 from perdure.jobs.draft import Draft
+from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.needs import Need
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
@@ -250,6 +251,31 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             InvalidInput: this code cannot decode the stored state.
         """
         return self.decode_state(instance)
+
+    # ------------------------------------------------------------ for tools that show jobs
+    def facts(self) -> tuple[Fact, ...]:
+        """Return the labelled values that tools, such as the dashboard, show of this job. A kind adds its own."""
+        return facts_of_plan(self.plan)
+
+    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+        """Return the labelled values that tools show of an instance, besides those that every instance has.
+
+        Args:
+            instance: the stored instance, as it is shown: without secrets.
+
+        Raises:
+            InvalidInput: this code cannot decode the stored data.
+        """
+        return ()
+
+    def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
+        """Return the next ticks of the job's schedule, if they do not depend on an instance.
+
+        Args:
+            now_ms: the time, integer milliseconds UTC.
+            most: how many.
+        """
+        return ()
 
     # ------------------------------------------------------------ typed access
     @abstractmethod

@@ -49,9 +49,9 @@ class Caller:
 
 
 _ALL: Final = frozenset(SCOPES)
-_LOCAL = Caller(name="local", scopes=_ALL)
-_OWNER = Caller(name="owner", scopes=_ALL)
-_UNCHECKED = Caller(name="unchecked", scopes=_ALL)
+LOCAL: Final = Caller(name="local", scopes=_ALL)
+OWNER: Final = Caller(name="owner", scopes=_ALL)
+UNCHECKED: Final = Caller(name="unchecked", scopes=_ALL)
 
 
 def identify(access: Access, client: str | None, headers: Headers, needs: Scope = "read") -> Caller | AccessDenied:
@@ -65,14 +65,27 @@ def identify(access: Access, client: str | None, headers: Headers, needs: Scope 
     """
     match access:
         case "unchecked":
-            return _UNCHECKED
+            return UNCHECKED
         case "owner_socket":
-            return _denied(needs, _forwarded(headers)) or _OWNER
+            return _denied(needs, _forwarded(headers)) or OWNER
         case "local":
-            reason = _remote(client) or _forwarded(headers) or _foreign_host(headers) or _from_a_page(headers)
-            return _denied(needs, reason) or _LOCAL
+            return local_caller(client, headers, page=_from_a_page(headers), needs=needs)
         case _:
             return _bearer(access, headers, needs)
+
+
+def local_caller(
+    client: str | None, headers: Headers, *, page: str | None, needs: Scope = "read"
+) -> Caller | AccessDenied:
+    """Return the caller of a request to a server for programs on its machine, or the reason to refuse it.
+
+    Args:
+        client: the address of the client's end of the connection.
+        headers: the headers of the request.
+        page: why the request comes from a web page that may not send it; None if it does not.
+        needs: the scope that the request needs, for the error.
+    """
+    return _denied(needs, _remote(client) or _forwarded(headers) or _foreign_host(headers) or page) or LOCAL
 
 
 def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDenied:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -21,12 +22,17 @@ from perdure.client.local_gateway import LocalGateway
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.access import Access, Caller
 from perdure.server.batch import answer_batch
+from perdure.server.dashboard_session import Sessions
+from perdure.server.dashboard_stream import Streams
+from perdure.server.few import Few
 from perdure.server.guard import CALLER, Guard
 from perdure.server.http_limits import DEFAULT_LIMITS, HttpLimits
+from perdure.server.page_access import PageAccess
 from perdure.server.raw_path import with_raw_path
 from perdure.server.replies import problem_reply
 from perdure.server.routes import routes
 from perdure.stores.store import OnLocked, Store
+from perdure.telemetry.activity import Activity
 from perdure.values.errors import EngineClosed, PerdureError
 from perdure.wire.problems import MEDIA_TYPE
 
@@ -44,6 +50,7 @@ class EngineApi:
         access: the requests that it accepts.
         limits: the limits of requests.
         log_requests: whether to log each request.
+        activity: the last hour of the engine, for the dashboard; None to serve no dashboard.
     """
 
     opening: OpenApp | None
@@ -51,18 +58,33 @@ class EngineApi:
     access: Access = "local"
     limits: HttpLimits = DEFAULT_LIMITS
     log_requests: bool = False
+    activity: Activity | None = None
     _routes: Starlette = attrs.field(init=False)
     _guard: Guard = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        batch = Route("/v1/calls", _Batch(self), methods=["POST"])
+        batch, lists = Route("/v1/calls", _Batch(self), methods=["POST"]), Few(self.limits.lists_at_once)
+        sessions = Sessions(secrets.token_bytes(32))
         self._routes = Starlette(
-            routes=[batch, *routes(lambda: self.client, scopes_of, lists_at_once=self.limits.lists_at_once)],
+            routes=[
+                batch,
+                *routes(lambda: self.client, scopes_of, lists=lists),
+                *self._pages(lists, sessions),
+            ],
             exception_handlers={HTTPException: _no_route},
             lifespan=self.lifespan,
         )
         runtime = asyncio_runtime() if self._client is None else engine_of(self._client).runtime
-        self._guard = Guard(self._guarded, self.access, self.limits, runtime, self.log_requests)
+        pages = None if self.activity is None else PageAccess(self.access, sessions)
+        self._guard = Guard(self._guarded, self.access, self.limits, runtime, self.log_requests, pages)
+
+    def _pages(self, lists: Few, sessions: Sessions) -> list[BaseRoute]:
+        if self.activity is None:
+            return []
+        from perdure.server.dashboard_routes import Dashboard  # noqa: PLC0415 - of an extra
+
+        streams = Streams(self.limits.live_pages)
+        return Dashboard(lambda: self.client, self.access, sessions, self.activity, lists, streams).routes()
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
@@ -155,6 +177,7 @@ def asgi(
     access: Access = "local",
     limits: HttpLimits = DEFAULT_LIMITS,
     log_requests: bool = False,
+    dashboard: bool = False,
     on_locked: OnLocked = "raise",
     debug: bool = True,
 ) -> EngineApi:
@@ -170,14 +193,24 @@ def asgi(
             `Tokens` to require a token; ``"unchecked"`` where the application that mounts it has checked the request.
         limits: the limits of requests. Those of connections are settings of the server that runs the application.
         log_requests: whether to log each request, at level info, without headers, payload and query.
+        dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
         on_locked: the reaction if another engine owns the file; see `App.open`.
         debug: whether to find mistakes of hooks; see `App.open`.
     """
-    return EngineApi(app.open(store, on_locked=on_locked, debug=debug), None, access, limits, log_requests)
+    activity = Activity() if dashboard else None
+    watched = app if activity is None else app.with_sinks(activity)
+    opening = watched.open(store, on_locked=on_locked, debug=debug)
+    return EngineApi(opening, None, access, limits, log_requests, activity)
 
 
 def asgi_of(
-    client: Client, /, *, access: Access = "local", limits: HttpLimits = DEFAULT_LIMITS, log_requests: bool = False
+    client: Client,
+    /,
+    *,
+    access: Access = "local",
+    limits: HttpLimits = DEFAULT_LIMITS,
+    log_requests: bool = False,
+    dashboard: bool | Activity = False,
 ) -> EngineApi:
     """Return the ASGI application of an engine that is open.
 
@@ -186,5 +219,14 @@ def asgi_of(
         access: see `asgi`.
         limits: see `asgi`.
         log_requests: see `asgi`.
+        dashboard: see `asgi`; or the `Activity` of the engine, which several applications then share.
     """
-    return EngineApi(None, client, access, limits, log_requests)
+    activity = activity_of(client) if dashboard is True else dashboard or None
+    return EngineApi(None, client, access, limits, log_requests, activity)
+
+
+def activity_of(client: Client, /) -> Activity:
+    """Begin to watch an engine that is open, for the dashboard."""
+    activity = Activity()
+    engine_of(client).sinks.add(activity.name, activity.sink)
+    return activity

@@ -11,10 +11,11 @@ from perdure.runtime.record import LogRecord, Runtime
 from perdure.server.access import Access, Caller, identify
 from perdure.server.body import BodyMemory, Receive, body_too_large, received, replayed
 from perdure.server.http_limits import HttpLimits
+from perdure.server.page_access import ANONYMOUS, PageAccess
 from perdure.server.rate import Rates, client_key
 from perdure.server.refusal import HttpRefusal, Send, access_refusal, rate_refusal, send_refusal, size_refusal
 from perdure.server.tokens import Tokens
-from perdure.values.errors import InvalidArgument
+from perdure.values.errors import AccessDenied, InvalidArgument
 from perdure.values.excerpt import one_line, shortened
 
 Request: TypeAlias = MutableMapping[str, Any]
@@ -54,6 +55,7 @@ class Guard:
         limits: the limits of requests.
         runtime: the clock and the log.
         log_requests: whether to log each request: no header, no payload, no token.
+        pages: finds the callers of the dashboard; None if the application has none.
     """
 
     app: AsgiApp
@@ -61,6 +63,7 @@ class Guard:
     limits: HttpLimits
     runtime: Runtime
     log_requests: bool = False
+    pages: PageAccess | None = None
     _rates: Rates = attrs.field(init=False, repr=False, default=attrs.Factory(_rates_of, takes_self=True))
     _bodies: BodyMemory = attrs.field(init=False, repr=False, default=attrs.Factory(_bodies_of, takes_self=True))
 
@@ -95,10 +98,12 @@ class Guard:
         client = request.get("client")
         host = None if client is None else str(client[0])
         public = request["method"] in {"GET", "HEAD"} and path_of(request) in _PUBLIC
-        caller = _PROBE if public else identify(self.access, host, request["headers"])
+        caller = _PROBE if public else self._page_caller(request, host)
+        if caller is None:
+            caller = identify(self.access, host, request["headers"])
         if self.access == "owner_socket":
             key = None
-        elif isinstance(self.access, Tokens) and isinstance(caller, Caller) and not public:
+        elif isinstance(self.access, Tokens) and isinstance(caller, Caller) and caller not in (_PROBE, ANONYMOUS):
             key = f"token {caller.name}"
         else:
             key = f"address {client_key(host or '')}"
@@ -106,6 +111,13 @@ class Guard:
         if wait_ms > 0:
             return rate_refusal(self.limits, wait_ms)
         return caller if isinstance(caller, Caller) else access_refusal(caller)
+
+    def _page_caller(self, request: Request, host: str | None) -> Caller | AccessDenied | None:
+        """Return the caller of a page of the dashboard, or the reason to refuse it; None for any other request."""
+        if self.pages is None:
+            return None
+        path, now_ms = path_of(request), self.runtime.now_ms()
+        return self.pages.identify(path, request["method"], host, request["headers"], now_ms)
 
     async def _logged(self, request: Request, receive: Receive, send: Send) -> None:
         began_ms, status = self.runtime.monotonic_ms(), 0

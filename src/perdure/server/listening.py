@@ -41,6 +41,9 @@ BACKLOG: Final = 1_024
 CLIENT_GRACE_MS: Final = 1_000
 """How long a stop waits for a client that does not send the rest of its request or read its response."""
 
+CLOSING: Final = "perdure.closing"
+"""The key of a function in the scope of a request that returns whether the server stops."""
+
 _POLL_MS: Final = 20
 _DYING_MS: Final = 1_000
 
@@ -52,6 +55,7 @@ class _Requests:
     app: AsgiApp
     now_ms: Callable[[], int]
     _tasks: set[asyncio.Task[Any]] = attrs.Factory(set[asyncio.Task[Any]])
+    closing: bool = False
     _cancelled: bool = False
     _date: tuple[int, bytes] = (-1, b"")
 
@@ -61,6 +65,7 @@ class _Requests:
                 message = {**message, "headers": [*message.get("headers", ()), (b"date", self._today())]}
             await send(message)
 
+        scope[CLOSING] = lambda: self.closing
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._tasks.add(task)
@@ -122,6 +127,7 @@ class Listening:
             drain_ms: how long to wait for them.
         """
         self._sockets.close()
+        self._requests.closing = True
         for connection in tuple(self._state.connections):
             connection.shutdown()
         await self._drain(self._runtime.monotonic_ms() + drain_ms)

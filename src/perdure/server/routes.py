@@ -93,15 +93,14 @@ Open: TypeAlias = Callable[[], Client]
 """Returns the client of the engine, or raises `EngineClosed`."""
 
 
-def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, lists_at_once: int) -> list[BaseRoute]:
+def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, lists: Few) -> list[BaseRoute]:
     """Return the routes of an engine.
 
     Args:
         client: returns the client.
         scopes_of: returns the scopes of the caller of a request.
-        lists_at_once: lists, histories, explanations and descriptions that are computed at once; more wait.
+        lists: bounds the lists, histories, explanations and descriptions that are computed at once; more wait.
     """
-    lists = Few(lists_at_once)
 
     def one_of_few(handle: Handle) -> Handle:
         async def waiting(asked: Asked) -> Response:

@@ -8,7 +8,7 @@ from ssl import SSLContext
 
 from perdure.client.client import Client, engine_of
 from perdure.server.access import Access
-from perdure.server.api import asgi_of
+from perdure.server.api import activity_of, asgi_of
 from perdure.server.bind import MAX_BINDS, Bind, parse_bind
 from perdure.server.exposure import Unprotected, access_to
 from perdure.server.guarded_connection import GuardedConnections
@@ -30,6 +30,7 @@ async def serving(
     limits: HttpLimits = DEFAULT_LIMITS,
     log_requests: bool = False,
     tls: SSLContext | None = None,
+    dashboard: bool = False,
     shutdown_timeout: Duration = "30 seconds",
 ) -> AsyncGenerator[tuple[Listening, ...]]:
     """Serve an open engine within the block.
@@ -45,6 +46,7 @@ async def serving(
             clients over TCP leave the socket of the operator free.
         log_requests: whether to log each request; see `asgi`.
         tls: the settings of TLS for the TCP addresses, such as `tls_context` returns; None for plain HTTP.
+        dashboard: whether to serve the dashboard at ``/dashboard``. It needs the extra ``dashboard``.
         shutdown_timeout: how long the end of the block waits for requests in progress.
 
     Raises:
@@ -57,11 +59,14 @@ async def serving(
     for bind in (parse_bind(bind) if isinstance(bind, str) else bind for bind in binds):
         groups.setdefault(access_to(bind, tokens, unprotected), []).append(bind)
     runtime = engine_of(jobs).runtime
+    activity = activity_of(jobs) if dashboard else False
     async with AsyncExitStack() as stack:
         servers = [
             await stack.enter_async_context(
                 listening(
-                    asgi_of(jobs, access=access, limits=limits, log_requests=log_requests),
+                    asgi_of(
+                        jobs, access=access, limits=limits, log_requests=log_requests, dashboard=activity
+                    ),
                     group,
                     shutdown_timeout=shutdown_timeout,
                     protocol=GuardedConnections(limits, runtime).protocol,

@@ -58,6 +58,21 @@ def caught_up(catch_up: CatchUp, limit: int | None) -> CaughtUp:
     return catch_up
 
 
+def describe_catch_up(option: CaughtUp) -> str:
+    """Describe the option in a line.
+
+    >>> describe_catch_up(CatchUpAll(limit=100))
+    'run all, at most 100'
+    """
+    match option:
+        case "once":
+            return "run the latest"
+        case "skip":
+            return "run none"
+        case CatchUpAll():
+            return f"run {option}"
+
+
 def check_catch_up(value: object) -> None:
     """Check that a value is a catch-up option.
 

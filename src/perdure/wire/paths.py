@@ -22,8 +22,12 @@ def instance_path(address: Address, *more: str) -> str:
         address: the instance.
         *more: further parts.
     """
-    kind, name, id_ = map(_encoded, (address.kind, address.name, address.id))
-    return "/".join((f"/v1/jobs/{kind}/{name}/instances/{id_}", *map(_encoded, more)))
+    return "/".join((job_path(address.kind, address.name), "instances", *map(_encoded, (address.id, *more))))
+
+
+def job_path(kind: str, name: str) -> str:
+    """Return the path of a job, percent-encoded."""
+    return f"/v1/jobs/{_encoded(kind)}/{_encoded(name)}"
 
 
 def _encoded(part: str) -> str:

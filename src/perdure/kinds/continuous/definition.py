@@ -11,6 +11,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
@@ -21,11 +22,13 @@ from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
 from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import RunAnswer
+from perdure.values.catch_up import describe_catch_up
 from perdure.values.cron import Cron
 from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError
 from perdure.values.every import Every
 from perdure.values.instance import Claim, Instance
+from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
 from perdure.values.turn_inputs import TurnInputs
 
@@ -137,6 +140,34 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
     def check_data(self, instance: Instance) -> None:
         """Decode the ticks."""
         handler.ticks_of(instance)
+
+    def facts(self) -> tuple[Fact, ...]:
+        """Return the schedule and the facts of every job."""
+        schedule, start = self.recurrence.schedule, self.recurrence.start
+        first = "at once" if start == "immediately" else "at the first tick"
+        missed = describe_catch_up(schedule.catch_up)
+        return (
+            Fact("schedule", str(schedule)),
+            Fact("first run", first),
+            Fact("missed ticks", missed),
+            *facts_of_plan(self.plan),
+        )
+
+    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+        """Return the tick of the run in progress, and the next one."""
+        ticks = handler.ticks_of(instance)
+        known = (("tick of this run", ticks.taken_ms), ("next tick", ticks.next_ms))
+        return tuple(Fact(label, from_ms(at_ms)) for label, at_ms in known if at_ms is not None)
+
+    def next_ticks(self, now_ms: int, most: int) -> tuple[int, ...]:
+        """Return the next ticks of a cron line; those of an interval depend on each instance."""
+        schedule = self.recurrence.schedule
+        if isinstance(schedule, Every):
+            return ()
+        found: list[int] = []
+        while len(found) < most:
+            found.append(schedule.ticks.after(found[-1] if found else now_ms))
+        return tuple(found)
 
     def stale_alarm(self, instance: Instance) -> str | None:
         """Return a text if another schedule set the alarm."""

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
@@ -22,7 +23,7 @@ from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
 from perdure.programs import Program
 from perdure.values.address import Address
 from perdure.values.answer import Added, Cleared, InstanceStatus, RunAnswer
-from perdure.values.duration import Duration, duration_ms
+from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
@@ -213,6 +214,27 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
     def report(self, instance: Instance) -> InstanceStatus:
         """Return the result of ``status``."""
         return handler.report(instance, report_status(instance))
+
+    def facts(self) -> tuple[Fact, ...]:
+        """Return when a batch flushes, and the facts of every job."""
+        batching = self.batching
+        inactivity, most = batching.inactivity_ms, batching.max_events
+        return (
+            Fact("flush after", format_duration(batching.flush_after_ms)),
+            Fact("flush after inactivity", "no" if inactivity is None else format_duration(inactivity)),
+            Fact("flush at", "any number of events" if most is None else f"{most:,} events"),
+            *facts_of_plan(self.plan),
+        )
+
+    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+        """Return the batch that collects events, and the one that is flushed."""
+        batches = handler.batches_of(instance)
+        facts: list[Fact] = []
+        for name, batch in (("batch", batches.collecting), ("flushed batch", batches.flushing)):
+            if batch is not None:
+                facts.append(Fact(f"events of the {name}", f"{batch.event_count:,}"))
+                facts.append(Fact(f"start of the {name}", from_ms(batch.started_ms)))
+        return tuple(facts)
 
     def visible_state(self, instance: Instance) -> object:
         """Return the decoded state for ``get_state``."""

@@ -1,0 +1,67 @@
+"""The actions that a page offers for an instance. Pure: a function of its status and of the commands of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from perdure.jobs.definition import AnyDefinition
+
+Scope: TypeAlias = Literal["call", "operate"]
+
+OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
+BULK: Final = ("resume", "pause", "trigger", "flush", "terminate")
+"""The actions for several instances at once."""
+MAX_BULK: Final = 100
+"""Instances in one action: one page of the list."""
+
+
+@attrs.frozen(kw_only=True)
+class Action:
+    """A request that a caller can send from a page.
+
+    Attributes:
+        name: its name.
+        scope: the scope that it needs.
+        takes: whether it takes an input as JSON.
+        effect: whether it ends instances or discards data.
+    """
+
+    name: str
+    scope: Scope
+    takes: Literal["nothing", "json"] = "nothing"
+    effect: Literal["usual", "destroys"] = "usual"
+
+
+def action_named(name: str, job: AnyDefinition, /) -> Action | None:
+    """Return an action of a job, or None if it has none of this name."""
+    spec = job.plan.commands.get(name)
+    if spec is None:
+        return None
+    return Action(
+        name=name,
+        scope="operate" if name in OPERATIONS else "call",
+        takes="json" if spec.input is not None and name != "terminate" else "nothing",
+        effect="destroys" if name in {"terminate", "clear"} else "usual",
+    )
+
+
+def actions_for(job: AnyDefinition, suspended: Literal["no", "yes", "absent"], /) -> tuple[Action, ...]:
+    """Return the actions that make sense for an instance.
+
+    Args:
+        job: its definition.
+        suspended: whether its alarms are suspended; ``absent`` if there is no instance.
+    """
+    found = [action for name in job.plan.commands if (action := action_named(name, job)) is not None]
+    if suspended == "absent":
+        return tuple(each for each in found if job.plan.commands[each.name].absent == "creates")
+    hidden = "resume" if suspended == "no" else "pause"
+    return tuple(each for each in found if each.name != hidden)
+
+
+def permitted(actions: Sequence[Action], scopes: frozenset[str], /) -> tuple[Action, ...]:
+    """Return the actions that a caller may request."""
+    return tuple(each for each in actions if each.scope in scopes)

@@ -1,0 +1,147 @@
+"""Elements that several pages use: statuses, instants, tables, fields, hidden inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import htpy as h
+
+from perdure.dashboard.frame import Frame
+from perdure.values.address import Address
+from perdure.values.duration import format_duration
+from perdure.values.instant import from_ms
+
+_TONES: Final = {
+    "scheduled": "calm",
+    "idle": "calm",
+    "running": "busy",
+    "retrying": "warn",
+    "paused": "held",
+    "parked": "bad",
+    "orphaned": "bad",
+    "not_found": "calm",
+    "ok": "good",
+    "degraded": "warn",
+    "failed": "bad",
+}
+
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+
+
+def status(name: str, /) -> h.Element:
+    """Show a status as a labelled mark; its meaning does not depend on its colour."""
+    return h.span(class_=f"status {_TONES.get(name, 'calm')}")[name.replace("_", " ")]
+
+
+def span_text(milliseconds: float, /) -> str:
+    """Return a span of time in at most two units.
+
+    >>> [span_text(ms) for ms in (320, 12_345, 3_723_000, 180_000_000)]
+    ['320 ms', '12 s', '1 h 2 min', '2 d 2 h']
+    """
+    ms = int(milliseconds)
+    if ms < _SECOND:
+        return f"{ms} ms"
+    if ms < _MINUTE:
+        return f"{ms // _SECOND} s"
+    if ms < _HOUR:
+        return f"{ms // _MINUTE} min"
+    if ms < _DAY:
+        return f"{ms // _HOUR} h {ms % _HOUR // _MINUTE} min"
+    return f"{ms // _DAY} d {ms % _DAY // _HOUR} h"
+
+
+def moment(frame: Frame, at_ms: int | None, /) -> h.Node:
+    """Show an instant relative to now; its title is the instant in UTC."""
+    if at_ms is None:
+        return h.span(class_="none")["–"]
+    distance = at_ms - frame.now_ms
+    text = f"in {span_text(distance)}" if distance > 0 else f"{span_text(-distance)} ago"
+    return h.time(datetime=iso(at_ms), title=iso(at_ms))["now" if abs(distance) < _SECOND else text]
+
+
+def iso(at_ms: int, /) -> str:
+    """Return an instant as ISO 8601 in UTC, to the second."""
+    return from_ms(at_ms).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def clock(at_ms: int, /) -> h.Element:
+    """Show an instant in UTC."""
+    return h.time(datetime=iso(at_ms))[iso(at_ms).replace("T", " ").replace("Z", " UTC")]
+
+
+def lasting(milliseconds: int, /) -> str:
+    """Return a duration as definitions write it."""
+    return format_duration(milliseconds)
+
+
+def instance_link(frame: Frame, address: Address, /, *, short: bool = False) -> h.Element:
+    """Link an instance. Long ids are cut by the style; the title has all of it."""
+    text = address.id if short else str(address)
+    return h.a(".address", href=frame.links.instance(address), title=str(address))[text]
+
+
+def link_text(frame: Frame, text: str, /) -> h.Node:
+    """Link an address in printed form."""
+    kind, _, rest = text.partition(":")
+    name, colon, id_ = rest.partition(":")
+    return instance_link(frame, Address(kind, name, id_)) if colon and id_ else text
+
+
+def table(headings: Sequence[h.Node], rows: Iterable[h.Node], /, *, caption: str, empty: str) -> h.Node:
+    """Show a table that scrolls sideways within its box, or a sentence if it has no row.
+
+    Args:
+        headings: of the columns.
+        rows: the rows.
+        caption: names the table to a screen reader.
+        empty: the sentence.
+    """
+    shown = list(rows)
+    if not shown:
+        return h.p(".empty")[empty]
+    return h.div(".scroll", tabindex="0", role="region", aria_label=caption)[
+        h.table[
+            h.caption(".unseen")[caption],
+            h.thead[h.tr[[h.th(scope="col")[heading] for heading in headings]]],
+            h.tbody[shown],
+        ]
+    ]
+
+
+def fields(pairs: Iterable[tuple[str, h.Node]], /) -> h.Element:
+    """Show labelled values; those that are None are left out."""
+    return h.dl(".fields")[
+        [h.div[h.dt[label], h.dd[value]] for label, value in pairs if value is not None and value != ""]
+    ]
+
+
+def panel(title: str, *content: h.Node, id_: str = "", note: h.Node = None) -> h.Element:
+    """Show a part of a page under its own heading."""
+    return h.section(".panel", id=id_ or None)[h.h2[title, note and h.small[note]], *content]
+
+
+def hidden(**values: str) -> list[h.Node]:
+    """Return the hidden inputs of a form."""
+    return [h.input(type="hidden", name=name, value=value) for name, value in values.items()]
+
+
+def form_to(frame: Frame, url: str, *content: h.Node, **values: str) -> h.Element:
+    """Return a form that posts to the dashboard, with the caller's token against forged requests."""
+    return h.form(method="post", action=url)[hidden(csrf=frame.csrf, **values), *content]
+
+
+def code(text: str, /, *, label: str) -> h.Element:
+    """Show text of several lines, such as JSON or a traceback, as it is."""
+    return h.pre(tabindex="0", role="region", aria_label=label)[h.code[text]]
+
+
+def count(number: int, noun: str, /, *, more: bool = False) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "instance"), count(1_000, "instance", more=True)
+    ('1 instance', 'more than 1,000 instances')
+    """
+    text = f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"more than {text}" if more else text

@@ -1,0 +1,103 @@
+"""Dead letters: messages that failed too often, and their redrive."""
+
+from __future__ import annotations
+
+import attrs
+import htpy as h
+
+from perdure.dashboard.components import code, count, form_to, hidden, instance_link, moment, table
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.happenings import failure, indented
+from perdure.dashboard.page import Page
+from perdure.values.message import StoredMessage
+
+
+@attrs.frozen(kw_only=True)
+class DeadLetters:
+    """The data of the page.
+
+    Attributes:
+        letters: the dead letters, the oldest first, without secrets.
+        more: whether further ones follow.
+    """
+
+    letters: tuple[StoredMessage, ...]
+    more: bool = False
+
+
+def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
+    """Return the page."""
+    selects = frame.may("operate")
+    headings: list[h.Node] = ["Message", "From", "To", "Action", "Attempts", "Sent", "Error"]
+    if selects:
+        headings.insert(0, h.input("#all", type="checkbox", aria_label="Select all messages of this page"))
+    shown = table(
+        headings, [_row(frame, each) for each in view.letters], caption="Dead letters", empty="There is no dead letter."
+    )
+    tools = h.div(".toolbar", role="group", aria_label="Actions for the selected messages")[
+        h.span("#selected")["With the selected:"], h.button(type="submit")["redrive"]
+    ]
+    return Page(
+        title="Dead letters",
+        section="dead-letters",
+        body=[
+            h.p(".lead")["Messages that their target could not handle. Fix the cause, then deliver them again."],
+            form_to(frame, frame.links.page("/dead-letters/redrive"), tools, shown)
+            if selects and view.letters
+            else shown,
+            view.more
+            and h.nav(".pages", aria_label="Pages of the list")[
+                h.a(rel="next", href=frame.links.page("/dead-letters", after=str(view.letters[-1].message_id)))[
+                    "Next page"
+                ]
+            ],
+        ],
+        command="perdure dead-letters; perdure redrive --all",
+        route="/v1/dead-letters",
+    )
+
+
+def _row(frame: Frame, stored: StoredMessage) -> h.Element:
+    message, number = stored.message, str(stored.message_id)
+    return h.tr(data_key=number)[
+        frame.may("operate")
+        and h.td[h.input(type="checkbox", name="message", value=number, aria_label=f"Select message {number}")],
+        h.th(scope="row")[f"#{number}"],
+        h.td[instance_link(frame, message.sender)],
+        h.td[instance_link(frame, message.target)],
+        h.td[
+            message.action,
+            message.payload
+            and h.details[h.summary["input"], code(indented(message.payload), label=f"Input of message {number}")],
+        ],
+        h.td(".count")[f"{stored.attempts:,}"],
+        h.td[moment(frame, message.sent_ms)],
+        h.td[stored.error and failure(stored.error)],
+    ]
+
+
+def redrive_page(frame: Frame, numbers: tuple[int, ...], /) -> Page:
+    """Return the page that asks before dead letters are delivered again."""
+    back = frame.links.page("/dead-letters")
+    return Page(
+        title="Redrive",
+        section="dead-letters",
+        crumbs=(("Dead letters", back),),
+        body=[
+            h.p[
+                f"Deliver {count(len(numbers), 'dead letter')} again: {', '.join(f'#{number}' for number in numbers)}."
+            ],
+            h.p(".lead")["Each keeps its position among the messages of its sender. Fix the cause first."],
+            form_to(
+                frame,
+                frame.links.page("/dead-letters/redrive"),
+                hidden(confirmed="yes"),
+                [hidden(message=str(number)) for number in numbers],
+                h.div(".toolbar")[
+                    h.button(".primary", type="submit", autofocus=True)["Redrive"], h.a(".button", href=back)["Cancel"]
+                ],
+            ),
+        ],
+        command=f"perdure redrive {' '.join(map(str, numbers))}",
+        route="/v1/dead-letters/{message_id}/redrive",
+    )

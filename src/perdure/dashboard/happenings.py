@@ -1,0 +1,89 @@
+"""Events as rows of a timeline. A new type of event shows up with its fields."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import htpy as h
+import orjson
+
+from perdure.dashboard.components import clock, code, link_text, moment, span_text
+from perdure.dashboard.frame import Frame
+from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.values.event import Event
+from perdure.values.failure import FailureRecord
+
+_HEADER: Final = {"event_id", "at_ms", "address", "run_count"}
+_ADDRESSES: Final = {"target", "sender", "told_by"}
+_TONES: Final = {
+    "job.failed": "warn",
+    "job.retry_exhausted": "bad",
+    "job.parked": "bad",
+    "job.executed": "good",
+    "debounce.flushed": "good",
+    "message.rejected": "warn",
+    "message.dead_lettered": "bad",
+    "job.paused": "held",
+}
+
+
+def event_row(frame: Frame, logged: LoggedEvent, /) -> h.Element:
+    """Show an event."""
+    event = logged.event
+    return h.tr(data_key=str(logged.sequence))[
+        h.td[moment(frame, event.at_ms)],
+        h.th(scope="row")[h.span(class_=f"event {_TONES.get(event.type, 'calm')}")[event.type]],
+        h.td[_unread(event) if isinstance(event, UnreadEvent) else _fields(frame, event)],
+        h.td(".count")[f"#{logged.sequence}"],
+    ]
+
+
+def _unread(event: UnreadEvent) -> h.Node:
+    return ["not readable by this version: ", h.code[event.reason]]
+
+
+def _fields(frame: Frame, event: Event) -> list[h.Node]:
+    shown: list[h.Node] = []
+    for field in attrs.fields(type(event)):
+        value: object = getattr(event, field.name)
+        if field.name not in _HEADER and value not in (None, "", ()):
+            shown.append(h.span(".pair")[_value(frame, field.name, value)])
+    return shown
+
+
+def _value(frame: Frame, name: str, value: object) -> h.Node:
+    label = name.removesuffix("_ms").replace("_", " ")
+    match value:
+        case FailureRecord():
+            return failure(value)
+        case int() if name == "duration_ms":
+            return [f"{label} ", h.b[span_text(value)]]
+        case int() if name.endswith("_ms"):
+            return [f"{label} ", h.b[moment(frame, value), " ", h.small[clock(value)]]]
+        case str() if name in _ADDRESSES:
+            return [f"{label} ", link_text(frame, value)]
+        case tuple():
+            items: tuple[object, ...] = value
+            return [f"{label} ", [[link_text(frame, str(item)), " "] for item in items]]
+        case str() if name == "state":
+            return h.details[h.summary["state"], code(indented(value), label="State")]
+        case _:
+            return [f"{label} ", h.b[str(value)]]
+
+
+def failure(error: FailureRecord, /) -> h.Node:
+    """Show an error: its class and text, and behind a button its data and its traceback."""
+    return [
+        h.span(".failure")[h.b[error.error_type], error.message and f" {error.message}"],
+        error.data and h.details[h.summary["data"], code(indented(error.data), label="Data of the error")],
+        error.traceback and h.details[h.summary["traceback"], code(error.traceback, label="Traceback")],
+    ]
+
+
+def indented(encoded: str, /) -> str:
+    """Return JSON text with indentation; other text as it is."""
+    try:
+        return orjson.dumps(orjson.loads(encoded), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return encoded

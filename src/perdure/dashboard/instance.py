@@ -1,0 +1,271 @@
+"""One instance: status, alarm, claims, attempts, state, events, neighbours, and a request to explain or send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+import attrs
+import htpy as h
+
+from perdure.dashboard.actions import Action, permitted
+from perdure.dashboard.attempts import Attempt, attempts_in
+from perdure.dashboard.components import (
+    clock,
+    code,
+    count,
+    fields,
+    form_to,
+    instance_link,
+    link_text,
+    moment,
+    panel,
+    span_text,
+    status,
+    table,
+)
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.happenings import event_row, failure
+from perdure.dashboard.neighbours import neighbours_in
+from perdure.dashboard.page import Page
+from perdure.dashboard.parked import REMEDIES
+from perdure.jobs.facts import Fact
+from perdure.stores.store import LoggedEvent
+from perdure.values.address import Address
+from perdure.values.instance import Claim, Instance
+from perdure.values.instant import to_ms
+from perdure.wire.paths import instance_path
+
+
+@attrs.frozen(kw_only=True)
+class InstanceView:
+    """The data of the page. Its records have no secrets and, without the scope ``operate``, no tracebacks.
+
+    Attributes:
+        address: the instance.
+        instance: the stored row; None if there is none.
+        served: whether the engine serves its job.
+        actions: the requests that make sense for it.
+        facts: the labelled values that its definition shows.
+        state: the state as indented JSON; empty if there is none.
+        state_problem: why the state is not readable.
+        has_secrets: whether the state has secrets, which are hidden.
+        reveals: whether this page shows them.
+        events: the newest events of the address, the newest first.
+        older: the sequence number that the next page of events begins before; None if there is none.
+    """
+
+    address: Address
+    instance: Instance | None
+    served: bool
+    actions: tuple[Action, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    state: str = ""
+    state_problem: str = ""
+    has_secrets: bool = False
+    reveals: bool = False
+    events: tuple[LoggedEvent, ...] = ()
+    older: int | None = None
+
+
+def instance_page(frame: Frame, view: InstanceView, /) -> Page:
+    """Return the page."""
+    address, links = view.address, frame.links
+    job_url = links.job(address.kind, address.name) if view.served else links.page("/instances", job=address.name)
+    return Page(
+        title=address.id,
+        section="instances",
+        crumbs=(("Instances", links.page("/instances")), (f"{address.kind}:{address.name}", job_url)),
+        body=[
+            _absent(view) if view.instance is None else _summary(frame, view, view.instance),
+            _actions(frame, view),
+            view.instance and view.instance.suspension and _parked(view.instance.suspension),
+            view.instance and h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)],
+            _attempts(frame, attempts_in(view.events)),
+            _timeline(frame, view),
+            _neighbours(frame, view),
+            _request(frame, view),
+        ],
+        command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}",
+        route=instance_path(address),
+    )
+
+
+def _absent(view: InstanceView) -> h.Element:
+    text = "There is no instance at this address."
+    return h.p(".empty")[text, " Its history is below." if view.events else ""]
+
+
+def _summary(frame: Frame, view: InstanceView, instance: Instance) -> h.Element:
+    return h.section("#summary", aria_label="Status")[
+        fields(
+            [
+                ("status", status(instance.status)),
+                (
+                    "next run",
+                    instance.due_ms and [moment(frame, instance.due_ms), " ", h.small[clock(instance.due_ms)]],
+                ),
+                ("alarm", instance.suspension and instance.alarm_ms and clock(instance.alarm_ms)),
+                *((fact.label, _fact(frame, fact)) for fact in view.facts),
+                ("runs", f"{instance.run_count:,}"),
+                ("events", f"{instance.event_count:,}"),
+                ("created", moment(frame, instance.created_ms)),
+                ("updated", moment(frame, instance.updated_ms)),
+                ("version", f"{instance.incarnation}.{instance.version}"),
+                ("last error", instance.last_error and failure(instance.last_error)),
+            ]
+        )
+    ]
+
+
+def _fact(frame: Frame, fact: Fact) -> h.Node:
+    return fact.value if isinstance(fact.value, str) else moment(frame, to_ms(fact.value))
+
+
+def _actions(frame: Frame, view: InstanceView) -> h.Node:
+    """Show the requests without input as links to their confirmation."""
+    offered = [each for each in permitted(view.actions, frame.scopes) if each.takes == "nothing"]
+    if not offered:
+        return None
+    return h.nav(".toolbar", aria_label="Actions")[
+        [
+            h.a(class_=f"button {each.effect}", href=frame.links.instance(view.address, "request", each.name))[
+                each.name
+            ]
+            for each in offered
+        ]
+    ]
+
+
+def _parked(suspension: str) -> h.Node:
+    remedy = REMEDIES.get(suspension)
+    return remedy and h.p(".remedy")[h.b[f"{remedy.reason}. "], remedy.action]
+
+
+def _state(frame: Frame, view: InstanceView) -> h.Element:
+    note: h.Node = None
+    if view.has_secrets and frame.may("operate"):
+        text = "hide secrets" if view.reveals else "show secrets"
+        note = h.a(href=frame.links.instance(view.address) + ("" if view.reveals else "?secrets=shown"))[text]
+    content = (
+        h.p(".error")[f"Not readable: {view.state_problem}"]
+        if view.state_problem
+        else code(view.state, label="State")
+        if view.state
+        else h.p(".empty")["No state is stored."]
+    )
+    return panel("State", content, id_="state", note=note)
+
+
+def _work(frame: Frame, instance: Instance) -> h.Element:
+    """Show the claims and the pending retry."""
+    retry = instance.pending_retry
+    claims = [claim for claim in (instance.claim, instance.event_claim) if claim is not None]
+    return panel(
+        "Work",
+        [_claim(frame, claim) for claim in claims],
+        retry
+        and fields(
+            [
+                ("pending", "retry"),
+                ("due", moment(frame, retry.at_ms)),
+                ("attempt", f"{retry.attempt}"),
+                ("run", h.code[retry.run_id]),
+                ("first failed", moment(frame, retry.first_failed_ms)),
+                ("error", failure(retry.error)),
+            ]
+        ),
+        not claims and retry is None and h.p(".empty")["No run is claimed, and no retry is pending."],
+        id_="work",
+    )
+
+
+def _claim(frame: Frame, claim: Claim) -> h.Element:
+    return fields(
+        [
+            ("claimed", [moment(frame, claim.claimed_ms), f" by engine {claim.owner}"]),
+            ("cause", claim.cause),
+            ("request", claim.action),
+            ("attempt", f"{claim.attempt}, delivery {claim.deliveries}"),
+            ("recoveries", f"{claim.recoveries}"),
+            ("run", h.code[claim.run_id]),
+            ("message from", claim.message_sender and link_text(frame, claim.message_sender)),
+        ]
+    )
+
+
+def _attempts(frame: Frame, attempts: Sequence[Attempt]) -> h.Node:
+    rows = [
+        h.tr(data_key=f"{each.run_id}/{each.attempt}/{each.at_ms}")[
+            h.td[moment(frame, each.at_ms)],
+            h.th(scope="row")[h.code[each.run_id[-8:]]],
+            h.td(".count")[f"{each.attempt}"],
+            h.td(".count")["" if each.duration_ms is None else span_text(each.duration_ms)],
+            h.td[h.span(class_=f"event {each.tone}")[each.outcome]],
+            h.td[each.error and failure(each.error)],
+        ]
+        for each in attempts
+    ]
+    headings = ["When", "Run", "Attempt", "Took", "Outcome", "Error"]
+    return panel(
+        "Attempts", table(headings, rows, caption="Attempts", empty="No attempt is in the history."), id_="attempts"
+    )
+
+
+def _timeline(frame: Frame, view: InstanceView) -> h.Element:
+    older = (
+        view.older
+        and h.nav(".pages", aria_label="Pages of the timeline")[
+            h.a(rel="next", href=frame.links.instance(view.address) + f"?before={view.older}")["Older events"]
+        ]
+    )
+    rows = [event_row(frame, each) for each in view.events]
+    shown = table(["When", "Event", "", "Number"], rows, caption="Timeline", empty="The log has no event of it.")
+    return panel("Timeline", shown, older, id_="timeline", note="the newest first")
+
+
+def _neighbours(frame: Frame, view: InstanceView) -> h.Node:
+    found = neighbours_in(view.events, view.instance)
+    if not found:
+        return None
+    return panel(
+        "Neighbours",
+        h.ul(".neighbours")[
+            [
+                h.li[h.span(".none")[each.relation], " ", instance_link(frame, each.address), h.small[f" {each.note}"]]
+                for each in found
+            ]
+        ],
+        id_="neighbours",
+        note=f"{count(len(found), 'instance')} through messages",
+    )
+
+
+def _request(frame: Frame, view: InstanceView) -> h.Node:
+    """Show a form that explains a request, and that sends it if the caller may."""
+    if not view.served:
+        return None
+    names = [each.name for each in view.actions]
+    if view.instance is not None:
+        names.append("alarm")
+    sends = frame.may("call")
+    links = frame.links
+    return panel(
+        "Request",
+        form_to(
+            frame,
+            links.instance(view.address, "explain"),
+            h.div(".request")[
+                h.label["Action", h.select(name="action")[[h.option(value=name)[name] for name in names]]],
+                h.label(".wide")[
+                    "Input as JSON, if it takes one",
+                    h.textarea(name="payload", rows="3", spellcheck="false", maxlength="262144"),
+                ],
+            ],
+            h.div(".toolbar")[
+                h.button(type="submit")["Explain"],
+                sends and h.small["Explain shows the effect and changes nothing. You can send the request from there."],
+            ],
+        ),
+        id_="request",
+    )

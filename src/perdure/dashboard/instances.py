@@ -1,0 +1,154 @@
+"""The list of instances: filters, search by the beginning of the id, pages, actions for several instances."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+import attrs
+import htpy as h
+
+from perdure.dashboard.actions import BULK, OPERATIONS
+from perdure.dashboard.components import form_to, instance_link, moment, status, table
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.page import Page
+from perdure.values.instant import to_ms
+from perdure.values.listed import LISTED_STATUSES, Listed
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """The filter of the list, as the caller wrote it.
+
+    Attributes:
+        kind: only this kind; empty for any, as below.
+        job: only jobs of this name.
+        status: only this status.
+        id_prefix: only ids that begin with this text.
+        due: ``overdue``: only instances that are due; ``hour``: due within an hour.
+        after: the last address of the previous page, printed.
+    """
+
+    kind: str = ""
+    job: str = ""
+    status: str = ""
+    id_prefix: str = ""
+    due: str = ""
+    after: str = ""
+
+    def query(self, **changes: str) -> dict[str, str]:
+        """Return the parameters of a URL."""
+        return attrs.asdict(attrs.evolve(self, **changes))
+
+
+@attrs.frozen(kw_only=True)
+class InstanceList:
+    """The data of the page.
+
+    Attributes:
+        wanted: the filter.
+        jobs: the served jobs: kind and name.
+        found: the instances.
+        more: whether further instances follow.
+        problem: why the filter is not valid; empty if it is.
+    """
+
+    wanted: Wanted
+    jobs: tuple[tuple[str, str], ...] = ()
+    found: tuple[Listed, ...] = ()
+    more: bool = False
+    problem: str = ""
+
+
+def instances_page(frame: Frame, view: InstanceList, /) -> Page:
+    """Return the page."""
+    wanted = view.wanted
+    options = [
+        ("--kind", wanted.kind),
+        ("--name", wanted.job),
+        ("--status", wanted.status),
+        ("--id-prefix", wanted.id_prefix),
+    ]
+    chosen = "".join(f" {name} {quote(value)}" for name, value in options if value)
+    return Page(
+        title="Instances",
+        section="instances",
+        body=[
+            _filters(frame, view),
+            view.problem and h.p(".error", role="alert")[view.problem],
+            _list(frame, view),
+            _pages(frame, view),
+        ],
+        command=f"perdure list{chosen}",
+        route="/v1/instances",
+    )
+
+
+def _filters(frame: Frame, view: InstanceList) -> h.Element:
+    wanted = view.wanted
+    names = sorted({name for _, name in view.jobs} | ({wanted.job} if wanted.job else set()))
+    kinds = sorted({kind for kind, _ in view.jobs} | ({wanted.kind} if wanted.kind else set()))
+    return h.form(".filters", method="get", action=frame.links.page("/instances"), role="search")[
+        _select("Status", "status", wanted.status, [(each, each) for each in LISTED_STATUSES]),
+        _select("Kind", "kind", wanted.kind, [(each, each) for each in kinds]),
+        _select("Job", "job", wanted.job, [(each, each) for each in names]),
+        _select("Due", "due", wanted.due, [("overdue", "overdue"), ("hour", "within an hour")]),
+        h.label["Id begins with", h.input(type="search", name="id_prefix", value=wanted.id_prefix, maxlength="512")],
+        h.button(type="submit")["Filter"],
+        h.a(".plain", href=frame.links.page("/instances"))["Clear"],
+    ]
+
+
+def _select(label: str, name: str, chosen: str, options: list[tuple[str, str]]) -> h.Element:
+    return h.label[
+        label,
+        h.select(name=name)[
+            h.option(value="")["any"],
+            [h.option(value=value, selected=value == chosen)[text] for value, text in options],
+        ],
+    ]
+
+
+def _list(frame: Frame, view: InstanceList) -> h.Node:
+    selects = frame.may("call") or frame.may("operate")
+    rows = [_row(frame, each, selects=selects) for each in view.found]
+    headings: list[h.Node] = ["Instance", "Status", "Next run", "Runs", "Updated", "Last error"]
+    if selects:
+        headings.insert(0, h.input("#all", type="checkbox", aria_label="Select all instances of this page"))
+    shown = table(headings, rows, caption="Instances", empty="No instance matches the filter.")
+    if not selects or not rows:
+        return shown
+    return form_to(frame, frame.links.page("/bulk"), _bulk(frame), shown)
+
+
+def _bulk(frame: Frame) -> h.Element:
+    offered = [each for each in BULK if frame.may("operate" if each in OPERATIONS else "call")]
+    return h.div(".toolbar", role="group", aria_label="Actions for the selected instances")[
+        h.span("#selected")["With the selected:"],
+        [h.button(type="submit", name="action", value=each)[each] for each in offered],
+    ]
+
+
+def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
+    report, address = listed.report, str(listed.address)
+    due_ms = None if report.next_run_at is None else to_ms(report.next_run_at)
+    late = due_ms is not None and due_ms < frame.now_ms and listed.status in {"scheduled", "retrying"}
+    error = report.last_error
+    return h.tr(data_key=address)[
+        selects and h.td[h.input(type="checkbox", name="address", value=address, aria_label=f"Select {address}")],
+        h.th(scope="row")[instance_link(frame, listed.address)],
+        h.td[status(listed.status), report.parked and h.small[f" {report.parked.replace('_', ' ')}"]],
+        h.td(class_="late" if late else None)[moment(frame, due_ms)],
+        h.td(".count")[f"{report.run_count:,}"],
+        h.td[moment(frame, None if report.updated_at is None else to_ms(report.updated_at))],
+        h.td[error and h.span(".cut", title=f"{error.error_type}: {error.message}")[error.error_type]],
+    ]
+
+
+def _pages(frame: Frame, view: InstanceList) -> h.Node:
+    first = view.wanted.after and h.a(href=frame.links.page("/instances", **view.wanted.query(after="")))["First page"]
+    last = str(view.found[-1].address) if view.found else ""
+    following = (
+        view.more
+        and h.a("#next", rel="next", href=frame.links.page("/instances", **view.wanted.query(after=last)))["Next page"]
+    )
+    return h.nav(".pages", aria_label="Pages of the list")[first, following] if first or following else None

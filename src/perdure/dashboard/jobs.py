@@ -1,0 +1,152 @@
+"""The jobs of an engine, and one job: schedule, next ticks, retry, limits, and the observed life of its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from shlex import quote
+
+import attrs
+import htpy as h
+
+from perdure.dashboard.components import clock, fields, moment, panel, status, table
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.life import Step, life
+from perdure.dashboard.page import Page
+from perdure.jobs.facts import Fact
+from perdure.values.instant import to_ms
+from perdure.values.listed import ListedStatus
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """A request that instances of a job accept.
+
+    Attributes:
+        name: its name.
+        takes: the type of its input; empty if it takes none.
+        creates: whether it creates an absent instance.
+    """
+
+    name: str
+    takes: str
+    creates: bool
+
+
+@attrs.frozen(kw_only=True)
+class JobView:
+    """One job.
+
+    Attributes:
+        kind: its kind.
+        name: its name.
+        facts: the labelled values that its definition shows.
+        commands: the requests that its instances accept.
+        next_ticks_ms: the next ticks of its schedule.
+        steps: how often its instances took each step since the engine started.
+        by_status: the number of its instances by status; None if they were not counted.
+    """
+
+    kind: str
+    name: str
+    facts: tuple[Fact, ...]
+    commands: tuple[Command, ...] = ()
+    next_ticks_ms: tuple[int, ...] = ()
+    steps: tuple[Step, ...] = ()
+    by_status: Mapping[ListedStatus, int] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class JobList:
+    """The jobs that the engine serves."""
+
+    jobs: tuple[JobView, ...]
+
+
+def jobs_page(frame: Frame, view: JobList, /) -> Page:
+    """Return the page of all jobs."""
+    rows = [
+        h.tr[
+            h.th(scope="row")[h.a(href=frame.links.job(job.kind, job.name))[job.name]],
+            h.td[job.kind],
+            h.td[_first(job)],
+            h.td[moment(frame, job.next_ticks_ms[0] if job.next_ticks_ms else None)],
+            h.td[_fact(job, "retry")],
+            h.td[_fact(job, "concurrent runs")],
+        ]
+        for job in view.jobs
+    ]
+    return Page(
+        title="Jobs",
+        section="jobs",
+        body=table(
+            ["Job", "Kind", "When", "Next tick", "Retry", "Concurrent runs"],
+            rows,
+            caption="Jobs",
+            empty="The engine serves no job.",
+        ),
+        command="perdure jobs",
+        route="/v1/jobs",
+    )
+
+
+def _fact(job: JobView, label: str) -> str:
+    return next((str(fact.value) for fact in job.facts if fact.label == label), "")
+
+
+def _first(job: JobView) -> str:
+    """Return the fact that says when a job runs: the first one of its kind, before those of every job."""
+    return str(job.facts[0].value) if job.facts and job.facts[0].label != "state" else "when its alarm is due"
+
+
+def job_page(frame: Frame, view: JobView, /) -> Page:
+    """Return the page of one job."""
+    ticks = [h.li[clock(at_ms), " ", h.small[moment(frame, at_ms)]] for at_ms in view.next_ticks_ms]
+    return Page(
+        title=f"{view.kind}:{view.name}",
+        section="jobs",
+        crumbs=(("Jobs", frame.links.page("/jobs")),),
+        body=[
+            _counts(frame, view),
+            h.div(".grid.two")[
+                panel("Definition", fields([(fact.label, _value(frame, fact)) for fact in view.facts])),
+                panel("Next ticks", h.ol(".ticks")[ticks]) if ticks else panel("Requests", _commands(view)),
+            ],
+            bool(ticks) and panel("Requests", _commands(view)),
+            panel(
+                "Observed life of its instances",
+                life(view.steps),
+                note="steps since this engine started",
+            ),
+        ],
+        command=f"perdure list --kind {quote(view.kind)} --name {quote(view.name)}",
+        route=f"/v1/instances?kind={view.kind}&job={view.name}",
+    )
+
+
+def _value(frame: Frame, fact: Fact) -> h.Node:
+    return fact.value if isinstance(fact.value, str) else moment(frame, to_ms(fact.value))
+
+
+def _counts(frame: Frame, view: JobView) -> h.Node:
+    if view.by_status is None:
+        return None
+    links = [
+        h.a(
+            class_=f"number {'' if number else 'quiet'}",
+            href=frame.links.page("/instances", kind=view.kind, job=view.name, status=each),
+        )[h.b[f"{number:,}"], status(each)]
+        for each, number in view.by_status.items()
+    ]
+    return h.section(aria_label="Instances by status")[h.div(".numbers")[links]]
+
+
+def _commands(view: JobView) -> h.Node:
+    rows = [
+        h.tr[
+            h.th(scope="row")[each.name],
+            h.td[h.code[each.takes] if each.takes else h.span(".none")["no input"]],
+            h.td["creates an instance" if each.creates else ""],
+        ]
+        for each in view.commands
+    ]
+    return table(["Request", "Input", ""], rows, caption="Requests", empty="It accepts no request.")

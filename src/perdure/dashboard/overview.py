@@ -1,0 +1,273 @@
+"""The overview: counts by status, the last hour, overdue instances, failures, the store and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import htpy as h
+
+from perdure.dashboard.chart import Series, bars
+from perdure.dashboard.components import (
+    count,
+    fields,
+    instance_link,
+    link_text,
+    moment,
+    panel,
+    span_text,
+    status,
+    table,
+)
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.page import Page
+from perdure.engine.in_flight import InFlight
+from perdure.stores.store import Health
+from perdure.telemetry.activity import Minute, Trouble
+from perdure.values.address import Address
+from perdure.values.listed import LISTED_STATUSES, ListedStatus
+
+
+@attrs.frozen(kw_only=True)
+class JobCounts:
+    """The instances of one job.
+
+    Attributes:
+        kind: its kind.
+        name: its name.
+        served: whether the engine serves it.
+        by_status: the number of its instances by status.
+    """
+
+    kind: str
+    name: str
+    served: bool
+    by_status: dict[ListedStatus, int]
+
+
+@attrs.frozen(kw_only=True)
+class Overdue:
+    """An instance whose alarm should have fired.
+
+    Attributes:
+        address: the instance.
+        due_ms: when it was due.
+    """
+
+    address: Address
+    due_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class EngineFacts:
+    """The engine.
+
+    Attributes:
+        version: the version of the library.
+        store: the name of the store.
+        epoch: how many times the store has been opened.
+        durability: the failures that a commit survives.
+        concurrency: runs at the same time.
+        phase: whether it accepts requests.
+    """
+
+    version: str
+    store: str
+    epoch: int
+    durability: str
+    concurrency: int
+    phase: str
+
+
+@attrs.frozen(kw_only=True)
+class Overview:
+    """The data of the page.
+
+    Attributes:
+        jobs: the instances by job and status.
+        all_counted: False if the store has more instances than were counted.
+        minutes: the last hour.
+        troubles: the newest failures since the engine started.
+        overdue: the instances that are overdue, the oldest first, at most 10.
+        dead_letters: the number of dead letters, at most 1,000.
+        health: the health of the store.
+        in_flight: the work in progress.
+        engine: the engine.
+    """
+
+    jobs: tuple[JobCounts, ...]
+    all_counted: bool
+    minutes: tuple[Minute, ...]
+    troubles: tuple[Trouble, ...]
+    overdue: tuple[Overdue, ...]
+    dead_letters: int
+    dead_letters_all: bool
+    health: Health
+    in_flight: InFlight
+    engine: EngineFacts
+
+
+def overview_page(frame: Frame, view: Overview, /) -> Page:
+    """Return the page."""
+    return Page(
+        title="Overview",
+        section="overview",
+        body=[
+            _numbers(frame, view),
+            h.div(".grid.two")[_throughput(view.minutes), _lateness(view.minutes)],
+            _jobs(frame, view),
+            h.div(".grid.two")[_troubles(frame, view.troubles), _overdue(frame, view.overdue)],
+            h.div(".grid.two")[_store(view.health), _engine(view)],
+        ],
+        command="perdure stats; perdure health",
+        route="/v1/health",
+    )
+
+
+def _numbers(frame: Frame, view: Overview) -> h.Element:
+    """Show one number for each status, which links the instances, and one for the dead letters."""
+    totals = {each: sum(job.by_status.get(each, 0) for job in view.jobs) for each in LISTED_STATUSES}
+    links = frame.links
+    shown = [
+        h.a(class_=f"number {'quiet' if not number else ''}", href=links.page("/instances", status=each))[
+            h.b[f"{number:,}"], status(each)
+        ]
+        for each, number in totals.items()
+        if number or each != "orphaned"
+    ]
+    letters = h.a(class_=f"number {'quiet' if not view.dead_letters else ''}", href=links.page("/dead-letters"))[
+        h.b[f"{view.dead_letters:,}{'' if view.dead_letters_all else '+'}"], h.span(".status.bad")["dead letters"]
+    ]
+    note = None if view.all_counted else h.p(".note")["Partial: more instances are stored than were counted."]
+    return h.section("#numbers", aria_label="Instances by status")[h.div(".numbers")[shown, letters], note]
+
+
+def _throughput(minutes: Sequence[Minute]) -> h.Element:
+    executed, failed = [minute.executed for minute in minutes], [minute.failed for minute in minutes]
+    highest = max((good + bad for good, bad in zip(executed, failed, strict=True)), default=0)
+    return panel(
+        "Runs per minute",
+        bars(
+            [
+                Series(name=f"succeeded {sum(executed):,}", tone="good", values=executed),
+                Series(name=f"failed attempts {sum(failed):,}", tone="bad", values=failed),
+            ],
+            label=f"In the last hour {count(sum(executed), 'run')} succeeded and {count(sum(failed), 'attempt')} "
+            f"failed; at most {highest:,} in a minute.",
+            titles=[f"{_time(minute)}: {minute.executed:,} succeeded, {minute.failed:,} failed" for minute in minutes],
+            top=f"{highest:,}",
+            ends=("1 hour ago", "now"),
+        ),
+    )
+
+
+def _lateness(minutes: Sequence[Minute]) -> h.Element:
+    late = [minute.latest_ms for minute in minutes]
+    latest, alarms = max(late, default=0), sum(minute.alarms for minute in minutes)
+    return panel(
+        "Lateness of alarms",
+        bars(
+            [Series(name=f"latest of {count(alarms, 'alarm')}", tone="busy", values=late)],
+            label=f"In the last hour {count(alarms, 'alarm')} fired, at most {span_text(latest)} late.",
+            titles=[f"{_time(minute)}: at most {span_text(minute.latest_ms)} late" for minute in minutes],
+            top=span_text(latest),
+            ends=("1 hour ago", "now"),
+        ),
+    )
+
+
+def _time(minute: Minute) -> str:
+    of_day = minute.start_ms // 60_000 % 1_440
+    return f"{of_day // 60:02}:{of_day % 60:02} UTC"
+
+
+def _jobs(frame: Frame, view: Overview) -> h.Element:
+    used = [each for each in LISTED_STATUSES if each != "orphaned" or any(not job.served for job in view.jobs)]
+    rows = [
+        h.tr[
+            h.th(scope="row")[
+                h.a(href=frame.links.job(job.kind, job.name))[f"{job.kind}:{job.name}"]
+                if job.served
+                else f"{job.kind}:{job.name}"
+            ],
+            [h.td(".count")[_cell(frame, job, each)] for each in used],
+        ]
+        for job in view.jobs
+    ]
+    return panel(
+        "Jobs",
+        table(["Job", *used], rows, caption="Instances by job and status", empty="The engine serves no job yet."),
+        id_="by-job",
+    )
+
+
+def _cell(frame: Frame, job: JobCounts, each: ListedStatus) -> h.Node:
+    number = job.by_status.get(each, 0)
+    if not number:
+        return h.span(".none")["0"]
+    url = frame.links.page("/instances", kind=job.kind, job=job.name, status=each)
+    return h.a(href=url, aria_label=f"{number} {each} instances of {job.kind}:{job.name}")[f"{number:,}"]
+
+
+def _troubles(frame: Frame, troubles: Sequence[Trouble]) -> h.Element:
+    rows = [
+        h.tr[
+            h.td[moment(frame, each.at_ms)],
+            h.td[link_text(frame, each.address)],
+            h.td[h.b[each.error], each.message and [" ", h.span(".cut", title=each.message)[each.message]]],
+        ]
+        for each in troubles[:8]
+    ]
+    empty = "Nothing has failed since this engine started."
+    return panel("Newest failures", table(["When", "Instance", "Error"], rows, caption="Newest failures", empty=empty))
+
+
+def _overdue(frame: Frame, overdue: Sequence[Overdue]) -> h.Element:
+    rows = [
+        h.tr[
+            h.td[span_text(frame.now_ms - each.due_ms)],
+            h.td[instance_link(frame, each.address)],
+        ]
+        for each in overdue
+    ]
+    return panel(
+        "Overdue",
+        table(["Late by", "Instance"], rows, caption="Overdue instances", empty="No alarm is overdue."),
+        note="the oldest first",
+    )
+
+
+def _store(health: Health) -> h.Element:
+    cache = f"{health.cache_bytes / 1_048_576:.1f} of {health.max_cache_bytes / 1_048_576:.0f} MiB"
+    return panel(
+        "Store",
+        fields(
+            [
+                ("health", status(health.state)),
+                ("problem", health.detail or None),
+                ("cache", cache if health.max_cache_bytes else "none"),
+                ("messages to jobs that are not served", f"{health.unserved_messages:,}"),
+            ]
+        ),
+    )
+
+
+def _engine(view: Overview) -> h.Element:
+    engine, work = view.engine, view.in_flight
+    return panel(
+        "Engine",
+        fields(
+            [
+                ("version", engine.version or "not installed"),
+                ("store", h.span(".address")[engine.store]),
+                ("opened", count(engine.epoch, "time")),
+                (
+                    "survives",
+                    {"none": "nothing", "relaxed": "a crash of the process"}.get(engine.durability, "power loss"),
+                ),
+                ("requests in progress", f"{work.requests:,}"),
+                ("runs in progress", f"{work.programs:,} of {engine.concurrency:,}"),
+                ("waiting for a slot", f"{work.waiting_for_slot:,}"),
+            ]
+        ),
+    )

@@ -1,0 +1,203 @@
+"""Pages around a request to instances: its explanation, its confirmation, and the outcomes of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from shlex import quote
+
+import attrs
+import htpy as h
+import orjson
+
+from perdure.dashboard.actions import Action
+from perdure.dashboard.components import code, count, form_to, hidden, instance_link, panel, table
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.page import Page
+from perdure.values.address import Address
+from perdure.wire.paths import instance_path
+
+
+@attrs.frozen(kw_only=True)
+class Explained:
+    """A request to one instance, and its effect.
+
+    Attributes:
+        address: the instance.
+        action: the request; None for the alarm of the instance, which only the engine fires.
+        payload: its input as JSON.
+        explanation: its effect, as ``explain`` describes it; empty if it could not be computed.
+        problem: why not.
+        key: the idempotency key that the request would carry, so that a form that is sent twice counts once.
+    """
+
+    address: Address
+    action: Action | None
+    payload: str
+    explanation: Mapping[str, object]
+    problem: str = ""
+    key: str = ""
+
+
+def confirm_page(frame: Frame, view: Explained, /) -> Page:
+    """Return the page that shows the effect of a request and asks before it is sent."""
+    name = "alarm" if view.action is None else view.action.name
+    address = view.address
+    back = frame.links.instance(address)
+    sends = view.action is not None and frame.may(view.action.scope)
+    return Page(
+        title=f"{name} {address.id}",
+        section="instances",
+        crumbs=(("Instances", frame.links.page("/instances")), (str(address), back)),
+        body=[
+            sends and view.action and _question(frame, view, view.action),
+            view.payload and panel("Input", code(view.payload, label="Input")),
+            view.problem and h.p(".error", role="alert")[view.problem],
+            bool(view.explanation) and _effect(view.explanation),
+            not sends and h.p(h.a(".button", href=back)["Back"]) if False else None,
+        ],
+        command=f"perdure explain {quote(str(address))} {name}",
+        route=f"{instance_path(address, 'explain', name)}",
+    )
+
+
+def _question(frame: Frame, view: Explained, action: Action) -> h.Element:
+    text = "It deletes the instance and its alarm; the history stays." if action.name == "terminate" else ""
+    return form_to(
+        frame,
+        frame.links.instance(view.address, "request", action.name),
+        hidden(confirmed="yes", key=view.key, payload=view.payload),
+        h.p(".question")[f"Send {action.name} to {view.address}? ", text],
+        h.div(".toolbar")[
+            h.button(class_=f"primary {action.effect}", type="submit", autofocus=True)[f"{action.name}"],
+            h.a(".button", href=frame.links.instance(view.address))["Cancel"],
+        ],
+    )
+
+
+def _effect(explanation: Mapping[str, object]) -> h.Node:
+    form = explanation.get("form")
+    match form:
+        case "needs_answer":
+            text = (
+                f"The effect depends on the answer of the service {explanation.get('effect')}: it is not called here."
+            )
+            return h.p(".note")[text]
+        case "waits_for_run":
+            return h.p(".note")["A run is in progress: the request would wait for its end."]
+        case _:
+            return [
+                panel("Effect", _changes(explanation)),
+                [
+                    panel(title, code(_indented(explanation[name]), label=title))
+                    for name, title in (
+                        ("answer", "Answer"),
+                        ("problem", "Refusal"),
+                        ("messages", "Messages"),
+                        ("events", "Events"),
+                    )
+                    if explanation.get(name)
+                ],
+            ]
+
+
+def _changes(explanation: Mapping[str, object]) -> h.Node:
+    before, after = explanation.get("before"), explanation.get("after")
+    old: dict[str, object] = before if isinstance(before, dict) else {}
+    new: dict[str, object] = after if isinstance(after, dict) else {}
+    names = [
+        name for name in {**old, **new} if old.get(name) != new.get(name) and name not in {"updated_ms", "version"}
+    ]
+    rows = [h.tr[h.th(scope="row")[name], h.td[_short(old.get(name))], h.td[_short(new.get(name))]] for name in names]
+    write = {"put": "The instance is stored.", "purge": "The instance is deleted."}.get(
+        str(explanation.get("write")), "Nothing is written."
+    )
+    return [h.p[write], table(["Field", "Before", "After"], rows, caption="Changes", empty="No field changes.")]
+
+
+def _short(value: object) -> h.Node:
+    return h.span(".none")["–"] if value is None else h.code(".value")[orjson.dumps(value).decode()]
+
+
+def _indented(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+@attrs.frozen(kw_only=True)
+class Bulk:
+    """One action for several instances.
+
+    Attributes:
+        action: its name.
+        addresses: the instances.
+        key: the beginning of the idempotency key of each request.
+    """
+
+    action: str
+    addresses: tuple[Address, ...]
+    key: str
+
+
+def bulk_page(frame: Frame, view: Bulk, /) -> Page:
+    """Return the page that asks before an action for several instances."""
+    back = frame.links.page("/instances")
+    noun = count(len(view.addresses), "instance")
+    destroys = "destroys" if view.action in {"terminate", "clear"} else "usual"
+    return Page(
+        title=f"{view.action} {noun}",
+        section="instances",
+        crumbs=(("Instances", back),),
+        body=[
+            h.ul(".addresses")[[h.li[instance_link(frame, each)] for each in view.addresses]],
+            form_to(
+                frame,
+                frame.links.page("/bulk"),
+                hidden(confirmed="yes", action=view.action, key=view.key),
+                [hidden(address=str(each)) for each in view.addresses],
+                h.p(".question")[f"Send {view.action} to {noun}?"],
+                h.div(".toolbar")[
+                    h.button(class_=f"primary {destroys}", type="submit", autofocus=True)[f"{view.action} {noun}"],
+                    h.a(".button", href=back)["Cancel"],
+                ],
+            ),
+        ],
+        command=f"perdure {view.action} {' '.join(quote(str(each)) for each in view.addresses[:3])}"
+        + (" …" if len(view.addresses) > 3 else ""),  # noqa: PLR2004 - those that fit a line
+        route=f"{instance_path(view.addresses[0], view.action)}",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """The outcome of one request.
+
+    Attributes:
+        subject: the instance or the message.
+        result: what the engine answered.
+        form: whether it was done.
+    """
+
+    subject: str
+    result: str
+    form: str
+
+
+def outcomes_page(frame: Frame, title: str, outcomes: Sequence[Outcome], back: str, section: str, /) -> Page:
+    """Return the page with the outcome of each request."""
+    rows = [
+        h.tr[
+            h.th(scope="row")[each.subject],
+            h.td[h.span(class_=f"event {'good' if each.form == 'done' else 'bad'}")[each.form]],
+            h.td[each.result],
+        ]
+        for each in outcomes
+    ]
+    done = sum(each.form == "done" for each in outcomes)
+    return Page(
+        title=title,
+        section=section,
+        body=[
+            h.p(role="status")[f"{done} of {len(outcomes)} done."],
+            table(["Subject", "Outcome", "Answer"], rows, caption="Outcomes", empty="Nothing was requested."),
+            h.p[h.a(".button", href=back)["Back to the list"]],
+        ],
+    )

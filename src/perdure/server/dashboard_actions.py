@@ -1,0 +1,74 @@
+"""The actions of the dashboard: each is a call of the client, and its outcome is a line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from returns.result import Result, Success
+
+from perdure.client.client import Client
+from perdure.dashboard.actions import Action
+from perdure.dashboard.requests import Outcome
+from perdure.programs.future import answer_of
+from perdure.values.address import Address
+from perdure.values.errors import PerdureError
+
+
+async def send(client: Client, address: Address, action: Action, payload: str, key: str, by: str) -> Outcome:
+    """Send a request to an instance, without waiting for the run that it starts.
+
+    Args:
+        client: of the engine.
+        address: the instance.
+        action: the request.
+        payload: its input as JSON; empty if it takes none.
+        key: the idempotency key: a form that is sent twice counts once.
+        by: the caller's name.
+    """
+    if action.name == "terminate" and not payload:
+        payload = orjson.dumps(f"terminated on the dashboard by {by}").decode()
+    subject = f"{action.name} {address}"
+    try:
+        call = client.handle_by_name(address.kind, address.name).call(
+            action.name, address.id, payload, idempotency_key=key or None, wait_for="start"
+        )
+        result: Result[Any, PerdureError] = await answer_of(call)
+    except PerdureError as error:
+        return Outcome(subject=subject, result=str(error), form="refused")
+    if isinstance(result, Success):
+        return Outcome(subject=subject, result=answer_text(result.unwrap()), form="done")
+    return Outcome(subject=subject, result=str(result.failure()), form="refused")
+
+
+async def redrive(client: Client, numbers: Sequence[int]) -> tuple[Outcome, ...]:
+    """Deliver dead letters again, in their order."""
+    outcomes: list[Outcome] = []
+    for number in sorted(numbers):
+        result: Result[Any, PerdureError] = await answer_of(client.redrive(number))
+        answer = result.unwrap() if isinstance(result, Success) else str(result.failure())
+        form = "done" if answer == "redriven" else "refused"
+        outcomes.append(Outcome(subject=f"redrive #{number}", result=str(answer).replace("_", " "), form=form))
+    return tuple(outcomes)
+
+
+def answer_text(answer: object) -> str:
+    """Return an answer as a line.
+
+    >>> answer_text({"changed": True, "status": "paused", "outcome": None})
+    'changed: yes, status: paused'
+    """
+    if not isinstance(answer, dict):
+        return str(answer)
+    members: dict[str, object] = answer
+    words = {True: "yes", False: "no"}
+    shown = ((name, words.get(value, value) if isinstance(value, bool) else value) for name, value in members.items())
+    return ", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in shown if value is not None)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        form: object = value.get("form")
+        return str(form)
+    return str(value)

@@ -1,0 +1,280 @@
+"""Collects the data of the dashboard's pages, through the client and the engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeVar, cast
+
+import attrs
+import orjson
+from returns.future import FutureResult
+from returns.result import Result, Success
+
+from perdure.client.client import Client, engine_of
+from perdure.dashboard.actions import actions_for
+from perdure.dashboard.dead_letters import DeadLetters
+from perdure.dashboard.instance import InstanceView
+from perdure.dashboard.instances import InstanceList, Wanted
+from perdure.dashboard.jobs import Command, JobList, JobView
+from perdure.dashboard.life import Step
+from perdure.dashboard.overview import EngineFacts, JobCounts, Overdue, Overview
+from perdure.dashboard.parked import ParkedList
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.facts import Fact
+from perdure.jobs.redaction import has_secrets, redacted_instance
+from perdure.programs.future import answer_of
+from perdure.server.perform import may_see_tracebacks
+from perdure.stores.store import LoggedEvent, UnreadEvent
+from perdure.telemetry.activity import Activity
+from perdure.values.address import Address
+from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance
+from perdure.values.instant import from_ms
+from perdure.values.listed import LISTED_STATUSES, Listed, ListedStatus
+from perdure.wire.info import installed_version
+
+T = TypeVar("T")
+
+PAGE: Final = 50
+"""Rows of a page."""
+COUNTED: Final = 1_000
+OVERDUE: Final = 10
+TICKS: Final = 5
+
+
+async def known(call: FutureResult[T, Any]) -> T:
+    """Return the answer of a call, or raise its error."""
+    result: Result[T, PerdureError] = await answer_of(call)
+    if isinstance(result, Success):
+        return result.unwrap()
+    raise result.failure()
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """The engine behind the pages.
+
+    Attributes:
+        client: of the engine.
+        activity: its last hour.
+        scopes: of the caller: tracebacks are for operators.
+    """
+
+    client: Client
+    activity: Activity
+    scopes: frozenset[str]
+
+    @property
+    def now_ms(self) -> int:
+        """The time, integer milliseconds UTC."""
+        return engine_of(self.client).runtime.now_ms()
+
+    # ------------------------------------------------------------ the engine
+    async def overview(self) -> Overview:
+        """Return the data of the overview."""
+        engine, client = engine_of(self.client), self.client
+        listed = await known(client.list(limit=COUNTED))
+        letters = await known(client.dead_letters(limit=COUNTED))
+        due = await known(engine.store.due(self.now_ms, OVERDUE))
+        return Overview(
+            jobs=_counts(listed, engine.jobs),
+            all_counted=len(listed) < COUNTED,
+            minutes=self.activity.minutes(self.now_ms),
+            troubles=self.activity.troubles,
+            overdue=tuple(
+                Overdue(address=each.address, due_ms=each.due_ms) for each in due if each.due_ms is not None
+            ),
+            dead_letters=len(letters),
+            dead_letters_all=len(letters) < COUNTED,
+            health=await known(client.health()),
+            in_flight=attrs.evolve(await known(client.in_flight()), instances=()),
+            engine=EngineFacts(
+                version=installed_version(),
+                store=engine.store.name,
+                epoch=engine.store.epoch,
+                durability=engine.store.capabilities.durability,
+                concurrency=engine.limits.concurrency,
+                phase=engine.turns.phase,
+            ),
+        )
+
+    async def jobs(self) -> JobList:
+        """Return the data of the page of all jobs."""
+        return JobList(jobs=tuple(self._job(job) for job in engine_of(self.client).jobs.values()))
+
+    async def job(self, kind: str, name: str) -> JobView:
+        """Return the data of the page of a job."""
+        job = self.definition(kind, name)
+        listed = await known(self.client.list(kind=kind, name=name, limit=COUNTED))
+        by_status = Counter(each.status for each in listed)
+        counts = {each: by_status[each] for each in LISTED_STATUSES if each != "orphaned"}
+        return attrs.evolve(self._job(job), by_status=counts)
+
+    def definition(self, kind: str, name: str) -> AnyDefinition:
+        """Return a definition.
+
+        Raises:
+            UnknownJob: the engine does not serve it.
+        """
+        self.client.handle_by_name(kind, name)
+        return engine_of(self.client).jobs[kind, name]
+
+    def _job(self, job: AnyDefinition) -> JobView:
+        steps = self.activity.steps(job.kind, job.name)
+        return JobView(
+            kind=job.kind,
+            name=job.name,
+            facts=job.facts(),
+            commands=tuple(
+                Command(
+                    name=spec.name,
+                    takes="" if spec.input is None else spec.input.type_name,
+                    creates=spec.absent == "creates",
+                )
+                for spec in job.plan.commands.values()
+            ),
+            next_ticks_ms=job.next_ticks(self.now_ms, TICKS),
+            steps=tuple(Step(before=before, after=after, count=count) for (before, after), count in steps.items()),
+        )
+
+    # ------------------------------------------------------------ instances
+    async def instances(self, wanted: Wanted) -> InstanceList:
+        """Return the data of the list of instances; a filter that is not valid is a problem on the page."""
+        jobs = tuple(engine_of(self.client).jobs)
+        try:
+            found = await self._found(wanted)
+        except (RequestError, InvalidId) as error:
+            return InstanceList(wanted=wanted, jobs=jobs, problem=str(error))
+        return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found[:PAGE]), more=len(found) > PAGE)
+
+    async def _found(self, wanted: Wanted) -> tuple[Listed, ...]:
+        within = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
+        return await known(
+            self.client.list(
+                kind=wanted.kind or None,
+                name=wanted.job or None,
+                status=cast("ListedStatus | None", wanted.status or None),  # the call refuses others
+                id_prefix=wanted.id_prefix,
+                due_before=None if within is None else from_ms(self.now_ms) + timedelta(milliseconds=within),
+                after=Address.parse(wanted.after) if wanted.after else None,
+                limit=PAGE + 1,
+            )
+        )
+
+    async def parked(self, after: str) -> ParkedList:
+        """Return the data of the page of parked instances."""
+        found = await self._found(Wanted(status="parked", after=after))
+        return ParkedList(parked=self.shown(found[:PAGE]), more=len(found) > PAGE)
+
+    def shown(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
+        """Return instances as the caller may see them."""
+        return tuple(
+            attrs.evolve(each, report=attrs.evolve(each.report, last_error=self._failure(each.report.last_error)))
+            for each in listed
+        )
+
+    def _failure(self, error: FailureRecord | None) -> FailureRecord | None:
+        if error is None or error.traceback is None or may_see_tracebacks(self.scopes):
+            return error
+        return attrs.evolve(error, traceback=None)
+
+    async def instance(self, address: Address, before: int | None, *, reveals: bool) -> InstanceView:
+        """Return the data of the page of an instance."""
+        engine = engine_of(self.client)
+        job = engine.jobs.get((address.kind, address.name))
+        row = (await known(engine.store.load(address, None, 0))).instance
+        events = await known(engine.store.history(address, before, PAGE + 1))
+        reveals = reveals and "operate" in self.scopes
+        state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
+        suspended = "absent" if row is None else "no" if row.suspension is None else "yes"
+        return InstanceView(
+            address=address,
+            instance=None if row is None else self._instance(job, row),
+            served=job is not None,
+            actions=() if job is None else actions_for(job, suspended),
+            facts=() if job is None or row is None else _facts(job, row),
+            state=state,
+            state_problem=problem,
+            has_secrets=job is not None and has_secrets(job),
+            reveals=reveals,
+            events=tuple(self._event(each) for each in events[:PAGE]),
+            older=events[PAGE - 1].sequence if len(events) > PAGE else None,
+        )
+
+    def _instance(self, job: AnyDefinition | None, row: Instance) -> Instance:
+        """Return a row without secrets, and without the encoded state, which the page shows decoded."""
+        shown = row if job is None else redacted_instance(job, row)
+        retry = shown.pending_retry
+        return shown.changed(
+            state="",
+            data="",
+            last_error=self._of_job(job, shown.last_error),
+            pending_retry=retry and attrs.evolve(retry, error=self._of_job(job, retry.error)),
+            claim=shown.claim and attrs.evolve(shown.claim, payload=None),
+            event_claim=shown.event_claim and attrs.evolve(shown.event_claim, payload=None),
+        )
+
+    def _of_job(self, job: AnyDefinition | None, error: FailureRecord | None) -> FailureRecord | None:
+        """Leave out the data of an error whose definition, which knows the secrets, is not here."""
+        found = self._failure(error)
+        return found if job is not None or found is None else attrs.evolve(found, data=None)
+
+    def _event(self, logged: LoggedEvent) -> LoggedEvent:
+        event = logged.event
+        error: object = getattr(event, "error", None)
+        if isinstance(event, UnreadEvent) or not isinstance(error, FailureRecord):
+            return logged
+        changed: dict[str, Any] = {"error": self._failure(error)}  # a field of the event
+        return attrs.evolve(logged, event=attrs.evolve(event, **changed))
+
+    # ------------------------------------------------------------ messages
+    async def dead_letters(self, after: int) -> DeadLetters:
+        """Return the data of the page of dead letters."""
+        found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
+        letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
+        return DeadLetters(letters=letters, more=len(found) > PAGE)
+
+
+def _counts(listed: Sequence[Listed], served: Any) -> tuple[JobCounts, ...]:
+    counted: dict[tuple[str, str], Counter[ListedStatus]] = {job: Counter() for job in served}
+    for each in listed:
+        counted.setdefault((each.address.kind, each.address.name), Counter())[each.status] += 1
+    return tuple(
+        JobCounts(kind=kind, name=name, served=(kind, name) in served, by_status=dict(by_status))
+        for (kind, name), by_status in counted.items()
+    )
+
+
+def _state(job: AnyDefinition, row: Instance, *, reveals: bool) -> tuple[str, str]:
+    """Return the state as indented JSON, or why this code cannot read it."""
+    codec = job.plan.state
+    try:
+        state = job.visible_state(job.present(row))
+        if state is None:
+            return "", ""
+        encoded = codec.encode(state)
+    except InvalidInput as problem:
+        return "", "; ".join(problem.problems)
+    data = orjson.loads(encoded if reveals else codec.redact(encoded))
+    return orjson.dumps(data, option=orjson.OPT_INDENT_2).decode(), ""
+
+
+def _facts(job: AnyDefinition, row: Instance) -> tuple[Fact, ...]:
+    try:
+        return job.facts_of(redacted_instance(job, row))
+    except InvalidInput as problem:
+        return (Fact("data of the kind", f"not readable: {problem}"),)
+
+
+def whole(text: str, what: str) -> int:
+    """Return a whole number in a URL or a form.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):  # noqa: PLR2004 - 64 bits
+        raise InvalidArgument(what, text, "a whole number from 0")
+    return int(text)

@@ -1,0 +1,317 @@
+"""The routes of the dashboard: pages, their twins as JSON, live updates, signing in, and confirmed actions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import attrs
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from perdure.client.client import Client, engine_of
+from perdure.dashboard.actions import BULK, MAX_BULK, Action, action_named
+from perdure.dashboard.components import iso
+from perdure.dashboard.dead_letters import redrive_page
+from perdure.dashboard.layout import content
+from perdure.dashboard.links import PAGES
+from perdure.dashboard.requests import Bulk, Explained, Outcome, bulk_page, confirm_page, outcomes_page
+from perdure.dashboard.signing_in import again_page, login_page
+from perdure.programs.future import answer_of
+from perdure.server.access import Access
+from perdure.server.dashboard_actions import redrive, send
+from perdure.server.dashboard_assets import ASSETS
+from perdure.server.dashboard_data import Source, whole
+from perdure.server.dashboard_pages import Seen, instance_of, page_at
+from perdure.server.dashboard_session import COOKIE, SESSION_MS, Sessions
+from perdure.server.dashboard_stream import Streams, Update, stream
+from perdure.server.dashboard_visit import HEADERS, Form, Visit
+from perdure.server.few import Few
+from perdure.server.listening import CLOSING
+from perdure.server.page_access import ANONYMOUS
+from perdure.server.replies import json_reply
+from perdure.server.tokens import Tokens
+from perdure.telemetry.activity import Activity
+from perdure.values.address import Address
+from perdure.values.errors import InvalidArgument, PerdureError, UnknownAction
+from perdure.wire.problems import problem_of
+from perdure.wire.records import json_of
+
+_INSTANCE: Final = f"{PAGES}/jobs/{{kind}}/{{name}}/instances/{{id}}"
+
+Handle: TypeAlias = Callable[[Visit], Awaitable[Response]]
+
+
+@attrs.frozen(eq=False)
+class Dashboard:
+    """The dashboard of one application.
+
+    Attributes:
+        client: returns the client of the engine, or raises `EngineClosed`.
+        access: the rule of the server.
+        sessions: signs cookies and forms.
+        activity: the last hour of the engine.
+        lists: bounds the pages that are computed at once.
+        streams: the pages that follow the engine.
+    """
+
+    client: Callable[[], Client]
+    access: Access
+    sessions: Sessions
+    activity: Activity
+    lists: Few
+    streams: Streams
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes."""
+        return [
+            Route(f"{PAGES}/static/{{name}}", self._static, methods=["GET"]),
+            Route(f"{PAGES}/login", self._visited(self._login), methods=["GET", "POST"]),
+            Route(f"{PAGES}/logout", self._visited(self._logout), methods=["POST"]),
+            Route(f"{PAGES}/live", self._visited(self._live), methods=["GET"]),
+            Route(f"{PAGES}/bulk", self._visited(self._bulk), methods=["POST"]),
+            Route(f"{PAGES}/dead-letters/redrive", self._visited(self._redrive), methods=["POST"]),
+            Route(f"{_INSTANCE}/explain", self._visited(self._explain), methods=["POST"]),
+            Route(f"{_INSTANCE}/request/{{action}}", self._visited(self._request), methods=["GET", "POST"]),
+            Route(f"{PAGES}{{rest:path}}", self._visited(self._page), methods=["GET"]),
+        ]
+
+    def _visited(self, handle: Handle) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                client = self.client()
+            except PerdureError as error:
+                return Response(str(error), 503, headers=HEADERS, media_type="text/plain")
+            engine = engine_of(client)
+            visit = Visit(request, self.sessions, engine.store.name, engine.runtime.now_ms())
+            try:
+                return await handle(visit)
+            except PerdureError as error:
+                status = int(problem_of(error)["status"])
+                return visit.refused("Not done" if request.method == "POST" else "Not found", str(error), status)
+
+        return endpoint
+
+    def _source(self, visit: Visit) -> Source:
+        return Source(client=self.client(), activity=self.activity, scopes=frozenset[str](visit.caller.scopes))
+
+    async def _collected(self, collect: Callable[[Source], Awaitable[Seen]], visit: Visit) -> Seen:
+        source = self._source(visit)
+        return await self.lists.perform(lambda: collect(source), engine_of(source.client).runtime)
+
+    async def _static(self, request: Request) -> Response:
+        return ASSETS.response(request.path_params["name"])
+
+    # ------------------------------------------------------------ pages
+    async def _page(self, visit: Visit) -> Response:
+        refusal = self._refusal(visit, "read")
+        if refusal is not None:
+            return refusal
+        query = visit.request.query_params
+        route = page_at(visit.path, query)
+        if route is None:
+            return visit.refused("Not found", "The dashboard has no such page.", 404)
+        refusal = self._refusal(visit, route.needs)
+        if refusal is not None:
+            return refusal
+        seen = await self._collected(route.collect, visit)
+        if query.get("format") == "json":
+            response = json_reply(json_of(seen.data))
+            response.headers.update(HEADERS)
+            return response
+        return visit.html(seen.show(visit.frame(live=True)), live=True)
+
+    def _refusal(self, visit: Visit, scope: str) -> Response | None:
+        """Return the page that asks an unknown caller to sign in, or that refuses one without a scope."""
+        if visit.caller == ANONYMOUS:
+            return self._sign_in(visit)
+        if scope in visit.caller.scopes:
+            return None
+        has = ", ".join(sorted(visit.caller.scopes)) or "none"
+        text = f"This needs a token with the scope {scope}; yours has {has}."
+        return visit.refused("Not permitted", text, 403)
+
+    def _sign_in(self, visit: Visit) -> Response:
+        following = visit.frame().path
+        if visit.request.headers.get("sec-fetch-site") == "cross-site" and visit.request.method == "GET":
+            url = f"{visit.links.page()}{following}"
+            return HTMLResponse(again_page(visit.frame(), url), headers=HEADERS)
+        if visit.request.method != "GET":
+            following = ""
+        return visit.see(visit.links.page("/login", following=following))
+
+    async def _live(self, visit: Visit) -> Response:
+        if self.streams.count >= self.streams.limit:
+            text = f"{self.streams.limit} pages follow this engine, the most at once."
+            return Response(text, 503, headers=HEADERS | {"Retry-After": "10"}, media_type="text/plain")
+        engine = engine_of(self.client())
+        server_closes: Callable[[], bool] = visit.request.scope.get(CLOSING, lambda: False)
+
+        def closing() -> bool:
+            return engine.turns.phase == "closing" or server_closes()
+
+        return stream(lambda: self._update(visit), self.streams, engine.runtime, closing)
+
+    async def _update(self, visit: Visit) -> Update:
+        """Return the page in the query of a request for live updates, as it is now."""
+        now_ms = engine_of(self.client()).runtime.now_ms()
+        at = iso(now_ms)
+        if visit.caller == ANONYMOUS:
+            return Update("signed-out", "", at)
+        path = visit.request.query_params.get("page", "/")
+        parts = urlsplit(path)
+        try:
+            route = page_at(parts.path, dict(parse_qsl(parts.query, max_num_fields=20)))
+            if route is None or route.needs not in visit.caller.scopes:
+                return Update("trouble", "there is no such page", at)
+            seen = await self._collected(route.collect, visit)
+        except (PerdureError, ValueError) as error:
+            return Update("trouble", str(error), at)
+        frame = attrs.evolve(visit.frame(path), now_ms=now_ms, live=True)
+        return Update("page", str(content(frame, seen.show(frame))), at)
+
+    # ------------------------------------------------------------ sessions
+    async def _login(self, visit: Visit) -> Response:
+        following = visit.request.query_params.get("following", "")
+        if not isinstance(self.access, Tokens):
+            return visit.see(visit.links.page())
+        if visit.request.method == "GET":
+            return visit.plain(login_page(visit.frame(), following))
+        form = await visit.form()
+        if isinstance(form, Response):
+            return form
+        following = form.text("following")
+        token = self.access.holder(form.text("token").strip())
+        if token is None:
+            return visit.plain(login_page(visit.frame(), following, "This server does not know that token."), 403)
+        url = f"{visit.links.page()}{following}" if following.startswith("/") else visit.links.page()
+        response = visit.see(url)
+        response.set_cookie(
+            COOKIE,
+            self.sessions.issue(token, visit.now_ms),
+            max_age=SESSION_MS // 1_000,
+            path=visit.links.page(),
+            secure=visit.request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    async def _logout(self, visit: Visit) -> Response:
+        form = await visit.form()
+        if isinstance(form, Response):
+            return form
+        response = visit.see(visit.links.page("/login"))
+        response.delete_cookie(COOKIE, path=visit.links.page(), httponly=True, samesite="strict")
+        return response
+
+    # ------------------------------------------------------------ one instance
+    async def _explain(self, visit: Visit) -> Response:
+        if (refusal := self._refusal(visit, "read")) is not None:
+            return refusal
+        form = await visit.form()
+        if isinstance(form, Response):
+            return form
+        address = instance_of(visit.request.path_params)
+        name = form.text("action")
+        job = self._source(visit).definition(address.kind, address.name)
+        action = None if name == "alarm" else self._action(address, name)
+        payload = form.text("payload").strip()
+        if action is not None and job.plan.commands[name].input is None:
+            payload = ""
+        return await self._confirm(visit, address, action, payload)
+
+    async def _request(self, visit: Visit) -> Response:
+        """Ask before a request is sent; send it once the caller has confirmed it."""
+        address = instance_of(visit.request.path_params)
+        if visit.caller == ANONYMOUS:
+            return self._sign_in(visit)
+        action = self._action(address, visit.request.path_params["action"])
+        if (refusal := self._refusal(visit, action.scope)) is not None:
+            return refusal
+        if visit.request.method == "GET":
+            return await self._confirm(visit, address, action, "")
+        form = await visit.form()
+        if isinstance(form, Response):
+            return form
+        if form.text("confirmed") != "yes":
+            return await self._confirm(visit, address, action, form.text("payload"))
+        outcome = await send(
+            self.client(), address, action, form.text("payload"), form.text("key"), visit.caller.name
+        )
+        if outcome.form == "done":
+            return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
+        return visit.refused(f"{action.name} was refused", outcome.result, 409)
+
+    def _action(self, address: Address, name: str) -> Action:
+        job = Source(client=self.client(), activity=self.activity, scopes=frozenset()).definition(
+            address.kind, address.name
+        )
+        action = action_named(name, job)
+        if action is None:
+            raise UnknownAction(f"{job.kind}:{job.name}", name, tuple(job.plan.commands))
+        return action
+
+    async def _confirm(self, visit: Visit, address: Address, action: Action | None, payload: str) -> Response:
+        name = "alarm" if action is None else action.name
+        sent = payload or ('"terminated on the dashboard"' if name == "terminate" else "")
+        client = self.client()
+        explained = await answer_of(client.handle_by_name(address.kind, address.name).explain(name, address.id, sent))
+        view = Explained(
+            address=address,
+            action=action,
+            payload=payload,
+            explanation=explained.value_or({}),
+            problem="" if explained.value_or(None) is not None else str(explained.failure()),
+            key=self._key(),
+        )
+        return visit.html(confirm_page(visit.frame(), view))
+
+    def _key(self) -> str:
+        return f"dashboard-{engine_of(self.client()).runtime.new_id():032x}"
+
+    # ------------------------------------------------------------ several
+    async def _bulk(self, visit: Visit) -> Response:
+        if visit.caller == ANONYMOUS:
+            return self._sign_in(visit)
+        form = await visit.form()
+        if isinstance(form, Response):
+            return form
+        name, texts = form.text("action"), form.texts("address")
+        if name not in BULK:
+            raise InvalidArgument("action", name, f"one of {', '.join(BULK)}")
+        if not 1 <= len(texts) <= MAX_BULK:
+            raise InvalidArgument("selected instances", len(texts), f"1 to {MAX_BULK}: select some on the page")
+        addresses = tuple(Address.parse(text) for text in texts)
+        if (refusal := self._refusal(visit, "operate" if name in {"pause", "resume", "terminate"} else "call")) is not None:
+            return refusal
+        if form.text("confirmed") != "yes":
+            return visit.html(bulk_page(visit.frame(), Bulk(action=name, addresses=addresses, key=self._key())))
+        outcomes: list[Outcome] = []
+        for address in addresses:
+            try:
+                action = self._action(address, name)
+            except PerdureError as error:
+                outcomes.append(Outcome(subject=f"{name} {address}", result=str(error), form="refused"))
+                continue
+            outcomes.append(await send(self.client(), address, action, "", form.text("key"), visit.caller.name))
+        back = visit.links.page("/instances")
+        return visit.html(outcomes_page(visit.frame(), f"{name}: outcomes", outcomes, back, "instances"))
+
+    async def _redrive(self, visit: Visit) -> Response:
+        if (refusal := self._refusal(visit, "operate")) is not None:
+            return refusal
+        form = await visit.form()
+        if isinstance(form, Response):
+            return form
+        numbers = tuple(whole(text, "message") for text in form.texts("message"))
+        if not 1 <= len(numbers) <= MAX_BULK:
+            raise InvalidArgument("selected messages", len(numbers), f"1 to {MAX_BULK}: select some on the page")
+        if form.text("confirmed") != "yes":
+            return visit.html(redrive_page(visit.frame(), numbers))
+        outcomes = await redrive(self.client(), numbers)
+        back = visit.links.page("/dead-letters")
+        return visit.html(outcomes_page(visit.frame(), "Redrive: outcomes", outcomes, back, "dead-letters"))

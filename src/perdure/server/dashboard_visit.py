@@ -1,0 +1,160 @@
+"""One request of a browser to the dashboard, and the responses to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+import attrs
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from perdure.dashboard.frame import Frame
+from perdure.dashboard.layout import bare, document
+from perdure.dashboard.links import PAGES, Links
+from perdure.dashboard.page import Page
+from perdure.dashboard.signing_in import refused_page
+from perdure.server.access import Caller
+from perdure.server.dashboard_assets import ASSETS
+from perdure.server.dashboard_session import Sessions, cookie_in
+from perdure.server.guard import CALLER
+from perdure.server.page_access import foreign
+from perdure.server.raw_path import MOUNTED_AT
+from perdure.values.errors import InvalidInput
+
+MAX_FIELDS: Final = 1_100
+"""Fields of a form: those of a page of the list, and more than any page has."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""The headers of every page: it loads nothing from elsewhere, runs no script but its own, and no site frames it."""
+
+
+@attrs.frozen(eq=False)
+class Visit:
+    """A request.
+
+    Attributes:
+        request: the request.
+        sessions: signs.
+        store: the name of the store.
+        now_ms: the time, integer milliseconds UTC.
+    """
+
+    request: Request
+    sessions: Sessions
+    store: str
+    now_ms: int
+
+    @property
+    def caller(self) -> Caller:
+        """The caller that the guard found."""
+        caller: Caller = self.request.scope[CALLER]
+        return caller
+
+    @property
+    def links(self) -> Links:
+        """The URLs below the prefix that the application is mounted at."""
+        scope = self.request.scope
+        return Links(scope.get(MOUNTED_AT, scope.get("root_path", "")))
+
+    @property
+    def cookie(self) -> str:
+        """The cookie of the session."""
+        return cookie_in(self.request.scope["headers"])
+
+    @property
+    def path(self) -> str:
+        """The path of the page below the dashboard, percent-encoded."""
+        path: str = self.request.scope["path"]
+        return path.removeprefix(PAGES).rstrip("/")
+
+    def frame(self, path: str | None = None, *, live: bool = False) -> Frame:
+        """Return the frame of a page.
+
+        Args:
+            path: the path of the page below the dashboard, with its query; that of the request by default.
+            live: whether the page follows the engine.
+        """
+        query = self.request.url.query
+        own = f"{self.path}?{query}" if query else self.path
+        caller, cookie = self.caller, self.cookie
+        return Frame(
+            links=self.links,
+            path=own if path is None else path,
+            caller=caller.name,
+            scopes=frozenset[str](caller.scopes),
+            session=bool(cookie) and caller.name not in {"local", "owner", "unchecked"},
+            csrf=self.sessions.form_token(caller.name, cookie),
+            store=self.store,
+            now_ms=self.now_ms,
+            notice=self._notice(),
+            live=live,
+            assets=ASSETS.version,
+        )
+
+    def _notice(self) -> str:
+        """Return the outcome in the URL, if this server wrote it there."""
+        query = self.request.query_params
+        text = query.get("notice", "")
+        return text if text and query.get("signature") == self.sessions.signed(text) else ""
+
+    # ------------------------------------------------------------ responses
+    def html(self, page: Page, status: int = 200, *, live: bool = False) -> Response:
+        """Return a page."""
+        return HTMLResponse(document(self.frame(live=live), page), status, headers=HEADERS)
+
+    def plain(self, page: Page, status: int = 200) -> Response:
+        """Return a page without navigation."""
+        return HTMLResponse(bare(self.frame(), page), status, headers=HEADERS)
+
+    def refused(self, title: str, text: str, status: int) -> Response:
+        """Return a page that says why the request was refused."""
+        return self.html(refused_page(title, text, self.links.page(), "To the overview"), status)
+
+    def see(self, url: str, notice: str = "") -> Response:
+        """Redirect to a page, which shows the outcome of an action."""
+        if notice:
+            url = f"{url}?{urlencode({'notice': notice, 'signature': self.sessions.signed(notice)})}"
+        return RedirectResponse(url, 303, headers=HEADERS)
+
+    # ------------------------------------------------------------ forms
+    async def form(self) -> Form | Response:
+        """Return the fields of a form, or the refusal of one that this dashboard did not show to this caller."""
+        if (reason := foreign("POST", self.request.scope["headers"])) is not None:
+            return self.refused("Refused", f"{reason}.", 403)
+        body = await self.request.body()
+        try:
+            fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+        except (UnicodeDecodeError, ValueError) as error:
+            raise InvalidInput("form", (f"$: not a form of at most {MAX_FIELDS} fields in UTF-8",)) from error
+        form = Form(tuple(fields))
+        if not self.sessions.is_form_token(form.text("csrf"), self.caller.name, self.cookie):
+            text = "The form is older than this engine or your session. Go back, reload the page, and try again."
+            return self.refused("The form has expired", text, 403)
+        return form
+
+
+@attrs.frozen
+class Form:
+    """The fields of a form."""
+
+    fields: Sequence[tuple[str, str]]
+
+    def text(self, name: str) -> str:
+        """Return the first value of a field; empty if it is absent."""
+        return next((value for key, value in self.fields if key == name), "")
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the values of a field, each once."""
+        return tuple(dict.fromkeys(value for key, value in self.fields if key == name))

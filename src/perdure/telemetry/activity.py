@@ -1,0 +1,220 @@
+"""The activity of an engine in its last hour, in memory: what the dashboard draws."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+
+from perdure.engine.sink import EngineView, OpenSink
+from perdure.values.event import (
+    DebounceFlushed,
+    JobExecuted,
+    JobFailed,
+    JobParked,
+    JobPaused,
+    JobRecovered,
+    JobResumed,
+    JobRetryExhausted,
+    JobStarted,
+    JobTerminated,
+)
+from perdure.values.excerpt import fields_in_line
+from perdure.values.live_event import AlarmFired, AnyEvent, CommitSlow, EngineOverloaded, RequestEnded
+
+MINUTE_MS: Final = 60_000
+KEPT_MINUTES: Final = 60
+KEPT_FAILURES: Final = 20
+MAX_JOBS: Final = 200
+"""Jobs whose steps are counted; the steps of further ones are not."""
+
+
+@attrs.frozen(kw_only=True)
+class Minute:
+    """The counts of one minute.
+
+    Attributes:
+        start_ms: its beginning, integer milliseconds UTC.
+        executed: runs that succeeded.
+        failed: attempts that failed.
+        exhausted: runs that failed for good.
+        requests: requests of callers that ended.
+        overloaded: requests that a full queue refused.
+        alarms: alarms that fired.
+        latest_ms: the greatest lateness of an alarm, in milliseconds.
+        slow_commits: commits that took longer than a second.
+    """
+
+    __repr__ = fields_in_line
+
+    start_ms: int
+    executed: int = 0
+    failed: int = 0
+    exhausted: int = 0
+    requests: int = 0
+    overloaded: int = 0
+    alarms: int = 0
+    latest_ms: int = 0
+    slow_commits: int = 0
+
+
+def counted(minute: Minute, event: AnyEvent, /) -> Minute:
+    """Return the counts of a minute with one more event; the same record if the event is not counted.
+
+    >>> from perdure.values.live_event import AlarmFired
+    >>> counted(Minute(start_ms=0), AlarmFired(at_ms=30, address="task:orders:1", due_ms=10)).latest_ms
+    20
+    """
+    match event:
+        case JobExecuted() | DebounceFlushed():
+            return attrs.evolve(minute, executed=minute.executed + 1)
+        case JobFailed():
+            return attrs.evolve(minute, failed=minute.failed + 1)
+        case JobRetryExhausted():
+            return attrs.evolve(minute, exhausted=minute.exhausted + 1)
+        case RequestEnded():
+            return attrs.evolve(minute, requests=minute.requests + 1)
+        case EngineOverloaded():
+            return attrs.evolve(minute, overloaded=minute.overloaded + 1)
+        case AlarmFired():
+            late_ms = max(minute.latest_ms, event.at_ms - event.due_ms)
+            return attrs.evolve(minute, alarms=minute.alarms + 1, latest_ms=late_ms)
+        case CommitSlow():
+            return attrs.evolve(minute, slow_commits=minute.slow_commits + 1)
+        case _:
+            return minute
+
+
+@attrs.frozen(kw_only=True)
+class Trouble:
+    """A recent failure.
+
+    Attributes:
+        at_ms: when it happened.
+        address: the instance, printed ``kind:name:id``.
+        type: the name of the event.
+        error: the class of the error, or the reason.
+        message: its text.
+    """
+
+    __repr__ = fields_in_line
+
+    at_ms: int
+    address: str
+    type: str
+    error: str
+    message: str = ""
+
+
+def trouble_in(event: AnyEvent, /) -> Trouble | None:
+    """Return the failure that an event reports, or None."""
+    match event:
+        case JobFailed(error=error) | JobRetryExhausted(error=error):
+            text = error.message
+            return Trouble(
+                at_ms=event.at_ms, address=event.address, type=event.type, error=error.error_type, message=text
+            )
+        case JobParked():
+            return Trouble(
+                at_ms=event.at_ms, address=event.address, type=event.type, error=event.reason, message=event.detail
+            )
+        case _:
+            return None
+
+
+def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
+    """Return the step of an instance's life that an event reports: the place before and the place after, or None."""
+    match event:
+        case JobStarted():
+            return "new", "waiting"
+        case JobExecuted():
+            return "running", "waiting"
+        case JobFailed(retry_at_ms=None):
+            return None  # the event after it says how the run ended
+        case JobFailed():
+            return "running", "retrying"
+        case JobRetryExhausted():
+            return "running", "failed"
+        case JobRecovered():
+            return "running", "running"
+        case JobParked():
+            return "running", "parked"
+        case JobPaused():
+            return "waiting", "paused"
+        case JobResumed():
+            return "paused", "waiting"
+        case DebounceFlushed():
+            return "running", "ended"
+        case JobTerminated():
+            return "waiting", "ended"
+        case _:
+            return None
+
+
+def job_of(event: AnyEvent, /) -> str:
+    """Return the job of an event, printed ``kind:name``; empty for an event of the engine."""
+    address: str = getattr(event, "address", "")
+    return ":".join(address.split(":", 2)[:2])
+
+
+@attrs.define(eq=False)
+class Activity:
+    """A sink that keeps the last hour in memory: counts by minute, the newest failures, the steps of each job.
+
+    Attributes:
+        name: the name of the sink.
+    """
+
+    name: str = "activity"
+    _minutes: deque[Minute] = attrs.Factory(lambda: deque[Minute](maxlen=KEPT_MINUTES))
+    _troubles: deque[Trouble] = attrs.Factory(lambda: deque[Trouble](maxlen=KEPT_FAILURES))
+    _steps: dict[str, dict[tuple[str, str], int]] = attrs.Factory(dict[str, dict[tuple[str, str], int]])
+
+    @asynccontextmanager
+    async def open(self, _: EngineView, /) -> AsyncGenerator[OpenSink]:
+        """Watch an engine."""
+        yield self.sink
+
+    @property
+    def sink(self) -> OpenSink:
+        """The open sink."""
+        return OpenSink(on_event=self.on_event)
+
+    def on_event(self, event: AnyEvent) -> None:
+        """Count an event."""
+        start_ms = event.at_ms // MINUTE_MS * MINUTE_MS
+        last = self._minutes[-1] if self._minutes else None
+        if last is None or last.start_ms < start_ms:  # a clock that went back counts in its last minute
+            last = Minute(start_ms=start_ms)
+            self._minutes.append(last)
+        self._minutes[-1] = counted(last, event)
+        trouble = trouble_in(event)
+        if trouble is not None:
+            self._troubles.append(trouble)
+        step = step_of(event)
+        if step is not None:
+            self._count(job_of(event), step)
+
+    def _count(self, job: str, step: tuple[str, str]) -> None:
+        if job in self._steps or len(self._steps) < MAX_JOBS:
+            steps = self._steps.setdefault(job, {})
+            steps[step] = steps.get(step, 0) + 1
+
+    def minutes(self, now_ms: int, /) -> tuple[Minute, ...]:
+        """Return the last 60 minutes, the oldest first, with empty ones where nothing happened."""
+        known = {minute.start_ms: minute for minute in self._minutes}
+        last_ms = now_ms // MINUTE_MS * MINUTE_MS
+        starts = range(last_ms - (KEPT_MINUTES - 1) * MINUTE_MS, last_ms + 1, MINUTE_MS)
+        return tuple(known.get(start_ms) or Minute(start_ms=start_ms) for start_ms in starts)
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """The newest failures, the newest first, at most 20."""
+        return tuple(reversed(self._troubles))
+
+    def steps(self, kind: str, name: str, /) -> Mapping[tuple[str, str], int]:
+        """Return how often instances of a job took each step since the engine started."""
+        return dict(self._steps.get(f"{kind}:{name}", {}))
