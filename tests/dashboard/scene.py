@@ -1,10 +1,11 @@
-"""An app with instances in every status, which ``perdure serve`` serves in another process for the tests in a browser."""
+"""An app with instances in every status, which tests in a browser serve in another process."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
 from attrs import evolve, frozen
+from reminder.definition import Reminder
 from returns.result import Failure, Result, Success
 
 from perdure import (
@@ -32,7 +33,6 @@ from perdure import (
     unwrap,
 )
 from perdure.client.client import Client
-from reminder.definition import Reminder
 
 
 # ---------------------------------------------------------------- an order: a state machine with messages
@@ -117,7 +117,7 @@ def send_invoice(ctx: TaskContext[Invoice]) -> Do[None, Unreachable]:
 
 
 def post_invoice(ctx: TaskContext[Invoice]) -> Do[None]:
-    yield from ctx.terminate("posted")
+    yield from ctx.set_state(Invoice("printing"))
     raise ConnectionResetError("the printer reset the connection")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 import os
 from typing import Annotated, Final
 
@@ -105,6 +106,13 @@ class Options:
             help="Log each request: method, path, status, caller, duration.",
         ),
     ] = False
+    dashboard: Annotated[
+        bool | None,
+        Parameter(
+            env_var="PERDURE_DASHBOARD",
+            help="Serve the dashboard at /dashboard of each address; by default if the extra `dashboard` is installed.",
+        ),
+    ] = None
     if_missing: Annotated[
         IfMissing | None,
         Parameter(
@@ -209,8 +217,16 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         unprotected=unprotected,
         limits=limits,
         log_requests=options.log_requests,
+        dashboard=_dashboard(options),
     )
     return asyncio.run(serve_app(served))
+
+
+def _dashboard(options: Options) -> bool:
+    installed = importlib.util.find_spec("htpy") is not None
+    if options.dashboard and not installed:
+        raise UsageError("--dashboard needs htpy; install it with: pip install 'perdure[dashboard]'")
+    return installed if options.dashboard is None else options.dashboard
 
 
 def _socket(options: Options) -> str | None:

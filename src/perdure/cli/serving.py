@@ -22,6 +22,7 @@ from perdure.cli.standard_output import discard_stdout, write_lines
 from perdure.cli.stop_signals import StopSignals, stop_signals
 from perdure.cli.usage_error import UsageError
 from perdure.client.client import Client, engine_of
+from perdure.dashboard.links import PAGES
 from perdure.engine.running import LEAVE_AFTER_MS, RunningEngine
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.record import Future
@@ -64,6 +65,7 @@ class Served:
         unprotected: the reaction to an address that other machines can reach, when there are no tokens.
         limits: the limits of connections and requests.
         log_requests: whether to log each request.
+        dashboard: whether to serve the dashboard.
     """
 
     app: App[Any]
@@ -77,6 +79,7 @@ class Served:
     unprotected: Unprotected = "refuse"
     limits: HttpLimits = DEFAULT_LIMITS
     log_requests: bool = False
+    dashboard: bool = False
 
 
 async def serve_app(served: Served) -> ExitCode:
@@ -102,6 +105,8 @@ async def serve_app(served: Served) -> ExitCode:
             _say(f"{line} (process {os.getpid()})")
             if urls:
                 _say(f"listening on {', '.join(urls)}")
+            if served.dashboard and (pages := [f"{url}{PAGES}" for url in urls if "+unix:" not in url]):
+                _say(f"dashboard at {', '.join(pages)}")
             manager.ready(line)
             asked.jobs = jobs
             signals.when_urged(lambda: _cancel_runs(engine))
@@ -150,6 +155,7 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
                 unprotected=served.unprotected,
                 limits=_affordable(served.limits, groups=2 if served.socket and served.binds else 1),
                 log_requests=served.log_requests,
+                dashboard=served.dashboard,
                 shutdown_timeout=f"{drain_ms} ms",
             )
         )

@@ -1,1 +1,1 @@
-"""The dashboard's pages: pure functions from records to HTML. ``perdure.server`` collects the records and serves them."""
+"""The pages of the dashboard: pure functions from records to HTML. ``perdure.server`` collects the records."""

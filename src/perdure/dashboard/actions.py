@@ -10,6 +10,8 @@ import attrs
 from perdure.jobs.definition import AnyDefinition
 
 Scope: TypeAlias = Literal["call", "operate"]
+Presence: TypeAlias = Literal["no", "yes", "absent"]
+"""Whether the alarms of an instance are suspended; ``absent`` if there is no instance."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
 BULK: Final = ("resume", "pause", "trigger", "flush", "terminate")
@@ -48,7 +50,7 @@ def action_named(name: str, job: AnyDefinition, /) -> Action | None:
     )
 
 
-def actions_for(job: AnyDefinition, suspended: Literal["no", "yes", "absent"], /) -> tuple[Action, ...]:
+def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...]:
     """Return the actions that make sense for an instance.
 
     Args:

@@ -55,7 +55,7 @@ def span_text(milliseconds: float, /) -> str:
 def moment(frame: Frame, at_ms: int | None, /) -> h.Node:
     """Show an instant relative to now; its title is the instant in UTC."""
     if at_ms is None:
-        return h.span(class_="none")["–"]
+        return h.span(class_="none")["-"]
     distance = at_ms - frame.now_ms
     text = f"in {span_text(distance)}" if distance > 0 else f"{span_text(-distance)} ago"
     return h.time(datetime=iso(at_ms), title=iso(at_ms))["now" if abs(distance) < _SECOND else text]
@@ -104,10 +104,19 @@ def table(headings: Sequence[h.Node], rows: Iterable[h.Node], /, *, caption: str
     return h.div(".scroll", tabindex="0", role="region", aria_label=caption)[
         h.table[
             h.caption(".unseen")[caption],
-            h.thead[h.tr[[h.th(scope="col")[heading] for heading in headings]]],
+            h.thead[h.tr[[_heading(heading) for heading in headings]]],
             h.tbody[shown],
         ]
     ]
+
+
+def numeric(heading: str, /) -> h.Element:
+    """Return the heading of a column of numbers."""
+    return h.th(".count", scope="col")[heading]
+
+
+def _heading(heading: h.Node) -> h.Node:
+    return heading if isinstance(heading, h.Element) and str(heading).startswith("<th") else h.th(scope="col")[heading]
 
 
 def fields(pairs: Iterable[tuple[str, h.Node]], /) -> h.Element:
@@ -135,6 +144,11 @@ def form_to(frame: Frame, url: str, *content: h.Node, **values: str) -> h.Elemen
 def code(text: str, /, *, label: str) -> h.Element:
     """Show text of several lines, such as JSON or a traceback, as it is."""
     return h.pre(tabindex="0", role="region", aria_label=label)[h.code[text]]
+
+
+def select_all(noun: str, /) -> h.VoidElement:
+    """Return the box that selects all rows of a page."""
+    return h.input("#all", type="checkbox", aria_label=f"Select all {noun} of this page")
 
 
 def count(number: int, noun: str, /, *, more: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import code, count, form_to, hidden, instance_link, moment, table
+from perdure.dashboard.components import code, count, form_to, hidden, instance_link, moment, numeric, select_all, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure, indented
 from perdure.dashboard.page import Page
@@ -28,9 +28,9 @@ class DeadLetters:
 def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
     """Return the page."""
     selects = frame.may("operate")
-    headings: list[h.Node] = ["Message", "From", "To", "Action", "Attempts", "Sent", "Error"]
+    headings: list[h.Node] = ["Message", "From", "To", "Action", numeric("Attempts"), "Sent", "Error"]
     if selects:
-        headings.insert(0, h.input("#all", type="checkbox", aria_label="Select all messages of this page"))
+        headings.insert(0, select_all("messages"))
     shown = table(
         headings, [_row(frame, each) for each in view.letters], caption="Dead letters", empty="There is no dead letter."
     )
@@ -72,7 +72,7 @@ def _row(frame: Frame, stored: StoredMessage) -> h.Element:
         ],
         h.td(".count")[f"{stored.attempts:,}"],
         h.td[moment(frame, message.sent_ms)],
-        h.td[stored.error and failure(stored.error)],
+        h.td[failure(stored.error)],
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import htpy as h
@@ -54,26 +54,29 @@ def _fields(frame: Frame, event: Event) -> list[h.Node]:
 
 def _value(frame: Frame, name: str, value: object) -> h.Node:
     label = name.removesuffix("_ms").replace("_", " ")
+    if isinstance(value, FailureRecord):
+        return failure(value)
+    if isinstance(value, tuple):
+        items = cast("tuple[object, ...]", value)
+        return [f"{label} ", [[link_text(frame, str(item)), " "] for item in items]]
     match value:
-        case FailureRecord():
-            return failure(value)
         case int() if name == "duration_ms":
-            return [f"{label} ", h.b[span_text(value)]]
+            shown: h.Node = h.b[span_text(value)]
         case int() if name.endswith("_ms"):
-            return [f"{label} ", h.b[moment(frame, value), " ", h.small[clock(value)]]]
+            shown = h.b[moment(frame, value), " ", h.small[clock(value)]]
         case str() if name in _ADDRESSES:
-            return [f"{label} ", link_text(frame, value)]
-        case tuple():
-            items: tuple[object, ...] = value
-            return [f"{label} ", [[link_text(frame, str(item)), " "] for item in items]]
+            shown = link_text(frame, value)
         case str() if name == "state":
             return h.details[h.summary["state"], code(indented(value), label="State")]
         case _:
-            return [f"{label} ", h.b[str(value)]]
+            shown = h.b[str(value)]
+    return [f"{label} ", shown]
 
 
-def failure(error: FailureRecord, /) -> h.Node:
-    """Show an error: its class and text, and behind a button its data and its traceback."""
+def failure(error: FailureRecord | None, /) -> h.Node:
+    """Show an error, if there is one: its class and text, and behind a button its data and its traceback."""
+    if error is None:
+        return None
     return [
         h.span(".failure")[h.b[error.error_type], error.message and f" {error.message}"],
         error.data and h.details[h.summary["data"], code(indented(error.data), label="Data of the error")],

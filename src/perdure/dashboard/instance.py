@@ -19,6 +19,7 @@ from perdure.dashboard.components import (
     instance_link,
     link_text,
     moment,
+    numeric,
     panel,
     span_text,
     status,
@@ -38,7 +39,7 @@ from perdure.wire.paths import instance_path
 
 
 @attrs.frozen(kw_only=True)
-class InstanceView:
+class InstanceDetails:
     """The data of the page. Its records have no secrets and, without the scope ``operate``, no tracebacks.
 
     Attributes:
@@ -68,7 +69,7 @@ class InstanceView:
     older: int | None = None
 
 
-def instance_page(frame: Frame, view: InstanceView, /) -> Page:
+def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
     """Return the page."""
     address, links = view.address, frame.links
     job_url = links.job(address.kind, address.name) if view.served else links.page("/instances", job=address.name)
@@ -79,8 +80,8 @@ def instance_page(frame: Frame, view: InstanceView, /) -> Page:
         body=[
             _absent(view) if view.instance is None else _summary(frame, view, view.instance),
             _actions(frame, view),
-            view.instance and view.instance.suspension and _parked(view.instance.suspension),
-            view.instance and h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)],
+            _suspended(view.instance),
+            h.div(".grid.two")[_state(frame, view), _work(frame, view.instance)] if view.instance else None,
             _attempts(frame, attempts_in(view.events)),
             _timeline(frame, view),
             _neighbours(frame, view),
@@ -91,20 +92,17 @@ def instance_page(frame: Frame, view: InstanceView, /) -> Page:
     )
 
 
-def _absent(view: InstanceView) -> h.Element:
+def _absent(view: InstanceDetails) -> h.Element:
     text = "There is no instance at this address."
     return h.p(".empty")[text, " Its history is below." if view.events else ""]
 
 
-def _summary(frame: Frame, view: InstanceView, instance: Instance) -> h.Element:
+def _summary(frame: Frame, view: InstanceDetails, instance: Instance) -> h.Element:
     return h.section("#summary", aria_label="Status")[
         fields(
             [
                 ("status", status(instance.status)),
-                (
-                    "next run",
-                    instance.due_ms and [moment(frame, instance.due_ms), " ", h.small[clock(instance.due_ms)]],
-                ),
+                ("next run", _due(frame, instance.due_ms)),
                 ("alarm", instance.suspension and instance.alarm_ms and clock(instance.alarm_ms)),
                 *((fact.label, _fact(frame, fact)) for fact in view.facts),
                 ("runs", f"{instance.run_count:,}"),
@@ -112,37 +110,40 @@ def _summary(frame: Frame, view: InstanceView, instance: Instance) -> h.Element:
                 ("created", moment(frame, instance.created_ms)),
                 ("updated", moment(frame, instance.updated_ms)),
                 ("version", f"{instance.incarnation}.{instance.version}"),
-                ("last error", instance.last_error and failure(instance.last_error)),
+                ("last error", failure(instance.last_error)),
             ]
         )
     ]
+
+
+def _due(frame: Frame, due_ms: int | None) -> h.Node:
+    return None if due_ms is None else [moment(frame, due_ms), " ", h.small[clock(due_ms)]]
 
 
 def _fact(frame: Frame, fact: Fact) -> h.Node:
     return fact.value if isinstance(fact.value, str) else moment(frame, to_ms(fact.value))
 
 
-def _actions(frame: Frame, view: InstanceView) -> h.Node:
+def _actions(frame: Frame, view: InstanceDetails) -> h.Node:
     """Show the requests without input as links to their confirmation."""
     offered = [each for each in permitted(view.actions, frame.scopes) if each.takes == "nothing"]
+    links = frame.links
     if not offered:
         return None
     return h.nav(".toolbar", aria_label="Actions")[
         [
-            h.a(class_=f"button {each.effect}", href=frame.links.instance(view.address, "request", each.name))[
-                each.name
-            ]
+            h.a(class_=f"button {each.effect}", href=links.instance(view.address, "request", each.name))[each.name]
             for each in offered
         ]
     ]
 
 
-def _parked(suspension: str) -> h.Node:
-    remedy = REMEDIES.get(suspension)
-    return remedy and h.p(".remedy")[h.b[f"{remedy.reason}. "], remedy.action]
+def _suspended(instance: Instance | None) -> h.Node:
+    remedy = None if instance is None else REMEDIES.get(instance.suspension or "")
+    return None if remedy is None else h.p(".remedy")[h.b[f"{remedy.reason}. "], remedy.action]
 
 
-def _state(frame: Frame, view: InstanceView) -> h.Element:
+def _state(frame: Frame, view: InstanceDetails) -> h.Element:
     note: h.Node = None
     if view.has_secrets and frame.may("operate"):
         text = "hide secrets" if view.reveals else "show secrets"
@@ -164,8 +165,9 @@ def _work(frame: Frame, instance: Instance) -> h.Element:
     return panel(
         "Work",
         [_claim(frame, claim) for claim in claims],
-        retry
-        and fields(
+        None
+        if retry is None
+        else fields(
             [
                 ("pending", "retry"),
                 ("due", moment(frame, retry.at_ms)),
@@ -202,17 +204,17 @@ def _attempts(frame: Frame, attempts: Sequence[Attempt]) -> h.Node:
             h.td(".count")[f"{each.attempt}"],
             h.td(".count")["" if each.duration_ms is None else span_text(each.duration_ms)],
             h.td[h.span(class_=f"event {each.tone}")[each.outcome]],
-            h.td[each.error and failure(each.error)],
+            h.td[failure(each.error)],
         ]
         for each in attempts
     ]
-    headings = ["When", "Run", "Attempt", "Took", "Outcome", "Error"]
+    headings = ["When", "Run", numeric("Attempt"), numeric("Took"), "ActionOutcome", "Error"]
     return panel(
         "Attempts", table(headings, rows, caption="Attempts", empty="No attempt is in the history."), id_="attempts"
     )
 
 
-def _timeline(frame: Frame, view: InstanceView) -> h.Element:
+def _timeline(frame: Frame, view: InstanceDetails) -> h.Element:
     older = (
         view.older
         and h.nav(".pages", aria_label="Pages of the timeline")[
@@ -220,11 +222,13 @@ def _timeline(frame: Frame, view: InstanceView) -> h.Element:
         ]
     )
     rows = [event_row(frame, each) for each in view.events]
-    shown = table(["When", "Event", "", "Number"], rows, caption="Timeline", empty="The log has no event of it.")
+    shown = table(
+        ["When", "Event", "", numeric("Number")], rows, caption="Timeline", empty="The log has no event of it."
+    )
     return panel("Timeline", shown, older, id_="timeline", note="the newest first")
 
 
-def _neighbours(frame: Frame, view: InstanceView) -> h.Node:
+def _neighbours(frame: Frame, view: InstanceDetails) -> h.Node:
     found = neighbours_in(view.events, view.instance)
     if not found:
         return None
@@ -241,7 +245,7 @@ def _neighbours(frame: Frame, view: InstanceView) -> h.Node:
     )
 
 
-def _request(frame: Frame, view: InstanceView) -> h.Node:
+def _request(frame: Frame, view: InstanceDetails) -> h.Node:
     """Show a form that explains a request, and that sends it if the caller may."""
     if not view.served:
         return None

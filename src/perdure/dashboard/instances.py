@@ -8,7 +8,7 @@ import attrs
 import htpy as h
 
 from perdure.dashboard.actions import BULK, OPERATIONS
-from perdure.dashboard.components import form_to, instance_link, moment, status, table
+from perdure.dashboard.components import form_to, instance_link, moment, numeric, select_all, status, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
 from perdure.values.instant import to_ms
@@ -111,9 +111,9 @@ def _select(label: str, name: str, chosen: str, options: list[tuple[str, str]]) 
 def _list(frame: Frame, view: InstanceList) -> h.Node:
     selects = frame.may("call") or frame.may("operate")
     rows = [_row(frame, each, selects=selects) for each in view.found]
-    headings: list[h.Node] = ["Instance", "Status", "Next run", "Runs", "Updated", "Last error"]
+    headings: list[h.Node] = ["Instance", "Status", "Next run", numeric("Runs"), "Updated", "Last error"]
     if selects:
-        headings.insert(0, h.input("#all", type="checkbox", aria_label="Select all instances of this page"))
+        headings.insert(0, select_all("instances"))
     shown = table(headings, rows, caption="Instances", empty="No instance matches the filter.")
     if not selects or not rows:
         return shown
@@ -140,7 +140,7 @@ def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
         h.td(class_="late" if late else None)[moment(frame, due_ms)],
         h.td(".count")[f"{report.run_count:,}"],
         h.td[moment(frame, None if report.updated_at is None else to_ms(report.updated_at))],
-        h.td[error and h.span(".cut", title=f"{error.error_type}: {error.message}")[error.error_type]],
+        h.td[h.span(".cut", title=f"{error.error_type}: {error.message}")[error.error_type] if error else None],
     ]
 
 

@@ -18,7 +18,7 @@ from perdure.values.listed import ListedStatus
 
 
 @attrs.frozen(kw_only=True)
-class Command:
+class AcceptedAction:
     """A request that instances of a job accept.
 
     Attributes:
@@ -49,7 +49,7 @@ class JobView:
     kind: str
     name: str
     facts: tuple[Fact, ...]
-    commands: tuple[Command, ...] = ()
+    commands: tuple[AcceptedAction, ...] = ()
     next_ticks_ms: tuple[int, ...] = ()
     steps: tuple[Step, ...] = ()
     by_status: Mapping[ListedStatus, int] | None = None

@@ -38,14 +38,14 @@ def document(frame: Frame, page: Page, /) -> str:
                 h.a(".skip", href="#main")["Skip to the content"],
                 _header(frame, page),
                 h.p("#banner", role="status", hidden=True),
-                content(frame, page),
+                content(page),
                 _footer(frame, page),
             ],
         ]
     )
 
 
-def content(frame: Frame, page: Page, /) -> h.Element:
+def content(page: Page, /) -> h.Element:
     """Return the part of a page that live updates replace."""
     return h.main("#main", tabindex="-1")[
         page.crumbs

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import table
+from perdure.dashboard.components import numeric, table
 
 _WIDTH, _HEIGHT = 96, 30
 _PLACES: Final[Mapping[str, tuple[int, int]]] = {
@@ -68,7 +68,7 @@ def life(steps: Sequence[Step], /) -> h.Node:
         ],
         h.details[
             h.summary["as a table"],
-            table(["From", "To", "Observed"], rows, caption="Observed steps", empty=""),
+            table(["From", "To", numeric("Observed")], rows, caption="Observed steps", empty=""),
         ],
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import attrs
 import htpy as h
@@ -14,6 +15,7 @@ from perdure.dashboard.components import (
     instance_link,
     link_text,
     moment,
+    numeric,
     panel,
     span_text,
     status,
@@ -27,9 +29,11 @@ from perdure.telemetry.activity import Minute, Trouble
 from perdure.values.address import Address
 from perdure.values.listed import LISTED_STATUSES, ListedStatus
 
+_SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}
+
 
 @attrs.frozen(kw_only=True)
-class JobCounts:
+class CountedJob:
     """The instances of one job.
 
     Attributes:
@@ -95,7 +99,7 @@ class Overview:
         engine: the engine.
     """
 
-    jobs: tuple[JobCounts, ...]
+    jobs: tuple[CountedJob, ...]
     all_counted: bool
     minutes: tuple[Minute, ...]
     troubles: tuple[Trouble, ...]
@@ -182,7 +186,9 @@ def _time(minute: Minute) -> str:
 
 
 def _jobs(frame: Frame, view: Overview) -> h.Element:
-    used = [each for each in LISTED_STATUSES if each != "orphaned" or any(not job.served for job in view.jobs)]
+    used: list[ListedStatus] = [
+        each for each in LISTED_STATUSES if each != "orphaned" or any(not job.served for job in view.jobs)
+    ]
     rows = [
         h.tr[
             h.th(scope="row")[
@@ -196,12 +202,17 @@ def _jobs(frame: Frame, view: Overview) -> h.Element:
     ]
     return panel(
         "Jobs",
-        table(["Job", *used], rows, caption="Instances by job and status", empty="The engine serves no job yet."),
+        table(
+            ["Job", *map(numeric, used)],
+            rows,
+            caption="Instances by job and status",
+            empty="The engine serves no job yet.",
+        ),
         id_="by-job",
     )
 
 
-def _cell(frame: Frame, job: JobCounts, each: ListedStatus) -> h.Node:
+def _cell(frame: Frame, job: CountedJob, each: ListedStatus) -> h.Node:
     number = job.by_status.get(each, 0)
     if not number:
         return h.span(".none")["0"]
@@ -261,10 +272,7 @@ def _engine(view: Overview) -> h.Element:
                 ("version", engine.version or "not installed"),
                 ("store", h.span(".address")[engine.store]),
                 ("opened", count(engine.epoch, "time")),
-                (
-                    "survives",
-                    {"none": "nothing", "relaxed": "a crash of the process"}.get(engine.durability, "power loss"),
-                ),
+                ("a commit survives", _SURVIVED.get(engine.durability, engine.durability)),
                 ("requests in progress", f"{work.requests:,}"),
                 ("runs in progress", f"{work.programs:,} of {engine.concurrency:,}"),
                 ("waiting for a slot", f"{work.waiting_for_slot:,}"),

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import form_to, instance_link, moment, table
+from perdure.dashboard.components import form_to, instance_link, moment, select_all, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure
 from perdure.dashboard.page import Page
@@ -70,19 +70,11 @@ class ParkedList:
 def parked_page(frame: Frame, view: ParkedList, /) -> Page:
     """Return the page."""
     last = str(view.parked[-1].address) if view.parked else ""
+    headings: list[h.Node] = ["Instance", "Reason", "Resolve it", "Since", "Last error"]
+    if _may(frame):
+        headings.insert(0, select_all("instances"))
     shown = table(
-        [
-            *(
-                [h.input("#all", type="checkbox", aria_label="Select all instances of this page")]
-                if _may(frame)
-                else []
-            ),
-            "Instance",
-            "Reason",
-            "Resolve it",
-            "Since",
-            "Last error",
-        ],
+        headings,
         [_row(frame, each) for each in view.parked],
         caption="Parked instances",
         empty="No instance is parked.",
@@ -123,9 +115,9 @@ def _row(frame: Frame, listed: Listed) -> h.Element:
         h.th(scope="row")[instance_link(frame, listed.address)],
         h.td[remedy.reason if remedy else report.parked],
         h.td(".prose")[
-            remedy and remedy.action,
+            remedy.action if remedy else None,
             bool(resolve) and _may(frame) and [" ", h.a(href=resolve, aria_label=f"resume {address}")["resume"]],
         ],
         h.td[moment(frame, None if report.updated_at is None else to_ms(report.updated_at))],
-        h.td[report.last_error and failure(report.last_error)],
+        h.td[failure(report.last_error)],
     ]

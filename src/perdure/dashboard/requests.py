@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from shlex import quote
+from typing import Final, cast
 
 import attrs
 import htpy as h
@@ -16,9 +17,12 @@ from perdure.dashboard.page import Page
 from perdure.values.address import Address
 from perdure.wire.paths import instance_path
 
+_ALWAYS: Final = frozenset({"updated_ms", "version"})
+"""Fields that every commit changes."""
+
 
 @attrs.frozen(kw_only=True)
-class Explained:
+class PreviewedRequest:
     """A request to one instance, and its effect.
 
     Attributes:
@@ -38,7 +42,7 @@ class Explained:
     key: str = ""
 
 
-def confirm_page(frame: Frame, view: Explained, /) -> Page:
+def confirm_page(frame: Frame, view: PreviewedRequest, /) -> Page:
     """Return the page that shows the effect of a request and asks before it is sent."""
     name = "alarm" if view.action is None else view.action.name
     address = view.address
@@ -49,18 +53,17 @@ def confirm_page(frame: Frame, view: Explained, /) -> Page:
         section="instances",
         crumbs=(("Instances", frame.links.page("/instances")), (str(address), back)),
         body=[
-            sends and view.action and _question(frame, view, view.action),
+            _question(frame, view, view.action) if sends and view.action is not None else None,
             view.payload and panel("Input", code(view.payload, label="Input")),
             view.problem and h.p(".error", role="alert")[view.problem],
             bool(view.explanation) and _effect(view.explanation),
-            not sends and h.p(h.a(".button", href=back)["Back"]) if False else None,
         ],
         command=f"perdure explain {quote(str(address))} {name}",
         route=f"{instance_path(address, 'explain', name)}",
     )
 
 
-def _question(frame: Frame, view: Explained, action: Action) -> h.Element:
+def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element:
     text = "It deletes the instance and its alarm; the history stays." if action.name == "terminate" else ""
     return form_to(
         frame,
@@ -102,11 +105,8 @@ def _effect(explanation: Mapping[str, object]) -> h.Node:
 
 def _changes(explanation: Mapping[str, object]) -> h.Node:
     before, after = explanation.get("before"), explanation.get("after")
-    old: dict[str, object] = before if isinstance(before, dict) else {}
-    new: dict[str, object] = after if isinstance(after, dict) else {}
-    names = [
-        name for name in {**old, **new} if old.get(name) != new.get(name) and name not in {"updated_ms", "version"}
-    ]
+    old, new = _members(before), _members(after)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name not in _ALWAYS]
     rows = [h.tr[h.th(scope="row")[name], h.td[_short(old.get(name))], h.td[_short(new.get(name))]] for name in names]
     write = {"put": "The instance is stored.", "purge": "The instance is deleted."}.get(
         str(explanation.get("write")), "Nothing is written."
@@ -114,8 +114,12 @@ def _changes(explanation: Mapping[str, object]) -> h.Node:
     return [h.p[write], table(["Field", "Before", "After"], rows, caption="Changes", empty="No field changes.")]
 
 
+def _members(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
 def _short(value: object) -> h.Node:
-    return h.span(".none")["–"] if value is None else h.code(".value")[orjson.dumps(value).decode()]
+    return h.span(".none")["-"] if value is None else h.code(".value")[orjson.dumps(value).decode()]
 
 
 def _indented(value: object) -> str:
@@ -123,7 +127,7 @@ def _indented(value: object) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Bulk:
+class BulkAction:
     """One action for several instances.
 
     Attributes:
@@ -137,7 +141,7 @@ class Bulk:
     key: str
 
 
-def bulk_page(frame: Frame, view: Bulk, /) -> Page:
+def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
     """Return the page that asks before an action for several instances."""
     back = frame.links.page("/instances")
     noun = count(len(view.addresses), "instance")
@@ -162,12 +166,11 @@ def bulk_page(frame: Frame, view: Bulk, /) -> Page:
         ],
         command=f"perdure {view.action} {' '.join(quote(str(each)) for each in view.addresses[:3])}"
         + (" …" if len(view.addresses) > 3 else ""),  # noqa: PLR2004 - those that fit a line
-        route=f"{instance_path(view.addresses[0], view.action)}",
     )
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class ActionOutcome:
     """The outcome of one request.
 
     Attributes:
@@ -181,7 +184,7 @@ class Outcome:
     form: str
 
 
-def outcomes_page(frame: Frame, title: str, outcomes: Sequence[Outcome], back: str, section: str, /) -> Page:
+def outcomes_page(title: str, outcomes: Sequence[ActionOutcome], back: str, section: str, /) -> Page:
     """Return the page with the outcome of each request."""
     rows = [
         h.tr[
@@ -197,7 +200,7 @@ def outcomes_page(frame: Frame, title: str, outcomes: Sequence[Outcome], back: s
         section=section,
         body=[
             h.p(role="status")[f"{done} of {len(outcomes)} done."],
-            table(["Subject", "Outcome", "Answer"], rows, caption="Outcomes", empty="Nothing was requested."),
+            table(["Subject", "ActionOutcome", "Answer"], rows, caption="Outcomes", empty="Nothing was requested."),
             h.p[h.a(".button", href=back)["Back to the list"]],
         ],
     )

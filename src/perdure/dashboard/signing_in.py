@@ -47,7 +47,7 @@ def refused_page(title: str, text: str, url: str, label: str, /) -> Page:
     return Page(title=title, section="", body=[h.p(".error", role="alert")[text], h.p[h.a(".button", href=url)[label]]])
 
 
-def again_page(frame: Frame, url: str, /) -> str:
+def again_page(url: str, /) -> str:
     """Return a document that loads its own URL again.
 
     A browser sends no cookie of this dashboard with a link from another site. The second request comes from this page.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -14,6 +14,9 @@ from perdure.values.retry import Retry
 
 if TYPE_CHECKING:
     from perdure.jobs.definition import Plan
+
+
+_AFTER: Final = {"continue": "wait for the next tick", "park": "park the instance", "purge": "delete the instance"}
 
 
 @attrs.frozen
@@ -36,10 +39,7 @@ def facts_of_plan(plan: Plan) -> tuple[Fact, ...]:
     return (
         Fact("state", f"{plan.state.type_name}, version {plan.state_version}"),
         Fact("retry", "none" if plan.retry is None else describe_retry(plan.retry)),
-        Fact(
-            "after the last attempt",
-            {"continue": "wait for the next tick", "park": "park"}.get(plan.exhausted, "purge"),
-        ),
+        Fact("after the last attempt", _AFTER.get(plan.exhausted, plan.exhausted)),
         Fact("time limit of a run", format_duration(plan.run_timeout_ms)),
         Fact("concurrent runs", "the engine's limit" if plan.concurrency is None else f"at most {plan.concurrency:,}"),
         Fact("hooks", ", ".join(plan.hooks)),

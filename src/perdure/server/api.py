@@ -33,7 +33,7 @@ from perdure.server.replies import problem_reply
 from perdure.server.routes import routes
 from perdure.stores.store import OnLocked, Store
 from perdure.telemetry.activity import Activity
-from perdure.values.errors import EngineClosed, PerdureError
+from perdure.values.errors import DefinitionError, EngineClosed, PerdureError
 from perdure.wire.problems import MEDIA_TYPE
 
 _NOT_OPEN: Final = (
@@ -81,7 +81,11 @@ class EngineApi:
     def _pages(self, lists: Few, sessions: Sessions) -> list[BaseRoute]:
         if self.activity is None:
             return []
-        from perdure.server.dashboard_routes import Dashboard  # noqa: PLC0415 - of an extra
+        try:
+            from perdure.server.dashboard_routes import Dashboard  # noqa: PLC0415 - of an extra
+        except ImportError as error:
+            expected = "the extra 'dashboard': pip install 'perdure[dashboard]'"
+            raise DefinitionError("dashboard of a server", f"no module {error.name}", expected) from error
 
         streams = Streams(self.limits.live_pages)
         return Dashboard(lambda: self.client, self.access, sessions, self.activity, lists, streams).routes()

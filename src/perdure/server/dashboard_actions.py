@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from returns.result import Result, Success
 
 from perdure.client.client import Client
 from perdure.dashboard.actions import Action
-from perdure.dashboard.requests import Outcome
+from perdure.dashboard.requests import ActionOutcome
 from perdure.programs.future import answer_of
 from perdure.values.address import Address
 from perdure.values.errors import PerdureError
 
 
-async def send(client: Client, address: Address, action: Action, payload: str, key: str, by: str) -> Outcome:
+async def send(client: Client, address: Address, action: Action, payload: str, key: str, by: str) -> ActionOutcome:
     """Send a request to an instance, without waiting for the run that it starts.
 
     Args:
@@ -36,20 +36,20 @@ async def send(client: Client, address: Address, action: Action, payload: str, k
         )
         result: Result[Any, PerdureError] = await answer_of(call)
     except PerdureError as error:
-        return Outcome(subject=subject, result=str(error), form="refused")
+        return ActionOutcome(subject=subject, result=str(error), form="refused")
     if isinstance(result, Success):
-        return Outcome(subject=subject, result=answer_text(result.unwrap()), form="done")
-    return Outcome(subject=subject, result=str(result.failure()), form="refused")
+        return ActionOutcome(subject=subject, result=answer_text(result.unwrap()), form="done")
+    return ActionOutcome(subject=subject, result=str(result.failure()), form="refused")
 
 
-async def redrive(client: Client, numbers: Sequence[int]) -> tuple[Outcome, ...]:
+async def redrive(client: Client, numbers: Sequence[int]) -> tuple[ActionOutcome, ...]:
     """Deliver dead letters again, in their order."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ActionOutcome] = []
     for number in sorted(numbers):
         result: Result[Any, PerdureError] = await answer_of(client.redrive(number))
         answer = result.unwrap() if isinstance(result, Success) else str(result.failure())
         form = "done" if answer == "redriven" else "refused"
-        outcomes.append(Outcome(subject=f"redrive #{number}", result=str(answer).replace("_", " "), form=form))
+        outcomes.append(ActionOutcome(subject=f"redrive #{number}", result=str(answer).replace("_", " "), form=form))
     return tuple(outcomes)
 
 
@@ -61,14 +61,11 @@ def answer_text(answer: object) -> str:
     """
     if not isinstance(answer, dict):
         return str(answer)
-    members: dict[str, object] = answer
+    members = cast("dict[str, object]", answer)
     words = {True: "yes", False: "no"}
     shown = ((name, words.get(value, value) if isinstance(value, bool) else value) for name, value in members.items())
     return ", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in shown if value is not None)
 
 
 def _short(value: object) -> str:
-    if isinstance(value, dict):
-        form: object = value.get("form")
-        return str(form)
-    return str(value)
+    return str(cast("dict[str, object]", value).get("form") if isinstance(value, dict) else value)

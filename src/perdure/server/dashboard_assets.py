@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property
 from importlib.resources import files
 from typing import Final
 
@@ -18,20 +17,24 @@ _TYPES: Final = {
 }
 
 
-@attrs.define(slots=False)
+@attrs.frozen
 class Assets:
-    """The files by name."""
+    """The files.
 
-    @cached_property
-    def contents(self) -> Mapping[str, bytes]:
-        """Their contents."""
+    Attributes:
+        contents: their contents, by name.
+        version: a text that changes with any of them.
+    """
+
+    contents: Mapping[str, bytes]
+    version: str
+
+    @classmethod
+    def read(cls) -> Assets:
+        """Read the files."""
         folder = files("perdure.dashboard") / "static"
-        return {name: (folder / name).read_bytes() for name in _TYPES}
-
-    @cached_property
-    def version(self) -> str:
-        """A text that changes with any of them."""
-        return hashlib.sha256(b"".join(self.contents.values())).hexdigest()[:12]
+        contents = {name: (folder / name).read_bytes() for name in _TYPES}
+        return cls(contents, hashlib.sha256(b"".join(contents.values())).hexdigest()[:12])
 
     def response(self, name: str, /) -> Response:
         """Return a file. Its URL has the version, so that a browser keeps it."""
@@ -42,4 +45,4 @@ class Assets:
         return Response(content, media_type=_TYPES[name], headers=headers)
 
 
-ASSETS: Final = Assets()
+ASSETS: Final = Assets.read()

@@ -13,13 +13,13 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure.client.client import Client, engine_of
-from perdure.dashboard.actions import actions_for
+from perdure.dashboard.actions import Presence, actions_for
 from perdure.dashboard.dead_letters import DeadLetters
-from perdure.dashboard.instance import InstanceView
+from perdure.dashboard.instance import InstanceDetails
 from perdure.dashboard.instances import InstanceList, Wanted
-from perdure.dashboard.jobs import Command, JobList, JobView
+from perdure.dashboard.jobs import AcceptedAction, JobList, JobView
 from perdure.dashboard.life import Step
-from perdure.dashboard.overview import EngineFacts, JobCounts, Overdue, Overview
+from perdure.dashboard.overview import CountedJob, EngineFacts, Overdue, Overview
 from perdure.dashboard.parked import ParkedList
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.facts import Fact
@@ -49,12 +49,13 @@ async def known(call: FutureResult[T, Any]) -> T:
     """Return the answer of a call, or raise its error."""
     result: Result[T, PerdureError] = await answer_of(call)
     if isinstance(result, Success):
-        return result.unwrap()
+        answer: T = result.unwrap()
+        return answer
     raise result.failure()
 
 
 @attrs.frozen(kw_only=True)
-class Source:
+class PageSource:
     """The engine behind the pages.
 
     Attributes:
@@ -84,9 +85,7 @@ class Source:
             all_counted=len(listed) < COUNTED,
             minutes=self.activity.minutes(self.now_ms),
             troubles=self.activity.troubles,
-            overdue=tuple(
-                Overdue(address=each.address, due_ms=each.due_ms) for each in due if each.due_ms is not None
-            ),
+            overdue=tuple(Overdue(address=each.address, due_ms=each.due_ms) for each in due if each.due_ms is not None),
             dead_letters=len(letters),
             dead_letters_all=len(letters) < COUNTED,
             health=await known(client.health()),
@@ -110,7 +109,7 @@ class Source:
         job = self.definition(kind, name)
         listed = await known(self.client.list(kind=kind, name=name, limit=COUNTED))
         by_status = Counter(each.status for each in listed)
-        counts = {each: by_status[each] for each in LISTED_STATUSES if each != "orphaned"}
+        counts: dict[ListedStatus, int] = {each: by_status[each] for each in LISTED_STATUSES if each != "orphaned"}
         return attrs.evolve(self._job(job), by_status=counts)
 
     def definition(self, kind: str, name: str) -> AnyDefinition:
@@ -129,7 +128,7 @@ class Source:
             name=job.name,
             facts=job.facts(),
             commands=tuple(
-                Command(
+                AcceptedAction(
                     name=spec.name,
                     takes="" if spec.input is None else spec.input.type_name,
                     creates=spec.absent == "creates",
@@ -181,7 +180,7 @@ class Source:
             return error
         return attrs.evolve(error, traceback=None)
 
-    async def instance(self, address: Address, before: int | None, *, reveals: bool) -> InstanceView:
+    async def instance(self, address: Address, before: int | None, *, reveals: bool) -> InstanceDetails:
         """Return the data of the page of an instance."""
         engine = engine_of(self.client)
         job = engine.jobs.get((address.kind, address.name))
@@ -189,8 +188,8 @@ class Source:
         events = await known(engine.store.history(address, before, PAGE + 1))
         reveals = reveals and "operate" in self.scopes
         state, problem = ("", "") if job is None or row is None else _state(job, row, reveals=reveals)
-        suspended = "absent" if row is None else "no" if row.suspension is None else "yes"
-        return InstanceView(
+        suspended: Presence = "absent" if row is None else "no" if row.suspension is None else "yes"
+        return InstanceDetails(
             address=address,
             instance=None if row is None else self._instance(job, row),
             served=job is not None,
@@ -212,7 +211,7 @@ class Source:
             state="",
             data="",
             last_error=self._of_job(job, shown.last_error),
-            pending_retry=retry and attrs.evolve(retry, error=self._of_job(job, retry.error)),
+            pending_retry=retry and attrs.evolve(retry, error=self._of_job(job, retry.error) or retry.error),
             claim=shown.claim and attrs.evolve(shown.claim, payload=None),
             event_claim=shown.event_claim and attrs.evolve(shown.event_claim, payload=None),
         )
@@ -238,12 +237,12 @@ class Source:
         return DeadLetters(letters=letters, more=len(found) > PAGE)
 
 
-def _counts(listed: Sequence[Listed], served: Any) -> tuple[JobCounts, ...]:
+def _counts(listed: Sequence[Listed], served: Any) -> tuple[CountedJob, ...]:
     counted: dict[tuple[str, str], Counter[ListedStatus]] = {job: Counter() for job in served}
     for each in listed:
         counted.setdefault((each.address.kind, each.address.name), Counter())[each.status] += 1
     return tuple(
-        JobCounts(kind=kind, name=name, served=(kind, name) in served, by_status=dict(by_status))
+        CountedJob(kind=kind, name=name, served=(kind, name) in served, by_status=dict(by_status))
         for (kind, name), by_status in counted.items()
     )
 

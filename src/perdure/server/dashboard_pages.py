@@ -16,7 +16,7 @@ from perdure.dashboard.jobs import job_page, jobs_page
 from perdure.dashboard.overview import overview_page
 from perdure.dashboard.page import Page
 from perdure.dashboard.parked import parked_page
-from perdure.server.dashboard_data import Source, whole
+from perdure.server.dashboard_data import PageSource, whole
 from perdure.server.tokens import Scope
 from perdure.values.address import Address, check_id
 from perdure.values.errors import InvalidArgument
@@ -29,7 +29,7 @@ _FILTERS: Final = tuple(field.name for field in attrs.fields(Wanted))
 
 
 @attrs.frozen
-class Seen:
+class ShownPage:
     """A page with its data.
 
     Attributes:
@@ -51,13 +51,15 @@ class Route:
     """
 
     needs: Scope
-    collect: Callable[[Source], Awaitable[Seen]]
+    collect: Callable[[PageSource], Awaitable[ShownPage]]
 
 
-def _route(read: Callable[[Source], Awaitable[T]], show: Callable[[Frame, T], Page], needs: Scope = "read") -> Route:
-    async def collect(source: Source) -> Seen:
+def _route(
+    read: Callable[[PageSource], Awaitable[T]], show: Callable[[Frame, T], Page], needs: Scope = "read"
+) -> Route:
+    async def collect(source: PageSource) -> ShownPage:
         data = await read(source)
-        return Seen(data, lambda frame: show(frame, data))
+        return ShownPage(data, lambda frame: show(frame, data))
 
     return Route(needs, collect)
 
@@ -73,28 +75,34 @@ def page_at(path: str, query: Query, /) -> Route | None:
         InvalidArgument: a part of the path or a parameter is not valid.
         InvalidId: the id is not valid.
     """
+    route: Route | None = None
     match [_decoded(part) for part in path.strip("/").split("/")]:
         case [""]:
-            return _route(Source.overview, overview_page)
+            route = _route(PageSource.overview, overview_page)
         case ["instances"]:
             wanted = Wanted(**{name: query.get(name, "") for name in _FILTERS})
-            return _route(lambda source: source.instances(wanted), instances_page)
+            route = _route(lambda source: source.instances(wanted), instances_page)
         case ["jobs"]:
-            return _route(Source.jobs, jobs_page)
+            route = _route(PageSource.jobs, jobs_page)
         case ["jobs", kind, name]:
-            return _route(lambda source: source.job(kind, name), job_page)
+            route = _route(lambda source: source.job(kind, name), job_page)
         case ["jobs", kind, name, "instances", id_]:
-            address, before = Address(kind, name, check_id(id_)), query.get("before")
-            number = None if before is None else whole(before, "before")
-            reveals = query.get("secrets") == "shown"
-            return _route(lambda source: source.instance(address, number, reveals=reveals), instance_page)
+            route = _instance(Address(kind, name, check_id(id_)), query)
         case ["parked"]:
-            return _route(lambda source: source.parked(query.get("after", "")), parked_page)
+            route = _route(lambda source: source.parked(query.get("after", "")), parked_page)
         case ["dead-letters"]:
             after = whole(query.get("after", "0"), "after")
-            return _route(lambda source: source.dead_letters(after), dead_letters_page, "operate")
+            route = _route(lambda source: source.dead_letters(after), dead_letters_page, "operate")
         case _:
-            return None
+            pass
+    return route
+
+
+def _instance(address: Address, query: Query) -> Route:
+    before = query.get("before")
+    number = None if before is None else whole(before, "before")
+    reveals = query.get("secrets") == "shown"
+    return _route(lambda source: source.instance(address, number, reveals=reveals), instance_page)
 
 
 def _decoded(part: str) -> str:

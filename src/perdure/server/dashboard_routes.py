@@ -7,28 +7,34 @@ from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
-import orjson
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from perdure.client.client import Client, engine_of
-from perdure.dashboard.actions import BULK, MAX_BULK, Action, action_named
+from perdure.dashboard.actions import BULK, MAX_BULK, OPERATIONS, Action, action_named
 from perdure.dashboard.components import iso
 from perdure.dashboard.dead_letters import redrive_page
 from perdure.dashboard.layout import content
 from perdure.dashboard.links import PAGES
-from perdure.dashboard.requests import Bulk, Explained, Outcome, bulk_page, confirm_page, outcomes_page
-from perdure.dashboard.signing_in import again_page, login_page
+from perdure.dashboard.requests import (
+    ActionOutcome,
+    BulkAction,
+    PreviewedRequest,
+    bulk_page,
+    confirm_page,
+    outcomes_page,
+)
+from perdure.dashboard.signing_in import login_page
 from perdure.programs.future import answer_of
 from perdure.server.access import Access
 from perdure.server.dashboard_actions import redrive, send
 from perdure.server.dashboard_assets import ASSETS
-from perdure.server.dashboard_data import Source, whole
-from perdure.server.dashboard_pages import Seen, instance_of, page_at
+from perdure.server.dashboard_data import PageSource, whole
+from perdure.server.dashboard_pages import ShownPage, instance_of, page_at
 from perdure.server.dashboard_session import COOKIE, SESSION_MS, Sessions
-from perdure.server.dashboard_stream import Streams, Update, stream
-from perdure.server.dashboard_visit import HEADERS, Form, Visit
+from perdure.server.dashboard_stream import PageUpdate, Streams, stream
+from perdure.server.dashboard_visit import HEADERS, Refused, Visit
 from perdure.server.few import Few
 from perdure.server.listening import CLOSING
 from perdure.server.page_access import ANONYMOUS
@@ -89,16 +95,18 @@ class Dashboard:
             visit = Visit(request, self.sessions, engine.store.name, engine.runtime.now_ms())
             try:
                 return await handle(visit)
+            except Refused as refused:
+                return refused.response
             except PerdureError as error:
                 status = int(problem_of(error)["status"])
                 return visit.refused("Not done" if request.method == "POST" else "Not found", str(error), status)
 
         return endpoint
 
-    def _source(self, visit: Visit) -> Source:
-        return Source(client=self.client(), activity=self.activity, scopes=frozenset[str](visit.caller.scopes))
+    def _source(self, visit: Visit) -> PageSource:
+        return PageSource(client=self.client(), activity=self.activity, scopes=frozenset[str](visit.caller.scopes))
 
-    async def _collected(self, collect: Callable[[Source], Awaitable[Seen]], visit: Visit) -> Seen:
+    async def _collected(self, collect: Callable[[PageSource], Awaitable[ShownPage]], visit: Visit) -> ShownPage:
         source = self._source(visit)
         return await self.lists.perform(lambda: collect(source), engine_of(source.client).runtime)
 
@@ -107,41 +115,18 @@ class Dashboard:
 
     # ------------------------------------------------------------ pages
     async def _page(self, visit: Visit) -> Response:
-        refusal = self._refusal(visit, "read")
-        if refusal is not None:
-            return refusal
+        visit.check_scope("read")
         query = visit.request.query_params
         route = page_at(visit.path, query)
         if route is None:
             return visit.refused("Not found", "The dashboard has no such page.", 404)
-        refusal = self._refusal(visit, route.needs)
-        if refusal is not None:
-            return refusal
+        visit.check_scope(route.needs)
         seen = await self._collected(route.collect, visit)
         if query.get("format") == "json":
             response = json_reply(json_of(seen.data))
             response.headers.update(HEADERS)
             return response
         return visit.html(seen.show(visit.frame(live=True)), live=True)
-
-    def _refusal(self, visit: Visit, scope: str) -> Response | None:
-        """Return the page that asks an unknown caller to sign in, or that refuses one without a scope."""
-        if visit.caller == ANONYMOUS:
-            return self._sign_in(visit)
-        if scope in visit.caller.scopes:
-            return None
-        has = ", ".join(sorted(visit.caller.scopes)) or "none"
-        text = f"This needs a token with the scope {scope}; yours has {has}."
-        return visit.refused("Not permitted", text, 403)
-
-    def _sign_in(self, visit: Visit) -> Response:
-        following = visit.frame().path
-        if visit.request.headers.get("sec-fetch-site") == "cross-site" and visit.request.method == "GET":
-            url = f"{visit.links.page()}{following}"
-            return HTMLResponse(again_page(visit.frame(), url), headers=HEADERS)
-        if visit.request.method != "GET":
-            following = ""
-        return visit.see(visit.links.page("/login", following=following))
 
     async def _live(self, visit: Visit) -> Response:
         if self.streams.count >= self.streams.limit:
@@ -155,23 +140,23 @@ class Dashboard:
 
         return stream(lambda: self._update(visit), self.streams, engine.runtime, closing)
 
-    async def _update(self, visit: Visit) -> Update:
+    async def _update(self, visit: Visit) -> PageUpdate:
         """Return the page in the query of a request for live updates, as it is now."""
         now_ms = engine_of(self.client()).runtime.now_ms()
         at = iso(now_ms)
         if visit.caller == ANONYMOUS:
-            return Update("signed-out", "", at)
+            return PageUpdate("signed-out", "", at)
         path = visit.request.query_params.get("page", "/")
         parts = urlsplit(path)
         try:
             route = page_at(parts.path, dict(parse_qsl(parts.query, max_num_fields=20)))
             if route is None or route.needs not in visit.caller.scopes:
-                return Update("trouble", "there is no such page", at)
+                return PageUpdate("trouble", "there is no such page", at)
             seen = await self._collected(route.collect, visit)
         except (PerdureError, ValueError) as error:
-            return Update("trouble", str(error), at)
+            return PageUpdate("trouble", str(error), at)
         frame = attrs.evolve(visit.frame(path), now_ms=now_ms, live=True)
-        return Update("page", str(content(frame, seen.show(frame))), at)
+        return PageUpdate("page", str(content(seen.show(frame))), at)
 
     # ------------------------------------------------------------ sessions
     async def _login(self, visit: Visit) -> Response:
@@ -181,8 +166,6 @@ class Dashboard:
         if visit.request.method == "GET":
             return visit.plain(login_page(visit.frame(), following))
         form = await visit.form()
-        if isinstance(form, Response):
-            return form
         following = form.text("following")
         token = self.access.holder(form.text("token").strip())
         if token is None:
@@ -201,20 +184,15 @@ class Dashboard:
         return response
 
     async def _logout(self, visit: Visit) -> Response:
-        form = await visit.form()
-        if isinstance(form, Response):
-            return form
+        await visit.form()
         response = visit.see(visit.links.page("/login"))
         response.delete_cookie(COOKIE, path=visit.links.page(), httponly=True, samesite="strict")
         return response
 
     # ------------------------------------------------------------ one instance
     async def _explain(self, visit: Visit) -> Response:
-        if (refusal := self._refusal(visit, "read")) is not None:
-            return refusal
+        visit.check_scope("read")
         form = await visit.form()
-        if isinstance(form, Response):
-            return form
         address = instance_of(visit.request.path_params)
         name = form.text("action")
         job = self._source(visit).definition(address.kind, address.name)
@@ -227,27 +205,21 @@ class Dashboard:
     async def _request(self, visit: Visit) -> Response:
         """Ask before a request is sent; send it once the caller has confirmed it."""
         address = instance_of(visit.request.path_params)
-        if visit.caller == ANONYMOUS:
-            return self._sign_in(visit)
+        visit.check_signed_in()
         action = self._action(address, visit.request.path_params["action"])
-        if (refusal := self._refusal(visit, action.scope)) is not None:
-            return refusal
+        visit.check_scope(action.scope)
         if visit.request.method == "GET":
             return await self._confirm(visit, address, action, "")
         form = await visit.form()
-        if isinstance(form, Response):
-            return form
         if form.text("confirmed") != "yes":
             return await self._confirm(visit, address, action, form.text("payload"))
-        outcome = await send(
-            self.client(), address, action, form.text("payload"), form.text("key"), visit.caller.name
-        )
+        outcome = await send(self.client(), address, action, form.text("payload"), form.text("key"), visit.caller.name)
         if outcome.form == "done":
             return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
         return visit.refused(f"{action.name} was refused", outcome.result, 409)
 
     def _action(self, address: Address, name: str) -> Action:
-        job = Source(client=self.client(), activity=self.activity, scopes=frozenset()).definition(
+        job = PageSource(client=self.client(), activity=self.activity, scopes=frozenset()).definition(
             address.kind, address.name
         )
         action = action_named(name, job)
@@ -260,7 +232,7 @@ class Dashboard:
         sent = payload or ('"terminated on the dashboard"' if name == "terminate" else "")
         client = self.client()
         explained = await answer_of(client.handle_by_name(address.kind, address.name).explain(name, address.id, sent))
-        view = Explained(
+        view = PreviewedRequest(
             address=address,
             action=action,
             payload=payload,
@@ -275,38 +247,31 @@ class Dashboard:
 
     # ------------------------------------------------------------ several
     async def _bulk(self, visit: Visit) -> Response:
-        if visit.caller == ANONYMOUS:
-            return self._sign_in(visit)
+        visit.check_signed_in()
         form = await visit.form()
-        if isinstance(form, Response):
-            return form
         name, texts = form.text("action"), form.texts("address")
         if name not in BULK:
             raise InvalidArgument("action", name, f"one of {', '.join(BULK)}")
         if not 1 <= len(texts) <= MAX_BULK:
             raise InvalidArgument("selected instances", len(texts), f"1 to {MAX_BULK}: select some on the page")
         addresses = tuple(Address.parse(text) for text in texts)
-        if (refusal := self._refusal(visit, "operate" if name in {"pause", "resume", "terminate"} else "call")) is not None:
-            return refusal
+        visit.check_scope("operate" if name in OPERATIONS else "call")
         if form.text("confirmed") != "yes":
-            return visit.html(bulk_page(visit.frame(), Bulk(action=name, addresses=addresses, key=self._key())))
-        outcomes: list[Outcome] = []
+            return visit.html(bulk_page(visit.frame(), BulkAction(action=name, addresses=addresses, key=self._key())))
+        outcomes: list[ActionOutcome] = []
         for address in addresses:
             try:
                 action = self._action(address, name)
             except PerdureError as error:
-                outcomes.append(Outcome(subject=f"{name} {address}", result=str(error), form="refused"))
+                outcomes.append(ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused"))
                 continue
             outcomes.append(await send(self.client(), address, action, "", form.text("key"), visit.caller.name))
         back = visit.links.page("/instances")
-        return visit.html(outcomes_page(visit.frame(), f"{name}: outcomes", outcomes, back, "instances"))
+        return visit.html(outcomes_page(f"{name}: outcomes", outcomes, back, "instances"))
 
     async def _redrive(self, visit: Visit) -> Response:
-        if (refusal := self._refusal(visit, "operate")) is not None:
-            return refusal
+        visit.check_scope("operate")
         form = await visit.form()
-        if isinstance(form, Response):
-            return form
         numbers = tuple(whole(text, "message") for text in form.texts("message"))
         if not 1 <= len(numbers) <= MAX_BULK:
             raise InvalidArgument("selected messages", len(numbers), f"1 to {MAX_BULK}: select some on the page")
@@ -314,4 +279,4 @@ class Dashboard:
             return visit.html(redrive_page(visit.frame(), numbers))
         outcomes = await redrive(self.client(), numbers)
         back = visit.links.page("/dead-letters")
-        return visit.html(outcomes_page(visit.frame(), "Redrive: outcomes", outcomes, back, "dead-letters"))
+        return visit.html(outcomes_page("Redrive: outcomes", outcomes, back, "dead-letters"))

@@ -35,7 +35,7 @@ class Streams:
 
 
 @attrs.frozen
-class Update:
+class PageUpdate:
     """The answer of a page at one moment.
 
     Attributes:
@@ -50,16 +50,16 @@ class Update:
 
 
 def encoded(kind: str, **data: str) -> bytes:
-    """Return a server-sent event.
+    r"""Return a server-sent event.
 
     >>> encoded("pulse", at="2026-01-01T00:00:00Z")
-    b'event: pulse\\ndata: {"at":"2026-01-01T00:00:00Z"}\\n\\n'
+    b'event: pulse\ndata: {"at":"2026-01-01T00:00:00Z"}\n\n'
     """
     return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps(data))
 
 
 def stream(
-    update: Callable[[], Awaitable[Update]], streams: Streams, runtime: Runtime, closing: Callable[[], bool]
+    update: Callable[[], Awaitable[PageUpdate]], streams: Streams, runtime: Runtime, closing: Callable[[], bool]
 ) -> StreamingResponse:
     """Return the response that follows a page, and count it among the open streams.
 

@@ -14,13 +14,14 @@ from perdure.dashboard.frame import Frame
 from perdure.dashboard.layout import bare, document
 from perdure.dashboard.links import PAGES, Links
 from perdure.dashboard.page import Page
-from perdure.dashboard.signing_in import refused_page
+from perdure.dashboard.signing_in import again_page, refused_page
 from perdure.server.access import Caller
 from perdure.server.dashboard_assets import ASSETS
 from perdure.server.dashboard_session import Sessions, cookie_in
 from perdure.server.guard import CALLER
-from perdure.server.page_access import foreign
+from perdure.server.page_access import ANONYMOUS, foreign
 from perdure.server.raw_path import MOUNTED_AT
+from perdure.server.tokens import Scope
 from perdure.values.errors import InvalidInput
 
 MAX_FIELDS: Final = 1_100
@@ -38,6 +39,14 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 """The headers of every page: it loads nothing from elsewhere, runs no script but its own, and no site frames it."""
+
+
+class Refused(Exception):
+    """A request is answered at once with a response: a refusal, or the way to the page where the caller signs in."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response)
+        self.response = response
 
 
 @attrs.frozen(eq=False)
@@ -128,11 +137,42 @@ class Visit:
             url = f"{url}?{urlencode({'notice': notice, 'signature': self.sessions.signed(notice)})}"
         return RedirectResponse(url, 303, headers=HEADERS)
 
+    # ------------------------------------------------------------ scopes
+    def check_signed_in(self) -> None:
+        """Check that the caller is known.
+
+        Raises:
+            Refused: it is not: it is led to the page where it signs in, and back.
+        """
+        if self.caller != ANONYMOUS:
+            return
+        following = self.frame().path if self.request.method == "GET" else ""
+        if self.request.headers.get("sec-fetch-site") == "cross-site" and self.request.method == "GET":
+            raise Refused(HTMLResponse(again_page(f"{self.links.page()}{following}"), headers=HEADERS))
+        raise Refused(self.see(self.links.page("/login", following=following)))
+
+    def check_scope(self, scope: Scope) -> None:
+        """Check that the caller is known and has a scope.
+
+        Raises:
+            Refused: it is not, or has not.
+        """
+        self.check_signed_in()
+        if scope not in self.caller.scopes:
+            has = ", ".join(sorted(self.caller.scopes)) or "none"
+            text = f"This needs a token with the scope {scope}; yours has {has}."
+            raise Refused(self.refused("Not permitted", text, 403))
+
     # ------------------------------------------------------------ forms
-    async def form(self) -> Form | Response:
-        """Return the fields of a form, or the refusal of one that this dashboard did not show to this caller."""
+    async def form(self) -> Form:
+        """Return the fields of a form.
+
+        Raises:
+            Refused: this dashboard did not show the form to this caller.
+            InvalidInput: it is no form.
+        """
         if (reason := foreign("POST", self.request.scope["headers"])) is not None:
-            return self.refused("Refused", f"{reason}.", 403)
+            raise Refused(self.refused("Refused", f"{reason}.", 403))
         body = await self.request.body()
         try:
             fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
@@ -141,7 +181,7 @@ class Visit:
         form = Form(tuple(fields))
         if not self.sessions.is_form_token(form.text("csrf"), self.caller.name, self.cookie):
             text = "The form is older than this engine or your session. Go back, reload the page, and try again."
-            return self.refused("The form has expired", text, 403)
+            raise Refused(self.refused("The form has expired", text, 403))
         return form
 
 

@@ -36,7 +36,9 @@ class PageAccess:
     access: Access
     sessions: Sessions
 
-    def identify(self, path: str, method: str, client: str | None, headers: Headers, now_ms: int) -> Caller | AccessDenied | None:
+    def identify(
+        self, path: str, method: str, client: str | None, headers: Headers, now_ms: int
+    ) -> Caller | AccessDenied | None:
         """Return the caller, or the reason to refuse the request; None if the request is not one for the dashboard.
 
         Args:
@@ -86,4 +88,7 @@ def foreign(method: str, headers: Headers) -> str | None:
 def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
     """Return whether an origin is that of the host that the request names."""
     parts = urlsplit(origin.decode("latin-1"))
-    return parts.scheme in {"http", "https"} and parts.netloc.lower() == headers.get(b"host", b"").decode("latin-1").lower()
+    return (
+        parts.scheme in {"http", "https"}
+        and parts.netloc.lower() == headers.get(b"host", b"").decode("latin-1").lower()
+    )

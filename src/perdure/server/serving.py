@@ -64,9 +64,7 @@ async def serving(
         servers = [
             await stack.enter_async_context(
                 listening(
-                    asgi_of(
-                        jobs, access=access, limits=limits, log_requests=log_requests, dashboard=activity
-                    ),
+                    asgi_of(jobs, access=access, limits=limits, log_requests=log_requests, dashboard=activity),
                     group,
                     shutdown_timeout=shutdown_timeout,
                     protocol=GuardedConnections(limits, runtime).protocol,

@@ -32,6 +32,29 @@ MAX_JOBS: Final = 200
 """Jobs whose steps are counted; the steps of further ones are not."""
 
 
+_COUNTED: Final[Mapping[type[AnyEvent], str]] = {
+    JobExecuted: "executed",
+    DebounceFlushed: "executed",
+    JobFailed: "failed",
+    JobRetryExhausted: "exhausted",
+    RequestEnded: "requests",
+    EngineOverloaded: "overloaded",
+    CommitSlow: "slow_commits",
+}
+_STEPS: Final[Mapping[type[AnyEvent], tuple[str, str]]] = {
+    JobStarted: ("new", "waiting"),
+    JobExecuted: ("running", "waiting"),
+    JobFailed: ("running", "retrying"),
+    JobRetryExhausted: ("running", "failed"),
+    JobRecovered: ("running", "running"),
+    JobParked: ("running", "parked"),
+    JobPaused: ("waiting", "paused"),
+    JobResumed: ("paused", "waiting"),
+    DebounceFlushed: ("running", "ended"),
+    JobTerminated: ("waiting", "ended"),
+}
+
+
 @attrs.frozen(kw_only=True)
 class Minute:
     """The counts of one minute.
@@ -68,24 +91,11 @@ def counted(minute: Minute, event: AnyEvent, /) -> Minute:
     >>> counted(Minute(start_ms=0), AlarmFired(at_ms=30, address="task:orders:1", due_ms=10)).latest_ms
     20
     """
-    match event:
-        case JobExecuted() | DebounceFlushed():
-            return attrs.evolve(minute, executed=minute.executed + 1)
-        case JobFailed():
-            return attrs.evolve(minute, failed=minute.failed + 1)
-        case JobRetryExhausted():
-            return attrs.evolve(minute, exhausted=minute.exhausted + 1)
-        case RequestEnded():
-            return attrs.evolve(minute, requests=minute.requests + 1)
-        case EngineOverloaded():
-            return attrs.evolve(minute, overloaded=minute.overloaded + 1)
-        case AlarmFired():
-            late_ms = max(minute.latest_ms, event.at_ms - event.due_ms)
-            return attrs.evolve(minute, alarms=minute.alarms + 1, latest_ms=late_ms)
-        case CommitSlow():
-            return attrs.evolve(minute, slow_commits=minute.slow_commits + 1)
-        case _:
-            return minute
+    if isinstance(event, AlarmFired):
+        late_ms = max(minute.latest_ms, event.at_ms - event.due_ms)
+        return attrs.evolve(minute, alarms=minute.alarms + 1, latest_ms=late_ms)
+    field = _COUNTED.get(type(event))
+    return minute if field is None else attrs.evolve(minute, **{field: getattr(minute, field) + 1})
 
 
 @attrs.frozen(kw_only=True)
@@ -127,31 +137,9 @@ def trouble_in(event: AnyEvent, /) -> Trouble | None:
 
 def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
     """Return the step of an instance's life that an event reports: the place before and the place after, or None."""
-    match event:
-        case JobStarted():
-            return "new", "waiting"
-        case JobExecuted():
-            return "running", "waiting"
-        case JobFailed(retry_at_ms=None):
-            return None  # the event after it says how the run ended
-        case JobFailed():
-            return "running", "retrying"
-        case JobRetryExhausted():
-            return "running", "failed"
-        case JobRecovered():
-            return "running", "running"
-        case JobParked():
-            return "running", "parked"
-        case JobPaused():
-            return "waiting", "paused"
-        case JobResumed():
-            return "paused", "waiting"
-        case DebounceFlushed():
-            return "running", "ended"
-        case JobTerminated():
-            return "waiting", "ended"
-        case _:
-            return None
+    if isinstance(event, JobFailed) and event.retry_at_ms is None:
+        return None  # the event after it says how the run ended
+    return _STEPS.get(type(event))
 
 
 def job_of(event: AnyEvent, /) -> str:
