@@ -43,7 +43,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-napoleon_use_ivar = True  # attributes are one list, as arguments are
+napoleon_custom_sections = [("Attributes", "params_style")]  # one list, as arguments
 maximum_signature_line_length = 88
 
 online = os.environ.get("PERDURE_DOCS_ONLINE") == "1"
