@@ -16,6 +16,7 @@ from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Query
+from perdure.testing.conformance.examples import CLAIM, PENDING_RETRY
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.transition import Put, Transition
@@ -34,13 +35,15 @@ instances = st.builds(
     state=st.just("{}"),
     alarm_ms=st.none() | st.integers(1, 9),
     suspension=st.sampled_from((None, None, "paused", "undecodable")),
+    claim=st.sampled_from((None, None, CLAIM)),
+    pending_retry=st.sampled_from((None, None, PENDING_RETRY)),
 )
 queries = st.builds(
     Query,
     kind=st.none() | kinds,
     name=st.none() | names,
     id_prefix=st.just("") | ids,
-    status=st.sampled_from((None, "idle", "scheduled", "paused", "parked")),
+    status=st.sampled_from((None, "idle", "scheduled", "running", "retrying", "paused", "parked")),
     suspension=st.sampled_from((None, None, None, "paused", "undecodable")),
     due_before_ms=st.none() | st.integers(1, 9),
     after=st.none() | addresses,

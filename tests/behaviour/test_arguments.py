@@ -43,7 +43,7 @@ def test_a_wrong_argument_is_a_typed_error(argument: str) -> None:
             with pytest.raises(InvalidArgument) as refused:
                 await unwrap(WRONG[argument](jobs))
             assert refused.value.what == argument
-            assert await unwrap(jobs.list()) == ()
+            assert len(await unwrap(jobs.list())) == 0
 
     asyncio.run(main())
 

@@ -105,7 +105,7 @@ async def test_each_status_lists_the_instances_that_have_it(world: World) -> Non
         assert found == [entry for entry in every if entry.status == status]
         for job in everyone:
             own = await world.unwrap(jobs.list(job, status=status))
-            assert own == tuple(entry for entry in found if entry.address.name == job.name)
+            assert own.instances == tuple(entry for entry in found if entry.address.name == job.name)
     prefixed = await world.unwrap(
         jobs.list(status="orphaned", id_prefix="9", due_before=world.now + timedelta(days=99))
     )

@@ -50,7 +50,7 @@ def test_an_id_of_any_characters_is_one_part_of_the_path(mounted_at):
     async def scenario(client):
         sent = await client.post(f"{prefix}{INSTANCES}/{ODD_ID}/send", json=PLACED)
         found = await client.get(f"{prefix}/v1/instances")
-        return sent.json()["created"], [row["address"]["id"] for row in found.json()]
+        return sent.json()["created"], [row["address"]["id"] for row in found.json()["instances"]]
 
     assert play(scenario, mounted_at) == (True, ["a/b ?#%é/.."])
 
@@ -93,6 +93,6 @@ def test_a_batch_with_a_bad_line_is_refused_as_a_whole():
         for bad in (b"", b"{", b"[]", b'{"n":-1}', good, b'{"n":1,"colour":1}'):
             reply = await client.post("/v1/calls", content=bad if bad == b"" else good + b"\n" + bad)
             assert (reply.status_code, reply.json()["code"]) == (422, "invalid_input"), bad
-        return (await client.get("/v1/instances")).json()
+        return (await client.get("/v1/instances")).json()["instances"]
 
     assert play(scenario) == []

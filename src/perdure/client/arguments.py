@@ -101,6 +101,10 @@ def check_after(value: object) -> Address | None:
     raise InvalidArgument("after of list", value, "the address of the last instance of the page before, or None")
 
 
+def _check_scanned(value: object) -> int:
+    return check_whole(value, what="max_scanned of list", least=1, most=MAX_NUMBER)
+
+
 def list_filter(
     definition: object,
     *,
@@ -111,6 +115,7 @@ def list_filter(
     due_before: object,
     after: object,
     limit: object,
+    max_scanned: object,
 ) -> ListFilter:
     """Check the arguments of ``list``.
 
@@ -132,6 +137,7 @@ def list_filter(
         due_before_ms=check_due_before(due_before),
         after=check_after(after),
         limit=check_limit(limit, of="list"),
+        max_scanned=None if max_scanned is None else _check_scanned(max_scanned),
     )
 
 

@@ -36,7 +36,7 @@ from perdure.values.counts import StoreCounts
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
-from perdure.values.listed import Listed, ListedStatus, ListFilter
+from perdure.values.listed import ListedStatus, ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 
@@ -132,7 +132,8 @@ class Client:
         due_before: datetime | None = None,
         after: Address | None = None,
         limit: int = 100,
-    ) -> FutureResult[tuple[Listed, ...], CallError]:
+        max_scanned: int | None = None,
+    ) -> FutureResult[Listing, CallError]:
         """Find instances, in the order of their addresses.
 
         Args:
@@ -143,8 +144,10 @@ class Client:
                 instances of jobs that it serves.
             id_prefix: only ids that begin with this text.
             due_before: only instances that are due before this aware instant.
-            after: the last address of the previous page.
+            after: the ``after`` of the previous page, or any address.
             limit: maximum number, 1 to 1,000.
+            max_scanned: about how many instances the store may read to find them, from 1; None for all. A search that
+                stops there is ``partial``, and a call with its ``after`` continues it.
         """
 
         def wanted() -> ListFilter:
@@ -157,11 +160,12 @@ class Client:
                 due_before=due_before,
                 after=after,
                 limit=limit,
+                max_scanned=max_scanned,
             )
 
         return once(self._list(wanted))
 
-    async def _list(self, wanted: Callable[[], ListFilter]) -> Result[tuple[Listed, ...], CallError]:
+    async def _list(self, wanted: Callable[[], ListFilter]) -> Result[Listing, CallError]:
         try:
             checked = wanted()
         except RequestError as refused:

@@ -17,7 +17,7 @@ from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
-from perdure.values.listed import Listed, ListFilter
+from perdure.values.listed import ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 
@@ -53,7 +53,7 @@ class Gateway(Dispatch, Protocol):
         """Compute the effect of a request without applying it."""
         ...
 
-    def find(self, wanted: ListFilter, /) -> FutureResult[tuple[Listed, ...], CallError]:
+    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
         """Find instances."""
         ...
 

@@ -22,7 +22,7 @@ from perdure.jobs.redaction import redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, mapped, once
-from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress, Query, Store
+from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
 from perdure.values.counts import StoreCounts
@@ -37,7 +37,7 @@ from perdure.values.errors import (
 )
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
-from perdure.values.listed import Listed, ListedStatus, ListFilter
+from perdure.values.listed import Listed, ListedStatus, ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded
 from perdure.wire.info import EngineInfo, installed_version, job_info
@@ -192,13 +192,21 @@ class LocalGateway:
         return Success(Moment(found.unwrap(), inputs))
 
     # ------------------------------------------------------------ many instances
-    def find(self, wanted: ListFilter, /) -> FutureResult[tuple[Listed, ...], CallError]:
+    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
         """Find instances."""
         return once(self._find(wanted))
 
-    async def _find(self, wanted: ListFilter) -> Result[tuple[Listed, ...], CallError]:
+    async def _find(self, wanted: ListFilter) -> Result[Listing, CallError]:
+        query, search = self._query(wanted), self.engine.store.search
+        if wanted.max_scanned is not None and search is not None:
+            stopped = await answer_of(search(query, wanted.max_scanned))
+            return stopped.map(lambda found: self._listing(found, query.limit))
+        found = await answer_of(self.engine.store.find(query))
+        return found.map(lambda rows: self._listing(_all_of(rows, query.limit), query.limit))
+
+    def _query(self, wanted: ListFilter) -> Query:
         served = tuple(self.engine.jobs)
-        query = Query(
+        return Query(
             kind=wanted.kind,
             name=wanted.name,
             jobs=None if wanted.status in (None, "orphaned") else served,
@@ -209,8 +217,13 @@ class LocalGateway:
             after=wanted.after,
             limit=wanted.limit,
         )
-        found = await answer_of(self.engine.store.find(query))
-        return found.map(lambda rows: tuple(self._listed(row) for row in rows))
+
+    def _listing(self, found: Found, limit: int) -> Listing:
+        return Listing(
+            instances=tuple(self._listed(row) for row in found.instances),
+            after=found.after,
+            partial=found.after is not None and len(found.instances) < limit,
+        )
 
     def _listed(self, instance: Instance) -> Listed:
         job = self.engine.jobs.get((instance.address.kind, instance.address.name))
@@ -294,6 +307,11 @@ class LocalGateway:
     async def _of_store(self, read: Callable[[Store], FutureResult[A, StoreError]]) -> Result[A, CallError]:
         answer: Result[A, CallError] = await answer_of(read(self.engine.store))
         return answer
+
+
+def _all_of(rows: tuple[Instance, ...], limit: int) -> Found:
+    """Return a page that was searched to its end: only a full one may have a next page."""
+    return Found(instances=rows, after=rows[-1].address if len(rows) == limit else None)
 
 
 def _report(job: AnyDefinition | None, instance: Instance) -> InstanceStatus:

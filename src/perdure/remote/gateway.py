@@ -41,7 +41,7 @@ from perdure.values.errors import (
 from perdure.values.excerpt import excerpt
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
-from perdure.values.listed import Listed, ListFilter
+from perdure.values.listed import ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.values.trace import CurrentTrace
 from perdure.wire.contract import contract_of, differing
@@ -173,7 +173,7 @@ class RemoteGateway:
         return Success(explain(job, job.address(id_), moment.loaded, request, inputs=(moment.inputs,), answers=answers))
 
     # ------------------------------------------------------------ many instances
-    def find(self, wanted: ListFilter, /) -> FutureResult[tuple[Listed, ...], CallError]:
+    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
         """Find instances."""
         given = {
             "kind": wanted.kind,
@@ -183,8 +183,9 @@ class RemoteGateway:
             "due_before": None if wanted.due_before_ms is None else from_ms(wanted.due_before_ms).isoformat(),
             "after": None if wanted.after is None else str(wanted.after),
             "limit": wanted.limit,
+            "max_scanned": wanted.max_scanned,
         }
-        return self._get("/v1/instances", given, lambda data: record_of(tuple[Listed, ...], data))
+        return self._get("/v1/instances", given, lambda data: record_of(Listing, data))
 
     def history(
         self, address: Address, before: int | None, limit: int, /

@@ -33,7 +33,7 @@ from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, Perd
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
-from perdure.values.listed import LISTED_STATUSES, Listed, ListedStatus
+from perdure.values.listed import LISTED_STATUSES, Listed, ListedStatus, Listing
 from perdure.wire.info import installed_version
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class PageSource:
             return InstanceList(wanted=wanted, jobs=jobs, problem=str(error))
         return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found[:PAGE]), more=len(found) > PAGE)
 
-    async def _found(self, wanted: Wanted) -> tuple[Listed, ...]:
+    async def _found(self, wanted: Wanted) -> Listing:
         within = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
         return await known(
             self.client.list(

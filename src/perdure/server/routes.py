@@ -147,7 +147,7 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, list
             one_of_few(_instances),
             "read",
             "GET",
-            *("kind", "job", "status", "id_prefix", "due_before", "after", "limit"),
+            *("kind", "job", "status", "id_prefix", "due_before", "after", "limit", "max_scanned"),
         ),
         route("/v1/dead-letters", one_of_few(_dead_letters), "operate", "GET", "after", "limit"),
         route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
@@ -191,6 +191,7 @@ async def _instances(asked: Asked) -> Response:
         due_before=instant_in(query, "due_before"),
         after=address_in(query, "after"),
         limit=asked.page(),
+        max_scanned=whole_in(query, "max_scanned"),
     )
     return await asked.answer(found, json_of)
 

@@ -303,6 +303,29 @@ class FindOperation(Protocol):
         ...
 
 
+@attrs.frozen(kw_only=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        instances: the instances that meet the conditions, in the order of their addresses.
+        after: where the search stopped; None if no more instances meet the conditions.
+    """
+
+    __repr__ = fields_in_line
+
+    instances: tuple[Instance, ...]
+    after: Address | None
+
+
+class SearchOperation(Protocol):
+    """The function ``search``."""
+
+    def __call__(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
+        """Return a page of instances, without reading many others."""
+        ...
+
+
 class HistoryOperation(Protocol):
     """The function ``history``."""
 
@@ -460,6 +483,8 @@ class Store:
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. None for
             a store that does not count.
+        search: ``(query, max_scanned)``: like ``find``, but it may stop before the page is full, once it has read about
+            ``max_scanned`` instances; then a search after ``after`` continues. None: ``find`` is used.
     """
 
     def __repr__(self) -> str:
@@ -489,4 +514,5 @@ class Store:
     cursor: CursorOperation | None = None
     move_cursor: MoveCursorOperation | None = None
     counts: CountsOperation | None = None
+    search: SearchOperation | None = None
     left: Left = "closed"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias, get_args, overload
 
 import attrs
 
@@ -46,6 +47,7 @@ class ListFilter:
         due_before_ms: only instances that are due before this instant.
         after: the last address of the previous page.
         limit: maximum number.
+        max_scanned: about how many instances the store may read to find them; None for all.
     """
 
     __repr__ = fields_in_line
@@ -57,3 +59,32 @@ class ListFilter:
     due_before_ms: int | None = None
     after: Address | None = None
     limit: int = 100
+    max_scanned: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Listing(Sequence[Listed]):
+    """A page of instances: a sequence of them, which also says where the next page begins.
+
+    Attributes:
+        instances: the instances, in the order of their addresses.
+        after: the address to continue after, as ``after=`` of the next call; None at the end of the list.
+        partial: whether the search stopped at ``max_scanned``, before the page was full and before the end.
+    """
+
+    __repr__ = fields_in_line
+
+    instances: tuple[Listed, ...] = ()
+    after: Address | None = None
+    partial: bool = False
+
+    @overload
+    def __getitem__(self, index: int) -> Listed: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Listed, ...]: ...
+    def __getitem__(self, index: int | slice) -> Listed | tuple[Listed, ...]:
+        """Return one instance, or some of them."""
+        return self.instances[index]
+
+    def __len__(self) -> int:
+        return len(self.instances)

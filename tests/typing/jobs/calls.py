@@ -18,7 +18,7 @@ from perdure.testing import World
 from perdure.values.answer import Added, Flushed, InstanceStatus, PauseResult, Sent, Started, Terminated, Triggered
 from perdure.values.errors import HookRaised, OutcomeUnknown, Rejected, RequestError, RunTimeout, StoreError
 from perdure.values.failure import Defect
-from perdure.values.listed import Listed
+from perdure.values.listed import Listing
 
 
 # ---------------------------------------------------------------- the result of each call
@@ -40,7 +40,7 @@ def handles(jobs: Client, state: TokenState) -> None:
 async def raising(jobs: Client) -> None:
     assert_type(await unwrap(jobs.handle(order_processor).send("1", Delivered())), Sent)
     assert_type(await unwrap(jobs.handle(order_processor).get_state("1")), Order | None)
-    assert_type(await unwrap(jobs.list(order_processor)), tuple[Listed, ...])
+    assert_type(await unwrap(jobs.list(order_processor)), Listing)
 
 
 # ---------------------------------------------------------------- matched

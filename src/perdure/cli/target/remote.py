@@ -63,7 +63,7 @@ class Remote:
             after=wanted.after,
             limit=wanted.limit,
         )
-        return self.jobs.unwrap(call)
+        return self.jobs.unwrap(call).instances
 
     def status(self, address: Address, /) -> InstanceStatus:
         """Read the status of an instance; ``not_found`` if there is none."""

@@ -11,7 +11,7 @@ from returns.result import Failure
 from perdure.programs.future import converted, settled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import Records
-from perdure.stores.store import LoggedEvent, Query, Store
+from perdure.stores.store import Found, LoggedEvent, Query, Store
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
@@ -39,6 +39,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         messages=operations.messages,
         dead_letters=operations.dead_letters,
         find=operations.find,
+        search=None if store.search is None else operations.search,
         history=operations.history,
         events=operations.events,
         move_cursor=None if store.move_cursor is None else operations.move_cursor,
@@ -75,6 +76,14 @@ class _Operations:
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         return converted(self.store.find(query), self.records.instances)
+
+    def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
+        search, decrypted = self.store.search, self.records.instances
+        if search is None:
+            raise TypeError(self.store)
+        return converted(
+            search(query, max_scanned), lambda found: attrs.evolve(found, instances=decrypted(found.instances))
+        )
 
     def history(
         self, address: Address, before: int | None, limit: int, /

@@ -123,5 +123,6 @@ def store_over(
         cursor=operations.cursor,
         move_cursor=operations.move_cursor,
         counts=operations.counts,
+        search=operations.search,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
     )

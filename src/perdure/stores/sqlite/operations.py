@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
-from perdure.programs.future import answered_by, asked, settled
+from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.stores.sqlite import cursors, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
 from perdure.stores.sqlite.change import Change, apply, encode, event_values
@@ -23,7 +23,7 @@ from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of
-from perdure.stores.store import Cursor, Health, LoggedEvent, Query, Retention
+from perdure.stores.store import Cursor, Found, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
@@ -115,7 +115,11 @@ class Operations:
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances. The search runs in chunks, between which other requests run."""
-        return asked(self._find(query))
+        return converted(asked(self._search(query, None)), lambda found: found.instances)
+
+    def search(self, query: Query, max_scanned: int, /) -> FutureResult[Found, StoreError]:
+        """Return a page of instances, or what a part of them holds."""
+        return asked(self._search(query, max_scanned))
 
     def history(
         self, address: Address, before: int | None, limit: int, /
@@ -154,17 +158,20 @@ class Operations:
         """Wait for pending requests, close the file and release the lock."""
         return asked(self._close())
 
-    async def _find(self, query: Query) -> Result[tuple[Instance, ...], StoreError]:
+    async def _search(self, query: Query, max_scanned: int | None) -> Result[Found, StoreError]:
         found: tuple[Instance, ...] = ()
-        search = Search.of(query)
-        while search.after is not None and len(found) < query.limit:
+        search, left = Search.of(query), max_scanned
+        while search.after is not None and len(found) < query.limit and (left is None or left > 0 or search.is_between):
             work = partial(search.portion, damage=self._damage, limit=query.limit - len(found))
             answer = await self._batcher.read(Read("find", work))
             if not isinstance(answer, Success):
                 return Failure(answer.failure())
             portion, search = answer.unwrap()
             found += portion
-        return Success(found)
+            left = None if left is None else left - search.size
+        if found and len(found) == query.limit:
+            return Success(Found(instances=found, after=found[-1].address))
+        return Success(Found(instances=found, after=None if search.after is None else Address(*search.after)))
 
     async def _counts(self) -> Result[StoreCounts, StoreError]:
         for _ in range(COUNT_PORTIONS - 1):

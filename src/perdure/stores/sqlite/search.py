@@ -16,7 +16,18 @@ PORTION: Final = 2_000
 """Instances per chunk: a few milliseconds."""
 
 _ADDRESS = ("kind", "name", "id")
-_BY_ADDRESS, _BY_HOLD = "sqlite_autoindex_instances_1", "instances_suspended"
+_BY_ADDRESS: Final = "sqlite_autoindex_instances_1"
+_BY_HOLD, _BY_HELD_STATUS, _BY_RETRY = "instances_suspended", "instances_held", "instances_retrying"
+_BY_OWNER: Final = "instances_owner"
+_INDEX_OF: Final = {"paused": _BY_HELD_STATUS, "parked": _BY_HELD_STATUS, "retrying": _BY_RETRY, "running": _BY_OWNER}
+"""The index of a rare status: it holds only the instances that have it, or little more."""
+_PART_OF: Final = {
+    _BY_HOLD: "suspension IS NOT NULL",
+    _BY_HELD_STATUS: "suspension IS NOT NULL",
+    _BY_RETRY: "status = 'retrying'",
+    _BY_OWNER: "owner IS NOT NULL",
+}
+"""The condition of a partial index, without which SQLite does not use it."""
 _FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000  # no text can hold one alone
 
 _NEXT_JOB = f"""
@@ -47,6 +58,11 @@ class Search:
         place = query.after
         return cls(query=query, after=("", "", "") if place is None else (place.kind, place.name, place.id))
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the position is between two jobs, and no address."""
+        return self.after is not None and not self.after[2]
+
     def portion(self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[tuple[Instance, ...], Search]:
         """Search one chunk, and return its matches and the search of the rest."""
         if self.query.jobs is not None or self.query.except_jobs:
@@ -54,9 +70,7 @@ class Search:
         start = self._start()
         if start is None:
             return (), attrs.evolve(self, after=None)
-        end = (
-            None if self.query.suspension is not None else self._end(cursor, start)
-        )  # few are suspended, and they have an index
+        end = self._end(cursor, start) if self._index == _BY_ADDRESS else None  # the other indexes hold few instances
         conditions = {**self._conditions(end), **self._wanted()}
 
         def fetch(place: Row, wanted: int) -> list[Row]:
@@ -100,7 +114,8 @@ class Search:
 
     @property
     def _index(self) -> str:
-        return _BY_ADDRESS if self.query.suspension is None else _BY_HOLD
+        status = self.query.status
+        return _INDEX_OF.get(status or "", _BY_ADDRESS) if self.query.suspension is None else _BY_HOLD
 
     def _start(self) -> Row | None:
         """Return ``>`` or ``>=`` and the first position among the parts that are not fixed; None if it is past them."""
@@ -129,6 +144,8 @@ class Search:
         fixed = self._fixed
         depth = len(fixed)
         conditions: Conditions = {f"{column} = ?": (value,) for column, value in zip(_ADDRESS, fixed, strict=False)}
+        if self._index in _PART_OF:
+            conditions[_PART_OF[self._index]] = ()
         if end is not None:
             columns = _ADDRESS[depth:]
             return {**conditions, f"({', '.join(columns)}) <= ({_marks(columns)})": end[depth:]}

@@ -37,6 +37,7 @@ from perdure.testing.conformance.requirements import (
     NEXT_ALARM,
     PURGE_OWN,
     PUT_VERSION,
+    SEARCH,
 )
 from perdure.values.address import Address
 from perdure.values.errors import Conflict
@@ -264,6 +265,24 @@ async def counts_are_those_of_the_instances(store: Store) -> None:
     same(counted.oldest_due_ms, 7, "the earliest alarm")
 
 
+@in_store(SEARCH)
+async def searches_continue_where_they_stopped(store: Store) -> None:
+    """However few instances a search may read, its continuations find what ``find`` finds."""
+    if store.search is None:
+        return
+    for number, name in enumerate(["a", "b", "b", "b", "c"]):
+        await created(store, address(f"i{number}", name=name))
+    await value(store.commit(put(address("late", name="d"), alarm_ms=5)))
+    for query in (Query(status="scheduled"), Query(id_prefix="i", limit=2), Query(jobs=(("task", "b"), ("task", "d")))):
+        wanted = await value(store.find(attrs.evolve(query, limit=100)))
+        stopped = await value(store.search(query, 1))
+        found = stopped.instances
+        while stopped.after is not None:
+            stopped = await value(store.search(attrs.evolve(query, after=stopped.after), 1))
+            found += stopped.instances
+        same(_ids(found), _ids(wanted), f"searches of {query} together find the same")
+
+
 @in_store(FIND)
 async def find_pages_in_the_order_of_addresses(store: Store) -> None:
     """Following ``after`` returns every instance once."""
@@ -303,5 +322,6 @@ CASES: tuple[Case, ...] = (
     claimed_returns_both_claims_by_incarnation,
     find_meets_every_condition,
     counts_are_those_of_the_instances,
+    searches_continue_where_they_stopped,
     find_pages_in_the_order_of_addresses,
 )

@@ -260,6 +260,11 @@ COUNTS_ON = Requirement(
     "Counting delays no commit: a store that has not counted all instances yet answers ``complete=False`` after a "
     "while, with the counts so far, and counts on at the next call. None for a store that does not count.",
 )
+SEARCH = Requirement(
+    "search",
+    "like ``find``, but it may stop before the page is full, once it has read about ``max_scanned`` instances; then a "
+    "search after ``after`` continues. None: ``find`` is used.",
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""

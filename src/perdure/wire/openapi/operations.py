@@ -20,7 +20,7 @@ from perdure.stores.store import Health
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.counts import StoreCounts
-from perdure.values.listed import LISTED_STATUSES, Listed
+from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components
@@ -198,7 +198,7 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
 
     info, health = answer_of(components, EngineInfo), answer_of(components, Health)
     counts = answer_of(components, StoreCounts)
-    in_flight, found = answer_of(components, InFlight), answer_of(components, tuple[Listed, ...])
+    in_flight, found = answer_of(components, InFlight), answer_of(components, Listing)
     letters = answer_of(components, tuple[StoredMessage, ...])
     redriven: JsonSchema = {"type": "string", "enum": ["redriven", "not_found"]}
     number = _parameter("message_id", "path", _number(_MAX_NUMBER))
@@ -338,4 +338,5 @@ _FILTERS: Final = (
         "The last address of the previous page, printed `kind:name:id`.",
     ),
     _LIMIT,
+    _query("max_scanned", _number(_MAX_NUMBER, least=1), "About how many instances to read at most."),
 )
