@@ -1,4 +1,4 @@
-"""A receiver of OTLP over HTTP: it decodes what an exporter sends with the official protocol definitions."""
+"""A receiver of OTLP over HTTP: it decodes the requests of exporters with the official protocol definitions."""
 
 from __future__ import annotations
 
