@@ -67,7 +67,7 @@ async def _read(response: httpx2.Response) -> None:
 
 def _reason(error: Exception, options: TrackerOptions) -> str:
     """Describe an error without the values of headers."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
     if any(value in text for value in options.headers.values()):
         return type(error).__name__
     return shortened(text, MAX_LINE_CHARACTERS)
