@@ -12,6 +12,7 @@ from perdure.stores.sqlite import counters, open_sqlite, queries
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import PORTION, Search
+from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.store import Query, Retention
 from perdure.testing.conformance.examples import address, created, put
 from perdure.testing.conformance.requirement import value
@@ -20,19 +21,23 @@ from perdure.values.instance import Instance
 NOW_MS = 10**12
 KEPT = {
     "keys": "INSERT INTO keys VALUES ('task:a:1', :number, 'send', '', '{}', :now_ms + 1)",
-    "dead letters": "INSERT INTO dead_letters VALUES (:number, 'task:a:1', 'task:b:1', 'send', '', :now_ms, 10, NULL)",
+    "dead letters": """
+    INSERT INTO dead_letters VALUES (:number, 'task:a:1', 'task:b:1', 'send', '', :now_ms, 10, NULL, NULL)
+    """,
     "events": "INSERT INTO events VALUES (:number, 'task:a:1', 'job.started', :now_ms, '{}')",
     "instances": """
     INSERT INTO instances SELECT :number + 1, version, kind, name, 'id' || :number, status, :now_ms + :number, NULL,
       state, state_version, data, :now_ms + :number, suspension, pending_retry, claim, event_claim, run_count,
-      event_count, last_error, created_ms, updated_ms FROM instances WHERE incarnation = 1
+      event_count, last_error, created_ms, updated_ms, alarm_trace FROM instances WHERE incarnation = 1
     """,
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
-    "beyond retention": lambda cursor: prune(cursor, counters.read(cursor), RETENTION),
+    "beyond retention": lambda cursor: prune(cursor, counters.read(cursor, StatusCounts()), RETENTION),
     "which runs were left behind": lambda cursor: queries.claimed(cursor, CorruptRows(), 0, 500),
     "what could not be decoded": lambda cursor: found(cursor, Query(suspension="undecodable")),
-    "a chunk of a status": lambda cursor: found(cursor, Query(status="paused")),
+    "retrying instances": lambda cursor: found(cursor, Query(status="retrying")),
+    "running instances": lambda cursor: found(cursor, Query(status="running")),
+    "paused instances": lambda cursor: found(cursor, Query(status="paused")),
     "the same, of one job": lambda cursor: found(cursor, Query(kind="task", name="orders", status="paused")),
     "the last page of a job": lambda cursor: found(
         cursor, Query(kind="task", name="orders", after=address("zzz"), id_prefix="id")
@@ -95,7 +100,7 @@ def test_unused_features_cost_nothing(tmp_path: Path, question: str) -> None:
 
 def test_rare_rows_are_found_in_chunks_and_other_requests_run_between(tmp_path: Path) -> None:
     with holding(tmp_path / "jobs.db", 3 * PORTION) as file:
-        file.execute("UPDATE instances SET status = 'paused' WHERE incarnation % 1900 = 0")
+        file.execute("UPDATE instances SET status = 'scheduled' WHERE incarnation % 1900 = 0")
         file.execute("COMMIT")
 
     async def main() -> tuple[list[int], list[str]]:
@@ -103,7 +108,7 @@ def test_rare_rows_are_found_in_chunks_and_other_requests_run_between(tmp_path: 
         order: list[str] = []
 
         async def look() -> list[int]:
-            rare = await value(store.find(Query(status="paused", limit=3)))
+            rare = await value(store.find(Query(status="scheduled", limit=3)))
             order.append("found")
             return [one.incarnation for one in rare]
 

@@ -34,8 +34,8 @@ from perdure.values.transition import KeepInstance, Loaded, Put, Transition
 
 A = TypeVar("A")
 
-COUNT_PORTIONS: Final = 40
-"""Portions of instances that one call of ``counts`` counts: some hundred milliseconds."""
+COUNT_PORTIONS: Final = 10
+"""Portions of instances that one call of ``counts`` counts: a tenth of a second."""
 
 
 class Operations:

@@ -65,7 +65,9 @@ class Search:
 
     def portion(self, cursor: sqlite3.Cursor, damage: CorruptRows, limit: int) -> tuple[tuple[Instance, ...], Search]:
         """Search one chunk, and return its matches and the search of the rest."""
-        if self.query.jobs is not None or self.query.except_jobs:
+        query = self.query
+        by_prefix = query.id_prefix and len(self._fixed) < 2  # noqa: PLR2004 - a seek in each job, not a look at all
+        if query.jobs is not None or query.except_jobs or by_prefix:
             return self._portion_of_job(cursor, damage, limit)
         start = self._start()
         if start is None:
