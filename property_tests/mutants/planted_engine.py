@@ -55,8 +55,8 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that is awaited is not taken note of",
-        "engine/turn.py",
-        "        return self.concluded(step, await answer_of(storing))\n",
+        "engine/commits.py",
+        "        return self.concluded(step, await answer_of(storing), began_ms)\n",
         "        await answer_of(storing)\n        return Answered(step.result)\n",
         CONFLICT,
     ),

@@ -8,6 +8,7 @@ KEYS = "behaviour/test_keys_laws.py::test_a_key_is_applied_once_within_its_windo
 ENDS = "behaviour/test_order_laws.py::test_an_instance_that_ends_drops_its_messages_to_itself_and_nothing_else"
 ENDED = "behaviour/test_order_laws.py::test_an_ended_instance_drops_its_waiting_messages_to_itself"
 FIRST = "behaviour/test_recovery_laws.py::test_a_first_event_that_fails_leaves_no_instance"
+BEFORE = "behaviour/test_suspect_code.py::test_code_that_kills_before_a_handler_is_parked_and_its_neighbours_are_served"
 AGAIN = "behaviour/test_recovery_laws.py::test_a_run_is_delivered_again_until_its_third_crash"
 
 MUTANTS = (
@@ -102,6 +103,41 @@ MUTANTS = (
         'if execute.claim.created == "here":\n        return purge',
         'if execute.claim.created == "never":\n        return purge',
         FIRST,
+    ),
+    Mutant(
+        "a first event is not claimed before the first state is made",
+        "kinds/task/handler.py",
+        'if inputs.code == "suspect":',
+        'if inputs.code == "suspect" and request.inbound is None:',
+        BEFORE,
+    ),
+    Mutant(
+        "an upgrade is not claimed",
+        "jobs/upgrade.py",
+        'if inputs.code == "trusted" or',
+        "if inputs.code or",
+        BEFORE,
+    ),
+    Mutant(
+        "a parked upgrade is made again for each request",
+        "jobs/turn.py",
+        "return instance.event_claim is not None",
+        "return False",
+        BEFORE,
+    ),
+    Mutant(
+        "the upgrade of an undecodable instance is not recovered",
+        "jobs/recovery.py",
+        'instance.suspension == "undecodable" and claim.cause != "upgrade"',
+        'instance.suspension == "undecodable"',
+        BEFORE,
+    ),
+    Mutant(
+        "a claim that was counted twice goes beside others",
+        "jobs/recovery.py",
+        'alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others"',
+        'alone="beside_others"',
+        BEFORE,
     ),
     Mutant(
         "a recovery is not counted",

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import pytest
+from attrs import frozen
 from returns.result import Success
 from world import World, on_each_store
 
-from perdure import App, Debounce, Decision, Task
+from perdure import App, Debounce, Decision, Migrations, Task
+from perdure.jobs.recovery import RELEASED
 from perdure.programs import Program, succeed
+from perdure.values.errors import InstanceParked, Undecodable
 from perdure.values.transition import Put
 
 job: Task[Any, Any, Any, Any] = Task(
@@ -68,3 +72,108 @@ async def test_a_first_event_that_is_claimed_and_fails_leaves_no_instance(world:
     jobs = await world.open(App(world.outside).with_jobs(broken))
     await world.error_of(jobs.handle(broken).send("a", 1))
     assert await world.row(broken.address("a")) is None
+
+
+@frozen
+class Old:
+    count: int
+
+
+@frozen
+class New:
+    count: int
+    name: str = ""
+
+
+def upcast(old: Old) -> New:
+    return New(old.count, "upcast")
+
+
+old: Any = Task("rows", state=Old, event=int, initial=Old(0), decide=lambda row, _: Success(Decision(row)))
+
+
+def rows_with(upcaster: Any) -> Any:
+    return Task(
+        "rows",
+        state=New,
+        event=int,
+        initial=New(0),
+        decide=lambda row, _: Success(Decision(row)),
+        versions=Migrations(Old).then(upcaster),
+    )
+
+
+new = rows_with(upcast)
+
+
+async def old_row(world: World) -> None:
+    jobs = await world.open(App(world.outside).with_jobs(old))
+    await world.unwrap(jobs.handle(old).send("a", 1))
+
+
+@on_each_store
+async def test_an_older_state_costs_two_more_commits_once(world: World) -> None:
+    """…a claim of its upgrade, and the upgrade: only in that minute, and only for the first request."""
+    await old_row(world)
+    await world.crash()
+    jobs = await world.open(App(world.outside).with_jobs(new))
+    for expected in (4, 2):
+        before = len(world.commits)
+        await world.unwrap(jobs.handle(new).send("a", 1))
+        assert len(world.commits) - before == expected
+    causes = [
+        (claim := commit.write.instance.event_claim) and claim.cause
+        for commit in world.commits[-6:]
+        if isinstance(commit.write, Put)
+    ]
+    assert causes == ["upgrade", None, "event", None, "event", None]
+
+
+@on_each_store
+async def test_an_upgrade_that_is_claimed_and_fails_parks_with_the_same_bytes(world: World) -> None:
+    """As without the claim, and none is left."""
+
+    def broken(_: Old) -> New:
+        raise ZeroDivisionError
+
+    await old_row(world)
+    before = await world.row(old.address("a"))
+    await world.crash()
+    bad = rows_with(broken)
+    jobs = await world.open(App(world.outside).with_jobs(bad))
+    for _ in range(2):
+        assert isinstance(await world.error_of(jobs.handle(bad).send("a", 1)), Undecodable | InstanceParked)
+    row = await world.row(old.address("a"))
+    assert before is not None
+    assert row is not None
+    assert (row.state, row.state_version, row.suspension) == (before.state, 1, "undecodable")
+    assert row.event_claim is None
+    await world.crash()
+    jobs = await world.open(App(world.outside).with_jobs(new))
+    assert await world.unwrap(jobs.handle(new).get_state("a")) == New(0, "upcast")
+    assert (await world.unwrap(jobs.handle(new).status("a"))).status == "idle"
+
+
+@pytest.mark.parametrize(("raised", "owner"), [(SystemExit, None), (KeyboardInterrupt, RELEASED)])
+@on_each_store
+async def test_a_first_event_that_ends_the_process_in_order_is_not_counted(
+    world: World, raised: type[BaseException], owner: int | None
+) -> None:
+    """An exit fails the event and leaves no instance; an interrupted one is delivered at the next start, uncounted."""
+
+    def initial(_: str) -> int:
+        raise raised
+
+    ends, fine = (
+        Task("job", state=int, event=int, initial=first, decide=lambda state, event: Success(Decision(state + event)))
+        for first in (initial, 0)
+    )
+    await world.open(App(world.outside).with_jobs(ends))
+    await world.crash()
+    jobs = await world.open(App(world.outside).with_jobs(ends))
+    await world.error_of(jobs.handle(ends).send("a", 1))
+    row = await world.row(ends.address("a"))
+    assert (row and row.event_claim and row.event_claim.owner) == owner
+    await world.close()
+    jobs = await world.open(App(world.outside).with_jobs(fine))
+    assert await world.unwrap(jobs.handle(fine).get_state("a")) == (None if raised is SystemExit else 1)

@@ -18,6 +18,7 @@ from perdure.engine.unserved import with_unserved
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
+from perdure.jobs.readable import visible_state
 from perdure.jobs.redaction import redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
@@ -123,9 +124,7 @@ class LocalGateway:
             self._read(
                 definition,
                 id_,
-                lambda loaded: (
-                    None if loaded.instance is None else definition.visible_state(definition.present(loaded.instance))
-                ),
+                lambda loaded: None if loaded.instance is None else visible_state(definition, loaded.instance),
             )
         )
 

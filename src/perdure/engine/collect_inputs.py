@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
 from perdure.values.limits import Limits
 from perdure.values.turn_inputs import TurnInputs
 
 
-def collect_inputs(runtime: Runtime, store: Store, limits: Limits, *, running: tuple[str, ...] = ()) -> TurnInputs:
+def collect_inputs(
+    runtime: Runtime,
+    store: Store,
+    limits: Limits,
+    *,
+    running: tuple[str, ...] = (),
+    code: Literal["trusted", "suspect"] = "trusted",
+) -> TurnInputs:
     """Read the clock, draw a random value and create an id.
 
     Args:
@@ -16,6 +25,7 @@ def collect_inputs(runtime: Runtime, store: Store, limits: Limits, *, running: t
         store: provides the epoch of its ownership.
         limits: the engine's limits.
         running: the ids of the instance's runs that are in progress in this process.
+        code: whether all code of jobs must be claimed before it runs.
     """
     return TurnInputs(
         now_ms=runtime.now_ms(),
@@ -24,4 +34,5 @@ def collect_inputs(runtime: Runtime, store: Store, limits: Limits, *, running: t
         epoch=store.epoch,
         running=running,
         limits=limits,
+        code=code,
     )

@@ -214,7 +214,7 @@ class Dispatcher:
 
     def _commit(self, mailbox: Mailbox, item: Item, commit: Commit) -> Committing:
         try:
-            return self.turns.commit(commit, partial(self._committed, mailbox, item, commit))
+            return self.turns.commits.commit(commit, partial(self._committed, mailbox, item, commit))
         except BaseException as defect:  # noqa: BLE001 - as above
             return self._broken(mailbox, defect)
 
@@ -228,7 +228,7 @@ class Dispatcher:
         """
         verdict: TurnAnswered | None
         try:
-            verdict = self.turns.concluded(commit, stored, began_ms)
+            verdict = self.turns.commits.concluded(commit, stored, began_ms)
         except BaseException as defect:  # noqa: BLE001 - as above
             verdict = self._broken(mailbox, defect)
         if verdict is None:

@@ -10,6 +10,7 @@ import attrs
 from perdure.engine.alarms import Alarms
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
@@ -37,7 +38,7 @@ from perdure.values.message import Consumed
 from perdure.values.transition import Purge, Put, Transition
 
 SUSPICION_MS = 60_000
-"""How long events are claimed before they are handled, after a predecessor that died."""
+"""How long all code of jobs is claimed before it runs, after a predecessor that died."""
 
 LEAVE_AFTER_MS = 5_000
 """How long the engine waits for runs that it cancelled before it stops without them."""
@@ -90,7 +91,7 @@ class RunningEngine:
             EnsureFailed: a declared instance could not be created.
         """
         if self.store.left == "died":
-            self.turns.events = "claimed_first"
+            self.turns.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
         recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
@@ -107,8 +108,8 @@ class RunningEngine:
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
 
     def _trust(self) -> None:
-        """Claim events late again, because none has killed this process for a while."""
-        self.turns.events = "claimed_late"
+        """Claim events late again, because no code of a job has killed this process for a while."""
+        self.turns.code = "trusted"
 
     def begin_stop(self) -> Timer:
         """Begin to stop, without waiting: accept no requests, start no runs, and cancel runs after the timeout.
@@ -294,12 +295,14 @@ def running_engine(
         for (kind, name), job in jobs.items()
         if job.plan.concurrency is not None
     }
+    commits = Commits(store, runtime, limits, reporting)
     turns = TurnTaker(
         store,
         runtime,
         services,
         limits,
         ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own_gates),
+        commits,
         reporting,
         left_claimed=dispatcher.claim_left,
         perform=perform if tracing is None else traced(perform, tracing, jobs),
@@ -326,8 +329,8 @@ def running_engine(
         sinks,
         stopped=runtime.future(),
     )
-    turns.committed, turns.in_doubt, turns.process_ends = engine.committed, engine.doubt, engine.process_ends
-    outbox.process_ends = engine.process_ends
+    commits.committed, commits.in_doubt = engine.committed, engine.doubt
+    turns.process_ends = outbox.process_ends = engine.process_ends
     return engine
 
 

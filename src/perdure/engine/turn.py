@@ -12,20 +12,22 @@ from returns.result import Failure, Result, Success
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
 from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.reporting import Reporting
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing, turn_begun
-from perdure.engine.turn_outcome import Begun, Committing, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
+from perdure.engine.turn_outcome import Begun, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
 from perdure.jobs.inspection import HookMistake, Inspection
-from perdure.jobs.recovery import release
+from perdure.jobs.recovery import release, withdraw
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
+from perdure.jobs.request import Recover
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Execute, run_of
-from perdure.jobs.turn import begin, finish, interrupted, rejoin
+from perdure.jobs.step import Commit, Execute, Mark, run_of
+from perdure.jobs.turn import begin, begin_marked, finish, interrupted, rejoin
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_until_asked
 from perdure.programs.exit import ENDS_PROCESS, is_closing
@@ -35,7 +37,7 @@ from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_run
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.excerpt import excerpt
-from perdure.values.instance import Fence
+from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.secret import scrubbed
 from perdure.values.transition import Loaded, Put, Transition
@@ -61,19 +63,18 @@ class TurnTaker:
         services: the services of user programs.
         limits: the engine's limits.
         gates: limits the number of concurrent runs.
-        reporting: tells sinks of claims, commits and rejected events.
+        commits: writes the transitions.
+        reporting: tells sinks of claims and rejected events.
         left_claimed: called with an instance that may have a claim that no run holds.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
         tracing: traces turns; None if no sink does.
         phase: whether runs may start.
-        events: when the claim of an event is recorded: before its first effect, so that an event without effects costs
-            one commit; or before its handler runs, so that a handler that kills the process is counted and finally
-            parked.
-        committed: called with every durable transition; set once, right after construction.
-        in_doubt: called when the outcome of a commit is unknown; set with it.
-        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set with it.
+        code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit;
+            ``suspect``: all code of jobs is claimed before it runs, so that the deaths of the process are counted.
+        process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
+            construction.
     """
 
     store: Store
@@ -81,6 +82,7 @@ class TurnTaker:
     services: Any  # the user's own record
     limits: Limits
     gates: ConcurrencyLimits
+    commits: Commits
     reporting: Reporting
     left_claimed: Callable[[Mailbox], None]
     perform: Perform = perform_directly
@@ -88,9 +90,7 @@ class TurnTaker:
     mistake_found: MistakeFound | None = None
     tracing: Tracing | None = None
     phase: Literal["open", "closing"] = "open"
-    events: Literal["claimed_late", "claimed_first"] = "claimed_late"
-    committed: Callable[[Transition], None] = attrs.field(init=False)
-    in_doubt: Callable[[], None] = attrs.field(init=False)
+    code: Literal["trusted", "suspect"] = "trusted"
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
@@ -115,7 +115,7 @@ class TurnTaker:
     async def _ended(self, begun: Begun | None) -> Verdict | None:
         while isinstance(begun, Rest):
             begun = await begun.work
-        return await self._conclude(begun) if isinstance(begun, Commit) else begun
+        return await self.commits.conclude(begun) if isinstance(begun, Commit) else begun
 
     def begin(self, mailbox: Mailbox, item: Item, tell: Callable[[Result[Loaded, Any]], None]) -> Begun | Told:
         """Execute the turn of one request as far as it goes synchronously.
@@ -158,25 +158,21 @@ class TurnTaker:
         try:
             step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
         except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
-            broken = Raised(defect)
-            self._note_end(broken)
-            if _is_interrupt(broken):
-                return TurnAnswered(Failure(EngineClosed()))
-            secrets = secrets_of_request(mailbox.job, item.request)
-            secrets |= secrets_of_instance(mailbox.job, loaded.unwrap().instance)
-            return TurnAnswered(Failure(self._crashed(mailbox, secrets, broken)))
+            return self._not_begun(mailbox, item, loaded.unwrap().instance, defect)
         finally:
             if around is not None:
                 leave_run(around)
         if self.reporting.sinks.told:
             self.reporting.decided(mailbox, item, loaded.unwrap().instance, step)
+        if isinstance(step, Mark):
+            marking = step
+            return Rest(self._in_a_place(mailbox, step, lambda: self._mark_and_begin(mailbox, item, marking)))
         if not isinstance(step, Execute):
             return step
         if item.span is not None:
             item.span.runs(step.claim)
         if step.claimed == "before_effect":
-            late = self.events == "claimed_late"
-            return self._handle(mailbox, step, inputs) if late else self._suspect(mailbox, item, step)
+            return self._handle(mailbox, step, inputs) if self.code == "trusted" else self._suspect(mailbox, item, step)
         return Rest(self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step)))
 
     @staticmethod
@@ -187,6 +183,66 @@ class TurnTaker:
             item.span = None if turn is None else tracing.begin(turn)
         context = None if item.span is None else item.span.context
         return inputs if context is None else attrs.evolve(inputs, trace=context)
+
+    def _not_begun(
+        self, mailbox: Mailbox, item: Item, instance: Instance | None, defect: BaseException
+    ) -> TurnAnswered:
+        """Answer a request whose turn raised before there was a program."""
+        broken = Raised(defect)
+        self._note_end(broken)
+        if _is_interrupt(broken):
+            return TurnAnswered(Failure(EngineClosed()))
+        secrets = secrets_of_request(mailbox.job, item.request) | secrets_of_instance(mailbox.job, instance)
+        fields = {"instance": str(mailbox.address), "error": scrubbed(excerpt(defect), secrets)}
+        self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
+        record = record_failure(broken, None, secrets=secrets)
+        return TurnAnswered(Failure(HookRaised(record.error_type, record.message, record.traceback or "")))
+
+    # ------------------------------------------------------------ claims before all code of a job
+    async def _mark_and_begin(self, mailbox: Mailbox, item: Item, mark: Mark) -> Verdict | None:
+        """Record a claim, then run the code of the job that decides the rest of the turn."""
+        if isinstance(item.request.command, Recover) and mailbox.is_interrupted:
+            return TurnAnswered(Success(None))
+        match await self._record(mailbox, mark.transition, mark.claim.run_id):
+            case Success(marked):
+                return await self._begin_marked(mailbox, item, mark, marked)
+            case Failure(Conflict()):
+                return None
+            case failure:
+                return TurnAnswered(failure)
+
+    async def _begin_marked(self, mailbox: Mailbox, item: Item, mark: Mark, marked: Instance) -> Verdict | None:
+        step: Commit | Execute
+        around = outside_runs()
+        try:
+            step = begin_marked(mailbox.job, mark, marked, item.request, self._facts(mailbox))
+        except BaseException as defect:  # noqa: BLE001 - as in `decide`
+            self._forget(mailbox, mark.claim.run_id)  # its claim stays: the next request or start recovers it
+            answer = self._not_begun(mailbox, item, marked, defect)
+            if isinstance(defect, ENDS_PROCESS):
+                await self.commits.conclude(withdraw(marked, mark.claim, defect, self._facts(mailbox)))
+            return answer
+        finally:
+            if around is not None:
+                leave_run(around)
+        if isinstance(step, Execute):
+            if item.span is not None:
+                item.span.runs(step.claim)
+            if self.reporting.sinks.told:
+                self.reporting.claimed(step)
+            return await self._run_claimed(mailbox, item, step)
+        try:
+            verdict = await self.commits.conclude(step)
+        finally:
+            self._forget(mailbox, mark.claim.run_id)
+        match verdict:
+            case TurnAnswered(Failure(StoreError() | OutcomeUnknown())):
+                self.left_claimed(mailbox)
+            case TurnAnswered(Success()) if mark.claim.cause == "upgrade":
+                return None  # decide the request again, on the upgraded state
+            case _:
+                pass
+        return verdict
 
     # ------------------------------------------------------------ events
     def _suspect(self, mailbox: Mailbox, item: Item, execute: Execute) -> Rest:
@@ -251,21 +307,21 @@ class TurnTaker:
 
     # ------------------------------------------------------------ runs
     async def _in_a_place(
-        self, mailbox: Mailbox, execute: Execute, run: Callable[[], Awaitable[Verdict | None]]
+        self, mailbox: Mailbox, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
     ) -> Verdict | None:
         """Run user code when there is a slot for it."""
-        await self.gates.enter(mailbox.job_name, execute.alone)
+        await self.gates.enter(mailbox.job_name, step.alone)
         verdict: Verdict | None = None
         try:
             if self.phase == "closing":
                 verdict = TurnAnswered(Failure(EngineClosed()))
-            elif mailbox.is_interrupted:
-                verdict = TurnAnswered(Success(interrupted(mailbox.job, execute)))
+            elif mailbox.is_interrupted and isinstance(step, Execute):
+                verdict = TurnAnswered(Success(interrupted(mailbox.job, step)))
             else:
                 verdict = await run()
         finally:
             if not isinstance(verdict, RunsApart):
-                self.gates.leave(mailbox.job_name, execute.alone)
+                self.gates.leave(mailbox.job_name, step.alone)
         return verdict
 
     async def _claim_and_run(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
@@ -448,7 +504,7 @@ class TurnTaker:
             instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
             if instance is None:
                 return
-            if await self._conclude(release(instance, execute.claim.run_id, self._facts(mailbox))) is not None:
+            if await self.commits.conclude(release(instance, execute.claim.run_id, self._facts(mailbox))) is not None:
                 return
 
     async def _claim(self, mailbox: Mailbox, execute: Execute) -> Result[Execute, Any]:
@@ -456,28 +512,31 @@ class TurnTaker:
         transition = execute.claiming or claim_event(execute)
         if not isinstance(transition.write, Put):
             return Success(execute)
-        mailbox.running = (*mailbox.running, execute.claim.run_id)
-        began_ms = self.runtime.monotonic_ms()
+        stored = await self._record(mailbox, transition, execute.claim.run_id)
+        if isinstance(stored, Success) and self.reporting.sinks.told:
+            self.reporting.claimed(execute)
+        return stored.map(execute.recorded)
+
+    async def _record(self, mailbox: Mailbox, transition: Transition, run_id: str) -> Result[Instance, Any]:
+        """Commit a claim, and return the instance with it."""
+        mailbox.running = (*mailbox.running, run_id)
         try:
-            stored = await answer_of(self.store.commit(self._written(transition)))
+            stored = await self.commits.record(transition)
         except BaseException:
-            self.forget_run(mailbox, execute)
+            self._forget(mailbox, run_id)
             raise
-        self._take_note(transition, stored, began_ms)
-        match stored:
-            case Success(fence):
-                if self.reporting.sinks.told:
-                    self.reporting.claimed(execute)
-                return Success(execute.recorded(transition.write.instance.changed(incarnation=fence.incarnation)))
-            case refused:
-                self.forget_run(mailbox, execute)
+        match stored, transition.write:
+            case Success(fence), Put(instance):
+                return Success(instance.changed(incarnation=fence.incarnation))
+            case refused, _:
+                self._forget(mailbox, run_id)
                 if isinstance(refused.failure(), OutcomeUnknown):
                     self.left_claimed(mailbox)
                 return Failure(refused.failure())
 
     async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
         """Commit the end of a run that holds the mailbox."""
-        verdict = await self._conclude(step)
+        verdict = await self.commits.conclude(step)
         if execute.claimed != "recorded":
             return verdict
         self.forget_run(mailbox, execute)
@@ -510,82 +569,17 @@ class TurnTaker:
                 return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(mailbox.address))))
         return FenceLost(str(mailbox.address))
 
-    # ------------------------------------------------------------ writing
-    async def _conclude(self, step: Commit) -> TurnAnswered | None:
-        """Commit, and return the result; None if there was a conflict."""
-        written = self._written(step.transition)
-        if written.is_empty:
-            return self._unwritten(step)
-        began_ms = self.runtime.monotonic_ms()
-        return self.concluded(step, await answer_of(self.store.commit(written)), began_ms)
-
-    def commit(self, step: Commit, tell: Callable[[Result[Fence, Any], float], None]) -> Committing:
-        """Commit, as far as it goes synchronously.
-
-        Args:
-            step: the end of a turn that ran synchronously.
-            tell: called with the store's answer, if the store calls back, and with the time of the call (ms).
-
-        Returns:
-            The outcome, or "told" if the store will call back.
-        """
-        written = self._written(step.transition)
-        if written.is_empty:
-            return self._unwritten(step)
-        began_ms = self.runtime.monotonic_ms()
-        storing = self.store.commit(written)
-        stored = known_answer(storing)
-        if stored is not None:
-            return self.concluded(step, stored, began_ms)
-        source = telling(storing)
-        if source is None:
-            return Rest(self._stored(step, storing, began_ms))
-        source.tell(lambda stored: tell(stored, began_ms))
-        return "told"
-
-    def _written(self, transition: Transition) -> Transition:
-        """Return a transition as it is stored: without its events if no history is kept."""
-        if not transition.events or self.limits.keeps_history:
-            return transition
-        return attrs.evolve(transition, events=())
-
-    def _unwritten(self, step: Commit) -> TurnAnswered:
-        """Return the result of a turn that stores nothing. Its failures are logged nevertheless."""
-        if step.transition.events:
-            self.committed(step.transition)
-        return TurnAnswered(step.result)
-
-    async def _stored(self, step: Commit, storing: FutureResult[Fence, Any], began_ms: float) -> TurnAnswered | None:
-        return self.concluded(step, await answer_of(storing), began_ms)
-
-    def concluded(self, step: Commit, stored: Result[Fence, Any], began_ms: float) -> TurnAnswered | None:
-        """Return the result of a commit that the engine began at ``began_ms``; None if there was a conflict."""
-        self._take_note(step.transition, stored, began_ms)
-        if isinstance(stored, Success):
-            return TurnAnswered(step.result)
-        return None if isinstance(stored.failure(), Conflict) else TurnAnswered(stored)
-
-    def _take_note(self, transition: Transition, stored: Result[Fence, Any], began_ms: float) -> None:
-        self.reporting.stored(transition, stored, began_ms)
-        if isinstance(stored, Success):
-            self.committed(transition)
-        elif isinstance(stored.failure(), OutcomeUnknown):
-            self.in_doubt()
+    def forget_run(self, mailbox: Mailbox, execute: Execute) -> None:
+        """Note that this process no longer runs a claim."""
+        self._forget(mailbox, execute.claim.run_id)
 
     @staticmethod
-    def forget_run(mailbox: Mailbox, execute: Execute) -> None:
-        """Note that this process no longer runs a claim."""
+    def _forget(mailbox: Mailbox, run_id: str) -> None:
         if mailbox.running:
-            mailbox.running = tuple(run_id for run_id in mailbox.running if run_id != execute.claim.run_id)
+            mailbox.running = tuple(running for running in mailbox.running if running != run_id)
 
     def _facts(self, mailbox: Mailbox) -> TurnInputs:
-        return collect_inputs(self.runtime, self.store, self.limits, running=mailbox.running)
-
-    def _crashed(self, mailbox: Mailbox, secrets: frozenset[str], died: Raised) -> HookRaised:
-        fields = {"instance": str(mailbox.address), "error": scrubbed(excerpt(died.cause), secrets)}
-        self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
-        record = record_failure(died, None, secrets=secrets)
-        return HookRaised(record.error_type, record.message, record.traceback or "")
+        return collect_inputs(self.runtime, self.store, self.limits, running=mailbox.running, code=self.code)
 
 
 def _is_interrupt(exit_: object) -> bool:

@@ -161,6 +161,17 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run that succeeded."""
 
+    def first_state(self, id_: str, limits: Limits) -> str:
+        """Return the encoded state in which the first event finds a new instance.
+
+        Only an instance whose state is empty gets it. It may run code of the job, and raise whatever that raises.
+
+        Args:
+            id_: the id of the instance.
+            limits: the engine's limits.
+        """
+        return ""
+
     def state_of_run(self, instance: Instance, claim: Claim) -> str:
         """Return the encoded state that a run works on; the instance's own, unless the kind keeps another."""
         return instance.state
@@ -242,7 +253,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return None
 
     def visible_state(self, instance: Instance) -> object:
-        """Return the decoded state for ``get_state``.
+        """Return the decoded state for ``get_state``; None while there is none.
 
         Args:
             instance: the stored instance, as `present` returns it.
@@ -250,7 +261,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot decode the stored state.
         """
-        return self.decode_state(instance)
+        return self.decode_state(instance) if instance.state else None  # its first event is still being handled
 
     # ------------------------------------------------------------ for tools that show jobs
     def facts(self) -> tuple[Fact, ...]:

@@ -1,4 +1,4 @@
-"""Handles one event on a draft. The event is claimed only before its handler's first effect."""
+"""Handles one event on a draft. The event is claimed only before its handler's first effect, unless code is suspect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perdure.jobs.failures import error_for_hook, record_failure, refusal
 from perdure.jobs.redaction import secrets_of_request, secrets_of_run
 from perdure.jobs.request import Request
 from perdure.jobs.run import attempt_failed, prior_failed, rescued
-from perdure.jobs.step import Commit, Execute
+from perdure.jobs.step import Commit, Execute, Mark
 from perdure.jobs.writes import failed, nothing, purge, put
 from perdure.programs import Halted, Raised
 from perdure.values.event import Event, JobFailed, JobStarted
@@ -27,19 +27,7 @@ def begin_event(
     job: AnyDefinition, before: Instance, request: Request, inputs: TurnInputs, *, found: Literal["created", "exists"]
 ) -> Execute:
     """Begin to handle an event. Its claim is prepared for the handler's first effect."""
-    inbound = request.inbound
-    claim = Claim(
-        owner=inputs.epoch,
-        cause="event",
-        run_id=inputs.id(),
-        claimed_ms=inputs.now_ms,
-        created="here" if found == "created" else "before",
-        action=request.action,
-        payload=request.payload,
-        key=request.idempotency_key,
-        message_id=inbound.message_id if inbound else None,
-        message_sender=str(inbound.sender) if inbound else None,
-    )
+    claim = _claim(request, inputs, found=found)
     hook, program = job.program(before, claim, request.command)
     return Execute(
         hook=hook,
@@ -53,16 +41,44 @@ def begin_event(
     )
 
 
+def mark_first_event(fresh: Instance, request: Request, inputs: TurnInputs) -> Mark:
+    """Claim the event that creates an instance before the code runs that returns its first state.
+
+    Args:
+        fresh: the instance, without a state.
+        request: the request of the event.
+        inputs: the epoch, the clock and the id of the run.
+    """
+    claim = _claim(request, inputs, found="created")
+    return Mark(transition=put(fresh, inputs.now_ms, event_claim=claim), claim=claim)
+
+
+def _claim(request: Request, inputs: TurnInputs, *, found: Literal["created", "exists"]) -> Claim:
+    inbound = request.inbound
+    return Claim(
+        owner=inputs.epoch,
+        cause="event",
+        run_id=inputs.id(),
+        claimed_ms=inputs.now_ms,
+        created="here" if found == "created" else "before",
+        action=request.action,
+        payload=request.payload,
+        key=request.idempotency_key,
+        message_id=inbound.message_id if inbound else None,
+        message_sender=str(inbound.sender) if inbound else None,
+    )
+
+
 def broken_before(
     job: AnyDefinition, before: Instance, request: Request, hook: str, defect: BaseException, inputs: TurnInputs
 ) -> Commit:
-    """Settle an event whose handler raised before it began: only the event history is written."""
+    """Settle an event whose handler raised before it began: only the history is written, and no instance remains."""
     died = Raised(defect)
     record = record_failure(died, job.plan.errors, secrets=secrets_of_request(job, request))
     event = EventRecorder(inputs, before.address, before.run_count).add(
         JobFailed, run_id=inputs.id(), hook=hook, attempt=1, delivery=1, duration_ms=0, error=record
     )
-    return failed(attrs.evolve(nothing(before.address), events=(event,)), refusal(died, record))
+    return failed(purge(before, events=(event,)), refusal(died, record))
 
 
 def claim_event(execute: Execute) -> Transition:

@@ -14,7 +14,7 @@ from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
 from perdure.jobs.request import ALARM, Request
-from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, TurnResult
+from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step, TurnResult
 from perdure.jobs.turn import begin, finish
 from perdure.jobs.writes import nothing, stored
 from perdure.programs import PASS, Call, Exit, Program, Raised, succeed
@@ -207,10 +207,10 @@ class _DryTurn:
         match step:
             case Commit(transition, result):
                 return Explained(before=self.loaded.instance, transition=transition, claim=self._claim, result=result)
-            case Defer() | RecoverFirst():
+            case Mark() | Defer() | RecoverFirst():
                 return WaitsForRun(run_id=self._run_in_progress())
 
-    def _begin(self, request: Request, inputs: TurnInputs) -> Commit | Execute | Defer | RecoverFirst:
+    def _begin(self, request: Request, inputs: TurnInputs) -> Step:
         try:
             return begin(self.job, self.address, self.loaded, request, inputs)
         except KeyboardInterrupt:

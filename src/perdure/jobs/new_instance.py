@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.step import Commit, Execute, Mark, Step
 from perdure.values.transition import Put, Transition
 
 FIRST_VERSION = 1
@@ -23,6 +23,8 @@ def new_instance(step: Step, state_version: int) -> Step:
     match step:
         case Commit(transition, result):
             return Commit(_stamped(transition, state_version), result)
+        case Mark():
+            return attrs.evolve(step, transition=_stamped(step.transition, state_version))
         case Execute(instance=instance, claiming=claiming):
             stamped = instance.changed(state_version=state_version)
             return attrs.evolve(

@@ -1,10 +1,23 @@
-"""Checks that this code can decode everything that is stored of an instance."""
+"""Decodes what is stored of an instance."""
 
 from __future__ import annotations
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.recovery import claimed_command
+from perdure.values.errors import InvalidInput
 from perdure.values.instance import Instance
+
+
+def visible_state(job: AnyDefinition, instance: Instance) -> object:
+    """Return the decoded state for ``get_state``; None while there is none.
+
+    Raises:
+        InvalidInput: this code cannot decode it, or its upcasters killed the process.
+    """
+    claim = instance.event_claim
+    if claim is not None and claim.cause == "upgrade" and instance.suspension == "recovery_exhausted":
+        raise InvalidInput(job.plan.state.what, ("$: the process died each time that the upcasters ran on it",))
+    return job.visible_state(job.present(instance))
 
 
 def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
@@ -29,7 +42,9 @@ def check_readable(job: AnyDefinition, instance: Instance) -> Instance:
 
     job.map_states(present, decoded)
     for claim in (present.claim, present.event_claim):
-        if claim is not None:
-            claimed_command(job, claim)
+        if claim is None or claim.cause == "upgrade":
+            continue
+        claimed_command(job, claim)
+        if job.state_of_run(present, claim):  # otherwise it is the first event of the instance
             job.decode_state(present, claim)
     return present

@@ -8,10 +8,12 @@ import attrs
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
+from perdure.jobs.event_run import broken_before
 from perdure.jobs.request import Inbound, Request
 from perdure.jobs.run import park_run
-from perdure.jobs.step import Commit, Execute
-from perdure.jobs.writes import answered, put, reply, stored
+from perdure.jobs.step import Commit, Execute, Mark
+from perdure.jobs.writes import answered, purge, put, reply
+from perdure.programs.exit import ENDS_PROCESS
 from perdure.values.address import Address
 from perdure.values.answer import PauseResult
 from perdure.values.event import JobParked, JobRecovered
@@ -31,7 +33,8 @@ def is_running(instance: Instance, inputs: TurnInputs) -> bool:
 def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
     """Return the claim that must be recovered, if there is one; the claim of a run precedes that of an event.
 
-    A parked claim does not keep another claim of the instance from being delivered.
+    A parked claim does not keep another claim of the instance from being delivered. The runs of an undecodable instance
+    wait; the claim of its upgrade does not.
 
     Args:
         instance: the stored instance.
@@ -39,31 +42,25 @@ def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
     """
     if instance.claim is None and instance.event_claim is None:
         return None
-    if instance.suspension == "undecodable":
-        return None
     for claim in (instance.claim, instance.event_claim):
         if claim is None or claim.run_id in running:
+            continue
+        if instance.suspension == "undecodable" and claim.cause != "upgrade":
             continue
         if instance.suspension != "recovery_exhausted" or claim.recoveries < MAX_RECOVERIES:
             return claim
     return None
 
 
-def recover(
-    job: AnyDefinition, instance: Instance, claim: Claim, request: Request, inputs: TurnInputs
-) -> Commit | Execute:
-    """Deliver a run again.
+def recover(job: AnyDefinition, instance: Instance, claim: Claim, inputs: TurnInputs) -> Commit | Mark:
+    """Count another delivery of a run, before any code of the job runs; or park the run.
 
     A claim of this engine was left by a failed commit, or by a shutdown that released it: no process crashed, and no
     recovery is counted.
-
-    Raises:
-        InvalidInput: this code cannot decode the input of the run.
     """
     crashed = claim.owner not in (inputs.epoch, RELEASED)
     if crashed and claim.recoveries >= MAX_RECOVERIES:
         return _park(job, instance, claim, inputs)
-    instance = job.present(instance)
     recoveries = claim.recoveries + 1 if crashed else claim.recoveries
     again = attrs.evolve(
         claim, owner=inputs.epoch, claimed_ms=inputs.now_ms, deliveries=claim.deliveries + 1, recoveries=recoveries
@@ -77,20 +74,47 @@ def recover(
         delivery=again.deliveries,
         recoveries=recoveries,
     )
-    transition = put(instance, inputs.now_ms, events=(recovered,), **_in_place(instance, claim, again))
-    claimed = stored(transition) or instance
-    hook, program = job.program(claimed, again, claimed_command(job, again))
+    return Mark(
+        transition=put(instance, inputs.now_ms, events=(recovered,), **_in_place(instance, claim, again)),
+        claim=again,
+        alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others",
+    )
+
+
+def deliver(
+    job: AnyDefinition, mark: Mark, instance: Instance, request: Request, inputs: TurnInputs
+) -> Commit | Execute:
+    """Deliver a run whose claim is recorded.
+
+    Args:
+        job: its definition.
+        mark: the claim.
+        instance: the instance as it is stored, with the claim.
+        request: the request that recorded the claim.
+        inputs: the clock and the ids.
+
+    Raises:
+        InvalidInput: this code cannot decode the state or the input of the run.
+    """
+    claim, request, present = mark.claim, _request_of(mark.claim, request), job.present(instance)
+    if not present.state:
+        try:
+            present = present.changed(state=job.first_state(present.address.id, inputs.limits))
+        except ENDS_PROCESS:
+            raise
+        except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other
+            return broken_before(job, instance, request, "initial", defect, inputs)
+    hook, program = job.program(present, claim, claimed_command(job, claim))
     return Execute(
         hook=hook,
         program=program,
-        instance=instance,
-        draft=job.draft(claimed, again, inputs),
-        claim=again,
-        claiming=transition,
-        claimed="before_run",
-        request=_request_of(again, request),
+        instance=present,
+        draft=job.draft(present, claim, inputs),
+        claim=claim,
+        claimed="recorded",
+        request=request,
         started_ms=inputs.now_ms,
-        alone="alone" if recoveries >= MAX_RECOVERIES else "beside_others",
+        alone=mark.alone,
     )
 
 
@@ -108,6 +132,18 @@ def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
     if not changes:
         return reply(instance.address, PauseResult(changed=False, status=instance.status))
     return answered(put(instance, inputs.now_ms, **changes), PauseResult(changed=True, status=instance.status))
+
+
+def withdraw(instance: Instance, claim: Claim, raised: BaseException, inputs: TurnInputs) -> Commit:
+    """Settle a claim whose code ended the process in order before it began a program.
+
+    An interrupt releases the claim. A first event that exits fails, and leaves no instance. Another claim remains.
+    """
+    if isinstance(raised, KeyboardInterrupt):
+        return release(instance, claim.run_id, inputs)
+    if claim.created == "here" and not instance.state:
+        return answered(purge(instance), None)
+    return reply(instance.address, None)
 
 
 def claimed_command(job: AnyDefinition, claim: Claim) -> object:

@@ -1,4 +1,4 @@
-"""The results of the pure core: a commit, a program to run first, or a reason to wait."""
+"""The results of the pure core: a commit, a program or a claim that comes first, or a reason to wait."""
 
 from __future__ import annotations
 
@@ -88,6 +88,25 @@ class Execute:
         )
 
 
+@attrs.frozen(kw_only=True)
+class Mark:
+    """Commit a claim before any code of the job runs, and then call ``begin_marked``.
+
+    If that code ends the process, the next start finds the claim, and counts.
+
+    Attributes:
+        transition: records the claim, or counts another delivery of it.
+        claim: the claim.
+        alone: whether no other code of a job may run at the same time.
+    """
+
+    __repr__ = fields_in_line
+
+    transition: Transition
+    claim: Claim
+    alone: Literal["alone", "beside_others"] = "beside_others"
+
+
 @attrs.frozen
 class Defer:
     """The request is decided after the run in progress is settled."""
@@ -98,7 +117,7 @@ class RecoverFirst:
     """The claim of an abandoned run must be recovered before this request."""
 
 
-Step: TypeAlias = Commit | Execute | Defer | RecoverFirst
+Step: TypeAlias = Commit | Execute | Mark | Defer | RecoverFirst
 
 
 def run_of(execute: Execute) -> Run:

@@ -19,12 +19,13 @@ from perdure.jobs.event_run import event_failed
 from perdure.jobs.failures import record_failure
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.new_instance import new_instance
-from perdure.jobs.recovery import is_running, left_behind, recover
+from perdure.jobs.recovery import deliver, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
 from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
 from perdure.jobs.run import run_answer, run_failed
-from perdure.jobs.step import Commit, Defer, Execute, RecoverFirst, Step
+from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step
 from perdure.jobs.suspension import pause, redecode, resume, terminate, undecodable
+from perdure.jobs.upgrade import upgrade, upgrade_first
 from perdure.jobs.with_trace import with_trace
 from perdure.jobs.writes import answered, nothing, purge, reply
 from perdure.programs import Exit, Halted, Raised
@@ -72,6 +73,32 @@ def _alarm_is_traced(instance: Instance | None) -> bool:
     return instance is not None and instance.alarm_trace is not None
 
 
+def begin_marked(
+    job: AnyDefinition, mark: Mark, marked: Instance, request: Request, inputs: TurnInputs
+) -> Commit | Execute:
+    """Decide a request whose claim is recorded: if the code that this runs ends the process, the next start counts it.
+
+    Args:
+        job: the definition of the instance.
+        mark: the claim.
+        marked: the instance as it is stored, with the claim.
+        request: the request.
+        inputs: the clock, the random value and the ids.
+
+    Returns:
+        A run with its claim recorded; or a commit that ends the claim. After a successful upgrade the request is
+        decided again.
+    """
+    if mark.claim.cause == "upgrade":
+        return upgrade(job, marked, inputs)
+    step: Commit | Execute
+    try:
+        step = deliver(job, mark, marked, request, inputs)
+    except InvalidInput as problem:
+        step = undecodable(job, marked, problem, inputs)
+    return step if isinstance(step, Execute) else Commit(redacted_events(job, step.transition), step.result)
+
+
 def _decide(
     job: AnyDefinition, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs
 ) -> Step:
@@ -84,7 +111,7 @@ def _decide(
     if isinstance(command, Recover):
         if instance is None or claim is None:
             return reply(address, None)
-        return recover(job, instance, claim, request, inputs)
+        return recover(job, instance, claim, inputs)
     if claim is not None:
         return RecoverFirst()
     return _decide_settled(job, address, instance, request, inputs)
@@ -99,17 +126,22 @@ def _decide_settled(
             return pause(address, instance, inputs)
         case Resume() if instance is None or instance.suspension != "undecodable":
             return resume(job, address, instance, inputs)
-        case Resume() | Redecode():
-            return redecode(job, address, instance, inputs)
         case AlarmDue() if not _is_due(instance, inputs):
             return reply(address, None)
+        case Resume() | Redecode():
+            return upgrade_first(job, instance, request, inputs) or redecode(job, address, instance, inputs)
+        case _ if instance is None or _is_refused(instance):
+            return job.begin(address, instance, request, inputs)
         case _:
-            return job.begin(address, _present(job, instance), request, inputs)
+            first = upgrade_first(job, instance, request, inputs)
+            return job.begin(address, job.present(instance), request, inputs) if first is None else first
 
 
-def _present(job: AnyDefinition, instance: Instance | None) -> Instance | None:
-    """Return the instance in the present version. An undecodable instance stays as it is: its kind refuses it."""
-    return instance if instance is None or instance.suspension == "undecodable" else job.present(instance)
+def _is_refused(instance: Instance) -> bool:
+    """Whether the kind needs no state to refuse a request: the instance is undecodable, or parked with its event."""
+    if instance.suspension == "recovery_exhausted":
+        return instance.event_claim is not None
+    return instance.suspension == "undecodable"
 
 
 def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from perdure.jobs.step import Commit, Execute, Step
+from perdure.jobs.step import Commit, Execute, Mark, Step
 from perdure.values.instance import Claim, Instance
 from perdure.values.transition import Put, Transition
 
@@ -27,6 +27,10 @@ def with_trace(step: Step, before: Instance | None, trace: str | None) -> Step:
             claim = step.claim if trace is None else attrs.evolve(step.claim, trace=trace)
             claiming = step.claiming and _claiming(_transition(step.claiming, before, trace), claim)
             return attrs.evolve(step, claim=claim, claiming=claiming)
+        case Mark():
+            claim = step.claim if trace is None else attrs.evolve(step.claim, trace=trace)
+            transition = _claiming(_transition(step.transition, before, trace), claim)
+            return attrs.evolve(step, claim=claim, transition=transition)
         case _:
             return step
 

@@ -47,8 +47,8 @@ IfMissing: TypeAlias = Literal["create", "refuse"]
 Left: TypeAlias = Literal["closed", "died"]
 """How the previous engine left the store: it closed the store, or its process ended without closing it.
 
-After ``died`` the engine claims each event before its handler runs, for a minute, and so counts the events that kill
-their process.
+After ``died`` the engine claims all code of jobs before it runs, for a minute, and so counts how often it kills the
+process.
 """
 
 

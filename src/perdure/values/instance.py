@@ -11,8 +11,8 @@ from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.turn_value import turn_value
 
-Cause: TypeAlias = Literal["alarm", "start", "trigger", "flush", "event"]
-"""The cause of a run."""
+Cause: TypeAlias = Literal["alarm", "start", "trigger", "flush", "event", "upgrade"]
+"""The cause of a run. An upgrade runs the upcasters of a stored state, and is claimed only after a process died."""
 
 Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
 """Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""
@@ -118,7 +118,8 @@ class Instance:
         suspension: why alarms and retries are suspended, if they are.
         pending_retry: the failed run that is due to be retried.
         claim: the execution in progress.
-        event_claim: the event that is being handled, when it performs effects.
+        event_claim: the event that is being handled, when it performs effects or a process died shortly before; or
+            the upgrade of the state, when a process died shortly before.
         run_count: logical runs started; retries and repeats do not increase it.
         event_count: events accepted.
         last_error: the error of the last run; a run that succeeds clears it.

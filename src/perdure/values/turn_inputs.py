@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from perdure.values.excerpt import fields_in_line
 from perdure.values.limits import Limits
 from perdure.values.turn_value import turn_value
@@ -19,6 +21,7 @@ class TurnInputs:
         running: the ids of this instance's runs that are in progress in this process.
         limits: the engine's limits.
         trace: the trace context of the turn; None if it is not traced.
+        code: whether all code of the job must be claimed before it runs, because a process died shortly before.
     """
 
     __repr__ = fields_in_line
@@ -30,6 +33,7 @@ class TurnInputs:
     running: tuple[str, ...] = ()
     limits: Limits = Limits()
     trace: str | None = None
+    code: Literal["trusted", "suspect"] = "trusted"
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

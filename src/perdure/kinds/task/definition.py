@@ -28,6 +28,7 @@ from perdure.values.duration import Duration
 from perdure.values.errors import DefinitionError, InvalidInput
 from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
+from perdure.values.limits import Limits
 from perdure.values.turn_inputs import TurnInputs
 
 S = TypeVar("S")
@@ -124,7 +125,11 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
 
     def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
         """Decide a command or an alarm."""
-        return handler.begin(self, self.hooks, address, instance, request, inputs)
+        return handler.begin(self, address, instance, request, inputs)
+
+    def first_state(self, id_: str, limits: Limits) -> str:
+        """Return the encoded initial state of an instance."""
+        return self.encode_state(self.hooks.initial(id_), limits)
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the hook and its program for a claim."""

@@ -8,7 +8,7 @@ import attrs
 
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.event_run import begin_event, broken_before, started
+from perdure.jobs.event_run import begin_event, broken_before, mark_first_event, started
 from perdure.jobs.recovery import claimed_command
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run, executed, held_answer, prior_failed, run_answer
@@ -31,7 +31,6 @@ TaskCommand: TypeAlias = SendCommand | TriggerTaskCommand | AlarmDue
 # ---------------------------------------------------------------- begin
 def begin(
     job: AnyDefinition,
-    hooks: TaskHooks,
     address: Address,
     instance: Instance | None,
     request: Request,
@@ -41,7 +40,7 @@ def begin(
     command = cast("TaskCommand", request.command)
     match command:
         case SendCommand():
-            return _send(job, hooks, address, instance, request, inputs)
+            return _send(job, address, instance, request, inputs)
         case TriggerTaskCommand():
             return _trigger(job, address, instance, request, inputs)
         case AlarmDue():
@@ -52,23 +51,24 @@ def begin(
 
 def _send(
     job: AnyDefinition,
-    hooks: TaskHooks,
     address: Address,
     instance: Instance | None,
     request: Request,
     inputs: TurnInputs,
 ) -> Step:
     if instance is None:
-        return _create(job, hooks, address, request, inputs)
+        return _create(job, address, request, inputs)
     if instance.suspension is not None and instance.suspension != "paused":
         return refuse(address, InstanceParked(str(address), instance.suspension))
     return begin_event(job, instance, request, inputs, found="exists")
 
 
-def _create(job: AnyDefinition, hooks: TaskHooks, address: Address, request: Request, inputs: TurnInputs) -> Step:
+def _create(job: AnyDefinition, address: Address, request: Request, inputs: TurnInputs) -> Step:
     fresh = Instance(address=address, created_ms=inputs.now_ms, updated_ms=inputs.now_ms)
+    if inputs.code == "suspect":
+        return mark_first_event(fresh, request, inputs)
     try:
-        state = job.encode_state(hooks.initial(address.id), inputs.limits)
+        state = job.first_state(address.id, inputs.limits)
     except ENDS_PROCESS:
         raise
     except BaseException as defect:  # noqa: BLE001 - `initial` is a hook like any other

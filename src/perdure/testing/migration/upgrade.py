@@ -11,8 +11,9 @@ from perdure.codecs.schema import LONGEST
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.readable import check_readable
 from perdure.jobs.request import ALARM, RECOVER
-from perdure.jobs.step import Commit, Execute
-from perdure.jobs.turn import begin
+from perdure.jobs.step import Commit, Execute, Mark
+from perdure.jobs.turn import begin, begin_marked
+from perdure.jobs.writes import stored
 from perdure.testing.migration.loss import MigrationLosesData
 from perdure.testing.migration.rows import facts_at
 from perdure.values.errors import InvalidInput
@@ -55,8 +56,8 @@ class Upgrade:
         except InvalidInput as problem:
             raise lost.by(f"it cannot be read: {problem}") from problem
         self._check_row(row, present, lost)
-        for stored, read in zip(self._values(row), self._values(present), strict=True):
-            self._check_state(stored, read, lost)
+        for encoded, read in zip(self._values(row), self._values(present), strict=True):
+            self._check_state(encoded, read, lost)
         self._check_turn(row, lost)
 
     def placed(self, encoded: str, version: int, row: Instance, label: str) -> Instance:
@@ -98,7 +99,11 @@ class Upgrade:
         if (row.due_ms is None and not claimed) or row.suspension is not None:
             return
         request = RECOVER if claimed else ALARM
-        step = begin(self.job, row.address, Loaded(instance=row), request, facts_at(row.due_ms or row.updated_ms))
+        facts = facts_at(row.due_ms or row.updated_ms)
+        step = begin(self.job, row.address, Loaded(instance=row), request, facts)
+        marked = stored(step.transition) if isinstance(step, Mark) else None
+        if isinstance(step, Mark) and marked is not None:
+            step = begin_marked(self.job, step, marked, request, facts)
         if isinstance(step, Execute) and step.instance.state_version == self.job.plan.state_version:
             return
         if isinstance(step, Commit) and isinstance(step.transition.write, Put):
