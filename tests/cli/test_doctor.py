@@ -1,5 +1,7 @@
 """`perdure doctor`: each fault of a store is one finding with its fix."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ from operated import TOKEN, json_of, serving, write_store
 
 from perdure.cli.commands import run_command
 from perdure.cli.doctor.command import waiting_work
+from perdure.cli.doctor.counting import TRIES, compared, kept_counts
 from perdure.cli.doctor.facts import StoreFacts, file_system_of
 from perdure.cli.doctor.installation import EXTRAS, extras, sqlite_version
 from perdure.cli.doctor.judgement import health, judged
 from perdure.cli.stats.counts import Counts, FileSize
 from perdure.cli.target.remote import connected
 from perdure.stores.store import Health
+from perdure.values.counts import StatusCount, StoreCounts
 
 Out = pytest.CaptureFixture[str]
 
@@ -143,3 +147,46 @@ def test_a_store_that_cannot_be_read_is_a_problem(capsys: Out, url: str) -> None
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1].startswith("problem  store")
     assert printed.err == "perdure: 1 problem, 0 warnings\n"
+
+
+# ---------------------------------------------------------------- counts
+def answers(*numbers: int | None) -> Any:
+    """Return a function that answers with these numbers of idle instances, one after the other; None: not complete."""
+    left = list(numbers)
+
+    def ask() -> StoreCounts:
+        number = left.pop(0)
+        counted = StatusCount("task", "order", "idle", number or 0)
+        return StoreCounts(instances=(counted,), complete=number is not None)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("numbers", "level"),
+    [
+        ((3, 3), "ok"),
+        ((2, 3, 3), "ok"),
+        ((4, 4), "problem"),
+        ((2, 2), "problem"),
+        ((None, None), "skipped"),
+        (tuple(range(TRIES + 1)), "skipped"),
+    ],
+)
+def test_the_counts_of_an_engine_are_compared_with_the_rows(numbers: tuple[int | None, ...], level: str) -> None:
+    assert kept_counts(answers(*numbers), lambda: COUNTS).level == level
+
+
+def test_a_status_that_only_the_rows_have_is_a_problem() -> None:
+    found = compared("the file says", {}, {"task:order": {"idle": 3}})
+    assert (found.level, "0 idle instances of task:order, and 3 rows" in found.detail) == ("problem", True)
+
+
+def test_saved_counts_that_differ_from_the_rows_are_a_problem(tmp_path: Path, capsys: Out) -> None:
+    path = tmp_path / "jobs.db"
+    write_store(path)
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("INSERT INTO instance_counts VALUES ('task', 'order', 'idle', 99)")
+        file.commit()
+    run_command(["doctor", "--store", f"sqlite:///{path}"])
+    assert "the file says 99 idle instances of task:order" in capsys.readouterr().out

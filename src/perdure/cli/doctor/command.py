@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import attrs
 
 from perdure.cli.doctor import judgement
+from perdure.cli.doctor.counting import kept_counts, saved_counts
 from perdure.cli.doctor.diagnosis import Diagnosis
 from perdure.cli.doctor.facts import measured, socket_of
 from perdure.cli.doctor.installation import installation
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.paging import MAX_PAGE
+from perdure.cli.stats.counts import count
 from perdure.cli.styled_lines import write_styled_lines
 from perdure.cli.target.opening import is_listening, open_target
 from perdure.cli.target.options import UNSET, TargetOptions, chosen_url
@@ -65,13 +67,20 @@ def _diagnoses(target: TargetOptions) -> Iterator[Diagnosis]:
         try:
             with read_from_outside(path) as reader:
                 reachable = is_listening(socket_of(reader.path))
-                facts = measured(reader, url=url, listens=reachable, now_ms=time.time_ns() // 1_000_000)
+                facts = measured(reader, url=url, listens=reachable, now_ms=_now_ms())
+                counts = saved_counts(reader, facts.counts.instances) if facts.owner is None else None
         except (StoreError, OSError) as error:
             yield Diagnosis("problem", "store", str(error), "check the path, then perdure verify")
             return
         yield from judgement.judged(facts)
+        if counts is not None:
+            yield counts
     if reachable:
         yield from _engine(target, is_remote=not url.startswith("sqlite:"))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
@@ -84,6 +93,9 @@ def _engine(options: TargetOptions, *, is_remote: bool) -> Iterator[Diagnosis]:
             yield _waiting(len(orphaned), "orphaned", detail, "perdure list --status orphaned")
             if is_remote:
                 yield from waiting_work(target)
+            else:
+                with read_from_outside(sqlite_path(target.name)) as reader:
+                    yield kept_counts(target.counts, lambda: count(reader, _now_ms()))
     except PerdureError as error:
         yield Diagnosis("problem", "engine", str(error), "see the log of the engine")
 

@@ -124,8 +124,15 @@ def take_saved(cursor: sqlite3.Cursor) -> StatusCounts:
     Args:
         cursor: a cursor in the transaction that counts the opening.
     """
-    rows = cursor.execute(_SAVED).fetchall()
-    if not rows:
+    counts = saved(cursor)
+    if not counts:
         return StatusCounts()
     cursor.execute(_FORGET)
-    return StatusCounts(progress="all", numbers=Counter({(kind, name, status): n for kind, name, status, n in rows}))
+    return StatusCounts(
+        progress="all", numbers=Counter({(one.kind, one.name, one.status): one.number for one in counts})
+    )
+
+
+def saved(cursor: sqlite3.Cursor) -> tuple[StatusCount, ...]:
+    """Return the counts that an engine saved when it closed the file; empty if it did not."""
+    return tuple(StatusCount(*row) for row in cursor.execute(_SAVED))
