@@ -23,7 +23,7 @@ SETTLED_MS = 10_000
 @program
 def pass_on(ctx: TaskContext[int], action: str) -> Do[None]:
     """Tell another job."""
-    yield from ctx.update_state(lambda told: told + 1)
+    yield from ctx.update_state(lambda total: total + 1)
     if action == "add":
         yield from tell(piles, "a").add(1)
     elif action == "flush":
@@ -68,8 +68,8 @@ def telling(name: str, action: str, arrange: Arrange = nothing) -> Operation:
     async def looks(world: World) -> Any:
         handle = world.jobs.handle(target)
         status, state = await world.unwrap(handle.status("a")), await world.unwrap(handle.get_state("a"))
-        told = await world.unwrap(world.jobs.handle(teller).get_state("t"))
-        return status.status, state, told, said(world)
+        total = await world.unwrap(world.jobs.handle(teller).get_state("t"))
+        return status.status, state, total, said(world)
 
     return Operation(
         name=f"task: {name}",

@@ -86,7 +86,7 @@ def forwarding(state: Any, versions: Any = None) -> Any:
 OLD, NEW = forwarding(Words), forwarding(Count, Migrations(Words).then(counted))
 
 
-def tells(name: str, event: str | None, arrange: Callable[[World], Awaitable[None]]) -> Operation:
+def sending(name: str, event: str | None, arrange: Callable[[World], Awaitable[None]]) -> Operation:
     async def looks(world: World) -> Any:
         handles = world.jobs.handle(machine)
         totals = [await world.unwrap(handles.get_state(id_)) for id_ in ("a", "b")]
@@ -118,9 +118,9 @@ async def nothing(_: World) -> None:
 
 
 TELLING = (
-    tells("a keyed event that tells, and begins an instance", "word", nothing),
-    tells("a keyed event that tells, over the state of older code", "word", stored_by_older_code),
-    tells("an alarm that tells, over the state of older code", None, stored_by_older_code),
+    sending("a keyed event that tells, and begins an instance", "word", nothing),
+    sending("a keyed event that tells, over the state of older code", "word", stored_by_older_code),
+    sending("an alarm that tells, over the state of older code", None, stored_by_older_code),
 )
 ALL = (*OPERATIONS, *TELLING)
 

@@ -72,14 +72,14 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
         current = readable
         jobs = await world.open(App(world.outside).with_jobs(current, senders))
         await world.unwrap(jobs.handle(current).send("a", 0))
-        told: dict[str, list[int]] = {"x": [], "y": [], "z": []}
+        messages: dict[str, list[int]] = {"x": [], "y": [], "z": []}
         sent: list[int] = [0]
         keys: dict[str, int] = {}
         for number, (action, detail) in enumerate(given_, start=1):
             match action:
                 case "tell":
                     await world.unwrap(jobs.handle(senders).send(detail, number))
-                    told[detail].append(number)
+                    messages[detail].append(number)
                 case "send":
                     event = keys.get(detail, number)
                     answer = await world.result(jobs.handle(current).send("a", event, idempotency_key=detail))
@@ -102,8 +102,8 @@ def test_messages_to_an_unreadable_instance_wait_until_it_is_readable(given_: li
         await world.result(jobs.handle(readable).resume("a"))
         await world.advance(minutes=2)
         state = await world.unwrap(jobs.handle(readable).get_state("a"))
-        assert sorted(state) == sorted([*sent, *(number for each in told.values() for number in each)])
-        for each in (*told.values(), sent):
+        assert sorted(state) == sorted([*sent, *(number for each in messages.values() for number in each)])
+        for each in (*messages.values(), sent):
             assert [number for number in state if number in each] == each
         assert await world.messages() == ()
         assert await world.unwrap(jobs.dead_letters()) == ()

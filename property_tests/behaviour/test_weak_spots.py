@@ -53,10 +53,10 @@ class Refused:
 class Outside:
     """A service that remembers its calls."""
 
-    told: list[str] = field(factory=list[str])
+    calls: list[str] = field(factory=list[str])
 
     def tell(self, word: str) -> FutureResult[None, Refused]:
-        self.told.append(word)
+        self.calls.append(word)
         return FutureResult.from_value(None)
 
 
@@ -198,7 +198,7 @@ def test_an_add_during_a_flush_is_never_lost(
                 world.inject(end)
         world.advance("5 minutes")
         assert world.instances() == ()
-    delivered = [words.split() for words in dict.fromkeys(outside.told)]
+    delivered = [words.split() for words in dict.fromkeys(outside.calls)]
     assert sorted(int(word) for batch in delivered for word in batch) == list(range(before + meanwhile))
 
 
@@ -227,7 +227,7 @@ def test_an_invalid_first_event_leaves_nothing(store: str, value: Any, kind: str
         assert world.instances() == ()
         assert world.events == ()
         assert world.advance_to_next_alarm() is None
-        assert outside.told == []
+        assert outside.calls == []
         good = Total() if kind == "start" else Plus()
         assert world.unwrap(getattr(handles[kind], kind)("a", good, idempotency_key=key)).created
 
@@ -294,7 +294,7 @@ def test_a_start_that_crashes_anywhere_heals(
         assert status.next_run_at is not None
         assert status.next_run_at > world.now
         assert Counter(event.type for event in world.events)["job.started"] == 1
-        assert max(Counter(outside.told).values(), default=1) == 1, "a run was repeated, and could not see it"
+        assert max(Counter(outside.calls).values(), default=1) == 1, "a run was repeated, and could not see it"
         state = world.unwrap(world.handle(job).get_state("a"))
         assert state is not None
         assert state.number >= 1

@@ -24,7 +24,7 @@ import attrs
 from audit import Stored, Verdict, audit, audit_prefix, stored_in
 from bank import Happened, Step
 from disk import Entry, Mercy, NoMercy, Whim, surviving, write_image
-from processes import OUTSIDE, Customers, Teller, Told, customers
+from processes import OUTSIDE, Customers, Journal, Teller, customers
 
 FILE = "jobs.db"
 Durability = Literal["full", "relaxed"]
@@ -140,12 +140,12 @@ class KillLoop:
                 teller = self._succeeded(stack, teller, come, moment)
             come.finish()
             teller.finish()
-            told = tuple(come.told())
+            journals = tuple(come.journals())
         return audit(
-            {each.name: each.newest_done for each in told},
+            {each.name: each.newest_done for each in journals},
             self.disk.stored(),
             _happened(self.folder),
-            frozenset[Step]().union(*(each.left_open for each in told)),
+            frozenset[Step]().union(*(each.left_open for each in journals)),
         )
 
     def _succeeded(self, stack: ExitStack, teller: Teller, come: Customers, moment: Moment) -> Teller:
@@ -192,15 +192,15 @@ def cut_relaxed(folder: Path, moment: Moment) -> CutShort:
         time.sleep(moment.delay_s)
         teller.kill()
         come.kill()
-        told: tuple[Told, ...] = tuple(come.told())
+        journals: tuple[Journal, ...] = tuple(come.journals())
         disk.cut(moment.mercy)
         disk.teller(stack, "relaxed").finish()
     stored = disk.stored()
-    done = {each.name: each.newest_done for each in told}
+    done = {each.name: each.newest_done for each in journals}
     return CutShort(
         acknowledged=sum(done.values()),
         missing=len(audit(done, stored, _happened(folder)).lost),
-        broken=audit_prefix({each.name: each.asked for each in told}, stored),
+        broken=audit_prefix({each.name: each.asked for each in journals}, stored),
     )
 
 

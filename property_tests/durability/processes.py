@@ -72,7 +72,7 @@ class Teller:
 
 
 @attrs.frozen
-class Told:
+class Journal:
     """The knowledge of a customer.
 
     Attributes:
@@ -104,7 +104,7 @@ class Customers:
         self._answers, answers = os.pipe()
         self._processes = [
             subprocess.Popen(  # noqa: S603 - our own script
-                [sys.executable, "-S", str(CUSTOMER), WINDOW, name, _asks(name), name], cwd=folder, stdout=answers
+                [sys.executable, "-S", str(CUSTOMER), WINDOW, name, _repeats(name), name], cwd=folder, stdout=answers
             )
             for name in NAMES
         ]
@@ -126,7 +126,7 @@ class Customers:
         for process in self._processes:
             assert process.wait(PATIENCE_S) == 0, "a customer was refused"
 
-    def told(self) -> Iterator[Told]:
+    def journals(self) -> Iterator[Journal]:
         """Read the journal of each of them."""
         for name in NAMES:
             journal = self._folder / name
@@ -134,7 +134,7 @@ class Customers:
             words = [line.split() for line in lines]
             done = [int(number) for word, number in words if word == "done"]
             assert len(done) == len(set(done))
-            yield Told(
+            yield Journal(
                 name, max((int(number) for word, number in words if word == "asked"), default=0), frozenset(done)
             )
 
@@ -157,7 +157,7 @@ def customers(folder: Path, stack: ExitStack) -> Customers:
     return come
 
 
-def _asks(name: str) -> str:
+def _repeats(name: str) -> str:
     return "once" if name.startswith(KEYLESS) else "until_answered"
 
 

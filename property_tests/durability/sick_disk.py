@@ -145,7 +145,7 @@ class Recovery:
 
     Attributes:
         asked: the file operations, refused or not.
-        told: the answer of each commit: the class of its error, or "ok".
+        answers: the answer of each commit: the class of its error, or "ok".
         read: what reads were answered, in the same words.
         afterwards: the answer of a commit when the disk had recovered.
         there: the ids of the instances that are in the file in the end.
@@ -154,7 +154,7 @@ class Recovery:
     """
 
     asked: int
-    told: Mapping[str, str]
+    answers: Mapping[str, str]
     read: frozenset[str]
     afterwards: str
     there: frozenset[str]
@@ -182,15 +182,15 @@ def recovery(folder: Path, illness: Illness | None, *, rows: int = 0, groups: Se
         for task in before:
             await task
         disk.fall_ill(illness)
-        told, read = await _told(store, simulation, groups)
+        answers, read = await _answers(store, simulation, groups)
         asked = disk.asked
         disk.fall_ill(None)
         afterwards = _word(await answer(store.commit(_numbered("afterwards"))))
         cut = len(disk.log)
         await value(store.close())
-        return told, read, asked, afterwards, cut
+        return answers, read, asked, afterwards, cut
 
-    told, read, asked, afterwards, cut = simulation.run(day())
+    answers, read, asked, afterwards, cut = simulation.run(day())
     simulation.close()
     disk.unregister()
     write_image(surviving(disk.log[:cut], NoMercy()), folder / "cut")
@@ -198,7 +198,7 @@ def recovery(folder: Path, illness: Illness | None, *, rows: int = 0, groups: Se
     after_a_cut, damage_then = _found(folder / "cut" / FILE)
     return Recovery(
         asked=asked,
-        told=told,
+        answers=answers,
         read=frozenset(read),
         afterwards=afterwards,
         there=there,
@@ -211,12 +211,12 @@ async def _stored(store: Store, id_: str) -> None:
     await value(store.commit(_numbered(id_)))
 
 
-async def _told(store: Store, simulation: Simulation, groups: Sequence[int]) -> tuple[dict[str, str], set[str]]:
-    told: dict[str, str] = {}
+async def _answers(store: Store, simulation: Simulation, groups: Sequence[int]) -> tuple[dict[str, str], set[str]]:
+    answers: dict[str, str] = {}
     read: set[str] = set()
 
     async def commit(id_: str) -> None:
-        told[id_] = _word(await answer(store.commit(_numbered(id_))))
+        answers[id_] = _word(await answer(store.commit(_numbered(id_))))
 
     for group, size in enumerate(groups):
         tasks = [simulation.runtime.spawn(commit(f"{group}-{number}"), name="client") for number in range(size)]
@@ -224,7 +224,7 @@ async def _told(store: Store, simulation: Simulation, groups: Sequence[int]) -> 
             await task
         read.add(_word(await answer(store.load(address(_spread("0-0")), None))))
         read.add(_word(await answer(store.find(Query()))))
-    return told, read
+    return answers, read
 
 
 def _numbered(id_: str) -> Any:

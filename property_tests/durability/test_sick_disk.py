@@ -21,7 +21,7 @@ READS = range(0, 30, 1 if NIGHTLY else 7)
 def sweep(folder: Path, ailment: str, lasts: int) -> Iterator[tuple[Illness, Recovery]]:
     """Let the disk be sick from each place on, one after the other."""
     well = recovery(folder / "well", None)
-    assert set(well.told.values()) == {"ok"}
+    assert set(well.answers.values()) == {"ok"}
     for place in range(0, well.asked, STEP):
         illness = Illness(ailment=ailment, after=place, lasts=lasts)
         yield illness, recovery(folder / str(place), illness)
@@ -30,24 +30,24 @@ def sweep(folder: Path, ailment: str, lasts: int) -> Iterator[tuple[Illness, Rec
 @pytest.mark.parametrize("lasts", [1, 2, 5, 10**6])
 @pytest.mark.parametrize("ailment", AILMENTS)
 def test_everything_acknowledged_is_stored_and_the_store_continues(ailment: str, lasts: int) -> None:
-    told: set[str] = set()
+    answers: set[str] = set()
     with TemporaryDirectory(prefix="perdure-") as folder:
         for illness, found in sweep(Path(folder), ailment, lasts):
-            told.update(found.told.values())
+            answers.update(found.answers.values())
             judge(illness, found)
-    assert "OutcomeUnknown" in told
+    assert "OutcomeUnknown" in answers
 
 
 def judge(illness: Illness, found: Recovery) -> None:
-    acknowledged = {id_ for id_, word in found.told.items() if word == "ok"}
-    refused = {id_ for id_, word in found.told.items() if word == "StoreUnavailable"}
+    acknowledged = {id_ for id_, word in found.answers.items() if word == "ok"}
+    refused = {id_ for id_, word in found.answers.items() if word == "StoreUnavailable"}
     assert acknowledged <= found.there, illness
     assert acknowledged <= found.after_a_cut, illness
     assert not refused & found.there, illness
     assert found.damage == (), illness
     assert found.afterwards == "ok", illness
     assert "afterwards" in found.after_a_cut, illness
-    assert {*found.told.values()} <= {"ok", "StoreUnavailable", "OutcomeUnknown"}, illness
+    assert {*found.answers.values()} <= {"ok", "StoreUnavailable", "OutcomeUnknown"}, illness
     assert found.read <= {"ok", "StoreUnavailable"}, illness
 
 
@@ -65,6 +65,6 @@ def test_reads_that_fail_as_well_take_nothing_away(ailment: str, unread: int) ->
             for reads in READS:
                 illness = Illness(ailment=ailment, after=place, lasts=5, reads_before=reads, unread=unread)
                 found = recovery(Path(folder) / f"{place}-{reads}", illness)
-                said |= {*found.read, *found.told.values()}
+                said |= {*found.read, *found.answers.values()}
                 judge(illness, found)
     assert "StoreUnavailable" in said

@@ -83,12 +83,12 @@ def test_the_model_learns_whether_an_unanswered_commit_survived(under_way, after
 
 
 def test_a_survivor_that_a_later_step_brings_to_light_is_accepted():
-    told_itself = attrs.evolve(PUT, write="keep", targets=(0,))
+    message_to_itself = attrs.evolve(PUT, write="keep", targets=(0,))
     consume = attrs.evolve(
         PUT, write="keep", inbound=InboundStep(of="deliverable", number=0, fate="consumed", not_before_ms=0)
     )
     for survives in ((True,), (False,)):
-        history = [told_itself, KillStep(commits=(told_itself,), lines=0), consume, consume]
+        history = [message_to_itself, KillStep(commits=(message_to_itself,), lines=0), consume, consume]
         asyncio.run(take_steps(UnansweredHarness(survives), history))
 
 

@@ -500,16 +500,16 @@ async def test_the_caller_of_a_run_that_on_error_handled_receives_its_error(worl
     assert triggered == Triggered(triggered=True, status="scheduled", outcome=Failed(Refused("no")))
 
 
-@pytest.mark.parametrize(("end", "told"), [((), "b"), ((Refuse(),), "c")])
+@pytest.mark.parametrize(("end", "target"), [((), "b"), ((Refuse(),), "c")])
 @on_each_store
-async def test_messages_of_a_run_are_sent_with_its_commit(world: World, end: tuple[Any, ...], told: str) -> None:
+async def test_messages_of_a_run_are_sent_with_its_commit(world: World, end: tuple[Any, ...], target: str) -> None:
     """`tell(definition, id).send(event, …)`: committed with the turn, dropped with a failed draft; `on_error` has its
     own."""
     job = machine_with(on_error=lambda _, __: tell(machine, "c").send(steps(Add())))
     jobs = (await world.open(app(world.outside, job))).handle(job)
     await world.unwrap(jobs.send("a", OnAlarm(1_000, (Tell("b"), *end))))
     await world.advance(s=1)
-    assert [await world.row(at(id_)) is not None for id_ in "bc"] == [id_ == told for id_ in "bc"]
+    assert [await world.row(at(id_)) is not None for id_ in "bc"] == [id_ == target for id_ in "bc"]
 
 
 @on_each_store

@@ -149,7 +149,7 @@ def test_an_interrupt_leaves_no_process_behind(start):
 
 
 # ---------------------------------------------------------------- a proof that cannot fail proves nothing
-def told_by(worker: str, tmp_path: Path) -> tuple[int, str]:
+def output_of(worker: str, tmp_path: Path) -> tuple[int, str]:
     """Run the demo with a worker that is not the usual one."""
     script = Path(__file__).with_name(worker)
     order = IncomingOrder("evt_order", "order-1", OrderPlaced("ada@example.com", 4990))
@@ -168,13 +168,13 @@ def told_by(worker: str, tmp_path: Path) -> tuple[int, str]:
 
 
 def test_an_event_that_the_worker_drops_is_found_missing(tmp_path):
-    code, text = told_by("forgetful_worker.py", tmp_path)
+    code, text = output_of("forgetful_worker.py", tmp_path)
     assert code == 1
     assert re.search(rf"^ *lost +1 .*: {FORGOTTEN}$", text, re.MULTILINE), text
     assert "The proof does NOT hold" in text
 
 
 def test_a_worker_that_cannot_start_ends_the_demo(tmp_path, capsys):
-    code, _ = told_by("no_such_worker.py", tmp_path)
+    code, _ = output_of("no_such_worker.py", tmp_path)
     assert code == 1
     assert "the worker ended before it had opened the store" in capsys.readouterr().err

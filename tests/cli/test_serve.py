@@ -63,19 +63,19 @@ def test_an_engine_listens_beside_its_file_and_notifies_systemd(start, tmp_path)
         systemd.bind(str(notify))
         systemd.settimeout(60)
         command = start(*RUN, NOTIFY_SOCKET=str(notify), WATCHDOG_USEC="200000")
-        told = systemd.recv(1_000)
-        while told == b"WATCHDOG=1":
-            told = systemd.recv(1_000)
-        assert told == b"READY=1\nSTATUS=serving 1 job (task:counter) on sqlite:///jobs.db"
+        notified = systemd.recv(1_000)
+        while notified == b"WATCHDOG=1":
+            notified = systemd.recv(1_000)
+        assert notified == b"READY=1\nSTATUS=serving 1 job (task:counter) on sqlite:///jobs.db"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         idle = OverUnix(path)
         assert live(idle) == 200
         assert command.line("listening") == f"perdure: listening on http+unix://{path}"
         assert systemd.recv(1_000) == b"WATCHDOG=1"
         command.signal(signal.SIGTERM)
-        while (told := systemd.recv(1_000)) == b"WATCHDOG=1":
+        while (notified := systemd.recv(1_000)) == b"WATCHDOG=1":
             pass
-        assert told == b"STOPPING=1\nSTATUS=waiting for runs"
+        assert notified == b"STOPPING=1\nSTATUS=waiting for runs"
     assert command.end() == 0  # although a client keeps its connection
     idle.close()
     assert not path.exists()

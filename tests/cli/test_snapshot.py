@@ -101,7 +101,7 @@ def test_rows_of_chosen_jobs_as_they_are(store: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--job", "task:unknown"), "contains no instance of task:unknown"),
         (("--each", "0"), "--each 0"),
@@ -109,11 +109,11 @@ def test_rows_of_chosen_jobs_as_they_are(store: str, tmp_path: Path) -> None:
     ],
 )
 def test_an_output_that_cannot_be_written_is_reported(
-    store: str, tmp_path: Path, options: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+    store: str, tmp_path: Path, options: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ("--output", str(tmp_path / "rows.json")) if options[0] != "--output" else ()
     assert run_command(["snapshot", "--store", store, *output, *options]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "rows.json").exists()
 
 

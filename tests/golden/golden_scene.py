@@ -15,7 +15,7 @@ async def play_scene(world: World) -> None:
     await world.open(app(world.outside))
     await _at_rest(world)
     await _answered(world)
-    await _told(world)
+    await _messages(world)
     await _failing(world)
     await _running(world)
     await _waiting(world)
@@ -114,7 +114,7 @@ async def _answered(world: World) -> None:
     await world.advance(minutes=2)
 
 
-async def _told(world: World) -> None:
+async def _messages(world: World) -> None:
     """Messages that wait, that are postponed, that no job could take."""
     of = world.jobs.handle
     world.outside.refusals["refused"] = 1

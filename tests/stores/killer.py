@@ -73,13 +73,13 @@ async def main(file: str, journal: str, number: str) -> None:
         await unwrap(calls.send("bystander", LATER))
         status = await unwrap(calls.status("killer"))
         history = await unwrap(jobs.history(job, "killer"))
-        told = {
+        report = {
             "later": type(later.failure()).__name__,
             "killer": [status.status, status.parked],
             "bystander": await unwrap(calls.get_state("bystander")),
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
         }
-        print(json.dumps(told))  # noqa: T201 - its output
+        print(json.dumps(report))  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

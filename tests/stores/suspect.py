@@ -48,13 +48,13 @@ async def main(file: str, journal_path: str, how: str) -> None:
             await asyncio.sleep(0.01)
         status = result_inside(await jobs.handle(job).status("killer")).unwrap()
         history = result_inside(await jobs.history(job, "killer")).unwrap()
-        told = {
+        report = {
             "answer": type(answer.swap().value_or(None)).__name__,
             "killer": [status.status, status.parked],
             "history": [[entry.event.type, getattr(entry.event, "recoveries", None)] for entry in reversed(history)],
             "bystander": result_inside(await jobs.handle(job).get_state("bystander")).unwrap(),
         }
-        print(json.dumps(told))  # noqa: T201 - its output
+        print(json.dumps(report))  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

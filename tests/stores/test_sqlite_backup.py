@@ -124,11 +124,11 @@ def test_the_log_is_checkpointed_while_a_backup_is_made(path: Path, target: Path
 def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, target: Path, at: int) -> None:
     async def main() -> None:
         store, _ = await opened(path)
-        told: list[BackupProgress] = []
+        reported: list[BackupProgress] = []
 
         def meanwhile(progress: BackupProgress) -> None:
-            told.append(progress)
-            if len(told) == at:
+            reported.append(progress)
+            if len(reported) == at:
                 task.cancel()
 
         task = asyncio.ensure_future(answer(backed_up(store, target, meanwhile)))
@@ -136,7 +136,7 @@ def test_a_cancelled_backup_leaves_no_file_and_the_store_continues(path: Path, t
             await task
         assert list(target.parent.iterdir()) == []
         await created(store, address("after"))
-        await value(store.backup(target, told.append))  # type: ignore[misc]
+        await value(store.backup(target, reported.append))  # type: ignore[misc]
         await value(store.close())
 
     asyncio.run(main())

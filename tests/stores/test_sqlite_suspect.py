@@ -20,7 +20,7 @@ def test_a_pure_handler_that_kills_its_process_is_parked_in_the_end(tmp_path, ho
         processes.append(subprocess.run(command, capture_output=True, text=True, check=False))  # noqa: S603 - our own
     assert [process.returncode for process in processes] == [-9, -9, -9, -9, 0], processes[-1].stderr
     assert (tmp_path / "journal").read_text().splitlines().count("kill") == 4
-    told = json.loads(processes[-1].stdout)
-    assert told["history"][-3:] == [["job.recovered", 1], ["job.recovered", 2], ["job.parked", None]]
-    assert (told["answer"], told["killer"]) == ("InstanceParked", ["parked", "recovery_exhausted"])
-    assert told["bystander"] == (2 if how == "message" else 1), "its neighbours continue"
+    report = json.loads(processes[-1].stdout)
+    assert report["history"][-3:] == [["job.recovered", 1], ["job.recovered", 2], ["job.parked", None]]
+    assert (report["answer"], report["killer"]) == ("InstanceParked", ["parked", "recovery_exhausted"])
+    assert report["bystander"] == (2 if how == "message" else 1), "its neighbours continue"

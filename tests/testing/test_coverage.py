@@ -145,11 +145,11 @@ def test_hooks_exits_and_faults_that_never_occurred_are_reported() -> None:
     assert coverage.never_ran() == ("execute", "on_idle", "on_error")
     assert coverage.never_reached() == ("on_event: failure MailBounced", "on_event: defect", "retry: exhausted")
     assert coverage.never_injected() == {"send_mail": FAULTS, "store.commit": FAULTS}
-    for told in (as_text(coverage), as_mermaid(coverage).replace(" - ", ": ")):
-        assert "on_error hook: never ran" in told
-        assert "exit never reached: on_event: failure MailBounced" in told
-        assert "exit never reached: on_event: succeeded" not in told
-        assert "faults never injected at send_mail: any" in told
+    for text in (as_text(coverage), as_mermaid(coverage).replace(" - ", ": ")):
+        assert "on_error hook: never ran" in text
+        assert "exit never reached: on_event: failure MailBounced" in text
+        assert "exit never reached: on_event: succeeded" not in text
+        assert "faults never injected at send_mail: any" in text
 
 
 def test_a_transition_that_occurred_is_reported_no_more() -> None:

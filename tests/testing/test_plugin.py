@@ -239,13 +239,13 @@ def test_a_failed_test_shows_the_simulated_runs_that_it_held(tmp_path: Path) -> 
     assert "4 failed, 1 passed" in printed
     story = "  1. reach('aa') -> Success(2)\n  2. reach('bb') -> Success(2)\n  => Success(2)\n"
     forgotten = "     built and never run (missing `yield from`?): <Program perform reach('forgotten')> of "
-    exit_, inline, two, told = re.split(r"^_+ test_\w+ _+$", printed, flags=re.MULTILINE)[1:]
+    exit_, inline, two, reported = re.split(r"^_+ test_\w+ _+$", printed, flags=re.MULTILINE)[1:]
     assert f"seen = simulate(...):\n{story}{forgotten}" in exit_
     assert f"\n{story}{forgotten}" in inline
     assert "these runs differ (- left, + right):" in two
     assert "-   1. reach('aa') -> Success(2)" in two
     assert "  2. reach('b') -> Success(1)" in two
-    assert f"seen = simulate(...):\n{story}{forgotten}" in told, "pytest shortens the text of an assertion"
+    assert f"seen = simulate(...):\n{story}{forgotten}" in reported, "pytest shortens the text of an assertion"
 
 
 TWO_TESTS = """
