@@ -20,7 +20,7 @@ from perdure.stores.memory import memory_store
 
 @attrs.frozen
 class Visit:
-    """What the handler of one instance does: steps, each a pause, or visits of other instances side by side."""
+    """The steps of the handler of one instance, each a pause, or visits of other instances side by side."""
 
     steps: tuple[tuple["Visit", ...], ...] = ()
 
@@ -34,7 +34,7 @@ visits = st.recursive(
 
 @attrs.define
 class Services:
-    """What effects need: the plan of each instance, the handle, and what was seen."""
+    """The services of effects: the plan of each instance, the handle, and the observations."""
 
     plan: dict[str, Visit] = attrs.Factory(dict[str, Visit])
     handle: Any = None

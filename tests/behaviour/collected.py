@@ -12,7 +12,7 @@ from perdure.values.live_event import AnyEvent
 
 @attrs.frozen
 class Collected:
-    """Collects the events that it is told of, after an optional function."""
+    """Collects its events, after an optional function."""
 
     name: str = "collected"
     first: OnEvent = lambda _: None

@@ -26,7 +26,7 @@ from perdure.values.live_event import (
 
 # ---------------------------------------------------------------- requests
 @on_each_store
-async def test_a_request_is_told_with_its_wait_and_its_time(world: World) -> None:
+async def test_a_request_is_reported_with_its_wait_and_its_time(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     first = world.start(jobs.send("a", steps(Wait(200), Add())))
@@ -48,7 +48,7 @@ async def test_a_request_is_told_with_its_wait_and_its_time(world: World) -> Non
     ("step", "outcome", "error"), [(Refuse(), "rejected", "Refused"), (Break(), "failed", "RuntimeError")]
 )
 @on_each_store
-async def test_a_failed_request_is_told_with_the_class_of_its_error(
+async def test_a_failed_request_is_reported_with_the_class_of_its_error(
     world: World, step: Step, outcome: str, error: str
 ) -> None:
     sink = Collected()
@@ -59,7 +59,7 @@ async def test_a_failed_request_is_told_with_the_class_of_its_error(
 
 
 @on_each_store
-async def test_a_cancelled_request_is_told_once(world: World) -> None:
+async def test_a_cancelled_request_is_reported_once(world: World) -> None:
     """Whether its turn had begun or not."""
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
@@ -85,7 +85,7 @@ async def test_a_request_that_does_not_wait_for_its_run_ends_at_the_claim(world:
 
 
 @on_each_store
-async def test_an_unavailable_store_is_told(world: World) -> None:
+async def test_an_unavailable_store_is_reported(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     world.fail("commit", StoreUnavailable("commit", "the disk is full"))
@@ -95,7 +95,7 @@ async def test_an_unavailable_store_is_told(world: World) -> None:
 
 
 @on_each_store
-async def test_a_full_queue_is_told(world: World) -> None:
+async def test_a_full_queue_is_reported(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside, max_pending=1).with_sinks(sink))).handle(machine)
     world.start(jobs.send("a", steps(Wait(100), Add())))
@@ -109,7 +109,7 @@ async def test_a_full_queue_is_told(world: World) -> None:
 
 # ---------------------------------------------------------------- rejected events
 @on_each_store
-async def test_a_rejected_event_is_told_although_nothing_is_stored(world: World) -> None:
+async def test_a_rejected_event_is_reported_although_nothing_is_stored(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     await world.error_of(jobs.send("a", steps(Refuse("not today"))))
@@ -140,7 +140,7 @@ async def test_an_event_whose_error_on_error_handles_is_not_rejected(world: Worl
 
 # ---------------------------------------------------------------- alarms and runs
 @on_each_store
-async def test_an_alarm_is_told_with_its_lateness(world: World) -> None:
+async def test_an_alarm_is_reported_with_its_lateness(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(1_000)))
@@ -155,7 +155,7 @@ async def test_an_alarm_is_told_with_its_lateness(world: World) -> None:
 
 
 @on_each_store
-async def test_a_claim_is_told_before_the_run_is(world: World) -> None:
+async def test_a_claim_is_reported_before_its_run(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("hello"),))))
@@ -176,7 +176,7 @@ async def test_an_event_without_effects_is_not_claimed(world: World) -> None:
 
 # ---------------------------------------------------------------- commits
 @on_each_store
-async def test_a_slow_commit_is_told_and_logged(world: World) -> None:
+async def test_a_slow_commit_is_reported_and_logged(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     world.slow("commit", ms=1_500)
@@ -201,7 +201,7 @@ async def test_a_slow_commit_is_logged_without_a_sink(world: World) -> None:
 
 # ---------------------------------------------------------------- messages
 @on_each_store
-async def test_a_delivery_is_told(world: World) -> None:
+async def test_a_delivery_is_reported(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     await world.unwrap(jobs.send("a", steps(Tell("b"))))
@@ -216,7 +216,7 @@ async def test_a_delivery_is_told(world: World) -> None:
 
 
 @on_each_store
-async def test_a_delivery_that_fails_is_told_until_it_is_a_dead_letter(world: World) -> None:
+async def test_a_delivery_that_fails_is_reported_until_it_is_a_dead_letter(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside, message_attempts=3).with_sinks(sink))).handle(machine)
     await world.unwrap(jobs.send("a", steps(Tell("b", (Break(),)))))
@@ -228,7 +228,7 @@ async def test_a_delivery_that_fails_is_told_until_it_is_a_dead_letter(world: Wo
 
 
 @on_each_store
-async def test_a_refused_message_is_told_as_consumed(world: World) -> None:
+async def test_a_refused_message_is_reported_as_consumed(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     await world.unwrap(jobs.send("a", steps(Tell("b", (Refuse(),)), Call("c", "terminate"))))
@@ -237,7 +237,7 @@ async def test_a_refused_message_is_told_as_consumed(world: World) -> None:
 
 # ---------------------------------------------------------------- the engine
 @on_each_store
-async def test_the_life_of_an_engine_is_told(world: World) -> None:
+async def test_the_life_of_an_engine_is_reported(world: World) -> None:
     sink = Collected()
     jobs = (await world.open(app(world.outside).with_sinks(sink))).handle(machine)
     call = world.start(jobs.send("a", steps(Say("hello"), Wait(60_000))))

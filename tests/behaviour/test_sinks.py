@@ -71,6 +71,6 @@ def test_sinks_have_unique_names() -> None:
         app.with_sinks(Collected(), Collected())
 
 
-def test_a_value_that_is_no_sink_is_refused() -> None:
+def test_a_value_that_is_not_a_sink_is_refused() -> None:
     with pytest.raises(DefinitionError, match="an EventSink"):
         app.with_sinks(cast("Any", print))

@@ -77,10 +77,10 @@ def expire(ctx: TaskContext[Order]) -> Program[Any, Any, Any]:
     return ctx.terminate("unpaid")
 
 
-# ---------------------------------------------------------------- a shipment: refuses what it cannot read
+# ---------------------------------------------------------------- a shipment: refuses some events
 @frozen
 class Shipped:
-    what: str
+    content: str
     cents: int
 
 

@@ -74,7 +74,7 @@ def test_a_queue_is_named_without_its_instance(overloaded: EngineOverloaded) -> 
 
 
 @given(event(JobFailed, hook="superseded"))
-def test_a_superseded_retry_is_no_run(failed: JobFailed) -> None:
+def test_a_superseded_retry_is_not_a_run(failed: JobFailed) -> None:
     assert metric_values(failed) == ()
 
 

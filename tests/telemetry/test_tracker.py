@@ -221,7 +221,7 @@ async def test_events_that_retention_deleted_are_reported(world: World) -> None:
 
 
 @on_each_store
-async def test_a_store_that_fails_is_asked_again(world: World) -> None:
+async def test_a_failing_store_is_queried_again(world: World) -> None:
     endpoint = FakeEndpoint(world)
     jobs = await world.open(app_of(endpoint))
     for operation in ("events", "move_cursor"):

@@ -38,7 +38,7 @@ KEY = "s3cret"
         *(f"https://[?{KEY}", f"ftp://host/?key={KEY}"),
     ],
 )
-def test_an_endpoint_that_is_no_url_is_refused(url: object) -> None:
+def test_an_endpoint_that_is_not_a_url_is_refused(url: object) -> None:
     with pytest.raises(DefinitionError, match="endpoint of a tracker") as refused:
         tracker(cast("Any", url))
     assert KEY not in str(refused.value)
