@@ -259,7 +259,7 @@ class Client:
     def counts(self) -> FutureResult[StoreCounts, CallError]:
         """Count the instances by job and status, and the messages.
 
-        An engine that was not closed counts anew, in portions: until it is done, ``complete`` of the answer is False,
+        An engine that was not closed counts again, in portions: until it is done, ``complete`` of the answer is False,
         and each call counts on.
         """
         return self._gateway.counts()

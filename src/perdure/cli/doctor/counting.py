@@ -16,7 +16,7 @@ TRIES: Final = 5
 """How often the file is counted, until nothing has changed meanwhile."""
 
 TOPIC: Final = "counts"
-ADVICE: Final = "stop the engine, sqlite3 FILE 'DELETE FROM instance_counts', and start it: it counts anew"
+ADVICE: Final = "stop the engine, sqlite3 FILE 'DELETE FROM instance_counts', and start it: it counts again"
 
 Numbers: TypeAlias = dict[str, dict[str, int]]
 """Instances by job (printed ``kind:name``) and status."""
