@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import attrs
 from attrs import frozen
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
@@ -31,7 +32,11 @@ from perdure import (
     program,
     tell,
 )
+from perdure.engine.tracing import turn_begun
+from perdure.jobs.request import ALARM, RECOVER
 from perdure.programs import gather
+from perdure.values.instance import Claim, Instance
+from perdure.values.turn_inputs import TurnInputs
 
 
 @frozen
@@ -175,11 +180,24 @@ async def test_a_call_without_a_caller_begins_a_trace(world: World) -> None:
     assert not turn.links
 
 
+def test_a_turn_that_finds_nothing_to_do_has_no_span() -> None:
+    at, inputs = orders.address("a"), TurnInputs(now_ms=1_000, jitter=0.0, id_base=1, epoch=2)
+    later = Instance(address=at, created_ms=1, updated_ms=1, alarm_ms=1_001)
+    claim = Claim(owner=2, cause="event", run_id="run", claimed_ms=1)
+    for instance in (None, later, later.changed(alarm_ms=None), later.changed(alarm_ms=1_000, suspension="paused")):
+        assert turn_begun(at, ALARM, instance, inputs) is None
+    assert turn_begun(at, ALARM, later.changed(alarm_ms=1_000), inputs) is not None
+    for instance in (None, later, later.changed(claim=claim)):
+        assert turn_begun(at, RECOVER, instance, attrs.evolve(inputs, running=("run",))) is None
+    assert turn_begun(at, RECOVER, later.changed(claim=claim), inputs) is not None
+
+
 # ---------------------------------------------------------------- later turns
 @on_each_store
 async def test_an_alarm_is_linked_to_the_turn_that_set_it(world: World) -> None:
     traces = Traces()
-    jobs = await world.open(app(world, traces))
+    with traces.provider.get_tracer("startup").start_as_current_span("startup"):  # which is no cause of later turns
+        jobs = await world.open(app(world, traces))
     await world.unwrap(jobs.handle(orders).send("a", Say("late", "1 hour")))
     await world.advance(hours=1)
     alarm = traces.one("alarm task:orders")

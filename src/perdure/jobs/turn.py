@@ -63,14 +63,10 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         step = undecodable(job, loaded.instance, problem, inputs)
     if loaded.instance is None:
         step = new_instance(step, job.plan.state_version)
-    if inputs.trace is not None or _alarm_is_traced(loaded.instance):
+    if inputs.trace is not None:
         step = with_trace(step, loaded.instance, inputs.trace)
     step = with_shown_events(job, state_in_events.of_request(job, step))
     return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
-
-
-def _alarm_is_traced(instance: Instance | None) -> bool:
-    return instance is not None and instance.alarm_trace is not None
 
 
 def begin_marked(
@@ -162,7 +158,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs:
     step = _settle(job, execute, exit_, inputs)
     if isinstance(step, Execute):
         return step
-    if execute.claim.trace is not None or _alarm_is_traced(execute.instance):
+    if execute.claim.trace is not None or execute.instance.alarm_trace is not None:
         step = _traced(step, execute)
     step = state_in_events.of_run(job, execute, step)
     step = Commit(redacted_events(job, step.transition), step.result)
