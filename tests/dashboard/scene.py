@@ -91,7 +91,7 @@ class Shipment:
 
 def ship(ctx: TaskContext[Shipment], event: Shipped) -> Do[None, NoStock]:
     if event.cents == 13:
-        raise ValueError(f"no label for {event.what} of {event.cents} cents")
+        raise ValueError(f"no label for {event.content} of {event.cents} cents")
     state = yield from ctx.state
     yield from ctx.set_state(Shipment(state.count + 1))
 
@@ -214,6 +214,16 @@ async def seed(jobs: Client) -> None:
     for line in ("shipped", "paid", "returned"):
         await unwrap(jobs.handle(digests).add("ada@example.com", line))
     await attempt(jobs.handle(reminders).wish("tea", "the tea is ready"))
+    await _settled(jobs)
+
+
+async def _settled(jobs: Client) -> None:
+    """Read until the message is a dead letter and each run has failed as it should."""
+    for _ in range(100_000):
+        parked, retrying = await unwrap(jobs.list(status="parked")), await unwrap(jobs.list(status="retrying"))
+        if len(parked) == 2 and len(retrying) == 1 and await unwrap(jobs.dead_letters()):
+            return
+    raise AssertionError("the scene does not settle")
 
 
 async def watch_services(jobs: Client) -> None:

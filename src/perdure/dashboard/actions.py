@@ -60,6 +60,7 @@ def actions_for(job: AnyDefinition, suspended: Presence, /) -> tuple[Action, ...
     found = [action for name in job.plan.commands if (action := action_named(name, job)) is not None]
     if suspended == "absent":
         return tuple(each for each in found if job.plan.commands[each.name].absent == "creates")
+    found.sort(key=lambda action: action.effect == "destroys")
     hidden = "resume" if suspended == "no" else "pause"
     return tuple(each for each in found if each.name != hidden)
 

@@ -146,6 +146,11 @@ def code(text: str, /, *, label: str) -> h.Element:
     return h.pre(tabindex="0", role="region", aria_label=label)[h.code[text]]
 
 
+def still_counting(complete: bool, /) -> h.Node:  # noqa: FBT001 - a fact, not a mode
+    """Return the note beside counts that are not complete."""
+    return None if complete else h.p(".note")["Partial: the store is still counting its instances."]
+
+
 def select_all(noun: str, /) -> h.VoidElement:
     """Return the box that selects all rows of a page."""
     return h.input("#all", type="checkbox", aria_label=f"Select all {noun} of this page")

@@ -53,7 +53,7 @@ def dead_letters_page(frame: Frame, view: DeadLetters, /) -> Page:
             ],
         ],
         command="perdure dead-letters; perdure redrive --all",
-        route="/v1/dead-letters",
+        route="GET /v1/dead-letters",
     )
 
 
@@ -99,5 +99,5 @@ def redrive_page(frame: Frame, numbers: tuple[int, ...], /) -> Page:
             ),
         ],
         command=f"perdure redrive {' '.join(map(str, numbers))}",
-        route="/v1/dead-letters/{message_id}/redrive",
+        route="POST /v1/dead-letters/{message_id}/redrive",
     )

@@ -44,18 +44,15 @@ def _unread(event: UnreadEvent) -> h.Node:
 
 
 def _fields(frame: Frame, event: Event) -> list[h.Node]:
-    shown: list[h.Node] = []
-    for field in attrs.fields(type(event)):
-        value: object = getattr(event, field.name)
-        if field.name not in _HEADER and value not in (None, "", ()):
-            shown.append(h.span(".pair")[_value(frame, field.name, value)])
-    return shown
+    members = {field.name: getattr(event, field.name) for field in attrs.fields(type(event))}
+    given = {name: value for name, value in members.items() if name not in _HEADER and value not in (None, "", ())}
+    errors = [value for value in given.values() if isinstance(value, FailureRecord)]
+    pairs = [h.span(".pair")[_value(frame, name, value)] for name, value in given.items() if value not in errors]
+    return [*pairs, *(h.div[failure(error)] for error in errors)]
 
 
 def _value(frame: Frame, name: str, value: object) -> h.Node:
     label = name.removesuffix("_ms").replace("_", " ")
-    if isinstance(value, FailureRecord):
-        return failure(value)
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
         return [f"{label} ", [[link_text(frame, str(item)), " "] for item in items]]

@@ -88,7 +88,7 @@ def instance_page(frame: Frame, view: InstanceDetails, /) -> Page:
             _request(frame, view),
         ],
         command=f"perdure show {quote(str(address))} --traceback; perdure history {quote(str(address))}",
-        route=instance_path(address),
+        route=f"GET {instance_path(address)}",
     )
 
 
@@ -170,7 +170,7 @@ def _work(frame: Frame, instance: Instance) -> h.Element:
         else fields(
             [
                 ("pending", "retry"),
-                ("due", moment(frame, retry.at_ms)),
+                ("due", moment(frame, retry.at_ms) if instance.suspension is None else "once it is resumed"),
                 ("attempt", f"{retry.attempt}"),
                 ("run", h.code[retry.run_id]),
                 ("first failed", moment(frame, retry.first_failed_ms)),
@@ -208,7 +208,7 @@ def _attempts(frame: Frame, attempts: Sequence[Attempt]) -> h.Node:
         ]
         for each in attempts
     ]
-    headings = ["When", "Run", numeric("Attempt"), numeric("Took"), "ActionOutcome", "Error"]
+    headings = ["When", "Run", numeric("Attempt"), numeric("Took"), "Outcome", "Error"]
     return panel(
         "Attempts", table(headings, rows, caption="Attempts", empty="No attempt is in the history."), id_="attempts"
     )

@@ -79,7 +79,7 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
             _pages(frame, view),
         ],
         command=f"perdure list{chosen}",
-        route="/v1/instances",
+        route="GET /v1/instances",
     )
 
 

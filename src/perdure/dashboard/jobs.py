@@ -8,7 +8,7 @@ from shlex import quote
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import clock, fields, moment, panel, status, table
+from perdure.dashboard.components import clock, fields, moment, panel, status, still_counting, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.life import Step, life
 from perdure.dashboard.page import Page
@@ -44,6 +44,7 @@ class JobView:
         next_ticks_ms: the next ticks of its schedule.
         steps: how often its instances took each step since the engine started.
         by_status: the number of its instances by status; None if they were not counted.
+        complete: whether all of them were counted.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class JobView:
     next_ticks_ms: tuple[int, ...] = ()
     steps: tuple[Step, ...] = ()
     by_status: Mapping[ListedStatus, int] | None = None
+    complete: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +87,7 @@ def jobs_page(frame: Frame, view: JobList, /) -> Page:
             empty="The engine serves no job.",
         ),
         command="perdure jobs",
-        route="/v1/jobs",
+        route="GET /v1/jobs",
     )
 
 
@@ -119,7 +121,7 @@ def job_page(frame: Frame, view: JobView, /) -> Page:
             ),
         ],
         command=f"perdure list --kind {quote(view.kind)} --name {quote(view.name)}",
-        route=f"/v1/instances?kind={view.kind}&job={view.name}",
+        route=f"GET /v1/instances?kind={view.kind}&job={view.name}",
     )
 
 
@@ -137,7 +139,7 @@ def _counts(frame: Frame, view: JobView) -> h.Node:
         )[h.b[f"{number:,}"], status(each)]
         for each, number in view.by_status.items()
     ]
-    return h.section(aria_label="Instances by status")[h.div(".numbers")[links]]
+    return h.section(aria_label="Instances by status")[h.div(".numbers")[links], still_counting(view.complete)]
 
 
 def _commands(view: JobView) -> h.Node:

@@ -103,10 +103,7 @@ def _footer(frame: Frame, page: Page) -> h.Element:
     twin = f"{frame.links.page()}{frame.path}{separator}format=json"
     return h.footer[
         page.command and h.p["In the shell: ", h.code[page.command]],
-        h.p[
-            "As JSON: ",
-            h.a("#twin", href=twin)["this page"],
-            page.route and [" or ", h.code[f"GET {page.route}"]],
-        ],
+        frame.live and h.p["As JSON: ", h.a("#twin", href=twin)["this page"]],
+        page.route and h.p["Over HTTP: ", h.code[page.route]],
         h.p["As of ", h.span("#as-of")[clock(frame.now_ms)], h.span("#pulse", aria_hidden="true")],
     ]

@@ -42,6 +42,7 @@ class Step:
 _UNSEEN: Final = (
     Step(before="waiting", after="running", count=0),
     Step(before="retrying", after="running", count=0),
+    Step(before="failed", after="waiting", count=0),
 )
 """Steps without an event: they follow from the others."""
 
@@ -51,12 +52,18 @@ def life(steps: Sequence[Step], /) -> h.Node:
     if not steps:
         return h.p(".empty")["No step was observed since this engine started."]
     places = {place for step in steps for place in (step.before, step.after)} & set(_PLACES)
-    implied = [step for step in _UNSEEN if step.before in places and "running" in places]
+    parks = any(step.after == "parked" for step in steps)
+    implied = [
+        step for step in _UNSEEN if {step.before, step.after} <= places and not (parks and step.before == "failed")
+    ]
+    bottom = max(_PLACES[place][1] for place in places) + 50
     known = [step for step in (*steps, *implied) if step.before in _PLACES and step.after in _PLACES]
     rows = [h.tr[h.th(scope="row")[step.before], h.td[step.after], h.td(".count")[f"{step.count:,}"]] for step in steps]
     return h.div(".life")[
         h.svg(
-            viewBox="0 0 640 220", role="img", aria_label="Places of an instance, and the observed steps between them"
+            viewBox=f"0 0 640 {bottom}",
+            role="img",
+            aria_label="Places of an instance, and the observed steps between them",
         )[
             h.defs[
                 h.marker(

@@ -19,6 +19,7 @@ from perdure.dashboard.components import (
     panel,
     span_text,
     status,
+    still_counting,
     table,
 )
 from perdure.dashboard.frame import Frame
@@ -27,6 +28,7 @@ from perdure.engine.in_flight import InFlight
 from perdure.stores.store import Health
 from perdure.telemetry.activity import Minute, Trouble
 from perdure.values.address import Address
+from perdure.values.counts import MAX_COUNTED
 from perdure.values.listed import LISTED_STATUSES, ListedStatus
 
 _SURVIVED: Final = {"none": "nothing", "relaxed": "a crash of the process", "full": "a loss of power"}
@@ -89,23 +91,24 @@ class Overview:
 
     Attributes:
         jobs: the instances by job and status.
-        all_counted: False if the store has more instances than were counted.
+        complete: whether all instances were counted.
         minutes: the last hour.
         troubles: the newest failures since the engine started.
         overdue: the instances that are overdue, the oldest first, at most 10.
-        dead_letters: the number of dead letters, at most 1,000.
+        messages: the messages that wait for their delivery, at most `MAX_COUNTED`.
+        dead_letters: the dead letters, at most `MAX_COUNTED`.
         health: the health of the store.
         in_flight: the work in progress.
         engine: the engine.
     """
 
     jobs: tuple[CountedJob, ...]
-    all_counted: bool
+    complete: bool
     minutes: tuple[Minute, ...]
     troubles: tuple[Trouble, ...]
     overdue: tuple[Overdue, ...]
+    messages: int
     dead_letters: int
-    dead_letters_all: bool
     health: Health
     in_flight: InFlight
     engine: EngineFacts
@@ -121,10 +124,10 @@ def overview_page(frame: Frame, view: Overview, /) -> Page:
             h.div(".grid.two")[_throughput(view.minutes), _lateness(view.minutes)],
             _jobs(frame, view),
             h.div(".grid.two")[_troubles(frame, view.troubles), _overdue(frame, view.overdue)],
-            h.div(".grid.two")[_store(view.health), _engine(view)],
+            h.div(".grid.two")[_store(view), _engine(view)],
         ],
-        command="perdure stats; perdure health",
-        route="/v1/health",
+        command="perdure counts; perdure health",
+        route="GET /v1/counts",
     )
 
 
@@ -140,10 +143,14 @@ def _numbers(frame: Frame, view: Overview) -> h.Element:
         if number or each != "orphaned"
     ]
     letters = h.a(class_=f"number {'quiet' if not view.dead_letters else ''}", href=links.page("/dead-letters"))[
-        h.b[f"{view.dead_letters:,}{'' if view.dead_letters_all else '+'}"], h.span(".status.bad")["dead letters"]
+        h.b[_up_to(view.dead_letters)], h.span(".status.bad")["dead letters"]
     ]
-    note = None if view.all_counted else h.p(".note")["Partial: more instances are stored than were counted."]
+    note = still_counting(view.complete)
     return h.section("#numbers", aria_label="Instances by status")[h.div(".numbers")[shown, letters], note]
+
+
+def _up_to(number: int) -> str:
+    return f"{number:,}" if number < MAX_COUNTED else f"{MAX_COUNTED:,}+"
 
 
 def _throughput(minutes: Sequence[Minute]) -> h.Element:
@@ -248,7 +255,8 @@ def _overdue(frame: Frame, overdue: Sequence[Overdue]) -> h.Element:
     )
 
 
-def _store(health: Health) -> h.Element:
+def _store(view: Overview) -> h.Element:
+    health = view.health
     cache = f"{health.cache_bytes / 1_048_576:.1f} of {health.max_cache_bytes / 1_048_576:.0f} MiB"
     return panel(
         "Store",
@@ -257,6 +265,7 @@ def _store(health: Health) -> h.Element:
                 ("health", status(health.state)),
                 ("problem", health.detail or None),
                 ("cache", cache if health.max_cache_bytes else "none"),
+                ("messages in delivery", _up_to(view.messages)),
                 ("messages to jobs that are not served", f"{health.unserved_messages:,}"),
             ]
         ),

@@ -15,7 +15,7 @@ class Page:
         section: the entry of the navigation that it belongs to.
         body: its content.
         command: the command of the shell that prints the same; empty for none.
-        route: the route of the HTTP interface that returns the same; empty for none.
+        route: the request of the HTTP interface that does the same; empty for none.
         crumbs: the pages above it: text and URL.
     """
 

@@ -91,7 +91,7 @@ def parked_page(frame: Frame, view: ParkedList, /) -> Page:
             ],
         ],
         command="perdure list --status parked; perdure retry --status parked",
-        route="/v1/instances?status=parked",
+        route="GET /v1/instances?status=parked",
     )
 
 

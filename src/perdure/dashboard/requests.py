@@ -11,12 +11,14 @@ import htpy as h
 import orjson
 
 from perdure.dashboard.actions import Action
-from perdure.dashboard.components import code, count, form_to, hidden, instance_link, panel, table
+from perdure.dashboard.components import clock, code, count, form_to, hidden, instance_link, panel, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
 from perdure.values.address import Address
 from perdure.wire.paths import instance_path
 
+_AN_INSTANT_MS: Final = 10**11
+"""Greater milliseconds are an instant, from 1973 on; smaller ones are a duration."""
 _ALWAYS: Final = frozenset({"updated_ms", "version"})
 """Fields that every commit changes."""
 
@@ -59,7 +61,7 @@ def confirm_page(frame: Frame, view: PreviewedRequest, /) -> Page:
             bool(view.explanation) and _effect(view.explanation),
         ],
         command=f"perdure explain {quote(str(address))} {name}",
-        route=f"{instance_path(address, 'explain', name)}",
+        route=f"POST {instance_path(address, 'explain', name)}",
     )
 
 
@@ -105,21 +107,32 @@ def _effect(explanation: Mapping[str, object]) -> h.Node:
 
 def _changes(explanation: Mapping[str, object]) -> h.Node:
     before, after = explanation.get("before"), explanation.get("after")
-    old, new = _members(before), _members(after)
+    old, new = _leaves(before), _leaves(after)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name not in _ALWAYS]
-    rows = [h.tr[h.th(scope="row")[name], h.td[_short(old.get(name))], h.td[_short(new.get(name))]] for name in names]
+    rows = [h.tr[h.th(scope="row")[name], h.td[_short(name, old)], h.td[_short(name, new)]] for name in names]
     write = {"put": "The instance is stored.", "purge": "The instance is deleted."}.get(
         str(explanation.get("write")), "Nothing is written."
     )
     return [h.p[write], table(["Field", "Before", "After"], rows, caption="Changes", empty="No field changes.")]
 
 
-def _members(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+def _leaves(value: object, under: str = "") -> Mapping[str, object]:
+    """Return the members of nested objects, by their path such as ``pending_retry.attempt``."""
+    if not isinstance(value, dict):
+        return {under: value} if under else {}
+    found: dict[str, object] = {}
+    for name, member in cast("Mapping[str, object]", value).items():
+        found.update(_leaves(member, f"{under}.{name}" if under else name))
+    return found
 
 
-def _short(value: object) -> h.Node:
-    return h.span(".none")["-"] if value is None else h.code(".value")[orjson.dumps(value).decode()]
+def _short(name: str, members: Mapping[str, object]) -> h.Node:
+    value = members.get(name)
+    if value is None:
+        return h.span(".none")["-"]
+    if isinstance(value, int) and name.endswith("_ms") and value > _AN_INSTANT_MS:
+        return clock(value)
+    return h.code(".value")[orjson.dumps(value).decode()]
 
 
 def _indented(value: object) -> str:
@@ -200,7 +213,7 @@ def outcomes_page(title: str, outcomes: Sequence[ActionOutcome], back: str, sect
         section=section,
         body=[
             h.p(role="status")[f"{done} of {len(outcomes)} done."],
-            table(["Subject", "ActionOutcome", "Answer"], rows, caption="Outcomes", empty="Nothing was requested."),
+            table(["Subject", "Outcome", "Answer"], rows, caption="Outcomes", empty="Nothing was requested."),
             h.p[h.a(".button", href=back)["Back to the list"]],
         ],
     )

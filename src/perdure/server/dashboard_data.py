@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
 import attrs
 import orjson
@@ -29,18 +28,19 @@ from perdure.server.perform import may_see_tracebacks
 from perdure.stores.store import LoggedEvent, UnreadEvent
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
+from perdure.values.counts import StoreCounts
 from perdure.values.errors import InvalidArgument, InvalidId, InvalidInput, PerdureError, RequestError
 from perdure.values.failure import FailureRecord
-from perdure.values.instance import Instance
+from perdure.values.instance import Instance, Status
 from perdure.values.instant import from_ms
-from perdure.values.listed import LISTED_STATUSES, Listed, ListedStatus, Listing
+from perdure.values.listed import Listed, ListedStatus, Listing
 from perdure.wire.info import installed_version
 
 T = TypeVar("T")
 
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 PAGE: Final = 50
 """Rows of a page."""
-COUNTED: Final = 1_000
 OVERDUE: Final = 10
 TICKS: Final = 5
 
@@ -77,17 +77,16 @@ class PageSource:
     async def overview(self) -> Overview:
         """Return the data of the overview."""
         engine, client = engine_of(self.client), self.client
-        listed = await known(client.list(limit=COUNTED))
-        letters = await known(client.dead_letters(limit=COUNTED))
+        counts = await known(client.counts())
         due = await known(engine.store.due(self.now_ms, OVERDUE))
         return Overview(
-            jobs=_counts(listed, engine.jobs),
-            all_counted=len(listed) < COUNTED,
+            jobs=_counted(counts, engine.jobs),
+            complete=counts.complete,
             minutes=self.activity.minutes(self.now_ms),
             troubles=self.activity.troubles,
             overdue=tuple(Overdue(address=each.address, due_ms=each.due_ms) for each in due if each.due_ms is not None),
-            dead_letters=len(letters),
-            dead_letters_all=len(letters) < COUNTED,
+            messages=counts.messages,
+            dead_letters=counts.dead_letters,
             health=await known(client.health()),
             in_flight=attrs.evolve(await known(client.in_flight()), instances=()),
             engine=EngineFacts(
@@ -107,10 +106,10 @@ class PageSource:
     async def job(self, kind: str, name: str) -> JobView:
         """Return the data of the page of a job."""
         job = self.definition(kind, name)
-        listed = await known(self.client.list(kind=kind, name=name, limit=COUNTED))
-        by_status = Counter(each.status for each in listed)
-        counts: dict[ListedStatus, int] = {each: by_status[each] for each in LISTED_STATUSES if each != "orphaned"}
-        return attrs.evolve(self._job(job), by_status=counts)
+        counts = await known(self.client.counts())
+        found = {one.status: one.number for one in counts.instances if (one.kind, one.name) == (kind, name)}
+        by_status: dict[ListedStatus, int] = {each: found.get(each, 0) for each in STATUSES}
+        return attrs.evolve(self._job(job), by_status=by_status, complete=counts.complete)
 
     def definition(self, kind: str, name: str) -> AnyDefinition:
         """Return a definition.
@@ -237,13 +236,17 @@ class PageSource:
         return DeadLetters(letters=letters, more=len(found) > PAGE)
 
 
-def _counts(listed: Sequence[Listed], served: Any) -> tuple[CountedJob, ...]:
-    counted: dict[tuple[str, str], Counter[ListedStatus]] = {job: Counter() for job in served}
-    for each in listed:
-        counted.setdefault((each.address.kind, each.address.name), Counter())[each.status] += 1
+def _counted(counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition]) -> tuple[CountedJob, ...]:
+    """Return the instances by job and status: those of a job that is not served are orphaned."""
+    found: dict[tuple[str, str], dict[ListedStatus, int]] = {job: {} for job in served}
+    for one in counts.instances:
+        job = one.kind, one.name
+        status: ListedStatus = one.status if job in served else "orphaned"
+        by_status = found.setdefault(job, {})
+        by_status[status] = by_status.get(status, 0) + one.number
     return tuple(
-        CountedJob(kind=kind, name=name, served=(kind, name) in served, by_status=dict(by_status))
-        for (kind, name), by_status in counted.items()
+        CountedJob(kind=kind, name=name, served=(kind, name) in served, by_status=by_status)
+        for (kind, name), by_status in found.items()
     )
 
 

@@ -45,7 +45,6 @@ _STEPS: Final[Mapping[type[AnyEvent], tuple[str, str]]] = {
     JobStarted: ("new", "waiting"),
     JobExecuted: ("running", "waiting"),
     JobFailed: ("running", "retrying"),
-    JobRetryExhausted: ("running", "failed"),
     JobRecovered: ("running", "running"),
     JobParked: ("running", "parked"),
     JobPaused: ("waiting", "paused"),
@@ -137,9 +136,13 @@ def trouble_in(event: AnyEvent, /) -> Trouble | None:
 
 def step_of(event: AnyEvent, /) -> tuple[str, str] | None:
     """Return the step of an instance's life that an event reports: the place before and the place after, or None."""
-    if isinstance(event, JobFailed) and event.retry_at_ms is None:
-        return None  # the event after it says how the run ended
-    return _STEPS.get(type(event))
+    match event:
+        case JobFailed(retry_at_ms=None):
+            return "running", "failed"
+        case JobParked(reason="retries_exhausted"):
+            return "failed", "parked"
+        case _:
+            return _STEPS.get(type(event))
 
 
 def job_of(event: AnyEvent, /) -> str:

@@ -10,6 +10,7 @@ import attrs
 from perdure import Program
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.facts import Fact
 from perdure.jobs.hooks import FROM_HOOKS, HookResult, hook
 from perdure.jobs.plan import build_plan
 from perdure.jobs.request import CommandSpec, Request
@@ -67,6 +68,9 @@ class Reminder(Definition[ReminderHandle, ReminderSender, R], Generic[R]):
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> ReminderContext:
         given: dict[str, Any] = inputs
         return ReminderContext(instance, claim, **given)
+
+    def facts(self) -> tuple[Fact, ...]:
+        return (Fact("purpose", "says a text once"), *super().facts())
 
     def may_rest(self, instance: Instance) -> bool:
         return False  # it waits for its time until it is gone

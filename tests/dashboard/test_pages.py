@@ -1,0 +1,306 @@
+"""The dashboard without a browser: its pages, their twins, and the requests that it refuses."""
+
+import re
+
+import orjson
+import pytest
+import scene
+from visitor import OWN, fields_of, path_of, visit
+
+from perdure import unwrap
+from perdure.dashboard.links import Links
+from perdure.server.tokens import Tokens
+from perdure.values.address import Address
+
+ORDER = "task/orders/2026-0003"
+INVOICE = "task/invoices/R-100"
+PAGES = ["", "/instances", "/jobs", "/jobs/task/orders", "/parked", "/dead-letters", path_of(ORDER), path_of(INVOICE)]
+SECRETS = {name: f"{name}-secret-of-this-token-0123456789" for name in ("reader", "caller", "operator")}
+SCOPES = {"reader": "read", "caller": "read,call", "operator": "read,call,operate"}
+TOKENS = Tokens.parse("\n".join(f"{name} {SCOPES[name]} {secret}" for name, secret in SECRETS.items()))
+
+
+def bearer(name):
+    return {"Authorization": f"Bearer {SECRETS[name]}"}
+
+
+async def signed_in(visitor, name, following=""):
+    page = await visitor.get("/login")
+    form = fields_of(page.text) | {"token": SECRETS[name], "following": following}
+    return await visitor.post("/login", form)
+
+
+@pytest.mark.parametrize("mounted_at", ["", "/shop/jobs"])
+def test_each_page_links_only_pages_that_exist(mounted_at):
+    async def scenario(visitor):
+        found, broken = set(), []
+        for path in PAGES:
+            page = await visitor.get(path)
+            assert page.status_code == 200, path
+            found |= {link.replace("&amp;", "&") for link in re.findall(r'(?:href|src|action)="([^"#]+)"', page.text)}
+        posts = ("/bulk", "/explain", "/redrive")  # of forms
+        for link in sorted(found):
+            assert link.startswith(f"{mounted_at}/dashboard"), link
+            if not link.endswith(posts) and (await visitor.http.get(link)).status_code != 200:
+                broken.append(link)
+        return broken, len(found) > 60
+
+    assert visit(scenario, mounted_at=mounted_at) == ([], True)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_each_page_has_a_twin_in_json_and_in_the_shell(path):
+    async def scenario(visitor):
+        page = await visitor.get(path)
+        twin = re.search(r'id="twin" href="([^"]+)"', page.text)[1]
+        answer = await visitor.http.get(twin.replace("&amp;", "&"))
+        return answer.headers["content-type"], type(orjson.loads(answer.content)), "<code>perdure " in page.text
+
+    assert visit(scenario) == ("application/json", dict, True)
+
+
+def test_a_page_runs_no_script_but_its_own_and_no_site_frames_it():
+    async def scenario(visitor):
+        page = await visitor.get()
+        assert "<script src=" in page.text
+        assert not re.search(r"<script>|<style|\son\w+=|\sstyle=", page.text)
+        return page.headers["content-security-policy"]
+
+    policy = visit(scenario)
+    assert "script-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_an_id_and_a_state_of_any_characters_are_text():
+    odd = "<script>alert(1)</script>\"'/&?#%é"
+
+    async def scenario(visitor):
+        await unwrap(visitor.api.client.handle(scene.reminders).wish(odd, "</pre><b>bold"))
+        listed = await visitor.get("/instances?job=reminders")
+        link = Links().instance(Address("reminder", "reminders", odd))
+        page = await visitor.http.get(link)
+        return link in listed.text, page.status_code, "<script>alert" in listed.text + page.text, "<b>bold" in page.text
+
+    assert visit(scenario) == (True, 200, False, False)
+
+
+def test_a_kind_of_a_user_shows_up_with_its_own_facts_and_actions():
+    async def scenario(visitor):
+        job, page = await visitor.get("/jobs/reminder/reminders"), await visitor.get(path_of("reminder/reminders/tea"))
+        return "says a text once" in job.text, "the tea is ready" in page.text, ">snooze</option>" in page.text
+
+    assert visit(scenario) == (True, True, True)
+
+
+def test_secrets_are_hidden_unless_an_operator_asks_for_them():
+    async def scenario(visitor):
+        pages = [
+            (await visitor.get(f"{path_of(ORDER)}{query}", **bearer(name))).text
+            for name in ("caller", "operator")
+            for query in ("", "?secrets=shown", "?format=json", "?secrets=shown&format=json")
+        ]
+        return ["4111" in page for page in pages]
+
+    assert visit(scenario, access=TOKENS) == [False, False, False, False, False, True, False, True]
+
+
+def test_tracebacks_are_for_operators():
+    async def scenario(visitor):
+        path = path_of("task/shipments/warehouse-1")
+        instance = "/jobs/task/printed-invoices/instances/P-7"
+        return [
+            *[
+                "Traceback" in (await visitor.get(f"{page}{query}", **bearer(name))).text
+                for name in ("reader", "operator")
+                for page in (path, instance)
+                for query in ("", "?format=json")
+            ][2:4],
+            "Traceback" in (await visitor.get(instance, **bearer("operator"))).text,
+        ]
+
+    assert visit(scenario, access=TOKENS) == [False, False, True]
+
+
+def test_a_filter_that_is_not_valid_is_a_problem_on_the_page():
+    async def scenario(visitor):
+        pages = [await visitor.get(f"/instances?{query}") for query in ("status=no", "after=no", "id_prefix=2026-00")]
+        return [(page.status_code, 'role="alert"' in page.text, page.text.count("2026-00") > 50) for page in pages]
+
+    assert visit(scenario) == [(200, True, False), (200, True, False), (200, False, True)]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/jobs/task/none", "/jobs/a", "/dead-letters?after=x", "/jobs/%ff/x"])
+def test_a_page_that_does_not_exist_leads_back(path):
+    async def scenario(visitor):
+        page = await visitor.get(path)
+        return page.status_code in {400, 404, 422}, "To the overview" in page.text
+
+    assert visit(scenario) == (True, True)
+
+
+# ---------------------------------------------------------------- actions
+def test_an_action_is_explained_confirmed_and_then_done_once():
+    async def scenario(visitor):
+        path = f"{path_of(ORDER)}/request/pause"
+        asked = await visitor.get(path)
+        unconfirmed = await visitor.post(path, fields_of(asked.text) | {"confirmed": ""})
+        status = await unwrap(visitor.api.client.handle(scene.orders).status("2026-0003"))
+        form = fields_of(asked.text)
+        done, again = await visitor.post(path, form), await visitor.post(path, form)
+        shown = await visitor.http.get(done.headers["location"])
+        assert "suspension" in asked.text
+        assert "Send pause to" in unconfirmed.text
+        assert done.headers["location"] == again.headers["location"]
+        return status.status, done.status_code, "changed: yes, status: paused" in shown.text
+
+    assert visit(scenario) == ("idle", 303, True)
+
+
+def test_a_notice_that_the_server_did_not_write_is_not_shown():
+    async def scenario(visitor):
+        page = await visitor.get(f"{path_of(ORDER)}?notice=call+0800+now&signature=0")
+        return 'id="notice"' in page.text
+
+    assert visit(scenario) is False
+
+
+def test_several_instances_are_confirmed_and_each_has_its_outcome():
+    async def scenario(visitor):
+        addresses = ["task:orders:2026-0001", "task:orders:2026-0002", "task:orders:none", "debounce:digests:x"]
+        form = {"csrf": await visitor.token_of_forms(), "action": "trigger", "address": addresses}
+        asked = await visitor.post("/bulk", form)
+        done = await visitor.post("/bulk", form | {"confirmed": "yes", "key": fields_of(asked.text)["key"]})
+        return "trigger 4 instances" in asked.text, "3 of 4 done" in done.text, "has no action" in done.text
+
+    assert visit(scenario) == (True, True, True)
+
+
+@pytest.mark.parametrize("addresses", [[], [f"task:orders:{number}" for number in range(101)]])
+def test_an_action_is_for_one_to_a_hundred_instances(addresses):
+    async def scenario(visitor):
+        form = {"csrf": await visitor.token_of_forms(), "action": "pause", "address": addresses, "confirmed": "yes"}
+        page = await visitor.post("/bulk", form)
+        return page.status_code, "1 to 100" in page.text
+
+    assert visit(scenario) == (422, True)
+
+
+def test_a_dead_letter_is_delivered_again_after_a_confirmation():
+    async def scenario(visitor):
+        [letter] = await unwrap(visitor.api.client.dead_letters())
+        form = {"csrf": await visitor.token_of_forms("/dead-letters"), "message": str(letter.message_id)}
+        asked = await visitor.post("/dead-letters/redrive", form)
+        done = await visitor.post("/dead-letters/redrive", form | {"confirmed": "yes"})
+        return "Deliver 1 dead letter again" in asked.text, "1 of 1 done" in done.text
+
+    assert visit(scenario) == (True, True)
+
+
+# ---------------------------------------------------------------- who may do it
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+    ],
+)
+def test_a_form_of_another_site_is_refused_even_with_the_right_token(headers):
+    async def scenario(visitor):
+        form = {"csrf": await visitor.token_of_forms(), "confirmed": "yes"}
+        path = f"/dashboard{path_of(ORDER)}/request/terminate"
+        return [(await visitor.http.post(path, data=form, headers=each)).status_code for each in (headers, OWN)]
+
+    assert visit(scenario) == [403, 303]
+
+
+def test_a_form_without_the_right_token_is_refused():
+    async def scenario(visitor):
+        path = f"{path_of(ORDER)}/request/terminate"
+        return [
+            (await visitor.post(path, {"confirmed": "yes"} | extra)).status_code for extra in ({}, {"csrf": "0" * 32})
+        ]
+
+    assert visit(scenario) == [403, 403]
+
+
+def test_another_site_may_link_a_page_and_not_embed_or_read_it():
+    async def scenario(visitor):
+        cross = {"Sec-Fetch-Site": "cross-site"}
+        kinds = ({"Sec-Fetch-Dest": "document"}, {"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Dest": "empty"})
+        return [(await visitor.get("", **cross, **kind)).status_code for kind in kinds]
+
+    assert visit(scenario) == [200, 403, 403]
+
+
+def test_a_caller_signs_in_with_a_token_and_returns_to_its_page():
+    async def scenario(visitor):
+        asked = await visitor.get("/parked")
+        wrong = await visitor.post("/login", fields_of((await visitor.get("/login")).text) | {"token": "x" * 40})
+        answer = await signed_in(visitor, "operator", "/parked")
+        cookie = answer.headers["set-cookie"]
+        page = await visitor.get("/parked")
+        left = await visitor.post("/logout", {"csrf": fields_of(page.text)["csrf"]})
+        after = await visitor.get("/parked")
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert "Path=/dashboard;" in cookie
+        assert SECRETS["operator"] not in cookie
+        statuses = [each.status_code for each in (asked, wrong, answer, page, left, after)]
+        return asked.headers["location"], answer.headers["location"], statuses
+
+    expected = "/dashboard/login?following=%2Fparked", "/dashboard/parked", [303, 403, 303, 200, 303, 303]
+    assert visit(scenario, access=TOKENS) == expected
+
+
+@pytest.mark.parametrize("following", ["//evil.example", "https://evil.example/", "/\\evil.example"])
+def test_signing_in_leads_nowhere_else(following):
+    async def scenario(visitor):
+        return (await signed_in(visitor, "reader", following)).headers["location"]
+
+    assert visit(scenario, access=TOKENS).startswith("/dashboard")
+
+
+def test_the_cookie_opens_no_other_route():
+    async def scenario(visitor):
+        await signed_in(visitor, "operator")
+        return [(await visitor.http.get(path)).status_code for path in ("/dashboard", "/v1/instances", "/dashboardx")]
+
+    assert visit(scenario, access=TOKENS) == [200, 401, 401]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("reader", (0, 403, 403, 403)), ("caller", (1, 403, 200, 403)), ("operator", (3, 200, 200, 200))],
+)
+def test_a_page_offers_only_permitted_actions_and_others_are_refused(name, expected):
+    async def scenario(visitor):
+        await signed_in(visitor, name)
+        page = await visitor.get(path_of(ORDER))
+        offered = page.text.count('class="button ')
+        requests = [await visitor.get(f"{path_of(ORDER)}/request/{action}") for action in ("pause", "trigger")]
+        letters = await visitor.get("/dead-letters")
+        return offered, *(each.status_code for each in requests), letters.status_code
+
+    assert visit(scenario, access=TOKENS) == expected
+
+
+def test_no_page_is_read_without_a_token():
+    async def scenario(visitor):
+        answers = [await visitor.get(path) for path in (*PAGES, "/live?page=/", f"{path_of(ORDER)}/request/pause")]
+        return {each.status_code for each in answers if "/login" in each.headers.get("location", "")}, answers[-2].text
+
+    statuses, stream = visit(scenario, access=TOKENS)
+    assert statuses == {303}
+    assert "signed-out" in stream
+    assert "orders" not in stream
+
+
+def test_without_the_option_there_is_no_dashboard():
+    async def scenario(visitor):
+        return (await visitor.get()).status_code
+
+    assert visit(scenario, dashboard=False) == 404

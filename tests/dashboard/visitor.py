@@ -1,0 +1,85 @@
+"""A browser without a screen: requests to the dashboard of an engine in this process, and the forms of its pages."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from html import unescape
+from typing import Any
+
+import httpx2
+import scene
+from attrs import frozen
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from perdure.server.access import Access
+from perdure.server.api import EngineApi, asgi
+from perdure.server.http_limits import HttpLimits
+
+OWN = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+"""The headers of a form that the dashboard's own page sends."""
+
+
+@frozen
+class Visitor:
+    """Requests pages and submits their forms.
+
+    Attributes:
+        http: the client.
+        api: the application.
+        prefix: the path that it is mounted at.
+    """
+
+    http: httpx2.AsyncClient
+    api: EngineApi
+    prefix: str = ""
+
+    async def get(self, path: str = "", **headers: str) -> httpx2.Response:
+        return await self.http.get(f"{self.prefix}/dashboard{path}", headers=headers)
+
+    async def post(self, path: str, data: Any, **headers: str) -> httpx2.Response:
+        return await self.http.post(f"{self.prefix}/dashboard{path}", data=data, headers=OWN | headers)
+
+    async def token_of_forms(self, path: str = "/instances") -> str:
+        """Return the token against forged requests on a page."""
+        return fields_of((await self.get(path)).text)["csrf"]
+
+    async def request(self, instance: str, action: str, **fields: str) -> httpx2.Response:
+        """Confirm a request to an instance, written ``kind/name/id``."""
+        path = f"{path_of(instance)}/request/{action}"
+        form = fields_of((await self.get(path)).text)
+        return await self.post(path, form | fields)
+
+
+def path_of(instance: str) -> str:
+    kind, name, id_ = instance.split("/", 2)
+    return f"/jobs/{kind}/{name}/instances/{id_}"
+
+
+def fields_of(html: str) -> dict[str, str]:
+    """Return the hidden fields of a page."""
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', html)
+    return {name: unescape(value) for name, value in found}
+
+
+def visit(
+    scenario: Callable[[Visitor], Awaitable[Any]],
+    *,
+    mounted_at: str = "",
+    access: Access = "local",
+    limits: HttpLimits | None = None,
+    dashboard: bool = True,
+) -> Any:
+    """Open the scene on a memory store, and let a scenario visit its dashboard."""
+
+    async def main() -> Any:
+        api = asgi(scene.app, "memory://", access=access, limits=limits or HttpLimits(), dashboard=dashboard)
+        served: Any = Starlette(routes=[Mount(mounted_at, api)], lifespan=api.lifespan) if mounted_at else api
+        transport = httpx2.ASGITransport(served)
+        async with api.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            await scene.seed(api.client)
+            return await scenario(Visitor(http, api, mounted_at))
+
+    return asyncio.run(main())
