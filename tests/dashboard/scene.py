@@ -32,7 +32,7 @@ from perdure import (
     tell,
     unwrap,
 )
-from perdure.client.client import Client
+from perdure.client.client import Client, engine_of
 
 
 # ---------------------------------------------------------------- an order: a state machine with messages
@@ -219,10 +219,11 @@ async def seed(jobs: Client) -> None:
 
 async def _settled(jobs: Client) -> None:
     """Read until the message is a dead letter and each run has failed as it should."""
-    for _ in range(100_000):
+    for _ in range(10_000):
         parked, retrying = await unwrap(jobs.list(status="parked")), await unwrap(jobs.list(status="retrying"))
         if len(parked) == 2 and len(retrying) == 1 and await unwrap(jobs.dead_letters()):
             return
+        await engine_of(jobs).runtime.sleep(1)
     raise AssertionError("the scene does not settle")
 
 

@@ -223,7 +223,7 @@ def _timeline(frame: Frame, view: InstanceDetails) -> h.Element:
     )
     rows = [event_row(frame, each) for each in view.events]
     shown = table(
-        ["When", "Event", "", numeric("Number")], rows, caption="Timeline", empty="The log has no event of it."
+        ["When", "Event", "Details", numeric("Number")], rows, caption="Timeline", empty="The log has no event of it."
     )
     return panel("Timeline", shown, older, id_="timeline", note="the newest first")
 

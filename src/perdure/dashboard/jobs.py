@@ -147,8 +147,8 @@ def _commands(view: JobView) -> h.Node:
         h.tr[
             h.th(scope="row")[each.name],
             h.td[h.code[each.takes] if each.takes else h.span(".none")["no input"]],
-            h.td["creates an instance" if each.creates else ""],
+            h.td["is created" if each.creates else h.span(".none")["-"]],
         ]
         for each in view.commands
     ]
-    return table(["Request", "Input", ""], rows, caption="Requests", empty="It accepts no request.")
+    return table(["Request", "Input", "Absent instance"], rows, caption="Requests", empty="It accepts no request.")

@@ -56,7 +56,7 @@ async def redrive(client: Client, numbers: Sequence[int]) -> tuple[ActionOutcome
 def answer_text(answer: object) -> str:
     """Return an answer as a line.
 
-    >>> answer_text({"changed": True, "status": "paused", "outcome": None})
+    >>> answer_text({"type": "PauseResult", "changed": True, "status": "paused", "outcome": None})
     'changed: yes, status: paused'
     """
     if not isinstance(answer, dict):
@@ -64,7 +64,9 @@ def answer_text(answer: object) -> str:
     members = cast("dict[str, object]", answer)
     words = {True: "yes", False: "no"}
     shown = ((name, words.get(value, value) if isinstance(value, bool) else value) for name, value in members.items())
-    return ", ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in shown if value is not None)
+    return ", ".join(
+        f"{name.replace('_', ' ')}: {_short(value)}" for name, value in shown if value is not None and name != "type"
+    )
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,190 @@
+"""The dashboard in Chromium, against an engine in another process."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from engine_process import engine_on
+from playwright.sync_api import expect
+
+expect.set_options(timeout=20_000)
+
+ORDER = "/jobs/task/orders/instances/2026-0003"
+INVOICE = "/jobs/task/invoices/instances/R-100"
+READER = "reader-secret-of-this-token-0123456789"
+OPERATOR = "operator-secret-of-this-token-0123456789"
+PAGES = ["", "/instances", "/jobs", "/jobs/continuous/exchange-rates", "/parked", "/dead-letters", ORDER, INVOICE]
+CONFIRMATION = f"{INVOICE}/request/resume"
+
+
+def status(page):
+    return page.locator("#summary .status").inner_text()
+
+
+def test_an_instance_is_found_by_filters_and_by_the_beginning_of_its_id(page, engine):
+    page.goto(f"{engine.url}/instances")
+    page.get_by_label("Status").select_option("paused")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="Clear").click()
+    page.get_by_label("Id begins with").fill("2026-000")
+    page.get_by_label("Id begins with").press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(9)
+    page.get_by_role("link", name="task:orders:2026-0003").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("2026-0003")
+    expect(page.locator("#state pre")).to_contain_text('"card": "<secret>"')
+    expect(page.locator("#neighbours")).to_have_count(0)
+
+
+def test_a_list_has_pages(page, engine):
+    page.goto(f"{engine.url}/instances?job=orders")
+    expect(page.locator("tbody tr")).to_have_count(50)
+    page.get_by_role("link", name="Next page").click()
+    expect(page.locator("tbody tr")).to_have_count(11)
+    page.get_by_role("link", name="First page").click()
+    expect(page.locator("tbody tr")).to_have_count(50)
+
+
+def test_an_instance_is_paused_resumed_and_triggered_with_the_keyboard(page, engine):
+    page.goto(f"{engine.url}{ORDER}")
+    for action, result in (("pause", "paused"), ("resume", "idle")):
+        page.get_by_role("link", name=action, exact=True).press("Enter")
+        expect(page.get_by_text(f"Send {action} to task:orders:2026-0003?")).to_be_visible()
+        expect(page.get_by_role("button", name=action)).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#notice")).to_contain_text(f"{action} task:orders:2026-0003: changed: yes")
+        assert status(page) == result
+    page.get_by_role("link", name="trigger").click()
+    page.get_by_role("link", name="Cancel").click()
+    assert status(page) == "idle"
+    page.get_by_role("link", name="trigger").click()
+    page.get_by_role("button", name="trigger").click()
+    expect(page.locator("#main")).to_contain_text("There is no instance at this address")  # the alarm of a paid order
+    expect(page.locator("#timeline")).to_contain_text("job.terminated")
+
+
+def test_a_request_is_explained_before_it_is_sent(page, engine):
+    page.goto(f"{engine.url}/jobs/task/orders/instances/2026-0001")
+    page.locator("select[name=action]").select_option("send")
+    page.get_by_label("Input as JSON").fill('{"type": "Paid", "cents": 5000}')
+    page.get_by_role("button", name="Explain").click()
+    expect(page.get_by_role("region", name="Changes")).to_contain_text("state.stage")
+    expect(page.get_by_role("region", name="Messages")).to_contain_text("warehouse-1")
+    page.get_by_role("button", name="send").click()
+    expect(page.locator("#state pre")).to_contain_text('"stage": "paid"')
+
+
+def test_several_instances_are_paused_at_once(page, engine):
+    page.goto(f"{engine.url}/instances?job=orders")
+    expect(page.get_by_role("button", name="pause")).to_be_disabled()
+    page.get_by_label("Select all instances of this page").check()
+    expect(page.locator("#selected")).to_have_text("With the 50 selected:")
+    page.get_by_role("button", name="pause").click()
+    page.get_by_role("button", name="pause 50 instances").click()
+    expect(page.get_by_text("50 of 50 done.")).to_be_visible()
+
+
+def test_a_dead_letter_is_redriven(page, engine):
+    page.goto(f"{engine.url}/dead-letters")
+    page.get_by_label(re.compile("Select message")).check()
+    page.get_by_role("button", name="redrive").click()
+    page.get_by_role("button", name="Redrive").click()
+    expect(page.get_by_text("1 of 1 done.")).to_be_visible()
+
+
+def test_a_parked_instance_is_resolved_from_its_list(page, engine):
+    page.goto(f"{engine.url}/parked")
+    page.get_by_role("link", name="resume task:invoices:R-100").click()
+    page.get_by_role("button", name="resume").click()
+    expect(page.locator("#notice")).to_contain_text("status: retrying")
+    expect(page.locator("#timeline")).to_contain_text("job.resumed")
+
+
+def test_a_page_follows_the_engine_and_keeps_the_place_of_its_reader(page, engine):
+    page.goto(f"{engine.url}/instances?status=paused")
+    box = page.get_by_label("Select task:orders:2026-0012")
+    box.check()
+    other = page.context.new_page()
+    other.goto(f"{engine.url}/jobs/task/orders/instances/2026-0002/request/pause")
+    other.get_by_role("button", name="pause").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(box).to_be_checked()
+    expect(page.get_by_label("Select task:orders:2026-0002")).not_to_be_checked()
+    other.goto(f"{engine.url}/jobs/task/orders/instances/2026-0012/request/resume")
+    other.get_by_role("button", name="resume").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("#selected")).to_have_text("With the selected:")
+
+
+def test_a_page_says_that_its_engine_died_and_follows_the_next_one(page, engine):
+    page.goto(engine.url)
+    expect(page.locator("#banner")).to_be_hidden()
+    page.wait_for_function("document.querySelector('#as-of time').textContent")
+    engine.kill()
+    expect(page.locator("#banner")).to_contain_text("The engine is not reachable")
+    engine.start()
+    expect(page.locator("#banner")).to_be_hidden()
+    before = page.locator("#as-of").inner_text()
+    expect(page.locator("#as-of")).not_to_have_text(before)
+
+
+def test_a_form_that_is_older_than_its_engine_says_so(page, engine):
+    page.goto(f"{engine.url}{ORDER}/request/pause")
+    engine.kill()
+    engine.start()
+    page.get_by_role("button", name="pause").click()
+    expect(page.get_by_role("alert")).to_contain_text("older than this engine")
+
+
+def test_a_token_decides_on_the_actions_and_ends_with_its_engine(page, tmp_path):
+    tokens = f"reader read {READER}; operator read,call,operate {OPERATOR}"
+    served = engine_on(tmp_path, TOKENS=tokens)
+    engine = next(served)
+    page.goto(f"{engine.url}{ORDER}")
+    page.get_by_label("Token").fill("x" * 40)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("does not know that token")
+    page.get_by_label("Token").fill(READER)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("2026-0003")
+    expect(page.get_by_role("navigation", name="Actions")).to_have_count(0)
+    assert page.context.cookies()[0]["httpOnly"]
+    page.goto(f"{engine.url}/instances")
+    expect(page.locator("input[type=checkbox]")).to_have_count(0)
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").fill(OPERATOR)
+    page.get_by_role("button", name="Sign in").click()
+    page.goto(f"{engine.url}{ORDER}")
+    expect(page.get_by_role("navigation", name="Actions")).to_have_count(1)
+    engine.kill()
+    engine.start()
+    expect(page.locator("#banner")).to_contain_text("Your session has ended")
+    served.close()
+
+
+def test_every_page_works_without_script(chromium, engine):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{engine.url}/instances?status=paused")
+    page.get_by_label("Select task:orders:2026-0012").check()
+    page.get_by_role("button", name="resume").click()
+    page.get_by_role("button", name="resume 1 instance").click()
+    expect(page.get_by_text("1 of 1 done.")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits_a_phone(chromium, engine, scheme):
+    found = {}
+    for width in (1440, 390):
+        context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        page = context.new_page()
+        for path in (*PAGES, CONFIRMATION):
+            page.goto(f"{engine.url}{path}")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, width)
+            violations = Axe().run(page).response["violations"]
+            serious = [(each["id"], each["nodes"][0]["html"]) for each in violations]
+            if serious:
+                found[path, width] = serious
+        context.close()
+    assert found == {}
