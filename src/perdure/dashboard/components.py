@@ -151,6 +151,12 @@ def still_counting(complete: bool, /) -> h.Node:  # noqa: FBT001 - a fact, not a
     return None if complete else h.p(".note")["Partial: the store is still counting its instances."]
 
 
+def partial_note(partial: bool, /) -> h.Node:  # noqa: FBT001 - a fact, not a mode
+    """Return the note below a list whose search stopped early."""
+    text = "Partial: the search stopped after many instances that do not match. The next page continues it."
+    return h.p(".note")[text] if partial else None
+
+
 def select_all(noun: str, /) -> h.VoidElement:
     """Return the box that selects all rows of a page."""
     return h.input("#all", type="checkbox", aria_label=f"Select all {noun} of this page")

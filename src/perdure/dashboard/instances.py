@@ -8,7 +8,16 @@ import attrs
 import htpy as h
 
 from perdure.dashboard.actions import BULK, OPERATIONS
-from perdure.dashboard.components import form_to, instance_link, moment, numeric, select_all, status, table
+from perdure.dashboard.components import (
+    form_to,
+    instance_link,
+    moment,
+    numeric,
+    partial_note,
+    select_all,
+    status,
+    table,
+)
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
 from perdure.values.instant import to_ms
@@ -48,14 +57,16 @@ class InstanceList:
         wanted: the filter.
         jobs: the served jobs: kind and name.
         found: the instances.
-        more: whether further instances follow.
+        following: the address that the next page continues after, printed; empty at the end.
+        partial: whether the search stopped before the page was full.
         problem: why the filter is not valid; empty if it is.
     """
 
     wanted: Wanted
     jobs: tuple[tuple[str, str], ...] = ()
     found: tuple[Listed, ...] = ()
-    more: bool = False
+    following: str = ""
+    partial: bool = False
     problem: str = ""
 
 
@@ -76,6 +87,7 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
             _filters(frame, view),
             view.problem and h.p(".error", role="alert")[view.problem],
             _list(frame, view),
+            partial_note(view.partial),
             _pages(frame, view),
         ],
         command=f"perdure list{chosen}",
@@ -146,9 +158,6 @@ def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
 
 def _pages(frame: Frame, view: InstanceList) -> h.Node:
     first = view.wanted.after and h.a(href=frame.links.page("/instances", **view.wanted.query(after="")))["First page"]
-    last = str(view.found[-1].address) if view.found else ""
-    following = (
-        view.more
-        and h.a("#next", rel="next", href=frame.links.page("/instances", **view.wanted.query(after=last)))["Next page"]
-    )
+    url = frame.links.page("/instances", **view.wanted.query(after=view.following))
+    following = bool(view.following) and h.a("#next", rel="next", href=url)["Next page"]
     return h.nav(".pages", aria_label="Pages of the list")[first, following] if first or following else None

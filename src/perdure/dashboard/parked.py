@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import htpy as h
 
-from perdure.dashboard.components import form_to, instance_link, moment, select_all, table
+from perdure.dashboard.components import form_to, instance_link, moment, partial_note, select_all, table
 from perdure.dashboard.frame import Frame
 from perdure.dashboard.happenings import failure
 from perdure.dashboard.page import Page
@@ -60,16 +60,17 @@ class ParkedList:
 
     Attributes:
         parked: the parked instances.
-        more: whether further ones follow.
+        following: the address that the next page continues after, printed; empty at the end.
+        partial: whether the search stopped before the page was full.
     """
 
     parked: tuple[Listed, ...]
-    more: bool = False
+    following: str = ""
+    partial: bool = False
 
 
 def parked_page(frame: Frame, view: ParkedList, /) -> Page:
     """Return the page."""
-    last = str(view.parked[-1].address) if view.parked else ""
     headings: list[h.Node] = ["Instance", "Reason", "Resolve it", "Since", "Last error"]
     if _may(frame):
         headings.insert(0, select_all("instances"))
@@ -85,9 +86,10 @@ def parked_page(frame: Frame, view: ParkedList, /) -> Page:
         body=[
             h.p(".lead")["The engine parks an instance that must not continue and must not be lost."],
             form_to(frame, frame.links.page("/bulk"), _bulk(), shown) if _may(frame) and view.parked else shown,
-            view.more
+            partial_note(view.partial),
+            bool(view.following)
             and h.nav(".pages", aria_label="Pages of the list")[
-                h.a(rel="next", href=frame.links.page("/parked", after=last))["Next page"]
+                h.a(rel="next", href=frame.links.page("/parked", after=view.following))["Next page"]
             ],
         ],
         command="perdure list --status parked; perdure retry --status parked",

@@ -146,7 +146,7 @@ class PageSource:
             found = await self._found(wanted)
         except (RequestError, InvalidId) as error:
             return InstanceList(wanted=wanted, jobs=jobs, problem=str(error))
-        return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found[:PAGE]), more=len(found) > PAGE)
+        return InstanceList(wanted=wanted, jobs=jobs, found=self.shown(found), **_rest(found))
 
     async def _found(self, wanted: Wanted) -> Listing:
         within = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
@@ -158,14 +158,14 @@ class PageSource:
                 id_prefix=wanted.id_prefix,
                 due_before=None if within is None else from_ms(self.now_ms) + timedelta(milliseconds=within),
                 after=Address.parse(wanted.after) if wanted.after else None,
-                limit=PAGE + 1,
+                limit=PAGE,
             )
         )
 
     async def parked(self, after: str) -> ParkedList:
         """Return the data of the page of parked instances."""
         found = await self._found(Wanted(status="parked", after=after))
-        return ParkedList(parked=self.shown(found[:PAGE]), more=len(found) > PAGE)
+        return ParkedList(parked=self.shown(found), **_rest(found))
 
     def shown(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
         """Return instances as the caller may see them."""
@@ -234,6 +234,11 @@ class PageSource:
         found = await known(self.client.dead_letters(after=after, limit=PAGE + 1))
         letters = tuple(attrs.evolve(each, error=self._failure(each.error)) for each in found[:PAGE])
         return DeadLetters(letters=letters, more=len(found) > PAGE)
+
+
+def _rest(found: Listing) -> dict[str, Any]:
+    """Return where the next page begins, and whether this one is not complete."""
+    return {"following": "" if found.after is None else str(found.after), "partial": found.partial}
 
 
 def _counted(counts: StoreCounts, served: Mapping[tuple[str, str], AnyDefinition]) -> tuple[CountedJob, ...]:
