@@ -278,6 +278,12 @@ def gateway_of(client: Client, /) -> Gateway:
     return client._gateway  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only access to it
 
 
+def acting_for(client: Client, caller: str, /) -> Client:
+    """Return a client whose requests name a caller in the events that they cause: a server passes its callers on."""
+    gateway = gateway_of(client)
+    return Client(attrs.evolve(gateway, by=caller)) if isinstance(gateway, LocalGateway) else client
+
+
 def engine_of(client: Client, /) -> RunningEngine:
     """Return the engine of a client in this process: the command line and the kit look into it.
 

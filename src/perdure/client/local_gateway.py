@@ -53,9 +53,11 @@ class LocalGateway:
 
     Attributes:
         engine: executes the turns, and holds the store.
+        by: the caller that its requests come from, for the events of the log; None for a caller in this process.
     """
 
     engine: RunningEngine
+    by: str | None = attrs.field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -99,6 +101,8 @@ class LocalGateway:
         tracing = self.engine.turns.tracing
         if tracing is not None and request.trace is None:
             request = attrs.evolve(request, trace=tracing.current())
+        if self.by is not None:
+            request = attrs.evolve(request, by=self.by)
         if self.engine.limits.on_full == "block":
             await self.engine.dispatcher.room_for(address)
         answer: Result[Any, Any] = await self.engine.dispatcher.post(job, address, request)

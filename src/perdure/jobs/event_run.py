@@ -66,6 +66,7 @@ def _claim(request: Request, inputs: TurnInputs, *, found: Literal["created", "e
         key=request.idempotency_key,
         message_id=inbound.message_id if inbound else None,
         message_sender=str(inbound.sender) if inbound else None,
+        by=request.by,
     )
 
 

@@ -85,6 +85,7 @@ def _claim(
         key=request.idempotency_key,
         message_id=inbound.message_id if inbound else None,
         message_sender=str(inbound.sender) if inbound else None,
+        by=request.by,
     )
 
 
@@ -290,8 +291,16 @@ def _exhausted(
     failed = attempt_failed(log, execute, also or record, inputs)
     events: tuple[Event, ...] = (*prior_failed(log, execute, inputs), failed)
     if job.plan.retry is not None:
-        run_id, attempt = execute.claim.run_id, execute.claim.attempt
-        events += (log.add(JobRetryExhausted, run_id=run_id, attempt=attempt, reason=reason, error=record),)
+        exhausted = log.add(
+            JobRetryExhausted,
+            run_id=execute.claim.run_id,
+            attempt=execute.claim.attempt,
+            delivery=execute.claim.deliveries,
+            duration_ms=failed.duration_ms,
+            reason=reason,
+            error=record,
+        )
+        events += (exhausted,)
     transition = _after_exhaustion(job, execute, log, events, record, inputs)
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="failed", error=record)))
 

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import attrs
 from returns.result import Failure, Success
 
-from perdure.jobs import state_in_events
+from perdure.jobs import origin, state_in_events
 from perdure.jobs.context import EndInstance
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
@@ -65,7 +65,7 @@ def begin(job: AnyDefinition, address: Address, loaded: Loaded, request: Request
         step = new_instance(step, job.plan.state_version)
     if inputs.trace is not None:
         step = with_trace(step, loaded.instance, inputs.trace)
-    step = with_shown_events(job, state_in_events.of_request(job, step))
+    step = with_shown_events(job, state_in_events.of_request(job, origin.of_request(step, request)))
     return _concluded(job, step, request, inputs) if isinstance(step, Commit) else step
 
 
@@ -160,7 +160,7 @@ def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs:
         return step
     if execute.claim.trace is not None or execute.instance.alarm_trace is not None:
         step = _traced(step, execute)
-    step = state_in_events.of_run(job, execute, step)
+    step = state_in_events.of_run(job, execute, origin.of_run(step, execute))
     step = Commit(redacted_events(job, step.transition), step.result)
     if execute.claim.key is None and execute.request.inbound is None:
         return step

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from perdure.app import App, OpenApp
-from perdure.client.client import Client, engine_of, gateway_of
+from perdure.client.client import Client, acting_for, engine_of, gateway_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.access import Access, Caller
@@ -68,7 +68,7 @@ class EngineApi:
         self._routes = Starlette(
             routes=[
                 batch,
-                *routes(lambda: self.client, scopes_of, lists=lists),
+                *routes(lambda: self.client, caller_of, lists=lists),
                 *self._pages(lists, sessions),
             ],
             exception_handlers={HTTPException: _no_route},
@@ -143,13 +143,13 @@ class _Batch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            gateway = gateway_of(self.api.client)
+            gateway = gateway_of(acting_for(self.api.client, caller_in(scope).name))
         except PerdureError as error:
             await problem_reply(error)(scope, receive, send)
             return
         if not isinstance(gateway, LocalGateway):
             raise TypeError(gateway)
-        await answer_batch(gateway, scopes_in(scope), scope, receive, send)
+        await answer_batch(gateway, caller_in(scope).scopes, scope, receive, send)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -162,15 +162,15 @@ async def _no_route(request: Request, error: Exception) -> Response:
     return Response(orjson.dumps(problem), error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def scopes_of(request: Request) -> frozenset[str]:
-    """Return the scopes of the caller of a request."""
-    return scopes_in(request.scope)
+def caller_of(request: Request) -> Caller:
+    """Return the caller of a request."""
+    return caller_in(request.scope)
 
 
-def scopes_in(scope: Scope) -> frozenset[str]:
-    """Return the scopes of the caller that the guard found."""
+def caller_in(scope: Scope) -> Caller:
+    """Return the caller that the guard found."""
     caller: Caller = scope[CALLER]
-    return caller.scopes
+    return caller
 
 
 def asgi(

@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client, engine_of, gateway_of
+from perdure.client.client import Client, acting_for, engine_of, gateway_of
 from perdure.codecs import Codec
 from perdure.programs.future import answer_of
+from perdure.server.access import Caller
 from perdure.server.description import Description
 from perdure.server.few import Few
 from perdure.server.perform import denied, may_see_tracebacks, scope_of
@@ -39,7 +40,7 @@ class Asked:
     """One request of HTTP.
 
     Attributes:
-        client: the client of the engine.
+        client: the client of the engine, acting for the caller.
         request: the request.
         scopes: of the caller.
     """
@@ -93,12 +94,12 @@ Open: TypeAlias = Callable[[], Client]
 """Returns the client of the engine, or raises `EngineClosed`."""
 
 
-def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, lists: Few) -> list[BaseRoute]:
+def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few) -> list[BaseRoute]:
     """Return the routes of an engine.
 
     Args:
         client: returns the client.
-        scopes_of: returns the scopes of the caller of a request.
+        caller_of: returns the caller of a request.
         lists: bounds the lists, histories, explanations and descriptions that are computed at once; more wait.
     """
 
@@ -112,14 +113,14 @@ def routes(client: Open, scopes_of: Callable[[Request], frozenset[str]], *, list
         names = frozenset(query)
 
         async def endpoint(request: Request) -> Response:
-            scopes = scopes_of(request)
+            caller = caller_of(request)
             needs = scope_of(unquote(request.path_params["action"])) if scope == "action" else scope
-            refusal = None if needs == "nothing" else denied(needs, scopes)
+            refusal = None if needs == "nothing" else denied(needs, caller.scopes)
             if refusal is not None:
                 return problem_reply(refusal)
             try:
                 only(request.query_params, names)
-                return await handle(Asked(client(), request, scopes))
+                return await handle(Asked(acting_for(client(), caller.name), request, caller.scopes))
             except PerdureError as error:
                 return problem_reply(error)
 

@@ -5,7 +5,7 @@ Unknown fields are ignored, so that an older version of the library can read the
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 from cattrs import Converter
@@ -17,6 +17,9 @@ from perdure.values.event import EVENT_TYPES, Event
 T = TypeVar("T")
 
 _converter = Converter(detailed_validation=False)
+
+_OPTIONAL: Final = ("by", "state", "told", "told_by")
+"""Fields of events that are not stored if they are empty, which is their default."""
 
 
 def to_json(record: object) -> str:
@@ -45,8 +48,9 @@ def event_body(event: Event) -> str:
     """Encode the fields of an event except its type, address and instant, which a store keeps in columns."""
     fields: dict[str, Any] = _converter.unstructure(event)
     del fields["address"], fields["at_ms"]
-    if fields.get("state", "") is None:
-        del fields["state"]  # the definition does not request it
+    for name in _OPTIONAL:
+        if not fields.get(name, True):
+            del fields[name]
     return orjson.dumps(fields).decode()
 
 

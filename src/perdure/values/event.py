@@ -24,6 +24,9 @@ class EventHeader:
         at_ms: the time of the event, integer milliseconds UTC.
         address: the instance, printed ``kind:name:id``.
         run_count: the number of the event's run; 0 before the first.
+        by: the caller whose request caused it: the name of its token, or how it reached the server without one
+            (``owner``, ``local``, ``unchecked``); None for callers in the engine's process, for messages, for alarms
+            and for the engine.
     """
 
     __repr__ = fields_in_line
@@ -32,6 +35,7 @@ class EventHeader:
     at_ms: int
     address: str
     run_count: int = 0
+    by: str | None = None
 
     @property
     def at(self) -> datetime:
@@ -45,10 +49,12 @@ class JobStarted(EventHeader):
 
     Attributes:
         state: its first state as JSON; None unless the definition says ``state_in_events=True``.
+        told_by: the instance whose message created it, printed ``kind:name:id``; None if no message did.
     """
 
     type: ClassVar[str] = "job.started"
     state: str | None = None
+    told_by: str | None = None
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -57,6 +63,8 @@ class JobExecuted(EventHeader):
 
     Attributes:
         state: what the run left, as JSON; None unless the definition says ``state_in_events=True``.
+        told_by: the instance whose message caused the run, printed ``kind:name:id``; None if no message did.
+        told: the instances that the run sent messages to, printed; at most 20.
     """
 
     type: ClassVar[str] = "job.executed"
@@ -66,6 +74,8 @@ class JobExecuted(EventHeader):
     delivery: int
     duration_ms: int
     state: str | None = None
+    told_by: str | None = None
+    told: tuple[str, ...] = ()
 
     @property
     def duration(self) -> timedelta:
@@ -111,6 +121,13 @@ class JobRetryExhausted(EventHeader):
     attempt: int
     reason: str
     error: FailureRecord
+    delivery: int = 1
+    duration_ms: int = 0
+
+    @property
+    def duration(self) -> timedelta:
+        """How long the last attempt took."""
+        return timedelta(milliseconds=self.duration_ms)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -183,14 +200,27 @@ class DebounceFlushed(EventHeader):
     reason: str
     event_count: int
     state: str | None = None
+    attempt: int = 1
+    delivery: int = 1
+    duration_ms: int = 0
+
+    @property
+    def duration(self) -> timedelta:
+        """How long the attempt took."""
+        return timedelta(milliseconds=self.duration_ms)
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class TaskScheduled(EventHeader):
-    """A task set its alarm."""
+    """A task set its alarm.
+
+    Attributes:
+        hook: the hook that set it: ``on_event``, ``execute``, ``on_idle`` or ``on_error``.
+    """
 
     type: ClassVar[str] = "task.scheduled"
     scheduled_at_ms: int
+    hook: str = ""
 
     @property
     def scheduled_at(self) -> datetime:

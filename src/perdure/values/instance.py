@@ -53,6 +53,7 @@ class Claim:
         message_sender: the printed address of that message's sender.
         uncounted: attempts before the instance was last resumed, which the retry policy does not count.
         trace: the trace context of the turn that claimed it; None if that was not traced. See `perdure.values.trace`.
+        by: the name of the caller's token; None if it had none, or if this is not the first attempt.
     """
 
     __repr__ = fields_in_line
@@ -72,6 +73,7 @@ class Claim:
     message_sender: str | None = attrs.field(default=None, repr=excerpt)
     uncounted: int = 0
     trace: str | None = None
+    by: str | None = attrs.field(default=None, repr=excerpt)
 
 
 @turn_value(kw_only=True)

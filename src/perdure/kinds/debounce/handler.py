@@ -233,6 +233,9 @@ def _flushed(execute: Execute, inputs: TurnInputs) -> Commit:
                 run_id=execute.claim.run_id,
                 reason=batches.flushing.reason,
                 event_count=batches.flushing.event_count,
+                attempt=execute.claim.attempt,
+                delivery=execute.claim.deliveries,
+                duration_ms=max(0, inputs.now_ms - execute.started_ms),
             ),
         )
     transition = _dropped(instance, events, execute, inputs)

@@ -140,7 +140,7 @@ def succeeded(hooks: TaskHooks, execute: Execute, inputs: TurnInputs) -> Commit 
 def _event_handled(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    events = (*started(log, execute), *prior_failed(log, execute, inputs), *_scheduled(log, instance, alarm_ms))
+    events = (*started(log, execute), *prior_failed(log, execute, inputs), *_scheduled(log, execute, alarm_ms))
     transition = put(
         instance,
         inputs.now_ms,
@@ -175,7 +175,7 @@ def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Com
     transition = put(
         instance,
         inputs.now_ms,
-        events=(*events, *_scheduled(log, instance, alarm_ms)),
+        events=(*events, *_scheduled(log, execute, alarm_ms)),
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
         alarm_ms=alarm_ms,
@@ -186,10 +186,10 @@ def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Com
     return answered(transition, run_answer(execute, stored(transition), outcome))
 
 
-def _scheduled(log: EventRecorder, instance: Instance, alarm_ms: int | None) -> tuple[Event, ...]:
-    if alarm_ms is None or alarm_ms == instance.alarm_ms:
+def _scheduled(log: EventRecorder, execute: Execute, alarm_ms: int | None) -> tuple[Event, ...]:
+    if alarm_ms is None or alarm_ms == execute.instance.alarm_ms:
         return ()
-    return (log.add(TaskScheduled, scheduled_at_ms=alarm_ms),)
+    return (log.add(TaskScheduled, scheduled_at_ms=alarm_ms, hook=execute.hook),)
 
 
 def alarm_consumed(instance: Instance, claim: Claim) -> Instance:
