@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from shutil import rmtree
@@ -26,6 +26,7 @@ from perdure.stores.store import (
 )
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, StoreCorrupt, StoreLocked, StoreUnavailable
+from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import (
     Consumed,
@@ -208,11 +209,16 @@ def decide(folder: Folder, transition: Transition) -> Changes | Conflict:
     if transition.remember is not None:
         key = Key(at, transition.remember)
         changes["keys", name_of(at, transition.remember.key)] = key
-    for event in transition.events:
-        number = next_number(folder, changes, "event")
-        changes["events", str(number)] = LoggedEvent(sequence=number, event=event)
+    append(folder, changes, transition.events)
     put_or_purge(folder, changes, transition, stored)
     return changes
+
+
+def append(folder: Folder, changes: Changes, events: Sequence[Event]) -> None:
+    """Append events to the log."""
+    for event in events:
+        number = next_number(folder, changes, "event")
+        changes["events", str(number)] = LoggedEvent(sequence=number, event=event)
 
 
 def settle(folder: Folder, changes: Changes, fate: MessageFate) -> bool:
@@ -394,14 +400,16 @@ def history(
 # Maintain
 
 
-def redrive(folder: Folder, message_id: int) -> str:
-    """Turn a dead letter back into a message."""
+def redrive(folder: Folder, message_id: int, events: Sequence[Event] = ()) -> str:
+    """Turn a dead letter back into a message, and log events."""
     stored = folder.rows["dead"].get(str(message_id))
     if stored is None:
         return "not_found"
     living = attrs.evolve(stored, attempts=0, not_before_ms=0)
     name = str(message_id)
-    change(folder, {("dead", name): None, ("messages", name): living})
+    changes: Changes = {("dead", name): None, ("messages", name): living}
+    append(folder, changes, events)
+    change(folder, changes)
     return "redriven"
 
 

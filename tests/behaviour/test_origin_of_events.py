@@ -4,13 +4,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from machine import Add, AlarmIn, Call, OnAlarm, Refuse, Say, Tell, Wait, app, at, machine, machine_with, steps
+from collected import Collected
+from machine import Add, AlarmIn, Break, Call, OnAlarm, Refuse, Say, Tell, Wait, app, at, machine, machine_with, steps
 from mailbag import add, opened
 from world import World, on_each_store
 
 from perdure import Backoff, Do, Retry, TaskContext, TaskErrorContext, program
 from perdure.jobs.origin import MAX_TOLD
-from perdure.values.event import DebounceFlushed, JobExecuted, JobRetryExhausted, JobStarted, TaskScheduled
+from perdure.values.event import (
+    DebounceFlushed,
+    JobExecuted,
+    JobRetryExhausted,
+    JobStarted,
+    MessageDeadLettered,
+    MessageRedriven,
+    TaskScheduled,
+)
+from perdure.values.live_event import MessageDelivered
 
 
 async def events(world: World, id_: str, wanted: type) -> list[Any]:
@@ -105,3 +115,45 @@ async def test_a_flushed_batch_says_its_attempt_and_its_duration(world: World) -
     executed, flushed = [event for event in history if isinstance(event, JobExecuted | DebounceFlushed)]
     assert (flushed.attempt, flushed.delivery) == (2, 1)
     assert flushed.duration == executed.duration > timedelta(seconds=1)
+
+
+# ---------------------------------------------------------------- dead letters
+@on_each_store
+async def test_a_dead_letter_and_its_redrive_are_events_of_its_target(world: World) -> None:
+    sink = Collected()
+    jobs = (await world.open(app(world.outside, message_attempts=2).with_sinks(sink))).handle(machine)
+    world.outside.breaks.add("odd")
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Say("odd"),)))))
+    await world.advance(minutes=1)
+    (dead,) = await events(world, "b", MessageDeadLettered)
+    assert (dead.sender, dead.action, dead.attempts, dead.error.error_type) == (
+        "task:machine:a",
+        "send",
+        2,
+        "RuntimeError",
+    )
+    world.outside.breaks.clear()
+    assert await world.unwrap(world.jobs.redrive(dead.message_id)) == "redriven"
+    assert await world.unwrap(world.jobs.redrive(dead.message_id)) == "not_found"
+    (redriven,) = await events(world, "b", MessageRedriven)
+    assert (redriven.message_id, redriven.sender, redriven.by) == (dead.message_id, "task:machine:a", None)
+    assert sink.of(MessageDeadLettered, MessageRedriven) == [dead, redriven]
+    assert sink.of(MessageDelivered)[-1].outcome == "consumed"
+
+
+@on_each_store
+async def test_without_history_the_events_of_a_dead_letter_reach_only_sinks(world: World) -> None:
+    sink = Collected()
+    without = app(world.outside, message_attempts=1, history_events=0).with_sinks(sink)
+    jobs = (await world.open(without)).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Tell("b", (Break(),)))))
+    await world.advance(s=1)
+    (dead,) = sink.of(MessageDeadLettered)
+    await world.unwrap(world.jobs.redrive(dead.message_id))
+    await world.advance(s=1)
+    assert sink.types(MessageDeadLettered, MessageRedriven) == [
+        MessageDeadLettered,
+        MessageRedriven,
+        MessageDeadLettered,
+    ]
+    assert await world.history(at("b")) == []

@@ -8,20 +8,29 @@ from typing import Any
 import httpx2
 import orjson
 
-from perdure import App, Do, Retry, Task, TaskContext, fail, program, tell, unwrap
+from perdure import App, Do, Limits, Retry, Task, TaskContext, fail, program, tell, unwrap
 from perdure.client.client import Client
+from perdure.engine.sink import EventSink
 from perdure.server.access import Access
 from perdure.server.api import asgi
 from perdure.server.tokens import Tokens
+from perdure.telemetry import on_event as calling
+from perdure.values.event import MessageDeadLettered
+from perdure.values.live_event import AnyEvent
 
 SECRET = "ada-".ljust(32, "x")
 TOKENS = Tokens.parse(f"ada read,call,operate {SECRET}")
+
+BROKEN = 8
+"""An event whose message becomes a dead letter."""
 
 
 @program
 def on_event(ctx: TaskContext[int], event: int) -> Do[None]:
     yield from ctx.set_state(event)
     yield from ctx.schedule(after="1 hour")
+    if ctx.id == "other" and event == BROKEN - 1:
+        raise ZeroDivisionError
     if event:
         yield from tell(job, "other").send(event - 1)
 
@@ -37,9 +46,11 @@ job: Task[int, int, str, None] = Task(
 
 
 @asynccontextmanager
-async def serving(access: Access) -> AsyncGenerator[tuple[Client, httpx2.AsyncClient]]:
+async def serving(access: Access, *sinks: EventSink) -> AsyncGenerator[tuple[Client, httpx2.AsyncClient]]:
     """The client of an engine in this process, and one over HTTP."""
-    served = asgi(App(None).with_jobs(job), "memory://", access=access)
+    served = asgi(
+        App(None, limits=Limits(message_attempts=1)).with_jobs(job).with_sinks(*sinks), "memory://", access=access
+    )
     headers = {"Authorization": f"Bearer {SECRET}"}
     transport = httpx2.ASGITransport(served)
     async with (
@@ -95,6 +106,23 @@ def test_events_name_the_token_of_a_request_in_a_batch() -> None:
                 assert (await http.post("/v1/calls", content=body)).status_code == 200
             for id_ in ("one", "two", "three"):
                 assert await callers(jobs, id_) == [("job.started", "ada"), ("task.scheduled", "ada")]
+
+    asyncio.run(main())
+
+
+def test_a_redrive_names_the_token() -> None:
+    async def main() -> None:
+        dead: asyncio.Future[MessageDeadLettered] = asyncio.get_running_loop().create_future()
+
+        def note(event: AnyEvent) -> None:
+            if isinstance(event, MessageDeadLettered):
+                dead.set_result(event)
+
+        async with serving(TOKENS, calling(note)) as (jobs, http):
+            await unwrap(jobs.handle(job).send("one", BROKEN))
+            number = (await dead).message_id
+            assert (await http.post(f"/v1/dead-letters/{number}/redrive")).json() == "redriven"
+            assert ("message.redriven", "ada") in await callers(jobs, "other")
 
     asyncio.run(main())
 

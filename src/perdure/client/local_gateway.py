@@ -11,6 +11,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
+from perdure.client.redrive import Redrive
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.in_flight import InFlight
 from perdure.engine.running import RunningEngine
@@ -253,12 +254,7 @@ class LocalGateway:
         return once(self._redrive(message_id))
 
     async def _redrive(self, message_id: int) -> Result[Literal["redriven", "not_found"], CallError]:
-        outcome: Result[Literal["redriven", "not_found"], CallError] = await answer_of(
-            self.engine.store.redrive(message_id)
-        )
-        if isinstance(outcome, Success):
-            self.engine.outbox.wake.ring()
-        return outcome
+        return await Redrive(self.engine, self.by).perform(message_id)
 
     # ------------------------------------------------------------ the engine
     def backup(self, path: str, progress: OnBackupProgress, /) -> FutureResult[Backup, CallError]:

@@ -166,7 +166,7 @@ class Outbox:
         except BaseException as error:  # noqa: BLE001 - a user's constructor may raise anything
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
-            self._write_then_settle(stored, unreadable(stored, error))
+            self._write_then_settle(stored, unreadable(stored, error, self.draw()))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound, trace=message.trace))
@@ -225,8 +225,9 @@ class Outbox:
         self.wake.ring()
 
     async def _write(self, stored: StoredMessage | None, transition: Transition) -> None:
+        kept = transition if self.dispatcher.limits.keeps_history else attrs.evolve(transition, events=())
         began_ms = self.runtime.monotonic_ms()
-        outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(transition))
+        outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(kept))
         self.reporting.stored(transition, outcome, began_ms)
         if isinstance(outcome, Failure):
             fields = {"target": str(transition.address), "error": str(outcome.failure())}
@@ -236,6 +237,7 @@ class Outbox:
             if record is not None:
                 self.runtime.log(record)
             if stored is not None and self.reporting.sinks.told:
+                self.reporting.committed(transition)
                 self.reporting.settled(stored, transition.inbound)
         self.wake.ring()
 

@@ -117,6 +117,11 @@ class Reporting:
         )
 
     # ------------------------------------------------------------ commits
+    def committed(self, transition: Transition) -> None:
+        """Tell the stored events of a transition."""
+        for event in transition.events:
+            self.sinks.tell(event)
+
     def stored(self, transition: Transition, stored: Result[Fence, Any], began_ms: float) -> None:
         """Tell the store's answer to a commit, and log a slow one.
 

@@ -31,7 +31,7 @@ from perdure.jobs.recovery import left_behind
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
-from perdure.values.event import JobResumed
+from perdure.values.event import Event, JobResumed
 from perdure.values.limits import Limits
 from perdure.values.live_event import EngineStarted, EngineStopped
 from perdure.values.message import Consumed
@@ -244,8 +244,14 @@ class RunningEngine:
         if record is not None:
             self.runtime.log(record)
         if self.sinks.told:
-            for event in transition.events:
+            self.outbox.reporting.committed(transition)
+
+    def redriven(self, events: Sequence[Event]) -> None:
+        """React to a dead letter that is a message again: tell sinks, deliver it."""
+        if self.sinks.told:
+            for event in events:
                 self.sinks.tell(event)
+        self.outbox.wake.ring()
 
     def doubt(self) -> None:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""

@@ -1,14 +1,16 @@
-"""Decides the outcome of a message that its target did not consume."""
+"""Decides the outcome of a message that its target did not consume, and records that of a dead letter."""
 
 from __future__ import annotations
 
 import attrs
 
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.failures import record_failure
 from perdure.jobs.writes import nothing
 from perdure.programs import Raised
 from perdure.values.backoff import Backoff
 from perdure.values.errors import HookRaised, InstanceParked, PerdureError, Undecodable
+from perdure.values.event import MessageDeadLettered, MessageRedriven
 from perdure.values.failure import FailureRecord
 from perdure.values.message import DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import Transition
@@ -19,13 +21,13 @@ HELD_MS = 60_000
 """How often a message to a parked instance is delivered again, in case its resumption was missed."""
 
 
-def unreadable(stored: StoredMessage, error: BaseException) -> Transition:
+def unreadable(stored: StoredMessage, error: BaseException, inputs: TurnInputs) -> Transition:
     """Return the transition that makes an undecodable message a dead letter at once: a retry would change nothing.
 
     It had the right type when it was sent, so other code can decode it after a redrive.
     """
     fate = DeadLettered(message_id=stored.message_id, attempts=stored.attempts + 1, error=_record(error))
-    return attrs.evolve(nothing(stored.message.target), inbound=fate)
+    return _settled(stored, fate, inputs)
 
 
 def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> Transition:
@@ -34,7 +36,37 @@ def postponement(stored: StoredMessage, error: PerdureError, inputs: TurnInputs)
     Messages to a parked instance wait without limit. After a defect or an overload the message is retried with backoff,
     and becomes a dead letter after ``message_attempts`` deliveries.
     """
-    return attrs.evolve(nothing(stored.message.target), inbound=_fate(stored, error, inputs))
+    return _settled(stored, _fate(stored, error, inputs), inputs)
+
+
+def redriven(stored: StoredMessage, by: str | None, inputs: TurnInputs) -> MessageRedriven:
+    """Return the event of a dead letter that becomes a message again.
+
+    Args:
+        stored: the dead letter.
+        by: the caller; None for one in this process.
+        inputs: the clock and the ids.
+    """
+    message = stored.message
+    log = EventRecorder(inputs, message.target, 0)
+    event = log.add(MessageRedriven, message_id=stored.message_id, sender=str(message.sender), action=message.action)
+    return event if by is None else attrs.evolve(event, by=by)
+
+
+def _settled(stored: StoredMessage, fate: MessageFate, inputs: TurnInputs) -> Transition:
+    message = stored.message
+    transition = attrs.evolve(nothing(message.target), inbound=fate)
+    if not isinstance(fate, DeadLettered):
+        return transition
+    event = EventRecorder(inputs, message.target, 0).add(
+        MessageDeadLettered,
+        message_id=stored.message_id,
+        sender=str(message.sender),
+        action=message.action,
+        attempts=fate.attempts,
+        error=fate.error,
+    )
+    return attrs.evolve(transition, events=(event,))
 
 
 def _fate(stored: StoredMessage, error: PerdureError, inputs: TurnInputs) -> MessageFate:

@@ -290,8 +290,10 @@ class DeadLettersOperation(Protocol):
 class RedriveOperation(Protocol):
     """The function ``redrive``."""
 
-    def __call__(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Make a dead letter a live message again."""
+    def __call__(
+        self, message_id: int, events: Sequence[Event] = (), /
+    ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Make a dead letter a live message again, and log events."""
         ...
 
 
@@ -451,8 +453,9 @@ class Store:
             ``not_before_ms`` is not after the instant. The oldest first, so that every caller delivers a pair in order.
         next_message: ``(after_ms)``: the earliest ``not_before_ms`` strictly after the instant among living messages.
         dead_letters: ``(after_id, limit)``: dead letters, the oldest first, whatever their ``not_before_ms``.
-        redrive: ``(message_id)``: a dead letter lives again, under its id and so at its old position. Its attempts
-            start again at 0, it may be delivered at once, and its error is kept.
+        redrive: ``(message_id, events)``: a dead letter lives again, under its id and so at its old position. Its
+            attempts start again at 0, it may be delivered at once, and its error is kept. The events are logged in the
+            same transaction; nothing is logged if there is no such dead letter.
         find: ``(query)``: in the order of addresses: kind, name, id, each by code point.
         history: ``(address, before, limit)``: events with a sequence number below ``before``, the newest first. They
             survive the purge of the instance, until retention deletes them.

@@ -239,6 +239,42 @@ class MessageRejected(EventHeader):
 
 
 @attrs.frozen(kw_only=True, repr=False)
+class MessageDeadLettered(EventHeader):
+    """A message to this instance became a dead letter.
+
+    Attributes:
+        message_id: the message.
+        sender: the instance that sent it, printed ``kind:name:id``.
+        action: the command.
+        attempts: how often its delivery failed.
+        error: the last failure.
+    """
+
+    type: ClassVar[str] = "message.dead_lettered"
+    message_id: int
+    sender: str
+    action: str
+    attempts: int
+    error: FailureRecord
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class MessageRedriven(EventHeader):
+    """An operator made a dead letter of this instance a message again.
+
+    Attributes:
+        message_id: the message.
+        sender: the instance that sent it, printed ``kind:name:id``.
+        action: the command.
+    """
+
+    type: ClassVar[str] = "message.redriven"
+    message_id: int
+    sender: str
+    action: str
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class EventsDropped(EventHeader):
     """Events that a sink will not export: retention deleted them before, or their receiver refuses them.
 
@@ -272,6 +308,8 @@ Event: TypeAlias = (
     | DebounceFlushed
     | TaskScheduled
     | MessageRejected
+    | MessageDeadLettered
+    | MessageRedriven
     | EventsDropped
 )
 
@@ -291,6 +329,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
         DebounceFlushed,
         TaskScheduled,
         MessageRejected,
+        MessageDeadLettered,
+        MessageRedriven,
         EventsDropped,
     )
 }

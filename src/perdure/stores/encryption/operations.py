@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import attrs
 from returns.future import FutureResult
@@ -38,6 +39,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         claimed=operations.claimed,
         messages=operations.messages,
         dead_letters=operations.dead_letters,
+        redrive=operations.redrive,
         find=operations.find,
         search=None if store.search is None else operations.search,
         history=operations.history,
@@ -92,6 +94,11 @@ class _Operations:
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         return converted(self.store.events(after, limit), self.records.logged)
+
+    def redrive(
+        self, message_id: int, events: Sequence[Event] = (), /
+    ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        return self.store.redrive(message_id, self.records.sealed_events(events))
 
     def move_cursor(self, name: str, sequence: int, events: Sequence[Event] = (), /) -> FutureResult[None, StoreError]:
         move = self.store.move_cursor

@@ -112,9 +112,11 @@ class Opening:
         """Return dead letters."""
         return self._answer("read dead letters", lambda tables: tables.mail.dead_letters(after_id, limit))
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Make a dead letter a live message again."""
-        return self._answer("redrive", lambda tables: tables.mail.redrive(message_id))
+    def redrive(
+        self, message_id: int, events: Sequence[Event] = (), /
+    ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Make a dead letter a live message again, and log events."""
+        return self._answer("redrive", lambda tables: _redrive(tables, message_id, events))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances."""
@@ -192,6 +194,14 @@ def _holds(expected: Fence | None, stored: Instance | None) -> bool:
     if expected is None or stored is None:
         return expected is None and stored is None
     return expected.incarnation == stored.incarnation and expected.version == stored.version
+
+
+def _redrive(tables: Tables, message_id: int, events: Sequence[Event]) -> Literal["redriven", "not_found"]:
+    outcome = tables.mail.redrive(message_id)
+    if outcome == "redriven":
+        for event in events:
+            tables.log.append(event)
+    return outcome
 
 
 def _prune(tables: Tables, retention: Retention) -> int:

@@ -14,12 +14,13 @@ from returns.result import Failure, Result, Success
 from perdure.programs.future import answered_by, asked, converted, settled
 from perdure.stores.sqlite import cursors, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
-from perdure.stores.sqlite.change import Change, apply, encode, event_values
+from perdure.stores.sqlite.change import Change, append_events, apply, encode, event_values
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.database import Read
 from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.retention import prune
+from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of
@@ -109,9 +110,12 @@ class Operations:
         damage = self._damage
         return self._read("read dead letters", lambda cursor: queries.dead_letters(cursor, damage, after_id, limit))
 
-    def redrive(self, message_id: int, /) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
-        """Turn a dead letter into a message again."""
-        return self._write("redrive", lambda cursor, _: messages.redrive(cursor, message_id))
+    def redrive(
+        self, message_id: int, events: Sequence[Event] = (), /
+    ) -> FutureResult[Literal["redriven", "not_found"], StoreError]:
+        """Turn a dead letter into a message again, and log events."""
+        rows = tuple(map(event_values, events))
+        return self._write("redrive", lambda cursor, counters: _redrive(cursor, counters, message_id, rows))
 
     def find(self, query: Query, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return a page of instances. The search runs in chunks, between which other requests run."""
@@ -253,3 +257,12 @@ def _stored(instance: Instance, fence: Fence) -> Instance:
 def _look(cursor: sqlite3.Cursor, log: Path) -> str:
     cursor.execute("SELECT epoch FROM counters").fetchone()
     return complaint_about(log)
+
+
+def _redrive(
+    cursor: sqlite3.Cursor, counters: Counters, message_id: int, events: Sequence[Row]
+) -> Literal["redriven", "not_found"]:
+    outcome = messages.redrive(cursor, message_id)
+    if outcome == "redriven":
+        append_events(cursor, counters, events)
+    return outcome

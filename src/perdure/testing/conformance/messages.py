@@ -34,6 +34,7 @@ from perdure.testing.conformance.requirements import (
     PRUNE_DEAD_LETTERS,
     PURGE_OWN,
     REDRIVE,
+    REDRIVE_EVENTS,
     REDRIVEN_AFRESH,
 )
 from perdure.values.errors import Conflict
@@ -157,6 +158,20 @@ async def a_dead_letter_unblocks_its_pair(store: Store) -> None:
     same(await value(store.redrive(first)), "not_found", "only a dead letter can be redriven")
 
 
+@in_store(REDRIVE, REDRIVE_EVENTS)
+async def a_redrive_logs_its_events_once(store: Store) -> None:
+    """The events of a redrive are logged with it, and not by a redrive that finds no dead letter."""
+    await told(store, A, B, "1")
+    first = await message_id(store, "1")
+    await value(store.redrive(first, (started(B, at_ms=1),)))
+    same(await value(store.events(0, 9)), (), "a redrive of a living message logs nothing")
+    await value(store.commit(settled_by(B, DeadLettered(message_id=first, attempts=10, error=ERROR))))
+    for expected in ("redriven", "not_found"):
+        same(await value(store.redrive(first, (started(B, at_ms=2),))), expected, "a dead letter is redriven once")
+    same([one.event.at_ms for one in await value(store.events(0, 9))], [2], "a redrive logs its events once")
+    same(len(await value(store.history(B, None, 9))), 1, "the history has the events of a redrive")
+
+
 @in_store(DEAD_LETTERS)
 async def dead_letters_page_by_id(store: Store) -> None:
     """``dead_letters`` returns the oldest first, after an id, up to a limit."""
@@ -231,6 +246,7 @@ CASES: tuple[Case, ...] = (
     a_postponed_message_holds_its_pair_back,
     a_fate_replaces_the_one_before,
     a_dead_letter_unblocks_its_pair,
+    a_redrive_logs_its_events_once,
     dead_letters_page_by_id,
     a_purge_drops_messages_to_itself,
     a_purge_drops_dead_letters_to_itself,

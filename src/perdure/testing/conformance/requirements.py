@@ -170,6 +170,10 @@ REDRIVEN_AFRESH = Requirement(
     "redrive",
     "Its attempts start again at 0, it may be delivered at once, and its error is kept.",
 )
+REDRIVE_EVENTS = Requirement(
+    "redrive",
+    "The events are logged in the same transaction; nothing is logged if there is no such dead letter.",
+)
 
 # find, history, events
 FIND = Requirement("find", "in the order of addresses: kind, name, id, each by code point.")

@@ -1,0 +1,43 @@
+"""A sink that is one function."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import attrs
+
+from perdure.engine.sink import EngineView, OnEvent, OpenSink
+
+
+@attrs.frozen(kw_only=True)
+class FunctionSink:
+    """Calls a function with every event. `on_event` makes it.
+
+    Attributes:
+        name: the name in logs.
+        function: the function.
+    """
+
+    name: str
+    function: OnEvent
+
+    def open(self, _: EngineView, /) -> AbstractAsyncContextManager[OpenSink]:
+        """Watch an engine."""
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[OpenSink]:
+        yield OpenSink(on_event=self.function)
+
+
+def on_event(function: OnEvent, /, *, name: str | None = None) -> FunctionSink:
+    """Return a sink that calls a function with every event: ``app.with_sinks(on_event(print))``.
+
+    Args:
+        function: called with each stored event after its commit, and with each live event. The engine waits for it: it
+            must return at once. An exception that it raises is logged.
+        name: the name of the sink, unique in an app; by default that of the function.
+    """
+    own_name: str = getattr(function, "__name__", type(function).__name__)
+    return FunctionSink(name=name or own_name, function=function)
