@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perdure.client.client import Client, engine_of
+from perdure.client.client import Client, acting_for, engine_of
 from perdure.dashboard.actions import BULK, MAX_BULK, OPERATIONS, Action, action_named
 from perdure.dashboard.components import iso
 from perdure.dashboard.dead_letters import redrive_page
@@ -105,6 +105,9 @@ class Dashboard:
 
     def _source(self, visit: Visit) -> PageSource:
         return PageSource(client=self.client(), activity=self.activity, scopes=frozenset[str](visit.caller.scopes))
+
+    def _acting(self, visit: Visit) -> Client:
+        return acting_for(self.client(), visit.caller.name)
 
     async def _collected(self, collect: Callable[[PageSource], Awaitable[ShownPage]], visit: Visit) -> ShownPage:
         source = self._source(visit)
@@ -213,7 +216,9 @@ class Dashboard:
         form = await visit.form()
         if form.text("confirmed") != "yes":
             return await self._confirm(visit, address, action, form.text("payload"))
-        outcome = await send(self.client(), address, action, form.text("payload"), form.text("key"), visit.caller.name)
+        outcome = await send(
+            self._acting(visit), address, action, form.text("payload"), form.text("key"), visit.caller.name
+        )
         if outcome.form == "done":
             return visit.see(visit.links.instance(address), f"{outcome.subject}: {outcome.result}")
         return visit.refused(f"{action.name} was refused", outcome.result, 409)
@@ -265,7 +270,7 @@ class Dashboard:
             except PerdureError as error:
                 outcomes.append(ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused"))
                 continue
-            outcomes.append(await send(self.client(), address, action, "", form.text("key"), visit.caller.name))
+            outcomes.append(await send(self._acting(visit), address, action, "", form.text("key"), visit.caller.name))
         back = visit.links.page("/instances")
         return visit.html(outcomes_page(f"{name}: outcomes", outcomes, back, "instances"))
 
@@ -277,6 +282,6 @@ class Dashboard:
             raise InvalidArgument("selected messages", len(numbers), f"1 to {MAX_BULK}: select some on the page")
         if form.text("confirmed") != "yes":
             return visit.html(redrive_page(visit.frame(), numbers))
-        outcomes = await redrive(self.client(), numbers)
+        outcomes = await redrive(self._acting(visit), numbers)
         back = visit.links.page("/dead-letters")
         return visit.html(outcomes_page("Redrive: outcomes", outcomes, back, "dead-letters"))
