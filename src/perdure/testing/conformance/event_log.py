@@ -46,6 +46,12 @@ _SAMPLES: dict[str, object] = {
     "sink": "metrics",
     "count": 8,
     "state": '{"name":"é"}',
+    "by": "a tökén",
+    "told": ("task:a:b", "task:a:c"),
+    "told_by": "task:a:d",
+    "message_id": 10,
+    "sender": "task:a:e",
+    "attempts": 11,
 }
 
 
