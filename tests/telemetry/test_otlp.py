@@ -1,12 +1,15 @@
-"""The real exporter sends spans and metrics to a receiver that decodes them with the official definitions."""
+"""The real exporter sends to a real collector; both outputs decode with the official definitions."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import attrs
+import pytest
+from collector import collector
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -49,6 +52,8 @@ def settle(ctx: TaskContext[int]) -> Do[None]:
     yield from charge(-state)
 
 
+has_collector = pytest.mark.skipif(find_spec("rotel") is None, reason="its wheels are for Linux and some Pythons")
+SENDERS = ("exporter", pytest.param("collector", marks=has_collector))
 orders = Task("orders", state=int, event=int, initial=0, on_event=on_event)
 payments = Task("payments", state=int, event=int, initial=0, on_event=on_payment, execute=settle)
 
@@ -73,10 +78,10 @@ def attributes(pairs: Any) -> dict[str, object]:
     return {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in given}
 
 
-async def run(received: Received) -> None:
+async def run(url: str) -> None:
     tracers = TracerProvider(shutdown_on_exit=False)
-    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{received.url}/v1/traces")))
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{received.url}/v1/metrics"), 60_000)
+    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces")))
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{url}/v1/metrics"), 60_000)
     meters = MeterProvider([reader], shutdown_on_exit=False)
     sink, failure = opentelemetry(tracer_provider=tracers, meter_provider=meters), FailureSeen()
     app: App[None] = App(None).with_jobs(orders, payments).with_sinks(sink, failure)
@@ -89,17 +94,28 @@ async def run(received: Received) -> None:
     await asyncio.to_thread(meters.shutdown)
 
 
-def test_a_receiver_decodes_the_spans_and_their_links() -> None:
+def sent(by: Literal["exporter", "collector"]) -> Received:
+    """The spans and metrics of one engine, from its exporter or forwarded by a collector."""
     with receiving() as received:
-        asyncio.run(run(received))
+        if by == "exporter":
+            asyncio.run(run(received.url))
+        else:
+            with collector(received.url) as url:
+                asyncio.run(run(url))
+    return received
+
+
+@pytest.mark.parametrize("by", SENDERS)
+def test_a_receiver_decodes_the_spans_and_their_links(by: Literal["exporter", "collector"]) -> None:
+    received = sent(by)
     spans = received.spans
     assert spans.keys() == {"send task:orders", "charge", "send task:payments", "alarm task:payments"}
-    sent, told, alarm = spans["send task:orders"], spans["send task:payments"], spans["alarm task:payments"]
-    assert spans["charge"].parent_span_id in (sent.span_id, alarm.span_id)
-    assert [(link.trace_id, link.span_id) for link in told.links] == [(sent.trace_id, sent.span_id)]
+    first, told, alarm = spans["send task:orders"], spans["send task:payments"], spans["alarm task:payments"]
+    assert spans["charge"].parent_span_id in (first.span_id, alarm.span_id)
+    assert [(link.trace_id, link.span_id) for link in told.links] == [(first.trace_id, first.span_id)]
     assert [(link.trace_id, link.span_id) for link in alarm.links] == [(told.trace_id, told.span_id)]
-    assert len({sent.trace_id, told.trace_id, alarm.trace_id}) == 3
-    assert sent.kind == SentSpan.SPAN_KIND_CONSUMER
+    assert len({first.trace_id, told.trace_id, alarm.trace_id}) == 3
+    assert first.kind == SentSpan.SPAN_KIND_CONSUMER
     assert attributes(told.attributes)["messaging.message.id"] == "1"
     (exception,) = alarm.events
     assert attributes(exception.attributes)["exception.message"] == "negative"
@@ -107,9 +123,9 @@ def test_a_receiver_decodes_the_spans_and_their_links() -> None:
     assert received.scopes == {"perdure"}
 
 
-def test_a_receiver_decodes_the_metrics() -> None:
-    with receiving() as received:
-        asyncio.run(run(received))
+@pytest.mark.parametrize("by", SENDERS)
+def test_a_receiver_decodes_the_metrics(by: Literal["exporter", "collector"]) -> None:
+    received = sent(by)
     metrics = received.last_metrics
     (run_of_payments,) = metrics["perdure.run.duration"].histogram.data_points
     assert run_of_payments.count == 1
