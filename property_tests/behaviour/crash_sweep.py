@@ -96,9 +96,9 @@ def sweep(operation: Operation, kind: StoreKind, folder: Path) -> Swept:
     assert (expected.stuck, expected.unmarked) == ((), ())
     crash_points = crossings_of(operation, kind, _new(folder, "crash_points"))
     swept = Swept(points=len(crash_points))
-    for place, crossing in enumerate(crash_points):
+    for place, crash_point in enumerate(crash_points):
         found = crashed(operation, kind, _new(folder, str(place)), place)
-        swept = _counted(swept, found, expected, f"after a crash {crossing} (crossing {place})")
+        swept = _counted(swept, found, expected, f"after a crash {crash_point} (number {place})")
     return swept
 
 
@@ -155,15 +155,15 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         operation: the operation in progress.
         kind: over which store.
         folder: where it lies.
-        places: the crossing at which each process dies, counted from the beginning of the operation in the first, and
+        places: the crash point at which each process dies, counted from the beginning of the operation in the first and
             from its opening in the others.
     """
 
     async def scenario(world: World) -> Found:
         await _arranged(operation, world)
         first, *others = places
-        border = world.process.boundary
-        border.die_at = len(border.crash_points) + first
+        boundary = world.process.boundary
+        boundary.die_at = len(boundary.crash_points) + first
         await _until_it_dies(operation, world)
         for place in others:
             await world.crash()
@@ -171,7 +171,7 @@ def crashed(operation: Operation, kind: StoreKind, folder: Path, *places: int) -
         if world.process.boundary.died_at is not None:
             await world.crash()
             await world.open(operation.app(world))
-        world.process.boundary.die_at = None  # there were fewer crossings than that
+        world.process.boundary.die_at = None  # there were fewer crash points than that
         await _repeated(operation, world)
         await world.advance(ms=operation.wait_ms)
         return await _inspected(operation, world)

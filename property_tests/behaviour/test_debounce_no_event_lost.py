@@ -158,19 +158,19 @@ class Mailbags(RuleBasedStateMachine):
 
     @rule(mishap=st.sampled_from(["crash", "restart"]) | st.integers(0, 20))
     def suffer(self, mishap: str | int) -> None:
-        border = self.world.process.boundary
+        boundary = self.world.process.boundary
         match mishap:
-            case int() if border.died_at is None:
-                border.die_at = len(border.crash_points) + mishap
-            case "restart" if border.died_at is None:
+            case int() if boundary.died_at is None:
+                boundary.die_at = len(boundary.crash_points) + mishap
+            case "restart" if boundary.died_at is None:
                 self.restart()
             case _:
                 self.revive()
 
-    @rule(id_=ids, crossing=st.integers(0, 7))
-    def die_over_an_event(self, id_: str, crossing: int) -> None:
+    @rule(id_=ids, crash_point=st.integers(0, 7))
+    def die_over_an_event(self, id_: str, crash_point: int) -> None:
         self.suffer("crash")
-        self.suffer(crossing)
+        self.suffer(crash_point)
         self.add(id_, ["loud"])
 
     def row(self, id_: str) -> Instance | None:

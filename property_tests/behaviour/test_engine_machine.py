@@ -81,8 +81,8 @@ class EngineMachine(RuleBasedStateMachine):
         """Die somewhere on the way, open again, and repeat the request with its key."""
         key = f"key-{self.words}-{len(self.world.commits)}"
         event = steps(*self.adding(amount, effects), Tell(to, (Add(100),)))
-        border = self.world.process.boundary
-        border.die_at = len(border.crash_points) + place
+        boundary = self.world.process.boundary
+        boundary.die_at = len(boundary.crash_points) + place
         with suppress(ProcessDied):
             self.play(self.world.unwrap(self.jobs.send(id_, event, idempotency_key=key)))
         self.play(self.world.crash())

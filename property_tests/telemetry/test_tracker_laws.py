@@ -35,8 +35,8 @@ async def taken(world: World, app: App[Any], endpoint: FakeEndpoint, step: Step)
             await world.advance(s=seconds)
         case "answer", answers:
             endpoint.script += answers
-        case "crash_after", crossings:
-            world.world.crash_after(crossings)
+        case "crash_after", crash_points:
+            world.world.crash_after(crash_points)
         case "crash", _:
             await world.crash()
             await world.open(app)

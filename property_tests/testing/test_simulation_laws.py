@@ -76,8 +76,8 @@ def test_the_same_run_is_the_same_value(drawn, seed):
 
 
 @given(programs, fake_services())
-def test_the_answers_of_an_oracle_are_those_in_the_trace(drawn, oracle):
-    seen = simulate(drawn, oracle)
+def test_the_answers_of_fake_services_are_those_in_the_trace(drawn, fakes):
+    seen = simulate(drawn, fakes)
     assert all(isinstance(call.answer, Success | Failure) for call in seen.effects)
     assert isinstance(seen.exit, Success | Failure)
 

@@ -117,8 +117,8 @@ async def test_a_cancellation_that_is_not_the_engines_is_a_defect(world: World) 
 
     def cancelled(_: object) -> Program[Any, Any, Any]:
         async def wait(outside: Outside) -> Result[None, str]:
-            assert outside.border is not None
-            given_up = outside.border.runtime.future()
+            assert outside.boundary is not None
+            given_up = outside.boundary.runtime.future()
             given_up.cancel()
             await given_up
             return Success(None)
@@ -144,8 +144,8 @@ async def test_a_program_that_raises_a_cancellation_of_its_own_is_a_defect(world
 
     def cancelled(*_: object) -> Program[Any]:
         def give_up(_: object) -> None:
-            assert world.outside.border is not None
-            raise world.outside.border.runtime.cancelled("of its own")
+            assert world.outside.boundary is not None
+            raise world.outside.boundary.runtime.cancelled("of its own")
 
         return Program.from_value(None).map(give_up)
 

@@ -219,7 +219,9 @@ async def test_a_handler_with_effects_claims_before_the_first(world: World) -> N
     assert isinstance(end.write, Put)
     assert end.write.instance.event_claim is None
     crash_points = [
-        crossing for crossing in world.process.boundary.crash_points if "commit" in crossing or "effect" in crossing
+        crash_point
+        for crash_point in world.process.boundary.crash_points
+        if "commit" in crash_point or "effect" in crash_point
     ]
     assert crash_points == [
         "before commit", "after commit", "before effect say", "after effect say", "before effect say",

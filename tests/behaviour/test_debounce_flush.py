@@ -280,8 +280,8 @@ async def test_a_keyed_flush_of_a_retry_can_be_repeated_after_a_crash(world: Wor
     await add(world, jobs, "x")
     world.outside.refusals["deliver"] = 1
     await world.advance(s=5)
-    border = world.process.boundary
-    border.die_at = len(border.crash_points) + 3 + step
+    boundary = world.process.boundary
+    boundary.die_at = len(boundary.crash_points) + 3 + step
     with pytest.raises(ProcessDied):
         await world.unwrap(jobs.flush("a", idempotency_key="k"))
     await world.crash()

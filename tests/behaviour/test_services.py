@@ -95,8 +95,8 @@ async def test_services_are_reached_in_a_task_of_the_engines_own(world: World, h
     class Watched:
         @property
         def outside(self) -> Outside:
-            assert world.outside.border is not None
-            found.append(world.outside.border.runtime.current_task())
+            assert world.outside.boundary is not None
+            found.append(world.outside.boundary.runtime.current_task())
             return world.outside
 
     batch = Debounce("batch", event=Add, flush_after="1 hour", execute=lambda _: say("x"))

@@ -21,8 +21,8 @@ def endure(outside: Outside) -> FutureResult[None, str]:
 
 
 async def _endure(outside: Outside) -> Result[None, str]:
-    assert outside.border is not None
-    runtime = outside.border.runtime
+    assert outside.boundary is not None
+    runtime = outside.boundary.runtime
     outside.heard.append("began")
     while True:
         try:
@@ -81,8 +81,8 @@ async def test_a_stop_that_is_cancelled_cancels_the_runs_and_waits_for_them(worl
     """It raises its cancellation when every run has ended, and not before: services are closed afterwards."""
 
     async def suspension(outside: Outside) -> Result[None, str]:
-        assert outside.border is not None
-        runtime = outside.border.runtime
+        assert outside.boundary is not None
+        runtime = outside.boundary.runtime
         try:
             await runtime.future()
         finally:

@@ -79,15 +79,15 @@ class Outside:
         return self
 
     @property
-    def border(self) -> Boundary | None:
+    def boundary(self) -> Boundary | None:
         """The boundary of the process."""
         return None if self.world is None else self.world.process.boundary
 
     async def hear(self, word: str) -> Result[None, Refused]:
         """Hear a word, and answer."""
         self.heard.append(word)
-        if word in self.held and self.border is not None:
-            self.held[word].append(released := self.border.runtime.future())
+        if word in self.held and self.boundary is not None:
+            self.held[word].append(released := self.boundary.runtime.future())
             await released
         if word in self.breaks:
             raise RuntimeError(f"broke at {word}")

@@ -141,9 +141,9 @@ def test_each_kind_has_its_stage():
 
 
 @given(fake_services(failures="never"))
-def test_containers_are_simulated_as_well(oracle):
+def test_containers_are_simulated_as_well(fakes):
     batch = hook_context(webhook_batcher, state=Batch((Webhook("1", "paid", "{}"),)), flush_reason="manual")
-    seen = simulate(flush(batch.ctx), oracle, on=batch)
+    seen = simulate(flush(batch.ctx), fakes, on=batch)
     assert [call.args for call in seen.calls("push")] == [("run-1", batch.state.events)]
 
 
@@ -289,9 +289,9 @@ def test_programs_that_were_built_in_a_simulation_run_outside_of_it():
 
 # ---------------------------------------------------------------- fake_services
 @given(fake_services())
-def test_an_oracle_answers_within_the_declared_types(oracle):
+def test_fake_services_answer_within_the_declared_types(fakes):
     stage = hook_context(token_refresher, state=TokenState("old", "r", datetime(2026, 1, 1, tzinfo=UTC)))
-    seen = simulate(refresh_token(stage.ctx), oracle, on=stage)
+    seen = simulate(refresh_token(stage.ctx), fakes, on=stage)
     match seen.effects[0].answer:
         case Success(Token(access_token, expires_at)):
             assert seen.state == TokenState(access_token, "r", expires_at)
@@ -304,20 +304,20 @@ def test_an_oracle_answers_within_the_declared_types(oracle):
 
 
 @given(fake_services(failures="never", types={int: st.just(7)}, answers={"refuse": st.just(Failure(Refused("told")))}))
-def test_fake_services_can_take_the_values_to_draw(oracle):
-    assert simulate(say("a"), oracle).value() == 7
-    assert simulate(refuse(), oracle).error() == Refused("told")
+def test_fake_services_can_take_the_values_to_draw(fakes):
+    assert simulate(say("a"), fakes).value() == 7
+    assert simulate(refuse(), fakes).error() == Refused("told")
 
 
 @given(fake_services(services=Outside(["a"])))
-def test_programs_may_look_at_the_services_beside_an_oracle(oracle):
-    assert simulate(asks(lambda services: services.heard), oracle).value() == ["a"]
+def test_programs_may_look_at_the_services_beside_fake_ones(fakes):
+    assert simulate(asks(lambda services: services.heard), fakes).value() == ["a"]
 
 
 @given(fake_services())
-def test_an_effect_that_says_nothing_of_its_answer_cannot_be_drawn(oracle):
+def test_an_effect_that_says_nothing_of_its_answer_cannot_be_drawn(fakes):
     with pytest.raises(NoAnswer, match="it has no return annotation; annotate it"):
-        simulate(unannotated().attempt().lash(lambda _: succeed(None)), oracle)
+        simulate(unannotated().attempt().lash(lambda _: succeed(None)), fakes)
 
 
 class Sealed:
@@ -331,9 +331,9 @@ def unseal(services: object) -> FutureResult[Sealed, Refused]:
 
 
 @given(fake_services(), fake_services(types={Sealed: st.builds(Sealed, st.just("a"))}, failures="never"))
-def test_a_class_of_which_nothing_is_known_is_named_with_the_effect(oracle, told):
+def test_a_class_of_which_nothing_is_known_is_named_with_the_effect(fakes, told):
     with pytest.raises(NoAnswer, match=r"no answer of unseal can be drawn: .*Sealed.* fake_services\(types="):
-        simulate(unseal(), attrs.evolve(oracle, failures="never"))
+        simulate(unseal(), attrs.evolve(fakes, failures="never"))
     assert simulate(unseal(), told).value().word == "a"
 
 

@@ -66,12 +66,12 @@ def instants(at: datetime, world: World, worlds: Worlds) -> None:
 
 
 def runs(
-    stage: HookContext[TaskContext[Order], Order], event: OrderEvent, mailer: HasMailer, oracle: FakeServices
+    stage: HookContext[TaskContext[Order], Order], event: OrderEvent, mailer: HasMailer, fakes: FakeServices
 ) -> None:
     seen = simulate(on_order_event(stage.ctx, event), mailer, on=stage)
     assert_type(seen, Simulated[None, IllegalTransition | MailBounced, Order])
     assert_type(
-        simulate(on_order_event(stage.ctx, event), oracle, on=stage),
+        simulate(on_order_event(stage.ctx, event), fakes, on=stage),
         Simulated[None, IllegalTransition | MailBounced, Order],
     )
     assert_type(seen.committed, Changes[Order] | None)
@@ -80,10 +80,8 @@ def runs(
     assert_type(simulate(succeed(1), None), Simulated[int, Never, None])
 
 
-def an_oracle_of_many_needs(
-    stage: HookContext[ContinuousContext[TokenState], TokenState], oracle: FakeServices
-) -> None:
-    assert_type(simulate(refresh_token(stage.ctx), oracle, on=stage), Simulated[None, AuthError, TokenState])
+def an_oracle_of_many_needs(stage: HookContext[ContinuousContext[TokenState], TokenState], fakes: FakeServices) -> None:
+    assert_type(simulate(refresh_token(stage.ctx), fakes, on=stage), Simulated[None, AuthError, TokenState])
 
 
 def repeats(
