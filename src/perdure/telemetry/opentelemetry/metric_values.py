@@ -6,7 +6,6 @@ from typing import Final, Literal, TypeAlias, assert_never
 
 import attrs
 
-from perdure.values.address import Address
 from perdure.values.event import JobExecuted, JobFailed, JobParked, JobRecovered
 from perdure.values.live_event import (
     AlarmFired,
@@ -146,5 +145,5 @@ def _run(event: JobExecuted | JobFailed, outcome: str) -> MetricValue:
 
 
 def _of_job(address: str) -> Labels:
-    parsed = Address.parse(address)
-    return {"perdure.kind": parsed.kind, "perdure.job": parsed.name}
+    kind, name, _ = address.split(":", 2)
+    return {"perdure.kind": kind, "perdure.job": name}
