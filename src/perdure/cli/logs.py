@@ -7,7 +7,10 @@ import sys
 import time
 from typing import Literal, TypeAlias
 
+from perdure.telemetry.logs import JsonLine, RunFilter
+
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["text", "json"]
 
 
 class LogLine(logging.Formatter):
@@ -20,12 +23,25 @@ class LogLine(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("{asctime} {levelname} {name}: {message}", style="{")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of `logging`
+        """Add the fields of the run to a line that a program wrote. A record of the engine shows its fields itself."""
+        line = super().formatMessage(record)
+        fields = vars(record).get("perdure")
+        if not fields or "perdure_message" in vars(record):
+            return line
+        return line + "".join(f" {name}={value!r}" for name, value in fields.items())
 
-def log_to_stderr(level: LogLevel) -> None:
+
+def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
     """Send records of this level and above to standard error.
 
     A handler that the user's module installed on the root logger is kept.
+
+    Args:
+        level: the minimum level.
+        form: lines of text, or JSON objects.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogLine())
+    handler.setFormatter(LogLine() if form == "text" else JsonLine())
+    handler.addFilter(RunFilter())
     logging.basicConfig(level=level.upper(), handlers=[handler])

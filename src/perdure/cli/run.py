@@ -12,7 +12,7 @@ import attrs
 from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app
-from perdure.cli.logs import LogLevel, log_to_stderr
+from perdure.cli.logs import LogFormat, LogLevel, log_to_stderr
 from perdure.cli.serving import Served, serve_app
 from perdure.cli.usage_error import UsageError
 from perdure.server.bind import parse_bind
@@ -131,6 +131,9 @@ class Options:
     log_level: Annotated[
         LogLevel, Parameter(env_var="PERDURE_LOG_LEVEL", help="Minimum level of the log on standard error.")
     ] = "info"
+    log_format: Annotated[
+        LogFormat, Parameter(env_var="PERDURE_LOG_FORMAT", help="Lines of text, or one JSON object a line.")
+    ] = "text"
     debug: Annotated[
         bool,
         Parameter(
@@ -199,7 +202,7 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
         socket = _socket(options)
     except DefinitionError as error:
         raise UsageError(str(error)) from error
-    log_to_stderr(options.log_level)
+    log_to_stderr(options.log_level, options.log_format)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
     loaded = import_app(app)
     gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -41,7 +42,7 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         current_task=_current_task,
         random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
         new_id=_new_id,
-        log=_log_to(logger or logging.getLogger("perdure")),
+        log=_log if logger is None else _log_to(logger),
         cancelled=asyncio.CancelledError,
     )
 
@@ -99,6 +100,23 @@ def _new_id() -> int:
 def _log_to(logger: logging.Logger) -> Callable[[LogRecord], None]:
     def log(record: LogRecord) -> None:
         shown = "".join(f" {name}={value!r}" for name, value in record.fields.items())
-        logger.log(_LEVELS[record.level], "%s%s", record.message, shown, extra={"perdure": record.fields})
+        extra = {"perdure": record.fields, "perdure_message": record.message}
+        logger.log(_LEVELS[record.level], "%s%s", record.message, shown, extra=extra)
 
     return log
+
+
+_log_to_logging = _log_to(logging.getLogger("perdure"))
+
+
+def _log(record: LogRecord) -> None:
+    """Log to structlog if the application has configured it, else to `logging`."""
+    structlog = sys.modules.get("structlog")
+    if structlog is None or not structlog.is_configured():
+        _log_to_logging(record)
+        return
+    fields = {"event_type" if name == "event" else name: value for name, value in record.fields.items()}
+    try:
+        structlog.get_logger("perdure").log(_LEVELS[record.level], record.message, **fields)
+    except Exception:  # noqa: BLE001 - a processor of the application failed; a log never raises
+        _log_to_logging(record)

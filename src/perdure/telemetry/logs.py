@@ -1,0 +1,88 @@
+"""Log lines that say which run they belong to, for `logging` and structlog, and lines of JSON."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from perdure.runtime.run_context import run_context
+
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "perdure", "perdure_message"}
+"""The attributes that every record of `logging` has; others come from ``extra``."""
+
+
+def run_fields() -> dict[str, object]:
+    """Return the fields of the run that the current code belongs to: ``job``, ``id``, ``run``, ``attempt``, ``hook``.
+
+    Returns:
+        The fields; empty outside of runs.
+    """
+    run = run_context.get()
+    if run is None:
+        return {}
+    return {"job": run.job, "id": run.id, "run": run.run_id, "attempt": run.attempt, "hook": run.hook}
+
+
+class RunFilter(logging.Filter):
+    """Adds the fields of the run to each record, as the dict ``record.perdure``; it drops no record.
+
+    Add it to a handler: ``handler.addFilter(RunFilter())``. ``perdure run`` does. Records of the engine have that dict
+    already: it holds the fields of the record.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields, and keep the record."""
+        if "perdure" not in vars(record):
+            vars(record)["perdure"] = run_fields()
+        return True
+
+
+def add_run(_logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the fields of the run to an event of structlog. Use it as a processor of ``structlog.configure``.
+
+    A field that the event already has is kept.
+    """
+    for name, value in run_fields().items():
+        event_dict.setdefault(name, value)
+    return event_dict
+
+
+class JsonLine(logging.Formatter):
+    """One JSON object a line: ``at`` (UTC), ``level``, ``logger``, ``message``, and the fields of the record.
+
+    The fields are those of the engine's record or of the run, and those of ``extra``. ``exception`` and ``stack`` are
+    texts. A value that JSON has no form for is printed with ``repr``.
+    """
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        attributes = vars(record)
+        fields: dict[str, object] = {name: value for name, value in attributes.items() if name not in _OWN}
+        fields |= attributes.get("perdure") or {}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        line = fields | {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": attributes.get("perdure_message") or record.getMessage(),
+        }
+        ordered = {name: line.pop(name) for name in ("at", "level", "logger", "message")}
+        return encoded(ordered | line)
+
+
+def encoded(line: Mapping[str, object]) -> str:
+    """Return a line as JSON, whatever its values are."""
+    try:
+        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, ValueError):  # text that is not Unicode, a number of too many digits, a cycle
+        return orjson.dumps({name: ascii(value) for name, value in line.items()}).decode()
