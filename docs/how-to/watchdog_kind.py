@@ -177,7 +177,7 @@ class Watchdog(
         ctx: JobContext[datetime] = JobContext(instance, claim)
         return "on_silence", self.on_silence(ctx)
 
-    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit:
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
         """Settle a run that succeeded."""
         return settled(execute, inputs)
 

@@ -20,7 +20,7 @@ from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.programs import Program
+from perdure.programs import Exit, Program
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus, Sent
 from perdure.values.errors import (
@@ -158,8 +158,31 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
 
     @abstractmethod
-    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
-        """Settle a run that succeeded."""
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
+        """Settle a run that succeeded.
+
+        Args:
+            execute: the run; its ``instance`` is the stored one.
+            value: the value of its program.
+            inputs: the clock, the random value and the ids, drawn after the exit.
+        """
+
+    def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
+        """Decide on the exit of a program before the rules that all kinds share; None to apply those.
+
+        A kind overrides it to give a halt a meaning of its own, or to keep a part of a failed run: ``run_failed`` of
+        `perdure.jobs.run` and ``event_failed`` of `perdure.jobs.event_run` return the commit that the shared rules
+        would write, and a kind may change a copy of it. A program that terminates its instance exits with
+        ``Halted(EndInstance(reason))``.
+
+        If it raises, it is called again with that exception as the exit, and must then return.
+
+        Args:
+            execute: the run; its ``instance`` is the stored one.
+            exit_: the exit of the program.
+            inputs: the clock, the random value and the ids, drawn after the exit.
+        """
+        return None
 
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded state in which the first event finds a new instance.

@@ -39,7 +39,7 @@ HookResult = TypeAliasType(
     | Result[object, _E],
     type_params=(_E, _R),
 )
-"""The result of a hook: a program, or any effect container of ``returns``. The engine ignores the value."""
+"""The result of a hook: a program, or any effect container of ``returns``. The kinds here ignore the value."""
 
 
 class Undelayed(Generic[_T]):
@@ -178,3 +178,23 @@ def _error_argument(answer: Any) -> object:  # an annotation has no type of its 
 
 def _second(arguments: tuple[object, ...], *, default: object) -> object:
     return arguments[1] if len(arguments) > 1 else default
+
+
+def value_of(function: object) -> object:
+    """Read the value type of a hook from its annotation, as a type form: Any if it is unknown."""
+    try:
+        answer = typing.get_type_hints(function).get("return", Any)
+    except (NameError, TypeError, AttributeError):
+        return Any
+    return _value_argument(answer)
+
+
+def _value_argument(answer: Any) -> object:  # as above
+    origin, arguments = get_origin(answer), get_args(answer)
+    if origin in (Union, types.UnionType):
+        parts = [_value_argument(part) for part in arguments]
+        return Any if Any in parts else Union[tuple(parts)]  # noqa: UP007 - built at run time
+    if origin is Generator:
+        return arguments[2] if len(arguments) > 2 else None  # noqa: PLR2004 - after the sent type
+    named = isinstance(origin, TypeAliasType) or (isinstance(origin, type) and issubclass(origin, _CONTAINERS))
+    return arguments[0] if named and arguments else Any

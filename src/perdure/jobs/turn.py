@@ -146,7 +146,7 @@ def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
 
 
 # ---------------------------------------------------------------- finish
-def finish(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs: TurnInputs) -> Commit | Execute:
+def finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
     """Decide on the exit of a program.
 
     Args:
@@ -172,10 +172,13 @@ def _traced(commit: Commit, execute: Execute) -> Commit:
     return traced if isinstance(traced, Commit) else commit
 
 
-def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], inputs: TurnInputs) -> Commit | Execute:
+def _settle(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute:
+    decided = job.exited(execute, exit_, inputs)
+    if decided is not None:
+        return decided
     match exit_:
-        case Success():
-            return job.succeeded(execute, inputs)
+        case Success(value):
+            return job.succeeded(execute, value, inputs)
         case Halted(EndInstance(reason)):
             return _ended(job, execute, reason, inputs)
         case Failure() | Halted() | Raised():

@@ -75,7 +75,7 @@ class Reminder(Definition[ReminderHandle, ReminderSender, R], Generic[R]):
     def may_rest(self, instance: Instance) -> bool:
         return False  # it waits for its time until it is gone
 
-    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit:
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
         return handler.succeeded(execute, inputs)
 
     def handle(self, dispatch: Dispatch) -> ReminderHandle:

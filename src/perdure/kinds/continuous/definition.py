@@ -116,7 +116,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
         """Return ``execute`` and its program for a claim."""
         return handler.program(self.recurrence, instance, claim)
 
-    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run that succeeded."""
         return handler.succeeded(self.recurrence, execute, inputs)
 

@@ -203,7 +203,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
         """Decode the batches."""
         handler.batches_of(instance)
 
-    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle an added event, or a flushed batch."""
         return handler.succeeded(self.batching, execute, inputs)
 

@@ -135,7 +135,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
         """Return the hook and its program for a claim."""
         return handler.program(self.hooks, instance, claim, command)
 
-    def succeeded(self, execute: Execute, inputs: TurnInputs) -> Commit | Execute:
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a hook that succeeded."""
         return handler.succeeded(self.hooks, execute, inputs)
 

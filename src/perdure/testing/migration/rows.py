@@ -110,13 +110,21 @@ def _rows(job: AnyDefinition, step: Step, now_ms: int) -> Iterator[Instance]:
             return
 
 
-def _ended(job: AnyDefinition, execute: Execute, exit_: Exit[None, Any], now_ms: int) -> Transition:
-    step = finish(job, execute, exit_, facts_at(now_ms))
+def _ended(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], now_ms: int) -> Transition:
+    step = _finish(job, execute, exit_, now_ms)
     for _ in range(MAX_HOOKS):
         if isinstance(step, Commit):
             return step.transition
-        step = finish(job, step, exit_, facts_at(now_ms))
+        step = _finish(job, step, exit_, now_ms)
     return Transition(address=execute.instance.address)
+
+
+def _finish(job: AnyDefinition, execute: Execute, exit_: Exit[Any, Any], now_ms: int) -> Commit | Execute:
+    """Decide on a made-up exit as the engine does: a kind that does not accept its value has a defect."""
+    try:
+        return finish(job, execute, exit_, facts_at(now_ms))
+    except Exception as defect:  # noqa: BLE001 - of whatever class
+        return finish(job, execute, Raised(defect), facts_at(now_ms))
 
 
 def _put(transition: Transition) -> Iterator[Instance]:
