@@ -19,6 +19,7 @@ from perdure.wire.problems import BY_CODE, STATUS
 @attrs.frozen
 class Caller:
     scopes: frozenset[str]
+    name: str = "local"
 
 
 @attrs.frozen

@@ -77,7 +77,7 @@ def test_each_action_of_each_job_is_an_operation_with_its_types():
         "$ref": "#/components/schemas/Delivered"
     }
     assert send["responses"]["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Sent"}
-    assert [parameter["name"] for parameter in send["parameters"]] == ["id", "Idempotency-Key"]
+    assert [parameter["name"] for parameter in send["parameters"]] == ["id", "Idempotency-Key", "traceparent"]
     rejected = DOCUMENT["components"]["schemas"]["order_processor_RejectedProblem"]
     references = {name: f"#/components/schemas/{name}" for name in ("IllegalTransition", "MailBounced")}
     assert rejected["properties"]["error"] == {

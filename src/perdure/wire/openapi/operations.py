@@ -22,6 +22,7 @@ from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.counts import StoreCounts
 from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
+from perdure.values.trace import MAX_TRACE_CHARACTERS
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components
 from perdure.wire.openapi.problems import add_rejection, refusals
@@ -103,7 +104,7 @@ def _call(
     components: Components, job: AnyDefinition, spec: CommandSpec[Any], *, owner: str, rejection: str | None
 ) -> JsonSchema:
     answer = components.add(_answer(job, spec), owner=LIBRARY, direction="answer")
-    parameters = [_ID, _KEY, *([_INTERRUPT] if spec is TERMINATE else [])]
+    parameters = [_ID, _KEY, _TRACE, *([_INTERRUPT] if spec is TERMINATE else [])]
     if spec.answer in (RunAnswer, None):
         parameters.append(_WAIT_FOR)
     operation = _operation(
@@ -315,6 +316,12 @@ _KEY: Final = _parameter(
     "header",
     {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
     "A repeat with this key changes nothing and returns the first answer.",
+)
+_TRACE: Final = _parameter(
+    "traceparent",
+    "header",
+    {"type": "string", "maxLength": MAX_TRACE_CHARACTERS},
+    "The trace context of the caller, as W3C Trace Context describes it.",
 )
 _WAIT_FOR: Final = _query(
     "wait_for",
