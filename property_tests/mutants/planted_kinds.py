@@ -49,8 +49,8 @@ MUTANTS = (
     Mutant(
         "messages of a run of a task to others are lost",
         "kinds/task/handler.py",
-        "events=(*events, *_scheduled(log, instance, alarm_ms)),\n        messages=tuple(execute.draft.messages),",
-        "events=(*events, *_scheduled(log, instance, alarm_ms)),",
+        "events=(*events, *_scheduled(log, execute, alarm_ms)),\n        messages=tuple(execute.draft.messages),",
+        "events=(*events, *_scheduled(log, execute, alarm_ms)),",
         f"{CALLS}::test_messages_of_a_run_are_sent_with_its_commit",
     ),
     Mutant(

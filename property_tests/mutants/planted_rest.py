@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "who waits in a mailbox when the engine stops is not answered",
         "engine/dispatcher.py",
-        "                    self._answer(item, Failure(EngineClosed()))",
+        "                    item.reply(Failure(EngineClosed()))",
         "                    pass",
         STOPPED + "[task: a terminate during a run-before]",
     ),
