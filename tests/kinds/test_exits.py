@@ -79,7 +79,7 @@ async def row(world: World, job: Question, id_: str) -> Instance:
 
 
 @on_each_store
-async def test_the_value_of_a_run_is_stored_and_a_halt_means_what_the_kind_says(world: World) -> None:
+async def test_the_value_of_a_run_is_stored_and_a_halt_has_the_meaning_of_the_kind(world: World) -> None:
     job = question()
     handle = (await world.open(App(world.outside).with_jobs(job))).handle(job)
     for text in ("tea", "later", "fails"):
