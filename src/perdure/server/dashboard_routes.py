@@ -132,9 +132,6 @@ class Dashboard:
         return visit.html(seen.show(visit.frame(live=True)), live=True)
 
     async def _live(self, visit: Visit) -> Response:
-        if self.streams.count >= self.streams.limit:
-            text = f"{self.streams.limit} pages follow this engine, the most at once."
-            return Response(text, 503, headers=HEADERS | {"Retry-After": "10"}, media_type="text/plain")
         engine = engine_of(self.client())
         server_closes: Callable[[], bool] = visit.request.scope.get(CLOSING, lambda: False)
 

@@ -20,6 +20,9 @@ LIFETIME_MS: Final = 60_000
 RETRY_MS: Final = 1_000
 """How long the browser waits before it opens the next stream."""
 
+FULL_RETRY_MS: Final = 10_000
+"""How long it waits if too many pages follow the engine."""
+
 
 @attrs.define
 class Streams:
@@ -61,7 +64,7 @@ def encoded(kind: str, **data: str) -> bytes:
 def stream(
     update: Callable[[], Awaitable[PageUpdate]], streams: Streams, runtime: Runtime, closing: Callable[[], bool]
 ) -> StreamingResponse:
-    """Return the response that follows a page, and count it among the open streams.
+    """Return the response that follows a page. Beyond the limit, it ends at once and says so.
 
     Args:
         update: returns the page as it is now.
@@ -71,6 +74,10 @@ def stream(
     """
 
     async def events() -> AsyncGenerator[bytes]:
+        if streams.count >= streams.limit:
+            yield b"retry: %d\n\n" % FULL_RETRY_MS
+            yield encoded("full", limit=str(streams.limit))
+            return
         streams.count += 1
         try:
             yield b"retry: %d\n\n" % RETRY_MS

@@ -9,6 +9,7 @@ const url = document.body.dataset.live;
 let source = null;
 let silence = null;
 let retry = null;
+let full = false;
 let lastSeen = "";
 
 function say(text, link) {
@@ -71,6 +72,7 @@ function show(html) {
 }
 
 function seen(at) {
+  full = false;
   lastSeen = at;
   const time = document.querySelector("#as-of time");
   if (time) {
@@ -110,12 +112,19 @@ function follow() {
     seen(at);
     say(`This page cannot be updated: ${text}`);
   });
+  source.addEventListener("full", (event) => {
+    const { limit } = JSON.parse(event.data);
+    full = true;
+    clearTimeout(silence);
+    say(`${limit} pages follow this engine, the most at once. Reload this page to see changes.`);
+  });
   source.addEventListener("signed-out", () => {
     source.close();
     clearTimeout(silence);
     say("Your session has ended.", { href: location.href, text: "Sign in again" });
   });
   source.addEventListener("error", () => {
+    if (full) return; // the browser tries again in a while
     // A stream that ends is opened again by the browser within a second; one that was refused is not.
     clearTimeout(silence);
     silence = setTimeout(lost, source.readyState === EventSource.CLOSED ? 0 : 2500);

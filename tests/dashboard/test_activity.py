@@ -1,0 +1,66 @@
+"""The last hour of an engine in memory: bounded, and independent of how it is watched."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.telemetry.activity import KEPT_FAILURES, KEPT_MINUTES, MAX_JOBS, MINUTE_MS, Activity
+from perdure.values.event import JobExecuted, JobFailed, JobStarted
+from perdure.values.failure import FailureRecord
+from perdure.values.live_event import AlarmFired
+
+ERROR = FailureRecord(form="failure", error_type="NoStock", message="none left")
+RUN = {"event_id": "e", "run_id": "r", "attempt": 1, "delivery": 1, "duration_ms": 1}
+
+
+def executed(at_ms, address="task:orders:1"):
+    return JobExecuted(at_ms=at_ms, address=address, cause="alarm", **RUN)
+
+
+def failed(at_ms, address="task:orders:1"):
+    return JobFailed(at_ms=at_ms, address=address, hook="execute", error=ERROR, **RUN)
+
+
+instants = st.integers(0, 3 * KEPT_MINUTES * MINUTE_MS)
+events = st.lists(st.builds(executed, instants) | st.builds(failed, instants), max_size=200)
+
+
+@given(events.map(lambda found: sorted(found, key=lambda event: event.at_ms)), instants)
+def test_each_event_of_the_last_hour_is_counted_in_its_minute(happened, now_ms):
+    activity = Activity()
+    for event in happened:
+        activity.on_event(event)
+    minutes = activity.minutes(now_ms)
+    newest_ms = max((event.at_ms for event in happened), default=0)
+    assert [minute.start_ms for minute in minutes] == sorted({minute.start_ms for minute in minutes})
+    assert len(minutes) == KEPT_MINUTES
+    for minute in minutes:
+        if minute.start_ms > newest_ms - KEPT_MINUTES * MINUTE_MS:
+            inside = [event for event in happened if event.at_ms // MINUTE_MS * MINUTE_MS == minute.start_ms]
+            assert minute.executed == sum(isinstance(event, JobExecuted) for event in inside)
+            assert minute.failed == sum(isinstance(event, JobFailed) for event in inside)
+
+
+def test_nothing_in_memory_grows_without_a_limit():
+    activity = Activity()
+    for number in range(5_000):
+        activity.on_event(failed(number * MINUTE_MS, address=f"task:job-{number}:1"))
+        activity.on_event(JobStarted(event_id="e", at_ms=number * MINUTE_MS, address=f"task:job-{number}:1"))
+    assert len(activity.troubles) == KEPT_FAILURES
+    assert activity.troubles[0].at_ms == 4_999 * MINUTE_MS
+    assert activity.steps("task", f"job-{MAX_JOBS - 1}") != {}
+    assert activity.steps("task", f"job-{MAX_JOBS}") == {}
+    assert sum(minute.failed for minute in activity.minutes(4_999 * MINUTE_MS)) == KEPT_MINUTES
+
+
+def test_a_clock_that_went_back_counts_in_the_last_minute():
+    activity = Activity()
+    for at_ms in (5 * MINUTE_MS, 2 * MINUTE_MS):
+        activity.on_event(executed(at_ms))
+    assert [minute.executed for minute in activity.minutes(5 * MINUTE_MS)[-4:]] == [0, 0, 0, 2]
+
+
+def test_the_lateness_of_a_minute_is_that_of_its_latest_alarm():
+    activity = Activity()
+    for due_ms in (700, 100, 990):
+        activity.on_event(AlarmFired(at_ms=1_000, address="task:orders:1", due_ms=due_ms))
+    assert activity.minutes(1_000)[-1].latest_ms == 900
