@@ -190,6 +190,33 @@ def test_a_dead_letter_is_delivered_again_after_a_confirmation():
     assert visit(scenario) == (True, True)
 
 
+def test_an_action_is_recorded_with_the_name_of_its_caller():
+    async def scenario(visitor):
+        await signed_in(visitor, "operator")
+        await visitor.request(ORDER, "pause")
+        [letter] = await unwrap(visitor.api.client.dead_letters())
+        form = {"csrf": await visitor.token_of_forms("/dead-letters"), "confirmed": "yes"}
+        await visitor.post("/dead-letters/redrive", form | {"message": str(letter.message_id)})
+        client = visitor.api.client
+        events = [
+            *await unwrap(client.history(scene.orders, "2026-0003", limit=1)),
+            *await unwrap(client.history(scene.shipments, "warehouse-1")),
+        ]
+        shown = await visitor.get(path_of(ORDER))
+        by = {logged.event.type: logged.event.by for logged in events}
+        return by["job.paused"], by["message.redriven"], "by <b>operator</b>" in shown.text
+
+    assert visit(scenario, access=TOKENS) == ("operator", "operator", True)
+
+
+def test_an_instance_shows_its_neighbours_through_messages():
+    async def scenario(visitor):
+        page = await visitor.get(path_of("task/shipments/warehouse-1"))
+        return re.findall(r'<li><span class="none">(\w+)</span> <a class="address"[^>]* title="([^"]*)"', page.text)
+
+    assert set(visit(scenario)) == {("from", "task:orders:2026-0003"), ("from", "task:orders:2026-unlucky")}
+
+
 # ---------------------------------------------------------------- who may do it
 @pytest.mark.parametrize(
     "headers",

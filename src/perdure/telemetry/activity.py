@@ -21,6 +21,7 @@ from perdure.values.event import (
     JobRetryExhausted,
     JobStarted,
     JobTerminated,
+    MessageDeadLettered,
 )
 from perdure.values.excerpt import fields_in_line
 from perdure.values.live_event import AlarmFired, AnyEvent, CommitSlow, EngineOverloaded, RequestEnded
@@ -121,7 +122,7 @@ class Trouble:
 def trouble_in(event: AnyEvent, /) -> Trouble | None:
     """Return the failure that an event reports, or None."""
     match event:
-        case JobFailed(error=error) | JobRetryExhausted(error=error):
+        case JobFailed(error=error) | JobRetryExhausted(error=error) | MessageDeadLettered(error=error):
             text = error.message
             return Trouble(
                 at_ms=event.at_ms, address=event.address, type=event.type, error=error.error_type, message=text
