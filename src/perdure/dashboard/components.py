@@ -131,6 +131,11 @@ def panel(title: str, *content: h.Node, id_: str = "", note: h.Node = None) -> h
     return h.section(".panel", id=id_ or None)[h.h2[title, note and h.small[note]], *content]
 
 
+def error_line(error_type: str, message: str, /) -> h.Node:
+    """Show the class of an error and its text, which often begins with the class."""
+    return [h.b[error_type], message.removeprefix(error_type) if message.startswith(error_type) else f" {message}"]
+
+
 def hidden(**values: str) -> list[h.Node]:
     """Return the hidden inputs of a form."""
     return [h.input(type="hidden", name=name, value=value) for name, value in values.items()]

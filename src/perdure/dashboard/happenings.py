@@ -8,7 +8,7 @@ import attrs
 import htpy as h
 import orjson
 
-from perdure.dashboard.components import clock, code, link_text, moment, span_text
+from perdure.dashboard.components import clock, code, error_line, link_text, moment, span_text
 from perdure.dashboard.frame import Frame
 from perdure.stores.store import LoggedEvent, UnreadEvent
 from perdure.values.event import Event
@@ -75,7 +75,7 @@ def failure(error: FailureRecord | None, /) -> h.Node:
     if error is None:
         return None
     return [
-        h.span(".failure")[h.b[error.error_type], error.message and f" {error.message}"],
+        h.span(".failure")[error_line(error.error_type, error.message)],
         error.data and h.details[h.summary["data"], code(indented(error.data), label="Data of the error")],
         error.traceback and h.details[h.summary["traceback"], code(error.traceback, label="Traceback")],
     ]

@@ -11,6 +11,7 @@ import htpy as h
 from perdure.dashboard.chart import Series, bars
 from perdure.dashboard.components import (
     count,
+    error_line,
     fields,
     instance_link,
     link_text,
@@ -232,7 +233,7 @@ def _troubles(frame: Frame, troubles: Sequence[Trouble]) -> h.Element:
         h.tr[
             h.td[moment(frame, each.at_ms)],
             h.td[link_text(frame, each.address)],
-            h.td[h.b[each.error], each.message and [" ", h.span(".cut", title=each.message)[each.message]]],
+            h.td[h.span(".cut", title=f"{each.error}: {each.message}")[error_line(each.error, each.message)]],
         ]
         for each in troubles[:8]
     ]
