@@ -88,4 +88,32 @@ MUTANTS = (
         "listener = self._listener",
         "tests/costs/test_garbage.py::test_a_request_leaves_nothing_for_the_garbage_collector",
     ),
+    Mutant(
+        "a request that its caller cancelled never ends for sinks",
+        "engine/mailbox.py",
+        '            self.report.ended("cancelled")\n',
+        "            pass\n",
+        "behaviour/test_live_event_laws.py::test_live_events_are_consistent",
+    ),
+    Mutant(
+        "a hook inside an effect of another run sees that run",
+        "runtime/run_context.py",
+        "return None if _current.get() is None else _current.set(None)",
+        "return None",
+        "behaviour/test_run_context_laws.py::test_no_code_sees_the_run_of_other_code",
+    ),
+    Mutant(
+        "a step of a run leaves its context behind",
+        "runtime/run_context.py",
+        "            return self._inner.send(value)\n        finally:\n            _current.reset(before)\n",
+        "            return self._inner.send(value)\n        finally:\n            pass\n",
+        "behaviour/test_run_context_laws.py::test_no_code_sees_the_run_of_other_code",
+    ),
+    Mutant(
+        "an event with an effect forgets its caller",
+        "jobs/event_run.py",
+        "        by=request.by,\n",
+        "",
+        "tests/server/test_callers_in_events.py::test_events_name_the_token_of_a_call",
+    ),
 )
