@@ -17,6 +17,7 @@ def collect_inputs(
     *,
     running: tuple[str, ...] = (),
     code: Literal["trusted", "suspect"] = "trusted",
+    events: Literal["wanted", "unread"] = "wanted",
 ) -> TurnInputs:
     """Read the clock, draw a random value and create an id.
 
@@ -26,6 +27,7 @@ def collect_inputs(
         limits: the engine's limits.
         running: the ids of the instance's runs that are in progress in this process.
         code: whether all code of jobs must be claimed before it runs.
+        events: whether the log keeps events or a sink reads them.
     """
     return TurnInputs(
         now_ms=runtime.now_ms(),
@@ -35,4 +37,5 @@ def collect_inputs(
         running=running,
         limits=limits,
         code=code,
+        events=events,
     )

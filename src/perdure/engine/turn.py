@@ -579,7 +579,11 @@ class TurnTaker:
             mailbox.running = tuple(running for running in mailbox.running if running != run_id)
 
     def _facts(self, mailbox: Mailbox) -> TurnInputs:
-        return collect_inputs(self.runtime, self.store, self.limits, running=mailbox.running, code=self.code)
+        events: Literal["wanted", "unread"]
+        events = "wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread"
+        return collect_inputs(
+            self.runtime, self.store, self.limits, running=mailbox.running, code=self.code, events=events
+        )
 
 
 def _is_interrupt(exit_: object) -> bool:

@@ -29,6 +29,10 @@ class EventRecorder:
     run_count: int
     used: int = 1  # offset 0 is the id of a run that begins in the same decision
 
+    def optional(self, event_class: type[V], /, **fields: Any) -> tuple[V, ...]:  # the fields of the event class
+        """Create the next event, unless the log keeps none and no sink listens."""
+        return (self.add(event_class, **fields),) if self.inputs.events == "wanted" else ()
+
     def add(self, event_class: type[V], /, **fields: Any) -> V:  # the fields of the event class
         """Create the next event."""
         event = event_class(

@@ -89,7 +89,7 @@ def claim_event(execute: Execute) -> Transition:
 
 def started(log: EventRecorder, execute: Execute) -> tuple[Event, ...]:
     """Return the event of a created instance, if this event created it."""
-    return (log.add(JobStarted),) if execute.claim.created == "here" else ()
+    return log.optional(JobStarted) if execute.claim.created == "here" else ()
 
 
 def event_failed(

@@ -47,7 +47,7 @@ def begin_run(
     """Begin a new run. It replaces a pending retry of an older run, and records that."""
     run_count = before.run_count + 1
     log = EventRecorder(inputs, before.address, run_count)
-    events: tuple[Event, ...] = (log.add(JobStarted),) if found == "created" else ()
+    events: tuple[Event, ...] = log.optional(JobStarted) if found == "created" else ()
     if before.pending_retry is not None:
         events += (attrs.evolve(superseded(log, before.pending_retry), run_count=before.run_count),)
     claim = _claim(request, inputs, cause=cause, run_id=inputs.id(), found=found)
@@ -152,9 +152,9 @@ def held_answer(instance: Instance) -> RunAnswer:
 
 
 # ---------------------------------------------------------------- success
-def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> JobExecuted:
+def executed(log: EventRecorder, execute: Execute, inputs: TurnInputs) -> tuple[JobExecuted, ...]:
     """Record that a run succeeded."""
-    return log.add(
+    return log.optional(
         JobExecuted,
         run_id=execute.claim.run_id,
         cause=execute.claim.cause,

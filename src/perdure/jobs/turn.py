@@ -32,7 +32,7 @@ from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
 from perdure.values.errors import HookRaised, InstanceParked, InvalidInput, Overloaded, RunTimeout, Undecodable
-from perdure.values.event import JobStarted, JobTerminated, MessageRejected
+from perdure.values.event import Event, JobStarted, JobTerminated, MessageRejected
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.message import Consumed
@@ -193,7 +193,8 @@ def _ended(job: AnyDefinition, execute: Execute, reason: str, inputs: TurnInputs
     instance = execute.instance
     log = EventRecorder(inputs, instance.address, instance.run_count)
     created_now = execute.claim.cause == "event" and execute.claim.created == "here"
-    events = ((log.add(JobStarted),) if created_now else ()) + (log.add(JobTerminated, reason=reason),)
+    started = log.optional(JobStarted) if created_now else ()
+    events: tuple[Event, ...] = (*started, *log.optional(JobTerminated, reason=reason))
     transition = purge(instance, events=events, messages=tuple(execute.draft.messages))
     if execute.claim.cause == "event":
         return answered(transition, job.ended(execute))

@@ -20,6 +20,8 @@ class TurnInputs:
         epoch: the number of this engine's ownership of the store.
         running: the ids of this instance's runs that are in progress in this process.
         limits: the engine's limits.
+        events: whether the log keeps events or a sink reads them; of ``"unread"`` ones, only failures are made, for
+            the engine's log.
         trace: the trace context of the turn; None if it is not traced.
         code: whether all code of the job must be claimed before it runs, because a process died shortly before.
     """
@@ -32,6 +34,7 @@ class TurnInputs:
     epoch: int
     running: tuple[str, ...] = ()
     limits: Limits = Limits()
+    events: Literal["wanted", "unread"] = "wanted"
     trace: str | None = None
     code: Literal["trusted", "suspect"] = "trusted"
 

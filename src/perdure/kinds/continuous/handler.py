@@ -79,9 +79,9 @@ def _start(
     )
     if what.start == "immediately":
         return begin_run(job, fresh, request, inputs, cause="start", found="created")
-    started = EventRecorder(inputs, address, 0).add(JobStarted)
+    started = EventRecorder(inputs, address, 0).optional(JobStarted)
     first_ms = first_tick(what.schedule, inputs.now_ms)
-    transition = put(fresh, inputs.now_ms, events=(started,), **_armed(what, address, ticks, first_ms))
+    transition = put(fresh, inputs.now_ms, events=started, **_armed(what, address, ticks, first_ms))
     after = stored(transition)
     return answered(transition, RunAnswer(found="created", status=None if after is None else after.status))
 
@@ -137,7 +137,7 @@ def succeeded(what: Recurrence, execute: Execute, inputs: TurnInputs) -> Commit:
     transition = put(
         settled(what, instance, inputs),
         inputs.now_ms,
-        events=(executed(EventRecorder(inputs, instance.address, instance.run_count), execute, inputs),),
+        events=executed(EventRecorder(inputs, instance.address, instance.run_count), execute, inputs),
         messages=tuple(execute.draft.messages),
         state=execute.draft.encoded or instance.state,
         claim=None,

@@ -187,7 +187,7 @@ def _added(how: Batching, execute: Execute, inputs: TurnInputs) -> Commit:
     log = EventRecorder(inputs, instance.address, instance.run_count)
     events: tuple[Event, ...] = started(log, execute)
     if before.event_count == 0:
-        events += (log.add(DebounceStarted, will_flush_at_ms=batch.flush_ms),)
+        events += log.optional(DebounceStarted, will_flush_at_ms=batch.flush_ms)
     transition = put(
         instance,
         inputs.now_ms,
@@ -225,18 +225,16 @@ def _flushed(execute: Execute, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     batches = batches_of(instance)
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    events: tuple[Event, ...] = (executed(log, execute, inputs),)
+    events: tuple[Event, ...] = executed(log, execute, inputs)
     if batches.flushing is not None:
-        events += (
-            log.add(
-                DebounceFlushed,
-                run_id=execute.claim.run_id,
-                reason=batches.flushing.reason,
-                event_count=batches.flushing.event_count,
-                attempt=execute.claim.attempt,
-                delivery=execute.claim.deliveries,
-                duration_ms=max(0, inputs.now_ms - execute.started_ms),
-            ),
+        events += log.optional(
+            DebounceFlushed,
+            run_id=execute.claim.run_id,
+            reason=batches.flushing.reason,
+            event_count=batches.flushing.event_count,
+            attempt=execute.claim.attempt,
+            delivery=execute.claim.deliveries,
+            duration_ms=max(0, inputs.now_ms - execute.started_ms),
         )
     transition = _dropped(instance, events, execute, inputs)
     return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))

@@ -171,7 +171,7 @@ def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Com
     if execute.prior is not None:
         outcome = OutcomeRecord(form="failed", error=execute.prior)
     else:
-        events = (executed(log, execute, inputs),)
+        events = executed(log, execute, inputs)
     transition = put(
         instance,
         inputs.now_ms,
@@ -189,7 +189,7 @@ def _executed(execute: Execute, alarm_ms: int | None, inputs: TurnInputs) -> Com
 def _scheduled(log: EventRecorder, execute: Execute, alarm_ms: int | None) -> tuple[Event, ...]:
     if alarm_ms is None or alarm_ms == execute.instance.alarm_ms:
         return ()
-    return (log.add(TaskScheduled, scheduled_at_ms=alarm_ms, hook=execute.hook),)
+    return log.optional(TaskScheduled, scheduled_at_ms=alarm_ms, hook=execute.hook)
 
 
 def alarm_consumed(instance: Instance, claim: Claim) -> Instance:

@@ -1,0 +1,57 @@
+"""While the log keeps no events and no sink listens, a turn makes only those of failures, for the engine's log."""
+
+from typing import Any, Literal, cast
+
+import pytest
+from machine import Add, Break, Step, machine, steps
+from machine import app as machine_app
+from world import World, on_each_store
+
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.turn import begin, finish
+from perdure.kinds.task.context import SendCommand
+from perdure.programs import Raised
+from perdure.programs.drivers import run_until_asked
+from perdure.values.event import JobFailed, JobStarted
+from perdure.values.transition import Loaded
+from perdure.values.turn_inputs import TurnInputs
+
+Events = Literal["wanted", "unread"]
+
+
+def events_of(step: Step, events: Events) -> list[type]:
+    """The classes of the events of a turn that creates an instance."""
+    inputs = TurnInputs(now_ms=1_000, jitter=0, id_base=1, epoch=1, events=events)
+    request = machine.parse("send", machine.encode_input("send", steps(step), 10_000))
+    assert isinstance(request.command, SendCommand)
+    execute = cast("Execute", begin(machine, machine.address("a"), Loaded(), request, inputs))
+    ended: Any
+    try:
+        ended = run_until_asked(execute.program, None, interceptor=execute.draft)
+    except RuntimeError as raised:
+        ended = Raised(raised)
+    commit = finish(machine, execute, ended, inputs)
+    assert isinstance(commit, Commit)
+    return [type(event) for event in commit.transition.events]
+
+
+@pytest.mark.parametrize(
+    ("step", "events", "expected"),
+    [
+        (Add(), "wanted", [JobStarted]),
+        (Add(), "unread", []),
+        (Break(), "wanted", [JobFailed]),
+        (Break(), "unread", [JobFailed]),
+    ],
+)
+def test_only_failures_are_made_if_events_are_unread(step: Step, events: Events, expected: list[type]) -> None:
+    assert events_of(step, events) == expected
+
+
+@on_each_store
+async def test_a_failure_is_logged_without_history_and_sink(world: World) -> None:
+    jobs = (await world.open(machine_app(world.outside, history_events=0))).handle(machine)
+    await world.unwrap(jobs.send("a", steps(Add())))
+    await world.error_of(jobs.send("a", steps(Break())))
+    assert world.logs.count("run failed") == 1
+    assert await world.history(machine.address("a")) == []
