@@ -9,19 +9,25 @@ import attrs
 from reminder import Reminder
 from reminder.context import ReminderContext
 from returns.future import FutureResult
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 from world import HasOutside, Refused, World, on_each_store, say
 
 from perdure import App, Do, Program, program
+from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.hooks import value_of
 from perdure.jobs.run import run_failed
 from perdure.jobs.step import Commit, Execute
 from perdure.jobs.writes import answered, put
-from perdure.programs import Exit, Halted, fail, halt
+from perdure.programs import Exit, Halted, Raised, fail, halt, sleep
+from perdure.testing import hook_context, simulate
 from perdure.testing.migration.rows import rows_of
+from perdure.values.answer import InstanceStatus
+from perdure.values.event import JobNoted
 from perdure.values.instance import Instance
 from perdure.values.transition import Put
 from perdure.values.turn_inputs import TurnInputs
+
+DAY_MS = 86_400_000
 
 
 @attrs.frozen
@@ -38,8 +44,24 @@ class Question(Reminder[Any]):
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
         if not isinstance(value, str):
             raise TypeError(value)
-        kept = put(execute.instance, inputs.now_ms, data=value, claim=None, alarm_ms=None, pending_retry=None)
+        noted = EventRecorder(inputs, execute.instance.address, 1).add(JobNoted, name="told.apart", data='{"by":1}')
+        kept = put(
+            execute.instance,
+            inputs.now_ms,
+            events=(noted,),
+            data=value,
+            claim=None,
+            alarm_ms=None,
+            pending_retry=None,
+        )
         return answered(kept, None)
+
+    def report(self, instance: Instance) -> InstanceStatus:
+        return attrs.evolve(super().report(instance), phase="done" if instance.data else None)
+
+    @property
+    def simulation_timeout_ms(self) -> int:
+        return 7 * DAY_MS
 
     def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
         match exit_:
@@ -92,6 +114,21 @@ async def test_the_value_of_a_run_is_stored_and_a_halt_has_the_meaning_of_the_ki
     assert (failed.data, failed.status) == ("tried", "parked")
     await world.advance(minutes=2)
     assert (await row(world, job, "later")).data == "LATER"
+    assert (await world.unwrap(handle.status("tea"))).phase == "done"
+    [noted] = [event for event in await world.history(job.address("tea")) if isinstance(event, JobNoted)]
+    assert (noted.name, noted.data) == ("told.apart", '{"by":1}')
+
+
+@program
+def patient(ctx: ReminderContext) -> Do[None]:
+    yield from sleep("3 days")
+
+
+def test_a_kind_decides_how_long_a_simulated_hook_may_take() -> None:
+    job = question()
+    on = hook_context(job, state="tea")
+    assert isinstance(simulate(patient(on.ctx), object(), on=on).exit, Success)
+    assert isinstance(simulate(patient(on.ctx), object(), on=on, run_timeout="1 day").exit, Raised)
 
 
 def test_rows_of_a_kind_that_accepts_only_some_values_are_those_of_a_defect() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import attrs
@@ -154,9 +155,12 @@ def seen(result: Any) -> str:
 
 
 def an_engine():
-    """The app on a memory store, whose clock advances with each reading: the same for each run of the scenario."""
-    runtime = asyncio_runtime()
-    return app.open("memory://", runtime=attrs.evolve(runtime, now_ms=lambda: 1_800_000_000_000, random=lambda: 0.5))
+    """The app on a memory store, with the same clock, random values and ids for each run of the scenario."""
+    ids = count(1_800_000_000_000 << 80, 1 << 64)
+    fixed = attrs.evolve(
+        asyncio_runtime(), now_ms=lambda: 1_800_000_000_000, random=lambda: 0.5, new_id=lambda: next(ids)
+    )
+    return app.open("memory://", runtime=fixed)
 
 
 async def in_process() -> list[Any]:

@@ -224,7 +224,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         return Sent(created=execute.claim.created == "here", status=None, scheduled_at=None)
 
     def report(self, instance: Instance) -> InstanceStatus:
-        """Return the result of ``status``."""
+        """Return the result of ``status``. A kind with phases of its own, such as ``done``, adds the ``phase``."""
         return report_status(instance)
 
     def context(self, instance: Instance, claim: Claim, **inputs: object) -> JobContext[Any]:
@@ -244,6 +244,14 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         `JobMachine` reports an instance that has none and must have one.
         """
         return True
+
+    @property
+    def simulation_timeout_ms(self) -> int:
+        """The virtual time after which `simulate` cancels a hook of this job; by default the time limit of a run.
+
+        A kind whose programs wait outside of runs, such as for days, overrides it.
+        """
+        return self.plan.run_timeout_ms
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the method of the handle that makes a request, and its arguments after the id.

@@ -196,6 +196,7 @@ class InstanceStatus:
         attempt: the attempt that is running or due next; 1 without a retry.
         parked: why the instance is parked, if it is.
         last_error: the error of the last run.
+        phase: a word of the job's kind, such as ``done``; None for the kinds here.
     """
 
     __repr__ = fields_in_line
@@ -211,6 +212,7 @@ class InstanceStatus:
     attempt: int = 1
     parked: Suspension | None = None
     last_error: FailureRecord | None = None
+    phase: str | None = None
 
 
 # ---------------------------------------------------------------- records: stored, replayed and sent

@@ -229,6 +229,20 @@ class TaskScheduled(EventHeader):
 
 
 @attrs.frozen(kw_only=True, repr=False)
+class JobNoted(EventHeader):
+    """A kind of job recorded an event of its own.
+
+    Attributes:
+        name: of the event, such as ``silence.broken``.
+        data: its fields as JSON, without secrets.
+    """
+
+    type: ClassVar[str] = "job.noted"
+    name: str
+    data: str = "{}"
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class MessageRejected(EventHeader):
     """The target refused a message that this instance sent."""
 
@@ -307,6 +321,7 @@ Event: TypeAlias = (
     | DebounceStarted
     | DebounceFlushed
     | TaskScheduled
+    | JobNoted
     | MessageRejected
     | MessageDeadLettered
     | MessageRedriven
@@ -328,6 +343,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         DebounceStarted,
         DebounceFlushed,
         TaskScheduled,
+        JobNoted,
         MessageRejected,
         MessageDeadLettered,
         MessageRedriven,

@@ -11,8 +11,12 @@ from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.turn_value import turn_value
 
-Cause: TypeAlias = Literal["alarm", "start", "trigger", "flush", "event", "upgrade"]
-"""The cause of a run. An upgrade runs the upcasters of a stored state, and is claimed only after a process died."""
+Cause: TypeAlias = str
+"""The cause of a run: ``alarm``, ``start``, ``trigger``, ``flush``, ``event``, ``upgrade``, or another kind's word.
+
+The handler of an ``event`` is claimed before its first effect. An ``upgrade`` runs the upcasters of a stored state, and
+is claimed only after a process died.
+"""
 
 Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
 """Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""

@@ -33,12 +33,15 @@ def error_text(error: FailureRecord | None, limit: int = MAX_ERROR_CHARACTERS) -
 
 
 def status_text(status: str, report: InstanceStatus) -> str:
-    """Print a status, with the reason of a parked instance.
+    """Print a status, with the reason of a parked instance, or the phase that its kind reports.
 
     >>> status_text("parked", InstanceStatus(status="parked", parked="undecodable"))
     'parked (undecodable)'
+    >>> status_text("idle", InstanceStatus(status="idle", phase="done"))
+    'idle (done)'
     """
-    return f"{status} ({report.parked})" if status == "parked" and report.parked else status
+    reason = report.parked if status == "parked" else report.phase
+    return f"{status} ({reason})" if reason else status
 
 
 def value_text(name: str, value: object) -> str:

@@ -30,6 +30,8 @@ A, B = address("a"), address("b")
 _SAMPLES: dict[str, object] = {
     "run_id": "r",
     "cause": "alarm",
+    "name": "silence.broken",
+    "data": '{"for_ms":1}',
     "attempt": 2,
     "delivery": 3,
     "duration_ms": 4,

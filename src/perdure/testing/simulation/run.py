@@ -81,8 +81,8 @@ def simulate(
             out.
         handler: performs the effects; by default it calls services.
         now: the initial time, an aware instant; by default that of the hook context, if there is one.
-        run_timeout: the time after which the program is cancelled, like a run of a job; by default that of the job of
-            the hook context, or 30 days without one.
+        run_timeout: the time after which the program is cancelled, like a run of a job; by default the definition of
+            the hook context decides, or 30 days without one.
 
     Returns:
         Its steps and its exit.
@@ -107,7 +107,7 @@ def simulate(
 
 def _limit_ms(run_timeout: Duration | None, on: HookContext[Any, Any] | None) -> int:
     if run_timeout is None and on is not None:
-        return on.definition.plan.run_timeout_ms
+        return on.definition.simulation_timeout_ms
     return duration_ms(run_timeout or DEFAULT_RUN_TIMEOUT, what="run_timeout of simulate")
 
 
