@@ -186,7 +186,7 @@ async def test_a_slow_commit_is_reported_and_logged(world: World) -> None:
     assert [(told.address, told.took_ms) for told in sink.of(CommitSlow)] == [("task:machine:a", 1_500)]
     (committed,) = sink.of(StoreCommitted)
     assert (committed.outcome, committed.took_ms) == ("committed", 1_500)
-    assert committed.size >= len('{"total":1}')
+    assert committed.size_bytes >= len('{"total":1}')
     assert "slow commit" in world.logs
 
 

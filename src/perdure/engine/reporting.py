@@ -141,7 +141,7 @@ class Reporting:
             self.sinks.tell(CommitSlow(at_ms=at_ms, address=address, took_ms=took_ms))
         self.sinks.tell(
             StoreCommitted(
-                at_ms=at_ms, address=address, outcome=_outcome(stored), took_ms=took_ms, size=_size(transition)
+                at_ms=at_ms, address=address, outcome=_outcome(stored), took_ms=took_ms, size_bytes=_size(transition)
             )
         )
 
@@ -159,6 +159,10 @@ def _outcome(stored: Result[Fence, Any]) -> CommitOutcome:
 
 
 def _size(transition: Transition) -> int:
-    state = len(transition.write.instance.state) if isinstance(transition.write, Put) else 0
-    answer = 0 if transition.remember is None else len(transition.remember.answer)
-    return state + answer + sum(len(message.payload) for message in transition.messages)
+    state = _bytes(transition.write.instance.state) if isinstance(transition.write, Put) else 0
+    answer = 0 if transition.remember is None else _bytes(transition.remember.answer)
+    return state + answer + sum(_bytes(message.payload) for message in transition.messages)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import attrs
 
+from perdure.engine.exposition import Expose
 from perdure.engine.in_flight import InFlight
 from perdure.engine.traced import Guarded
 from perdure.engine.tracing import Tracing
@@ -77,11 +78,14 @@ class OpenSink:
             exception that it raises is logged; it harms neither the engine nor other sinks.
         tracing: traces turns and effects; None for no traces. One sink of an app may have it.
         lag: returns how far the sink is behind the log; None for a sink that does not export the log.
+        expose: returns the metrics that the sink counts, for ``/metrics``; None for none. One sink of an app may have
+            it.
     """
 
     on_event: OnEvent | None = None
     tracing: Tracing | None = None
     lag: LagOf | None = None
+    expose: Expose | None = None
 
 
 class EventSink(Protocol):
@@ -109,19 +113,21 @@ class OpenSinks:
         told: for each sink that wants events, its name and its function.
         tracing: traces turns and effects; None if no sink does.
         measured: for each sink that exports the log, its name and the function that returns its lag.
+        expose: returns the metrics; None if no sink counts them.
     """
 
     runtime: Runtime
     told: tuple[tuple[str, OnEvent], ...] = ()
     tracing: Guarded | None = None
     measured: tuple[tuple[str, LagOf], ...] = ()
+    expose: Expose | None = None
     _failed: set[str] = attrs.Factory(set[str])
 
     def add(self, name: str, sink: OpenSink) -> None:
         """Tell a sink from now on.
 
         Raises:
-            DefinitionError: two sinks trace.
+            DefinitionError: two sinks trace, or two expose metrics.
         """
         if sink.tracing is not None:
             if self.tracing is not None:
@@ -135,6 +141,10 @@ class OpenSinks:
             self.told = (*self.told, (name, sink.on_event))
         if sink.lag is not None:
             self.measured = (*self.measured, (name, sink.lag))
+        if sink.expose is not None:
+            if self.expose is not None:
+                raise DefinitionError("sinks of the app", f"a second one: {name}", "one that exposes metrics")
+            self.expose = sink.expose
 
     def lags(self) -> dict[str, SinkLag]:
         """Return the lag of each sink that has one, by its name."""

@@ -173,14 +173,14 @@ class StoreCommitted(LiveHeader):
         address: the instance, printed ``kind:name:id``.
         outcome: the answer.
         took_ms: how long it took, in milliseconds.
-        size: characters of the state, the messages and the stored answer of the transition.
+        size_bytes: size of the state, the messages and the stored answer of the transition.
     """
 
     type: ClassVar[str] = "store.committed"
     address: str
     outcome: CommitOutcome
     took_ms: float
-    size: int
+    size_bytes: int
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -1,0 +1,113 @@
+"""Every metric: its name, form, labels and description. No label is an id.
+
+The label of a job is ``job_name``: Prometheus itself has a label ``job``, that of the scraped target.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import attrs
+
+
+@attrs.frozen(kw_only=True, eq=False)  # compared by identity: it is a key on the path of every request
+class Metric:
+    """A metric.
+
+    Attributes:
+        name: its name, that of a counter with ``_total``.
+        form: its type.
+        labels: the names of its labels.
+        help: its description.
+    """
+
+    name: str
+    form: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...] = ()
+    help: str
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=f"perdure_{name}_total", form="counter", labels=labels, help=text)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=f"perdure_{name}", form="gauge", labels=labels, help=text)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=f"perdure_{name}", form="histogram", labels=labels, help=text)
+
+
+# ------------------------------------------------------------ counted from events
+REQUESTS: Final = _counter("requests", "Requests of callers that ended.", "kind", "job_name", "action", "outcome")
+REQUEST_DURATION: Final = _histogram(
+    "request_duration_seconds", "Time from the acceptance of a request to its answer.", "kind", "job_name", "action"
+)
+OVERLOADS: Final = _counter("overloads", "Requests that a full queue refused.", "kind", "job_name", "queue")
+CLAIMS: Final = _counter("run_claims", "Claimed runs, retries and repeats included.", "kind", "job_name", "cause")
+RUNS: Final = _counter("runs", "Attempts of runs that ended.", "kind", "job_name", "outcome")
+RUN_DURATION: Final = _histogram("run_duration_seconds", "Duration of an attempt of a run.", "kind", "job_name")
+RECOVERIES: Final = _counter("run_recoveries", "Abandoned runs that were delivered again.", "kind", "job_name")
+PARKINGS: Final = _counter("instances_parked", "Instances that were parked.", "kind", "job_name", "reason")
+LATENESS: Final = _histogram("alarm_lateness_seconds", "How late the turn of an alarm began.", "kind", "job_name")
+COMMITS: Final = _counter("commits", "Commits that the store answered.", "outcome")
+COMMIT_DURATION: Final = _histogram("commit_duration_seconds", "Time until the store answered a commit.")
+COMMIT_SIZE: Final = _histogram("commit_size_bytes", "Size of the state, messages and answer of a commit.")
+DELIVERIES: Final = _counter("message_deliveries", "Deliveries of messages, by target.", "kind", "job_name", "outcome")
+
+COUNTED: Final = (
+    REQUESTS,
+    REQUEST_DURATION,
+    OVERLOADS,
+    CLAIMS,
+    RUNS,
+    RUN_DURATION,
+    RECOVERIES,
+    PARKINGS,
+    LATENESS,
+    COMMITS,
+    COMMIT_DURATION,
+    COMMIT_SIZE,
+    DELIVERIES,
+)
+
+# ------------------------------------------------------------ read at a scrape
+IN_FLIGHT: Final = _gauge("in_flight", "Accepted and unfinished work.", "work")
+INSTANCES: Final = _gauge("instances", "Instances by status.", "kind", "job_name", "status")
+COUNTS_COMPLETE: Final = _gauge("counts_complete", "1 if perdure_instances has all instances, 0 while it counts.")
+DUE_AGE: Final = _gauge("oldest_due_alarm_age_seconds", "How long the oldest due alarm has been due; 0 if none is.")
+MESSAGES: Final = _gauge("waiting_messages", "Messages that wait for their delivery, up to 10000.")
+DEAD_LETTERS: Final = _gauge("dead_letters", "Messages that failed too often, up to 10000.")
+STORE_UP: Final = _gauge("store_up", "1 if the store answered, 0 if it failed or took longer than 2 seconds.")
+STORE_DEGRADED: Final = _gauge("store_degraded", "1 if the store works and reports a problem.")
+FILE_SIZE: Final = _gauge("store_file_bytes", "Size of the store's file.")
+WAL_SIZE: Final = _gauge("store_wal_bytes", "Size of its write-ahead log.")
+CACHE_SIZE: Final = _gauge("store_cache_bytes", "Size of its cache of instances.")
+CACHE_LIMIT: Final = _gauge("store_cache_limit_bytes", "The bound of this cache.")
+LAG_EVENTS: Final = _gauge("sink_lag_events", "Stored events that a sink has not exported.", "sink")
+LAG_AGE: Final = _gauge("sink_lag_seconds", "Age of the oldest of them that the sink has read.", "sink")
+SINK_FAILING: Final = _gauge("sink_failing", "1 if the last attempt of the sink failed.", "sink")
+INFO: Final = _gauge("info", "The version of the library and the store; always 1.", "version", "store")
+
+READ: Final = (
+    IN_FLIGHT,
+    INSTANCES,
+    COUNTS_COMPLETE,
+    DUE_AGE,
+    MESSAGES,
+    DEAD_LETTERS,
+    STORE_UP,
+    STORE_DEGRADED,
+    FILE_SIZE,
+    WAL_SIZE,
+    CACHE_SIZE,
+    CACHE_LIMIT,
+    LAG_EVENTS,
+    LAG_AGE,
+    SINK_FAILING,
+    INFO,
+)
+
+METRICS: Final = (*COUNTED, *READ)
+"""Every metric, in the order of the exposition."""

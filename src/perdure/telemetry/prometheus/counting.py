@@ -1,0 +1,143 @@
+"""Counts events: one lookup by the class of the event, and a few additions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from perdure.telemetry.prometheus.catalogue import (
+    CLAIMS,
+    COMMIT_DURATION,
+    COMMIT_SIZE,
+    COMMITS,
+    DELIVERIES,
+    LATENESS,
+    OVERLOADS,
+    PARKINGS,
+    RECOVERIES,
+    REQUEST_DURATION,
+    REQUESTS,
+    RUN_DURATION,
+    RUNS,
+    Metric,
+)
+from perdure.telemetry.prometheus.labels import (
+    CAUSES,
+    COMMIT_OUTCOMES,
+    DELIVERY_OUTCOMES,
+    REASONS,
+    REQUEST_OUTCOMES,
+    RUN_OUTCOMES,
+    KnownJobs,
+    one_of,
+)
+from perdure.telemetry.prometheus.tally import Histogram, LabelValues, Tally
+from perdure.values.event import JobExecuted, JobFailed, JobParked, JobRecovered
+from perdure.values.live_event import (
+    AlarmFired,
+    AnyEvent,
+    EngineOverloaded,
+    MessageDelivered,
+    RequestEnded,
+    RunClaimed,
+    StoreCommitted,
+)
+
+
+@attrs.define(eq=False)
+class Counting:
+    """Adds events to a tally.
+
+    Attributes:
+        jobs: the served jobs.
+        tally: receives the counts.
+    """
+
+    jobs: KnownJobs
+    tally: Tally
+    _counters: Mapping[type[Any], Callable[[Any], None]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._counters = {
+            RequestEnded: self._request,
+            StoreCommitted: self._commit,
+            RunClaimed: self._claim,
+            JobExecuted: self._executed,
+            JobFailed: self._failed,
+            JobRecovered: self._recovered,
+            JobParked: self._parked,
+            AlarmFired: self._alarm,
+            EngineOverloaded: self._overloaded,
+            MessageDelivered: self._delivered,
+        }
+        for outcome in sorted(
+            COMMIT_OUTCOMES
+        ):  # a counter that appears with its first value hides that value from rate()
+            self._add(COMMITS, (outcome,), 0)
+        for job in self.jobs.by_job.values():
+            self._add(RECOVERIES, job.values, 0)
+            for outcome in RUN_OUTCOMES:
+                self._add(RUNS, (*job.values, outcome), 0)
+
+    def on_event(self, event: AnyEvent) -> None:
+        """Count an event."""
+        count = self._counters.get(type(event))
+        if count is not None:
+            count(event)
+
+    # ------------------------------------------------------------ each event
+    def _request(self, event: RequestEnded) -> None:
+        job = self.jobs.at(event.address)
+        labels = (*job.values, one_of(job.actions, event.action))
+        self._add(REQUESTS, (*labels, one_of(REQUEST_OUTCOMES, event.outcome)))
+        self._observe(REQUEST_DURATION, labels, event.took_ms / 1_000)
+
+    def _commit(self, event: StoreCommitted) -> None:
+        self._add(COMMITS, (one_of(COMMIT_OUTCOMES, event.outcome),))
+        self._observe(COMMIT_DURATION, (), event.took_ms / 1_000)
+        self._observe(COMMIT_SIZE, (), event.size_bytes)
+
+    def _claim(self, event: RunClaimed) -> None:
+        self._add(CLAIMS, (*self.jobs.at(event.address).values, one_of(CAUSES, event.cause)))
+
+    def _executed(self, event: JobExecuted) -> None:
+        self._run(event, "completed")
+
+    def _failed(self, event: JobFailed) -> None:
+        if event.hook != "superseded":  # by a new run: no attempt ended
+            self._run(event, "failed" if event.retry_at_ms is None else "retrying")
+
+    def _run(self, event: JobExecuted | JobFailed, outcome: str) -> None:
+        job = self.jobs.at(event.address).values
+        self._add(RUNS, (*job, outcome))
+        self._observe(RUN_DURATION, job, event.duration_ms / 1_000)
+
+    def _recovered(self, event: JobRecovered) -> None:
+        self._add(RECOVERIES, self.jobs.at(event.address).values)
+
+    def _parked(self, event: JobParked) -> None:
+        self._add(PARKINGS, (*self.jobs.at(event.address).values, one_of(REASONS, event.reason)))
+
+    def _alarm(self, event: AlarmFired) -> None:
+        self._observe(LATENESS, self.jobs.at(event.address).values, max(0, event.at_ms - event.due_ms) / 1_000)
+
+    def _overloaded(self, event: EngineOverloaded) -> None:
+        queue = "mailbox" if event.queue.startswith("mailbox") else "engine"  # the name of a mailbox has an id
+        self._add(OVERLOADS, (*self.jobs.at(event.address).values, queue))
+
+    def _delivered(self, event: MessageDelivered) -> None:
+        self._add(DELIVERIES, (*self.jobs.at(event.target).values, one_of(DELIVERY_OUTCOMES, event.outcome)))
+
+    # ------------------------------------------------------------ the tally
+    def _add(self, metric: Metric, labels: LabelValues, number: int = 1) -> None:
+        counted = self.tally.counters[metric]
+        counted[labels] = counted.get(labels, 0) + number
+
+    def _observe(self, metric: Metric, labels: LabelValues, value: float) -> None:
+        histograms = self.tally.histograms[metric]
+        histogram = histograms.get(labels)
+        if histogram is None:
+            histogram = histograms[labels] = Histogram(self.tally.bounds_of(metric))
+        histogram.observe(value)
