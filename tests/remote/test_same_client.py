@@ -131,6 +131,7 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         lambda: jobs.redrive(7),
         jobs.health,
         jobs.counts,
+        jobs.metrics,
         jobs.info,
         jobs.in_flight,
         lambda: named.call("send", "c", "4"),

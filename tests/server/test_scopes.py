@@ -26,6 +26,7 @@ NEEDED = {
     "GET /v1/jobs": "read",
     "GET /v1/health": "read",
     "GET /v1/counts": "read",
+    "GET /metrics": "read",
     "GET /v1/in-flight": "operate",
     "GET /v1/instances": "read",
     "GET /v1/dead-letters": "operate",

@@ -100,6 +100,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "health": LazyCommand(
         "health:health", "Report the health of a running engine, for supervisors and containers.", READING
     ),
+    "metrics": LazyCommand(
+        "metrics:metrics", "Print the metrics of a running engine, as its `/metrics` exposes them.", READING
+    ),
     "start": LazyCommand(
         "instances.requests:start", "Start a continuous job. An existing instance is unchanged.", CHANGING
     ),

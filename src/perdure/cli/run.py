@@ -15,7 +15,7 @@ from perdure.cli.app_loader import import_app
 from perdure.cli.logs import LogFormat, LogLevel, log_to_stderr
 from perdure.cli.serving import Served, serve_app
 from perdure.cli.usage_error import UsageError
-from perdure.server.bind import parse_bind
+from perdure.server.bind import Bind, parse_bind
 from perdure.server.exposure import Unprotected, access_to
 from perdure.server.http_limits import http_limits_of
 from perdure.server.tls import tls_context
@@ -23,6 +23,7 @@ from perdure.server.token_source import tokens_from
 from perdure.stores.sqlite.owner_socket import owner_socket
 from perdure.stores.store import IfMissing
 from perdure.stores.url import sqlite_path, with_options
+from perdure.telemetry.prometheus import Prometheus
 from perdure.values.errors import DefinitionError
 
 SELDOM = (10_000, 2, 500)
@@ -111,6 +112,14 @@ class Options:
         Parameter(
             env_var="PERDURE_DASHBOARD",
             help="Serve the dashboard at /dashboard of each address; by default if the extra `dashboard` is installed.",
+        ),
+    ] = None
+    metrics: Annotated[
+        bool | None,
+        Parameter(
+            env_var="PERDURE_METRICS",
+            help="Count metrics, and expose them at /metrics; by default if the extra `prometheus` is installed and "
+            "there is an address to serve HTTP on. An app that declares `prometheus()` does so in any case.",
         ),
     ] = None
     if_missing: Annotated[
@@ -205,6 +214,8 @@ def _serve(app: str, options: Options, bind: list[str]) -> int:
     log_to_stderr(options.log_level, options.log_format)
     gc.set_threshold(*SELDOM)  # before the app's own module, which may set its own
     loaded = import_app(app)
+    if _metrics(options, binds) and not any(isinstance(sink, Prometheus) for sink in loaded.sinks):
+        loaded = loaded.with_sinks(Prometheus())
     gc.freeze()
     chosen = {"if_missing": options.if_missing, "cache": options.cache}
     url = with_options(options.store, {name: text for name, text in chosen.items() if text is not None})
@@ -230,6 +241,13 @@ def _dashboard(options: Options) -> bool:
     if options.dashboard and not installed:
         raise UsageError("--dashboard needs htpy; install it with: pip install 'perdure[dashboard]'")
     return installed if options.dashboard is None else options.dashboard
+
+
+def _metrics(options: Options, binds: tuple[Bind, ...]) -> bool:
+    installed = importlib.util.find_spec("prometheus_client") is not None
+    if options.metrics and not installed:
+        raise UsageError("--metrics needs prometheus_client; install it with: pip install 'perdure[prometheus]'")
+    return installed and bool(binds) if options.metrics is None else options.metrics
 
 
 def _socket(options: Options) -> str | None:

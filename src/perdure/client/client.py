@@ -268,6 +268,13 @@ class Client:
         """Report the state of the store, and the messages that wait for jobs that the app does not serve."""
         return self._gateway.health()
 
+    def metrics(self) -> FutureResult[str, CallError]:
+        """Return the metrics of the engine in the text format of Prometheus, at most a second old.
+
+        The app needs a sink that counts them: `perdure.telemetry.prometheus.prometheus`.
+        """
+        return self._gateway.metrics()
+
     def info(self) -> FutureResult[EngineInfo, CallError]:
         """Describe the engine: its version, the jobs that it serves with their actions, and its limits."""
         return self._gateway.info()

@@ -87,6 +87,10 @@ class Gateway(Dispatch, Protocol):
         """Read the state of the store."""
         ...
 
+    def metrics(self) -> FutureResult[str, CallError]:
+        """Read the metrics of the engine in the text format of Prometheus."""
+        ...
+
     def info(self) -> FutureResult[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""
         ...

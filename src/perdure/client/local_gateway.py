@@ -13,6 +13,7 @@ from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
 from perdure.client.redrive import Redrive
 from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.exposition import Exposition
 from perdure.engine.in_flight import InFlight
 from perdure.engine.running import RunningEngine
 from perdure.engine.unserved import with_unserved
@@ -31,6 +32,7 @@ from perdure.values.counts import StoreCounts
 from perdure.values.errors import (
     BackupFailed,
     InvalidInput,
+    MetricsDisabled,
     RequestError,
     StoreError,
     StoreUnavailable,
@@ -293,6 +295,18 @@ class LocalGateway:
         health = await answer_of(self.engine.store.health())
         counts = await self.engine.outbox.unserved.counted(self.engine.store)
         return health.map(lambda known: with_unserved(known, counts))
+
+    def metrics(self) -> FutureResult[str, CallError]:
+        """Read the metrics of the engine in the text format of Prometheus."""
+        return mapped(self.exposition(""), lambda page: page.text.decode())
+
+    def exposition(self, accept: str, /) -> FutureResult[Exposition, CallError]:
+        """Read the metrics in the format that a header ``Accept`` prefers."""
+        return once(self._exposition(accept))
+
+    async def _exposition(self, accept: str) -> Result[Exposition, CallError]:
+        expose = self.engine.sinks.expose
+        return Failure(MetricsDisabled()) if expose is None else Success(await expose(accept))
 
     def info(self) -> FutureResult[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""

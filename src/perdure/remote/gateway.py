@@ -226,6 +226,14 @@ class RemoteGateway:
         """Read the state of the store."""
         return self._get("/v1/health", {}, lambda data: record_of(Health, data))
 
+    def metrics(self) -> FutureResult[str, CallError]:
+        """Read the metrics of the engine in the text format of Prometheus."""
+        return once(self._metrics())
+
+    async def _metrics(self) -> Result[str, CallError]:
+        page = await self._fetched("GET", "/metrics")
+        return page.map(lambda body: body.decode(errors="replace"))
+
     def info(self) -> FutureResult[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""
         return self._get("/v1/jobs", {}, lambda data: record_of(EngineInfo, data))
@@ -272,23 +280,27 @@ class RemoteGateway:
         content: bytes = b"",
         key: str | None = None,
     ) -> Result[A, Any]:
-        """Send another request; a GET is repeated until it is answered."""
-
-        async def attempt(left_ms: float) -> Result[Any, PerdureError]:
-            reply = await self.channel.http(method, path, left_ms, content, key)
-            if reply.status == 200:  # noqa: PLR2004 - HTTP's number
-                return Success(reply.body)
-            return Failure(self._error(reply.problem()))
-
-        result = await self._repeated(attempt, safe=method == "GET", changes=method != "GET")
+        """Send another request and decode its answer; a GET is repeated until it is answered."""
+        result = await self._fetched(method, path, content, key)
         if not isinstance(result, Success):
-            return result
+            return Failure(result.failure())
         try:
             return Success(decode(orjson.loads(result.unwrap())))
         except OutcomeUnknown as unreadable:
             return Failure(unreadable)
         except orjson.JSONDecodeError as error:
             return Failure(OutcomeUnknown(f"{self.name} answered no JSON: {error}"))
+
+    async def _fetched(
+        self, method: Literal["GET", "POST"], path: str, content: bytes = b"", key: str | None = None
+    ) -> Result[bytes, Any]:
+        async def attempt(left_ms: float) -> Result[Any, PerdureError]:
+            reply = await self.channel.http(method, path, left_ms, content, key)
+            if reply.status == 200:  # noqa: PLR2004 - HTTP's number
+                return Success(reply.body)
+            return Failure(self._error(reply.problem()))
+
+        return await self._repeated(attempt, safe=method == "GET", changes=method != "GET")
 
     def _error(self, problem: Mapping[str, Any], typed: Codec[Any] | None = None) -> PerdureError:
         error, status = error_of(problem, typed), problem.get("status")

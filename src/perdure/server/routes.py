@@ -9,13 +9,15 @@ from urllib.parse import unquote
 import attrs
 import orjson
 from returns.future import FutureResult
-from returns.result import Result
+from returns.result import Result, Success
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from perdure.client.client import Client, acting_for, engine_of, gateway_of
+from perdure.client.local_gateway import LocalGateway
 from perdure.codecs import Codec
+from perdure.engine.exposition import Exposition
 from perdure.programs.future import answer_of
 from perdure.server.access import Caller
 from perdure.server.description import Description
@@ -142,6 +144,7 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few) 
         route("/v1/jobs", _jobs, "read"),
         route("/v1/health", _health, "read"),
         route("/v1/counts", one_of_few(_counts), "read"),
+        route("/metrics", _metrics, "read"),
         route("/v1/in-flight", one_of_few(_in_flight), "operate"),
         route(
             "/v1/instances",
@@ -175,6 +178,19 @@ async def _health(asked: Asked) -> Response:
 
 async def _counts(asked: Asked) -> Response:
     return await asked.answer(asked.client.counts(), json_of)
+
+
+async def _metrics(asked: Asked) -> Response:
+    gateway = gateway_of(asked.client)
+    if not isinstance(gateway, LocalGateway):
+        raise TypeError(gateway)
+    page: Result[Exposition, PerdureError] = await answer_of(
+        gateway.exposition(asked.request.headers.get("accept", ""))
+    )
+    if isinstance(page, Success):
+        found: Exposition = page.unwrap()
+        return Response(found.text, headers={"Content-Type": found.content_type})
+    return problem_reply(page.failure())
 
 
 async def _in_flight(asked: Asked) -> Response:

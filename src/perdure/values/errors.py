@@ -18,6 +18,7 @@
     │   ├── Overloaded                 a bounded queue or table is full; the request was not accepted
     │   ├── InstanceParked             the instance is parked and accepts no such request until it is resumed
     │   ├── Undecodable                this code cannot read the stored data; the instance is parked, its bytes kept
+    │   ├── MetricsDisabled            the engine counts no metrics
     │   ├── EngineClosed               the engine is stopping and accepts no requests
     │   ├── ServerUnreachable          no engine answers at the address of the client; nothing was applied
     │   ├── DefinitionDiffers          client and server declare different types under one kind and name
@@ -310,6 +311,17 @@ class Undecodable(RequestError):
         return (
             f"{self.address} is stored in a form that this code cannot read ({'; '.join(self.problems)}); its bytes "
             "are kept: deploy code that can read them, and the instance resumes by itself"
+        )
+
+
+@attrs.frozen(repr=False)
+class MetricsDisabled(RequestError):
+    """The engine counts no metrics: its app has no sink that exposes them."""
+
+    def _text(self) -> str:
+        return (
+            "this engine counts no metrics: add prometheus() of perdure.telemetry.prometheus to the sinks of its app, "
+            "or serve it with 'perdure serve --metrics'"
         )
 
 

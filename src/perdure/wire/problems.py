@@ -31,6 +31,7 @@ STATUS: Final[Mapping[type[PerdureError], int]] = {
     errors.Overloaded: 503,
     errors.InstanceParked: 409,
     errors.Undecodable: 409,
+    errors.MetricsDisabled: 404,
     errors.EngineClosed: 503,
     errors.ServerUnreachable: 503,
     errors.DefinitionDiffers: 412,

@@ -149,6 +149,10 @@ class AtRest:
         """Refuse."""
         self._refuse()
 
+    def metrics(self) -> str:
+        """Refuse."""
+        self._refuse()
+
     def health(self) -> Health:
         """Refuse."""
         self._refuse()

@@ -87,6 +87,10 @@ class Remote:
         """Count the instances by job and status."""
         return self.jobs.unwrap(self.jobs.counts())
 
+    def metrics(self) -> str:
+        """Read the metrics in the text format of Prometheus."""
+        return self.jobs.unwrap(self.jobs.metrics())
+
     def health(self) -> Health:
         """Read the health of the store."""
         return self.jobs.unwrap(self.jobs.health())

@@ -85,6 +85,10 @@ class Target(Protocol):
         """Count the instances by job and status."""
         ...
 
+    def metrics(self) -> str:
+        """Read the metrics in the text format of Prometheus."""
+        ...
+
     def health(self) -> Health:
         """Read the health of the store."""
         ...

@@ -96,12 +96,16 @@ def _of_counts(counts: StoreCounts, now_ms: int, jobs: KnownJobs) -> Iterator[Sa
     yield MESSAGES, (), counts.messages
     yield DEAD_LETTERS, (), counts.dead_letters
     if counts.complete:
-        by_labels: dict[LabelValues, int] = {}
-        for each in counts.instances:
-            labels = (*jobs.of_job(each.kind, each.name).values, each.status)
-            by_labels[labels] = by_labels.get(labels, 0) + each.number
-        for labels, number in by_labels.items():
-            yield INSTANCES, labels, number
+        yield from _instances(counts, jobs)
+
+
+def _instances(counts: StoreCounts, jobs: KnownJobs) -> Iterator[Sample]:
+    numbers: dict[LabelValues, int] = {}
+    for each in counts.instances:
+        labels: LabelValues = (*jobs.of_job(each.kind, each.name).values, each.status)
+        numbers[labels] = numbers.get(labels, 0) + each.number
+    for known, number in numbers.items():
+        yield INSTANCES, known, number
 
 
 def _age_s(since_ms: int, now_ms: int) -> float:

@@ -223,8 +223,21 @@ def engine_operations(components: Components) -> Iterator[ApiOperation]:
         number,
         scope="operate",
     )
+    yield _metrics(refusals(components, plain))
     yield _probe("/live", "live", "Whether the process serves requests.", ready=False)
     yield _probe("/ready", "ready", "Whether the engine serves requests; 503 while it does not.", ready=True)
+
+
+def _metrics(refused: JsonSchema) -> ApiOperation:
+    text: JsonSchema = {"schema": {"type": "string"}}
+    formats = {"text/plain": text, "application/openmetrics-text": text}
+    body: JsonSchema = {
+        "summary": "Read the metrics for Prometheus.",
+        "tags": ["engine"],
+        "security": [{}, {SECURITY: ["read"]}],
+        "responses": {"200": {"description": "The metrics.", "content": formats}, **refused},
+    }
+    return ApiOperation(method="get", path="/metrics", id="metrics", body=body)
 
 
 def _probe(path: str, name: str, summary: str, *, ready: bool) -> ApiOperation:
