@@ -218,7 +218,7 @@ def test_messages_that_their_target_cannot_read(path: Path) -> None:
 
 
 def test_dead_letters_that_cannot_be_read_are_a_note(path: Path) -> None:
-    letter = "1, 'task:sender:s', 'task:orders:ann', 'send', '\"five\"', 1, 10, NULL"
+    letter = "1, 'task:sender:s', 'task:orders:ann', 'send', '\"five\"', 1, 10, NULL, NULL"
     execute(path, f"INSERT INTO dead_letters VALUES ({letter})")  # noqa: S608
     report = report_of(path, OLD, SENDER, HOURLY)
     assert [(group.topic, group.count) for group in report.groups.values()] == [(Topic.DEAD_LETTER, 1)]
