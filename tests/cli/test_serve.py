@@ -208,3 +208,18 @@ def test_without_the_extra_a_worker_serves_and_does_not_listen(start, tmp_path):
 def test_an_address_is_checked_before_the_app_is_imported(options, says, capsys):
     assert run_command(["serve", "no_such_module:app", "--store", "memory://", *options]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "expected"), [((), 200), (("--no-dashboard",), 404)])
+def test_serve_shows_the_dashboard_and_says_where(start, option, expected):
+    command = start("serve", "shop:app", "--store", "memory://", "--bind", "127.0.0.1:0", *option)
+    line = command.line("listening" if option else "dashboard at")
+    port = int(re.findall(r"http://127.0.0.1:([0-9]+)", line)[0])
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/dashboard")
+    answer = connection.getresponse()
+    assert (answer.status, b"Overview" in answer.read()) == (expected, expected == 200)
+    assert option or line.endswith(f"http://127.0.0.1:{port}/dashboard")
+    connection.close()
+    command.signal(signal.SIGTERM)
+    assert command.end() == 0

@@ -1,0 +1,53 @@
+"""Sessions: only a cookie that the process itself issued opens the dashboard, and only for its time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.server.dashboard_session import COOKIE, MAX_COOKIE, SESSION_MS, Sessions, cookie_in
+from perdure.server.tokens import Tokens
+
+SESSIONS = Sessions(b"k" * 32)
+TOKENS = Tokens.parse("; ".join(f"{name} read {name}-secret-of-this-token-0123456789" for name in ("ada", "bob")))
+ADA, BOB = TOKENS.tokens
+NOW_MS = 1_800_000_000_000
+ISSUED = SESSIONS.issue(ADA, NOW_MS)
+
+
+def test_a_cookie_names_its_token_until_it_expires():
+    times = (NOW_MS, NOW_MS + SESSION_MS - 1_000, NOW_MS + SESSION_MS)
+    assert [SESSIONS.holder(ISSUED, TOKENS, now_ms) for now_ms in times] == [ADA, ADA, None]
+
+
+@given(st.integers(0, len(ISSUED) - 1), st.characters(codec="ascii"))
+def test_a_cookie_with_one_other_character_is_forged(position, other):
+    changed = ISSUED[:position] + other + ISSUED[position + 1 :]
+    assert (SESSIONS.holder(changed, TOKENS, NOW_MS) is None) == (changed != ISSUED)
+
+
+@given(st.text(max_size=2 * MAX_COOKIE))
+def test_no_other_text_is_a_cookie(text):
+    assert SESSIONS.holder(text, TOKENS, NOW_MS) is None
+
+
+def test_a_cookie_ends_with_its_process_its_token_and_its_secret():
+    other_secret = Tokens.parse("ada read another-secret-of-this-token-0123456789")
+    without_ada = Tokens((BOB,))
+    found = [
+        Sessions(b"x" * 32).holder(ISSUED, TOKENS, NOW_MS),
+        SESSIONS.holder(ISSUED, other_secret, NOW_MS),
+        SESSIONS.holder(ISSUED, without_ada, NOW_MS),
+        SESSIONS.holder(ISSUED.replace("ada", "bob"), TOKENS, NOW_MS),
+    ]
+    assert found == [None] * 4
+
+
+def test_the_token_of_a_form_is_that_of_its_caller_and_session():
+    token = SESSIONS.form_token("ada", ISSUED)
+    given_to = [("ada", ISSUED), ("bob", ISSUED), ("ada", "")]
+    assert [SESSIONS.is_form_token(token, *each) for each in given_to] == [True, False, False]
+    assert not SESSIONS.is_form_token("é\udcff", "ada", ISSUED)
+
+
+def test_the_cookie_is_found_among_others():
+    headers = [(b"accept", b"*/*"), (b"cookie", f"a=b; {COOKIE}={ISSUED}; c=d".encode())]
+    assert [cookie_in(headers), cookie_in(headers[:1]), cookie_in([(b"cookie", b"a=b")])] == [ISSUED, "", ""]
