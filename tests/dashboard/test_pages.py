@@ -225,16 +225,25 @@ def test_an_instance_shows_its_neighbours_through_messages():
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "same-site"},
-        {"Host": "evil.example"},
     ],
 )
-def test_a_form_of_another_site_is_refused_even_with_the_right_token(headers):
+@pytest.mark.parametrize("access", ["local", TOKENS], ids=["local", "tokens"])
+def test_a_form_of_another_site_is_refused_even_with_the_right_token(headers, access):
     async def scenario(visitor):
+        if access == TOKENS:
+            await signed_in(visitor, "operator")
         form = {"csrf": await visitor.token_of_forms(), "confirmed": "yes"}
         path = f"/dashboard{path_of(ORDER)}/request/terminate"
         return [(await visitor.http.post(path, data=form, headers=each)).status_code for each in (headers, OWN)]
 
-    assert visit(scenario) == [403, 303]
+    assert visit(scenario, access=access) == [403, 303]
+
+
+def test_a_page_under_the_name_of_another_host_is_refused():
+    async def scenario(visitor):
+        return (await visitor.get(Host="evil.example")).status_code
+
+    assert visit(scenario) == 403
 
 
 def test_a_form_without_the_right_token_is_refused():
