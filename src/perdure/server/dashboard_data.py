@@ -41,6 +41,8 @@ T = TypeVar("T")
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 PAGE: Final = 50
 """Rows of a page."""
+SCANNED: Final = 10_000
+"""Instances that a search for a page reads, about: then the page is partial."""
 OVERDUE: Final = 10
 TICKS: Final = 5
 
@@ -159,6 +161,7 @@ class PageSource:
                 due_before=None if within is None else from_ms(self.now_ms) + timedelta(milliseconds=within),
                 after=Address.parse(wanted.after) if wanted.after else None,
                 limit=PAGE,
+                max_scanned=SCANNED,
             )
         )
 
