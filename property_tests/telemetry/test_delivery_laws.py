@@ -29,6 +29,7 @@ class Model:
     moods: Iterator[bool]
     arrived: list[int] = attrs.Factory(list[int])
     skipped: list[int] = attrs.Factory(list[int])
+    doubted: set[int] = attrs.Factory(set[int])  # refused alone, although a later event had been accepted
     done: int = 0
     sends: int = 0
     blocked: bool = False
@@ -52,12 +53,15 @@ class Model:
                 numbers = [event.sequence for event in batch]
                 assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
                 if next(self.moods) or self.poison.intersection(numbers):
+                    if numbers[1:] == [] and max(self.arrived, default=0) > numbers[0]:
+                        self.doubted.add(numbers[0])
                     return EventsRefused("422")
                 self.arrived += numbers
                 return EventsAccepted()
             case Advance(done, skipped):
                 assert done > self.done
                 self.skipped += [event.sequence for event, _ in skipped]
+                assert self.doubted.issuperset(self.skipped), "a working endpoint refused each skipped event"
                 settled = set(self.arrived) | set(self.skipped)
                 assert set(range(self.done + 1, done + 1)) <= settled, "nothing is passed over in silence"
                 self.done = done

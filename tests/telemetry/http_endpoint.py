@@ -24,7 +24,7 @@ class HttpEndpoint:
         mood: ``ok``, ``hang``, ``reset``, ``drip`` (a response without an end), ``garbage``, ``flood`` (a body of
             10 MB), or a status.
         port: where it listens.
-        requests: the header of each request, by name.
+        requests: the header of each request, by name, and its path.
         events: every event that arrived in an accepted request.
     """
 
@@ -70,7 +70,7 @@ class HttpEndpoint:
         lines = [line.split(": ", 1) for line in head.split("\r\n")[1:] if line]
         headers = {name.lower(): value for name, value in lines}
         body = await reader.readexactly(int(headers["content-length"]))
-        self.requests.append(headers)
+        self.requests.append(headers | {"path": head.split(" ")[1]})
         match self.mood:
             case "hang":
                 await asyncio.Event().wait()
@@ -93,5 +93,5 @@ class HttpEndpoint:
                 content = b"" if self.mood == "ok" else b"x" * 10_000_000
                 writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content)
             case status:
-                writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode())
+                writer.write(f"HTTP/1.1 {status} X\r\nlocation: /v2\r\ncontent-length: 0\r\n\r\n".encode())
         await writer.drain()

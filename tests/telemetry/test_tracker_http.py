@@ -118,5 +118,6 @@ def test_a_redirect_is_not_followed() -> None:
         async with HttpEndpoint("307").listening() as endpoint, app_of(endpoint).open("memory://") as jobs:
             await sent(jobs, "a")
             await until(lambda: "redirect" in problem(jobs))
+            assert {request["path"] for request in endpoint.requests} == {"/v1"}
 
     asyncio.run(scenario())
