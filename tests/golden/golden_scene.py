@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from golden_jobs import Forward, Keep, Note, Ring, Stop, Write, app, forgotten, notes, older, piles, reminders, ticks
+from returns.future import FutureResult
 from world import World
+
+from perdure.stores.store import Store
+from perdure.values.errors import StoreError
+from perdure.values.event import EventsDropped
 
 
 async def play_scene(world: World) -> None:
@@ -19,6 +24,7 @@ async def play_scene(world: World) -> None:
     await _failing(world)
     await _running(world)
     await _waiting(world)
+    await _exported(world)
     await world.crash()
 
 
@@ -163,3 +169,22 @@ async def _waiting(world: World) -> None:
     await world.unwrap(of(ticks).start("again", Note("typed")))
     await world.unwrap(of(piles).flush("again"))
     await world.unwrap(of(reminders).wish("scheduled", "tea"))
+
+
+async def _exported(world: World) -> None:
+    """The position of a sink, and its report about an event that it skipped."""
+    dropped = EventsDropped(
+        event_id="019b76da-a800-7dd8-90ab-e7f085776e9b",
+        at_ms=world.now_ms,
+        address="task:notes:idle",
+        sink="tracker",
+        count=1,
+        reason="refused",
+        detail="job.started: the endpoint answered 422",
+    )
+
+    def move(store: Store) -> FutureResult[None, StoreError]:
+        assert store.move_cursor is not None
+        return store.move_cursor("tracker", 3, (dropped,))
+
+    await world.inspect(move)

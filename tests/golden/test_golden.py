@@ -120,14 +120,14 @@ def test_remembered_answers_read_back_as_they_are(path: Path) -> None:
 
 
 def test_the_log_reads_back_as_it_is(path: Path) -> None:
-    """Every event but that of sinks, of which there are none yet."""
+    """Every event; only newer files hold that of sinks."""
     found = set()
     for sequence, address, type_, at_ms, body in rows(path, "SELECT sequence, address, type, at_ms, body FROM events"):
         event = logged_event(sequence=sequence, address=address, type_=type_, at_ms=at_ms, body=body).event
         assert type(event) is EVENT_TYPES[type_]
         assert json.loads(body).items() <= json.loads(event_body(event)).items()
         found.add(type_)
-    assert found == EVENT_TYPES.keys() - {"events.dropped"}
+    assert EVENT_TYPES.keys() - found <= {"events.dropped"}
 
 
 def shape_of(value: object) -> object:
