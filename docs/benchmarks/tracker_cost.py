@@ -30,6 +30,7 @@ ROUNDS = 5
 CALLERS = 16
 REQUESTS = 300
 MODES = ("no tracker", "accepts", "hangs", "resets", "500", "absent")
+ARRIVED = "arrived.txt"
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -50,7 +51,7 @@ work = Task("work", state=int, event=int, initial=0, on_event=on_event, execute=
 
 
 # ---------------------------------------------------------------- the endpoint
-async def serve(port: Any, mode: Any, ids: Any) -> None:
+async def serve(port: Any, mode: Any, arrived: Path) -> None:
     """Answer as the mode of the moment says."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,7 +69,7 @@ async def serve(port: Any, mode: Any, ids: Any) -> None:
                     writer.write(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n")
                 case _:
                     events = json.loads(zlib.decompress(body, 31))["events"]
-                    ids.update(dict.fromkeys(event["event_id"] for event in events))
+                    file.write("".join(f"{event['event_id']}\n" for event in events))
                     writer.write(b"HTTP/1.1 204 X\r\ncontent-length: 0\r\n\r\n")
 
     async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,14 +78,15 @@ async def serve(port: Any, mode: Any, ids: Any) -> None:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
+    file = arrived.open("a", buffering=1)
     server = await asyncio.start_server(quiet, "127.0.0.1", port.value)
     port.value = server.sockets[0].getsockname()[1]
     await server.serve_forever()
 
 
-def endpoint(port: Any, mode: Any, ids: Any) -> None:
+def endpoint(port: Any, mode: Any, arrived: Path) -> None:
     """Run an endpoint."""
-    asyncio.run(serve(port, mode, ids))
+    asyncio.run(serve(port, mode, arrived))
 
 
 # ---------------------------------------------------------------- the load
@@ -96,7 +98,7 @@ async def call(jobs: Any, caller: int, took_ms: list[float]) -> None:
         took_ms.append((time.perf_counter() - began) * 1e3)
 
 
-async def load(folder: Path, port: int, mode: str, heal: Any, arrived: Any) -> tuple[float, float, float]:
+async def load(folder: Path, port: int, mode: str, heal: Any) -> tuple[float, float, float]:
     """Measure one load; return requests a second, and the 50th and the 99th percentile in milliseconds."""
     app = App(None).with_jobs(work)
     if mode != "no tracker":
@@ -111,19 +113,27 @@ async def load(folder: Path, port: int, mode: str, heal: Any, arrived: Any) -> t
         await asyncio.gather(*(call(jobs, caller, took_ms) for caller in range(CALLERS)))
         seconds = time.perf_counter() - began
         heal()
-        while mode != "no tracker" and engine_of(jobs).sinks.lags()["tracker"].events:  # noqa: ASYNC110 - the state of another task
+        sinks = engine_of(jobs).sinks
+        while any(lag.events for lag in sinks.lags().values()):  # noqa: ASYNC110 - the state of another task
             await asyncio.sleep(0.1)
         logged = (await answer_of(engine_of(jobs).store.events(0, 1_000_000))).unwrap()
-    if mode != "no tracker" and {each.event.event_id for each in logged} != arrived():
+    if mode != "no tracker" and {each.event.event_id for each in logged} != ids_in(folder / ARRIVED):
         raise RuntimeError(f"events are missing: {mode}")
     return len(took_ms) / seconds, median(took_ms), quantiles(took_ms, n=100)[98]
 
 
+def ids_in(file: Path) -> set[str]:
+    """Return the ids that arrived."""
+    return set(file.read_text(encoding="ascii").split())
+
+
 def measured(mode: str) -> tuple[float, float, float]:
     """Start an endpoint, and measure one load against it."""
-    with multiprocessing.Manager() as manager, tempfile.TemporaryDirectory() as folder:
-        port, now, ids = manager.Value("i", 0), manager.Value("i", MODES.index(mode)), manager.dict()
-        processes = [multiprocessing.Process(target=endpoint, args=(port, now, ids), daemon=True)]
+    port, now = multiprocessing.Value("i", 0), multiprocessing.Value("i", MODES.index(mode))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        arrived = folder / ARRIVED
+        processes = [multiprocessing.Process(target=endpoint, args=(port, now, arrived), daemon=True)]
         processes[0].start()
         while port.value == 0:
             time.sleep(0.01)
@@ -134,11 +144,11 @@ def measured(mode: str) -> tuple[float, float, float]:
         def heal() -> None:
             now.value = MODES.index("accepts")
             if mode == "absent":
-                processes.append(multiprocessing.Process(target=endpoint, args=(port, now, ids), daemon=True))
+                processes.append(multiprocessing.Process(target=endpoint, args=(port, now, arrived), daemon=True))
                 processes[-1].start()
 
         try:
-            return asyncio.run(load(Path(folder), port.value, mode, heal, lambda: set(ids.keys())))
+            return asyncio.run(load(folder, port.value, mode, heal))
         finally:
             for process in processes:
                 process.kill()

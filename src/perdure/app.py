@@ -254,6 +254,7 @@ class OpenApp(AsyncNotEntered):
                     in_flight=lambda: started[0].in_flight() if started else InFlight(),
                     limits=self.app.limits,
                     lags=sinks.lags,
+                    report=sinks.tell,
                 )
                 sinks.add(sink.name, await stack.enter_async_context(sink.open(view)))
             engine = running_engine(

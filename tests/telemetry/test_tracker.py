@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from collected import Collected
 from fake_endpoint import FakeEndpoint, job, logged, logged_ids
 from world import World, on_each_store
 
@@ -174,7 +175,8 @@ async def test_a_wrong_key_or_address_loses_nothing(world: World, answer: str) -
 @on_each_store
 async def test_an_event_that_alone_is_refused_is_skipped_and_reported(world: World) -> None:
     endpoint = FakeEndpoint(world, poison=lambda event: event["address"] == "task:job:bad")
-    await world.open(app_of(endpoint))
+    others = Collected()
+    await world.open(app_of(endpoint, backoff=Backoff.exponential("1s", max="2s")).with_sinks(others))
     await sent(world, "a", "bad", "b")
     await world.advance(s=2)
     assert [event["address"] for event in endpoint.arrived[:4]] == ["task:job:a"] * 2 + ["task:job:b"] * 2
@@ -184,6 +186,11 @@ async def test_an_event_that_alone_is_refused_is_skipped_and_reported(world: Wor
         ("tracker", 1, "refused", "task:job:bad"),
     ]
     assert "answered 422" in reports[0].detail
+    assert others.of(EventsDropped) == reports
+    await sent(world, "c")
+    await world.advance(s=20)
+    assert await dropped(world) == reports, "a refused report is not reported"
+    assert lag(world).events == 0
     assert world.logs.count("tracker skipped an event that the endpoint refuses") == 2
 
 

@@ -14,6 +14,7 @@ from http_endpoint import HttpEndpoint
 from perdure import App, unwrap
 from perdure.client.client import Client, engine_of
 from perdure.programs.future import answer_of
+from perdure.stores.encryption import Encryption, Key
 from perdure.telemetry.tracker import tracker
 from perdure.values.backoff import Backoff
 
@@ -109,6 +110,19 @@ def test_a_request_has_its_headers(compression: str) -> None:
             assert (request["authorization"], request["x-tenant"]) == (f"Bearer {KEY}", "shop")
             assert request["content-type"] == "application/json"
             assert request["user-agent"].startswith("perdure/")
+
+    asyncio.run(scenario())
+
+
+def test_an_encrypted_store_exports_plain_events() -> None:
+    async def scenario() -> None:
+        async with HttpEndpoint().listening() as endpoint:
+            app = app_of(endpoint)
+            encrypted = App(None, encryption=Encryption(primary=Key.new("k"))).with_jobs(job).with_sinks(*app.sinks)
+            async with encrypted.open("memory://") as jobs:
+                await sent(jobs, "a")
+                await unwrap(jobs.handle(job).terminate("a", "a reason in clear"))
+            assert endpoint.events[-1]["reason"] == "a reason in clear"
 
     asyncio.run(scenario())
 

@@ -56,6 +56,7 @@ class EngineView:
         in_flight: returns the work in progress; none before the engine has started. Any thread may call it.
         limits: the engine's limits.
         lags: returns the lag of each open sink that has one, by its name.
+        report: tells every sink of an event that a sink has logged with its position.
     """
 
     store: Store
@@ -64,6 +65,7 @@ class EngineView:
     in_flight: Callable[[], InFlight] = InFlight
     limits: Limits = Limits()
     lags: Callable[[], Mapping[str, SinkLag]] = dict[str, SinkLag]
+    report: OnEvent = lambda _: None
 
     def __repr__(self) -> str:
         return shortened(f"<{type(self).__name__} of {self.store!r}>", MAX_LINE_CHARACTERS)

@@ -120,19 +120,22 @@ class Exporter:
             await self.retries.wait_for_operator("tracker raised an exception", excerpt(error), fix)
 
     async def _export(self) -> None:
-        """Export page by page until the end of the log."""
+        """Export page by page until the end of the log; the events that are logged meanwhile wait for others."""
         position = self.position
         while True:
             self._told = 0
             limit = max(self.options.batch_size, PROBED) if self._probing == "yes" else self.options.batch_size
             page = await position.read(limit)
             if not page:
+                self._last = position.done
                 break
             self._oldest_ms, last = page[0].event.at_ms, page[-1].sequence
             self._last = last if len(page) < limit else max(self._last, last)
-            self._last += await position.move_over_deleted(page[0].sequence)
+            await position.move_over_deleted(page[0].sequence)
             await self._export_page(page)
-        self._oldest_ms, self._last = None, position.done
+            if position.done == last and len(page) < limit and self.retries.state == "open":
+                break
+        self._oldest_ms = None
         if self.retries.state == "closing" and position.done > position.stored:
             await position.move(position.done)
 
@@ -168,7 +171,6 @@ class Exporter:
                 return await self.endpoint.send(batch)
             case Advance(done, skipped):
                 self._probing = "no"
-                self._last += len(skipped)
                 await self.position.move_past_refused(done, skipped)
             case Blocked(event, reason):
                 self._probing = "yes"

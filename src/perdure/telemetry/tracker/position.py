@@ -10,6 +10,7 @@ import attrs
 from returns.future import FutureResult
 from returns.result import Result, Success
 
+from perdure.engine.sink import OnEvent
 from perdure.programs.future import answer_of
 from perdure.runtime.record import Runtime
 from perdure.stores.store import CursorOperation, EventsOperation, LoggedEvent, MoveCursorOperation
@@ -33,6 +34,7 @@ class Position:
         events: reads the log.
         cursor: reads the position.
         move_cursor: moves the position.
+        report: tells other sinks of the events that a move logs.
         done: the number up to which the log is exported, or not selected.
         stored: the position in the store.
     """
@@ -43,6 +45,7 @@ class Position:
     events: EventsOperation
     cursor: CursorOperation
     move_cursor: MoveCursorOperation
+    report: OnEvent
     done: int = 0
     stored: int = 0
 
@@ -65,28 +68,26 @@ class Position:
         """Move the position in the store, and log what was dropped on the way."""
         await self._repeated(lambda: self.move_cursor(self.name, done, dropped))
         self.done = self.stored = done
+        for event in dropped:
+            self.report(event)
 
-    async def move_over_deleted(self, first: int) -> bool:
+    async def move_over_deleted(self, first: int) -> None:
         """Move to the oldest event of the log, and report the events before it that retention deleted.
 
         Args:
             first: the number of the first event that was read.
-
-        Returns:
-            Whether there are any.
         """
         count = first - self.done - 1
         if count <= 0:
-            return False
+            return
         fix = "keep the log for longer: Limits(history_retention=..., history_events=...)"
         self.retries.log("error", "retention deleted events before the tracker exported them", count=count, fix=fix)
         detail = f"sequence {self.done + 1} to {first - 1}"
         dropped = self._dropped(f"sink:{self.name}:retention", count, "retention", detail)
         await self.move(first - 1, dropped)
-        return True
 
     async def move_past_refused(self, done: int, skipped: tuple[tuple[Outgoing, str], ...]) -> None:
-        """Move the position over events that the endpoint refuses, and report each."""
+        """Move the position over events that the endpoint refuses, and report each, except reports of this kind."""
         reports: list[EventsDropped] = []
         for event, reason in skipped:
             self.retries.log(
@@ -97,8 +98,9 @@ class Position:
                 address=event.address,
                 reason=reason,
             )
-            detail = f"{event.type} {event.event_id}: {reason}"
-            reports.append(self._dropped(event.address, 1, "refused", detail))
+            if event.type != EventsDropped.type:  # an endpoint that knows no such event would get ever more of them
+                detail = f"{event.type} {event.event_id}: {reason}"
+                reports.append(self._dropped(event.address, 1, "refused", detail))
         await self.move(done, *reports)
 
     def _dropped(self, address: str, count: int, reason: Literal["retention", "refused"], detail: str) -> EventsDropped:

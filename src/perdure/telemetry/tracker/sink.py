@@ -121,6 +121,7 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
             events=store.events,
             cursor=store.cursor,
             move_cursor=store.move_cursor,
+            report=self.engine.report,
         )
 
 
