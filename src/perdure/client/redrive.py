@@ -27,7 +27,17 @@ class Redrive:
     by: str | None
 
     async def perform(self, message_id: int) -> Result[Literal["redriven", "not_found"], Any]:
-        """Redrive one, and log the event with it, in one transaction."""
+        """Redrive one, and log the event with it, in one transaction.
+
+        The engine reads its messages again in any case: a redrive may be durable although its caller gave up, or its
+        answer was lost.
+        """
+        try:
+            return await self._perform(message_id)
+        finally:
+            self.engine.outbox.wake.ring()
+
+    async def _perform(self, message_id: int) -> Result[Literal["redriven", "not_found"], Any]:
         found = await answer_of(self.engine.store.dead_letters(message_id - 1, 1))
         if not isinstance(found, Success):
             return Failure(found.failure())
