@@ -53,6 +53,8 @@ async def a_move_logs_its_events_once(store: Store) -> None:
 @in_harness(CURSOR, MOVE_CURSOR)
 async def positions_survive_reopening(new_harness: NewHarness) -> None:
     """A position that was moved, and the events that came with it, are there when the store is opened again."""
+    async with opened(new_harness()) as probe:
+        _operations(probe)
     harness = new_harness()
     store = await harness.open()
     cursor, move = _operations(store)

@@ -103,7 +103,7 @@ def check_case(case: Case, new_harness: NewHarness, *, run: Run = asyncio.run) -
     Raises:
         RequirementViolated: the store fails the case.
     """
-    if not case.applies(_capabilities(new_harness, run), new_harness()):
+    if not case.applies(*_opened_once(new_harness, run)):
         return False
 
     try:
@@ -155,7 +155,8 @@ def check_kills(new_harness: NewHarness, *, run: Run = asyncio.run, max_examples
     Raises:
         RequirementViolated: it does not survive; hypothesis has shrunk the history.
     """
-    if _capabilities(new_harness, run).durability == "none":
+    capabilities, _ = _opened_once(new_harness, run)
+    if capabilities.durability == "none":
         return False
 
     def survive(history: History) -> None:
@@ -177,15 +178,16 @@ async def _in_time(check: Awaitable[object]) -> None:
         raise RequirementViolated(f"the store did not answer within {_PATIENCE_S} seconds") from error
 
 
-def _capabilities(new_harness: NewHarness, run: Run) -> Capabilities:
-    found: list[Capabilities] = []
+def _opened_once(new_harness: NewHarness, run: Run) -> tuple[Capabilities, StoreHarness]:
+    """Return the capabilities of a store, and its harness, whose data is deleted again."""
+    harness, found = new_harness(), list[Capabilities]()
 
     async def look() -> None:
-        async with opened(new_harness()) as store:
+        async with opened(harness) as store:
             found.append(store.capabilities)
 
     run(look())
-    return found[0]
+    return found[0], harness
 
 
 def _outcome(name: str, check: Callable[[], bool]) -> Outcome:
