@@ -223,3 +223,36 @@ def test_serve_shows_the_dashboard_and_says_where(start, option, expected):
     connection.close()
     command.signal(signal.SIGTERM)
     assert command.end() == 0
+
+
+def test_serve_exposes_metrics_by_default(start):
+    served = start("serve", "shop:app", "--store", "sqlite:///jobs.db", "--bind", "127.0.0.1:0")
+    port = re.findall(r"http://127.0.0.1:([0-9]+)", served.line("listening"))[0]
+    connection = http.client.HTTPConnection("127.0.0.1", int(port))
+    connection.request("GET", "/metrics")
+    assert b"perdure_store_up 1.0" in connection.getresponse().read()
+    connection.close()
+    printed = start("metrics", "--store", "sqlite:///jobs.db")
+    assert printed.end() == 0
+    assert 'perdure_runs_total{job_name="counter",kind="task",outcome="failed"} 0.0' in printed.seen
+
+
+@pytest.mark.parametrize("options", [("serve", "--bind", "127.0.0.1:0", "--no-metrics"), ("run",)])
+def test_an_engine_counts_no_metrics_if_it_is_told_so_or_has_no_address(start, options):
+    command, *further = options
+    start(command, "shop:app", "--store", "sqlite:///jobs.db", *further).line("listening")
+    refused = start("metrics", "--store", "sqlite:///jobs.db")
+    assert refused.end() == 3
+    assert "perdure serve --metrics" in refused.error
+
+
+def test_run_counts_metrics_if_it_is_told_so_and_an_app_declares_them_once(start, tmp_path):
+    declared = SHOP.replace("with_jobs(counter)", "with_jobs(counter).with_sinks(prometheus(name='mine'))")
+    (tmp_path / "declared.py").write_text(f"from perdure.telemetry.prometheus import prometheus\n{declared}")
+    for module in ("shop", "declared"):
+        command = start("run", f"{module}:app", "--store", "sqlite:///jobs.db", "--metrics")
+        command.line("listening")
+        printed = start("metrics", "--store", "sqlite:///jobs.db")
+        assert printed.end() == 0
+        command.signal(signal.SIGTERM)
+        assert command.end() == 0
