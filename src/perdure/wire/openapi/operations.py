@@ -22,7 +22,6 @@ from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.counts import StoreCounts
 from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
-from perdure.values.trace import MAX_TRACE_CHARACTERS
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components
 from perdure.wire.openapi.problems import add_rejection, refusals
@@ -333,8 +332,8 @@ _KEY: Final = _parameter(
 _TRACE: Final = _parameter(
     "traceparent",
     "header",
-    {"type": "string", "maxLength": MAX_TRACE_CHARACTERS},
-    "The trace context of the caller, as W3C Trace Context describes it.",
+    {"type": "string"},
+    "The trace context of the caller, as W3C Trace Context describes it. An invalid one is ignored.",
 )
 _WAIT_FOR: Final = _query(
     "wait_for",
