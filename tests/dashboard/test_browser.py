@@ -63,6 +63,13 @@ def test_an_instance_is_paused_resumed_and_triggered_with_the_keyboard(page, eng
     expect(page.locator("#timeline")).to_contain_text("job.terminated")
 
 
+def test_an_action_that_destroys_does_not_have_the_focus(page, engine):
+    page.goto(f"{engine.url}{ORDER}/request/terminate")
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    page.get_by_role("button", name="terminate").click()
+    expect(page.locator("#main")).to_contain_text("There is no instance at this address")
+
+
 def test_a_request_is_explained_before_it_is_sent(page, engine):
     page.goto(f"{engine.url}/jobs/task/orders/instances/2026-0001")
     page.locator("select[name=action]").select_option("send")

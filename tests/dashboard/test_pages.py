@@ -227,7 +227,7 @@ def test_an_instance_shows_its_neighbours_through_messages():
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-@pytest.mark.parametrize("access", ["local", TOKENS], ids=["local", "tokens"])
+@pytest.mark.parametrize("access", ["local", "owner_socket", TOKENS], ids=["local", "socket", "tokens"])
 def test_a_form_of_another_site_is_refused_even_with_the_right_token(headers, access):
     async def scenario(visitor):
         if access == TOKENS:
@@ -239,11 +239,12 @@ def test_a_form_of_another_site_is_refused_even_with_the_right_token(headers, ac
     assert visit(scenario, access=access) == [403, 303]
 
 
-def test_a_page_under_the_name_of_another_host_is_refused():
+@pytest.mark.parametrize("access", ["local", "owner_socket"])
+def test_a_page_under_the_name_of_another_host_is_refused(access):
     async def scenario(visitor):
         return (await visitor.get(Host="evil.example")).status_code
 
-    assert visit(scenario) == 403
+    assert visit(scenario, access=access) == 403
 
 
 def test_a_form_without_the_right_token_is_refused():
@@ -333,3 +334,55 @@ def test_without_the_option_there_is_no_dashboard():
         return (await visitor.get()).status_code
 
     assert visit(scenario, dashboard=False) == 404
+
+
+HOSTILE = [
+    "",
+    "x",
+    "%00",
+    "%ff",
+    "-1",
+    "9" * 19,
+    "9" * 400,
+    "%F0%9F%92%A3",
+    "..",
+    "%2e%2e%2f",
+    "a:b:c",
+    ":::",
+    "\u2028",
+    "%0d%0aX: y",
+]
+
+
+def test_no_path_and_no_query_breaks_the_server():
+    async def scenario(visitor):
+        urls = [
+            url
+            for each in HOSTILE
+            for url in (
+                f"/instances?after={each}&status={each}&kind={each}&job={each}&due={each}&id_prefix={each}",
+                f"/instances?id_prefix={each}&id_prefix={each}",
+                f"{path_of(ORDER)}?before={each}&secrets={each}&notice={each}",
+                f"/jobs/task/orders/instances/{each}",
+                f"/jobs/{each}/{each}/instances/{each}/request/{each}",
+                f"/jobs/{each}/{each}",
+                f"/parked?after={each}&format={each}",
+                f"/dead-letters?after={each}",
+                f"/static/{each}",
+                f"/login?following={each}",
+                f"/{each}",
+            )
+        ]
+        return [url for url in urls if (await visitor.get(url)).status_code >= 500]
+
+    assert visit(scenario) == []
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"csrf=%ff", b"&" * 5_000, b"a=1&" * 5_000, b"", b"{}"])
+def test_no_body_breaks_the_server(body):
+    async def scenario(visitor):
+        paths = ("/bulk", "/login", "/logout", "/dead-letters/redrive", f"{path_of(ORDER)}/explain")
+        answers = [await visitor.http.post(f"/dashboard{path}", content=body, headers=OWN) for path in paths]
+        return [answer.status_code for answer in answers if answer.status_code >= 500]
+
+    assert visit(scenario) == []

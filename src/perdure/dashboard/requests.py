@@ -73,10 +73,15 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
         hidden(confirmed="yes", key=view.key, payload=view.payload),
         h.p(".question")[f"Send {action.name} to {view.address}? ", text],
         h.div(".toolbar")[
-            h.button(class_=f"primary {action.effect}", type="submit", autofocus=True)[f"{action.name}"],
-            h.a(".button", href=frame.links.instance(view.address))["Cancel"],
+            _confirming(action.name, action.effect),
+            h.a(".button", href=frame.links.instance(view.address), autofocus=action.effect == "destroys")["Cancel"],
         ],
     )
+
+
+def _confirming(text: str, effect: str) -> h.Element:
+    """Return the button that confirms. It has the focus unless it destroys: then the way back has it."""
+    return h.button(class_=f"primary {effect}", type="submit", autofocus=effect != "destroys")[text]
 
 
 def _effect(explanation: Mapping[str, object]) -> h.Node:
@@ -91,7 +96,7 @@ def _effect(explanation: Mapping[str, object]) -> h.Node:
             return h.p(".note")["A run is in progress: the request would wait for its end."]
         case _:
             return [
-                panel("Effect", _changes(explanation)),
+                panel("Effect", _changes(explanation), id_="effect"),
                 [
                     panel(title, code(_indented(explanation[name]), label=title))
                     for name, title in (
@@ -172,8 +177,8 @@ def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
                 [hidden(address=str(each)) for each in view.addresses],
                 h.p(".question")[f"Send {view.action} to {noun}?"],
                 h.div(".toolbar")[
-                    h.button(class_=f"primary {destroys}", type="submit", autofocus=True)[f"{view.action} {noun}"],
-                    h.a(".button", href=back)["Cancel"],
+                    _confirming(f"{view.action} {noun}", destroys),
+                    h.a(".button", href=back, autofocus=destroys == "destroys")["Cancel"],
                 ],
             ),
         ],

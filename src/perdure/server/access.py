@@ -88,6 +88,15 @@ def local_caller(
     return _denied(needs, _remote(client) or _forwarded(headers) or _foreign_host(headers) or page) or LOCAL
 
 
+def owner_caller(headers: Headers, *, page: str | None) -> Caller | AccessDenied:
+    """Return the caller of a page over the owner's socket, or the reason to refuse it.
+
+    A browser reaches the socket through a tunnel, on the loopback interface. So the rule against other pages of that
+    browser is that of the loopback interface.
+    """
+    return _denied("read", _forwarded(headers) or _foreign_host(headers) or page) or OWNER
+
+
 def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDenied:
     values = [value for name, value in headers if name == b"authorization"]
     if not values:

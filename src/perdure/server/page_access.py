@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from perdure.dashboard.links import PAGES
-from perdure.server.access import OWNER, UNCHECKED, Access, Caller, Headers, identify, local_caller
+from perdure.server.access import UNCHECKED, Access, Caller, Headers, identify, local_caller, owner_caller
 from perdure.server.dashboard_session import Sessions, cookie_in
 from perdure.server.tokens import Tokens
 from perdure.values.errors import AccessDenied
@@ -54,8 +54,7 @@ class PageAccess:
             case "unchecked":
                 return UNCHECKED
             case "owner_socket":
-                refusal = identify(self.access, client, headers)
-                return refusal if isinstance(refusal, AccessDenied) else OWNER
+                return owner_caller(headers, page=foreign(method, headers))
             case "local":
                 return local_caller(client, headers, page=foreign(method, headers))
             case _:
