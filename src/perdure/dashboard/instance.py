@@ -47,6 +47,7 @@ class InstanceDetails:
         instance: the stored row; None if there is none.
         served: whether the engine serves its job.
         actions: the requests that make sense for it.
+        phase: the word of its kind for where it is in its life; empty if it has none.
         facts: the labelled values that its definition shows.
         state: the state as indented JSON; empty if there is none.
         state_problem: why the state is not readable.
@@ -60,6 +61,7 @@ class InstanceDetails:
     instance: Instance | None
     served: bool
     actions: tuple[Action, ...] = ()
+    phase: str = ""
     facts: tuple[Fact, ...] = ()
     state: str = ""
     state_problem: str = ""
@@ -101,7 +103,7 @@ def _summary(frame: Frame, view: InstanceDetails, instance: Instance) -> h.Eleme
     return h.section("#summary", aria_label="Status")[
         fields(
             [
-                ("status", status(instance.status)),
+                ("status", [status(instance.status), bool(view.phase) and h.small[f" {view.phase}"]]),
                 ("next run", _due(frame, instance.due_ms)),
                 ("alarm", instance.suspension and instance.alarm_ms and clock(instance.alarm_ms)),
                 *((fact.label, _fact(frame, fact)) for fact in view.facts),

@@ -144,11 +144,11 @@ def _row(frame: Frame, listed: Listed, *, selects: bool) -> h.Element:
     report, address = listed.report, str(listed.address)
     due_ms = None if report.next_run_at is None else to_ms(report.next_run_at)
     late = due_ms is not None and due_ms < frame.now_ms and listed.status in {"scheduled", "retrying"}
-    error = report.last_error
+    error, reason = report.last_error, (report.parked or report.phase or "").replace("_", " ")
     return h.tr(data_key=address)[
         selects and h.td[h.input(type="checkbox", name="address", value=address, aria_label=f"Select {address}")],
         h.th(scope="row")[instance_link(frame, listed.address)],
-        h.td[status(listed.status), report.parked and h.small[f" {report.parked.replace('_', ' ')}"]],
+        h.td[status(listed.status), reason and h.small[f" {reason}"]],
         h.td(class_="late" if late else None)[moment(frame, due_ms)],
         h.td(".count")[f"{report.run_count:,}"],
         h.td[moment(frame, None if report.updated_at is None else to_ms(report.updated_at))],

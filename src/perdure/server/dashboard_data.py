@@ -196,6 +196,7 @@ class PageSource:
             instance=None if row is None else self._instance(job, row),
             served=job is not None,
             actions=() if job is None else actions_for(job, suspended),
+            phase="" if job is None or row is None else _phase(job, row),
             facts=() if job is None or row is None else _facts(job, row),
             state=state,
             state_problem=problem,
@@ -270,6 +271,13 @@ def _state(job: AnyDefinition, row: Instance, *, reveals: bool) -> tuple[str, st
         return "", "; ".join(problem.problems)
     data = orjson.loads(encoded if reveals else codec.redact(encoded))
     return orjson.dumps(data, option=orjson.OPT_INDENT_2).decode(), ""
+
+
+def _phase(job: AnyDefinition, row: Instance) -> str:
+    try:
+        return job.report(row).phase or ""
+    except InvalidInput:
+        return ""
 
 
 def _facts(job: AnyDefinition, row: Instance) -> tuple[Fact, ...]:
