@@ -28,6 +28,7 @@ from perdure import (
     program,
 )
 from perdure.client.attempt import attempt
+from perdure.client.client import acting_for
 from perdure.programs import sleep
 from perdure.remote import connect, connect_sync
 from perdure.remote.batching import MAX_WAITING
@@ -164,9 +165,10 @@ def an_engine():
     return app.open("memory://", runtime=fixed)
 
 
-async def in_process() -> list[Any]:
+async def in_process(by: str) -> list[Any]:
+    """Call as the server does for a caller, whose name events contain."""
     async with an_engine() as jobs:
-        return [await attempt(call()) for call in calls(jobs)]
+        return [await attempt(call()) for call in calls(acting_for(jobs, by))]
 
 
 async def over(bind: str) -> list[Any]:
@@ -190,7 +192,7 @@ async def in_a_thread(bind: str) -> list[Any]:
 @pytest.mark.parametrize("way", [over, in_a_thread])
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/engine.sock"])
 def test_a_remote_client_returns_the_results_of_a_local_one(way, bind, tmp_path):
-    expected = asyncio.run(in_process())
+    expected = asyncio.run(in_process("owner" if bind.startswith("unix") else "local"))
     found = asyncio.run(way(bind.format(tmp_path)))
     for number, (here, there) in enumerate(zip(expected, found, strict=True)):
         assert seen(there) == seen(here), number
