@@ -260,7 +260,7 @@ def test_more_unsent_requests_than_the_limit_are_refused_and_none_is_lost():
 
 def test_a_server_that_does_not_answer_is_named_with_the_command_that_starts_it(tmp_path):
     async def main(url):
-        async with connect(url, counter, timeout="50 ms") as jobs:
+        async with connect(url, counter, timeout="500 ms") as jobs:
             return (await attempt(jobs.handle(counter).send("a", 1))).failure()
 
     start = "start the engine of that file: perdure run MODULE:APP --store"
