@@ -8,14 +8,15 @@ from typing import Any, Final, get_args
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
-from perdure.values.instance import Cause, Suspension
+from perdure.values.instance import Suspension
 from perdure.values.live_event import CommitOutcome, RequestOutcome
 
 OTHER: Final = "other"
 
 REQUEST_OUTCOMES: Final = frozenset(get_args(RequestOutcome))
 COMMIT_OUTCOMES: Final = frozenset(get_args(CommitOutcome))
-CAUSES: Final = frozenset(get_args(Cause))
+CAUSES: Final = frozenset({"alarm", "start", "trigger", "flush", "event", "upgrade"})
+"""The causes of the package's kinds. Those of other kinds are ``other``: nothing bounds their number."""
 REASONS: Final = frozenset(get_args(Suspension))
 DELIVERY_OUTCOMES: Final = frozenset({"consumed", "postponed", "dead_lettered"})
 RUN_OUTCOMES: Final = ("completed", "retrying", "failed")
