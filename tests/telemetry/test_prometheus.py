@@ -13,13 +13,16 @@ from collected import Collected
 from fake_endpoint import FakeEndpoint
 from fake_endpoint import job as exported
 from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import exposition as text_format
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from returns.future import FutureResult
 from test_metrics import orders
 from world import World, on_each_store
 
-from perdure import App, unwrap
+from perdure import App, Task, unwrap
+from perdure.client.client import gateway_of
 from perdure.programs.future import answer_of
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.runtime.simulated import Simulation
@@ -30,8 +33,9 @@ from perdure.stores.url import open_store
 from perdure.telemetry.prometheus import prometheus
 from perdure.telemetry.prometheus.catalogue import METRICS
 from perdure.telemetry.prometheus.engine_reader import LIMIT_MS
+from perdure.telemetry.prometheus.page import OPENMETRICS
 from perdure.values.counts import StatusCount, StoreCounts
-from perdure.values.errors import DefinitionError, MetricsDisabled, StoreUnavailable
+from perdure.values.errors import DefinitionError, EngineClosed, MetricsDisabled, StoreUnavailable
 
 
 @attrs.frozen
@@ -219,6 +223,54 @@ def test_a_store_that_does_not_count_exposes_no_counts() -> None:
             assert (now("store_up"), now.has("counts_complete"), now.has("dead_letters")) == (1, False, False)
 
     on_simulation(scenario)
+
+
+def test_a_large_page_is_rendered_in_pieces_and_equals_one_rendered_at_once() -> None:
+    jobs = [Task(f"job{number}", state=int, event=int, initial=0, decide=lambda *_: None) for number in range(30)]
+
+    async def scenario(simulation: Simulation, store: Store) -> None:
+        registry, runtime = CollectorRegistry(), simulation.runtime
+        Counter("shop_mails", "Mails.", ["to"], registry=registry).labels("ada").inc(3)
+        app = App(None).with_jobs(*jobs).with_sinks(prometheus(registry=registry))
+        async with app.open(store, runtime=runtime) as client:
+            for job in jobs:
+                await answer_of(client.handle(job).send("a", 1))
+            for accept, encode in (("", text_format.generate_latest), (OPENMETRICS, openmetrics.generate_latest)):
+                turns = [0]
+
+                async def count(turns: list[int] = turns) -> None:
+                    while True:
+                        turns[0] += 1
+                        await runtime.sleep(0)
+
+                other = runtime.spawn(count(), name="another request")
+                page = (await answer_of(gateway_of(client).exposition(accept))).unwrap()
+                other.cancel()
+                assert page.text == encode(registry)
+                assert turns[0] > 10, "another task ran between the pieces"
+
+    on_simulation(scenario)
+
+
+def test_a_page_that_is_rendered_ends_with_its_engine() -> None:
+    async def scenario(simulation: Simulation, store: Store) -> None:
+        never = simulation.runtime.future()
+
+        async def hang() -> Any:
+            return await never
+
+        app = App(None).with_sinks(prometheus())
+        hanging = attrs.evolve(store, health=lambda: FutureResult(hang()))
+        async with app.open(hanging, runtime=simulation.runtime) as jobs:
+            scrape = simulation.runtime.spawn(_metrics(jobs), name="scrape")
+            await simulation.runtime.sleep(1)
+        assert isinstance((await scrape).failure(), EngineClosed)
+
+    on_simulation(scenario)
+
+
+async def _metrics(jobs: Any) -> Any:
+    return await answer_of(jobs.metrics())
 
 
 # ---------------------------------------------------------------- registries

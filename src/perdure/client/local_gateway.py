@@ -31,6 +31,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import (
     BackupFailed,
+    EngineClosed,
     InvalidInput,
     MetricsDisabled,
     RequestError,
@@ -306,7 +307,10 @@ class LocalGateway:
 
     async def _exposition(self, accept: str) -> Result[Exposition, CallError]:
         expose = self.engine.sinks.expose
-        return Failure(MetricsDisabled()) if expose is None else Success(await expose(accept))
+        try:
+            return Failure(MetricsDisabled()) if expose is None else Success(await expose(accept))
+        except EngineClosed as closed:
+            return Failure(closed)
 
     def info(self) -> FutureResult[EngineInfo, CallError]:
         """Read the version of the engine, its jobs and its limits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Final
 
 import attrs
@@ -10,16 +11,21 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
+from perdure.engine.eager_task import ended
 from perdure.engine.exposition import Exposition
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import Runtime, SpawnedTask
 from perdure.telemetry.prometheus.engine_reader import EngineReader
 from perdure.telemetry.prometheus.families import families
 from perdure.telemetry.prometheus.labels import KnownJobs
 from perdure.telemetry.prometheus.readings import Readings
 from perdure.telemetry.prometheus.tally import Tally
+from perdure.values.errors import EngineClosed
 
 FRESH_MS: Final = 1_000
 """How long a rendered page is repeated, so that many scrapes cost as much as one."""
+
+PIECE: Final = 200
+"""Samples that are rendered at once: one or two milliseconds."""
 
 OPENMETRICS: Final = "application/openmetrics-text"
 TEXT: Final = "text/plain"
@@ -58,6 +64,29 @@ class EngineCollector:
         return families(Tally(), Readings(now_ms=0), KnownJobs({}))
 
 
+@attrs.frozen
+class _Piece:
+    """Some samples of one metric, as the library renders a registry."""
+
+    family: Family
+
+    def collect(self) -> tuple[Family]:
+        """Return them."""
+        return (self.family,)
+
+
+def pieces(family: Family) -> Iterator[Family]:
+    """Return a family in pieces of few samples; one of the user, which may have a form of its own, in one piece."""
+    samples = family.samples
+    if len(samples) <= PIECE or not family.name.startswith("perdure_"):
+        yield family
+        return
+    for first in range(0, len(samples), PIECE):
+        piece = copy(family)
+        piece.samples = samples[first : first + PIECE]
+        yield piece
+
+
 @attrs.define(eq=False)
 class MetricsPage:
     """Exposes a registry.
@@ -72,22 +101,49 @@ class MetricsPage:
     reader: EngineReader
     registry: CollectorRegistry
     _rendered: dict[str, tuple[float, Exposition]] = attrs.Factory(dict[str, tuple[float, Exposition]])
+    _rendering: dict[str, SpawnedTask[Exposition]] = attrs.Factory(dict[str, SpawnedTask[Exposition]])
 
     async def expose(self, accept: str) -> Exposition:
-        """Return the metrics in the format that a header ``Accept`` prefers, at most a second old."""
+        """Return the metrics in the format that a header ``Accept`` prefers, at most a second old.
+
+        Raises:
+            EngineClosed: the engine stopped meanwhile.
+        """
         wanted = preferred(accept)
-        page = self._fresh(wanted)
-        if page is None:
-            await self.reader.refresh()
-            page = self._fresh(wanted) or self._render(wanted)  # another scrape may have rendered it meanwhile
-        return page
-
-    def _fresh(self, wanted: str) -> Exposition | None:
         at_ms, page = self._rendered.get(wanted, (float("-inf"), None))
-        return page if self.runtime.monotonic_ms() - at_ms < FRESH_MS else None
+        if page is not None and self.runtime.monotonic_ms() - at_ms < FRESH_MS:
+            return page
+        rendering = self._rendering.get(wanted)
+        if rendering is None or rendering.done():
+            rendering = self.runtime.spawn(self._render(wanted), name="perdure:metrics page")
+            self._rendering[wanted] = rendering
+        await ended(rendering, self.runtime)
+        if rendering.cancelled():
+            raise EngineClosed
+        return rendering.result()
 
-    def _render(self, wanted: str) -> Exposition:
+    async def _render(self, wanted: str) -> Exposition:
+        """Render piece by piece. Others run in between, because a page of many jobs takes longer than they may wait."""
+        await self.reader.refresh()
         encode, content_type = choose_encoder(wanted)
-        page = Exposition(text=encode(self.registry), content_type=content_type)
+        end = b"# EOF\n" if wanted == OPENMETRICS else b""
+        parts: list[bytes] = []
+        for family in self.registry.collect():
+            for number, piece in enumerate(pieces(family)):
+                text = encode(_Piece(piece)).removesuffix(end)
+                parts.append(text if number == 0 else _without_header(text))
+                await self.runtime.sleep(0)
+        page = Exposition(text=b"".join((*parts, end)), content_type=content_type)
         self._rendered[wanted] = self.runtime.monotonic_ms(), page
         return page
+
+    async def close(self) -> None:
+        """End what is being rendered."""
+        for rendering in self._rendering.values():
+            rendering.cancel()
+            await ended(rendering, self.runtime)
+
+
+def _without_header(text: bytes) -> bytes:
+    """Return the samples of a piece: the first one of its family has the help and the type."""
+    return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))

@@ -23,7 +23,7 @@ from perdure.values.errors import DefinitionError
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from perdure.telemetry.prometheus.page import EngineCollector
+    from perdure.telemetry.prometheus.page import EngineCollector, MetricsPage
 
 MISSING_EXTRA: Final = "the extra 'prometheus': pip install 'perdure[prometheus]'"
 
@@ -70,6 +70,7 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
     engine: EngineView
     _reader: EngineReader = attrs.field(init=False)
     _collector: EngineCollector = attrs.field(init=False)
+    _page: MetricsPage = attrs.field(init=False)
     _refreshing: SpawnedTask[None] | None = None
 
     async def __aenter__(self) -> OpenSink:
@@ -90,8 +91,8 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
             raise DefinitionError("registry of prometheus", error, expected) from error
         if self.sink.registry is not None:
             self._refreshing = self.engine.runtime.spawn(self._refresh(), name=f"perdure:sink {self.sink.name}")
-        page = MetricsPage(self.engine.runtime, self._reader, registry)
-        return OpenSink(on_event=Counting(jobs, tally).on_event, expose=page.expose)
+        self._page = MetricsPage(self.engine.runtime, self._reader, registry)
+        return OpenSink(on_event=Counting(jobs, tally).on_event, expose=self._page.expose)
 
     async def _refresh(self) -> None:
         while True:
@@ -104,6 +105,7 @@ class _Opening(AbstractAsyncContextManager[OpenSink]):
         if self._refreshing is not None:
             self._refreshing.cancel()
             await ended(self._refreshing, self.engine.runtime)
+        await self._page.close()
         await self._reader.close()
         if self.sink.registry is not None:
             self.sink.registry.unregister(self._collector)
