@@ -55,6 +55,19 @@ def test_every_reading_command_answers(read_only: dict[str, list[str]], capsys: 
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_a_wait_ends_with_the_status_or_its_time(read_only: dict[str, list[str]], capsys: Out, target: str) -> None:
+    named = read_only[target]
+    assert run_command(["wait", "task:order:p-1", *named, "--until", "running", "--until", "parked"]) == 0
+    assert capsys.readouterr().out.startswith("task:order:p-1 is parked (")
+    assert run_command(["wait", str(ORDER), *named, "--within", "1 ms", "--json"]) == 1
+    assert [each["form"] for each in json_of(capsys.readouterr().out)] == ["not_reached"]
+    assert run_command(["wait", "task:order:nowhere", *named]) == 3
+    assert capsys.readouterr().out == "there has been no instance task:order:nowhere\n"
+    assert run_command(["wait", str(ORDER), *named, "--until", "soon"]) == 2
+    assert run_command(["wait", str(ORDER), *named, "--phase", "done", "--within", "soon"]) == 3
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_an_explanation_is_a_readable_difference(read_only: dict[str, list[str]], capsys: Out, target: str) -> None:
     named = read_only[target]
     assert run_command(["explain", "task:order:o-1", "send", '{"paid":4}', *named]) == 0

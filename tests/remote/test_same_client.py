@@ -143,7 +143,20 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
         lambda: named.shown_state("a"),
         lambda: named.history("c"),
         lambda: named.explain("send", "a", "1"),
+        *waits(jobs),
         lambda: numbers.terminate("a", "enough", interrupt=True),
+        lambda: jobs.until(counter, "a"),
+    ]
+
+
+def waits(jobs: Any) -> list[Callable[[], Any]]:
+    return [
+        lambda: jobs.until(counter, "a", "scheduled", "idle"),
+        lambda: jobs.until(counter, "a", timeout="0 ms"),
+        lambda: jobs.until(counter, "a", timeout="1 ms", phases=("a phase",)),
+        lambda: jobs.until(counter, "nowhere"),
+        lambda: jobs.until(counter, "a", "soon"),
+        lambda: jobs.handle_by_name("task", "counter").until("c"),
     ]
 
 

@@ -76,6 +76,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         READING,
     ),
     "show": LazyCommand("instances.show:show", "Show one instance: its status, its last error and its state.", READING),
+    "wait": LazyCommand(
+        "instances.wait:wait", "Wait until one instance ends, or has a status. It does not poll.", READING
+    ),
     "history": LazyCommand(
         "instances.history:history",
         "Show the newest events of one instance, the newest first. They survive the instance until retention.",

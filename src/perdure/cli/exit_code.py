@@ -24,7 +24,8 @@ class ExitCode(IntEnum):
     """The command succeeded, or stopped on request."""
 
     FAILED = 1
-    """The engine stopped itself or the store is unavailable, and a restart helps; or a check found problems."""
+    """The engine stopped itself or the store is unavailable, and a restart helps; a check found problems; a wait ended
+    without its status."""
 
     MISCONFIGURED = 2
     """The command cannot start, or lost its store: a restart would not help; the message says how to fix it."""

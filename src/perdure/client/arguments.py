@@ -10,6 +10,8 @@ from returns.future import FutureResult
 
 from perdure.jobs.definition import AnyDefinition, Definition
 from perdure.values.address import MAX_ID_CHARACTERS, Address, is_text
+from perdure.values.awaited import AWAITED_STATUSES, WaitCondition
+from perdure.values.duration import Duration, duration_ms
 from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.excerpt import excerpt
 from perdure.values.instant import to_ms
@@ -19,6 +21,8 @@ A = TypeVar("A")
 E = TypeVar("E")
 
 MAX_PAGE: Final = 1_000
+MAX_WANTED: Final = 20
+"""Statuses and phases of one wait."""
 MAX_NUMBER: Final = 2**63 - 1
 """The greatest sequence number or message id of a store."""
 
@@ -159,6 +163,35 @@ def check_backup(path: object, progress: object) -> str:
     if isinstance(given, str) and given and "\0" not in given:
         return given
     raise InvalidArgument("path of backup", path, "the path of a new file, as text or as a path object")
+
+
+def check_wanted(statuses: tuple[object, ...], phases: object) -> WaitCondition:
+    """Check the statuses and phases of a wait; without any, it waits for the end.
+
+    Raises:
+        InvalidArgument: one of them is not valid, or there are more than 20.
+    """
+    for status in statuses:
+        if status not in AWAITED_STATUSES:
+            raise InvalidArgument("status of until", status, f"one of {', '.join(AWAITED_STATUSES)}")
+    given = cast("tuple[object, ...]", phases)
+    if not isinstance(phases, tuple) or len(statuses) + len(given) > MAX_WANTED:
+        raise InvalidArgument("phases of until", given, f"a tuple of texts, at most {MAX_WANTED} with the statuses")
+    words = tuple(check_text(phase, what="phase of until") for phase in given)
+    named = tuple(str(status) for status in statuses)
+    return WaitCondition(named, words) if named or words else WaitCondition()
+
+
+def check_timeout(value: object) -> int:
+    """Check how long a wait may take, and return it in milliseconds.
+
+    Raises:
+        InvalidArgument: the value is not a duration.
+    """
+    try:
+        return duration_ms(cast("Duration", value), what="timeout of until", minimum_ms=0)
+    except DefinitionError as wrong:
+        raise InvalidArgument("timeout of until", value, wrong.expected) from wrong
 
 
 def check_call(call: FutureResult[A, E], /, *, of: str) -> FutureResult[A, E]:

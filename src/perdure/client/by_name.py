@@ -10,7 +10,7 @@ import orjson
 from returns.future import FutureResult
 from returns.result import Failure, Result
 
-from perdure.client.arguments import check_history, check_text
+from perdure.client.arguments import check_history, check_text, check_timeout, check_wanted
 from perdure.jobs.definition import AnyDefinition, CallError, Definition, Dispatch, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers, Explanation
 from perdure.jobs.redaction import has_secrets
@@ -19,6 +19,8 @@ from perdure.programs.future import answer_of, mapped, named, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
+from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.limits import Limits
 from perdure.values.trace import trace_context
@@ -89,6 +91,12 @@ class JobByName(Protocol):
         """Read the committed state as JSON-able data, with ``<secret>`` in the place of each secret."""
         ...
 
+    def until(
+        self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
+    ) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        ...
+
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100
     ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
@@ -97,12 +105,16 @@ class JobByName(Protocol):
 
 
 class InspectingDispatch(Dispatch, Protocol):
-    """A dispatch that can also explain a request and read a history."""
+    """A dispatch that can also explain a request, read a history and wait for a status."""
 
     def explain_request(
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
         """Compute the effect of a request. It is built, and so validated, when the explanation is awaited."""
+        ...
+
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has a wanted status."""
         ...
 
     def history(
@@ -207,6 +219,22 @@ class NamedJob:
             self.dispatch.state(self.definition, id_),
             lambda state: None if state is None else orjson.loads(codec.redact(codec.encode(state))),
         )
+
+    def until(
+        self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
+    ) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        return once(self._until(id_, statuses, phases, timeout))
+
+    async def _until(
+        self, id_: str, statuses: tuple[str, ...], phases: tuple[str, ...], within: Duration
+    ) -> Result[Awaited, CallError]:
+        try:
+            address = self.definition.address(check_id(id_))
+            wanted, timeout_ms = check_wanted(statuses, phases), check_timeout(within)
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self.dispatch.until(address, wanted, timeout_ms))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100

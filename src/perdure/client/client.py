@@ -18,6 +18,8 @@ from perdure.client.arguments import (
     check_history,
     check_limit,
     check_text,
+    check_timeout,
+    check_wanted,
     check_whole,
     list_filter,
 )
@@ -32,7 +34,9 @@ from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, once
 from perdure.stores.store import Backup, BackupProgress, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
+from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.counts import StoreCounts
+from perdure.values.duration import Duration
 from perdure.values.errors import RequestError
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, shortened
 from perdure.values.limits import Limits
@@ -194,6 +198,48 @@ class Client:
         except RequestError as refused:
             return Failure(refused)
         return await answer_of(self._gateway.history(address, *page))
+
+    def until(
+        self,
+        definition: AnyDefinition,
+        id_: str,
+        /,
+        *statuses: AwaitedStatus,
+        phases: tuple[str, ...] = (),
+        timeout: Duration = "1 minute",
+    ) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has one of these statuses or phases; without any, until its end.
+
+        A transition wakes the caller once it is durable: nothing polls. A status that the instance has when the call
+        begins counts, and so does one that a later transition changes again before the caller runs.
+
+        Args:
+            definition: the job.
+            id_: the instance.
+            *statuses: those of ``status``, or ``"ended"``: there is no instance, or its kind keeps it for its result
+                only.
+            phases: phases that the job's kind reports.
+            timeout: how long to wait; ``"0 ms"`` to answer at once. A client of another process asks its server again
+                every 20 seconds, and can miss a status that the instance had only between two of these requests.
+
+        Returns:
+            ``Reached`` or ``NotReached`` with the committed status; ``NeverStored`` if an end is wanted, and there is
+            neither an instance nor an event of one in the log. It fails with `Overloaded` beyond ``Limits.waits``, and
+            with `EngineClosed` if the engine stops.
+        """
+
+        def checked() -> tuple[Address, WaitCondition, int]:
+            address = check_definition(definition, of="until").address(check_id(id_))
+            return address, check_wanted(statuses, phases), check_timeout(timeout)
+
+        return once(self._until(checked))
+
+    async def _until(self, checked: Callable[[], tuple[Address, WaitCondition, int]]) -> Result[Awaited, CallError]:
+        try:
+            address, wanted, timeout_ms = checked()
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self._gateway.until(address, wanted, timeout_ms))
 
     def dead_letters(self, *, after: int = 0, limit: int = 100) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first.

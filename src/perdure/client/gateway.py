@@ -14,6 +14,7 @@ from perdure.jobs.explanation import Answers, Explanation
 from perdure.jobs.request import Request
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address
+from perdure.values.awaited import Awaited, WaitCondition
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
@@ -61,6 +62,10 @@ class Gateway(Dispatch, Protocol):
         self, address: Address, before: int | None, limit: int, /
     ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
+        ...
+
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has a wanted status."""
         ...
 
     def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:

@@ -28,6 +28,7 @@ from perdure.programs.future import answer_of, mapped, once
 from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, WaitCondition
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import (
     BackupFailed,
@@ -242,6 +243,16 @@ class LocalGateway:
     ) -> FutureResult[tuple[LoggedEvent, ...], CallError]:
         """Read the newest events of an address, the newest first."""
         return once(self._of_store(lambda store: store.history(address, before, limit)))
+
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has a wanted status."""
+        return once(self._until(address, wanted, timeout_ms))
+
+    async def _until(self, address: Address, wanted: WaitCondition, timeout_ms: int) -> Result[Awaited, CallError]:
+        job = self.engine.jobs.get((address.kind, address.name))
+        if job is None:
+            return Failure(self.unknown(address.kind, address.name))
+        return await self.engine.waits.until(job, address, wanted, timeout_ms)
 
     def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first."""

@@ -24,6 +24,7 @@ from perdure.engine.reporting import Reporting
 from perdure.engine.sink import OpenSinks
 from perdure.engine.traced import traced
 from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
+from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.ensured import Ensured
@@ -57,6 +58,7 @@ class RunningEngine:
         alarms: fires due alarms.
         outbox: delivers messages.
         ensuring: creates the declared instances.
+        waits: callers that wait for the status of an instance.
         sinks: tells the open sinks.
         stopped: done when the engine stopped itself, with the reason.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
@@ -71,6 +73,7 @@ class RunningEngine:
     alarms: Alarms
     outbox: Outbox
     ensuring: Ensuring
+    waits: Waits
     sinks: OpenSinks
     stopped: Future[str]
     left_behind: tuple[Address, ...] = ()
@@ -122,6 +125,7 @@ class RunningEngine:
         if self._stopping is None:
             self.turns.phase = "closing"
             self.dispatcher.close_door()
+            self.waits.close()
             self.alarms.close()
             self.outbox.close()
             self._stopping = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.stop_runs)
@@ -203,6 +207,7 @@ class RunningEngine:
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
         self.turns.phase = "closing"
         self.dispatcher.close_door()
+        self.waits.close()
         for task in self._loops:
             task.cancel()
         self._tell_stopped(reason)
@@ -220,9 +225,10 @@ class RunningEngine:
         self.fail(f"a job raised {raised!r}, which ends the process")
 
     def committed(self, transition: Transition) -> None:
-        """React to a durable transition: log failures, tell sinks, wake the outbox, queue its alarm."""
+        """React to a durable transition: log failures, tell sinks and callers, wake the outbox, queue its alarm."""
         if transition.events:
             self._report(transition)
+        self.waits.committed(transition)
         if transition.messages:
             self.outbox.wake.ring()
         if type(transition.inbound) is Consumed:
@@ -256,6 +262,7 @@ class RunningEngine:
     def doubt(self) -> None:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
         self.alarms.doubt()
+        self.waits.doubt()
         self.outbox.wake.ring()
 
     def _recover_if_left(self, transition: Transition) -> None:
@@ -332,6 +339,7 @@ def running_engine(
         alarms,
         outbox,
         ensuring,
+        Waits(store, runtime, limits.waits),
         sinks,
         stopped=runtime.future(),
     )

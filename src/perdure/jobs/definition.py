@@ -253,6 +253,13 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
         return self.plan.run_timeout_ms
 
+    def is_over(self, instance: Instance) -> bool:
+        """Return whether a stored instance has ended, although a kind keeps it, such as for its result.
+
+        A caller that waits for an end (`Client.until`) waits until this is True, or the instance is gone.
+        """
+        return False
+
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the method of the handle that makes a request, and its arguments after the id.
 

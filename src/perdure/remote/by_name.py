@@ -10,7 +10,7 @@ import orjson
 from returns.future import FutureResult
 from returns.result import Failure, Result
 
-from perdure.client.arguments import check_history, check_text
+from perdure.client.arguments import check_history, check_text, check_timeout, check_wanted
 from perdure.jobs.definition import CallError, EventError
 from perdure.jobs.explanation import NO_ANSWERS, Answers
 from perdure.jobs.keys import check_key
@@ -19,6 +19,8 @@ from perdure.programs.future import answer_of, once
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, AwaitedStatus
+from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
 from perdure.values.trace import trace_context
 from perdure.wire.envelope import Envelope
@@ -124,6 +126,22 @@ class RemoteJob:
         except RequestError as refused:
             return Failure(refused)
         return await self.gateway.ask(envelope, decode)
+
+    def until(
+        self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
+    ) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        return once(self._until(id_, statuses, phases, timeout))
+
+    async def _until(
+        self, id_: str, statuses: tuple[str, ...], phases: tuple[str, ...], within: Duration
+    ) -> Result[Awaited, CallError]:
+        try:
+            address = Address(self.kind, self.name, check_id(id_))
+            wanted, timeout_ms = check_wanted(statuses, phases), check_timeout(within)
+        except RequestError as refused:
+            return Failure(refused)
+        return await answer_of(self.gateway.until(address, wanted, timeout_ms))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100

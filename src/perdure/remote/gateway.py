@@ -17,6 +17,7 @@ from perdure.engine.in_flight import InFlight
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.explanation import Answers, Explanation, explain
 from perdure.jobs.keys import check_key
+from perdure.jobs.report import NOT_FOUND
 from perdure.jobs.request import Request, Terminate
 from perdure.programs.future import answer_of, once
 from perdure.remote.by_name import RemoteJob
@@ -24,6 +25,7 @@ from perdure.remote.channel import AnswerLost, Channel, ClientClosed, NotSent
 from perdure.stores.store import Backup, Health, LoggedEvent, OnBackupProgress
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, NeverStored, NotReached, Reached, WaitCondition
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import (
     BackupFailed,
@@ -44,6 +46,7 @@ from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.values.trace import CurrentTrace
+from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_of
 from perdure.wire.contract import contract_of, differing
 from perdure.wire.envelope import READS, Envelope
 from perdure.wire.info import EngineInfo
@@ -195,6 +198,32 @@ class RemoteGateway:
         return self._get(
             path, {"before": before, "limit": limit}, lambda data: record_of(tuple[LoggedEvent, ...], data)
         )
+
+    def until(self, address: Address, wanted: WaitCondition, timeout_ms: int, /) -> FutureResult[Awaited, CallError]:
+        """Wait until an instance has a wanted status. The server answers each request after 20 seconds at the latest.
+
+        Each request takes at most half of the time that a call may take, so that its answer arrives in time.
+        """
+        return once(self._until(address, wanted, timeout_ms))
+
+    async def _until(self, address: Address, wanted: WaitCondition, timeout_ms: int) -> Result[Awaited, CallError]:
+        deadline, seen = self.channel.now_ms() + timeout_ms, False
+        longest_ms = min(LONGEST_WAIT_MS, self.timeout_ms // 2)
+        query = [("until", status) for status in wanted.statuses] + [("phase", phase) for phase in wanted.phases]
+        while True:
+            left_ms = max(0, round(deadline - self.channel.now_ms()))
+            wait_ms = min(left_ms, longest_ms)
+            parameters = urlencode([*query, ("timeout", f"{wait_ms} ms")])
+            answer: Result[Awaited, CallError] = await self.http(
+                "GET", f"{instance_path(address, 'wait')}?{parameters}", awaited_of
+            )
+            match answer:
+                case Success(NotReached(status)) if left_ms > wait_ms:
+                    seen = seen or status.status != "not_found"
+                case Success(NeverStored()) if seen:
+                    return Success(Reached(NOT_FOUND))
+                case _:
+                    return answer
 
     def dead_letters(self, after: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], CallError]:
         """Read messages that failed too often, the oldest first."""

@@ -21,6 +21,7 @@ from perdure.client.client import Client, acting_for, engine_of, gateway_of
 from perdure.client.local_gateway import LocalGateway
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.access import Access, Caller
+from perdure.server.at_most import AtMost
 from perdure.server.batch import answer_batch
 from perdure.server.dashboard_session import Sessions
 from perdure.server.dashboard_stream import Streams
@@ -64,11 +65,12 @@ class EngineApi:
 
     def __attrs_post_init__(self) -> None:
         batch, lists = Route("/v1/calls", _Batch(self), methods=["POST"]), Few(self.limits.lists_at_once)
+        waits = AtMost(self.limits.waits, "the list of requests that wait for a status")
         sessions = Sessions(secrets.token_bytes(32))
         self._routes = Starlette(
             routes=[
                 batch,
-                *routes(lambda: self.client, caller_of, lists=lists),
+                *routes(lambda: self.client, caller_of, lists=lists, waits=waits),
                 *self._pages(lists, sessions),
             ],
             exception_handlers={HTTPException: _no_route},

@@ -22,7 +22,7 @@ def _duration(default: str) -> str:
 class HttpLimits:
     """The limits of the server. Durations are a ``timedelta`` or text such as ``"30 seconds"``.
 
-    The application enforces the first nine, also in a server of your own; ``perdure serve`` and ``perdure run``
+    The application enforces the first ten, also in a server of your own; ``perdure serve`` and ``perdure run``
     enforce the rest on each connection.
 
     Attributes:
@@ -38,6 +38,7 @@ class HttpLimits:
             batch count as one. Not on the socket of the owner.
         burst: requests that a client may send at once after a pause.
         lists_at_once: lists, histories and explanations that the server computes at once; more requests for one wait.
+        waits: requests that wait for the status of an instance; more are answered 503.
         live_pages: pages of the dashboard that follow the engine at the same time; further ones show no changes.
         connections: connections at the same time. At the limit, a new connection replaces the one that has waited
             longest for a request; if all have requests in progress, the new one is answered 503 and closed.
@@ -61,6 +62,7 @@ class HttpLimits:
     requests_per_second: int = 5_000
     burst: int = 10_000
     lists_at_once: int = 1
+    waits: int = 500
     live_pages: int = 20
     connections: int = 1_000
     header_timeout: Duration = _duration("10 seconds")  # noqa: RUF009 - a field
@@ -86,6 +88,7 @@ _WHOLE_NUMBERS: Final = (
     "requests_per_second",
     "burst",
     "lists_at_once",
+    "waits",
     "live_pages",
     "connections",
     "write_buffer_bytes",

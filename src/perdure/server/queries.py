@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 
 from perdure.values.address import Address
 from perdure.values.errors import InvalidArgument
 
+SEVERAL: Final = frozenset({"until", "phase"})
+"""Parameters of a wait, which may occur several times."""
+
 
 def only(query: QueryParams, names: frozenset[str]) -> None:
-    """Check that every parameter is known and occurs once.
+    """Check that every parameter is known and occurs once, except those of `SEVERAL`.
 
     Raises:
         InvalidArgument: one is not known, or occurs twice.
@@ -23,7 +26,7 @@ def only(query: QueryParams, names: frozenset[str]) -> None:
     for name in given:
         if name not in names:
             raise InvalidArgument("query", name, f"only {known}")
-        if given.count(name) > 1:
+        if name not in SEVERAL and given.count(name) > 1:
             raise InvalidArgument("query", name, f"{name} once")
 
 

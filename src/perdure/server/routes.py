@@ -20,6 +20,7 @@ from perdure.codecs import Codec
 from perdure.engine.exposition import Exposition
 from perdure.programs.future import answer_of
 from perdure.server.access import Caller
+from perdure.server.at_most import AtMost
 from perdure.server.description import Description
 from perdure.server.few import Few
 from perdure.server.perform import denied, may_see_tracebacks, scope_of
@@ -28,8 +29,10 @@ from perdure.server.raw_path import MOUNTED_AT
 from perdure.server.readiness import Readiness
 from perdure.server.replies import json_reply, problem_reply, reply_to
 from perdure.server.tokens import Scope
-from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError
+from perdure.values.duration import duration_ms
+from perdure.values.errors import DefinitionError, InvalidArgument, InvalidInput, PerdureError
 from perdure.values.listed import ListedStatus
+from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_json
 from perdure.wire.records import json_of
 
 INSTANCE: Final = "/v1/jobs/{kind}/{name}/instances/{id}"
@@ -96,13 +99,14 @@ Open: TypeAlias = Callable[[], Client]
 """Returns the client of the engine, or raises `EngineClosed`."""
 
 
-def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few) -> list[BaseRoute]:
+def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, waits: AtMost) -> list[BaseRoute]:
     """Return the routes of an engine.
 
     Args:
         client: returns the client.
         caller_of: returns the caller of a request.
         lists: bounds the lists, histories, explanations and descriptions that are computed at once; more wait.
+        waits: bounds the waits for statuses; more are refused.
     """
 
     def one_of_few(handle: Handle) -> Handle:
@@ -157,6 +161,7 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few) 
         route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
         route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
+        route(f"{INSTANCE}/wait", _waiting(waits), "read", "GET", "until", "phase", "timeout"),
         route(f"{INSTANCE}/history", one_of_few(_history), "read", "GET", "before", "limit"),
         route(f"{INSTANCE}/explain/{{action}}", one_of_few(_explain), "read", "POST"),
         route(f"{INSTANCE}/{{action}}", _call, "action", "POST", "wait_for", "interrupt"),
@@ -236,6 +241,24 @@ async def _status(asked: Asked) -> Response:
 
 async def _state(asked: Asked) -> Response:
     return await asked.answer(_job(asked).get_state(asked.part("id")), orjson.dumps)
+
+
+def _waiting(waits: AtMost) -> Handle:
+    async def wait(asked: Asked) -> Response:
+        return await waits.perform(lambda: _wait(asked))
+
+    return wait
+
+
+async def _wait(asked: Asked) -> Response:
+    query = asked.request.query_params
+    try:
+        longest_ms = min(duration_ms(query.get("timeout", "20 s"), what="timeout", minimum_ms=0), LONGEST_WAIT_MS)
+    except DefinitionError as wrong:
+        raise InvalidArgument("timeout", wrong.got, wrong.expected) from wrong
+    statuses, phases = query.getlist("until"), tuple(query.getlist("phase"))
+    wait = _job(asked).until(asked.part("id"), *statuses, phases=phases, timeout=f"{longest_ms} ms")
+    return await asked.answer(wait, awaited_json)
 
 
 async def _history(asked: Asked) -> Response:

@@ -42,6 +42,7 @@ class Limits:
         concurrency: runs of user code at the same time, over all jobs; further ones wait in a fair queue.
         mailbox_size: requests that wait for one instance.
         max_pending: requests that wait or are being handled, in the whole engine: it also bounds its writes.
+        waits: callers that wait for the status of an instance (``Client.until``).
         on_full: the effect of a full queue on a request: with ``reject`` it fails with ``Overloaded`` at once; with
             ``block`` its caller waits for a slot, about in the order of arrival.
         state_bytes: size of an encoded state. A larger one is a defect of the run that set it; in a ``start``,
@@ -70,6 +71,7 @@ class Limits:
     concurrency: int = 256
     mailbox_size: int = 1_000
     max_pending: int = 10_000
+    waits: int = 10_000
     on_full: OnFull = "reject"
     state_bytes: int = 1_048_576
     payload_bytes: int = 262_144
@@ -105,6 +107,7 @@ WHOLE_NUMBERS = (
     "concurrency",
     "mailbox_size",
     "max_pending",
+    "waits",
     "state_bytes",
     "payload_bytes",
     "messages_per_turn",

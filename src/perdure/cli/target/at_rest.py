@@ -22,7 +22,9 @@ from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Health, LoggedEvent, Query
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
+from perdure.values.duration import Duration
 from perdure.values.errors import InvalidInput, ServerUnreachable
 from perdure.values.instance import Instance
 from perdure.values.listed import Listed, ListFilter
@@ -142,6 +144,12 @@ class AtRest:
         raise ServerUnreachable(self.name, self._why())
 
     def info(self) -> EngineInfo:
+        """Refuse."""
+        self._refuse()
+
+    def until(
+        self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
+    ) -> Awaited:
         """Refuse."""
         self._refuse()
 

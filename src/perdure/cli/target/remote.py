@@ -16,7 +16,9 @@ from perdure.remote import SyncClient, connect_sync
 from perdure.stores.store import Health, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
+from perdure.values.duration import Duration
 from perdure.values.errors import ServerUnreachable
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListFilter
@@ -73,6 +75,13 @@ class Remote:
         """Read the state of an instance as JSON-able data, without its secrets; None if there is none."""
         state: object = self.jobs.unwrap(self.jobs.handle_by_name(address.kind, address.name).shown_state(address.id))
         return state
+
+    def until(
+        self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
+    ) -> Awaited:
+        """Wait until an instance has one of these statuses or phases."""
+        job = self.jobs.handle_by_name(address.kind, address.name)
+        return self.jobs.unwrap(job.until(address.id, *statuses, phases=phases, timeout=within))
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""

@@ -10,7 +10,9 @@ from perdure.jobs.request import WaitFor
 from perdure.stores.store import Health, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
+from perdure.values.duration import Duration
 from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -71,6 +73,12 @@ class Target(Protocol):
 
     def state(self, address: Address, /) -> object:
         """Read the state of an instance as JSON-able data; None if there is none."""
+        ...
+
+    def until(
+        self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
+    ) -> Awaited:
+        """Wait until an instance has one of these statuses or phases."""
         ...
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:

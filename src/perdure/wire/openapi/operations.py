@@ -19,9 +19,11 @@ from perdure.jobs.request import ALARM, PAUSE, RESUME, TERMINATE, CommandSpec
 from perdure.stores.store import Health
 from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import InstanceStatus, RunAnswer
+from perdure.values.awaited import AWAITED_STATUSES
 from perdure.values.counts import StoreCounts
 from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
+from perdure.wire.awaited import AwaitedRecord
 from perdure.wire.info import EngineInfo
 from perdure.wire.openapi.components import Components
 from perdure.wire.openapi.problems import add_rejection, refusals
@@ -142,6 +144,11 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     state = components.add(job.plan.state.json_schema(), owner=owner)
     yield read(path, "status", "Read the committed status.", answer_of(components, InstanceStatus))
     yield read(f"{path}/state", "state", "Read the committed state; null if there is no instance.", _or_null(state))
+    yield read(
+        *(f"{path}/wait", "wait", "Wait until the instance has a status or a phase; by default, until its end."),
+        answer_of(components, AwaitedRecord),
+        *_WANTED,
+    )
     history = components.add(HISTORY, owner=LIBRARY)
     yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
     yield from _explanations(components, job, path, owner=owner)
@@ -342,6 +349,15 @@ _WAIT_FOR: Final = _query(
 )
 _INTERRUPT: Final = _query(
     "interrupt", {"type": "boolean", "default": False}, "Whether to cancel a run in progress; by default wait for it."
+)
+_WANTED: Final = (
+    _query(
+        "until",
+        {"type": "array", "items": {"type": "string", "enum": list(AWAITED_STATUSES)}, "maxItems": 20},
+        "The statuses that end the wait; by default `ended`.",
+    ),
+    _query("phase", {"type": "array", "items": _TEXT, "maxItems": 20}, "The phases that end the wait."),
+    _query("timeout", {"type": "string", "default": "20 s"}, "How long to wait, such as `5 s`; at most 20 seconds."),
 )
 _BEFORE: Final = _query("before", _number(_MAX_NUMBER), "The sequence number of the last event of the previous page.")
 _LIMIT: Final = _query("limit", {**_number(_MAX_PAGE, 1), "default": 100}, "The maximum number.")

@@ -1,0 +1,76 @@
+"""``perdure wait``: wait for the end or for a status of one instance."""
+
+from __future__ import annotations
+
+from typing import Annotated, assert_never
+
+import orjson
+from cyclopts import Parameter
+
+from perdure.cli.exit_code import ExitCode
+from perdure.cli.instances.filters import address_of
+from perdure.cli.instances.records import status_text
+from perdure.cli.instances.requests import AddressArgument
+from perdure.cli.json_lines import JsonOption, write_json
+from perdure.cli.standard_output import write_lines
+from perdure.cli.target.opening import open_target
+from perdure.cli.target.options import UNSET, TargetOptions
+from perdure.values.address import Address
+from perdure.values.awaited import Awaited, AwaitedStatus, NeverStored, NotReached, Reached
+from perdure.wire.awaited import awaited_json
+
+
+def wait(
+    address: AddressArgument,
+    /,
+    *,
+    target: TargetOptions = UNSET,
+    until: Annotated[tuple[AwaitedStatus, ...], Parameter(consume_multiple=False, negative="")] = (),
+    phase: Annotated[tuple[str, ...], Parameter(consume_multiple=False, negative="")] = (),
+    within: str = "1 hour",
+    json: JsonOption = False,
+) -> int:
+    """Wait until one instance ends, or has a status. It does not poll.
+
+    Exit code: 0 it has; 1 not in time; 2 the command cannot start; 3 an end is wanted, and there has been no such
+    instance; 4 no engine answers.
+
+    Parameters
+    ----------
+    until
+        The status to wait for, by default ended; repeat it to wait for one of several.
+    phase
+        A phase that a kind of job of your own reports; repeat it as well.
+    within
+        How long to wait, such as 30 seconds.
+    """
+    at = address_of(address)
+    with open_target(target) as found:
+        answer = found.until(at, until, phase, within)
+    if json:
+        write_json([orjson.loads(awaited_json(answer))])
+    else:
+        write_lines([_line(at, answer)])
+    return _code(answer)
+
+
+def _line(at: Address, answer: Awaited) -> str:
+    match answer:
+        case Reached(status) | NotReached(status):
+            return f"{at} is {status_text(status.status.replace('_', ' '), status)}"
+        case NeverStored():
+            return f"there has been no instance {at}"
+        case _:
+            assert_never(answer)
+
+
+def _code(answer: Awaited) -> ExitCode:
+    match answer:
+        case Reached():
+            return ExitCode.DONE
+        case NotReached():
+            return ExitCode.FAILED
+        case NeverStored():
+            return ExitCode.REFUSED
+        case _:
+            assert_never(answer)

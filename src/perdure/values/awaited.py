@@ -1,0 +1,74 @@
+"""A wait for the committed status of an instance, and its answers."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from perdure.values.answer import InstanceStatus
+from perdure.values.excerpt import fields_in_line
+from perdure.values.instance import Status
+
+AwaitedStatus: TypeAlias = Literal["ended", "not_found"] | Status
+"""A status to wait for. ``ended``: there is no instance, or its kind reports that it is over."""
+
+AWAITED_STATUSES: Final[tuple[str, ...]] = ("ended", "not_found", *get_args(Status))
+
+
+@attrs.frozen
+class WaitCondition:
+    """The statuses and phases that end a wait: one of them is enough.
+
+    Attributes:
+        statuses: statuses.
+        phases: phases that the kind of the job reports.
+    """
+
+    statuses: tuple[str, ...] = ("ended",)
+    phases: tuple[str, ...] = ()
+
+    def ends_with(self, status: InstanceStatus, *, over: bool) -> bool:
+        """Return whether a committed status ends the wait.
+
+        Args:
+            status: the status; ``not_found`` if there is no instance.
+            over: whether the kind reports that the instance is over.
+        """
+        ended = over or status.status == "not_found"
+        return status.status in self.statuses or status.phase in self.phases or (ended and "ended" in self.statuses)
+
+
+@attrs.frozen
+class Reached:
+    """The instance had one of the wanted statuses.
+
+    Attributes:
+        status: the committed status that ended the wait; a later one may differ.
+    """
+
+    __repr__ = fields_in_line
+
+    status: InstanceStatus
+
+
+@attrs.frozen
+class NotReached:
+    """The time of the wait is over.
+
+    Attributes:
+        status: the committed status at its end.
+    """
+
+    __repr__ = fields_in_line
+
+    status: InstanceStatus
+
+
+@attrs.frozen
+class NeverStored:
+    """A wait for an end found no instance, and the log has no event of one."""
+
+
+Awaited: TypeAlias = Reached | NotReached | NeverStored
+"""The answer to a wait."""

@@ -1,0 +1,126 @@
+"""A client of another process waits for a status: by requests that the server answers late, and not by polling."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+from returns.result import Failure, Success
+
+from perdure import App, Decision, Limits, Task
+from perdure.client.attempt import attempt
+from perdure.client.client import engine_of
+from perdure.remote import connect, connect_sync
+from perdure.server.http_limits import HttpLimits
+from perdure.server.serving import serving
+from perdure.values.answer import InstanceStatus
+from perdure.values.awaited import NotReached, Reached
+from perdure.values.errors import EngineClosed, Overloaded
+
+task = Task("task", state=int, event=int, initial=0, decide=lambda count, by: Success(Decision(count + by)))
+NOT_FOUND = InstanceStatus(status="not_found")
+
+
+async def waiting(local: Any, callers: int = 1) -> None:
+    """Return once so many callers wait in the engine."""
+    waits = engine_of(local).waits
+    while waits.count < callers:  # noqa: ASYNC110 - of another task of this loop, which needs no time
+        await asyncio.sleep(0)
+
+
+def test_a_wait_longer_than_a_request_continues_with_the_next_one():
+    async def main():
+        async with (
+            App(None, limits=Limits(history_events=0)).with_jobs(task).open("memory://") as local,
+            serving(local, ["127.0.0.1:0"]) as (server,),
+            connect(server.urls[0], task, timeout="1 second") as jobs,  # so that a request waits for half a second
+        ):
+            handle = jobs.handle(task)
+            await attempt(handle.send("a", 1))
+            late = await attempt(jobs.until(task, "a", timeout="700 ms"))
+            wait = asyncio.ensure_future(attempt(jobs.until(task, "a", timeout="1 hour")))
+            await waiting(local)
+            await attempt(handle.terminate("a"))
+            return late, await wait
+
+    late, ended = asyncio.run(main())
+    assert isinstance(late.unwrap(), NotReached)
+    assert late.unwrap().status.status == "idle"
+    assert ended == Success(Reached(NOT_FOUND))
+
+
+def test_the_server_bounds_the_requests_that_wait():
+    async def main():
+        async with (
+            App(None).with_jobs(task).open("memory://") as local,
+            serving(local, ["127.0.0.1:0"], limits=HttpLimits(waits=1)) as (server,),
+            connect(server.urls[0], task) as jobs,
+        ):
+            first = asyncio.ensure_future(attempt(jobs.until(task, "a", "idle", timeout="1 hour")))
+            await waiting(local)
+            refused = await attempt(jobs.until(task, "b", "idle", timeout="1 hour"))
+            await attempt(jobs.handle(task).send("a", 1))
+            return refused, await first, await attempt(jobs.until(task, "a", "idle"))
+
+    refused, first, again = asyncio.run(main())
+    assert isinstance(refused, Failure)
+    assert isinstance(refused.failure(), Overloaded)
+    assert refused.failure().limit == 1
+    assert [each.unwrap().status.status for each in (first, again)] == ["idle"] * 2
+
+
+def test_an_engine_that_stops_answers_the_requests_that_wait():
+    """So that a server can stop at once; the client asks again until its own time is over."""
+
+    async def main():
+        async with (
+            App(None).with_jobs(task).open("memory://") as local,
+            serving(local, ["127.0.0.1:0"]) as (server,),
+            connect(server.urls[0], task, timeout="200 ms") as jobs,
+        ):
+            wait = asyncio.ensure_future(attempt(jobs.until(task, "a", "idle", timeout="1 hour")))
+            await waiting(local)
+            engine_of(local).begin_stop()
+            return await wait
+
+    stopped = asyncio.run(main())
+    assert isinstance(stopped.failure(), EngineClosed)
+
+
+def test_any_program_can_wait_over_http():
+    async def main():
+        async with App(None).with_jobs(task).open("memory://") as local, serving(local, ["127.0.0.1:0"]) as (server,):
+            await attempt(local.handle(task).send("a", 1))
+            base = f"{server.urls[0]}/v1/jobs/task/task/instances"
+            queries = (
+                "a/wait?until=idle&until=parked",
+                "a/wait?timeout=0+ms",
+                "a/wait?phase=a&phase=b&timeout=1+ms",
+                "nowhere/wait",
+                "a/wait?until=soon",
+                "a/wait?timeout=5",
+                "a/wait?timeout=1+ms&timeout=2+ms",
+            )
+            async with httpx2.AsyncClient() as client:
+                return [await client.get(f"{base}/{query}") for query in queries]
+
+    answers = asyncio.run(main())
+    assert [answer.status_code for answer in answers] == [200] * 4 + [422] * 3
+    assert [answer.json()["form"] for answer in answers[:4]] == [
+        "reached",
+        "not_reached",
+        "not_reached",
+        "never_stored",
+    ]
+
+
+def test_a_client_without_an_event_loop_waits_too():
+    def ask(url: str) -> Any:
+        with connect_sync(url, task) as jobs:
+            jobs.unwrap(jobs.handle(task).send("a", 1))
+            return jobs.unwrap(jobs.until(task, "a", "idle"))
+
+    async def main():
+        async with App(None).with_jobs(task).open("memory://") as local, serving(local, ["127.0.0.1:0"]) as (server,):
+            return await asyncio.to_thread(ask, server.urls[0])
+
+    assert asyncio.run(main()).status.status == "idle"
