@@ -40,6 +40,10 @@ class Engine:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"serving\n"
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)

@@ -1,6 +1,7 @@
 """The dashboard in Chromium, against an engine in another process."""
 
 import re
+import signal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -133,6 +134,28 @@ def test_a_page_says_that_its_engine_died_and_follows_the_next_one(page, engine)
     expect(page.locator("#banner")).to_be_hidden()
     before = page.locator("#as-of").inner_text()
     expect(page.locator("#as-of")).not_to_have_text(before)
+
+
+def test_a_page_says_that_its_engine_hangs(page, engine):
+    page.goto(engine.url)
+    page.wait_for_function("document.querySelector('#as-of time').textContent")
+    engine.send(signal.SIGSTOP)
+    expect(page.locator("#banner")).to_contain_text("The engine is not reachable")
+    engine.send(signal.SIGCONT)
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_one_page_more_than_the_limit_says_that_it_does_not_follow(page, tmp_path):
+    served = engine_on(tmp_path, LIVE_PAGES="1")
+    engine = next(served)
+    page.goto(engine.url)
+    before = page.locator("#as-of").inner_text()
+    expect(page.locator("#as-of")).not_to_have_text(before)
+    other = page.context.new_page()
+    other.goto(engine.url)
+    expect(other.locator("#banner")).to_contain_text("This page does not follow the engine: 1 others do")
+    expect(page.locator("#banner")).to_be_hidden()
+    served.close()
 
 
 def test_a_form_that_is_older_than_its_engine_says_so(page, engine):

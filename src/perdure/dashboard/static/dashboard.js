@@ -3,11 +3,13 @@
 
 const SILENCE_MS = 8000; // the server sends an event each second
 const TRY_AGAIN_MS = 2000;
+const REOPEN_MS = 2500; // a stream that ended is open again by then
 
 const banner = document.getElementById("banner");
 const url = document.body.dataset.live;
 let source = null;
 let silence = null;
+let losing = null;
 let retry = null;
 let full = false;
 let lastSeen = "";
@@ -73,6 +75,8 @@ function show(html) {
 
 function seen(at) {
   full = false;
+  clearTimeout(losing);
+  losing = null;
   lastSeen = at;
   const time = document.querySelector("#as-of time");
   if (time) {
@@ -85,6 +89,7 @@ function seen(at) {
 
 // ---------------------------------------------------------------- the stream
 function lost() {
+  losing = null;
   say(`The engine is not reachable. This page shows it as of ${lastSeen || "its loading"}; it tries again.`);
   if (!source || source.readyState !== EventSource.CONNECTING) again();
 }
@@ -97,6 +102,8 @@ function again() {
 
 function follow() {
   source = new EventSource(url);
+  clearTimeout(silence);
+  silence = setTimeout(lost, SILENCE_MS); // also if the engine accepts the connection and says nothing
   source.addEventListener("page", (event) => {
     const { text, at } = JSON.parse(event.data);
     say("");
@@ -116,7 +123,9 @@ function follow() {
     const { limit } = JSON.parse(event.data);
     full = true;
     clearTimeout(silence);
-    say(`${limit} pages follow this engine, the most at once. Reload this page to see changes.`);
+    clearTimeout(losing);
+    losing = null;
+    say(`This page does not follow the engine: ${limit} others do, the most at once. Reload it to see changes.`);
   });
   source.addEventListener("signed-out", () => {
     source.close();
@@ -126,14 +135,14 @@ function follow() {
   source.addEventListener("error", () => {
     if (full) return; // the browser tries again in a while
     // A stream that ends is opened again by the browser within a second; one that was refused is not.
-    clearTimeout(silence);
-    silence = setTimeout(lost, source.readyState === EventSource.CLOSED ? 0 : 2500);
+    losing ??= setTimeout(lost, source.readyState === EventSource.CLOSED ? 0 : REOPEN_MS);
   });
 }
 
 if (url) {
   follow();
   addEventListener("pagehide", () => source && source.close());
+  addEventListener("pageshow", (event) => event.persisted && follow());
 }
 
 // ---------------------------------------------------------------- several rows at once
