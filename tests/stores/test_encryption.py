@@ -23,10 +23,14 @@ from returns.unsafe import unsafe_perform_io
 
 from perdure import App, Client, Debounce, DebounceContext, Program, Task, TaskContext, effect, fail, tell, unwrap
 from perdure.cli.commands import run_command
+from perdure.stores.codec import event_body
 from perdure.stores.encryption import Encryption, Key
+from perdure.stores.encryption.records import Records
+from perdure.stores.store import LoggedEvent
 from perdure.testing import World
 from perdure.testing.conformance import CASES, Case, check_case
 from perdure.values.errors import DefinitionError, InstanceParked, StoredResultUnreadable, Undecodable
+from perdure.values.event import JobNoted
 
 IN_PROCESS = [case for case in CASES if "kill" not in case.name]
 """A wrapper without a state has nothing of its own that a kill could cut."""
@@ -36,6 +40,15 @@ IN_PROCESS = [case for case in CASES if "kill" not in case.name]
 @pytest.mark.parametrize("case", IN_PROCESS, ids=str)
 def test_an_encrypted_store_keeps(case: Case, new_harness: Any) -> None:
     check_case(case, new_harness)
+
+
+def test_the_data_of_an_event_of_a_kind_is_encrypted() -> None:
+    noted = JobNoted(event_id="1", at_ms=1, address="kind:job:id", name="silence.broken", data='{"by":"a word"}')
+    records = Records(WITH_NEW)
+    (sealed,) = records.sealed_events([noted])
+    assert "a word" not in event_body(sealed)
+    (found,) = records.logged((LoggedEvent(sequence=1, event=sealed),))
+    assert found.event == noted
 
 
 # ---------------------------------------------------------------- jobs that store a text in every place

@@ -11,7 +11,7 @@ import orjson
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.store import LoggedEvent, UnreadEvent
 from perdure.values.address import Address
-from perdure.values.event import Event, JobParked, JobTerminated
+from perdure.values.event import Event, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
 from perdure.values.message import Consumed, Message, MessageFate, StoredMessage
@@ -228,5 +228,7 @@ def _texts(event: Event) -> tuple[str, ...]:
             return ("detail",)
         case JobTerminated():
             return ("reason",)
+        case JobNoted():
+            return ("data",)
         case _:
             return ("state",) if getattr(event, "state", None) is not None else ()
