@@ -1,14 +1,23 @@
 """Sinks: notified of every event after its commit, in order. One that raises harms neither the engine nor another."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
+import attrs
 import pytest
 from collected import Collected
 from world import World, on_each_store
 
 from perdure import App, Do, Limits, Task, TaskContext, program
+from perdure.client.client import engine_of
+from perdure.engine.in_flight import InFlight
+from perdure.engine.sink import EngineView
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
+from perdure.values.live_event import AlarmFired, EngineStarted, RequestEnded, StoreCommitted
 
 
 @program
@@ -64,6 +73,43 @@ async def test_a_sink_that_raises_is_logged_once_and_harms_no_other(world: World
     assert len(sound.of(TaskScheduled)) == 3
     records = [record for record in world.world.logs if record.message == "sink raised an exception"]
     assert [record.fields["sink"] for record in records] == ["broken"]
+
+
+@pytest.mark.parametrize("where", [AlarmFired, RequestEnded, StoreCommitted, JobStarted, EngineStarted])
+@on_each_store
+async def test_a_sink_that_raises_a_cancellation_of_its_own_harms_nothing(world: World, where: type) -> None:
+    """A result of a cancelled future raises one; the engine itself is not cancelled."""
+
+    def cancelled(event: object) -> None:
+        if isinstance(event, where):
+            raise world.process.boundary.runtime.cancelled
+
+    broken, sound = Collected("broken", cancelled), Collected("sound")
+    jobs = await world.open(app.with_sinks(broken, sound))
+    for _ in range(2):
+        await world.unwrap(jobs.handle(job).send("a", 1))
+        await world.advance(minutes=2)
+    assert len(sound.of(JobExecuted)) == 2
+    assert len(sound.of(RequestEnded)) == 2
+    assert engine_of(jobs).in_flight() == InFlight()
+
+
+def test_a_sink_that_opens_as_something_else_is_refused_and_the_store_is_released(tmp_path: Path) -> None:
+    @attrs.frozen
+    class Wrong:
+        name: str = "wrong"
+
+        @asynccontextmanager
+        async def open(self, _: EngineView) -> AsyncGenerator[Any]:
+            yield None
+
+    async def opened(with_sink: App[None]) -> None:
+        async with with_sink.open(f"sqlite:///{tmp_path}/jobs.db"):
+            pass
+
+    with pytest.raises(DefinitionError, match=r"sink wrong.*OpenSink"):
+        asyncio.run(opened(app.with_sinks(cast("Any", Wrong()))))
+    asyncio.run(opened(app))
 
 
 def test_sinks_have_unique_names() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 import pytest
@@ -13,6 +13,7 @@ from world import World, on_each_store, say
 from perdure import App, Do, Task, TaskContext, program, succeed
 from perdure.engine.sink import EngineView, OpenSink
 from perdure.engine.tracing import EffectBegun, EffectSpan, TurnBegun, TurnEnded
+from perdure.runtime.simulated_task import SimulatedCancellation
 from perdure.values.errors import DefinitionError
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim
@@ -27,6 +28,7 @@ class Breaking:
 
     at: Place
     name: str = "breaking"
+    error: type[BaseException] = ZeroDivisionError
 
     def open(self, engine: EngineView) -> AbstractAsyncContextManager[OpenSink]:
         return self._open()
@@ -37,7 +39,7 @@ class Breaking:
 
     def reach(self, place: Place) -> None:
         if place == self.at:
-            raise ZeroDivisionError(f"bug of a sink in {place}")
+            raise self.error(f"bug of a sink in {place}")
 
     def current(self) -> str | None:
         self.reach("current")
@@ -81,16 +83,40 @@ def on_event(ctx: TaskContext[int], event: str) -> Do[None, Any, Any]:
 job = Task("job", state=int, event=str, initial=0, on_event=on_event)
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SimulatedCancellation])
 @pytest.mark.parametrize("place", PLACES)
 @on_each_store
-async def test_a_sink_that_raises_is_logged_once(world: World, place: Place) -> None:
+async def test_a_sink_that_raises_is_logged_once(world: World, place: Place, error: type[BaseException]) -> None:
     world.outside.refusals["refused"] = 9
-    jobs = await world.open(App(world.outside).with_jobs(job).with_sinks(Breaking(place)))
+    jobs = await world.open(App(world.outside).with_jobs(job).with_sinks(Breaking(place, error=error)))
     for id_ in "ab":
         await world.unwrap(jobs.handle(job).send(id_, "refused"))
         assert await world.unwrap(jobs.handle(job).get_state(id_)) == 1
     records = [record for record in world.world.logs if record.message == "sink raised an exception"]
     assert [record.fields["sink"] for record in records] == ["breaking"]
+
+
+@attrs.frozen
+class Garbled(Breaking):
+    """Returns contexts that are none."""
+
+    garbage: Any = None
+
+    def current(self) -> str | None:
+        return cast("str", self.garbage)
+
+    @property
+    def context(self) -> str | None:
+        return cast("str", self.garbage)
+
+
+@pytest.mark.parametrize("garbage", [42, "\0", "\udcff", "0" * 1_000_000, b"00"])
+@on_each_store
+async def test_a_trace_context_that_is_none_is_not_stored(world: World, garbage: object) -> None:
+    jobs = await world.open(App(world.outside).with_jobs(job).with_sinks(Garbled("exit", garbage=garbage)))
+    await world.unwrap(jobs.handle(job).send("a", "refused"))
+    claims = [row.event_claim for row in (each.write.instance for each in world.commits) if row.event_claim]
+    assert [claim.trace for claim in claims] == [None] * len(claims) != []
 
 
 @on_each_store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, cast
 
 import attrs
 
@@ -129,8 +129,11 @@ class OpenSinks:
         """Tell a sink from now on.
 
         Raises:
-            DefinitionError: two sinks trace, or two expose metrics.
+            DefinitionError: it is not an open sink, two sinks trace, or two expose metrics.
         """
+        given = cast("object", sink)
+        if not isinstance(given, OpenSink):
+            raise DefinitionError(f"sink {name}", given, "a context of an OpenSink, such as OpenSink(on_event=print)")
         if sink.tracing is not None:
             if self.tracing is not None:
                 raise DefinitionError(
@@ -153,11 +156,14 @@ class OpenSinks:
         return {name: lag() for name, lag in self.measured}
 
     def tell(self, event: AnyEvent) -> None:
-        """Tell every sink of an event. A sink that raises is logged, the first time only."""
+        """Tell every sink of an event. A sink that raises is logged, the first time only.
+
+        A cancellation that it raises is an exception of its own: nothing is awaited here.
+        """
         for name, on_event in self.told:
             try:
                 on_event(event)
-            except Exception as error:  # noqa: BLE001 - a sink must not harm the engine
+            except (Exception, self.runtime.cancelled) as error:  # noqa: BLE001 - a sink must not harm the engine
                 if name not in self._failed:
                     self._failed.add(name)
                     fields = {"sink": name, "event": event.type, "error": excerpt(error)}

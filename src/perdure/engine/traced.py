@@ -22,6 +22,7 @@ from perdure.runtime.record import LogRecord, Runtime
 from perdure.values.excerpt import excerpt
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim
+from perdure.values.trace import trace_context
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Guarded:
         """Call the sink."""
         try:
             return step()
-        except Exception as error:  # noqa: BLE001 - a sink must not harm the engine
+        except (Exception, self.runtime.cancelled) as error:  # noqa: BLE001 - a sink must not harm the engine
             if not self._failed:
                 self._failed = True
                 self.runtime.log(
@@ -54,13 +55,17 @@ class Guarded:
             return otherwise
 
     def current(self) -> str | None:
-        """Return the trace context of the running code."""
-        return self.attempt(self.tracing.current, None)
+        """Return the trace context of the running code; None if the sink returns another value."""
+        return self.attempt(lambda: trace_context(self.tracing.current()), None)
 
     def begin(self, turn: TurnBegun, /) -> TurnSpan:
         """Begin a turn."""
         span = self.attempt(lambda: self.tracing.begin(turn), None)
-        return _NO_SPAN if span is None else _GuardedTurn(self, span, self.attempt(lambda: span.context, None))
+        return (
+            _NO_SPAN
+            if span is None
+            else _GuardedTurn(self, span, self.attempt(lambda: trace_context(span.context), None))
+        )
 
     @contextmanager
     def effect(self, effect: EffectBegun, /) -> Generator[EffectSpan]:
