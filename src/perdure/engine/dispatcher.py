@@ -76,7 +76,7 @@ class Dispatcher:
     _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
-    _claims_left: set[Timer] = attrs.Factory(set["Timer"])
+    _claims_left: dict[Address, Timer] = attrs.Factory(dict["Address", "Timer"])
 
     def __attrs_post_init__(self) -> None:
         self._admission = AdmissionQueue(self.runtime)
@@ -404,15 +404,15 @@ class Dispatcher:
     # ------------------------------------------------------------ abandoned claims
     def claim_left(self, mailbox: Mailbox) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
-        if self.door == "closed":
-            return  # the next start recovers it
+        address = mailbox.address
+        if self.door == "closed" or address in self._claims_left:
+            return  # the next start recovers it, or the recovery that waits does
 
         def again() -> None:
-            self._claims_left.discard(timer)
-            self.recover(mailbox.job, mailbox.address)
+            del self._claims_left[address]
+            self.recover(mailbox.job, address)
 
-        timer = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
-        self._claims_left.add(timer)
+        self._claims_left[address] = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
 
     def running_at(self, address: Address) -> tuple[str, ...]:
         """Return the ids of the instance's runs in progress in this process."""
@@ -442,7 +442,7 @@ class Dispatcher:
         """Accept no more requests. Waiting requests fail with ``EngineClosed``; runs in progress continue."""
         self.door = "closed"
         self._admission.call_all()
-        for timer in self._claims_left:
+        for timer in self._claims_left.values():
             timer.cancel()
         self._claims_left.clear()
         for mailbox in self._mailboxes.values():
