@@ -104,7 +104,7 @@ def settled(execute: Execute, inputs: TurnInputs) -> Commit:
     transition = put(
         instance,
         inputs.now_ms,
-        events=(executed(recorder, execute, inputs),),
+        events=executed(recorder, execute, inputs),
         messages=tuple(draft.messages),
         state=draft.encoded or instance.state,
         alarm_ms=draft.alarm_ms(inputs.now_ms),

@@ -47,5 +47,5 @@ def begin(
 def succeeded(execute: Execute, inputs: TurnInputs) -> Commit:
     instance = execute.instance
     log = EventRecorder(inputs, instance.address, instance.run_count)
-    ended = purge(instance, events=(executed(log, execute, inputs),), messages=tuple(execute.draft.messages))
+    ended = purge(instance, events=executed(log, execute, inputs), messages=tuple(execute.draft.messages))
     return answered(ended, run_answer(execute, None, OutcomeRecord(form="completed")))
