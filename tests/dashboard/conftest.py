@@ -19,7 +19,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     yield from engine_on(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no test of the process can run an event loop
 def chromium() -> Iterator[Browser]:
     """Chromium. In CI it must be there; elsewhere the tests are skipped, loudly."""
     if CHROMIUM is None:
