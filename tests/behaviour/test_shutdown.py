@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from collected import Collected
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 from world import Outside, World, on_each_store
@@ -12,6 +13,7 @@ from perdure import App, Debounce, Limits, Task
 from perdure.client.client import engine_of
 from perdure.programs import Program, effect, succeed
 from perdure.values.errors import OutcomeUnknown
+from perdure.values.live_event import RequestEnded
 
 
 @effect
@@ -108,3 +110,19 @@ async def test_a_stop_that_is_cancelled_cancels_the_runs_and_waits_for_them(worl
     row = await world.row(slow.address("a"))
     assert row is not None
     assert row.owner == 0, "its claim was given back"
+
+
+@on_each_store
+async def test_a_request_that_waits_for_a_run_that_is_left_behind_is_answered(world: World) -> None:
+    """Its turn began before the engine stopped, and found the run in progress afterwards."""
+    sink = Collected()
+    jobs = (await world.open(app(world, debounce).with_sinks(sink))).handle(debounce)
+    await world.unwrap(jobs.add("a", 1))
+    flush = world.start(jobs.flush("a"))
+    await world.settle()
+    world.slow("load", ms=500)
+    terminate = world.start(jobs.terminate("a", "end", idempotency_key="once"))
+    await world.settle()
+    await world.close()
+    assert [isinstance(each.result(), Failure) for each in (flush, terminate)] == [True, True]
+    assert [told.action for told in sink.of(RequestEnded)] == ["add", "flush", "terminate"]

@@ -465,12 +465,15 @@ class Dispatcher:
     def leave_runs(self) -> tuple[Address, ...]:
         """Abandon the runs that ignored their cancellation, and return their instances.
 
-        Their claims stay in the store. Their callers receive ``OutcomeUnknown``.
+        Their claims stay in the store. Their callers receive ``OutcomeUnknown``; requests that wait for the end of such
+        a run have changed nothing, and fail with ``EngineClosed``.
         """
         left = tuple(self._mailboxes.values())
         for mailbox in left:
-            for item in mailbox.served:
+            for item in (*mailbox.served, *(item for item in mailbox.waiting if item.ended is not None)):
                 item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
+            for item in (*mailbox.waiting, *mailbox.deferred):
+                item.reply(Failure(EngineClosed()))
         self._mailboxes.clear()
         self._tell_emptied()
         return tuple(mailbox.address for mailbox in left)
