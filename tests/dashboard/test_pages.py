@@ -1,6 +1,8 @@
 """The dashboard without a browser: its pages, their twins, and the requests that it refuses."""
 
+import asyncio
 import re
+from urllib.parse import urlencode
 
 import orjson
 import pytest
@@ -9,6 +11,7 @@ from visitor import OWN, fields_of, path_of, visit
 
 from perdure import unwrap
 from perdure.dashboard.links import Links
+from perdure.server.listening import CLOSING
 from perdure.server.tokens import Tokens
 from perdure.values.address import Address
 
@@ -28,6 +31,45 @@ async def signed_in(visitor, name, following=""):
     page = await visitor.get("/login")
     form = fields_of(page.text) | {"token": SECRETS[name], "following": following}
     return await visitor.post("/login", form)
+
+
+def first_update(page):
+    """Follow a page until its first event, and return that."""
+
+    async def scenario(visitor):
+        sent = []
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/dashboard/live",
+            "raw_path": b"/dashboard/live",
+            "root_path": "",
+            "query_string": urlencode({"page": page}).encode(),
+            "headers": [(b"host", b"localhost")],
+            "client": ("127.0.0.1", 1),
+            "scheme": "http",
+            "http_version": "1.1",
+            "server": ("localhost", 80),
+            CLOSING: lambda: any(b"event:" in body for body in sent),
+        }
+
+        requests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive():
+            return requests.pop() if requests else await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message.get("body", b""))
+
+        await visitor.api(scope, receive, send)
+        return b"".join(sent).decode()
+
+    return visit(scenario)
+
+
+@pytest.mark.parametrize("page", ["//[", "/instances?" + "a=1&" * 30, "/jobs/a/b/instances/%ff", "/nowhere"])
+def test_live_updates_of_a_page_that_does_not_exist_say_so(page):
+    assert "event: trouble" in first_update(page)
 
 
 @pytest.mark.parametrize("mounted_at", ["", "/shop/jobs"])

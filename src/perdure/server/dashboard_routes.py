@@ -147,8 +147,8 @@ class Dashboard:
         if visit.caller == ANONYMOUS:
             return PageUpdate("signed-out", "", at)
         path = visit.request.query_params.get("page", "/")
-        parts = urlsplit(path)
         try:
+            parts = urlsplit(path)
             route = page_at(parts.path, dict(parse_qsl(parts.query, max_num_fields=20)))
             if route is None or route.needs not in visit.caller.scopes:
                 return PageUpdate("trouble", "there is no such page", at)
@@ -233,7 +233,10 @@ class Dashboard:
         name = "alarm" if action is None else action.name
         sent = payload or ('"terminated on the dashboard"' if name == "terminate" else "")
         client = self.client()
-        explained = await answer_of(client.handle_by_name(address.kind, address.name).explain(name, address.id, sent))
+        job = client.handle_by_name(address.kind, address.name)
+        explained = await self.lists.perform(
+            lambda: answer_of(job.explain(name, address.id, sent)), engine_of(client).runtime
+        )
         view = PreviewedRequest(
             address=address,
             action=action,
