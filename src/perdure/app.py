@@ -123,7 +123,11 @@ class App(Generic[R]):
                     "sinks of the app", given, "an EventSink: a value with a name and a function open"
                 )
             if any(sink.name == name for sink in added):
-                raise DefinitionError("sinks of the app", f"{name} twice", "each name once: pass another name")
+                raise DefinitionError(
+                    "sinks of the app",
+                    f"{name} twice",
+                    "each name once: remove one, or pass another name=, if it has that option",
+                )
             added.append(value)
         return self._changed(sinks=tuple(added))
 

@@ -239,6 +239,6 @@ def test_a_server_that_does_not_answer_has_its_own_exit_code(capsys: Out, url: s
 
 def test_a_server_with_tokens_refuses_a_request_without_one(read_only: dict[str, list[str]], capsys: Out) -> None:
     assert run_command(["list", *read_only["guarded"]]) == 2
-    assert "token" in capsys.readouterr().err
+    assert "Commands read the token from PERDURE_TOKEN" in capsys.readouterr().err
     with connected(read_only["guarded"][1], TOKEN, "10 seconds") as target:
         assert len(target.find(ListFilter())) == len(INSTANCES)

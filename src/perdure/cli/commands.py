@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Group
 
 from perdure.cli.exit_code import ExitCode, code_of
 from perdure.cli.usage_error import UsageError
-from perdure.values.errors import PerdureError
+from perdure.values.errors import AccessDenied, PerdureError
 from perdure.values.excerpt import one_line
 
 WORKERS: Final = Group("Workers", sort_key=1)
@@ -221,6 +221,12 @@ def command_line(called: str | None = None) -> App:
     return app
 
 
+def _token_hint(error: PerdureError) -> str:
+    if isinstance(error, AccessDenied) and error.cause != "not_local":
+        return ". Commands read the token from PERDURE_TOKEN, or from the file that PERDURE_TOKEN_FILE names"
+    return ""
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command. Turn a usage error into one line on standard error and an exit code."""
     app = command_line(arguments[0] if arguments else None)
@@ -232,7 +238,7 @@ def run_command(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{problem.details}perdure: {one_line(problem.problem)}\n")
         return problem.exit_code
     except PerdureError as error:
-        sys.stderr.write(f"perdure: {one_line(str(error))}\n")
+        sys.stderr.write(f"perdure: {one_line(f'{error}{_token_hint(error)}')}\n")
         return code_of(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

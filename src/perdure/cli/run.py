@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app
 from perdure.cli.logs import LogFormat, LogLevel, log_to_stderr
-from perdure.cli.serving import Served, serve_app
+from perdure.cli.serving import Served, can_listen, serve_app
 from perdure.cli.usage_error import UsageError
 from perdure.server.bind import Bind, parse_bind
 from perdure.server.exposure import Unprotected, access_to
@@ -200,6 +200,11 @@ def serve(
 
 
 def _serve(app: str, options: Options, bind: list[str]) -> int:
+    if bind and not can_listen():
+        raise UsageError(
+            f"listening on {', '.join(bind)} needs starlette and uvicorn; install them with: "
+            "pip install 'perdure[server]'"
+        )
     unprotected: Unprotected = "serve" if options.insecure else "refuse"
     try:
         binds = tuple(parse_bind(text) for text in bind)

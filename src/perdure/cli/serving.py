@@ -82,6 +82,11 @@ class Served:
     dashboard: bool = False
 
 
+def can_listen() -> bool:
+    """Return whether the extra ``server`` is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("starlette", "uvicorn"))
+
+
 async def serve_app(served: Served) -> ExitCode:
     """Open the store, listen, and run until a signal or until the engine stops itself.
 
@@ -137,9 +142,7 @@ async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[
     binds = [*([] if served.socket is None else [UnixBind(served.socket)]), *served.binds]
     if not binds:
         return ()
-    if not all(importlib.util.find_spec(name) is not None for name in ("starlette", "uvicorn")):
-        if served.binds:
-            raise UsageError("--bind needs starlette and uvicorn; install them with: pip install 'perdure[server]'")
+    if not can_listen():
         _say("not listening: pip install 'perdure[server]' to let other processes reach this engine")
         return ()
     from perdure.server.serving import serving  # noqa: PLC0415 - an extra

@@ -19,7 +19,11 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "sqlite": ("aiosqlite",),
     "server": ("httptools", "starlette", "uvicorn"),
     "client": ("httpx2",),
+    "dashboard": ("htpy",),
+    "prometheus": ("prometheus_client",),
     "encryption": ("cryptography",),
+    "opentelemetry": ("opentelemetry",),
+    "sentry": ("sentry_sdk",),
     "testing": ("hypothesis", "pytest"),
 }
 """The modules of each extra that an operator may need."""
