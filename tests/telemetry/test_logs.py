@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,6 +112,22 @@ def test_an_exception_is_a_text_of_the_line(lines: io.StringIO) -> None:
         log.exception("failed")
     (line,) = map(json.loads, lines.getvalue().splitlines())
     assert line["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(("level", "logged"), [("info", ["warned", "mine"]), ("debug", ["request", "warned", "mine"])])
+def test_the_requests_of_the_http_client_are_logged_at_debug_only(level: str, logged: list[str]) -> None:
+    code = f"""
+import logging
+from perdure.cli.logs import log_to_stderr
+
+log_to_stderr({level!r})
+logging.getLogger("httpx2").info("request")
+logging.getLogger("httpx2").warning("warned")
+logging.getLogger("shop").info("mine")
+"""
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines()] == logged
 
 
 def test_lines_of_text_show_the_run() -> None:

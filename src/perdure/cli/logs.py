@@ -35,7 +35,8 @@ class LogLine(logging.Formatter):
 def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
     """Send records of this level and above to standard error.
 
-    A handler that the user's module installed on the root logger is kept.
+    A handler that the user's module installed on the root logger is kept. The HTTP client logs each request as info,
+    so a tracker would add a line for each batch: of its lines, only warnings are logged, unless the level is debug.
 
     Args:
         level: the minimum level.
@@ -45,3 +46,5 @@ def log_to_stderr(level: LogLevel, form: LogFormat = "text") -> None:
     handler.setFormatter(LogLine() if form == "text" else JsonLine())
     handler.addFilter(RunFilter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    if level == "info":
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
