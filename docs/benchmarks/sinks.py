@@ -1,7 +1,8 @@
 """The cost of each sink for the requests of its app, side by side, also of a tracker whose endpoint does not work.
 
 Run it with ``python docs/benchmarks/sinks.py [--rounds N] [--requests N] [--folder FOLDER]``; the folder must be on the
-disk in question. 16 callers send one request after the other to an engine on a new SQLite file; each writes two events.
+disk in question. 16 callers send one request after the other to an engine on a new SQLite file, then requests leave at
+a fixed rate of 500 a second, whether or not the ones before are answered; the waits are those of the second load.
 The rows take turns in every round; the first two are the same, so their difference is the noise. Prometheus is scraped
 every second by another process, OpenTelemetry sends to a collector in another process, and the tracker to an endpoint
 in another process that accepts, hangs, resets, answers 500, or is not there. After the load that endpoint heals, and
@@ -15,6 +16,7 @@ import asyncio
 import gc
 import json
 import multiprocessing
+import random
 import struct
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from typing import Any
 from attrs import frozen
 from measured.figures import Spread, over_rounds, print_table
 from measured.machine import conditions, versions
+from measured.paced import paced
 
 from perdure import App, Do, Task, TaskContext, program, unwrap
 from perdure.cli.run import SELDOM
@@ -46,7 +49,9 @@ from perdure.telemetry.tracker import tracker
 from perdure.values.backoff import Backoff
 
 CALLERS = 16
+PACE = 500  # requests a second
 MOODS = ("accepts", "hangs", "resets", "500", "absent")
+PACED_S = 3.0
 ARRIVED = "arrived.txt"
 RESET = struct.pack("ii", 1, 0)
 ROTEL_STARTS_S = 30
@@ -87,8 +92,8 @@ class Figures:
     """The figures of one round of a row."""
 
     rate: float
-    waits: Spread
     cpu_us: float
+    waits: Spread
 
 
 # ---------------------------------------------------------------- the endpoint of a tracker
@@ -244,30 +249,40 @@ async def scraped(jobs: Client) -> AsyncGenerator[None]:
 
 
 # ---------------------------------------------------------------- the load
-async def call(jobs: Client, caller: int, requests: int, took: list[float]) -> None:
+async def call(jobs: Client, caller: int, requests: int) -> None:
     """Send one request after the other."""
     for number in range(requests):
-        began = time.perf_counter()
         await unwrap(jobs.handle(work).send(f"{caller}-{number % 5}", number))
-        took.append(time.perf_counter() - began)
+
+
+async def at_pace(jobs: Client, seconds: float) -> Spread:
+    """Send requests at the fixed rate."""
+    until = time.perf_counter() + seconds
+    orders = jobs.handle(work)
+    waits = await paced(
+        lambda number: unwrap(orders.send(f"paced-{number % 80}", number)),
+        rate=PACE,
+        until=lambda: time.perf_counter() >= until,
+    )
+    return Spread.of(waits)
 
 
 async def load(
     row: str, sink: EventSink | None, folder: Path, requests: int, heal: Callable[[], None] | None
 ) -> Figures:
-    """Measure one load."""
+    """Measure both loads."""
     app = App(None).with_jobs(work)
     if sink is not None:
         app = app.with_sinks(sink)
-    took: list[float] = []
     async with AsyncExitStack() as stack:
         jobs = await stack.enter_async_context(app.open(f"sqlite:///{folder / 'jobs.db'}", debug=False))
         if row.startswith("Prometheus"):
             await stack.enter_async_context(scraped(jobs))
-        await call(jobs, CALLERS, requests, [])  # warms up
+        await call(jobs, CALLERS, requests)  # warms up
         began, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(call(jobs, caller, requests, took) for caller in range(CALLERS)))
+        await asyncio.gather(*(call(jobs, caller, requests) for caller in range(CALLERS)))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        waits = await at_pace(jobs, PACED_S)
         if heal is not None:
             heal()
             sinks = engine_of(jobs).sinks
@@ -276,7 +291,8 @@ async def load(
             logged = (await answer_of(engine_of(jobs).store.events(0, 1_000_000))).unwrap()
             if {each.event.event_id for each in logged} != set((folder / ARRIVED).read_text().split()):
                 raise RuntimeError(f"events are missing: {row}")
-    return Figures(len(took) / seconds, Spread.of(took), cpu / len(took) * 1e6)
+    sent = CALLERS * requests
+    return Figures(sent / seconds, cpu / sent * 1e6, waits)
 
 
 def measured(row: str, folder: Path, requests: int) -> Figures:
@@ -299,7 +315,7 @@ def measured(row: str, folder: Path, requests: int) -> Figures:
     return run(Activity() if "activity" in row else None)
 
 
-HEAD = ("sink", "requests/s", "p50 ms", "p99 ms", "CPU µs")
+HEAD = ("sink", "requests/s", "CPU µs", "p50 ms", "p99 ms")
 
 
 def shown(row: str, rounds: list[Figures]) -> list[str]:
@@ -307,9 +323,9 @@ def shown(row: str, rounds: list[Figures]) -> list[str]:
     return [
         row,
         over_rounds([one.rate for one in rounds]),
+        over_rounds([one.cpu_us for one in rounds]),
         over_rounds([one.waits.p50_ms for one in rounds], 1),
         over_rounds([one.waits.p99_ms for one in rounds], 1),
-        over_rounds([one.cpu_us for one in rounds]),
     ]
 
 
@@ -318,9 +334,9 @@ def main(rounds: int, requests: int, folder: Path) -> None:
     print(versions())
     gc.set_threshold(*SELDOM)
     found: dict[str, list[Figures]] = {row: [] for row in ROWS}
-    for _ in range(rounds):
+    for number in range(rounds):
         print(f"before the round: {conditions(folder)}", flush=True)
-        for row in ROWS:
+        for row in random.Random(number).sample(ROWS, len(ROWS)):  # noqa: S311 - so that no row follows the same one
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 found[row].append(measured(row, Path(scratch), requests))
     print(f"after the last: {conditions(folder)}\n")

@@ -97,6 +97,13 @@ async def test_the_metrics_of_requests_runs_alarms_messages_and_commits(world: W
 
 
 @on_each_store
+async def test_the_size_of_a_commit_is_in_bytes(world: World) -> None:
+    jobs = await world.open(App(world.outside).with_jobs(orders).with_sinks(prometheus()))
+    await world.unwrap(jobs.handle(orders).send("a", "é" * 100))
+    assert (await scraped(world))("commit_size_bytes_sum") >= len(('"' + "é" * 100 + '"').encode())
+
+
+@on_each_store
 async def test_an_overdue_alarm_a_dead_letter_and_the_lag_of_a_tracker_are_seen(world: World) -> None:
     endpoint = FakeEndpoint(world)
     endpoint.script.extend(["500"] * 100)
@@ -164,19 +171,22 @@ def test_a_store_that_hangs_delays_a_scrape_by_two_seconds_at_most_and_is_read_o
 
         async def hang() -> Any:
             calls.append("health")
-            await released
+            if len(calls) > 1:
+                await released
             return await answer_of(store.health())
 
         app = App(None).with_sinks(prometheus())
         hanging = attrs.evolve(store, health=lambda: FutureResult(hang()))
         async with app.open(hanging, runtime=runtime) as jobs:
+            assert Scraped.of(await _text(jobs))("store_up") == 1
+            await runtime.sleep(1_000)
             for _ in range(3):
                 began_ms = runtime.monotonic_ms()
                 now = Scraped.of(await _text(jobs))
                 assert runtime.monotonic_ms() - began_ms <= LIMIT_MS
                 assert (now("store_up"), now.has("instances"), now.has("store_file_bytes")) == (0, False, False)
                 await runtime.sleep(1_000)
-            assert len(calls) == 1
+            assert len(calls) == 2
             released.set_result(None)
             await runtime.sleep(1_000)
             assert Scraped.of(await _text(jobs))("store_up") == 1
