@@ -4,6 +4,7 @@ import planted_durability
 import planted_engine
 import planted_examples
 import planted_kinds
+import planted_metrics
 import planted_rest
 import planted_serving
 import planted_stores
@@ -16,6 +17,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_turns.MUTANTS,
     *planted_kinds.MUTANTS,
     *planted_engine.MUTANTS,
+    *planted_metrics.MUTANTS,
     *planted_rest.MUTANTS,
     *planted_stores.MUTANTS,
     *planted_durability.MUTANTS,

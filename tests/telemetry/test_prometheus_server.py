@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 ALERTS = Path(__file__).parents[2] / "docs/how-to/prometheus/alerts.yml"
+DASHBOARD = ALERTS.with_name("grafana.json")
+NEEDS_AN_EVENT = {"Alarm lateness", "Parked", "Refused by full queues", "Export lag", "Events not exported"}
+"""Panels without a series in the test: no alarm fires, for example."""
 SECRET = "scraper-".ljust(43, "x")
 
 
@@ -66,6 +69,14 @@ async def until_equal(read: Callable[[], Awaitable[object]], expected: object) -
     async with asyncio.timeout(30):
         while await read() != expected:  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.02)
+
+
+def panels() -> Iterator[tuple[str, str]]:
+    """Yield the queries of the dashboard, for all engines and jobs."""
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            query = target["expr"].replace("$__rate_interval", "1m")
+            yield panel["title"], query.replace("$instance", ".*").replace("$job_name", ".*")
 
 
 @asynccontextmanager
@@ -123,10 +134,11 @@ def test_prometheus_scrapes_a_live_engine(tmp_path: Path) -> None:
                 await server.reaches("up", 1)
                 for number in range(3):
                     await unwrap(jobs.handle(orders).send(f"o-{number}", "tell hello"))
+                await unwrap(jobs.handle(orders).trigger("o-0"))
                 of_job = 'kind="task",job_name="orders"'
                 await server.reaches(f'perdure_requests_total{{{of_job},action="send",outcome="ok"}}', 3)
                 await server.reaches(f"sum(perdure_instances{{{of_job}}})", 4)
-                await server.reaches(f"perdure_request_duration_seconds_count{{{of_job}}}", 3)
+                await server.reaches(f'perdure_request_duration_seconds_count{{{of_job},action="send"}}', 3)
                 assert await server.value("perdure_store_up") == 1
                 assert await server.value('perdure_in_flight{work="requests"}') == 0
                 assert (await server.value("perdure_store_file_bytes") or 0) > 0
@@ -139,6 +151,9 @@ def test_prometheus_scrapes_a_live_engine(tmp_path: Path) -> None:
                 alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text())
                 await until_equal(server.rules, dict.fromkeys(alerts, "ok"))
                 assert (await server.get("alerts"))["alerts"] == []
+                await server.reaches("count_over_time(perdure_run_duration_seconds_count[1m]) >= bool 2", 1)
+                empty = {title for title, query in panels() if not (await server.get("query", query=query))["result"]}
+                assert empty == NEEDS_AN_EVENT
 
     asyncio.run(main())
 
