@@ -357,7 +357,11 @@ _WANTED: Final = (
         "The statuses that end the wait; by default `ended`.",
     ),
     _query("phase", {"type": "array", "items": _TEXT, "maxItems": 20}, "The phases that end the wait."),
-    _query("timeout", {"type": "string", "default": "20 s"}, "How long to wait, such as `5 s`; at most 20 seconds."),
+    _query(
+        "timeout",
+        {"type": "string", "pattern": "^(1?[1-9]|10|20) s$", "default": "20 s"},
+        "How long to wait, such as `5 s`; at most 20 seconds. Other units are accepted, too.",
+    ),
 )
 _BEFORE: Final = _query("before", _number(_MAX_NUMBER), "The sequence number of the last event of the previous page.")
 _LIMIT: Final = _query("limit", {**_number(_MAX_PAGE, 1), "default": 100}, "The maximum number.")
