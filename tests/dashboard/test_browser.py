@@ -50,7 +50,7 @@ def test_an_instance_is_paused_resumed_and_triggered_with_the_keyboard(page, eng
     page.goto(f"{engine.url}{ORDER}")
     for action, result in (("pause", "paused"), ("resume", "idle")):
         page.get_by_role("link", name=action, exact=True).press("Enter")
-        expect(page.get_by_text(f"Send {action} to task:orders:2026-0003?")).to_be_visible()
+        expect(page.get_by_text(f"Send the request {action} to task:orders:2026-0003?")).to_be_visible()
         expect(page.get_by_role("button", name=action)).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.locator("#notice")).to_contain_text(f"{action} task:orders:2026-0003: changed: yes")
@@ -69,6 +69,17 @@ def test_an_action_that_destroys_does_not_have_the_focus(page, engine):
     expect(page.get_by_role("link", name="Cancel")).to_be_focused()
     page.get_by_role("button", name="terminate").click()
     expect(page.locator("#main")).to_contain_text("There is no instance at this address")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_notice_is_as_wide_as_the_page(page, engine, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{engine.url}{ORDER}/request/pause")
+    page.get_by_role("button", name="pause").click()
+    expect(page.locator("#notice")).to_be_visible()
+    box = page.locator("#notice").bounding_box()
+    assert (box["x"], box["width"]) == (0, width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_a_request_is_explained_before_it_is_sent(page, engine):

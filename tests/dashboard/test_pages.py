@@ -185,11 +185,36 @@ def test_an_action_is_explained_confirmed_and_then_done_once():
         done, again = await visitor.post(path, form), await visitor.post(path, form)
         shown = await visitor.http.get(done.headers["location"])
         assert "suspension" in asked.text
-        assert "Send pause to" in unconfirmed.text
+        assert "Send the request pause to" in unconfirmed.text
         assert done.headers["location"] == again.headers["location"]
         return status.status, done.status_code, "changed: yes, status: paused" in shown.text
 
     assert visit(scenario) == ("idle", 303, True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown", "offered"),
+    [
+        ('{"type":"Paid","cents":5000}', "perdure explain task:orders:2026-0001 send &#39;{&#34;type", True),
+        ("{", "not JSON", False),
+        ("", "needs its input as JSON", False),
+    ],
+)
+def test_a_request_is_offered_only_with_valid_input(payload, shown, offered):
+    async def scenario(visitor):
+        form = {"csrf": await visitor.token_of_forms(), "action": "send", "payload": payload}
+        page = await visitor.post(f"{path_of('task/orders/2026-0001')}/explain", form)
+        return shown in page.text, "Send the request send to" in page.text
+
+    assert visit(scenario) == (True, offered)
+
+
+def test_an_alarm_that_does_nothing_says_why():
+    async def scenario(visitor):
+        form = {"csrf": await visitor.token_of_forms(), "action": "alarm", "payload": ""}
+        return (await visitor.post(f"{path_of(ORDER)}/explain", form)).text
+
+    assert "It is idle: no alarm is set." in visit(scenario)
 
 
 def test_a_notice_that_the_server_did_not_write_is_not_shown():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from shlex import quote
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import attrs
 import htpy as h
@@ -16,6 +16,7 @@ from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
 from perdure.values.address import Address
 from perdure.wire.paths import instance_path
+from perdure.wire.why_no_alarm import why_no_alarm
 
 _AN_INSTANT_MS: Final = 10**11
 """Greater milliseconds are an instant, from 1973 on; smaller ones are a duration."""
@@ -33,6 +34,7 @@ class PreviewedRequest:
         payload: its input as JSON.
         explanation: its effect, as ``explain`` describes it; empty if it could not be computed.
         problem: why not.
+        invalid: whether the input is not valid, so that the request is not offered.
         key: the idempotency key that the request would carry, so that a form that is sent twice counts once.
     """
 
@@ -41,6 +43,7 @@ class PreviewedRequest:
     payload: str
     explanation: Mapping[str, object]
     problem: str = ""
+    invalid: bool = False
     key: str = ""
 
 
@@ -49,7 +52,7 @@ def confirm_page(frame: Frame, view: PreviewedRequest, /) -> Page:
     name = "alarm" if view.action is None else view.action.name
     address = view.address
     back = frame.links.instance(address)
-    sends = view.action is not None and frame.may(view.action.scope)
+    sends = view.action is not None and frame.may(view.action.scope) and not view.invalid
     return Page(
         title=f"{name} {address.id}",
         section="instances",
@@ -59,10 +62,16 @@ def confirm_page(frame: Frame, view: PreviewedRequest, /) -> Page:
             view.payload and panel("Input", code(view.payload, label="Input")),
             view.problem and h.p(".error", role="alert")[view.problem],
             bool(view.explanation) and _effect(view.explanation),
+            view.action is None and view.explanation.get("write") == "keep" and _no_alarm(view.explanation),
         ],
-        command=f"perdure explain {quote(str(address))} {name}",
+        command=f"perdure explain {quote(str(address))} {name}" + (f" {quote(view.payload)}" if view.payload else ""),
         route=f"POST {instance_path(address, 'explain', name)}",
     )
+
+
+def _no_alarm(explanation: Mapping[str, Any]) -> h.Element:
+    text = why_no_alarm(explanation.get("before"))
+    return h.p(".note")[f"{text[0].upper()}{text[1:]}."]
 
 
 def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element:
@@ -71,7 +80,7 @@ def _question(frame: Frame, view: PreviewedRequest, action: Action) -> h.Element
         frame,
         frame.links.instance(view.address, "request", action.name),
         hidden(confirmed="yes", key=view.key, payload=view.payload),
-        h.p(".question")[f"Send {action.name} to {view.address}? ", text],
+        h.p(".question")[f"Send the request {action.name} to {view.address}? ", text],
         h.div(".toolbar")[
             _confirming(action.name, action.effect),
             h.a(".button", href=frame.links.instance(view.address), autofocus=action.effect == "destroys")["Cancel"],
@@ -175,7 +184,7 @@ def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
                 frame.links.page("/bulk"),
                 hidden(confirmed="yes", action=view.action, key=view.key),
                 [hidden(address=str(each)) for each in view.addresses],
-                h.p(".question")[f"Send {view.action} to {noun}?"],
+                h.p(".question")[f"Send the request {view.action} to {noun}?"],
                 h.div(".toolbar")[
                     _confirming(f"{view.action} {noun}", destroys),
                     h.a(".button", href=back, autofocus=destroys == "destroys")["Cancel"],

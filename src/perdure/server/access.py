@@ -114,7 +114,11 @@ def _bearer(tokens: Tokens, headers: Headers, needs: Scope) -> Caller | AccessDe
 def _denied(needs: Scope, reason: str | None) -> AccessDenied | None:
     if reason is None:
         return None
-    return AccessDenied(needs, "not_local", f"{reason}; without tokens a server serves only programs on its machine")
+    return AccessDenied(
+        needs,
+        "not_local",
+        f"{reason}; without tokens a server serves only programs on its machine: give it tokens to serve others",
+    )
 
 
 def _remote(client: str | None) -> str | None:

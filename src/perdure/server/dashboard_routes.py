@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
+from returns.result import Failure, Success
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -42,7 +43,7 @@ from perdure.server.replies import json_reply
 from perdure.server.tokens import Tokens
 from perdure.telemetry.activity import Activity
 from perdure.values.address import Address
-from perdure.values.errors import InvalidArgument, PerdureError, UnknownAction
+from perdure.values.errors import InvalidArgument, InvalidInput, PerdureError, UnknownAction
 from perdure.wire.problems import problem_of
 from perdure.wire.records import json_of
 
@@ -242,7 +243,8 @@ class Dashboard:
             action=action,
             payload=payload,
             explanation=explained.value_or({}),
-            problem="" if explained.value_or(None) is not None else str(explained.failure()),
+            problem="" if isinstance(explained, Success) else str(explained.failure()),
+            invalid=isinstance(explained, Failure) and isinstance(explained.failure(), (InvalidInput, InvalidArgument)),
             key=self._key(),
         )
         return visit.html(confirm_page(visit.frame(), view))

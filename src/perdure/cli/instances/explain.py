@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -10,7 +10,6 @@ from perdure.cli.exit_code import ExitCode
 from perdure.cli.instances.difference import difference_lines
 from perdure.cli.instances.filters import address_of
 from perdure.cli.instances.payload import KeyOption, json_payload
-from perdure.cli.instances.records import instant
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.standard_output import write_lines
 from perdure.cli.styled_lines import write_styled_lines
@@ -18,7 +17,7 @@ from perdure.cli.target.opening import open_target
 from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Ask
 from perdure.jobs.request import ALARM
-from perdure.values.instant import from_ms
+from perdure.wire.why_no_alarm import why_no_alarm
 
 
 def explain(
@@ -57,29 +56,3 @@ def explain(
         if action == ALARM.action and explanation.get("write") == "keep":
             write_lines([why_no_alarm(explanation["before"])])
     return ExitCode.REFUSED if "problem" in explanation else ExitCode.DONE
-
-
-def why_no_alarm(instance: dict[str, Any] | None) -> str:
-    """Return why the alarm of an instance does nothing now.
-
-    >>> why_no_alarm({"status": "scheduled", "alarm_ms": 1_767_225_600_000})
-    'its alarm is not due until 2026-01-01T00:00:00Z'
-    >>> why_no_alarm({"status": "idle", "alarm_ms": None})
-    'it is idle: no alarm is set'
-
-    Args:
-        instance: JSON-able data of `perdure.wire.explanation`; None if there is none.
-    """
-    match instance:
-        case None:
-            return "there is no such instance"
-        case {"status": "scheduled", "alarm_ms": int(at_ms)}:
-            return f"its alarm is not due until {instant(from_ms(at_ms))}"
-        case {"status": "retrying", "pending_retry": {"at_ms": int(at_ms)}}:
-            return f"its retry is not due until {instant(from_ms(at_ms))}"
-        case {"status": "idle"}:
-            return "it is idle: no alarm is set"
-        case {"status": status}:
-            return f"it is {status}: no alarm fires"
-        case _:
-            return "no alarm is due"
