@@ -86,6 +86,22 @@ def test_errors_are_problems_with_a_stable_code():
     ]
 
 
+@pytest.mark.parametrize(
+    ("dashboard", "path", "hint"),
+    [
+        (False, "/dashboard", "this server has no dashboard: it needs pip install 'perdure[dashboard]'"),
+        (True, "/", "the dashboard is at /dashboard"),
+    ],
+)
+def test_a_path_that_no_route_takes_leads_to_the_dashboard(dashboard, path, hint):
+    async def main():
+        api = asgi(App(None).with_jobs(ORDERS), "memory://", dashboard=dashboard)
+        async with api.lifespan(), client_of(api) as client:
+            return (await client.get(path)).json()["detail"]
+
+    assert hint in asyncio.run(main())
+
+
 def test_a_batch_with_a_bad_line_is_refused_as_a_whole():
     good = b'{"n":0,"kind":"task","job":"orders","id":"a","action":"trigger"}'
 

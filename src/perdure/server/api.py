@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from perdure.app import App, OpenApp
 from perdure.client.client import Client, acting_for, engine_of, gateway_of
 from perdure.client.local_gateway import LocalGateway
+from perdure.dashboard.links import PAGES
 from perdure.runtime.on_asyncio import asyncio_runtime
 from perdure.server.access import Access, Caller
 from perdure.server.at_most import AtMost
@@ -73,7 +75,7 @@ class EngineApi:
                 *routes(lambda: self.client, caller_of, lists=lists, waits=waits),
                 *self._pages(lists, sessions),
             ],
-            exception_handlers={HTTPException: _no_route},
+            exception_handlers={HTTPException: partial(_no_route, self.activity is not None)},
             lifespan=self.lifespan,
         )
         runtime = asyncio_runtime() if self._client is None else engine_of(self._client).runtime
@@ -154,11 +156,17 @@ class _Batch:
         await answer_batch(gateway, caller_in(scope).scopes, scope, receive, send)
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
+async def _no_route(dashboard: bool, request: Request, error: Exception) -> Response:  # noqa: FBT001 - of a partial
     """Answer a request that no route takes."""
     if not isinstance(error, HTTPException):
         raise TypeError(error)
     detail = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json lists the routes"
+    if dashboard:
+        detail += f"; the dashboard is at {PAGES}"
+    elif request.url.path.endswith(PAGES):
+        detail += (
+            "; this server has no dashboard: it needs pip install 'perdure[dashboard]', and dashboard=True of asgi"
+        )
     title = "No route takes this request"
     problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail, "code": "no_route"}
     return Response(orjson.dumps(problem), error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
