@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -265,16 +266,18 @@ class Dashboard:
         visit.check_scope("operate" if name in OPERATIONS else "call")
         if form.text("confirmed") != "yes":
             return visit.html(bulk_page(visit.frame(), BulkAction(action=name, addresses=addresses, key=self._key())))
-        outcomes: list[ActionOutcome] = []
-        for address in addresses:
-            try:
-                action = self._action(address, name)
-            except PerdureError as error:
-                outcomes.append(ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused"))
-                continue
-            outcomes.append(await send(self._acting(visit), address, action, "", form.text("key"), visit.caller.name))
+        key = form.text("key")
+        outcomes = await asyncio.gather(*(self._sent(visit, address, name, key) for address in addresses))
         back = visit.links.page("/instances")
         return visit.html(outcomes_page(f"{name}: outcomes", outcomes, back, "instances"))
+
+    async def _sent(self, visit: Visit, address: Address, name: str, key: str) -> ActionOutcome:
+        """Send a request to one of several instances. None of them waits for the run of another one."""
+        try:
+            action = self._action(address, name)
+        except PerdureError as error:
+            return ActionOutcome(subject=f"{name} {address}", result=str(error), form="refused")
+        return await send(self._acting(visit), address, action, "", key, visit.caller.name)
 
     async def _redrive(self, visit: Visit) -> Response:
         visit.check_scope("operate")
