@@ -5,7 +5,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -148,4 +148,18 @@ def test_any_value_is_one_line_of_json(fields: dict[str, object], message: str) 
     record = logging.makeLogRecord({"name": "x", "levelname": "INFO", "perdure": fields, "perdure_message": message})
     line = JsonLine().format(record)
     assert "\n" not in line
-    assert {*json.loads(line)} == {"at", "level", "logger", "message", *fields}
+    read = json.loads(line)
+    assert {*read} == {"at", "level", "logger", "message", *fields}
+    assert (read["level"], read["logger"], read["message"]) == ("info", "x", message or record.getMessage())
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value], lambda value: ["\ud800", {1: value}]])
+def test_a_value_that_cannot_be_printed_loses_no_line(wrap: Callable[[object], object]) -> None:
+    class Unprintable:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    record = logging.makeLogRecord({"name": "x", "levelname": "INFO", "msg": "packed", "parcel": wrap(Unprintable())})
+    read = json.loads(JsonLine().format(record))
+    assert (read["level"], read["message"]) == ("info", "packed")
+    assert "Unprintable" in str(read["parcel"]) or "list" in str(read["parcel"])

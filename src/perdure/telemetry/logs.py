@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from perdure.runtime.run_context import run_context
+from perdure.values.excerpt import excerpt
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "perdure", "perdure_message"}
 """The attributes that every record of `logging` has; others come from ``extra``."""
@@ -83,6 +84,25 @@ class JsonLine(logging.Formatter):
 def encoded(line: Mapping[str, object]) -> str:
     """Return a line as JSON, whatever its values are."""
     try:
-        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(line, default=_shown, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError):  # text that is not Unicode, a number of too many digits, a cycle
-        return orjson.dumps({name: ascii(value) for name, value in line.items()}).decode()
+        return orjson.dumps({_text(name): _value(value) for name, value in line.items()}).decode()
+
+
+def _value(value: object) -> object:
+    """Return a value as JSON if it has a form there, else as text: one odd field changes no other."""
+    try:
+        return orjson.Fragment(orjson.dumps(value, default=_shown, option=orjson.OPT_NON_STR_KEYS))
+    except (TypeError, ValueError):
+        return _text(value if isinstance(value, str) else _shown(value))
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - of the user's class
+        return excerpt(value)  # names the exception
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
