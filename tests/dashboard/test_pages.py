@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import shlex
+from html import unescape
 from urllib.parse import urlencode
 
 import orjson
@@ -10,6 +12,8 @@ import scene
 from visitor import OWN, fields_of, path_of, visit
 
 from perdure import unwrap
+from perdure.cli.commands import command_line
+from perdure.dashboard.actions import BULK
 from perdure.dashboard.links import Links
 from perdure.server.listening import CLOSING
 from perdure.server.tokens import Tokens
@@ -163,6 +167,40 @@ def test_a_filter_that_is_not_valid_is_a_problem_on_the_page():
         return [(page.status_code, 'role="alert"' in page.text, page.text.count("2026-00") > 50) for page in pages]
 
     assert visit(scenario) == [(200, True, False), (200, True, False), (200, False, True)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *PAGES,
+        "/jobs/debounce/digests",
+        "/instances?job=orders&status=idle&id_prefix=2026&due=overdue",
+        "/instances?kind=task&due=hour&after=task:orders:a",
+        f"{path_of(ORDER)}/request/pause",
+    ],
+)
+def test_the_commands_of_a_page_exist(path):
+    async def scenario(visitor):
+        return (await visitor.get(path)).text
+
+    assert_commands_exist(visit(scenario))
+
+
+@pytest.mark.parametrize("action", BULK)
+def test_the_command_for_several_instances_exists(action):
+    async def scenario(visitor):
+        addresses = ["task:orders:2026-0001", "debounce:digests:x y"]
+        form = {"csrf": await visitor.token_of_forms(), "action": action, "address": addresses}
+        return (await visitor.post("/bulk", form)).text
+
+    assert_commands_exist(visit(scenario))
+
+
+def assert_commands_exist(page):
+    (shown,) = re.findall(r"In the shell: <code>(.*?)</code>", page)
+    for each in unescape(shown).split("; "):
+        name, *arguments = shlex.split(each.removeprefix("perdure "))
+        command_line(name).parse_args([name, *arguments], exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/jobs/task/none", "/jobs/a", "/dead-letters?after=x", "/jobs/%ff/x"])

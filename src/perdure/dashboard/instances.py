@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from shlex import quote
+from typing import Final
 
 import attrs
 import htpy as h
@@ -22,6 +24,8 @@ from perdure.dashboard.frame import Frame
 from perdure.dashboard.page import Page
 from perdure.values.instant import to_ms
 from perdure.values.listed import LISTED_STATUSES, Listed
+
+_DUE_IN: Final[Mapping[str, str]] = {"overdue": "0 seconds", "hour": "1 hour"}
 
 
 @attrs.frozen(kw_only=True)
@@ -72,14 +76,6 @@ class InstanceList:
 
 def instances_page(frame: Frame, view: InstanceList, /) -> Page:
     """Return the page."""
-    wanted = view.wanted
-    options = [
-        ("--kind", wanted.kind),
-        ("--name", wanted.job),
-        ("--status", wanted.status),
-        ("--id-prefix", wanted.id_prefix),
-    ]
-    chosen = "".join(f" {name} {quote(value)}" for name, value in options if value)
     return Page(
         title="Instances",
         section="instances",
@@ -90,8 +86,24 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
             partial_note(view.partial),
             _pages(frame, view),
         ],
-        command=f"perdure list{chosen}",
+        command="" if view.problem else _command(view),
         route="GET /v1/instances",
+    )
+
+
+def _command(view: InstanceList) -> str:
+    """Return the commands that list the same: one for each kind that has a job of the wanted name."""
+    wanted = view.wanted
+    kinds = [wanted.kind] if wanted.kind else [kind for kind, name in view.jobs if name == wanted.job]
+    jobs = [("--job", f"{kind}:{wanted.job}") for kind in kinds] if wanted.job else [("--kind", wanted.kind)]
+    rest = (
+        ("--status", wanted.status),
+        ("--id-prefix", wanted.id_prefix),
+        ("--due-in", _DUE_IN.get(wanted.due, "")),
+        ("--after", wanted.after),
+    )
+    return "; ".join(
+        "perdure list" + "".join(f" {name}={quote(value)}" for name, value in (job, *rest) if value) for job in jobs
     )
 
 

@@ -120,7 +120,7 @@ def job_page(frame: Frame, view: JobView, /) -> Page:
                 note="steps since this engine started",
             ),
         ],
-        command=f"perdure list --kind {quote(view.kind)} --name {quote(view.name)}",
+        command=f"perdure list --job={quote(f'{view.kind}:{view.name}')}",
         route=f"GET /v1/instances?kind={view.kind}&job={view.name}",
     )
 

@@ -191,9 +191,17 @@ def bulk_page(frame: Frame, view: BulkAction, /) -> Page:
                 ],
             ),
         ],
-        command=f"perdure {view.action} {' '.join(quote(str(each)) for each in view.addresses[:3])}"
-        + (" …" if len(view.addresses) > 3 else ""),  # noqa: PLR2004 - those that fit a line
+        command=_bulk_command(view),
     )
+
+
+def _bulk_command(view: BulkAction) -> str:
+    """Return the command for the first instances: one that takes several, or one for each."""
+    named = [quote(str(each)) for each in view.addresses[:3]]
+    more = " …" if len(view.addresses) > len(named) else ""
+    if view.action in {"trigger", "flush"}:
+        return "; ".join(f"perdure {view.action} {each}" for each in named) + more
+    return f"perdure {view.action} {' '.join(named)}{more}"
 
 
 @attrs.frozen(kw_only=True)
