@@ -105,11 +105,8 @@ MUTANTS = (
     Mutant(
         "a stopped engine looks after a claim in a second",
         "engine/dispatcher.py",
-        """        if self.door == "closed":
-            return  # the next start recovers it
-
-""",
-        "",
+        'if self.door == "closed" or address in self._claims_left:',
+        "if address in self._claims_left:",
         LOST_AT_STOP + "[task: next event with effects-after]",
     ),
     Mutant(
@@ -141,6 +138,7 @@ MUTANTS = (
         "effects of a commit of unknown outcome are not looked for",
         "engine/running.py",
         """        self.alarms.doubt()
+        self.waits.doubt()
         self.outbox.wake.ring()
 """,
         "",
@@ -355,5 +353,12 @@ MUTANTS = (
         "    if remains:\n        raise NotAtRest(",
         "    if not remains and engine is None:\n        raise NotAtRest(",
         LAWS + "[the engine comes to rest]",
+    ),
+    Mutant(
+        "recoveries of one instance multiply",
+        "engine/dispatcher.py",
+        'if self.door == "closed" or address in self._claims_left:',
+        'if self.door == "closed":',
+        "tests/behaviour/test_unstored_ends.py::test_recoveries_do_not_multiply[memory]",
     ),
 )
