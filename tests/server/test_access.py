@@ -83,9 +83,24 @@ def test_without_tokens_every_other_request_is_refused(client: str | None, heade
     assert cause("local", client, headers) == "not_local"
 
 
-def test_the_socket_of_the_owner_serves_every_program_but_a_proxy():
+@pytest.mark.parametrize("host", [b"engine", b"localhost", b"127.0.0.1:8080", b"[::1]:8080", b"x"])
+def test_the_socket_of_the_owner_serves_every_program(host: bytes):
     assert cause("owner_socket", None, []) is None
-    assert cause("owner_socket", None, [(b"x-real-ip", b"203.0.113.9")]) == "not_local"
+    assert cause("owner_socket", None, [(b"host", host)]) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-real-ip", b"203.0.113.9")],
+        [(b"host", b"localhost"), (b"origin", b"https://evil.example")],
+        [(b"host", b"localhost"), (b"sec-fetch-site", b"cross-site")],
+        [(b"host", b"evil.example:8080")],  # DNS rebinding, through a tunnel
+        [(b"host", b"localhost"), (b"host", b"evil.example")],
+    ],
+)
+def test_the_socket_of_the_owner_serves_no_proxy_and_no_page_of_a_browser(headers: Headers):
+    assert cause("owner_socket", None, headers) == "not_local"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.255.0.9", "::1"])

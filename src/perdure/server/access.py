@@ -67,7 +67,7 @@ def identify(access: Access, client: str | None, headers: Headers, needs: Scope 
         case "unchecked":
             return UNCHECKED
         case "owner_socket":
-            return _denied(needs, _forwarded(headers)) or OWNER
+            return _denied(needs, _forwarded(headers) or _from_a_page(headers) or _dns_name(headers)) or OWNER
         case "local":
             return local_caller(client, headers, page=_from_a_page(headers), needs=needs)
         case _:
@@ -140,6 +140,15 @@ def _foreign_host(headers: Headers) -> str | None:
     if len(hosts) == 1 and is_loopback(host_name(hosts[0])):
         return None
     return f"the header 'Host' is {excerpt(hosts[0]) if hosts else 'missing'}, not localhost, 127.0.0.1 or [::1]"
+
+
+def _dns_name(headers: Headers) -> str | None:
+    """A tunnel to the socket, such as one of SSH, can be reached by a browser, and so by DNS rebinding.
+
+    Programs that open the socket send any ``Host``: `connect` sends ``engine``.
+    """
+    dotted = any("." in host_name(value.decode("latin-1")) for name, value in headers if name == b"host")
+    return _foreign_host(headers) if dotted else None
 
 
 def _from_a_page(headers: Headers) -> str | None:
