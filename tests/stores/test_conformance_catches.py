@@ -110,6 +110,22 @@ SABOTAGE = {
         instead("due", lambda store, now_ms, _: store.due(now_ms, 99)),
         "due_returns_the_earliest_first",
     ),
+    "set_hold holds nothing": (
+        instead("set_hold", lambda store, job, _: store.set_hold(job, "released")),
+        "each_job_has_its_own_hold",
+    ),
+    "a hold holds the jobs of its kind": (
+        instead("set_hold", lambda store, job, hold: store.set_hold((job[0], ""), hold)),
+        "each_job_has_its_own_hold",
+    ),
+    "due_except leaves out no job": (
+        instead("due_except", lambda store, now_ms, limit, _: store.due(now_ms, limit)),
+        "due_instances_of_other_jobs_fill_the_page",
+    ),
+    "due_except leaves out jobs of a full page": (
+        of_answer("due_except", lambda found: found[:1]),
+        "due_instances_of_other_jobs_fill_the_page",
+    ),
     "next_alarm returns an alarm due now": (
         instead("next_alarm", lambda store, after_ms: store.next_alarm(after_ms - 1)),
         "next_alarm_is_strictly_later",
@@ -237,7 +253,7 @@ class SharedHarness:
         self.openings += 1
         store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
         opening = Opening(self.tables)
-        optional = ("count_messages", "cursor", "move_cursor", "counts")
+        optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
         operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}
         capabilities = Capabilities(ownership=self.ownership, durability="none")
         return attrs.evolve(store, capabilities=capabilities, **operations)

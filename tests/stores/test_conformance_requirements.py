@@ -19,7 +19,9 @@ def sentences_of_the_store():
     """The docstring of `Store` from its second paragraph on, without the headings and the calls' arguments."""
     text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
     text = one_line(text.replace("Attributes:", ""))
-    return re.sub(r"(?:^| )(?:name|epoch|capabilities|\w+: ``\([^`]*\)``|health|close|lost|left|counts):", "", text)
+    return re.sub(
+        r"(?:^| )(?:name|epoch|capabilities|\w+: ``\([^`]*\)``|health|close|lost|left|counts|holds):", "", text
+    )
 
 
 def sentences_that_matter_most():

@@ -29,6 +29,7 @@ from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
 from perdure.values.event import Event
 from perdure.values.excerpt import MAX_LINE_CHARACTERS, fields_in_line, shortened
+from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance, Status, Suspension
 from perdure.values.instant import from_ms
 from perdure.values.message import StoredMessage
@@ -404,6 +405,32 @@ class CountMessagesOperation(Protocol):
         ...
 
 
+class HoldsOperation(Protocol):
+    """The function ``holds``."""
+
+    def __call__(self) -> FutureResult[tuple[Job, ...], StoreError]:
+        """Return the held jobs."""
+        ...
+
+
+class SetHoldOperation(Protocol):
+    """The function ``set_hold``."""
+
+    def __call__(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job."""
+        ...
+
+
+class DueExceptOperation(Protocol):
+    """The function ``due_except``."""
+
+    def __call__(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances of other jobs that are due at an instant, earliest first."""
+        ...
+
+
 class CountsOperation(Protocol):
     """The function ``counts``."""
 
@@ -482,6 +509,11 @@ class Store:
         move_cursor: ``(name, sequence, events)``: moves the position of a sink forward and logs the events, in one
             transaction, durable like a commit. A position that is not greater than the present one writes nothing, so
             that a repeated move logs its events once.
+        holds: the held jobs, in the order of kind and name. None: no job can be held.
+        set_hold: ``(job, hold)``: holds or releases a job, durable like a commit, and returns whether that changed it.
+            The hold belongs to kind and name, and needs no instance.
+        due_except: ``(now_ms, limit, jobs)``: like ``due``, without the instances of these jobs. None: ``due`` is used,
+            which reads them.
         counts: the number of instances of each job and status, at one moment between the call and the answer, in the
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. None for
@@ -516,6 +548,9 @@ class Store:
     count_messages: CountMessagesOperation | None = None
     cursor: CursorOperation | None = None
     move_cursor: MoveCursorOperation | None = None
+    holds: HoldsOperation | None = None
+    set_hold: SetHoldOperation | None = None
+    due_except: DueExceptOperation | None = None
     counts: CountsOperation | None = None
     search: SearchOperation | None = None
     left: Left = "closed"

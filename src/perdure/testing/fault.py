@@ -36,10 +36,10 @@ STORE_OPERATIONS: Final = (
 )
 """The operations of every store, by the names of its record."""
 
-CURSOR_OPERATIONS: Final = ("cursor", "move_cursor")
-"""Those that a store may lack. No fault of theirs is drawn, because only sinks use them."""
+OPTIONAL_OPERATIONS: Final = ("cursor", "move_cursor", "set_hold", "due_except")
+"""Those that a store may lack. No fault of theirs is drawn, because only sinks and held jobs use them."""
 
-_OPERATIONS: Final = (*STORE_OPERATIONS, *CURSOR_OPERATIONS)
+_OPERATIONS: Final = (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
 
 
 def _known(_: object, __: object, at: str) -> None:

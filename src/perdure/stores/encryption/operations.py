@@ -16,6 +16,7 @@ from perdure.stores.store import Found, LoggedEvent, Query, Store
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
+from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Transition
@@ -36,6 +37,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         load=operations.load,
         commit=operations.commit,
         due=operations.due,
+        due_except=None if store.due_except is None else operations.due_except,
         claimed=operations.claimed,
         messages=operations.messages,
         dead_letters=operations.dead_letters,
@@ -94,6 +96,14 @@ class _Operations:
 
     def events(self, after: int, limit: int, /) -> FutureResult[tuple[LoggedEvent, ...], StoreError]:
         return converted(self.store.events(after, limit), self.records.logged)
+
+    def due_except(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        due = self.store.due_except
+        if due is None:
+            return settled(Failure(StoreUnavailable("read due instances", "the store cannot leave out jobs")))
+        return converted(due(now_ms, limit, jobs), self.records.instances)
 
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /

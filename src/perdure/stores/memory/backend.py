@@ -56,6 +56,9 @@ class MemoryBackend:
             count_messages=opening.count_messages,
             cursor=opening.cursor,
             move_cursor=opening.move_cursor,
+            holds=opening.holds,
+            set_hold=opening.set_hold,
+            due_except=opening.due_except,
             counts=opening.counts,
             left=left,
         )

@@ -14,6 +14,7 @@ from perdure.stores.memory.ordered import Ordered
 from perdure.stores.store import Query
 from perdure.values.address import Address
 from perdure.values.counts import StatusCount
+from perdure.values.hold import Job
 from perdure.values.instance import Fence, Instance, Status
 
 _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed and compared in C
@@ -56,10 +57,12 @@ class Instances:
         if due_ms is not None:
             self._due.remove((due_ms, incarnation))
 
-    def due(self, now_ms: int, limit: int) -> tuple[Instance, ...]:
-        """Return the due instances, earliest first."""
+    def due(self, now_ms: int, limit: int, except_jobs: frozenset[Job] = frozenset()) -> tuple[Instance, ...]:
+        """Return the due instances of all jobs but these, earliest first."""
         due = takewhile(lambda entry: entry[0] <= now_ms, self._due)
-        return tuple(self._rows[incarnation] for _, incarnation in islice(due, limit))
+        rows = (self._rows[incarnation] for _, incarnation in due)
+        wanted = (row for row in rows if (row.address.kind, row.address.name) not in except_jobs)
+        return tuple(islice(wanted if except_jobs else rows, limit))
 
     def next_alarm(self, after_ms: int) -> int | None:
         """Return the earliest due instant after this one."""

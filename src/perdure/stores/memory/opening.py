@@ -19,6 +19,7 @@ from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED, StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
+from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition
@@ -37,6 +38,7 @@ class Tables:
     mail: Mail = attrs.Factory(Mail)
     keys: Keys = attrs.Factory(Keys)
     log: EventLog = attrs.Factory(EventLog)
+    holds: set[Job] = attrs.Factory(set[Job])
 
 
 class Opening:
@@ -85,6 +87,12 @@ class Opening:
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances."""
         return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit))
+
+    def due_except(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances of other jobs."""
+        return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit, frozenset(jobs)))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after this one."""
@@ -144,6 +152,14 @@ class Opening:
         """Delete expired data: keys first, then dead letters, then events."""
         return self._answer("prune", lambda tables: _prune(tables, retention))
 
+    def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
+        """Return the held jobs."""
+        return self._answer("read holds", lambda tables: tuple(sorted(tables.holds)))
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job."""
+        return self._answer("hold", lambda tables: _set_hold(tables, job, hold))
+
     def counts(self) -> FutureResult[StoreCounts, StoreError]:
         """Count instances and messages."""
         return self._answer("count", _counts)
@@ -202,6 +218,13 @@ def _redrive(tables: Tables, message_id: int, events: Sequence[Event]) -> Litera
         for event in events:
             tables.log.append(event)
     return outcome
+
+
+def _set_hold(tables: Tables, job: Job, hold: Hold) -> Literal["changed", "unchanged"]:
+    if (job in tables.holds) == (hold == "held"):
+        return "unchanged"
+    tables.holds ^= {job}
+    return "changed"
 
 
 def _prune(tables: Tables, retention: Retention) -> int:

@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted, settled
-from perdure.stores.sqlite import cursors, messages, queries
+from perdure.stores.sqlite import cursors, holds, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
 from perdure.stores.sqlite.change import Change, append_events, apply, encode, event_values
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
@@ -29,6 +29,7 @@ from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.event import Event
+from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Put, Transition
@@ -79,6 +80,13 @@ class Operations:
     def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances, and cache them for their turns."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit)
+        return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
+
+    def due_except(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances of other jobs, and cache them for their turns."""
+        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, except_jobs=jobs)
         return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
@@ -145,6 +153,14 @@ class Operations:
         return self._write(
             "move a cursor", lambda cursor, counters: cursors.move(cursor, counters, name, sequence, rows)
         )
+
+    def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
+        """Return the held jobs."""
+        return self._read("read holds", holds.read)
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job, in a group with other writes."""
+        return self._write("hold", lambda cursor, _: holds.change(cursor, job, hold))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete rows past their retention."""

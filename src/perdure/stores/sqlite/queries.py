@@ -20,6 +20,7 @@ from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.store import LoggedEvent
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED, StoreCounts
+from perdure.values.hold import Job
 from perdure.values.instance import Instance
 from perdure.values.message import StoredMessage
 from perdure.values.transition import Loaded, Remembered
@@ -71,11 +72,18 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
     return Loaded(instance=instance, remembered=None if kept is None else _remembered(kept), keys_held=held)
 
 
-def due(cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int) -> tuple[Instance, ...]:
-    """Return the due instances, the earliest first, in one index scan."""
+def due(
+    cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int, except_jobs: Sequence[Job] = ()
+) -> tuple[Instance, ...]:
+    """Return the due instances of all jobs but these, the earliest first, in one index scan."""
+    statement = _DUE
+    if except_jobs:
+        others = ", ".join(["(?, ?)"] * len(except_jobs))
+        statement = statement.replace("ORDER BY", f"AND (kind, name) NOT IN (VALUES {others}) ORDER BY")
+    excepted = tuple(part for job in except_jobs for part in job)
 
     def fetch(after: Row, wanted: int) -> list[Row]:
-        return cursor.execute(_DUE, (now_ms, *after, wanted)).fetchall()
+        return cursor.execute(statement, (now_ms, *after, *excepted, wanted)).fetchall()
 
     return readable(fetch, instance_from, lambda row: (row[-1], row[0]), (_FIRST, 0), limit, damage)
 

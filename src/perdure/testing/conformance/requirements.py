@@ -254,6 +254,19 @@ MOVE_CURSOR_ONCE = Requirement(
     "move_cursor",
     "A position that is not greater than the present one writes nothing, so that a repeated move logs its events once.",
 )
+HOLDS = Requirement(
+    "holds",
+    "the held jobs, in the order of kind and name. None: no job can be held.",
+)
+SET_HOLD = Requirement(
+    "set_hold",
+    "holds or releases a job, durable like a commit, and returns whether that changed it.",
+)
+HOLD_OF_A_JOB = Requirement("set_hold", "The hold belongs to kind and name, and needs no instance.")
+DUE_EXCEPT = Requirement(
+    "due_except",
+    "like ``due``, without the instances of these jobs. None: ``due`` is used, which reads them.",
+)
 COUNTS = Requirement(
     "counts",
     "the number of instances of each job and status, at one moment between the call and the answer, in the order of "

@@ -17,7 +17,7 @@ from perdure.programs.future import Telling, answer_of, answered_by, asked, know
 from perdure.programs.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
-from perdure.testing.fault import CURSOR_OPERATIONS, STORE_OPERATIONS, Crash, Delay, Fail, Fault, Hang, Raise
+from perdure.testing.fault import OPTIONAL_OPERATIONS, STORE_OPERATIONS, Crash, Delay, Fail, Fault, Hang, Raise
 from perdure.testing.simulation.declared import error_declared_by
 from perdure.testing.world.pending_fault import PendingFault
 from perdure.testing.world.trace_event import (
@@ -174,7 +174,7 @@ def store_behind(boundary: Boundary, store: Store, *, answers: AnswerMode) -> St
     wrap = partial(_awaited if answers == "awaited" else _Crossing, boundary)
     changed: dict[str, Any] = {
         name: partial(_cross_to_store, boundary, wrap, name, operation)
-        for name in (*STORE_OPERATIONS, *CURSOR_OPERATIONS)
+        for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
         if (operation := getattr(store, name)) is not None
     }
     return attrs.evolve(store, **changed)
