@@ -54,6 +54,19 @@ def test_every_reading_command_answers(read_only: dict[str, list[str]], capsys: 
     assert capsys.readouterr().out.startswith("ok")
 
 
+def test_a_job_is_held_and_released(engine: list[str], capsys: Out) -> None:
+    lines: list[str] = []
+    for command in ("hold", "hold", "release", "release"):
+        assert run_command([command, "task:order", *engine]) == 0
+        lines += capsys.readouterr().out.splitlines()
+    held, released = "task:order is held", "task:order is released"
+    assert lines == [held, f"{held}, as before", released, f"{released}, as before"]
+    assert run_command(["hold", "task:order", *engine, "--json"]) == 0
+    assert json_of(capsys.readouterr().out) == [{"job": "task:order", "changed": True, "hold": "held"}]
+    assert run_command(["hold", "task:unknown", *engine]) == 3
+    assert run_command(["hold", "task:order:o-1", *engine]) == 2
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_wait_ends_with_the_status_or_its_time(read_only: dict[str, list[str]], capsys: Out, target: str) -> None:
     named = read_only[target]

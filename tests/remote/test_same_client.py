@@ -150,13 +150,17 @@ def calls(jobs: Any) -> list[Callable[[], Any]]:
 
 
 def waits(jobs: Any) -> list[Callable[[], Any]]:
+    named = jobs.handle_by_name("task", "counter")
     return [
+        *(jobs.handle(counter).hold, named.hold, jobs.handle(counter).count, named.count),
+        lambda: jobs.handle(counter).trigger("a"),
+        *(jobs.handle(counter).release, named.release),
         lambda: jobs.until(counter, "a", "scheduled", "idle"),
         lambda: jobs.until(counter, "a", timeout="0 ms"),
         lambda: jobs.until(counter, "a", timeout="1 ms", phases=("a phase",)),
         lambda: jobs.until(counter, "nowhere"),
         lambda: jobs.until(counter, "a", "soon"),
-        lambda: jobs.handle_by_name("task", "counter").until("c"),
+        lambda: named.until("c"),
     ]
 
 

@@ -120,6 +120,12 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Send any request, also to a kind of job of your own. It asks for no confirmation.",
         CHANGING,
     ),
+    "hold": LazyCommand(
+        "hold:hold",
+        "Hold a job: none of its runs begins until `perdure release`, also after a restart. Events are still handled.",
+        CHANGING,
+    ),
+    "release": LazyCommand("hold:release", "Release a held job. Its overdue alarms fire.", CHANGING),
     "pause": LazyCommand(
         "instances.suspend:pause", "Suspend alarms and retries of instances. Events are still handled.", CHANGING
     ),

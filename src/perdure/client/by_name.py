@@ -22,6 +22,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, AwaitedStatus, WaitCondition
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
+from perdure.values.hold import HoldResult, JobCount
 from perdure.values.limits import Limits
 from perdure.values.trace import trace_context
 from perdure.wire.explanation import explanation_data
@@ -95,6 +96,18 @@ class JobByName(Protocol):
         self, id_: str, /, *statuses: AwaitedStatus, phases: tuple[str, ...] = (), timeout: Duration = "1 minute"
     ) -> FutureResult[Awaited, CallError]:
         """Wait until an instance has one of these statuses or phases, or until its end; see `Client.until`."""
+        ...
+
+    def hold(self) -> FutureResult[HoldResult, CallError]:
+        """Hold the job; see `JobHandle.hold`."""
+        ...
+
+    def release(self) -> FutureResult[HoldResult, CallError]:
+        """Release the job."""
+        ...
+
+    def count(self) -> FutureResult[JobCount, CallError]:
+        """Count the instances of the job by status, and read whether it is held."""
         ...
 
     def history(
@@ -235,6 +248,18 @@ class NamedJob:
         except RequestError as refused:
             return Failure(refused)
         return await answer_of(self.dispatch.until(address, wanted, timeout_ms))
+
+    def hold(self) -> FutureResult[HoldResult, CallError]:
+        """Hold the job; see `JobHandle.hold`."""
+        return self.dispatch.set_hold((self.definition.kind, self.definition.name), "held")
+
+    def release(self) -> FutureResult[HoldResult, CallError]:
+        """Release the job."""
+        return self.dispatch.set_hold((self.definition.kind, self.definition.name), "released")
+
+    def count(self) -> FutureResult[JobCount, CallError]:
+        """Count the instances of the job by status, and read whether it is held."""
+        return self.dispatch.count((self.definition.kind, self.definition.name))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100

@@ -41,6 +41,7 @@ from perdure.values.errors import (
     Undecodable,
     UnknownJob,
 )
+from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.listed import Listed, ListedStatus, ListFilter, Listing
@@ -137,6 +138,33 @@ class LocalGateway:
             )
         )
 
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+        """Hold or release a job."""
+        return once(self._set_hold(job, hold))
+
+    async def _set_hold(self, job: Job, hold: Hold) -> Result[HoldResult, CallError]:
+        if job not in self.engine.jobs:
+            return Failure(self.unknown(*job))
+        changed: Result[HoldResult, CallError] = await self.engine.turns.holds.set(job, hold)
+        return changed
+
+    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+        """Count the instances of a job by status."""
+        return once(self._count(job))
+
+    async def _count(self, job: Job) -> Result[JobCount, CallError]:
+        if job not in self.engine.jobs:
+            return Failure(self.unknown(*job))
+        counted = await answer_of(self.counts())
+        hold = self.engine.turns.holds.of(*job)
+        return counted.map(
+            lambda counts: JobCount(
+                hold=hold,
+                by_status={one.status: one.number for one in counts.instances if (one.kind, one.name) == job},
+                complete=counts.complete,
+            )
+        )
+
     async def _read(self, job: AnyDefinition, id_: str, view: Callable[[Loaded], Any]) -> Result[Any, CallError]:
         try:
             address = job.address(check_id(id_))
@@ -196,7 +224,8 @@ class LocalGateway:
         if not isinstance(found, Success):
             return Failure(found.failure())
         running = engine.dispatcher.running_at(address)
-        inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running)
+        hold = engine.turns.holds.of(job.kind, job.name)
+        inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
         return Success(Moment(found.unwrap(), inputs))
 
     # ------------------------------------------------------------ many instances

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
+from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure.engine.alarm_window import PATIENCE_MS, AlarmWindow
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.holds import Holds
 from perdure.engine.mailbox import Item
 from perdure.engine.timer_queue import NEVER_MS, TimerQueue
 from perdure.engine.turn_outcome import TurnAnswer
@@ -66,6 +68,7 @@ class Alarms:
         runtime: the only interface to time and waiting.
         dispatcher: executes the turns.
         jobs: the served definitions; instances of other jobs are ignored.
+        holds: the held jobs: their alarms wait.
         limits: how many due instances are read at once.
         wake: wakes the loop when there is something to do earlier.
     """
@@ -74,6 +77,7 @@ class Alarms:
     runtime: Runtime
     dispatcher: Dispatcher
     jobs: Mapping[tuple[str, str], AnyDefinition]
+    holds: Holds
     limits: Limits
     wake: Wake
     _timers: TimerQueue = attrs.Factory(TimerQueue)
@@ -119,7 +123,7 @@ class Alarms:
         """Read the next alarms from the store into the queue."""
         until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch + len(self._fired) + self._unserved
         self._timers.begin_reading()
-        match result_inside(await self.store.due(until_ms, limit)):
+        match result_inside(await self._due(until_ms, limit)):
             case Success(rows) if len(rows) == limit:
                 last_ms = rows[-1].due_ms or until_ms
                 self._take(rows, last_ms - 1)  # others due at the last instant may be missing
@@ -135,9 +139,13 @@ class Alarms:
             case unexpected:
                 raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
 
+    def _due(self, until_ms: int, limit: int) -> FutureResult[tuple[Instance, ...], Any]:
+        due_except, held = self.store.due_except, self.holds.jobs
+        return due_except(until_ms, limit, held) if held and due_except else self.store.due(until_ms, limit)
+
     def _take(self, rows: tuple[Instance, ...], until_ms: int) -> None:
         """Queue the instances that were read, except those whose turn is in progress: its end queues them."""
-        served = [row for row in rows if (row.address.kind, row.address.name) in self.jobs]
+        served = [row for row in rows if self._may_fire(row.address)]
         self._unserved = len(rows) - len(served)
         entries = [(row.address, row.due_ms or 0) for row in served if row.address not in self._fired]
         self._timers.read(entries, until_ms)
@@ -164,8 +172,13 @@ class Alarms:
             if address is None:
                 self._window.reset()
                 return
-            if address not in self._fired:
+            if address not in self._fired and self._may_fire(address):
                 self._post(self.jobs[address.kind, address.name], address)
+
+    def _may_fire(self, address: Address) -> bool:
+        """Whether the job of an instance is served here, and not held. A release reads its alarms again."""
+        job = (address.kind, address.name)
+        return job in self.jobs and job not in self.holds.jobs
 
     def _look_for_company(self) -> None:
         """Leave room for requests while they arrive."""

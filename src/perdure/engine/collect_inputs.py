@@ -6,6 +6,7 @@ from typing import Literal
 
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
+from perdure.values.hold import Hold
 from perdure.values.limits import Limits
 from perdure.values.turn_inputs import TurnInputs
 
@@ -18,6 +19,7 @@ def collect_inputs(
     running: tuple[str, ...] = (),
     code: Literal["trusted", "suspect"] = "trusted",
     events: Literal["wanted", "unread"] = "wanted",
+    hold: Hold = "released",
 ) -> TurnInputs:
     """Read the clock, draw a random value and create an id.
 
@@ -28,6 +30,7 @@ def collect_inputs(
         running: the ids of the instance's runs that are in progress in this process.
         code: whether all code of jobs must be claimed before it runs.
         events: whether the log keeps events or a sink reads them.
+        hold: whether runs of the job may begin.
     """
     return TurnInputs(
         now_ms=runtime.now_ms(),
@@ -38,4 +41,5 @@ def collect_inputs(
         limits=limits,
         code=code,
         events=events,
+        hold=hold,
     )

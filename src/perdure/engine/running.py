@@ -15,6 +15,7 @@ from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
 from perdure.engine.ensure import Ensuring
+from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
@@ -96,6 +97,7 @@ class RunningEngine:
         if self.store.left == "died":
             self.turns.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
+        await self.turns.holds.read()
         recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
@@ -303,20 +305,17 @@ def running_engine(
     sinks = sinks or OpenSinks(runtime)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)), reporting)
-    own_gates = {
-        f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
-        for (kind, name), job in jobs.items()
-        if job.plan.concurrency is not None
-    }
     commits = Commits(store, runtime, limits, reporting)
+    holds = Holds(store, runtime)
     turns = TurnTaker(
         store,
         runtime,
         services,
         limits,
-        ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own_gates),
+        _gates(runtime, limits, jobs),
         commits,
         reporting,
+        holds,
         left_claimed=dispatcher.claim_left,
         perform=perform if tracing is None else traced(perform, tracing, jobs),
         run_ended=run_ended,
@@ -324,7 +323,8 @@ def running_engine(
         tracing=tracing,
     )
     dispatcher.turns = turns
-    alarms = Alarms(store, runtime, dispatcher, jobs, limits, Wake(runtime))
+    alarms = Alarms(store, runtime, dispatcher, jobs, holds, limits, Wake(runtime))
+    holds.released = alarms.doubt
     outbox = Outbox(
         store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime), reporting
     )
@@ -346,6 +346,15 @@ def running_engine(
     commits.committed, commits.in_doubt = engine.committed, engine.doubt
     turns.process_ends = outbox.process_ends = engine.process_ends
     return engine
+
+
+def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyDefinition]) -> ConcurrencyLimits:
+    own = {
+        f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
+        for (kind, name), job in jobs.items()
+        if job.plan.concurrency is not None
+    }
+    return ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own)
 
 
 def _fence_lost(store: Store, address: str) -> str:

@@ -14,6 +14,7 @@ from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_direc
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
+from perdure.engine.holds import Holds
 from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
 from perdure.engine.reporting import Reporting
 from perdure.engine.time_limit import TimeLimit
@@ -65,6 +66,7 @@ class TurnTaker:
         gates: limits the number of concurrent runs.
         commits: writes the transitions.
         reporting: tells sinks of claims and rejected events.
+        holds: the held jobs.
         left_claimed: called with an instance that may have a claim that no run holds.
         perform: performs the effects of runs.
         run_ended: called with the end of every program.
@@ -84,6 +86,7 @@ class TurnTaker:
     gates: ConcurrencyLimits
     commits: Commits
     reporting: Reporting
+    holds: Holds
     left_claimed: Callable[[Mailbox], None]
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
@@ -581,8 +584,9 @@ class TurnTaker:
     def _facts(self, mailbox: Mailbox) -> TurnInputs:
         events: Literal["wanted", "unread"]
         events = "wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread"
+        hold = self.holds.of(mailbox.job.kind, mailbox.job.name)
         return collect_inputs(
-            self.runtime, self.store, self.limits, running=mailbox.running, code=self.code, events=events
+            self.runtime, self.store, self.limits, running=mailbox.running, code=self.code, events=events, hold=hold
         )
 
 

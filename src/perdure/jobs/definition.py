@@ -34,6 +34,7 @@ from perdure.values.errors import (
     UnknownAction,
 )
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
@@ -74,6 +75,14 @@ class Dispatch(Protocol):
 
     def state(self, definition: Definition[Any, Any, Any], id_: str, /) -> FutureResult[Any, CallError]:
         """Read and decode the committed state; None if there is no instance."""
+        ...
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+        """Hold or release a job."""
+        ...
+
+    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+        """Count the instances of a job by status."""
         ...
 
 
@@ -181,6 +190,17 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             execute: the run; its ``instance`` is the stored one.
             exit_: the exit of the program.
             inputs: the clock, the random value and the ids, drawn after the exit.
+        """
+        return None
+
+    def held(self, step: Execute, instance: Instance | None, request: Request, inputs: TurnInputs) -> Commit | None:
+        """Answer a request that would begin a run while the job is held; None to answer as a paused instance does.
+
+        Args:
+            step: the run that would begin.
+            instance: the stored instance, if there is one.
+            request: the request.
+            inputs: the clock, the random value and the ids.
         """
         return None
 

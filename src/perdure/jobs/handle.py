@@ -28,6 +28,7 @@ from perdure.values.answer import (
     Triggered,
 )
 from perdure.values.failure import Defect, FailureRecord
+from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instance import Suspension
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
@@ -80,6 +81,27 @@ class JobHandle(Generic[S, E]):
     def resume(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[PauseResult, CallError]:
         """Resume a paused or parked instance; an overdue alarm fires once."""
         return self._send(id_, Resume(), "resume", key=idempotency_key)
+
+    def hold(self) -> FutureResult[HoldResult, CallError]:
+        """Hold the job: none of its runs begins until `release`, also after a restart.
+
+        Every instance, also one that is created later, behaves as a paused one: alarms, retries and flushes wait,
+        events are handled, and a call that would begin a run returns ``Paused``. Runs in progress continue. An instance
+        that ``start`` creates runs after the release.
+        """
+        return self._named(self.dispatch.set_hold(self._job, "held"), "hold")
+
+    def release(self) -> FutureResult[HoldResult, CallError]:
+        """Release the job: overdue alarms fire."""
+        return self._named(self.dispatch.set_hold(self._job, "released"), "release")
+
+    def count(self) -> FutureResult[JobCount, CallError]:
+        """Count the instances of the job by status, and read whether it is held; see `Client.counts`."""
+        return self._named(self.dispatch.count(self._job), "count")
+
+    @property
+    def _job(self) -> Job:
+        return self.definition.kind, self.definition.name
 
     def _send(
         self,

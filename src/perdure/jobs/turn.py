@@ -17,6 +17,7 @@ from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.event_run import event_failed
 from perdure.jobs.failures import record_failure
+from perdure.jobs.held import begins_run, begun_later
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.new_instance import new_instance
 from perdure.jobs.recovery import deliver, is_running, left_behind, recover
@@ -110,7 +111,15 @@ def _decide(
         return recover(job, instance, claim, inputs)
     if claim is not None:
         return RecoverFirst()
-    return _decide_settled(job, address, instance, request, inputs)
+    step = _decide_settled(job, address, instance, request, inputs)
+    return step if inputs.hold == "released" else _held(job, step, instance, request, inputs)
+
+
+def _held(job: AnyDefinition, step: Step, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
+    """Return the decision of a held job: it begins no run."""
+    if isinstance(step, Execute) and begins_run(step):
+        return job.held(step, instance, request, inputs) or begun_later(step, instance, inputs)
+    return step
 
 
 def _decide_settled(
@@ -122,7 +131,7 @@ def _decide_settled(
             return pause(address, instance, inputs)
         case Resume() if instance is None or instance.suspension != "undecodable":
             return resume(job, address, instance, inputs)
-        case AlarmDue() if not _is_due(instance, inputs):
+        case AlarmDue() if inputs.hold == "held" or not _is_due(instance, inputs):
             return reply(address, None)
         case Resume() | Redecode():
             return upgrade_first(job, instance, request, inputs) or redecode(job, address, instance, inputs)

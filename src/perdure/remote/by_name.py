@@ -22,6 +22,7 @@ from perdure.values.answer import InstanceStatus
 from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidArgument, InvalidInput, RequestError
+from perdure.values.hold import HoldResult, JobCount
 from perdure.values.trace import trace_context
 from perdure.wire.envelope import Envelope
 from perdure.wire.paths import instance_path
@@ -142,6 +143,18 @@ class RemoteJob:
         except RequestError as refused:
             return Failure(refused)
         return await answer_of(self.gateway.until(address, wanted, timeout_ms))
+
+    def hold(self) -> FutureResult[HoldResult, CallError]:
+        """Hold the job; see `JobHandle.hold`."""
+        return self.gateway.set_hold((self.kind, self.name), "held")
+
+    def release(self) -> FutureResult[HoldResult, CallError]:
+        """Release the job."""
+        return self.gateway.set_hold((self.kind, self.name), "released")
+
+    def count(self) -> FutureResult[JobCount, CallError]:
+        """Count the instances of the job by status, and read whether it is held."""
+        return self.gateway.count((self.kind, self.name))
 
     def history(
         self, id_: str, /, *, before: int | None = None, limit: int = 100

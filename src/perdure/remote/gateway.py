@@ -41,6 +41,7 @@ from perdure.values.errors import (
     UnknownJob,
 )
 from perdure.values.excerpt import excerpt
+from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
 from perdure.values.listed import ListFilter, Listing
@@ -51,7 +52,7 @@ from perdure.wire.contract import contract_of, differing
 from perdure.wire.envelope import READS, Envelope
 from perdure.wire.info import EngineInfo
 from perdure.wire.moment import moment_of
-from perdure.wire.paths import instance_path
+from perdure.wire.paths import instance_path, job_path
 from perdure.wire.problems import error_of
 from perdure.wire.records import record_of
 
@@ -136,6 +137,15 @@ class RemoteGateway:
                 lambda answer: None if answer is None else decode(orjson.dumps(answer)),
             )
         )
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+        """Hold or release a job. It is repeated until it is answered: a repeat changes nothing."""
+        path = f"{job_path(*job)}/{'hold' if hold == 'held' else 'release'}"
+        return once(self.http("POST", path, lambda data: record_of(HoldResult, data)))
+
+    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+        """Count the instances of a job by status."""
+        return self._get(f"{job_path(*job)}/count", {}, lambda data: record_of(JobCount, data))
 
     async def _read(
         self, job: AnyDefinition, id_: str, action: str, decode: Callable[[Any], Any], key: str | None = None

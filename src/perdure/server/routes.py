@@ -35,7 +35,8 @@ from perdure.values.listed import ListedStatus
 from perdure.wire.awaited import LONGEST_WAIT_MS, awaited_json
 from perdure.wire.records import json_of
 
-INSTANCE: Final = "/v1/jobs/{kind}/{name}/instances/{id}"
+JOB: Final = "/v1/jobs/{kind}/{name}"
+INSTANCE: Final = f"{JOB}/instances/{{id}}"
 
 Encode: TypeAlias = Callable[[Any], bytes]
 
@@ -150,15 +151,11 @@ def routes(client: Open, caller_of: Callable[[Request], Caller], *, lists: Few, 
         route("/v1/counts", one_of_few(_counts), "read"),
         route("/metrics", _metrics, "read"),
         route("/v1/in-flight", one_of_few(_in_flight), "operate"),
-        route(
-            "/v1/instances",
-            one_of_few(_instances),
-            "read",
-            "GET",
-            *("kind", "job", "status", "id_prefix", "due_before", "after", "limit", "max_scanned"),
-        ),
+        route("/v1/instances", one_of_few(_instances), "read", "GET", *_FILTERS),
         route("/v1/dead-letters", one_of_few(_dead_letters), "operate", "GET", "after", "limit"),
         route("/v1/dead-letters/{message_id}/redrive", _redrive, "operate", "POST"),
+        *(route(f"{JOB}/{name}", handle, "operate", "POST") for name, handle in _HOLDS),
+        route(f"{JOB}/count", one_of_few(_count), "read"),
         route(INSTANCE, _status, "read"),
         route(f"{INSTANCE}/state", _state, "read"),
         route(f"{INSTANCE}/wait", _waiting(waits), "read", "GET", "until", "phase", "timeout"),
@@ -203,6 +200,9 @@ async def _in_flight(asked: Asked) -> Response:
 
 
 # ---------------------------------------------------------------- many instances
+_FILTERS: Final = ("kind", "job", "status", "id_prefix", "due_before", "after", "limit", "max_scanned")
+
+
 async def _instances(asked: Asked) -> Response:
     query = asked.request.query_params
     found = asked.client.list(
@@ -228,6 +228,22 @@ async def _dead_letters(asked: Asked) -> Response:
 async def _redrive(asked: Asked) -> Response:
     message_id = whole_in(asked.request.path_params, "message_id")
     return await asked.answer(asked.client.redrive(message_id), orjson.dumps)
+
+
+# ---------------------------------------------------------------- one job
+async def _hold(asked: Asked) -> Response:
+    return await asked.answer(_job(asked).hold(), json_of)
+
+
+async def _release(asked: Asked) -> Response:
+    return await asked.answer(_job(asked).release(), json_of)
+
+
+_HOLDS: Final = (("hold", _hold), ("release", _release))
+
+
+async def _count(asked: Asked) -> Response:
+    return await asked.answer(_job(asked).count(), json_of)
 
 
 # ---------------------------------------------------------------- one instance

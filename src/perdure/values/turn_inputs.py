@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from perdure.values.excerpt import fields_in_line
+from perdure.values.hold import Hold
 from perdure.values.limits import Limits
 from perdure.values.turn_value import turn_value
 
@@ -23,6 +24,7 @@ class TurnInputs:
         events: whether the log keeps events or a sink reads them; of ``"unread"`` ones, only failures are made, for
             the engine's log.
         trace: the trace context of the turn; None if it is not traced.
+        hold: whether runs of the job may begin.
         code: whether all code of the job must be claimed before it runs, because a process died shortly before.
     """
 
@@ -37,6 +39,7 @@ class TurnInputs:
     events: Literal["wanted", "unread"] = "wanted"
     trace: str | None = None
     code: Literal["trusted", "suspect"] = "trusted"
+    hold: Hold = "released"
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

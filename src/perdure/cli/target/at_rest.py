@@ -26,6 +26,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidInput, ServerUnreachable
+from perdure.values.hold import HoldResult, Job
 from perdure.values.instance import Instance
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -150,6 +151,14 @@ class AtRest:
     def until(
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
     ) -> Awaited:
+        """Refuse."""
+        self._refuse()
+
+    def hold(self, job: Job, /) -> HoldResult:
+        """Refuse."""
+        self._refuse()
+
+    def release(self, job: Job, /) -> HoldResult:
         """Refuse."""
         self._refuse()
 

@@ -20,6 +20,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.errors import ServerUnreachable
+from perdure.values.hold import HoldResult, Job
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -82,6 +83,14 @@ class Remote:
         """Wait until an instance has one of these statuses or phases."""
         job = self.jobs.handle_by_name(address.kind, address.name)
         return self.jobs.unwrap(job.until(address.id, *statuses, phases=phases, timeout=within))
+
+    def hold(self, job: Job, /) -> HoldResult:
+        """Hold a job."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(*job).hold())
+
+    def release(self, job: Job, /) -> HoldResult:
+        """Release a job."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(*job).release())
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:
         """Read the newest events of an address, the newest first."""

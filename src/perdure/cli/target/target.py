@@ -14,6 +14,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.excerpt import excerpt, fields_in_line
+from perdure.values.hold import HoldResult, Job
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
@@ -79,6 +80,14 @@ class Target(Protocol):
         self, address: Address, statuses: tuple[AwaitedStatus, ...], phases: tuple[str, ...], within: Duration, /
     ) -> Awaited:
         """Wait until an instance has one of these statuses or phases."""
+        ...
+
+    def hold(self, job: Job, /) -> HoldResult:
+        """Hold a job."""
+        ...
+
+    def release(self, job: Job, /) -> HoldResult:
+        """Release a job."""
         ...
 
     def history(self, address: Address, before: int | None, limit: int, /) -> tuple[LoggedEvent, ...]:

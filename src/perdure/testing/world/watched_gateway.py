@@ -17,6 +17,7 @@ from perdure.programs.future import answer_of, once
 from perdure.testing.world.recorded_call import Reading, Unasked
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
+from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.limits import Limits
 
 Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
@@ -106,3 +107,11 @@ class CurrentGateway:
     def state(self, definition: AnyDefinition, id_: str, /) -> FutureResult[Any, Any]:
         """Read the committed state, decoded."""
         return gateway_of(self.jobs()).state(definition, id_)
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+        """Hold or release a job."""
+        return gateway_of(self.jobs()).set_hold(job, hold)
+
+    def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
+        """Count the instances of a job by status."""
+        return gateway_of(self.jobs()).count(job)

@@ -21,6 +21,7 @@ from perdure.values.address import MAX_ID_CHARACTERS
 from perdure.values.answer import InstanceStatus, RunAnswer
 from perdure.values.awaited import AWAITED_STATUSES
 from perdure.values.counts import StoreCounts
+from perdure.values.hold import HoldResult, JobCount
 from perdure.values.listed import LISTED_STATUSES, Listing
 from perdure.values.message import StoredMessage
 from perdure.wire.awaited import AwaitedRecord
@@ -96,6 +97,7 @@ def job_operations(components: Components, job: AnyDefinition, *, owner: str) ->
             body=_call(components, job, spec, owner=owner, rejection=None if spec in _BUILT_IN else rejection),
         )
     yield from _reads(components, job, path, owner=owner)
+    yield from _of_the_job(components, job, path.removesuffix("/instances/{id}"), owner=owner)
 
 
 _BUILT_IN: Final = (TERMINATE, PAUSE, RESUME)
@@ -152,6 +154,23 @@ def _reads(components: Components, job: AnyDefinition, path: str, *, owner: str)
     history = components.add(HISTORY, owner=LIBRARY)
     yield read(f"{path}/history", "history", "Read the newest events, the newest first.", history, _BEFORE, _LIMIT)
     yield from _explanations(components, job, path, owner=owner)
+
+
+def _of_the_job(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:
+    def operation(method: Literal["get", "post"], name: str, summary: str, form: TypeForm[Any]) -> ApiOperation:
+        body = _operation(
+            summary,
+            tag=job.name,
+            scope="read" if method == "get" else "operate",
+            parameters=[],
+            answer=answer_of(components, form),
+            refusals=refusals(components, _READ),
+        )
+        return ApiOperation(method=method, path=f"{path}/{name}", id=f"{owner}_{name}_job", body=body)
+
+    yield operation("post", "hold", "Hold the job: none of its runs begins until it is released.", HoldResult)
+    yield operation("post", "release", "Release the job: its overdue alarms fire.", HoldResult)
+    yield operation("get", "count", "Count the instances of the job by status.", JobCount)
 
 
 def _explanations(components: Components, job: AnyDefinition, path: str, *, owner: str) -> Iterator[ApiOperation]:

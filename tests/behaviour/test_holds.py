@@ -1,0 +1,164 @@
+"""A held job begins no run, whatever its instances are; the hold survives restarts."""
+
+from __future__ import annotations
+
+import attrs
+from machine import Add, OnAlarm, Say, app, machine, steps
+from reminder import Reminder
+from reminder.context import ReminderContext
+from returns.result import Failure
+from world import HasOutside, Refused, World, on_each_store, say
+
+from perdure import App, Backoff, Continuous, ContinuousContext, Debounce, DebounceContext, Do, Retry, every, program
+from perdure.client.client import engine_of
+from perdure.values.answer import Flushed, Paused, Started, Triggered
+from perdure.values.errors import StoreUnavailable
+from perdure.values.hold import HoldResult, JobCount
+
+HELD, RELEASED = HoldResult(changed=True, hold="held"), HoldResult(changed=True, hold="released")
+ALARM = OnAlarm(60_000, (Say("rang"),))
+
+
+@program
+def greet(ctx: ContinuousContext[int]) -> Do[None, Refused, HasOutside]:
+    yield from say(f"tick of {ctx.id}")
+
+
+@program
+def flush(ctx: DebounceContext[int]) -> Do[None, Refused, HasOutside]:
+    yield from say(f"flush of {ctx.id}")
+
+
+ticks = Continuous("ticks", state=int, schedule=every("1 hour"), execute=greet)
+piles = Debounce("piles", event=int, flush_after="1 minute", max_events=2, execute=flush)
+
+
+@on_each_store
+async def test_alarms_wait_for_the_release_and_survive_a_restart(world: World) -> None:
+    """Other jobs are not affected; the alarm of an instance that is created meanwhile waits as well."""
+    everything = app(world.outside, machine, ticks)
+    jobs = await world.open(everything)
+    handle = jobs.handle(machine)
+    await world.unwrap(handle.send("a", ALARM))
+    assert await world.unwrap(handle.hold()) == HELD
+    assert await world.unwrap(handle.hold()) == HoldResult(changed=False, hold="held")
+    await world.unwrap(handle.send("b", ALARM))
+    await world.unwrap(jobs.handle(ticks).start("t", 0))
+    await world.advance(hours=2)
+    assert world.outside.heard == ["tick of t"] * 3
+    assert await world.unwrap(handle.count()) == JobCount(hold="held", by_status={"scheduled": 2})
+    await world.crash()
+    handle = (await world.open(everything)).handle(machine)
+    await world.advance(minutes=30)
+    assert "rang" not in world.outside.heard
+    assert (await world.unwrap(handle.count())).hold == "held"
+    assert await world.unwrap(handle.release()) == RELEASED
+    await world.advance(ms=1)
+    assert world.outside.heard.count("rang") == 2
+    assert await world.unwrap(handle.count()) == JobCount(hold="released", by_status={"idle": 2})
+    assert await world.unwrap(handle.release()) == HoldResult(changed=False, hold="released")
+
+
+@on_each_store
+async def test_requests_that_would_begin_a_run_answer_as_for_a_paused_instance(world: World) -> None:
+    jobs = await world.open(app(world.outside, machine, ticks, piles))
+    tasks, continuous, debounces = jobs.handle(machine), jobs.handle(ticks), jobs.handle(piles)
+    for handle in (tasks, continuous, debounces):
+        await world.unwrap(handle.hold())
+    assert (await world.unwrap(tasks.send("a", steps(Add())))).created
+    assert await world.unwrap(tasks.trigger("a")) == Triggered(triggered=False, status="idle", outcome=Paused())
+    for _ in range(2):
+        await world.unwrap(debounces.add("a", 1))
+    held = Flushed(flushed=False, reason=None, outcome=Paused())
+    assert await world.unwrap(debounces.flush("a")) == held
+    first = await world.unwrap(continuous.start("a", 0, idempotency_key="k"))
+    assert first == Started(created=True, status="scheduled", outcome=Paused())
+    assert await world.unwrap(continuous.start("a", 0, idempotency_key="k")) == first
+    await world.advance(hours=1)
+    assert world.outside.heard == []
+    assert (await world.unwrap(continuous.status("a"))).run_count == 0
+    for handle in (tasks, continuous, debounces):
+        await world.unwrap(handle.release())
+    await world.advance(ms=1)
+    assert sorted(world.outside.heard) == ["flush of a", "tick of a"]
+    assert await world.happened(ticks.address("a")) == ["job.started", "job.executed"]
+    assert (await world.unwrap(tasks.trigger("a"))).triggered
+
+
+@on_each_store
+async def test_a_run_in_progress_ends_and_its_retry_waits(world: World) -> None:
+    retried = Continuous(
+        "ticks",
+        state=int,
+        schedule=every("1 hour"),
+        execute=greet,
+        retry=Retry(max_attempts=3, delay=Backoff.constant("1 minute")),
+    )
+    handle = (await world.open(app(world.outside, retried))).handle(retried)
+    world.suspension("tick of a")
+    world.outside.breaks.add("tick of a")
+    run = world.start(handle.start("a", 0))
+    await world.settle()
+    await world.unwrap(handle.hold())
+    world.release("tick of a")
+    await world.settle()
+    assert run.done()
+    assert (await world.unwrap(handle.status("a"))).status == "retrying"
+    world.outside.breaks.clear()
+    await world.advance(hours=1)
+    assert world.outside.heard == ["tick of a"]
+    await world.unwrap(handle.release())
+    await world.advance(ms=1)
+    assert world.outside.heard == ["tick of a"] * 2
+
+
+@program
+def remind(ctx: ReminderContext) -> Do[None, Refused, HasOutside]:
+    yield from say(ctx.id)
+
+
+@on_each_store
+async def test_every_kind_can_be_held_and_counted(world: World) -> None:
+    reminder = Reminder.of("reminder", remind)
+    jobs = await world.open(App(world.outside).with_jobs(reminder))
+    handle, named = jobs.handle(reminder), jobs.handle_by_name("reminder", "reminder")
+    await world.unwrap(named.hold())
+    for id_ in "abc":
+        await world.unwrap(handle.wish(id_, id_))
+    await world.advance(minutes=5)
+    assert world.outside.heard == []
+    assert await world.unwrap(named.count()) == JobCount(hold="held", by_status={"scheduled": 3})
+    assert (await world.unwrap(handle.count())).total == 3
+    await world.unwrap(named.release())
+    await world.advance(ms=1)
+    assert sorted(world.outside.heard) == ["a", "b", "c"]
+
+
+@on_each_store
+async def test_many_held_alarms_delay_no_other(world: World) -> None:
+    """Also on a store that cannot leave them out of a page."""
+    for due_except in ("kept", None):
+        jobs = await world.open(app(world.outside, machine, ticks, alarm_batch=2))
+        handle = jobs.handle(machine)
+        if due_except is None:
+            engine = engine_of(jobs)
+            engine.alarms.store = engine.store = attrs.evolve(engine.store, due_except=None)
+        await world.unwrap(handle.hold())
+        for number in range(9):
+            await world.unwrap(handle.send(f"{due_except} {number}", ALARM))
+        await world.advance(minutes=2)
+        await world.unwrap(jobs.handle(ticks).start(f"{due_except}", 0))
+        await world.advance(hours=1)
+        assert world.outside.heard.count(f"tick of {due_except}") == 2
+        assert "rang" not in world.outside.heard
+        await world.close()
+
+
+@on_each_store
+async def test_a_hold_that_is_not_stored_holds_nothing(world: World) -> None:
+    handle = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(handle.send("a", ALARM))
+    world.fail("set_hold", StoreUnavailable("hold", "the disk is full"))
+    assert isinstance(await world.result(handle.hold()), Failure)
+    await world.advance(minutes=1)
+    assert world.outside.heard == ["rang"]
