@@ -15,6 +15,7 @@ from perdure import App, Do, Limits, Task, TaskContext, program
 from perdure.client.client import engine_of
 from perdure.engine.in_flight import InFlight
 from perdure.engine.sink import EngineView
+from perdure.telemetry import on_event
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
 from perdure.values.live_event import AlarmFired, EngineStarted, RequestEnded, StoreCommitted
@@ -120,3 +121,13 @@ def test_sinks_have_unique_names() -> None:
 def test_a_value_that_is_not_a_sink_is_refused() -> None:
     with pytest.raises(DefinitionError, match="an EventSink"):
         app.with_sinks(cast("Any", print))
+
+
+async def _awaited(_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize("function", [_awaited, 5])
+def test_a_function_that_the_engine_cannot_call_is_refused(function: Any) -> None:
+    with pytest.raises(DefinitionError, match="not async"):
+        on_event(function)

@@ -15,9 +15,11 @@ from perdure import unwrap
 from perdure.cli.commands import command_line
 from perdure.dashboard.actions import BULK
 from perdure.dashboard.links import Links
+from perdure.server.dashboard_data import whole
 from perdure.server.listening import CLOSING
 from perdure.server.tokens import Tokens
 from perdure.values.address import Address
+from perdure.values.errors import InvalidArgument
 
 ORDER = "task/orders/2026-0003"
 INVOICE = "task/invoices/R-100"
@@ -439,6 +441,13 @@ def test_without_the_option_there_is_no_dashboard():
         return (await visitor.get()).status_code
 
     assert visit(scenario, dashboard=False) == 404
+
+
+def test_a_number_that_no_store_has_is_not_valid():
+    assert whole(str(2**63 - 1), "before") == 2**63 - 1
+    for text in (str(2**63), "9" * 400, "-1", "\u0663", ""):
+        with pytest.raises(InvalidArgument):
+            whole(text, "before")
 
 
 HOSTILE = [

@@ -44,6 +44,8 @@ PAGE: Final = 50
 SCANNED: Final = 10_000
 """Instances that a search for a page reads, about: then the page is partial."""
 OVERDUE: Final = 10
+MAX_WHOLE: Final = 2**63 - 1
+"""The greatest number of a store."""
 TICKS: Final = 5
 
 
@@ -293,6 +295,6 @@ def whole(text: str, what: str) -> int:
     Raises:
         InvalidArgument: it is none.
     """
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):  # noqa: PLR2004 - 64 bits
-        raise InvalidArgument(what, text, "a whole number from 0")
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_WHOLE)) and int(text) <= MAX_WHOLE):
+        raise InvalidArgument(what, text, "a whole number from 0 below 2**63")
     return int(text)

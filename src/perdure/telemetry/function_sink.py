@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from inspect import iscoroutinefunction
+from typing import cast
 
 import attrs
 
 from perdure.engine.sink import EngineView, OnEvent, OpenSink
+from perdure.values.errors import DefinitionError
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +41,12 @@ def on_event(function: OnEvent, /, *, name: str | None = None) -> FunctionSink:
         function: called with each stored event after its commit, and with each live event. The engine waits for it: it
             must return at once. An exception that it raises is logged.
         name: the name of the sink, unique in an app; by default that of the function.
+
+    Raises:
+        DefinitionError: it is not a function, or one that must be awaited.
     """
+    given = cast("object", function)
+    if not callable(given) or iscoroutinefunction(given):
+        raise DefinitionError("function of a sink", given, "a function that is not async: the engine awaits nothing")
     own_name: str = getattr(function, "__name__", type(function).__name__)
     return FunctionSink(name=name or own_name, function=function)
