@@ -119,7 +119,8 @@ class Options:
         Parameter(
             env_var="PERDURE_METRICS",
             help="Count metrics, and expose them at /metrics; by default if the extra `prometheus` is installed and "
-            "there is an address to serve HTTP on. An app that declares `prometheus()` does so in any case.",
+            "there is an address to serve HTTP on. An app that declares `prometheus()` does so in any case. It costs "
+            "some 10 to 20 µs of CPU time for each request.",
         ),
     ] = None
     if_missing: Annotated[
