@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import attrs
-from machine import Add, OnAlarm, Say, app, machine, steps
+from machine import Add, OnAlarm, Say, Wait, app, machine, steps
 from reminder import Reminder
 from reminder.context import ReminderContext
-from returns.result import Failure
+from returns.result import Failure, Success
 from world import HasOutside, Refused, World, on_each_store, say
 
-from perdure import App, Backoff, Continuous, ContinuousContext, Debounce, DebounceContext, Do, Retry, every, program
+from perdure import (
+    App,
+    Backoff,
+    Continuous,
+    ContinuousContext,
+    Debounce,
+    DebounceContext,
+    Do,
+    Retry,
+    every,
+    program,
+    testing,
+)
 from perdure.client.client import engine_of
+from perdure.jobs.explanation import Explained
 from perdure.values.answer import Flushed, Paused, Started, Triggered
 from perdure.values.errors import StoreUnavailable
 from perdure.values.hold import HoldResult, JobCount
@@ -29,6 +42,7 @@ def flush(ctx: DebounceContext[int]) -> Do[None, Refused, HasOutside]:
     yield from say(f"flush of {ctx.id}")
 
 
+plain = Debounce("plain", event=int, flush_after="1 minute", execute=lambda ctx: ctx.state)
 ticks = Continuous("ticks", state=int, schedule=every("1 hour"), execute=greet)
 piles = Debounce("piles", event=int, flush_after="1 minute", max_events=2, execute=flush)
 
@@ -152,6 +166,35 @@ async def test_many_held_alarms_delay_no_other(world: World) -> None:
         assert world.outside.heard.count(f"tick of {due_except}") == 2
         assert "rang" not in world.outside.heard
         await world.close()
+
+
+@on_each_store
+async def test_an_alarm_that_waits_in_a_mailbox_waits_for_the_release(world: World) -> None:
+    """It was fired before the hold, and its turn comes after it."""
+    jobs = await world.open(app(world.outside))
+    handle = jobs.handle(machine)
+    await world.unwrap(handle.send("a", ALARM))
+    slow = world.start(handle.send("a", steps(Wait(120_000), Add())))
+    await world.advance(s=90)
+    await world.unwrap(handle.hold())
+    await world.advance(s=60)
+    assert slow.done()
+    assert world.outside.heard == []
+    explained = await world.unwrap(jobs.explain(machine, "a", "alarm"))
+    assert isinstance(explained, Explained)
+    assert explained.result == Success(None)
+    await world.unwrap(handle.release())
+    await world.advance(ms=1)
+    assert world.outside.heard == ["rang"]
+
+
+def test_the_reproduction_of_a_world_holds_and_releases_the_job() -> None:
+    with testing.World(App(None).with_jobs(plain)) as world:
+        handle = world.handle(plain)
+        world.unwrap(handle.hold())
+        world.unwrap(handle.release())
+        assert "world.unwrap(world.handle(plain).hold())" in world.trace_text()
+        assert "world.unwrap(world.handle(plain).release())" in world.trace_text()
 
 
 @on_each_store

@@ -16,8 +16,8 @@ from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
 from perdure.values.address import Address
 from perdure.values.errors import InvalidInput
 
-Reading: TypeAlias = Literal["status", "get_state"]
-"""A read of an instance: not a request, but its steps interleave with those of requests."""
+Reading: TypeAlias = Literal["status", "get_state", "hold", "release"]
+"""A read of an instance, or a change of its job: not a request, but its steps interleave with those of requests."""
 
 Asked: TypeAlias = tuple[Address, Request | Reading]
 """A request or a read of an instance."""
@@ -114,7 +114,8 @@ def _argument(value: Any) -> SourceRepr:  # an app, a fault, a duration
 
 def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, request: Request | Reading) -> SourceRepr:
     if not isinstance(request, Request):
-        return SourceRepr(f"{handle.text}.{request}({address.id!r})", handle.imports)
+        argument = "" if request in ("hold", "release") else repr(address.id)
+        return SourceRepr(f"{handle.text}.{request}({argument})", handle.imports)
     method, inputs = _method_and_inputs(job, request)
     parts = [source_of(address.id), *map(source_of, inputs)]
     texts = [part.text for part in parts]

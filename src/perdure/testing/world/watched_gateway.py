@@ -78,6 +78,20 @@ class WatchedGateway(LocalGateway):
         """Read the committed state, and note that."""
         return self._noted(definition, id_, "get_state", super().state)
 
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[HoldResult, CallError]:
+        """Hold or release a job, and note that."""
+        reading: Reading = "hold" if hold == "held" else "release"
+        address = Address(*job, "")
+        call = once(self._set_hold_noted(address, reading, job, hold))
+        self.witness.wrote(call, lambda: (address, reading))
+        return call
+
+    async def _set_hold_noted(
+        self, address: Address, reading: Reading, job: Job, hold: Hold
+    ) -> Result[HoldResult, CallError]:
+        self.witness.read(address, reading)
+        return await self._set_hold(job, hold)
+
     def _noted(self, job: AnyDefinition, id_: str, reading: Reading, read: Read) -> FutureResult[Any, Any]:
         call = once(self._read_noted(job, id_, reading, read))
         self.witness.wrote(call, lambda: (job.address(id_), reading))
