@@ -1,5 +1,6 @@
 """The commands for operators on a running engine: through the socket beside its file, and through its server."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_a_job_is_held_and_released(engine: list[str], capsys: Out) -> None:
     assert json_of(capsys.readouterr().out) == [{"job": "task:order", "changed": True, "hold": "held"}]
     assert run_command(["hold", "task:unknown", *engine]) == 3
     assert run_command(["hold", "task:order:o-1", *engine]) == 2
+
+
+def test_counts_print_the_next_alarm_as_a_list_does(read_only: dict[str, list[str]], capsys: Out) -> None:
+    assert run_command(["counts", *read_only[TARGETS[0]]]) == 0
+    counted = capsys.readouterr().out
+    assert "JOB " in counted
+    assert "dead letters  " in counted
+    assert re.search(r"^next alarm    \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", counted, re.MULTILINE), counted
 
 
 @pytest.mark.parametrize("target", TARGETS)

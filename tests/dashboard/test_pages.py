@@ -244,9 +244,9 @@ def test_a_request_is_offered_only_with_valid_input(payload, shown, offered):
     async def scenario(visitor):
         form = {"csrf": await visitor.token_of_forms(), "action": "send", "payload": payload}
         page = await visitor.post(f"{path_of('task/orders/2026-0001')}/explain", form)
-        return shown in page.text, "Send the request send to" in page.text
+        return shown in page.text, "Send the request send to" in page.text, ">Back</a>" in page.text
 
-    assert visit(scenario) == (True, offered)
+    assert visit(scenario) == (True, offered, not offered)
 
 
 def test_an_alarm_that_does_nothing_says_why():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perdure.cli.exit_code import ExitCode
+from perdure.cli.instances.records import instant
 from perdure.cli.json_lines import JsonOption, write_json
 from perdure.cli.styled_lines import write_styled_lines
 from perdure.cli.table import Table, write_table
@@ -36,7 +37,7 @@ def _rest(counted: StoreCounts) -> Iterator[str]:
     yield f"messages      {_up_to(counted.messages)}"
     yield f"dead letters  {_up_to(counted.dead_letters)}"
     if counted.oldest_due is not None:
-        yield f"next alarm    {counted.oldest_due.isoformat()}"
+        yield f"next alarm    {instant(counted.oldest_due)}"
     if not counted.complete:
         yield "The engine is still counting: these are the instances so far. Run the command again."
 

@@ -61,6 +61,7 @@ def confirm_page(frame: Frame, view: PreviewedRequest, /) -> Page:
             _question(frame, view, view.action) if sends and view.action is not None else None,
             view.payload and panel("Input", code(view.payload, label="Input")),
             view.problem and h.p(".error", role="alert")[view.problem],
+            view.invalid and h.p[h.a(".button", href=back)["Back"]],
             bool(view.explanation) and _effect(view.explanation),
             view.action is None and view.explanation.get("write") == "keep" and _no_alarm(view.explanation),
         ],
