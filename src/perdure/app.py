@@ -16,7 +16,7 @@ from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.mistakes import MistakeLog
 from perdure.engine.running import RunningEngine, running_engine
-from perdure.engine.sink import EngineView, EventSink, OpenSinks
+from perdure.engine.sink import EngineView, EventSink, OpenSink, OpenSinks
 from perdure.engine.turn import MistakeFound, RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
@@ -24,7 +24,7 @@ from perdure.jobs.needs import check_services
 from perdure.programs import Program
 from perdure.programs.container import result_inside
 from perdure.programs.watch import begin_watching, end_watching
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.encryption import Encryption, encrypted_store
 from perdure.stores.encryption.key_check import key_warning
 from perdure.stores.store import OnLocked, Store
@@ -260,7 +260,7 @@ class OpenApp(AsyncNotEntered):
                     lags=sinks.lags,
                     report=sinks.tell,
                 )
-                sinks.add(sink.name, await stack.enter_async_context(sink.open(view)))
+                sinks.add(sink.name, await _watching(sink, view, stack))
             engine = running_engine(
                 store,
                 runtime,
@@ -346,6 +346,27 @@ async def _entered(services: Any, stack: AsyncExitStack) -> Any:  # the user's o
             "services of the app", manager, "a record, or a function that returns an async context manager"
         )
     return await stack.enter_async_context(cast("AbstractAsyncContextManager[Any]", manager))
+
+
+async def _watching(sink: EventSink, engine: EngineView, stack: AsyncExitStack) -> OpenSink:
+    """Open a sink until the stack ends. An exception of its end is logged: the work of the engine is done by then."""
+    context = sink.open(engine)
+    if not isinstance(cast("object", context), AbstractAsyncContextManager):
+        raise DefinitionError(f"sink {sink.name}", context, "a function open that returns an async context manager")
+    opened = await context.__aenter__()
+
+    async def end(
+        kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await context.__aexit__(kind, error, traceback)
+        except Exception as raised:  # noqa: BLE001 - a sink must not harm the engine
+            if raised is not error:
+                fields = {"sink": sink.name, "error": excerpt(raised)}
+                engine.runtime.log(LogRecord("error", "sink raised an exception when it was closed", fields))
+
+    stack.push_async_exit(end)
+    return opened
 
 
 def _check(services: object, served: Mapping[tuple[str, str], AnyDefinition]) -> None:

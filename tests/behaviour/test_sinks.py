@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import attrs
 import pytest
@@ -14,7 +14,7 @@ from world import World, on_each_store
 from perdure import App, Do, Limits, Task, TaskContext, program
 from perdure.client.client import engine_of
 from perdure.engine.in_flight import InFlight
-from perdure.engine.sink import EngineView
+from perdure.engine.sink import EngineView, OpenSink
 from perdure.telemetry import on_event
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
@@ -111,6 +111,40 @@ def test_a_sink_that_opens_as_something_else_is_refused_and_the_store_is_release
     with pytest.raises(DefinitionError, match=r"sink wrong.*OpenSink"):
         asyncio.run(opened(app.with_sinks(cast("Any", Wrong()))))
     asyncio.run(opened(app))
+
+
+@attrs.frozen
+class Ending:
+    """Raises, or hides the exception of the block, when it is closed."""
+
+    ends: Literal["raises", "hides"]
+    name: str = "ending"
+
+    @asynccontextmanager
+    async def open(self, _: EngineView) -> AsyncGenerator[OpenSink]:
+        try:
+            yield OpenSink()
+        except LookupError:
+            if self.ends != "hides":
+                raise
+        finally:
+            if self.ends == "raises":
+                raise ZeroDivisionError("bug of a sink")
+
+
+@pytest.mark.parametrize("ends", ["raises", "hides"])
+def test_the_end_of_a_sink_neither_fails_the_app_nor_hides_its_exception(
+    tmp_path: Path, ends: Literal["raises", "hides"], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def opened(error: Exception | None) -> None:
+        async with app.with_sinks(cast("Any", Ending(ends))).open(f"sqlite:///{tmp_path}/jobs.db"):
+            if error is not None:
+                raise error
+
+    asyncio.run(opened(None))
+    with pytest.raises(LookupError):
+        asyncio.run(opened(LookupError("of the block")))
+    assert ("sink raised an exception when it was closed" in caplog.text) == (ends == "raises")
 
 
 def test_sinks_have_unique_names() -> None:
