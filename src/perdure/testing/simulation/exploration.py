@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import ResolutionFailed
 
 from perdure.codecs.names import describe_type
+from perdure.programs.declared import error_declared_by
 from perdure.testing.fault import Crash, Fail, Fault, Faults, Hang, Raise
-from perdure.testing.simulation.declared import error_declared_by
 from perdure.testing.simulation.simulated import Simulated
 from perdure.testing.simulation.step import EffectStep
 from perdure.testing.typed import NoSample, examples_of, from_type

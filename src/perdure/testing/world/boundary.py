@@ -12,13 +12,13 @@ from returns.result import Failure, Result, Success
 
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
+from perdure.programs.declared import error_declared_by
 from perdure.programs.drivers import settle_answer
 from perdure.programs.future import Telling, answer_of, answered_by, asked, known_answer
 from perdure.programs.instructions import Call
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
 from perdure.testing.fault import OPTIONAL_OPERATIONS, STORE_OPERATIONS, Crash, Delay, Fail, Fault, Hang, Raise
-from perdure.testing.simulation.declared import error_declared_by
 from perdure.testing.world.pending_fault import PendingFault
 from perdure.testing.world.trace_event import (
     EffectCall,
