@@ -14,7 +14,7 @@ from world import World, on_each_store
 from perdure import App, Do, Limits, Task, TaskContext, program
 from perdure.client.client import engine_of
 from perdure.engine.in_flight import InFlight
-from perdure.engine.sink import EngineView, OpenSink
+from perdure.engine.sink import EngineView, OpenSink, OpenSinks, SinkLag
 from perdure.telemetry import on_event
 from perdure.values.errors import DefinitionError
 from perdure.values.event import JobExecuted, JobStarted, TaskScheduled
@@ -145,6 +145,18 @@ def test_the_end_of_a_sink_neither_fails_the_app_nor_hides_its_exception(
     with pytest.raises(LookupError):
         asyncio.run(opened(LookupError("of the block")))
     assert ("sink raised an exception when it was closed" in caplog.text) == (ends == "raises")
+
+
+@on_each_store
+async def test_a_lag_that_cannot_be_read_is_the_problem_of_its_sink(world: World) -> None:
+    def lag() -> SinkLag:
+        raise ZeroDivisionError("bug of a sink")
+
+    sinks = OpenSinks(engine_of(await world.open(app)).runtime)
+    sinks.add("broken", OpenSink(lag=lag))
+    sinks.add("sound", OpenSink(lag=lambda: SinkLag(events=3)))
+    lags = sinks.lags()
+    assert (lags["sound"].events, "ZeroDivisionError" in lags["broken"].problem) == (3, True)
 
 
 def test_sinks_have_unique_names() -> None:

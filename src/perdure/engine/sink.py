@@ -152,8 +152,8 @@ class OpenSinks:
             self.expose = sink.expose
 
     def lags(self) -> dict[str, SinkLag]:
-        """Return the lag of each sink that has one, by its name."""
-        return {name: lag() for name, lag in self.measured}
+        """Return the lag of each sink that has one, by its name; the exception of one that raises is its problem."""
+        return {name: _lag(lag) for name, lag in self.measured}
 
     def tell(self, event: AnyEvent) -> None:
         """Tell every sink of an event. A sink that raises is logged, the first time only.
@@ -168,3 +168,10 @@ class OpenSinks:
                     self._failed.add(name)
                     fields = {"sink": name, "event": event.type, "error": excerpt(error)}
                     self.runtime.log(LogRecord("error", "sink raised an exception", fields))
+
+
+def _lag(lag: LagOf) -> SinkLag:
+    try:
+        return lag()
+    except Exception as error:  # noqa: BLE001 - a sink must not harm the metrics of the engine and of other sinks
+        return SinkLag(events=0, problem=excerpt(error))
