@@ -64,6 +64,9 @@ def test_a_job_is_held_and_released(engine: list[str], capsys: Out) -> None:
     assert lines == [held, f"{held}, as before", released, f"{released}, as before"]
     assert run_command(["hold", "task:order", *engine, "--json"]) == 0
     assert json_of(capsys.readouterr().out) == [{"job": "task:order", "changed": True, "hold": "held"}]
+    assert run_command(["jobs", *engine]) == 0
+    held_jobs = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith(" held")]
+    assert held_jobs == ["task:order"]
     assert run_command(["hold", "task:unknown", *engine]) == 3
     assert run_command(["hold", "task:order:o-1", *engine]) == 2
 

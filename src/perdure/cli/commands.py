@@ -94,7 +94,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     ),
     "jobs": LazyCommand(
         "jobs:jobs",
-        "List the jobs that a running engine serves, and the requests that their instances accept.",
+        "List the jobs that a running engine serves, the requests that they accept, and whether they are held.",
         READING,
     ),
     "counts": LazyCommand(

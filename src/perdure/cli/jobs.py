@@ -11,7 +11,7 @@ from perdure.wire.records import data_of
 
 
 def jobs(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
-    """List the jobs that a running engine serves, and the requests that their instances accept.
+    """List the jobs that a running engine serves, the requests that they accept, and whether they are held.
 
     Exit code: 0 done, 2 the command cannot start, 4 no engine answers.
     """
@@ -20,6 +20,8 @@ def jobs(*, target: TargetOptions = UNSET, json: JsonOption = False) -> int:
     if json:
         write_json(data_of(job) for job in served)
     else:
-        rows = tuple((f"{job.kind}:{job.name}", ", ".join(job.actions)) for job in served)
-        write_table(Table(("JOB", "ACTIONS"), rows, frozenset({"ACTIONS"})))
+        rows = tuple(
+            (f"{job.kind}:{job.name}", ", ".join(job.actions), "held" if job.hold == "held" else "") for job in served
+        )
+        write_table(Table(("JOB", "ACTIONS", "HOLD"), rows, frozenset({"ACTIONS"})).without_empty("HOLD"))
     return ExitCode.DONE

@@ -358,7 +358,8 @@ class LocalGateway:
 
     async def _info(self) -> Result[EngineInfo, CallError]:
         limits = self.engine.limits
-        jobs = tuple(job_info(job) for job in self.engine.jobs.values())
+        holds = self.engine.turns.holds
+        jobs = tuple(job_info(job, holds.of(*place)) for place, job in self.engine.jobs.items())
         return Success(EngineInfo(installed_version(), jobs, limits.payload_bytes, limits.state_bytes))
 
     async def _of_store(self, read: Callable[[Store], FutureResult[A, StoreError]]) -> Result[A, CallError]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from perdure.jobs.definition import AnyDefinition
+from perdure.values.hold import Hold
 from perdure.wire.contract import contract_of
 
 
@@ -19,12 +20,14 @@ class JobInfo:
         name: its name.
         actions: the requests that its instances accept.
         fingerprints: of its types, by their names; see `Contract`.
+        hold: whether it is held.
     """
 
     kind: str
     name: str
     actions: tuple[str, ...]
     fingerprints: Mapping[str, str]
+    hold: Hold = "released"
 
 
 @attrs.frozen
@@ -44,10 +47,14 @@ class EngineInfo:
     state_bytes: int
 
 
-def job_info(job: AnyDefinition) -> JobInfo:
-    """Describe a definition."""
+def job_info(job: AnyDefinition, hold: Hold) -> JobInfo:
+    """Describe a job by its definition."""
     return JobInfo(
-        kind=job.kind, name=job.name, actions=tuple(job.plan.commands), fingerprints=contract_of(job).fingerprints
+        kind=job.kind,
+        name=job.name,
+        actions=tuple(job.plan.commands),
+        fingerprints=contract_of(job).fingerprints,
+        hold=hold,
     )
 
 
