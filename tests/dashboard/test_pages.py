@@ -401,6 +401,26 @@ def test_signing_in_leads_nowhere_else(following):
     assert visit(scenario, access=TOKENS).startswith("/dashboard")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_cookie_of_a_browser_that_uses_tls_stays_on_tls(scheme):
+    async def scenario(visitor):
+        form = fields_of((await visitor.get("/login")).text) | {"token": SECRETS["reader"]}
+        origin = OWN | {"Origin": f"{scheme}://localhost"}  # a proxy in front ends TLS
+        return (await visitor.http.post("/dashboard/login", data=form, headers=origin)).headers["set-cookie"]
+
+    assert ("; Secure" in visit(scenario, access=TOKENS)) == (scheme == "https")
+
+
+def test_an_unknown_caller_does_not_learn_the_name_of_the_store():
+    async def scenario(visitor):
+        other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        known = await visitor.get("/parked", **bearer("reader"))
+        refused = await visitor.http.post("/dashboard/login", data={"token": "x"}, headers=other)
+        return "memory://" in known.text, refused.status_code, "memory://" in refused.text
+
+    assert visit(scenario, access=TOKENS) == (True, 403, False)
+
+
 def test_the_cookie_opens_no_other_route():
     async def scenario(visitor):
         await signed_in(visitor, "operator")

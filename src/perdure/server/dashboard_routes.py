@@ -179,7 +179,7 @@ class Dashboard:
             self.sessions.issue(token, visit.now_ms),
             max_age=SESSION_MS // 1_000,
             path=visit.links.page(),
-            secure=visit.request.url.scheme == "https",
+            secure=visit.encrypted,
             httponly=True,
             samesite="strict",
         )

@@ -118,6 +118,12 @@ class Visit:
         text = query.get("notice", "")
         return text if text and query.get("signature") == self.sessions.signed(text) else ""
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether the browser uses TLS: to this server, or to a proxy in front, as the origin of a form then says."""
+        headers = self.request.headers
+        return self.request.url.scheme == "https" or headers.get("origin", "").startswith("https://")
+
     # ------------------------------------------------------------ responses
     def html(self, page: Page, status: int = 200, *, live: bool = False) -> Response:
         """Return a page."""
@@ -128,8 +134,9 @@ class Visit:
         return HTMLResponse(bare(self.frame(), page), status, headers=HEADERS)
 
     def refused(self, title: str, text: str, status: int) -> Response:
-        """Return a page that says why the request was refused."""
-        return self.html(refused_page(title, text, self.links.page(), "To the overview"), status)
+        """Return a page that says why the request was refused, to an unknown caller without the store's name."""
+        page = refused_page(title, text, self.links.page(), "To the overview")
+        return self.plain(page, status) if self.caller == ANONYMOUS else self.html(page, status)
 
     def see(self, url: str, notice: str = "") -> Response:
         """Redirect to a page, which shows the outcome of an action."""
