@@ -59,6 +59,13 @@ def test_a_clock_that_went_back_counts_in_the_last_minute():
     assert [minute.executed for minute in activity.minutes(5 * MINUTE_MS)[-4:]] == [0, 0, 0, 2]
 
 
+def test_a_clock_that_was_years_ahead_is_forgotten():
+    activity, years_ms = Activity(), 10**11
+    for at_ms in (years_ms, 2 * MINUTE_MS, 3 * MINUTE_MS, 3 * MINUTE_MS):
+        activity.on_event(executed(at_ms))
+    assert [minute.executed for minute in activity.minutes(3 * MINUTE_MS)[-3:]] == [0, 1, 2]
+
+
 def test_the_lateness_of_a_minute_is_that_of_its_latest_alarm():
     activity = Activity()
     for due_ms in (700, 100, 990):

@@ -179,7 +179,8 @@ class Activity:
         """Count an event."""
         start_ms = event.at_ms // MINUTE_MS * MINUTE_MS
         last = self._minutes[-1] if self._minutes else None
-        if last is None or last.start_ms < start_ms:  # a clock that went back counts in its last minute
+        # a clock that went back counts in its last minute, unless that is not shown within the hour
+        if last is None or not start_ms <= last.start_ms < start_ms + KEPT_MINUTES * MINUTE_MS:
             last = Minute(start_ms=start_ms)
             self._minutes.append(last)
         self._minutes[-1] = counted(last, event)
