@@ -167,7 +167,7 @@ async def text_of(store_url: str, encryption: Encryption | None) -> Any:
     async with app(encryption).open(store_url) as jobs:
         match await jobs.handle(notes).get_state("a"):
             case IOSuccess(Success(note)):
-                return note.text
+                return "" if note is None else note.text
             case IOFailure(Failure(refused)):
                 return refused.problems[0]
 
