@@ -24,7 +24,7 @@ def test_the_secret_matches_the_line(capsys: pytest.CaptureFixture[str]):
     assert printed(capsys)[0] != secret
 
 
-@pytest.mark.parametrize("arguments", [["sh op"], ["shop", "--scopes", "all"], ["shop", "--scopes", ""], []])
+@pytest.mark.parametrize("arguments", [["sh op"], ["owner"], ["shop", "--scopes", "all"], ["shop", "--scopes", ""], []])
 def test_an_invalid_name_or_scope_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     assert run_command(["token", *arguments]) == ExitCode.MISCONFIGURED
     printed = capsys.readouterr()

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.server.access import LOCAL, OWNER, UNCHECKED, Caller
+from perdure.server.page_access import ANONYMOUS
 from perdure.server.token_source import MAX_FILE_BYTES, tokens_from
 from perdure.server.tokens import MAX_TOKENS, Tokens
 from perdure.values.errors import DefinitionError
@@ -65,6 +67,12 @@ def test_an_invalid_line_is_refused_without_showing_a_secret(secret: str, form: 
     with pytest.raises(DefinitionError) as refused:
         Tokens.parse(form.format(secret, secret, secret))
     assert secret[:30] not in str(refused.value) + repr(refused.value)
+
+
+@pytest.mark.parametrize("caller", [LOCAL, OWNER, UNCHECKED, ANONYMOUS], ids=lambda caller: caller.name)
+def test_a_token_cannot_have_the_name_of_a_caller_without_one(caller: Caller):
+    with pytest.raises(DefinitionError, match="another name"):
+        Tokens.parse(f"{caller.name} read {SECRET}")
 
 
 def test_the_number_of_tokens_is_limited():

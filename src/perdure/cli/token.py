@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from perdure.cli.exit_code import ExitCode
 from perdure.cli.standard_output import write_lines
 from perdure.cli.usage_error import UsageError
-from perdure.server.tokens import NAME, SCOPES
+from perdure.server.tokens import NAME, RESERVED, SCOPES
 
 _RANDOM_BYTES: Final = 32
 
@@ -38,6 +38,8 @@ def token(
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"NAME {name!r}: expected 1 to 64 letters, digits, '.', '_' or '-'")
+    if name in RESERVED:
+        raise UsageError(f"NAME {name!r}: expected another name: events call callers without a token so")
     if not set(scopes.split(",")) <= set(SCOPES):
         raise UsageError(f"--scopes {scopes!r}: expected some of {', '.join(SCOPES)}, separated by commas")
     secret = secrets.token_urlsafe(_RANDOM_BYTES)

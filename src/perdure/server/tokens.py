@@ -24,6 +24,8 @@ _SECRET = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")  # the token68 of RFC 6750, se
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """The name of a client."""
+RESERVED: Final = frozenset({"anonymous", "local", "owner", "probe", "unchecked"})
+"""The names of callers without a token, in the events and the access log."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +33,7 @@ class ClientToken:
     """A client of the server. Only the digest of its secret is kept.
 
     Attributes:
-        name: the client, for the access log; 1 to 64 letters, digits, ``.``, ``_`` or ``-``.
+        name: the client, for the access log; 1 to 64 letters, digits, ``.``, ``_`` or ``-``, and none of `RESERVED`.
         scopes: the permitted operations.
         digest: the SHA-256 of the secret. A secret is random, so that no slower hash is needed.
     """
@@ -102,6 +104,8 @@ def _token(line: str, where: str) -> ClientToken:
     name, scopes, secret = words
     if not NAME.fullmatch(name):
         raise DefinitionError(f"name in {where}", f"{len(name)} characters", "1 to 64 letters, digits, '.', '_' or '-'")
+    if name in RESERVED:
+        raise DefinitionError(f"name in {where}", name, "another name: events call callers without a token so")
     return ClientToken(name=name, scopes=_scopes(scopes, where), digest=_digest(secret, where))
 
 
