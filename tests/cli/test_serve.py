@@ -244,7 +244,7 @@ def test_an_engine_counts_no_metrics_if_it_is_told_so_or_has_no_address(start, o
     start(command, "shop:app", "--store", "sqlite:///jobs.db", *further).line("listening")
     refused = start("metrics", "--store", "sqlite:///jobs.db")
     assert refused.end() == 3
-    assert "perdure serve --metrics" in refused.error
+    assert "pass --metrics to 'perdure run'" in refused.error
 
 
 def test_run_counts_metrics_if_it_is_told_so_and_an_app_declares_them_once(start, tmp_path):

@@ -321,7 +321,7 @@ class MetricsDisabled(RequestError):
     def _text(self) -> str:
         return (
             "this engine counts no metrics: add prometheus() of perdure.telemetry.prometheus to the sinks of its app, "
-            "or serve it with 'perdure serve --metrics'"
+            "or pass --metrics to 'perdure run' or 'perdure serve'"
         )
 
 
