@@ -25,6 +25,8 @@ class WaitCondition:
         phases: phases that the kind of the job reports.
     """
 
+    __repr__ = fields_in_line
+
     statuses: tuple[str, ...] = ("ended",)
     phases: tuple[str, ...] = ()
 

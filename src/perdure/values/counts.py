@@ -16,6 +16,8 @@ from perdure.values.instant import from_ms
 class StatusCount:
     """The number of instances of one job with one status; never 0."""
 
+    __repr__ = fields_in_line
+
     kind: str
     name: str
     status: Status
