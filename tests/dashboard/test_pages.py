@@ -188,6 +188,19 @@ def test_the_commands_of_a_page_exist(path):
     assert_commands_exist(visit(scenario))
 
 
+@pytest.mark.parametrize("query", ["", "?kind=task&job=orders&id_prefix=2026", "?due=hour&after=task:orders:2026-0002"])
+def test_the_route_of_a_list_answers_with_its_instances(query):
+    async def scenario(visitor):
+        page = (await visitor.get(f"/instances{query}")).text
+        (route,) = re.findall(r"Over HTTP: <code>GET (.*?)</code>", page)
+        rows = (await visitor.http.get(f"{unescape(route)}{'&' if '?' in route else '?'}limit=50")).json()["instances"]
+        printed = [":".join(row["address"][part] for part in ("kind", "name", "id")) for row in rows]
+        return re.findall(r'data-key="(.*?)"', page), printed
+
+    shown, listed = visit(scenario)
+    assert shown == listed != []
+
+
 @pytest.mark.parametrize("action", BULK)
 def test_the_command_for_several_instances_exists(action):
     async def scenario(visitor):

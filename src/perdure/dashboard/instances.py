@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from shlex import quote
 from typing import Final
+from urllib.parse import urlencode
 
 import attrs
 import htpy as h
@@ -13,6 +14,7 @@ from perdure.dashboard.actions import BULK, OPERATIONS
 from perdure.dashboard.components import (
     form_to,
     instance_link,
+    iso,
     moment,
     numeric,
     partial_note,
@@ -87,7 +89,7 @@ def instances_page(frame: Frame, view: InstanceList, /) -> Page:
             _pages(frame, view),
         ],
         command="" if view.problem else _command(view),
-        route="GET /v1/instances",
+        route=f"GET /v1/instances{_query(frame, view.wanted)}",
     )
 
 
@@ -105,6 +107,15 @@ def _command(view: InstanceList) -> str:
     return "; ".join(
         "perdure list" + "".join(f" {name}={quote(value)}" for name, value in (job, *rest) if value) for job in jobs
     )
+
+
+def _query(frame: Frame, wanted: Wanted) -> str:
+    """Return the query of the route that lists the same."""
+    within_ms = {"overdue": 0, "hour": 3_600_000}.get(wanted.due)
+    due_before = "" if within_ms is None else iso(frame.now_ms + within_ms)
+    given = wanted.query(due="") | {"due_before": due_before}
+    query = urlencode({name: value for name, value in given.items() if value}, safe=":")
+    return f"?{query}" if query else ""
 
 
 def _filters(frame: Frame, view: InstanceList) -> h.Element:
