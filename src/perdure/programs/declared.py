@@ -24,6 +24,7 @@ from typing_extensions import TypeForm
 
 from perdure.codecs.grammar import stripped
 from perdure.programs import Call
+from perdure.values.excerpt import fields_in_line
 
 _RESULTS: Final = (
     Result,
@@ -45,6 +46,8 @@ class Declared:
         error: the type of a failure; None when it cannot fail.
     """
 
+    __repr__ = fields_in_line
+
     value: Any
     error: Any
 
@@ -56,6 +59,8 @@ class Undeclared:
     Attributes:
         reason: the reason.
     """
+
+    __repr__ = fields_in_line
 
     reason: str
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Status
 
 Hold: TypeAlias = Literal["held", "released"]
@@ -38,6 +39,8 @@ class JobCount:
         by_status: the number of instances of each status that occurs.
         complete: whether that counts all of them; a store that is still counting returns those counted so far.
     """
+
+    __repr__ = fields_in_line
 
     hold: Hold
     by_status: Mapping[Status, int]
