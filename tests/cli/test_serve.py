@@ -257,3 +257,11 @@ def test_run_counts_metrics_if_it_is_told_so_and_an_app_declares_them_once(start
         assert printed.end() == 0
         command.signal(signal.SIGTERM)
         assert command.end() == 0
+
+
+def test_a_port_in_use_is_refused_before_the_store_is_opened(start, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        worker = start("serve", *RUN[1:], "--bind", f"127.0.0.1:{other.getsockname()[1]}")
+        assert worker.end() == 2, worker.story
+    assert "Address already in use" in worker.error
+    assert not (tmp_path / "jobs.db").exists()

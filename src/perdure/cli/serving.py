@@ -96,6 +96,7 @@ async def serve_app(served: Served) -> ExitCode:
     Raises:
         UsageError: the store or the services cannot be opened, or an address cannot be listened on.
     """
+    await _check_free(served)
     manager, asked = service_manager(), _Asked()
     with stop_signals() as signals:
         async with watched(manager, asked.answers, asyncio_runtime()), AsyncExitStack() as stack:
@@ -135,6 +136,18 @@ class _Asked:
         """Wait until the store answers."""
         if self.jobs is not None:
             await self.jobs.health()
+
+
+async def _check_free(served: Served) -> None:
+    """Refuse an address in use before the store is opened. A standby may wait for the process that has the address."""
+    if not served.binds or served.on_locked == "wait":
+        return
+    from perdure.server.listening import check_free  # noqa: PLC0415 - an extra
+
+    try:
+        await check_free(served.binds)
+    except ListenFailed as error:
+        raise UsageError(str(error)) from error
 
 
 async def _listen(jobs: Client, served: Served, stack: AsyncExitStack) -> tuple[str, ...]:

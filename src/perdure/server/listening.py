@@ -261,6 +261,18 @@ async def _let_die(path: str, runtime: Runtime) -> None:
             await runtime.sleep(_POLL_MS)
 
 
+async def check_free(binds: Sequence[Bind]) -> None:
+    """Check that no process listens on the TCP addresses: before a store is opened, whose alarms would fire.
+
+    Raises:
+        ListenFailed: an address cannot be listened on.
+    """
+    for bind in binds:
+        if isinstance(bind, TcpBind):
+            with ExitStack() as stack:
+                await _tcp_listeners(bind, stack)
+
+
 async def _listeners(bind: Bind, stack: ExitStack, runtime: Runtime) -> list[tuple[Bind, socket.socket]]:
     """Listen on an address: on each of its IP addresses, if it is a name."""
     match bind:
