@@ -173,7 +173,7 @@ def _work(frame: Frame, instance: Instance) -> h.Element:
             [
                 ("pending", "retry"),
                 ("due", moment(frame, retry.at_ms) if instance.suspension is None else "once it is resumed"),
-                ("attempt", f"{retry.attempt}"),
+                ("next attempt", f"{retry.attempt}"),
                 ("run", h.code[retry.run_id]),
                 ("first failed", moment(frame, retry.first_failed_ms)),
                 ("error", failure(retry.error)),
