@@ -27,6 +27,9 @@ from perdure.wire.info import installed_version
 PROBED = 100
 """The number of events that the tracker reads to find one that the endpoint accepts."""
 
+AT_ONCE = 10
+"""The number of events that the tracker encodes at once, in about 200 µs."""
+
 UNSAVED = 1_000
 """The number of events that are not selected after which their position is stored."""
 
@@ -126,21 +129,22 @@ class Exporter:
             self._told = 0
             limit = max(self.options.batch_size, PROBED) if self._probing == "yes" else self.options.batch_size
             page = await position.read(limit)
-            if not page:
+            events, at_end = page.events, page.end == "reached"
+            if not events:
                 self._last = position.done
                 break
-            self._oldest_ms, last = page[0].event.at_ms, page[-1].sequence
-            self._last = last if len(page) < limit else max(self._last, last)
-            await position.move_over_deleted(page[0].sequence)
-            await self._export_page(page)
-            if position.done == last and len(page) < limit and self.retries.state == "open":
+            self._oldest_ms, last = events[0].event.at_ms, events[-1].sequence
+            self._last = last if at_end else max(self._last, last)
+            await position.move_over_deleted(events[0].sequence)
+            await self._export_page(events)
+            if position.done == last and at_end and self.retries.state == "open":
                 break
         self._oldest_ms = None
         if self.retries.state == "closing" and position.done > position.stored:
             await position.move(position.done)
 
     async def _export_page(self, page: tuple[LoggedEvent, ...]) -> None:
-        last, chosen = page[-1].sequence, self._selected(page)
+        last, chosen = page[-1].sequence, await self._selected(page)
         if chosen:
             await self._deliver(chosen)
         elif last - self.position.stored >= UNSAVED:
@@ -148,11 +152,17 @@ class Exporter:
         else:
             self.position.done = last
 
-    def _selected(self, page: tuple[LoggedEvent, ...]) -> list[Outgoing]:
+    async def _selected(self, page: tuple[LoggedEvent, ...]) -> list[Outgoing]:
+        """Encode the selected events, some at a time: requests run in between."""
         select = self.options.select
         chosen = [each for each in page if select is None or select(each.event)]
         ends = [each.sequence - 1 for each in chosen[1:]] + [page[-1].sequence]
-        return [outgoing(each, done=done, origin=self._origin) for each, done in zip(chosen, ends, strict=True)]
+        encoded: list[Outgoing] = []
+        for each, done in zip(chosen, ends, strict=True):
+            encoded.append(outgoing(each, done=done, origin=self._origin))
+            if len(encoded) % AT_ONCE == 0:
+                await self.runtime.sleep(0)
+        return encoded
 
     async def _deliver(self, chosen: Sequence[Outgoing]) -> None:
         options = self.options

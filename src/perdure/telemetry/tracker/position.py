@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -18,7 +19,25 @@ from perdure.telemetry.tracker.options import Start
 from perdure.telemetry.tracker.payload import Outgoing
 from perdure.telemetry.tracker.retries import Retries
 from perdure.values.event import EventsDropped
-from perdure.values.excerpt import excerpt
+from perdure.values.excerpt import excerpt, fields_in_line
+
+AT_ONCE = 20
+"""The number of events that the tracker reads at once: commits wait for that read."""
+
+
+@attrs.frozen
+class LogPage:
+    """Some events after the position.
+
+    Attributes:
+        events: the events, in order.
+        end: whether they reach the end of the log.
+    """
+
+    __repr__ = fields_in_line
+
+    events: tuple[LoggedEvent, ...]
+    end: Literal["reached", "not_reached"]
 
 
 @attrs.define(kw_only=True)
@@ -59,10 +78,22 @@ class Position:
             await self.move(oldest[0].sequence - 1 if oldest else found.last)
         return int(found.last)
 
-    async def read(self, limit: int) -> tuple[LoggedEvent, ...]:
-        """Read the events after the position."""
-        page: tuple[LoggedEvent, ...] = await self._repeated(lambda: self.events(self.done, limit))
-        return page
+    async def read(self, limit: int) -> LogPage:
+        """Read the events after the position, some at a time: commits run in between.
+
+        The page ends before a gap: retention may have deleted the events between two reads, and the next page reports
+        that.
+        """
+        found: tuple[LoggedEvent, ...] = ()
+        while len(found) < limit:
+            wanted, after = min(AT_ONCE, limit - len(found)), found[-1].sequence if found else self.done
+            part: tuple[LoggedEvent, ...] = await self._repeated(partial(self.events, after, wanted))
+            if found and part and part[0].sequence != after + 1:
+                break
+            found += part
+            if len(part) < wanted:
+                return LogPage(found, "reached")
+        return LogPage(found, "not_reached")
 
     async def move(self, done: int, *dropped: EventsDropped) -> None:
         """Move the position in the store, and log what was dropped on the way."""

@@ -1,0 +1,71 @@
+"""A page of the log is read some events at a time, and ends before a gap that retention made meanwhile."""
+
+import asyncio
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+from returns.result import Success
+
+from perdure.programs.future import settled
+from perdure.runtime.on_asyncio import asyncio_runtime
+from perdure.stores.store import LoggedEvent
+from perdure.telemetry.tracker.position import AT_ONCE, LogPage, Position
+from perdure.values.event import JobStarted
+
+
+def logged(sequence: int) -> LoggedEvent:
+    return LoggedEvent(sequence=sequence, event=JobStarted(event_id=f"e-{sequence}", at_ms=0, address="task:a:1"))
+
+
+class Log:
+    """A log of consecutive events, the oldest of which are deleted after a number of reads."""
+
+    def __init__(self, length: int, deleted: int, after_reads: int) -> None:
+        self.events = list(range(1, length + 1))
+        self.deleted = deleted
+        self.after_reads = after_reads
+        self.reads: list[int] = []
+
+    def read(self, after: int, limit: int) -> Any:
+        if len(self.reads) == self.after_reads:
+            self.events = self.events[self.deleted :]
+        self.reads.append(limit)
+        return settled(Success(tuple(logged(each) for each in self.events if each > after)[:limit]))
+
+
+def page_of(log: Log, limit: int) -> LogPage:
+    nothing = cast("Any", None)
+    position = Position(
+        name="t",
+        runtime=asyncio_runtime(),
+        retries=nothing,
+        events=log.read,
+        cursor=nothing,
+        move_cursor=nothing,
+        report=nothing,
+        done=0,
+        stored=0,
+    )
+    return asyncio.run(position.read(limit))
+
+
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(0, 4), st.integers(1, 70))
+def test_a_page_is_consecutive_and_says_whether_the_log_ends(
+    length: int, deleted: int, after_reads: int, limit: int
+) -> None:
+    log = Log(length, deleted, after_reads)
+    page = page_of(log, limit)
+    numbers = [each.sequence for each in page.events]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+    assert len(numbers) <= limit
+    assert max(log.reads) <= AT_ONCE
+    rest = [each for each in log.events if not numbers or each > numbers[-1]]
+    assert page.end == "not_reached" or not rest
+    assert page.end == "reached" or rest or len(numbers) == limit
+
+
+def test_events_that_retention_deletes_between_two_reads_are_left_to_the_next_page() -> None:
+    page = page_of(Log(90, AT_ONCE + 5, after_reads=1), limit=70)
+    assert [each.sequence for each in page.events] == list(range(1, AT_ONCE + 1))
+    assert page.end == "not_reached"
