@@ -63,6 +63,7 @@ ROWS = (
     "Prometheus, scraped every second",
     "OpenTelemetry, 1 % of the traces",
     "OpenTelemetry, all traces",
+    "OpenTelemetry, all traces, small batches",
     "tracker, endpoint accepts",
     "tracker, endpoint hangs",
     "tracker, endpoint resets",
@@ -205,8 +206,8 @@ def reachable(port: int) -> bool:
 
 
 @contextmanager
-def traced(ratio: float) -> Generator[EventSink]:
-    """Set up an SDK that samples this part of the traces and exports to a collector."""
+def traced(ratio: float, *, small: bool) -> Generator[EventSink]:
+    """Set up an SDK that samples this part of the traces and exports to a collector, by default 512 spans at once."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - slow import
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
@@ -217,7 +218,8 @@ def traced(ratio: float) -> Generator[EventSink]:
 
     with collector() as url:
         tracers = TracerProvider(ParentBasedTraceIdRatio(ratio), shutdown_on_exit=False)
-        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces")))
+        batches = {"max_export_batch_size": 64, "schedule_delay_millis": 200} if small else {}
+        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces"), **batches))
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{url}/v1/metrics"), 1_000)
         meters = MeterProvider([reader], shutdown_on_exit=False)
         try:
@@ -308,7 +310,7 @@ def measured(row: str, folder: Path, requests: int) -> Figures:
             url = f"http://127.0.0.1:{port}/"
             return run(tracker(url, timeout="1s", flush_interval="100 ms", backoff=backoff), heal)
     if row.startswith("OpenTelemetry"):
-        with traced(1.0 if "all" in row else 0.01) as sink:
+        with traced(1.0 if "all" in row else 0.01, small="small" in row) as sink:
             return run(sink)
     if row.startswith("Prometheus"):
         return run(prometheus())
