@@ -304,14 +304,17 @@ def load(
     )
 
 
-def due(folder: Folder, now_ms: int, limit: int) -> list[Instance]:
-    """Return the due instances, the earliest first."""
+def due(
+    folder: Folder, now_ms: int, limit: int, after: tuple[int, int] | None = None
+) -> list[Instance]:
+    """Return the due instances after a position, the earliest first."""
     found = [
-        one
+        ((one.due_ms, one.incarnation), one)
         for one in folder.rows["instances"].values()
         if one.due_ms is not None and one.due_ms <= now_ms
     ]
-    return sorted(found, key=lambda one: (one.due_ms, one.incarnation))[:limit]
+    found.sort(key=lambda each: each[0])
+    return [one for place, one in found if after is None or place > after][:limit]
 
 
 def next_alarm(folder: Folder, after_ms: int) -> int | None:

@@ -102,13 +102,31 @@ SABOTAGE = {
         "a_key_expires",
     ),
     "due leaves out its own instant": (
-        instead("due", lambda store, now_ms, limit: store.due(now_ms - 1, limit)),
+        instead("due", lambda store, now_ms, limit, *_: store.due(now_ms - 1, limit)),
         "due_returns_the_earliest_first",
     ),
     "due returns the latest first": (of_answer("due", lambda found: found[::-1]), "due_returns_the_earliest_first"),
     "due knows no limit": (
-        instead("due", lambda store, now_ms, _: store.due(now_ms, 99)),
+        instead("due", lambda store, now_ms, *_: store.due(now_ms, 99)),
         "due_returns_the_earliest_first",
+    ),
+    "due starts again at each page": (
+        instead("due", lambda store, now_ms, limit, *_: store.due(now_ms, limit)),
+        "due_continues_after_a_position",
+    ),
+    "due misses the rest of an instant": (
+        instead(
+            "due",
+            lambda store, now_ms, limit, after=None: store.due(now_ms, limit, after and (after[0] + 1, 0)),
+        ),
+        "due_continues_after_a_position",
+    ),
+    "due returns the position itself again": (
+        instead(
+            "due",
+            lambda store, now_ms, limit, after=None: store.due(now_ms, limit, after and (after[0], after[1] - 1)),
+        ),
+        "due_continues_after_a_position",
     ),
     "set_hold holds nothing": (
         instead("set_hold", lambda store, job, _: store.set_hold(job, "released")),
@@ -119,7 +137,11 @@ SABOTAGE = {
         "each_job_has_its_own_hold",
     ),
     "due_except leaves out no job": (
-        instead("due_except", lambda store, now_ms, limit, _: store.due(now_ms, limit)),
+        instead("due_except", lambda store, now_ms, limit, *_: store.due(now_ms, limit)),
+        "due_instances_of_other_jobs_fill_the_page",
+    ),
+    "due_except starts again at each page": (
+        instead("due_except", lambda store, now_ms, limit, jobs, *_: store.due_except(now_ms, limit, jobs)),
         "due_instances_of_other_jobs_fill_the_page",
     ),
     "due_except leaves out jobs of a full page": (

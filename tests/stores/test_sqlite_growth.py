@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -50,6 +51,8 @@ QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
 }
+T = TypeVar("T")
+
 RETENTION = Retention(now_ms=NOW_MS, events_since_ms=NOW_MS, max_events=10**6, dead_letters_since_ms=NOW_MS)
 
 
@@ -76,8 +79,8 @@ def holding(path: Path, rows: int) -> Iterator[sqlite3.Connection]:
         yield file
 
 
-def instructions(path: Path, rows: int, ask: Callable[[sqlite3.Cursor], object]) -> int:
-    """Count what SQLite does to find that there is nothing, or one thing."""
+def instructions(file: sqlite3.Connection, ask: Callable[[sqlite3.Cursor], T]) -> tuple[int, T]:
+    """Count what SQLite does to answer."""
     done = 0
 
     def count() -> int:
@@ -85,17 +88,40 @@ def instructions(path: Path, rows: int, ask: Callable[[sqlite3.Cursor], object])
         done += 1
         return 0
 
+    file.set_progress_handler(count, 1)
+    answer = ask(file.cursor())
+    return done, answer
+
+
+def cost(path: Path, rows: int, ask: Callable[[sqlite3.Cursor], object]) -> int:
+    """Count what SQLite does to find that there is nothing, or one thing."""
     with holding(path, rows) as file:
-        cursor = file.cursor()
-        file.set_progress_handler(count, 1)
-        assert ask(cursor) in (0, (), None, NOW_MS + 1)
+        done, answer = instructions(file, ask)
+    assert answer in (0, (), None, NOW_MS + 1)
     return done
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_unused_features_cost_nothing(tmp_path: Path, question: str) -> None:
-    few, many = (instructions(tmp_path / f"{rows}.db", rows, QUESTIONS[question]) for rows in (3_000, 9_000))
+    few, many = (cost(tmp_path / f"{rows}.db", rows, QUESTIONS[question]) for rows in (3_000, 9_000))
     assert many < few + 100
+
+
+@pytest.mark.parametrize("others", [(), (("task", "unknown"),)])
+def test_a_page_of_due_instances_costs_the_same_behind_many_of_its_instant(
+    tmp_path: Path, others: tuple[tuple[str, str], ...]
+) -> None:
+    costs: list[int] = []
+    for rows in (300, 3_000):
+        after = (NOW_MS, rows)
+        with holding(tmp_path / f"{rows}.db", rows) as file:
+            file.execute("UPDATE instances SET due_ms = ?", (NOW_MS,))
+            done, page = instructions(
+                file, lambda cursor, at=after: queries.due(cursor, CorruptRows(), NOW_MS, 64, at, others)
+            )
+        assert [one.incarnation for one in page] == [rows + 1]
+        costs.append(done)
+    assert costs[1] < costs[0] + 100
 
 
 def test_rare_rows_are_found_in_chunks_and_other_requests_run_between(tmp_path: Path) -> None:

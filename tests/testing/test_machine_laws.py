@@ -188,7 +188,7 @@ def finds_no_alarm() -> str:
     def silent(store: Store) -> Store:
         return attrs.evolve(
             store,
-            due=lambda now_ms, limit: store.due(0, limit),
+            due=lambda now_ms, limit, after=None: store.due(0, limit, after),
             next_alarm=lambda now_ms: store.next_alarm(now_ms).map(lambda _: None),
         )
 

@@ -45,6 +45,9 @@ IfMissing: TypeAlias = Literal["create", "refuse"]
 """When the file of a store is missing or empty: create an empty store, or raise ``StoreMissing``."""
 
 
+DuePosition: TypeAlias = tuple[int, int]
+"""A position in the order of ``due``: the ``due_ms`` and the incarnation of an instance."""
+
 Left: TypeAlias = Literal["closed", "died"]
 """How the previous engine left the store: it closed the store, or its process ended without closing it.
 
@@ -243,7 +246,9 @@ class CommitOperation(Protocol):
 class DueOperation(Protocol):
     """The function ``due``."""
 
-    def __call__(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+    def __call__(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances that are due at an instant, earliest first."""
         ...
 
@@ -425,7 +430,7 @@ class DueExceptOperation(Protocol):
     """The function ``due_except``."""
 
     def __call__(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the instances of other jobs that are due at an instant, earliest first."""
         ...
@@ -472,8 +477,10 @@ class Store:
             instance is stored. Outgoing messages get ids in the order of the transition. An event belongs to the
             address that it names. Any number of commits may run concurrently and may be grouped: each returns when it
             is durable, and one that conflicts or cannot be written does not fail the others.
-        due: ``(now_ms, limit)``: instances whose ``due_ms`` is at or before the instant, the earliest first, with
-            their rows. Rows that cannot be read are omitted here and below: ``health`` reports them.
+        due: ``(now_ms, limit, after)``: instances whose ``due_ms`` is at or before the instant, the earliest first,
+            with their rows. Instances with the same ``due_ms`` are in the order of their incarnations. With ``after``,
+            only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be stored. Rows
+            that cannot be read are omitted here and below: ``health`` reports them.
         next_alarm: ``(after_ms)``: the earliest ``due_ms`` strictly after the instant, or None.
         claimed: ``(after_incarnation, limit)``: instances with a claim of either kind, by incarnation.
         messages: ``(now_ms, limit)``: for each (sender, target) its oldest living message, if it may be delivered: its
@@ -512,8 +519,8 @@ class Store:
         holds: the held jobs, in the order of kind and name. None: no job can be held.
         set_hold: ``(job, hold)``: holds or releases a job, durable like a commit, and returns whether that changed it.
             The hold belongs to kind and name, and needs no instance.
-        due_except: ``(now_ms, limit, jobs)``: like ``due``, without the instances of these jobs. None: ``due`` is used,
-            which reads them.
+        due_except: ``(now_ms, limit, jobs, after)``: like ``due``, without the instances of these jobs. None: ``due``
+            is used, which reads them.
         counts: the number of instances of each job and status, at one moment between the call and the answer, in the
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. None for

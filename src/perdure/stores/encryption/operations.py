@@ -12,7 +12,7 @@ from returns.result import Failure
 from perdure.programs.future import converted, settled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import Records
-from perdure.stores.store import Found, LoggedEvent, Query, Store
+from perdure.stores.store import DuePosition, Found, LoggedEvent, Query, Store
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
 from perdure.values.event import Event
@@ -66,8 +66,10 @@ class _Operations:
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         return self.store.commit(self.records.seal(transition))
 
-    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
-        return converted(self.store.due(now_ms, limit), self.records.instances)
+    def due(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        return converted(self.store.due(now_ms, limit, after), self.records.instances)
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         return converted(self.store.claimed(after_incarnation, limit), self.records.instances)
@@ -98,12 +100,12 @@ class _Operations:
         return converted(self.store.events(after, limit), self.records.logged)
 
     def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         due = self.store.due_except
         if due is None:
             return settled(Failure(StoreUnavailable("read due instances", "the store cannot leave out jobs")))
-        return converted(due(now_ms, limit, jobs), self.records.instances)
+        return converted(due(now_ms, limit, jobs, after), self.records.instances)
 
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import attrs
 
 from perdure.stores.memory.ordered import Ordered
-from perdure.stores.store import Query
+from perdure.stores.store import DuePosition, Query
 from perdure.values.address import Address
 from perdure.values.counts import StatusCount
 from perdure.values.hold import Job
@@ -57,9 +57,12 @@ class Instances:
         if due_ms is not None:
             self._due.remove((due_ms, incarnation))
 
-    def due(self, now_ms: int, limit: int, except_jobs: frozenset[Job] = frozenset()) -> tuple[Instance, ...]:
-        """Return the due instances of all jobs but these, earliest first."""
-        due = takewhile(lambda entry: entry[0] <= now_ms, self._due)
+    def due(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: frozenset[Job] = frozenset()
+    ) -> tuple[Instance, ...]:
+        """Return the due instances of all jobs but these after a position, earliest first."""
+        entries = self._due if after is None else self._due.from_((after[0], after[1] + 1))
+        due = takewhile(lambda entry: entry[0] <= now_ms, entries)
         rows = (self._rows[incarnation] for _, incarnation in due)
         wanted = (row for row in rows if (row.address.kind, row.address.name) not in except_jobs)
         return tuple(islice(wanted if except_jobs else rows, limit))

@@ -14,7 +14,7 @@ from perdure.stores.memory.event_log import EventLog
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.keys import Keys
 from perdure.stores.memory.messages import Mail
-from perdure.stores.store import Cursor, Health, LoggedEvent, Query, Retention
+from perdure.stores.store import Cursor, DuePosition, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED, StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
@@ -84,15 +84,19 @@ class Opening:
         self._write_around(transition)
         return settled(Success(self._write_instance(transition.address, write, before)))
 
-    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+    def due(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances."""
-        return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit))
+        return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit, after))
 
     def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances of other jobs."""
-        return self._answer("read due instances", lambda tables: tables.instances.due(now_ms, limit, frozenset(jobs)))
+        return self._answer(
+            "read due instances", lambda tables: tables.instances.due(now_ms, limit, after, frozenset(jobs))
+        )
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after this one."""

@@ -24,7 +24,7 @@ from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.search import Search
 from perdure.stores.sqlite.status_counts import StatusCounts
 from perdure.stores.sqlite.write_ahead_log import complaint_about, log_of, size_of
-from perdure.stores.store import Cursor, Found, Health, LoggedEvent, Query, Retention
+from perdure.stores.store import Cursor, DuePosition, Found, Health, LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
@@ -77,16 +77,18 @@ class Operations:
             )
         )
 
-    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+    def due(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances, and cache them for their turns."""
-        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit)
+        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after)
         return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
 
     def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances of other jobs, and cache them for their turns."""
-        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, except_jobs=jobs)
+        work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after, except_jobs=jobs)
         return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:

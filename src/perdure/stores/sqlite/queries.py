@@ -17,7 +17,7 @@ from perdure.stores.sqlite.rows import (
     message_from,
 )
 from perdure.stores.sqlite.status_counts import StatusCounts
-from perdure.stores.store import LoggedEvent
+from perdure.stores.store import DuePosition, LoggedEvent
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED, StoreCounts
 from perdure.values.hold import Job
@@ -32,9 +32,11 @@ SELECT key, action, fingerprint, answer, expires_ms FROM keys WHERE address = ? 
 """
 _KEYS_HELD = "SELECT count(*) FROM keys WHERE address = ? AND expires_ms > ?"
 _DUE = f"""
-SELECT {INSTANCE_COLUMNS}, due_ms FROM instances
-WHERE due_ms <= ? AND (due_ms, incarnation) > (?, ?) ORDER BY due_ms, incarnation LIMIT ?
-"""
+SELECT {INSTANCE_COLUMNS}, due_ms FROM instances WHERE due_ms = ?2 AND due_ms <= ?1 AND incarnation > ?3{{}}
+UNION ALL
+SELECT {INSTANCE_COLUMNS}, due_ms FROM instances WHERE due_ms > ?2 AND due_ms <= ?1{{}}
+ORDER BY due_ms, incarnation LIMIT ?4
+"""  # two searches of the index: a comparison of both columns would scan all that are due at the same instant
 _NEXT_ALARM = "SELECT min(due_ms) FROM instances WHERE due_ms > ?"
 _CLAIMED = f"""
 SELECT {INSTANCE_COLUMNS} FROM instances INDEXED BY instances_owner
@@ -73,19 +75,23 @@ def load(cursor: sqlite3.Cursor, address: Address, key: str | None, now_ms: int)
 
 
 def due(
-    cursor: sqlite3.Cursor, damage: CorruptRows, now_ms: int, limit: int, except_jobs: Sequence[Job] = ()
+    cursor: sqlite3.Cursor,
+    damage: CorruptRows,
+    now_ms: int,
+    limit: int,
+    after: DuePosition | None = None,
+    except_jobs: Sequence[Job] = (),
 ) -> tuple[Instance, ...]:
-    """Return the due instances of all jobs but these, the earliest first, in one index scan."""
-    statement = _DUE
-    if except_jobs:
-        others = ", ".join(["(?, ?)"] * len(except_jobs))
-        statement = statement.replace("ORDER BY", f"AND (kind, name) NOT IN (VALUES {others}) ORDER BY")
+    """Return the due instances of all jobs but these after a position, the earliest first."""
+    places = ", ".join(f"(?{number}, ?{number + 1})" for number in range(5, 5 + 2 * len(except_jobs), 2))
+    others = f" AND (kind, name) NOT IN (VALUES {places})" if except_jobs else ""
+    statement = _DUE.format(others, others)
     excepted = tuple(part for job in except_jobs for part in job)
 
     def fetch(after: Row, wanted: int) -> list[Row]:
-        return cursor.execute(statement, (now_ms, *after, *excepted, wanted)).fetchall()
+        return cursor.execute(statement, (now_ms, *after, wanted, *excepted)).fetchall()
 
-    return readable(fetch, instance_from, lambda row: (row[-1], row[0]), (_FIRST, 0), limit, damage)
+    return readable(fetch, instance_from, lambda row: (row[-1], row[0]), after or (_FIRST, 0), limit, damage)
 
 
 def next_alarm(cursor: sqlite3.Cursor, after_ms: int) -> int | None:

@@ -7,7 +7,7 @@ from perdure.testing.conformance.case import Case, NotApplicable, in_harness, in
 from perdure.testing.conformance.examples import address, instance
 from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.requirement import failure, same, value
-from perdure.testing.conformance.requirements import DUE_EXCEPT, HOLD_OF_A_JOB, HOLDS, SET_HOLD
+from perdure.testing.conformance.requirements import DUE_AFTER, DUE_EXCEPT, HOLD_OF_A_JOB, HOLDS, SET_HOLD
 from perdure.values.address import Address
 from perdure.values.errors import StoreUnavailable
 from perdure.values.transition import Put, Transition
@@ -49,7 +49,7 @@ async def holds_survive_reopening(new_harness: NewHarness) -> None:
         same(await value(holds()), tuple(sorted(_JOBS[1:])), "holds survive the reopening")
 
 
-@in_store(DUE_EXCEPT)
+@in_store(DUE_EXCEPT, DUE_AFTER)
 async def due_instances_of_other_jobs_fill_the_page(store: Store) -> None:
     """The condition comes before the limit, and the earliest alarm first."""
     if store.due_except is None:
@@ -60,6 +60,9 @@ async def due_instances_of_other_jobs_fill_the_page(store: Store) -> None:
     found = await value(store.due_except(99, 2, (("k", "held"), ("x", "y"))))
     same([one.address for one in found], [address("a"), address("b")], "the due instances of other jobs")
     same(await value(store.due_except(99, 9, (("k", "Held"),))), await value(store.due(99, 9)), "of no other job")
+    after = (found[0].due_ms or 0, found[0].incarnation)
+    rest = await value(store.due_except(99, 9, (("k", "held"), ("x", "y")), after))
+    same([one.address for one in rest], [address("b")], "the due instances of other jobs after a position")
 
 
 def _operations(store: Store) -> tuple[HoldsOperation, SetHoldOperation]:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import attrs
 
-from perdure.stores.store import Query, Store
+from perdure.stores.store import DuePosition, Query, Store
 from perdure.testing.conformance.case import Case, in_store
 from perdure.testing.conformance.examples import (
     CLAIM,
@@ -28,6 +28,8 @@ from perdure.testing.conformance.requirements import (
     COUNTS,
     COUNTS_ON,
     DUE,
+    DUE_AFTER,
+    DUE_ORDER,
     DURABLE,
     FENCED,
     FIND,
@@ -156,6 +158,30 @@ async def due_returns_the_earliest_first(store: Store) -> None:
     same(_ids(await value(store.due(FAR_MS, 2))), ["a", "b"], "due returns no more than its limit")
     (first,) = await value(store.due(10, 1))
     same(first, (await value(store.load(address("a")))).instance, "due returns the same rows as load")
+
+
+@in_store(DUE, DUE_ORDER, DUE_AFTER)
+async def due_continues_after_a_position(store: Store) -> None:
+    """Pages of due instances miss none of one instant, and continue after an instance that is gone."""
+    fences = {
+        id_: await created(store, address(id_), alarm_ms=alarm_ms)
+        for id_, alarm_ms in (("late", 30), ("b", 20), ("a", 20), ("early", 10), ("c", 20))
+    }
+    order = ["early", "b", "a", "c", "late"]
+    pages: list[str] = []
+    after: DuePosition | None = None
+    for size in (1, 2, 1, 2):
+        page = await value(store.due(30, size, after))
+        pages += _ids(page)
+        after = (page[-1].due_ms or 0, page[-1].incarnation)
+    same(pages, order, "pages of due instances, each after the last position of the one before")
+    same(await value(store.due(FAR_MS, 9, after)), (), "nothing is due after the last position")
+    gone = Transition(address=address("a"), expected=fences["a"], write=Purge())
+    await value(store.commit(gone))
+    for position, ids in (((10, 0), order[:2] + order[3:]), ((20, fences["a"].incarnation), ["c", "late"])):
+        same(_ids(await value(store.due(30, 9, position))), ids, f"due after {position}, where no instance is")
+    same(_ids(await value(store.due(20, 9, (20, fences["b"].incarnation)))), ["c"], "the rest of the instant")
+    same(await value(store.due(20, 9, (30, 0))), (), "nothing is due between the instant and a later position")
 
 
 @in_store(DUE, NEXT_ALARM)
@@ -317,6 +343,7 @@ CASES: tuple[Case, ...] = (
     purging_nothing_is_allowed,
     keeping_compares_no_fence,
     due_returns_the_earliest_first,
+    due_continues_after_a_position,
     due_follows_every_change,
     next_alarm_is_strictly_later,
     claimed_returns_both_claims_by_incarnation,

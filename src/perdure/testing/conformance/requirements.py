@@ -138,6 +138,12 @@ CONCURRENT = Requirement(
 
 # due, next_alarm, claimed
 DUE = Requirement("due", "instances whose ``due_ms`` is at or before the instant, the earliest first, with their rows.")
+DUE_ORDER = Requirement("due", "Instances with the same ``due_ms`` are in the order of their incarnations.")
+DUE_AFTER = Requirement(
+    "due",
+    "With ``after``, only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be "
+    "stored.",
+)
 CORRUPT_LEFT_OUT = Requirement(
     "due",
     "Rows that cannot be read are omitted here and below: ``health`` reports them.",
