@@ -7,6 +7,7 @@ from collections import Counter
 import attrs
 
 from perdure.stores import store as contract
+from perdure.stores.sharing.contract import Sharing
 from perdure.testing.conformance import CASES, REQUIREMENTS
 from perdure.testing.conformance.requirements import NO_CASE
 
@@ -20,7 +21,7 @@ def sentences_of_the_store():
     text = inspect.getdoc(contract.Store).split("\n\n", 1)[1]
     text = one_line(text.replace("Attributes:", ""))
     return re.sub(
-        r"(?:^| )(?:name|epoch|capabilities|\w+: ``\([^`]*\)``|health|close|lost|left|counts|holds):", "", text
+        r"(?:^| )(?:name|epoch|capabilities|\w+: ``\([^`]*\)``|health|close|lost|left|counts|holds|sharing):", "", text
     )
 
 
@@ -32,8 +33,15 @@ def sentences_about_ownership():
     return one_line(inspect.getdoc(contract.Capabilities).split("ownership:")[1].split("durability:")[0])
 
 
+def sentences_of_a_shared_store():
+    """The docstring of `Sharing` from its second paragraph on, as above."""
+    text = one_line(inspect.getdoc(Sharing).split("\n\n", 1)[1].replace("Attributes:", ""))
+    return re.sub(r"(?:^| )(?:lease_ms|\w+: ``\([^`]*\)``):", "", text)
+
+
 def test_the_requirements_are_the_sentences_of_the_contract_all_of_them():
-    written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_about_ownership()}"
+    written = f"{sentences_that_matter_most()} {sentences_of_the_store()} {sentences_of_a_shared_store()}"
+    written = f"{written} {sentences_about_ownership()}"
     for requirement in sorted(REQUIREMENTS, key=lambda one: -len(one.text)):
         assert requirement.text in written, f"the contract does not say (any more): {requirement.text}"
         written = written.replace(requirement.text, "", 1)

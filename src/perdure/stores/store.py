@@ -24,6 +24,7 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.runtime.record import Future
+from perdure.stores.sharing.contract import Sharing
 from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError
@@ -471,12 +472,12 @@ class Store:
             written. ``Put`` and ``Purge`` compare the fence: ``Conflict`` when it has changed, belongs to another
             address, or when ``expected`` is None and an instance is stored. An inbound fate for a message that is no
             longer living is ``Conflict`` as well, whatever the write. A fate replaces the message's attempts and error,
-            also with None. A ``Conflict`` writes nothing. ``Put`` stores the expected version plus 1; over nothing, the
-            next incarnation and version 1. ``Purge`` also deletes the messages and dead letters from the instance to
-            itself, including those of the same transition, unless it keeps them; it may expect nothing where no
-            instance is stored. Outgoing messages get ids in the order of the transition. An event belongs to the
-            address that it names. Any number of commits may run concurrently and may be grouped: each returns when it
-            is durable, and one that conflicts or cannot be written does not fail the others.
+            also with None; ``Kept`` changes nothing. A ``Conflict`` writes nothing. ``Put`` stores the expected version
+            plus 1; over nothing, the next incarnation and version 1. ``Purge`` also deletes the messages and dead
+            letters from the instance to itself, including those of the same transition, unless it keeps them; it may
+            expect nothing where no instance is stored. Outgoing messages get ids in the order of the transition. An
+            event belongs to the address that it names. Any number of commits may run concurrently and may be grouped:
+            each returns when it is durable, and one that conflicts or cannot be written does not fail the others.
         due: ``(now_ms, limit, after)``: instances whose ``due_ms`` is at or before the instant, the earliest first,
             with their rows. Instances with the same ``due_ms`` are in the order of their incarnations. With ``after``,
             only those behind this position: a ``due_ms`` and an incarnation, of which no instance need be stored. Rows
@@ -527,6 +528,8 @@ class Store:
             a store that does not count.
         search: ``(query, max_scanned)``: like ``find``, but it may stop before the page is full, once it has read about
             ``max_scanned`` instances; then a search after ``after`` continues. None: ``find`` is used.
+        sharing: the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned
+            store.
     """
 
     def __repr__(self) -> str:
@@ -561,3 +564,4 @@ class Store:
     counts: CountsOperation | None = None
     search: SearchOperation | None = None
     left: Left = "closed"
+    sharing: Sharing | None = None

@@ -85,4 +85,15 @@ class DeadLettered:
     error: FailureRecord
 
 
-MessageFate: TypeAlias = Consumed | Postponed | DeadLettered
+@attrs.frozen
+class Kept:
+    """The message must be living, and stays: a later commit decides it.
+
+    On a shared store the claim of the run that handles a message carries this fate, because another engine may have
+    consumed the message since it was read.
+    """
+
+    message_id: int
+
+
+MessageFate: TypeAlias = Consumed | Postponed | DeadLettered | Kept

@@ -7,6 +7,7 @@ from typing import Literal
 from perdure.values.excerpt import fields_in_line
 from perdure.values.hold import Hold
 from perdure.values.limits import Limits
+from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.turn_value import turn_value
 
 
@@ -26,6 +27,7 @@ class TurnInputs:
         trace: the trace context of the turn; None if it is not traced.
         hold: whether runs of the job may begin.
         code: whether all code of the job must be claimed before it runs, because a process died shortly before.
+        others: the other engines that share the store.
     """
 
     __repr__ = fields_in_line
@@ -40,6 +42,7 @@ class TurnInputs:
     trace: str | None = None
     code: Literal["trusted", "suspect"] = "trusted"
     hold: Hold = "released"
+    others: OtherEngines = NO_OTHERS
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

@@ -12,6 +12,7 @@ from returns.result import Failure
 from perdure.programs.future import converted, settled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import Records
+from perdure.stores.encryption.sharing import encrypted_sharing
 from perdure.stores.store import DuePosition, Found, LoggedEvent, Query, Store
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
@@ -47,6 +48,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         history=operations.history,
         events=operations.events,
         move_cursor=None if store.move_cursor is None else operations.move_cursor,
+        sharing=None if store.sharing is None else encrypted_sharing(store.sharing, operations.records),
     )
 
 

@@ -14,7 +14,7 @@ from perdure.values.address import Address
 from perdure.values.event import Event, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
-from perdure.values.message import Consumed, Message, MessageFate, StoredMessage
+from perdure.values.message import Consumed, Kept, Message, MessageFate, StoredMessage
 from perdure.values.sealed import Unreadable, key_of
 from perdure.values.transition import Loaded, Put, Remembered, Transition, Write
 
@@ -104,7 +104,7 @@ class Records:
         return attrs.evolve(message, payload=payload)
 
     def _fate(self, fate: MessageFate | None) -> MessageFate | None:
-        if fate is None or isinstance(fate, Consumed) or fate.error is None:
+        if fate is None or isinstance(fate, Consumed | Kept) or fate.error is None:
             return fate
         error = self._record(fate.error, "message", str(fate.message_id), salt=str(fate.attempts))
         return attrs.evolve(fate, error=error)

@@ -13,7 +13,7 @@ import attrs
 
 from perdure.stores.memory.ordered import Ordered
 from perdure.values.address import Address
-from perdure.values.message import Consumed, DeadLettered, Message, MessageFate, Postponed, StoredMessage
+from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed, StoredMessage
 
 _Pair: TypeAlias = tuple[Address, Address]
 
@@ -48,6 +48,11 @@ class Mail:
         return len(self._living)
 
     @property
+    def last_id(self) -> int:
+        """The id of the newest message."""
+        return self._last_id
+
+    @property
     def dead(self) -> int:
         """The number of dead letters."""
         return len(self._dead)
@@ -58,6 +63,8 @@ class Mail:
 
     def settle(self, fate: MessageFate) -> None:
         """Apply the fate of a live message that its turn decided."""
+        if isinstance(fate, Kept):
+            return
         stored = self._remove(fate.message_id)
         match fate:
             case Consumed():

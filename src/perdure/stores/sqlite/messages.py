@@ -13,7 +13,7 @@ from typing import Literal, assert_never
 from perdure.stores.codec import to_json
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.rows import Row
-from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed
+from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed
 
 _SEND = """
 INSERT INTO messages (message_id, sender, target, action, payload, sent_ms, trace, attempts, not_before_ms, place)
@@ -64,6 +64,8 @@ def settle(cursor: sqlite3.Cursor, fate: MessageFate, pair: Row) -> None:
         case DeadLettered(message_id=message_id, attempts=attempts, error=error):
             cursor.execute(_BURY, (attempts, to_json(error), message_id))
             _remove(cursor, message_id, pair)
+        case Kept():
+            pass
         case _:
             assert_never(fate)
 

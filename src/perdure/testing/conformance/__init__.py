@@ -21,8 +21,8 @@ With pytest, one test for each requirement::
 """
 
 from perdure.testing.conformance.case import Case
-from perdure.testing.conformance.harness import CorruptibleHarness, KillableHarness, StoreHarness
-from perdure.testing.conformance.harnesses import MemoryHarness, SqliteHarness
+from perdure.testing.conformance.harness import ClockedHarness, CorruptibleHarness, KillableHarness, StoreHarness
+from perdure.testing.conformance.harnesses import MemoryHarness, SharedMemoryHarness, SqliteHarness
 from perdure.testing.conformance.hosted import SubprocessHarness
 from perdure.testing.conformance.report import ConformanceReport, Outcome
 from perdure.testing.conformance.requirement import Requirement, RequirementViolated
@@ -33,6 +33,7 @@ __all__ = [
     "CASES",
     "REQUIREMENTS",
     "Case",
+    "ClockedHarness",
     "ConformanceReport",
     "CorruptibleHarness",
     "KillableHarness",
@@ -40,6 +41,7 @@ __all__ = [
     "Outcome",
     "Requirement",
     "RequirementViolated",
+    "SharedMemoryHarness",
     "SqliteHarness",
     "StoreHarness",
     "SubprocessHarness",

@@ -12,7 +12,7 @@ from perdure.testing.conformance.harness import NewHarness, opened
 from perdure.testing.conformance.operation_log import recorded
 from perdure.testing.conformance.requirement import Requirement, RequirementViolated
 
-Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage"]
+Need: TypeAlias = Literal["any", "owned", "shared", "durable", "damage", "clocked"]
 """Which stores a case applies to: by ownership, by a durability other than ``none``, or by a harness that can damage a
 row."""
 
@@ -47,6 +47,8 @@ class Case:
                 return capabilities.durability != "none"
             case "damage":
                 return hasattr(harness, "damage")
+            case "clocked":
+                return capabilities.ownership == "shared" and hasattr(harness, "pass_time")
 
 
 class NotApplicable(Exception):

@@ -12,7 +12,7 @@ from perdure.stores.store import LoggedEvent, Query, Retention
 from perdure.values.address import Address
 from perdure.values.event import JobStarted
 from perdure.values.instance import Fence, Instance
-from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
+from perdure.values.message import Consumed, DeadLettered, Kept, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Remembered, Transition, Write
 
 _ALWAYS = {"address", "version", "incarnation", "created_ms", "updated_ms"}
@@ -131,6 +131,8 @@ def _fate(fate: MessageFate) -> str:
             return f"postpone message #{message_id} until {not_before_ms}"
         case DeadLettered(message_id=message_id):
             return f"dead-letter message #{message_id}"
+        case Kept(message_id):
+            return f"keep message #{message_id}"
         case _:
             assert_never(fate)
 

@@ -43,6 +43,15 @@ class KillableHarness(StoreHarness, Protocol):
 
 
 @runtime_checkable
+class ClockedHarness(StoreHarness, Protocol):
+    """A harness of a shared store that can let leases end."""
+
+    async def pass_time(self, duration_ms: float) -> None:
+        """Let this much time pass by the clock of the store: wait, or move the clock."""
+        ...
+
+
+@runtime_checkable
 class CorruptibleHarness(StoreHarness, Protocol):
     """A harness that can damage stored rows, for the requirements about rows that cannot be read."""
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from perdure.stores.memory import MemoryBackend
+from perdure.stores.memory import MemoryBackend, SharedMemoryBackend
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import Store
 from perdure.values.address import Address
@@ -24,6 +24,25 @@ class MemoryHarness:
     async def open(self) -> Store:
         """Open it over the same tables."""
         return self._backend.open()
+
+    async def discard(self) -> None:
+        """Do nothing: the garbage collector frees the tables."""
+
+
+class SharedMemoryHarness:
+    """A memory store that several openings share, with a clock that only the cases move."""
+
+    def __init__(self) -> None:
+        self._now_ms = 0.0
+        self._backend = SharedMemoryBackend(lambda: self._now_ms)
+
+    async def open(self) -> Store:
+        """Open it beside its other openings."""
+        return self._backend.open()
+
+    async def pass_time(self, duration_ms: float) -> None:
+        """Move the clock of the store."""
+        self._now_ms += duration_ms
 
     async def discard(self) -> None:
         """Do nothing: the garbage collector frees the tables."""

@@ -38,7 +38,7 @@ from perdure.testing.conformance.requirements import (
     REDRIVEN_AFRESH,
 )
 from perdure.values.errors import Conflict
-from perdure.values.message import Consumed, DeadLettered, Postponed
+from perdure.values.message import Consumed, DeadLettered, Kept, Postponed
 from perdure.values.transition import Purge, Transition
 
 A, B, C = address("a"), address("b"), address("c")
@@ -89,6 +89,19 @@ async def consuming_twice_is_a_conflict(store: Store) -> None:
     same((await value(store.load(B))).instance, None, "a Conflict over a message writes no instance")
     same(await deliverable(store), ["2"], "a Conflict over a message sends nothing and consumes nothing")
     same(await value(store.history(B, None, 9)), (), "a Conflict over a message logs nothing")
+
+
+@in_store(MESSAGE_ONCE, FATE_REPLACES)
+async def a_kept_message_must_be_living_and_stays(store: Store) -> None:
+    """A claim for a message is written only while the message lives, and changes nothing of it."""
+    await told(store, A, B, "1", "2")
+    first = (await value(store.messages(FAR_MS, 9)))[0]
+    fence = await value(store.commit(attrs.evolve(put(B), inbound=Kept(first.message_id))))
+    same((await value(store.messages(FAR_MS, 9)))[0], first, "a kept message stays as it was, before the next one")
+    await consumed(store, B, "1")
+    late = attrs.evolve(put(B, fence), inbound=Kept(first.message_id))
+    await failure(store.commit(late), Conflict, "keeping a message that is gone is a Conflict")
+    same(await deliverable(store), ["2"], "a Conflict over a kept message changes nothing")
 
 
 @in_store(CONFLICT_LEAVES_NOTHING)
@@ -242,6 +255,7 @@ CASES: tuple[Case, ...] = (
     order_is_kept_within_a_pair,
     ids_follow_the_order_of_sending,
     consuming_twice_is_a_conflict,
+    a_kept_message_must_be_living_and_stays,
     a_lost_fence_keeps_the_message,
     a_postponed_message_holds_its_pair_back,
     a_fate_replaces_the_one_before,

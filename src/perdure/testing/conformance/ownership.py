@@ -19,6 +19,7 @@ from perdure.testing.conformance.requirements import (
     NAME,
     OWNERSHIP,
     READS_ITS_WRITES,
+    SHARING,
 )
 from perdure.values.errors import StoreLocked, StoreUnavailable
 from perdure.values.instance import Fence
@@ -73,7 +74,7 @@ async def _shared(here: Store, there: Store) -> None:
         (fence,) = won
 
 
-@in_harness(CAPABILITIES, OWNERSHIP, NAME, EPOCH)
+@in_harness(CAPABILITIES, OWNERSHIP, NAME, EPOCH, SHARING)
 async def a_store_says_what_it_is(new_harness: NewHarness) -> None:
     """Its name, its epoch and its capabilities are as the record says."""
     async with opened(new_harness()) as store:
@@ -82,6 +83,8 @@ async def a_store_says_what_it_is(new_harness: NewHarness) -> None:
         holds(
             store.capabilities.ownership in {"owned", "shared"}, f"ownership is owned or shared: {store.capabilities}"
         )
+        shares = store.sharing is not None
+        same(shares, store.capabilities.ownership == "shared", "a shared store, and no other, has `sharing`")
         known = {"none", "relaxed", "full"}
         holds(store.capabilities.durability in known, f"durability is none, relaxed or full: {store.capabilities}")
 

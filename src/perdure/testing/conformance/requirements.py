@@ -111,7 +111,9 @@ MESSAGE_ONCE = Requirement(
     "commit",
     "An inbound fate for a message that is no longer living is ``Conflict`` as well, whatever the write.",
 )
-FATE_REPLACES = Requirement("commit", "A fate replaces the message's attempts and error, also with None.")
+FATE_REPLACES = Requirement(
+    "commit", "A fate replaces the message's attempts and error, also with None; ``Kept`` changes nothing."
+)
 CONFLICT_LEAVES_NOTHING = Requirement(
     "commit",
     "A ``Conflict`` writes nothing.",
@@ -289,6 +291,52 @@ SEARCH = Requirement(
     "search after ``after`` continues. None: ``find`` is used.",
 )
 
+SHARING = Requirement(
+    "sharing",
+    "the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned store.",
+)
+
+# Those of `perdure.stores.sharing.contract`.
+MEMBERSHIP = Requirement(
+    "sharing",
+    "Every opening is a member from the beginning, with a lease that its heartbeats renew.",
+)
+LEASES_BY_ITS_CLOCK = Requirement("sharing", "The store's clock alone decides when a lease has ended.")
+WRONG_VIEW = Requirement(
+    "sharing",
+    "The fence of ``commit`` is the only guarantee of correctness: membership and shares only decide which engine does "
+    "the work, so a different view of them costs a conflict, and nothing else.",
+)
+LEASE_MS = Requirement("sharing.lease_ms", "how long a lease lasts, from the opening and from each heartbeat.")
+HEARTBEAT = Requirement(
+    "sharing.heartbeat",
+    "declares dead every other member whose lease has ended, renews the lease of this one, states which jobs it "
+    "serves, and returns the members, in one transaction.",
+)
+DEAD_STAYS_DEAD = Requirement(
+    "sharing.heartbeat",
+    "An opening that was declared dead stays dead: this and each later operation of it returns ``OwnershipLost``, and "
+    "nothing is written.",
+)
+LATE_LIVES = Requirement("sharing.heartbeat", "Until then its operations continue, also after its lease.")
+CLOSE_LEAVES = Requirement("sharing.heartbeat", "``close`` ends the membership at once.")
+MEMBERS = Requirement("sharing.members", "the members, without a renewal.")
+DUE_IN_SHARE = Requirement("sharing.due", "of what ``Store.due`` returns, the instances of the share.")
+MESSAGES_IN_SHARE = Requirement(
+    "sharing.messages",
+    "of what ``Store.messages`` returns, the messages that this opening wrote, and those to the share whose writer is "
+    "not among the others or which were sent before ``old_ms``.",
+)
+UNKNOWN_WRITER = Requirement(
+    "sharing.messages",
+    "A message of an unknown writer, such as a transaction of the user, has no writer among the others.",
+)
+ABANDONED = Requirement(
+    "sharing.abandoned",
+    "of what ``Store.claimed`` returns, the instances of the share with a claim whose owner is neither this opening "
+    "nor one of the others.",
+)
+
 REQUIREMENTS: tuple[Requirement, ...] = tuple(one for one in tuple(globals().values()) if isinstance(one, Requirement))
 """All of them, in the order of the contract."""
 
@@ -300,6 +348,7 @@ NO_CASE: dict[Requirement, str] = {
     BACKUP_FAILS_WHOLE: "only the store knows where its backup fails",
     COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
+    UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
     BEGINS_WHEN_AWAITED: "every case awaits its calls, as the engine does",
 }
 """The requirements that no case can check, and why."""

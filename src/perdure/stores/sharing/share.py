@@ -1,0 +1,79 @@
+"""Shares: which engine fires an alarm, delivers a message or recovers a claim, computed by each engine alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import md5
+from typing import Final
+
+import attrs
+
+from perdure.stores.sharing.member import Members
+from perdure.values.address import Address
+from perdure.values.hold import Job
+
+BUCKETS: Final = 64
+"""The parts into which the instances of each job are divided."""
+
+
+def bucket_of(address: Address) -> int:
+    """Return the bucket of an address: the first byte of its MD5, modulo `BUCKETS`. A database can compute it too."""
+    return md5(str(address).encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[0] % BUCKETS
+
+
+@attrs.frozen
+class Share:
+    """The buckets of each job whose alarms, messages and abandoned claims one engine handles.
+
+    Attributes:
+        buckets: the buckets, by job. A job without buckets is left out.
+    """
+
+    buckets: Mapping[Job, frozenset[int]]
+
+    def __contains__(self, address: Address) -> bool:
+        """Return whether an address is in the share."""
+        buckets = self.buckets.get((address.kind, address.name))
+        return buckets is not None and (len(buckets) == BUCKETS or bucket_of(address) in buckets)
+
+    def without(self, jobs: tuple[Job, ...]) -> Share:
+        """Return the share without some jobs."""
+        return Share({job: buckets for job, buckets in self.buckets.items() if job not in jobs})
+
+
+NOTHING: Final = Share({})
+"""The share of an engine that serves nothing yet."""
+
+
+def share_of(epoch: int, members: Members) -> Share:
+    """Return the share of one engine, by rendezvous hashing.
+
+    A bucket of a job belongs to the member that draws the greatest number for it, among those that serve the job in the
+    newest version that any member serves. When a member joins or ends, only its own buckets change hands.
+
+    Args:
+        epoch: the engine.
+        members: all members, the engine among them.
+    """
+    served = {member.epoch: member.served for member in members.members}
+    drawn: dict[frozenset[int], frozenset[int]] = {}
+    shares: dict[Job, frozenset[int]] = {}
+    for job, version in served.get(epoch, {}).items():
+        newest = max(versions.get(job, version) for versions in served.values())
+        if version < newest:
+            continue
+        candidates = frozenset(other for other, versions in served.items() if versions.get(job) == newest)
+        if candidates not in drawn:
+            drawn[candidates] = _drawn(epoch, candidates)
+        shares[job] = drawn[candidates]
+    return Share({job: buckets for job, buckets in shares.items() if buckets})
+
+
+def _drawn(epoch: int, candidates: frozenset[int]) -> frozenset[int]:
+    return frozenset(
+        bucket for bucket in range(BUCKETS) if max(candidates, key=lambda other: _number(other, bucket)) == epoch
+    )
+
+
+def _number(epoch: int, bucket: int) -> bytes:
+    return md5(f"{epoch} {bucket}".encode(), usedforsecurity=False).digest()
