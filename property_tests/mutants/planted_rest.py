@@ -201,10 +201,10 @@ MUTANTS = (
         LIMITS + "test_a_value_may_have_as_many_bytes_as_its_limit",
     ),
     Mutant(
-        "alarms behind those of jobs that are not served are not read",
+        "alarms of one instant that did not fit into a reading are skipped",
         "engine/alarms.py",
-        "self.limits.alarm_batch + len(self._fired) + self._unserved",
-        "self.limits.alarm_batch + len(self._fired)",
+        "self._take(rows, (last_ms, rows[-1].incarnation))",
+        "self._take(rows, end_of(last_ms))",
         LIMITS + "test_every_alarm_fires_in_its_time_however_few_are_read_at_once",
     ),
     Mutant(

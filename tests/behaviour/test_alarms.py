@@ -1,8 +1,20 @@
 """``docs/guarantees.md``, *Alarms*: at its instant or later, never earlier."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
 import pytest
-from machine import OnAlarm, Say, app, machine
+from machine import OnAlarm, Say, Wait, app, machine
+from returns.result import Failure
 from world import World, on_each_store
+
+from perdure.client.client import engine_of
+from perdure.values.errors import OutcomeUnknown
+from perdure.values.instance import Instance
+
+ALARMS = 300
 
 
 @pytest.mark.parametrize("after_ms", [1, 999, 60_000, 60_001, 100_000_000])
@@ -26,4 +38,57 @@ async def test_an_alarm_that_is_due_while_nothing_runs_fires_when_something_does
     assert world.outside.heard == []
     await world.open(app(world.outside))
     await world.settle()
+    assert world.outside.heard == ["fired"]
+
+
+@on_each_store
+async def test_a_due_row_is_read_once(world: World) -> None:
+    """However many alarms are due at one instant, and while all of their runs are in progress."""
+    jobs = await world.open(app(world.outside, concurrency=ALARMS))
+    for number in range(ALARMS):
+        await world.unwrap(jobs.handle(machine).send(str(number), OnAlarm(60_000, (Wait(5_000), Say("fired")))))
+    returned: list[int] = []
+    engine = engine_of(jobs)
+    due = engine.store.due
+
+    def counted(*given: Any) -> Any:
+        def count(rows: tuple[Instance, ...]) -> tuple[Instance, ...]:
+            returned.append(len(rows))
+            return rows
+
+        return due(*given).map(count)
+
+    engine.alarms.store = attrs.evolve(engine.store, due=counted)
+    await world.advance(s=70)
+    assert len(world.outside.heard) == ALARMS
+    assert sum(returned) == ALARMS
+
+
+@on_each_store
+async def test_an_alarm_fires_again_if_the_clock_goes_back_before_its_turn(world: World) -> None:
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000, (Say("fired"),))))
+    world.slow("load", ms=10)
+    await world.advance(ms=1_005)
+    world.shift_wall_clock(-60_000)
+    await world.advance(s=50)
+    assert world.outside.heard == []
+    await world.advance(s=15)
+    assert world.outside.heard == ["fired"]
+
+
+@on_each_store
+async def test_an_alarm_that_is_moved_by_a_commit_whose_outcome_is_unknown_fires(world: World) -> None:
+    """The store is read while the alarm's own turn, which finds that it is not due yet, waits for the instance."""
+    jobs = (await world.open(app(world.outside))).handle(machine)
+    await world.unwrap(jobs.send("a", OnAlarm(1_000)))
+    await world.advance(ms=990)
+    world.slow("load", ms=20)
+    world.slow("load", ms=20, after=1)
+    world.fail("commit", OutcomeUnknown("the disk went away"), applied=True)
+    moving = world.start(jobs.send("a", OnAlarm(500, (Say("fired"),))))
+    await world.advance(ms=100)
+    assert isinstance(moving.result(), Failure)
+    assert world.outside.heard == []
+    await world.advance(s=1)
     assert world.outside.heard == ["fired"]

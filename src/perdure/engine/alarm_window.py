@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import attrs
 
-from perdure.values.address import Address
+A = TypeVar("A")
 
 FIRST = 12
 """Alarms in the first batch: two milliseconds of work, which a request may wait for more than once."""
@@ -29,7 +29,7 @@ MAX_PATIENCE = 10
 
 
 @attrs.define
-class AlarmWindow:
+class AlarmWindow(Generic[A]):
     """The alarms that were fired together and are not settled yet.
 
     Alarms whose runs wait for external systems cost nothing while they wait: they leave the batch, and the next batch
@@ -43,7 +43,7 @@ class AlarmWindow:
 
     company: Literal["requests", "none"] = "requests"
     _size: int = FIRST
-    _members: set[Address] = attrs.Factory(set[Address])
+    _members: set[A] = attrs.Factory(set[A])
     _looks: int = 0
 
     @property
@@ -60,13 +60,13 @@ class AlarmWindow:
     def _limit(self) -> int:
         return self._size if self.company == "requests" else max(self._size, ALONE)
 
-    def add(self, address: Address) -> None:
+    def add(self, alarm: A) -> None:
         """Count a fired alarm."""
-        self._members.add(address)
+        self._members.add(alarm)
 
-    def settle(self, address: Address) -> None:
+    def settle(self, alarm: A) -> None:
         """Remove an alarm whose turn is over."""
-        self._members.discard(address)
+        self._members.discard(alarm)
 
     def refill(self) -> None:
         """Restart the patience, because much of the batch is settled."""
@@ -76,12 +76,12 @@ class AlarmWindow:
         """Start again with a small batch, because nothing more is due."""
         self._size = FIRST
 
-    def look(self, late_ms: float, waits_outside: Callable[[Address], bool]) -> None:
+    def look(self, late_ms: float, waits_outside: Callable[[A], bool]) -> None:
         """Adjust the size of a batch that takes long.
 
         Args:
             late_ms: lateness of the timer that triggered this check, in milliseconds.
-            waits_outside: whether the run of an instance waits for external systems.
+            waits_outside: whether the run of an alarm waits for external systems.
         """
         self._looks += 1
         if self._looks == MAX_PATIENCE:
@@ -90,7 +90,7 @@ class AlarmWindow:
             self._size = max(FIRST, self._size // 2)
         else:
             before = len(self._members)
-            self._members = {address for address in self._members if not waits_outside(address)}
+            self._members = {alarm for alarm in self._members if not waits_outside(alarm)}
             self._size = min(LARGEST, self._size * 2 if len(self._members) < before // 2 else self._size + FIRST)
 
     def forget(self) -> None:

@@ -14,14 +14,14 @@ from perdure.engine.alarm_window import PATIENCE_MS, AlarmWindow
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.holds import Holds
 from perdure.engine.mailbox import Item
-from perdure.engine.timer_queue import NEVER_MS, TimerQueue
+from perdure.engine.timer_queue import NEVER_MS, Entry, TimerQueue, end_of
 from perdure.engine.turn_outcome import TurnAnswer
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.request import ALARM
 from perdure.programs.container import result_inside
 from perdure.runtime.record import LogRecord, Runtime, Timer
-from perdure.stores.store import Store
+from perdure.stores.store import DuePosition, Store
 from perdure.values.address import Address
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
@@ -38,15 +38,22 @@ COMPANY_MS = 100
 
 @attrs.define(eq=False)
 class _Fired:
-    """Receives the result of an alarm's turn at once; a future would call back one step of the event loop later.
+    """An alarm in progress. It receives its turn's result at once; a future would call back one step later.
 
     Attributes:
         address: the instance.
+        due_ms: when the alarm was due.
         tell: called with the result.
+        then_due: when the instance is due afterwards: as its last commit said, and as the store returned it meanwhile.
+        written: whether a commit wrote the instance meanwhile.
     """
 
     address: Address
-    tell: Callable[[Address, TurnAnswer], None]
+    due_ms: int
+    tell: Callable[[_Fired, TurnAnswer], None]
+    then_due: int | None = None
+    read_ms: int | None = None
+    written: Literal["no", "yes"] = "no"
     _state: Literal["waits", "answered"] = "waits"
 
     def done(self) -> bool:
@@ -56,7 +63,7 @@ class _Fired:
     def set_result(self, result: TurnAnswer, /) -> None:
         """Take the result of the turn."""
         self._state = "answered"
-        self.tell(self.address, result)
+        self.tell(self, result)
 
 
 @attrs.define
@@ -81,28 +88,30 @@ class Alarms:
     limits: Limits
     wake: Wake
     _timers: TimerQueue = attrs.Factory(TimerQueue)
-    _window: AlarmWindow = attrs.Factory(AlarmWindow)
-    _fired: set[Address] = attrs.Factory(set[Address])
-    _then_due: dict[Address, int | None] = attrs.Factory(dict[Address, int | None])
-    _failed: dict[Address, Timer] = attrs.Factory(dict[Address, "Timer"])
+    _window: AlarmWindow[_Fired] = attrs.Factory(AlarmWindow[_Fired])
+    _fired: dict[Address, _Fired] = attrs.Factory(dict[Address, _Fired])
+    _failed: dict[_Fired, Timer] = attrs.Factory(dict[_Fired, "Timer"])
     _phase: Literal["open", "closed"] = "open"
     _sleeping_until_ms: int | None = None
     _waits_for: Literal["time", "room"] = "time"
-    _unserved: int = 0
     _asked: int = 0
     _alone_from_ms: float = -math.inf
 
     def notice(self, address: Address, due_ms: int | None) -> None:
         """Note that an instance was written, and when its alarm is due; None: it has none."""
-        if self._fired and address in self._fired:  # perhaps by its own turn: queued when that is over
-            self._then_due[address] = due_ms
+        fired = self._fired.get(address) if self._fired else None
+        if fired is not None:  # perhaps by its own turn: queued when that is over
+            fired.then_due, fired.written = due_ms, "yes"
         elif due_ms is not None:
-            self._timers.add(address, due_ms)
-            if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
-                self.wake.ring()
+            self._add(address, due_ms)
+
+    def _add(self, address: Address, due_ms: int) -> None:
+        self._timers.add(address, due_ms)
+        if self._sleeping_until_ms is not None and due_ms < self._sleeping_until_ms:
+            self.wake.ring()
 
     def doubt(self) -> None:
-        """Read the store again, because a commit with an unknown outcome may have set an alarm."""
+        """Read the store from its start again, because a commit with an unknown outcome may have set an alarm."""
         self._timers.doubt(self.runtime.now_ms())
         self.wake.ring()
 
@@ -121,16 +130,16 @@ class Alarms:
     # ------------------------------------------------------------ reading
     async def _read(self, now_ms: int) -> None:
         """Read the next alarms from the store into the queue."""
-        until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch + len(self._fired) + self._unserved
-        self._timers.begin_reading()
-        match result_inside(await self._due(until_ms, limit)):
+        until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch
+        after = self._timers.begin_reading()
+        match result_inside(await self._due(until_ms, limit, after)):
             case Success(rows) if len(rows) == limit:
-                last_ms = rows[-1].due_ms or until_ms
-                self._take(rows, last_ms - 1)  # others due at the last instant may be missing
+                last_ms = rows[-1].due_ms or 0
+                self._take(rows, (last_ms, rows[-1].incarnation))
                 self._timers.end_reading(last_ms)
                 await self.runtime.sleep(0)
             case Success(rows):
-                self._take(rows, until_ms)
+                self._take(rows, end_of(until_ms))
                 self._fire(now_ms)  # due alarms do not wait for the next query
                 self._timers.end_reading(await self._next_alarm_ms(until_ms))
             case Failure(error):
@@ -139,16 +148,23 @@ class Alarms:
             case unexpected:
                 raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
 
-    def _due(self, until_ms: int, limit: int) -> FutureResult[tuple[Instance, ...], Any]:
+    def _due(self, until_ms: int, limit: int, after: DuePosition | None) -> FutureResult[tuple[Instance, ...], Any]:
         due_except, held = self.store.due_except, self.holds.jobs
-        return due_except(until_ms, limit, held) if held and due_except else self.store.due(until_ms, limit)
+        if held and due_except:
+            return due_except(until_ms, limit, held, after)
+        return self.store.due(until_ms, limit, after)
 
-    def _take(self, rows: tuple[Instance, ...], until_ms: int) -> None:
+    def _take(self, rows: tuple[Instance, ...], position: DuePosition) -> None:
         """Queue the instances that were read, except those whose turn is in progress: its end queues them."""
-        served = [row for row in rows if self._may_fire(row.address)]
-        self._unserved = len(rows) - len(served)
-        entries = [(row.address, row.due_ms or 0) for row in served if row.address not in self._fired]
-        self._timers.read(entries, until_ms)
+        entries: list[Entry] = []
+        for row in rows:
+            address, due_ms = row.address, row.due_ms or 0
+            fired = self._fired.get(address) if self._fired else None
+            if fired is not None:
+                fired.read_ms = due_ms
+            elif self._may_fire(address):
+                entries.append((address, due_ms))
+        self._timers.read(entries, position)
 
     async def _next_alarm_ms(self, after_ms: int) -> int:
         """Query when the store must be read again."""
@@ -168,12 +184,13 @@ class Alarms:
         """Put an alarm into the mailbox of every due instance, as far as there is room."""
         self._look_for_company()
         while self._window.has_room and self.under_way < self.limits.max_pending:
-            address = self._timers.pop(now_ms)
-            if address is None:
+            entry = self._timers.pop(now_ms)
+            if entry is None:
                 self._window.reset()
                 return
+            address, due_ms = entry
             if address not in self._fired and self._may_fire(address):
-                self._post(self.jobs[address.kind, address.name], address)
+                self._post(self.jobs[address.kind, address.name], address, due_ms)
 
     def _may_fire(self, address: Address) -> bool:
         """Whether the job of an instance is served here, and not held. A release reads its alarms again."""
@@ -187,38 +204,44 @@ class Alarms:
             self._asked, self._alone_from_ms = self.dispatcher.asked, now_ms + COMPANY_MS
         self._window.company = "requests" if now_ms < self._alone_from_ms else "none"
 
-    def _post(self, job: AnyDefinition, address: Address) -> None:
-        self._fired.add(address)
-        self._window.add(address)
-        self.dispatcher.put(job, address, Item(ALARM, _Fired(address, self._answered)))
+    def _post(self, job: AnyDefinition, address: Address, due_ms: int) -> None:
+        fired = self._fired[address] = _Fired(address, due_ms, self._answered)
+        self._window.add(fired)
+        self.dispatcher.put(job, address, Item(ALARM, fired))
 
-    def _answered(self, address: Address, answer: TurnAnswer) -> None:
+    def _answered(self, fired: _Fired, answer: TurnAnswer) -> None:
         """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""
-        self._window.settle(address)
+        self._window.settle(fired)
         if isinstance(answer, Failure) and self._phase == "open":
-            self._failed[address] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(address))
+            self._failed[fired] = self.runtime.call_later(STORE_RETRY_MS, lambda: self._fire_again(fired))
         else:
-            self._done(address)
+            self._done(fired)
         if self._waits_for == "room" and self._window.is_half_done:
             self.wake.ring()
 
     def close(self) -> None:
         """Fire no more alarms. The next engine reads them from the store."""
         self._phase = "closed"
-        for address, timer in tuple(self._failed.items()):
+        for fired, timer in tuple(self._failed.items()):
             timer.cancel()
-            self._done(address)
+            self._done(fired)
         self._failed.clear()
 
-    def _fire_again(self, address: Address) -> None:
-        del self._failed[address]
-        self._then_due.setdefault(address, self.runtime.now_ms())
-        self._done(address)
+    def _fire_again(self, fired: _Fired) -> None:
+        del self._failed[fired]
+        if fired.written == "no":
+            fired.then_due = fired.due_ms
+        self._done(fired)
 
-    def _done(self, address: Address) -> None:
-        """Allow the alarm of an instance to be fired again."""
-        self._fired.discard(address)
-        self.notice(address, self._then_due.pop(address, None))
+    def _done(self, fired: _Fired) -> None:
+        """Allow the alarm of an instance to be fired again, when the instance is due then."""
+        del self._fired[fired.address]
+        if fired.then_due is not None:
+            self._add(fired.address, fired.then_due)
+        if fired.read_ms is not None:
+            self._add(fired.address, fired.read_ms)
+        elif fired.written == "no" and fired.due_ms > self.runtime.now_ms():  # the clock went back
+            self._add(fired.address, fired.due_ms)
 
     # ------------------------------------------------------------ waiting
     async def _wait_for_room(self) -> None:
@@ -231,7 +254,7 @@ class Alarms:
         if self._window.is_half_done:
             self._window.refill()
         elif late_ms > -1:
-            self._window.look(late_ms, self.dispatcher.waits_outside)
+            self._window.look(late_ms, lambda fired: self.dispatcher.waits_outside(fired.address))
 
     async def _sleep(self) -> None:
         began_ms = self.runtime.monotonic_ms()

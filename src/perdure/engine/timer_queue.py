@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import attrs
 
+from perdure.stores.store import DuePosition
 from perdure.values.address import Address
 
 Entry: TypeAlias = tuple[Address, int]
@@ -19,44 +20,63 @@ NEVER_MS = 2**63 - 1
 ROOM = 10_000
 """Maximum number of alarms in memory."""
 
+_START: DuePosition = (-1, 0)
+_LAST = 2**63 - 1
+
+
+def end_of(instant_ms: int) -> DuePosition:
+    """Return the position behind all alarms that are due at an instant."""
+    return instant_ms, _LAST
+
 
 @attrs.define
 class TimerQueue:
-    """All alarms up to an instant, and when the first alarm after it may be due.
+    """All alarms up to a position in the store's order, and when the first alarm behind it may be due.
 
-    Only this engine sets alarms in its store, and it adds each one here after its commit: a read stays complete. An
-    entry may be stale, because its alarm was moved or cancelled meanwhile; its turn finds that out.
+    Only this engine sets alarms in its store, and it adds each one here after its commit: so the store is read once,
+    from one position to the next. When a commit may have set an alarm that was not added, it is read from its start
+    again. An entry may be stale, because its alarm was moved or cancelled meanwhile; its turn finds that out.
 
     Attributes:
-        known_until_ms: every alarm that is due up to this instant is an entry.
-        next_ms: no later alarm is due before this instant; then the store must be read again.
-        room: maximum number of entries; further alarms are read from the store when they are due.
+        position: every alarm up to this position is an entry, or was one.
+        next_ms: no alarm behind the position is due before this instant; then the store must be read again.
+        room: maximum number of added entries; further alarms are read from the store when they are due.
     """
 
-    known_until_ms: int = -1
+    position: DuePosition = _START
     next_ms: int = 0
     room: int = ROOM
     _entries: list[tuple[int, int, Address]] = attrs.Factory(list[tuple[int, int, Address]])
     _pushed: int = 0
-    _added_since: list[Entry] | None = None
+    _added_since: list[Entry] = attrs.Factory(list[Entry])
+    _reading: Literal["no", "yes", "outdated"] = "no"
 
     def add(self, address: Address, due_ms: int) -> None:
         """Add an alarm that became durable."""
-        if self._added_since is not None:
+        if self._reading != "no":
             self._added_since.append((address, due_ms))
-        self._place(address, due_ms)
+        if due_ms <= self.position[0]:
+            self._push(address, due_ms)
+            if len(self._entries) > self.room:
+                self._drop_latest()
+        else:
+            self.next_ms = min(self.next_ms, due_ms)
 
-    def pop(self, now_ms: int) -> Address | None:
-        """Remove and return an instance whose alarm is due, the earliest first; None if there is none."""
-        return heapq.heappop(self._entries)[2] if self.has_due(now_ms) else None
+    def pop(self, now_ms: int) -> Entry | None:
+        """Remove and return the earliest alarm that is due; None if there is none."""
+        if not self.has_due(now_ms):
+            return None
+        due_ms, _, address = heapq.heappop(self._entries)
+        return address, due_ms
 
     def has_due(self, now_ms: int) -> bool:
         """Whether an entry is due."""
         return bool(self._entries) and self._entries[0][0] <= now_ms
 
     def doubt(self, now_ms: int) -> None:
-        """Require another read, because the store may hold an alarm that was not added."""
-        self.next_ms = min(self.next_ms, now_ms)
+        """Read the store from its start again, because it may hold an alarm that was not added."""
+        self._entries.clear()
+        self._go_back(_START, now_ms)
 
     def must_be_read(self, now_ms: int) -> bool:
         """Whether the store may hold a due alarm that is not an entry. Due entries are fired first."""
@@ -68,32 +88,50 @@ class TimerQueue:
         return min(self._entries[0][0], self.next_ms) if self._entries else self.next_ms
 
     # ------------------------------------------------------------ reading
-    def begin_reading(self) -> None:
-        """Record additions from here on: the read that starts now may miss them."""
-        self._added_since = []
+    def begin_reading(self) -> DuePosition | None:
+        """Record additions from here on: the read that starts now may miss them.
 
-    def read(self, entries: Iterable[Entry], until_ms: int) -> None:
-        """Replace the entries with those of the store: all alarms up to an instant, and perhaps later ones."""
-        self._entries.clear()
-        self.known_until_ms, self.next_ms = until_ms, until_ms + 1
+        Returns:
+            The position after which the store is read; None for its start.
+        """
+        self._added_since.clear()
+        self._reading = "yes"
+        return None if self.position == _START else self.position
+
+    def read(self, entries: Sequence[Entry], position: DuePosition) -> None:
+        """Add the entries that the store returned: all alarms behind the previous position, up to this one."""
+        if self._reading == "outdated":
+            return
+        self.position, self.next_ms = position, position[0] + 1
         for address, due_ms in entries:
             self._push(address, due_ms)
-        for address, due_ms in self._added_since or ():
-            self._place(address, due_ms)
+        if self._added_since:
+            found = set(entries)
+            for entry in self._added_since:
+                if entry not in found and entry[1] <= self.position[0]:
+                    self._push(*entry)
 
     def end_reading(self, next_ms: int) -> None:
-        """Set the due time of the first alarm after ``known_until_ms``, as the store returned it."""
-        added = (due_ms for _, due_ms in self._added_since or () if due_ms > self.known_until_ms)
-        self.next_ms = min((next_ms, *added))
-        self._added_since = None
-
-    def _place(self, address: Address, due_ms: int) -> None:
-        if due_ms <= self.known_until_ms and len(self._entries) < self.room:
-            self._push(address, due_ms)
-        else:
-            self.known_until_ms = min(self.known_until_ms, due_ms - 1)
-            self.next_ms = min(self.next_ms, due_ms)
+        """Set the due time of the first alarm behind the position, as the store returned it."""
+        if self._reading == "yes":
+            added = (due_ms for _, due_ms in self._added_since if due_ms > self.position[0])
+            self.next_ms = min((next_ms, *added))
+        self._reading = "no"
+        self._added_since.clear()
 
     def _push(self, address: Address, due_ms: int) -> None:
         self._pushed += 1
         heapq.heappush(self._entries, (due_ms, self._pushed, address))
+
+    def _drop_latest(self) -> None:
+        """Drop the later half of the entries: the store returns them again."""
+        self._entries.sort()
+        first_ms = self._entries[len(self._entries) // 2][0]
+        self._entries = [entry for entry in self._entries if entry[0] < first_ms]
+        self._go_back(end_of(first_ms - 1), first_ms)
+
+    def _go_back(self, position: DuePosition, next_ms: int) -> None:
+        self.position = min(self.position, position)
+        self.next_ms = min(self.next_ms, next_ms)
+        if self._reading == "yes":
+            self._reading = "outdated"  # it began at a later position
