@@ -8,7 +8,10 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.checkpoints import Checkpoints
 from perdure.engine.eager_task import start_eagerly
+from perdure.engine.time_limit import TimeLimit
+from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.step import Execute
 from perdure.programs import default_handler
 from perdure.programs.drivers import settle_answer
@@ -50,40 +53,72 @@ class LazyClaim:
         record: writes the claim.
         ready: waits until the claim may be written.
         runtime: lets parallel branches wait for the same claim.
+        begin_checkpoints: makes the object that answers the checkpoints of the run, at the first one.
         perform: performs the effects.
+        limit: the time limit of the run, which a checkpoint restarts if its kind says so.
     """
 
     execute: Execute
     record: Record
     ready: Callable[[], Awaitable[None]]
     runtime: Runtime
+    begin_checkpoints: Callable[[], Checkpoints]
     perform: Perform = perform_directly
+    limit: TimeLimit[Any] | None = None
     _state: Literal["not_begun", "recording", "over"] = "not_begun"
     _waiting: list[Future[Any]] = attrs.Factory(list[Any])
     _refused: Any = None
+    _checkpoints: Checkpoints | None = None
 
     def handle(self, instruction: object, services: Any) -> object:
         """Perform an instruction once the run is claimed."""
+        kind = type(instruction)
+        if kind is Checkpoint or kind is ReadJournal:
+            return self._checkpoint(instruction)
         if self.execute.claimed == "recorded":
             return self.perform(instruction, services, self.execute)
         return self._claim_first(instruction, services)
 
     async def settled(self) -> None:
-        """Wait until a claim that is being recorded is recorded or refused."""
+        """Wait until the claim or the checkpoint that is being recorded is recorded or refused."""
+        await self._claim_settled()
+        if self._checkpoints is not None:
+            await self._checkpoints.settled()
+
+    async def _claim_settled(self) -> None:
         if self._state == "recording":
             over = self.runtime.future()
             self._waiting.append(over)
             await over
 
+    async def _checkpoint(self, instruction: object) -> object:
+        if self.execute.claimed != "recorded":
+            await self._claim()
+        if self._checkpoints is None:
+            self._checkpoints = self.begin_checkpoints()
+        match instruction:
+            case ReadJournal():
+                return await self._checkpoints.read(self.execute, instruction)
+            case Checkpoint():
+                answer = await self._checkpoints.save(self, instruction)
+                if self.limit is not None and self._checkpoints.job.time_limit_of == "checkpoint":
+                    self.limit.restart()
+                return answer
+            case _:
+                raise TypeError(instruction)
+
     async def _claim_first(self, instruction: object, services: Any) -> object:
+        await self._claim()
+        return await settle_answer(self.perform(instruction, services, self.execute), services)
+
+    async def _claim(self) -> None:
         await self.ready()
         if self._state == "not_begun":
             self._state = "recording"
             start_eagerly(self._record(), self.runtime, name=f"perdure:claim {self.execute.instance.address}")
-        await self.settled()
+        await self._claim_settled()
         if self._refused is not None:
             raise ClaimFailed(self._refused)
-        return await settle_answer(self.perform(instruction, services, self.execute), services)
 
     async def _record(self) -> None:
         try:

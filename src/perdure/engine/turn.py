@@ -10,6 +10,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
+from perdure.engine.checkpoints import Checkpoints, RunLost
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.commits import Commits
@@ -433,6 +434,9 @@ class TurnTaker:
             lambda step: self._claim(mailbox, step),
             lambda: self._in_own_task(mailbox),
             self.runtime,
+            lambda: Checkpoints(
+                mailbox.job, self.store, self.runtime, self.commits.record, lambda: self._facts(mailbox)
+            ),
             self.perform,
         )
         progress = RunInProgress(by)
@@ -442,11 +446,11 @@ class TurnTaker:
         try:
             rest = program.resume(runtime=self.runtime, handler=claim.handle)
             run = (mailbox.address, execute.claim.run_id, execute.claim.attempt, execute.hook)
-            exit_ = await TimeLimit(
-                InRun(rest, run), limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out")
-            )
-        except ClaimFailed as failed:
-            return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
+            limit = TimeLimit(InRun(rest, run), limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
+            claim.limit = limit
+            exit_ = await limit
+        except (ClaimFailed, RunLost) as failed:
+            return self._not_recorded(mailbox, execute, failed)
         except self.runtime.cancelled as cancellation:
             stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
             if stop is not None:
@@ -462,7 +466,16 @@ class TurnTaker:
             mailbox.runs = tuple(run for run in mailbox.runs if run is not progress)
         if progress.stop is not None:
             await take_cancellation_back(self.runtime)
+        await claim.settled()
         return await self._exited(mailbox, claim.execute, exit_)
+
+    def _not_recorded(self, mailbox: Mailbox, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
+        """Conclude a run whose claim or checkpoint was not stored; a claim that was stored before stays."""
+        if isinstance(failed, ClaimFailed):
+            return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
+        self.forget_run(mailbox, execute)
+        self.left_claimed(mailbox)
+        return TurnAnswered(Failure(_not_stored(failed.reason)))
 
     async def _exited(
         self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]

@@ -140,6 +140,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         plan: the parts of every definition.
         kind: the kind's name, part of the stored address.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
+        keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
+        time_limit_of: whether the time limit is that of a complete run, or of a run without a further checkpoint.
     """
 
     __slots__ = ()
@@ -147,6 +149,8 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     plan: Plan
     kind: ClassVar[str]
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
+    keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
+    time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {excerpt(self.name)}>"
@@ -175,6 +179,20 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             value: the value of its program.
             inputs: the clock, the random value and the ids, drawn after the exit.
         """
+
+    def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+        """Decide on a `Checkpoint` of a run. The run continues with the result.
+
+        Args:
+            execute: the run; its ``instance`` is the stored one, which requests may have changed during the run.
+            value: the progress, as ``Checkpoint.take`` returned it.
+            inputs: the clock, the random value and the ids.
+
+        Returns:
+            A transition that puts the instance with the claim of the run, and the result for the program. It may append
+            to the journal, and change the data and the alarm, log events and send messages.
+        """
+        raise TypeError(f"{self!r} has no checkpoints; its kind overrides checkpoint")
 
     def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
         """Decide on the exit of a program before the rules that all kinds share; None to apply those.

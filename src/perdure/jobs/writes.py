@@ -11,6 +11,7 @@ from perdure.values.address import Address
 from perdure.values.errors import HookFailed, RequestError
 from perdure.values.event import Event
 from perdure.values.instance import Instance
+from perdure.values.journal import JournalChange
 from perdure.values.message import Message
 from perdure.values.transition import Purge, Put, Transition
 
@@ -22,11 +23,22 @@ def put(
     *,
     events: tuple[Event, ...] = (),
     messages: tuple[Message, ...] = (),
+    journal: JournalChange | None = None,
     **changes: Any,  # fields of Instance
 ) -> Transition:
     """Write an instance with changed fields, the next version, and this instant as ``updated_ms``."""
+    if journal is not None:
+        earlier = before.journal_length if journal.earlier == "kept" else 0
+        changes["journal_length"] = earlier + len(journal.bodies)
     after = before.changed(version=before.version + 1, updated_ms=now_ms, **changes)
-    return Transition(address=before.address, expected=before.fence, write=Put(after), events=events, messages=messages)
+    return Transition(
+        address=before.address,
+        expected=before.fence,
+        write=Put(after),
+        events=events,
+        messages=messages,
+        journal=journal,
+    )
 
 
 def purge(

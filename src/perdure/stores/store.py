@@ -445,6 +445,16 @@ class CountsOperation(Protocol):
         ...
 
 
+class JournalOperation(Protocol):
+    """The function ``journal``."""
+
+    def __call__(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of the journal of an instance."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Store:
     """A store, as a record of functions.
@@ -528,6 +538,11 @@ class Store:
             a store that does not count.
         search: ``(query, max_scanned)``: like ``find``, but it may stop before the page is full, once it has read about
             ``max_scanned`` instances; then a search after ``after`` continues. None: ``find`` is used.
+        journal: ``(address, incarnation, first, limit)``: the rows of an instance's journal from the place ``first``
+            on, in order, up to the limit; none once that incarnation is purged. ``commit`` appends the rows of a
+            transition together with its instance, after deleting the earlier ones for a ``cut``; ``Purge`` deletes all.
+            Appending costs the same, however long the journal is. A missing place before a stored one is
+            ``StoreCorrupt``. None: the store keeps no journals, and no job that has them can be served.
         sharing: the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned
             store.
     """
@@ -563,5 +578,6 @@ class Store:
     due_except: DueExceptOperation | None = None
     counts: CountsOperation | None = None
     search: SearchOperation | None = None
+    journal: JournalOperation | None = None
     left: Left = "closed"
     sharing: Sharing | None = None

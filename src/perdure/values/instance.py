@@ -130,6 +130,7 @@ class Instance:
         event_count: events accepted.
         last_error: the error of the last run; a run that succeeds clears it.
         alarm_trace: the trace context of the turn that set the alarm; None if that was not traced.
+        journal_length: the number of rows of its journal.
     """
 
     __repr__ = fields_in_line
@@ -151,6 +152,7 @@ class Instance:
     event_count: int = 0
     last_error: FailureRecord | None = None
     alarm_trace: str | None = None
+    journal_length: int = 0
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
         """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
@@ -172,6 +174,7 @@ class Instance:
         copy.event_count = self.event_count
         copy.last_error = self.last_error
         copy.alarm_trace = self.alarm_trace
+        copy.journal_length = self.journal_length
         for name, value in changes.items():
             setattr(copy, name, value)
         changed: Instance = copy

@@ -10,6 +10,7 @@ from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.excerpt import fields_in_line, size_only
 from perdure.values.instance import Fence, Instance
+from perdure.values.journal import JournalChange
 from perdure.values.message import Message, MessageFate
 from perdure.values.turn_value import turn_value
 
@@ -76,6 +77,7 @@ class Transition:
         messages: outgoing messages, in order.
         inbound: the fate of the message that this turn handled.
         events: the events for the log, in order.
+        journal: the change of the instance's journal; only beside ``Put``.
     """
 
     __repr__ = fields_in_line
@@ -87,6 +89,7 @@ class Transition:
     messages: tuple[Message, ...] = ()
     inbound: MessageFate | None = None
     events: tuple[Event, ...] = ()
+    journal: JournalChange | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -60,6 +60,7 @@ class MemoryBackend:
             set_hold=opening.set_hold,
             due_except=opening.due_except,
             counts=opening.counts,
+            journal=opening.journal,
             left=left,
         )
 

@@ -12,6 +12,7 @@ from returns.result import Failure, Success
 from perdure.programs.future import settled
 from perdure.stores.memory.event_log import EventLog
 from perdure.stores.memory.instances import Instances
+from perdure.stores.memory.journals import Journals
 from perdure.stores.memory.keys import Keys
 from perdure.stores.memory.messages import Mail
 from perdure.stores.store import Cursor, DuePosition, Health, LoggedEvent, Query, Retention
@@ -39,6 +40,7 @@ class Tables:
     keys: Keys = attrs.Factory(Keys)
     log: EventLog = attrs.Factory(EventLog)
     holds: set[Job] = attrs.Factory(set[Job])
+    journals: Journals = attrs.Factory(Journals)
 
 
 class Opening:
@@ -82,7 +84,10 @@ class Opening:
         if inbound is not None and not tables.mail.is_living(inbound.message_id):
             return settled(Failure(Conflict(str(transition.address))))
         self._write_around(transition)
-        return settled(Success(self._write_instance(transition.address, write, before)))
+        fence = self._write_instance(transition.address, write, before)
+        if transition.journal is not None:
+            tables.journals.change(fence.incarnation, transition.journal)
+        return settled(Success(fence))
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /
@@ -168,6 +173,12 @@ class Opening:
         """Count instances and messages."""
         return self._answer("count", _counts)
 
+    def journal(
+        self, _: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of a journal."""
+        return self._answer("read a journal", lambda tables: tables.journals.read(incarnation, first, limit))
+
     def health(self) -> FutureResult[Health, StoreError]:
         """Return whether this opening may still be used."""
         return settled(Success(Health(state="failed" if self._ended else "ok", detail=self._ended)))
@@ -201,6 +212,7 @@ class Opening:
             case Purge(own_messages):
                 if before is not None:
                     self._tables.instances.purge(before)
+                    self._tables.journals.delete(before.incarnation)
                 if own_messages == "dropped":
                     self._tables.mail.forget_own(address)
             case KeepInstance():

@@ -1,0 +1,171 @@
+"""Answers the checkpoints of a run and its reads of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.engine.eager_task import start_eagerly
+from perdure.jobs.checkpoint import Checkpoint, ClaimLost, ReadJournal, checkpointed, present
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.step import Execute
+from perdure.programs import Halted
+from perdure.programs.future import answer_of, known_answer
+from perdure.runtime.record import Future, Runtime
+from perdure.stores.store import Store
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
+from perdure.values.instance import Fence
+from perdure.values.transition import Put, Transition
+from perdure.values.turn_inputs import TurnInputs
+
+MAX_CONFLICTS = 20
+"""How often a checkpoint is decided again after a conflict with a turn of the instance's mailbox."""
+
+
+class ClaimedRun(Protocol):
+    """The run whose checkpoints are committed.
+
+    Attributes:
+        execute: the run on the row as it was last stored; each checkpoint replaces it.
+    """
+
+    execute: Execute
+
+
+class RunLost(BaseException):
+    """The store did not answer a run's checkpoint, so the program must not continue. The program cannot catch it.
+
+    Attributes:
+        reason: the store's error.
+    """
+
+    def __init__(self, reason: Any) -> None:  # an error of a store
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.define(eq=False)
+class _Save:
+    """A checkpoint that is being committed, and its result for the program."""
+
+    value: object
+    answer: object = None
+
+
+@attrs.define
+class Checkpoints:
+    """Commits the checkpoints of one run, one after the other, beside the turns of the instance's mailbox.
+
+    Each is committed in a task of its own, so that a branch that is cancelled meanwhile leaves no commit that the run
+    does not know of. After one that was not committed, no later one is: the run ends.
+
+    Attributes:
+        job: the definition of the instance.
+        store: stores the instances.
+        runtime: lets parallel branches wait for their turn.
+        commit: writes a transition, and takes note of the answer.
+        inputs: collects the inputs of a decision.
+    """
+
+    job: AnyDefinition
+    store: Store
+    runtime: Runtime
+    commit: Callable[[Transition], Awaitable[Result[Fence, Any]]]
+    inputs: Callable[[], TurnInputs]
+    _state: Literal["idle", "saving"] = "idle"
+    _waiting: list[Future[Any]] = attrs.Factory(list[Any])
+    _over: Halted | BaseException | None = None
+
+    async def save(self, run: ClaimedRun, checkpoint: Checkpoint) -> object:
+        """Commit a checkpoint when it has its turn, and return the result for the program.
+
+        Args:
+            run: the run; its claim is recorded.
+            checkpoint: the checkpoint.
+
+        Raises:
+            RunLost: the store did not answer it, or an earlier one.
+        """
+        while self._state == "saving":
+            await self.settled()
+        if self._over is not None:
+            return self._end()
+        value = checkpoint.take()
+        if value is None:
+            return Success(None)
+        save = _Save(value)
+        self._state = "saving"
+        start_eagerly(self._commit(run, save), self.runtime, name=f"perdure:checkpoint {run.execute.instance.address}")
+        await self.settled()
+        return save.answer if self._over is None else self._end()
+
+    async def read(self, execute: Execute, asked: ReadJournal) -> object:
+        """Read rows of the journal.
+
+        Raises:
+            RunLost: the store cannot be read now.
+            StoreCorrupt: the rows cannot be read.
+        """
+        instance = execute.instance
+        if self.store.journal is None:
+            raise RunLost(StoreUnavailable("read a journal", f"{self.store.name} keeps no journals"))
+        rows = await answer_of(self.store.journal(instance.address, instance.incarnation, asked.first, asked.limit))
+        if isinstance(rows, Success):
+            return rows
+        raise rows.failure() if isinstance(rows.failure(), StoreCorrupt) else RunLost(rows.failure())
+
+    async def settled(self) -> None:
+        """Wait until the checkpoint that is being committed is stored or refused."""
+        if self._state == "saving":
+            over = self.runtime.future()
+            self._waiting.append(over)
+            await over
+
+    def _end(self) -> Halted:
+        if isinstance(self._over, BaseException):
+            raise self._over
+        return self._over or Halted(ClaimLost())
+
+    async def _commit(self, run: ClaimedRun, save: _Save) -> None:
+        try:
+            save.answer = await self._stored(run, save.value)
+        except (Exception, RunLost) as raised:  # noqa: BLE001 - a defect of the kind, or the end of the run
+            self._over = raised
+        except BaseException as ended:  # the end of this task
+            self._over = RunLost(OutcomeUnknown(f"the checkpoint was not committed: {ended!r}"))
+            raise
+        finally:
+            self._state = "idle"
+            waiting, self._waiting = self._waiting, []
+            for over in waiting:
+                if not over.done():
+                    over.set_result(None)
+
+    async def _stored(self, run: ClaimedRun, value: object) -> object:
+        """Commit a checkpoint over the present row, which turns may have written meanwhile."""
+        for _ in range(MAX_CONFLICTS + 1):
+            loading = self.store.load(run.execute.instance.address, None, 0)
+            loaded = known_answer(loading)
+            if loaded is None:
+                loaded = await answer_of(loading)
+            if not isinstance(loaded, Success):
+                raise RunLost(loaded.failure())
+            joined = present(run.execute, loaded.unwrap())
+            if joined is None:
+                self._over = Halted(ClaimLost())
+                return self._over
+            commit = checkpointed(self.job, joined, value, self.inputs())
+            write = commit.transition.write
+            if not isinstance(write, Put):
+                run.execute = joined
+                return commit.result
+            stored = await self.commit(commit.transition)
+            if isinstance(stored, Success):
+                run.execute = joined.recorded(write.instance)
+                return commit.result
+            if not isinstance(stored.failure(), Conflict):
+                raise RunLost(stored.failure())
+        raise RunLost(Conflict(str(run.execute.instance.address)))

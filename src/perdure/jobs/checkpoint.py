@@ -1,0 +1,120 @@
+"""Checkpoints: commits in the middle of a run, after which the run continues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Never
+
+import attrs
+
+from perdure.jobs import state_in_events
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.redaction import redacted_events
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.with_trace import with_trace
+from perdure.programs import Instruction
+from perdure.values.errors import PerdureError
+from perdure.values.instance import Claim, Instance
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+from perdure.values.turn_inputs import TurnInputs
+
+JOURNAL_PAGE: Final = 256
+"""The number of rows that `ReadJournal` reads by default."""
+
+
+@attrs.frozen
+class Checkpoint(Instruction[Any, Never]):
+    """Commit the progress of the run, and continue with the result of that commit.
+
+    The engine answers it in a run with a claim: it calls ``Definition.checkpoint`` with the value of `take` and commits
+    the transition over the present row. It commits one checkpoint after the other, so that the checkpoints of parallel
+    branches that wait for their turn can be committed together.
+
+    Attributes:
+        take: returns the progress since the last checkpoint, when this one has its turn; None if there is none, because
+            an earlier checkpoint has committed it: then the program continues with None.
+    """
+
+    take: Callable[[], object | None] = attrs.field(eq=False)
+
+
+@attrs.frozen
+class ReadJournal(Instruction[tuple[str, ...], Never]):
+    """Read rows of the instance's journal, in order; fewer than the limit at its end.
+
+    Attributes:
+        first: the place of the first row.
+        limit: the maximum number of rows, 1 to 1,000.
+    """
+
+    first: int
+    limit: int = JOURNAL_PAGE
+
+
+@attrs.frozen
+class ClaimLost:
+    """The signal of `Halted` that ends a run at a checkpoint: its instance or its claim no longer exists."""
+
+
+@attrs.frozen(repr=False)
+class NotACheckpoint(PerdureError, TypeError):
+    """A kind of job returned a commit for a checkpoint that ends its run. A defect of the kind.
+
+    Attributes:
+        got: the transition.
+    """
+
+    got: object
+
+    def _text(self) -> str:
+        return (
+            f"checkpoint returned {self.got!r}; expected a transition that puts the instance with the claim of the "
+            "run, or writes nothing"
+        )
+
+
+def present(execute: Execute, loaded: Loaded) -> Execute | None:
+    """Return a run on the row as it is stored now; None if the instance or the claim of the run no longer exists."""
+    instance = loaded.instance
+    if instance is None or _claim_of(execute, instance) is None:
+        return None
+    return execute.recorded(instance)
+
+
+def checkpointed(job: AnyDefinition, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+    """Decide on the checkpoint of a run. Pure.
+
+    A committed checkpoint is progress: the deaths of the process that were counted against the run are forgotten.
+
+    Args:
+        job: the definition of the instance.
+        execute: the run on the stored row.
+        value: the value of `Checkpoint.take`.
+        inputs: the clock, the random value and the ids.
+
+    Raises:
+        NotACheckpoint: the kind returned a transition that ends the run.
+    """
+    commit = job.checkpoint(execute, value, inputs)
+    write = commit.transition.write
+    if isinstance(write, KeepInstance):
+        return commit
+    claim = _claim_of(execute, write.instance) if isinstance(write, Put) else None
+    if not isinstance(write, Put) or claim is None:
+        raise NotACheckpoint(commit.transition)
+    transition = commit.transition if claim.recoveries == 0 else _without_deaths(commit.transition, write, claim)
+    traced = with_trace(Commit(transition, commit.result), execute.instance, execute.claim.trace)
+    shown = state_in_events.of_request(job, traced)
+    if not isinstance(shown, Commit):
+        raise NotACheckpoint(shown)
+    return Commit(redacted_events(job, shown.transition), shown.result)
+
+
+def _claim_of(execute: Execute, instance: Instance) -> Claim | None:
+    claim = instance.event_claim if execute.claim.cause == "event" else instance.claim
+    return claim if claim is not None and claim.run_id == execute.claim.run_id else None
+
+
+def _without_deaths(transition: Transition, write: Put, claim: Claim) -> Transition:
+    field = "claim" if write.instance.claim is claim else "event_claim"
+    return attrs.evolve(transition, write=Put(write.instance.changed(**{field: attrs.evolve(claim, recoveries=0)})))
