@@ -26,7 +26,7 @@ async def test_each_step_is_one_commit(world: World) -> None:
 
 @on_each_store
 async def test_steps_that_end_together_travel_together(world: World) -> None:
-    """Parallel branches wait for their turn: the one behind the first takes along what the others have."""
+    """Parallel branches wait for their turn: the second commit takes the progress of all."""
     steps = await opened(world, Steps(at_once=5))
     world.slow("commit", ms=100, after=1)
     await world.unwrap(steps.start("a", WORDS[:5]))
@@ -77,7 +77,7 @@ async def test_a_checkpoint_is_progress_so_that_the_deaths_before_it_are_forgott
 
 @on_each_store
 async def test_requests_are_answered_between_checkpoints(world: World) -> None:
-    """A checkpoint is committed over the present row: it keeps what a request wrote during the run, and sees it."""
+    """A checkpoint is committed over the present row: it keeps the word that a request added during the run."""
     steps = await opened(world)
     world.suspension("a")
     world.start(steps.start("a", ["a", "b"]))
@@ -192,7 +192,7 @@ async def test_a_graceful_shutdown_releases_the_run_between_two_steps(world: Wor
 
 @pytest.mark.parametrize(("definition", "ends"), [(Steps(), "failed"), (LongSteps(), "completed")])
 @on_each_store
-async def test_the_kind_decides_what_the_time_limit_is_of(world: World, definition: Steps, ends: str) -> None:
+async def test_the_time_limit_is_that_of_the_run_or_of_a_step(world: World, definition: Steps, ends: str) -> None:
     """Steps of ten minutes: the limit of 15 minutes is that of the run, or begins again at each checkpoint."""
     steps = await opened(world, definition)
     for word in "abc":
@@ -231,7 +231,7 @@ async def test_a_checkpoint_of_a_broken_kind_is_a_defect_of_the_run(world: World
 
 
 @on_each_store
-async def test_a_retry_reads_what_the_failed_attempt_wrote(world: World) -> None:
+async def test_a_retry_reads_the_rows_of_the_failed_attempt(world: World) -> None:
     steps = await opened(world, Steps(retry=Retry(max_attempts=3)))
     world.outside.refusals["b"] = 1
     await world.result(steps.start("a", ["a", "b", "c"]))

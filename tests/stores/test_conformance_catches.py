@@ -148,6 +148,22 @@ SABOTAGE = {
         of_answer("due_except", lambda found: found[:1]),
         "due_instances_of_other_jobs_fill_the_page",
     ),
+    "a commit forgets rows of the journal": (
+        with_commit(lambda one: attrs.evolve(one, journal=None)),
+        "a_journal_is_read_in_pages",
+    ),
+    "a cut keeps the earlier rows": (
+        with_commit(lambda one: attrs.evolve(one, journal=one.journal and attrs.evolve(one.journal, earlier="kept"))),
+        "a_cut_begins_the_journal_again",
+    ),
+    "a journal starts again at each page": (
+        instead("journal", lambda store, at, incarnation, _, limit: store.journal(at, incarnation, 0, limit)),
+        "a_journal_is_read_in_pages",
+    ),
+    "a journal has no limit": (
+        instead("journal", lambda store, at, incarnation, first, _: store.journal(at, incarnation, first, 99)),
+        "a_journal_is_read_in_pages",
+    ),
     "next_alarm returns an alarm due now": (
         instead("next_alarm", lambda store, after_ms: store.next_alarm(after_ms - 1)),
         "next_alarm_is_strictly_later",
@@ -275,7 +291,7 @@ class SharedHarness:
         self.openings += 1
         store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
         opening = Opening(self.tables)
-        optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
+        optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts", "journal")
         operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}
         capabilities = Capabilities(ownership=self.ownership, durability="none")
         return attrs.evolve(store, capabilities=capabilities, **operations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
@@ -21,6 +22,7 @@ from perdure.engine.reporting import Reporting
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing, turn_begun
 from perdure.engine.turn_outcome import Begun, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
+from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
 from perdure.jobs.inspection import HookMistake, Inspection
@@ -194,7 +196,7 @@ class TurnTaker:
         """Answer a request whose turn raised before there was a program."""
         broken = Raised(defect)
         self._note_end(broken)
-        if _is_interrupt(broken):
+        if is_interrupt(broken):
             return TurnAnswered(Failure(EngineClosed()))
         secrets = secrets_of_request(mailbox.job, item.request) | secrets_of_instance(mailbox.job, instance)
         fields = {"instance": str(mailbox.address), "error": scrubbed(excerpt(defect), secrets)}
@@ -265,7 +267,7 @@ class TurnTaker:
                 begun = self._until_effect(mailbox, execute)
                 if isinstance(begun, Suspended):
                     return Rest(self._go_on(mailbox, execute, begun))
-                if _is_interrupt(begun):
+                if is_interrupt(begun):
                     self._note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
                 if self.runtime.now_ms() != inputs.now_ms:
@@ -429,26 +431,21 @@ class TurnTaker:
         program = begun or self._begun(mailbox, execute)
         if not isinstance(program, Suspended):
             return await self._exited(mailbox, execute, program)
+        inputs = partial(self._facts, mailbox)
         claim = LazyClaim(
             execute,
             lambda step: self._claim(mailbox, step),
             lambda: self._in_own_task(mailbox),
             self.runtime,
-            lambda: Checkpoints(
-                mailbox.job, self.store, self.runtime, self.commits.record, lambda: self._facts(mailbox)
-            ),
+            lambda: Checkpoints(mailbox.job, self.store, self.runtime, self.commits.record, inputs),
             self.perform,
         )
-        progress = RunInProgress(by)
-        mailbox.runs = (*mailbox.runs, progress)
+        mailbox.runs = (*mailbox.runs, progress := RunInProgress(by))
         limit_ms = mailbox.job.plan.run_timeout_ms
-        exit_: Exit[Any, Any]
         try:
-            rest = program.resume(runtime=self.runtime, handler=claim.handle)
-            run = (mailbox.address, execute.claim.run_id, execute.claim.attempt, execute.hook)
-            limit = TimeLimit(InRun(rest, run), limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
-            claim.limit = limit
-            exit_ = await limit
+            work = InRun(program.resume(runtime=self.runtime, handler=claim.handle), run_of(execute))
+            claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
+            exit_: Exit[Any, Any] = await claim.limit
         except (ClaimFailed, RunLost) as failed:
             return self._not_recorded(mailbox, execute, failed)
         except self.runtime.cancelled as cancellation:
@@ -475,12 +472,12 @@ class TurnTaker:
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
         self.forget_run(mailbox, execute)
         self.left_claimed(mailbox)
-        return TurnAnswered(Failure(_not_stored(failed.reason)))
+        return TurnAnswered(Failure(not_stored(failed.reason)))
 
     async def _exited(
         self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
-        if _is_interrupt(exit_):
+        if is_interrupt(exit_):
             self._note_end(exit_)
             return await self._stopped(mailbox, execute, "released")
         return execute, exit_
@@ -561,7 +558,7 @@ class TurnTaker:
                 return FenceLost(str(mailbox.address))
             case TurnAnswered(Failure(StoreError() | OutcomeUnknown() as error)):
                 self.left_claimed(mailbox)
-                return TurnAnswered(Failure(_not_stored(error)))
+                return TurnAnswered(Failure(not_stored(error)))
             case _:
                 return verdict
 
@@ -574,7 +571,7 @@ class TurnTaker:
                 case failure:
                     self.left_claimed(mailbox)
                     self.forget_run(mailbox, execute)
-                    return TurnAnswered(Failure(_not_stored(failure.failure())))
+                    return TurnAnswered(Failure(not_stored(failure.failure())))
             step = joined
             if isinstance(joined, Execute):
                 step = self._finish(mailbox, joined, exit_, self._facts(mailbox))
@@ -601,13 +598,3 @@ class TurnTaker:
         return collect_inputs(
             self.runtime, self.store, self.limits, running=mailbox.running, code=self.code, events=events, hold=hold
         )
-
-
-def _is_interrupt(exit_: object) -> bool:
-    """Whether a program was interrupted from the keyboard: that is not its fault, so its claim is released."""
-    return isinstance(exit_, Raised) and isinstance(exit_.cause, KeyboardInterrupt)
-
-
-def _not_stored(error: StoreError | OutcomeUnknown) -> OutcomeUnknown:
-    """Return the error for the caller of a run whose end could not be stored."""
-    return OutcomeUnknown(f"the run ended, and its result could not be stored: {error}")

@@ -541,8 +541,8 @@ class Store:
         journal: ``(address, incarnation, first, limit)``: the rows of an instance's journal from the place ``first``
             on, in order, up to the limit; none once that incarnation is purged. ``commit`` appends the rows of a
             transition together with its instance, after deleting the earlier ones for a ``cut``; ``Purge`` deletes all.
-            Appending costs the same, however long the journal is. A missing place before a stored one is
-            ``StoreCorrupt``. None: the store keeps no journals, and no job that has them can be served.
+            A missing place before a stored one is ``StoreCorrupt``. Appending costs the same, however long the journal
+            is. None: the store keeps no journals, and no job that has them can be served.
         sharing: the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned
             store.
     """

@@ -6,10 +6,8 @@ from typing import Literal
 
 import attrs
 
-from perdure.values.turn_value import turn_value
 
-
-@turn_value
+@attrs.frozen
 class JournalChange:
     """Append rows to the journal of an instance, with the transition that writes the instance.
 

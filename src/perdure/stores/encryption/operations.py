@@ -48,6 +48,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         history=operations.history,
         events=operations.events,
         move_cursor=None if store.move_cursor is None else operations.move_cursor,
+        journal=None if store.journal is None else operations.journal,
         sharing=None if store.sharing is None else encrypted_sharing(store.sharing, operations.records),
     )
 
@@ -119,3 +120,11 @@ class _Operations:
         if move is None:
             return settled(Failure(StoreUnavailable("move a cursor", "the store has no cursors")))
         return move(name, sequence, self.records.sealed_events(events))
+
+    def journal(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        read, at = self.store.journal, str(address)
+        if read is None:
+            return settled(Failure(StoreUnavailable("read a journal", "the store keeps no journals")))
+        return converted(read(address, incarnation, first, limit), lambda rows: self.records.journal(rows, at, first))

@@ -14,6 +14,7 @@ from perdure.values.address import Address
 from perdure.values.event import Event, JobNoted, JobParked, JobTerminated
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance, PendingRetry
+from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, Kept, Message, MessageFate, StoredMessage
 from perdure.values.sealed import Unreadable, key_of
 from perdure.values.transition import Loaded, Put, Remembered, Transition, Write
@@ -44,6 +45,7 @@ class Records:
             messages=tuple(map(self._message, transition.messages)),
             inbound=self._fate(transition.inbound),
             events=self.sealed_events(transition.events),
+            journal=transition.journal and self._journal(transition.journal, transition.write, address),
         )
 
     def sealed_events(self, events: Sequence[Event]) -> tuple[Event, ...]:
@@ -66,6 +68,16 @@ class Records:
                 last_error=self._failure(instance.last_error, address, "last_error", salt=salt),
             )
         )
+
+    def _journal(self, journal: JournalChange, write: Write, address: str) -> JournalChange:
+        instance = write.instance if isinstance(write, Put) else None
+        first = 0 if instance is None else instance.journal_length - len(journal.bodies)
+        salt = "" if instance is None else f"{instance.updated_ms:x}"
+        bodies = (
+            self._text(body, address, "journal", str(place), salt=salt)
+            for place, body in enumerate(journal.bodies, first)
+        )
+        return attrs.evolve(journal, bodies=tuple(bodies))
 
     def _text(self, text: str, *context: str, salt: str = "") -> str:
         if type(text) is Unreadable:
@@ -176,6 +188,17 @@ class Records:
         if error is not None:
             error = self._unsealed(error, "message", str(stored.message_id))
         return attrs.evolve(stored, message=attrs.evolve(message, payload=payload), error=error)
+
+    def journal(self, rows: tuple[str, ...], address: str, first: int) -> tuple[str, ...]:
+        """Decrypt rows of a journal.
+
+        Args:
+            rows: the rows.
+            address: the instance, printed.
+            first: the place of the first row.
+        """
+        unseal = self.encryption.unseal
+        return tuple(unseal(row, address, "journal", str(place)) for place, row in enumerate(rows, first))
 
     def logged(self, events: tuple[LoggedEvent, ...]) -> tuple[LoggedEvent, ...]:
         """Decrypt a page of events."""

@@ -89,6 +89,7 @@ class SharedMemoryBackend:
             holds=opening.holds,
             set_hold=opening.set_hold,
             due_except=opening.due_except,
+            journal=opening.journal,
             counts=opening.counts,
             sharing=Sharing(
                 lease_ms=self._lease_ms,

@@ -9,13 +9,14 @@ from typing import Literal, TypeAlias, assert_never
 import attrs
 
 from perdure.stores.codec import event_body
-from perdure.stores.sqlite import messages
+from perdure.stores.sqlite import journals, messages
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
 from perdure.values.instance import Fence, Instance
+from perdure.values.journal import JournalChange
 from perdure.values.message import MessageFate
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 from perdure.values.turn_value import turn_value
@@ -90,6 +91,8 @@ class Whole:
         messages: rows of outgoing messages.
         key: the row of the idempotency key.
         events: rows of the event history, without their sequence numbers.
+        journal: the change of the journal.
+        journal_length: the number of its rows afterwards.
     """
 
     address: Address
@@ -99,6 +102,8 @@ class Whole:
     messages: tuple[Row, ...]
     key: Row | None
     events: tuple[Row, ...]
+    journal: JournalChange | None
+    journal_length: int
 
 
 Change: TypeAlias = Update | Whole
@@ -114,7 +119,11 @@ def encode(transition: Transition, recent: InstanceCache) -> Change:
     """
     write = _row_write(transition, recent)
     if type(write) is Update and not (
-        transition.messages or transition.events or transition.inbound or transition.remember
+        transition.messages
+        or transition.events
+        or transition.inbound
+        or transition.remember
+        or transition.journal is not None
     ):
         return write
     return Whole(
@@ -125,6 +134,8 @@ def encode(transition: Transition, recent: InstanceCache) -> Change:
         messages=tuple(map(message_values, transition.messages)),
         key=None if transition.remember is None else key_values(transition.address, transition.remember),
         events=tuple(map(event_values, transition.events)),
+        journal=transition.journal,
+        journal_length=transition.write.instance.journal_length if isinstance(transition.write, Put) else 0,
     )
 
 
@@ -151,6 +162,10 @@ def apply(cursor: sqlite3.Cursor, counters: Counters, change: Change) -> Fence |
         return None
     if change.fate is not None and pair is not None:
         messages.settle(cursor, change.fate, pair)
+    if change.journal is not None:
+        journals.change(cursor, fence.incarnation, change.journal_length, change.journal)
+    elif isinstance(change.write, Delete) and (change.write.before is None or change.write.before.journal_length):
+        journals.delete(cursor, change.write.values[0])
     messages.send(cursor, counters, change.messages)
     if change.own_messages == "dropped":
         messages.forget_own(cursor, str(change.address))

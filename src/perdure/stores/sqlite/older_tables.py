@@ -7,7 +7,7 @@ import sqlite3
 from functools import cache
 from typing import Any, Final, Self
 
-ADDED: Final[dict[int, tuple[str, ...]]] = {5: ("alarm_trace", "trace")}
+ADDED: Final[dict[int, tuple[str, ...]]] = {5: ("alarm_trace", "trace"), 8: ("journal_length",)}
 """The columns that each migration adds to a table; statements use none of these names for anything else."""
 
 

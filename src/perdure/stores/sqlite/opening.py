@@ -127,5 +127,6 @@ def store_over(
         due_except=operations.due_except,
         counts=operations.counts,
         search=operations.search,
+        journal=operations.journal,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
     )

@@ -12,7 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted, settled
-from perdure.stores.sqlite import cursors, holds, messages, queries
+from perdure.stores.sqlite import cursors, holds, journals, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
 from perdure.stores.sqlite.change import Change, append_events, apply, encode, event_values
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
@@ -163,6 +163,12 @@ class Operations:
     def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
         """Hold or release a job, in a group with other writes."""
         return self._write("hold", lambda cursor, _: holds.change(cursor, job, hold))
+
+    def journal(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of a journal."""
+        return self._read("read a journal", lambda cursor: journals.read(cursor, address, incarnation, first, limit))
 
     def prune(self, retention: Retention, /) -> FutureResult[int, StoreError]:
         """Delete rows past their retention."""

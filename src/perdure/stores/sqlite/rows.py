@@ -18,7 +18,7 @@ Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensu
 
 INSTANCE_COLUMNS = (
     "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
-    "event_claim, run_count, event_count, last_error, created_ms, updated_ms, alarm_trace"
+    "event_claim, run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length"
 )
 MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, trace"
 DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error, trace"
@@ -26,7 +26,7 @@ EVENT_COLUMNS = "sequence, address, type, at_ms, body"
 
 SET_COLUMNS = (
     "version, status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, "
-    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace"
+    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length"
 )
 """The columns that every transition of an instance writes; `due_ms` and `owner` are apart because of their indexes."""
 
@@ -39,7 +39,7 @@ _INT_OR_NULL: Final = (int, NoneType)
 _TEXT_OR_NULL: Final = (str, NoneType)
 _INSTANCE_TYPES: Final = (
     *(_INT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _TEXT, _INT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
-    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL),
+    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT_OR_NULL),
 )
 _MESSAGE_TYPES: Final = (_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL, _TEXT_OR_NULL)
 KEY_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
@@ -79,6 +79,7 @@ def set_values(instance: Instance, version: int) -> Row:
         instance.created_ms,
         instance.updated_ms,
         instance.alarm_trace,
+        instance.journal_length,
     )
 
 
@@ -111,6 +112,7 @@ def instance_from(row: Row) -> Instance:
         created_ms=row[16],
         updated_ms=row[17],
         alarm_trace=row[18],
+        journal_length=row[19] or 0,  # NULL: the tables are older
     )
 
 

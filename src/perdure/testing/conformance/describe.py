@@ -39,6 +39,9 @@ def told(transition: Transition) -> str:
         parts.append("send " + ", ".join(f"{one.sender.id} -> {one.target.id}" for one in transition.messages))
     if transition.events:
         parts.append("log " + ", ".join(f"{one.address.partition(':')[2]} @{one.at_ms}" for one in transition.events))
+    if transition.journal is not None:
+        cut = "cut the journal, " if transition.journal.earlier == "cut" else ""
+        parts.append(f"{cut}append {list(transition.journal.bodies)}")
     return f"{transition.address}: " + "; ".join(parts)
 
 

@@ -291,6 +291,23 @@ SEARCH = Requirement(
     "search after ``after`` continues. None: ``find`` is used.",
 )
 
+JOURNAL = Requirement(
+    "journal",
+    "the rows of an instance's journal from the place ``first`` on, in order, up to the limit; none once that "
+    "incarnation is purged.",
+)
+JOURNAL_COMMIT = Requirement(
+    "journal",
+    "``commit`` appends the rows of a transition together with its instance, after deleting the earlier ones for a "
+    "``cut``; ``Purge`` deletes all.",
+)
+JOURNAL_GAP = Requirement("journal", "A missing place before a stored one is ``StoreCorrupt``.")
+JOURNAL_IS_FLAT = Requirement(
+    "journal",
+    "Appending costs the same, however long the journal is. None: the store keeps no journals, and no job that has "
+    "them can be served.",
+)
+
 SHARING = Requirement(
     "sharing",
     "the operations of a shared store, which `perdure.stores.sharing.contract` describes. None for an owned store.",
@@ -348,6 +365,8 @@ NO_CASE: dict[Requirement, str] = {
     BACKUP_FAILS_WHOLE: "only the store knows where its backup fails",
     COUNTS_MESSAGES: "optional, and only `health` shows the numbers",
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
+    JOURNAL_GAP: "no commit leaves a gap, and each store loses a row in its own way",
+    JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
     UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
     BEGINS_WHEN_AWAITED: "every case awaits its calls, as the engine does",
 }
