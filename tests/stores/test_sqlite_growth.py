@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from perdure.stores.sqlite import counters, open_sqlite, queries
+from perdure.stores.sqlite import counters, journals, open_sqlite, queries
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.search import PORTION, Search
@@ -26,10 +26,11 @@ KEPT = {
     INSERT INTO dead_letters VALUES (:number, 'task:a:1', 'task:b:1', 'send', '', :now_ms, 10, NULL, NULL)
     """,
     "events": "INSERT INTO events VALUES (:number, 'task:a:1', 'job.started', :now_ms, '{}')",
+    "journals": "INSERT INTO journal VALUES (:number, 0, '{}'), (1, :number + 100, '{}')",
     "instances": """
     INSERT INTO instances SELECT :number + 1, version, kind, name, 'id' || :number, status, :now_ms + :number, NULL,
       state, state_version, data, :now_ms + :number, suspension, pending_retry, claim, event_claim, run_count,
-      event_count, last_error, created_ms, updated_ms, alarm_trace FROM instances WHERE incarnation = 1
+      event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length FROM instances WHERE incarnation = 1
     """,
 }
 QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
@@ -49,6 +50,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "due instances": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
     "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),
+    "the first rows of a journal": lambda cursor: journals.read(cursor, address("first"), 1, 101, 10),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
 }
 T = TypeVar("T")
