@@ -10,12 +10,17 @@ from typing import Any, Final
 
 import attrs
 import orjson
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+
+try:
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute, Route
+    from starlette.types import Receive, Scope, Send
+except ModuleNotFoundError as error:
+    _missing = f"no module {error.name}: perdure.server.api needs the extra 'server': pip install 'perdure[server]'"
+    raise ModuleNotFoundError(_missing, name=error.name) from error
 
 from perdure.app import App, OpenApp
 from perdure.client.client import Client, acting_for, engine_of, gateway_of
