@@ -2,25 +2,55 @@
 
 The everyday names are here. Sharp tools live in submodules: ``perdure.programs`` (the container and its combinators),
 ``perdure.stores`` (the contract for storage interpreters), ``perdure.jobs`` (the contract for new kinds of jobs).
+
+Each name is imported at its first use, so that a module of definitions never loads the engine.
 """
 
-from perdure.app import App
-from perdure.client.attempt import attempt
-from perdure.client.client import Client
-from perdure.client.unwrap import unwrap
-from perdure.codecs import Migrations
-from perdure.jobs.decision import Alarm, Decision
-from perdure.jobs.tell import tell
-from perdure.kinds.continuous import Continuous, ContinuousContext
-from perdure.kinds.debounce import Debounce, DebounceContext
-from perdure.kinds.task import Task, TaskContext, TaskErrorContext
-from perdure.programs import Do, Program, effect, fail, lift, program, succeed
-from perdure.values.backoff import Backoff
-from perdure.values.cron import cron
-from perdure.values.every import every
-from perdure.values.limits import Limits
-from perdure.values.retry import Retry
-from perdure.values.secret import Secret
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure.app import App
+    from perdure.client.attempt import attempt
+    from perdure.client.client import Client
+    from perdure.client.unwrap import unwrap
+    from perdure.codecs import Migrations
+    from perdure.jobs.decision import Alarm, Decision
+    from perdure.jobs.tell import tell
+    from perdure.kinds.continuous import Continuous, ContinuousContext
+    from perdure.kinds.debounce import Debounce, DebounceContext
+    from perdure.kinds.task import Task, TaskContext, TaskErrorContext
+    from perdure.programs import Do, Program, effect, fail, lift, program, succeed
+    from perdure.values.backoff import Backoff
+    from perdure.values.cron import cron
+    from perdure.values.every import every
+    from perdure.values.limits import Limits
+    from perdure.values.retry import Retry
+    from perdure.values.secret import Secret
+else:
+    from perdure._lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "perdure.app": ("App",),
+            "perdure.client.attempt": ("attempt",),
+            "perdure.client.client": ("Client",),
+            "perdure.client.unwrap": ("unwrap",),
+            "perdure.codecs": ("Migrations",),
+            "perdure.jobs.decision": ("Alarm", "Decision"),
+            "perdure.jobs.tell": ("tell",),
+            "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
+            "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
+            "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
+            "perdure.programs": ("Do", "Program", "effect", "fail", "lift", "program", "succeed"),
+            "perdure.values.backoff": ("Backoff",),
+            "perdure.values.cron": ("cron",),
+            "perdure.values.every": ("every",),
+            "perdure.values.limits": ("Limits",),
+            "perdure.values.retry": ("Retry",),
+            "perdure.values.secret": ("Secret",),
+        },
+    )
 
 __all__ = [
     "Alarm",

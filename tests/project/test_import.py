@@ -1,9 +1,19 @@
-"""`import perdure` is light: the modules of extras, and the event loop, are loaded by their users."""
+"""`import perdure` is light: its users load the engine, the event loop and the modules of extras."""
 
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
+
+import perdure
+import perdure.programs
+from perdure._lazy import lazy_module
 
 NOT_LOADED = frozenset(
     {
@@ -18,15 +28,121 @@ NOT_LOADED = frozenset(
     }
 )
 
-PURE = ["perdure", "perdure.values", "perdure.programs", "perdure.jobs", "perdure.kinds"]
+LIBRARIES = frozenset({"attr", "attrs", "cattrs", "cronsim", "orjson", "returns", "typing_extensions", "uuid_utils"})
+
+PURE = ["perdure.values", "perdure.programs", "perdure.jobs", "perdure.kinds.task", "perdure.engine.running"]
+
+DEFINITIONS = "from perdure import Alarm, Continuous, Debounce, Migrations, Retry, Task, cron, effect, program, tell"
+
+OF_ENGINES = frozenset(
+    {
+        "perdure.app",
+        "perdure.client",
+        "perdure.engine",
+        "perdure.jobs.dry_run",
+        "perdure.jobs.event_run",
+        "perdure.jobs.explanation",
+        "perdure.jobs.keys",
+        "perdure.jobs.recovery",
+        "perdure.jobs.run",
+        "perdure.jobs.turn",
+        "perdure.kinds.continuous.handler",
+        "perdure.kinds.debounce.handler",
+        "perdure.kinds.task.handler",
+        "perdure.programs.drivers",
+        "perdure.programs.interpreter",
+        "perdure.stores",
+        "perdure.values.event",
+        "perdure.values.transition",
+        "perdure.wire",
+    }
+)
+
+MOST_OF_DEFINITIONS = 97
+"""The most modules of this package that definitions of all kinds load. Lower it when you can."""
+
+MISSING_EXTRA = """
+import sys
+sys.modules["starlette"] = None
+try:
+    from perdure.server.api import asgi
+except ModuleNotFoundError as error:
+    print(error.name, error)
+"""
 
 
-def loaded_by(module: str) -> frozenset[str]:
-    code = f"import sys, {module}; print(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - our own code
-    return frozenset(run.stdout.split())
+def output(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603 - our own code
+
+
+def loaded_by(statement: str) -> frozenset[str]:
+    """Return the modules whose code ran. A postponed one is listed in `sys.modules` before it does."""
+    ran = "print(*(name for name, module in sys.modules.copy().items() if type(module).__name__ != '_LazyModule'))"
+    return frozenset(output(f"import sys\n{statement}\n{ran}").split())
+
+
+def of_perdure(modules: frozenset[str]) -> set[str]:
+    return {name for name in modules if name.partition(".")[0] == "perdure"}
 
 
 @pytest.mark.parametrize("module", PURE)
 def test_a_pure_import_loads_no_loop_and_no_extra(module: str) -> None:
-    assert loaded_by(module) & NOT_LOADED == frozenset()
+    assert loaded_by(f"import {module}") & NOT_LOADED == frozenset()
+
+
+def test_the_import_alone_loads_nothing() -> None:
+    loaded = loaded_by("import perdure")
+    assert of_perdure(loaded) == {"perdure", "perdure._lazy"}
+    assert loaded & (LIBRARIES | NOT_LOADED) == frozenset()
+
+
+def test_definitions_load_no_engine_and_no_client() -> None:
+    loaded = loaded_by(DEFINITIONS)
+    assert {name for name in loaded if any(f"{name}.".startswith(f"{each}.") for each in OF_ENGINES)} == set()
+    assert loaded & NOT_LOADED == frozenset()
+    assert "_hashlib" not in loaded  # OpenSSL
+    assert len(of_perdure(loaded)) <= MOST_OF_DEFINITIONS
+    assert all(find_spec(each) for each in OF_ENGINES)
+
+
+@pytest.mark.parametrize("module", [perdure, perdure.programs])
+def test_type_checkers_see_the_postponed_names(module) -> None:
+    body = ast.parse(inspect.getsource(module)).body
+    imports = next(each for each in body if isinstance(each, ast.If)).body
+    seen = {name.name: each.module for each in imports if isinstance(each, ast.ImportFrom) for name in each.names}
+    assert seen
+    assert set(seen) <= set(module.__all__) <= set(dir(module))
+    assert [getattr(module, name) is getattr(importlib.import_module(home), name) for name, home in seen.items()] == [
+        True
+    ] * len(seen)
+    with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'nothing'"):
+        _ = module.nothing
+
+
+def test_every_name_is_postponed() -> None:
+    postponed = set(output("import perdure; print(*perdure.__dir__())").split())
+    assert set(perdure.__all__) <= postponed
+    assert set(output("from perdure import *; print(*globals())").split()) >= set(perdure.__all__)
+
+
+def test_pydoc_lists_every_name() -> None:
+    manual = output("import pydoc, perdure; print(pydoc.plain(pydoc.render_doc(perdure)))")
+    assert [name for name in perdure.__all__ if name not in manual] == []
+
+
+def test_an_engine_runs_the_postponed_modules_before_its_first_request() -> None:
+    handlers = {f"perdure.kinds.{kind}.handler" for kind in ("continuous", "debounce", "task")}
+    assert handlers & loaded_by(f"{DEFINITIONS}; import perdure._lazy; perdure._lazy.load_postponed()") == handlers
+    opened = "import asyncio, perdure; asyncio.run(perdure.App(None).open('memory://').__aenter__())"
+    assert handlers & loaded_by(f"{DEFINITIONS}; {opened}") == handlers
+
+
+def test_a_postponed_module_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'perdure\.nothing'"):
+        lazy_module("perdure.nothing")
+
+
+def test_a_server_without_its_extra_names_it() -> None:
+    printed = output(MISSING_EXTRA)
+    assert printed.startswith("starlette.applications ")
+    assert "pip install 'perdure[server]'" in printed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 import orjson
@@ -30,8 +29,10 @@ def fingerprint(data: bytes) -> str:
     >>> fingerprint(b'{"a":1,"b":2}') == fingerprint(b'{"b":2,"a":1}')
     True
     """
+    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
+
     try:
         canonical = orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise InvalidInput("payload to fingerprint", (f"$: not JSON: {error}",)) from error
-    return hashlib.blake2b(canonical, digest_size=_BYTES).hexdigest()
+    return blake2b(canonical, digest_size=_BYTES).hexdigest()

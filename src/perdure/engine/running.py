@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from perdure._lazy import load_postponed
 from perdure.engine.alarms import Alarms
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.collect_inputs import collect_inputs
@@ -302,6 +303,7 @@ def running_engine(
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
         sinks: tells the open sinks; None for none.
     """
+    load_postponed()
     sinks = sinks or OpenSinks(runtime)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
     dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)), reporting)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Result
@@ -15,8 +15,10 @@ from perdure.values.errors import HookFailed, RequestError
 from perdure.values.excerpt import fields_in_line
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
-from perdure.values.transition import Transition
 from perdure.values.turn_value import turn_value
+
+if TYPE_CHECKING:
+    from perdure.values.transition import Transition
 
 TurnResult: TypeAlias = Result[object, RequestError | HookFailed]
 """The result for the caller of a turn, or the error."""

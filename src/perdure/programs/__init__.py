@@ -3,11 +3,13 @@
 This package exports everything that you need to write programs. `run_async` and `run_sync` run them.
 """
 
+from typing import TYPE_CHECKING
+
+from perdure._lazy import lazy_names
 from perdure.programs.concurrency import gather, race
 from perdure.programs.constructors import as_program, asks, fail, halt, lift, log, succeed, traverse, when
 from perdure.programs.container import Program, Schedule
 from perdure.programs.do import Do, program
-from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
 from perdure.programs.effects import effect, perform
 from perdure.programs.errors import (
     EffectTimeout,
@@ -24,6 +26,12 @@ from perdure.programs.resources import bracket
 from perdure.programs.sandboxes import sandbox
 from perdure.programs.time import now, sleep
 from perdure.runtime.errors import WouldBlock
+
+if TYPE_CHECKING:
+    from perdure.programs.drivers import Handler, default_handler, run_async, run_sync
+else:
+    _drivers = {"perdure.programs.drivers": ("Handler", "default_handler", "run_async", "run_sync")}
+    __getattr__, __dir__ = lazy_names(__name__, _drivers)  # to build a program, no interpreter is needed
 
 __all__ = [
     "PASS",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from perdure.values.duration import Duration, duration_ms, format_duration
 from perdure.values.errors import DefinitionError
 
@@ -42,5 +40,7 @@ def shift_ms(address: str, *, stagger_ms: int) -> int:
     """
     if not stagger_ms:
         return 0
+    from hashlib import blake2b  # noqa: PLC0415 - loads OpenSSL, which defining jobs does not need
+
     digest = blake2b(address.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % stagger_ms

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.facts import Fact, facts_of_plan
@@ -16,7 +17,6 @@ from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, h
 from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.kinds.continuous import handler
 from perdure.kinds.continuous.context import ContinuousContext, Recurrence, StartCommand, TriggerCommand
 from perdure.kinds.continuous.handle import ContinuousHandle, ContinuousSender
 from perdure.programs import Program
@@ -31,6 +31,11 @@ from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.schedule import Schedule
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.continuous import handler
+else:
+    handler = lazy_module("perdure.kinds.continuous.handler")  # deciding turns needs more modules than defining jobs
 
 S = TypeVar("S")
 E = DefaultTypeVar("E", default=Never)

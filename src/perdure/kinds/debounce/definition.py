@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.facts import Fact, facts_of_plan
@@ -17,7 +18,6 @@ from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.kinds.debounce import handler
 from perdure.kinds.debounce.context import AddCommand, Batching, ClearCommand, DebounceContext, FlushCommand
 from perdure.kinds.debounce.handle import DebounceHandle, DebounceSender
 from perdure.programs import Program
@@ -28,6 +28,11 @@ from perdure.values.errors import DefinitionError
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.debounce import handler
+else:
+    handler = lazy_module("perdure.kinds.debounce.handler")  # deciding turns needs more modules than defining jobs
 
 S = TypeVar("S")
 V = TypeVar("V")

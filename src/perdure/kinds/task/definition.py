@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 import attrs
 from returns.result import Result
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.decision import Decision
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
@@ -18,7 +19,6 @@ from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.kinds.task import handler
 from perdure.kinds.task.context import SendCommand, TaskContext, TaskErrorContext, TaskHooks, TriggerTaskCommand
 from perdure.kinds.task.handle import TaskHandle, TaskSender
 from perdure.programs import Program, lift, succeed
@@ -30,6 +30,11 @@ from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.task import handler
+else:
+    handler = lazy_module("perdure.kinds.task.handler")  # deciding turns needs more modules than defining jobs
 
 S = TypeVar("S")
 V = TypeVar("V")
