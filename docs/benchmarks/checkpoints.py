@@ -24,7 +24,7 @@ from measured.machine import conditions, versions
 from returns.unsafe import unsafe_perform_io
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.sqlite import DEFAULT_RECENT_BYTES, open_sqlite
+from perdure.stores.sqlite import DEFAULT_CACHE_BYTES, open_sqlite
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.write_ahead_log import CHECKPOINT_PAGES, log_of, size_of
 from perdure.stores.store import Store
@@ -104,7 +104,7 @@ async def of_length(path: Path, pages: int, seconds: float) -> Spread:
     store = await open_file(
         path,
         durability="full",
-        cache_bytes=DEFAULT_RECENT_BYTES,
+        cache_bytes=DEFAULT_CACHE_BYTES,
         on_locked="raise",
         runtime=asyncio_runtime(),
         checkpoint_pages=pages,

@@ -25,7 +25,6 @@ from returns.unsafe import unsafe_perform_io
 from perdure.stores.memory import memory_store
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.change import Update, encode
-from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
 from perdure.values.transition import Put, Transition
@@ -122,15 +121,15 @@ async def store_round(path: Path, callers: int) -> tuple[float, float]:
 def prepared(fence: Fence, number: int, callers: int) -> list[tuple[str, tuple[Any, ...]]]:
     """Give the store's own statements for the next commits of an instance."""
     statements: list[tuple[str, tuple[Any, ...]]] = []
-    recent = InstanceCache(1 << 20)
+    before: Instance | None = None
     for commit in range(CALLERS[callers]):
         transition = over(fence, instance_at(number, 1_000 + commit // ALARM_MOVES))
-        write = encode(transition, recent)
+        write = encode(attrs.evolve(transition, before=before))
         if not isinstance(write, Update) or not isinstance(transition.write, Put):
             raise TypeError(f"expected an update, got {write}")
         statements.append((write.sql, write.values))
         fence = write.fence
-        recent.keep(transition.write.instance.changed(incarnation=fence.incarnation, version=fence.version))
+        before = transition.write.instance.changed(incarnation=fence.incarnation, version=fence.version)
     return statements
 
 

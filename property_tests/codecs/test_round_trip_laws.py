@@ -1,5 +1,8 @@
 """Laws of the codecs over drawn types: written values are read back, and a defect is refused where it is."""
 
+import dataclasses
+
+import attrs
 import orjson
 import pytest
 from drawn_types import mutations, typed_values
@@ -39,3 +42,31 @@ def test_json_that_is_wrong_in_one_place_is_refused_there(mutation):
         Codec.of(form, what="it").decode(orjson.dumps(document))
     assert caught.value.problems
     assert [line for line in caught.value.problems if not line.startswith(path)] == []
+
+
+MUTABLE = (list, dict, set)
+
+
+@given(typed_values)
+def test_a_value_that_may_be_kept_behaves_as_the_one_that_is_read(typed):
+    form, value = typed
+    codec = Codec.of(form, what="it")
+    if not codec.may_be_kept(value):
+        return
+    read = codec.decode(codec.encode(value))
+    assert read == value
+    parts = list(parts_of(value))
+    assert not any(type(part) in MUTABLE for part in parts)
+    if not any(type(part) is frozenset for part in parts):  # its order is that of no declaration
+        assert repr(read) == repr(value)
+
+
+def parts_of(value):
+    yield value
+    if attrs.has(type(value)) or dataclasses.is_dataclass(value):
+        names = (field.name for field in (attrs.fields if attrs.has(type(value)) else dataclasses.fields)(type(value)))
+        for name in names:
+            yield from parts_of(getattr(value, name))
+    elif isinstance(value, (tuple, frozenset, list)):
+        for item in value:
+            yield from parts_of(item)

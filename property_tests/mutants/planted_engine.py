@@ -19,7 +19,7 @@ MUTANTS = (
     ),
     Mutant(
         "requests are taken last in, first out",
-        "engine/mailbox.py",
+        "engine/resident.py",
         "self.waiting.append(item)",
         "self.waiting.appendleft(item)",
         REQUESTS,
@@ -41,14 +41,14 @@ MUTANTS = (
     Mutant(
         "a request behind a commit in doubt never begins",
         "engine/dispatcher.py",
-        "            self._serve_later(mailbox)\n        else:\n            self._rest(mailbox)\n",
-        "            self._rest(mailbox)\n        else:\n            self._rest(mailbox)\n",
+        "            self._serve_later(resident)\n        else:\n            self._rest(resident)\n",
+        "            self._rest(resident)\n        else:\n            self._rest(resident)\n",
         f"{TURNS}::test_events_that_come_while_one_is_committed_are_handled_after_it",
     ),
     Mutant(
         "a conflict in doubt is an answer",
         "engine/dispatcher.py",
-        "            mailbox.worker = self.runtime.spawn(self._work(mailbox, item, None), name=_TURNS)\n"
+        "            resident.worker = self.runtime.spawn(self._work(resident, item, None), name=_TURNS)\n"
         "            return\n",
         "            verdict = Answered(Failure(EngineClosed()))\n",
         CONFLICT,
@@ -65,7 +65,7 @@ MUTANTS = (
         "stores/sqlite/change.py",
         "        return update.fence if cursor.execute(update.sql, update.values).rowcount == 1 else None\n    before",
         "        cursor.execute(update.sql, update.values)\n        return update.fence\n    before",
-        "tests/stores/test_sqlite_instance_cache.py::test_after_a_conflict_the_row_is_read_again",
+        "tests/stores/test_sqlite_counts.py::test_changes_of_rows_that_the_caller_does_not_know_are_counted",
     ),
     Mutant(
         "alarms leave no room for requests",
@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "a request that its caller cancelled never ends for sinks",
-        "engine/mailbox.py",
+        "engine/item.py",
         '            self.report.ended("cancelled")\n',
         "            pass\n",
         "behaviour/test_live_event_laws.py::test_live_events_are_consistent",

@@ -71,7 +71,7 @@ MUTANTS = (
         "a run that is interrupted before it began keeps its place",
         "engine/turn.py",
         "            if not isinstance(verdict, RunsApart):\n",
-        "            if not isinstance(verdict, RunsApart) and not mailbox.is_interrupted:\n",
+        "            if not isinstance(verdict, RunsApart) and not resident.is_interrupted:\n",
         CROWDS,
     ),
     Mutant(
@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "a run beside the mailbox keeps its place",
         "engine/dispatcher.py",
-        "        mailbox.served.remove(item)\n        self.turns.gates.leave(mailbox.job_name, execute.alone)\n",
-        "        mailbox.served.remove(item)\n",
+        "        resident.end_serving(item)\n        self.turns.gates.leave(resident.job_name, execute.alone)\n",
+        "        resident.end_serving(item)\n",
         GAVE_UP + "[debounce: a flush by hand-before]",
     ),
     Mutant(
@@ -121,7 +121,7 @@ MUTANTS = (
         "a claim of unknown outcome is forgotten",
         "engine/turn.py",
         """                if isinstance(refused.failure(), OutcomeUnknown):
-                    self.left_claimed(mailbox)
+                    self.left_claimed(resident)
 """,
         "",
         GIVEN_UP + "[task: next event with effects-after]",
@@ -129,7 +129,7 @@ MUTANTS = (
     Mutant(
         "a run whose end is of unknown outcome is forgotten",
         "engine/turn.py",
-        """                self.left_claimed(mailbox)
+        """                self.left_claimed(resident)
                 return TurnAnswered(Failure(_not_stored(error)))""",
         "                return TurnAnswered(Failure(_not_stored(error)))",
         GIVEN_UP + "[task: next event with effects-before]",
@@ -175,8 +175,8 @@ MUTANTS = (
     Mutant(
         "a mailbox takes one request more than its limit",
         "engine/dispatcher.py",
-        "        if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:\n            return",
-        "        if mailbox is not None and len(mailbox.waiting) > self.limits.mailbox_size:\n            return",
+        "        if resident is not None and len(resident.waiting) >= self.limits.mailbox_size:\n            return",
+        "        if resident is not None and len(resident.waiting) > self.limits.mailbox_size:\n            return",
         LIMITS + "test_a_mailbox_takes_as_many_as_its_limit",
     ),
     Mutant(

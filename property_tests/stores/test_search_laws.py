@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from perdure.stores.sqlite.change import apply, encode
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.schema import migrations
 from perdure.stores.sqlite.search import Search
 from perdure.stores.store import Query
@@ -59,7 +58,7 @@ def stored(rows: list[Instance]) -> Iterator[sqlite3.Cursor]:
         cursor, counters = database.cursor(), Counters(0, 0, 0)
         for row in rows:
             transition = Transition(address=row.address, expected=None, write=Put(row))
-            apply(cursor, counters, encode(transition, InstanceCache(0)))
+            apply(cursor, counters, encode(transition))
         yield cursor
 
 

@@ -14,10 +14,11 @@ from perdure.client.local_gateway import LocalGateway
 from perdure.client.not_entered import AsyncNotEntered
 from perdure.engine.claims import Perform, perform_directly
 from perdure.engine.in_flight import InFlight
-from perdure.engine.mistakes import MistakeLog
+from perdure.engine.mistakes import MistakeFound, MistakeLog
+from perdure.engine.residents import Residents
 from perdure.engine.running import RunningEngine, running_engine
 from perdure.engine.sink import EngineView, EventSink, OpenSink, OpenSinks
-from perdure.engine.turn import MistakeFound, RunEnded
+from perdure.engine.turn import RunEnded
 from perdure.jobs.definition import AnyDefinition, Definition, check_definition
 from perdure.jobs.ensured import MAX_ENSURED, Ensured, ensured
 from perdure.jobs.needs import check_services
@@ -246,7 +247,8 @@ class OpenApp(AsyncNotEntered):
             stack.push_async_callback(_close, store)
             if isinstance(self.store, str) and (warning := await key_warning(store, keys)) is not None:
                 runtime.log(warning)
-            store = store if keys is None else encrypted_store(store, keys)
+            residents = Residents(store if keys is None else encrypted_store(store, keys))
+            store = residents.shown()
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
             sinks, started = OpenSinks(runtime), list[RunningEngine]()
@@ -272,6 +274,7 @@ class OpenApp(AsyncNotEntered):
                 run_ended=self.run_ended,
                 mistake_found=(self.mistake_found or MistakeLog(runtime)) if self.debug else None,
                 sinks=sinks,
+                residents=residents,
             )
             started.append(engine)
             if self.debug:

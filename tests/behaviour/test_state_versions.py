@@ -25,6 +25,7 @@ from perdure import (
     every,
     program,
 )
+from perdure.client.client import engine_of
 from perdure.jobs.writes import put
 from perdure.values.address import Address
 from perdure.values.answer import Parked
@@ -289,6 +290,8 @@ async def _rewrite(world: World, address: Address, **changes: Any) -> None:
     row = await world.row(address)
     assert row is not None
     await world.inspect(lambda store: store.commit(put(row, row.updated_ms, **changes)))
+    if world.world.is_open:
+        engine_of(world.jobs).residents.close()  # the engine knows its own writes only
 
 
 # ---------------------------------------------------------------- unreadable states

@@ -80,6 +80,7 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
     "perdure.kinds.task.context.TaskContext",
     "perdure.kinds.task.context.TaskErrorContext",
     "perdure.programs.drivers.Suspended",
+    "perdure.values.decoded.Decoded",
     "perdure.values.address.Address",
     "perdure.values.turn_inputs.TurnInputs",
     "perdure.values.instance.Claim",

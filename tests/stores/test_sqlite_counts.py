@@ -103,7 +103,7 @@ def test_saved_counts_are_gone_once_an_engine_has_opened_the_file(tmp_path: Path
     assert opened(path, look).total == 1
 
 
-def test_changes_of_rows_that_no_cache_has_are_counted(tmp_path: Path) -> None:
+def test_changes_of_rows_that_the_caller_does_not_know_are_counted(tmp_path: Path) -> None:
     async def body(store: Store) -> StoreCounts:
         await counts(store)
         a, b = await created(store, address("a")), await created(store, address("b"))
@@ -113,7 +113,7 @@ def test_changes_of_rows_that_no_cache_has_are_counted(tmp_path: Path) -> None:
         return await counts(store)
 
     async def main() -> StoreCounts:
-        store = await open_sqlite(tmp_path / "jobs.db", cache_bytes=0)
+        store = await open_sqlite(tmp_path / "jobs.db")
         try:
             return await body(store)
         finally:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 import attrs
 
 from perdure.runtime.on_asyncio import asyncio_runtime
-from perdure.stores.sqlite import DEFAULT_RECENT_BYTES
+from perdure.stores.sqlite import DEFAULT_CACHE_BYTES
 from perdure.stores.sqlite.disk import Disk
 from perdure.stores.sqlite.opening import open_file
 from perdure.stores.sqlite.thread import DatabaseThread, Work, connect
@@ -111,7 +111,7 @@ class WatchedDisk:
 
     async def open(self, path: Path | str, **options: Any) -> Store:
         """Open a store on this disk; the options are those of `open_file`."""
-        everyday = {"durability": "full", "cache_bytes": DEFAULT_RECENT_BYTES, "on_locked": "raise"}
+        everyday = {"durability": "full", "cache_bytes": DEFAULT_CACHE_BYTES, "on_locked": "raise"}
         return await open_file(path, **(everyday | options), runtime=asyncio_runtime(), disk=self.disk)
 
     def fail_next(self, statement: str) -> None:

@@ -170,7 +170,7 @@ class LocalGateway:
             address = job.address(check_id(id_))
         except RequestError as refused:
             return Failure(refused)
-        loaded = await answer_of(self.engine.store.load(address, None, 0))
+        loaded = await self.engine.residents.load(address)
         if not isinstance(loaded, Success):
             return loaded
         try:

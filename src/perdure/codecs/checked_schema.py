@@ -38,6 +38,10 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
         redact_kept = kept().redact
         return data if redact_kept is None else redact_kept(data, hide)
 
+    def keeps(value: Any) -> bool:
+        keeps_kept = kept().keeps
+        return keeps_kept is None or keeps_kept(value)
+
     return Schema(
         name=name,
         kinds=frozenset({dict}),
@@ -48,4 +52,5 @@ def checked_schema(name: str, cls: type, kept: Callable[[], Schema]) -> Schema:
         read_parts=read_parts,
         write_parts=write_parts,
         redact=redact,
+        keeps=keeps,
     )

@@ -139,6 +139,14 @@ class Codec(Generic[T]):
             raise self._invalid(Direction.READ, orjson.loads(data), error) from (None if self.secret else error)
         return value
 
+    def may_be_kept(self, value: T) -> bool:
+        """Return whether a value of the type can be used in the place of its JSON, instead of decoding that.
+
+        Nothing can change such a value, and decoding its JSON returns one that behaves the same.
+        """
+        keeps = self._schema.keeps
+        return keeps is None or keeps(value)
+
     def json_schema(self) -> JsonSchema:
         """Return the JSON Schema of the type, draft 2020-12: classes and enums are in ``$defs``, under their names.
 

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import getitem
 from typing import Any
 
 import orjson
 
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema
 from perdure.codecs.redaction import of_items, of_mapping, of_positions
-from perdure.codecs.schema import LONGEST, Fault, Part, Parts, Read, Schema, Write
+from perdure.codecs.schema import LONGEST, Fault, Keeps, Part, Parts, Read, Schema, Write, never
 from perdure.values.excerpt import excerpt
 from perdure.values.secret import HIDDEN
 
@@ -34,7 +35,7 @@ def list_schema(name: str, item: Schema) -> Schema:
             raise Fault(name, value)
         return [item_write(each) for each in value]
 
-    return _collection(name, list, read=read, write=write, item=item, describe=_array(item))
+    return _collection(name, list, read=read, write=write, item=item, describe=_array(item), keeps=never)
 
 
 def tuple_schema(name: str, item: Schema) -> Schema:
@@ -51,7 +52,7 @@ def tuple_schema(name: str, item: Schema) -> Schema:
             raise Fault(name, value)
         return [item_write(each) for each in value]
 
-    return _collection(name, tuple, read=read, write=write, item=item, describe=_array(item))
+    return _collection(name, tuple, read=read, write=write, item=item, describe=_array(item), keeps=_keeps_all(item))
 
 
 def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) -> Schema:
@@ -70,7 +71,10 @@ def set_schema(name: str, cls: type[set[Any] | frozenset[Any]], item: Schema) ->
             raise Fault(name, value)
         return sorted((item.write(each) for each in value), key=orjson.dumps)
 
-    return _collection(name, cls, read=read, write=write, item=item, describe=_array(item, uniqueItems=True))
+    keeps = _keeps_all(item) if cls is frozenset else never
+    return _collection(
+        name, cls, read=read, write=write, item=item, describe=_array(item, uniqueItems=True), keeps=keeps
+    )
 
 
 def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
@@ -109,6 +113,7 @@ def fixed_tuple_schema(name: str, items: Sequence[Schema]) -> Schema:
         read_parts=parts_of(list),
         write_parts=parts_of(tuple),
         redact=of_positions(items),
+        keeps=keeps_parts(tuple((at, item.keeps) for at, item in enumerate(items)), getitem),
     )
 
 
@@ -150,10 +155,42 @@ def dict_schema(name: str, key: Schema, value: Schema) -> Schema:
         read_parts=parts,
         write_parts=parts,
         redact=of_mapping(key, value),
+        keeps=never,
     )
 
 
-def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema, describe: Describe) -> Schema:
+def keeps_parts(parts: Sequence[tuple[Any, Keeps | None]], get: Callable[[Any, Any], Any]) -> Keeps | None:
+    """Return whether a value with fixed parts can be kept: when each part can.
+
+    Args:
+        parts: the place of each part, and whether it can be kept.
+        get: returns the part of a value at a place.
+    """
+    asked = tuple((at, keeps) for at, keeps in parts if keeps is not None)
+    if any(keeps is never for _, keeps in asked):
+        return never
+    if not asked:
+        return None
+    return lambda value: all(keeps(get(value, at)) for at, keeps in asked)
+
+
+def _keeps_all(item: Schema) -> Keeps | None:
+    keeps = item.keeps
+    if keeps is None or keeps is never:
+        return keeps
+    return lambda values: all(map(keeps, values))
+
+
+def _collection(
+    name: str,
+    cls: type,
+    *,
+    read: Read,
+    write: Write,
+    item: Schema,
+    describe: Describe,
+    keeps: Keeps | None,
+) -> Schema:
     def parts_of(outer: type[Any]) -> Parts:
         def parts(value: Any) -> Iterator[Part]:
             if type(value) is outer:
@@ -171,6 +208,7 @@ def _collection(name: str, cls: type, *, read: Read, write: Write, item: Schema,
         read_parts=parts_of(list),
         write_parts=parts_of(cls),
         redact=of_items(item),
+        keeps=keeps,
     )
 
 

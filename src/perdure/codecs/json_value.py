@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from perdure.codecs.json_schema import always
 from perdure.codecs.scalars import SCALARS
-from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Schema
+from perdure.codecs.schema import LONGEST, MAX_NESTING, Fault, Part, Schema, never
 from perdure.values.excerpt import excerpt
 
 _KEY: Final = SCALARS[str]
@@ -57,5 +57,6 @@ PLAIN: Final = Schema(
     describe=always(),
     read_parts=_parts,
     write_parts=_parts,
+    keeps=never,
 )
 """The schema of any JSON value."""

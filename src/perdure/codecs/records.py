@@ -12,10 +12,11 @@ from typing import Any, Final
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from perdure.codecs.containers import keeps_parts
 from perdure.codecs.fields import Declaration, is_namedtuple
 from perdure.codecs.json_schema import Definitions, Describe, JsonSchema, named
 from perdure.codecs.redaction import of_object
-from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write
+from perdure.codecs.schema import LONGEST, Fault, Part, Problem, Read, Schema, Write, never
 from perdure.codecs.unions import TAG
 from perdure.values.excerpt import excerpt
 
@@ -44,6 +45,8 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
     cls = declared.cls
     if declared.typed_dict:
         return _typeddict_schema(name, declared, schemas, named(form, name, _object(name, declared, schemas)))
+    fields = tuple((field, schema.keeps) for field, schema in schemas.items())
+    keeps = keeps_parts(fields, getattr) if declared.frozen and declared.proven else never
     read, write = _namedtuple(cls, schemas) if is_namedtuple(cls) else _generated(form, schemas)
 
     def read_object(data: Any, _: Any = None) -> Any:
@@ -74,6 +77,7 @@ def record_schema(form: Any, name: str, declared: Declaration, schemas: Mapping[
         read_parts=_object_parts(declared, schemas),
         write_parts=write_parts,
         redact=of_object(schemas),
+        keeps=keeps,
     )
 
 
@@ -168,4 +172,5 @@ def _typeddict_schema(name: str, declared: Declaration, schemas: Mapping[str, Sc
         read_parts=parts,
         write_parts=parts,
         redact=of_object(schemas),
+        keeps=never,
     )

@@ -6,13 +6,13 @@ import base64
 import math
 import re
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 from perdure.codecs.json_schema import Describe, always, text
-from perdure.codecs.schema import Fault, Schema
+from perdure.codecs.schema import Fault, Keeps, Schema
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _TIMEDELTA = re.compile(r"(-?)PT([0-9]{1,14})(?:\.([0-9]{1,6}))?S", re.ASCII)
@@ -73,6 +73,14 @@ def _write_datetime(value: Any) -> str:
     raise Fault("datetime", value)
 
 
+def _keeps_datetime(value: datetime) -> bool:
+    return value.tzinfo is UTC and value.fold == 0  # any other zone is read back as an offset
+
+
+def _keeps_float(value: float) -> bool:
+    return type(value) is float
+
+
 def _parse_datetime(text: str) -> datetime | None:
     instant = datetime.fromisoformat(text)
     return instant if text[_TIME_MARK] == "T" and instant.tzinfo is not None else None
@@ -129,11 +137,19 @@ def _parse_int(text: str) -> int | None:
 
 
 def _plain(
-    cls: type, read: Any, describe: Describe, *, write: Any = None, classes: frozenset[type] | None = None
+    cls: type,
+    read: Any,
+    describe: Describe,
+    *,
+    write: Any = None,
+    classes: frozenset[type] | None = None,
+    keeps: Keeps | None = None,
 ) -> Schema:
     name = "None" if cls is type(None) else cls.__name__
     kinds = frozenset({cls})
-    return Schema(name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read, describe=describe)
+    return Schema(
+        name=name, kinds=kinds, classes=classes or kinds, read=read, write=write or read, describe=describe, keeps=keeps
+    )
 
 
 def _text(
@@ -144,6 +160,7 @@ def _text(
     describe: Describe,
     show: Callable[[Any], str] | None = None,
     write: Callable[[Any], str] | None = None,
+    keeps: Keeps | None = None,
 ) -> Schema:
     def read(data: Any, _: Any = None) -> Any:
         try:
@@ -166,6 +183,7 @@ def _text(
         read=read,
         write=write or show_exact,
         describe=describe,
+        keeps=keeps,
     )
 
 
@@ -173,7 +191,7 @@ SCALARS: Final[dict[type, Schema]] = {
     type(None): _plain(type(None), _none, always(type="null")),
     bool: _plain(bool, _bool, always(type="boolean")),
     int: _plain(int, _int, always(type="integer", minimum=_INTEGERS.start, maximum=_INTEGERS.stop - 1)),
-    float: _plain(float, _float, always(type="number"), classes=frozenset({float, int})),
+    float: _plain(float, _float, always(type="number"), classes=frozenset({float, int}), keeps=_keeps_float),
     str: _plain(str, _read_str, always(type="string"), write=_write_str),
     datetime: _text(
         datetime,
@@ -181,6 +199,7 @@ SCALARS: Final[dict[type, Schema]] = {
         write=_write_datetime,
         expected="an ISO 8601 instant with its offset",
         describe=always(type="string", format="date-time"),
+        keeps=_keeps_datetime,
     ),
     date: _text(
         date,

@@ -26,6 +26,18 @@ Redact: TypeAlias = Callable[[Any, Hide], Any]
 
 Parts: TypeAlias = "Callable[[Any], Iterable[Part | Problem]]"
 
+Keeps: TypeAlias = Callable[[Any], bool]
+"""Whether a valid value can stand for its JSON: nothing can change it, and reading the JSON returns just such a value.
+
+None of a schema means that every value can.
+"""
+
+
+def never(_: object) -> bool:
+    """Keep no value: it can be changed, or may differ from the value that is read."""
+    return False
+
+
 MAX_NESTING: Final = 64
 """The maximum nesting of JSON: generous for data, and far below the recursion limits of Python and of orjson (254)."""
 
@@ -83,6 +95,7 @@ class Schema:
         read_parts: the parts of a JSON value, to locate a problem.
         write_parts: the parts of a value, to locate a problem.
         redact: hides the secrets of a JSON value; None if its type has none.
+        keeps: whether a value can be kept in the place of its JSON; None: every value can.
     """
 
     name: str
@@ -94,3 +107,4 @@ class Schema:
     read_parts: Parts = no_parts
     write_parts: Parts = no_parts
     redact: Redact | None = None
+    keeps: Keeps | None = None

@@ -12,7 +12,7 @@ import attrs
 
 from perdure.codecs.json_schema import Definitions, JsonSchema
 from perdure.codecs.redaction import of_members, of_tagged
-from perdure.codecs.schema import Fault, Part, Problem, Schema
+from perdure.codecs.schema import Fault, Keeps, Part, Problem, Schema
 from perdure.codecs.unsupported import Unsupported
 
 TAG: Final = "type"
@@ -70,6 +70,7 @@ def tagged_schema(name: str, members: Sequence[Member]) -> Schema:
         read_parts=_Tags({member.tag: member.schema for member in members}),
         write_parts=_Choice({member.cls: member.schema for member in members}),
         redact=of_tagged(TAG, {member.tag: member.schema for member in members}),
+        keeps=_keeps_member({member.cls: member.schema for member in members}),
     )
 
 
@@ -112,7 +113,20 @@ def union_schema(name: str, members: Sequence[Schema], path: str) -> Schema:
         read_parts=_Choice(reading),
         write_parts=_Choice(writing),
         redact=of_members(reading, type),
+        keeps=_keeps_member(writing),
     )
+
+
+def _keeps_member(members: Mapping[type, Schema]) -> Keeps | None:
+    asked = {cls: member.keeps for cls, member in members.items() if member.keeps is not None}
+    if not asked:
+        return None
+
+    def keeps(value: Any) -> bool:
+        kept = asked.get(type(value))
+        return kept is None or kept(value)
+
+    return keeps
 
 
 def _own_classes(member: Schema, members: Sequence[Schema]) -> frozenset[type]:

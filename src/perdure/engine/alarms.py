@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from perdure.engine.alarm_window import PATIENCE_MS, AlarmWindow
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.holds import Holds
-from perdure.engine.mailbox import Item
+from perdure.engine.item import Item
+from perdure.engine.residents import Residents
 from perdure.engine.timer_queue import NEVER_MS, Entry, TimerQueue, end_of
 from perdure.engine.turn_outcome import TurnAnswer
 from perdure.engine.wake import Wake
@@ -77,6 +78,7 @@ class Alarms:
         jobs: the served definitions; instances of other jobs are ignored.
         holds: the held jobs: their alarms wait.
         limits: how many due instances are read at once.
+        residents: keeps the rows for the turns.
         wake: wakes the loop when there is something to do earlier.
     """
 
@@ -86,6 +88,7 @@ class Alarms:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     holds: Holds
     limits: Limits
+    residents: Residents
     wake: Wake
     _timers: TimerQueue = attrs.Factory(TimerQueue)
     _window: AlarmWindow[_Fired] = attrs.Factory(AlarmWindow[_Fired])
@@ -132,7 +135,7 @@ class Alarms:
         """Read the next alarms from the store into the queue."""
         until_ms, limit = now_ms + AHEAD_MS, self.limits.alarm_batch
         after = self._timers.begin_reading()
-        match result_inside(await self._due(until_ms, limit, after)):
+        match await self._read_due(until_ms, limit, after):
             case Success(rows) if len(rows) == limit:
                 last_ms = rows[-1].due_ms or 0
                 self._take(rows, (last_ms, rows[-1].incarnation))
@@ -147,6 +150,19 @@ class Alarms:
                 self._timers.end_reading(now_ms + STORE_RETRY_MS)
             case unexpected:
                 raise TypeError(f"a store returns Success or Failure, not {unexpected!r}")
+
+    async def _read_due(
+        self, until_ms: int, limit: int, after: DuePosition | None
+    ) -> Result[tuple[Instance, ...], Any]:
+        """Read the due instances, and keep their rows for the turns that follow."""
+        changed = self.residents.begin_read()
+        found: tuple[Instance, ...] = ()
+        try:
+            read = result_inside(await self._due(until_ms, limit, after))
+            found = read.value_or(())
+        finally:
+            self.residents.end_read(changed, self.jobs, found)
+        return read
 
     def _due(self, until_ms: int, limit: int, after: DuePosition | None) -> FutureResult[tuple[Instance, ...], Any]:
         due_except, held = self.store.due_except, self.holds.jobs

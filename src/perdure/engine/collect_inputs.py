@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+import attrs
+
+from perdure.engine.item import Item
+from perdure.engine.tracing import Tracing, turn_begun
 from perdure.runtime.record import Runtime
 from perdure.stores.store import Store
+from perdure.values.address import Address
+from perdure.values.decoded import Decoded
 from perdure.values.hold import Hold
 from perdure.values.limits import Limits
+from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 
 
@@ -20,6 +27,7 @@ def collect_inputs(
     code: Literal["trusted", "suspect"] = "trusted",
     events: Literal["wanted", "unread"] = "wanted",
     hold: Hold = "released",
+    decoded: Decoded | None = None,
 ) -> TurnInputs:
     """Read the clock, draw a random value and create an id.
 
@@ -31,6 +39,7 @@ def collect_inputs(
         code: whether all code of jobs must be claimed before it runs.
         events: whether the log keeps events or a sink reads them.
         hold: whether runs of the job may begin.
+        decoded: the decoded state of the row, if it is kept.
     """
     return TurnInputs(
         now_ms=runtime.now_ms(),
@@ -42,4 +51,22 @@ def collect_inputs(
         code=code,
         events=events,
         hold=hold,
+        decoded=decoded,
     )
+
+
+def traced_inputs(tracing: Tracing, address: Address, item: Item, loaded: Loaded, inputs: TurnInputs) -> TurnInputs:
+    """Begin the trace of a turn, unless it began before a conflict, and return the inputs with its context.
+
+    Args:
+        tracing: traces turns.
+        address: the instance.
+        item: the request.
+        loaded: the stored instance.
+        inputs: the inputs of the turn.
+    """
+    if item.span is None:
+        turn = turn_begun(address, item.request, loaded.instance, inputs)
+        item.span = None if turn is None else tracing.begin(turn)
+    context = None if item.span is None else item.span.context
+    return inputs if context is None else attrs.evolve(inputs, trace=context)

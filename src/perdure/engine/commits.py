@@ -10,6 +10,7 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure.engine.reporting import Reporting
+from perdure.engine.residents import Residents
 from perdure.engine.turn_outcome import Committing, Rest, TurnAnswered
 from perdure.jobs.step import Commit
 from perdure.programs.future import answer_of, known_answer, telling
@@ -18,7 +19,7 @@ from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
 from perdure.values.limits import Limits
-from perdure.values.transition import Transition
+from perdure.values.transition import Transition, over
 
 
 @attrs.define
@@ -30,6 +31,7 @@ class Commits:
         runtime: the clock of the reports.
         limits: whether a history is kept.
         reporting: tells sinks of commits.
+        residents: the instances in this process.
         committed: called with every durable transition; set once, right after construction.
         in_doubt: called when the outcome of a commit is unknown; set with it.
     """
@@ -38,6 +40,7 @@ class Commits:
     runtime: Runtime
     limits: Limits
     reporting: Reporting
+    residents: Residents
     committed: Callable[[Transition], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
 
@@ -81,10 +84,10 @@ class Commits:
         return "told"
 
     def _written(self, transition: Transition) -> Transition:
-        """Return a transition as it is stored: without its events if no history is kept."""
-        if not transition.events or self.limits.keeps_history:
-            return transition
-        return attrs.evolve(transition, events=())
+        """Return a transition as it is stored: over its row, and without its events if no history is kept."""
+        if transition.events and not self.limits.keeps_history:
+            transition = attrs.evolve(transition, events=())
+        return over(self.residents.row(transition.address), transition)
 
     def _unwritten(self, step: Commit) -> TurnAnswered:
         """Return the result of a turn that stores nothing. Its failures are logged nevertheless."""
@@ -104,6 +107,7 @@ class Commits:
 
     def _take_note(self, transition: Transition, stored: Result[Fence, Any], began_ms: float) -> None:
         self.reporting.stored(transition, stored, began_ms)
+        self.residents.stored(transition, stored)
         if isinstance(stored, Success):
             self.committed(transition)
         elif isinstance(stored.failure(), OutcomeUnknown):

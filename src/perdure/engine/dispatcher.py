@@ -1,4 +1,4 @@
-"""Dispatches requests to instances: one mailbox each, one turn at a time, different instances concurrently."""
+"""Dispatches requests to instances: one queue each, one turn at a time, different instances concurrently."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from returns.result import Failure, Result
 from perdure.engine.admission_queue import AdmissionQueue
 from perdure.engine.eager_task import start_eagerly
 from perdure.engine.in_flight import InFlight
-from perdure.engine.mailbox import Item, Mailbox
+from perdure.engine.item import Item
 from perdure.engine.reporting import Reporting
 from perdure.engine.request_report import ENGINE_COMMANDS
+from perdure.engine.resident import Resident
+from perdure.engine.residents import Residents
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
@@ -50,7 +52,7 @@ _TURNS = "turns of an instance"
 
 @attrs.define
 class Dispatcher:
-    """Owns the mailboxes.
+    """Owns the queues of all instances.
 
     Attributes:
         runtime: the only interface to time, waiting and task creation.
@@ -61,6 +63,7 @@ class Dispatcher:
         asked: number of requests so far, except the engine's own.
         fence_lost: called when the store turns out to have another writer.
         reporting: tells sinks of requests.
+        residents: the instances in this process.
     """
 
     runtime: Runtime
@@ -68,10 +71,11 @@ class Dispatcher:
     jobs: Mapping[tuple[str, str], AnyDefinition]
     fence_lost: Callable[[str], None]
     reporting: Reporting
+    residents: Residents
     turns: TurnTaker = attrs.field(init=False)
     door: Literal["open", "closed"] = "open"
     asked: int = 0
-    _mailboxes: dict[Address, Mailbox] = attrs.Factory(dict[Address, Mailbox])
+    _active: dict[Resident, None] = attrs.Factory(dict[Resident, None])
     _admission: AdmissionQueue = attrs.field(init=False)
     _pending: int = 0  # requests of callers that wait or are being served
     _in_a_row: int = 0
@@ -83,7 +87,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
-        """Put a request into its instance's mailbox.
+        """Put a request into its instance's resident.
 
         Returns:
             The future of its result. Cancelling it removes the request, unless its turn has begun.
@@ -93,32 +97,32 @@ class Dispatcher:
         return answer
 
     def put(self, job: AnyDefinition, address: Address, item: Item) -> None:
-        """Put a request into its instance's mailbox, with a reply that need not be a future."""
-        command, mailbox = item.request.command, self._mailboxes.get(address)
+        """Put a request into its instance's resident, with a reply that need not be a future."""
+        command, resident = item.request.command, self.residents.get(address)
         if self.reporting.sinks.told:
             self.reporting.accepted(item, address)
-        refused = self._refusal(item.request, mailbox)
+        refused = self._refusal(item.request, resident)
         if refused is not None:
             self.reporting.refused(address, refused)
             item.reply(Failure(refused))
             return
-        if mailbox is None:
-            mailbox = self._mailboxes[address] = Mailbox(address, job)
-        self._enqueue(mailbox, item, "head" if isinstance(command, Terminate | Recover) else "tail")
+        if resident is None:
+            resident = self.residents.at(job, address)
+        self._enqueue(resident, item, "head" if isinstance(command, Terminate | Recover) else "tail")
         if isinstance(command, Terminate) and command.when == "interrupt":
-            mailbox.stop_runs("interrupted")
+            resident.stop_runs("interrupted")
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
-        """Put the recovery of a claim at the head of the instance's mailbox."""
+        """Put the recovery of a claim at the head of the instance's resident."""
         return self.post(job, address, RECOVER)
 
-    def _refusal(self, request: Request, mailbox: Mailbox | None) -> EngineClosed | Overloaded | None:
+    def _refusal(self, request: Request, resident: Resident | None) -> EngineClosed | Overloaded | None:
         if self.door == "closed":
             return EngineClosed()
         if isinstance(request.command, ENGINE_COMMANDS):
             return None
-        if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
-            return Overloaded(f"mailbox of {mailbox.address}", self.limits.mailbox_size)
+        if resident is not None and len(resident.waiting) >= self.limits.mailbox_size:
+            return Overloaded(f"mailbox of {resident.address}", self.limits.mailbox_size)
         if self._pending >= self.limits.max_pending and request.inbound is None:  # the outbox has its own limit
             return Overloaded("the engine's queue", self.limits.max_pending)
         return None
@@ -126,100 +130,101 @@ class Dispatcher:
     async def room_for(self, address: Address) -> None:
         """Wait for room in the instance's mailbox and in the engine. A post right afterwards is not rejected."""
         while self.door == "open":
-            mailbox = self._mailboxes.get(address)
-            if mailbox is not None and len(mailbox.waiting) >= self.limits.mailbox_size:
+            resident = self.residents.get(address)
+            if resident is not None and len(resident.waiting) >= self.limits.mailbox_size:
                 await self._admission.wait(address)
             elif self._pending >= self.limits.max_pending:
                 await self._admission.wait(None)
             else:
                 return
 
-    def _enqueue(self, mailbox: Mailbox, item: Item, place: Literal["head", "tail"]) -> None:
-        mailbox.put(item, place)
+    def _enqueue(self, resident: Resident, item: Item, place: Literal["head", "tail"]) -> None:
+        resident.put(item, place)
+        self._active[resident] = None
         counted = _counts(item)
         self._pending += counted
         self.asked += counted
-        if mailbox.state == "idle":
-            self._set_to_work(mailbox)
+        if resident.state == "idle":
+            self._set_to_work(resident)
 
     # ------------------------------------------------------------ executing turns
-    def _set_to_work(self, mailbox: Mailbox) -> None:
+    def _set_to_work(self, resident: Resident) -> None:
         """Execute turns synchronously, and continue in a task when something must be waited for.
 
         A turn that waits for nothing costs no task. The user's services are never called from here: a run waits once
         before its first effect, so that services run in a task of their own. After some turns in a row the next one is
         scheduled on the event loop: a caller in a tight loop must not starve all others.
         """
-        mailbox.state = "busy"
+        resident.state = "busy"
         self._in_a_row += 1
         if self._in_a_row <= MAX_TURNS_IN_A_ROW:
-            self._serve(mailbox)
+            self._serve(resident)
         else:
-            self._serve_later(mailbox)
+            self._serve_later(resident)
 
-    def _serve_later(self, mailbox: Mailbox) -> None:
+    def _serve_later(self, resident: Resident) -> None:
         self._in_a_row = 0
-        self.runtime.call_soon(lambda: self._serve(mailbox))
+        self.runtime.call_soon(lambda: self._serve(resident))
 
-    def _serve(self, mailbox: Mailbox) -> None:
+    def _serve(self, resident: Resident) -> None:
         """Execute turns synchronously until the mailbox is empty or a turn must wait."""
         try:
-            while mailbox.waiting:
-                item = self._next(mailbox)
-                if item is not None and self._serve_one(mailbox, item) == "waits":
+            while resident.waiting:
+                item = self._next(resident)
+                if item is not None and self._serve_one(resident, item) == "waits":
                     return
         except BaseException:
-            self._rest(mailbox)
+            self._rest(resident)
             raise
-        self._rest(mailbox)
+        self._rest(resident)
 
-    def _serve_one(self, mailbox: Mailbox, item: Item) -> Literal["over", "waits"]:
-        return self._go_on(mailbox, item, self._begun(mailbox, item))
+    def _serve_one(self, resident: Resident, item: Item) -> Literal["over", "waits"]:
+        return self._go_on(resident, item, self._begun(resident, item))
 
-    def _begun(self, mailbox: Mailbox, item: Item) -> Begun | Told:
+    def _begun(self, resident: Resident, item: Item) -> Begun | Told:
         try:
             if item.ended is not None:
-                return Rest(self._take_end(mailbox, *item.ended))
-            return self.turns.begin(mailbox, item, partial(self._loaded, mailbox, item))
+                return Rest(self._take_end(resident, *item.ended))
+            return self.turns.begin(resident, item, partial(self._loaded, resident, item))
         except BaseException as defect:  # noqa: BLE001 - a defect of the engine must not break the mailbox
-            return self._broken(mailbox, defect)
+            return self._broken(resident, defect)
 
-    def _loaded(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> None:
+    def _loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
         """Continue a turn with the instance that the store has read.
 
         It continues in the next step of the event loop: user code does not run inside the store's callback.
         """
-        self.runtime.call_soon(lambda: self._serve_loaded(mailbox, item, loaded))
+        self.runtime.call_soon(lambda: self._serve_loaded(resident, item, loaded))
 
-    def _serve_loaded(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> None:
+    def _serve_loaded(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> None:
         begun: Begun
         try:
-            begun = self.turns.decide(mailbox, item, loaded)
+            begun = self.turns.decide(resident, item, loaded)
         except BaseException as defect:  # noqa: BLE001 - as above
-            begun = self._broken(mailbox, defect)
-        if self._go_on(mailbox, item, begun) == "over":
-            self._serve(mailbox)
+            begun = self._broken(resident, defect)
+        if self._go_on(resident, item, begun) == "over":
+            self._serve(resident)
 
-    def _go_on(self, mailbox: Mailbox, item: Item, begun: Begun | Told) -> Literal["over", "waits"]:
-        ended = self._commit(mailbox, item, begun) if isinstance(begun, Commit) else begun
+    def _go_on(self, resident: Resident, item: Item, begun: Begun | Told) -> Literal["over", "waits"]:
+        ended = self._commit(resident, item, begun) if isinstance(begun, Commit) else begun
         if ended is None or isinstance(ended, Rest):
-            mailbox.worker = start_eagerly(self._work(mailbox, item, ended), self.runtime, name=_TURNS)
-            self._in_a_row = 0 if mailbox.worker else self._in_a_row
+            resident.worker = start_eagerly(self._work(resident, item, ended), self.runtime, name=_TURNS)
+            self._in_a_row = 0 if resident.worker else self._in_a_row
             return "waits"
         if ended == "told":
             self._in_a_row = 0
             return "waits"
-        self._end(mailbox, item, ended)
+        self._end(resident, item, ended)
         return "over"
 
-    def _commit(self, mailbox: Mailbox, item: Item, commit: Commit) -> Committing:
+    def _commit(self, resident: Resident, item: Item, commit: Commit) -> Committing:
         try:
-            return self.turns.commits.commit(commit, partial(self._committed, mailbox, item, commit))
+            return self.turns.commits.commit(commit, partial(self._committed, resident, item, commit))
         except BaseException as defect:  # noqa: BLE001 - as above
-            return self._broken(mailbox, defect)
+            return self._broken(resident, defect)
 
     def _committed(
-        self, mailbox: Mailbox, item: Item, commit: Commit, stored: Result[Fence, Any], began_ms: float
+        self, resident: Resident, item: Item, commit: Commit, stored: Result[Fence, Any], began_ms: float
     ) -> None:
         """Conclude a turn with the store's answer to its only commit.
 
@@ -230,65 +235,65 @@ class Dispatcher:
         try:
             verdict = self.turns.commits.concluded(commit, stored, began_ms)
         except BaseException as defect:  # noqa: BLE001 - as above
-            verdict = self._broken(mailbox, defect)
+            verdict = self._broken(resident, defect)
         if verdict is None:
-            mailbox.worker = self.runtime.spawn(self._work(mailbox, item, None), name=_TURNS)
+            resident.worker = self.runtime.spawn(self._work(resident, item, None), name=_TURNS)
             return
-        self._end(mailbox, item, verdict)
-        if mailbox.waiting:
-            self._serve_later(mailbox)
+        self._end(resident, item, verdict)
+        if resident.waiting:
+            self._serve_later(resident)
         else:
-            self._rest(mailbox)
+            self._rest(resident)
 
-    async def _work(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> None:
+    async def _work(self, resident: Resident, item: Item, begun: Begun | None) -> None:
         """Continue a turn that must wait, and then execute the other turns, until the mailbox is empty."""
         try:
-            await self._take(mailbox, item, self.turns.go_on(mailbox, item, begun))
-            while mailbox.waiting:
-                following = self._next(mailbox)
+            await self._take(resident, item, self.turns.go_on(resident, item, begun))
+            while resident.waiting:
+                following = self._next(resident)
                 if following is not None:
-                    await self._take(mailbox, following, self._turn(mailbox, following))
+                    await self._take(resident, following, self._turn(resident, following))
         except BaseException as raised:
             if not is_closing(raised):
-                self.runtime.call_soon(lambda: self._resume(mailbox))
+                self.runtime.call_soon(lambda: self._resume(resident))
             raise
         finally:
-            self._rest(mailbox)
+            self._rest(resident)
 
-    def _resume(self, mailbox: Mailbox) -> None:
-        """Execute the turns that a cancelled task left in a mailbox."""
-        if mailbox.waiting and mailbox.state == "idle":
-            self._set_to_work(mailbox)
+    def _resume(self, resident: Resident) -> None:
+        """Execute the turns that a cancelled task left in a resident."""
+        if resident.waiting and resident.state == "idle":
+            self._set_to_work(resident)
 
-    def _turn(self, mailbox: Mailbox, item: Item) -> Awaitable[Verdict]:
-        return self.turns.take(mailbox, item) if item.ended is None else self._take_end(mailbox, *item.ended)
+    def _turn(self, resident: Resident, item: Item) -> Awaitable[Verdict]:
+        return self.turns.take(resident, item) if item.ended is None else self._take_end(resident, *item.ended)
 
-    async def _take(self, mailbox: Mailbox, item: Item, turn: Awaitable[Verdict]) -> None:
+    async def _take(self, resident: Resident, item: Item, turn: Awaitable[Verdict]) -> None:
         verdict: Verdict
-        mailbox.served.append(item)
+        resident.begin_serving(item)
         try:
             verdict = await turn
         except BaseException as raised:
             if is_closing(raised):
                 raise
-            mailbox.served.remove(item)
+            resident.end_serving(item)
             if self._is_cancelled(raised):
-                self._end(mailbox, item, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
+                self._end(resident, item, TurnAnswered(Failure(OutcomeUnknown("the task of this turn was cancelled"))))
                 raise
-            verdict = self._broken(mailbox, raised)
+            verdict = self._broken(resident, raised)
         else:
-            mailbox.served.remove(item)
-        self._end(mailbox, item, verdict)
+            resident.end_serving(item)
+        self._end(resident, item, verdict)
 
     def _is_cancelled(self, raised: BaseException) -> bool:
         """Whether the running task was cancelled, and not only an awaitable that it waited for."""
         return isinstance(raised, self.runtime.cancelled) and self.runtime.current_task().cancelling() > 0
 
-    def _next(self, mailbox: Mailbox) -> Item | None:
+    def _next(self, resident: Resident) -> Item | None:
         """Remove the request at the head and return it; None if its caller has cancelled it."""
-        item = mailbox.waiting.popleft()
+        item = resident.waiting.popleft()
         if not self._admission.is_empty:
-            self._admission.call(mailbox.address)
+            self._admission.call(resident.address)
         if item.answer.done() and item.ended is None:
             item.end_span("cancelled")
             if item.report is not None:
@@ -299,16 +304,16 @@ class Dispatcher:
             item.report.begun()
         return item
 
-    def _end(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
-        self._follow(mailbox, item, verdict)
+    def _end(self, resident: Resident, item: Item, verdict: Verdict) -> None:
+        self._follow(resident, item, verdict)
         if not isinstance(verdict, Defer):
             self._leave(item)
 
-    def _rest(self, mailbox: Mailbox) -> None:
+    def _rest(self, resident: Resident) -> None:
         """Mark a mailbox as idle, and drop it if it is empty."""
-        mailbox.state, mailbox.worker = "idle", None
-        if mailbox.is_empty:
-            self._forget(mailbox)
+        resident.rest()
+        if resident.is_empty:
+            self._forget(resident)
 
     def _leave(self, item: Item) -> None:
         """Count a request as finished: there is room for another one."""
@@ -316,28 +321,28 @@ class Dispatcher:
         if not self._admission.is_empty:
             self._admission.call(None)
 
-    def _follow(self, mailbox: Mailbox, item: Item, verdict: Verdict) -> None:
+    def _follow(self, resident: Resident, item: Item, verdict: Verdict) -> None:
         match verdict:
             case TurnAnswered(result):
                 item.reply(result)
                 if isinstance(item.request.command, Recover) and _is_lost(result):
-                    self.claim_left(mailbox)
-                if mailbox.deferred and not mailbox.running:
-                    self._wake_deferred(mailbox)
+                    self.claim_left(resident)
+                if resident.deferred and not resident.running:
+                    self._wake_deferred(resident)
             case RunsApart(execute):
-                run = self._run_apart(mailbox, item, execute)
-                mailbox.apart = self.runtime.spawn(run, name=f"run of {mailbox.address}")
+                run = self._run_apart(resident, item, execute)
+                resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
             case Defer():
-                mailbox.deferred = (*mailbox.deferred, item)
+                resident.deferred = (*resident.deferred, item)
             case RecoverFirst():
-                self._recover_first(mailbox, item)
+                self._recover_first(resident, item)
             case FenceLost(address):
                 item.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
                 self.fence_lost(address)
             case _:
                 assert_never(verdict)
 
-    def _recover_first(self, mailbox: Mailbox, item: Item) -> None:
+    def _recover_first(self, resident: Resident, item: Item) -> None:
         """Settle the abandoned run, then serve the request.
 
         A message is not served again here, because the abandoned run may be its own. It is read from the store again.
@@ -346,91 +351,91 @@ class Dispatcher:
             item.reply(Failure(OutcomeUnknown("an abandoned run is recovered first")))
         else:
             item.recovered = "once"
-            self._enqueue(mailbox, item, "head")
-        self._enqueue(mailbox, Item(RECOVER, self.runtime.future()), "head")
+            self._enqueue(resident, item, "head")
+        self._enqueue(resident, Item(RECOVER, self.runtime.future()), "head")
 
     # ------------------------------------------------------------ runs beside the mailbox
-    async def _run_apart(self, mailbox: Mailbox, item: Item, execute: Execute) -> None:
-        """Run user code beside the mailbox, then put the end of the run at its head."""
-        mailbox.served.append(item)
+    async def _run_apart(self, resident: Resident, item: Item, execute: Execute) -> None:
+        """Run user code beside the resident, then put the end of the run at its head."""
+        resident.begin_serving(item)
         try:
-            ended = await self.turns.run_program(mailbox, execute, "apart")
+            ended = await self.turns.run_program(resident, execute, "apart")
         except BaseException as raised:
             if is_closing(raised):
                 raise
-            self.turns.forget_run(mailbox, execute)
-            self._apart_is_over(mailbox, item, execute, self._broken(mailbox, raised))
+            self.turns.forget_run(resident, execute)
+            self._apart_is_over(resident, item, execute, self._broken(resident, raised))
             if self._is_cancelled(raised):
                 raise
             return
-        self._apart_is_over(mailbox, item, execute, ended)
+        self._apart_is_over(resident, item, execute, ended)
 
     def _apart_is_over(
         self,
-        mailbox: Mailbox,
+        resident: Resident,
         item: Item,
         execute: Execute,
         ended: tuple[Execute, Exit[Any, Any]] | TurnAnswered | None,
     ) -> None:
-        mailbox.apart = None
-        mailbox.served.remove(item)
-        self.turns.gates.leave(mailbox.job_name, execute.alone)
+        resident.apart = None
+        resident.end_serving(item)
+        self.turns.gates.leave(resident.job_name, execute.alone)
         if isinstance(ended, tuple):
-            self._enqueue(mailbox, Item(item.request, item.answer, ended, span=item.span, report=item.report), "head")
+            self._enqueue(resident, Item(item.request, item.answer, ended, span=item.span, report=item.report), "head")
             return
         item.reply(ended.result if ended is not None else Failure(OutcomeUnknown("the claim was lost")))
-        self._wake_deferred(mailbox)
-        if mailbox.state == "idle" and mailbox.is_empty:
-            self._forget(mailbox)
+        self._wake_deferred(resident)
+        if resident.state == "idle" and resident.is_empty:
+            self._forget(resident)
 
-    async def _take_end(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
+    async def _take_end(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict:
         try:
-            verdict = await self.turns.settle_apart(mailbox, execute, exit_)
+            verdict = await self.turns.settle_apart(resident, execute, exit_)
             while isinstance(verdict, Execute):
-                ended = await self.turns.run_program(mailbox, verdict, "worker")
+                ended = await self.turns.run_program(resident, verdict, "worker")
                 if not isinstance(ended, tuple):
                     return ended or TurnAnswered(Failure(OutcomeUnknown("the claim was lost")))
-                verdict = await self.turns.settle_apart(mailbox, *ended)
+                verdict = await self.turns.settle_apart(resident, *ended)
         except BaseException:
-            self.turns.forget_run(mailbox, execute)
+            self.turns.forget_run(resident, execute)
             raise
         return verdict
 
-    def _wake_deferred(self, mailbox: Mailbox) -> None:
-        mailbox.wake_deferred()
-        if mailbox.waiting and mailbox.state == "idle":
-            self._set_to_work(mailbox)
+    def _wake_deferred(self, resident: Resident) -> None:
+        resident.wake_deferred()
+        if resident.waiting and resident.state == "idle":
+            self._set_to_work(resident)
 
     # ------------------------------------------------------------ abandoned claims
-    def claim_left(self, mailbox: Mailbox) -> None:
+    def claim_left(self, resident: Resident) -> None:
         """Recover the instance after a pause, in case it has a claim that no run holds. This counts no crash."""
-        address = mailbox.address
+        address = resident.address
         if self.door == "closed" or address in self._claims_left:
             return  # the next start recovers it, or the recovery that waits does
 
         def again() -> None:
             del self._claims_left[address]
-            self.recover(mailbox.job, address)
+            self.recover(resident.job, address)
 
         self._claims_left[address] = self.runtime.call_later(CLAIM_LEFT_RETRY_MS, again)
 
     def running_at(self, address: Address) -> tuple[str, ...]:
         """Return the ids of the instance's runs in progress in this process."""
-        mailbox = self._mailboxes.get(address)
-        return () if mailbox is None else mailbox.running
+        resident = self.residents.get(address)
+        return () if resident is None else resident.running
 
     def waits_outside(self, address: Address) -> bool:
         """Whether a program of the instance is in progress. A caller on the event loop sees it only while it waits."""
-        mailbox = self._mailboxes.get(address)
-        return mailbox is not None and bool(mailbox.runs)
+        resident = self.residents.get(address)
+        return resident is not None and bool(resident.runs)
 
     def in_flight(self) -> InFlight:
         """Count the accepted and unfinished work. Any thread may call this."""
-        gates, mailboxes = self.turns.gates, tuple(self._mailboxes.values())
+        gates, active = self.turns.gates, tuple(self._active)
         return InFlight(
-            instances=tuple(mailbox.address for mailbox in mailboxes),
+            instances=tuple(resident.address for resident in active),
             requests=self._pending,
-            programs=sum(len(mailbox.runs) for mailbox in mailboxes),
+            programs=sum(len(resident.runs) for resident in active),
             slots=gates.held,
             waiting_for_slot=gates.waiting,
             waiting_for_room=self._admission.waiting,
@@ -445,22 +450,22 @@ class Dispatcher:
         for timer in self._claims_left.values():
             timer.cancel()
         self._claims_left.clear()
-        for mailbox in self._mailboxes.values():
-            for item in (*mailbox.waiting, *mailbox.deferred):
+        for resident in self._active:
+            for item in (*resident.waiting, *resident.deferred):
                 if item.ended is None:
                     item.reply(Failure(EngineClosed()))
 
     async def emptied(self) -> None:
-        """Wait until all mailboxes are empty."""
-        if self._mailboxes:
+        """Wait until all queues are empty and no run is in progress."""
+        if self._active:
             future = self.runtime.future()
             self._emptied.append(future)
             await future
 
     def stop_runs(self) -> None:
         """Cancel every run in progress and release its claim."""
-        for mailbox in tuple(self._mailboxes.values()):
-            mailbox.stop_runs("released")
+        for resident in tuple(self._active):
+            resident.stop_runs("released")
 
     def leave_runs(self) -> tuple[Address, ...]:
         """Abandon the runs that ignored their cancellation, and return their instances.
@@ -468,19 +473,20 @@ class Dispatcher:
         Their claims stay in the store. Their callers receive ``OutcomeUnknown``; requests that wait for the end of such
         a run have changed nothing, and fail with ``EngineClosed``.
         """
-        left = tuple(self._mailboxes.values())
-        for mailbox in left:
-            for item in (*mailbox.served, *(item for item in mailbox.waiting if item.ended is not None)):
+        left = tuple(self._active)
+        for resident in left:
+            for item in (*resident.served, *(item for item in resident.waiting if item.ended is not None)):
                 item.reply(Failure(OutcomeUnknown("the engine stopped, and the run did not end")))
-            for item in (*mailbox.waiting, *mailbox.deferred):
+            for item in (*resident.waiting, *resident.deferred):
                 item.reply(Failure(EngineClosed()))
-        self._mailboxes.clear()
+        self._active.clear()
         self._tell_emptied()
-        return tuple(mailbox.address for mailbox in left)
+        return tuple(resident.address for resident in left)
 
-    def _forget(self, mailbox: Mailbox) -> None:
-        self._mailboxes.pop(mailbox.address, None)
-        if not self._mailboxes:
+    def _forget(self, resident: Resident) -> None:
+        self._active.pop(resident, None)
+        self.residents.rest(resident)
+        if not self._active:
             self._tell_emptied()
 
     def _tell_emptied(self) -> None:
@@ -489,10 +495,10 @@ class Dispatcher:
                 future.set_result(None)
         self._emptied.clear()
 
-    def _broken(self, mailbox: Mailbox, defect: BaseException) -> TurnAnswered:
+    def _broken(self, resident: Resident, defect: BaseException) -> TurnAnswered:
         if isinstance(defect, ENDS_PROCESS):
             self.turns.process_ends(defect)
-        fields = {"instance": str(mailbox.address), "error": repr(defect)}
+        fields = {"instance": str(resident.address), "error": repr(defect)}
         self.runtime.log(LogRecord("error", "internal error in turn", fields))
         return TurnAnswered(Failure(OutcomeUnknown(f"the engine failed in this turn: {defect!r}")))
 

@@ -9,10 +9,9 @@ import attrs
 from returns.result import Failure, Result, Success
 
 from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.residents import Residents
 from perdure.jobs.ensured import Ensured
-from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask
-from perdure.stores.store import Store
 from perdure.values.errors import EnsureFailed
 
 CONCURRENCY: Final = 32
@@ -27,7 +26,7 @@ class Ensuring:
     """Creates the declared instances that the store does not have. Existing ones remain as they are.
 
     Attributes:
-        store: returns the existing instances.
+        residents: returns the existing instances.
         runtime: creates the tasks.
         dispatcher: executes the requests.
         declared: the instances.
@@ -35,7 +34,7 @@ class Ensuring:
         created: how many were created so far.
     """
 
-    store: Store
+    residents: Residents
     runtime: Runtime
     dispatcher: Dispatcher
     declared: Sequence[Ensured]
@@ -82,7 +81,7 @@ class Ensuring:
                 self._settle(None)
 
     async def _created(self, declared: Ensured) -> Success[Literal["absent", "exists"]] | Failure[Exception]:
-        loaded = await answer_of(self.store.load(declared.address, None, 0))
+        loaded = await self.residents.load(declared.address)
         if not isinstance(loaded, Success):
             return Failure(loaded.failure())
         if loaded.unwrap().instance is not None:
@@ -106,4 +105,4 @@ class Ensuring:
             self._over.set_result(failed)
 
     def _log(self, level: Literal["info", "warning", "error"], message: str, **fields: object) -> None:
-        self.runtime.log(LogRecord(level, message, {"store": self.store.name} | fields))
+        self.runtime.log(LogRecord(level, message, {"store": self.residents.store.name} | fields))

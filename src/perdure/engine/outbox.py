@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.dispatcher import Dispatcher
 from perdure.engine.eager_task import ended
 from perdure.engine.incident import dead_letter
@@ -32,6 +33,7 @@ from perdure.values.errors import (
     RunTimeout,
     Undecodable,
 )
+from perdure.values.limits import Limits
 from perdure.values.message import Consumed, Postponed, StoredMessage
 from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
@@ -54,7 +56,7 @@ class Outbox:
         runtime: the only interface to time and waiting.
         dispatcher: executes the turns.
         jobs: the served definitions; messages to other jobs wait.
-        draw: collects the inputs of one decision.
+        limits: the engine's limits.
         wake: wakes the loop when a message was written or a target was resumed.
         reporting: tells sinks of deliveries and of commits.
         unserved: the messages to jobs that are not served.
@@ -66,7 +68,7 @@ class Outbox:
     runtime: Runtime
     dispatcher: Dispatcher
     jobs: Mapping[tuple[str, str], AnyDefinition]
-    draw: Callable[[], TurnInputs]
+    limits: Limits
     wake: Wake
     reporting: Reporting
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
@@ -166,7 +168,7 @@ class Outbox:
         except BaseException as error:  # noqa: BLE001 - a user's constructor may raise anything
             if isinstance(error, ENDS_PROCESS):
                 self.process_ends(error)
-            self._write_then_settle(stored, unreadable(stored, error, self.draw()))
+            self._write_then_settle(stored, unreadable(stored, error, self._inputs()))
             return
         inbound = Inbound(message_id=stored.message_id, sender=message.sender)
         answer = self.dispatcher.post(job, message.target, attrs.evolve(request, inbound=inbound, trace=message.trace))
@@ -187,11 +189,14 @@ class Outbox:
                 self._settled(pair)
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored
-                self._write_then_settle(stored, postponement(stored, error, self.draw()))
+                self._write_then_settle(stored, postponement(stored, error, self._inputs()))
             case Failure(HookRaised() | RunTimeout() | Overloaded() as error):
-                self._write_then_settle(stored, postponement(stored, error, self.draw()))
+                self._write_then_settle(stored, postponement(stored, error, self._inputs()))
             case _:
                 self._settle_later(pair)  # the next read of the store decides
+
+    def _inputs(self) -> TurnInputs:
+        return collect_inputs(self.runtime, self.store, self.limits)
 
     def _write_then_settle(self, stored: StoredMessage, transition: Transition) -> None:
         pair = (stored.message.sender, stored.message.target)
@@ -225,7 +230,7 @@ class Outbox:
         self.wake.ring()
 
     async def _write(self, stored: StoredMessage | None, transition: Transition) -> None:
-        kept = transition if self.dispatcher.limits.keeps_history else attrs.evolve(transition, events=())
+        kept = transition if self.limits.keeps_history else attrs.evolve(transition, events=())
         began_ms = self.runtime.monotonic_ms()
         outcome: Result[Any, PerdureError] = result_inside(await self.store.commit(kept))
         self.reporting.stored(transition, outcome, began_ms)

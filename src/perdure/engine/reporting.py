@@ -7,8 +7,9 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure, Result, Success
 
-from perdure.engine.mailbox import Item, Mailbox
+from perdure.engine.item import Item
 from perdure.engine.request_report import RequestReport, is_of_caller
+from perdure.engine.resident import Resident
 from perdure.engine.sink import OpenSinks
 from perdure.jobs.failures import record_failure
 from perdure.jobs.redaction import redacted_failure, secrets_of_run
@@ -63,13 +64,13 @@ class Reporting:
                 )
             )
 
-    def decided(self, mailbox: Mailbox, item: Item, before: Instance | None, step: Step) -> None:
+    def decided(self, resident: Resident, item: Item, before: Instance | None, step: Step) -> None:
         """Tell that the turn of a due alarm began."""
         if not isinstance(item.request.command, AlarmDue) or not isinstance(step, Commit | Execute) or before is None:
             return
         now_ms, due_ms = self.runtime.now_ms(), before.due_ms
         if due_ms is not None and due_ms <= now_ms:
-            self.sinks.tell(AlarmFired(at_ms=now_ms, address=str(mailbox.address), due_ms=due_ms))
+            self.sinks.tell(AlarmFired(at_ms=now_ms, address=str(resident.address), due_ms=due_ms))
 
     # ------------------------------------------------------------ runs
     def claimed(self, execute: Execute) -> None:
@@ -86,15 +87,15 @@ class Reporting:
             )
         )
 
-    def finished(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], step: Commit | Execute) -> None:
+    def finished(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any], step: Commit | Execute) -> None:
         """Tell that a hook rejected an event with a typed error, unless ``on_error`` handles it."""
         if execute.claim.cause == "event" and isinstance(exit_, Failure) and isinstance(step, Commit):
-            record = record_failure(exit_, mailbox.job.plan.errors, secrets=secrets_of_run(mailbox.job, execute))
+            record = record_failure(exit_, resident.job.plan.errors, secrets=secrets_of_run(resident.job, execute))
             self.sinks.tell(
                 EventRejected(
                     at_ms=self.runtime.now_ms(),
-                    address=str(mailbox.address),
-                    error=redacted_failure(mailbox.job, record),
+                    address=str(resident.address),
+                    error=redacted_failure(resident.job, record),
                 )
             )
 

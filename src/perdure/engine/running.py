@@ -10,7 +10,6 @@ import attrs
 from perdure._lazy import load_postponed
 from perdure.engine.alarms import Alarms
 from perdure.engine.claims import Perform, perform_directly
-from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimit, ConcurrencyLimits
 from perdure.engine.dispatcher import Dispatcher
@@ -20,12 +19,14 @@ from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
+from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.reporting import Reporting
+from perdure.engine.residents import Residents
 from perdure.engine.sink import OpenSinks
 from perdure.engine.traced import traced
-from perdure.engine.turn import MistakeFound, RunEnded, TurnTaker
+from perdure.engine.turn import RunEnded, TurnTaker
 from perdure.engine.waits import Waits
 from perdure.engine.wake import Wake
 from perdure.jobs.definition import AnyDefinition
@@ -59,6 +60,7 @@ class RunningEngine:
         dispatcher: accepts requests.
         alarms: fires due alarms.
         outbox: delivers messages.
+        residents: the instances in this process.
         ensuring: creates the declared instances.
         waits: callers that wait for the status of an instance.
         sinks: tells the open sinks.
@@ -76,6 +78,7 @@ class RunningEngine:
     outbox: Outbox
     ensuring: Ensuring
     waits: Waits
+    residents: Residents
     sinks: OpenSinks
     stopped: Future[str]
     left_behind: tuple[Address, ...] = ()
@@ -146,6 +149,7 @@ class RunningEngine:
         for wait in (self.stop_loops, self.dispatcher.emptied, self.outbox.written):
             interrupted = await self._see_through(wait) or interrupted
         timer.cancel()
+        self.residents.close()
         if self._suspicion is not None:
             self._suspicion.cancel()
         if self._leaving is not None:
@@ -210,6 +214,7 @@ class RunningEngine:
         self.runtime.log(LogRecord("error", "engine stopping after fatal error", {"reason": reason}))
         self.turns.phase = "closing"
         self.dispatcher.close_door()
+        self.residents.close()
         self.waits.close()
         for task in self._loops:
             task.cancel()
@@ -288,6 +293,7 @@ def running_engine(
     run_ended: RunEnded | None = None,
     mistake_found: MistakeFound | None = None,
     sinks: OpenSinks | None = None,
+    residents: Residents | None = None,
 ) -> RunningEngine:
     """Assemble an engine. It does nothing before ``start``.
 
@@ -302,12 +308,15 @@ def running_engine(
         run_ended: called with the end of every program.
         mistake_found: called with each mistake that the debug mode finds; None disables the mode.
         sinks: tells the open sinks; None for none.
+        residents: keeps the instances of the store in memory; by default a new one.
     """
     load_postponed()
     sinks = sinks or OpenSinks(runtime)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
-    dispatcher = Dispatcher(runtime, limits, jobs, lambda address: engine.fail(_fence_lost(store, address)), reporting)
-    commits = Commits(store, runtime, limits, reporting)
+    residents = residents or Residents(store)
+    lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
+    dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, residents)
+    commits = Commits(store, runtime, limits, reporting, residents)
     holds = Holds(store, runtime)
     turns = TurnTaker(
         store,
@@ -316,6 +325,7 @@ def running_engine(
         limits,
         _gates(runtime, limits, jobs),
         commits,
+        residents,
         reporting,
         holds,
         left_claimed=dispatcher.claim_left,
@@ -324,13 +334,9 @@ def running_engine(
         mistake_found=mistake_found,
         tracing=tracing,
     )
-    dispatcher.turns = turns
-    alarms = Alarms(store, runtime, dispatcher, jobs, holds, limits, Wake(runtime))
-    holds.released = alarms.doubt
-    outbox = Outbox(
-        store, runtime, dispatcher, jobs, lambda: collect_inputs(runtime, store, limits), Wake(runtime), reporting
-    )
-    ensuring = Ensuring(store, runtime, dispatcher, ensured)
+    alarms = Alarms(store, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
+    dispatcher.turns, holds.released = turns, alarms.doubt
+    outbox = Outbox(store, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
     engine = RunningEngine(
         store,
         runtime,
@@ -340,8 +346,9 @@ def running_engine(
         turns,
         alarms,
         outbox,
-        ensuring,
-        Waits(store, runtime, limits.waits),
+        Ensuring(residents, runtime, dispatcher, ensured),
+        Waits(store, residents, runtime, limits.waits),
+        residents,
         sinks,
         stopped=runtime.future(),
     )

@@ -13,21 +13,24 @@ from returns.result import Failure, Result, Success
 from perdure.engine.cancellation import stop_from_outside, take_cancellation_back, uncancel
 from perdure.engine.checkpoints import Checkpoints, RunLost
 from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_directly
-from perdure.engine.collect_inputs import collect_inputs
+from perdure.engine.collect_inputs import collect_inputs, traced_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
 from perdure.engine.holds import Holds
-from perdure.engine.mailbox import Item, Mailbox, RunInProgress, Stop
+from perdure.engine.item import Item, RunInProgress, Stop
+from perdure.engine.mistakes import MistakeFound, report_mistakes
 from perdure.engine.reporting import Reporting
+from perdure.engine.resident import Resident
+from perdure.engine.residents import Residents
 from perdure.engine.time_limit import TimeLimit
-from perdure.engine.tracing import Tracing, turn_begun
+from perdure.engine.tracing import Tracing
 from perdure.engine.turn_outcome import Begun, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
-from perdure.jobs.inspection import HookMistake, Inspection
+from perdure.jobs.inspection import Inspection
 from perdure.jobs.recovery import release, withdraw
-from perdure.jobs.redaction import secrets_of_instance, secrets_of_request, secrets_of_run
+from perdure.jobs.redaction import secrets_of_instance, secrets_of_request
 from perdure.jobs.request import Recover
 from perdure.jobs.run import running_answer
 from perdure.jobs.step import Commit, Execute, Mark, run_of
@@ -53,9 +56,6 @@ MAX_CONFLICTS = 5
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Called with the end of every user program, before the engine decides on it."""
 
-MistakeFound: TypeAlias = Callable[[HookMistake], object]
-"""Called with each mistake that the debug mode finds in a run."""
-
 
 @attrs.define
 class TurnTaker:
@@ -68,6 +68,7 @@ class TurnTaker:
         limits: the engine's limits.
         gates: limits the number of concurrent runs.
         commits: writes the transitions.
+        residents: the instances in this process.
         reporting: tells sinks of claims and rejected events.
         holds: the held jobs.
         left_claimed: called with an instance that may have a claim that no run holds.
@@ -88,9 +89,10 @@ class TurnTaker:
     limits: Limits
     gates: ConcurrencyLimits
     commits: Commits
+    residents: Residents
     reporting: Reporting
     holds: Holds
-    left_claimed: Callable[[Mailbox], None]
+    left_claimed: Callable[[Resident], None]
     perform: Perform = perform_directly
     run_ended: RunEnded | None = None
     mistake_found: MistakeFound | None = None
@@ -100,34 +102,34 @@ class TurnTaker:
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
-    async def take(self, mailbox: Mailbox, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
+    async def take(self, resident: Resident, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
         """Execute the turn of one request, again as long as it meets conflicts before its first effect."""
         for _ in range(tries):
-            verdict = await self._ended(await self._load_first(mailbox, item, self._load(mailbox, item)))
+            verdict = await self._ended(await self._load_first(resident, item, self._load(resident, item)))
             if verdict is not None:
                 return verdict
-        return TurnAnswered(Failure(Conflict(str(mailbox.address))))
+        return TurnAnswered(Failure(Conflict(str(resident.address))))
 
-    async def go_on(self, mailbox: Mailbox, item: Item, begun: Begun | None) -> Verdict:
+    async def go_on(self, resident: Resident, item: Item, begun: Begun | None) -> Verdict:
         """Execute the rest of a turn that began synchronously.
 
         Args:
-            mailbox: the instance's mailbox.
+            resident: the instance's resident.
             item: the request.
             begun: how far the turn got; None if it met a conflict.
         """
-        return await self._ended(begun) or await self.take(mailbox, item, tries=MAX_CONFLICTS)
+        return await self._ended(begun) or await self.take(resident, item, tries=MAX_CONFLICTS)
 
     async def _ended(self, begun: Begun | None) -> Verdict | None:
         while isinstance(begun, Rest):
             begun = await begun.work
         return await self.commits.conclude(begun) if isinstance(begun, Commit) else begun
 
-    def begin(self, mailbox: Mailbox, item: Item, tell: Callable[[Result[Loaded, Any]], None]) -> Begun | Told:
+    def begin(self, resident: Resident, item: Item, tell: Callable[[Result[Loaded, Any]], None]) -> Begun | Told:
         """Execute the turn of one request as far as it goes synchronously.
 
         Args:
-            mailbox: the instance's mailbox.
+            resident: the instance's resident.
             item: the request.
             tell: called with the stored instance, if the store calls back; it must call `decide`.
 
@@ -136,97 +138,96 @@ class TurnTaker:
             without a task or a frame; or its outcome; or the rest of it, if it must wait for something else first; or
             "told", if the store will call back.
         """
-        loading = self._load(mailbox, item)
+        if resident.loaded is not None and item.request.idempotency_key is None and self.residents.may_use_rows:
+            return self._decide(resident, item, resident.loaded)
+        loading = self._load(resident, item)
         loaded = known_answer(loading)
         if loaded is not None:
-            return self.decide(mailbox, item, loaded)
+            return self.decide(resident, item, loaded)
         source = telling(loading)
         if source is None:
-            return Rest(self._load_first(mailbox, item, loading))
+            return Rest(self._load_first(resident, item, loading))
         source.tell(tell)
         return "told"
 
-    def _load(self, mailbox: Mailbox, item: Item) -> FutureResult[Loaded, StoreError]:
+    def _load(self, resident: Resident, item: Item) -> FutureResult[Loaded, StoreError]:
         key = item.request.idempotency_key
-        return self.store.load(mailbox.address, key, 0 if key is None else self.runtime.now_ms())
+        return self.store.load(resident.address, key, 0 if key is None else self.runtime.now_ms())
 
-    async def _load_first(self, mailbox: Mailbox, item: Item, loading: FutureResult[Loaded, StoreError]) -> Begun:
-        return self.decide(mailbox, item, await answer_of(loading))
+    async def _load_first(self, resident: Resident, item: Item, loading: FutureResult[Loaded, StoreError]) -> Begun:
+        return self.decide(resident, item, await answer_of(loading))
 
-    def decide(self, mailbox: Mailbox, item: Item, loaded: Result[Loaded, Any]) -> Begun:
+    def decide(self, resident: Resident, item: Item, loaded: Result[Loaded, Any]) -> Begun:
         """Continue synchronously with a turn whose instance was loaded."""
         if not isinstance(loaded, Success):
             return TurnAnswered(loaded)
-        inputs = self._facts(mailbox)
+        self.residents.loaded(resident, loaded.unwrap())
+        return self._decide(resident, item, loaded.unwrap())
+
+    def _decide(self, resident: Resident, item: Item, loaded: Loaded) -> Begun:
+        inputs = self._facts(resident)
         if self.tracing is not None:
-            inputs = self._traced(self.tracing, mailbox, item, loaded.unwrap(), inputs)
+            inputs = traced_inputs(self.tracing, resident.address, item, loaded, inputs)
         around = outside_runs()
         try:
-            step = begin(mailbox.job, mailbox.address, loaded.unwrap(), item.request, inputs)
+            step = begin(resident.job, resident.address, loaded, item.request, inputs)
         except BaseException as defect:  # noqa: BLE001 - a hook that raises before it returns a program
-            return self._not_begun(mailbox, item, loaded.unwrap().instance, defect)
+            return self._not_begun(resident, item, loaded.instance, defect)
         finally:
             if around is not None:
                 leave_run(around)
         if self.reporting.sinks.told:
-            self.reporting.decided(mailbox, item, loaded.unwrap().instance, step)
+            self.reporting.decided(resident, item, loaded.instance, step)
         if isinstance(step, Mark):
             marking = step
-            return Rest(self._in_a_place(mailbox, step, lambda: self._mark_and_begin(mailbox, item, marking)))
+            return Rest(self._in_a_place(resident, step, lambda: self._mark_and_begin(resident, item, marking)))
         if not isinstance(step, Execute):
             return step
         if item.span is not None:
             item.span.runs(step.claim)
+        self.residents.note_decoded(resident, step)
         if step.claimed == "before_effect":
-            return self._handle(mailbox, step, inputs) if self.code == "trusted" else self._suspect(mailbox, item, step)
-        return Rest(self._in_a_place(mailbox, step, lambda: self._claim_and_run(mailbox, item, step)))
-
-    @staticmethod
-    def _traced(tracing: Tracing, mailbox: Mailbox, item: Item, loaded: Loaded, inputs: TurnInputs) -> TurnInputs:
-        """Begin the trace of a turn, unless it began before a conflict, and return the inputs with its context."""
-        if item.span is None:
-            turn = turn_begun(mailbox.address, item.request, loaded.instance, inputs)
-            item.span = None if turn is None else tracing.begin(turn)
-        context = None if item.span is None else item.span.context
-        return inputs if context is None else attrs.evolve(inputs, trace=context)
+            if self.code == "trusted":
+                return self._handle(resident, step, inputs)
+            return self._suspect(resident, item, step)
+        return Rest(self._in_a_place(resident, step, lambda: self._claim_and_run(resident, item, step)))
 
     def _not_begun(
-        self, mailbox: Mailbox, item: Item, instance: Instance | None, defect: BaseException
+        self, resident: Resident, item: Item, instance: Instance | None, defect: BaseException
     ) -> TurnAnswered:
         """Answer a request whose turn raised before there was a program."""
         broken = Raised(defect)
         self._note_end(broken)
         if is_interrupt(broken):
             return TurnAnswered(Failure(EngineClosed()))
-        secrets = secrets_of_request(mailbox.job, item.request) | secrets_of_instance(mailbox.job, instance)
-        fields = {"instance": str(mailbox.address), "error": scrubbed(excerpt(defect), secrets)}
+        secrets = secrets_of_request(resident.job, item.request) | secrets_of_instance(resident.job, instance)
+        fields = {"instance": str(resident.address), "error": scrubbed(excerpt(defect), secrets)}
         self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
         record = record_failure(broken, None, secrets=secrets)
         return TurnAnswered(Failure(HookRaised(record.error_type, record.message, record.traceback or "")))
 
-    # ------------------------------------------------------------ claims before all code of a job
-    async def _mark_and_begin(self, mailbox: Mailbox, item: Item, mark: Mark) -> Verdict | None:
+    async def _mark_and_begin(self, resident: Resident, item: Item, mark: Mark) -> Verdict | None:
         """Record a claim, then run the code of the job that decides the rest of the turn."""
-        if isinstance(item.request.command, Recover) and mailbox.is_interrupted:
+        if isinstance(item.request.command, Recover) and resident.is_interrupted:
             return TurnAnswered(Success(None))
-        match await self._record(mailbox, mark.transition, mark.claim.run_id):
+        match await self._record(resident, mark.transition, mark.claim.run_id):
             case Success(marked):
-                return await self._begin_marked(mailbox, item, mark, marked)
+                return await self._begin_marked(resident, item, mark, marked)
             case Failure(Conflict()):
                 return None
             case failure:
                 return TurnAnswered(failure)
 
-    async def _begin_marked(self, mailbox: Mailbox, item: Item, mark: Mark, marked: Instance) -> Verdict | None:
+    async def _begin_marked(self, resident: Resident, item: Item, mark: Mark, marked: Instance) -> Verdict | None:
         step: Commit | Execute
         around = outside_runs()
         try:
-            step = begin_marked(mailbox.job, mark, marked, item.request, self._facts(mailbox))
+            step = begin_marked(resident.job, mark, marked, item.request, self._facts(resident))
         except BaseException as defect:  # noqa: BLE001 - as in `decide`
-            self._forget(mailbox, mark.claim.run_id)  # its claim stays: the next request or start recovers it
-            answer = self._not_begun(mailbox, item, marked, defect)
+            resident.forget(mark.claim.run_id)  # its claim stays: the next request or start recovers it
+            answer = self._not_begun(resident, item, marked, defect)
             if isinstance(defect, ENDS_PROCESS):
-                await self.commits.conclude(withdraw(marked, mark.claim, defect, self._facts(mailbox)))
+                await self.commits.conclude(withdraw(marked, mark.claim, defect, self._facts(resident)))
             return answer
         finally:
             if around is not None:
@@ -236,14 +237,14 @@ class TurnTaker:
                 item.span.runs(step.claim)
             if self.reporting.sinks.told:
                 self.reporting.claimed(step)
-            return await self._run_claimed(mailbox, item, step)
+            return await self._run_claimed(resident, item, step)
         try:
             verdict = await self.commits.conclude(step)
         finally:
-            self._forget(mailbox, mark.claim.run_id)
+            resident.forget(mark.claim.run_id)
         match verdict:
             case TurnAnswered(Failure(StoreError() | OutcomeUnknown())):
-                self.left_claimed(mailbox)
+                self.left_claimed(resident)
             case TurnAnswered(Success()) if mark.claim.cause == "upgrade":
                 return None  # decide the request again, on the upgraded state
             case _:
@@ -251,40 +252,40 @@ class TurnTaker:
         return verdict
 
     # ------------------------------------------------------------ events
-    def _suspect(self, mailbox: Mailbox, item: Item, execute: Execute) -> Rest:
+    def _suspect(self, resident: Resident, item: Item, execute: Execute) -> Rest:
         """Record the claim of an event before its handler runs, as for a run."""
-        if mailbox.job.occupancy == "claim_only" and self.phase == "open":
-            return Rest(self._claim_and_run(mailbox, item, execute))
-        return Rest(self._in_a_place(mailbox, execute, lambda: self._claim_and_run(mailbox, item, execute)))
+        if resident.job.occupancy == "claim_only" and self.phase == "open":
+            return Rest(self._claim_and_run(resident, item, execute))
+        return Rest(self._in_a_place(resident, execute, lambda: self._claim_and_run(resident, item, execute)))
 
-    def _handle(self, mailbox: Mailbox, execute: Execute, inputs: TurnInputs) -> Begun:
+    def _handle(self, resident: Resident, execute: Execute, inputs: TurnInputs) -> Begun:
         """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
         step: Commit | Execute = execute
         while isinstance(step, Execute):
             execute = step
             around = enter_run(run_of(execute))
             try:
-                begun = self._until_effect(mailbox, execute)
+                begun = self._until_effect(resident, execute)
                 if isinstance(begun, Suspended):
-                    return Rest(self._go_on(mailbox, execute, begun))
+                    return Rest(self._go_on(resident, execute, begun))
                 if is_interrupt(begun):
                     self._note_end(begun)
                     return TurnAnswered(Failure(EngineClosed()))
                 if self.runtime.now_ms() != inputs.now_ms:
-                    inputs = self._facts(mailbox)
-                step = self._decide_end(mailbox, execute, begun, inputs)
+                    inputs = self._facts(resident)
+                step = self._decide_end(resident, execute, begun, inputs)
             finally:
                 leave_run(around)
         return step
 
-    def _begun(self, mailbox: Mailbox, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+    def _begun(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         around = enter_run(run_of(execute))
         try:
-            return self._until_effect(mailbox, execute)
+            return self._until_effect(resident, execute)
         finally:
             leave_run(around)
 
-    def _until_effect(self, mailbox: Mailbox, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+    def _until_effect(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
         """Run a program until its first effect or wait.
 
         Any exception here belongs to the program, a cancellation included: the engine cancels a task only where it
@@ -294,102 +295,104 @@ class TurnTaker:
         try:
             if self.mistake_found is None:
                 return run_until_asked(execute.program, self.services, interceptor=draft)
-            inspection = draft.inspection = Inspection.of(mailbox.job, execute)
+            inspection = draft.inspection = Inspection.of(resident.job, execute)
             return run_until_asked(execute.program, self.services, interceptor=inspection, watch=inspection.watch)
         except BaseException as raised:  # noqa: BLE001 - a defect of the run, of whatever class
             return Raised(raised)
 
-    async def _go_on(self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
+    async def _go_on(self, resident: Resident, execute: Execute, begun: Suspended[Any, Any]) -> Verdict | None:
         """Continue an event whose program has an effect or waits, in a slot of the concurrency limits.
 
         An event of a kind whose runs do not hold the mailbox takes no slot: it waits for no other run.
         """
         try:
-            if mailbox.job.occupancy == "claim_only" and self.phase == "open":
-                return await self._run_here(mailbox, execute, begun)
-            return await self._in_a_place(mailbox, execute, lambda: self._run_here(mailbox, execute, begun))
+            if resident.job.occupancy == "claim_only" and self.phase == "open":
+                return await self._run_here(resident, execute, begun)
+            return await self._in_a_place(resident, execute, lambda: self._run_here(resident, execute, begun))
         finally:
             begun.drop()
 
     # ------------------------------------------------------------ runs
     async def _in_a_place(
-        self, mailbox: Mailbox, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
+        self, resident: Resident, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
     ) -> Verdict | None:
         """Run user code when there is a slot for it."""
-        await self.gates.enter(mailbox.job_name, step.alone)
+        await self.gates.enter(resident.job_name, step.alone)
         verdict: Verdict | None = None
         try:
             if self.phase == "closing":
                 verdict = TurnAnswered(Failure(EngineClosed()))
-            elif mailbox.is_interrupted and isinstance(step, Execute):
-                verdict = TurnAnswered(Success(interrupted(mailbox.job, step)))
+            elif resident.is_interrupted and isinstance(step, Execute):
+                verdict = TurnAnswered(Success(interrupted(resident.job, step)))
             else:
                 verdict = await run()
         finally:
             if not isinstance(verdict, RunsApart):
-                self.gates.leave(mailbox.job_name, step.alone)
+                self.gates.leave(resident.job_name, step.alone)
         return verdict
 
-    async def _claim_and_run(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
-        match await self._claim(mailbox, execute):
+    async def _claim_and_run(self, resident: Resident, item: Item, execute: Execute) -> Verdict | None:
+        match await self._claim(resident, execute):
             case Success(claimed):
-                return await self._run_claimed(mailbox, item, claimed)
+                return await self._run_claimed(resident, item, claimed)
             case Failure(Conflict()):
                 return None
             case failure:
                 return TurnAnswered(failure)
 
-    async def _run_claimed(self, mailbox: Mailbox, item: Item, execute: Execute) -> Verdict | None:
+    async def _run_claimed(self, resident: Resident, item: Item, execute: Execute) -> Verdict | None:
         by_event = execute.claim.cause == "event"
         if item.request.wait_for == "start" and not by_event and not item.answer.done():
             found: Literal["created", "exists"] = "created" if execute.claim.created == "here" else "exists"
             item.reply_early(Success(running_answer(found)))
-        if mailbox.job.occupancy == "claim_only" and not by_event:
+        if resident.job.occupancy == "claim_only" and not by_event:
             return RunsApart(execute)
-        return await self._run_here(mailbox, execute)
+        return await self._run_here(resident, execute)
 
     async def _run_here(
-        self, mailbox: Mailbox, execute: Execute, begun: Suspended[Any, Any] | None = None
+        self, resident: Resident, execute: Execute, begun: Suspended[Any, Any] | None = None
     ) -> Verdict | None:
         step: Commit | Execute = execute
         try:
             while isinstance(step, Execute):
-                ended = await self.run_program(mailbox, step, "worker", begun)
+                ended = await self.run_program(resident, step, "worker", begun)
                 if not isinstance(ended, tuple):
                     return ended
                 execute, exit_ = ended
                 begun = None
-                step = self._finish(mailbox, execute, exit_, self._facts(mailbox))
-            return await self._settle(mailbox, execute, step)
+                step = self._finish(resident, execute, exit_, self._facts(resident))
+            return await self._settle(resident, execute, step)
         except BaseException:
-            self.forget_run(mailbox, execute)  # its claim stays: the next request or start recovers it
+            self.forget_run(resident, execute)  # its claim stays: the next request or start recovers it
             raise
 
     def _finish(
-        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
+        self, resident: Resident, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
     ) -> Commit | Execute:
         around = enter_run(run_of(execute))
         try:
-            return self._decide_end(mailbox, execute, exit_, inputs)
+            return self._decide_end(resident, execute, exit_, inputs)
         finally:
             leave_run(around)
 
     def _decide_end(
-        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
+        self, resident: Resident, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
     ) -> Commit | Execute:
         self._note_end(exit_)
         if self.run_ended is not None:
             self.run_ended(execute, exit_)
-        if execute.draft.inspection is not None and not execute.draft.inspection.exited:
-            self._inspect(mailbox, execute, exit_, execute.draft.inspection)
+        if self.mistake_found is not None:
+            report_mistakes(resident.job, execute, exit_, self.mistake_found)
         try:
-            step = finish(mailbox.job, execute, exit_, inputs)
+            step = finish(resident.job, execute, exit_, inputs)
         except BaseException as defect:  # noqa: BLE001 - a policy that raises is a defect of the run
             broken = Raised(defect)
             self._note_end(broken)
-            return finish(mailbox.job, execute, broken, inputs)
+            return finish(resident.job, execute, broken, inputs)
         if self.reporting.sinks.told:
-            self.reporting.finished(mailbox, execute, exit_, step)
+            self.reporting.finished(resident, execute, exit_, step)
+        if isinstance(step, Commit):
+            self.residents.note_drafted(resident, execute)
         return step
 
     def _note_end(self, exit_: Exit[Any, Any]) -> None:
@@ -397,17 +400,9 @@ class TurnTaker:
         if isinstance(exit_, Raised) and isinstance(exit_.cause, ENDS_PROCESS):
             self.process_ends(exit_.cause)
 
-    def _inspect(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any], inspection: Inspection) -> None:
-        """Report the mistakes of a hook, once for each end of a program."""
-        inspection.exited = True
-        address, secrets = execute.instance.address, secrets_of_run(mailbox.job, execute)
-        for mistake in inspection.mistakes(exit_, job=f"{address.kind}:{address.name}", hook=execute.hook):
-            if self.mistake_found is not None:
-                self.mistake_found(attrs.evolve(mistake, subject=scrubbed(mistake.subject, secrets)))
-
     async def run_program(
         self,
-        mailbox: Mailbox,
+        resident: Resident,
         execute: Execute,
         by: Literal["worker", "apart"],
         begun: Suspended[Any, Any] | None = None,
@@ -415,7 +410,7 @@ class TurnTaker:
         """Run a program to its exit.
 
         Args:
-            mailbox: the instance's mailbox.
+            resident: the instance's resident.
             execute: the run.
             by: the task that runs it.
             begun: the program itself, if it has already begun.
@@ -425,176 +420,178 @@ class TurnTaker:
             to a run that was cancelled or interrupted.
         """
         if by == "worker" and execute.claimed == "recorded":
-            await self._in_own_task(mailbox)
-        if mailbox.is_interrupted:
-            return await self._stopped(mailbox, execute, "interrupted")
-        program = begun or self._begun(mailbox, execute)
+            await self._in_own_task(resident)
+        if resident.is_interrupted:
+            return await self._stopped(resident, execute, "interrupted")
+        program = begun or self._begun(resident, execute)
         if not isinstance(program, Suspended):
-            return await self._exited(mailbox, execute, program)
-        inputs = partial(self._facts, mailbox)
+            return await self._exited(resident, execute, program)
+        inputs = partial(self._facts, resident)
         claim = LazyClaim(
             execute,
-            lambda step: self._claim(mailbox, step),
-            lambda: self._in_own_task(mailbox),
+            lambda step: self._claim(resident, step),
+            lambda: self._in_own_task(resident),
             self.runtime,
-            lambda: Checkpoints(mailbox.job, self.store, self.runtime, self.commits.record, inputs),
+            lambda: Checkpoints(resident.job, self.store, self.runtime, self.commits.record, inputs),
             self.perform,
         )
-        mailbox.runs = (*mailbox.runs, progress := RunInProgress(by))
-        limit_ms = mailbox.job.plan.run_timeout_ms
+        resident.runs = (*resident.runs, progress := RunInProgress(by))
+        limit_ms = resident.job.plan.run_timeout_ms
         try:
             work = InRun(program.resume(runtime=self.runtime, handler=claim.handle), run_of(execute))
-            claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: mailbox.stop(progress, "timed_out"))
+            claim.limit = TimeLimit(work, limit_ms, self.runtime, lambda: resident.stop(progress, "timed_out"))
             exit_: Exit[Any, Any] = await claim.limit
         except (ClaimFailed, RunLost) as failed:
-            return self._not_recorded(mailbox, execute, failed)
+            return self._not_recorded(resident, execute, failed)
         except self.runtime.cancelled as cancellation:
             stop: Stop | None = progress.stop or await stop_from_outside(self.runtime, self.phase)
             if stop is not None:
                 uncancel(self.runtime)
                 await claim.settled()
-                return await self._stopped(mailbox, claim.execute, stop)
+                return await self._stopped(resident, claim.execute, stop)
             exit_ = Raised(cancellation)
         except BaseException as raised:
             if is_closing(raised):
                 raise
             exit_ = Raised(raised)
         finally:
-            mailbox.runs = tuple(run for run in mailbox.runs if run is not progress)
+            resident.runs = tuple(run for run in resident.runs if run is not progress)
         if progress.stop is not None:
             await take_cancellation_back(self.runtime)
         await claim.settled()
-        return await self._exited(mailbox, claim.execute, exit_)
+        return await self._exited(resident, claim.execute, exit_)
 
-    def _not_recorded(self, mailbox: Mailbox, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
+    def _not_recorded(self, resident: Resident, execute: Execute, failed: ClaimFailed | RunLost) -> TurnAnswered | None:
         """Conclude a run whose claim or checkpoint was not stored; a claim that was stored before stays."""
         if isinstance(failed, ClaimFailed):
             return None if isinstance(failed.reason, Conflict) else TurnAnswered(Failure(failed.reason))
-        self.forget_run(mailbox, execute)
-        self.left_claimed(mailbox)
+        self.forget_run(resident, execute)
+        self.left_claimed(resident)
         return TurnAnswered(Failure(not_stored(failed.reason)))
 
     async def _exited(
-        self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]
+        self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
         if is_interrupt(exit_):
             self._note_end(exit_)
-            return await self._stopped(mailbox, execute, "released")
+            return await self._stopped(resident, execute, "released")
         return execute, exit_
 
-    async def _in_own_task(self, mailbox: Mailbox) -> None:
+    async def _in_own_task(self, resident: Resident) -> None:
         """Wait once if this turn began synchronously: the user's services run in a task of the engine."""
-        if mailbox.worker is None:
+        if resident.worker is None:
             await self.runtime.sleep(0)
 
     async def _stopped(
-        self, mailbox: Mailbox, execute: Execute, why: Stop
+        self, resident: Resident, execute: Execute, why: Stop
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered:
         """Conclude a run that was cancelled by its timeout, by a terminate, or by the shutdown."""
         match why:
             case "timed_out":
-                return execute, Raised(RunTimeout(mailbox.job.plan.run_timeout_ms))
+                return execute, Raised(RunTimeout(resident.job.plan.run_timeout_ms))
             case "interrupted":
-                self.forget_run(mailbox, execute)
-                self.left_claimed(mailbox)  # should the terminate that interrupted it be withdrawn, or not be stored
-                return TurnAnswered(Success(interrupted(mailbox.job, execute)))
+                self.forget_run(resident, execute)
+                self.left_claimed(resident)  # should the terminate that interrupted it be withdrawn, or not be stored
+                return TurnAnswered(Success(interrupted(resident.job, execute)))
             case "released":
-                await self.release(mailbox, execute)
+                await self.release(resident, execute)
                 return TurnAnswered(Failure(EngineClosed()))
             case _:
                 assert_never(why)
 
-    async def release(self, mailbox: Mailbox, execute: Execute) -> None:
+    async def release(self, resident: Resident, execute: Execute) -> None:
         """Release the claim, so that the next start delivers the run again without counting a crash.
 
         The claim is released in the present row: other turns may have written it while the run was apart.
         """
-        self.forget_run(mailbox, execute)
+        self.forget_run(resident, execute)
         if execute.claimed != "recorded":
             return
         for _ in range(MAX_CONFLICTS + 1):
-            loaded = await answer_of(self.store.load(mailbox.address, None, 0))
+            loaded = await self.residents.load(resident.address)
             instance = loaded.unwrap().instance if isinstance(loaded, Success) else None
             if instance is None:
                 return
-            if await self.commits.conclude(release(instance, execute.claim.run_id, self._facts(mailbox))) is not None:
+            if await self.commits.conclude(release(instance, execute.claim.run_id, self._facts(resident))) is not None:
                 return
 
-    async def _claim(self, mailbox: Mailbox, execute: Execute) -> Result[Execute, Any]:
+    async def _claim(self, resident: Resident, execute: Execute) -> Result[Execute, Any]:
         """Record the claim of a run."""
         transition = execute.claiming or claim_event(execute)
         if not isinstance(transition.write, Put):
             return Success(execute)
-        stored = await self._record(mailbox, transition, execute.claim.run_id)
+        stored = await self._record(resident, transition, execute.claim.run_id)
         if isinstance(stored, Success) and self.reporting.sinks.told:
             self.reporting.claimed(execute)
         return stored.map(execute.recorded)
 
-    async def _record(self, mailbox: Mailbox, transition: Transition, run_id: str) -> Result[Instance, Any]:
+    async def _record(self, resident: Resident, transition: Transition, run_id: str) -> Result[Instance, Any]:
         """Commit a claim, and return the instance with it."""
-        mailbox.running = (*mailbox.running, run_id)
+        resident.running = (*resident.running, run_id)
         try:
             stored = await self.commits.record(transition)
         except BaseException:
-            self._forget(mailbox, run_id)
+            resident.forget(run_id)
             raise
         match stored, transition.write:
             case Success(fence), Put(instance):
                 return Success(instance.changed(incarnation=fence.incarnation))
             case refused, _:
-                self._forget(mailbox, run_id)
+                resident.forget(run_id)
                 if isinstance(refused.failure(), OutcomeUnknown):
-                    self.left_claimed(mailbox)
+                    self.left_claimed(resident)
                 return Failure(refused.failure())
 
-    async def _settle(self, mailbox: Mailbox, execute: Execute, step: Commit) -> Verdict | None:
-        """Commit the end of a run that holds the mailbox."""
+    async def _settle(self, resident: Resident, execute: Execute, step: Commit) -> Verdict | None:
+        """Commit the end of a run that holds the resident."""
         verdict = await self.commits.conclude(step)
         if execute.claimed != "recorded":
             return verdict
-        self.forget_run(mailbox, execute)
+        self.forget_run(resident, execute)
         match verdict:
             case None:
-                return FenceLost(str(mailbox.address))
+                return FenceLost(str(resident.address))
             case TurnAnswered(Failure(StoreError() | OutcomeUnknown() as error)):
-                self.left_claimed(mailbox)
+                self.left_claimed(resident)
                 return TurnAnswered(Failure(not_stored(error)))
             case _:
                 return verdict
 
-    async def settle_apart(self, mailbox: Mailbox, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
-        """Commit the end of a run that ran beside the mailbox, on the present row."""
+    async def settle_apart(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
+        """Commit the end of a run that ran beside the resident, on the present row."""
         for _ in range(MAX_CONFLICTS + 1):
-            match await answer_of(self.store.load(mailbox.address, None, 0)):
+            match await self.residents.load(resident.address):
                 case Success(loaded):
                     joined = rejoin(execute, loaded)
                 case failure:
-                    self.left_claimed(mailbox)
-                    self.forget_run(mailbox, execute)
+                    self.left_claimed(resident)
+                    self.forget_run(resident, execute)
                     return TurnAnswered(Failure(not_stored(failure.failure())))
             step = joined
             if isinstance(joined, Execute):
-                step = self._finish(mailbox, joined, exit_, self._facts(mailbox))
+                step = self._finish(resident, joined, exit_, self._facts(resident))
             if isinstance(step, Execute):
                 return step
-            verdict = await self._settle(mailbox, execute, step)
+            verdict = await self._settle(resident, execute, step)
             if not isinstance(verdict, FenceLost):
-                return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(mailbox.address))))
-        return FenceLost(str(mailbox.address))
+                return verdict if verdict is not None else TurnAnswered(Failure(Conflict(str(resident.address))))
+        return FenceLost(str(resident.address))
 
-    def forget_run(self, mailbox: Mailbox, execute: Execute) -> None:
+    def forget_run(self, resident: Resident, execute: Execute) -> None:
         """Note that this process no longer runs a claim."""
-        self._forget(mailbox, execute.claim.run_id)
+        resident.forget(execute.claim.run_id)
 
-    @staticmethod
-    def _forget(mailbox: Mailbox, run_id: str) -> None:
-        if mailbox.running:
-            mailbox.running = tuple(running for running in mailbox.running if running != run_id)
-
-    def _facts(self, mailbox: Mailbox) -> TurnInputs:
+    def _facts(self, resident: Resident) -> TurnInputs:
         events: Literal["wanted", "unread"]
         events = "wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread"
-        hold = self.holds.of(mailbox.job.kind, mailbox.job.name)
+        hold = self.holds.of(resident.job.kind, resident.job.name)
         return collect_inputs(
-            self.runtime, self.store, self.limits, running=mailbox.running, code=self.code, events=events, hold=hold
+            self.runtime,
+            self.store,
+            self.limits,
+            running=resident.running,
+            code=self.code,
+            events=events,
+            hold=hold,
+            decoded=resident.decoded,
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import attrs
 from returns.result import Failure, Result, Success
 
+from perdure.engine.residents import Residents
 from perdure.jobs.definition import AnyDefinition, CallError
 from perdure.jobs.redaction import redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
@@ -59,7 +60,8 @@ class Waits:
     """The callers that wait, at most so many.
 
     Attributes:
-        store: stores the instances.
+        store: holds the log.
+        residents: returns the instances.
         runtime: makes futures and timers.
         limit: how many callers may wait.
         door: whether callers may wait.
@@ -67,6 +69,7 @@ class Waits:
     """
 
     store: Store
+    residents: Residents
     runtime: Runtime
     limit: int
     door: Literal["open", "closed"] = "open"
@@ -105,7 +108,7 @@ class Waits:
             if wait.time == "engine_stops":
                 return Failure(EngineClosed())
             time_is_up = wait.time == "up"
-            loaded: Result[Any, CallError] = await answer_of(self.store.load(address, None, 0))
+            loaded: Result[Any, CallError] = await self.residents.load(address)
             if not isinstance(loaded, Success):
                 return Failure(loaded.failure())
             instance: Instance | None = loaded.unwrap().instance

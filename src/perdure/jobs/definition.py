@@ -423,6 +423,9 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         Raises:
             InvalidInput: this code cannot decode the stored state.
         """
+        kept = inputs.decoded
+        if kept is not None and kept.text is self.state_of_run(instance, claim):
+            return self.draft_of(kept.value, instance, claim, inputs)
         return self.draft_of(self.decode_state(instance, claim), instance, claim, inputs)
 
     def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> Draft:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import attrs
 from returns.future import FutureResult
@@ -45,6 +45,8 @@ OnLocked: TypeAlias = Literal["raise", "wait"]
 IfMissing: TypeAlias = Literal["create", "refuse"]
 """When the file of a store is missing or empty: create an empty store, or raise ``StoreMissing``."""
 
+DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""The default bound of the instances in memory."""
 
 DuePosition: TypeAlias = tuple[int, int]
 """A position in the order of ``due``: the ``due_ms`` and the incarnation of an instance."""
@@ -177,8 +179,8 @@ class Health:
         detail: the problem.
         unserved_messages: messages that wait for jobs that the app does not serve. The engine counts them, up to 1,000
             and at least the first of each pair of sender and target; a store leaves it 0.
-        cache_bytes: size of the store's cache of instances.
-        max_cache_bytes: its bound; 0 if the store has no cache.
+        cache_bytes: size of the instances that the engine keeps in memory; a store leaves it 0.
+        max_cache_bytes: its bound; 0 if the engine keeps none.
         file_bytes: size of the store's file; 0 if it has none.
         log_bytes: size of its write-ahead log.
     """
@@ -514,6 +516,7 @@ class Store:
         close: waits for running operations; later calls return ``StoreUnavailable``.
         lost: done, with the reason, when an owned store no longer belongs to this engine: every later operation returns
             ``OwnershipLost``, and the engine stops. None for a store that cannot be lost.
+        cache_bytes: the maximum size of the instances that the engine keeps in memory; 0: it keeps none.
         left: ``died`` when the previous engine's process ended without closing the store, otherwise ``closed``. A store
             that cannot tell says ``closed``.
         backup: ``(path, progress)``: a copy in a new file, which opens as a store, while other operations continue. It
@@ -581,3 +584,4 @@ class Store:
     journal: JournalOperation | None = None
     left: Left = "closed"
     sharing: Sharing | None = None
+    cache_bytes: int = DEFAULT_CACHE_BYTES

@@ -78,6 +78,9 @@ class Transition:
         inbound: the fate of the message that this turn handled.
         events: the events for the log, in order.
         journal: the change of the instance's journal; only beside ``Put``.
+        before: the stored row that ``expected`` names, as the engine knows it; None if it does not. A store may leave
+            out the columns that do not change. It takes nothing but the incarnation, the version, ``status``,
+            ``due_ms`` and ``owner`` from it.
     """
 
     __repr__ = fields_in_line
@@ -90,6 +93,7 @@ class Transition:
     inbound: MessageFate | None = None
     events: tuple[Event, ...] = ()
     journal: JournalChange | None = None
+    before: Instance | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def is_empty(self) -> bool:
@@ -101,6 +105,16 @@ class Transition:
             and not self.messages
             and not self.events
         )
+
+
+def over(before: Instance | None, transition: Transition) -> Transition:
+    """Return a transition with the row that it replaces, if that is the one that it expects."""
+    expected = transition.expected
+    if before is None or expected is None:
+        return transition
+    if before.incarnation != expected.incarnation or before.version != expected.version:
+        return transition
+    return attrs.evolve(transition, before=before)
 
 
 @turn_value(kw_only=True)

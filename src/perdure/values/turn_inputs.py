@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from perdure.values.decoded import Decoded
 from perdure.values.excerpt import fields_in_line
 from perdure.values.hold import Hold
 from perdure.values.limits import Limits
@@ -26,6 +27,7 @@ class TurnInputs:
             the engine's log.
         trace: the trace context of the turn; None if it is not traced.
         hold: whether runs of the job may begin.
+        decoded: the decoded state of the row, if the engine keeps it; only for the row that holds its text.
         code: whether all code of the job must be claimed before it runs, because a process died shortly before.
         others: the other engines that share the store.
     """
@@ -43,6 +45,7 @@ class TurnInputs:
     code: Literal["trusted", "suspect"] = "trusted"
     hold: Hold = "released"
     others: OtherEngines = NO_OTHERS
+    decoded: Decoded | None = None
 
     def id(self, offset: int = 0) -> str:
         """Return the UUIDv7 that is ``offset`` after the base, printed."""

@@ -46,6 +46,7 @@ class Records:
             inbound=self._fate(transition.inbound),
             events=self.sealed_events(transition.events),
             journal=transition.journal and self._journal(transition.journal, transition.write, address),
+            before=transition.before,
         )
 
     def sealed_events(self, events: Sequence[Event]) -> tuple[Event, ...]:

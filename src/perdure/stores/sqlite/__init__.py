@@ -9,7 +9,7 @@ from perdure.runtime.record import Runtime
 from perdure.stores.store import IfMissing, OnLocked, Store
 from perdure.values.errors import DefinitionError
 
-DEFAULT_RECENT_BYTES: Final = 64 * 1024 * 1024
+DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
 """The size of SQLite's own page cache."""
 
 __all__ = ["open_sqlite"]
@@ -19,7 +19,7 @@ async def open_sqlite(
     path: str | os.PathLike[str],
     *,
     durability: Literal["full", "relaxed"] = "full",
-    cache_bytes: int = DEFAULT_RECENT_BYTES,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
     on_locked: OnLocked = "raise",
     if_missing: IfMissing = "create",
     runtime: Runtime | None = None,

@@ -11,7 +11,6 @@ import attrs
 from perdure.stores.codec import event_body
 from perdure.stores.sqlite import journals, messages
 from perdure.stores.sqlite.counters import Counters
-from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.rows import SET_COLUMNS, Row, key_values, message_values, set_values
 from perdure.values.address import Address
 from perdure.values.event import Event
@@ -53,7 +52,7 @@ class Insert:
 
 @turn_value
 class Update:
-    """Overwrite an instance; ``fence`` is its new fence, ``before`` the overwritten row if a cache has it."""
+    """Overwrite an instance; ``fence`` is its new fence, ``before`` the overwritten row if it is known."""
 
     sql: str
     values: Row
@@ -63,7 +62,7 @@ class Update:
 
 @attrs.frozen
 class Delete:
-    """Delete an instance; ``before`` is its row if a cache has it."""
+    """Delete an instance; ``before`` is its row if it is known."""
 
     values: Row
     before: Instance | None
@@ -110,14 +109,9 @@ Change: TypeAlias = Update | Whole
 """An encoded transition. Most overwrite one row and nothing else."""
 
 
-def encode(transition: Transition, recent: InstanceCache) -> Change:
-    """Encode a transition for the statements.
-
-    Args:
-        transition: the transition.
-        recent: knows which indexed columns do not change.
-    """
-    write = _row_write(transition, recent)
+def encode(transition: Transition) -> Change:
+    """Encode a transition for the statements."""
+    write = _row_write(transition)
     if type(write) is Update and not (
         transition.messages
         or transition.events
@@ -222,25 +216,29 @@ def _delete(cursor: sqlite3.Cursor, counters: Counters, delete: Delete) -> Fence
     return _GONE
 
 
-def _row_write(transition: Transition, recent: InstanceCache) -> RowWrite:
+def _row_write(transition: Transition) -> RowWrite:
     address, expected = transition.address, transition.expected
     match transition.write:
         case KeepInstance():
             return None
         case Put(instance):
             if expected is not None:
-                return _update(instance, expected, recent.get(address))
+                return _update(instance, expected, transition.before)
             return Insert((*_place(address), instance.due_ms, instance.owner, *set_values(instance, 1)))
         case Purge():
             if expected is None:
                 return ExpectNothing(_place(address))
-            return Delete(_where(address, expected), _of_fence(recent.get(address), expected))
+            return Delete(_where(address, expected), _of_fence(transition.before, expected))
         case _:
             assert_never(transition.write)
 
 
 def _update(instance: Instance, expected: Fence, before: Instance | None) -> Update:
-    """Write an indexed column, unless the cached row of the expected version already has the same value."""
+    """Write an indexed column, unless the known row of the expected version already has the same value.
+
+    SQLite rewrites an index entry for each indexed column in SET, changed or not, which costs three pages instead of
+    one.
+    """
     incarnation, version = expected.incarnation, expected.version
     before = _of_fence(before, expected)
     due_ms, owner = instance.due_ms, instance.owner
@@ -254,7 +252,7 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
 
 
 def _of_fence(found: Instance | None, expected: Fence) -> Instance | None:
-    """Return a cached row if it is the expected one."""
+    """Return a known row if it is the expected one."""
     if found is None or found.version != expected.version or found.incarnation != expected.incarnation:
         return None
     return found

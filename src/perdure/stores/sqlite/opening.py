@@ -13,7 +13,6 @@ from perdure.stores.sqlite.backup import STEP_PAGES, Backups
 from perdure.stores.sqlite.batcher import Batcher
 from perdure.stores.sqlite.database import Database, File, open_database
 from perdure.stores.sqlite.disk import REAL_DISK, Disk
-from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.lock import FileLock, acquire
 from perdure.stores.sqlite.missing_file import check_missing
 from perdure.stores.sqlite.operations import Operations
@@ -98,7 +97,7 @@ def store_over(
 ) -> Store:
     """Make a store of an open file."""
     batcher = Batcher(runtime, database, lock)
-    operations = Operations(batcher, InstanceCache(cache_bytes), Path(database.file.path), lambda: database.counts)
+    operations = Operations(batcher, Path(database.file.path), lambda: database.counts)
     return Store(
         name=database.file.store,
         epoch=database.epoch,
@@ -128,5 +127,6 @@ def store_over(
         counts=operations.counts,
         search=operations.search,
         journal=operations.journal,
+        cache_bytes=cache_bytes,
         backup=Backups(batcher=batcher, file=database.file, runtime=runtime, step_pages=backup_pages).make,
     )

@@ -18,7 +18,6 @@ from perdure.stores.sqlite.change import Change, append_events, apply, encode, e
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.counters import Counters
 from perdure.stores.sqlite.database import Read
-from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.stores.sqlite.retention import prune
 from perdure.stores.sqlite.rows import Row
 from perdure.stores.sqlite.search import Search
@@ -32,7 +31,7 @@ from perdure.values.event import Event
 from perdure.values.hold import Hold, Job
 from perdure.values.instance import Fence, Instance
 from perdure.values.message import StoredMessage
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+from perdure.values.transition import Loaded, Transition
 
 A = TypeVar("A")
 
@@ -41,55 +40,49 @@ COUNT_PORTIONS: Final = 10
 
 
 class Operations:
-    """Encodes requests, queues them for the database, and caches recent instances."""
+    """Encodes requests, and queues them for the database."""
 
-    def __init__(
-        self, batcher: Batcher, recent: InstanceCache, file: Path, counted: Callable[[], StatusCounts]
-    ) -> None:
+    def __init__(self, batcher: Batcher, file: Path, counted: Callable[[], StatusCounts]) -> None:
         self._batcher = batcher
         self._file = file
         self._log = log_of(file)
         self._counted = counted
-        self._recent = recent
         self._damage = CorruptRows()
 
     def load(
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
         """Read an address and the stored answer of a key."""
-        known = self._recent.get(address) if idempotency_key is None else None
-        if known is not None and self._batcher.refusal("load") is None:
-            return settled(Success(Loaded(instance=known)))
         work = partial(queries.load, address=address, key=idempotency_key, now_ms=now_ms)
         return answered_by(self._batcher.read(Read("load", work), partial(self._loaded, address)))
 
     def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
         """Write one transition, in a group with others."""
         try:
-            change = encode(transition, self._recent)
+            change = encode(transition)
         except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
             return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
         return answered_by(
             self._batcher.write(
                 "commit",
                 partial(_apply, transition.address, change),
-                partial(self._committed, transition),
+                partial(self._committed, transition.address),
             )
         )
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances, and cache them for their turns."""
+        """Return the due instances."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after)
-        return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
+        return answered_by(self._batcher.read(Read("read due instances", work)))
 
     def due_except(
         self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of other jobs, and cache them for their turns."""
+        """Return the due instances of other jobs."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after, except_jobs=jobs)
-        return answered_by(self._batcher.read(Read("read due instances", work), self._found_due))
+        return answered_by(self._batcher.read(Read("read due instances", work)))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after an instant."""
@@ -213,30 +206,16 @@ class Operations:
 
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
-            case Success(Loaded(instance=Instance() as instance)):
-                self._recent.keep(instance)
+            case Success(Loaded(instance=Instance())):
                 self._damage.mended(address)
             case Failure(StoreCorrupt() as error):
                 self._damage.note(error)
             case _:
                 pass
 
-    def _found_due(self, found: Result[tuple[Instance, ...], StoreError]) -> None:
-        if isinstance(found, Success):
-            for instance in found.unwrap():
-                self._recent.keep(instance)
-
-    def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
-        """Cache the stored instance; or drop its address, unless the outcome is certain."""
-        write = transition.write
-        if type(write) is KeepInstance:
-            return
+    def _committed(self, address: Address, answer: Result[Fence, Any]) -> None:
         if isinstance(answer, Success):
-            self._damage.mended(transition.address)
-            if isinstance(write, Put):
-                self._recent.keep(_stored(write.instance, answer.unwrap()))
-                return
-        self._recent.forget(transition.address)
+            self._damage.mended(address)
 
     async def _health(self) -> Result[Health, StoreError]:
         answer = await self._batcher.read(Read("check its health", lambda cursor: _look(cursor, self._log)))
@@ -246,8 +225,6 @@ class Operations:
                 health = Health(
                     state="degraded" if details else "ok",
                     detail="; ".join(details),
-                    cache_bytes=self._recent.size_bytes,
-                    max_cache_bytes=self._recent.max_bytes,
                     file_bytes=size_of(self._file),
                     log_bytes=size_of(self._log),
                 )
@@ -269,13 +246,6 @@ class Operations:
 def _apply(address: Address, change: Change, cursor: sqlite3.Cursor, counters: Counters) -> Result[Fence, Conflict]:
     fence = apply(cursor, counters, change)
     return Failure(Conflict(str(address))) if fence is None else Success(fence)
-
-
-def _stored(instance: Instance, fence: Fence) -> Instance:
-    """Return the instance as its row now is: the database assigns the incarnation of a new one."""
-    if instance.incarnation == fence.incarnation and instance.version == fence.version:
-        return instance
-    return instance.changed(incarnation=fence.incarnation, version=fence.version)
 
 
 def _look(cursor: sqlite3.Cursor, log: Path) -> str:

@@ -1,0 +1,85 @@
+"""The instances in memory: the committed row of each, within the bound."""
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure import Task, TaskContext, program
+from perdure.engine.residents import Residents
+from perdure.stores.memory import MemoryBackend
+from perdure.values.decoded import Decoded
+from perdure.values.instance import Instance
+from perdure.values.transition import Loaded
+
+LIMIT = 8_000
+
+
+@program
+def ignore(ctx: TaskContext[str], event: int):
+    yield from ctx.set_state("")
+
+
+orders = Task("orders", state=str, event=int, initial="", on_event=ignore)
+ids = st.sampled_from("abcdef")
+steps = st.lists(
+    st.tuples(st.just("keep"), ids, st.integers(0, 1_500), st.booleans())
+    | st.tuples(st.sampled_from(("doubt", "rest", "busy")), ids)
+)
+
+
+def instance(id_: str, size: int, version: int) -> Instance:
+    return Instance(
+        address=orders.address(id_), created_ms=1, updated_ms=2, state="x" * size, incarnation=1, version=version
+    )
+
+
+@given(steps)
+def test_a_row_is_the_one_kept_last_and_the_bound_holds_at_rest(steps):
+    residents = Residents(attrs.evolve(MemoryBackend().open(), cache_bytes=LIMIT))
+    model: dict[str, Instance] = {}
+    for version, (verb, id_, *how) in enumerate(steps):
+        resident = residents.at(orders, orders.address(id_))
+        match verb:
+            case "keep":
+                model[id_] = row = instance(id_, how[0], version)
+                residents.keep(resident, Loaded(instance=row), Decoded(row.state, 1) if how[1] else None)
+            case "doubt":
+                model.pop(id_, None)
+                residents.doubt(resident)
+            case "busy":
+                resident.state = "busy"
+            case _:
+                resident.state = "idle"
+        if resident.state == "idle":
+            residents.rest(resident)
+        known = {other: residents.row(orders.address(other)) for other in "abcdef"}
+        assert all(row is None or row is model[other] for other, row in known.items())
+        held = [residents.get(orders.address(other)) for other in "abcdef"]
+        assert residents.size_bytes == sum(one.weight for one in held if one is not None)
+        busy = sum(one.weight for one in held if one is not None and one.state == "busy")
+        if resident.state == "idle":
+            assert residents.size_bytes <= max(LIMIT, busy)
+
+
+@given(ids, st.lists(ids))
+def test_the_last_one_is_known_if_it_fits(last, others):
+    residents = Residents(attrs.evolve(MemoryBackend().open(), cache_bytes=LIMIT))
+    for version, id_ in enumerate([*others, last]):
+        resident = residents.at(orders, orders.address(id_))
+        residents.keep(resident, Loaded(instance=instance(id_, 1, version)))
+        residents.rest(resident)
+    assert residents.row(orders.address(last)) is not None
+
+
+@given(st.sampled_from(("written", "not written")))
+def test_a_row_that_changed_during_a_read_is_not_replaced_by_it(meanwhile):
+    residents = Residents(MemoryBackend().open())
+    changed = residents.begin_read()
+    read = instance("a", 1, 1)
+    if meanwhile == "written":
+        resident = residents.at(orders, read.address)
+        residents.keep(resident, Loaded(instance=instance("a", 1, 2)))
+        residents.keep(resident, Loaded())  # it was purged
+        residents.rest(resident)
+    residents.end_read(changed, {("task", "orders"): orders}, [read])
+    assert residents.row(read.address) is (None if meanwhile == "written" else read)

@@ -1,0 +1,86 @@
+"""The requests in the queue of an instance, and its runs in progress."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import attrs
+
+from perdure.engine.request_report import RequestReport
+from perdure.engine.tracing import TurnSpan
+from perdure.engine.turn_ended import turn_ended
+from perdure.engine.turn_outcome import TurnAnswer
+from perdure.jobs.request import Request
+from perdure.jobs.step import Execute
+from perdure.programs import Exit
+
+
+class Reply(Protocol):
+    """Receives the result of a request. A future is one; cancelling it removes a waiting request."""
+
+    def done(self) -> bool:
+        """Whether it has a result, or the caller cancelled the request."""
+        ...
+
+    def set_result(self, result: TurnAnswer, /) -> None:
+        """Take the result."""
+        ...
+
+
+@attrs.define(eq=False)
+class Item:
+    """One request in a mailbox.
+
+    Attributes:
+        request: the request.
+        answer: receives the result.
+        ended: the run whose end this item is, if it ran beside the mailbox.
+        recovered: whether an abandoned run was already recovered for this request.
+        span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
+        report: reports the end of the request to sinks; None if none listens.
+    """
+
+    request: Request
+    answer: Reply
+    ended: tuple[Execute, Exit[Any, Any]] | None = None
+    recovered: Literal["not_yet", "once"] = "not_yet"
+    span: TurnSpan | None = None
+    report: RequestReport | None = None
+
+    def reply(self, result: TurnAnswer) -> None:
+        """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""
+        self.reply_early(result)
+        if self.span is not None:
+            self.end_span(result)
+
+    def reply_early(self, result: TurnAnswer) -> None:
+        """Answer the request before its turn ends."""
+        if not self.answer.done():
+            self.answer.set_result(result)
+            if self.report is not None:
+                self.report.ended(result)
+        elif self.report is not None:
+            self.report.ended("cancelled")
+
+    def end_span(self, result: TurnAnswer | Literal["cancelled"]) -> None:
+        """End the trace of the turn, if it has one."""
+        if self.span is not None:
+            self.span.end(turn_ended(result))
+            self.span = None
+
+
+Stop = Literal["timed_out", "interrupted", "released"]
+"""Why a run is cancelled: it timed out, a terminate interrupts it, or the engine shuts down."""
+
+
+@attrs.define(eq=False)
+class RunInProgress:
+    """A user program in progress.
+
+    Attributes:
+        by: the task that runs it.
+        stop: why it is being cancelled, if it is.
+    """
+
+    by: Literal["worker", "apart"]
+    stop: Stop | None = None

@@ -1,0 +1,147 @@
+"""What the engine keeps of one instance: its row, its queue, and its runs in progress."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, Literal
+
+import attrs
+
+from perdure.engine.item import Item, RunInProgress, Stop
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import Recover, Terminate
+from perdure.runtime.record import SpawnedTask
+from perdure.values.address import Address
+from perdure.values.decoded import Decoded
+from perdure.values.instance import Instance
+from perdure.values.transition import Loaded
+
+NOTHING_WAITS: Final[deque[Item]] = deque(maxlen=0)
+"""The queue of an instance without one, for which an idle instance needs no memory."""
+
+OVERHEAD_BYTES: Final = 1_500
+"""An instance without its texts."""
+
+DECODED_FACTOR: Final = 2
+"""A decoded state takes about so many times the size of its JSON."""
+
+
+@attrs.define(eq=False)
+class Resident:
+    """One instance in this process. It executes one turn at a time.
+
+    Attributes:
+        address: the instance.
+        job: its definition.
+        loaded: its committed row, or that there is none; None: it must be read.
+        decoded: the state of that row, if the engine keeps it decoded.
+        drafted: the state that the turn in progress has set.
+        weight: the size of both in bytes, as the bound counts it.
+        use: whether it had a request since the bound last met it.
+        waiting: requests, in order.
+        deferred: requests that wait for the end of the run in progress.
+        running: the ids of the runs in progress.
+        worker: the task that executes turns; None while turns run synchronously or there are none.
+        state: whether turns are being executed.
+        apart: the task of a run beside the queue.
+        runs: the user programs in progress: at most one by the worker and one apart.
+        served: the requests whose turns a task executes now.
+    """
+
+    address: Address
+    job: AnyDefinition
+    loaded: Loaded | None = None
+    decoded: Decoded | None = None
+    drafted: Decoded | None = None
+    weight: int = 0
+    use: Literal["recent", "old"] = "recent"
+    waiting: deque[Item] = NOTHING_WAITS
+    deferred: tuple[Item, ...] = ()
+    running: tuple[str, ...] = ()
+    worker: SpawnedTask[Any] | None = None
+    state: Literal["idle", "busy"] = "idle"
+    apart: SpawnedTask[Any] | None = None
+    runs: tuple[RunInProgress, ...] = ()
+    served: tuple[Item, ...] = ()
+
+    @property
+    def job_name(self) -> str:
+        """The job, printed ``kind:name``."""
+        return f"{self.address.kind}:{self.address.name}"
+
+    @property
+    def row(self) -> Instance | None:
+        """The committed row; None if there is none, or it must be read."""
+        return None if self.loaded is None else self.loaded.instance
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self.waiting and not self.deferred and not self.running
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an interrupting terminate waits at the head."""
+        for item in self.waiting:
+            match item.request.command:
+                case Terminate(when="interrupt") if not item.answer.done():
+                    return True
+                case Terminate() | Recover():
+                    pass
+                case _:
+                    return False
+        return False
+
+    # ------------------------------------------------------------ the queue
+    def put(self, item: Item, place: Literal["head", "tail"]) -> None:
+        """Queue a request."""
+        if self.waiting is NOTHING_WAITS:
+            self.waiting = deque()
+        if place == "head":
+            self.waiting.appendleft(item)
+        else:
+            self.waiting.append(item)
+
+    def rest(self) -> None:
+        """Note that no turn is being executed."""
+        self.state, self.worker = "idle", None
+        if not self.waiting:
+            self.waiting = NOTHING_WAITS
+
+    def wake_deferred(self) -> None:
+        """Queue the deferred requests first, in order, because the run in progress is settled."""
+        for item in reversed(self.deferred):
+            self.put(item, "head")
+        self.deferred = ()
+
+    # ------------------------------------------------------------ runs
+    def forget(self, run_id: str) -> None:
+        """Note that this process no longer runs a claim."""
+        if self.running:
+            self.running = tuple(running for running in self.running if running != run_id)
+
+    def begin_serving(self, item: Item) -> None:
+        """Note that a task executes the turn of a request."""
+        self.served = (*self.served, item)
+
+    def end_serving(self, item: Item) -> None:
+        """Note that the task has executed it."""
+        self.served = tuple(other for other in self.served if other is not item)
+
+    def stop(self, run: RunInProgress, why: Stop) -> None:
+        """Cancel a run and record the reason. The first reason is kept; a shutdown cancels a run again."""
+        task = self.worker if run.by == "worker" else self.apart
+        if task is not None and (run.stop is None or why == "released"):
+            run.stop = run.stop or why
+            task.cancel()
+
+    def stop_runs(self, why: Stop) -> None:
+        """Cancel every run in progress."""
+        for run in self.runs:
+            self.stop(run, why)
+
+
+def weight_of(instance: Instance, decoded: Decoded | None) -> int:
+    """Return the size of a row and its decoded state in bytes, about."""
+    size = len(instance.state) + len(instance.data) + OVERHEAD_BYTES
+    return size if decoded is None else size + DECODED_FACTOR * len(decoded.text)

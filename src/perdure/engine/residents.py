@@ -1,0 +1,231 @@
+"""The instances in this process: found by their address, and bounded in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import attrs
+from returns.result import Result, Success
+
+from perdure.engine.resident import Resident, weight_of
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.step import Execute
+from perdure.programs.future import answer_of, converted
+from perdure.stores.store import Health, Store
+from perdure.values.address import Address
+from perdure.values.decoded import Decoded
+from perdure.values.errors import PerdureError, StoreError
+from perdure.values.hold import Job
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+
+NO_INSTANCE = Loaded()
+
+
+@attrs.define
+class Residents:
+    """Keeps the rows of instances that had a turn, so that the next turn and a read find them in memory.
+
+    No other process writes to an owned store, so a row that a commit wrote is the stored one until the next commit.
+    After a conflict or an unknown outcome it is read again. Of a shared store no row outlives the turns of its
+    instance.
+
+    Attributes:
+        store: stores the instances.
+        size_bytes: the size of all rows and decoded states.
+        phase: whether rows are kept.
+    """
+
+    store: Store
+    size_bytes: int = 0
+    phase: Literal["open", "closed"] = "open"
+    _jobs: dict[Job, dict[str, Resident]] = attrs.Factory(dict[Job, dict[str, Resident]])
+    _line: dict[Resident, None] = attrs.Factory(dict[Resident, None])  # in the order in which rows are dropped
+    _reads: list[set[Address]] = attrs.Factory(list[set[Address]])
+
+    @property
+    def may_use_rows(self) -> bool:
+        """Whether a turn may use the row that an earlier turn left: nothing else writes to an owned store."""
+        return self.store.capabilities.ownership == "owned"
+
+    @property
+    def max_bytes(self) -> int:
+        """The bound. Rows of instances with turns in progress count, and are not dropped."""
+        return self.store.cache_bytes if self.store.capabilities.ownership == "owned" and self.phase == "open" else 0
+
+    # ------------------------------------------------------------ one instance
+    def get(self, address: Address) -> Resident | None:
+        """Return an instance; None if this process has nothing of it."""
+        residents = self._jobs.get((address.kind, address.name))
+        return None if residents is None else residents.get(address.id)
+
+    def at(self, job: AnyDefinition, address: Address) -> Resident:
+        """Return an instance, from now on in this process."""
+        residents = self._jobs.get((address.kind, address.name))
+        if residents is None:
+            residents = self._jobs[address.kind, address.name] = {}
+        resident = residents.get(address.id)
+        if resident is None:
+            resident = residents[address.id] = Resident(address, job)
+        else:
+            resident.use = "recent"
+        return resident
+
+    def keep(self, resident: Resident, loaded: Loaded, decoded: Decoded | None = None) -> None:
+        """Keep the committed row of an instance."""
+        if self._reads:
+            self._note_change(resident.address)
+        instance = loaded.instance
+        weight = 0 if instance is None else weight_of(instance, decoded)
+        self.size_bytes += weight - resident.weight
+        resident.loaded, resident.decoded, resident.weight = loaded, decoded, weight
+        if weight:
+            self._line.setdefault(resident)
+        else:
+            self._line.pop(resident, None)
+
+    def row(self, address: Address) -> Instance | None:
+        """Return the committed row of an instance, if it is in memory."""
+        resident = self.get(address)
+        return None if resident is None else resident.row
+
+    def loaded(self, resident: Resident, loaded: Loaded) -> None:
+        """Keep the row that was read for a turn, unless a commit has written a newer one meanwhile."""
+        if resident.loaded is None:
+            instance = loaded.instance
+            self.keep(resident, NO_INSTANCE if instance is None else Loaded(instance=instance))
+
+    def stored(self, transition: Transition, answer: Result[Fence, PerdureError]) -> None:
+        """Keep the row that a commit wrote; or read it again, unless the outcome is certain."""
+        write, resident = transition.write, self.get(transition.address)
+        if resident is None or type(write) is KeepInstance:
+            return
+        if not isinstance(answer, Success):
+            self.doubt(resident)
+        elif type(write) is Put:
+            instance = as_stored(write.instance, answer.unwrap())
+            self.keep(resident, Loaded(instance=instance), self._decoded(resident, instance))
+        else:
+            self.keep(resident, NO_INSTANCE)
+
+    # ------------------------------------------------------------ decoded states
+    @staticmethod
+    def _decoded(resident: Resident, instance: Instance) -> Decoded | None:
+        """Return the decoded state of a row that a turn wrote, if the turn set it or left it as it was."""
+        drafted, resident.drafted = resident.drafted, None
+        for decoded in (drafted, resident.decoded):
+            if decoded is not None and decoded.text is instance.state:
+                return decoded
+        return None
+
+    def note_decoded(self, resident: Resident, execute: Execute) -> None:
+        """Keep the state that a turn has decoded."""
+        row, draft = resident.row, execute.draft
+        if row is None or resident.decoded is not None or not self.max_bytes:
+            return
+        if resident.job.state_of_run(row, execute.claim) is row.state and draft.codec.may_be_kept(draft.state):
+            self.keep(resident, Loaded(instance=row), Decoded(row.state, draft.state))
+
+    def note_drafted(self, resident: Resident, execute: Execute) -> None:
+        """Keep the state that a run has set, for the row that its commit will write."""
+        draft = execute.draft
+        if draft.encoded is not None and draft.codec.may_be_kept(draft.state):
+            resident.drafted = Decoded(draft.encoded, draft.state)
+
+    def doubt(self, resident: Resident) -> None:
+        """Read the row again before its next turn: it may have changed."""
+        if self._reads:
+            self._note_change(resident.address)
+        self.size_bytes -= resident.weight
+        resident.loaded, resident.decoded, resident.weight = None, None, 0
+        self._line.pop(resident, None)
+
+    def rest(self, resident: Resident) -> None:
+        """Drop rows beyond the bound, now that an instance has no turn in progress."""
+        if resident.weight == 0:
+            self._remove(resident)
+        elif self.size_bytes > self.max_bytes:
+            self._drop_rows()
+
+    def close(self) -> None:
+        """Drop all rows, and keep none from now on: the store may have another owner."""
+        self.phase = "closed"
+        self._drop_rows()
+
+    def _drop_rows(self) -> None:
+        """Drop the rows of instances without turns until the bound is met: those first that had no request lately."""
+        limit, looks = self.max_bytes, 2 * len(self._line)
+        while self.size_bytes > limit and looks:
+            looks -= 1
+            resident = next(iter(self._line))
+            if resident.state == "idle" and resident.is_empty and (resident.use == "old" or limit == 0):
+                self.doubt(resident)
+                self._remove(resident)
+            else:
+                resident.use = "old"
+                self._line[resident] = self._line.pop(resident)
+
+    def _remove(self, resident: Resident) -> None:
+        address = resident.address
+        residents = self._jobs.get((address.kind, address.name))
+        if residents is not None and residents.get(address.id) is resident:
+            del residents[address.id]
+
+    # ------------------------------------------------------------ reads beside turns
+    async def load(self, address: Address) -> Result[Loaded, StoreError]:
+        """Read the committed row of an instance, from memory if it is there."""
+        resident = self.get(address)
+        if resident is not None and resident.loaded is not None and self._is_owned:
+            return Success(resident.loaded)
+        return await answer_of(self.store.load(address, None, 0))
+
+    def begin_read(self) -> set[Address]:
+        """Begin a read of several rows, and return the set of the instances that change meanwhile; end it."""
+        changed = set[Address]()
+        self._reads.append(changed)
+        return changed
+
+    def end_read(self, changed: set[Address], jobs: Mapping[Job, AnyDefinition], rows: Iterable[Instance]) -> None:
+        """Keep the rows that were read, for the turns that follow, except those that have changed since.
+
+        Args:
+            changed: the result of `begin_read`.
+            jobs: the served definitions, by kind and name.
+            rows: the rows.
+        """
+        self._reads = [other for other in self._reads if other is not changed]
+        for row in rows if self.max_bytes else ():
+            address = row.address
+            job = jobs.get((address.kind, address.name))
+            if job is not None and address not in changed:
+                resident = self.at(job, address)
+                if resident.loaded is None and resident.state == "idle":
+                    self.keep(resident, Loaded(instance=row))
+        if self.size_bytes > self.max_bytes:
+            self._drop_rows()
+
+    @property
+    def _is_owned(self) -> bool:
+        lost = self.store.lost
+        return self.phase == "open" and (lost is None or not lost.done())
+
+    def _note_change(self, address: Address) -> None:
+        for changed in self._reads:
+            changed.add(address)
+
+    # ------------------------------------------------------------ health
+    def shown(self) -> Store:
+        """Return the store with the size of the rows in memory in its health."""
+        health = self.store.health
+        return attrs.evolve(self.store, health=lambda: converted(health(), self._sized))
+
+    def _sized(self, health: Health) -> Health:
+        return attrs.evolve(health, cache_bytes=self.size_bytes, max_cache_bytes=self.max_bytes)
+
+
+def as_stored(instance: Instance, fence: Fence) -> Instance:
+    """Return an instance as its row is now: the store assigns the incarnation of a new one."""
+    if instance.incarnation == fence.incarnation and instance.version == fence.version:
+        return instance
+    return instance.changed(incarnation=fence.incarnation, version=fence.version)

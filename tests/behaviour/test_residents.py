@@ -1,0 +1,124 @@
+"""Rows that a turn read or wrote are not read again; rows that may have changed otherwise are."""
+
+import asyncio
+
+import attrs
+import pytest
+from returns.result import Failure, Success
+from world import World, on_each_store
+
+from perdure import App, Task, TaskContext, attempt, program, unwrap
+from perdure.client.client import engine_of
+from perdure.stores.memory import MemoryBackend
+from perdure.stores.sqlite import open_sqlite
+from perdure.stores.store import Capabilities
+from perdure.values.errors import Conflict, DefinitionError, StoreUnavailable
+
+AWAY = StoreUnavailable("load", "the disk is away")
+
+
+@program
+def add(ctx: TaskContext[int], amount: int):
+    """Add, and set an alarm."""
+    yield from ctx.update_state(lambda total: total + amount)
+    yield from ctx.schedule(after="1 minute")
+
+
+@program
+def fire(ctx: TaskContext[int]):
+    yield from ctx.update_state(lambda total: -total)
+
+
+orders = Task("orders", state=int, event=int, initial=0, on_event=add, execute=fire)
+AT = orders.address("a")
+
+
+async def opened(world):
+    return (await world.open(App(world.outside).with_jobs(orders))).handle(orders)
+
+
+@on_each_store
+async def test_an_instance_that_had_a_turn_is_not_read_again(world: World) -> None:
+    jobs = await opened(world)
+    await world.unwrap(jobs.send("a", 1))
+    world.fail("load", AWAY, times=9)
+    await world.unwrap(jobs.send("a", 2))
+    assert await world.unwrap(jobs.get_state("a")) == 3
+    assert (await world.unwrap(jobs.status("a"))).event_count == 2
+
+
+@on_each_store
+async def test_an_instance_that_was_due_is_not_read_again(world: World) -> None:
+    """Alarms are read with the rows of their instances."""
+    jobs = await opened(world)
+    await world.unwrap(jobs.send("a", 1))
+    await world.close()
+    jobs = await opened(world)
+    world.fail("load", AWAY, times=9)
+    await world.advance(minutes=1)
+    assert await world.unwrap(jobs.get_state("a")) == -1
+
+
+@on_each_store
+async def test_after_a_conflict_the_row_is_read_again(world: World) -> None:
+    jobs = await opened(world)
+    await world.unwrap(jobs.send("a", 1))
+    world.fail("commit", Conflict("task:orders:a"))
+    world.fail("load", AWAY)
+    assert await world.error_of(jobs.send("a", 2)) == AWAY
+    await world.unwrap(jobs.send("a", 2))
+    assert await world.unwrap(jobs.get_state("a")) == 3
+
+
+@on_each_store
+async def test_a_purged_instance_is_not_remembered(world: World) -> None:
+    jobs = await opened(world)
+    await world.unwrap(jobs.send("a", 1))
+    await world.unwrap(jobs.terminate("a"))
+    assert await world.unwrap(jobs.get_state("a")) is None
+    await world.unwrap(jobs.send("a", 5))
+    assert await world.unwrap(jobs.get_state("a")) == 5
+
+
+def test_an_engine_that_stopped_answers_nothing_from_memory():
+    async def main():
+        async with App(None).with_jobs(orders).open(MemoryBackend().open()) as jobs:
+            await unwrap(jobs.handle(orders).send("a", 1))
+        assert isinstance(await attempt(jobs.handle(orders).get_state("a")), Failure)
+        assert engine_of(jobs).residents.size_bytes == 0
+
+    asyncio.run(main())
+
+
+def kept_after(store):
+    async def main():
+        async with App(None).with_jobs(orders).open(store) as jobs:
+            await unwrap(jobs.handle(orders).send("a", 1))
+            await unwrap(jobs.handle(orders).send("a", 2))
+            health = await unwrap(jobs.health())
+            assert await attempt(jobs.handle(orders).get_state("a")) == Success(3)
+            return health.cache_bytes, health.max_cache_bytes
+
+    return asyncio.run(main())
+
+
+def test_the_health_shows_the_size_and_the_bound():
+    size, bound = kept_after(MemoryBackend().open())
+    assert 1_500 < size < 2_000
+    assert bound == 64 * 1024**2
+
+
+def test_an_engine_may_keep_nothing():
+    assert kept_after(attrs.evolve(MemoryBackend().open(), cache_bytes=0)) == (0, 0)
+
+
+def test_nothing_of_a_shared_store_outlives_its_turns():
+    shared = Capabilities(ownership="shared", durability="none")
+    assert kept_after(attrs.evolve(MemoryBackend().open(), capabilities=shared)) == (0, 0)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "64 MB", None, True])
+def test_the_bound_is_a_number_of_bytes(tmp_path, wrong):
+    with pytest.raises(DefinitionError, match="bytes"):
+        asyncio.run(open_sqlite(tmp_path / "jobs.db", cache_bytes=wrong))
+    assert not (tmp_path / "jobs.db").exists()
