@@ -50,7 +50,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Cursor], object]] = {
     "due instances": lambda cursor: queries.due(cursor, CorruptRows(), NOW_MS, 500),
     "when the next alarm is": lambda cursor: queries.next_alarm(cursor, NOW_MS),
     "which messages wait": lambda cursor: queries.messages(cursor, CorruptRows(), NOW_MS, 500),
-    "the first rows of a journal": lambda cursor: journals.read(cursor, address("first"), 1, 101, 10),
+    "the journal of an instance without one": lambda cursor: journals.read(cursor, address("first"), 10**9, 0, 10),
     "until when a message waits": lambda cursor: queries.next_message(cursor, NOW_MS),
 }
 T = TypeVar("T")
