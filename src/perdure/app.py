@@ -249,6 +249,7 @@ class OpenApp(AsyncNotEntered):
                 runtime.log(warning)
             residents = Residents(store if keys is None else encrypted_store(store, keys))
             store = residents.shown()
+            _check_journals(store, self.app.served)
             services = await _entered(self.app.services, stack)
             _check(services, self.app.served)
             sinks, started = OpenSinks(runtime), list[RunningEngine]()
@@ -375,6 +376,13 @@ async def _watching(sink: EventSink, engine: EngineView, stack: AsyncExitStack) 
 def _check(services: object, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
     for (kind, name), job in served.items():
         check_services(services, job.plan.needs, job=f"{kind}:{name}")
+
+
+def _check_journals(store: Store, served: Mapping[tuple[str, str], AnyDefinition]) -> None:
+    """Refuse a job whose journal the store would not keep: its steps would be lost."""
+    for (kind, name), job in served.items():
+        if job.keeps_journal == "yes" and store.journal is None:
+            raise DefinitionError(f"store of {kind}:{name}", store.name, "a store with the operation journal")
 
 
 async def _close(store: Store) -> None:

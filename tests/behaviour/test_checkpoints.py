@@ -1,12 +1,17 @@
 """Checkpoints: commits in the middle of a run, with rows of a journal, beside the requests of its instance."""
 
+import asyncio
+
+import attrs
 import pytest
 from steps_kind import LongSteps, Steps, opened, rows
-from world import ProcessDied, World, on_each_store
+from world import Outside, ProcessDied, World, on_each_store
 
-from perdure import Retry
+from perdure import App, Retry
 from perdure.client.client import engine_of
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreUnavailable
+from perdure.stores.memory import memory_store
+from perdure.stores.store import Store
+from perdure.values.errors import Conflict, DefinitionError, OutcomeUnknown, StoreUnavailable
 from perdure.values.transition import Purge, Put
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g"]
@@ -263,3 +268,16 @@ async def test_wherever_the_process_dies_each_word_is_said_once_or_marked_by_its
     assert sorted(set(await rows(world, steps))) == ["a", "b", "c"]
     assert len(await rows(world, steps)) == 3
     assert len(world.outside.heard) <= 4
+
+
+def test_a_store_that_keeps_no_journals_serves_no_job_that_has_them() -> None:
+    """Its rows would be lost without a word."""
+    outside = Outside()
+    app = App(outside).with_jobs(Steps())
+    with pytest.raises(DefinitionError, match=r"store of steps:words: .* got 'memory://'"):
+        asyncio.run(_entered(app, attrs.evolve(memory_store(), journal=None)))
+
+
+async def _entered(app: App[Outside], store: Store) -> None:
+    async with app.open(store):
+        pass

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from perdure.cli.check.finding import Topic
@@ -21,10 +22,22 @@ from perdure.cli.verify.scan import look_at
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.sqlite.reader import MAX_LOG_GROWTH_BYTES, read_from_outside
 from perdure.stores.store import Store
-from perdure.testing.conformance.examples import ERROR, address, created, message, message_id, put, remembered, started
+from perdure.testing.conformance.examples import (
+    ERROR,
+    address,
+    created,
+    instance,
+    message,
+    message_id,
+    put,
+    remembered,
+    started,
+)
 from perdure.testing.conformance.requirement import value
+from perdure.values.instance import Fence
+from perdure.values.journal import JournalChange
 from perdure.values.message import DeadLettered
-from perdure.values.transition import Transition
+from perdure.values.transition import Put, Transition
 
 A, B = address("a"), address("b")
 
@@ -33,6 +46,9 @@ async def write(store: Store) -> None:
     """Something in every table: two instances, three messages of a pair, a dead letter, a key, five events."""
     for at in (A, B):
         await value(store.commit(put(at, alarm_ms=5, state='{"n":1}')))
+    kept = attrs.evolve(instance(A, state='{"n":1}', alarm_ms=5, version=2), journal_length=2)
+    rows = JournalChange(("[]", "[1]"))
+    await value(store.commit(Transition(address=A, expected=Fence(1, 1), write=Put(kept), journal=rows)))
     for payload in ("1", "2", "3"):
         events, key = (started(A),), remembered("k", '"done"')
         await value(
@@ -140,6 +156,13 @@ def test_it_looks_beside_the_owner(path: Path) -> None:
         ("UPDATE counters SET sequence = 4", "numbers", "counters", "a number in use"),
         ("DELETE FROM counters", "numbers", "counters", "expected one row of counters"),
         ("DELETE FROM events WHERE sequence = 3", "history", "events", "events are missing"),
+        ("DELETE FROM journal WHERE place = 0", "journal", "task:orders", "expected the rows that the instance counts"),
+        ("DELETE FROM journal WHERE place = 1", "journal", "task:orders", "expected the rows that the instance counts"),
+        ("DELETE FROM journal", "journal", "task:orders", "expected the rows that the instance counts"),
+        ("INSERT INTO journal VALUES (1, 2, '')", "journal", "task:orders", "expected the rows that the instance"),
+        ("INSERT INTO journal VALUES (2, 0, '')", "journal", "task:orders", "expected the rows that the instance"),
+        ("UPDATE journal SET place = 2 WHERE place = 1", "journal", "task:orders", "expected the rows that the"),
+        ("INSERT INTO journal VALUES (9, 0, '')", "journal", "journal", "its instance is missing"),
         ("DROP INDEX instances_due", "file", "schema", "it is missing"),
         ("ALTER TABLE events ADD COLUMN mine TEXT", "file", "schema", "it differs from the one"),
     ],

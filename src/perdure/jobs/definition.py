@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -316,6 +316,19 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
         Raises:
             InvalidInput: this code cannot decode it.
+        """
+
+    def check_journal(self, instance: Instance, rows: Sequence[str]) -> None:
+        """Check that this code can continue from a journal, without services and without effects.
+
+        `perdure check` calls it for every stored instance of a kind that keeps journals.
+
+        Args:
+            instance: the stored instance.
+            rows: all rows of its journal, in order.
+
+        Raises:
+            InvalidInput: this code cannot follow it.
         """
 
     def stale_alarm(self, instance: Instance) -> str | None:

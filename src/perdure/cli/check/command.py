@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import Annotated, Literal
 
+import attrs
 import orjson
 from cyclopts import Parameter
 
 from perdure.cli.app_loader import import_app, records_of
+from perdure.cli.check import tables
 from perdure.cli.check.finding import Topic
 from perdure.cli.check.progress import Progress
 from perdure.cli.check.report import CheckReport
@@ -66,6 +69,7 @@ def _report(store: str, judge: RowCheck) -> CheckReport:
     line = line_on_stderr()
     try:
         with read_from_outside(sqlite_path(store)) as reader:
+            judge = attrs.evolve(judge, journal=partial(tables.journal, reader))
             return scan(reader, judge, now_ms=time.time_ns() // 1_000_000, progress=Progress(line).show)
     except (DefinitionError, StoreError) as error:
         raise UsageError(str(error)) from error

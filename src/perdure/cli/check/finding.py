@@ -18,6 +18,7 @@ class Topic(Enum):
     NOT_SERVED = "not_served"
     WAITING = "waiting"
     UNREADABLE = "unreadable"
+    DIVERGES = "diverges"
     MESSAGE = "message"
     ANSWER = "answer"
     OLDER = "older"
@@ -30,6 +31,7 @@ class Topic(Enum):
     ORDER = "order"
     NUMBERS = "numbers"
     HISTORY = "history"
+    JOURNAL = "journal"
     EVENT = "event"
 
 
@@ -40,12 +42,14 @@ PROBLEMS = frozenset(
         Topic.NOT_SERVED,
         Topic.WAITING,
         Topic.UNREADABLE,
+        Topic.DIVERGES,
         Topic.MESSAGE,
         Topic.ANSWER,
         Topic.FILE,
         Topic.ORDER,
         Topic.NUMBERS,
         Topic.HISTORY,
+        Topic.JOURNAL,
     ),
 )
 """Topics that must be fixed, before a deploy or at once. The other topics are notes: nothing is lost."""

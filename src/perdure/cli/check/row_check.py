@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
@@ -25,10 +25,12 @@ class RowCheck:
     Attributes:
         served: the definitions, by kind and name.
         records: decrypts rows; None if the app does not encrypt.
+        journal: reads the journal of an instance, or None if it changed meanwhile; None: journals are not checked.
     """
 
     served: Mapping[tuple[str, str], AnyDefinition]
     records: Records | None = None
+    journal: Callable[[Instance], tuple[str, ...] | None] | None = None
 
     # ------------------------------------------------------------ instances
     def instance(self, row: StoredInstance) -> Iterator[Finding]:
@@ -44,9 +46,24 @@ class RowCheck:
             return
         try:
             present = check_readable(job, found)
-            yield from _readable(job, found, present)
         except InvalidInput as problem:
             yield finding_at(Topic.UNREADABLE, at, "; ".join(problem.problems))
+            return
+        try:
+            self._check_journal(job, present)
+        except InvalidInput as problem:
+            yield finding_at(Topic.DIVERGES, at, "; ".join(problem.problems))
+            return
+        except StoreCorrupt as damage:
+            yield finding_at(Topic.DAMAGED, at, damage.reason)
+            return
+        yield from _readable(job, found, present)
+
+    def _check_journal(self, job: AnyDefinition, instance: Instance) -> None:
+        rows = None if job.keeps_journal == "no" or self.journal is None else self.journal(instance)
+        if rows is not None:
+            at = str(instance.address)
+            job.check_journal(instance, rows if self.records is None else self.records.journal(rows, at, 0))
 
     # ------------------------------------------------------------ messages and keys
     def message(self, row: StoredMessage | StoreCorrupt, topic: Topic) -> Iterator[Finding]:

@@ -40,7 +40,10 @@ _KEYS = f"""
 SELECT address, key, action, answer FROM keys WHERE (address, key) > (?, ?) AND expires_ms > ? ORDER BY address, key
 LIMIT {PAGE}
 """
+_JOURNAL = f"SELECT place, body FROM journal WHERE incarnation = ?2 AND place > ?1 ORDER BY place LIMIT {PAGE}"
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT {PAGE}"
+
+_JOURNAL_TYPES: Final = ((int,), (str,))
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +82,23 @@ def instances(reader: Reader) -> Generator[list[StoredInstance]]:
     """Yield pages of all instances, in the order of creation."""
     for rows in reader.pages(_INSTANCES, (0,), page=PAGE):
         yield [_instance(row) for row in rows]
+
+
+def journal(reader: Reader, instance: Instance) -> tuple[str, ...] | None:
+    """Return the rows of an instance's journal; None if the instance was purged or began again meanwhile.
+
+    Raises:
+        StoreCorrupt: a place is missing, or a row is damaged.
+    """
+    bodies: list[str] = []
+    for rows in reader.pages(_JOURNAL, (-1,), (instance.incarnation,), page=PAGE):
+        for row in rows:
+            check_types(row, _JOURNAL_TYPES, what=f"journal of {instance.address}")
+            if row[0] != len(bodies):
+                reason = f"expected a row at place {len(bodies)} of its journal, found the next at {row[0]}"
+                raise StoreCorrupt(str(instance.address), reason)
+            bodies.append(row[1])
+    return tuple(bodies[: instance.journal_length]) if len(bodies) >= instance.journal_length else None
 
 
 def messages(reader: Reader) -> Generator[list[StoredMessage | StoreCorrupt]]:

@@ -16,6 +16,10 @@ TITLES: Final = {
         "instance that this code cannot decode: it would be parked as undecodable",
         "instances that this code cannot decode: they would be parked as undecodable",
     ),
+    Topic.DIVERGES: (
+        "instance whose journal this code cannot follow: it would be parked as undecodable",
+        "instances whose journals this code cannot follow: they would be parked as undecodable",
+    ),
     Topic.NOT_SERVED: (
         "instance belongs to a job that this app does not serve",
         "instances belong to jobs that this app does not serve",
@@ -40,6 +44,7 @@ TITLES: Final = {
     Topic.ORDER: ("message out of order", "messages out of order"),
     Topic.NUMBERS: ("number that would be assigned again", "numbers that would be assigned again"),
     Topic.HISTORY: ("gap in the event history", "gaps in the event history"),
+    Topic.JOURNAL: ("journal with missing or surplus rows", "journals with missing or surplus rows"),
     Topic.OLDER: (
         "instance of an older version, which is upgraded when it is read",
         "instances of older versions, which are upgraded when they are read",

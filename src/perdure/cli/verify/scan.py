@@ -13,7 +13,7 @@ from perdure.cli.verify.rows import SoundRows
 from perdure.stores.sqlite.reader import Reader
 from perdure.values.errors import StoreCorrupt
 
-_TABLES = (tables.schema, tables.order, tables.numbers, tables.history)
+_TABLES = (tables.schema, tables.order, tables.numbers, tables.history, tables.journals)
 
 
 def look_at(reader: Reader, *, max_log_growth_bytes: int, progress: Progress) -> CheckReport:

@@ -23,6 +23,14 @@ SELECT incarnation, (SELECT max(incarnation) FROM instances),
        sequence, (SELECT max(sequence) FROM events)
 FROM counters
 """
+_JOURNALS = f"""
+SELECT i.kind, i.name, i.id, i.journal_length, count(j.place), min(j.place), max(j.place)
+FROM (SELECT incarnation FROM instances WHERE journal_length <> 0 UNION SELECT incarnation FROM journal) AS known
+LEFT JOIN instances AS i USING (incarnation) LEFT JOIN journal AS j USING (incarnation) GROUP BY known.incarnation
+HAVING i.incarnation IS NULL OR count(j.place) <> i.journal_length OR max(j.place) <> i.journal_length - 1
+  OR min(j.place) <> 0 LIMIT {MAX_FINDINGS}
+"""  # noqa: S608 - made of constants
+_FIRST_WITH_JOURNALS = 8
 _COUNTERS = "SELECT count(*) FROM counters"
 _EVENTS = "SELECT count(*), min(sequence), max(sequence) FROM events"
 
@@ -74,6 +82,20 @@ def history(reader: Reader) -> Iterator[Finding]:
     if count and last - first + 1 != count:
         example = f"{last - first + 1 - count} of {first} to {last}"
         yield Finding(topic=Topic.HISTORY, job="events", reason="events are missing", example=example)
+
+
+def journals(reader: Reader) -> Iterator[Finding]:
+    """Check that each journal has as many rows as its instance says, without a gap, and belongs to an instance."""
+    if reader.schema_version < _FIRST_WITH_JOURNALS:
+        return
+    for kind, name, id_, length, found, first, last in reader.rows(_JOURNALS):
+        if kind is None:
+            reason, example = "its instance is missing", f"{found} rows, the places {first} to {last}"
+            yield Finding(topic=Topic.JOURNAL, job="journal", reason=reason, example=example)
+            continue
+        places = f", the places {first} to {last}" if found else ""
+        reason = f"expected the rows that the instance counts, got {found} of {length}{places}"
+        yield Finding(topic=Topic.JOURNAL, job=f"{kind}:{name}", reason=reason, example=str(id_))
 
 
 def findings_of_sqlite(found: list[str]) -> Iterator[Finding]:
