@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from string import ascii_uppercase
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -48,9 +48,10 @@ class Differential:
 
     def __init__(self, harness: StoreHarness, store: Store) -> None:
         self._harness = harness
-        self._models = [ModelStore()]
+        journals: Literal["kept", "none"] = "none" if store.journal is None else "kept"
+        self._models = [ModelStore(journals)]
         self._story: list[str] = []
-        self.tested = RecordedStore(store)
+        self.tested = RecordedStore(store, journals=journals)
         self.ran = LinesRun(0, ())  # of the store's code, while the last killed commits or the last killed opening ran
 
     async def take(self, step: Step) -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from returns.result import Result
@@ -45,6 +45,7 @@ class HostOpened:
         epoch: that of the store.
         capabilities: those of the store.
         left: that of the store.
+        journals: whether the store keeps journals.
         code: where the store's code is.
         ran: which lines of it ran to open the store, if an injector was armed.
     """
@@ -53,6 +54,7 @@ class HostOpened:
     epoch: int
     capabilities: Capabilities
     left: Left
+    journals: Literal["kept", "none"]
     code: str
     ran: LinesRun
 
@@ -135,6 +137,7 @@ class _Host:
                 epoch=store.epoch,
                 capabilities=store.capabilities,
                 left=store.left,
+                journals="none" if store.journal is None else "kept",
                 code=self._injector.code,
                 ran=ran,
             )

@@ -14,6 +14,7 @@ from perdure.testing.conformance.harness import KillableHarness, NewHarness, Sto
 from perdure.testing.conformance.hosted import SubprocessHarness
 from perdure.testing.conformance.requirements import ATOMIC, CUT_WRITE, DURABLE, EPOCH, KILLED_OPENING
 from perdure.testing.conformance.steps import PLACES, CommitStep, InboundStep, KillStep, ReopenStep, Step
+from perdure.values.journal import JournalChange
 
 NEVER = 1_000_000  # more lines than any commit runs
 _KILLS = 6  # spread over the lines that run
@@ -29,6 +30,7 @@ _WHOLE = CommitStep(
     targets=(0, 1),
     inbound=None,
     event_ms=(1, 2),
+    journal=JournalChange(("0", "1")),
 )
 _AGAIN = attrs.evolve(
     _WHOLE,
@@ -45,13 +47,13 @@ _KILLED = KillStep(commits=(), lines=NEVER)
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
 async def a_kill_during_a_commit_leaves_it_complete_or_absent(new_harness: NewHarness) -> None:
-    """State, alarm, claim, key, messages, the consumed message and events: all or nothing."""
+    """State, alarm, claim, key, messages, the consumed message, events and journal: all or nothing."""
     await _at_every_line(new_harness, (_WHOLE,), (_AGAIN,))
 
 
 @in_harness(ATOMIC, DURABLE, EPOCH, needs="durable")
 async def a_kill_during_a_purge_leaves_it_complete_or_absent(new_harness: NewHarness) -> None:
-    """The instance and the messages to itself are deleted together or not at all."""
+    """The instance, its journal and the messages to itself are deleted together or not at all."""
     await _at_every_line(new_harness, (_WHOLE,), (_PURGE,))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Literal, TypeAlias, assert_never
 
 import attrs
 from returns.result import Failure, Result, Success
@@ -25,10 +25,10 @@ Asked: TypeAlias = Transition | Address | Retention | int
 class ModelStore:
     """A memory store that records its operations, so that it can repeat them."""
 
-    def __init__(self) -> None:
+    def __init__(self, journals: Literal["kept", "none"] = "kept") -> None:
         self._backend = MemoryBackend()
         self._asked: list[Asked] = []
-        self.side = RecordedStore(self._backend.open())
+        self.side = RecordedStore(self._backend.open(), journals=journals)
 
     async def ask(self, asked: Asked) -> Result[Any, Any]:
         """Execute an operation, and record it."""
@@ -41,7 +41,7 @@ class ModelStore:
 
     async def again(self) -> ModelStore:
         """Create another model, with the same operations."""
-        other = ModelStore()
+        other = ModelStore(self.side.journals)
         for asked in self._asked:
             await other.ask(asked)
         other.side.fences = {at: list(fences) for at, fences in self.side.fences.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Literal, assert_never
 
 import attrs
 
@@ -13,6 +13,7 @@ from perdure.testing.conformance.requirements import OLDEST_FIRST
 from perdure.testing.conformance.steps import KEYS, PLACES, CommitStep, InboundStep
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
+from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, DeadLettered, MessageFate, Postponed, StoredMessage
 from perdure.values.transition import KeepInstance, Loaded, Purge, Put, Transition, Write
 
@@ -45,6 +46,7 @@ class RecordedStore:
         store: the store.
         fences: the fences that were learned, for each address, the newest last.
         seen: the ids of messages that were learned, in the order in which they were first seen.
+        journals: whether both stores keep journals.
 
     Both are learned from what the store holds after a step, never from what a commit answered: the answer of a commit
     that survived a kill may be lost, and the two sides must learn the same.
@@ -53,14 +55,18 @@ class RecordedStore:
     store: Store
     fences: dict[Address, list[Fence]] = attrs.Factory(lambda: {at: [] for at in PLACES})
     seen: list[int] = attrs.Factory(list[int])
+    journals: Literal["kept", "none"] = "kept"
 
     async def transition(self, step: CommitStep) -> Transition:
         """Make the transition of a step, with this side's fences and ids."""
         at = PLACES[step.at]
+        expected = await self._fence(step, at)
+        journal = step.journal if step.write == "put" and self.journals == "kept" else None
         return Transition(
             address=at,
-            expected=await self._fence(step, at),
-            write=_write(step, at),
+            expected=expected,
+            write=_write(step, at, await self._length(at, expected, journal)),
+            journal=journal,
             remember=step.remember,
             messages=tuple(message(at, PLACES[target], str(target)) for target in step.targets),
             inbound=None if step.inbound is None else await self._fate(step.inbound),
@@ -99,6 +105,9 @@ class RecordedStore:
                     seen[f"load({at}, {key}, {now_ms})"] = bare(loaded)
                     if loaded.instance is not None and loaded.instance.fence is not None:
                         fences[at] = loaded.instance.fence
+            fence = fences.get(at) or next(reversed(self.fences[at]), Fence(0, 0))  # of a purged one: it must be gone
+            if self.journals == "kept" and store.journal is not None:
+                seen[f"journal({at})"] = await value(store.journal(at, fence.incarnation, 0, ALL))
             seen[f"history({at})"] = _events(await value(store.history(at, None, ALL)))
         for instant_ms in INSTANTS:
             seen[f"due({instant_ms})"] = [unnumbered(one) for one in await value(store.due(instant_ms, ALL))]
@@ -127,6 +136,12 @@ class RecordedStore:
                 return others[-1] if others else None
             case _:
                 assert_never(step.fence)
+
+    async def _length(self, at: Address, expected: Fence | None, journal: JournalChange | None) -> int:
+        """Return the length of the journal after a transition: a right one continues from the stored length."""
+        stored = None if expected is None else (await value(self.store.load(at))).instance
+        before = 0 if stored is None or (journal is not None and journal.earlier == "cut") else stored.journal_length
+        return before + (0 if journal is None else len(journal.bodies))
 
     async def _fate(self, inbound: InboundStep) -> MessageFate | None:
         deliverable = [one.message_id for one in await self.messages(INSTANTS[-1])]
@@ -164,10 +179,10 @@ def _events(logged: tuple[LoggedEvent, ...]) -> list[object]:
     return [one.event for one in logged]
 
 
-def _write(step: CommitStep, at: Address) -> Write:
+def _write(step: CommitStep, at: Address, journal_length: int) -> Write:
     match step.write:
         case "put":
-            return Put(attrs.evolve(step.instance, address=at))
+            return Put(attrs.evolve(step.instance, address=at, journal_length=journal_length))
         case "purge":
             return Purge()
         case "retire":

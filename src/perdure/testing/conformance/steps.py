@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from perdure.stores.store import Query
 from perdure.testing.conformance.examples import CLAIM, ERROR, PENDING_RETRY, address
 from perdure.values.instance import Instance
+from perdure.values.journal import JournalChange
 from perdure.values.transition import Remembered
 
 PLACES = tuple(address(id_) for id_ in ("a", "b", "ab"))
@@ -48,6 +49,7 @@ class CommitStep:
         targets: the numbers of the addresses to send a message to.
         inbound: the message to settle.
         event_ms: the instants of the events to log.
+        journal: the change of the journal, if the store keeps journals and the step puts an instance.
     """
 
     at: int
@@ -58,6 +60,7 @@ class CommitStep:
     targets: tuple[int, ...]
     inbound: InboundStep | None
     event_ms: tuple[int, ...]
+    journal: JournalChange | None = None
 
 
 @attrs.frozen
@@ -182,6 +185,15 @@ def _commits() -> st.SearchStrategy[CommitStep]:
         targets=st.lists(st.sampled_from((0, 0, 1, 2)), max_size=3).map(tuple),
         inbound=st.none() | _inbounds(),
         event_ms=st.lists(_instants, max_size=2).map(tuple),
+        journal=st.none() | _journal_changes(),
+    )
+
+
+def _journal_changes() -> st.SearchStrategy[JournalChange]:
+    return st.builds(
+        JournalChange,
+        st.lists(st.sampled_from(("[]", "é\u0000", "")), max_size=2).map(tuple),
+        st.sampled_from(("kept", "kept", "cut")),
     )
 
 
