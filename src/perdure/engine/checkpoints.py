@@ -13,12 +13,13 @@ from perdure.jobs.checkpoint import Checkpoint, ClaimLost, ReadJournal, checkpoi
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.step import Execute
 from perdure.programs import Halted
-from perdure.programs.future import answer_of, known_answer
+from perdure.programs.future import answer_of
 from perdure.runtime.record import Future, Runtime
 from perdure.stores.store import Store
-from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreUnavailable
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.instance import Fence
-from perdure.values.transition import Put, Transition
+from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_CONFLICTS = 20
@@ -64,7 +65,8 @@ class Checkpoints:
 
     Attributes:
         job: the definition of the instance.
-        store: stores the instances.
+        store: stores the journals.
+        load: reads the present row.
         runtime: lets parallel branches wait for their turn.
         commit: writes a transition, and takes note of the answer.
         inputs: collects the inputs of a decision.
@@ -72,6 +74,7 @@ class Checkpoints:
 
     job: AnyDefinition
     store: Store
+    load: Callable[[Address], Awaitable[Result[Loaded, StoreError]]]
     runtime: Runtime
     commit: Callable[[Transition], Awaitable[Result[Fence, Any]]]
     inputs: Callable[[], TurnInputs]
@@ -147,10 +150,7 @@ class Checkpoints:
     async def _stored(self, run: ClaimedRun, value: object) -> object:
         """Commit a checkpoint over the present row, which turns may have written meanwhile."""
         for _ in range(MAX_CONFLICTS + 1):
-            loading = self.store.load(run.execute.instance.address, None, 0)
-            loaded = known_answer(loading)
-            if loaded is None:
-                loaded = await answer_of(loading)
+            loaded = await self.load(run.execute.instance.address)
             if not isinstance(loaded, Success):
                 raise RunLost(loaded.failure())
             joined = present(run.execute, loaded.unwrap())
