@@ -14,6 +14,7 @@ from perdure.values.address import Address
 from perdure.values.decoded import Decoded
 from perdure.values.hold import Hold
 from perdure.values.limits import Limits
+from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 
@@ -28,6 +29,7 @@ def collect_inputs(
     events: Literal["wanted", "unread"] = "wanted",
     hold: Hold = "released",
     decoded: Decoded | None = None,
+    others: OtherEngines = NO_OTHERS,
 ) -> TurnInputs:
     """Read the clock, draw a random value and create an id.
 
@@ -40,6 +42,7 @@ def collect_inputs(
         events: whether the log keeps events or a sink reads them.
         hold: whether runs of the job may begin.
         decoded: the decoded state of the row, if it is kept.
+        others: the other engines that share the store.
     """
     return TurnInputs(
         now_ms=runtime.now_ms(),
@@ -52,6 +55,7 @@ def collect_inputs(
         events=events,
         hold=hold,
         decoded=decoded,
+        others=others,
     )
 
 

@@ -44,6 +44,9 @@ from perdure.values.transition import Loaded
 CLAIM_LEFT_RETRY_MS = 1_000
 """How long after a failed commit the engine tries to settle the run again."""
 
+ELSEWHERE_MIN_MS, ELSEWHERE_MAX_MS = 5, 250
+"""How soon a request is decided again that found its instance held by another engine of a shared store."""
+
 MAX_TURNS_IN_A_ROW = 64
 """Turns that run synchronously in a row before the event loop gets a chance to run."""
 
@@ -327,20 +330,35 @@ class Dispatcher:
                 item.reply(result)
                 if isinstance(item.request.command, Recover) and _is_lost(result):
                     self.claim_left(resident)
-                if resident.deferred and not resident.running:
-                    self._wake_deferred(resident)
+                self._wake_deferred_unless_running(resident)
             case RunsApart(execute):
                 run = self._run_apart(resident, item, execute)
                 resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
             case Defer():
-                resident.deferred = (*resident.deferred, item)
+                self._defer(resident, item)
             case RecoverFirst():
                 self._recover_first(resident, item)
             case FenceLost(address):
                 item.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
-                self.fence_lost(address)
+                if not self.turns.others:
+                    self.fence_lost(address)
+                else:
+                    self._wake_deferred_unless_running(resident)
             case _:
                 assert_never(verdict)
+
+    def _wake_deferred_unless_running(self, resident: Resident) -> None:
+        if resident.deferred and not resident.running:
+            self._wake_deferred(resident)
+
+    def _defer(self, resident: Resident, item: Item) -> None:
+        """Keep a request until the run in progress has ended; if another engine runs it, look again: ever later."""
+        resident.deferred = (*resident.deferred, item)
+        if resident.running and item.ended is None:
+            return  # the end of that run wakes it
+        delay_ms = min(ELSEWHERE_MAX_MS, ELSEWHERE_MIN_MS * 2 ** min(item.looks, 10))
+        item.looks += 1
+        self.runtime.call_later(delay_ms * (0.5 + self.runtime.random()), lambda: self._wake_deferred(resident))
 
     def _recover_first(self, resident: Resident, item: Item) -> None:
         """Settle the abandoned run, then serve the request.

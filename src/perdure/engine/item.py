@@ -38,6 +38,7 @@ class Item:
         recovered: whether an abandoned run was already recovered for this request.
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
+        looks: how often it found the instance held by another engine.
     """
 
     request: Request
@@ -46,6 +47,7 @@ class Item:
     recovered: Literal["not_yet", "once"] = "not_yet"
     span: TurnSpan | None = None
     report: RequestReport | None = None
+    looks: int = 0
 
     def reply(self, result: TurnAnswer) -> None:
         """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""

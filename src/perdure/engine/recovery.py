@@ -1,4 +1,4 @@
-"""Recovers the runs that an earlier engine left, before the engine accepts requests."""
+"""Recovers abandoned runs: before the engine accepts requests, and on a shared store when an engine has ended."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ class Recovery:
         store: returns the instances with a claim, and those that could not be decoded.
         dispatcher: executes the turns.
         jobs: the served definitions; instances of other jobs are ignored.
+        is_own: whether this engine decodes an undecodable instance again; on a shared store, those of its share.
     """
 
     store: Store
     dispatcher: Dispatcher
     jobs: Mapping[tuple[str, str], AnyDefinition]
+    is_own: Callable[[Address], bool] = lambda _: True
 
     async def run(self) -> int:
         """Post the recoveries.
@@ -44,15 +46,24 @@ class Recovery:
         Raises:
             StoreError: the store failed.
         """
+        recovered = await self.claims()
+        last: Address | None = None
+        while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=PAGE))):  # noqa: B023
+            self._post(tuple(row for row in rows if self.is_own(row.address)), REDECODE)
+            last = rows[-1].address
+        return recovered
+
+    async def claims(self) -> int:
+        """Post the recoveries of abandoned runs only, and return their number.
+
+        Raises:
+            StoreError: the store failed.
+        """
         recovered = 0
         after = 0
         while rows := await _page(lambda: self.store.claimed(after, PAGE)):  # noqa: B023 - awaited at once
             recovered += self._post(rows, RECOVER)
             after = rows[-1].incarnation
-        last: Address | None = None
-        while rows := await _page(lambda: self.store.find(Query(suspension="undecodable", after=last, limit=PAGE))):  # noqa: B023
-            self._post(rows, REDECODE)
-            last = rows[-1].address
         return recovered
 
     def _post(self, rows: tuple[Instance, ...], request: Request) -> int:

@@ -92,7 +92,7 @@ class Residents:
 
     def loaded(self, resident: Resident, loaded: Loaded) -> None:
         """Keep the row that was read for a turn, unless a commit has written a newer one meanwhile."""
-        if resident.loaded is None:
+        if resident.loaded is None or not self.may_use_rows:
             instance = loaded.instance
             self.keep(resident, NO_INSTANCE if instance is None else Loaded(instance=instance))
 
@@ -208,7 +208,7 @@ class Residents:
     @property
     def _is_owned(self) -> bool:
         lost = self.store.lost
-        return self.phase == "open" and (lost is None or not lost.done())
+        return self.may_use_rows and self.phase == "open" and (lost is None or not lost.done())
 
     def _note_change(self, address: Address) -> None:
         for changed in self._reads:

@@ -19,11 +19,22 @@ from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import incident
 from perdure.engine.maintenance import Maintenance
+from perdure.engine.membership import Membership
 from perdure.engine.mistakes import MistakeFound
 from perdure.engine.outbox import Outbox
 from perdure.engine.recovery import Recovery
 from perdure.engine.reporting import Reporting
 from perdure.engine.residents import Residents
+from perdure.engine.shared_work import (
+    ALARM_POLL_MS,
+    MESSAGE_POLL_MS,
+    SWEEP_MS,
+    every,
+    handles_alarm,
+    membership_of,
+    while_leased,
+    work_of,
+)
 from perdure.engine.sink import OpenSinks
 from perdure.engine.traced import traced
 from perdure.engine.turn import RunEnded, TurnTaker
@@ -35,6 +46,7 @@ from perdure.jobs.recovery import left_behind
 from perdure.runtime.record import Future, LogRecord, Runtime, SpawnedTask, Timer
 from perdure.stores.store import Store
 from perdure.values.address import Address
+from perdure.values.errors import StoreError
 from perdure.values.event import Event, JobResumed
 from perdure.values.limits import Limits
 from perdure.values.live_event import EngineStarted, EngineStopped
@@ -65,6 +77,7 @@ class RunningEngine:
         waits: callers that wait for the status of an instance.
         sinks: tells the open sinks.
         stopped: done when the engine stopped itself, with the reason.
+        membership: this engine among those of a shared store; None if it owns the store.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
 
@@ -81,12 +94,14 @@ class RunningEngine:
     residents: Residents
     sinks: OpenSinks
     stopped: Future[str]
+    membership: Membership | None = None
     left_behind: tuple[Address, ...] = ()
     _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
     _leaving: Timer | None = None
     _suspicion: Timer | None = None
     _stopping: Timer | None = None
+    _swept: Wake = attrs.Factory(lambda self: Wake(self.runtime), takes_self=True)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.store!r}>"
@@ -98,11 +113,16 @@ class RunningEngine:
             StoreError: the store failed.
             EnsureFailed: a declared instance could not be created.
         """
-        if self.store.left == "died":
+        if self.store.left == "died" and self.membership is None:
             self.turns.code = "suspect"
             self._suspicion = self.runtime.call_later(SUSPICION_MS, self._trust)
+        if self.membership is not None:
+            self.membership.changed, self.membership.lost = self.others_changed, self.lost
+            await self.membership.join()
+            self.turns.others = self.membership.others
         await self.turns.holds.read()
-        recovered = await Recovery(self.store, self.dispatcher, self.jobs).run()
+        recovery = self._recovery()
+        recovered = await recovery.run()
         fields = {"store": self.store.name, "epoch": self.store.epoch, "recovered": recovered}
         self.runtime.log(LogRecord("info", "engine started", fields))
         self._told = "start"
@@ -115,6 +135,46 @@ class RunningEngine:
         self._loop(self.alarms.run(), "alarms")
         self._loop(self.outbox.run(), "outbox")
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
+        if self.membership is not None:
+            self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")
+            self._loop(every(self.runtime, MESSAGE_POLL_MS, self.outbox.wake.ring), "message poll")
+            self._loop(self._sweep(recovery), "sweep")
+
+    def _recovery(self) -> Recovery:
+        membership = self.membership
+        if membership is None:
+            return Recovery(self.store, self.dispatcher, self.jobs)
+        work = work_of(self.store, membership)
+        return Recovery(work, self.dispatcher, self.jobs, lambda address: address in membership.share)
+
+    def _look_at_alarms(self) -> None:
+        """Read again what other engines may have written: alarms, and the instances that callers wait for."""
+        self.alarms.doubt()
+        if self.waits.count:
+            self.waits.doubt()
+
+    def others_changed(self) -> None:
+        """React to an engine that joined or ended: the share of this one has changed."""
+        if self.membership is not None:
+            self.turns.others = self.membership.others
+        self.alarms.doubt()
+        self.outbox.wake.ring()
+        self._swept.ring()
+
+    async def _sweep(self, recovery: Recovery) -> None:
+        """Recover what engines left that have ended: when one ends, and periodically."""
+        while True:
+            await self._swept.wait_until(self.runtime.now_ms() + SWEEP_MS)
+            try:
+                await self.turns.holds.read()
+                await recovery.run()
+            except StoreError as error:
+                self.runtime.log(LogRecord("warning", "abandoned claims not read", {"error": str(error)}))
+
+    def lost(self, reason: str) -> None:
+        """Stop, because other engines take over the work of this one: its runs must not continue."""
+        self.fail(f"epoch {self.store.epoch} of {self.store.name}: {reason}")
+        self.stop_runs()
 
     def _trust(self) -> None:
         """Claim events late again, because no code of a job has killed this process for a while."""
@@ -134,6 +194,8 @@ class RunningEngine:
             self.waits.close()
             self.alarms.close()
             self.outbox.close()
+            if self.membership is not None:
+                self.membership.retire()
             self._stopping = self.runtime.call_later(self.limits.shutdown_timeout_ms, self.stop_runs)
         return self._stopping
 
@@ -154,6 +216,8 @@ class RunningEngine:
             self._suspicion.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
+        if self.membership is not None:
+            self.membership.end()
         fields = {"store": self.store.name}
         if self.left_behind:
             runs = [str(address) for address in self.left_behind]
@@ -218,6 +282,8 @@ class RunningEngine:
         self.waits.close()
         for task in self._loops:
             task.cancel()
+        if self.membership is not None:
+            self.membership.end()
         self._tell_stopped(reason)
         self.stopped.set_result(reason)
 
@@ -247,7 +313,9 @@ class RunningEngine:
                 self.alarms.notice(transition.address, None)
             return
         after = write.instance
-        self.alarms.notice(transition.address, after.due_ms)
+        membership = self.membership
+        if membership is None or handles_alarm(membership, transition.address, after.due_ms, self.runtime.now_ms()):
+            self.alarms.notice(transition.address, after.due_ms)
         if after.owner is not None:
             self._recover_if_left(transition)
         if transition.events and any(isinstance(event, JobResumed) for event in transition.events):
@@ -276,8 +344,8 @@ class RunningEngine:
     def _recover_if_left(self, transition: Transition) -> None:
         """Recover an instance that was resumed, or had two claims, if no run holds its claim."""
         job = self.jobs.get((transition.address.kind, transition.address.name))
-        running = self.dispatcher.running_at(transition.address)
-        if job is not None and isinstance(transition.write, Put) and left_behind(transition.write.instance, running):
+        running, write = self.dispatcher.running_at(transition.address), transition.write
+        if job is not None and isinstance(write, Put) and left_behind(write.instance, running, self.turns.others):
             self.dispatcher.recover(job, transition.address)
 
 
@@ -311,13 +379,13 @@ def running_engine(
         residents: keeps the instances of the store in memory; by default a new one.
     """
     load_postponed()
-    sinks = sinks or OpenSinks(runtime)
+    membership = membership_of(store, runtime, jobs)
+    work, perform = work_of(store, membership), while_leased(perform, membership)
+    sinks, residents = sinks or OpenSinks(runtime), residents or Residents(store)
     tracing, reporting = sinks.tracing, Reporting(runtime, sinks)
-    residents = residents or Residents(store)
     lost: Callable[[str], None] = lambda address: engine.fail(_fence_lost(store, address))  # noqa: E731 - of one line
     dispatcher = Dispatcher(runtime, limits, jobs, lost, reporting, residents)
-    commits = Commits(store, runtime, limits, reporting, residents)
-    holds = Holds(store, runtime)
+    commits, holds = Commits(store, runtime, limits, reporting, residents), Holds(store, runtime)
     turns = TurnTaker(
         store,
         runtime,
@@ -334,9 +402,9 @@ def running_engine(
         mistake_found=mistake_found,
         tracing=tracing,
     )
-    alarms = Alarms(store, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
+    alarms = Alarms(work, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
     dispatcher.turns, holds.released = turns, alarms.doubt
-    outbox = Outbox(store, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
+    outbox = Outbox(work, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
     engine = RunningEngine(
         store,
         runtime,
@@ -351,6 +419,7 @@ def running_engine(
         residents,
         sinks,
         stopped=runtime.future(),
+        membership=membership,
     )
     commits.committed, commits.in_doubt = engine.committed, engine.doubt
     turns.process_ends = outbox.process_ends = engine.process_ends

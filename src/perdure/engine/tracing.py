@@ -130,7 +130,7 @@ def turn_begun(address: Address, request: Request, before: Instance | None, inpu
         case AlarmDue():
             return _alarm(address, before, inputs)
         case Recover():
-            claim = None if before is None else left_behind(before, inputs.running)
+            claim = None if before is None else left_behind(before, inputs.running, inputs.others)
             if claim is None:
                 return None
             return TurnBegun(address=address, action=request.action, cause="recovery", link=claim.trace)

@@ -16,7 +16,9 @@ from perdure.engine.claims import ClaimFailed, LazyClaim, Perform, perform_direc
 from perdure.engine.collect_inputs import collect_inputs, traced_inputs
 from perdure.engine.commits import Commits
 from perdure.engine.concurrency_limit import ConcurrencyLimits
+from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_way
 from perdure.engine.holds import Holds
+from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
 from perdure.engine.mistakes import MistakeFound, report_mistakes
 from perdure.engine.reporting import Reporting
@@ -27,31 +29,25 @@ from perdure.engine.tracing import Tracing
 from perdure.engine.turn_outcome import Begun, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
-from perdure.jobs.failures import record_failure
 from perdure.jobs.inspection import Inspection
-from perdure.jobs.recovery import release, withdraw
-from perdure.jobs.redaction import secrets_of_instance, secrets_of_request
+from perdure.jobs.recovery import is_event_between, keeping, release, withdraw
 from perdure.jobs.request import Recover
 from perdure.jobs.run import running_answer
-from perdure.jobs.step import Commit, Execute, Mark, run_of
+from perdure.jobs.step import Commit, Defer, Execute, Mark, run_of
 from perdure.jobs.turn import begin, begin_marked, finish, interrupted, rejoin
 from perdure.programs import Exit, Raised
 from perdure.programs.drivers import Suspended, run_until_asked
 from perdure.programs.exit import ENDS_PROCESS, is_closing
 from perdure.programs.future import answer_of, known_answer, telling
-from perdure.runtime.record import LogRecord, Runtime
+from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs
 from perdure.stores.store import Store
-from perdure.values.errors import Conflict, EngineClosed, HookRaised, OutcomeUnknown, RunTimeout, StoreError
-from perdure.values.excerpt import excerpt
+from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
 from perdure.values.instance import Instance
 from perdure.values.limits import Limits
-from perdure.values.secret import scrubbed
+from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded, Put, Transition
 from perdure.values.turn_inputs import TurnInputs
-
-MAX_CONFLICTS = 5
-"""How often a turn without effects starts again after a conflict."""
 
 RunEnded: TypeAlias = Callable[[Execute, Exit[Any, Any]], object]
 """Called with the end of every user program, before the engine decides on it."""
@@ -79,6 +75,7 @@ class TurnTaker:
         phase: whether runs may start.
         code: ``trusted``: an event is claimed before its first effect, so that one without effects costs one commit;
             ``suspect``: all code of jobs is claimed before it runs, so that the deaths of the process are counted.
+        others: the other engines that share the store; those of the last heartbeat.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
             construction.
     """
@@ -99,12 +96,17 @@ class TurnTaker:
     tracing: Tracing | None = None
     phase: Literal["open", "closing"] = "open"
     code: Literal["trusted", "suspect"] = "trusted"
+    others: OtherEngines = NO_OTHERS
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
     async def take(self, resident: Resident, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
         """Execute the turn of one request, again as long as it meets conflicts before its first effect."""
-        for _ in range(tries):
+        if self.others and item.request.inbound is None:
+            tries = MAX_SHARED_CONFLICTS
+        for tried in range(tries):
+            if tried > 1 and self.others:
+                await give_way(self.runtime, tried, self.others)
             verdict = await self._ended(await self._load_first(resident, item, self._load(resident, item)))
             if verdict is not None:
                 return verdict
@@ -198,13 +200,7 @@ class TurnTaker:
         """Answer a request whose turn raised before there was a program."""
         broken = Raised(defect)
         self._note_end(broken)
-        if is_interrupt(broken):
-            return TurnAnswered(Failure(EngineClosed()))
-        secrets = secrets_of_request(resident.job, item.request) | secrets_of_instance(resident.job, instance)
-        fields = {"instance": str(resident.address), "error": scrubbed(excerpt(defect), secrets)}
-        self.runtime.log(LogRecord("error", "hook raised before returning a program", fields))
-        record = record_failure(broken, None, secrets=secrets)
-        return TurnAnswered(Failure(HookRaised(record.error_type, record.message, record.traceback or "")))
+        return answer_of_hook(self.runtime, resident.job, resident.address, item.request, instance, broken)
 
     async def _mark_and_begin(self, resident: Resident, item: Item, mark: Mark) -> Verdict | None:
         """Record a claim, then run the code of the job that decides the rest of the turn."""
@@ -520,6 +516,7 @@ class TurnTaker:
     async def _claim(self, resident: Resident, execute: Execute) -> Result[Execute, Any]:
         """Record the claim of a run."""
         transition = execute.claiming or claim_event(execute)
+        transition = keeping(transition, execute.claim) if self.others else transition
         if not isinstance(transition.write, Put):
             return Success(execute)
         stored = await self._record(resident, transition, execute.claim.run_id)
@@ -552,6 +549,7 @@ class TurnTaker:
         self.forget_run(resident, execute)
         match verdict:
             case None:
+                self.left_claimed(resident)  # if the claim is still this engine's, no other engine recovers it
                 return FenceLost(str(resident.address))
             case TurnAnswered(Failure(StoreError() | OutcomeUnknown() as error)):
                 self.left_claimed(resident)
@@ -561,10 +559,13 @@ class TurnTaker:
 
     async def settle_apart(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Verdict | Execute:
         """Commit the end of a run that ran beside the resident, on the present row."""
-        for _ in range(MAX_CONFLICTS + 1):
+        for tried in range(MAX_SHARED_CONFLICTS if self.others else MAX_CONFLICTS + 1):
+            await give_way(self.runtime, tried, self.others)
             match await self.residents.load(resident.address):
+                case Success(loaded) if is_event_between(loaded.instance, resident.running, self.others):
+                    return Defer()
                 case Success(loaded):
-                    joined = rejoin(execute, loaded)
+                    joined = rejoin(execute, loaded, self.others)
                 case failure:
                     self.left_claimed(resident)
                     self.forget_run(resident, execute)
@@ -584,16 +585,14 @@ class TurnTaker:
         resident.forget(execute.claim.run_id)
 
     def _facts(self, resident: Resident) -> TurnInputs:
-        events: Literal["wanted", "unread"]
-        events = "wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread"
-        hold = self.holds.of(resident.job.kind, resident.job.name)
         return collect_inputs(
             self.runtime,
             self.store,
             self.limits,
             running=resident.running,
             code=self.code,
-            events=events,
-            hold=hold,
+            events="wanted" if self.limits.keeps_history or self.reporting.sinks.told else "unread",
+            hold=self.holds.of(resident.job.kind, resident.job.name),
             decoded=resident.decoded,
+            others=self.others,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -19,6 +19,9 @@ from perdure.values.answer import PauseResult
 from perdure.values.event import JobParked, JobRecovered
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Claim, Instance
+from perdure.values.message import Kept
+from perdure.values.other_engines import NO_OTHERS, OtherEngines
+from perdure.values.transition import Transition
 from perdure.values.turn_inputs import TurnInputs
 
 MAX_RECOVERIES = 2
@@ -26,11 +29,41 @@ MAX_RECOVERIES = 2
 
 
 def is_running(instance: Instance, inputs: TurnInputs) -> bool:
-    """Return whether a run of the instance is in progress in this process."""
-    return instance.claim is not None and instance.claim.run_id in inputs.running
+    """Return whether a run of the instance is in progress, in this process or in another engine."""
+    claim = instance.claim
+    return claim is not None and (claim.run_id in inputs.running or claim.owner in inputs.others)
 
 
-def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
+def is_held_elsewhere(instance: Instance, occupancy: Literal["mailbox", "claim_only"], inputs: TurnInputs) -> bool:
+    """Return whether another engine holds the instance: it handles an event, or runs a program that holds the mailbox.
+
+    Args:
+        instance: the stored instance.
+        occupancy: whether the runs of its kind hold the mailbox.
+        inputs: the other engines.
+    """
+    run, event = instance.claim, instance.event_claim
+    if event is not None and event.owner in inputs.others:
+        return True
+    return occupancy == "mailbox" and run is not None and run.owner in inputs.others
+
+
+def is_event_between(instance: Instance | None, running: tuple[str, ...], others: OtherEngines) -> bool:
+    """Return whether the end of a run beside the mailbox must wait for an event on a shared store.
+
+    Another engine handles that event, or died during it. Its claim is in the row that the end of the run writes, or
+    deletes: written now, the event would be applied again later without a mark.
+
+    Args:
+        instance: the stored instance.
+        running: the ids of its runs that are in progress in this process.
+        others: the other engines.
+    """
+    event = None if instance is None else instance.event_claim
+    return bool(others) and event is not None and event.run_id not in running
+
+
+def left_behind(instance: Instance, running: tuple[str, ...], others: OtherEngines = NO_OTHERS) -> Claim | None:
     """Return the claim that must be recovered, if there is one; the claim of a run precedes that of an event.
 
     A parked claim does not keep another claim of the instance from being delivered. The runs of an undecodable instance
@@ -39,11 +72,12 @@ def left_behind(instance: Instance, running: tuple[str, ...]) -> Claim | None:
     Args:
         instance: the stored instance.
         running: the ids of its runs that are in progress in this process.
+        others: the other engines that may be alive: their claims are not abandoned.
     """
     if instance.claim is None and instance.event_claim is None:
         return None
     for claim in (instance.claim, instance.event_claim):
-        if claim is None or claim.run_id in running:
+        if claim is None or claim.run_id in running or claim.owner in others:
             continue
         if instance.suspension == "undecodable" and claim.cause != "upgrade":
             continue
@@ -123,15 +157,23 @@ RELEASED = 0
 
 
 def release(instance: Instance, run_id: str, inputs: TurnInputs) -> Commit:
-    """Release a claim on a graceful shutdown: the next start delivers it again without counting a crash."""
+    """Release a claim on a graceful shutdown: the next delivery counts no crash.
+
+    A claim that another engine took over meanwhile is not released.
+    """
     changes: dict[str, Any] = {  # fields of Instance
         name: attrs.evolve(claim, owner=RELEASED)
         for name, claim in (("claim", instance.claim), ("event_claim", instance.event_claim))
-        if claim is not None and claim.run_id == run_id
+        if claim is not None and claim.run_id == run_id and claim.owner in (inputs.epoch, RELEASED)
     }
     if not changes:
         return reply(instance.address, PauseResult(changed=False, status=instance.status))
     return answered(put(instance, inputs.now_ms, **changes), PauseResult(changed=True, status=instance.status))
+
+
+def keeping(transition: Transition, claim: Claim) -> Transition:
+    """Require that the message of a claim is living: another engine may have consumed it since it was read."""
+    return transition if claim.message_id is None else attrs.evolve(transition, inbound=Kept(claim.message_id))
 
 
 def withdraw(instance: Instance, claim: Claim, raised: BaseException, inputs: TurnInputs) -> Commit:

@@ -54,14 +54,18 @@ def resume(job: AnyDefinition, address: Address, instance: Instance | None, inpu
         job.rearmed(instance, inputs),
         suspension=None,
         pending_retry=pending_retry,
-        claim=_fresh(instance.claim),
-        event_claim=_fresh(instance.event_claim),
+        claim=_fresh(instance.claim, inputs),
+        event_claim=_fresh(instance.event_claim, inputs),
     )
     return _held(put(changed, inputs.now_ms, events=(resumed,)))
 
 
-def _fresh(claim: Claim | None) -> Claim | None:
-    return None if claim is None else attrs.evolve(claim, owner=RELEASED, recoveries=0)
+def _fresh(claim: Claim | None, inputs: TurnInputs) -> Claim | None:
+    if claim is None:
+        return None
+    if inputs.others and (claim.owner in inputs.others or claim.run_id in inputs.running):
+        return attrs.evolve(claim, recoveries=0)  # an engine runs it: released, another one would run it too
+    return attrs.evolve(claim, owner=RELEASED, recoveries=0)
 
 
 def _held(transition: Any) -> Commit:

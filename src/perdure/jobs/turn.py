@@ -20,7 +20,7 @@ from perdure.jobs.failures import record_failure
 from perdure.jobs.held import begins_run, begun_later
 from perdure.jobs.keys import remember, replay
 from perdure.jobs.new_instance import new_instance
-from perdure.jobs.recovery import deliver, is_running, left_behind, recover
+from perdure.jobs.recovery import deliver, is_held_elsewhere, is_running, left_behind, recover
 from perdure.jobs.redaction import redacted_events, redacted_failure, secrets_of_request, with_shown_events
 from perdure.jobs.request import AlarmDue, Inbound, Pause, Recover, Redecode, Request, Resume, Terminate
 from perdure.jobs.run import run_answer, run_failed
@@ -28,7 +28,7 @@ from perdure.jobs.step import Commit, Defer, Execute, Mark, RecoverFirst, Step
 from perdure.jobs.suspension import pause, redecode, resume, terminate, undecodable
 from perdure.jobs.upgrade import upgrade, upgrade_first
 from perdure.jobs.with_trace import with_trace
-from perdure.jobs.writes import answered, nothing, purge, reply
+from perdure.jobs.writes import answered, nothing, purge, refuse, reply
 from perdure.programs import Exit, Halted, Raised
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord, RunAnswer
@@ -37,6 +37,7 @@ from perdure.values.event import Event, JobStarted, JobTerminated, MessageReject
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Instance
 from perdure.values.message import Consumed
+from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded
 from perdure.values.turn_inputs import TurnInputs
 
@@ -101,18 +102,37 @@ def _decide(
 ) -> Step:
     command = request.command
     if isinstance(command, Terminate):
-        if command.when == "after_run" and instance is not None and is_running(instance, inputs):
+        if command.when == "after_run" and instance is not None and _is_occupied(job, instance, inputs):
             return Defer()
         return terminate(address, instance, command, inputs)
-    claim = None if instance is None else left_behind(instance, inputs.running)
-    if isinstance(command, Recover):
-        if instance is None or claim is None:
-            return reply(address, None)
-        return recover(job, instance, claim, inputs)
-    if claim is not None:
-        return RecoverFirst()
+    claim = None if instance is None else left_behind(instance, inputs.running, inputs.others)
+    step: Step | None = None
+    if isinstance(command, Recover) and (instance is None or claim is None):
+        return reply(address, None)
+    if instance is not None and inputs.others:
+        step = _left_to_others(job, instance, inputs)
+    if step is None and instance is not None and claim is not None:
+        step = recover(job, instance, claim, inputs) if isinstance(command, Recover) else RecoverFirst()
+    if step is not None:
+        return step
     step = _decide_settled(job, address, instance, request, inputs)
     return step if inputs.hold == "released" else _held(job, step, instance, request, inputs)
+
+
+def _is_occupied(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> bool:
+    return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)
+
+
+def _left_to_others(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> Commit | Defer | None:
+    """Return the decision about an instance of a shared store that another engine holds, or wrote in a newer version.
+
+    An engine of a newer deploy reads that version; parked by this one, the instance would stop for all of them.
+    """
+    newer, own = instance.state_version, job.plan.state_version
+    if newer <= own:
+        return Defer() if is_held_elsewhere(instance, job.occupancy, inputs) else None
+    problem = f"$: version {newer} of the state is newer than {own}, the version of this engine; call a newer engine"
+    return refuse(instance.address, Undecodable(str(instance.address), (problem,)))
 
 
 def _held(job: AnyDefinition, step: Step, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
@@ -268,13 +288,15 @@ def _refusal(job: AnyDefinition, error: object, request: Request) -> FailureReco
     return record_failure(Failure(getattr(error, "error", error)), job.plan.errors, secrets=secrets)
 
 
-def rejoin(execute: Execute, loaded: Loaded) -> Execute | Commit:
+def rejoin(execute: Execute, loaded: Loaded, others: OtherEngines = NO_OTHERS) -> Execute | Commit:
     """Merge a run that ran beside the mailbox with the instance as it is stored at its end.
 
-    If the instance or the claim no longer exists, the run changes nothing.
+    If the instance or the claim no longer exists, or another engine took the claim over, the run changes nothing.
     """
     instance = loaded.instance
-    if instance is not None and instance.claim is not None and instance.claim.run_id == execute.claim.run_id:
+    claim = None if instance is None else instance.claim
+    same = claim is not None and claim.run_id == execute.claim.run_id and claim.owner not in others
+    if instance is not None and same:
         return attrs.evolve(execute, instance=instance)
     return answered(
         nothing(execute.instance.address),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import coroutine
@@ -239,6 +239,23 @@ class Simulation:
     def task_failed(self, task: SimulatedTask[Any]) -> None:
         """Record that the task raised, for `unhandled`."""
         self._failed.append(task)
+
+    # ---- the interface for its processes
+
+    def adopt(self, task: SimulatedTask[Any]) -> None:
+        """Count a task of a process among those that have not ended."""
+        self._alive[task] = None
+
+    def withdraw(self, tasks: Container[SimulatedTask[Any]]) -> list[SimulatedTask[Any]]:
+        """Remove the tasks of a process from those that can take their next step, and return them."""
+        withdrawn = [task for task in self._ready if task in tasks]
+        self._ready[:] = [task for task in self._ready if task not in tasks]
+        return withdrawn
+
+    def drop(self, task: SimulatedTask[Any]) -> None:
+        """Drop a task of a process at its current await."""
+        self._alive.pop(task, None)
+        task.close()
 
     # ---- the trampoline
 

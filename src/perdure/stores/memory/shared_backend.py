@@ -64,6 +64,13 @@ class SharedMemoryBackend:
         now_ms = self._clock_ms()
         self._members[epoch] = _Joined({}, now_ms, now_ms + self._lease_ms, label)
         self._openings[epoch] = opening
+        return self._store(epoch, opening)
+
+    def reader(self) -> Store:
+        """Return a store that is no member, for inspection; its epoch is 0."""
+        return self._store(0, _SharedOpening(self, self._tables, 0))
+
+    def _store(self, epoch: int, opening: _SharedOpening) -> Store:
         return Store(
             name=self._name,
             epoch=epoch,

@@ -42,6 +42,12 @@ AnswerMode: TypeAlias = Literal["notified", "awaited"]
 
 A = TypeVar("A")
 
+SHARED_OPERATIONS: Final = ("heartbeat", "due", "messages", "abandoned")
+"""The operations of a shared store that cross the boundary."""
+
+LINK: Final = "the link"
+"""The location of calls that wait for a link that is cut."""
+
 _YIELDS: Final = 0.5
 """The maximum number of times that a task yields at a crossing."""
 
@@ -59,6 +65,8 @@ class Boundary:
         crash_points: the crossings so far.
         died_at: where the worker died; None while it lives.
         held: the calls that wait for a release, by location.
+        latency_ms: how much virtual time a crossing takes at most; drawn from the seed.
+        link: whether the store and the services can be reached; calls and answers wait while they cannot.
     """
 
     runtime: Runtime
@@ -69,6 +77,8 @@ class Boundary:
     crash_points: list[str] = attrs.Factory(list[str])
     died_at: str | None = None
     held: dict[str, list[Future[Any]]] = attrs.Factory(dict[str, list[Future[Any]]])
+    latency_ms: float = 0.0
+    link: Literal["up", "cut"] = "up"
 
     # ------------------------------------------------------------ life and death
     def die(self, at: str) -> None:
@@ -87,6 +97,15 @@ class Boundary:
             if not waiting.done():
                 waiting.set_result(None)
 
+    def cut(self, duration_ms: float) -> None:
+        """Cut the link to the store and the services for a while."""
+        self.link = "cut"
+        self.runtime.call_later(duration_ms, self._heal)
+
+    def _heal(self) -> None:
+        self.link = "up"
+        self.release(LINK)
+
     def release_all(self) -> None:
         """Release all held calls."""
         for at in tuple(self.held):
@@ -94,7 +113,7 @@ class Boundary:
 
     def is_quiet(self, at: str) -> bool:
         """Return whether no fault affects a call at a location now."""
-        if self.die_at is not None or self.died_at is not None or self.interleaving != "turns":
+        if self.die_at is not None or self.died_at is not None or self.interleaving != "turns" or self.latency_ms:
             return False
         return not any(pending.waits_for(at) for pending in self.faults)
 
@@ -132,6 +151,10 @@ class Boundary:
         if self.died_at is not None:
             await self._never()
         self.crash_points.append(what)
+        if self.latency_ms:
+            await self.runtime.sleep(self.runtime.random() * self.latency_ms)
+        while self.link == "cut":
+            await self._released(LINK)
         if self.interleaving == "operations" and self.runtime.random() < _YIELDS:
             await self.runtime.sleep(0)
 
@@ -177,6 +200,12 @@ def store_behind(boundary: Boundary, store: Store, *, answers: AnswerMode) -> St
         for name in (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)
         if (operation := getattr(store, name)) is not None
     }
+    if store.sharing is not None:
+        shared: dict[str, Any] = {
+            name: partial(_cross_to_store, boundary, wrap, name, getattr(store.sharing, name))
+            for name in SHARED_OPERATIONS
+        }
+        changed["sharing"] = attrs.evolve(store.sharing, **shared)
     return attrs.evolve(store, **changed)
 
 

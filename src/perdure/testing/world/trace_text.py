@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, assert_never
 
 from returns.result import Failure, Result, Success
@@ -43,8 +43,19 @@ def format_timeline(timeline: Timeline, start_ms: int) -> str:
         timeline: the timeline.
         start_ms: the instant from which times are counted.
     """
-    trace = tuple(timeline.kept)[-LAST:]
-    hidden = timeline.dropped + len(timeline.kept) - len(trace)
+    return format_trace(timeline.kept, timeline.dropped, start_ms)
+
+
+def format_trace(kept: Collection[TraceEvent], dropped: int, start_ms: int) -> str:
+    """Return the end of a trace, one line for each event.
+
+    Args:
+        kept: the events, oldest first.
+        dropped: the number of older events.
+        start_ms: the instant from which times are counted.
+    """
+    trace = tuple(kept)[-LAST:]
+    hidden = dropped + len(kept) - len(trace)
     lines = [f"  ({hidden} earlier events are not shown)"] if hidden else []
     for moment in trace:
         at = _since(start_ms, moment.at_ms)

@@ -1,0 +1,20 @@
+"""Several engines on one store lose nothing, apply nothing twice, and repeat nothing without a mark."""
+
+import os
+
+import pytest
+from crowd import Crowd
+
+SEEDS = range(int(os.environ.get("PERDURE_CROWDS", "20")))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_crowd_over_engines_that_suffer(seed: int) -> None:
+    Crowd(seed).run()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crowd_over_healthy_engines(seed: int) -> None:
+    crowd = Crowd(seed, mishaps=False)
+    crowd.run()
+    assert len(crowd.heard) == len(set(crowd.heard)), "healthy engines repeat nothing"
