@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 from perdure.runtime.record import Runtime
 from perdure.stores.byte_size import bytes_of
 from perdure.stores.memory import memory_store
+from perdure.stores.postgres import open_postgres
 from perdure.stores.sqlite import open_sqlite
 from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
@@ -21,6 +22,9 @@ ENTRY_POINTS = "perdure.stores"
 """The entry point group in which an installed package declares stores: a scheme, and its `OpenStore`."""
 
 _WHAT = "store URL"
+
+_OWNED: Final = ("sqlite", "postgresql", "postgres")
+"""The schemes of stores that have one owner at a time."""
 
 _FILES: Final = "'sqlite:///relative.db', 'sqlite:////absolute/path.db'"
 
@@ -49,6 +53,7 @@ async def open_store(
     ``sqlite:///x.db?durability=relaxed``  faster for a lone caller; see `open_sqlite`
     ``sqlite:///x.db?if_missing=refuse``  a SQLite file that must exist
     ``sqlite:///x.db?cache=16MiB``      the bound of its cache of instances; 64 MiB by default
+    ``postgresql://user@host/database``  a schema of a PostgreSQL database; see `open_postgres`
     =================================== ===========================================
 
 
@@ -56,14 +61,14 @@ async def open_store(
     installed packages declare::
 
         [project.entry-points."perdure.stores"]
-        postgresql = "my_package:open_postgresql"
+        mysql = "my_package:open_mysql"
 
     Args:
         url: the URL.
         runtime: how the store waits; by default the runtime of the running event loop.
         schemes: additional schemes, with the functions that open them.
-        on_locked: the action when another engine owns the store: ``raise``, or ``wait`` for its end. Only a SQLite file
-            has an owner.
+        on_locked: the action when another engine owns the store: ``raise``, or ``wait`` for its end. A SQLite file
+            and a PostgreSQL schema have an owner.
 
     Returns:
         The open store. It must be closed.
@@ -79,6 +84,8 @@ async def open_store(
             return _memory(url, parts)
         case "sqlite":
             return await open_sqlite(_path(url, parts), **_options(url, parts), on_locked=on_locked, runtime=runtime)
+        case "postgresql" | "postgres":
+            return await open_postgres(url, on_locked=on_locked, runtime=runtime)
         case scheme:
             return await _opener(url, scheme, schemes or {})(url, runtime)
 
@@ -120,7 +127,7 @@ def check_when_owned(url: str, on_locked: OnLocked) -> None:
     Raises:
         DefinitionError: it has none.
     """
-    if on_locked != "raise" and urlsplit(url, allow_fragments=False).scheme != "sqlite":
+    if on_locked != "raise" and urlsplit(url, allow_fragments=False).scheme not in _OWNED:
         expected = "a store that has one owner, such as 'sqlite:///jobs.db', to wait for its end"
         raise DefinitionError(_WHAT, url, expected)
 
@@ -159,7 +166,7 @@ def _opener(url: str, scheme: str, schemes: Mapping[str, OpenStore]) -> OpenStor
     if scheme in offered:
         opener: OpenStore = offered[scheme].load()
         return opener
-    known = ", ".join(f"{name}:" for name in ("memory", "sqlite", *sorted({*schemes, *offered})))
+    known = ", ".join(f"{name}:" for name in ("memory", "sqlite", "postgresql", *sorted({*schemes, *offered})))
     expected = f"a URL of one of the schemes {known} such as 'sqlite:///jobs.db', or a package that offers this scheme"
     if not scheme and url:
         expected = f"{expected}; did you mean {'sqlite:///' + url!r}?"

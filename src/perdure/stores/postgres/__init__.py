@@ -1,0 +1,65 @@
+"""The store in a schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.runtime.record import Runtime
+from perdure.stores.postgres.settings import settings_of
+from perdure.stores.store import OnLocked, Store
+from perdure.values.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from perdure.stores.postgres.settings import Settings
+
+__all__ = ["open_postgres"]
+
+
+async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Runtime | None = None) -> Store:
+    """Open a schema of a PostgreSQL database as a store, and create its tables if they do not exist.
+
+    Args:
+        url: ``postgresql://user:password@host:5432/database``. Options of the query: ``schema`` (by default
+            ``perdure``), ``durability`` (``full`` or ``relaxed``), ``cache`` (the bound of the cache of instances, by
+            default ``64MiB``), ``if_missing`` (``create`` or ``refuse``). Other options are parameters of PostgreSQL,
+            such as ``sslmode=require``.
+        on_locked: the reaction if another engine owns the schema. ``raise``: raise ``StoreLocked``. ``wait``: stand by,
+            and take over within 200 ms of its end.
+        runtime: how the store waits and starts its tasks; by default the runtime of the running event loop.
+
+    Returns:
+        The open store.
+
+    Raises:
+        DefinitionError: the driver is not installed, or an option is invalid.
+        StoreLocked: another engine owns the schema, and ``on_locked`` is ``raise``.
+        StoreMissing: the schema does not exist, and is not created.
+        StoreTooNew: a newer version of the library migrated it; nothing was changed.
+        StoreUnavailable: the server cannot be reached, or refuses the user or the tables.
+    """
+    settings = settings_of(url)
+    if on_locked not in ("raise", "wait"):
+        raise DefinitionError("on_locked of a PostgreSQL store", on_locked, "'raise' or 'wait'")
+    check_driver(settings)
+    from perdure.stores.postgres.opening import open_schema  # noqa: PLC0415 - the driver is an extra
+
+    if runtime is None:
+        from perdure.runtime.on_asyncio import asyncio_runtime  # noqa: PLC0415 - asyncio is imported when needed
+
+        runtime = asyncio_runtime()
+    return await open_schema(settings, on_locked=on_locked, runtime=runtime)
+
+
+def check_driver(settings: Settings) -> None:
+    """Check that the driver is installed.
+
+    Raises:
+        DefinitionError: it is not.
+    """
+    try:
+        import asyncpg  # noqa: F401, PLC0415 - the driver is an extra
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        expected = "the driver asyncpg to be installed: pip install 'perdure[postgres]'"
+        raise DefinitionError(f"store {settings.name}", "no module asyncpg", expected) from error

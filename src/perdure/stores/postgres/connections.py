@@ -1,0 +1,141 @@
+"""The connections of a store: a few, made when they are needed, without state that a pooler would lose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias, cast
+
+import asyncpg
+from returns.result import Failure, Result, Success
+
+from perdure.stores.postgres.failures import (
+    DRIVER_ERRORS,
+    EPOCH_ENDED,
+    UNSENDABLE,
+    failure_of_write,
+    state_of,
+    unavailable,
+)
+from perdure.values.errors import OutcomeUnknown, OwnershipLost, StoreError
+
+CONNECT_TIMEOUT_S: Final = 10
+COMMAND_TIMEOUT_S: Final = 60
+"""Until a statement counts as lost: the server, or the network, does not answer."""
+
+MOST_CONNECTIONS: Final = 4
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
+
+KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+"""The server ends the connection that holds the lock of a dead machine after 11 seconds."""
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[type-arg] # pyright: ignore[reportMissingTypeArgument]
+    """A connection that keeps nothing between statements, so that nothing has to be reset when it returns to the pool."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+async def connect(dsn: str, *, settings: dict[str, str] | None = None) -> Any:
+    """Open one connection.
+
+    Raises:
+        Exception: one of `DRIVER_ERRORS`.
+    """
+    driver = cast("Any", asyncpg)
+    return await driver.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
+
+
+class Connections:
+    """A pool of connections, and the answers of the server as results.
+
+    Attributes:
+        lost: why this opening has ended; None while it has not.
+    """
+
+    def __init__(self, pool: Any, store: str) -> None:
+        self._pool = pool
+        self._store = store
+        self.lost: OwnershipLost | None = None
+
+    @classmethod
+    async def open(cls, dsn: str, store: str) -> Connections:
+        """Make the pool, with one connection.
+
+        Raises:
+            Exception: one of `DRIVER_ERRORS`.
+        """
+        driver = cast("Any", asyncpg)
+        pool = await driver.create_pool(
+            dsn,
+            min_size=1,
+            max_size=MOST_CONNECTIONS,
+            connection_class=_Connection,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+        )
+        return cls(pool, store)
+
+    async def read(self, operation: str, sql: str, *values: Any) -> Result[Rows, StoreError]:
+        """Execute a statement that writes nothing."""
+        try:
+            async with self._pool.acquire() as connection:
+                return Success(await connection.fetch(sql, *values))
+        except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+            return Failure(unavailable(operation, error))
+
+    async def write(self, operation: str, sql: str, *values: Any) -> Result[Rows, StoreError | OutcomeUnknown]:
+        """Execute a statement that writes."""
+        try:
+            return Success(await self.execute(sql, *values))
+        except NotSent as error:
+            return Failure(unavailable(operation, error.reason))
+        except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+            return Failure(self.ended(error) or failure_of_write(operation, error))
+
+    async def execute(self, sql: str, *values: Any) -> Rows:
+        """Execute a statement, and let errors through.
+
+        Raises:
+            NotSent: there is no connection.
+            Exception: one of `DRIVER_ERRORS` or `UNSENDABLE`.
+        """
+        try:
+            connection = await self._pool.acquire()
+        except DRIVER_ERRORS as error:
+            raise NotSent(error) from error
+        try:
+            rows: Rows = await connection.fetch(sql, *values)
+        finally:
+            await self._pool.release(connection)
+        return rows
+
+    def ended(self, error: BaseException) -> OwnershipLost | None:
+        """Return, and remember, that another opening has ended this one, if the error says so."""
+        return self.lose(f"another engine has opened it ({error})") if state_of(error) == EPOCH_ENDED else None
+
+    def lose(self, reason: str) -> OwnershipLost:
+        """Remember why this opening has ended."""
+        if self.lost is None:
+            self.lost = OwnershipLost(self._store, reason)
+        return self.lost
+
+    async def close(self) -> None:
+        """Close all connections, whatever their state."""
+        try:
+            await self._pool.close()
+        except DRIVER_ERRORS:
+            self._pool.terminate()
+
+
+class NotSent(Exception):
+    """There was no connection: nothing was sent.
+
+    Attributes:
+        reason: the error of the driver.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason

@@ -1,0 +1,178 @@
+"""A group of transitions as the arguments of ``commit_group``: an array for each column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Final, Literal, TypeAlias, assert_never
+
+import attrs
+
+from perdure.stores.codec import event_body, to_json
+from perdure.stores.postgres.text import encoded
+from perdure.stores.sqlite.rows import SET_COLUMNS, set_values
+from perdure.values.event import Event
+from perdure.values.instance import Instance
+from perdure.values.message import Consumed, DeadLettered, Message, MessageFate, Postponed
+from perdure.values.transition import KeepInstance, Purge, Put, Transition
+
+Row: TypeAlias = tuple[Any, ...]
+
+BUCKETS: Final = 64
+
+Table: TypeAlias = Literal[
+    "over", "new", "columns", "purged", "absent", "left", "fates", "messages", "own", "keys", "events"
+]
+
+_TYPES: Final[dict[Table, tuple[str, ...]]] = {
+    "over": ("int", "bigint", "bigint", "text", "text", "text"),
+    "new": ("int", "smallint", "text", "text", "text"),
+    "columns": (
+        *("bigint", "bigint", "bigint", "text", "text", "int", "text", "bigint", "text", "text", "text", "text"),
+        *("bigint", "bigint", "text", "bigint", "bigint", "text"),
+    ),
+    "purged": ("int", "bigint", "bigint", "text", "text", "text"),
+    "absent": ("int", "text", "text", "text"),
+    "left": ("int",),
+    "fates": ("int", "bigint", "text", "int", "bigint", "text"),
+    "messages": ("int", "smallint", "text", "text", "text", "text", "bigint", "text"),
+    "own": ("int", "text"),
+    "keys": ("int", "text", "text", "text", "text", "text", "bigint"),
+    "events": ("int", "text", "text", "bigint", "text"),
+}
+"""The types of the columns of each table of arguments, in the order of ``commit_group``."""
+
+TYPES: Final = tuple(f"{kind}[]" for kinds in _TYPES.values() for kind in kinds)
+
+COLUMNS: Final = ("due_ms", "owner", "event_owner", *SET_COLUMNS.split(", ")[1:])
+"""The columns that a transition of an instance writes, without its version."""
+
+_TEXTS: Final = tuple(COLUMNS.index(name) for name in ("state", "data", "alarm_trace"))
+"""The columns that may hold any text; the other texts are JSON or words of this library."""
+
+
+@attrs.frozen
+class Encoded:
+    """A transition as rows of the tables of arguments, each without the transition's number in its group."""
+
+    rows: tuple[tuple[Table, Row], ...]
+    columns: Row | None
+
+
+def bucket_of(address: str) -> int:
+    """Return the bucket of a printed and encoded address, as the function ``bucket`` of the schema does."""
+    return sha256(address.encode()).digest()[0] % BUCKETS
+
+
+def encode(transition: Transition) -> Encoded:
+    """Encode a transition.
+
+    Raises:
+        Exception: a value cannot be encoded.
+    """
+    printed = encoded(str(transition.address))
+    table, row, columns = _write(transition, printed)
+    rows: list[tuple[Table, Row]] = [(table, row)]
+    if isinstance(transition.write, Purge) and transition.write.own_messages == "dropped":
+        rows.append(("own", (printed,)))
+    if transition.inbound is not None:
+        rows.append(("fates", _fate(transition.inbound)))
+    rows += [("messages", message_row(message)) for message in transition.messages]
+    kept = transition.remember
+    if kept is not None:
+        answer = (kept.action, kept.fingerprint, kept.answer)
+        rows.append(("keys", (printed, encoded(kept.key), *map(encoded, answer), kept.expires_ms)))
+    rows += [("events", event_row(event)) for event in transition.events]
+    return Encoded(tuple(rows), columns)
+
+
+def event_row(event: Event) -> Row:
+    """Encode an event as address, type, instant and body."""
+    return encoded(event.address), event.type, event.at_ms, event_body(event)
+
+
+def message_row(message: Message) -> Row:
+    """Encode a message as bucket, sender, target, action, payload, sent_ms and trace."""
+    target = encoded(str(message.target))
+    return (
+        bucket_of(target),
+        encoded(str(message.sender)),
+        target,
+        encoded(message.action),
+        encoded(message.payload),
+        message.sent_ms,
+        encoded(message.trace),
+    )
+
+
+def arrays(rows: Sequence[Row], width: int) -> list[list[Any]]:
+    """Return the columns of rows."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def arguments(group: Sequence[Encoded]) -> list[list[Any]]:
+    """Return the arrays of a group.
+
+    Rows that are written over are in the order of incarnations, which every caller locks them in.
+    """
+    tables: dict[Table, list[Row]] = {table: [] for table in _TYPES}
+    over: list[tuple[Row, Row]] = []
+    for number, one in enumerate(group):
+        for table, row in one.rows:
+            if table == "over":
+                over.append(((number, *row), one.columns or ()))
+            else:
+                tables[table].append((number, *row))
+    over.sort(key=_incarnation)
+    tables["over"] = [row for row, _ in over]
+    new = [one.columns for one in group if one.columns is not None and one.rows[0][0] == "new"]
+    tables["columns"] = [columns for _, columns in over] + new
+    return [column for table, kinds in _TYPES.items() for column in arrays(tables[table], len(kinds))]
+
+
+def _write(transition: Transition, printed: str) -> tuple[Table, Row, Row | None]:
+    address, expected = transition.address, transition.expected
+    place = encoded(address.kind), encoded(address.name), encoded(address.id)
+    match transition.write:
+        case Put(instance) if expected is not None:
+            return "over", (expected.incarnation, expected.version, *place), _columns(instance)
+        case Put(instance):
+            return "new", (bucket_of(printed), *place), _columns(instance)
+        case Purge() if expected is not None:
+            return "purged", (expected.incarnation, expected.version, *place), None
+        case Purge():
+            return "absent", place, None
+        case KeepInstance():
+            return "left", (), None
+        case _:
+            assert_never(transition.write)
+
+
+def _columns(instance: Instance) -> Row:
+    claim, event_claim = instance.claim, instance.event_claim
+    values = [
+        instance.due_ms,
+        None if claim is None else claim.owner,
+        None if event_claim is None else event_claim.owner,
+        *set_values(instance, 0)[1:],
+    ]
+    for at in _TEXTS:
+        values[at] = encoded(values[at])
+    return tuple(values)
+
+
+def _fate(fate: MessageFate) -> Row:
+    match fate:
+        case Consumed(message_id):
+            return message_id, "consumed", 0, 0, None
+        case Postponed(message_id=message_id, attempts=attempts, not_before_ms=not_before_ms, error=error):
+            return message_id, "postponed", attempts, not_before_ms, None if error is None else to_json(error)
+        case DeadLettered(message_id=message_id, attempts=attempts, error=error):
+            return message_id, "dead_lettered", attempts, 0, to_json(error)
+        case _:
+            assert_never(fate)
+
+
+def _incarnation(pair: tuple[Row, Row]) -> int:
+    incarnation: int = pair[0][1]
+    return incarnation

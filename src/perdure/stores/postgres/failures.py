@@ -1,0 +1,70 @@
+"""Errors of the driver and the server as errors of a store."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
+
+EPOCH_ENDED: Final = "PD001"
+"""Raised by the functions of the schema when another opening has ended this one."""
+
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What an operation of the driver may raise. `ConnectionError` is an `OSError`."""
+
+UNSENDABLE: Final = (asyncpg.DataError, ValueError, TypeError, OverflowError)
+"""Raised by the driver before it sends a value that it cannot encode."""
+
+_AGAIN: Final = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
+
+_HINTS: Final = {
+    "28P01": "the password or the user is wrong; check the URL, or PGPASSWORD",
+    "28000": "the server refuses this user; check the URL and pg_hba.conf",
+    "3D000": "the database does not exist; create it first",
+    "42501": (
+        "the role lacks a privilege; grant CREATE on the database, or have an administrator run the SQL of "
+        "'perdure migrate --print-sql' and grant USAGE on the schema and all privileges on its tables and sequences"
+    ),
+    "53300": "the server has no free connection; raise max_connections or use fewer engines",
+    "57P03": "the server is starting or shutting down",
+}
+
+
+def state_of(error: BaseException) -> str:
+    """Return the SQLSTATE of an error; empty if it did not come from the server."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_worth_repeating(error: BaseException) -> bool:
+    """Return whether the server undid a statement because of other transactions."""
+    return state_of(error) in _AGAIN
+
+
+def is_about_the_connection(error: BaseException) -> bool:
+    """Return whether a statement may have been executed although it failed."""
+    if isinstance(error, UNSENDABLE):
+        return False
+    if isinstance(error, asyncpg.PostgresError):
+        return state_of(error)[:2] in ("08", "57", "")
+    return True
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the text of an error with a hint, without passwords."""
+    text = str(error) or type(error).__name__
+    hint = _HINTS.get(state_of(error))
+    if hint is None and isinstance(error, OSError):
+        hint = "check that the server runs and accepts connections at this address"
+    return text if hint is None else f"{text}: {hint}"
+
+
+def unavailable(operation: str, error: BaseException) -> StoreUnavailable:
+    """Return the error of an operation that wrote nothing."""
+    return StoreUnavailable(operation, reason_of(error))
+
+
+def failure_of_write(operation: str, error: BaseException) -> StoreError | OutcomeUnknown:
+    """Return the error of a statement that writes."""
+    return OutcomeUnknown(reason_of(error)) if is_about_the_connection(error) else unavailable(operation, error)

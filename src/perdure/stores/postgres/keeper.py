@@ -1,0 +1,71 @@
+"""The owner's lock: a lock of a session, which the server releases when the connection ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from perdure.runtime.record import Runtime
+from perdure.stores.postgres.failures import DRIVER_ERRORS
+from perdure.stores.store import OnLocked
+from perdure.values.errors import StoreLocked
+
+_OWNER: Final = 1885692517
+_POLL_MS: Final = 200
+
+
+class Keeper:
+    """Holds the lock.
+
+    Args:
+        connection: a connection of its own.
+        schema: the quoted name of the schema.
+    """
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+
+    async def acquire(self, *, store: str, on_locked: OnLocked, runtime: Runtime) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreLocked: another engine holds it, and is not waited for.
+        """
+        # The lock belongs to a table's own number: two schemas never share one.
+        sql = f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"  # noqa: S608 - the name is checked
+        while not await self._connection.fetchval(sql):
+            if on_locked == "raise":
+                raise StoreLocked(store, await self._owner())
+            await runtime.sleep(_POLL_MS)
+
+    async def own(self) -> tuple[int, int]:
+        """End earlier openings, and return the number of this one and how many were still open."""
+        row = await self._connection.fetchrow(f"SELECT epoch, ended FROM {self._schema}.own()")  # noqa: S608 - as above
+        return int(row[0]), int(row[1])
+
+    def when_ended(self, listener: Callable[[], None]) -> None:
+        """Call a function when the connection ends."""
+        self._connection.add_termination_listener(lambda _: listener())
+
+    async def close(self, epoch: int) -> None:
+        """Mark the opening as closed, and release the lock."""
+        sql = f"UPDATE {self._schema}.engines SET state = 'closed' WHERE epoch = $1 AND state = 'open'"  # noqa: S608 - as above
+        try:
+            await self._connection.execute(sql, epoch)
+            await self._connection.close()
+        except DRIVER_ERRORS:
+            self._connection.terminate()
+
+    def terminate(self) -> None:
+        """End the connection at once."""
+        self._connection.terminate()
+
+    async def _owner(self) -> str:
+        sql = f"""
+            SELECT 'process ' || pid || ' of the server, connected from ' || coalesce(host(client_addr), 'this machine')
+            FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE locktype = 'advisory' AND classid = {_OWNER} AND granted
+              AND objid = '{self._schema}.instances'::regclass::oid LIMIT 1
+        """  # noqa: S608 - as above
+        return await self._connection.fetchval(sql) or "another engine"

@@ -1,0 +1,206 @@
+"""The operations that list instances and messages, and the holds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.programs.future import answered_by, asked, converted
+from perdure.stores.postgres.operations import Operations
+from perdure.stores.postgres.rows import (
+    DEAD_LETTER_COLUMNS,
+    INSTANCE_COLUMNS,
+    MESSAGE_COLUMNS,
+    Row,
+    instance_from,
+    message_from,
+)
+from perdure.stores.postgres.text import decoded, encoded
+from perdure.values.address import Address
+from perdure.values.counts import MAX_COUNTED, StatusCount, StoreCounts
+from perdure.values.errors import StoreCorrupt, StoreError
+from perdure.values.hold import Hold, Job
+from perdure.values.instance import Instance
+from perdure.values.message import StoredMessage
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+T = TypeVar("T")
+
+_FIRST: Final = -(2**63)
+
+
+class Listings:
+    """Lists through the statements of a store."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+
+    # ------------------------------------------------------------ instances
+    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances, and cache them for their turns."""
+        return self.due_except(now_ms, limit, ())
+
+    def due_except(
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances of other jobs, and cache them for their turns."""
+        kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}, due_ms
+            FROM {self._schema}.due($1, $2, $3, $4, $5::text[], $6::text[], $7::smallint[])
+        """
+
+        def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read due instances", sql, now_ms, *after, wanted, kinds, names, None)
+
+        async def work() -> Result[tuple[Instance, ...], StoreError]:
+            found = await self.readable(fetch, _instance_but_last, lambda row: (row[-1], row[0]), (_FIRST, 0), limit)
+            for instance in found.value_or(()):
+                self._operations.recent.keep(instance)
+            return found
+
+        return asked(work())
+
+    def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Return the earliest due instant after an instant."""
+        return self._value("read the next alarm", f"SELECT {self._schema}.next_alarm($1, NULL)", after_ms)
+
+    def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return instances with a claim."""
+        sql = f"SELECT {INSTANCE_COLUMNS} FROM {self._schema}.claimed($1, $2)"
+        return self._page("read claims", sql, instance_from, (after_incarnation,), limit)
+
+    def counts(self) -> FutureResult[StoreCounts, StoreError]:
+        """Count instances and messages, in one statement."""
+        s = self._schema
+        sql = f"""
+            SELECT kind, name, status, count(*), NULL, NULL, NULL FROM {s}.instances GROUP BY 1, 2, 3
+            UNION ALL
+            SELECT NULL, NULL, NULL, NULL, {s}.next_alarm(-1, NULL),
+              (SELECT count(*) FROM (SELECT FROM {s}.messages LIMIT {MAX_COUNTED}) AS few),
+              (SELECT count(*) FROM (SELECT FROM {s}.dead_letters LIMIT {MAX_COUNTED}) AS few)
+        """
+        return converted(answered_by(self._operations.read("count", sql)), _counts)
+
+    # ------------------------------------------------------------ messages
+    def messages(self, now_ms: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that may be delivered."""
+        sql = f"SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads($1, $3, $2)"
+        return self._page("read messages", sql, message_from, (_FIRST,), limit, now_ms)
+
+    def next_message(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
+        """Return the earliest instant, after an instant, that a message waits for."""
+        sql = f"SELECT min(not_before_ms) FROM {self._schema}.messages WHERE not_before_ms > 0 AND not_before_ms > $1"
+        return self._value("read the next message", sql, after_ms)
+
+    def count_messages(
+        self, pairs: Sequence[tuple[Address, Address]], limit: int, /
+    ) -> FutureResult[tuple[int, ...], StoreError]:
+        """Count the messages of pairs of sender and target."""
+        s = self._schema
+        sql = f"""
+            SELECT (SELECT count(*) FROM (SELECT FROM {s}.messages AS m
+              WHERE m.pair = {s}.digest(p.sender, p.target) LIMIT $3) AS few)
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS p (sender, target, place) ORDER BY place
+        """
+        senders = [encoded(str(sender)) for sender, _ in pairs]
+        targets = [encoded(str(target)) for _, target in pairs]
+        found = self._operations.read("count messages", sql, senders, targets, limit)
+        return converted(answered_by(found), lambda rows: _up_to(limit, [row[0] for row in rows]))
+
+    def dead_letters(self, after_id: int, limit: int, /) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return dead letters."""
+        sql = f"""
+            SELECT {DEAD_LETTER_COLUMNS} FROM {self._schema}.dead_letters
+            WHERE message_id > $1 ORDER BY message_id LIMIT $2
+        """
+        return self._page("read dead letters", sql, message_from, (after_id,), limit)
+
+    # ------------------------------------------------------------ holds
+    def holds(self) -> FutureResult[tuple[Job, ...], StoreError]:
+        """Return the held jobs."""
+        sql = f"SELECT kind, name FROM {self._schema}.holds ORDER BY kind, name"
+        found = answered_by(self._operations.read("read holds", sql))
+        return converted(found, lambda rows: tuple((decoded(row[0]), decoded(row[1])) for row in rows))
+
+    def set_hold(self, job: Job, hold: Hold, /) -> FutureResult[Literal["changed", "unchanged"], StoreError]:
+        """Hold or release a job."""
+        operations = self._operations
+        sql = f"SELECT {self._schema}.set_hold($1, $2, $3, $4, $5)"
+        values = (operations.epoch, operations.durability, *map(encoded, job), hold)
+        found = answered_by(operations.write("hold", sql, *values))
+        return converted(found, lambda rows: "changed" if rows[0][0] else "unchanged")
+
+    # ------------------------------------------------------------ pages
+    async def readable(
+        self,
+        fetch: Callable[[Row, int], Awaitable[Result[Any, Any]]],
+        decode: Callable[[Row], T],
+        place: Callable[[Row], Row],
+        start: Row,
+        limit: int,
+    ) -> Result[tuple[T, ...], StoreError]:
+        """Read up to `limit` rows that decode, and skip the others.
+
+        Args:
+            fetch: returns a number of rows after a position.
+            decode: decodes a row.
+            place: returns the position of a row in the order of the statement.
+            start: the position to start after.
+            limit: maximum number of rows.
+        """
+        found: list[T] = []
+        while wanted := limit - len(found):
+            answer = await fetch(start, wanted)
+            if not isinstance(answer, Success):
+                return Failure(answer.failure())
+            rows = [tuple(row) for row in answer.unwrap()]
+            for row in rows:
+                try:
+                    found.append(decode(row))
+                except StoreCorrupt as error:
+                    self._operations.damage.note(error)
+            if len(rows) < wanted:
+                break
+            start = place(rows[-1])
+        return Success(tuple(found))
+
+    def _page(
+        self, operation: str, sql: str, decode: Callable[[Row], T], start: Row, limit: int, *values: object
+    ) -> FutureResult[tuple[T, ...], StoreError]:
+        """Read pages by the first column."""
+
+        def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read(operation, sql, *after, wanted, *values)
+
+        return asked(self.readable(fetch, decode, lambda row: row[:1], start, limit))
+
+    def _value(self, operation: str, sql: str, *values: object) -> FutureResult[Any, StoreError]:
+        return converted(answered_by(self._operations.read(operation, sql, *values)), lambda rows: rows[0][0])
+
+
+def _instance_but_last(row: Row) -> Instance:
+    return instance_from(row[:-1])
+
+
+def _counts(rows: Sequence[Row]) -> StoreCounts:
+    *counted, rest = sorted(rows, key=lambda row: row[0] is None)
+    return StoreCounts(
+        instances=tuple(sorted(StatusCount(decoded(row[0]), decoded(row[1]), row[2], row[3]) for row in counted)),
+        oldest_due_ms=rest[4],
+        messages=rest[5],
+        dead_letters=rest[6],
+    )
+
+
+def _up_to(limit: int, numbers: Sequence[int]) -> tuple[int, ...]:
+    counts: list[int] = []
+    for number in numbers:
+        counts.append(min(number, limit))
+        limit -= counts[-1]
+    return tuple(counts)

@@ -1,0 +1,253 @@
+"""The operations of the ``Store`` record, over a schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Literal
+
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.programs.future import answered_by, asked, settled
+from perdure.runtime.record import Future, Runtime
+from perdure.stores.postgres.connections import Connections, NotSent, Rows
+from perdure.stores.postgres.encode import TYPES, Encoded, arguments, encode
+from perdure.stores.postgres.failures import (
+    DRIVER_ERRORS,
+    UNSENDABLE,
+    failure_of_write,
+    is_about_the_connection,
+    is_worth_repeating,
+    unavailable,
+)
+from perdure.stores.postgres.keeper import Keeper
+from perdure.stores.postgres.pending import PendingOperation, Queue
+from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
+from perdure.stores.postgres.settings import Settings
+from perdure.stores.postgres.text import encoded
+from perdure.stores.sqlite.corrupt_rows import CorruptRows
+from perdure.stores.sqlite.instance_cache import InstanceCache
+from perdure.values.address import Address
+from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
+from perdure.values.instance import Fence, Instance
+from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+
+_Load = tuple[Address, str | None, int]
+_Commit = tuple[Transition, Encoded]
+_Statement = tuple[Literal["read", "write"], str, str, tuple[Any, ...]]
+
+_REPEATS: Final = 3
+_STATEMENT_LANES: Final = 2
+_NOTHING: Final[Result[Any, Any]] = Success(Loaded())
+_GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
+
+
+class Operations:
+    """Encodes requests, sends them in groups, and caches recent instances.
+
+    Attributes:
+        damage: the rows that cannot be decoded.
+        schema: the quoted name of the schema.
+        epoch: the number of this opening.
+        lost: done when this opening has ended.
+    """
+
+    def __init__(
+        self, runtime: Runtime, settings: Settings, connections: Connections, keeper: Keeper, epoch: int
+    ) -> None:
+        self.damage = CorruptRows()
+        self.schema = f'"{settings.schema}"'
+        self.epoch = epoch
+        self.durability = settings.durability
+        self.recent = InstanceCache(settings.cache_bytes)
+        self.lost: Future[str] = runtime.future()
+        self._settings = settings
+        self._connections = connections
+        self._keeper = keeper
+        self._state: Literal["open", "closing", "closed"] = "open"
+        self._closers: list[Future[None]] = []
+        self._runtime = runtime
+        unread = partial(StoreUnavailable, "read")
+        self._loads: Queue[_Load] = Queue(runtime, f"perdure:reader {settings.name}", self._load, self.refusal, unread)
+        self._commits: Queue[_Commit] = Queue(
+            runtime, f"perdure:writer {settings.name}", self._commit, self.refusal, OutcomeUnknown
+        )
+        self._statements: Queue[_Statement] = Queue(
+            runtime,
+            f"perdure:statements {settings.name}",
+            self._execute,
+            self.refusal,
+            OutcomeUnknown,
+            lanes=_STATEMENT_LANES,
+            group=1,
+        )
+        marks = ", ".join(f"${n}::{kind}" for n, kind in enumerate(("bigint", "text", *TYPES), 1))
+        self._commit_sql = f"SELECT n, incarnation FROM {self.schema}.commit_group({marks})"  # noqa: S608 - the name of the schema is checked
+        self._load_sql = (
+            f"SELECT n, action, fingerprint, answer, expires_ms, held, {prefixed('(instance)', INSTANCE_COLUMNS)} "  # noqa: S608 - as above
+            f"FROM {self.schema}.load_group($1, $2, $3, $4, $5)"
+        )
+        keeper.when_ended(self._lose)
+
+    # ------------------------------------------------------------ state
+    def refusal(self, operation: str) -> StoreError | None:
+        """Return why requests are refused; None while the store is open and owned."""
+        if self._state != "open":
+            return StoreUnavailable(operation, "the store is closed")
+        return self._connections.lost
+
+    def _lose(self) -> None:
+        if self._state == "open":
+            self._connections.lose("the connection that holds its lock ended")
+            self._note_loss()
+
+    def _note_loss(self) -> None:
+        if self._connections.lost is not None and not self.lost.done():
+            self.lost.set_result(str(self._connections.lost))
+
+    # ------------------------------------------------------------ load and commit
+    def load(
+        self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
+    ) -> FutureResult[Loaded, StoreError]:
+        """Read an address and the stored answer of a key, in a group with others."""
+        known = self.recent.get(address) if idempotency_key is None else None
+        if known is not None and self.refusal("load") is None:
+            return settled(Success(Loaded(instance=known)))
+        request = (address, idempotency_key, now_ms)
+        return answered_by(self._loads.operation("load", request, note=partial(self._loaded, address)))
+
+    def commit(self, transition: Transition, /) -> FutureResult[Fence, StoreError | Conflict | OutcomeUnknown]:
+        """Write one transition, in a group with others."""
+        try:
+            change = encode(transition)
+        except Exception as error:  # noqa: BLE001 - a value that JSON cannot represent
+            return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
+        inbound = transition.inbound
+        touches = (transition.address,) if inbound is None else (transition.address, inbound.message_id)
+        note = partial(self._committed, transition)
+        return answered_by(self._commits.operation("commit", (transition, change), touches=touches, note=note))
+
+    async def _load(self, group: Sequence[_Load]) -> Sequence[Result[Loaded, StoreError]]:
+        kinds, names, ids = zip(*((encoded(a.kind), encoded(a.name), encoded(a.id)) for a, _, _ in group), strict=True)
+        keys, nows = [encoded(key) for _, key, _ in group], [now_ms for _, _, now_ms in group]
+        found = await self._connections.read("load", self._load_sql, kinds, names, ids, keys, nows)
+        if not isinstance(found, Success):
+            return [Failure(found.failure())] * len(group)
+        answers = [_NOTHING] * len(group)
+        for row in found.unwrap():
+            at = row[0] - 1
+            answers[at] = _loaded_from(group[at][1], tuple(row))
+        return answers
+
+    async def _commit(self, group: Sequence[_Commit]) -> Sequence[Result[Fence, Any]]:
+        changes = [change for _, change in group]
+        for _ in range(_REPEATS):
+            try:
+                rows = await self._connections.execute(
+                    self._commit_sql, self.epoch, self.durability, *arguments(changes)
+                )
+            except NotSent as error:
+                return [Failure(unavailable("commit", error.reason))] * len(group)
+            except (*DRIVER_ERRORS, *UNSENDABLE) as error:
+                if is_worth_repeating(error):
+                    continue
+                return await self._failed(group, error)
+            return _answers(group, rows)
+        return [Failure(StoreUnavailable("commit", f"other transactions conflicted {_REPEATS} times"))] * len(group)
+
+    async def _failed(self, group: Sequence[_Commit], error: Exception) -> Sequence[Result[Fence, Any]]:
+        """Return the answers of a group that failed: unless the server is the cause, one transition is."""
+        ended = self._connections.ended(error)
+        if ended is not None:
+            self._note_loss()
+            return [Failure(ended)] * len(group)
+        if is_about_the_connection(error) or len(group) == 1:
+            return [Failure(failure_of_write("commit", error))] * len(group)
+        return [answer for one in group for answer in await self._commit([one])]
+
+    def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
+        match loaded:
+            case Success(Loaded(instance=Instance() as instance)):
+                self.recent.keep(instance)
+                self.damage.mended(address)
+            case Failure(StoreCorrupt() as error):
+                self.damage.note(error)
+            case _:
+                pass
+
+    def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
+        """Cache the stored instance; or drop its address, unless the outcome is certain."""
+        write = transition.write
+        if type(write) is KeepInstance:
+            return
+        if isinstance(answer, Success):
+            self.damage.mended(transition.address)
+            if isinstance(write, Put):
+                fence = answer.unwrap()
+                self.recent.keep(write.instance.changed(incarnation=fence.incarnation, version=fence.version))
+                return
+        self.recent.forget(transition.address)
+
+    # ------------------------------------------------------------ other statements
+    def read(self, operation: str, sql: str, *values: Any) -> PendingOperation[_Statement]:
+        """Create a statement that writes nothing."""
+        return self._statements.operation(operation, ("read", operation, sql, values))
+
+    def write(self, operation: str, sql: str, *values: Any) -> PendingOperation[_Statement]:
+        """Create a statement that writes."""
+        return self._statements.operation(operation, ("write", operation, sql, values))
+
+    async def _execute(self, group: Sequence[_Statement]) -> Sequence[Result[Rows, Any]]:
+        ((how, operation, sql, values),) = group
+        if how == "read":
+            return [await self._connections.read(operation, sql, *values)]
+        answer = await self._connections.write(operation, sql, *values)
+        self._note_loss()
+        return [answer]
+
+    # ------------------------------------------------------------ the end
+    def close(self) -> FutureResult[None, StoreError]:
+        """Wait for pending requests, and close the connections."""
+        return asked(self._close())
+
+    async def _close(self) -> Result[None, StoreError]:
+        if self._state == "open":
+            self._state = "closing"
+            for queue in (self._loads, self._commits, self._statements):
+                await queue.emptied()
+            await self._keeper.close(self.epoch)
+            await self._connections.close()
+            self._state = "closed"
+            for closer in self._closers:
+                if not closer.done():
+                    closer.set_result(None)
+        elif self._state == "closing":
+            self._closers.append(closed := self._runtime.future())
+            await closed
+        return Success(None)
+
+
+def _loaded_from(key: str | None, row: tuple[Any, ...]) -> Result[Loaded, StoreError]:
+    try:
+        instance = None if row[6] is None else instance_from(row[6:])
+    except StoreCorrupt as error:
+        return Failure(error)
+    remembered = None if key is None or row[1] is None else remembered_from(key, row[1:5])
+    return Success(Loaded(instance=instance, remembered=remembered, keys_held=row[5]))
+
+
+def _answers(group: Sequence[_Commit], rows: Rows) -> list[Result[Fence, Any]]:
+    written: dict[int, int | None] = {row[0]: row[1] for row in rows}
+    return [_answer(transition, written, number) for number, (transition, _) in enumerate(group)]
+
+
+def _answer(transition: Transition, written: dict[int, int | None], number: int) -> Result[Fence, Any]:
+    if number not in written:
+        return Failure(Conflict(str(transition.address)))
+    if not isinstance(transition.write, Put):
+        return _GONE
+    expected = transition.expected
+    if expected is None:
+        return Success(Fence(written[number] or 0, 1))
+    return Success(Fence(expected.incarnation, expected.version + 1))

@@ -1,0 +1,182 @@
+"""Queues of pending operations: those that wait together are sent together, as one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from returns.result import Failure, Result
+
+from perdure.programs.future import Telling
+from perdure.runtime.record import Future, Runtime
+from perdure.values.errors import PerdureError, StoreError, StoreUnavailable
+
+R = TypeVar("R")
+
+GROUP: Final = 500
+"""Operations in one statement, at most, so that no caller waits long."""
+
+Answer: TypeAlias = Result[Any, Any]
+Note: TypeAlias = Callable[[Answer], None]
+"""Called with each answer, even if the caller no longer waits."""
+
+Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Answer]]]
+
+
+class PendingOperation(Telling, Generic[R]):
+    """A request to the server. It is sent when its answer is first awaited, and can be awaited again.
+
+    Attributes:
+        request: the request.
+        operation: its name in errors.
+        touches: a group holds each of these at most once.
+    """
+
+    __slots__ = ("_answer", "_listener", "_note", "_queue", "operation", "request", "touches")
+
+    def __init__(
+        self, queue: Queue[R], operation: str, request: R, touches: tuple[Hashable, ...], note: Note | None
+    ) -> None:
+        self.request = request
+        self.operation = operation
+        self.touches = touches
+        self._queue = queue
+        self._note = note
+        self._listener: Note | None = None
+        self._answer: Future[Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Answer]:
+        if self._answer is None:
+            refused = self._queue.refusal(self.operation)
+            if refused is not None:
+                return Failure(refused)
+            self._answer = self._queue.runtime.future()
+            self._leave(self._answer_waiting)
+        answer: Answer = yield from self._answer.__await__()
+        return answer
+
+    def tell(self, listener: Note) -> None:
+        """Send the request, and call the listener with the answer."""
+        refused = self._queue.refusal(self.operation)
+        if refused is not None:
+            listener(Failure(refused))
+        else:
+            self._leave(listener)
+
+    def _leave(self, listener: Note) -> None:
+        self._listener = listener
+        self._queue.add(self)
+
+    def answered(self, answer: Answer) -> None:
+        """Note the answer, and pass it to the listener."""
+        if self._note is not None:
+            self._note(answer)
+        listener, self._listener = self._listener, None  # a cycle would wait for the garbage collector
+        if listener is not None:
+            listener(answer)
+
+    def _answer_waiting(self, answer: Answer) -> None:
+        if self._answer is not None and not self._answer.done():  # its caller may be cancelled
+            self._answer.set_result(answer)
+
+
+class Queue(Generic[R]):
+    """Pending requests, and the tasks that send them. The next group accumulates while one is with the server.
+
+    Args:
+        runtime: starts the tasks.
+        name: of the tasks.
+        send: sends a group, and returns an answer for each request.
+        refusal: returns why an operation is refused now.
+        lost: makes the error of a group whose sending raised.
+        lanes: groups under way at the same time.
+        group: requests in a group.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        name: str,
+        send: Send[R],
+        refusal: Callable[[str], StoreError | None],
+        lost: Callable[[str], PerdureError],
+        *,
+        lanes: int = 1,
+        group: int = GROUP,
+    ) -> None:
+        self.runtime = runtime
+        self.refusal = refusal
+        self._name = name
+        self._send = send
+        self._lost = lost
+        self._free_lanes = lanes
+        self._lanes = lanes
+        self._group = group
+        self._waiting: list[PendingOperation[R]] = []
+        self._closers: list[Future[None]] = []
+
+    def operation(
+        self, operation: str, request: R, *, touches: tuple[Hashable, ...] = (), note: Note | None = None
+    ) -> PendingOperation[R]:
+        """Create an operation."""
+        return PendingOperation(self, operation, request, touches, note)
+
+    def add(self, pending: PendingOperation[R]) -> None:
+        """Add an operation to the next group."""
+        self._waiting.append(pending)
+        if self._free_lanes:
+            self._free_lanes -= 1
+            # The task starts after this step of the event loop, so that all requests of the step join its group.
+            self.runtime.spawn(self._drive(), name=self._name)
+
+    async def emptied(self) -> None:
+        """Wait until every operation has its answer."""
+        if self._free_lanes < self._lanes:
+            self._closers.append(emptied := self.runtime.future())
+            await emptied
+
+    async def _drive(self) -> None:
+        try:
+            while self._waiting:
+                await self._serve(self._next_group())
+        finally:
+            self._free_lanes += 1
+            if self._free_lanes == self._lanes:
+                self._end()
+
+    async def _serve(self, group: list[PendingOperation[R]]) -> None:
+        try:
+            answers = await self._send([pending.request for pending in group])
+        except Exception as error:  # noqa: BLE001 - a defect of this code, reported to the callers
+            answers = [Failure(self._lost(repr(error)))] * len(group)
+        except BaseException as error:  # the event loop is stopping
+            _answer(group, [Failure(self._lost(repr(error)))] * len(group))
+            raise
+        _answer(group, answers)
+
+    def _next_group(self) -> list[PendingOperation[R]]:
+        """Take the next operations in their order. One that touches the same as an earlier one waits."""
+        group: list[PendingOperation[R]] = []
+        left: list[PendingOperation[R]] = []
+        touched: set[Hashable] = set()
+        for at, pending in enumerate(self._waiting):
+            if len(group) == self._group:
+                left.extend(self._waiting[at:])
+                break
+            (group if touched.isdisjoint(pending.touches) else left).append(pending)
+            touched.update(pending.touches)
+        self._waiting = left
+        return group
+
+    def _end(self) -> None:
+        unsent, self._waiting = self._waiting, []
+        _answer(unsent, [Failure(StoreUnavailable("answer", "its event loop is stopping"))] * len(unsent))
+        closers, self._closers = self._closers, []
+        for closer in closers:
+            if not closer.done():
+                closer.set_result(None)
+
+
+def _answer(group: Sequence[PendingOperation[R]], answers: Sequence[Answer]) -> None:
+    for pending, answer in zip(group, answers, strict=True):
+        pending.answered(answer)

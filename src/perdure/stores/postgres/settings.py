@@ -1,0 +1,105 @@
+"""The settings of a PostgreSQL store, and its URL."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import attrs
+
+from perdure.stores.byte_size import bytes_of
+from perdure.stores.store import IfMissing
+from perdure.values.errors import DefinitionError
+
+DEFAULT_SCHEMA: Final = "perdure"
+DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
+
+SCHEMES: Final = ("postgresql", "postgres")
+
+StoredFor: TypeAlias = Literal["full", "relaxed"]
+
+_WHAT = "store URL"
+_SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
+_CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
+_OPTIONS: Final = (
+    "'?schema=perdure', '?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', "
+    "'?cache=16MiB', each at most once, and parameters of PostgreSQL such as '?sslmode=require'"
+)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Where a store is, and how it is used.
+
+    Attributes:
+        dsn: the URL without the options of perdure, for the driver. It may contain a password.
+        name: the name of the store in messages, without user and password.
+        schema: the schema that holds the tables.
+        durability: ``full``: a commit waits until the server has synced it; ``relaxed``: it does not.
+        cache_bytes: the bound of the cache of instances.
+        if_missing: what happens when the schema does not exist.
+    """
+
+    dsn: str = attrs.field(repr=False)
+    name: str
+    schema: str = DEFAULT_SCHEMA
+    durability: StoredFor = "full"
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    if_missing: IfMissing = "create"
+
+
+def settings_of(url: str) -> Settings:
+    """Return the settings of a URL.
+
+    >>> settings_of("postgresql://app:secret@db/orders?schema=jobs&sslmode=require").name
+    'postgresql://db/orders?schema=jobs'
+
+    Args:
+        url: ``postgresql://user:password@host:port/database?options``.
+
+    Raises:
+        DefinitionError: the URL or an option is not valid.
+    """
+    parts = urlsplit(url, allow_fragments=False)
+    if parts.scheme not in SCHEMES:
+        raise DefinitionError(_WHAT, _shown(url), "'postgresql://user@host:5432/database'")
+    own: dict[str, Any] = {}
+    others: list[tuple[str, str]] = []
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        found = _option(name, text)
+        if found is None:
+            others.append((name, text))
+        elif found == "invalid" or name in own:
+            raise DefinitionError(f"option {name!r} of a {_WHAT}", text, _OPTIONS)
+        else:
+            own[name] = found[0]
+    own["cache_bytes"] = own.pop("cache", DEFAULT_CACHE_BYTES)
+    schema = own.get("schema", DEFAULT_SCHEMA)
+    name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return Settings(
+        dsn=parts._replace(query=urlencode(others)).geturl(),
+        name=name if schema == DEFAULT_SCHEMA else f"{name}?schema={schema}",
+        **own,
+    )
+
+
+def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
+    """Return the value of an option of perdure, or None if it is a parameter of PostgreSQL."""
+    match name:
+        case "schema":
+            is_valid = _SCHEMA.fullmatch(text) is not None and not text.startswith("pg_")
+            return (text,) if is_valid else "invalid"
+        case "cache":
+            size = bytes_of(text)
+            return "invalid" if size is None else (size,)
+        case _ if name in _CHOICES:
+            return (text,) if text in _CHOICES[name] else "invalid"
+        case _:
+            return None
+
+
+def _shown(url: str) -> str:
+    """Return a URL without its user and password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
