@@ -31,6 +31,7 @@ PACKAGES = [
     "perdure.kinds.task",
     "perdure.programs",
     "perdure.stores.memory",
+    "perdure.stores.postgres",
     "perdure.stores.sqlite",
     "perdure.testing",
     "perdure.testing.conformance",

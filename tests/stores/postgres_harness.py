@@ -1,41 +1,54 @@
-"""A harness for the conformance suite: a schema of its own in a database of the test server."""
+"""A harness for the conformance suite: a schema of its own in the database of the test server."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import Any
 
 import asyncpg
 
 from perdure.stores.postgres import open_postgres
+from perdure.stores.postgres.schema import in_schema
 from perdure.stores.store import Store
 from perdure.values.address import Address
 
 
 class PostgresHarness:
-    """A schema that no other test uses."""
+    """A schema that no other test uses.
 
-    durability = "relaxed"
+    Args:
+        url: the URL of the database.
+        durability: of the store.
+    """
 
-    def __init__(self) -> None:
-        self.url = os.environ["PERDURE_TEST_POSTGRES"]
+    def __init__(self, url: str, durability: str = "relaxed") -> None:
         self.schema = f"perdure_test_{secrets.token_hex(6)}"
+        self.database = url
+        self.url = f"{url}{'&' if '?' in url else '?'}schema={self.schema}&durability={durability}"
 
     async def open(self) -> Store:
-        separator = "&" if "?" in self.url else "?"
-        return await open_postgres(f"{self.url}{separator}schema={self.schema}&durability={self.durability}")
+        return await open_postgres(self.url)
 
     async def discard(self) -> None:
         await self.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
 
     async def damage(self, address: Address) -> None:
-        sql = f"UPDATE {self.schema}.instances SET pending_retry = 'not JSON' WHERE kind = $1 AND name = $2 AND id = $3"
-        await self.execute(sql, address.kind, address.name, address.id)
+        place = address.kind, address.name, address.id
+        sql = "UPDATE perdure.instances SET pending_retry = 'not JSON' WHERE kind = $1 AND name = $2 AND id = $3"
+        await self.execute(sql, *place)
 
     async def execute(self, sql: str, *values: Any) -> None:
-        connection = await asyncpg.connect(self.url)
+        """Execute a statement; ``perdure.`` in it names the schema."""
+        connection = await asyncpg.connect(self.database)
         try:
-            await connection.execute(sql, *values)
+            await connection.execute(in_schema(sql, self.schema), *values)
+        finally:
+            await connection.close()
+
+    async def value(self, sql: str, *values: Any) -> Any:
+        """Return the value of a query."""
+        connection = await asyncpg.connect(self.database)
+        try:
+            return await connection.fetchval(in_schema(sql, self.schema), *values)
         finally:
             await connection.close()

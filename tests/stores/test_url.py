@@ -52,7 +52,7 @@ def test_the_bound_of_the_instances_in_memory(tmp_path, query, bound):
     [
         ("jobs.db", "memory:, sqlite:"),
         ("", "memory:, sqlite:"),
-        ("postgresql://db/jobs", "or a package that offers this scheme"),
+        ("mysql://db/jobs", "or a package that offers this scheme"),
         ("sqlite://jobs.db", "sqlite:///relative.db"),
         ("sqlite:///", "sqlite:///relative.db"),
         ("sqlite:///:memory:", "'memory://'"),

@@ -193,6 +193,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
         "Show counts and file size: instances by job and status, messages, keys and events.",
         STORES,
     ),
+    "migrate": LazyCommand(
+        "migrate:migrate",
+        "Create the tables of a PostgreSQL store, or bring them to the version of this code.",
+        STORES,
+    ),
     "vacuum": LazyCommand("vacuum:vacuum", "Rebuild the file to reclaim space. Stop the engine first.", STORES),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from perdure.runtime.record import Runtime
@@ -10,9 +11,9 @@ from perdure.stores.store import OnLocked, Store
 from perdure.values.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from perdure.stores.postgres.settings import Settings
+    from perdure.stores.postgres.settings import PostgresSettings
 
-__all__ = ["open_postgres"]
+__all__ = ["migrate_schema", "open_postgres"]
 
 
 async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Runtime | None = None) -> Store:
@@ -50,14 +51,39 @@ async def open_postgres(url: str, *, on_locked: OnLocked = "raise", runtime: Run
     return await open_schema(settings, on_locked=on_locked, runtime=runtime)
 
 
-def check_driver(settings: Settings) -> None:
+async def migrate_schema(url: str) -> int:
+    """Create the tables of a store, or bring them to the version of this code.
+
+    `open_postgres` does it too.
+
+    Args:
+        url: as for `open_postgres`.
+
+    Returns:
+        The version that the tables had before; 0 if there were none.
+
+    Raises:
+        DefinitionError: the driver is not installed, or an option is invalid.
+        StoreTooNew: a newer version of the library migrated the tables; nothing was changed.
+        StoreUnavailable: the server cannot be reached, or refuses the user or the tables.
+    """
+    settings = settings_of(url)
+    check_driver(settings)
+    from perdure.stores.postgres.opening import connected  # noqa: PLC0415 - the driver is an extra
+    from perdure.stores.postgres.schema import migrate  # noqa: PLC0415 - as above
+
+    async with connected(settings) as connection:
+        return await migrate(connection, store=settings.name, schema=settings.schema)
+
+
+def check_driver(settings: PostgresSettings) -> None:
     """Check that the driver is installed.
 
     Raises:
         DefinitionError: it is not.
     """
     try:
-        import asyncpg  # noqa: F401, PLC0415 - the driver is an extra
+        import_module("perdure.stores.postgres.driver")
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise

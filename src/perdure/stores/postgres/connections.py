@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
-import asyncpg
 from returns.result import Failure, Result, Success
 
+from perdure.stores.postgres.driver import asyncpg
 from perdure.stores.postgres.failures import (
     DRIVER_ERRORS,
     EPOCH_ENDED,
@@ -30,8 +30,8 @@ KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", 
 """The server ends the connection that holds the lock of a dead machine after 11 seconds."""
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[type-arg] # pyright: ignore[reportMissingTypeArgument]
-    """A connection that keeps nothing between statements, so that nothing has to be reset when it returns to the pool."""
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
+    """A connection that keeps nothing between statements, so nothing has to be reset when it returns to the pool."""
 
     def get_reset_query(self) -> str:
         return ""
@@ -43,11 +43,10 @@ async def connect(dsn: str, *, settings: dict[str, str] | None = None) -> Any:
     Raises:
         Exception: one of `DRIVER_ERRORS`.
     """
-    driver = cast("Any", asyncpg)
-    return await driver.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
+    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
 
 
-class Connections:
+class PostgresConnections:
     """A pool of connections, and the answers of the server as results.
 
     Attributes:
@@ -60,14 +59,13 @@ class Connections:
         self.lost: OwnershipLost | None = None
 
     @classmethod
-    async def open(cls, dsn: str, store: str) -> Connections:
+    async def open(cls, dsn: str, store: str) -> PostgresConnections:
         """Make the pool, with one connection.
 
         Raises:
             Exception: one of `DRIVER_ERRORS`.
         """
-        driver = cast("Any", asyncpg)
-        pool = await driver.create_pool(
+        pool = await asyncpg.create_pool(
             dsn,
             min_size=1,
             max_size=MOST_CONNECTIONS,
@@ -89,7 +87,7 @@ class Connections:
         """Execute a statement that writes."""
         try:
             return Success(await self.execute(sql, *values))
-        except NotSent as error:
+        except NoConnection as error:
             return Failure(unavailable(operation, error.reason))
         except (*DRIVER_ERRORS, *UNSENDABLE) as error:
             return Failure(self.ended(error) or failure_of_write(operation, error))
@@ -98,13 +96,13 @@ class Connections:
         """Execute a statement, and let errors through.
 
         Raises:
-            NotSent: there is no connection.
+            NoConnection: there is no connection.
             Exception: one of `DRIVER_ERRORS` or `UNSENDABLE`.
         """
         try:
             connection = await self._pool.acquire()
         except DRIVER_ERRORS as error:
-            raise NotSent(error) from error
+            raise NoConnection(error) from error
         try:
             rows: Rows = await connection.fetch(sql, *values)
         finally:
@@ -129,7 +127,7 @@ class Connections:
             self._pool.terminate()
 
 
-class NotSent(Exception):
+class NoConnection(Exception):
     """There was no connection: nothing was sent.
 
     Attributes:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any, Final, Literal, TypeAlias, assert_never
 
 import attrs
 
 from perdure.stores.codec import event_body, to_json
 from perdure.stores.postgres.text import encoded
+from perdure.stores.sharing.share import bucket_of
 from perdure.stores.sqlite.rows import SET_COLUMNS, set_values
 from perdure.values.event import Event
 from perdure.values.instance import Instance
-from perdure.values.message import Consumed, DeadLettered, Message, MessageFate, Postponed
+from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 
 Row: TypeAlias = tuple[Any, ...]
-
-BUCKETS: Final = 64
 
 Table: TypeAlias = Literal[
     "over", "new", "columns", "purged", "absent", "left", "fates", "messages", "own", "keys", "events"
@@ -59,11 +57,6 @@ class Encoded:
     columns: Row | None
 
 
-def bucket_of(address: str) -> int:
-    """Return the bucket of a printed and encoded address, as the function ``bucket`` of the schema does."""
-    return sha256(address.encode()).digest()[0] % BUCKETS
-
-
 def encode(transition: Transition) -> Encoded:
     """Encode a transition.
 
@@ -71,18 +64,18 @@ def encode(transition: Transition) -> Encoded:
         Exception: a value cannot be encoded.
     """
     printed = encoded(str(transition.address))
-    table, row, columns = _write(transition, printed)
+    table, row, columns = _write(transition)
     rows: list[tuple[Table, Row]] = [(table, row)]
     if isinstance(transition.write, Purge) and transition.write.own_messages == "dropped":
         rows.append(("own", (printed,)))
     if transition.inbound is not None:
         rows.append(("fates", _fate(transition.inbound)))
-    rows += [("messages", message_row(message)) for message in transition.messages]
+    rows.extend(("messages", message_row(message)) for message in transition.messages)
     kept = transition.remember
     if kept is not None:
         answer = (kept.action, kept.fingerprint, kept.answer)
         rows.append(("keys", (printed, encoded(kept.key), *map(encoded, answer), kept.expires_ms)))
-    rows += [("events", event_row(event)) for event in transition.events]
+    rows.extend(("events", event_row(event)) for event in transition.events)
     return Encoded(tuple(rows), columns)
 
 
@@ -93,11 +86,10 @@ def event_row(event: Event) -> Row:
 
 def message_row(message: Message) -> Row:
     """Encode a message as bucket, sender, target, action, payload, sent_ms and trace."""
-    target = encoded(str(message.target))
     return (
-        bucket_of(target),
+        bucket_of(message.target),
         encoded(str(message.sender)),
-        target,
+        encoded(str(message.target)),
         encoded(message.action),
         encoded(message.payload),
         message.sent_ms,
@@ -130,14 +122,14 @@ def arguments(group: Sequence[Encoded]) -> list[list[Any]]:
     return [column for table, kinds in _TYPES.items() for column in arrays(tables[table], len(kinds))]
 
 
-def _write(transition: Transition, printed: str) -> tuple[Table, Row, Row | None]:
+def _write(transition: Transition) -> tuple[Table, Row, Row | None]:
     address, expected = transition.address, transition.expected
     place = encoded(address.kind), encoded(address.name), encoded(address.id)
     match transition.write:
         case Put(instance) if expected is not None:
             return "over", (expected.incarnation, expected.version, *place), _columns(instance)
         case Put(instance):
-            return "new", (bucket_of(printed), *place), _columns(instance)
+            return "new", (bucket_of(address), *place), _columns(instance)
         case Purge() if expected is not None:
             return "purged", (expected.incarnation, expected.version, *place), None
         case Purge():
@@ -150,7 +142,7 @@ def _write(transition: Transition, printed: str) -> tuple[Table, Row, Row | None
 
 def _columns(instance: Instance) -> Row:
     claim, event_claim = instance.claim, instance.event_claim
-    values = [
+    values: list[Any] = [
         instance.due_ms,
         None if claim is None else claim.owner,
         None if event_claim is None else event_claim.owner,
@@ -169,6 +161,8 @@ def _fate(fate: MessageFate) -> Row:
             return message_id, "postponed", attempts, not_before_ms, None if error is None else to_json(error)
         case DeadLettered(message_id=message_id, attempts=attempts, error=error):
             return message_id, "dead_lettered", attempts, 0, to_json(error)
+        case Kept(message_id):
+            return message_id, "kept", 0, 0, None
         case _:
             assert_never(fate)
 

@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted
 from perdure.stores.postgres.encode import arrays, event_row
-from perdure.stores.postgres.operations import Operations
+from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.rows import EVENT_COLUMNS, event_from
 from perdure.stores.postgres.text import encoded
 from perdure.stores.store import Cursor, LoggedEvent, Retention
@@ -24,10 +24,10 @@ _LAST: Final = 2**63 - 1
 _EVENT_WIDTH: Final = 4
 
 
-class EventLog:
+class PostgresEventLog:
     """Reads and writes the log through the statements of a store."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
         self._schema = operations.schema
         self._kept: tuple[int, int] | None = None  # a bound of the newest events, while a prune continues
@@ -93,7 +93,7 @@ class EventLog:
         return pruned
 
     async def _first_kept(self, max_events: int) -> Result[int, Any]:
-        """Return the number of the oldest of the newest events; it takes time, and holds for a pass of several calls."""
+        """Return the number of the oldest event that `max_events` keeps; it serves a pass of several calls."""
         if self._kept is not None and self._kept[0] == max_events:
             return Success(self._kept[1])
         sql = f"SELECT sequence FROM {self._schema}.events ORDER BY sequence DESC OFFSET $1 LIMIT 1"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-import asyncpg
-
+from perdure.stores.postgres.driver import asyncpg
 from perdure.values.errors import OutcomeUnknown, StoreError, StoreUnavailable
 
 EPOCH_ENDED: Final = "PD001"
 """Raised by the functions of the schema when another opening has ended this one."""
 
-DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
 """What an operation of the driver may raise. `ConnectionError` is an `OSError`."""
 
-UNSENDABLE: Final = (asyncpg.DataError, ValueError, TypeError, OverflowError)
+UNSENDABLE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, ValueError, TypeError, OverflowError)
 """Raised by the driver before it sends a value that it cannot encode."""
 
 _AGAIN: Final = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available

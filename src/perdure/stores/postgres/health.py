@@ -6,7 +6,7 @@ from returns.future import FutureResult
 from returns.result import Result, Success
 
 from perdure.programs.future import asked
-from perdure.stores.postgres.operations import Operations
+from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.store import Health
 from perdure.values.errors import StoreError
 
@@ -16,7 +16,7 @@ from perdure.values.errors import StoreError
 class Checks:
     """Checks a store with small statements."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
 
     def health(self) -> FutureResult[Health, StoreError]:
@@ -26,9 +26,8 @@ class Checks:
     async def _health(self) -> Result[Health, StoreError]:
         operations = self._operations
         sql = f"""
-            SELECT sum(pg_total_relation_size(oid)) FROM pg_class
-            WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = '{operations.schema}.instances'::regclass)
-              AND relkind = 'r'
+            SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c JOIN pg_class AS i USING (relnamespace)
+            WHERE i.oid = '{operations.schema}.instances'::regclass AND c.relkind = 'r'
         """
         answer = await operations.read("check its health", sql)
         if not isinstance(answer, Success):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.postgres.failures import DRIVER_ERRORS
 from perdure.stores.store import OnLocked
 from perdure.values.errors import StoreLocked
@@ -33,11 +33,17 @@ class Keeper:
             StoreLocked: another engine holds it, and is not waited for.
         """
         # The lock belongs to a table's own number: two schemas never share one.
-        sql = f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"  # noqa: S608 - the name is checked
+        sql = f"SELECT pg_try_advisory_lock({_OWNER}, '{self._schema}.instances'::regclass::oid::int)"
+        owner: str | None = None
         while not await self._connection.fetchval(sql):
             if on_locked == "raise":
                 raise StoreLocked(store, await self._owner())
+            if owner is None:
+                owner = await self._owner()
+                runtime.log(LogRecord("info", "waiting for store lock", {"store": store, "owner": owner}))
             await runtime.sleep(_POLL_MS)
+        if owner is not None:
+            runtime.log(LogRecord("info", "acquired store lock", {"store": store, "from": owner}))
 
     async def own(self) -> tuple[int, int]:
         """End earlier openings, and return the number of this one and how many were still open."""
@@ -46,7 +52,11 @@ class Keeper:
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Call a function when the connection ends."""
-        self._connection.add_termination_listener(lambda _: listener())
+
+        def ended(_: object) -> None:
+            listener()
+
+        self._connection.add_termination_listener(ended)
 
     async def close(self, epoch: int) -> None:
         """Mark the opening as closed, and release the lock."""

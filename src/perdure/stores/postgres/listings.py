@@ -9,7 +9,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted
-from perdure.stores.postgres.operations import Operations
+from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.rows import (
     DEAD_LETTER_COLUMNS,
     INSTANCE_COLUMNS,
@@ -19,6 +19,7 @@ from perdure.stores.postgres.rows import (
     message_from,
 )
 from perdure.stores.postgres.text import decoded, encoded
+from perdure.stores.store import DuePosition
 from perdure.values.address import Address
 from perdure.values.counts import MAX_COUNTED, StatusCount, StoreCounts
 from perdure.values.errors import StoreCorrupt, StoreError
@@ -36,17 +37,19 @@ _FIRST: Final = -(2**63)
 class Listings:
     """Lists through the statements of a store."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: PostgresOperations) -> None:
         self._operations = operations
         self._schema = operations.schema
 
     # ------------------------------------------------------------ instances
-    def due(self, now_ms: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
+    def due(
+        self, now_ms: int, limit: int, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances, and cache them for their turns."""
-        return self.due_except(now_ms, limit, ())
+        return self.due_except(now_ms, limit, (), after)
 
     def due_except(
-        self, now_ms: int, limit: int, jobs: tuple[Job, ...], /
+        self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return the due instances of other jobs, and cache them for their turns."""
         kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
@@ -55,11 +58,13 @@ class Listings:
             FROM {self._schema}.due($1, $2, $3, $4, $5::text[], $6::text[], $7::smallint[])
         """
 
-        def fetch(after: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
-            return self._operations.read("read due instances", sql, now_ms, *after, wanted, kinds, names, None)
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read due instances", sql, now_ms, *place, wanted, kinds, names, None)
 
         async def work() -> Result[tuple[Instance, ...], StoreError]:
-            found = await self.readable(fetch, _instance_but_last, lambda row: (row[-1], row[0]), (_FIRST, 0), limit)
+            found = await self.readable(
+                fetch, _instance_but_last, lambda row: (row[-1], row[0]), after or (_FIRST, 0), limit
+            )
             for instance in found.value_or(()):
                 self._operations.recent.keep(instance)
             return found

@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from perdure.runtime.record import Runtime
-from perdure.stores.postgres.connections import KEEPALIVE, Connections, connect
-from perdure.stores.postgres.event_log import EventLog
-from perdure.stores.postgres.failures import DRIVER_ERRORS, unavailable
+from perdure.stores.postgres.connections import KEEPALIVE, PostgresConnections, connect
+from perdure.stores.postgres.event_log import PostgresEventLog
+from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
 from perdure.stores.postgres.health import Checks
 from perdure.stores.postgres.keeper import Keeper
 from perdure.stores.postgres.listings import Listings
-from perdure.stores.postgres.operations import Operations
+from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.schema import migrate, version_of
 from perdure.stores.postgres.search import Searches
-from perdure.stores.postgres.settings import Settings
+from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.store import Capabilities, Left, OnLocked, Store
-from perdure.values.errors import StoreMissing
+from perdure.values.errors import StoreMissing, StoreUnavailable
 
 
-async def open_schema(settings: Settings, *, on_locked: OnLocked, runtime: Runtime) -> Store:
+async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtime: Runtime) -> Store:
     """Open a schema, and create its tables if they do not exist.
 
     Raises:
         StoreError: it cannot be opened.
     """
+    connection = await _connection(settings)
+    with _ended_on_failure(connection, settings):
+        return await _opened(connection, settings, on_locked, runtime)
+
+
+@asynccontextmanager
+async def connected(settings: PostgresSettings) -> AsyncGenerator[Any]:
+    """Connect to the database of a store, without opening the store.
+
+    Raises:
+        StoreUnavailable: the server cannot be reached, or a statement failed.
+    """
+    connection = await _connection(settings)
+    with _ended_on_failure(connection, settings):
+        yield connection
+        await connection.close()
+
+
+async def _connection(settings: PostgresSettings) -> Any:
     try:
         connection = await connect(settings.dsn, settings=KEEPALIVE)
-    except (*DRIVER_ERRORS, ValueError) as error:
+    except (*DRIVER_ERRORS, *UNSENDABLE) as error:
         raise unavailable(f"connect to {settings.name}", error) from error
+    encoding = connection.get_settings().server_encoding
+    if encoding != "UTF8":
+        connection.terminate()
+        raise StoreUnavailable(
+            f"open {settings.name}", f"the database has the encoding {encoding}; create one with UTF8"
+        )
+    return connection
+
+
+@contextmanager
+def _ended_on_failure(connection: Any, settings: PostgresSettings) -> Generator[None]:
     try:
-        return await _opened(connection, settings, on_locked, runtime)
+        yield
     except DRIVER_ERRORS as error:
         connection.terminate()
         raise unavailable(f"open {settings.name}", error) from error
@@ -39,20 +71,20 @@ async def open_schema(settings: Settings, *, on_locked: OnLocked, runtime: Runti
         raise
 
 
-async def _opened(connection: Any, settings: Settings, on_locked: OnLocked, runtime: Runtime) -> Store:
+async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
     if settings.if_missing == "refuse" and not await version_of(connection, settings.schema):
         raise StoreMissing(settings.name, f"there is no schema {settings.schema!r}; create it with 'perdure migrate'")
     await migrate(connection, store=settings.name, schema=settings.schema)
     keeper = Keeper(connection, f'"{settings.schema}"')
     await keeper.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
     epoch, ended = await keeper.own()
-    connections = await Connections.open(settings.dsn, settings.name)
-    operations = Operations(runtime, settings, connections, keeper, epoch)
+    connections = await PostgresConnections.open(settings.dsn, settings.name)
+    operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
     return _store(settings, operations, "died" if ended else "closed")
 
 
-def _store(settings: Settings, operations: Operations, left: Left) -> Store:
-    listings, log = Listings(operations), EventLog(operations)
+def _store(settings: PostgresSettings, operations: PostgresOperations, left: Left) -> Store:
+    listings, log = Listings(operations), PostgresEventLog(operations)
     searches = Searches(operations, listings)
     return Store(
         name=settings.name,

@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, settled
 from perdure.runtime.record import Future, Runtime
-from perdure.stores.postgres.connections import Connections, NotSent, Rows
+from perdure.stores.postgres.connections import NoConnection, PostgresConnections, Rows
 from perdure.stores.postgres.encode import TYPES, Encoded, arguments, encode
 from perdure.stores.postgres.failures import (
     DRIVER_ERRORS,
@@ -22,9 +22,9 @@ from perdure.stores.postgres.failures import (
     unavailable,
 )
 from perdure.stores.postgres.keeper import Keeper
-from perdure.stores.postgres.pending import PendingOperation, Queue
+from perdure.stores.postgres.pending import PendingStatement, Queue
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
-from perdure.stores.postgres.settings import Settings
+from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.text import encoded
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
 from perdure.stores.sqlite.instance_cache import InstanceCache
@@ -43,7 +43,7 @@ _NOTHING: Final[Result[Any, Any]] = Success(Loaded())
 _GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
 
 
-class Operations:
+class PostgresOperations:
     """Encodes requests, sends them in groups, and caches recent instances.
 
     Attributes:
@@ -54,7 +54,7 @@ class Operations:
     """
 
     def __init__(
-        self, runtime: Runtime, settings: Settings, connections: Connections, keeper: Keeper, epoch: int
+        self, runtime: Runtime, settings: PostgresSettings, connections: PostgresConnections, keeper: Keeper, epoch: int
     ) -> None:
         self.damage = CorruptRows()
         self.schema = f'"{settings.schema}"'
@@ -134,9 +134,9 @@ class Operations:
         found = await self._connections.read("load", self._load_sql, kinds, names, ids, keys, nows)
         if not isinstance(found, Success):
             return [Failure(found.failure())] * len(group)
-        answers = [_NOTHING] * len(group)
+        answers: list[Result[Loaded, StoreError]] = [_NOTHING] * len(group)
         for row in found.unwrap():
-            at = row[0] - 1
+            at = int(row[0]) - 1
             answers[at] = _loaded_from(group[at][1], tuple(row))
         return answers
 
@@ -147,7 +147,7 @@ class Operations:
                 rows = await self._connections.execute(
                     self._commit_sql, self.epoch, self.durability, *arguments(changes)
                 )
-            except NotSent as error:
+            except NoConnection as error:
                 return [Failure(unavailable("commit", error.reason))] * len(group)
             except (*DRIVER_ERRORS, *UNSENDABLE) as error:
                 if is_worth_repeating(error):
@@ -190,11 +190,11 @@ class Operations:
         self.recent.forget(transition.address)
 
     # ------------------------------------------------------------ other statements
-    def read(self, operation: str, sql: str, *values: Any) -> PendingOperation[_Statement]:
+    def read(self, operation: str, sql: str, *values: Any) -> PendingStatement[_Statement]:
         """Create a statement that writes nothing."""
         return self._statements.operation(operation, ("read", operation, sql, values))
 
-    def write(self, operation: str, sql: str, *values: Any) -> PendingOperation[_Statement]:
+    def write(self, operation: str, sql: str, *values: Any) -> PendingStatement[_Statement]:
         """Create a statement that writes."""
         return self._statements.operation(operation, ("write", operation, sql, values))
 

@@ -14,7 +14,7 @@ from perdure.values.errors import PerdureError, StoreError, StoreUnavailable
 R = TypeVar("R")
 
 GROUP: Final = 500
-"""Operations in one statement, at most, so that no caller waits long."""
+"""PostgresOperations in one statement, at most, so that no caller waits long."""
 
 Answer: TypeAlias = Result[Any, Any]
 Note: TypeAlias = Callable[[Answer], None]
@@ -23,7 +23,7 @@ Note: TypeAlias = Callable[[Answer], None]
 Send: TypeAlias = Callable[[Sequence[R]], Awaitable[Sequence[Answer]]]
 
 
-class PendingOperation(Telling, Generic[R]):
+class PendingStatement(Telling, Generic[R]):
     """A request to the server. It is sent when its answer is first awaited, and can be awaited again.
 
     Attributes:
@@ -112,16 +112,16 @@ class Queue(Generic[R]):
         self._free_lanes = lanes
         self._lanes = lanes
         self._group = group
-        self._waiting: list[PendingOperation[R]] = []
+        self._waiting: list[PendingStatement[R]] = []
         self._closers: list[Future[None]] = []
 
     def operation(
         self, operation: str, request: R, *, touches: tuple[Hashable, ...] = (), note: Note | None = None
-    ) -> PendingOperation[R]:
+    ) -> PendingStatement[R]:
         """Create an operation."""
-        return PendingOperation(self, operation, request, touches, note)
+        return PendingStatement(self, operation, request, touches, note)
 
-    def add(self, pending: PendingOperation[R]) -> None:
+    def add(self, pending: PendingStatement[R]) -> None:
         """Add an operation to the next group."""
         self._waiting.append(pending)
         if self._free_lanes:
@@ -144,7 +144,7 @@ class Queue(Generic[R]):
             if self._free_lanes == self._lanes:
                 self._end()
 
-    async def _serve(self, group: list[PendingOperation[R]]) -> None:
+    async def _serve(self, group: list[PendingStatement[R]]) -> None:
         try:
             answers = await self._send([pending.request for pending in group])
         except Exception as error:  # noqa: BLE001 - a defect of this code, reported to the callers
@@ -154,10 +154,10 @@ class Queue(Generic[R]):
             raise
         _answer(group, answers)
 
-    def _next_group(self) -> list[PendingOperation[R]]:
+    def _next_group(self) -> list[PendingStatement[R]]:
         """Take the next operations in their order. One that touches the same as an earlier one waits."""
-        group: list[PendingOperation[R]] = []
-        left: list[PendingOperation[R]] = []
+        group: list[PendingStatement[R]] = []
+        left: list[PendingStatement[R]] = []
         touched: set[Hashable] = set()
         for at, pending in enumerate(self._waiting):
             if len(group) == self._group:
@@ -177,6 +177,6 @@ class Queue(Generic[R]):
                 closer.set_result(None)
 
 
-def _answer(group: Sequence[PendingOperation[R]], answers: Sequence[Answer]) -> None:
+def _answer(group: Sequence[PendingStatement[R]], answers: Sequence[Answer]) -> None:
     for pending, answer in zip(group, answers, strict=True):
         pending.answered(answer)

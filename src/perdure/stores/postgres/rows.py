@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 
-
 def prefixed(prefix: str, columns: str) -> str:
     """Return a list of columns of one table among several."""
     return ", ".join(f"{prefix}.{column}" for column in columns.split(", "))

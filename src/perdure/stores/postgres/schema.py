@@ -14,12 +14,14 @@ from perdure.values.errors import StoreTooNew
 _OURS: Final = re.compile(r"\bperdure\.")
 _MIGRATING: Final = 1885692518
 _TABLE: Final = """
-CREATE TABLE perdure.migrations (version int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+CREATE TABLE perdure.migrations (
+  version int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
+)
 """
 
 
 @attrs.frozen
-class Migration:
+class SchemaMigration:
     """A step from one version of the tables to the next.
 
     Attributes:
@@ -40,12 +42,12 @@ class Migration:
 
 
 @cache
-def migrations() -> tuple[Migration, ...]:
+def migrations() -> tuple[SchemaMigration, ...]:
     """Return the migrations, in their order."""
     folder = files("perdure.stores.postgres") / "migrations"
     scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return tuple(
-        Migration(version, script.name.removesuffix(".sql"), script.read_text(encoding="utf-8"))
+        SchemaMigration(version, script.name.removesuffix(".sql"), script.read_text(encoding="utf-8"))
         for version, script in enumerate(scripts, 1)
     )
 

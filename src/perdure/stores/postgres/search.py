@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answer_of, asked
 from perdure.stores.postgres.listings import Listings
-from perdure.stores.postgres.operations import Operations
+from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, Row, instance_from, prefixed
 from perdure.stores.postgres.text import decoded, encoded
 from perdure.stores.sqlite.search import after_prefix
@@ -33,7 +33,7 @@ _OF_STATUS: Final = {
 class Searches:
     """Searches through the statements of a store."""
 
-    def __init__(self, operations: Operations, listings: Listings) -> None:
+    def __init__(self, operations: PostgresOperations, listings: Listings) -> None:
         self._operations = operations
         self._listings = listings
 

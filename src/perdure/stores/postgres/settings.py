@@ -29,7 +29,7 @@ _OPTIONS: Final = (
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
+class PostgresSettings:
     """Where a store is, and how it is used.
 
     Attributes:
@@ -49,7 +49,7 @@ class Settings:
     if_missing: IfMissing = "create"
 
 
-def settings_of(url: str) -> Settings:
+def settings_of(url: str) -> PostgresSettings:
     """Return the settings of a URL.
 
     >>> settings_of("postgresql://app:secret@db/orders?schema=jobs&sslmode=require").name
@@ -77,7 +77,7 @@ def settings_of(url: str) -> Settings:
     own["cache_bytes"] = own.pop("cache", DEFAULT_CACHE_BYTES)
     schema = own.get("schema", DEFAULT_SCHEMA)
     name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return Settings(
+    return PostgresSettings(
         dsn=parts._replace(query=urlencode(others)).geturl(),
         name=name if schema == DEFAULT_SCHEMA else f"{name}?schema={schema}",
         **own,

@@ -14,27 +14,23 @@ def encoded(text: str) -> str: ...
 @overload
 def encoded(text: str | None) -> str | None: ...
 def encoded(text: str | None) -> str | None:
-    """Encode text for a column.
+    r"""Encode text for a column.
 
-    >>> encoded("a\\0b\\1c")
-    'a\\x01\\x01b\\x01\\x02c'
+    >>> encoded("a\0b\1c")
+    'a\x01\x01b\x01\x02c'
     """
     if text is None or ("\0" not in text and "\1" not in text):
         return text
     return text.replace("\1", "\1\2").replace("\0", "\1\1")
 
 
-@overload
-def decoded(text: str) -> str: ...
-@overload
-def decoded(text: str | None) -> str | None: ...
-def decoded(text: str | None) -> str | None:
+def decoded(text: str) -> str:
     r"""Decode the text of a column.
 
     >>> decoded(encoded("a\0\1\0b"))
     'a\x00\x01\x00b'
     """
-    if text is None or "\1" not in text:
+    if "\1" not in text:
         return text
     # From the left, each pair begins where the previous one ended, so `replace` finds no pair across two of them.
     return text.replace("\1\1", "\0").replace("\1\2", "\1")

@@ -1,0 +1,124 @@
+"""A PostgreSQL server for the tests: `PERDURE_TEST_POSTGRES`, or a private cluster of the binaries on this machine.
+
+Without either the tests that need one are skipped, in one line of the summary that says how many; with
+`PERDURE_POSTGRES=required` they fail, and with `PERDURE_POSTGRES=none` they are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+_FIX = "apt-get install postgresql, or set PERDURE_TEST_POSTGRES to the URL of a database for tests"
+_MISSING = "NO POSTGRESQL"
+_FAST = "-c fsync=off -c max_connections=200 -c listen_addresses='' -c autovacuum_naptime=5"
+
+
+def binaries() -> Path | None:
+    """Return the newest folder with the programs of a server."""
+    on_path = shutil.which("initdb")
+    found = [
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version),
+        *([Path(on_path)] if on_path else []),
+    ]
+    return found[-1].resolve().parent if found else None
+
+
+def _version(initdb: Path) -> int:
+    return int(initdb.parent.parent.name) if initdb.parent.parent.name.isdigit() else 0
+
+
+def _needed_programs() -> Path:
+    """Return the folder of the programs; skip the test without them, in one place, so that the summary counts it."""
+    how = os.environ.get("PERDURE_POSTGRES")
+    programs = None if how == "none" else binaries()
+    if programs is None and how == "required":
+        pytest.fail(f"no PostgreSQL on this machine: {_FIX}")
+    if programs is None:
+        pytest.skip(f"{_MISSING}: the PostgreSQL store is not tested; {_FIX}")
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a database in which the caller may create schemas and roles."""
+    given = os.environ.get("PERDURE_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    with PrivateCluster(_needed_programs()) as cluster:
+        yield cluster.url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report all skipped tests at one line, so that the summary shows their number."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and _MISSING in report.longrepr[2]:
+        report.longrepr = (__file__, 0, report.longrepr[2])
+    return report
+
+
+@pytest.fixture(scope="module")
+def postgres_cluster() -> Iterator[PrivateCluster]:
+    """A server that the tests of a module may stop, with a role ``guarded`` that needs the password ``right``."""
+    with PrivateCluster(_needed_programs()) as cluster:
+        yield cluster
+
+
+class PrivateCluster:
+    """A server with an empty database in a temporary folder, on a Unix socket there.
+
+    Args:
+        programs: the folder of ``initdb`` and ``pg_ctl``.
+        options: further options of the server.
+    """
+
+    def __init__(self, programs: Path, options: str = _FAST) -> None:
+        self._programs = programs
+        self._options = options
+        self._folder = Path(tempfile.mkdtemp(prefix="perdure-pg-"))
+        self.url = f"postgresql://postgres@/postgres?host={self._folder}"
+
+    def __enter__(self) -> Self:
+        if os.geteuid() == 0:  # the server refuses to run as root
+            shutil.chown(self._folder, "postgres", "postgres")
+        self._folder.chmod(0o755)
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        rules = Path(self._data, "pg_hba.conf")
+        rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text(encoding='utf-8')}", encoding="utf-8")
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start the server, and wait until it accepts connections."""
+        options = f"-k {self._folder} {self._options}"
+        self._run("pg_ctl", "-D", self._data, "-w", "-l", f"{self._folder}/log", "-o", options, "start")
+
+    def stop(self, mode: str) -> None:
+        """Stop the server: ``fast``, or ``immediate`` as a crash."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+
+    @property
+    def _data(self) -> str:
+        return f"{self._folder}/data"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        done = subprocess.run(  # noqa: S603 - a program of the server
+            command, cwd="/", capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

@@ -1,0 +1,288 @@
+"""Opening a PostgreSQL store: its URL, its tables, its owner, and every way in which it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from postgres_harness import PostgresHarness
+from postgres_server import PrivateCluster
+
+from perdure.stores.postgres import open_postgres
+from perdure.stores.postgres.schema import migrations, script_from
+from perdure.stores.postgres.settings import settings_of
+from perdure.stores.store import Store
+from perdure.stores.url import open_store
+from perdure.testing.conformance.examples import address, created, put
+from perdure.testing.conformance.requirement import answer, value
+from perdure.values.errors import (
+    DefinitionError,
+    OutcomeUnknown,
+    OwnershipLost,
+    StoreLocked,
+    StoreMissing,
+    StoreTooNew,
+    StoreUnavailable,
+)
+
+A = address("a")
+
+
+@pytest.fixture
+def harness(postgres_url: str):
+    harness = PostgresHarness(postgres_url)
+    yield harness
+    asyncio.run(harness.discard())
+
+
+def refused(url: str) -> Exception:
+    async def main() -> None:
+        await (await open_postgres(url)).close()
+
+    with pytest.raises(Exception) as caught:
+        asyncio.run(main())
+    return caught.value
+
+
+# ---------------------------------------------------------------- the URL
+def test_the_name_of_a_store_holds_no_password():
+    settings = settings_of("postgresql://app:s3cret@db:5433/orders?schema=jobs&sslmode=require&cache=1MiB")
+    assert settings.name == "postgresql://db:5433/orders?schema=jobs"
+    assert settings.dsn == "postgresql://app:s3cret@db:5433/orders?sslmode=require"
+    assert settings.cache_bytes == 1024**2
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "query", ["schema=Jobs", "schema=pg_jobs", "schema=", "durability=none", "cache=much", "schema=a&schema=b"]
+)
+def test_an_option_that_is_not_valid_is_refused(query: str):
+    error = refused(f"postgresql://app:s3cret@db/orders?{query}")
+    assert isinstance(error, DefinitionError)
+    assert "s3cret" not in str(error)
+
+
+def test_a_missing_driver_is_named():
+    script = """
+import asyncio, sys
+sys.modules["asyncpg"] = None
+from perdure.stores.url import open_store
+asyncio.run(open_store("postgresql://app:s3cret@db/orders"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603
+    assert "pip install 'perdure[postgres]'" in done.stderr
+    assert "s3cret" not in done.stderr.splitlines()[-1]
+
+
+# ---------------------------------------------------------------- refusals
+def test_no_server_listens():
+    error = refused("postgresql://app:s3cret@127.0.0.1:1/orders")
+    assert isinstance(error, StoreUnavailable)
+    assert "connect to postgresql://127.0.0.1:1/orders" in str(error)
+    assert "check that the server runs" in str(error)
+    assert "s3cret" not in str(error)
+
+
+def test_a_database_that_does_not_exist_is_named(postgres_url: str):
+    error = refused(urlsplit(postgres_url)._replace(path="/no_such_database").geturl())
+    assert isinstance(error, StoreUnavailable)
+    assert "create it first" in str(error)
+
+
+def test_a_wrong_password_is_named(postgres_cluster: PrivateCluster):
+    async def make_role() -> None:
+        connection = await asyncpg.connect(postgres_cluster.url)
+        await connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        await connection.close()
+
+    asyncio.run(make_role())
+    error = refused(postgres_cluster.url.replace("postgres@", "guarded:wrong@", 1))
+    assert isinstance(error, StoreUnavailable)
+    assert "check the URL, or PGPASSWORD" in str(error)
+    error = refused(postgres_cluster.url.replace("postgres@", "guarded:right@", 1))
+    assert isinstance(error, StoreUnavailable)
+    assert "perdure migrate --print-sql" in str(error)  # it may connect, and may not create a schema
+
+
+def test_a_role_without_the_privilege_uses_tables_that_another_made(harness: PostgresHarness):
+    """An administrator runs the printed SQL; the application needs no right to create anything."""
+    role, schema = f"{harness.schema}_app", harness.schema
+
+    async def main() -> int:
+        await harness.execute(script_from(0, schema))
+        await harness.execute(f"""
+            CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {role};
+            GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role};
+            GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO {role}""")
+        store = await open_postgres(harness.url.replace("postgres@", f"{role}@", 1))
+        await created(store, A)
+        found = len(await value(store.due(0, 1)))
+        await store.close()
+        await harness.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        return found
+
+    assert asyncio.run(main()) == 0
+
+
+def test_a_newer_schema_is_refused_and_left_alone(harness: PostgresHarness):
+    newer = len(migrations()) + 1
+
+    async def main() -> None:
+        await (await harness.open()).close()
+        await harness.execute("INSERT INTO perdure.migrations (version, name) VALUES ($1, 'later')", newer)
+
+    asyncio.run(main())
+    error = refused(harness.url)
+    assert isinstance(error, StoreTooNew)
+    assert (error.found, error.supported) == (newer, len(migrations()))
+
+
+def test_a_schema_that_must_exist_is_not_created(harness: PostgresHarness):
+    assert isinstance(refused(f"{harness.url}&if_missing=refuse"), StoreMissing)
+    sql = "SELECT count(*) FROM pg_namespace WHERE nspname = $1"
+    assert asyncio.run(harness.value(sql, harness.schema)) == 0
+
+
+# ---------------------------------------------------------------- tables
+def test_first_openings_at_once_create_the_tables_once(harness: PostgresHarness):
+    async def main() -> list[Any]:
+        return await asyncio.gather(*(harness.open() for _ in range(6)), return_exceptions=True)
+
+    async def run() -> None:
+        opened = await main()
+        (store,) = [one for one in opened if isinstance(one, Store)]
+        assert {type(one) for one in opened if one is not store} == {StoreLocked}
+        await created(store, A)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_the_printed_statements_are_those_of_an_opening(harness: PostgresHarness):
+    columns = """
+        SELECT string_agg(table_name || '.' || column_name || ' ' || data_type, ', ' ORDER BY table_name, column_name)
+        FROM information_schema.columns WHERE table_schema = $1"""
+
+    async def main() -> None:
+        await harness.execute(script_from(0, harness.schema))
+        printed = await harness.value(columns, harness.schema)
+        await harness.discard()
+        await (await harness.open()).close()
+        assert await harness.value(columns, harness.schema) == printed
+        await harness.execute("SELECT 1; " + script_from(len(migrations()), harness.schema))
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------- the owner
+def test_a_second_engine_is_refused_and_says_who_owns_the_schema(harness: PostgresHarness):
+    async def main() -> None:
+        store = await harness.open()
+        with pytest.raises(StoreLocked, match=r"process \d+ of the server"):
+            await harness.open()
+        await created(store, A)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_standby_takes_over_when_the_owner_ends(harness: PostgresHarness):
+    async def main() -> None:
+        owner = await harness.open()
+        waiting = asyncio.ensure_future(open_store(harness.url, on_locked="wait"))
+        await created(owner, A)
+        assert not waiting.done()
+        await owner.close()
+        standby = await waiting
+        assert standby.epoch > owner.epoch
+        assert (await value(standby.load(A))).instance is not None
+        await standby.close()
+
+    asyncio.run(main())
+
+
+async def _lose_the_lock(harness: PostgresHarness) -> None:
+    await harness.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
+        "AND classid = 1885692517 AND objid = 'perdure.instances'::regclass::oid"
+    )
+
+
+def test_an_owner_that_lost_its_connection_stops_and_writes_nothing(harness: PostgresHarness):
+    """Its other connections still work: the schema refuses them once another engine has opened it."""
+
+    async def main() -> None:
+        owner = await harness.open()
+        fence = await created(owner, A)
+        await _lose_the_lock(harness)
+        assert owner.lost is not None
+        await owner.lost
+        assert isinstance((await answer(owner.commit(put(A, fence)))).failure(), OwnershipLost)
+        successor = await harness.open()
+        assert successor.left == "died"
+        await value(successor.commit(put(A, fence)))
+        await owner.close()
+        await value(successor.commit(put(A, fence.__class__(fence.incarnation, 2))))
+        await successor.close()
+        third = await harness.open()
+        assert third.left == "closed"
+        await third.close()
+
+    asyncio.run(main())
+
+
+def test_an_owner_that_does_not_know_of_its_end_is_fenced_by_the_schema(harness: PostgresHarness):
+    """The successor ends the epoch in the database: a late group of the previous owner is refused there."""
+
+    async def main() -> None:
+        owner = await harness.open()
+        fence = await created(owner, A)
+        await harness.execute("SELECT * FROM perdure.own()")  # as a successor does, with the lock
+        refused = await answer(owner.commit(put(A, fence)))
+        assert isinstance(refused.failure(), OwnershipLost)
+        assert isinstance((await answer(owner.redrive(1))).failure(), OwnershipLost)
+        assert (await harness.value("SELECT version FROM perdure.instances")) == 1
+        await owner.close()
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------- a server that stops
+def test_a_server_that_stops_is_reported_and_nothing_acknowledged_is_lost(postgres_cluster: PrivateCluster):
+    harness = PostgresHarness(postgres_cluster.url, "full")
+
+    async def main() -> None:
+        store = await harness.open()
+        written = [address(f"{number}") for number in range(300)]
+        under_way = [asyncio.ensure_future(answer(store.commit(put(at)))) for at in written]
+        await under_way[0]
+        await asyncio.to_thread(postgres_cluster.stop, "immediate")
+        answers = await asyncio.gather(*under_way)
+        assert store.lost is not None
+        await store.lost
+        failure = (await answer(store.load(A))).failure()
+        assert isinstance(failure, OwnershipLost)
+        await store.close()
+        assert isinstance(await _opening(harness), StoreUnavailable)
+        await asyncio.to_thread(postgres_cluster.start)
+        again = await harness.open()
+        assert again.left == "died"
+        for at, given in zip(written, answers, strict=True):
+            stored = (await value(again.load(at))).instance is not None
+            if not isinstance(given.swap().value_or(None), OutcomeUnknown):
+                assert stored == (given.value_or(None) is not None), (at, given)
+        await again.close()
+
+    asyncio.run(main())
+
+
+async def _opening(harness: PostgresHarness) -> Exception | Store:
+    try:
+        return await harness.open()
+    except Exception as error:  # noqa: BLE001 - the caller checks it
+        return error
