@@ -13,13 +13,14 @@ from perdure.stores.sharing.share import bucket_of
 from perdure.stores.sqlite.rows import SET_COLUMNS, set_values
 from perdure.values.event import Event
 from perdure.values.instance import Instance
+from perdure.values.journal import JournalChange
 from perdure.values.message import Consumed, DeadLettered, Kept, Message, MessageFate, Postponed
 from perdure.values.transition import KeepInstance, Purge, Put, Transition
 
 Row: TypeAlias = tuple[Any, ...]
 
 Table: TypeAlias = Literal[
-    "over", "new", "columns", "purged", "absent", "left", "fates", "messages", "own", "keys", "events"
+    "over", "new", "columns", "purged", "absent", "left", "cut", "journal", "fates", "messages", "own", "keys", "events"
 ]
 
 _TYPES: Final[dict[Table, tuple[str, ...]]] = {
@@ -27,11 +28,13 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
     "new": ("int", "smallint", "text", "text", "text"),
     "columns": (
         *("bigint", "bigint", "bigint", "text", "text", "int", "text", "bigint", "text", "text", "text", "text"),
-        *("bigint", "bigint", "text", "bigint", "bigint", "text"),
+        *("bigint", "bigint", "text", "bigint", "bigint", "text", "int"),
     ),
     "purged": ("int", "bigint", "bigint", "text", "text", "text"),
     "absent": ("int", "text", "text", "text"),
     "left": ("int",),
+    "cut": ("int",),
+    "journal": ("int", "int", "text"),
     "fates": ("int", "bigint", "text", "int", "bigint", "text"),
     "messages": ("int", "smallint", "text", "text", "text", "text", "bigint", "text"),
     "own": ("int", "text"),
@@ -68,6 +71,8 @@ def encode(transition: Transition) -> Encoded:
     rows: list[tuple[Table, Row]] = [(table, row)]
     if isinstance(transition.write, Purge) and transition.write.own_messages == "dropped":
         rows.append(("own", (printed,)))
+    if transition.journal is not None and isinstance(transition.write, Put):
+        rows.extend(_journal(transition.journal, transition.write.instance.journal_length))
     if transition.inbound is not None:
         rows.append(("fates", _fate(transition.inbound)))
     rows.extend(("messages", message_row(message)) for message in transition.messages)
@@ -138,6 +143,12 @@ def _write(transition: Transition) -> tuple[Table, Row, Row | None]:
             return "left", (), None
         case _:
             assert_never(transition.write)
+
+
+def _journal(change: JournalChange, length: int) -> list[tuple[Table, Row]]:
+    cut: list[tuple[Table, Row]] = [("cut", ())] if change.earlier == "cut" else []
+    first = length - len(change.bodies)
+    return cut + [("journal", (place, encoded(body))) for place, body in enumerate(change.bodies, first)]
 
 
 def _columns(instance: Instance) -> Row:

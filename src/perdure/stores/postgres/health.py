@@ -36,8 +36,6 @@ class Checks:
         health = Health(
             state="degraded" if detail else "ok",
             detail=detail,
-            cache_bytes=operations.recent.size_bytes,
-            max_cache_bytes=operations.recent.max_bytes,
             file_bytes=int(answer.unwrap()[0][0]),
         )
         return Success(health)

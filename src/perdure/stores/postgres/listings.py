@@ -45,13 +45,13 @@ class Listings:
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances, and cache them for their turns."""
+        """Return the due instances."""
         return self.due_except(now_ms, limit, (), after)
 
     def due_except(
         self, now_ms: int, limit: int, jobs: tuple[Job, ...], after: DuePosition | None = None, /
     ) -> FutureResult[tuple[Instance, ...], StoreError]:
-        """Return the due instances of other jobs, and cache them for their turns."""
+        """Return the due instances of other jobs."""
         kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
         sql = f"""
             SELECT {INSTANCE_COLUMNS}, due_ms
@@ -61,15 +61,8 @@ class Listings:
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
             return self._operations.read("read due instances", sql, now_ms, *place, wanted, kinds, names, None)
 
-        async def work() -> Result[tuple[Instance, ...], StoreError]:
-            found = await self.readable(
-                fetch, _instance_but_last, lambda row: (row[-1], row[0]), after or (_FIRST, 0), limit
-            )
-            for instance in found.value_or(()):
-                self._operations.recent.keep(instance)
-            return found
-
-        return asked(work())
+        start = after or (_FIRST, 0)
+        return asked(self.readable(fetch, _instance_but_last, lambda row: (row[-1], row[0]), start, limit))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after an instant."""
@@ -79,6 +72,21 @@ class Listings:
         """Return instances with a claim."""
         sql = f"SELECT {INSTANCE_COLUMNS} FROM {self._schema}.claimed($1, $2)"
         return self._page("read claims", sql, instance_from, (after_incarnation,), limit)
+
+    def journal(
+        self, address: Address, incarnation: int, first: int, limit: int, /
+    ) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return rows of a journal."""
+        sql = f"""
+            SELECT place, body FROM {self._schema}.journal WHERE incarnation = $1 AND place >= $2
+            ORDER BY place LIMIT $3
+        """
+
+        async def work() -> Result[tuple[str, ...], StoreError]:
+            found = await self._operations.read("read a journal", sql, incarnation, first, limit)
+            return _bodies(address, first, found.unwrap()) if isinstance(found, Success) else found
+
+        return asked(work())
 
     def counts(self) -> FutureResult[StoreCounts, StoreError]:
         """Count instances and messages, in one statement."""
@@ -191,6 +199,14 @@ class Listings:
 
 def _instance_but_last(row: Row) -> Instance:
     return instance_from(row[:-1])
+
+
+def _bodies(address: Address, first: int, rows: Sequence[Row]) -> Result[tuple[str, ...], StoreError]:
+    for expected, row in enumerate(rows, first):
+        if row[0] != expected:
+            reason = f"expected a row at place {expected}, found the next at {row[0]}"
+            return Failure(StoreCorrupt(f"journal of {address}", reason))
+    return Success(tuple(decoded(row[1]) for row in rows))
 
 
 def _counts(rows: Sequence[Row]) -> StoreCounts:

@@ -114,5 +114,7 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, left: Lef
         due_except=listings.due_except,
         counts=listings.counts,
         search=searches.search,
+        journal=listings.journal,
+        cache_bytes=settings.cache_bytes,
         left=left,
     )

@@ -27,11 +27,10 @@ from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefix
 from perdure.stores.postgres.settings import PostgresSettings
 from perdure.stores.postgres.text import encoded
 from perdure.stores.sqlite.corrupt_rows import CorruptRows
-from perdure.stores.sqlite.instance_cache import InstanceCache
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreCorrupt, StoreError, StoreUnavailable
 from perdure.values.instance import Fence, Instance
-from perdure.values.transition import KeepInstance, Loaded, Put, Transition
+from perdure.values.transition import Loaded, Put, Transition
 
 _Load = tuple[Address, str | None, int]
 _Commit = tuple[Transition, Encoded]
@@ -44,7 +43,7 @@ _GONE: Final[Result[Any, Any]] = Success(Fence(0, 0))
 
 
 class PostgresOperations:
-    """Encodes requests, sends them in groups, and caches recent instances.
+    """Encodes requests, sends them in groups of statements.
 
     Attributes:
         damage: the rows that cannot be decoded.
@@ -60,7 +59,6 @@ class PostgresOperations:
         self.schema = f'"{settings.schema}"'
         self.epoch = epoch
         self.durability = settings.durability
-        self.recent = InstanceCache(settings.cache_bytes)
         self.lost: Future[str] = runtime.future()
         self._settings = settings
         self._connections = connections
@@ -111,9 +109,6 @@ class PostgresOperations:
         self, address: Address, idempotency_key: str | None = None, now_ms: int = 0, /
     ) -> FutureResult[Loaded, StoreError]:
         """Read an address and the stored answer of a key, in a group with others."""
-        known = self.recent.get(address) if idempotency_key is None else None
-        if known is not None and self.refusal("load") is None:
-            return settled(Success(Loaded(instance=known)))
         request = (address, idempotency_key, now_ms)
         return answered_by(self._loads.operation("load", request, note=partial(self._loaded, address)))
 
@@ -125,7 +120,7 @@ class PostgresOperations:
             return settled(Failure(StoreUnavailable("commit", f"the transition does not encode: {error!r}")))
         inbound = transition.inbound
         touches = (transition.address,) if inbound is None else (transition.address, inbound.message_id)
-        note = partial(self._committed, transition)
+        note = partial(self._committed, transition.address)
         return answered_by(self._commits.operation("commit", (transition, change), touches=touches, note=note))
 
     async def _load(self, group: Sequence[_Load]) -> Sequence[Result[Loaded, StoreError]]:
@@ -168,26 +163,16 @@ class PostgresOperations:
 
     def _loaded(self, address: Address, loaded: Result[Loaded, StoreError]) -> None:
         match loaded:
-            case Success(Loaded(instance=Instance() as instance)):
-                self.recent.keep(instance)
+            case Success(Loaded(instance=Instance())):
                 self.damage.mended(address)
             case Failure(StoreCorrupt() as error):
                 self.damage.note(error)
             case _:
                 pass
 
-    def _committed(self, transition: Transition, answer: Result[Fence, Any]) -> None:
-        """Cache the stored instance; or drop its address, unless the outcome is certain."""
-        write = transition.write
-        if type(write) is KeepInstance:
-            return
+    def _committed(self, address: Address, answer: Result[Fence, Any]) -> None:
         if isinstance(answer, Success):
-            self.damage.mended(transition.address)
-            if isinstance(write, Put):
-                fence = answer.unwrap()
-                self.recent.keep(write.instance.changed(incarnation=fence.incarnation, version=fence.version))
-                return
-        self.recent.forget(transition.address)
+            self.damage.mended(address)
 
     # ------------------------------------------------------------ other statements
     def read(self, operation: str, sql: str, *values: Any) -> PendingStatement[_Statement]:

@@ -9,11 +9,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import attrs
 
 from perdure.stores.byte_size import bytes_of
-from perdure.stores.store import IfMissing
+from perdure.stores.store import DEFAULT_CACHE_BYTES, IfMissing
 from perdure.values.errors import DefinitionError
 
 DEFAULT_SCHEMA: Final = "perdure"
-DEFAULT_CACHE_BYTES: Final = 64 * 1024 * 1024
 
 SCHEMES: Final = ("postgresql", "postgres")
 
@@ -37,7 +36,7 @@ class PostgresSettings:
         name: the name of the store in messages, without user and password.
         schema: the schema that holds the tables.
         durability: ``full``: a commit waits until the server has synced it; ``relaxed``: it does not.
-        cache_bytes: the bound of the cache of instances.
+        cache_bytes: the bound of the instances that the engine keeps in memory.
         if_missing: what happens when the schema does not exist.
     """
 

@@ -42,7 +42,8 @@ CREATE TABLE perdure.instances (
   last_error text,
   created_ms bigint NOT NULL,
   updated_ms bigint NOT NULL,
-  alarm_trace text
+  alarm_trace text,
+  journal_length int NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 CREATE UNIQUE INDEX instances_address ON perdure.instances (kind, name, id);
 CREATE INDEX instances_due ON perdure.instances (due_ms, incarnation, bucket) WHERE due_ms IS NOT NULL;
@@ -50,6 +51,15 @@ CREATE INDEX instances_owner ON perdure.instances (incarnation) WHERE owner IS N
 CREATE INDEX instances_running ON perdure.instances (kind, name, id) WHERE owner IS NOT NULL;
 CREATE INDEX instances_suspended ON perdure.instances (suspension, kind, name, id) WHERE suspension IS NOT NULL;
 CREATE INDEX instances_retrying ON perdure.instances (kind, name, id) WHERE pending_retry IS NOT NULL;
+
+-- The rows that runs append on their way, such as the outcomes of steps. They belong to an incarnation, and a journal
+-- only grows: the instance says how many rows it has.
+CREATE TABLE perdure.journal (
+  incarnation bigint NOT NULL,
+  place int NOT NULL,
+  body text NOT NULL,
+  PRIMARY KEY (incarnation, place)
+);
 
 -- Keys and pairs are found by digests: an index entry cannot hold two addresses of any text.
 CREATE TABLE perdure.keys (

@@ -92,11 +92,13 @@ CREATE FUNCTION perdure.commit_group(
   w_due_ms bigint[], w_owner bigint[], w_event_owner bigint[], w_status text[], w_state text[], w_state_version int[],
   w_data text[], w_alarm_ms bigint[], w_suspension text[], w_pending_retry text[], w_claim text[], w_event_claim text[],
   w_run_count bigint[], w_event_count bigint[], w_last_error text[], w_created_ms bigint[], w_updated_ms bigint[],
-  w_alarm_trace text[],
+  w_alarm_trace text[], w_journal_length int[],
   -- purged, where something was expected and where nothing was; left alone
   d_n int[], d_incarnation bigint[], d_version bigint[], d_kind text[], d_name text[], d_id text[],
   x_n int[], x_kind text[], x_name text[], x_id text[],
   k_n int[],
+  -- journals that are cut, and rows of journals
+  c_n int[], j_n int[], j_place int[], j_body text[],
   -- fates of messages
   f_n int[], f_message_id bigint[], f_fate text[], f_attempts int[], f_not_before_ms bigint[], f_error text[],
   -- messages out, own messages dropped, keys, events
@@ -110,7 +112,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
 #variable_conflict use_column
 DECLARE
   done int[] := '{}';
-  created bigint[] := '{}';
+  incarnations bigint[] := '{}';
   more int[];
   conflicting int[] := '{}';
   living bigint[];
@@ -129,20 +131,21 @@ BEGIN
         event_owner = u.event_owner, status = u.status, state = u.state, state_version = u.state_version, data = u.data,
         alarm_ms = u.alarm_ms, suspension = u.suspension, pending_retry = u.pending_retry, claim = u.claim,
         event_claim = u.event_claim, run_count = u.run_count, event_count = u.event_count, last_error = u.last_error,
-        created_ms = u.created_ms, updated_ms = u.updated_ms, alarm_trace = u.alarm_trace
+        created_ms = u.created_ms, updated_ms = u.updated_ms, alarm_trace = u.alarm_trace,
+        journal_length = u.journal_length
       FROM unnest(u_n, u_incarnation, u_version, u_kind, u_name, u_id, w_due_ms[:updates], w_owner[:updates],
         w_event_owner[:updates], w_status[:updates], w_state[:updates], w_state_version[:updates], w_data[:updates],
         w_alarm_ms[:updates], w_suspension[:updates], w_pending_retry[:updates], w_claim[:updates],
         w_event_claim[:updates], w_run_count[:updates], w_event_count[:updates], w_last_error[:updates],
-        w_created_ms[:updates], w_updated_ms[:updates], w_alarm_trace[:updates])
+        w_created_ms[:updates], w_updated_ms[:updates], w_alarm_trace[:updates], w_journal_length[:updates])
         AS u (n, incarnation, version, kind, name, id, due_ms, owner, event_owner, status, state, state_version, data,
           alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count, last_error, created_ms,
-          updated_ms, alarm_trace)
+          updated_ms, alarm_trace, journal_length)
       WHERE i.incarnation = u.incarnation AND i.version = u.version AND i.kind = u.kind AND i.name = u.name
         AND i.id = u.id AND u.n <> ALL(conflicting)
-      RETURNING u.n
-    ) SELECT coalesce(array_agg(written.n), '{}') INTO done FROM written;
-    created := array_fill(0::bigint, ARRAY[cardinality(done)]);
+      RETURNING u.n, i.incarnation
+    ) SELECT coalesce(array_agg(written.n), '{}'), coalesce(array_agg(written.incarnation), '{}')
+      INTO done, incarnations FROM written;
   END IF;
   IF cardinality(i_n) > 0 THEN
     WITH given AS (
@@ -151,22 +154,23 @@ BEGIN
         w_event_owner[updates + 1:], w_status[updates + 1:], w_state[updates + 1:], w_state_version[updates + 1:],
         w_data[updates + 1:], w_alarm_ms[updates + 1:], w_suspension[updates + 1:], w_pending_retry[updates + 1:],
         w_claim[updates + 1:], w_event_claim[updates + 1:], w_run_count[updates + 1:], w_event_count[updates + 1:],
-        w_last_error[updates + 1:], w_created_ms[updates + 1:], w_updated_ms[updates + 1:], w_alarm_trace[updates + 1:])
+        w_last_error[updates + 1:], w_created_ms[updates + 1:], w_updated_ms[updates + 1:],
+        w_alarm_trace[updates + 1:], w_journal_length[updates + 1:])
         AS i (n, bucket, kind, name, id, due_ms, owner, event_owner, status, state, state_version, data, alarm_ms,
           suspension, pending_retry, claim, event_claim, run_count, event_count, last_error, created_ms, updated_ms,
-          alarm_trace)
+          alarm_trace, journal_length)
       WHERE i.n <> ALL(conflicting)
     ), born AS (
       INSERT INTO perdure.instances (incarnation, version, bucket, kind, name, id, due_ms, owner, event_owner, status,
         state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count,
-        last_error, created_ms, updated_ms, alarm_trace)
+        last_error, created_ms, updated_ms, alarm_trace, journal_length)
       SELECT incarnation, 1, bucket, kind, name, id, due_ms, owner, event_owner, status,
         state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count,
-        last_error, created_ms, updated_ms, alarm_trace
+        last_error, created_ms, updated_ms, alarm_trace, journal_length
       FROM given ORDER BY kind, name, id
       ON CONFLICT (kind, name, id) DO NOTHING RETURNING incarnation
-    ) SELECT done || coalesce(array_agg(given.n), '{}'), created || coalesce(array_agg(given.incarnation), '{}')
-      INTO done, created FROM born JOIN given USING (incarnation);
+    ) SELECT done || coalesce(array_agg(given.n), '{}'), incarnations || coalesce(array_agg(given.incarnation), '{}')
+      INTO done, incarnations FROM born JOIN given USING (incarnation);
   END IF;
   IF cardinality(d_n) > 0 THEN
     WITH gone AS (
@@ -174,9 +178,20 @@ BEGIN
         AS d (n, incarnation, version, kind, name, id)
       WHERE i.incarnation = d.incarnation AND i.version = d.version AND i.kind = d.kind AND i.name = d.name
         AND i.id = d.id AND d.n <> ALL(conflicting)
-      RETURNING d.n
+      RETURNING d.n, i.incarnation, i.journal_length
+    ), cut AS (
+      DELETE FROM perdure.journal WHERE incarnation IN (SELECT gone.incarnation FROM gone WHERE gone.journal_length > 0)
     ) SELECT coalesce(array_agg(gone.n), '{}') INTO more FROM gone;
     done := done || more;
+  END IF;
+  IF cardinality(c_n) > 0 THEN
+    DELETE FROM perdure.journal AS j USING unnest(done, incarnations) AS w (n, incarnation)
+      WHERE w.n = ANY(c_n) AND j.incarnation = w.incarnation;
+  END IF;
+  IF cardinality(j_n) > 0 THEN
+    INSERT INTO perdure.journal (incarnation, place, body)
+      SELECT w.incarnation, j.place, j.body FROM unnest(j_n, j_place, j_body) AS j (n, place, body)
+      JOIN unnest(done, incarnations) AS w (n, incarnation) ON w.n = j.n AND w.incarnation IS NOT NULL;
   END IF;
   IF cardinality(x_n) > 0 THEN
     SELECT coalesce(array_agg(x.n), '{}') INTO more FROM unnest(x_n, x_kind, x_name, x_id) AS x (n, kind, name, id)
@@ -216,7 +231,7 @@ BEGIN
       FROM unnest(e_n, e_address, e_type, e_at_ms, e_body) WITH ORDINALITY AS e (n, address, type, at_ms, body, place)
       WHERE e.n = ANY(done) HAVING count(*) > 0;
   END IF;
-  RETURN QUERY SELECT * FROM unnest(done, created);
+  RETURN QUERY SELECT * FROM unnest(done, incarnations);
 END $$;
 
 CREATE FUNCTION perdure.settle(
