@@ -16,6 +16,7 @@ from perdure.jobs.context import JobContext
 from perdure.jobs.draft import Draft
 from perdure.jobs.facts import Fact, facts_of_plan
 from perdure.jobs.needs import Need
+from perdure.jobs.replayed import NextStep
 from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.size import within
@@ -38,6 +39,7 @@ from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.retry import Retry
+from perdure.values.step_record import StepRecord
 from perdure.values.turn_inputs import TurnInputs
 
 H_co = TypeVar("H_co", covariant=True)
@@ -319,17 +321,39 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         """
 
     def check_journal(self, instance: Instance, rows: Sequence[str]) -> None:
-        """Check that this code can continue from a journal, without services and without effects.
-
-        `perdure check` calls it for every stored instance of a kind that keeps journals.
-
-        Args:
-            instance: the stored instance.
-            rows: all rows of its journal, in order.
+        """Check that this code can continue from a journal; `perdure check` does so for every stored one.
 
         Raises:
             InvalidInput: this code cannot follow it.
         """
+        self.replayed(instance, rows)
+
+    def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:
+        """Replay a journal without services and without effects. Pure.
+
+        Args:
+            instance: the stored instance.
+            rows: the rows of its journal, in order; all of them, or those up to a step.
+
+        Returns:
+            The steps that the program performs next, in the order of their paths.
+
+        Raises:
+            InvalidInput: this code cannot follow the journal; the problem names the step and the line of the program.
+        """
+        return ()
+
+    def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
+        """Return the steps of an instance for tools, without secrets: those of its journal, then those in progress.
+
+        Args:
+            instance: the stored instance.
+            rows: the rows of its journal, in order.
+
+        Raises:
+            InvalidInput: this code cannot decode them.
+        """
+        return ()
 
     def stale_alarm(self, instance: Instance) -> str | None:
         """Return why this definition would not set the stored alarm; None if it would, or if that is unknown.
