@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perdure.kinds.continuous import Continuous, ContinuousContext
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
+    from perdure.kinds.worker_pool import ItemContext, WorkerPool
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
     from perdure.values.backoff import Backoff
     from perdure.values.cron import cron
@@ -42,6 +43,7 @@ else:
             "perdure.kinds.continuous": ("Continuous", "ContinuousContext"),
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
+            "perdure.kinds.worker_pool": ("ItemContext", "WorkerPool"),
             "perdure.programs": ("Do", "Program", "effect", "fail", "lift", "program", "succeed"),
             "perdure.values.backoff": ("Backoff",),
             "perdure.values.cron": ("cron",),
@@ -63,6 +65,7 @@ __all__ = [
     "DebounceContext",
     "Decision",
     "Do",
+    "ItemContext",
     "Limits",
     "Migrations",
     "Program",
@@ -71,6 +74,7 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskErrorContext",
+    "WorkerPool",
     "attempt",
     "cron",
     "effect",

@@ -82,6 +82,8 @@ TURN_VALUES = {  # frozen for the type checkers: see `perdure.values.turn_value`
     "perdure.kinds.task.context.SendCommand",
     "perdure.kinds.task.context.TaskContext",
     "perdure.kinds.task.context.TaskErrorContext",
+    "perdure.kinds.worker_pool.commands.PutCommand",
+    "perdure.kinds.worker_pool.item.ItemContext",
     "perdure.programs.drivers.Suspended",
     "perdure.values.decoded.Decoded",
     "perdure.values.address.Address",

@@ -164,6 +164,22 @@ SABOTAGE = {
         instead("journal", lambda store, at, incarnation, first, _: store.journal(at, incarnation, first, 99)),
         "a_journal_is_read_in_pages",
     ),
+    "queued returns the last ranks": (
+        of_answer("queued", lambda found: tuple(attrs.evolve(one, instances=one.instances[::-1]) for one in found)),
+        "lanes_come_in_order_with_their_first_ranks",
+    ),
+    "queued shares no limit": (
+        instead("queued", lambda store, job, lanes, limit: store.queued(job, lanes, limit * len(lanes))),
+        "lanes_come_in_order_with_their_first_ranks",
+    ),
+    "queued says that no more are queued": (
+        of_answer("queued", lambda found: tuple(attrs.evolve(one, rest="none") for one in found)),
+        "lanes_come_in_order_with_their_first_ranks",
+    ),
+    "lanes begins at the first lane": (
+        instead("lanes", lambda store, job, _, limit: store.lanes(job, None, limit)),
+        "lanes_come_in_order_with_their_first_ranks",
+    ),
     "next_alarm returns an alarm due now": (
         instead("next_alarm", lambda store, after_ms: store.next_alarm(after_ms - 1)),
         "next_alarm_is_strictly_later",
@@ -291,7 +307,8 @@ class SharedHarness:
         self.openings += 1
         store = attrs.evolve(MemoryBackend().open(), epoch=self.openings)
         opening = Opening(self.tables)
-        optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts", "journal")
+        optional = ("count_messages", "cursor", "move_cursor", "holds", "set_hold", "due_except", "counts")
+        optional += ("journal", "lanes", "queued")
         operations = {name: getattr(opening, name) for name in (*OPERATIONS, *optional)}
         capabilities = Capabilities(ownership=self.ownership, durability="none")
         return attrs.evolve(store, capabilities=capabilities, **operations)

@@ -156,12 +156,14 @@ class LocalGateway:
         if job not in self.engine.jobs:
             return Failure(self.unknown(*job))
         counted = await answer_of(self.counts())
-        hold = self.engine.turns.holds.of(*job)
+        hold, oldest = self.engine.turns.holds.of(*job), await self.engine.oldest_queued(job)
         return counted.map(
             lambda counts: JobCount(
                 hold=hold,
                 by_status={one.status: one.number for one in counts.instances if (one.kind, one.name) == job},
                 complete=counts.complete,
+                oldest=oldest,
+                ended=self.engine.ended_runs(job),
             )
         )
 

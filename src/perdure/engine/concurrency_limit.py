@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import attrs
 
+from perdure.engine.lane_limit import LaneLimit
 from perdure.runtime.record import Future, Runtime
+from perdure.values.address import Address
 
 Company = Literal["alone", "beside_others"]
 
@@ -86,37 +88,51 @@ class ConcurrencyLimit:
 
 @attrs.define
 class ConcurrencyLimits:
-    """The engine's limit, and one for each job, printed ``kind:name``, that has its own."""
+    """The engine's limit, and one for each job, printed ``kind:name``, that has its own or has lanes."""
 
     runtime: Runtime
     engine: ConcurrencyLimit
     jobs: dict[str, ConcurrencyLimit] = attrs.Factory(dict[str, ConcurrencyLimit])
+    lanes: dict[str, LaneLimit] = attrs.Factory(dict[str, LaneLimit])
 
     @property
     def held(self) -> int:
         """Number of slots in use, over all limits."""
-        return self.engine.held + sum(gate.held for gate in self.jobs.values())
+        own, lanes = self.jobs.values(), self.lanes.values()
+        return self.engine.held + sum(gate.held for gate in own) + sum(gate.held for gate in lanes)
 
     @property
     def waiting(self) -> int:
         """Number of runs that wait for a slot, over all limits."""
-        return self.engine.waiting + sum(gate.waiting for gate in self.jobs.values())
+        own, lanes = self.jobs.values(), self.lanes.values()
+        return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
 
-    async def enter(self, job: str, company: Company) -> None:
-        """Take a slot of the job first, so that a queue before one job delays no other job."""
-        gate = self.jobs.get(job)
-        if gate is not None:
-            await gate.enter("beside_others")
+    async def enter(self, job: str, company: Company, address: Address, lane: str) -> None:
+        """Take a slot of the job first, so that a queue before one job delays no other job.
+
+        Args:
+            job: the job, printed ``kind:name``.
+            company: whether the run must be alone.
+            address: the instance.
+            lane: its lane, if the job has lanes.
+        """
+        if job in self.lanes:
+            await self.lanes[job].enter_lane(address, lane)
+        elif job in self.jobs:
+            await self.jobs[job].enter("beside_others")
         try:
             await self.engine.enter(company)
         except BaseException:
-            if gate is not None:
-                gate.leave("beside_others")
+            self._leave_job(job, address)
             raise
 
-    def leave(self, job: str, company: Company) -> None:
+    def leave(self, job: str, company: Company, address: Address) -> None:
         """Return both slots."""
         self.engine.leave(company)
-        gate = self.jobs.get(job)
-        if gate is not None:
-            gate.leave("beside_others")
+        self._leave_job(job, address)
+
+    def _leave_job(self, job: str, address: Address) -> None:
+        if job in self.lanes:
+            self.lanes[job].leave_lane(address)
+        elif job in self.jobs:
+            self.jobs[job].leave("beside_others")

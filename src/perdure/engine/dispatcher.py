@@ -397,7 +397,7 @@ class Dispatcher:
     ) -> None:
         resident.apart = None
         resident.end_serving(item)
-        self.turns.gates.leave(resident.job_name, execute.alone)
+        self.turns.gates.leave(resident.job_name, execute.alone, resident.address)
         if isinstance(ended, tuple):
             self._enqueue(resident, Item(item.request, item.answer, ended, span=item.span, report=item.report), "head")
             return

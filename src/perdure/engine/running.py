@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import attrs
@@ -18,6 +19,8 @@ from perdure.engine.ensure import Ensuring
 from perdure.engine.holds import Holds
 from perdure.engine.in_flight import InFlight
 from perdure.engine.incident import incident
+from perdure.engine.lane_feeder import LaneFeeder, lane_feeders
+from perdure.engine.lane_limit import LaneLimit
 from perdure.engine.maintenance import Maintenance
 from perdure.engine.membership import Membership
 from perdure.engine.mistakes import MistakeFound
@@ -48,6 +51,8 @@ from perdure.stores.store import Store
 from perdure.values.address import Address
 from perdure.values.errors import StoreError
 from perdure.values.event import Event, JobResumed
+from perdure.values.hold import Job
+from perdure.values.instance import Instance
 from perdure.values.limits import Limits
 from perdure.values.live_event import EngineStarted, EngineStopped
 from perdure.values.message import Consumed
@@ -78,6 +83,7 @@ class RunningEngine:
         sinks: tells the open sinks.
         stopped: done when the engine stopped itself, with the reason.
         membership: this engine among those of a shared store; None if it owns the store.
+        feeders: fire the queued instances of the jobs that have lanes.
         left_behind: the instances whose runs ignored their cancellation when the engine stopped.
     """
 
@@ -95,6 +101,7 @@ class RunningEngine:
     sinks: OpenSinks
     stopped: Future[str]
     membership: Membership | None = None
+    feeders: Mapping[Job, LaneFeeder] = attrs.Factory(dict["Job", LaneFeeder])
     left_behind: tuple[Address, ...] = ()
     _told: Literal["nothing", "start", "stop"] = "nothing"
     _loops: list[SpawnedTask[Any]] = attrs.Factory(list[SpawnedTask[Any]])
@@ -133,6 +140,8 @@ class RunningEngine:
             self.store.lost.add_done_callback(lambda lost: self.fail(lost.result()))
         await self.ensuring.run()
         self._loop(self.alarms.run(), "alarms")
+        for (kind, name), feeder in self.feeders.items():
+            self._loop(feeder.run(), f"lanes of {kind}:{name}")
         self._loop(self.outbox.run(), "outbox")
         self._loop(Maintenance(self.store, self.runtime, self.limits).run(), "maintenance")
         if self.membership is not None:
@@ -193,6 +202,8 @@ class RunningEngine:
             self.dispatcher.close_door()
             self.waits.close()
             self.alarms.close()
+            for feeder in self.feeders.values():
+                feeder.close()
             self.outbox.close()
             if self.membership is not None:
                 self.membership.retire()
@@ -251,7 +262,11 @@ class RunningEngine:
 
     def in_flight(self) -> InFlight:
         """Return the accepted and unfinished work."""
-        return attrs.evolve(self.dispatcher.in_flight(), alarms=self.alarms.under_way, messages=self.outbox.under_way)
+        return attrs.evolve(
+            self.dispatcher.in_flight(),
+            alarms=self.alarms.under_way + sum(one.under_way for one in self.feeders.values()),
+            messages=self.outbox.under_way,
+        )
 
     def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = self.runtime.spawn(coroutine, name=name)
@@ -311,15 +326,38 @@ class RunningEngine:
         if type(write) is not Put:
             if type(write) is Purge:
                 self.alarms.notice(transition.address, None)
+                self._feed(transition.address, None)
             return
         after = write.instance
         membership = self.membership
         if membership is None or handles_alarm(membership, transition.address, after.due_ms, self.runtime.now_ms()):
             self.alarms.notice(transition.address, after.due_ms)
+        self._feed(transition.address, after)
         if after.owner is not None:
             self._recover_if_left(transition)
         if transition.events and any(isinstance(event, JobResumed) for event in transition.events):
             self.outbox.release(transition.address)
+
+    def _feed(self, address: Address, after: Instance | None) -> None:
+        feeder = self.feeders.get((address.kind, address.name)) if self.feeders else None
+        if feeder is not None:
+            feeder.notice(address, after)
+
+    def released(self) -> None:
+        """Look for the alarms and the queued instances of a job that is held no longer."""
+        self.alarms.doubt()
+        for feeder in self.feeders.values():
+            feeder.wake.ring()
+
+    async def oldest_queued(self, job: Job) -> datetime | None:
+        """Return when the longest waiting queued instance of a job was created; see `LaneFeeder.oldest`."""
+        feeder = self.feeders.get(job)
+        return None if feeder is None else await feeder.oldest()
+
+    def ended_runs(self, job: Job) -> int | None:
+        """Return the number of runs of a job that ended since the start; None for a job without lanes."""
+        feeder = self.feeders.get(job)
+        return None if feeder is None else feeder.gate.ended
 
     def _report(self, transition: Transition) -> None:
         record = incident(transition)
@@ -338,6 +376,8 @@ class RunningEngine:
     def doubt(self) -> None:
         """Read alarms and messages again, because a transition with an unknown outcome may be durable."""
         self.alarms.doubt()
+        for feeder in self.feeders.values():
+            feeder.doubt()
         self.waits.doubt()
         self.outbox.wake.ring()
 
@@ -402,8 +442,7 @@ def running_engine(
         mistake_found=mistake_found,
         tracing=tracing,
     )
-    alarms = Alarms(work, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
-    dispatcher.turns, holds.released = turns, alarms.doubt
+    dispatcher.turns, alarms = turns, Alarms(work, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
     outbox = Outbox(work, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
     engine = RunningEngine(
         store,
@@ -420,8 +459,9 @@ def running_engine(
         sinks,
         stopped=runtime.future(),
         membership=membership,
+        feeders=lane_feeders(dispatcher, jobs, residents, holds),
     )
-    commits.committed, commits.in_doubt = engine.committed, engine.doubt
+    commits.committed, commits.in_doubt, holds.released = engine.committed, engine.doubt, engine.released
     turns.process_ends = outbox.process_ends = engine.process_ends
     return engine
 
@@ -430,9 +470,14 @@ def _gates(runtime: Runtime, limits: Limits, jobs: Mapping[tuple[str, str], AnyD
     own = {
         f"{kind}:{name}": ConcurrencyLimit(runtime, job.plan.concurrency)
         for (kind, name), job in jobs.items()
-        if job.plan.concurrency is not None
+        if job.plan.concurrency is not None and job.lanes is None
     }
-    return ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own)
+    lanes = {
+        f"{kind}:{name}": LaneLimit(runtime, job.plan.concurrency or limits.concurrency, job.lanes.lane_slots)
+        for (kind, name), job in jobs.items()
+        if job.lanes is not None
+    }
+    return ConcurrencyLimits(runtime, ConcurrencyLimit(runtime, limits.concurrency), own, lanes)
 
 
 def _fence_lost(store: Store, address: str) -> str:

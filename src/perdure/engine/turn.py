@@ -20,6 +20,7 @@ from perdure.engine.give_way import MAX_CONFLICTS, MAX_SHARED_CONFLICTS, give_wa
 from perdure.engine.holds import Holds
 from perdure.engine.hook_raised import answer_of_hook
 from perdure.engine.item import Item, RunInProgress, Stop
+from perdure.engine.lane_limit import lane_of
 from perdure.engine.mistakes import MistakeFound, report_mistakes
 from perdure.engine.reporting import Reporting
 from perdure.engine.resident import Resident
@@ -313,7 +314,7 @@ class TurnTaker:
         self, resident: Resident, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
     ) -> Verdict | None:
         """Run user code when there is a slot for it."""
-        await self.gates.enter(resident.job_name, step.alone)
+        await self.gates.enter(resident.job_name, step.alone, resident.address, lane_of(resident.job, step))
         verdict: Verdict | None = None
         try:
             if self.phase == "closing":
@@ -324,7 +325,7 @@ class TurnTaker:
                 verdict = await run()
         finally:
             if not isinstance(verdict, RunsApart):
-                self.gates.leave(resident.job_name, step.alone)
+                self.gates.leave(resident.job_name, step.alone, resident.address)
         return verdict
 
     async def _claim_and_run(self, resident: Resident, item: Item, execute: Execute) -> Verdict | None:

@@ -15,6 +15,7 @@ from perdure.codecs import Codec, Upgrades
 from perdure.jobs.context import JobContext
 from perdure.jobs.draft import Draft
 from perdure.jobs.facts import Fact, facts_of_plan
+from perdure.jobs.lanes import Lanes
 from perdure.jobs.needs import Need
 from perdure.jobs.replayed import NextStep
 from perdure.jobs.report import report_status
@@ -143,6 +144,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         kind: the kind's name, part of the stored address.
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
+        error_hook: the name of the hook that `error_handler` returns.
         time_limit_of: whether the time limit is that of a complete run, or of a run without a further checkpoint.
     """
 
@@ -152,6 +154,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     kind: ClassVar[str]
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
     keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
+    error_hook: ClassVar[str] = "on_error"
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
 
     def __repr__(self) -> str:
@@ -223,6 +226,15 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
             inputs: the clock, the random value and the ids.
         """
         return None
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """How the queued instances of this job take turns; None: it queues none, and its alarms fire by themselves."""
+        return None
+
+    def lane(self, instance: Instance) -> str:
+        """Return the lane whose slots a run of an instance takes, for a job that has lanes."""
+        return instance.lane or ""
 
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded state in which the first event finds a new instance.
@@ -298,7 +310,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
 
         A caller that waits for an end (`Client.until`) waits until this is True, or the instance is gone.
         """
-        return False
+        return instance.ended_ms is not None
 
     def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
         """Return the method of the handle that makes a request, and its arguments after the id.

@@ -145,6 +145,16 @@ def check_wait(action: str, wait_for: object, interrupt: object) -> None:
         raise InvalidArgument(f"wait_for of {action}", wait_for, "'completion' or 'start'")
 
 
+@attrs.frozen
+class Keyword:
+    """A keyword argument of a method of a handle, where the arguments are in a tuple."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: object
+
+
 ALARM = Request(command=AlarmDue(), action="alarm")
 RECOVER = Request(command=Recover(), action="recover")
 REDECODE = Request(command=Redecode(), action="redecode")

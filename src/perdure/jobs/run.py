@@ -194,7 +194,9 @@ def run_failed(
 def rescued(job: AnyDefinition, execute: Execute, program: Any, record: FailureRecord, inputs: TurnInputs) -> Execute:
     """Run ``on_error`` on a fresh draft of the stored instance."""
     fresh = job.draft(execute.instance, execute.claim, inputs)
-    return attrs.evolve(execute, hook="on_error", program=program, draft=fresh, prior=record, prior_hook=execute.hook)
+    return attrs.evolve(
+        execute, hook=job.error_hook, program=program, draft=fresh, prior=record, prior_hook=execute.hook
+    )
 
 
 def _next_attempt(

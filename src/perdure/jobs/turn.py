@@ -170,7 +170,9 @@ def _is_refused(instance: Instance) -> bool:
 
 
 def _is_due(instance: Instance | None, inputs: TurnInputs) -> bool:
-    due_ms = None if instance is None else instance.due_ms
+    if instance is None:
+        return False
+    due_ms = instance.due_ms if instance.lane is None else instance.rank_ms
     return due_ms is not None and due_ms <= inputs.now_ms
 
 

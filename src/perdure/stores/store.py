@@ -24,6 +24,7 @@ import attrs
 from returns.future import FutureResult
 
 from perdure.runtime.record import Future
+from perdure.stores.lanes import LanesOperation, QueuedOperation
 from perdure.stores.sharing.contract import Sharing
 from perdure.values.address import Address
 from perdure.values.counts import StoreCounts
@@ -535,6 +536,12 @@ class Store:
             The hold belongs to kind and name, and needs no instance.
         due_except: ``(now_ms, limit, jobs, after)``: like ``due``, without the instances of these jobs. None: ``due``
             is used, which reads them.
+        lanes: ``(job, after, limit)``: the lanes of a job that have queued instances, in the order of their names,
+            after a lane or from the first one. An instance is queued while its ``rank_ms`` is not None; it is not due
+            then. None: no job can have lanes.
+        queued: ``(job, lanes, limit)``: of each of these lanes the first queued instances by rank and incarnation, with
+            their rows: as many of each as ``limit`` divided by the number of lanes, rounded up. Reading lanes takes a
+            time that depends on what is returned, and not on what is queued.
         counts: the number of instances of each job and status, at one moment between the call and the answer, in the
             order of kind, name and status. Counting delays no commit: a store that has not counted all instances yet
             answers ``complete=False`` after a while, with the counts so far, and counts on at the next call. None for
@@ -579,6 +586,8 @@ class Store:
     holds: HoldsOperation | None = None
     set_hold: SetHoldOperation | None = None
     due_except: DueExceptOperation | None = None
+    lanes: LanesOperation | None = None
+    queued: QueuedOperation | None = None
     counts: CountsOperation | None = None
     search: SearchOperation | None = None
     journal: JournalOperation | None = None

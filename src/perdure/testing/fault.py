@@ -36,7 +36,7 @@ STORE_OPERATIONS: Final = (
 )
 """The operations of every store, by the names of its record."""
 
-OPTIONAL_OPERATIONS: Final = ("cursor", "move_cursor", "set_hold", "due_except", "journal")
+OPTIONAL_OPERATIONS: Final = ("cursor", "move_cursor", "set_hold", "due_except", "journal", "lanes", "queued")
 """Those that a store may lack. No fault of theirs is drawn, because only some kinds, sinks and held jobs use them."""
 
 _OPERATIONS: Final = (*STORE_OPERATIONS, *OPTIONAL_OPERATIONS)

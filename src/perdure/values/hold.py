@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 import attrs
@@ -38,6 +39,9 @@ class JobCount:
         hold: whether the job is held.
         by_status: the number of instances of each status that occurs.
         complete: whether that counts all of them; a store that is still counting returns those counted so far.
+        oldest: when the longest waiting of the queued instances was created, among the first ones of the first 1,000
+            lanes; None if none is queued.
+        ended: number of runs of the job that ended since the engine started; None for a job without a limit of its own.
     """
 
     __repr__ = fields_in_line
@@ -45,6 +49,8 @@ class JobCount:
     hold: Hold
     by_status: Mapping[Status, int]
     complete: bool = True
+    oldest: datetime | None = None
+    ended: int | None = None
 
     @property
     def total(self) -> int:

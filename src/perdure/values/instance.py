@@ -21,7 +21,7 @@ is claimed only after a process died.
 Suspension: TypeAlias = Literal["paused", "retries_exhausted", "recovery_exhausted", "undecodable"]
 """Why the alarms of an instance are suspended: a caller paused it, or it was parked for one of three reasons."""
 
-Status: TypeAlias = Literal["scheduled", "idle", "running", "retrying", "paused", "parked"]
+Status: TypeAlias = Literal["scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "done"]
 """The statuses of a stored instance, the same for all kinds."""
 
 
@@ -131,6 +131,9 @@ class Instance:
         last_error: the error of the last run; a run that succeeds clears it.
         alarm_trace: the trace context of the turn that set the alarm; None if that was not traced.
         journal_length: the number of rows of its journal.
+        lane: the lane in which the instance waits for a free worker, or was taken from; its alarm, or the instant of
+            its retry, is then its place in the lane. None: its alarm fires by itself.
+        ended_ms: when it ended, for a kind that keeps it for its result; None while it has not.
     """
 
     __repr__ = fields_in_line
@@ -153,6 +156,8 @@ class Instance:
     last_error: FailureRecord | None = None
     alarm_trace: str | None = None
     journal_length: int = 0
+    lane: str | None = None
+    ended_ms: int | None = None
 
     def changed(self, **changes: Any) -> Instance:  # of the fields named
         """Return a copy with these fields changed: ``attrs.evolve`` in a third of the time."""
@@ -175,6 +180,8 @@ class Instance:
         copy.last_error = self.last_error
         copy.alarm_trace = self.alarm_trace
         copy.journal_length = self.journal_length
+        copy.lane = self.lane
+        copy.ended_ms = self.ended_ms
         for name, value in changes.items():
             setattr(copy, name, value)
         changed: Instance = copy
@@ -187,8 +194,18 @@ class Instance:
 
     @property
     def due_ms(self) -> int | None:
-        """When the engine must start a turn, as a store indexes it. None while the alarms are suspended."""
-        if self.suspension is not None:
+        """When the engine must start a turn, as a store indexes it. None while suspended, and in a lane."""
+        if self.suspension is not None or self.lane is not None:
+            return None
+        return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
+
+    @property
+    def rank_ms(self) -> int | None:
+        """The place in the lane, as a store orders it: the least comes first. None for an instance that is not queued.
+
+        An instance is queued if it has a lane, and is neither claimed nor suspended.
+        """
+        if self.lane is None or self.suspension is not None or self.owner is not None:
             return None
         return self.alarm_ms if self.pending_retry is None else self.pending_retry.at_ms
 
@@ -205,8 +222,12 @@ class Instance:
             return "running"
         if self.suspension is not None:
             return "paused" if self.suspension == "paused" else "parked"
+        if self.ended_ms is not None:
+            return "done"
         if self.pending_retry is not None:
             return "retrying"
+        if self.lane is not None:
+            return "queued"
         return "idle" if self.alarm_ms is None else "scheduled"
 
 

@@ -16,8 +16,8 @@ def instance(row: StoredInstance) -> Iterator[Finding]:
     if isinstance(found, StoreCorrupt):
         yield finding_at(Topic.DAMAGED, row.address, found.reason)
         return
-    expected = (found.due_ms, found.owner, found.status)
-    for name, kept, should_be in zip(("due_ms", "owner", "status"), row.index, expected, strict=True):
+    expected = (found.due_ms, found.owner, found.status, found.rank_ms)
+    for name, kept, should_be in zip(("due_ms", "owner", "status", "rank_ms"), row.index, expected, strict=True):
         if kept != should_be:
             reason = f"{name}: expected the value that the row holds, got {kept!r}"
             yield finding_at(Topic.INDEX, row.address, reason)

@@ -32,7 +32,8 @@ PAGE: Final = 500
 
 # ruff: noqa: S608 - the texts are made of constants; values are always bound
 _INSTANCES = f"""
-SELECT {INSTANCE_COLUMNS}, due_ms, owner, status FROM instances WHERE incarnation > ? ORDER BY incarnation LIMIT {PAGE}
+SELECT {INSTANCE_COLUMNS}, due_ms, owner, status, rank_ms FROM instances WHERE incarnation > ? ORDER BY incarnation
+LIMIT {PAGE}
 """
 _MESSAGES = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE message_id > ? ORDER BY message_id LIMIT {PAGE}"
 _DEAD = f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters WHERE message_id > ? ORDER BY message_id LIMIT {PAGE}"
@@ -53,7 +54,7 @@ class StoredInstance:
     Attributes:
         address: its address.
         instance: the decoded instance, or why it cannot be decoded.
-        index: the columns ``due_ms``, ``owner`` and ``status``, which queries use.
+        index: the columns ``due_ms``, ``owner``, ``status`` and ``rank_ms``, which queries use.
     """
 
     address: Address
@@ -129,7 +130,7 @@ def _instance(row: Row) -> StoredInstance:
         found = instance_from(row)
     except StoreCorrupt as damage:
         found = damage
-    return StoredInstance(address=Address(*map(str, row[2:5])), instance=found, index=row[-3:])
+    return StoredInstance(address=Address(*map(str, row[2:5])), instance=found, index=row[-4:])
 
 
 def _answer(row: Row) -> RememberedAnswer:

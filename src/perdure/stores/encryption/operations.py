@@ -13,6 +13,7 @@ from perdure.programs.future import converted, settled
 from perdure.stores.encryption.keys import Encryption
 from perdure.stores.encryption.records import Records
 from perdure.stores.encryption.sharing import encrypted_sharing
+from perdure.stores.lanes import QueuedLane
 from perdure.stores.store import DuePosition, Found, LoggedEvent, Query, Store
 from perdure.values.address import Address
 from perdure.values.errors import Conflict, OutcomeUnknown, StoreError, StoreUnavailable
@@ -39,6 +40,7 @@ def encrypted_store(store: Store, encryption: Encryption) -> Store:
         commit=operations.commit,
         due=operations.due,
         due_except=None if store.due_except is None else operations.due_except,
+        queued=None if store.queued is None else operations.queued,
         claimed=operations.claimed,
         messages=operations.messages,
         dead_letters=operations.dead_letters,
@@ -109,6 +111,15 @@ class _Operations:
         if due is None:
             return settled(Failure(StoreUnavailable("read due instances", "the store cannot leave out jobs")))
         return converted(due(now_ms, limit, jobs, after), self.records.instances)
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        queued, decrypted = self.store.queued, self.records.instances
+        if queued is None:
+            return settled(Failure(StoreUnavailable("read queued instances", "the store has no lanes")))
+        return converted(
+            queued(job, lanes, limit),
+            lambda found: tuple(attrs.evolve(lane, instances=decrypted(lane.instances)) for lane in found),
+        )
 
     def redrive(
         self, message_id: int, events: Sequence[Event] = (), /

@@ -59,6 +59,8 @@ class MemoryBackend:
             holds=opening.holds,
             set_hold=opening.set_hold,
             due_except=opening.due_except,
+            lanes=opening.lanes,
+            queued=opening.queued,
             counts=opening.counts,
             journal=opening.journal,
             left=left,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice, takewhile
 from operator import attrgetter
 from typing import TypeAlias
 
 import attrs
 
+from perdure.stores.lanes import QueuedLane
+from perdure.stores.memory.lanes import LaneIndex
 from perdure.stores.memory.ordered import Ordered
 from perdure.stores.store import DuePosition, Query
 from perdure.values.address import Address
@@ -23,13 +26,14 @@ _Place: TypeAlias = tuple[str, str, str]  # an address as a plain tuple: hashed 
 class Instances:
     """Instances by address and by incarnation."""
 
-    __slots__ = ("_claimed", "_due", "_incarnations", "_last_incarnation", "_rows")
+    __slots__ = ("_claimed", "_due", "_incarnations", "_last_incarnation", "_rows", "lanes")
 
     def __init__(self) -> None:
         self._incarnations: dict[_Place, int] = {}
         self._rows: dict[int, Instance] = {}
         self._due = Ordered()  # (due_ms, incarnation)
         self._claimed: set[int] = set()
+        self.lanes = LaneIndex()
         self._last_incarnation = 0
 
     def get(self, address: Address) -> Instance | None:
@@ -56,6 +60,7 @@ class Instances:
         self._claimed.discard(incarnation)
         if due_ms is not None:
             self._due.remove((due_ms, incarnation))
+        self.lanes.change(incarnation, before, None)
 
     def due(
         self, now_ms: int, limit: int, after: DuePosition | None = None, except_jobs: frozenset[Job] = frozenset()
@@ -66,6 +71,19 @@ class Instances:
         rows = (self._rows[incarnation] for _, incarnation in due)
         wanted = (row for row in rows if (row.address.kind, row.address.name) not in except_jobs)
         return tuple(islice(wanted if except_jobs else rows, limit))
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int) -> tuple[QueuedLane, ...]:
+        """Return the first queued instances of lanes."""
+        share = -(-limit // max(1, len(lanes)))
+        found = ((name, tuple(islice(self.lanes.of(job, name), share + 1))) for name in lanes)
+        return tuple(
+            QueuedLane(
+                lane=name,
+                instances=tuple(self._rows[incarnation] for _, incarnation in entries[:share]),
+                rest="none" if len(entries) <= share else "some",
+            )
+            for name, entries in found
+        )
 
     def next_alarm(self, after_ms: int) -> int | None:
         """Return the earliest due instant after this one."""
@@ -104,6 +122,8 @@ class Instances:
                 self._due.remove((was_due_ms, incarnation))
             if due_ms is not None:
                 self._due.add((due_ms, incarnation))
+        if after.lane is not None or (before is not None and before.lane is not None):
+            self.lanes.change(incarnation, before, after)
         if after.claim is None and after.event_claim is None:
             self._claimed.discard(incarnation)
         else:

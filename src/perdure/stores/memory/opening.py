@@ -10,6 +10,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Success
 
 from perdure.programs.future import settled
+from perdure.stores.lanes import QueuedLane
 from perdure.stores.memory.event_log import EventLog
 from perdure.stores.memory.instances import Instances
 from perdure.stores.memory.journals import Journals
@@ -102,6 +103,14 @@ class Opening:
         return self._answer(
             "read due instances", lambda tables: tables.instances.due(now_ms, limit, after, frozenset(jobs))
         )
+
+    def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return the next lanes of a job."""
+        return self._answer("read lanes", lambda tables: tables.instances.lanes.after(job, after, limit))
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        """Return the first queued instances of lanes."""
+        return self._answer("read queued instances", lambda tables: tables.instances.queued(job, lanes, limit))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after this one."""

@@ -22,16 +22,18 @@ from perdure.values.turn_value import turn_value
 
 _GONE = Fence(0, 0)
 _UPDATED_STATUS = SET_COLUMNS.split(", ").index("status")
-_INSERTED_STATUS = 5 + _UPDATED_STATUS  # after kind, name, id, due_ms and owner
+_INSERTED_STATUS = 7 + _UPDATED_STATUS  # after kind, name, id, due_ms, owner, lane and rank_ms
 _WHERE = "WHERE incarnation = ? AND version = ? AND id = ? AND name = ? AND kind = ?"
 _VALUES = ", ".join("?" for _ in SET_COLUMNS.split(","))
 _INSERT = f"""
-INSERT INTO instances (incarnation, kind, name, id, due_ms, owner, {SET_COLUMNS})
-VALUES (?, ?, ?, ?, ?, ?, {_VALUES}) ON CONFLICT (kind, name, id) DO NOTHING
+INSERT INTO instances (incarnation, kind, name, id, due_ms, owner, lane, rank_ms, {SET_COLUMNS})
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, {_VALUES}) ON CONFLICT (kind, name, id) DO NOTHING
 """  # noqa: S608 - made of constants
 _UPDATE = {
     moved: f"UPDATE instances SET ({SET_COLUMNS}{moved}) = ({_VALUES}{', ?' * moved.count(',')}) {_WHERE}"  # noqa: S608
-    for moved in ("", ", due_ms", ", owner", ", due_ms, owner")
+    for moved in (
+        due + owner + lane for due in ("", ", due_ms") for owner in ("", ", owner") for lane in ("", ", lane, rank_ms")
+    )
 }
 _DELETE = f"DELETE FROM instances {_WHERE}"  # noqa: S608 - made of constants
 _IS_THERE = "SELECT 1 FROM instances WHERE kind = ? AND name = ? AND id = ?"
@@ -224,7 +226,8 @@ def _row_write(transition: Transition) -> RowWrite:
         case Put(instance):
             if expected is not None:
                 return _update(instance, expected, transition.before)
-            return Insert((*_place(address), instance.due_ms, instance.owner, *set_values(instance, 1)))
+            indexed = (instance.due_ms, instance.owner, instance.lane, instance.rank_ms)
+            return Insert((*_place(address), *indexed, *set_values(instance, 1)))
         case Purge():
             if expected is None:
                 return ExpectNothing(_place(address))
@@ -247,6 +250,8 @@ def _update(instance: Instance, expected: Fence, before: Instance | None) -> Upd
         moved, values = ", due_ms", (*values, due_ms)
     if before is None or before.owner != owner:
         moved, values = moved + ", owner", (*values, owner)
+    if before is None or before.lane != instance.lane or before.rank_ms != instance.rank_ms:
+        moved, values = moved + ", lane, rank_ms", (*values, instance.lane, instance.rank_ms)
     fence = Fence(incarnation, version + 1)
     return Update(_UPDATE[moved], values + _where(instance.address, expected), fence, before)
 

@@ -7,7 +7,11 @@ import sqlite3
 from functools import cache
 from typing import Any, Final, Self
 
-ADDED: Final[dict[int, tuple[str, ...]]] = {5: ("alarm_trace", "trace"), 8: ("journal_length",)}
+ADDED: Final[dict[int, tuple[str, ...]]] = {
+    5: ("alarm_trace", "trace"),
+    8: ("journal_length",),
+    9: ("lane", "rank_ms", "ended_ms"),
+}
 """The columns that each migration adds to a table; statements use none of these names for anything else."""
 
 

@@ -124,6 +124,8 @@ def store_over(
         holds=operations.holds,
         set_hold=operations.set_hold,
         due_except=operations.due_except,
+        lanes=operations.lanes,
+        queued=operations.queued,
         counts=operations.counts,
         search=operations.search,
         journal=operations.journal,

@@ -12,6 +12,7 @@ from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
 from perdure.programs.future import answered_by, asked, converted, settled
+from perdure.stores.lanes import QueuedLane
 from perdure.stores.sqlite import cursors, holds, journals, messages, queries
 from perdure.stores.sqlite.batcher import Batcher, PendingOperation
 from perdure.stores.sqlite.change import Change, append_events, apply, encode, event_values
@@ -83,6 +84,15 @@ class Operations:
         """Return the due instances of other jobs."""
         work = partial(queries.due, damage=self._damage, now_ms=now_ms, limit=limit, after=after, except_jobs=jobs)
         return answered_by(self._batcher.read(Read("read due instances", work)))
+
+    def lanes(self, job: Job, after: str | None, limit: int, /) -> FutureResult[tuple[str, ...], StoreError]:
+        """Return the next lanes of a job."""
+        return self._read("read lanes", lambda cursor: queries.lanes(cursor, job, after, limit))
+
+    def queued(self, job: Job, lanes: Sequence[str], limit: int, /) -> FutureResult[tuple[QueuedLane, ...], StoreError]:
+        """Return the first queued instances of lanes."""
+        work = partial(queries.queued, damage=self._damage, job=job, names=lanes, limit=limit)
+        return answered_by(self._batcher.read(Read("read queued instances", work)))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after an instant."""

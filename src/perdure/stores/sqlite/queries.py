@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from perdure.stores.codec import logged_event
+from perdure.stores.lanes import QueuedLane
 from perdure.stores.sqlite.corrupt_rows import CorruptRows, readable
 from perdure.stores.sqlite.rows import (
     DEAD_LETTER_COLUMNS,
@@ -37,6 +38,18 @@ UNION ALL
 SELECT {INSTANCE_COLUMNS}, due_ms FROM instances WHERE due_ms > ?2 AND due_ms <= ?1{{}}
 ORDER BY due_ms, incarnation LIMIT ?4
 """  # two searches of the index: a comparison of both columns would scan all that are due at the same instant
+_NEXT_LANE = {
+    after: f"""
+SELECT lane FROM instances INDEXED BY instances_lanes
+WHERE kind = ? AND name = ? {after} AND rank_ms IS NOT NULL ORDER BY lane LIMIT 1
+"""
+    for after in ("", "AND lane > ?")
+}
+_QUEUED = f"""
+SELECT {INSTANCE_COLUMNS}, rank_ms FROM instances INDEXED BY instances_lanes
+WHERE kind = ? AND name = ? AND lane = ? AND rank_ms IS NOT NULL AND (rank_ms, incarnation) > (?, ?)
+ORDER BY rank_ms, incarnation LIMIT ?
+"""
 _NEXT_ALARM = "SELECT min(due_ms) FROM instances WHERE due_ms > ?"
 _CLAIMED = f"""
 SELECT {INSTANCE_COLUMNS} FROM instances INDEXED BY instances_owner
@@ -92,6 +105,35 @@ def due(
         return cursor.execute(statement, (now_ms, *after, wanted, *excepted)).fetchall()
 
     return readable(fetch, instance_from, lambda row: (row[-1], row[0]), after or (_FIRST, 0), limit, damage)
+
+
+def lanes(cursor: sqlite3.Cursor, job: Job, after: str | None, limit: int) -> tuple[str, ...]:
+    """Return the next lanes of a job: a seek in the index for each."""
+    names: list[str] = []
+    while len(names) < limit:
+        bound = job if after is None else (*job, after)
+        found = cursor.execute(_NEXT_LANE["" if after is None else "AND lane > ?"], bound).fetchone()
+        if found is None:
+            break
+        (after,) = found
+        names.append(found[0])
+    return tuple(names)
+
+
+def queued(
+    cursor: sqlite3.Cursor, damage: CorruptRows, job: Job, names: Sequence[str], limit: int
+) -> tuple[QueuedLane, ...]:
+    """Return the first queued instances of lanes."""
+    share = -(-limit // max(1, len(names)))
+    return tuple(_lane(cursor, damage, job, name, share) for name in names)
+
+
+def _lane(cursor: sqlite3.Cursor, damage: CorruptRows, job: Job, lane: str, limit: int) -> QueuedLane:
+    def fetch(after: Row, wanted: int) -> list[Row]:
+        return cursor.execute(_QUEUED, (*job, lane, *after, wanted)).fetchall()
+
+    rows = readable(fetch, instance_from, lambda row: (row[-1], row[0]), (_FIRST, 0), limit + 1, damage)
+    return QueuedLane(lane=lane, instances=rows[:limit], rest="none" if len(rows) <= limit else "some")
 
 
 def next_alarm(cursor: sqlite3.Cursor, after_ms: int) -> int | None:

@@ -18,7 +18,8 @@ Row: TypeAlias = tuple[Any, ...]  # as the driver returns it; STRICT tables ensu
 
 INSTANCE_COLUMNS = (
     "incarnation, version, kind, name, id, state, state_version, data, alarm_ms, suspension, pending_retry, claim, "
-    "event_claim, run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length"
+    "event_claim, run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, "
+    "lane, ended_ms"
 )
 MESSAGE_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, not_before_ms, error, trace"
 DEAD_LETTER_COLUMNS = "message_id, sender, target, action, payload, sent_ms, attempts, 0, error, trace"
@@ -26,9 +27,9 @@ EVENT_COLUMNS = "sequence, address, type, at_ms, body"
 
 SET_COLUMNS = (
     "version, status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, "
-    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length"
+    "run_count, event_count, last_error, created_ms, updated_ms, alarm_trace, journal_length, ended_ms"
 )
-"""The columns that every transition of an instance writes; `due_ms` and `owner` are apart because of their indexes."""
+"""The columns that every transition of an instance writes; those with indexes of their own are apart."""
 
 _HOLDS = frozenset((None, *get_args(Suspension)))
 
@@ -39,7 +40,7 @@ _INT_OR_NULL: Final = (int, NoneType)
 _TEXT_OR_NULL: Final = (str, NoneType)
 _INSTANCE_TYPES: Final = (
     *(_INT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _TEXT, _INT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL),
-    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT_OR_NULL),
+    *(_TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT, _INT, _TEXT_OR_NULL, _INT_OR_NULL, _TEXT_OR_NULL, _INT_OR_NULL),
 )
 _MESSAGE_TYPES: Final = (_INT, _TEXT, _TEXT, _TEXT, _TEXT, _INT, _INT, _INT, _TEXT_OR_NULL, _TEXT_OR_NULL)
 KEY_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT)
@@ -80,6 +81,7 @@ def set_values(instance: Instance, version: int) -> Row:
         instance.updated_ms,
         instance.alarm_trace,
         instance.journal_length,
+        instance.ended_ms,
     )
 
 
@@ -113,6 +115,8 @@ def instance_from(row: Row) -> Instance:
         updated_ms=row[17],
         alarm_trace=row[18],
         journal_length=row[19] or 0,  # NULL: the tables are older
+        lane=row[20],
+        ended_ms=row[21],
     )
 
 

@@ -48,6 +48,7 @@ class HostOpened:
         journals: whether the store keeps journals.
         code: where the store's code is.
         ran: which lines of it ran to open the store, if an injector was armed.
+        lanes: whether it has lanes.
     """
 
     name: str
@@ -57,6 +58,7 @@ class HostOpened:
     journals: Literal["kept", "none"]
     code: str
     ran: LinesRun
+    lanes: bool
 
 
 @attrs.frozen
@@ -140,6 +142,7 @@ class _Host:
                 journals="none" if store.journal is None else "kept",
                 code=self._injector.code,
                 ran=ran,
+                lanes=store.lanes is not None,
             )
         )
         asyncio.get_running_loop().add_reader(self._connection.fileno(), self._take, store)

@@ -76,7 +76,8 @@ class SubprocessHarness:
         self._process = process = _Process(self._harness)
         opened = await process.opened
         self._code = opened.code
-        names = (*OPERATIONS, "journal") if opened.journals == "kept" else OPERATIONS
+        journal = ("journal",) if opened.journals == "kept" else ()
+        names = (*OPERATIONS, *journal, *(("lanes", "queued") if opened.lanes else ()))
         operations: dict[str, Any] = {name: process.operation(name) for name in names}
         return Store(
             name=opened.name,

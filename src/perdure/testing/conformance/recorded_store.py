@@ -9,7 +9,7 @@ import attrs
 from perdure.stores.store import LoggedEvent, Store
 from perdure.testing.conformance.examples import ERROR, message, started
 from perdure.testing.conformance.requirement import RequirementViolated, value
-from perdure.testing.conformance.requirements import OLDEST_FIRST
+from perdure.testing.conformance.requirements import OLDEST_FIRST, QUEUED
 from perdure.testing.conformance.steps import KEYS, PLACES, CommitStep, InboundStep
 from perdure.values.address import Address
 from perdure.values.instance import Fence, Instance
@@ -116,10 +116,26 @@ class RecordedStore:
             seen[f"messages({instant_ms})"] = [_anonymous(one) for one in messages]
             ids |= dict.fromkeys(one.message_id for one in messages)
             seen[f"next_message({instant_ms})"] = await value(store.next_message(instant_ms))
+        await self._check_queued()
         seen["dead_letters()"] = [_anonymous(one) for one in await self.dead_letters()]
         seen["claimed()"] = [unnumbered(one) for one in await value(store.claimed(0, ALL))]
         seen["events()"] = _events(await value(store.events(0, ALL)))
         return Look(seen, fences, tuple(ids))
+
+    async def _check_queued(self) -> None:
+        """Check that exactly the instances that are queued by their rows are in the lanes."""
+        lanes, queued = self.store.lanes, self.store.queued
+        if lanes is None or queued is None:
+            return
+        rows = [row for at in PLACES if (row := (await value(self.store.load(at))).instance) is not None]
+        expected = [row for row in rows if row.rank_ms is not None]
+        expected.sort(key=lambda row: (row.lane or "", row.rank_ms, row.incarnation))
+        jobs = sorted({(at.kind, at.name) for at in PLACES})
+        names = [(job, await value(lanes(job, None, ALL))) for job in jobs]
+        found = [one for job, of_job in names for one in await value(queued(job, of_job, ALL))]
+        rows = [row for lane in found for row in lane.instances]
+        if rows != expected or not all(lane.instances for lane in found):
+            raise RequirementViolated(f"expected {expected} in the lanes, got {found}", requirements=(QUEUED,))
 
     async def _fence(self, step: CommitStep, at: Address) -> Fence | None:
         known = self.fences[at]

@@ -275,6 +275,23 @@ DUE_EXCEPT = Requirement(
     "due_except",
     "like ``due``, without the instances of these jobs. None: ``due`` is used, which reads them.",
 )
+LANES = Requirement(
+    "lanes",
+    "the lanes of a job that have queued instances, in the order of their names, after a lane or from the first one.",
+)
+QUEUED_OR_DUE = Requirement(
+    "lanes",
+    "An instance is queued while its ``rank_ms`` is not None; it is not due then. None: no job can have lanes.",
+)
+QUEUED = Requirement(
+    "queued",
+    "of each of these lanes the first queued instances by rank and incarnation, with their rows: as many of each as "
+    "``limit`` divided by the number of lanes, rounded up.",
+)
+QUEUED_TIME = Requirement(
+    "queued",
+    "Reading lanes takes a time that depends on what is returned, and not on what is queued.",
+)
 COUNTS = Requirement(
     "counts",
     "the number of instances of each job and status, at one moment between the call and the answer, in the order of "
@@ -367,6 +384,7 @@ NO_CASE: dict[Requirement, str] = {
     COUNTS_UP_TO: "optional, and only `health` shows the numbers",
     JOURNAL_GAP: "no commit leaves a gap, and each store loses a row in its own way",
     JOURNAL_IS_FLAT: "a cost, which no answer shows: measure it",
+    QUEUED_TIME: "a time is measured, by the benchmarks of a store",
     UNKNOWN_WRITER: "each store has its own way of sending in a transaction of the user",
     BEGINS_WHEN_AWAITED: "every case awaits its calls, as the engine does",
 }

@@ -211,6 +211,8 @@ def _instances() -> st.SearchStrategy[Instance]:
         event_claim=st.sampled_from((None, None, CLAIM)),
         run_count=_small,
         last_error=st.sampled_from((None, ERROR)),
+        lane=st.sampled_from((None, None, "", "a")),
+        ended_ms=st.sampled_from((None, None, 4)),
     )
 
 
@@ -246,7 +248,9 @@ def _queries() -> st.SearchStrategy[Query]:
         jobs=st.sampled_from((None, None, _JOBS, _OTHER_JOBS)),
         except_jobs=st.sampled_from(((), (), _OTHER_JOBS, _JOBS)),
         id_prefix=st.sampled_from(("", "a", "ab", "b")),
-        status=st.sampled_from((None, "scheduled", "idle", "running", "retrying", "paused", "parked")),
+        status=st.sampled_from(
+            (None, "scheduled", "queued", "idle", "running", "retrying", "paused", "parked", "done")
+        ),
         suspension=st.sampled_from((None, None, "paused", "undecodable")),
         due_before_ms=st.none() | _instants,
         after=st.none() | st.sampled_from(PLACES),

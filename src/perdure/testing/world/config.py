@@ -13,6 +13,7 @@ from perdure.jobs.ensured import Ensured
 from perdure.testing.world.backend import Opener
 from perdure.testing.world.boundary import Interleaving
 from perdure.testing.world.clock import START
+from perdure.testing.world.recorded_call import source_of_input
 from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
 from perdure.values.instant import from_ms
 from perdure.values.limits import Limits
@@ -102,7 +103,7 @@ class WorldConfig:
 def _ensuring(declared: Ensured) -> SourceRepr:
     method, arguments = declared.job.handle_call(declared.request)
     job = name_of(declared.job) or SourceRepr("job")
-    parts = [source_of(argument) for argument in arguments]
+    parts = [source_of_input(argument) for argument in arguments]
     request = f"lambda job: job.{method}({', '.join(part.text for part in parts)})"
     return SourceRepr(
         f".ensuring({job.text}, {declared.address.id!r}, {request})",

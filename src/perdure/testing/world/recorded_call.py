@@ -10,7 +10,7 @@ import attrs
 
 from perdure.app import App
 from perdure.jobs.definition import AnyDefinition
-from perdure.jobs.request import Request, Terminate
+from perdure.jobs.request import Keyword, Request, Terminate
 from perdure.testing.world.errors import WorkerDied
 from perdure.testing.world.source_repr import SourceRepr, name_of, source_of
 from perdure.values.address import Address
@@ -117,7 +117,7 @@ def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, reque
         argument = "" if request in ("hold", "release") else repr(address.id)
         return SourceRepr(f"{handle.text}.{request}({argument})", handle.imports)
     method, inputs = _method_and_inputs(job, request)
-    parts = [source_of(address.id), *map(source_of, inputs)]
+    parts = [source_of(address.id), *map(source_of_input, inputs)]
     texts = [part.text for part in parts]
     command = request.command
     if isinstance(command, Terminate) and command.when == "interrupt":
@@ -128,6 +128,14 @@ def _call(handle: SourceRepr, job: AnyDefinition | None, address: Address, reque
         texts.append(f"idempotency_key={request.idempotency_key!r}")
     imports = handle.imports.union(*(part.imports for part in parts))
     return SourceRepr(f"{handle.text}.{method}({', '.join(texts)})", imports)
+
+
+def source_of_input(value: object) -> SourceRepr:
+    """Return an argument of a method of a handle."""
+    if not isinstance(value, Keyword):
+        return source_of(value)
+    part = source_of(value.value)
+    return SourceRepr(f"{value.name}={part.text}", part.imports)
 
 
 def _method_and_inputs(job: AnyDefinition | None, request: Request) -> tuple[str, tuple[object, ...]]:

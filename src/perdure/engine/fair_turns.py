@@ -1,0 +1,258 @@
+"""The next queued instances of a job, in memory: lanes take turns, and in a lane the least rank comes first.
+
+Start-time fair queueing with runs of equal cost: each run of a lane moves the lane one turn back, and a lane that gets
+its first instance starts at the present turn. So a lane waits for one run of each other lane at most, however many
+instances those have.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeAlias
+
+import attrs
+
+from perdure.values.address import Address
+
+Rest: TypeAlias = Literal["none", "some"]
+"""Whether the store has queued instances of a lane that are not in memory."""
+
+LOW = 32
+"""A lane with fewer instances in memory, and more in the store, is read again when there is room."""
+
+SHARE = 128
+"""Instances of a lane that are read at once, if few lanes are in memory."""
+
+Entry: TypeAlias = tuple[int, str, Address]  # rank, id: equal ranks have an order without comparing addresses
+
+
+@attrs.define(eq=False)
+class _Lane:
+    name: str
+    entries: list[Entry]
+    rest: Rest
+    turn: int
+    stamp: int = 0
+
+
+@attrs.define
+class FairTurns:
+    """A bounded part of the queued instances: of each lane in memory the first ones.
+
+    Attributes:
+        room: maximum number of instances in memory, and so of lanes.
+        is_blocked: whether no run of a lane may begin now.
+        unread: whether the store may have lanes that are not in memory.
+        missed: whether a lane was left out since the pass over all lanes began.
+    """
+
+    room: int
+    is_blocked: Callable[[str], bool]
+    unread: bool = True
+    missed: bool = False
+    _lanes: dict[str, _Lane] = attrs.Factory(dict[str, _Lane])
+    _ranks: dict[Address, tuple[int, str]] = attrs.Factory(dict[Address, tuple[int, str]])
+    _next: list[tuple[int, int, int, str]] = attrs.Factory(list[tuple[int, int, int, str]])  # turn, rank, stamp, lane
+    _blocked: set[str] = attrs.Factory(set[str])
+    _low: set[str] = attrs.Factory(set[str])
+    _turn: int = 0
+    _stamp: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of instances in memory."""
+        return len(self._ranks)
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes in memory."""
+        return len(self._lanes)
+
+    @property
+    def has_blocked(self) -> bool:
+        """Whether the turn of a lane passed because it was blocked."""
+        return bool(self._blocked)
+
+    @property
+    def share(self) -> int:
+        """How many instances of a lane to read, so that the lanes in memory leave half of the room."""
+        return max(1, min(SHARE, self.room // (2 * max(1, len(self._lanes)))))
+
+    def empty(self) -> tuple[str, ...]:
+        """Return the lanes that miss their turn unless they are read."""
+        return tuple(name for name in self._low if not self._lanes[name].entries and not self.is_blocked(name))
+
+    def low(self) -> tuple[str, ...]:
+        """Return the lanes that would soon be empty."""
+        share = self.share
+        return tuple(
+            name for name in self._low if 2 * len(self._lanes[name].entries) < share and not self.is_blocked(name)
+        )
+
+    def knows(self, lane: str) -> bool:
+        """Whether a lane is in memory, at least in part."""
+        return lane in self._lanes
+
+    # ------------------------------------------------------------ changes
+    def notice(self, address: Address, lane: str, rank_ms: int) -> None:
+        """Note that an instance was queued, and the commit is durable."""
+        if address in self._ranks:
+            self.forget(address)
+        known = self._lanes.get(lane)
+        if known is None:
+            self._notice_lane(address, lane, rank_ms)
+            return
+        entry = (rank_ms, address.id, address)
+        if known.rest == "some" and not (known.entries and entry < known.entries[-1]):
+            return  # it comes after those in memory
+        if self.size >= self.room:
+            if not known.entries or entry > known.entries[-1]:
+                known.rest = "some"
+                self._mark(known)
+                return
+            self._drop_last(known)
+        self._insert(known, entry)
+
+    def _notice_lane(self, address: Address, lane: str, rank_ms: int) -> None:
+        if self.size >= self.room and not self._make_room(1):
+            self._miss()
+            return
+        known = _Lane(lane, [], "some" if self.unread else "none", self._turn)
+        self._lanes[lane] = known
+        self._insert(known, (rank_ms, address.id, address))
+
+    def read(self, lane: str, entries: Iterable[tuple[int, Address]], rest: Rest) -> None:
+        """Replace a lane by its first instances, as the store returned them."""
+        known = self._lanes.get(lane) or _Lane(lane, [], rest, self._turn)
+        for _, _, address in known.entries:
+            del self._ranks[address]
+        fresh = sorted((rank, address.id, address) for rank, address in entries)
+        self._lanes[lane], known.entries, known.rest = known, [], rest
+        fits = max(0, self.room - self.size)
+        if len(fresh) > fits and self._make_room(len(fresh) - fits, keep=lane):
+            fits = max(0, self.room - self.size)
+        if len(fresh) > fits:
+            known.rest = "some"
+        known.entries = fresh[:fits]
+        self._ranks.update((address, (rank, lane)) for rank, _, address in known.entries)
+        self._settle(known)
+
+    def forget(self, address: Address) -> None:
+        """Note that an instance is not queued any more."""
+        found = self._ranks.pop(address, None)
+        if found is None:
+            return
+        known = self._lanes[found[1]]
+        known.entries.remove((found[0], address.id, address))
+        self._settle(known)
+
+    def unblock(self, lane: str) -> None:
+        """Note that a run of a lane may begin again."""
+        self._blocked.discard(lane)
+        known = self._lanes.get(lane)
+        if known is not None:
+            self._settle(known)
+
+    def unblock_all(self) -> None:
+        """Look at the blocked lanes again."""
+        for lane in tuple(self._blocked):
+            self.unblock(lane)
+
+    def doubt(self) -> None:
+        """Note that the store may hold instances that were not noticed."""
+        self._miss()
+        for known in self._lanes.values():
+            known.rest = "some"
+            self._mark(known)
+
+    def recheck(self, lane: str) -> None:
+        """Note that the store may hold instances of a lane that are not in memory."""
+        known = self._lanes.setdefault(lane, _Lane(lane, [], "some", self._turn))
+        known.rest = "some"
+        self._mark(known)
+
+    def begin_pass(self) -> None:
+        """Note that all lanes are read from here on, from the first to the last."""
+        self.missed = False
+
+    def end_pass(self, skipped: Literal["none", "some"]) -> None:
+        """Note that the last lane was read; some may have been skipped, or missed since the first one was read."""
+        self.unread = self.missed or skipped == "some"
+
+    # ------------------------------------------------------------ turns
+    def take(self) -> tuple[Address, str] | None:
+        """Remove the instance whose turn it is, and return it with its lane; None if there is none."""
+        while self._next:
+            turn, _, stamp, lane = self._next[0]
+            known = self._lanes.get(lane)
+            if known is None or known.stamp != stamp or not known.entries:
+                heapq.heappop(self._next)
+                continue
+            if self.is_blocked(lane):
+                heapq.heappop(self._next)
+                self._blocked.add(lane)
+                continue
+            heapq.heappop(self._next)
+            _, _, address = known.entries.pop(0)
+            del self._ranks[address]
+            self._turn, known.turn = turn, turn + 1
+            self._settle(known)
+            return address, lane
+        return None
+
+    # ------------------------------------------------------------ inside
+    def _insert(self, known: _Lane, entry: Entry) -> None:
+        insort(known.entries, entry)
+        self._ranks[entry[2]] = (entry[0], known.name)
+        if known.entries[0] is entry or len(known.entries) == 1:
+            self._settle(known)
+
+    def _settle(self, known: _Lane) -> None:
+        """Bring the order of turns up to date with a lane that changed."""
+        self._mark(known)
+        if not known.entries:
+            if known.rest == "none" or len(self._lanes) > self.room:
+                self._leave(known)
+            return
+        known.turn = max(known.turn, self._turn)
+        self._stamp += 1
+        known.stamp = self._stamp
+        heapq.heappush(self._next, (known.turn, known.entries[0][0], known.stamp, known.name))
+        if len(self._next) > 2 * self.room + LOW:  # mostly entries that were replaced
+            self._next = [one for one in self._next if one[3] in self._lanes and self._lanes[one[3]].stamp == one[2]]
+            heapq.heapify(self._next)
+
+    def _mark(self, known: _Lane) -> None:
+        if known.rest == "some" and len(known.entries) < LOW:
+            self._low.add(known.name)
+        else:
+            self._low.discard(known.name)
+
+    def _leave(self, known: _Lane) -> None:
+        del self._lanes[known.name]
+        self._blocked.discard(known.name)
+        self._low.discard(known.name)
+        if known.rest == "some":
+            self._miss()
+
+    def _miss(self) -> None:
+        self.unread = self.missed = True
+
+    def _make_room(self, wanted: int, keep: str = "") -> bool:
+        """Drop the last instances of the longest lanes; return whether there is as much room as wanted."""
+        longest = sorted(self._lanes.values(), key=lambda lane: -len(lane.entries))
+        for known in longest:
+            while wanted > 0 and len(known.entries) > 1 and known.name != keep:
+                self._drop_last(known)
+                wanted -= 1
+            if wanted <= 0:
+                return True
+        return False
+
+    def _drop_last(self, known: _Lane) -> None:
+        _, _, address = known.entries.pop()
+        del self._ranks[address]
+        known.rest = "some"
+        self._mark(known)

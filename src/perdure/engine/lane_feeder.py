@@ -1,0 +1,379 @@
+"""Fires the queued instances of a job, as many as have a free slot: reads them from the store, lane by lane."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal
+
+import attrs
+from returns.result import Failure, Result, Success
+
+from perdure.engine.dispatcher import Dispatcher
+from perdure.engine.fair_turns import FairTurns
+from perdure.engine.holds import Holds
+from perdure.engine.item import Item
+from perdure.engine.lane_limit import LaneLimit
+from perdure.engine.rate_limit import LaneRates, RateLimit
+from perdure.engine.residents import Residents
+from perdure.engine.turn_outcome import TurnAnswer
+from perdure.engine.wake import Wake
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.request import ALARM
+from perdure.programs.future import answer_of
+from perdure.runtime.record import LogRecord, Runtime, Timer
+from perdure.stores.lanes import LanesOperation, QueuedLane, QueuedOperation
+from perdure.values.address import Address
+from perdure.values.errors import StoreUnavailable
+from perdure.values.hold import Job
+from perdure.values.instance import Instance
+from perdure.values.instant import from_ms
+
+ROOM = 4_096
+"""Queued instances of a job in memory."""
+
+PAGE = 64
+"""Lanes whose names are read at once."""
+
+READ = 256
+"""Queued instances that are read at once."""
+
+OLDEST_OF = 1_000
+"""Lanes whose first instances are compared for the longest waiting one."""
+
+REST_MS = 1_000
+"""How long a pass over all lanes that fired nothing is not repeated, and how long after a store error to read again."""
+
+
+@attrs.define(eq=False)
+class _FiredAlarm:
+    """Receives the result of the turn of a queued instance.
+
+    Attributes:
+        address: the instance.
+        tell: called with the result.
+    """
+
+    address: Address
+    tell: Callable[[Address, TurnAnswer], None]
+    _state: Literal["waits", "answered"] = "waits"
+
+    def done(self) -> bool:
+        """Whether the turn is over."""
+        return self._state == "answered"
+
+    def set_result(self, result: TurnAnswer, /) -> None:
+        """Take the result of the turn."""
+        self._state = "answered"
+        self.tell(self.address, result)
+
+
+@attrs.define(kw_only=True)
+class LaneFeeder:
+    """The loop that fires the queued instances of one job.
+
+    Attributes:
+        runtime: the only interface to time and waiting.
+        dispatcher: executes the turns.
+        job: the job.
+        gate: its slots.
+        holds: the held jobs.
+        residents: keeps the rows for the turns.
+        lanes: reads the names of lanes.
+        queued: reads the first instances of lanes.
+        wake: wakes the loop.
+        turns: the part of the queued instances that is in memory.
+        rate: the rate of the job.
+        lane_rates: the rates of its lanes.
+    """
+
+    runtime: Runtime
+    dispatcher: Dispatcher
+    job: AnyDefinition
+    gate: LaneLimit
+    holds: Holds
+    residents: Residents
+    lanes: LanesOperation
+    queued: QueuedOperation
+    wake: Wake
+    turns: FairTurns
+    rate: RateLimit | None
+    lane_rates: LaneRates
+    _fired: dict[Address, str] = attrs.Factory(dict[Address, str])
+    _unclaimed: Counter[str] = attrs.Factory(Counter[str])  # fired instances by lane, until their claim is durable
+    _claimed: set[Address] = attrs.Factory(set[Address])
+    _noticed: dict[Address, Instance | None] | None = None  # while a read is in progress
+    _requeued: set[Address] = attrs.Factory(set[Address])
+    _failed: set[Timer] = attrs.Factory(set["Timer"])
+    _cursor: str | None = None
+    _skipped: Literal["none", "some"] = "none"
+    _progress: Literal["none", "some"] = "some"  # whether anything was fired since the pass began
+    _rest_until_ms: float = -math.inf
+    _phase: Literal["open", "closed"] = "open"
+
+    @property
+    def name(self) -> Job:
+        """The job, by kind and name."""
+        return self.job.kind, self.job.name
+
+    @property
+    def under_way(self) -> int:
+        """Number of instances that are fired and not settled."""
+        return len(self._fired)
+
+    # ------------------------------------------------------------ changes
+    def notice(self, address: Address, after: Instance | None) -> None:
+        """Note that an instance was written, or deleted."""
+        if self._noticed is not None:
+            self._noticed[address] = after
+        if address in self._fired:
+            self._notice_fired(address, after)
+        elif after is not None and after.rank_ms is not None:
+            self.turns.notice(address, after.lane or "", after.rank_ms)
+            if self.gate.has_slot:
+                self.wake.ring()
+        else:
+            self.turns.forget(address)
+
+    def _notice_fired(self, address: Address, after: Instance | None) -> None:
+        if after is not None and after.rank_ms is not None:
+            self._requeued.add(address)
+        elif address not in self._claimed:
+            self._claimed.add(address)
+            self._unclaimed[self._fired[address]] -= 1
+
+    def doubt(self) -> None:
+        """Read the store again, because it may hold queued instances that were not noticed."""
+        self.turns.doubt()
+        self.wake.ring()
+
+    def freed(self, lane: str) -> None:
+        """Note that a slot of a lane was returned."""
+        self.turns.unblock(lane)
+        self.wake.ring()
+
+    def close(self) -> None:
+        """Fire nothing more."""
+        self._phase = "closed"
+        for timer in self._failed:
+            timer.cancel()
+        self._failed.clear()
+
+    # ------------------------------------------------------------ the loop
+    async def run(self) -> None:
+        """Fire queued instances until the task is cancelled."""
+        while True:
+            free_ms = self._fire()
+            if self._wants_reading(free_ms):
+                await self._read()
+            else:
+                await self.wake.wait_until(self._wake_ms(free_ms))
+
+    @property
+    def _is_held(self) -> bool:
+        return self.name in self.holds.jobs or self._phase == "closed"
+
+    def _fire(self) -> float:
+        """Fire the next instances, and return when the rate allows another one."""
+        now_ms = self.runtime.monotonic_ms()
+        if self.turns.has_blocked and self.lane_rates.rate is not None:
+            self.turns.unblock_all()
+        while self.gate.has_slot and not self._is_held:
+            free_ms = now_ms if self.rate is None else self.rate.free_ms(now_ms)
+            if free_ms > now_ms:
+                return free_ms
+            taken = self.turns.take()
+            if taken is None:
+                break
+            self._post(*taken, now_ms)
+        return now_ms
+
+    def _post(self, address: Address, lane: str, now_ms: float) -> None:
+        if self.rate is not None:
+            self.rate.begin(now_ms)
+        self.lane_rates.begin(lane, now_ms)
+        self._progress = "some"
+        self._fired[address] = lane
+        self._unclaimed[lane] += 1
+        self.gate.take(address, lane)
+        self.dispatcher.put(self.job, address, Item(ALARM, _FiredAlarm(address, self._answered)))
+
+    def _answered(self, address: Address, answer: TurnAnswer) -> None:
+        """Settle a fired instance. One whose turn failed may still be queued: its lane is read again after a pause."""
+        lane = self._fired.pop(address)
+        if address in self._claimed:
+            self._claimed.discard(address)
+        else:
+            self._unclaimed[lane] -= 1
+        if not self._unclaimed[lane]:
+            del self._unclaimed[lane]
+        self.gate.give_back(address)
+        if isinstance(answer, Failure) or address in self._requeued:
+            self._requeued.discard(address)
+            self._look_later(lane)
+
+    def _look_later(self, lane: str) -> None:
+        if self._phase == "closed":
+            return
+
+        def again() -> None:
+            self._failed.discard(timer)
+            self.turns.recheck(lane)
+            self.wake.ring()
+
+        timer = self.runtime.call_later(REST_MS, again)
+        self._failed.add(timer)
+
+    def _wake_ms(self, free_ms: float) -> int | None:
+        """Return when to look again, by the wall clock; None: when there is a change."""
+        now_ms = self.runtime.monotonic_ms()
+        instants = [free_ms] if free_ms > now_ms else []
+        if self.turns.has_blocked or self.turns.unread:
+            instants.append(self.lane_rates.next_ms())
+        if self._rest_until_ms > now_ms:
+            instants.append(self._rest_until_ms)
+        later_ms = min((at for at in instants if at > now_ms), default=math.inf)
+        return None if later_ms == math.inf else self.runtime.now_ms() + max(1, math.ceil(later_ms - now_ms))
+
+    # ------------------------------------------------------------ reading
+    def _wants_reading(self, free_ms: float) -> bool:
+        now_ms = self.runtime.monotonic_ms()
+        if self._is_held or free_ms > now_ms or self._rest_until_ms > now_ms:
+            return False
+        if self.turns.empty():
+            return True
+        has_room = self.turns.size < self.turns.room // 2
+        if has_room and self.turns.low():
+            return True
+        return self.turns.unread and (has_room or self.gate.has_slot)
+
+    async def _read(self) -> None:
+        """Read the lanes that miss their turn first, then those that would soon, then the next ones."""
+        self._noticed = {}
+        try:
+            names = self.turns.empty() or (self.turns.low() if self.turns.size < self.turns.room // 2 else ())
+            failure = await self._read_lanes(names) if names else await self._read_page()
+        finally:
+            self._noticed = None
+        if failure is not None:
+            self.runtime.log(LogRecord("error", "queued instances not read", {"error": str(failure)}))
+            self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
+
+    async def _read_page(self) -> Any:
+        """Read the next lanes that are not in memory."""
+        if self._cursor is None:
+            self.turns.begin_pass()
+            self._skipped, self._progress = "none", "none"
+        found = await answer_of(self.lanes(self.name, self._cursor, PAGE))
+        if not isinstance(found, Success):
+            return found.failure()
+        page: tuple[str, ...] = found.unwrap()
+        unknown = [lane for lane in page if not self.turns.knows(lane)]
+        wanted = [lane for lane in unknown if not self.turns.is_blocked(lane)]
+        if len(wanted) < len(unknown):
+            self._skipped = "some"
+        failure = await self._read_lanes(wanted) if wanted else None
+        if failure is not None:
+            return failure
+        if len(page) == PAGE:
+            self._cursor = page[-1]
+            return None
+        self._cursor = None
+        self.turns.end_pass(self._skipped)
+        if self.turns.unread and self._progress == "none":
+            self._rest_until_ms = self.runtime.monotonic_ms() + REST_MS
+        return None
+
+    async def _read_lanes(self, names: Sequence[str]) -> Any:
+        """Read the first instances of lanes, a few lanes at a time."""
+        share = self.turns.share
+        most = max(1, READ // share)
+        for start in range(0, len(names), most):
+            some = names[start : start + most]
+            extra = max((self._unclaimed[lane] for lane in some if lane in self._unclaimed), default=0)
+            found = await self._read_queued(some, (share + extra) * len(some))
+            if not isinstance(found, Success):
+                return found.failure()
+            for lane in found.unwrap():
+                self._take_in(lane)
+            self._fire()
+        return None
+
+    async def _read_queued(self, names: Sequence[str], limit: int) -> Result[tuple[QueuedLane, ...], Any]:
+        """Read the first instances of lanes, and keep their rows for the turns that follow."""
+        changed = self.residents.begin_read()
+        rows: tuple[Instance, ...] = ()
+        try:
+            found = await answer_of(self.queued(self.name, names, limit))
+            if isinstance(found, Success):
+                rows = tuple(row for lane in found.unwrap() for row in lane.instances)
+        finally:
+            self.residents.end_read(changed, {self.name: self.job}, rows)
+        return found
+
+    async def oldest(self) -> datetime | None:
+        """Return when the longest waiting instance was created, among the first ones of the first 1,000 lanes."""
+        names = await answer_of(self.lanes(self.name, None, OLDEST_OF))
+        if not isinstance(names, Success) or not names.unwrap():
+            return None
+        found = await answer_of(self.queued(self.name, names.unwrap(), 1))
+        if not isinstance(found, Success):
+            return None
+        created = [row.created_ms for lane in found.unwrap() for row in lane.instances]
+        return from_ms(min(created)) if created else None
+
+    def _take_in(self, lane: QueuedLane) -> None:
+        """Take the instances of a lane into memory, except those that were fired; then repeat the changes since."""
+        rows = [(row.rank_ms or 0, row.address) for row in lane.instances if row.address not in self._fired]
+        self.turns.read(lane.lane, rows, lane.rest)
+        for address, after in tuple((self._noticed or {}).items()):
+            if after is None or after.rank_ms is None:
+                self.turns.forget(address)
+            elif after.lane == lane.lane and address not in self._fired:
+                self.turns.notice(address, lane.lane, after.rank_ms)
+
+
+def lane_feeders(
+    dispatcher: Dispatcher, jobs: Mapping[Job, AnyDefinition], residents: Residents, holds: Holds
+) -> dict[Job, LaneFeeder]:
+    """Create the feeders of the jobs that have lanes.
+
+    Raises:
+        StoreUnavailable: the store has no lanes.
+    """
+    found: dict[Job, LaneFeeder] = {}
+    store, runtime = residents.store, dispatcher.runtime
+    for at, job in jobs.items():
+        limits = job.lanes
+        if limits is None:
+            continue
+        if store.lanes is None or store.queued is None:
+            raise StoreUnavailable("open the app", f"{store.name} has no lanes, which {job!r} needs")
+        gate, lane_rates = dispatcher.turns.gates.lanes[":".join(at)], LaneRates(limits.lane_rate)
+        found[at] = LaneFeeder(
+            runtime=runtime,
+            dispatcher=dispatcher,
+            job=job,
+            gate=gate,
+            holds=holds,
+            residents=residents,
+            lanes=store.lanes,
+            queued=store.queued,
+            wake=Wake(runtime),
+            turns=FairTurns(ROOM, partial(_is_blocked, gate, lane_rates, runtime)),
+            rate=None if limits.rate is None else RateLimit(limits.rate, runtime.monotonic_ms()),
+            lane_rates=lane_rates,
+        )
+        gate.freed = found[at].freed
+    return found
+
+
+def _is_blocked(gate: LaneLimit, rates: LaneRates, runtime: Runtime, lane: str) -> bool:
+    """Whether no run of a lane may begin now."""
+    if gate.is_full(lane):
+        return True
+    now_ms = runtime.monotonic_ms()
+    return rates.free_ms(lane, now_ms) > now_ms

@@ -1,0 +1,121 @@
+"""The slots of a job with lanes: the job's own, and those of each lane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.step import Execute, Mark
+from perdure.runtime.record import Future, Runtime
+from perdure.values.address import Address
+from perdure.values.errors import InvalidInput
+from perdure.values.transition import Put
+
+
+@attrs.define
+class LaneLimit:
+    """Counts the runs of a job by lane. The lane feeder takes a slot before it fires; other runs wait for one.
+
+    The other runs are those that no lane began: abandoned claims that are recovered. They come first.
+
+    Attributes:
+        runtime: creates the futures that runs wait for.
+        slots: number of slots.
+        lane_slots: maximum number of concurrent runs of a lane; None for no limit of its own.
+        freed: called with a lane when a slot of it is returned; set once, right after construction.
+        ended: number of slots that were returned so far.
+    """
+
+    runtime: Runtime
+    slots: int
+    lane_slots: int | None = None
+    freed: Callable[[str], None] = attrs.field(init=False)
+    ended: int = 0
+    _inside: int = 0
+    _running: dict[str, int] = attrs.Factory(dict[str, int])
+    _inside_at: dict[Address, str] = attrs.Factory(dict[Address, str])
+    _reserved: set[Address] = attrs.Factory(set[Address])
+    _outside: list[tuple[str, Future[Any]]] = attrs.Factory(list[tuple[str, Future[Any]]])
+
+    @property
+    def held(self) -> int:
+        """Number of slots in use."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """Number of runs that wait for a slot."""
+        return sum(not place.done() for _, place in self._outside)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether the lane feeder may take a slot."""
+        return self._inside < self.slots and not self._outside
+
+    def running(self, lane: str) -> int:
+        """Return the number of slots in use of a lane."""
+        return self._running.get(lane, 0)
+
+    def is_full(self, lane: str) -> bool:
+        """Whether a lane has no free slot."""
+        return self.lane_slots is not None and self.running(lane) >= self.lane_slots
+
+    def take(self, address: Address, lane: str) -> None:
+        """Take a slot for an alarm that is about to be fired."""
+        self._reserved.add(address)
+        self._count(address, lane)
+
+    def give_back(self, address: Address) -> None:
+        """Return the slot of an alarm whose turn began no run."""
+        if address in self._reserved:
+            self.leave_lane(address)
+
+    async def enter_lane(self, address: Address, lane: str) -> None:
+        """Use the slot that was taken for an instance, or wait for one. A cancelled wait takes none."""
+        if address in self._reserved:
+            self._reserved.discard(address)
+            return
+        while self._inside >= self.slots or self.is_full(lane):
+            place = self.runtime.future()
+            self._outside.append((lane, place))
+            try:
+                await place
+            finally:
+                self._outside.remove((lane, place))
+        self._count(address, lane)
+
+    def leave_lane(self, address: Address) -> None:
+        """Return the slot of an instance, and let the next run in."""
+        self._reserved.discard(address)
+        lane = self._inside_at.pop(address)
+        self._inside -= 1
+        self.ended += 1
+        self._running[lane] -= 1
+        if not self._running[lane]:
+            del self._running[lane]
+        for of, place in self._outside:
+            if not place.done() and not self.is_full(of):
+                place.set_result(None)
+                break
+        self.freed(lane)
+
+    def _count(self, address: Address, lane: str) -> None:
+        self._inside_at[address] = lane
+        self._inside += 1
+        self._running[lane] = self._running.get(lane, 0) + 1
+
+
+def lane_of(job: AnyDefinition, step: Execute | Mark) -> str:
+    """Return the lane of a run; that of data which this code cannot decode is the nameless one."""
+    instance = step.instance if isinstance(step, Execute) else None
+    if isinstance(step, Mark) and isinstance(step.transition.write, Put):
+        instance = step.transition.write.instance
+    if instance is None:
+        return ""
+    try:
+        return job.lane(instance)
+    except InvalidInput:
+        return ""

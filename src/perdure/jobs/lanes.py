@@ -1,0 +1,60 @@
+"""Lanes: how the queued instances of a job take turns, and how many of them may run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+
+from perdure.values.duration import duration_ms, format_duration
+from perdure.values.errors import DefinitionError
+
+MAX_RATE = 100_000
+"""The largest number of a rate: the engine remembers when each run within the window began."""
+
+
+@attrs.frozen
+class Rate:
+    """At most this many runs begin in any window of this length.
+
+    Attributes:
+        runs: the number.
+        window_ms: the length, in milliseconds.
+    """
+
+    runs: int
+    window_ms: int
+
+    def __str__(self) -> str:
+        return f"{self.runs:,} in {format_duration(self.window_ms)}"
+
+
+@attrs.frozen(kw_only=True)
+class Lanes:
+    """The limits of a job whose instances wait in lanes. Within a lane, the least rank comes first; lanes take turns.
+
+    Attributes:
+        lane_slots: maximum number of concurrent runs of one lane; None: only the job's own limit.
+        rate: the limit of the job.
+        lane_rate: the limit of each lane.
+    """
+
+    lane_slots: int | None = None
+    rate: Rate | None = None
+    lane_rate: Rate | None = None
+
+
+def rate_of(value: object, *, what: str) -> Rate | None:
+    """Check a rate, such as ``(100, "1 minute")``.
+
+    Raises:
+        DefinitionError: it is not a number of runs with a duration.
+    """
+    match value:
+        case None:
+            return None
+        case (int() as runs, str() | timedelta() as window) if type(runs) is int and 1 <= runs <= MAX_RATE:
+            return Rate(runs, duration_ms(window, what=f"window of the {what}"))
+        case _:
+            expected = f'a number from 1 to {MAX_RATE:,} and a duration, such as (100, "1 minute"), or None'
+            raise DefinitionError(what, value, expected)

@@ -1,0 +1,27 @@
+"""Worker pools: many items of work, some at a time."""
+
+from perdure.kinds.worker_pool.answers import Dead as Dead
+from perdure.kinds.worker_pool.answers import Done as Done
+from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
+from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
+from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
+from perdure.kinds.worker_pool.answers import PutMany as PutMany
+from perdure.kinds.worker_pool.answers import Waiting as Waiting
+from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
+from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
+from perdure.kinds.worker_pool.item import ItemContext as ItemContext
+from perdure.kinds.worker_pool.sender import PoolSender as PoolSender
+
+__all__ = [
+    "Dead",
+    "Done",
+    "ItemCancelled",
+    "ItemContext",
+    "ItemPut",
+    "PoolHandle",
+    "PoolProgress",
+    "PoolSender",
+    "PutMany",
+    "Waiting",
+    "WorkerPool",
+]

@@ -1,0 +1,137 @@
+"""The results of the calls of a worker pool."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.values.answer import PauseResult, RunAnswer, Terminated
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Status
+
+A_co = TypeVar("A_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True)
+
+
+# ---------------------------------------------------------------- typed results
+@attrs.frozen(kw_only=True)
+class ItemPut:
+    """Result of ``put``.
+
+    Attributes:
+        created: whether this call put the item; False means that an item of this id is there, and was left unchanged.
+        status: the status of the item.
+        due_at: when a delayed item may be worked on; None for one that waits for a worker, or is over.
+    """
+
+    created: bool
+    status: Status
+    due_at: datetime | None
+
+
+@attrs.frozen(kw_only=True)
+class ItemCancelled:
+    """Result of ``cancel``.
+
+    Attributes:
+        cancelled: whether the item was deleted.
+        reason: why not: its work had begun (``running``), it is ``done``, or there is none (``not_found``).
+    """
+
+    cancelled: bool
+    reason: Literal["", "running", "done", "not_found"]
+
+
+@attrs.frozen(kw_only=True)
+class Done(Generic[A_co]):
+    """The work succeeded, with this value."""
+
+    value: A_co = attrs.field(repr=excerpt)
+
+
+@attrs.frozen(kw_only=True)
+class Dead(Generic[E_co]):
+    """The work failed for good, with this error. ``resume`` tries it again."""
+
+    error: E_co = attrs.field(repr=excerpt)
+
+
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """The item is neither done nor dead."""
+
+    status: Status
+
+
+@attrs.frozen(kw_only=True)
+class PutMany:
+    """Result of ``put_many``.
+
+    Attributes:
+        created: number of items that were put.
+        existed: number of items whose id was there already; they were left unchanged.
+    """
+
+    created: int
+    existed: int
+
+    @property
+    def total(self) -> int:
+        """Number of items."""
+        return self.created + self.existed
+
+
+@attrs.frozen(kw_only=True)
+class PoolProgress:
+    """Result of ``progress``.
+
+    Attributes:
+        waiting: items that wait for a worker, for their time, or for a retry.
+        running: items that are being worked on.
+        done: items whose result is kept.
+        dead: items that failed for good.
+        paused: items that a caller paused.
+        oldest: when the longest waiting item was put, among the first items of the first 1,000 keys; None if none waits
+            for a worker.
+        held: whether the pool is held.
+        complete: whether all items are counted; see ``Client.counts``.
+    """
+
+    waiting: int
+    running: int
+    done: int
+    dead: int
+    paused: int
+    oldest: datetime | None
+    held: bool
+    complete: bool
+
+
+# ---------------------------------------------------------------- records: stored, replayed and sent
+@attrs.frozen(kw_only=True)
+class ItemOutcome:
+    """What became of an item, in stored form.
+
+    Attributes:
+        form: ``waiting`` for any item that is neither done nor dead.
+        status: its status; None if there is no item.
+        result: the value of its work as JSON.
+        error: the error of its last attempt.
+    """
+
+    __repr__ = fields_in_line
+
+    form: Literal["done", "dead", "waiting", "not_found"]
+    status: Status | None = None
+    result: str | None = attrs.field(default=None, repr=size_only)
+    error: FailureRecord | None = None
+
+
+PoolAnswer: TypeAlias = ItemPut | ItemCancelled | ItemOutcome | RunAnswer | Terminated | PauseResult
+"""Every result that a pool can store for an idempotency key."""
+
+ANSWERS: Codec[Any] = Codec.of(PoolAnswer, what="answers of a pool")

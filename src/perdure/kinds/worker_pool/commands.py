@@ -1,0 +1,90 @@
+"""The commands of a worker pool, and their inputs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from perdure.values.duration import Duration, duration_ms, format_duration
+from perdure.values.errors import DefinitionError, InvalidInput
+from perdure.values.excerpt import fields_in_line
+from perdure.values.instant import to_ms
+from perdure.values.turn_value import turn_value
+
+V = TypeVar("V")
+
+NO_TIME = "0ms"
+
+
+@attrs.frozen(kw_only=True)
+class NewItem(Generic[V]):
+    """The input of ``put``: an item, and when it may be worked on.
+
+    Attributes:
+        item: of the pool's item type.
+        after: not before this long from now.
+        at: not before this aware instant; not together with ``after``.
+        head_start: its place in line is that of an item which was put this much earlier.
+    """
+
+    __repr__ = fields_in_line
+
+    item: V
+    after: str = NO_TIME
+    at: datetime | None = None
+    head_start: str = NO_TIME
+
+
+@turn_value(kw_only=True)
+class PutCommand:
+    """Take an item, unless one of this id is there. Integer milliseconds."""
+
+    __repr__ = fields_in_line
+
+    item: Any  # of the definition's own type
+    after_ms: int
+    at_ms: int | None
+    head_start_ms: int
+
+
+@attrs.frozen
+class CancelCommand:
+    """Delete an item, unless its work has begun."""
+
+
+@attrs.frozen
+class OutcomeCommand:
+    """Read what became of an item."""
+
+
+def new_item(item: V, after: Duration | None, at: datetime | None, head_start: Duration) -> NewItem[V]:
+    """Return the input of ``put``, in its stored form.
+
+    Raises:
+        DefinitionError: a duration is not valid.
+    """
+    return NewItem(
+        item=item,
+        after=NO_TIME if after is None else format_duration(duration_ms(after, what="after of put", minimum_ms=0)),
+        at=at,
+        head_start=format_duration(duration_ms(head_start, what="head_start of put", minimum_ms=0)),
+    )
+
+
+def put_command(given: NewItem[Any]) -> PutCommand:
+    """Return the command of an input.
+
+    Raises:
+        InvalidInput: a duration is not valid, or both ``after`` and ``at`` are set.
+    """
+    try:
+        after_ms = duration_ms(given.after, what="after", minimum_ms=0)
+        head_start_ms = duration_ms(given.head_start, what="head_start", minimum_ms=0)
+        at_ms = None if given.at is None else to_ms(given.at, what="at")
+    except DefinitionError as wrong:
+        raise InvalidInput("input of put", (str(wrong),)) from wrong
+    if at_ms is not None and after_ms:
+        raise InvalidInput("input of put", ("expected either after=... or at=..., got both",))
+    return PutCommand(item=given.item, after_ms=after_ms, at_ms=at_ms, head_start_ms=head_start_ms)

@@ -1,0 +1,275 @@
+"""The definition of a worker pool: many items of work, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+
+import attrs
+from typing_extensions import TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec, Migrations
+from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.facts import Fact, facts_of_plan
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, HookResult, RetryPolicy, hook, value_of
+from perdure.jobs.lanes import Lanes, rate_of
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, MAX_CONCURRENCY, build_plan
+from perdure.jobs.report import report_status
+from perdure.jobs.request import CommandSpec, Keyword, Request
+from perdure.jobs.signature import check_function
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.kinds.worker_pool import handler
+from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut
+from perdure.kinds.worker_pool.commands import NO_TIME, CancelCommand, NewItem, OutcomeCommand, put_command
+from perdure.kinds.worker_pool.handle import PoolHandle
+from perdure.kinds.worker_pool.item import ItemContext, data_of
+from perdure.kinds.worker_pool.sender import PoolSender
+from perdure.programs import Program
+from perdure.values.address import Address
+from perdure.values.answer import InstanceStatus
+from perdure.values.duration import Duration, duration_ms, format_duration
+from perdure.values.errors import DefinitionError
+from perdure.values.failure import Defect
+from perdure.values.instance import Claim, Instance
+from perdure.values.instant import from_ms
+from perdure.values.turn_inputs import TurnInputs
+
+V = TypeVar("V")
+A = TypeVar("A")
+E = DefaultTypeVar("E", default=Never)
+R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+DEFAULT_WORKERS = 10
+
+
+@attrs.frozen(init=False, eq=False, repr=False)
+class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Generic[V, A, E, R_contra]):
+    """Many items of work, some at a time. Each item is an instance, with its own attempts, claim and history.
+
+    Args:
+        name: the pool's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
+            stored items; renaming a variable does not.
+        item: the type of the items.
+        work: works on an item; its value is the result.
+        workers: maximum number of items that are worked on at the same time, 1 to 100,000; by default 10. The limit of
+            the engine (``Limits.concurrency``) holds as well.
+        key: the key of an item, such as its customer: a pure function, which returns text of at most 200 characters.
+            Keys take turns, whatever the other keys have waiting. Items keep the key that they were put with.
+        workers_per_key: maximum number of items of one key that are worked on at the same time.
+        rate: at most this many items are begun in any window of this length, such as ``(100, "1 minute")``.
+        rate_per_key: the same for the items of one key.
+        retry: the durable retry of the work on one item.
+        on_dead: runs after the last attempt, with the typed error or the defect. If it succeeds, the item is deleted;
+            if it fails, or without it, the item is parked: it is dead, until ``resume`` tries it again.
+        keep: how long a result is kept, and with it the id; ``"0 ms"``: not at all; None: until the item is terminated.
+        result: the type of the results; by default read from the annotation of ``work``.
+        errors: the type of the errors, used to store them; by default read from the annotations of the hooks.
+        tags: stable names for the members of unions, instead of their class names.
+        versions: the older types of the items, and the functions that upgrade them; by default there are none.
+        run_timeout: time limit of the work on an item, by default 15 minutes.
+
+    Raises:
+        DefinitionError: an argument is invalid; the message says how to fix it.
+    """
+
+    kind: ClassVar[str] = "pool"
+    occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
+    error_hook: ClassVar[str] = "on_dead"
+    name: str
+    plan: Plan
+    work: Callable[..., Program[Any, Any, Any]]
+    on_dead: Callable[..., Program[Any, Any, Any]] | None
+    keeping: handler.Keeping
+    limits_of_lanes: Lanes
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        item: TypeForm[V],
+        work: Callable[[ItemContext[V]], Program[A, E, R_contra]],
+        workers: int = DEFAULT_WORKERS,
+        key: Callable[[V], str] | None = None,
+        workers_per_key: int | None = None,
+        rate: tuple[int, Duration] | None = None,
+        rate_per_key: tuple[int, Duration] | None = None,
+        retry: RetryPolicy[E] | None = None,
+        on_dead: Callable[[ItemContext[V], E | Defect], HookResult[E, R_contra]] | None = None,
+        keep: Duration | None = "1 day",
+        result: TypeForm[A] | FromHooks = FROM_HOOKS,
+        errors: TypeForm[E] | FromHooks = FROM_HOOKS,
+        tags: Mapping[type, str] | None = None,
+        versions: Migrations[V] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+    ) -> None:
+        plan = build_plan(
+            "pool",
+            name,
+            state=item,
+            tags=tags,
+            errors=errors,
+            hooks={"work": work, "on_dead": on_dead},
+            retry=retry,
+            exhausted="park",
+            may_continue="must_settle",
+            run_timeout=run_timeout,
+            concurrency=_workers(workers, what=f"workers of pool:{name}"),
+            commands=_commands(item, tags, name),
+            answers=ANSWERS,
+            versions=versions,
+        )
+        keeping = handler.Keeping(
+            key=None if key is None else _key(key, name),
+            results=_results(work, result, tags, name),
+            keep_ms=None if keep is None else duration_ms(keep, what=f"keep of pool:{name}", minimum_ms=0),
+        )
+        dead = None
+        if on_dead is not None:
+            dead = hook(on_dead, what=f"on_dead of pool:{name}", takes=("ctx", "error"))
+        lanes = _lanes(name, key, workers_per_key, rate, rate_per_key)
+        cast("Any", self).__attrs_init__(name, plan, hook(work, what=f"work of pool:{name}"), dead, keeping, lanes)
+
+    # ------------------------------------------------------------ the pure handler
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
+        """Decide a command or an alarm."""
+        return handler.begin(self, self.keeping, address, instance, request, inputs)
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Return the work on an item."""
+        return "work", self.work(ItemContext(instance, claim))
+
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+        """Settle a work that succeeded, or ``on_dead``."""
+        return handler.succeeded(self.keeping, execute, value, inputs)
+
+    def error_handler(self, execute: Execute, error: object) -> Program[Any, Any, Any] | None:
+        """Return the program of ``on_dead``."""
+        return None if self.on_dead is None else self.on_dead(ItemContext(execute.instance, execute.claim), error)
+
+    def alarm_consumed(self, instance: Instance, claim: Claim, inputs: TurnInputs) -> Instance:
+        """Return an item whose attempt failed, outside its lane."""
+        return handler.alarm_consumed(instance)
+
+    # ------------------------------------------------------------ how items take turns
+    @property
+    def lanes(self) -> Lanes:
+        """The limits of the keys, and the rates."""
+        return self.limits_of_lanes
+
+    def lane(self, instance: Instance) -> str:
+        """Return the key that an item was put with."""
+        return data_of(instance).key
+
+    # ------------------------------------------------------------ reading
+    def report(self, instance: Instance) -> InstanceStatus:
+        """Return the result of ``status``; the alarm of an item that is done only deletes it."""
+        usual = report_status(instance)
+        return usual if instance.ended_ms is None else attrs.evolve(usual, next_run_at=None)
+
+    def context(self, instance: Instance, claim: Claim, **inputs: object) -> ItemContext[V]:
+        """Create the context of a hook."""
+        return ItemContext(instance, claim)
+
+    def may_rest(self, instance: Instance) -> bool:
+        """Return whether the item is done: any other waits for a worker, its time or a retry."""
+        return instance.ended_ms is not None
+
+    def check_data(self, instance: Instance) -> None:
+        """Decode the data of an item, and its result."""
+        result = data_of(instance).result
+        if result is not None:
+            self.keeping.results.decode(result.encode())
+
+    def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
+        """Return the method of the handle that makes a request, and its arguments."""
+        method, inputs = super().handle_call(request)
+        if request.action != "put":
+            return method, inputs
+        (given,) = inputs
+        new = cast("NewItem[Any]", given)
+        defaults = {"after": NO_TIME, "at": None, "head_start": NO_TIME}
+        options = {name: getattr(new, name) for name in defaults}
+        changed = (Keyword(name, value) for name, value in options.items() if value != defaults[name])
+        return method, (new.item, *changed)
+
+    def facts(self) -> tuple[Fact, ...]:
+        """Return the limits of the pool, and the facts of every job."""
+        lanes, keep_ms = self.limits_of_lanes, self.keeping.keep_ms
+        return (
+            Fact("workers", f"{self.plan.concurrency:,}"),
+            Fact("workers per key", _fact(lanes.lane_slots, "no limit") if self.keeping.key else "no keys"),
+            Fact("rate", _fact(lanes.rate, "no limit")),
+            Fact("rate per key", _fact(lanes.lane_rate, "no limit")),
+            Fact("results kept", "until terminated" if keep_ms is None else format_duration(keep_ms)),
+            *facts_of_plan(self.plan),
+        )
+
+    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+        """Return the key of an item, and what is stored beside it."""
+        data, ended_ms = data_of(instance), instance.ended_ms
+        facts = [Fact("key", data.key)] if self.keeping.key is not None else []
+        if data.head_start_ms:
+            facts.append(Fact("head start", format_duration(data.head_start_ms)))
+        if ended_ms is not None:
+            facts.append(Fact("done", from_ms(ended_ms)))
+            facts.append(Fact("result", f"{len(data.result or ''):,} bytes"))
+        return tuple(facts)
+
+    # ------------------------------------------------------------ typed access
+    def handle(self, dispatch: Dispatch) -> PoolHandle[V, A, E]:
+        """Return the typed handle."""
+        return PoolHandle(self, dispatch, self.keeping.results)
+
+    def sender(self, post: PostCommand) -> PoolSender[V]:
+        """Return the typed sender."""
+        return PoolSender(post)
+
+
+def _workers(value: object, *, what: str) -> int:
+    if type(value) is int and 1 <= value <= MAX_CONCURRENCY:
+        return value
+    raise DefinitionError(what, value, f"a whole number from 1 to {MAX_CONCURRENCY:,}")
+
+
+def _key(key: object, name: str) -> Callable[[Any], object]:
+    return check_function(key, what=f"key of pool:{name}", takes=("item",), expected="text")
+
+
+def _lanes(
+    name: str,
+    key: object,
+    workers_per_key: int | None,
+    rate: tuple[int, Duration] | None,
+    rate_per_key: tuple[int, Duration] | None,
+) -> Lanes:
+    if key is None and not (workers_per_key is None and rate_per_key is None):
+        raise DefinitionError(f"key of pool:{name}", key, "a function of the item: a limit per key is set")
+    what = f"workers_per_key of pool:{name}"
+    return Lanes(
+        lane_slots=None if workers_per_key is None else _workers(workers_per_key, what=what),
+        rate=rate_of(rate, what=f"rate of pool:{name}"),
+        lane_rate=rate_of(rate_per_key, what=f"rate_per_key of pool:{name}"),
+    )
+
+
+def _results(work: object, result: object, tags: Mapping[type, str] | None, name: str) -> Codec[Any]:
+    form: Any = value_of(work) if isinstance(result, FromHooks) else result
+    if form is Any:
+        expected = "the type of the results, because `work` has no annotation `-> Do[value, errors, services]`"
+        raise DefinitionError(f"result of pool:{name}", result, expected)
+    return Codec.of(form, what=f"result of pool:{name}", tags=tags, other_tags="ignored")
+
+
+def _commands(item: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -> tuple[CommandSpec[Any], ...]:
+    form: Any = NewItem[cast("Any", item)]  # type: ignore[misc] # built at run time: an input is one value
+    codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, other_tags="ignored")
+    return (
+        CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut),
+        CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled),
+        CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome),
+    )
+
+
+def _fact(value: object, none: str) -> str:
+    return none if value is None else str(value)

@@ -1,0 +1,102 @@
+"""The typed handle of a worker pool."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import CallError
+from perdure.jobs.handle import JobHandle
+from perdure.jobs.request import Request
+from perdure.kinds.worker_pool.answers import Dead, Done, ItemCancelled, ItemOutcome, ItemPut, PoolProgress, Waiting
+from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, new_item, put_command
+from perdure.programs.future import mapped
+from perdure.values.duration import Duration
+from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.failure import Defect
+from perdure.values.hold import JobCount
+from perdure.values.limits import Limits
+
+V = TypeVar("V")
+A = TypeVar("A")
+E = TypeVar("E")
+
+
+@attrs.frozen(repr=False)
+class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
+    """The calls of a worker pool. Its ``status``, ``pause``, ``resume`` and ``terminate`` are those of one item."""
+
+    results: Codec[A]
+
+    def put(
+        self,
+        id_: str,
+        item: V,
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration = "0 ms",
+        idempotency_key: str | None = None,
+    ) -> FutureResult[ItemPut, CallError]:
+        """Put an item. An item of this id that is there already is left unchanged, also one whose result is kept.
+
+        Args:
+            id_: the item's id.
+            item: of the pool's item type; anything else fails with ``InvalidInput``.
+            after: not before this long from now.
+            at: not before this aware instant; instead of ``after``.
+            head_start: its place in line, among the items of its key, is that of an item which was put this much
+                earlier: a priority that starves no item.
+            idempotency_key: a repeat with this key puts nothing and returns the first result.
+        """
+        job = self.definition
+
+        def build(limits: Limits) -> Request:
+            try:
+                new = new_item(item, after, at, head_start)
+            except DefinitionError as wrong:
+                raise InvalidArgument(wrong.what, wrong.got, wrong.expected) from wrong
+            payload = job.encode_input("put", new, limits.payload_bytes)
+            return Request(command=put_command(new), action="put", payload=payload, idempotency_key=idempotency_key)
+
+        return self._named(self.dispatch.request(job, id_, build), "put")
+
+    def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[ItemCancelled, CallError]:
+        """Delete an item, also a dead one, unless its work has begun or is done."""
+        return self._send(id_, CancelCommand(), "cancel", key=idempotency_key)
+
+    def outcome(self, id_: str, /) -> FutureResult[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
+        """Read what became of an item; None if there is none. It does not wait: see ``Client.until``."""
+        answer: FutureResult[ItemOutcome, CallError] = self._send(id_, OutcomeCommand(), "outcome")
+        return mapped(answer, self._outcome_of)
+
+    def _outcome_of(self, stored: ItemOutcome) -> Done[A] | Dead[E | Defect] | Waiting | None:
+        if stored.form == "done":
+            return Done(value=self.results.decode((stored.result or "null").encode()))
+        if stored.form == "dead":
+            return Dead(error=self._error(stored.error))
+        return None if stored.status is None else Waiting(status=stored.status)
+
+    def progress(self) -> FutureResult[PoolProgress, CallError]:
+        """Count the items by what became of them. Counting costs the writes of items nothing."""
+        return mapped(self.count(), progress_of)
+
+
+def progress_of(count: JobCount) -> PoolProgress:
+    """Return the progress of a pool whose instances are counted."""
+    by: dict[Any, int] = dict(count.by_status)
+    return PoolProgress(
+        waiting=sum(by.get(status, 0) for status in ("queued", "scheduled", "retrying")),
+        running=by.get("running", 0),
+        done=by.get("done", 0),
+        dead=by.get("parked", 0),
+        paused=by.get("paused", 0),
+        oldest=count.oldest,
+        held=count.hold == "held",
+        complete=count.complete,
+    )

@@ -1,0 +1,188 @@
+"""The pure handler of a pool's items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, assert_never, cast
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import AnyDefinition
+from perdure.jobs.event_recorder import EventRecorder
+from perdure.jobs.recovery import is_running
+from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, run_answer
+from perdure.jobs.size import within
+from perdure.jobs.step import Commit, Defer, Execute, Step
+from perdure.jobs.writes import answered, purge, put, reply, stored
+from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut
+from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, PutCommand
+from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemData, data_of
+from perdure.values.address import Address
+from perdure.values.answer import OutcomeRecord
+from perdure.values.event import Event, JobStarted, JobTerminated
+from perdure.values.instance import Instance
+from perdure.values.instant import from_ms
+from perdure.values.turn_inputs import TurnInputs
+
+PoolCommand: TypeAlias = PutCommand | CancelCommand | OutcomeCommand | AlarmDue
+
+
+@attrs.frozen(kw_only=True)
+class Keeping:
+    """What the handler knows of a pool.
+
+    Attributes:
+        key: returns the key of an item; None: the pool has no keys.
+        results: the codec of the results.
+        keep_ms: how long a result is kept; None: until the item is terminated.
+    """
+
+    key: Callable[[Any], object] | None
+    results: Codec[Any]
+    keep_ms: int | None
+
+
+def begin(
+    job: AnyDefinition,
+    how: Keeping,
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
+) -> Step:
+    """Decide a command of an item, or its alarm."""
+    command = cast("PoolCommand", request.command)
+    match command:
+        case PutCommand():
+            return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)
+        case CancelCommand():
+            return _cancel(address, instance, inputs)
+        case OutcomeCommand():
+            return reply(address, _outcome(instance))
+        case AlarmDue():
+            return reply(address, None) if instance is None else _alarm(job, instance, request, inputs)
+        case _:
+            assert_never(command)
+
+
+def _exists(instance: Instance) -> Commit:
+    return reply(instance.address, _item_put(instance, created=False))
+
+
+def _item_put(instance: Instance, *, created: bool) -> ItemPut:
+    due_ms = instance.due_ms if instance.ended_ms is None else None
+    return ItemPut(created=created, status=instance.status, due_at=None if due_ms is None else from_ms(due_ms))
+
+
+def _put(job: AnyDefinition, how: Keeping, address: Address, command: PutCommand, inputs: TurnInputs) -> Commit:
+    now_ms = inputs.now_ms
+    data = ItemData(key=_key(job, how, command.item), head_start_ms=command.head_start_ms)
+    due_ms = now_ms + command.after_ms if command.at_ms is None else command.at_ms
+    fresh = Instance(address=address, created_ms=now_ms, updated_ms=now_ms)
+    transition = put(
+        fresh,
+        now_ms,
+        events=EventRecorder(inputs, address, 0).optional(JobStarted),
+        state=job.encode_state(command.item, inputs.limits),
+        data=_encode(data),
+        alarm_ms=_rank_ms(now_ms, data) if due_ms <= now_ms else due_ms,
+        lane=data.key if due_ms <= now_ms else None,
+    )
+    return answered(transition, _item_put(stored(transition) or fresh, created=True))
+
+
+def _key(job: AnyDefinition, how: Keeping, item: object) -> str:
+    if how.key is None:
+        return ""
+    key = how.key(item)
+    if isinstance(key, str) and len(key) <= MAX_KEY_CHARACTERS:
+        return key
+    raise TypeError(
+        f"key of {job.kind}:{job.name} returns text of at most {MAX_KEY_CHARACTERS} characters, not "
+        + (f"{len(key)} characters" if isinstance(key, str) else type(key).__name__)
+    )
+
+
+def _rank_ms(from_instant_ms: int, data: ItemData) -> int:
+    return max(0, from_instant_ms - data.head_start_ms)
+
+
+def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    if instance is None:
+        return reply(address, ItemCancelled(cancelled=False, reason="not_found"))
+    if instance.ended_ms is not None:
+        return reply(address, ItemCancelled(cancelled=False, reason="done"))
+    if is_running(instance, inputs):
+        return reply(address, ItemCancelled(cancelled=False, reason="running"))
+    events = EventRecorder(inputs, address, instance.run_count).optional(JobTerminated, reason="cancelled")
+    return answered(purge(instance, events=events), ItemCancelled(cancelled=True, reason=""))
+
+
+def _outcome(instance: Instance | None) -> ItemOutcome:
+    if instance is None:
+        return ItemOutcome(form="not_found")
+    if instance.ended_ms is not None:
+        return ItemOutcome(form="done", status=instance.status, result=data_of(instance).result)
+    form: Literal["dead", "waiting"] = "dead" if instance.status == "parked" else "waiting"
+    return ItemOutcome(form=form, status=instance.status, error=instance.last_error)
+
+
+def _alarm(job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs) -> Step:
+    if is_running(instance, inputs):
+        return Defer()
+    if instance.ended_ms is not None:
+        return answered(purge(instance, own_messages="kept"), None)  # its result was kept long enough
+    if instance.lane is None:
+        return _queue(instance, inputs)
+    if instance.pending_retry is not None:
+        return begin_attempt(job, instance, instance.pending_retry, request, inputs)
+    return begin_run(job, instance, request, inputs, cause="alarm")
+
+
+def _queue(instance: Instance, inputs: TurnInputs) -> Commit:
+    """Put an item into its lane, because its delay is over: it stands where it became due."""
+    data, alarm_ms = data_of(instance), instance.alarm_ms
+    changed = None if alarm_ms is None else _rank_ms(alarm_ms, data)
+    return answered(put(instance, inputs.now_ms, lane=data.key, alarm_ms=changed), None)
+
+
+def alarm_consumed(instance: Instance) -> Instance:
+    """Return an item whose attempt failed: it leaves the lane until its retry is due."""
+    return instance.changed(alarm_ms=None, lane=None)
+
+
+# ---------------------------------------------------------------- finish
+def succeeded(how: Keeping, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+    """Keep the result of a work that succeeded, or delete the item."""
+    instance, draft = execute.instance, execute.draft
+    log = EventRecorder(inputs, instance.address, instance.run_count)
+    messages = tuple(draft.messages)
+    if execute.prior is not None:  # `on_dead` took care of it
+        events: tuple[Event, ...] = prior_failed(log, execute, inputs)
+        gone = purge(instance, events=events, messages=messages, own_messages="kept")
+        return answered(gone, run_answer(execute, None, OutcomeRecord(form="failed", error=execute.prior)))
+    events, outcome = executed(log, execute, inputs), OutcomeRecord(form="completed")
+    if how.keep_ms == 0:
+        gone = purge(instance, events=events, messages=messages, own_messages="kept")
+        return answered(gone, run_answer(execute, None, outcome))
+    result = within(how.results.encode(value), inputs.limits.state_bytes, what=how.results.what)
+    transition = put(
+        instance,
+        inputs.now_ms,
+        events=events,
+        messages=messages,
+        data=_encode(attrs.evolve(data_of(instance), result=result)),
+        alarm_ms=None if how.keep_ms is None else inputs.now_ms + how.keep_ms,
+        lane=None,
+        ended_ms=inputs.now_ms,
+        claim=None,
+        pending_retry=None,
+        last_error=None,
+    )
+    return answered(transition, run_answer(execute, stored(transition), outcome))
+
+
+def _encode(data: ItemData) -> str:
+    return ITEM_DATA.encode(data).decode()

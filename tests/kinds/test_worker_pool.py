@@ -1,0 +1,310 @@
+"""The contract of a worker pool, call by call, on both stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import pytest
+from pool import Images, Picture, Unreachable, app_of, pool_of, thumbnails
+
+from perdure import App, Do, ItemContext, Limits, program
+from perdure.kinds.worker_pool import Dead, Done, ItemCancelled, ItemPut, Waiting
+from perdure.testing import Crash, Fail, Hang, WorkerDied, World
+from perdure.values.answer import InstanceStatus
+from perdure.values.errors import InvalidArgument, InvalidInput
+
+PICTURE = Picture("ann", "a.png")
+BAD = Picture("ann", "bad.png")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return "memory://" if request.param == "memory" else tmp_path / "jobs.db"
+
+
+def test_an_item_is_worked_on_and_its_result_is_kept(store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        assert world.unwrap(pool.outcome("a")) is None
+        assert world.unwrap(pool.put("a", PICTURE)) == ItemPut(created=True, status="queued", due_at=None)
+        world.settle()
+        assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
+        assert world.unwrap(pool.put("a", Picture("bob", "b.png"))) == ItemPut(
+            created=False, status="done", due_at=None
+        )
+        assert world.unwrap(pool.get_state("a")) == PICTURE
+        assert images.urls == ["a.png"]
+        world.advance("59 minutes")
+        assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
+        world.advance("1 minute")
+        assert world.unwrap(pool.outcome("a")) is None
+        assert world.unwrap(pool.put("a", PICTURE)).created
+        assert [event.type for event in world.history(thumbnails, "a")][-2:] == ["job.executed", "job.started"]
+
+
+def test_without_keep_an_item_leaves_with_its_end(store: Any) -> None:
+    job = pool_of(keep="0 ms")
+    with World(app_of(Images(), job), store=store) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.put("a", PICTURE))
+        world.settle()
+        assert world.unwrap(pool.outcome("a")) is None
+        assert world.unwrap(pool.count()).total == 0
+
+
+def test_a_delayed_item_waits_for_its_instant(store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        put = world.unwrap(pool.put("after", PICTURE, after="10 s"))
+        assert (put.status, put.due_at) == ("scheduled", world.now.replace(second=10))
+        world.unwrap(pool.put("at", PICTURE, at=world.now.replace(second=20)))
+        world.unwrap(pool.put("past", Picture("ann", "past"), at=world.now.replace(year=2020)))
+        world.advance("9999 ms")
+        assert images.urls == ["past"]
+        world.advance("1 ms")
+        assert images.urls == ["past", "a.png"]
+        assert world.unwrap(pool.outcome("at")) == Waiting(status="scheduled")
+        world.advance("10 s")
+        assert len(images.urls) == 3
+
+
+def test_a_head_start_overtakes_items_that_were_put_less_earlier(store: Any) -> None:
+    images, job = Images(), pool_of(workers=1)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put("old", Picture("ann", "old")))
+        world.advance("1 minute")
+        for id_, head_start in (("late", "0 ms"), ("bit", "59 s"), ("much", "61 s")):
+            world.unwrap(pool.put(id_, Picture("ann", id_), head_start=head_start))
+        world.unwrap(pool.release())
+        world.settle()
+        assert images.urls == ["much", "old", "bit", "late"]
+
+
+def test_a_failed_attempt_is_retried_and_then_the_item_is_dead(store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.unwrap(pool.put("a", BAD))
+        world.settle()
+        assert world.unwrap(pool.outcome("a")) == Waiting(status="retrying")
+        world.advance("1 minute")
+        world.advance("1 minute")
+        assert world.unwrap(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
+        assert world.unwrap(pool.put("a", PICTURE)) == ItemPut(created=False, status="parked", due_at=None)
+        assert len({run for run, _ in images.calls}) == 1
+        assert len(images.calls) == 3
+        assert world.unwrap(pool.resume("a")).changed
+        world.settle()
+        assert len(images.calls) == 4
+        assert world.unwrap(pool.cancel("a")).cancelled
+        assert world.unwrap(pool.outcome("a")) is None
+
+
+@program
+def take_note(ctx: ItemContext[Picture], error: Any) -> Do[None, Unreachable]:
+    picture = yield from ctx.item
+    NOTES.append((picture.url, error))
+
+
+NOTES: list[Any] = []
+
+
+def test_on_dead_takes_care_of_a_dead_item(store: Any) -> None:
+    NOTES.clear()
+    job = pool_of(on_dead=take_note, retry=None)
+    with World(app_of(Images(), job), store=store) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.put("a", BAD))
+        world.settle()
+        assert [("bad.png", Unreachable("bad.png"))] == NOTES
+        assert world.unwrap(pool.outcome("a")) is None
+
+
+@program
+def give_up(ctx: ItemContext[Picture], error: Any) -> Do[None, Unreachable]:
+    yield from ctx.item
+    raise ValueError("no report")
+
+
+def test_an_item_is_dead_if_on_dead_fails() -> None:
+    job = pool_of(on_dead=give_up, retry=None)
+    with World(app_of(Images(), job)) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.put("a", BAD))
+        world.settle()
+        assert world.unwrap(pool.outcome("a")) == Dead(error=Unreachable("bad.png"))
+        hooks = [event.hook for event in world.history(job, "a") if event.type == "job.failed"]
+        assert hooks == ["on_dead", "work"]
+
+
+@pytest.mark.parametrize("when", ["waiting", "delayed", "dead", "paused"])
+def test_cancel_deletes_an_item_that_does_not_run(when: str, store: Any) -> None:
+    images, job = Images(), pool_of(retry=None)
+    with World(app_of(images, job), store=store) as world:
+        pool = world.handle(job)
+        if when == "waiting":
+            world.unwrap(pool.hold())
+        world.unwrap(pool.put("a", BAD, after="1 s" if when in ("delayed", "paused") else None))
+        world.settle()
+        if when == "paused":
+            world.unwrap(pool.pause("a"))
+        calls = len(images.calls)
+        assert world.unwrap(pool.cancel("a")) == ItemCancelled(cancelled=True, reason="")
+        assert world.unwrap(pool.cancel("a")) == ItemCancelled(cancelled=False, reason="not_found")
+        world.unwrap(pool.release())
+        world.advance("1 minute")
+        assert len(images.calls) == calls
+
+
+def test_cancel_leaves_an_item_that_runs_or_is_done() -> None:
+    with World(app_of(Images())) as world:
+        pool = world.handle(thumbnails)
+        world.inject(Hang("shrink"))
+        world.unwrap(pool.put("a", PICTURE))
+        world.settle()
+        assert world.unwrap(pool.cancel("a")) == ItemCancelled(cancelled=False, reason="running")
+        assert world.unwrap(pool.put("a", BAD)).status == "running"
+        world.unwrap(pool.put("b", PICTURE))
+        world.settle()
+        assert world.unwrap(pool.cancel("b")) == ItemCancelled(cancelled=False, reason="done")
+        world.unwrap(pool.terminate("a", interrupt=True))
+
+
+def test_a_pause_takes_an_item_out_of_its_line(store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.unwrap(pool.hold())
+        for id_ in "ab":
+            world.unwrap(pool.put(id_, Picture("ann", id_)))
+        world.unwrap(pool.pause("a"))
+        world.unwrap(pool.release())
+        world.advance("1 s")
+        assert images.urls == ["b"]
+        world.unwrap(pool.resume("a"))
+        world.settle()
+        assert images.urls == ["b", "a"]
+
+
+def test_a_held_pool_accepts_items_and_begins_none_also_after_a_restart(store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put("a", PICTURE))
+        world.unwrap(pool.put("b", PICTURE, after="1 s"))
+        world.crash()
+        world.open()
+        world.advance("1 hour")
+        assert images.calls == []
+        progress = world.unwrap(pool.progress())
+        assert (progress.waiting, progress.held, progress.oldest) == (2, True, world.now.replace(hour=0))
+        world.unwrap(pool.release())
+        world.settle()
+        assert len(images.calls) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_during_the_work_repeats_it_marked(when: Literal["before", "after"], store: Any) -> None:
+    images = Images()
+    with World(app_of(images), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.inject(Crash("shrink", when=when))
+        world.unwrap(pool.hold())
+        world.unwrap(pool.put("a", PICTURE))
+        world.unwrap(pool.release())
+        with pytest.raises(WorkerDied):
+            world.settle()
+        world.open()
+        world.settle()
+        assert world.unwrap(pool.outcome("a")) == Done(value="small a.png")
+        assert len(images.calls) == (1 if when == "before" else 2)
+        assert len({run for run, _ in images.calls}) == 1
+
+
+def test_progress_counts_the_items_by_their_end(store: Any) -> None:
+    with World(app_of(Images()), store=store) as world:
+        pool = world.handle(thumbnails)
+        world.inject(Hang("shrink"))
+        world.unwrap(pool.put("running", PICTURE))
+        world.settle()
+        world.unwrap(pool.put("done", PICTURE))
+        world.unwrap(pool.put("retrying", BAD))
+        world.unwrap(pool.put("delayed", PICTURE, after="1 hour"))
+        world.settle()
+        found = world.unwrap(pool.progress())
+        assert (found.waiting, found.running, found.done, found.dead, found.paused) == (2, 1, 1, 0, 0)
+        assert found.complete
+        world.unwrap(pool.terminate("running", interrupt=True))
+
+
+def test_one_key_leaves_workers_to_the_others() -> None:
+    with World(app_of(Images())) as world:
+        pool = world.handle(thumbnails)
+        world.inject(Hang("shrink", times=4))
+        for number in range(4):
+            world.unwrap(pool.put(f"a{number}", Picture("ann", "a")))
+            world.settle()
+        assert world.unwrap(pool.progress()).running == 2
+        for id_ in "bcd":
+            world.unwrap(pool.put(id_, Picture(id_, id_)))
+        world.settle()
+        assert world.unwrap(pool.progress()).running == 4
+        for id_ in ("a0", "a1", "a2", "a3", *"bcd"):
+            world.unwrap(pool.terminate(id_, interrupt=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"after": "-1 s"}, InvalidArgument),
+        ({"head_start": "soon"}, InvalidArgument),
+        ({"after": "1 s", "at": "now"}, InvalidInput),
+    ],
+)
+def test_wrong_options_of_put_are_errors_of_the_call(options: dict[str, Any], error: type) -> None:
+    with World(app_of(Images())) as world:
+        if "at" in options:
+            options = {**options, "at": world.now}
+        failure = world.result(world.handle(thumbnails).put("a", PICTURE, **options)).failure()
+        assert isinstance(failure, error)
+
+
+def test_a_key_must_be_a_short_text() -> None:
+    for key in (lambda _: 3, lambda _: "k" * 201):
+        job = pool_of(key=key)
+        with World(app_of(Images(), job)) as world:
+            failure = world.result(world.handle(job).put("a", PICTURE)).failure()
+            assert "at most 200 characters" in str(failure)
+    job = pool_of(key=lambda _: "k" * 200)
+    with World(app_of(Images(), job)) as world:
+        assert world.unwrap(world.handle(job).put("a", PICTURE)).created
+
+
+def test_a_result_that_is_too_large_kills_the_item() -> None:
+    job = pool_of(retry=None)
+    with World(App(Images(), limits=Limits(state_bytes=80)).with_jobs(job)) as world:
+        pool = world.handle(job)
+        world.unwrap(pool.put("a", Picture("ann", "u" * 40)))
+        world.settle()
+        assert isinstance(world.unwrap(pool.outcome("a")), Done)
+        world.inject(Fail("shrink", Unreachable("x" * 70)))
+        world.unwrap(pool.put("b", Picture("ann", "u" * 47)))
+        world.settle()
+        assert isinstance(world.unwrap(pool.outcome("b")), Dead)
+
+
+def test_a_report_names_no_next_run_of_an_item_that_is_done() -> None:
+    with World(app_of(Images())) as world:
+        pool = world.handle(thumbnails)
+        world.unwrap(pool.put("a", PICTURE))
+        world.settle()
+        status: InstanceStatus = world.unwrap(pool.status("a"))
+        assert attrs.asdict(status)["next_run_at"] is None
+        assert status.status == "done"
