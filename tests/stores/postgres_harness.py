@@ -52,3 +52,16 @@ class PostgresHarness:
             return await connection.fetchval(in_schema(sql, self.schema), *values)
         finally:
             await connection.close()
+
+
+class SharedPostgresHarness(PostgresHarness):
+    """A schema that several openings share."""
+
+    def __init__(self, url: str, durability: str = "relaxed") -> None:
+        super().__init__(url, durability)
+        self.url = f"{self.url}&ownership=shared&lease=30s"
+
+    async def pass_time(self, duration_ms: float) -> None:
+        """Let all leases end sooner, as if time had passed."""
+        sql = "UPDATE perdure.engines SET lease_until = lease_until - $1::float8 * interval '1 ms'"
+        await self.execute(sql, duration_ms)

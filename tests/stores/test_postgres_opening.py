@@ -242,7 +242,7 @@ def test_an_owner_that_does_not_know_of_its_end_is_fenced_by_the_schema(harness:
     async def main() -> None:
         owner = await harness.open()
         fence = await created(owner, A)
-        await harness.execute("SELECT * FROM perdure.own()")  # as a successor does, with the lock
+        await harness.execute("SELECT * FROM perdure.own('')")  # as a successor does, with the lock
         refused = await answer(owner.commit(put(A, fence)))
         assert isinstance(refused.failure(), OwnershipLost)
         assert isinstance((await answer(owner.redrive(1))).failure(), OwnershipLost)

@@ -45,9 +45,15 @@ class Keeper:
         if owner is not None:
             runtime.log(LogRecord("info", "acquired store lock", {"store": store, "from": owner}))
 
-    async def own(self) -> tuple[int, int]:
-        """End earlier openings, and return the number of this one and how many were still open."""
-        row = await self._connection.fetchrow(f"SELECT epoch, ended FROM {self._schema}.own()")  # noqa: S608 - as above
+    async def own(self, *, store: str, label: str) -> tuple[int, int]:
+        """End earlier openings, and return the number of this one and how many were still open.
+
+        Raises:
+            StoreLocked: engines share the schema.
+        """
+        row = await self._connection.fetchrow(f"SELECT epoch, ended, sharing FROM {self._schema}.own($1)", label)  # noqa: S608 - as above
+        if row[2]:
+            raise StoreLocked(store, f"{row[2]} engines that share it")
         return int(row[0]), int(row[1])
 
     def when_ended(self, listener: Callable[[], None]) -> None:

@@ -55,18 +55,18 @@ class Listings:
         kinds, names = [encoded(kind) for kind, _ in jobs], [encoded(name) for _, name in jobs]
         sql = f"""
             SELECT {INSTANCE_COLUMNS}, due_ms
-            FROM {self._schema}.due($1, $2, $3, $4, $5::text[], $6::text[], $7::smallint[])
+            FROM {self._schema}.due($1, $2, $3, $4, $5::text[], $6::text[])
         """
 
         def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
-            return self._operations.read("read due instances", sql, now_ms, *place, wanted, kinds, names, None)
+            return self._operations.read("read due instances", sql, now_ms, *place, wanted, kinds, names)
 
         start = after or (_FIRST, 0)
-        return asked(self.readable(fetch, _instance_but_last, lambda row: (row[-1], row[0]), start, limit))
+        return asked(self.readable(fetch, due_row, due_place, start, limit))
 
     def next_alarm(self, after_ms: int, /) -> FutureResult[int | None, StoreError]:
         """Return the earliest due instant after an instant."""
-        return self._value("read the next alarm", f"SELECT {self._schema}.next_alarm($1, NULL)", after_ms)
+        return self._value("read the next alarm", f"SELECT {self._schema}.next_alarm($1)", after_ms)
 
     def claimed(self, after_incarnation: int, limit: int, /) -> FutureResult[tuple[Instance, ...], StoreError]:
         """Return instances with a claim."""
@@ -94,7 +94,7 @@ class Listings:
         sql = f"""
             SELECT kind, name, status, count(*), NULL, NULL, NULL FROM {s}.instances GROUP BY 1, 2, 3
             UNION ALL
-            SELECT NULL, NULL, NULL, NULL, {s}.next_alarm(-1, NULL),
+            SELECT NULL, NULL, NULL, NULL, {s}.next_alarm(-1),
               (SELECT count(*) FROM (SELECT FROM {s}.messages LIMIT {MAX_COUNTED}) AS few),
               (SELECT count(*) FROM (SELECT FROM {s}.dead_letters LIMIT {MAX_COUNTED}) AS few)
         """
@@ -197,8 +197,14 @@ class Listings:
         return converted(answered_by(self._operations.read(operation, sql, *values)), lambda rows: rows[0][0])
 
 
-def _instance_but_last(row: Row) -> Instance:
+def due_row(row: Row) -> Instance:
+    """Decode a row with ``due_ms`` at its end."""
     return instance_from(row[:-1])
+
+
+def due_place(row: Row) -> Row:
+    """Return the position of a row in the order of ``due``."""
+    return row[-1], row[0]
 
 
 def _bodies(address: Address, first: int, rows: Sequence[Row]) -> Result[tuple[str, ...], StoreError]:

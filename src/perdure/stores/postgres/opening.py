@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from socket import gethostname
+from typing import Any, assert_never
+
+import attrs
 
 from perdure.runtime.record import Runtime
 from perdure.stores.postgres.connections import KEEPALIVE, PostgresConnections, connect
@@ -13,12 +17,14 @@ from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavaila
 from perdure.stores.postgres.health import Checks
 from perdure.stores.postgres.keeper import Keeper
 from perdure.stores.postgres.listings import Listings
+from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.operations import PostgresOperations
 from perdure.stores.postgres.schema import migrate, version_of
 from perdure.stores.postgres.search import Searches
 from perdure.stores.postgres.settings import PostgresSettings
-from perdure.stores.store import Capabilities, Left, OnLocked, Store
-from perdure.values.errors import StoreMissing, StoreUnavailable
+from perdure.stores.postgres.sharing import SharedOperations
+from perdure.stores.store import Capabilities, OnLocked, Store
+from perdure.values.errors import StoreLocked, StoreMissing, StoreUnavailable
 
 
 async def open_schema(settings: PostgresSettings, *, on_locked: OnLocked, runtime: Runtime) -> Store:
@@ -75,21 +81,48 @@ async def _opened(connection: Any, settings: PostgresSettings, on_locked: OnLock
     if settings.if_missing == "refuse" and not await version_of(connection, settings.schema):
         raise StoreMissing(settings.name, f"there is no schema {settings.schema!r}; create it with 'perdure migrate'")
     await migrate(connection, store=settings.name, schema=settings.schema)
+    match settings.ownership:
+        case "owned":
+            return await _owned(connection, settings, on_locked, runtime)
+        case "shared":
+            return await _shared(connection, settings, runtime)
+        case _:
+            assert_never(settings.ownership)
+
+
+async def _owned(connection: Any, settings: PostgresSettings, on_locked: OnLocked, runtime: Runtime) -> Store:
     keeper = Keeper(connection, f'"{settings.schema}"')
     await keeper.acquire(store=settings.name, on_locked=on_locked, runtime=runtime)
-    epoch, ended = await keeper.own()
+    epoch, ended = await keeper.own(store=settings.name, label=_label())
     connections = await PostgresConnections.open(settings.dsn, settings.name)
     operations = PostgresOperations(runtime, settings, connections, keeper, epoch)
-    return _store(settings, operations, "died" if ended else "closed")
+    return attrs.evolve(_store(settings, operations, Listings(operations)), left="died" if ended else "closed")
 
 
-def _store(settings: PostgresSettings, operations: PostgresOperations, left: Left) -> Store:
-    listings, log = Listings(operations), PostgresEventLog(operations)
-    searches = Searches(operations, listings)
+async def _shared(connection: Any, settings: PostgresSettings, runtime: Runtime) -> Store:
+    schema = f'"{settings.schema}"'
+    joined = f"SELECT {schema}.join_members($1, $2)"
+    epoch = int(await connection.fetchval(joined, settings.lease_ms, _label()))
+    if not epoch:
+        raise StoreLocked(settings.name, "an engine that does not share it")
+    await connection.close()
+    connections = await PostgresConnections.open(settings.dsn, settings.name)
+    operations = PostgresOperations(runtime, settings, connections, Lease(connections, schema), epoch)
+    listings = Listings(operations)
+    sharing = SharedOperations(operations, listings, settings.lease_ms).contract
+    return attrs.evolve(_store(settings, operations, listings), sharing=sharing)
+
+
+def _label() -> str:
+    return f"{gethostname()}:{os.getpid()}"
+
+
+def _store(settings: PostgresSettings, operations: PostgresOperations, listings: Listings) -> Store:
+    log, searches = PostgresEventLog(operations), Searches(operations, listings)
     return Store(
         name=settings.name,
         epoch=operations.epoch,
-        capabilities=Capabilities(ownership="owned", durability=settings.durability),
+        capabilities=Capabilities(ownership=settings.ownership, durability=settings.durability),
         load=operations.load,
         commit=operations.commit,
         due=listings.due,
@@ -116,5 +149,4 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, left: Lef
         search=searches.search,
         journal=listings.journal,
         cache_bytes=settings.cache_bytes,
-        left=left,
     )

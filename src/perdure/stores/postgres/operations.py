@@ -22,6 +22,7 @@ from perdure.stores.postgres.failures import (
     unavailable,
 )
 from perdure.stores.postgres.keeper import Keeper
+from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.pending import PendingStatement, Queue
 from perdure.stores.postgres.rows import INSTANCE_COLUMNS, instance_from, prefixed, remembered_from
 from perdure.stores.postgres.settings import PostgresSettings
@@ -53,7 +54,12 @@ class PostgresOperations:
     """
 
     def __init__(
-        self, runtime: Runtime, settings: PostgresSettings, connections: PostgresConnections, keeper: Keeper, epoch: int
+        self,
+        runtime: Runtime,
+        settings: PostgresSettings,
+        connections: PostgresConnections,
+        keeper: Keeper | Lease,
+        epoch: int,
     ) -> None:
         self.damage = CorruptRows()
         self.schema = f'"{settings.schema}"'

@@ -10,20 +10,31 @@ import attrs
 
 from perdure.stores.byte_size import bytes_of
 from perdure.stores.store import DEFAULT_CACHE_BYTES, IfMissing
+from perdure.values.duration import duration_ms
 from perdure.values.errors import DefinitionError
 
 DEFAULT_SCHEMA: Final = "perdure"
 
 SCHEMES: Final = ("postgresql", "postgres")
 
+Ownership: TypeAlias = Literal["owned", "shared"]
+
+DEFAULT_LEASE_MS: Final = 6_000
+MIN_LEASE_MS: Final = 1_000
+
 StoredFor: TypeAlias = Literal["full", "relaxed"]
 
 _WHAT = "store URL"
 _SCHEMA: Final = re.compile("[a-z_][a-z0-9_]{0,62}")
-_CHOICES: Final = {"durability": ("full", "relaxed"), "if_missing": ("create", "refuse")}
+_CHOICES: Final = {
+    "durability": ("full", "relaxed"),
+    "if_missing": ("create", "refuse"),
+    "ownership": ("owned", "shared"),
+}
 _OPTIONS: Final = (
     "'?schema=perdure', '?durability=full' or '?durability=relaxed', '?if_missing=create' or '?if_missing=refuse', "
-    "'?cache=16MiB', each at most once, and parameters of PostgreSQL such as '?sslmode=require'"
+    "'?ownership=owned' or '?ownership=shared', '?lease=6s', '?cache=16MiB', each at most once, and parameters of "
+    "PostgreSQL such as '?sslmode=require'"
 )
 
 
@@ -38,6 +49,8 @@ class PostgresSettings:
         durability: ``full``: a commit waits until the server has synced it; ``relaxed``: it does not.
         cache_bytes: the bound of the instances that the engine keeps in memory.
         if_missing: what happens when the schema does not exist.
+        ownership: ``owned`` by one engine at a time, or ``shared`` by many.
+        lease_ms: of a shared store: how long an engine may be silent before another one takes over its work.
     """
 
     dsn: str = attrs.field(repr=False)
@@ -46,6 +59,8 @@ class PostgresSettings:
     durability: StoredFor = "full"
     cache_bytes: int = DEFAULT_CACHE_BYTES
     if_missing: IfMissing = "create"
+    ownership: Ownership = "owned"
+    lease_ms: int = DEFAULT_LEASE_MS
 
 
 def settings_of(url: str) -> PostgresSettings:
@@ -74,6 +89,7 @@ def settings_of(url: str) -> PostgresSettings:
         else:
             own[name] = found[0]
     own["cache_bytes"] = own.pop("cache", DEFAULT_CACHE_BYTES)
+    own["lease_ms"] = own.pop("lease", DEFAULT_LEASE_MS)
     schema = own.get("schema", DEFAULT_SCHEMA)
     name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return PostgresSettings(
@@ -92,6 +108,8 @@ def _option(name: str, text: str) -> tuple[object] | Literal["invalid"] | None:
         case "cache":
             size = bytes_of(text)
             return "invalid" if size is None else (size,)
+        case "lease":
+            return (duration_ms(text, what=f"option 'lease' of a {_WHAT}", minimum_ms=MIN_LEASE_MS),)
         case _ if name in _CHOICES:
             return (text,) if text in _CHOICES[name] else "invalid"
         case _:

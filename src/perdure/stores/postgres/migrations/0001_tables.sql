@@ -8,11 +8,15 @@ CREATE SEQUENCE perdure.message_ids;
 CREATE TABLE perdure.counters (events_base bigint NOT NULL, pruned_to bigint NOT NULL);
 INSERT INTO perdure.counters VALUES (0, 0);
 
--- One row per opening: open, closed, or dead once another opening has fenced it.
+-- One row per opening: open, closed, or dead once another opening has fenced it. An owner has no lease: it holds a lock
+-- of its connection.
 CREATE TABLE perdure.engines (
   epoch bigint PRIMARY KEY,
   state text NOT NULL CHECK (state IN ('open', 'closed', 'dead')),
-  opened_at timestamptz NOT NULL DEFAULT now()
+  opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  lease_until timestamptz,
+  served text NOT NULL DEFAULT '[]', -- kind, name and version of the state of each job
+  label text NOT NULL DEFAULT ''
 );
 CREATE INDEX engines_open ON perdure.engines (epoch) WHERE state = 'open';
 

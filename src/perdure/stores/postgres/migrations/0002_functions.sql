@@ -22,23 +22,72 @@ BEGIN
   END IF;
 END $$;
 
+-- Move the base of the numbers of events, where the numbers of transactions are small again: in a copy of the database
+-- in another cluster.
+CREATE FUNCTION perdure.check_numbers() RETURNS void LANGUAGE sql AS $$
+  UPDATE perdure.counters SET events_base = newest - (pg_current_xact_id()::text::bigint << 20) + (1 << 20)
+  FROM (SELECT greatest((SELECT max(sequence) FROM perdure.events), (SELECT max(sequence) FROM perdure.cursors),
+    (SELECT pruned_to FROM perdure.counters)) AS newest) AS found
+  WHERE newest >= events_base + (pg_current_xact_id()::text::bigint << 20);
+  DELETE FROM perdure.engines WHERE state <> 'open' AND opened_at < now() - interval '7 days';
+$$;
+
 -- End every earlier opening, and count this one. The engine calls it while it holds the lock of the owner.
-CREATE FUNCTION perdure.own() RETURNS TABLE (epoch bigint, ended bigint) LANGUAGE plpgsql AS $$
+CREATE FUNCTION perdure.own(my_label text) RETURNS TABLE (epoch bigint, ended bigint, sharing bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   count_ended bigint;
+  count_sharing bigint;
 BEGIN
   PERFORM pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int);
+  SELECT count(*) INTO count_sharing FROM perdure.engines WHERE state = 'open' AND lease_until > clock_timestamp();
+  IF count_sharing > 0 THEN RETURN QUERY SELECT 0::bigint, 0::bigint, count_sharing; RETURN; END IF;
   UPDATE perdure.engines SET state = 'dead' WHERE state = 'open';
   GET DIAGNOSTICS count_ended = ROW_COUNT;
-  DELETE FROM perdure.engines WHERE state <> 'open' AND opened_at < now() - interval '7 days';
-  UPDATE perdure.counters SET events_base = newest - (pg_current_xact_id()::text::bigint << 20) + (1 << 20)
-    FROM (SELECT greatest((SELECT max(sequence) FROM perdure.events), (SELECT max(sequence) FROM perdure.cursors),
-      (SELECT pruned_to FROM perdure.counters)) AS newest) AS found
-    WHERE newest >= events_base + (pg_current_xact_id()::text::bigint << 20);
-  RETURN QUERY INSERT INTO perdure.engines (epoch, state) VALUES (nextval('perdure.epochs'), 'open')
-    RETURNING epoch, count_ended;
+  PERFORM perdure.check_numbers();
+  RETURN QUERY INSERT INTO perdure.engines (epoch, state, label) VALUES (nextval('perdure.epochs'), 'open', my_label)
+    RETURNING epoch, count_ended, 0::bigint;
 END $$;
+
+-- Count this opening as a member with a lease; return 0 if an owner lives.
+CREATE FUNCTION perdure.join_members(lease_ms bigint, my_label text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  given bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int);
+  IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1885692517 AND granted
+      AND objid = 'perdure.instances'::regclass::oid) THEN
+    RETURN 0;
+  END IF;
+  UPDATE perdure.engines SET state = 'dead' WHERE state = 'open' AND lease_until IS NULL;
+  PERFORM perdure.check_numbers();
+  INSERT INTO perdure.engines (epoch, state, lease_until, label)
+    VALUES (nextval('perdure.epochs'), 'open', clock_timestamp() + lease_ms * interval '1 ms', my_label)
+    RETURNING epoch INTO given;
+  RETURN given;
+END $$;
+
+-- Declare dead the other members whose lease has ended, and renew this one, by the clock of the server. Whoever declares
+-- waits for the writers that are under way, so that a dead member writes nothing afterwards.
+CREATE FUNCTION perdure.heartbeat(my_epoch bigint, my_served text, lease_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM perdure.engines WHERE state = 'open' AND lease_until < clock_timestamp() AND epoch <> my_epoch) THEN
+    PERFORM pg_advisory_xact_lock(1885692516, 'perdure.instances'::regclass::oid::int);
+    UPDATE perdure.engines SET state = 'dead'
+      WHERE state = 'open' AND lease_until < clock_timestamp() AND epoch <> my_epoch;
+  END IF;
+  UPDATE perdure.engines SET lease_until = clock_timestamp() + lease_ms * interval '1 ms', served = my_served
+    WHERE epoch = my_epoch AND state = 'open';
+  IF NOT FOUND THEN RAISE EXCEPTION 'epoch % has ended', my_epoch USING ERRCODE = 'PD001'; END IF;
+END $$;
+
+CREATE FUNCTION perdure.members()
+RETURNS TABLE (epoch bigint, served text, joined_ms bigint, lease_left_ms bigint, label text, last_epoch bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT e.epoch, e.served, (extract(epoch FROM e.opened_at) * 1000)::bigint,
+    (extract(epoch FROM e.lease_until - clock_timestamp()) * 1000)::bigint, e.label, (SELECT max(epoch) FROM perdure.engines)
+  FROM perdure.engines AS e WHERE e.state = 'open' AND e.lease_until IS NOT NULL ORDER BY e.epoch
+$$;
 
 -- Numbers of events grow in the order of transactions. A reader stays below the oldest transaction that still writes
 -- events, so that no number appears after a greater one. Transactions of other applications do not delay it: they hold
@@ -381,22 +430,32 @@ BEGIN
 END $$;
 
 CREATE FUNCTION perdure.due(now_ms bigint, after_ms bigint, after_incarnation bigint, at_most int, except_kinds text[],
-  except_names text[], of_buckets smallint[])
+  except_names text[])
 RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 BEGIN
   RETURN QUERY SELECT * FROM perdure.instances AS i
     WHERE i.due_ms <= now_ms AND (i.due_ms, i.incarnation) > (after_ms, after_incarnation)
-      AND (of_buckets IS NULL OR i.bucket = ANY(of_buckets))
       AND (cardinality(except_kinds) = 0
         OR (i.kind, i.name) NOT IN (SELECT * FROM unnest(except_kinds, except_names)))
     ORDER BY i.due_ms, i.incarnation LIMIT at_most;
 END $$;
 
-CREATE FUNCTION perdure.next_alarm(after_ms bigint, of_buckets smallint[]) RETURNS bigint
+-- A share is a list of jobs, with a bit for each bucket.
+CREATE FUNCTION perdure.due_in_share(now_ms bigint, after_ms bigint, after_incarnation bigint, at_most int, kinds text[],
+  names text[], buckets bigint[])
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+  RETURN QUERY SELECT * FROM perdure.instances AS i
+    WHERE i.due_ms <= now_ms AND (i.due_ms, i.incarnation) > (after_ms, after_incarnation)
+      AND EXISTS (SELECT FROM unnest(kinds, names, buckets) AS s (kind, name, bits)
+        WHERE s.kind = i.kind AND s.name = i.name AND (s.bits >> i.bucket) & 1 = 1)
+    ORDER BY i.due_ms, i.incarnation LIMIT at_most;
+END $$;
+
+CREATE FUNCTION perdure.next_alarm(after_ms bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 BEGIN
-  RETURN (SELECT i.due_ms FROM perdure.instances AS i
-    WHERE i.due_ms > after_ms AND (of_buckets IS NULL OR i.bucket = ANY(of_buckets)) ORDER BY i.due_ms LIMIT 1);
+  RETURN (SELECT i.due_ms FROM perdure.instances AS i WHERE i.due_ms > after_ms ORDER BY i.due_ms LIMIT 1);
 END $$;
 
 CREATE FUNCTION perdure.claimed(after_incarnation bigint, at_most int) RETURNS SETOF perdure.instances
@@ -413,6 +472,34 @@ BEGIN
   RETURN QUERY SELECT * FROM perdure.messages AS m
     WHERE m.place = 'head' AND m.message_id > after_id AND m.not_before_ms <= now_ms
     ORDER BY m.message_id LIMIT at_most;
+END $$;
+
+-- Of the heads: those that this opening wrote, and those to the share whose writer does not deliver them. An epoch up to
+-- known_to that is not living is dead.
+CREATE FUNCTION perdure.heads_in_share(after_id bigint, now_ms bigint, at_most int, my_epoch bigint, living bigint[],
+  known_to bigint, old_ms bigint, kinds text[], names text[], buckets bigint[])
+RETURNS SETOF perdure.messages LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+  RETURN QUERY SELECT * FROM perdure.messages AS m
+    WHERE m.place = 'head' AND m.message_id > after_id AND m.not_before_ms <= now_ms AND (m.origin = my_epoch OR
+      ((m.sent_ms < old_ms OR (m.origin <> ALL(living) AND m.origin <= known_to))
+        AND EXISTS (SELECT FROM unnest(kinds, names, buckets) AS s (kind, name, bits)
+          WHERE s.kind = split_part(m.target, ':', 1) AND s.name = split_part(m.target, ':', 2)
+            AND (s.bits >> m.bucket) & 1 = 1)))
+    ORDER BY m.message_id LIMIT at_most;
+END $$;
+
+CREATE FUNCTION perdure.abandoned(after_incarnation bigint, at_most int, my_epoch bigint, living bigint[], known_to bigint,
+  kinds text[], names text[], buckets bigint[])
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+  RETURN QUERY SELECT * FROM perdure.instances AS i
+    WHERE (i.owner IS NOT NULL OR i.event_owner IS NOT NULL) AND i.incarnation > after_incarnation
+      AND ((i.owner <= known_to AND i.owner <> my_epoch AND i.owner <> ALL(living))
+        OR (i.event_owner <= known_to AND i.event_owner <> my_epoch AND i.event_owner <> ALL(living)))
+      AND EXISTS (SELECT FROM unnest(kinds, names, buckets) AS s (kind, name, bits)
+        WHERE s.kind = i.kind AND s.name = i.name AND (s.bits >> i.bucket) & 1 = 1)
+    ORDER BY i.incarnation LIMIT at_most;
 END $$;
 
 CREATE FUNCTION perdure.log_page(after bigint, at_most int) RETURNS SETOF perdure.events

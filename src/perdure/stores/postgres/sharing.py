@@ -1,0 +1,150 @@
+"""The operations of a schema that several engines share: membership, and the shares of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, TypeAlias
+
+import orjson
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.programs.future import asked
+from perdure.stores.postgres.listings import Listings, due_place, due_row
+from perdure.stores.postgres.operations import PostgresOperations
+from perdure.stores.postgres.rows import INSTANCE_COLUMNS, MESSAGE_COLUMNS, Row, instance_from, message_from
+from perdure.stores.postgres.text import encoded
+from perdure.stores.sharing.contract import Sharing
+from perdure.stores.sharing.member import Members, Served, StoreMember
+from perdure.stores.sharing.share import Share
+from perdure.stores.store import DuePosition
+from perdure.values.errors import StoreError
+from perdure.values.instance import Instance
+from perdure.values.message import StoredMessage
+from perdure.values.other_engines import OtherEngines
+
+# ruff: noqa: S608 - the texts are made of constants and the checked name of the schema; values are always bound
+
+_FIRST: Final = -(2**63)
+_LAST: Final = 2**63 - 1
+_SIGN: Final = 1 << 63
+
+_Bits: TypeAlias = tuple[list[str], list[str], list[int]]
+
+
+class SharedOperations:
+    """Divides a store among its engines, through the statements of one of them."""
+
+    def __init__(self, operations: PostgresOperations, listings: Listings, lease_ms: int) -> None:
+        self._operations = operations
+        self._listings = listings
+        self._lease_ms = lease_ms
+        self._schema = operations.schema
+
+    @property
+    def contract(self) -> Sharing:
+        """The operations as the record of a shared store."""
+        return Sharing(
+            lease_ms=self._lease_ms,
+            heartbeat=self.heartbeat,
+            members=self.members,
+            due=self.due,
+            messages=self.messages,
+            abandoned=self.abandoned,
+        )
+
+    # ------------------------------------------------------------ membership
+    def heartbeat(self, served: Served, /) -> FutureResult[Members, StoreError]:
+        """Renew the lease of this opening, and return the members."""
+        return asked(self._heartbeat(served))
+
+    async def _heartbeat(self, served: Served) -> Result[Members, StoreError]:
+        operations = self._operations
+        jobs = orjson.dumps([(kind, name, version) for (kind, name), version in served.items()])
+        sql = f"SELECT {self._schema}.heartbeat($1, $2, $3)"
+        beaten = await operations.write("renew the lease", sql, operations.epoch, jobs.decode(), self._lease_ms)
+        if not isinstance(beaten, Success):
+            return Failure(beaten.failure())
+        return await self._read_members()
+
+    def members(self) -> FutureResult[Members, StoreError]:
+        """Return the members."""
+        return asked(self._read_members())
+
+    async def _read_members(self) -> Result[Members, StoreError]:
+        sql = f"SELECT epoch, served, joined_ms, lease_left_ms, label, last_epoch FROM {self._schema}.members()"
+        return (await self._operations.read("read the members", sql)).map(_members)
+
+    # ------------------------------------------------------------ shares
+    def due(
+        self, now_ms: int, limit: int, share: Share, after: DuePosition | None = None, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the due instances of a share."""
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}, due_ms
+            FROM {self._schema}.due_in_share($1, $2, $3, $4, $5::text[], $6::text[], $7::bigint[])
+        """
+        bits = _bits(share)
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read due instances", sql, now_ms, *place, wanted, *bits)
+
+        return asked(self._listings.readable(fetch, due_row, due_place, after or (_FIRST, 0), limit))
+
+    def messages(
+        self, now_ms: int, limit: int, share: Share, others: OtherEngines, old_ms: int, /
+    ) -> FutureResult[tuple[StoredMessage, ...], StoreError]:
+        """Return the messages that this opening sent, and those to a share that their writer does not deliver."""
+        sql = f"""
+            SELECT {MESSAGE_COLUMNS} FROM {self._schema}.heads_in_share(
+              $1, $2, $3, $4, $5::bigint[], $6, $7, $8::text[], $9::text[], $10::bigint[])
+        """
+        rest = (self._operations.epoch, *_known(others), old_ms, *_bits(share))
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read messages", sql, *place, now_ms, wanted, *rest)
+
+        return asked(self._listings.readable(fetch, message_from, lambda row: row[:1], (_FIRST,), limit))
+
+    def abandoned(
+        self, after_incarnation: int, limit: int, share: Share, others: OtherEngines, /
+    ) -> FutureResult[tuple[Instance, ...], StoreError]:
+        """Return the instances of a share with a claim of a dead engine."""
+        sql = f"""
+            SELECT {INSTANCE_COLUMNS}
+            FROM {self._schema}.abandoned($1, $2, $3, $4::bigint[], $5, $6::text[], $7::text[], $8::bigint[])
+        """
+        rest = (self._operations.epoch, *_known(others), *_bits(share))
+
+        def fetch(place: Row, wanted: int) -> Awaitable[Result[Any, Any]]:
+            return self._operations.read("read claims", sql, *place, wanted, *rest)
+
+        return asked(self._listings.readable(fetch, instance_from, lambda row: row[:1], (after_incarnation,), limit))
+
+
+def _known(others: OtherEngines) -> tuple[list[int], int]:
+    return sorted(others.living), min(others.known_up_to, _LAST)
+
+
+def _bits(share: Share) -> _Bits:
+    jobs = share.buckets.items()
+    kinds, names = [encoded(kind) for (kind, _), _ in jobs], [encoded(name) for (_, name), _ in jobs]
+    return kinds, names, [_signed(sum(1 << bucket for bucket in buckets)) for _, buckets in jobs]
+
+
+def _signed(bits: int) -> int:
+    return bits - 2 * _SIGN if bits & _SIGN else bits
+
+
+def _members(rows: Sequence[Row]) -> Members:
+    members = tuple(
+        StoreMember(
+            epoch=row[0],
+            served={(kind, name): version for kind, name, version in orjson.loads(row[1])},
+            joined_ms=row[2],
+            lease_left_ms=row[3],
+            label=row[4],
+        )
+        for row in rows
+    )
+    return Members(members=members, last_epoch=max((row[5] for row in rows), default=0))
