@@ -1,0 +1,1 @@
+"""The engine of two source trees, measured in turns."""
