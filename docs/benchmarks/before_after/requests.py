@@ -13,7 +13,6 @@ from returns.result import Result, Success
 
 from before_after.turn import Figures, Rounds, Turn
 from perdure import App, Decision, Task, unwrap
-from perdure.client.client import Client
 from perdure.stores.memory import MemoryBackend
 
 HOT = 10_000
@@ -39,8 +38,6 @@ def requests(turn: Turn, clients: int, instances: int) -> Figures:
     async def measure() -> float:
         async with App(None).with_jobs(orders).open(f"sqlite:///{path}", debug=False) as client:
             handle, first = client.handle(orders), turn.offset
-            if instances == HOT:
-                await read_all(client)
 
             async def call(number: int) -> None:
                 await unwrap(handle.send(f"id-{(first + number) * STRIDE % instances}", EVENT))
@@ -48,6 +45,8 @@ def requests(turn: Turn, clients: int, instances: int) -> Figures:
             warm_up = Rounds()
             await warm_up.of_clients(call, clients=clients, calls=600)  # the log begins again after 1,000 pages
             group = 600 / wal_contents(path).transactions
+            if instances == HOT:
+                await warm_up.of_clients(call, clients=512, calls=HOT)
             for _ in range(turn.rounds):
                 first += calls_of(clients)
                 await rounds.of_clients(call, clients=clients, calls=calls_of(clients))
@@ -59,13 +58,6 @@ def requests(turn: Turn, clients: int, instances: int) -> Figures:
     bare = raw_loop(path, group=max(1, round(group)), durability="full", seconds=RAW_SECONDS)
     rounds.add(bare_us=bare.cpu_us, bare_rate=bare.rate, group=group)
     return rounds.figures
-
-
-async def read_all(client: Client) -> None:
-    """Read every hot instance once."""
-    handle = client.handle(orders)
-    for first in range(0, HOT, 500):
-        await asyncio.gather(*(unwrap(handle.get_state(f"id-{number}")) for number in range(first, first + 500)))
 
 
 def one_instance(turn: Turn, clients: int) -> Figures:
