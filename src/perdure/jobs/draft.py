@@ -126,6 +126,11 @@ class Draft:
     messages: list[Message] = attrs.Factory(list[Message])
     inspection: Inspection | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end of the run is that of the user's program; a kind may continue that in another run."""
+        return True
+
     def answer(self, operation: object) -> object:
         """Interpret a context operation; return PASS for anything else.
 

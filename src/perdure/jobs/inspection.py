@@ -110,7 +110,7 @@ class Inspection:
         """
         found: list[HookMistake] = []
         if isinstance(exit_, Success):
-            for program, place in self.watch.never_run():
+            for program, place in self.watch.never_run() if self.draft.is_complete else ():
                 subject = f"{program!r}"
                 found.append(
                     HookMistake(job=job, hook=hook, mistake="program never run", subject=subject, place=place.in_full())

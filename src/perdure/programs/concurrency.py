@@ -10,7 +10,7 @@ from typing import Any, Never, TypeVar, overload
 
 from perdure.programs.container import Program, node
 from perdure.programs.errors import NotAProgram
-from perdure.programs.instructions import PARALLEL, Gather, Race
+from perdure.programs.instructions import PARALLEL, Gather, Race, Supervision, Supervisor
 from perdure.values.errors import DefinitionError
 
 A = TypeVar("A")
@@ -113,6 +113,14 @@ def race(*programs: Program[Any, Any, Any]) -> Program[Any, Any, Any]:
     if not programs:
         raise DefinitionError(what="race", got=programs, expected="at least one program")
     return node(PARALLEL, Race(_checked("race", programs)))
+
+
+def supervised(supervisor: Supervisor) -> Program[None, Never, Any]:
+    """Run the programs that a supervisor starts, until nothing runs.
+
+    An exception that the supervisor raises cancels the programs and is raised by this one.
+    """
+    return node(PARALLEL, Supervision(supervisor))
 
 
 def _checked(source: str, programs: tuple[Program[Any, Any, Any], ...]) -> tuple[Program[Any, Any, Any], ...]:

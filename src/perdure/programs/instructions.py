@@ -28,7 +28,7 @@ PARALLEL     plan                                         run several programs a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Never, TypeVar
+from typing import Any, Generic, Never, Protocol, TypeVar
 
 import attrs
 
@@ -122,6 +122,43 @@ class Race:
     __repr__ = fields_in_line
 
     programs: tuple[Any, ...]
+
+
+class Supervisor(Protocol):
+    """Starts and cancels programs as others end. It has the state of one run: make one for each."""
+
+    def begun(self) -> Orders:
+        """Return the first programs to start."""
+        ...
+
+    def ended(self, key: object, exit_: Any, /) -> Orders:
+        """Decide what to start and cancel when a program has ended.
+
+        Args:
+            key: the key that the program was started with.
+            exit_: its exit; None if it was cancelled.
+        """
+        ...
+
+
+@attrs.frozen
+class Orders:
+    """The orders of a supervisor.
+
+    Attributes:
+        start: programs to start, each with a key that no running program has.
+        cancel: the keys of running programs to cancel; the end of each is reported like any other.
+    """
+
+    start: tuple[tuple[object, Any], ...] = ()
+    cancel: tuple[object, ...] = ()
+
+
+@attrs.frozen
+class Supervision:
+    """The plan of `supervised`: runs what a supervisor starts, until nothing runs."""
+
+    supervisor: Supervisor
 
 
 @attrs.frozen

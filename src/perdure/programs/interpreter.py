@@ -40,6 +40,7 @@ from perdure.programs.instructions import (
     Deadline,
     Gather,
     Race,
+    Supervision,
 )
 from perdure.programs.interception import PASS, Interceptor
 from perdure.programs.watch import note_begun
@@ -61,7 +62,7 @@ class Fork:
         begin: makes the loop of one of the plan's programs: same services, its own branch of each interceptor.
     """
 
-    plan: Gather | Race | Deadline
+    plan: Gather | Race | Deadline | Supervision
     begin: Callable[[Program[Any, Any, Any]], Loop[Any, Any]]
 
 

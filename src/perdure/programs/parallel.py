@@ -12,7 +12,7 @@ from returns.result import Failure, Success
 
 from perdure.programs.errors import EffectTimeout
 from perdure.programs.exit import Exit, Halted, Raised
-from perdure.programs.instructions import Deadline, Gather, Race
+from perdure.programs.instructions import Deadline, Gather, Orders, Race, Supervision
 from perdure.programs.interpreter import Fork
 from perdure.runtime.branches import Branches
 from perdure.runtime.record import LogRecord, Runtime, SpawnedTask
@@ -36,6 +36,8 @@ async def run_fork(fork: Fork, begin: Begin, runtime: Runtime) -> AnyExit:
             return await _race(plan, begin, runtime)
         case Deadline():
             return await _with_deadline(plan, begin, runtime)
+        case Supervision():
+            return await _supervised(plan, begin, runtime)
         case _:
             assert_never(plan)
 
@@ -73,6 +75,28 @@ async def _with_deadline(plan: Deadline, begin: Begin, runtime: Runtime) -> AnyE
     if program.cancelled() and not in_time:
         return Failure(EffectTimeout(timedelta(milliseconds=plan.after_ms)))
     return program.result()
+
+
+async def _supervised(plan: Supervision, begin: Begin, runtime: Runtime) -> AnyExit:
+    supervisor, keys, tasks = (
+        plan.supervisor,
+        dict[SpawnedTask[AnyExit], object](),
+        dict[object, SpawnedTask[AnyExit]](),
+    )
+    async with Branches[AnyExit](runtime, partial(_report, runtime)) as branches:
+        orders: Orders = supervisor.begun()
+        while True:
+            for key in orders.cancel:
+                tasks[key].cancel()
+            for key, program in orders.start:
+                task = branches.start(begin(program), name=f"supervised[{key}]")
+                keys[task], tasks[key] = key, task
+            if not keys:
+                return Success(None)
+            task = await branches.next_ended()
+            key = keys.pop(task)
+            del tasks[key]
+            orders = supervisor.ended(key, None if task.cancelled() else task.result())
 
 
 async def _expire(after_ms: int, runtime: Runtime) -> None:

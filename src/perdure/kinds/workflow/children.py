@@ -1,0 +1,97 @@
+"""Child workflows: the messages that start them, cancel them and report their end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from returns.result import Failure, Success
+
+from perdure.jobs.draft import Draft, Post
+from perdure.jobs.failures import typed_error
+from perdure.kinds.workflow.instructions import CallChild
+from perdure.kinds.workflow.stored import FAILURE, Parent
+from perdure.values.address import Address
+from perdure.values.errors import InvalidInput
+from perdure.values.failure import Defect
+from perdure.values.message import Message
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.definition import Workflow
+
+_PREFIX = "child "
+
+
+def child_signal(run_id: str, path: str) -> str:
+    """Return the name under which the end of a child is stored. No signal of a definition has a colon."""
+    return f"{_PREFIX}{run_id}:{path}"
+
+
+def is_child_signal(name: str) -> bool:
+    """Return whether a stored signal is the end of a child."""
+    return name.startswith(_PREFIX) and ":" in name
+
+
+def start_child(draft: Draft, call: CallChild, run_id: str, path: str) -> None:
+    """Send the message that starts a child."""
+    parent = {"address": str(draft.address), "call": child_signal(run_id, path)}
+    payload = orjson.dumps({"state": orjson.Fragment(call.state), "parent": parent}).decode()
+    draft.answer(Post(call.job.address(call.id), "start_child", payload))
+
+
+def cancel_child(draft: Draft, call: CallChild, reason: str) -> None:
+    """Send the message that cancels a child whose caller no longer waits, unless the call says to leave it."""
+    if call.when_cancelled == "cancel":
+        draft.answer(Post(call.job.address(call.id), "cancel", orjson.dumps(reason).decode()))
+
+
+def report_end(sender: Address, parent: Parent, form: str, value: str, now_ms: int) -> Message:
+    """Return the message that reports the end of a child to its parent.
+
+    Args:
+        sender: the child.
+        parent: the workflow that waits, and its call.
+        form: how the child ended: `EndedAs`, ``exists`` or ``terminated``.
+        value: see `Ended`.
+        now_ms: the present.
+    """
+    payload = orjson.dumps({"call": parent.call, "form": form, "value": value}).decode()
+    target = Address.parse(parent.address)
+    return Message(sender=sender, target=target, action="child_ended", payload=payload, sent_ms=now_ms)
+
+
+def stored_end(form: str, value: str) -> str:
+    """Encode the end of a child, as the parent stores it."""
+    return orjson.dumps({"form": form, "value": value}).decode()
+
+
+def answer_of_child(call: CallChild, stored: str) -> Any:  # of the child's types
+    """Return the answer of a call from the stored end of the child.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    job = cast("Workflow[Any, Any, Any, Any]", call.job)
+    ended: dict[str, str] = orjson.loads(stored)
+    form, value = ended["form"], ended["value"]
+    match form:
+        case "done":
+            return Success(job.results.decode(value.encode()))
+        case "failed":
+            return Failure(failure_of(job, value))
+        case "cancelled" | "terminated":
+            return Failure(Defect("ChildCancelled", orjson.loads(value)))
+        case "exists":
+            return Failure(Defect("ChildExists", f"{job.kind}:{job.name}:{call.id} exists, and has another parent"))
+        case _:
+            raise InvalidInput(f"end of child {job.name}:{call.id}", (f"unknown form {form!r}",))
+
+
+def failure_of(job: Workflow[Any, Any, Any, Any], value: str) -> object:
+    """Return the typed error of a workflow that failed.
+
+    Args:
+        job: its definition.
+        value: the value of its `Ended`.
+    """
+    return typed_error(FAILURE.decode(value.encode()), job.plan.errors)

@@ -1,0 +1,138 @@
+"""The commands of workflows, and their answers."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.kinds.workflow.stored import Parent
+from perdure.values.answer import PauseResult, RunAnswer, Terminated
+from perdure.values.excerpt import excerpt, fields_in_line, size_only
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Status
+from perdure.values.turn_value import turn_value
+
+S = TypeVar("S")
+
+
+@turn_value
+class StartWorkflow:
+    """Start a workflow, unless it exists."""
+
+    __repr__ = fields_in_line
+
+    state: Any  # of the definition's own type
+
+
+@attrs.frozen(kw_only=True)
+class ChildStart(Generic[S]):
+    """The input of ``start_child``.
+
+    Attributes:
+        state: the state that the child starts with.
+        parent: the workflow that waits for its end.
+    """
+
+    __repr__ = fields_in_line
+
+    state: S
+    parent: Parent
+
+
+@turn_value
+class StartChild:
+    """Start a workflow for another one. Only workflows send this."""
+
+    __repr__ = fields_in_line
+
+    start: ChildStart[Any]
+
+
+@attrs.frozen(kw_only=True)
+class ChildEnd:
+    """The input of ``child_ended``.
+
+    Attributes:
+        call: the call that waits.
+        form: how the child ended.
+        value: its value, its error or its reason as JSON.
+    """
+
+    __repr__ = fields_in_line
+
+    call: str
+    form: str
+    value: str = attrs.field(repr=size_only)
+
+
+@turn_value
+class ChildEnded:
+    """Report the end of a child. Only workflows send this."""
+
+    __repr__ = fields_in_line
+
+    end: ChildEnd
+
+
+@turn_value
+class SendSignal:
+    """Store a signal."""
+
+    __repr__ = fields_in_line
+
+    name: str
+    value: Any  # of the signal's own type
+
+
+@attrs.frozen
+class CancelWorkflow:
+    """Halt the program: finalizers and compensations run."""
+
+    reason: str = attrs.field(repr=excerpt)
+
+
+@attrs.frozen
+class ReadOutcome:
+    """Read how a workflow ended."""
+
+
+@attrs.frozen(kw_only=True)
+class Signalled:
+    """Result of ``signal`` and ``cancel``.
+
+    Attributes:
+        accepted: whether the request is stored; False if there is no workflow, or if it has ended.
+        found: the state in which the request found the workflow.
+        status: the status after the call; None when there is no instance.
+    """
+
+    accepted: bool
+    found: Literal["running", "ended", "absent"]
+    status: Status | None
+
+
+@attrs.frozen(kw_only=True)
+class WorkflowOutcome:
+    """The answer of ``outcome``, as it is stored and sent.
+
+    Attributes:
+        form: how the workflow ended; ``running`` while it has not, ``absent`` when there is none.
+        value: its value as JSON.
+        error: its error.
+        reason: why it was cancelled.
+    """
+
+    __repr__ = fields_in_line
+
+    form: Literal["done", "failed", "cancelled", "running", "absent"]
+    value: str | None = attrs.field(default=None, repr=size_only)
+    error: FailureRecord | None = None
+    reason: str | None = attrs.field(default=None, repr=excerpt)
+
+
+WorkflowAnswer: TypeAlias = RunAnswer | Terminated | PauseResult | Signalled | WorkflowOutcome
+ANSWERS: Codec[Any] = Codec.of(WorkflowAnswer, what="answers of a workflow")
+REASON: Codec[Any] = Codec.of(str, what="reason of cancel")
+CHILD_END: Codec[Any] = Codec.of(ChildEnd, what="end of a child")

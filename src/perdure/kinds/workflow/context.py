@@ -1,0 +1,71 @@
+"""The context of the program of a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Generic, Never, TypeVar, cast
+
+import attrs
+
+from perdure.jobs.context import READ_STATE, EndInstance
+from perdure.jobs.draft import SetState, UpdateState
+from perdure.kinds.workflow.instructions import StartOver
+from perdure.programs import Program, halt, now, perform
+from perdure.values.excerpt import excerpt
+from perdure.values.instant import from_ms
+
+S = TypeVar("S")
+
+
+@attrs.frozen(repr=False)
+class WorkflowContext(Generic[S]):
+    """The context of the program of a workflow: only data that is the same in every replay.
+
+    Attributes:
+        id: the id of the instance.
+        job: the name of the job.
+        run_id: the id of this workflow, the same over all its runs; `start_over` makes a new one.
+    """
+
+    id: str
+    job: str
+    run_id: str
+    _started_ms: int
+
+    def __repr__(self) -> str:
+        return f"<WorkflowContext of {excerpt(self.job)}:{excerpt(self.id)}>"
+
+    @property
+    def started_at(self) -> datetime:
+        """When the workflow was started."""
+        return from_ms(self._started_ms)
+
+    @property
+    def now(self) -> Program[datetime]:
+        """Read the clock of the workflow: the instant of the last answer, the same in every replay."""
+        return now()
+
+    @property
+    def state(self) -> Program[S]:
+        """Read the state: the one that the workflow was started with, until the program sets another."""
+        return READ_STATE
+
+    def set_state(self, state: S) -> Program[None]:
+        """Set the state, which ``get_state`` returns from the next commit on."""
+        return perform(SetState(state))
+
+    def update_state(self, function: Callable[[S], S]) -> Program[None]:
+        """Replace the state with the result of a function of it."""
+        return perform(UpdateState(cast("Callable[[object], object]", function)))
+
+    def start_over(self, state: S) -> Program[Never]:
+        """End here, and start again with this state and an empty journal.
+
+        The id, the parent and the signals that were not received stay. Children that run are not awaited.
+        """
+        return halt(StartOver(state))
+
+    def terminate(self, reason: str = "terminated") -> Program[Never]:
+        """End here, and purge the instance with its journal; no outcome is kept."""
+        return halt(EndInstance(reason))

@@ -1,0 +1,390 @@
+"""The definition of a workflow: one long program, each effect of which is a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+
+import attrs
+from typing_extensions import TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from perdure.codecs import Codec, Migrations
+from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
+from perdure.jobs.facts import Fact, facts_of_plan
+from perdure.jobs.hooks import FROM_HOOKS, FromHooks, value_of
+from perdure.jobs.plan import DEFAULT_RUN_TIMEOUT, build_plan
+from perdure.jobs.report import report_status
+from perdure.jobs.request import CommandSpec, Request
+from perdure.jobs.signature import check_function
+from perdure.jobs.step import Commit, Execute, Step
+from perdure.kinds.workflow import handler, settling
+from perdure.kinds.workflow.commands import (
+    ANSWERS,
+    CHILD_END,
+    REASON,
+    CancelWorkflow,
+    ChildEnded,
+    ChildStart,
+    ReadOutcome,
+    SendSignal,
+    Signalled,
+    StartChild,
+    StartWorkflow,
+    WorkflowOutcome,
+)
+from perdure.kinds.workflow.context import WorkflowContext
+from perdure.kinds.workflow.draft import WorkflowDraft
+from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
+from perdure.kinds.workflow.instructions import CallChild, WhenCancelled
+from perdure.kinds.workflow.performing import advancing
+from perdure.kinds.workflow.progress import RunProgress
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.signal import Signal
+from perdure.kinds.workflow.stored import header_of, written
+from perdure.programs import Exit, Program, perform
+from perdure.values.address import Address, check_id
+from perdure.values.answer import InstanceStatus, RunAnswer
+from perdure.values.duration import Duration, duration_ms
+from perdure.values.errors import DefinitionError
+from perdure.values.failure import Defect
+from perdure.values.instance import Claim, Instance
+from perdure.values.limits import Limits
+from perdure.values.message import Message
+from perdure.values.retry import Retry
+from perdure.values.turn_inputs import TurnInputs
+
+S = TypeVar("S")
+A = TypeVar("A")
+E = DefaultTypeVar("E", default=Never)
+R_contra = DefaultTypeVar("R_contra", contravariant=True, default=object)
+
+DEFAULT_MAX_STEPS = 10_000
+DEFAULT_INBOX = 1_000
+MAX_LIMIT = 1_000_000
+
+WorkflowProgram = Callable[[WorkflowContext[Any]], Program[Any, Any, Any]]
+
+
+@attrs.frozen(init=False, eq=False, repr=False)
+class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra], Generic[S, A, E, R_contra]):
+    """One long program that survives crashes, deploys and months: each of its effects is a step.
+
+    The outcome of a step is committed before the next step begins, and is not performed again. After a crash, a wait or
+    a deploy the engine runs the program again from its beginning, and answers the recorded steps from the journal. So
+    the program must do the same whenever it receives the same answers.
+
+    Args:
+        name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
+            stored instances; renaming a variable does not.
+        state: the type of the state: what the workflow is started with, and what ``get_state`` returns.
+        run: the program.
+        signals: the signals that it may receive.
+        retry: the durable retry of a step that raises or times out. Typed errors are values of the program: it handles
+            them, or fails with them.
+        keep: how long the outcome is kept, and the id is not reused; None: until somebody terminates the instance.
+        result: the type of the value; by default read from the annotation of `run`.
+        errors: the type of the errors; by default read from the annotation of `run`.
+        tags: stable names for the members of unions, instead of their class names.
+        versions: the older types of the state, and the functions that upgrade them; by default there are none.
+        run_timeout: time limit of a step, by default 15 minutes.
+        max_steps: the limit of the journal, 1 to 1,000,000 rows. A workflow that reaches it is parked.
+        inbox: how many signals wait at most, 1 to 1,000,000; beyond, ``signal`` fails with ``Overloaded``.
+        concurrency: maximum number of concurrent runs of this job, 1 to 100,000; by default the engine's own limit.
+        state_in_events: whether ``job.started`` and ``job.executed`` carry the state as JSON. By default no event holds
+            your data.
+
+    Raises:
+        DefinitionError: an argument is invalid; the message says how to fix it.
+    """
+
+    kind: ClassVar[str] = "workflow"
+    occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
+    keeps_journal: ClassVar[Literal["no", "yes"]] = "yes"
+    time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "checkpoint"
+    name: str
+    plan: Plan
+    run: WorkflowProgram
+    signals: Mapping[str, Codec[Any]]
+    declared: Mapping[str, Signal[Any]]
+    results: Codec[Any]
+    keep_ms: int | None
+    max_steps: int
+    inbox: int
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: TypeForm[S],
+        run: Callable[[WorkflowContext[S]], Program[A, E, R_contra]],
+        signals: Sequence[Signal[Any]] = (),
+        retry: Retry[Any] | None = None,
+        keep: Duration | None = "7 days",
+        result: TypeForm[A] | FromHooks = FROM_HOOKS,
+        errors: TypeForm[E] | FromHooks = FROM_HOOKS,
+        tags: Mapping[type, str] | None = None,
+        versions: Migrations[S] | None = None,
+        run_timeout: Duration = DEFAULT_RUN_TIMEOUT,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        inbox: int = DEFAULT_INBOX,
+        concurrency: int | None = None,
+        state_in_events: bool = False,
+    ) -> None:
+        program = check_function(run, what=f"run of workflow:{name}", takes=("ctx",), expected="a Program")
+        declared = _signals(signals, name)
+        _check_retry(retry, name)
+        codecs: dict[str, Codec[Any]] = {
+            signal.name: Codec.of(
+                signal.value, what=f"signal {signal.name} of workflow:{name}", tags=tags, other_tags="ignored"
+            )
+            for signal in declared.values()
+        }
+        plan = build_plan(
+            "workflow",
+            name,
+            state=state,
+            tags=tags,
+            errors=errors,
+            hooks={"run": run},
+            retry=retry,
+            exhausted="park",
+            may_continue="must_settle",
+            run_timeout=run_timeout,
+            concurrency=concurrency,
+            versions=versions,
+            state_in_events=state_in_events,
+            commands=_commands(state, codecs, tags, name),
+            answers=ANSWERS,
+        )
+        cast("Any", self).__attrs_init__(
+            name,
+            plan,
+            program,
+            codecs,
+            declared,
+            _results(result, run, tags, name),
+            None if keep is None else _keep_ms(keep, name),
+            _whole(max_steps, f"max_steps of workflow:{name}"),
+            _whole(inbox, f"inbox of workflow:{name}"),
+        )
+
+    # ------------------------------------------------------------ the pure handler
+    def begin(self, address: Address, instance: Instance | None, request: Request, inputs: TurnInputs) -> Step:
+        """Decide a command or an alarm."""
+        return handler.begin(self, address, instance, request, inputs)
+
+    def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
+        """Return the program of a run, which replays the workflow and continues it."""
+        return "run", advancing(self, instance)
+
+    def main(self, instance: Instance) -> Program[Any, Any, Any]:
+        """Return the program of the workflow itself."""
+        header = header_of(instance)
+        context = WorkflowContext[S](instance.address.id, self.name, header.run_id, header.started_ms)
+        return self.run(context)
+
+    def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
+        """Commit the outcomes of steps in the middle of a run."""
+        return settling.checkpoint(execute, cast("RunProgress", value), inputs)
+
+    def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
+        """Settle a run."""
+        return settling.concluded(self, execute, inputs)
+
+    def exited(self, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs) -> Commit | Execute | None:
+        """Settle a run whose program was stopped; its steps in progress failed."""
+        return settling.cut_short(self, execute, exit_, inputs)
+
+    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> WorkflowDraft:
+        """Return a draft that can hold the replay."""
+        return WorkflowDraft(
+            address=instance.address,
+            state=state,
+            codec=self.plan.state,
+            current_alarm_ms=None,
+            now_ms=inputs.now_ms,
+            limits=inputs.limits,
+        )
+
+    def state_of_run(self, instance: Instance, claim: Claim) -> str:
+        """Return the state that the workflow was started with: a replay begins with it."""
+        first = header_of(instance).first
+        return instance.state if first is None else first
+
+    def rearmed(self, instance: Instance, inputs: TurnInputs) -> Instance:
+        """Give a step that failed for good new attempts."""
+        return handler.rearmed(instance, inputs)
+
+    def map_states(self, instance: Instance, change: Callable[[str], str]) -> Instance:
+        """Apply a function to the present state, and to the one that the workflow was started with."""
+        mapped = super().map_states(instance, change)
+        header = header_of(instance)
+        if header.first is None:
+            return mapped
+        return mapped.changed(data=written(attrs.evolve(header, first=change(header.first))))
+
+    def check_data(self, instance: Instance) -> None:
+        """Decode the data of the workflow, without its journal."""
+        header_of(instance)
+
+    def replay(self, instance: Instance, bodies: Sequence[str]) -> Replay:
+        """Replay a stored workflow without services, to check that this code can follow its journal. Pure.
+
+        Args:
+            instance: the stored instance.
+            bodies: the rows of its journal.
+
+        Returns:
+            The replay, with the steps that the workflow performs next.
+
+        Raises:
+            Diverged: this code cannot follow the journal.
+            InvalidInput: it cannot decode the state, or the rows.
+        """
+        present = self.present(instance)
+        header = header_of(present)
+        encoded = present.state if header.first is None else header.first
+        draft = WorkflowDraft(
+            address=present.address,
+            state=self.plan.state.decode(encoded.encode()),
+            codec=self.plan.state,
+            current_alarm_ms=None,
+            now_ms=present.updated_ms,
+            limits=Limits(),
+        )
+        replay = Replay(header, bodies, draft, self.signals, self.max_steps, present.updated_ms)
+        replay.begin(self.main(present), None)
+        replay.advance()
+        return replay
+
+    # ------------------------------------------------------------ for tools and tests
+    def report(self, instance: Instance) -> InstanceStatus:
+        """Return the result of ``status``; its ``phase`` says how the workflow ended."""
+        ended = header_of(instance).ended
+        status = report_status(instance)
+        return status if ended is None else attrs.evolve(status, phase=ended.form, next_run_at=None)
+
+    def is_over(self, instance: Instance) -> bool:
+        """Return whether the workflow has ended."""
+        return header_of(instance).ended is not None
+
+    def facts(self) -> tuple[Fact, ...]:
+        """Return the signals and the facts of every job."""
+        signals = ", ".join(self.signals) or "none"
+        return (Fact("signals", signals), Fact("steps at most", str(self.max_steps)), *facts_of_plan(self.plan))
+
+    def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
+        """Return what the workflow waits for, and how it ended."""
+        header = header_of(instance)
+        found = [Fact("steps", str(instance.journal_length))]
+        if header.ended is not None:
+            found.append(Fact("ended", header.ended.form))
+        if header.waits_for:
+            found.append(Fact("waits for", ", ".join(header.waits_for)))
+        found += [Fact("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
+        if header.inbox:
+            found.append(Fact("signals not received", str(len(header.inbox))))
+        if header.cancel is not None:
+            found.append(Fact("cancelled", header.cancel.reason))
+        return tuple(found)
+
+    def handle_call(self, request: Request) -> tuple[str, tuple[object, ...]]:
+        """Return the method of the handle that makes a request; a signal is passed as its declaration."""
+        if isinstance(request.command, SendSignal):
+            return "signal", (self.declared[request.command.name], request.command.value)
+        return super().handle_call(request)
+
+    def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the message that reports the termination to the parent."""
+        return settling.last_messages(instance, reason, inputs)
+
+    # ------------------------------------------------------------ typed access
+    def call(self, id_: str, state: S, /, *, when_cancelled: WhenCancelled = "cancel") -> Program[A, E | Defect]:
+        """Start this workflow as a child of another one, and wait for its end.
+
+        Args:
+            id_: the id of the child.
+            state: the state that it starts with.
+            when_cancelled: whether the child is cancelled, or left running, when the caller no longer waits for it:
+                because it is cancelled, its time limit passed, or its branch of a `race` lost.
+
+        Returns:
+            The program, which succeeds with the child's value and fails with its typed error. It fails with a
+            ``Defect`` if the child was cancelled or terminated, or if the id belongs to another workflow.
+
+        Raises:
+            InvalidId: the id is invalid.
+            InvalidInput: the state is not of the declared type.
+        """
+        encoded = self.plan.state.encode(state).decode()
+        ended: Program[Any, Any] = perform(CallChild(self, check_id(id_), encoded, when_cancelled))
+        return ended
+
+    def handle(self, dispatch: Dispatch) -> WorkflowHandle[S, A, E]:
+        """Return the typed handle."""
+        return WorkflowHandle(self, dispatch)
+
+    def sender(self, post: PostCommand) -> WorkflowSender[S]:
+        """Return the typed sender."""
+        return WorkflowSender(post)
+
+
+def _signals(signals: Sequence[Signal[Any]], name: str) -> dict[str, Signal[Any]]:
+    found: dict[str, Signal[Any]] = {}
+    for signal in signals:
+        if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise DefinitionError(f"signals of workflow:{name}", signal, "Signal('name', Type)")
+        if signal.name in found:
+            raise DefinitionError(f"signals of workflow:{name}", signal.name, "signals with different names")
+        found[signal.name] = signal
+    return found
+
+
+def _check_retry(retry: Retry[Any] | None, name: str) -> None:
+    if getattr(retry, "retry_if", None) is not None:
+        raise DefinitionError(
+            f"retry of workflow:{name}",
+            "retry_if",
+            "a Retry without retry_if: typed errors are values of the program, which retries them with .retry(...)",
+        )
+
+
+def _results(result: Any, run: object, tags: Mapping[type, str] | None, name: str) -> Codec[Any]:  # a type form
+    form: Any = value_of(run) if isinstance(result, FromHooks) else result
+    if form is Any:
+        raise DefinitionError(
+            f"result of workflow:{name}", run, "an annotation such as -> Do[value, errors, services], or result=..."
+        )
+    return Codec.of(None if form is Never else form, what=f"result of workflow:{name}", tags=tags, other_tags="ignored")
+
+
+def _keep_ms(keep: Duration, name: str) -> int:
+    return duration_ms(keep, what=f"keep of workflow:{name}")
+
+
+def _whole(value: object, what: str) -> int:
+    if type(value) is int and 1 <= value <= MAX_LIMIT:
+        return value
+    raise DefinitionError(what, value, f"a whole number from 1 to {MAX_LIMIT}")
+
+
+def _commands(
+    state: TypeForm[Any], signals: Mapping[str, Codec[Any]], tags: Mapping[type, str] | None, name: str
+) -> tuple[CommandSpec[Any], ...]:
+    start: Codec[Any] = Codec.of(state, what=f"state of workflow:{name}", tags=tags, other_tags="ignored")
+    form: Any = cast("Any", ChildStart)[state]
+    child: Codec[Any] = Codec.of(form, what=f"child start of workflow:{name}", tags=tags, other_tags="ignored")
+    sent = (
+        CommandSpec(name=f"signal.{signal}", command=partial(SendSignal, signal), input=codec, answer=Signalled)
+        for signal, codec in signals.items()
+    )
+    return (
+        CommandSpec(name="start", command=StartWorkflow, input=start, absent="creates", answer=RunAnswer),
+        CommandSpec(name="start_child", command=StartChild, input=child, absent="creates", answer=RunAnswer),
+        CommandSpec(name="child_ended", command=ChildEnded, input=CHILD_END, answer=Signalled),
+        CommandSpec(name="cancel", command=CancelWorkflow, input=REASON, answer=Signalled),
+        CommandSpec(name="outcome", command=ReadOutcome, answer=WorkflowOutcome),
+        *sent,
+    )

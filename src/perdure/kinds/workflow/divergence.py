@@ -1,0 +1,69 @@
+"""What a journal and a program do not agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perdure.kinds.workflow.errors import Diverged
+from perdure.kinds.workflow.line import line_of
+from perdure.kinds.workflow.row import Row
+from perdure.kinds.workflow.tree import Asked, Tree
+
+STARTED = "!"
+"""Ends the path of the row that a child was started with."""
+
+
+def diverged(tree: Tree, row: Row, asked: Asked | None = None, problem: Exception | None = None) -> Diverged:
+    """Describe a row that does not fit the program.
+
+    Args:
+        tree: the branches of the program.
+        row: the row.
+        asked: the instruction at its path, if it is known.
+        problem: why the row cannot be decoded.
+    """
+    asked = asked or tree.asked.get(row.path.removesuffix(STARTED))
+    head, dot, _ = row.path.rpartition(".")
+    branch = asked.branch if asked is not None else tree.branches.get(head + dot) or tree.branches.get("")
+    line = None if branch is None else line_of(branch.loop)
+    performed = None if asked is None else asked.name
+    if problem is not None:
+        text = f"the recorded outcome of {row.name!r} cannot be decoded: {problem}"
+    elif performed is None:
+        text = f"the journal holds {row.name!r}, and the program does not perform it"
+    else:
+        text = f"the journal holds {row.name!r}, and the program performs {performed!r}"
+    where = f" ({line})" if line else ""
+    return Diverged(
+        "journal of a workflow",
+        (f"step {row.path}: {text}{where}",),
+        path=row.path,
+        recorded=row.name,
+        performed=performed,
+        line=line,
+    )
+
+
+class Index:
+    """The last number and the names of the rows of a journal, by the prefix of their branch."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._last: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        for row in rows:
+            if row.form != "cancelled":
+                self._add(row.path.removesuffix(STARTED), row.name)
+
+    def is_past(self, prefix: str, number: int, name: str) -> bool:
+        """Return whether the journal continues in a branch from a number on, without a step of this name there."""
+        return number <= self._last.get(prefix, -1) and self._names.get(f"{prefix}{number}") != name
+
+    def _add(self, path: str, name: str) -> None:
+        self._names.setdefault(path, name)
+        while True:
+            head, dot, tail = path.rpartition(".")
+            prefix = head + dot
+            self._last[prefix] = max(self._last.get(prefix, -1), int(tail))
+            if not dot:
+                return
+            path = head.rpartition(".")[0]  # the path of the fork

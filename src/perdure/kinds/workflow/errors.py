@@ -1,0 +1,77 @@
+"""The errors of workflows."""
+
+from __future__ import annotations
+
+import attrs
+
+from perdure.values.errors import InvalidInput, PerdureError
+from perdure.values.excerpt import excerpt
+
+
+@attrs.frozen(repr=False)
+class Diverged(InvalidInput):
+    """The program does not perform the steps of its journal: other code wrote it, or the program is not deterministic.
+
+    The workflow is parked as ``undecodable``, with all its data, and continues when code that can follow it starts.
+
+    Attributes:
+        path: the path of the step.
+        recorded: the name of the step that the journal holds at this path; None if it holds none.
+        performed: the name of the step that the program performs there; None if it performs none.
+        line: the line of the program that waits there, or that was last to run.
+    """
+
+    path: str = attrs.field(default="", kw_only=True)
+    recorded: str | None = attrs.field(default=None, kw_only=True)
+    performed: str | None = attrs.field(default=None, kw_only=True)
+    line: str | None = attrs.field(default=None, kw_only=True)
+
+
+@attrs.frozen(repr=False, str=False)
+class NotRecordable(PerdureError):
+    """The outcome of a step cannot be stored. A defect of the program, which is not retried: the step is parked.
+
+    Attributes:
+        step: the name of the step.
+        reason: why.
+    """
+
+    step: str
+    reason: str
+
+    def _text(self) -> str:
+        return f"the outcome of {excerpt(self.step)} cannot be stored: {self.reason}"
+
+
+@attrs.frozen(repr=False, str=False)
+class JournalFull(PerdureError):
+    """A workflow has as many steps as its definition allows. It is parked, with all its data.
+
+    Attributes:
+        limit: ``max_steps`` of the definition.
+    """
+
+    limit: int
+
+    def _text(self) -> str:
+        return (
+            f"the journal has {self.limit} steps, its limit; raise max_steps of the definition and resume the "
+            "workflow, or call ctx.start_over(state) from time to time to begin an empty journal"
+        )
+
+
+@attrs.frozen(repr=False, str=False)
+class NotInWorkflow(PerdureError):
+    """A workflow performed an instruction that it cannot record. A defect of the program.
+
+    Attributes:
+        instruction: the instruction.
+    """
+
+    instruction: object
+
+    def _text(self) -> str:
+        return (
+            f"a workflow cannot perform {excerpt(self.instruction)}: use effects, sleep, signals, messages and "
+            "children; the alarm of a workflow is its own"
+        )

@@ -1,0 +1,133 @@
+"""The typed handle and sender of a workflow."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+from returns.future import FutureResult
+
+from perdure.codecs import Codec
+from perdure.jobs.definition import CallError, PostCommand
+from perdure.jobs.handle import JobHandle
+from perdure.jobs.request import WaitFor
+from perdure.kinds.workflow.commands import (
+    CancelWorkflow,
+    ReadOutcome,
+    SendSignal,
+    Signalled,
+    StartWorkflow,
+    WorkflowOutcome,
+)
+from perdure.kinds.workflow.signal import Signal
+from perdure.programs import Program
+from perdure.programs.future import mapped
+from perdure.values.answer import Failed, RunAnswer, Started
+from perdure.values.failure import Defect
+from perdure.values.outcome import Cancelled, Done
+
+S = TypeVar("S")
+A = TypeVar("A")
+E = TypeVar("E")
+V = TypeVar("V")
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+@attrs.frozen(repr=False)
+class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
+    """The calls of a workflow."""
+
+    def start(
+        self, id_: str, state: S, /, *, wait_for: WaitFor = "start", idempotency_key: str | None = None
+    ) -> FutureResult[Started[E | Defect], CallError]:
+        """Start a workflow. An existing one is unchanged, also while only its outcome is kept.
+
+        Args:
+            id_: the instance.
+            state: the state that it starts with; anything of another type fails with ``InvalidInput``.
+            wait_for: ``start``: return when it is stored; ``completion``: return when it first waits, or ends.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
+        """
+        answer: FutureResult[RunAnswer, CallError] = self._send(
+            id_, StartWorkflow(state), "start", state, key=idempotency_key, wait_for=wait_for
+        )
+        return mapped(answer, self._started)
+
+    def signal(
+        self, id_: str, signal: Signal[V], value: V, /, *, idempotency_key: str | None = None
+    ) -> FutureResult[Signalled, CallError]:
+        """Send a signal. It is stored when this returns, and received when the program next waits for it.
+
+        Args:
+            id_: the instance.
+            signal: the declaration of the signal.
+            value: its value; anything of another type fails with ``InvalidInput``.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
+        """
+        action = f"signal.{signal.name}"
+        return self._send(id_, SendSignal(signal.name, value), action, value, key=idempotency_key)
+
+    def cancel(
+        self, id_: str, /, reason: str = "cancelled", *, idempotency_key: str | None = None
+    ) -> FutureResult[Signalled, CallError]:
+        """Cancel a workflow: its program is halted where it waits, and its finalizers and compensations run as steps.
+
+        A step in progress ends first. A second request changes nothing.
+
+        Args:
+            id_: the instance.
+            reason: part of the outcome.
+            idempotency_key: a repeat with this key changes nothing and returns the first result.
+        """
+        return self._send(id_, CancelWorkflow(reason), "cancel", reason, key=idempotency_key)
+
+    def outcome(self, id_: str, /) -> FutureResult[Done[A] | Failed[E | Defect] | Cancelled | None, CallError]:
+        """Read how a workflow ended; None while it has not, or when its outcome is no longer kept.
+
+        To wait for the end, use `Client.until`.
+        """
+        answer: FutureResult[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
+        return mapped(answer, self._outcome_of)
+
+    def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | Cancelled | None:
+        match stored.form:
+            case "done":
+                return Done(value=self._results.decode((stored.value or "null").encode()))
+            case "failed":
+                return Failed(self._error(stored.error))
+            case "cancelled":
+                return Cancelled(reason=stored.reason or "")
+            case "running" | "absent":
+                return None
+
+    @property
+    def _results(self) -> Codec[A]:
+        results: Codec[A] = cast("Any", self.definition).results
+        return results
+
+    def _started(self, answer: RunAnswer) -> Started[E | Defect]:
+        outcome = self._outcome(answer.outcome)
+        return Started(created=answer.found == "created", status=answer.status, outcome=outcome)
+
+
+@attrs.frozen
+class WorkflowSender(Generic[S_contra]):
+    """The messages that other jobs can send to a workflow."""
+
+    post: PostCommand
+
+    def start(self, state: S_contra, /) -> Program[None]:
+        """Start a workflow with the commit of this turn; an existing one is unchanged."""
+        return self.post("start", state)
+
+    def signal(self, signal: Signal[V], value: V, /) -> Program[None]:
+        """Send a signal with the commit of this turn."""
+        return self.post(f"signal.{signal.name}", value)
+
+    def cancel(self, reason: str = "cancelled", /) -> Program[None]:
+        """Cancel a workflow; its finalizers and compensations run."""
+        return self.post("cancel", reason)
+
+    def terminate(self, reason: str = "terminated", /) -> Program[None]:
+        """Terminate the instance: it is purged at once, and no finalizer runs."""
+        return self.post("terminate", reason)

@@ -1,0 +1,210 @@
+"""The pure handler of workflows: decides their commands and alarms. It never reads the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, cast
+
+import attrs
+
+from perdure.jobs.event_recorder import EventRecorder
+from perdure.jobs.recovery import is_running
+from perdure.jobs.request import AlarmDue, Request
+from perdure.jobs.run import begin_attempt, begin_run
+from perdure.jobs.size import within
+from perdure.jobs.step import Commit, Defer, Step
+from perdure.jobs.writes import answered, nothing, purge, put, refuse, reply, stored
+from perdure.kinds.workflow.children import report_end, stored_end
+from perdure.kinds.workflow.commands import (
+    REASON,
+    CancelWorkflow,
+    ChildEnded,
+    ReadOutcome,
+    SendSignal,
+    Signalled,
+    StartChild,
+    StartWorkflow,
+    WorkflowOutcome,
+)
+from perdure.kinds.workflow.stored import FAILURE, CancelRequest, Header, Parent, WaitingSignal, header_of, written
+from perdure.values.address import Address
+from perdure.values.answer import RunAnswer
+from perdure.values.errors import InstanceParked, Overloaded
+from perdure.values.event import Event, JobResumed, JobStarted
+from perdure.values.instance import Instance
+from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.definition import Workflow
+
+WorkflowCommand: TypeAlias = (
+    StartWorkflow | StartChild | ChildEnded | SendSignal | CancelWorkflow | ReadOutcome | AlarmDue
+)
+
+
+def begin(
+    job: Workflow[Any, Any, Any, Any],
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
+) -> Step:
+    """Decide a command of a workflow, or its alarm."""
+    command = cast("WorkflowCommand", request.command)
+    match command:
+        case StartWorkflow() | StartChild():
+            return _start(job, address, instance, request, inputs)
+        case SendSignal() | ChildEnded():
+            return _arrived(job, address, instance, command, inputs)
+        case CancelWorkflow(reason):
+            return _cancel(address, instance, reason, inputs)
+        case ReadOutcome():
+            return reply(address, outcome_of(instance))
+        case AlarmDue():
+            return _alarm(job, address, instance, request, inputs)
+        case _:
+            assert_never(command)
+
+
+def _start(
+    job: Workflow[Any, Any, Any, Any],
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
+) -> Step:
+    command = cast("StartWorkflow | StartChild", request.command)
+    parent, state = None, command.state if isinstance(command, StartWorkflow) else command.start.state
+    if isinstance(command, StartChild):
+        parent = command.start.parent
+    if instance is not None:
+        return _exists(address, instance, parent, inputs)
+    header = Header(run_id=inputs.id(), started_ms=inputs.now_ms, parent=parent)
+    fresh = Instance(
+        address=address,
+        created_ms=inputs.now_ms,
+        updated_ms=inputs.now_ms,
+        state=job.encode_state(state, inputs.limits),
+        data=written(header),
+    )
+    if request.inbound is None:
+        return begin_run(job, fresh, request, inputs, cause="start", found="created")
+    # The message is consumed when the workflow is stored, and not at the end of its first run.
+    events = EventRecorder(inputs, address, 0).optional(JobStarted)
+    transition = put(fresh, inputs.now_ms, events=events, alarm_ms=inputs.now_ms)
+    return answered(transition, RunAnswer(found="created", status="scheduled"))
+
+
+def _exists(address: Address, instance: Instance, parent: Parent | None, inputs: TurnInputs) -> Commit:
+    """Leave a workflow unchanged. One that would be the child of another parent is reported to that parent."""
+    answer = RunAnswer(found="exists", status=instance.status)
+    if parent is None or header_of(instance).parent == parent:
+        return reply(address, answer)
+    refusal = report_end(address, parent, "exists", "null", inputs.now_ms)
+    return answered(attrs.evolve(nothing(address), messages=(refusal,)), answer)
+
+
+def _alarm(
+    job: Workflow[Any, Any, Any, Any],
+    address: Address,
+    instance: Instance | None,
+    request: Request,
+    inputs: TurnInputs,
+) -> Step:
+    if instance is None:
+        return reply(address, None)
+    if is_running(instance, inputs):
+        return Defer()
+    if header_of(instance).ended is not None:
+        return answered(purge(instance, own_messages="kept"), None)
+    before = instance.changed(alarm_ms=None)
+    if instance.pending_retry is not None:
+        return begin_attempt(job, before, instance.pending_retry, request, inputs)
+    return begin_run(job, before, request, inputs, cause="alarm")
+
+
+def _arrived(
+    job: Workflow[Any, Any, Any, Any],
+    address: Address,
+    instance: Instance | None,
+    command: SendSignal | ChildEnded,
+    inputs: TurnInputs,
+) -> Step:
+    """Store a signal, or the end of a child."""
+    if instance is None:
+        return reply(address, Signalled(accepted=False, found="absent", status=None))
+    if instance.suspension == "undecodable":
+        return refuse(address, InstanceParked(str(address), instance.suspension))
+    header = header_of(instance)
+    if header.ended is not None:
+        return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
+    if len(header.inbox) >= job.inbox:
+        return refuse(address, Overloaded(f"inbox of {address}", job.inbox))
+    if isinstance(command, SendSignal):
+        name, value = command.name, job.signals[command.name].encode(command.value).decode()
+    else:
+        name, value = command.end.call, stored_end(command.end.form, command.end.value)
+    number = header.signals + 1
+    signal = WaitingSignal(number=number, name=name, value=value, at_ms=inputs.now_ms)
+    header = attrs.evolve(header, signals=number, inbox=(*header.inbox, signal))
+    return _wake(instance, header, inputs, event_count=instance.event_count + 1)
+
+
+def _cancel(address: Address, instance: Instance | None, reason: str, inputs: TurnInputs) -> Step:
+    if instance is None:
+        return reply(address, Signalled(accepted=False, found="absent", status=None))
+    if instance.suspension == "undecodable":
+        return refuse(address, InstanceParked(str(address), instance.suspension))
+    header = header_of(instance)
+    if header.ended is not None:
+        return reply(address, Signalled(accepted=False, found="ended", status=instance.status))
+    if header.cancel is not None:
+        return reply(address, Signalled(accepted=True, found="running", status=instance.status))
+    header = attrs.evolve(header, cancel=CancelRequest(reason=reason))
+    if instance.suspension in (None, "paused"):
+        return _wake(instance, header, inputs)
+    resumed = EventRecorder(inputs, address, instance.run_count).add(JobResumed, was=instance.suspension)
+    return _wake(instance.changed(suspension=None), header, inputs, (resumed,))
+
+
+def _wake(
+    instance: Instance, header: Header, inputs: TurnInputs, events: tuple[Event, ...] = (), **changes: Any
+) -> Commit:
+    """Store a request, and let an alarm continue the workflow; a run in progress sees it at its next commit."""
+    data = within(written(header).encode(), inputs.limits.state_bytes, what=f"data of {instance.address}")
+    if not is_running(instance, inputs):
+        changes |= {"alarm_ms": inputs.now_ms, "pending_retry": None}
+    transition = put(instance, inputs.now_ms, events=events, data=data, **changes)
+    after = stored(transition)
+    return answered(
+        transition, Signalled(accepted=True, found="running", status=None if after is None else after.status)
+    )
+
+
+def outcome_of(instance: Instance | None) -> WorkflowOutcome:
+    """Return how a workflow ended."""
+    if instance is None:
+        return WorkflowOutcome(form="absent")
+    ended = header_of(instance).ended
+    if ended is None:
+        return WorkflowOutcome(form="running")
+    match ended.form:
+        case "done":
+            return WorkflowOutcome(form="done", value=ended.value)
+        case "failed":
+            return WorkflowOutcome(form="failed", error=FAILURE.decode(ended.value.encode()))
+        case "cancelled":
+            return WorkflowOutcome(form="cancelled", reason=REASON.decode(ended.value.encode()))
+        case _:
+            assert_never(ended.form)
+
+
+def rearmed(instance: Instance, inputs: TurnInputs) -> Instance:
+    """Return a workflow that is resumed: a step that failed for good gets new attempts."""
+    header = header_of(instance)
+    if header.ended is not None or instance.suspension == "paused":
+        return instance
+    failing = tuple(
+        attrs.evolve(step, at_ms=inputs.now_ms, uncounted=step.attempts, reason="") if step.at_ms is None else step
+        for step in header.failing
+    )
+    return instance.changed(data=written(attrs.evolve(header, failing=failing)), alarm_ms=inputs.now_ms)

@@ -1,0 +1,162 @@
+"""The instructions that only a workflow can perform, and the functions that make programs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, TypeAlias, TypeVar
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.jobs.hooks import error_of, value_of
+from perdure.programs import Instruction, Program, perform
+from perdure.values.address import check_name
+from perdure.values.errors import DefinitionError
+from perdure.values.excerpt import fields_in_line, size_only
+
+if TYPE_CHECKING:
+    from perdure.jobs.definition import AnyDefinition
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+WhenCancelled: TypeAlias = Literal["cancel", "leave"]
+"""What happens to a child when its caller no longer waits for it: it is cancelled, or left running."""
+
+
+@attrs.frozen
+class Receive(Instruction[Any, Never]):
+    """Wait for the next signal of a name."""
+
+    name: str
+
+
+@attrs.frozen
+class OneStep(Instruction[Any, Any]):
+    """Run a program as one step.
+
+    Attributes:
+        name: the name of the step.
+        program: the program.
+        values: the codec of its value.
+        errors: the codec of its typed errors; None if it has none.
+    """
+
+    __repr__ = fields_in_line
+
+    name: str
+    program: Program[Any, Any, Any] = attrs.field(eq=False)
+    values: Codec[Any] = attrs.field(eq=False)
+    errors: Codec[Any] | None = attrs.field(eq=False)
+
+
+@attrs.frozen
+class Patched(Instruction[bool, Never]):
+    """Read whether the workflow passes here with the changed code."""
+
+    name: str
+
+
+@attrs.frozen
+class StepKey(Instruction[str, Never]):
+    """Read the key of the next step."""
+
+
+@attrs.frozen
+class CallChild(Instruction[Any, Any]):
+    """Start another workflow and wait for its end.
+
+    Attributes:
+        job: its definition.
+        id: its id.
+        state: the encoded state that it starts with.
+        when_cancelled: what happens to the child when the caller no longer waits.
+    """
+
+    __repr__ = fields_in_line
+
+    job: AnyDefinition = attrs.field(eq=False)
+    id: str
+    state: str = attrs.field(repr=size_only)
+    when_cancelled: WhenCancelled
+
+
+# ---------------------------------------------------------------- signals of halts
+@attrs.frozen
+class StartOver:
+    """The signal of ``ctx.start_over``."""
+
+    __repr__ = fields_in_line
+
+    state: object
+
+
+@attrs.frozen
+class WorkflowCancelled:
+    """The signal that halts a cancelled workflow: finalizers and compensations run.
+
+    Attributes:
+        reason: the caller's reason.
+    """
+
+    __repr__ = fields_in_line
+
+    reason: str
+
+
+@attrs.frozen
+class BranchDropped:
+    """The signal that halts a branch when the outcome of its fork is decided."""
+
+
+# ---------------------------------------------------------------- programs
+def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R]]:
+    """Make the programs of a function single steps of a workflow. Use it above `program`.
+
+    The journal holds the outcome of the step, and nothing of its inside: several effects cost one commit, and after a
+    crash inside the step all of them are performed again.
+
+    Args:
+        function: returns a program; its annotation declares the types of the value and of the errors.
+
+    Raises:
+        DefinitionError: the annotation declares no types, or one that has no JSON form.
+    """
+    name = getattr(function, "__name__", None) or repr(function)
+    value, error = value_of(function), error_of(function)
+    if value is Any or error is Any:
+        raise DefinitionError(f"@step {name}", function, "an annotation such as -> Do[value, errors, services]")
+    values: Codec[Any] = Codec.of(value, what=f"value of step {name}")  # type: ignore[arg-type] # a form
+    errors: Codec[Any] | None = None
+    if error is not Never:
+        errors = Codec.of(error, what=f"error of step {name}")  # type: ignore[arg-type] # a form
+
+    @wraps(function)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
+        one: Program[Any, Any, Any] = perform(OneStep(name, function(*args, **kwargs), values, errors))
+        return one
+
+    return made
+
+
+def patched(name: str) -> Program[bool]:
+    """Return whether the workflow passes here with the changed code.
+
+    False for a workflow whose journal continues beyond this place: it passed here with the code before the change.
+    True for all others, and from then on for the same workflow.
+
+    Args:
+        name: names the change in the journal.
+    """
+    return perform(Patched(check_name(name, what="name of a patch")))
+
+
+def step_key() -> Program[str]:
+    """Return a key for the next step, as an idempotency key for external systems.
+
+    The key is the same for every delivery and attempt of the step, and no other step has it.
+    """
+    return perform(StepKey())

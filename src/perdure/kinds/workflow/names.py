@@ -1,0 +1,25 @@
+"""The names of steps, which a replay compares with those of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from perdure.jobs.draft import Post
+from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive
+from perdure.programs import Call
+from perdure.programs.instructions import Deadline, Gather, Race, Sleep, Supervision
+from perdure.programs.interpreter import Fork
+
+NAMES: Final[Mapping[type, Callable[[Any], str]]] = {
+    Call: lambda call: cast("str", call.name),
+    OneStep: lambda one: cast("str", one.name),
+    Sleep: lambda _: "sleep",
+    Receive: lambda receive: f"signal {receive.name}",
+    Post: lambda post: f"tell {post.target}.{post.action}",
+    CallChild: lambda call: f"child {call.job.name}:{call.id}",
+    Patched: lambda patched: f"patch {patched.name}",
+    Fork: lambda fork: _FORKS[type(fork.plan)],
+}
+_FORKS: Final[Mapping[type, str]] = {Gather: "gather", Race: "race", Deadline: "timeout", Supervision: "supervised"}
+"""The name of each instruction that has a place in the journal."""

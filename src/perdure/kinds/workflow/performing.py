@@ -1,0 +1,126 @@
+"""The program of a run: replays the program of the workflow, performs its steps, and commits their outcomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from returns.result import Failure, Success
+
+from perdure.jobs.checkpoint import JOURNAL_PAGE, Checkpoint, ReadJournal
+from perdure.jobs.context import EndInstance
+from perdure.jobs.failures import record_failure
+from perdure.kinds.workflow.commands import REASON
+from perdure.kinds.workflow.crew import Crew
+from perdure.kinds.workflow.draft import GetDraft
+from perdure.kinds.workflow.errors import JournalFull
+from perdure.kinds.workflow.instructions import StartOver, WorkflowCancelled
+from perdure.kinds.workflow.progress import News
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.steps import Steps, write_logs
+from perdure.kinds.workflow.stored import FAILURE, Ended, header_of
+from perdure.kinds.workflow.tree import deadlines_around
+from perdure.programs import Do, Halted, Raised, asks, perform, program, sleep
+from perdure.programs.concurrency import supervised
+from perdure.programs.instructions import Now
+from perdure.values.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.definition import Workflow
+    from perdure.values.instance import Instance
+
+REPLAY_CHUNK = 500
+"""The number of instructions that a replay answers before other work of the event loop gets its turn."""
+
+
+@program
+def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None, Any, Any]:
+    """Replay a workflow, and perform what it does next.
+
+    Args:
+        job: its definition.
+        instance: the claimed instance.
+    """
+    services: Any = yield from asks(_same)
+    draft = yield from perform(GetDraft())
+    bodies = yield from _journal(instance.journal_length)
+    now_ms = yield from perform(Now())
+    try:
+        header = header_of(instance)
+        draft.replay = replay = Replay(header, bodies, draft, job.signals, job.max_steps, now_ms)
+        replay.begin(job.main(instance), services)
+        while replay.advance(REPLAY_CHUNK):
+            yield from sleep("0 ms")
+        yield from _living(job, instance, replay)
+    except InvalidInput as problem:
+        draft.problem = problem
+
+
+@program
+def _journal(length: int) -> Do[list[str], Any, Any]:
+    bodies: list[str] = []
+    while len(bodies) < length:
+        page = yield from perform(ReadJournal(len(bodies), JOURNAL_PAGE))
+        if not page:
+            break
+        bodies += page
+    return bodies
+
+
+@program
+def _living(job: Workflow[Any, Any, Any, Any], instance: Instance, replay: Replay) -> Do[None, Any, Any]:
+    """Perform steps until the program waits for something else, or ends."""
+    steps = Steps(job, instance, replay)
+    while True:
+        now_ms = yield from perform(Now())
+        replay.pass_time(now_ms)
+        yield from write_logs(replay)
+        calls = replay.calls() if replay.exit is None else []
+        if replay.exit is None and (replay.needs_commit or (calls and replay.unsaved())):
+            news: News | None = yield from perform(Checkpoint(replay.take))
+            if news is not None:
+                replay.notice(news.header, now_ms)
+                if news.suspension is not None:
+                    break
+            continue
+        if not calls:
+            break
+        if len(calls) == 1 and replay.wake_ms() is None and not deadlines_around(calls[0].branch):
+            yield from steps.performed(calls[0])
+        else:
+            yield from supervised(Crew(steps))
+    yield from _over(job, steps, replay)
+
+
+@program
+def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do[None, Any, Any]:
+    """Encode the end of the program; one that has no form is a defect of the program."""
+    now_ms = yield from perform(Now())
+    problem: Exception | Halted | None = JournalFull(replay.max_steps) if replay.is_full else None
+    try:
+        match replay.exit:
+            case Success(value):
+                replay.end = Ended(form="done", value=job.results.encode(value).decode(), at_ms=now_ms)
+            case Failure() as failure:
+                record = record_failure(failure, job.plan.errors, secrets=steps.secrets())
+                replay.end = Ended(form="failed", value=FAILURE.encode(record).decode(), at_ms=now_ms)
+            case Halted(WorkflowCancelled(reason)):
+                replay.end = Ended(form="cancelled", value=REASON.encode(reason).decode(), at_ms=now_ms)
+            case Halted(StartOver(state)):
+                replay.fresh = job.encode_state(state, replay.draft.limits)
+            case Halted(EndInstance()):
+                pass
+            case Halted() as halted:
+                problem = halted
+            case Raised(cause):
+                problem = cast("Exception", cause)
+            case _:
+                pass
+    except InvalidInput as not_encoded:
+        problem = not_encoded
+    if problem is not None:
+        replay.end = replay.fresh = None
+        yield from steps.failed("", "run", problem, 0, now_ms)
+
+
+def _same(services: Any) -> Any:
+    return services

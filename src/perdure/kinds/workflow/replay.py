@@ -1,0 +1,606 @@
+"""Replays the program of a workflow against its journal, as far as that goes without help. Pure.
+
+A program is a value, and the interpreter yields its instructions. So the program is interpreted from its beginning, and
+each instruction receives the answer that the journal holds for it. The rows are delivered in the order in which they
+were written, each one when no branch can run: so the branches run in the order of the first time. The instructions that
+have no answer are the present: steps to perform, timers, signals.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, cast
+
+import attrs
+import orjson
+from returns.result import Failure, Success
+
+from perdure.codecs import Codec
+from perdure.jobs.draft import Draft, Post
+from perdure.kinds.workflow.children import answer_of_child, cancel_child, child_signal, is_child_signal, start_child
+from perdure.kinds.workflow.divergence import STARTED, Index, diverged
+from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable
+from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, StepKey
+from perdure.kinds.workflow.names import NAMES
+from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
+from perdure.kinds.workflow.progress import RunProgress, StepFailure, progress_of
+from perdure.kinds.workflow.row import Form, Row, row_of
+from perdure.kinds.workflow.state_operations import StateOperations
+from perdure.kinds.workflow.stored import Ended, FailingStep, Header, WaitingSignal
+from perdure.kinds.workflow.timers import Timers
+from perdure.kinds.workflow.tree import DROPPED, AnyExit, Asked, Branch, Tree
+from perdure.programs import PASS, Call, Halted, Program, Raised
+from perdure.programs.instructions import Deadline, Jitter, Log, Now, Sleep, Supervision
+from perdure.programs.interpreter import Fork, interpret
+from perdure.values.errors import InvalidInput
+
+
+@attrs.define(eq=False)
+class Replay:
+    """One replay, and what the program does after it.
+
+    Attributes:
+        header: the stored data.
+        bodies: the rows of the journal.
+        draft: holds the state and the messages.
+        signals: the codecs of the signals, by name.
+        max_steps: the limit of the journal.
+        now_ms: the present.
+        new: the rows since the beginning of this run.
+        inbox: the signals that the program has not received.
+        taken: the numbers of the signals that it received in this run.
+        failing: the steps whose last attempt failed, by path.
+        logged: the log records that the program has written.
+        lines: log records to write.
+        cancelled: whether the program has received the request to cancel it.
+        failures: the attempts that failed since the last commit.
+        end: how the workflow ended.
+        fresh: the encoded state that it starts over with.
+        tree: the branches.
+    """
+
+    header: Header
+    bodies: Sequence[str]
+    draft: Draft
+    signals: Mapping[str, Codec[Any]]
+    max_steps: int
+    now_ms: int
+    new: list[Row] = attrs.Factory(list[Row])
+    inbox: list[WaitingSignal] = attrs.Factory(list[WaitingSignal])
+    taken: set[int] = attrs.Factory(set[int])
+    failing: dict[str, FailingStep] = attrs.Factory(dict[str, FailingStep])
+    logged: int = 0
+    lines: list[Log] = attrs.Factory(list[Log])
+    cancelled: bool = False
+    failures: list[StepFailure] = attrs.Factory(list[StepFailure])
+    end: Ended | None = None
+    fresh: str | None = None
+    tree: Tree = attrs.Factory(Tree)
+    _row: Row | None = None
+    _position: int = 0
+    _live: bool = False
+    _budget: int = 0
+    _pending: deque[Asked] = attrs.Factory(deque[Asked])
+    _receivers: dict[str, deque[Asked]] = attrs.Factory(dict[str, deque[Asked]])
+    _timers: Timers = attrs.field(init=False)
+    _saved: int = 0
+    _index: Index | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._timers = Timers(self.tree)
+        self.inbox = list(self.header.inbox)
+        self.failing = {step.path: step for step in self.header.failing if step.path}
+
+    # ------------------------------------------------------------ replaying
+    def begin(self, program: Program[Any, Any, Any], services: Any) -> None:  # the user's own record
+        """Begin the program; `advance` runs it."""
+        loop = interpret(program, services, (StateOperations(self.draft),))
+        self.tree.start(Branch("", loop, self.header.started_ms))
+
+    def advance(self, instructions: int = 1 << 62) -> bool:
+        """Run the branches, deliver the rows of the journal, and then the answers that need no help.
+
+        Args:
+            instructions: after this many it returns.
+
+        Returns:
+            Whether there is more to do.
+
+        Raises:
+            Diverged: the journal is not that of this program.
+        """
+        self._budget = instructions
+        ready = self.tree.ready
+        while True:
+            while ready:
+                if self._budget <= 0:
+                    return True
+                self._run(*ready.popleft())
+            if self.tree.exit is None and self._budget <= 0 and not self._live:
+                return True
+            if not self._live:
+                row = self._next()
+                if row is not None:
+                    self._deliver(row)
+                    continue
+                self._go_live()
+            self._leave_children()
+            if self.tree.exit is not None or not self._answer_one():
+                return False
+
+    def _go_live(self) -> None:
+        """Begin the present: what the replay left behind was done before."""
+        self._live = True
+        self.tree.left.clear()
+        for path in [path for path in self.failing if path not in self.tree.asked]:
+            del self.failing[path]
+
+    def _leave_children(self) -> None:
+        for left in self.tree.left:
+            if left.started:
+                cancel_child(self.draft, left.instruction, self._reason)
+        self.tree.left.clear()
+
+    def _next(self) -> Row | None:
+        """Return the next row of the journal, decoded."""
+        if self._row is None and self._position < len(self.bodies):
+            self._row = row_of(self.bodies[self._position])
+        return self._row
+
+    def _consume(self) -> None:
+        self._row = None
+        self._position += 1
+
+    def _run(self, branch: Branch, answer: Any) -> None:
+        """Run a branch until it waits, or ends."""
+        if branch.state == "new":
+            if branch.halt is not None:  # dropped before it began
+                branch.loop.close()
+                self.tree.ended(branch, branch.halt)
+                return
+            branch.state = "begun"
+        send, tree = branch.loop.send, self.tree
+        while True:
+            self._budget -= 1
+            try:
+                instruction, scope = send(answer)
+            except StopIteration as stop:
+                tree.ended(branch, stop.value)
+                return
+            kind = instruction.__class__
+            name_of = NAMES.get(kind)
+            if name_of is None:
+                answer = self._unrecorded(branch, instruction)
+                continue
+            if branch.halt is not None:
+                answer, branch.halt, branch.halted = branch.halt, None, True
+                continue
+            path, name = f"{branch.prefix}{branch.number}", name_of(instruction)
+            if kind is Patched and self._is_past(branch.prefix, branch.number, name):
+                answer = Success(False)  # noqa: FBT003 - the answer
+                continue
+            branch.number += 1
+            if kind is Fork and instruction.plan.__class__ is not Supervision:
+                tree.open(branch, path, instruction)
+                return
+            answer = self._recorded(Asked(path, name, instruction, scope, branch))
+            if answer is PASS:
+                return
+
+    def _recorded(self, asked: Asked) -> Any:
+        """Answer an instruction if the next row does, and no other branch can run; PASS if its branch waits."""
+        if asked.instruction.__class__ is Fork:
+            return Raised(NotInWorkflow(asked.instruction.plan))
+        if not self._live and not self.tree.ready and self._budget > 0:
+            row = self._next()
+            if row is not None and row.path == asked.path and row.form in _DIRECT:
+                self._consume()
+                return self._answer_of(asked, row)
+        self.tree.wait(asked)
+        self._waits(asked)
+        return PASS
+
+    def _unrecorded(self, branch: Branch, instruction: Any) -> Any:
+        """Answer an instruction that leaves no row."""
+        kind = instruction.__class__
+        if kind is Now:
+            return branch.clock_ms
+        if kind is Jitter or kind is StepKey:
+            key = f"{self.header.run_id}/{branch.prefix}{branch.number}"
+            return key if kind is StepKey else _chance(key)
+        if kind is Log:
+            self.logged += 1
+            if self.logged > self.header.logged:
+                self.lines.append(instruction)
+            return None
+        return Raised(NotInWorkflow(instruction))
+
+    # ------------------------------------------------------------ rows
+    def _deliver(self, row: Row) -> None:
+        """Deliver a row of the journal, while no branch can run."""
+        self._consume()
+        tree = self.tree
+        if row.form == "cancelled":
+            self.cancelled = True
+            in_progress: list[str]
+            reason, in_progress = orjson.loads(row.value)
+            tree.cancel(reason, frozenset(in_progress))
+            return
+        if row.form == "timed_out":
+            fork = tree.forks.get(row.path)
+            if fork is None or not isinstance(fork.plan, Deadline) or fork.decided is not None:
+                raise diverged(self.tree, row)
+            tree.expire(fork, row.at_ms)
+            return
+        started = row.path.endswith(STARTED)
+        asked = tree.asked.get(row.path.removesuffix(STARTED))
+        if asked is None or (row.form == "dropped") != (row.path in tree.dropping):
+            raise diverged(self.tree, row)
+        if started:
+            if asked.name != row.name:
+                raise diverged(self.tree, row)
+            asked.started = True
+            return
+        if row.form == "dropped":
+            if asked.name != row.name:
+                raise diverged(self.tree, row)
+            tree.answer(asked, DROPPED)
+            return
+        tree.answer(asked, self._answer_of(asked, row))
+
+    def _answer_of(self, asked: Asked, row: Row) -> Any:
+        """Return the recorded answer of an instruction.
+
+        Raises:
+            Diverged: it is the answer of another one, or this code cannot decode it.
+        """
+        if row.name != asked.name:
+            raise diverged(self.tree, row, asked)
+        branch, instruction = asked.branch, asked.instruction
+        branch.clock_ms = max(branch.clock_ms, row.at_ms)
+        kind = instruction.__class__
+        if branch.prefix and kind is not Post and kind is not Patched:
+            self._timers.anchor(branch, row.began_ms, "answered" if kind is Call or kind is OneStep else "waiting")
+        try:
+            if kind is Call or kind is OneStep:
+                values, errors = codecs_of(instruction)
+                if row.form == "done":
+                    return Success(values.decode(row.value.encode()))
+                if errors is None:
+                    raise InvalidInput(f"error of {row.name}", ("it declares no errors",))  # noqa: TRY301 - as the codec
+                return Failure(errors.decode(row.value.encode()))
+            if kind is Receive:
+                return Success(self._signal_codec(instruction.name).decode(row.value.encode()))
+            if kind is CallChild:
+                return answer_of_child(instruction, row.value)
+        except (InvalidInput, NotRecordable) as problem:
+            raise diverged(self.tree, row, asked, problem) from problem
+        return Success(True) if kind is Patched else Success(None)  # noqa: FBT003 - the answer
+
+    def _is_past(self, prefix: str, number: int, name: str) -> bool:
+        """Return whether the journal continues beyond a patch that it does not hold."""
+        if self._live:
+            return False
+        if self._index is None:
+            self._index = Index(map(row_of, self.bodies))
+        return self._index.is_past(prefix, number, name)
+
+    # ------------------------------------------------------------ the present
+    def _waits(self, asked: Asked) -> None:
+        """Note what a branch waits for, beside steps."""
+        instruction, branch = asked.instruction, asked.branch
+        kind = instruction.__class__
+        if kind is Call or kind is OneStep:
+            return
+        if kind is Sleep:
+            self._timers.sleep(asked, instruction.delay_ms)
+        elif kind is Receive:
+            self._receivers.setdefault(instruction.name, deque()).append(asked)
+        elif kind is CallChild:
+            self._pending.append(asked)
+            name = child_signal(self.header.run_id, asked.path)
+            self._receivers.setdefault(name, deque()).append(asked)
+        else:
+            self._pending.append(asked)
+            return
+        if branch.prefix:
+            self._timers.anchor(branch, branch.clock_ms, "waiting")
+
+    def _answer_one(self) -> bool:
+        """Deliver one answer that needs no help; return whether there was one."""
+        if self.is_full or self.needs_commit:
+            return False
+        tree = self.tree
+        while self._pending:
+            asked = self._pending.popleft()
+            if tree.asked.get(asked.path) is asked and not asked.started and self._serve(asked):
+                return True
+        for asked in tree.dropping.values():
+            if asked.begun_ms is None:
+                self._drop(asked)
+                return True
+        for signal in self.inbox:
+            asked_signal = self._receiver(signal.name)
+            if asked_signal is not None:
+                self._received(asked_signal, signal)
+                return True
+        request = self.header.cancel
+        if request is not None and not self.cancelled:
+            self._cancel(request.reason)
+            return True
+        return False
+
+    def _serve(self, asked: Asked) -> bool:
+        """Send a message, start a child, or note a patch; return whether its branch can run."""
+        instruction = asked.instruction
+        if isinstance(instruction, CallChild):
+            start_child(self.draft, instruction, self.header.run_id, asked.path)
+            asked.started = True
+            self._record(asked, "mark", path=asked.path + STARTED)
+            return True
+        answer: Any = Success(True)  # noqa: FBT003 - the answer of a patch
+        if isinstance(instruction, Post):
+            answer = Success(self.draft.answer(instruction))
+        self._record(asked, "mark")
+        self.tree.answer(asked, answer)
+        return True
+
+    def _receiver(self, name: str) -> Asked | None:
+        waiting = self._receivers.get(name)
+        while waiting:
+            if self.tree.asked.get(waiting[0].path) is waiting[0]:
+                return waiting[0]
+            waiting.popleft()
+        return None
+
+    def _received(self, asked: Asked, signal: WaitingSignal) -> None:
+        self.inbox.remove(signal)
+        self.taken.add(signal.number)
+        self._receivers[signal.name].popleft()
+        secret = not is_child_signal(signal.name) and self._signal_codec(signal.name).secret
+        row = self._record(
+            asked, "done", value=signal.value, at_ms=max(asked.branch.clock_ms, signal.at_ms), secret=secret
+        )
+        self.tree.answer(asked, self._answer_of(asked, row))
+
+    def _signal_codec(self, name: str) -> Codec[Any]:
+        codec = self.signals.get(name)
+        if codec is None:
+            raise InvalidInput(f"signal {name!r}", ("the definition has no such signal; add it to signals=(...)",))
+        return codec
+
+    def _drop(self, asked: Asked) -> None:
+        self._record(asked, "dropped")
+        self.tree.answer(asked, DROPPED)
+
+    def _cancel(self, reason: str) -> None:
+        in_progress = [asked.path for asked in self.tree.steps.values() if asked.begun_ms is not None]
+        self.cancelled = True
+        value = orjson.dumps([reason, in_progress]).decode()
+        self.new.append(
+            Row(path="", name="cancel", form="cancelled", at_ms=self.now_ms, began_ms=self.now_ms, value=value)
+        )
+        self.tree.cancel(reason, frozenset(in_progress))
+        for path in [path for path in self.failing if path not in self.tree.asked]:
+            del self.failing[path]
+
+    @property
+    def _reason(self) -> str:
+        request = self.header.cancel
+        return "the caller no longer waits" if request is None else request.reason
+
+    def _record(
+        self,
+        asked: Asked,
+        form: Form,
+        *,
+        value: str = "",
+        at_ms: int | None = None,
+        path: str | None = None,
+        secret: bool = False,
+    ) -> Row:
+        branch = asked.branch
+        at_ms = branch.clock_ms if at_ms is None else max(branch.clock_ms, at_ms)
+        failed = self.failing.pop(asked.path, None)
+        row = Row(
+            path=path or asked.path,
+            name=asked.name,
+            form=form,
+            at_ms=at_ms,
+            began_ms=at_ms if asked.begun_ms is None else min(asked.begun_ms, at_ms),
+            attempts=1 if failed is None else failed.attempts + 1,
+            value=value,
+            secret=secret,
+        )
+        self.new.append(row)
+        return row
+
+    # ------------------------------------------------------------ steps
+    def calls(self) -> list[Asked]:
+        """Return the steps that can be performed now."""
+        if self.is_full or self.is_stopped:
+            return []
+        return [asked for asked in self.tree.steps.values() if asked.begun_ms is None and self._is_due(asked.path)]
+
+    def _is_due(self, path: str) -> bool:
+        failed = self.failing.get(path)
+        return failed is None or (failed.at_ms is not None and failed.at_ms <= self.now_ms)
+
+    def begin_step(self, asked: Asked, now_ms: int) -> None:
+        """Note that an attempt of a step begins."""
+        self.now_ms = max(self.now_ms, now_ms)
+        asked.begun_ms = now_ms
+        if asked.branch.prefix:
+            self._timers.anchor(asked.branch, now_ms, "begun")
+
+    def performed(self, asked: Asked, exit_: AnyExit, now_ms: int) -> Exception | None:
+        """Deliver the outcome of a step, and run the program on.
+
+        Args:
+            asked: the step.
+            exit_: its outcome.
+            now_ms: when it ended.
+
+        Returns:
+            The defect of an attempt that failed; `failed` notes it.
+        """
+        self.now_ms = max(self.now_ms, now_ms)
+        if asked.path in self.tree.dropping:
+            self._drop(asked)
+            self.advance()
+            return None
+        defect: Exception
+        match exit_:
+            case Success() | Failure():
+                try:
+                    value, secret = encoded(asked.instruction, exit_, self.draft.limits.payload_bytes)
+                except (InvalidInput, NotRecordable) as problem:
+                    return problem if isinstance(problem, NotRecordable) else NotRecordable(asked.name, str(problem))
+                row = self._record(
+                    asked,
+                    "done" if isinstance(exit_, Success) else "failed",
+                    value=value.decode(),
+                    at_ms=self.now_ms,
+                    secret=secret,
+                )
+                asked.branch.clock_ms = row.at_ms
+                if asked.branch.prefix:
+                    self._timers.anchor(asked.branch, row.began_ms, "answered")
+                self.tree.answer(asked, exit_)
+                self.advance()
+                return None
+            case Halted(signal):
+                defect = NotRecordable(asked.name, f"it halted with {signal!r}; a step returns a value or an error")
+            case Raised(cause):
+                defect = cast("Exception", cause)
+        return defect
+
+    def failed(self, step: FailingStep, took_ms: int) -> None:
+        """Note a failed attempt of a step, or of the program itself."""
+        self.failing[step.path] = step
+        self.failures.append(StepFailure(step, took_ms))
+        asked = self.tree.asked.get(step.path)
+        if asked is None:
+            return
+        asked.begun_ms = None
+        self._timers.begin_again(asked.branch)
+
+    # ------------------------------------------------------------ time and requests
+    def wake_ms(self) -> int | None:
+        """Return when the program continues by itself; None if it waits for requests alone."""
+        timer_ms = self._timers.next_ms()
+        wakes = [] if timer_ms is None else [timer_ms]
+        for failed in self.failing.values():
+            step = self.tree.steps.get(failed.path)
+            if failed.at_ms is not None and failed.at_ms > self.now_ms and step is not None and step.begun_ms is None:
+                wakes.append(failed.at_ms)
+        return min(wakes, default=None)
+
+    def pass_time(self, now_ms: int) -> None:
+        """End the sleeps and the time limits that are due, and run the program on."""
+        self.now_ms = max(self.now_ms, now_ms)
+        while not self.is_full and not self.needs_commit:
+            at_ms = self._timers.next_ms()
+            if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None:
+                return
+            timer = self._timers.pop()
+            if isinstance(timer, Asked):
+                row = self._record(timer, "done", at_ms=at_ms)
+                timer.branch.clock_ms = row.at_ms
+                self.tree.answer(timer, Success(None))
+            else:
+                row = Row(path=timer.path, name="timeout", form="timed_out", at_ms=at_ms, began_ms=at_ms)
+                self.new.append(row)
+                self.tree.expire(timer, at_ms)
+            self.advance()
+
+    def notice(self, header: Header, now_ms: int) -> None:
+        """Take over the requests that arrived since the last commit, and run the program on."""
+        self.now_ms = max(self.now_ms, now_ms)
+        self.inbox = [signal for signal in header.inbox if signal.number not in self.taken]
+        self.taken.intersection_update(signal.number for signal in header.inbox)
+        if header.cancel is not None and self.header.cancel is None:
+            self.header = attrs.evolve(self.header, cancel=header.cancel)
+        self.advance()
+
+    # ------------------------------------------------------------ commits
+    def unsaved(self) -> bool:
+        """Return whether there is progress that no commit holds."""
+        return self._saved < len(self.new) or bool(self.failures)
+
+    def take(self) -> RunProgress | None:
+        """Return the progress since the last commit; None if there is none."""
+        return self.progress() if self.unsaved() else None
+
+    def progress(self) -> RunProgress:
+        """Return the progress since the last commit, for a commit that is written in any case."""
+        rows, self._saved = self.new[self._saved :], len(self.new)
+        failures, self.failures = tuple(self.failures), []
+        logged = max(self.logged, self.header.logged)
+        return progress_of(
+            self.draft, rows, failures, tuple(self.failing.values()), frozenset(self.taken), logged, self.cancelled
+        )
+
+    # ---- what it is at
+    @property
+    def exit(self) -> AnyExit | None:
+        """The exit of the program; None while it runs."""
+        return self.tree.exit
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of the journal, with those of this run."""
+        return len(self.bodies) + len(self.new)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the journal has reached its limit."""
+        return self.rows >= self.max_steps and self.tree.exit is None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a step failed for good."""
+        return any(step.at_ms is None for step in self.failing.values())
+
+    @property
+    def needs_commit(self) -> bool:
+        """Whether a commit can hold no more messages."""
+        return len(self.draft.messages) >= self.draft.limits.messages_per_turn
+
+    @property
+    def program_failure(self) -> FailingStep | None:
+        """The last failure of the program itself, beside its steps."""
+        return next((step for step in self.header.failing if not step.path), None)
+
+    @property
+    def in_progress(self) -> list[Asked]:
+        """The steps that are being performed."""
+        asked = (*self.tree.steps.values(), *self.tree.dropping.values())
+        return [step for step in asked if step.begun_ms is not None]
+
+    def has_more(self, header: Header) -> bool:
+        """Return whether another run can continue at once.
+
+        Args:
+            header: the data that the next run begins with.
+        """
+        if self.calls() or self.needs_commit or (header.cancel is not None and not header.cancel.delivered):
+            return True
+        return any(self._receiver(signal.name) is not None for signal in header.inbox)
+
+    def waits_for(self, most: int = 10) -> tuple[str, ...]:
+        """Return the names of the signals, children and timers that it waits for."""
+        names = (asked.name for asked in self.tree.asked.values() if not isinstance(asked.instruction, Call | OneStep))
+        return tuple(dict.fromkeys(names))[:most]
+
+
+
+_DIRECT = frozenset({"done", "failed", "mark"})
+"""The forms of rows that answer an instruction."""
+
+
+def _chance(key: str) -> float:
+    """Return a number in [0, 1) that is the same for the same key."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=7).digest()) / 2**56

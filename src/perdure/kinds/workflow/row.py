@@ -1,0 +1,76 @@
+"""One row of the journal: the answer to one instruction of the program."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+import orjson
+
+from perdure.values.errors import InvalidInput
+from perdure.values.excerpt import fields_in_line, size_only
+
+Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "timed_out", "cancelled"]
+"""The form of an answer:
+
+``done`` a value, ``failed`` a typed error, ``mark`` no value, ``dropped`` the halt of a branch whose fork was decided,
+``timed_out`` the end of a time limit, ``cancelled`` the halt of the workflow.
+"""
+
+
+@attrs.define(kw_only=True, unsafe_hash=True)
+class Row:
+    """One answer that the program received.
+
+    Attributes:
+        path: the number of the instruction; in a branch of a fork, the path of the fork and the branch come first.
+        name: the name of the step.
+        form: the form of the answer.
+        at_ms: when the step ended: the clock of the program.
+        began_ms: when the last attempt of the step began.
+        attempts: the attempts of the step.
+        value: the value as JSON; empty for a form that has none.
+        secret: whether the value has secrets.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    name: str
+    form: Form
+    at_ms: int
+    began_ms: int
+    attempts: int = 1
+    value: str = attrs.field(default="", repr=size_only)
+    secret: bool = False
+
+
+def body_of(row: Row) -> str:
+    """Encode a row: a line of JSON, then the value."""
+    head = [row.path, row.name, row.form, row.at_ms, row.at_ms - row.began_ms, row.attempts]
+    if row.secret:
+        head.append(1)
+    return f"{orjson.dumps(head).decode()}\n{row.value}"
+
+
+def row_of(body: str) -> Row:
+    """Decode a row.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    head, _, value = body.partition("\n")
+    try:
+        path, name, form, at_ms, took_ms, attempts, *more = orjson.loads(head)
+        return Row(
+            path=path,
+            name=name,
+            form=form,
+            at_ms=at_ms,
+            began_ms=at_ms - took_ms,
+            attempts=attempts,
+            value=value,
+            secret=bool(more),
+        )
+    except (ValueError, TypeError) as problem:
+        raise InvalidInput("row of a journal", (f"not a row of a workflow: {problem}",)) from problem

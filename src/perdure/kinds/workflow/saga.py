@@ -1,0 +1,75 @@
+"""Compensation: when the rest of a program does not succeed, what it did is undone, the last first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.programs import Do, Halted, Program, Raised, fail, halt, program, sandbox
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+@attrs.define(eq=False)
+class Undo(Generic[R]):
+    """Collects the compensations of a `saga`."""
+
+    _stack: list[Callable[[], Program[Any, Any, R]]] = attrs.Factory(list[Any])
+
+    def after(self, done: Program[A, E, R], undo: Callable[[A], Program[object, Any, R]]) -> Program[A, E, R]:
+        """Return a program that does something, and remembers how to undo it.
+
+        Args:
+            done: the program; if it does not succeed, there is nothing to undo.
+            undo: returns the compensation for its value.
+        """
+        return done.map(lambda value: self._remember(value, undo))
+
+    def _remember(self, value: A, undo: Callable[[A], Program[object, Any, R]]) -> A:
+        self._stack.append(lambda: undo(value))
+        return value
+
+    def last_first(self) -> list[Program[Any, Any, R]]:
+        """Return the compensations, the last first; `saga` performs them."""
+        return [make() for make in self._stack[::-1]]
+
+
+def saga(
+    body: Callable[Concatenate[Undo[R], P], Program[A, E, R]], *args: P.args, **kwargs: P.kwargs
+) -> Program[A, E, R]:
+    """Run a program; when it fails, halts or is cancelled, undo what it did, the last first.
+
+    In a workflow each compensation is a step: recorded, performed again after a crash, and retried when it raises. A
+    compensation that fails with a typed error raises it as a defect. A defect of the program itself undoes nothing: the
+    workflow is parked there, and can continue.
+
+    Args:
+        body: takes the `Undo` first, then the arguments.
+        args: its arguments.
+        kwargs: its keyword arguments.
+    """
+    return _saga(lambda undo: body(undo, *args, **kwargs))
+
+
+@program
+def _saga(body: Callable[[Undo[R]], Program[A, E, R]]) -> Do[A, E, R]:
+    undo: Undo[R] = Undo()
+    exit_ = yield from sandbox(body(undo))
+    match exit_:
+        case Success(value):
+            return value
+        case Raised(cause):
+            raise cause
+        case Failure() | Halted():
+            pass
+    for compensation in undo.last_first():
+        yield from compensation.or_raise()
+    if isinstance(exit_, Failure):
+        return (yield from fail(exit_.failure()))
+    return (yield from halt(exit_.signal))

@@ -1,0 +1,348 @@
+"""Commits of a workflow: in the middle of a run, and at its end. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from returns.result import Success
+
+from perdure.jobs.context import EndInstance
+from perdure.jobs.event_recorder import EventRecorder
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import secrets_of_run
+from perdure.jobs.run import executed, run_answer
+from perdure.jobs.size import within
+from perdure.jobs.step import Commit, Execute
+from perdure.jobs.suspension import undecodable
+from perdure.jobs.writes import answered, purge, put, stored
+from perdure.kinds.workflow.children import report_end
+from perdure.kinds.workflow.commands import REASON
+from perdure.kinds.workflow.draft import WorkflowDraft
+from perdure.kinds.workflow.progress import News, RunProgress
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.retrying import after_failure
+from perdure.kinds.workflow.stored import FAILURE, Ended, FailingStep, Header, header_of, written
+from perdure.programs import Exit, Halted, Raised
+from perdure.values.answer import OutcomeRecord
+from perdure.values.event import Event, JobFailed, JobParked, JobRetryExhausted, JobTerminated
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance, PendingRetry
+from perdure.values.journal import JournalChange
+from perdure.values.message import Message
+from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.definition import Workflow
+
+_CHILD_CANCELLED = "terminated"
+
+
+def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> Commit:
+    """Commit the progress of a run over the present row."""
+    before = execute.instance
+    header = advanced(header_of(before), progress, before)
+    log = EventRecorder(inputs, before.address, before.run_count)
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=_failures(log, execute, progress),
+        messages=progress.messages,
+        state=before.state if progress.state is None else progress.state,
+        data=_data(header, before, inputs),
+        journal=_appended(progress),
+    )
+    return answered(transition, News(header, before.suspension))
+
+
+def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
+    """Return the header with the progress of a run."""
+    cancel = header.cancel
+    return attrs.evolve(
+        header,
+        first=before.state if progress.state is not None and header.first is None else header.first,
+        logged=progress.logged,
+        inbox=tuple(signal for signal in header.inbox if signal.number not in progress.taken),
+        failing=progress.failing,
+        cancel=attrs.evolve(cancel, delivered=True) if cancel is not None and progress.cancelled else cancel,
+    )
+
+
+def _appended(progress: RunProgress) -> JournalChange | None:
+    return JournalChange(progress.bodies) if progress.bodies else None
+
+
+def _data(header: Header, before: Instance, inputs: TurnInputs) -> str:
+    return within(written(header).encode(), inputs.limits.state_bytes, what=f"data of {before.address}")
+
+
+def _failures(log: EventRecorder, execute: Execute, progress: RunProgress) -> tuple[Event, ...]:
+    """Record the failed attempts."""
+    return tuple(
+        log.add(
+            JobFailed,
+            run_id=execute.claim.run_id,
+            hook=failure.step.name,
+            attempt=failure.step.attempts,
+            delivery=execute.claim.deliveries,
+            duration_ms=failure.took_ms,
+            error=failure.step.error,
+            retry_at_ms=failure.step.at_ms,
+        )
+        for failure in progress.failures
+    )
+
+
+# ---------------------------------------------------------------- the end of a run
+def settled(job: Workflow[Any, Any, Any, Any], execute: Execute, replay: Replay, inputs: TurnInputs) -> Commit:
+    """Commit the end of a run: the workflow ended, waits, is retried, or is parked."""
+    replay.tree.close()
+    progress = replay.progress()
+    header = advanced(header_of(execute.instance), progress, execute.instance)
+    if replay.end is not None:
+        return _ended(job, execute, header, progress, replay.end, inputs)
+    if replay.fresh is not None:
+        return _started_over(execute, header, progress, replay.fresh, inputs)
+    if replay.exit is not None and isinstance(replay.exit, Halted) and isinstance(replay.exit.signal, EndInstance):
+        return _terminated(execute, progress, replay.exit.signal.reason, inputs)
+    stopped = next((step for step in header.failing if step.at_ms is None), None)
+    if stopped is not None and (header.cancel is None or header.cancel.delivered):
+        return _given_up(job, execute, header, progress, stopped, inputs)
+    return _waiting(execute, header, progress, replay, inputs)
+
+
+def _waiting(execute: Execute, header: Header, progress: RunProgress, replay: Replay, inputs: TurnInputs) -> Commit:
+    before = execute.instance
+    header = attrs.evolve(header, waits_for=replay.waits_for())
+    wakes = [replay.wake_ms(), *(step.at_ms for step in header.failing)]
+    due = [at_ms for at_ms in wakes if at_ms is not None]
+    if replay.has_more(header):
+        due.append(inputs.now_ms)
+    alarm_ms = min(due, default=None)
+    retried = next((step for step in header.failing if step.at_ms is not None and step.at_ms == alarm_ms), None)
+    log = EventRecorder(inputs, before.address, before.run_count)
+    failures = _failures(log, execute, progress)
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=failures or executed(log, execute, inputs),
+        messages=progress.messages,
+        journal=_appended(progress),
+        state=before.state if progress.state is None else progress.state,
+        data=_data(header, before, inputs),
+        alarm_ms=alarm_ms,
+        claim=None,
+        pending_retry=None if retried is None else _pending(execute, retried),
+        last_error=None if retried is None else retried.error,
+    )
+    outcome = OutcomeRecord(form="completed")
+    if retried is not None:
+        outcome = OutcomeRecord(form="retrying", error=retried.error, at_ms=retried.at_ms)
+    return answered(transition, run_answer(execute, stored(transition), outcome))
+
+
+def _pending(execute: Execute, step: FailingStep) -> PendingRetry:
+    """Return the retry that the row shows: that of the step which is due first."""
+    claim = execute.claim
+    return PendingRetry(
+        run_id=claim.run_id,
+        cause=claim.cause,
+        attempt=claim.attempt + 1,
+        first_failed_ms=step.first_failed_ms,
+        at_ms=step.at_ms or 0,
+        error=step.error,
+        uncounted=claim.uncounted,
+    )
+
+
+def _given_up(
+    job: Workflow[Any, Any, Any, Any],
+    execute: Execute,
+    header: Header,
+    progress: RunProgress,
+    step: FailingStep,
+    inputs: TurnInputs,
+) -> Commit:
+    """Park a workflow at a step that failed for good; or purge it, if the policy says so."""
+    before = execute.instance
+    log = EventRecorder(inputs, before.address, before.run_count)
+    events: tuple[Event, ...] = _failures(log, execute, progress)
+    if job.plan.retry is not None:
+        exhausted = log.add(
+            JobRetryExhausted,
+            run_id=execute.claim.run_id,
+            attempt=step.attempts,
+            delivery=execute.claim.deliveries,
+            reason=step.reason,
+            error=step.error,
+        )
+        events = (*events, exhausted)
+    outcome = OutcomeRecord(form="failed", error=step.error)
+    if job.plan.exhausted == "purge":
+        events = (*events, log.add(JobTerminated, reason="retries_exhausted"))
+        messages = (*progress.messages, *_parents(header, before, _CHILD_CANCELLED, '"retries exhausted"', inputs))
+        return answered(purge(before, events=events, messages=messages), run_answer(execute, None, outcome))
+    events = (*events, log.add(JobParked, reason="retries_exhausted", detail=f"step {step.name}: {step.error.message}"))
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=events,
+        messages=progress.messages,
+        journal=_appended(progress),
+        state=before.state if progress.state is None else progress.state,
+        data=_data(header, before, inputs),
+        alarm_ms=None,
+        claim=None,
+        pending_retry=attrs.evolve(_pending(execute, step), at_ms=inputs.now_ms, uncounted=execute.claim.attempt),
+        suspension="retries_exhausted",
+        last_error=step.error,
+    )
+    return answered(transition, run_answer(execute, stored(transition), outcome))
+
+
+def _ended(
+    job: Workflow[Any, Any, Any, Any],
+    execute: Execute,
+    header: Header,
+    progress: RunProgress,
+    ended: Ended,
+    inputs: TurnInputs,
+) -> Commit:
+    before = execute.instance
+    final = attrs.evolve(header, ended=ended, inbox=(), failing=(), waits_for=())
+    log = EventRecorder(inputs, before.address, before.run_count)
+    error = FAILURE.decode(ended.value.encode()) if ended.form == "failed" else None
+    events: tuple[Event, ...] = _failures(log, execute, progress)
+    if error is None:
+        events = (*events, *executed(log, execute, inputs))
+    else:
+        events = (*events, _failed(log, execute, error, inputs))
+    messages = (*progress.messages, *_parents(header, before, ended.form, ended.value, inputs))
+    outcome = OutcomeRecord(form="completed" if error is None else "failed", error=error)
+    if job.keep_ms == 0:
+        transition = purge(before, events=events, messages=messages, own_messages="kept")
+        return answered(transition, run_answer(execute, None, outcome))
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=events,
+        messages=messages,
+        journal=_appended(progress),
+        state=before.state if progress.state is None else progress.state,
+        data=written(final),
+        alarm_ms=None if job.keep_ms is None else inputs.now_ms + job.keep_ms,
+        claim=None,
+        pending_retry=None,
+        last_error=error,
+    )
+    return answered(transition, run_answer(execute, stored(transition), outcome))
+
+
+def _failed(log: EventRecorder, execute: Execute, error: FailureRecord, inputs: TurnInputs) -> JobFailed:
+    return log.add(
+        JobFailed,
+        run_id=execute.claim.run_id,
+        hook="run",
+        attempt=execute.claim.attempt,
+        delivery=execute.claim.deliveries,
+        duration_ms=max(0, inputs.now_ms - execute.started_ms),
+        error=error,
+    )
+
+
+def _started_over(execute: Execute, header: Header, progress: RunProgress, state: str, inputs: TurnInputs) -> Commit:
+    before = execute.instance
+    fresh = Header(
+        run_id=inputs.id(),
+        started_ms=inputs.now_ms,
+        signals=header.signals,
+        inbox=header.inbox,
+        cancel=header.cancel,
+        parent=header.parent,
+    )
+    log = EventRecorder(inputs, before.address, before.run_count)
+    transition = put(
+        before,
+        inputs.now_ms,
+        events=(*_failures(log, execute, progress), *executed(log, execute, inputs)),
+        messages=progress.messages,
+        journal=JournalChange((), "cut"),
+        state=state,
+        data=_data(fresh, before, inputs),
+        alarm_ms=inputs.now_ms,
+        claim=None,
+        pending_retry=None,
+        last_error=None,
+    )
+    return answered(transition, run_answer(execute, stored(transition), OutcomeRecord(form="completed")))
+
+
+def _terminated(execute: Execute, progress: RunProgress, reason: str, inputs: TurnInputs) -> Commit:
+    before = execute.instance
+    log = EventRecorder(inputs, before.address, before.run_count)
+    events = (*_failures(log, execute, progress), *log.optional(JobTerminated, reason=reason))
+    messages = (*progress.messages, *last_messages(before, reason, inputs))
+    outcome = OutcomeRecord(form="terminated", reason=reason)
+    return answered(purge(before, events=events, messages=messages), run_answer(execute, None, outcome))
+
+
+def last_messages(instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the messages of a workflow that is purged before its end: its parent must not wait for ever."""
+    header = header_of(instance)
+    if header.ended is not None:
+        return ()
+    return _parents(header, instance, _CHILD_CANCELLED, REASON.encode(reason).decode(), inputs)
+
+
+def _parents(header: Header, before: Instance, form: str, value: str, inputs: TurnInputs) -> tuple[Message, ...]:
+    if header.parent is None:
+        return ()
+    return (report_end(before.address, header.parent, form, value, inputs.now_ms),)
+
+
+# ---------------------------------------------------------------- a run that was cut short
+def cut_short(
+    job: Workflow[Any, Any, Any, Any], execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
+) -> Commit | None:
+    """Settle a run whose program was stopped: its steps in progress failed, and everything else is kept.
+
+    Returns:
+        The commit; None if the replay had not begun.
+    """
+    draft = execute.draft
+    if not isinstance(draft, WorkflowDraft) or draft.replay is None or isinstance(exit_, Success):
+        return None
+    replay = draft.replay
+    defect = exit_.cause if isinstance(exit_, Raised) else exit_
+    record = record_failure(exit_, job.plan.errors, secrets=secrets_of_run(job, execute))
+    failed = [(asked.path, asked.name, asked.begun_ms or 0) for asked in replay.in_progress]
+    replay.end = replay.fresh = None
+    for path, name, began_ms in failed or [("", "run", execute.started_ms)]:
+        step = after_failure(
+            job.plan.retry,
+            replay.failing.get(path) if path else replay.program_failure,
+            path=path,
+            name=name,
+            defect=defect,
+            error=record,
+            now_ms=inputs.now_ms,
+            jitter=inputs.jitter,
+        )
+        replay.failed(step, max(0, inputs.now_ms - began_ms))
+    return settled(job, execute, replay, inputs)
+
+
+def concluded(job: Workflow[Any, Any, Any, Any], execute: Execute, inputs: TurnInputs) -> Commit:
+    """Commit the end of a run, or park a workflow whose journal this code cannot follow.
+
+    Raises:
+        TypeError: the run had no replay, which is a defect of this kind.
+    """
+    draft = execute.draft
+    if isinstance(draft, WorkflowDraft) and draft.problem is not None:
+        if draft.replay is not None:
+            draft.replay.tree.close()
+        return undecodable(job, execute.instance, draft.problem, inputs)
+    if not isinstance(draft, WorkflowDraft) or draft.replay is None:
+        raise TypeError(f"a run of {job!r} ended without a replay")
+    return settled(job, execute, draft.replay, inputs)

@@ -1,0 +1,76 @@
+"""Performs the steps of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from perdure.jobs.failures import record_failure
+from perdure.jobs.redaction import has_secrets, secrets_of_instance
+from perdure.kinds.workflow.instructions import OneStep
+from perdure.kinds.workflow.replay import Replay
+from perdure.kinds.workflow.retrying import after_failure
+from perdure.kinds.workflow.tree import Asked
+from perdure.programs import Do, Halted, Program, Raised, perform, program, sandbox
+from perdure.programs.instructions import Jitter, Now
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.definition import Workflow
+    from perdure.values.instance import Instance
+
+
+@program
+def write_logs(replay: Replay) -> Do[None, Any, Any]:
+    """Write the log records of the program: once, because a replay repeats none."""
+    lines, replay.lines = replay.lines, []
+    for line in lines:
+        yield from perform(line)
+
+
+@attrs.define
+class Steps:
+    """Performs the steps of one run."""
+
+    job: Workflow[Any, Any, Any, Any]
+    instance: Instance
+    replay: Replay
+
+    def secrets(self) -> frozenset[str]:
+        """Return the secrets that the program had."""
+        if not has_secrets(self.job):
+            return frozenset()
+        drafted = self.replay.draft.encoded
+        known = secrets_of_instance(self.job, self.instance)
+        return known if drafted is None else known | self.job.plan.state.secrets(drafted.encode())
+
+    @program
+    def performed(self, asked: Asked) -> Do[None, Any, Any]:
+        """Perform a step, and run the program of the workflow on."""
+        began_ms = yield from perform(Now())
+        self.replay.begin_step(asked, began_ms)
+        exit_ = yield from sandbox(_call(asked))
+        now_ms = yield from perform(Now())
+        defect = self.replay.performed(asked, exit_, now_ms)
+        if defect is not None:
+            yield from self.failed(asked.path, asked.name, defect, now_ms - began_ms, now_ms)
+        yield from write_logs(self.replay)
+
+    @program
+    def failed(self, path: str, name: str, defect: Exception | Halted, took_ms: int, now_ms: int) -> Do[None, Any, Any]:
+        """Note a failed attempt."""
+        jitter = yield from perform(Jitter())
+        record = record_failure(defect if isinstance(defect, Halted) else Raised(defect), None, secrets=self.secrets())
+        before = (
+            self.replay.failing.get(path) or self.replay.program_failure if not path else self.replay.failing.get(path)
+        )
+        step = after_failure(
+            self.job.plan.retry, before, path=path, name=name, defect=defect, error=record, now_ms=now_ms, jitter=jitter
+        )
+        self.replay.failed(step, max(0, took_ms))
+
+
+def _call(asked: Asked) -> Program[Any, Any, Any]:
+    instruction = asked.instruction
+    inner: Program[Any, Any, Any] = instruction.program if instruction.__class__ is OneStep else perform(instruction)
+    return inner.provide(asked.scope)

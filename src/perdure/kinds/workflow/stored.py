@@ -1,0 +1,159 @@
+"""The data that the store keeps of a workflow, besides its state and its journal."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from perdure.codecs import Codec
+from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.failure import FailureRecord
+from perdure.values.instance import Instance
+
+EndedAs: TypeAlias = Literal["done", "failed", "cancelled"]
+"""How a workflow ended."""
+
+
+@attrs.frozen(kw_only=True)
+class WaitingSignal:
+    """A signal that the program has not received yet, or the end of a child.
+
+    Attributes:
+        number: the number of the signal, from 1.
+        name: the name of the signal; ``child`` and the path of the call for the end of a child.
+        value: its value as JSON.
+        at_ms: when it was stored.
+    """
+
+    __repr__ = fields_in_line
+
+    number: int
+    name: str
+    value: str = attrs.field(repr=size_only)
+    at_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class FailingStep:
+    """A step whose last attempt raised or timed out.
+
+    Attributes:
+        path: the path of the step; empty for the program itself.
+        name: the name of the step.
+        attempts: the attempts so far.
+        uncounted: those before the workflow was last resumed, which the retry policy does not count.
+        first_failed_ms: when the first attempt that the policy counts failed.
+        at_ms: when the next attempt is due; None when there is none, and the workflow is parked.
+        reason: why there is none.
+        error: the error of the last attempt.
+    """
+
+    __repr__ = fields_in_line
+
+    path: str
+    name: str
+    attempts: int
+    uncounted: int = 0
+    first_failed_ms: int
+    at_ms: int | None
+    reason: str = ""
+    error: FailureRecord
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """How a workflow ended, kept until ``keep`` is over.
+
+    Attributes:
+        form: with a value, with a typed error, or cancelled.
+        value: the value as JSON, the `FailureRecord` as JSON, or the reason as JSON.
+        at_ms: when.
+    """
+
+    __repr__ = fields_in_line
+
+    form: EndedAs
+    value: str = attrs.field(repr=size_only)
+    at_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class Parent:
+    """The workflow that waits for the end of this one.
+
+    Attributes:
+        address: the parent, printed ``kind:name:id``.
+        call: the call that waits.
+    """
+
+    __repr__ = fields_in_line
+
+    address: str
+    call: str
+
+
+@attrs.frozen(kw_only=True)
+class CancelRequest:
+    """A request to cancel the workflow.
+
+    Attributes:
+        reason: the caller's reason.
+        delivered: whether the program has received it.
+    """
+
+    __repr__ = fields_in_line
+
+    reason: str
+    delivered: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Header:
+    """The data of a workflow that every commit writes: its size does not depend on the length of the journal.
+
+    Attributes:
+        run_id: the id of the workflow, the same for all its runs; `start_over` makes a new one.
+        started_ms: when it was started.
+        first: the state that it was started with, when that is no longer the present state.
+        logged: the number of log records that the program wrote.
+        signals: the number of signals so far.
+        inbox: the signals that the program has not received yet, in order.
+        failing: the steps whose last attempt raised or timed out.
+        waits_for: the signals, the children and the timers that it waits for, for readers.
+        cancel: the request to cancel it.
+        ended: how it ended.
+        parent: the workflow that waits for its end.
+    """
+
+    __repr__ = fields_in_line
+
+    run_id: str
+    started_ms: int
+    first: str | None = attrs.field(default=None, repr=size_only)
+    logged: int = 0
+    signals: int = 0
+    inbox: tuple[WaitingSignal, ...] = ()
+    failing: tuple[FailingStep, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    cancel: CancelRequest | None = None
+    ended: Ended | None = None
+    parent: Parent | None = None
+
+
+FAILURE: Codec[FailureRecord] = Codec.of(FailureRecord, what="error of a workflow")
+HEADER: Codec[Header] = Codec.of(Header, what="data of a workflow")
+
+
+def header_of(instance: Instance) -> Header:
+    """Decode the header.
+
+    Raises:
+        InvalidInput: this code cannot decode it.
+    """
+    return HEADER.decode(instance.data.encode())
+
+
+def written(header: Header) -> str:
+    """Encode a header."""
+    return HEADER.encode(header).decode()

@@ -1,0 +1,320 @@
+"""The branches of a program that is replayed: which can run, which wait, and which exit decides a fork."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeAlias, cast
+
+import attrs
+from returns.result import Failure, Success
+
+from perdure.kinds.workflow.instructions import BranchDropped, CallChild, OneStep, WorkflowCancelled
+from perdure.programs import Call, EffectTimeout, Exit, Halted, Raised
+from perdure.programs.instructions import Deadline, Gather, Race
+from perdure.programs.interpreter import Fork, Loop
+
+AnyExit: TypeAlias = Exit[Any, Any]
+
+DROPPED: AnyExit = Halted(BranchDropped())
+
+
+@attrs.define(eq=False)
+class Asked:
+    """An instruction without an answer, at which a branch waits.
+
+    Attributes:
+        path: the path of the step.
+        name: the name of the step.
+        instruction: the instruction.
+        scope: the services in effect there.
+        branch: the branch that waits.
+        begun_ms: when its attempt in progress began; None while there is none.
+        wake_ms: when a sleep ends.
+        started: whether the message that starts a child was sent.
+    """
+
+    path: str
+    name: str
+    instruction: Any
+    scope: Any
+    branch: Branch
+    begun_ms: int | None = None
+    wake_ms: int | None = None
+    started: bool = False
+
+
+@attrs.define(eq=False)
+class Branch:
+    """One branch of the program; the first one is the program itself.
+
+    Attributes:
+        prefix: the path of its fork and its number, with a dot after each; empty for the program itself.
+        loop: the interpreter of its program.
+        clock_ms: the instant of its last answer.
+        fork: the fork that it belongs to.
+        index: its number in the fork.
+        number: the number of its next instruction.
+        asked: the instruction that it waits at.
+        waits_for: the fork that it waits for.
+        halt: the halt that its next instruction receives.
+        state: whether it has run yet, and whether it has ended.
+        halted: whether it received a halt.
+        dropped: whether the exit of its fork is decided without it.
+    """
+
+    prefix: str
+    loop: Loop[Any, Any]
+    clock_ms: int
+    fork: OpenFork | None = None
+    index: int = 0
+    number: int = 0
+    asked: Asked | None = None
+    waits_for: OpenFork | None = None
+    halt: AnyExit | None = None
+    state: str = "new"
+    halted: bool = False
+    dropped: bool = False
+
+
+@attrs.define(eq=False)
+class OpenFork:
+    """A fork, until all its branches have ended.
+
+    Attributes:
+        path: its path.
+        plan: the programs, and which exit decides.
+        begin: makes the loop of one of the programs.
+        parent: the branch that waits for it.
+        clock_ms: the latest clock of its branches.
+        next: the number of the next program to start.
+        live: the branches that run or wait, by number.
+        values: the values of a `gather`, by number.
+        decided: the exit of the fork, once it is decided.
+        anchor_ms: from when a time limit counts; None until something inside it has begun.
+        anchored: whether an answer fixed the anchor, or only the attempt in progress.
+        expired: whether the time limit has passed.
+    """
+
+    path: str
+    plan: Gather | Race | Deadline
+    begin: Callable[[Any], Loop[Any, Any]]
+    parent: Branch
+    clock_ms: int
+    next: int = 0
+    live: dict[int, Branch] = attrs.Factory(dict[int, Branch])
+    values: dict[int, Any] = attrs.Factory(dict[int, Any])
+    decided: AnyExit | None = None
+    anchor_ms: int | None = None
+    anchored: bool = False
+    expired: bool = False
+
+    @property
+    def programs(self) -> tuple[Any, ...]:
+        """The programs of the plan."""
+        return (self.plan.program,) if isinstance(self.plan, Deadline) else self.plan.programs
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the time limit passes; None while it does not count yet, or there is none."""
+        if isinstance(self.plan, Deadline) and self.anchor_ms is not None and self.decided is None:
+            return self.anchor_ms + self.plan.after_ms
+        return None
+
+
+@attrs.define(eq=False)
+class Tree:
+    """All branches.
+
+    Attributes:
+        ready: the branches that can run, each with the answer that it receives.
+        asked: the instructions without an answer, by path, in the order in which they were asked.
+        steps: those of them that are performed by services.
+        dropping: steps whose branch is dropped, and must be halted by a row of the journal.
+        left: calls of children that their branches no longer wait for.
+        forks: the open forks, by path.
+        lost: the defects of dropped branches.
+        exit: the exit of the program.
+        live: every branch that has not ended.
+    """
+
+    ready: deque[tuple[Branch, Any]] = attrs.Factory(deque[tuple[Branch, Any]])
+    asked: dict[str, Asked] = attrs.Factory(dict[str, Asked])
+    steps: dict[str, Asked] = attrs.Factory(dict[str, Asked])
+    dropping: dict[str, Asked] = attrs.Factory(dict[str, Asked])
+    left: list[Asked] = attrs.Factory(list[Asked])
+    forks: dict[str, OpenFork] = attrs.Factory(dict[str, OpenFork])
+    lost: list[Raised] = attrs.Factory(list[Raised])
+    exit: AnyExit | None = None
+    branches: dict[str, Branch] = attrs.Factory(dict[str, Branch])
+
+    def start(self, branch: Branch) -> None:
+        """Let a new branch run."""
+        self.branches[branch.prefix] = branch
+        self.ready.append((branch, None))
+
+    def wait(self, asked: Asked) -> None:
+        """Let a branch wait at an instruction."""
+        asked.branch.asked = asked
+        self.asked[asked.path] = asked
+        if isinstance(asked.instruction, Call | OneStep):
+            self.steps[asked.path] = asked
+
+    def answer(self, asked: Asked, answer: Any) -> None:
+        """Let a branch continue with the answer of its instruction."""
+        branch = asked.branch
+        del self.asked[asked.path]
+        self.steps.pop(asked.path, None)
+        self.dropping.pop(asked.path, None)
+        branch.asked = None
+        if answer.__class__ is Halted:
+            branch.halted = True
+        self.ready.append((branch, answer))
+
+    # ------------------------------------------------------------ forks
+    def open(self, branch: Branch, path: str, fork: Fork) -> OpenFork:
+        """Start the branches of a fork."""
+        opened = OpenFork(path, cast("Any", fork.plan), fork.begin, branch, branch.clock_ms)
+        self.forks[path] = opened
+        branch.waits_for = opened
+        if not opened.programs:
+            opened.decided = Success(())
+            self._close(opened)
+            return opened
+        limit = fork.plan.limit if isinstance(fork.plan, Gather) else len(opened.programs)
+        while opened.next < len(opened.programs) and len(opened.live) < limit:
+            self._start_next(opened)
+        return opened
+
+    def _start_next(self, fork: OpenFork) -> None:
+        index = fork.next
+        fork.next += 1
+        loop = fork.begin(fork.programs[index])
+        branch = Branch(f"{fork.path}.{index}.", loop, fork.parent.clock_ms, fork, index)
+        fork.live[index] = branch
+        self.start(branch)
+
+    def ended(self, branch: Branch, exit_: AnyExit) -> None:
+        """Note the exit of a branch.
+
+        Raises:
+            BaseException: the exit is a cancellation or a request to end the process.
+        """
+        if isinstance(exit_, Raised) and not isinstance(exit_.cause, Exception):
+            raise exit_.cause
+        branch.state = "over"
+        del self.branches[branch.prefix]
+        fork = branch.fork
+        if fork is None:
+            self.exit = exit_
+            return
+        del fork.live[branch.index]
+        fork.clock_ms = max(fork.clock_ms, branch.clock_ms)
+        if branch.dropped:
+            self._dropped_ended(fork, exit_)
+        elif fork.decided is None:
+            self._joined(fork, branch.index, exit_)
+        if fork.decided is not None and not fork.live:
+            self._close(fork)
+
+    def _joined(self, fork: OpenFork, index: int, exit_: AnyExit) -> None:
+        if not isinstance(fork.plan, Gather) or not isinstance(exit_, Success):
+            self.decide(fork, exit_)
+            return
+        fork.values[index] = exit_.unwrap()
+        if fork.next < len(fork.programs):
+            self._start_next(fork)
+        elif not fork.live:
+            fork.decided = Success(tuple(fork.values[place] for place in range(len(fork.programs))))
+
+    def _dropped_ended(self, fork: OpenFork, exit_: AnyExit) -> None:
+        if fork.expired and exit_ != DROPPED:  # its finalizer decided otherwise
+            fork.decided = exit_
+        elif isinstance(exit_, Raised):
+            self.lost.append(exit_)
+
+    def decide(self, fork: OpenFork, exit_: AnyExit) -> None:
+        """Decide the exit of a fork, and drop the branches that still run."""
+        fork.decided = exit_
+        for branch in tuple(fork.live.values()):
+            self._drop(branch)
+
+    def _close(self, fork: OpenFork) -> None:
+        del self.forks[fork.path]
+        parent = fork.parent
+        parent.waits_for = None
+        parent.clock_ms = max(parent.clock_ms, fork.clock_ms)
+        if isinstance(fork.decided, Halted):
+            parent.halted, parent.halt = True, None
+        self.ready.append((parent, fork.decided))
+
+    # ------------------------------------------------------------ halts
+    def _drop(self, branch: Branch) -> None:
+        """Halt a branch whose outcome no longer matters, wherever it is."""
+        if branch.dropped:
+            return
+        branch.dropped = True
+        if branch.halted:  # its finalizers run already
+            return
+        asked, inner = branch.asked, branch.waits_for
+        if asked is not None:
+            branch.halt = None
+            if isinstance(asked.instruction, Call | OneStep):
+                self.dropping[asked.path] = asked
+                self.steps.pop(asked.path, None)
+                return
+            if isinstance(asked.instruction, CallChild):
+                self.left.append(asked)
+            self.answer(asked, DROPPED)
+        elif inner is not None:
+            if inner.decided is not None:
+                branch.halt = DROPPED
+                return
+            self.decide(inner, DROPPED)
+            if not inner.live:
+                self._close(inner)
+        else:
+            branch.halt = DROPPED  # it is about to run
+
+    def expire(self, fork: OpenFork, at_ms: int) -> None:
+        """Let the time limit of a fork pass."""
+        fork.expired = True
+        fork.clock_ms = max(fork.clock_ms, at_ms)
+        after_ms = fork.plan.after_ms if isinstance(fork.plan, Deadline) else 0
+        self.decide(fork, Failure(EffectTimeout(timedelta(milliseconds=after_ms))))
+
+    def cancel(self, reason: str, in_progress: frozenset[str]) -> None:
+        """Halt every branch where it waits.
+
+        Args:
+            reason: the caller's reason.
+            in_progress: the paths of steps that are being performed: their branches are halted after their answer.
+        """
+        halt: AnyExit = Halted(WorkflowCancelled(reason))
+        for asked in tuple(self.asked.values()):
+            branch = asked.branch
+            if branch.halted or branch.dropped or branch.asked is not asked:
+                continue
+            if asked.path in in_progress:
+                branch.halt = halt
+                continue
+            if isinstance(asked.instruction, CallChild):
+                self.left.append(asked)
+            self.answer(asked, halt)
+
+    def close(self) -> None:
+        """Drop all branches. Their `finally` blocks cannot perform instructions."""
+        for branch in reversed(tuple(self.branches.values())):
+            branch.loop.close()
+
+
+def deadlines_around(branch: Branch) -> list[OpenFork]:
+    """Return the forks with a time limit that a branch is inside of, the innermost first."""
+    found: list[OpenFork] = []
+    fork = branch.fork
+    while fork is not None:
+        if isinstance(fork.plan, Deadline):
+            found.append(fork)
+        fork = fork.parent.fork
+    return found

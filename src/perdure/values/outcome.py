@@ -1,0 +1,25 @@
+"""How an instance ended, for kinds that keep the outcome."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import attrs
+
+from perdure.values.excerpt import excerpt
+
+A_co = TypeVar("A_co", covariant=True)
+
+
+@attrs.frozen(kw_only=True)
+class Done(Generic[A_co]):
+    """It succeeded, with this value."""
+
+    value: A_co = attrs.field(repr=excerpt)
+
+
+@attrs.frozen(kw_only=True)
+class Cancelled:
+    """It was cancelled, for this reason of the caller."""
+
+    reason: str = attrs.field(repr=excerpt)
