@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perdure.kinds.debounce import Debounce, DebounceContext
     from perdure.kinds.task import Task, TaskContext, TaskErrorContext
     from perdure.kinds.worker_pool import ItemContext, WorkerPool
+    from perdure.kinds.workflow import Signal, Undo, Workflow, WorkflowContext, patched, saga, step, step_key
     from perdure.programs import Do, Program, effect, fail, lift, program, succeed
     from perdure.values.backoff import Backoff
     from perdure.values.cron import cron
@@ -44,6 +45,16 @@ else:
             "perdure.kinds.debounce": ("Debounce", "DebounceContext"),
             "perdure.kinds.task": ("Task", "TaskContext", "TaskErrorContext"),
             "perdure.kinds.worker_pool": ("ItemContext", "WorkerPool"),
+            "perdure.kinds.workflow": (
+                "Signal",
+                "Undo",
+                "Workflow",
+                "WorkflowContext",
+                "patched",
+                "saga",
+                "step",
+                "step_key",
+            ),
             "perdure.programs": ("Do", "Program", "effect", "fail", "lift", "program", "succeed"),
             "perdure.values.backoff": ("Backoff",),
             "perdure.values.cron": ("cron",),
@@ -71,17 +82,25 @@ __all__ = [
     "Program",
     "Retry",
     "Secret",
+    "Signal",
     "Task",
     "TaskContext",
     "TaskErrorContext",
+    "Undo",
     "WorkerPool",
+    "Workflow",
+    "WorkflowContext",
     "attempt",
     "cron",
     "effect",
     "every",
     "fail",
     "lift",
+    "patched",
     "program",
+    "saga",
+    "step",
+    "step_key",
     "succeed",
     "tell",
     "unwrap",

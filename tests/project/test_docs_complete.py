@@ -29,6 +29,7 @@ PACKAGES = [
     "perdure.kinds.continuous",
     "perdure.kinds.debounce",
     "perdure.kinds.task",
+    "perdure.kinds.workflow",
     "perdure.programs",
     "perdure.stores.memory",
     "perdure.stores.postgres",

@@ -39,6 +39,7 @@ from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
+from perdure.values.message import Message
 from perdure.values.retry import Retry
 from perdure.values.step_record import StepRecord
 from perdure.values.turn_inputs import TurnInputs
@@ -235,6 +236,19 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     def lane(self, instance: Instance) -> str:
         """Return the lane whose slots a run of an instance takes, for a job that has lanes."""
         return instance.lane or ""
+
+    def last_messages(self, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+        """Return the messages of an instance that a call terminates, such as to an instance that waits for it.
+
+        Args:
+            instance: the stored instance.
+            reason: the caller's reason.
+            inputs: the clock, the random value and the ids.
+
+        Raises:
+            InvalidInput: this code cannot decode the stored data; then no message is sent.
+        """
+        return ()
 
     def first_state(self, id_: str, limits: Limits) -> str:
         """Return the encoded state in which the first event finds a new instance.

@@ -23,15 +23,27 @@ from perdure.values.errors import InvalidInput, Undecodable
 from perdure.values.event import Event, JobFailed, JobParked, JobPaused, JobResumed, JobTerminated
 from perdure.values.excerpt import shortened
 from perdure.values.instance import Claim, Instance
+from perdure.values.message import Message
 from perdure.values.turn_inputs import TurnInputs
 
 
-def terminate(address: Address, instance: Instance | None, command: Terminate, inputs: TurnInputs) -> Commit:
-    """Purge the instance in any state."""
+def terminate(
+    job: AnyDefinition, address: Address, instance: Instance | None, command: Terminate, inputs: TurnInputs
+) -> Commit:
+    """Purge the instance in any state, with the last messages of its kind."""
     if instance is None:
         return reply(address, Terminated(terminated=False, reason="not_found"))
     ended = EventRecorder(inputs, address, instance.run_count).add(JobTerminated, reason=command.reason)
-    return answered(purge(instance, events=(ended,)), Terminated(terminated=True, reason=command.reason))
+    transition = purge(instance, events=(ended,), messages=_last_messages(job, instance, command.reason, inputs))
+    return answered(transition, Terminated(terminated=True, reason=command.reason))
+
+
+def _last_messages(job: AnyDefinition, instance: Instance, reason: str, inputs: TurnInputs) -> tuple[Message, ...]:
+    """Return the last messages of an instance; none if this code cannot read it, which must not prevent its end."""
+    try:
+        return job.last_messages(instance, reason, inputs)
+    except InvalidInput:
+        return ()
 
 
 def pause(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:

@@ -104,7 +104,7 @@ def _decide(
     if isinstance(command, Terminate):
         if command.when == "after_run" and instance is not None and _is_occupied(job, instance, inputs):
             return Defer()
-        return terminate(address, instance, command, inputs)
+        return terminate(job, address, instance, command, inputs)
     claim = None if instance is None else left_behind(instance, inputs.running, inputs.others)
     step: Step | None = None
     if isinstance(command, Recover) and (instance is None or claim is None):

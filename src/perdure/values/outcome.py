@@ -19,7 +19,7 @@ class Done(Generic[A_co]):
 
 
 @attrs.frozen(kw_only=True)
-class Cancelled:
+class WasCancelled:
     """It was cancelled, for this reason of the caller."""
 
     reason: str = attrs.field(repr=excerpt)

@@ -1,6 +1,8 @@
 """Workflows: long programs, each effect of which is a durable step."""
 
 from perdure.kinds.workflow.commands import Signalled as Signalled
+from perdure.kinds.workflow.compensation import Undo as Undo
+from perdure.kinds.workflow.compensation import saga as saga
 from perdure.kinds.workflow.context import WorkflowContext as WorkflowContext
 from perdure.kinds.workflow.definition import Workflow as Workflow
 from perdure.kinds.workflow.errors import Diverged as Diverged
@@ -11,8 +13,6 @@ from perdure.kinds.workflow.handle import WorkflowSender as WorkflowSender
 from perdure.kinds.workflow.instructions import patched as patched
 from perdure.kinds.workflow.instructions import step as step
 from perdure.kinds.workflow.instructions import step_key as step_key
-from perdure.kinds.workflow.saga import Undo as Undo
-from perdure.kinds.workflow.saga import saga as saga
 from perdure.kinds.workflow.signal import Signal as Signal
 
 __all__ = [

@@ -12,12 +12,11 @@ from perdure.values.answer import PauseResult, RunAnswer, Terminated
 from perdure.values.excerpt import excerpt, fields_in_line, size_only
 from perdure.values.failure import FailureRecord
 from perdure.values.instance import Status
-from perdure.values.turn_value import turn_value
 
 S = TypeVar("S")
 
 
-@turn_value
+@attrs.frozen
 class StartWorkflow:
     """Start a workflow, unless it exists."""
 
@@ -41,7 +40,7 @@ class ChildStart(Generic[S]):
     parent: Parent
 
 
-@turn_value
+@attrs.frozen
 class StartChild:
     """Start a workflow for another one. Only workflows send this."""
 
@@ -67,7 +66,7 @@ class ChildEnd:
     value: str = attrs.field(repr=size_only)
 
 
-@turn_value
+@attrs.frozen
 class ChildEnded:
     """Report the end of a child. Only workflows send this."""
 
@@ -76,7 +75,7 @@ class ChildEnded:
     end: ChildEnd
 
 
-@turn_value
+@attrs.frozen
 class SendSignal:
     """Store a signal."""
 

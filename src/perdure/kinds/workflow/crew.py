@@ -11,7 +11,7 @@ from returns.result import Success
 from perdure.jobs.checkpoint import Checkpoint
 from perdure.kinds.workflow.progress import News
 from perdure.kinds.workflow.steps import Steps
-from perdure.kinds.workflow.tree import Asked
+from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Do, Halted, Program, Raised, perform, program, sleep
 from perdure.programs.instructions import Now, Orders
 
@@ -74,7 +74,7 @@ class Crew:
             if asked is not None:
                 replay.performed(asked, Success(None), replay.now_ms)
 
-    def _orders(self, calls: list[Asked], *, commit: bool = False) -> Orders:
+    def _orders(self, calls: list[OpenStep], *, commit: bool = False) -> Orders:
         start: list[tuple[object, Program[Any, Any, Any]]] = []
         if commit:
             start.append((_COMMIT, perform(Checkpoint(self.steps.replay.take))))

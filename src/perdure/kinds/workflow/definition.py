@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
 import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.facts import Fact, facts_of_plan
@@ -19,7 +20,6 @@ from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.kinds.workflow import handler, settling
 from perdure.kinds.workflow.commands import (
     ANSWERS,
     CHILD_END,
@@ -35,12 +35,8 @@ from perdure.kinds.workflow.commands import (
     WorkflowOutcome,
 )
 from perdure.kinds.workflow.context import WorkflowContext
-from perdure.kinds.workflow.draft import WorkflowDraft
 from perdure.kinds.workflow.handle import WorkflowHandle, WorkflowSender
 from perdure.kinds.workflow.instructions import CallChild, WhenCancelled
-from perdure.kinds.workflow.performing import advancing
-from perdure.kinds.workflow.progress import RunProgress
-from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.signal import Signal
 from perdure.kinds.workflow.stored import header_of, written
 from perdure.programs import Exit, Program, perform
@@ -51,9 +47,19 @@ from perdure.values.errors import DefinitionError
 from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
-from perdure.values.message import Message
 from perdure.values.retry import Retry
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow import draft, handler, performing, replay, settling
+    from perdure.kinds.workflow.progress import RunProgress
+    from perdure.values.message import Message
+else:
+    draft = lazy_module("perdure.kinds.workflow.draft")
+    handler = lazy_module("perdure.kinds.workflow.handler")
+    performing = lazy_module("perdure.kinds.workflow.performing")
+    replay = lazy_module("perdure.kinds.workflow.replay")
+    settling = lazy_module("perdure.kinds.workflow.settling")
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -177,7 +183,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
 
     def program(self, instance: Instance, claim: Claim, command: object) -> tuple[str, Program[Any, Any, Any]]:
         """Return the program of a run, which replays the workflow and continues it."""
-        return "run", advancing(self, instance)
+        return "run", performing.advancing(self, instance)
 
     def main(self, instance: Instance) -> Program[Any, Any, Any]:
         """Return the program of the workflow itself."""
@@ -197,9 +203,9 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         """Settle a run whose program was stopped; its steps in progress failed."""
         return settling.cut_short(self, execute, exit_, inputs)
 
-    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> WorkflowDraft:
+    def draft_of(self, state: object, instance: Instance, claim: Claim, inputs: TurnInputs) -> draft.WorkflowDraft:
         """Return a draft that can hold the replay."""
-        return WorkflowDraft(
+        return draft.WorkflowDraft(
             address=instance.address,
             state=state,
             codec=self.plan.state,
@@ -229,7 +235,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         """Decode the data of the workflow, without its journal."""
         header_of(instance)
 
-    def replay(self, instance: Instance, bodies: Sequence[str]) -> Replay:
+    def replay(self, instance: Instance, bodies: Sequence[str]) -> replay.Replay:
         """Replay a stored workflow without services, to check that this code can follow its journal. Pure.
 
         Args:
@@ -246,7 +252,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         present = self.present(instance)
         header = header_of(present)
         encoded = present.state if header.first is None else header.first
-        draft = WorkflowDraft(
+        fresh = draft.WorkflowDraft(
             address=present.address,
             state=self.plan.state.decode(encoded.encode()),
             codec=self.plan.state,
@@ -254,10 +260,10 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
             now_ms=present.updated_ms,
             limits=Limits(),
         )
-        replay = Replay(header, bodies, draft, self.signals, self.max_steps, present.updated_ms)
-        replay.begin(self.main(present), None)
-        replay.advance()
-        return replay
+        replayed = replay.Replay(header, bodies, fresh, self.signals, self.max_steps, present.updated_ms)
+        replayed.begin(self.main(present), None)
+        replayed.advance()
+        return replayed
 
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from perdure.kinds.workflow.errors import Diverged
 from perdure.kinds.workflow.line import line_of
 from perdure.kinds.workflow.row import Row
-from perdure.kinds.workflow.tree import Asked, Tree
+from perdure.kinds.workflow.tree import OpenStep, Tree
 
 STARTED = "!"
 """Ends the path of the row that a child was started with."""
 
 
-def diverged(tree: Tree, row: Row, asked: Asked | None = None, problem: Exception | None = None) -> Diverged:
+def diverged(tree: Tree, row: Row, asked: OpenStep | None = None, problem: Exception | None = None) -> Diverged:
     """Describe a row that does not fit the program.
 
     Args:

@@ -24,7 +24,7 @@ from perdure.programs import Program
 from perdure.programs.future import mapped
 from perdure.values.answer import Failed, RunAnswer, Started
 from perdure.values.failure import Defect
-from perdure.values.outcome import Cancelled, Done
+from perdure.values.outcome import Done, WasCancelled
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -81,7 +81,7 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         """
         return self._send(id_, CancelWorkflow(reason), "cancel", reason, key=idempotency_key)
 
-    def outcome(self, id_: str, /) -> FutureResult[Done[A] | Failed[E | Defect] | Cancelled | None, CallError]:
+    def outcome(self, id_: str, /) -> FutureResult[Done[A] | Failed[E | Defect] | WasCancelled | None, CallError]:
         """Read how a workflow ended; None while it has not, or when its outcome is no longer kept.
 
         To wait for the end, use `Client.until`.
@@ -89,14 +89,14 @@ class WorkflowHandle(JobHandle[S, E], Generic[S, A, E]):
         answer: FutureResult[WorkflowOutcome, CallError] = self._send(id_, ReadOutcome(), "outcome")
         return mapped(answer, self._outcome_of)
 
-    def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | Cancelled | None:
+    def _outcome_of(self, stored: WorkflowOutcome) -> Done[A] | Failed[E | Defect] | WasCancelled | None:
         match stored.form:
             case "done":
                 return Done(value=self._results.decode((stored.value or "null").encode()))
             case "failed":
                 return Failed(self._error(stored.error))
             case "cancelled":
-                return Cancelled(reason=stored.reason or "")
+                return WasCancelled(reason=stored.reason or "")
             case "running" | "absent":
                 return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, TypeAlias, TypeVar
 
 import attrs
@@ -40,7 +40,8 @@ class OneStep(Instruction[Any, Any]):
 
     Attributes:
         name: the name of the step.
-        program: the program.
+        make: returns the program, when the step is performed.
+        args: the arguments of the function, for comparison.
         values: the codec of its value.
         errors: the codec of its typed errors; None if it has none.
     """
@@ -48,7 +49,8 @@ class OneStep(Instruction[Any, Any]):
     __repr__ = fields_in_line
 
     name: str
-    program: Program[Any, Any, Any] = attrs.field(eq=False)
+    make: Callable[[], Program[Any, Any, Any]] = attrs.field(eq=False)
+    args: tuple[Any, ...]
     values: Codec[Any] = attrs.field(eq=False)
     errors: Codec[Any] | None = attrs.field(eq=False)
 
@@ -136,7 +138,8 @@ def step(function: Callable[P, Program[A, E, R]]) -> Callable[P, Program[A, E, R
 
     @wraps(function)
     def made(*args: P.args, **kwargs: P.kwargs) -> Program[A, E, R]:
-        one: Program[Any, Any, Any] = perform(OneStep(name, function(*args, **kwargs), values, errors))
+        given = (*args, *kwargs.items())
+        one: Program[Any, Any, Any] = perform(OneStep(name, partial(function, *args, **kwargs), given, values, errors))
         return one
 
     return made

@@ -1,9 +1,8 @@
 """Replays the program of a workflow against its journal, as far as that goes without help. Pure.
 
-A program is a value, and the interpreter yields its instructions. So the program is interpreted from its beginning, and
-each instruction receives the answer that the journal holds for it. The rows are delivered in the order in which they
-were written, each one when no branch can run: so the branches run in the order of the first time. The instructions that
-have no answer are the present: steps to perform, timers, signals.
+The program is interpreted from its beginning, and each instruction receives the answer that the journal holds for it.
+Rows are delivered in the order of writing, each when no branch can run: so the branches run in the order of the first
+time. The instructions without an answer are the present: steps to perform, timers, signals.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header, WaitingSignal
 from perdure.kinds.workflow.timers import Timers
-from perdure.kinds.workflow.tree import DROPPED, AnyExit, Asked, Branch, Tree
+from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree
 from perdure.programs import PASS, Call, Halted, Program, Raised
 from perdure.programs.instructions import Deadline, Jitter, Log, Now, Sleep, Supervision
 from perdure.programs.interpreter import Fork, interpret
@@ -82,8 +81,8 @@ class Replay:
     _position: int = 0
     _live: bool = False
     _budget: int = 0
-    _pending: deque[Asked] = attrs.Factory(deque[Asked])
-    _receivers: dict[str, deque[Asked]] = attrs.Factory(dict[str, deque[Asked]])
+    _pending: deque[OpenStep] = attrs.Factory(deque[OpenStep])
+    _receivers: dict[str, deque[OpenStep]] = attrs.Factory(dict[str, deque[OpenStep]])
     _timers: Timers = attrs.field(init=False)
     _saved: int = 0
     _index: Index | None = None
@@ -150,8 +149,7 @@ class Replay:
         return self._row
 
     def _consume(self) -> None:
-        self._row = None
-        self._position += 1
+        self._row, self._position = None, self._position + 1
 
     def _run(self, branch: Branch, answer: Any) -> None:
         """Run a branch until it waits, or ends."""
@@ -185,11 +183,11 @@ class Replay:
             if kind is Fork and instruction.plan.__class__ is not Supervision:
                 tree.open(branch, path, instruction)
                 return
-            answer = self._recorded(Asked(path, name, instruction, scope, branch))
+            answer = self._recorded(OpenStep(path, name, instruction, scope, branch))
             if answer is PASS:
                 return
 
-    def _recorded(self, asked: Asked) -> Any:
+    def _recorded(self, asked: OpenStep) -> Any:
         """Answer an instruction if the next row does, and no other branch can run; PASS if its branch waits."""
         if asked.instruction.__class__ is Fork:
             return Raised(NotInWorkflow(asked.instruction.plan))
@@ -250,7 +248,7 @@ class Replay:
             return
         tree.answer(asked, self._answer_of(asked, row))
 
-    def _answer_of(self, asked: Asked, row: Row) -> Any:
+    def _answer_of(self, asked: OpenStep, row: Row) -> Any:
         """Return the recorded answer of an instruction.
 
         Raises:
@@ -288,7 +286,7 @@ class Replay:
         return self._index.is_past(prefix, number, name)
 
     # ------------------------------------------------------------ the present
-    def _waits(self, asked: Asked) -> None:
+    def _waits(self, asked: OpenStep) -> None:
         """Note what a branch waits for, beside steps."""
         instruction, branch = asked.instruction, asked.branch
         kind = instruction.__class__
@@ -319,7 +317,8 @@ class Replay:
                 return True
         for asked in tree.dropping.values():
             if asked.begun_ms is None:
-                self._drop(asked)
+                self._record(asked, "dropped")
+                tree.answer(asked, DROPPED)
                 return True
         for signal in self.inbox:
             asked_signal = self._receiver(signal.name)
@@ -332,7 +331,7 @@ class Replay:
             return True
         return False
 
-    def _serve(self, asked: Asked) -> bool:
+    def _serve(self, asked: OpenStep) -> bool:
         """Send a message, start a child, or note a patch; return whether its branch can run."""
         instruction = asked.instruction
         if isinstance(instruction, CallChild):
@@ -340,14 +339,13 @@ class Replay:
             asked.started = True
             self._record(asked, "mark", path=asked.path + STARTED)
             return True
-        answer: Any = Success(True)  # noqa: FBT003 - the answer of a patch
-        if isinstance(instruction, Post):
-            answer = Success(self.draft.answer(instruction))
+        sends = isinstance(instruction, Post)
+        answer = self.draft.answer(instruction) if sends else True  # that of a patch
         self._record(asked, "mark")
-        self.tree.answer(asked, answer)
+        self.tree.answer(asked, Success(answer))
         return True
 
-    def _receiver(self, name: str) -> Asked | None:
+    def _receiver(self, name: str) -> OpenStep | None:
         waiting = self._receivers.get(name)
         while waiting:
             if self.tree.asked.get(waiting[0].path) is waiting[0]:
@@ -355,7 +353,7 @@ class Replay:
             waiting.popleft()
         return None
 
-    def _received(self, asked: Asked, signal: WaitingSignal) -> None:
+    def _received(self, asked: OpenStep, signal: WaitingSignal) -> None:
         self.inbox.remove(signal)
         self.taken.add(signal.number)
         self._receivers[signal.name].popleft()
@@ -370,10 +368,6 @@ class Replay:
         if codec is None:
             raise InvalidInput(f"signal {name!r}", ("the definition has no such signal; add it to signals=(...)",))
         return codec
-
-    def _drop(self, asked: Asked) -> None:
-        self._record(asked, "dropped")
-        self.tree.answer(asked, DROPPED)
 
     def _cancel(self, reason: str) -> None:
         in_progress = [asked.path for asked in self.tree.steps.values() if asked.begun_ms is not None]
@@ -393,7 +387,7 @@ class Replay:
 
     def _record(
         self,
-        asked: Asked,
+        asked: OpenStep,
         form: Form,
         *,
         value: str = "",
@@ -418,7 +412,7 @@ class Replay:
         return row
 
     # ------------------------------------------------------------ steps
-    def calls(self) -> list[Asked]:
+    def calls(self) -> list[OpenStep]:
         """Return the steps that can be performed now."""
         if self.is_full or self.is_stopped:
             return []
@@ -428,14 +422,14 @@ class Replay:
         failed = self.failing.get(path)
         return failed is None or (failed.at_ms is not None and failed.at_ms <= self.now_ms)
 
-    def begin_step(self, asked: Asked, now_ms: int) -> None:
+    def begin_step(self, asked: OpenStep, now_ms: int) -> None:
         """Note that an attempt of a step begins."""
         self.now_ms = max(self.now_ms, now_ms)
         asked.begun_ms = now_ms
         if asked.branch.prefix:
             self._timers.anchor(asked.branch, now_ms, "begun")
 
-    def performed(self, asked: Asked, exit_: AnyExit, now_ms: int) -> Exception | None:
+    def performed(self, asked: OpenStep, exit_: AnyExit, now_ms: int) -> Exception | None:
         """Deliver the outcome of a step, and run the program on.
 
         Args:
@@ -448,7 +442,8 @@ class Replay:
         """
         self.now_ms = max(self.now_ms, now_ms)
         if asked.path in self.tree.dropping:
-            self._drop(asked)
+            self._record(asked, "dropped")
+            self.tree.answer(asked, DROPPED)
             self.advance()
             return None
         defect: Exception
@@ -506,7 +501,7 @@ class Replay:
             if at_ms is None or at_ms > self.now_ms or self.tree.exit is not None:
                 return
             timer = self._timers.pop()
-            if isinstance(timer, Asked):
+            if isinstance(timer, OpenStep):
                 row = self._record(timer, "done", at_ms=at_ms)
                 timer.branch.clock_ms = row.at_ms
                 self.tree.answer(timer, Success(None))
@@ -575,7 +570,7 @@ class Replay:
         return next((step for step in self.header.failing if not step.path), None)
 
     @property
-    def in_progress(self) -> list[Asked]:
+    def in_progress(self) -> list[OpenStep]:
         """The steps that are being performed."""
         asked = (*self.tree.steps.values(), *self.tree.dropping.values())
         return [step for step in asked if step.begun_ms is not None]
@@ -594,7 +589,6 @@ class Replay:
         """Return the names of the signals, children and timers that it waits for."""
         names = (asked.name for asked in self.tree.asked.values() if not isinstance(asked.instruction, Call | OneStep))
         return tuple(dict.fromkeys(names))[:most]
-
 
 
 _DIRECT = frozenset({"done", "failed", "mark"})

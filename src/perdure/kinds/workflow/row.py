@@ -9,6 +9,7 @@ import orjson
 
 from perdure.values.errors import InvalidInput
 from perdure.values.excerpt import fields_in_line, size_only
+from perdure.values.turn_value import turn_value
 
 Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "timed_out", "cancelled"]
 """The form of an answer:
@@ -18,7 +19,7 @@ Form: TypeAlias = Literal["done", "failed", "mark", "dropped", "timed_out", "can
 """
 
 
-@attrs.define(kw_only=True, unsafe_hash=True)
+@turn_value(kw_only=True)
 class Row:
     """One answer that the program received.
 

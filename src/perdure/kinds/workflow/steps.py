@@ -11,7 +11,7 @@ from perdure.jobs.redaction import has_secrets, secrets_of_instance
 from perdure.kinds.workflow.instructions import OneStep
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.retrying import after_failure
-from perdure.kinds.workflow.tree import Asked
+from perdure.kinds.workflow.tree import OpenStep
 from perdure.programs import Do, Halted, Program, Raised, perform, program, sandbox
 from perdure.programs.instructions import Jitter, Now
 
@@ -45,7 +45,7 @@ class Steps:
         return known if drafted is None else known | self.job.plan.state.secrets(drafted.encode())
 
     @program
-    def performed(self, asked: Asked) -> Do[None, Any, Any]:
+    def performed(self, asked: OpenStep) -> Do[None, Any, Any]:
         """Perform a step, and run the program of the workflow on."""
         began_ms = yield from perform(Now())
         self.replay.begin_step(asked, began_ms)
@@ -70,7 +70,7 @@ class Steps:
         self.replay.failed(step, max(0, took_ms))
 
 
-def _call(asked: Asked) -> Program[Any, Any, Any]:
+def _call(asked: OpenStep) -> Program[Any, Any, Any]:
     instruction = asked.instruction
-    inner: Program[Any, Any, Any] = instruction.program if instruction.__class__ is OneStep else perform(instruction)
+    inner: Program[Any, Any, Any] = instruction.make() if instruction.__class__ is OneStep else perform(instruction)
     return inner.provide(asked.scope)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from perdure.kinds.workflow.tree import Asked, Branch, OpenFork, Tree, deadlines_around
+from perdure.kinds.workflow.tree import Branch, OpenFork, OpenStep, Tree, deadlines_around
 
 Anchor: TypeAlias = Literal["waiting", "begun", "answered"]
 """Why a time limit begins to count: a branch inside it waits, a step has begun, or a step has been answered."""
@@ -24,10 +24,10 @@ class Timers:
     """
 
     tree: Tree
-    _heap: list[tuple[int, int, Asked | OpenFork]] = attrs.Factory(list[Any])
+    _heap: list[tuple[int, int, OpenStep | OpenFork]] = attrs.Factory(list[Any])
     _tick: Iterator[int] = attrs.Factory(count)
 
-    def sleep(self, asked: Asked, delay_ms: int) -> None:
+    def sleep(self, asked: OpenStep, delay_ms: int) -> None:
         """Set the end of a sleep."""
         asked.wake_ms = asked.branch.clock_ms + delay_ms
         heapq.heappush(self._heap, (asked.wake_ms, next(self._tick), asked))
@@ -65,12 +65,12 @@ class Timers:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop(self) -> Asked | OpenFork:
+    def pop(self) -> OpenStep | OpenFork:
         """Remove the timer that is due next."""
         return heapq.heappop(self._heap)[2]
 
-    def _is_valid(self, entry: tuple[int, int, Asked | OpenFork]) -> bool:
+    def _is_valid(self, entry: tuple[int, int, OpenStep | OpenFork]) -> bool:
         at_ms, _, timer = entry
-        if isinstance(timer, Asked):
+        if isinstance(timer, OpenStep):
             return self.tree.asked.get(timer.path) is timer
         return self.tree.forks.get(timer.path) is timer and timer.deadline_ms == at_ms

@@ -21,7 +21,7 @@ DROPPED: AnyExit = Halted(BranchDropped())
 
 
 @attrs.define(eq=False)
-class Asked:
+class OpenStep:
     """An instruction without an answer, at which a branch waits.
 
     Attributes:
@@ -70,7 +70,7 @@ class Branch:
     fork: OpenFork | None = None
     index: int = 0
     number: int = 0
-    asked: Asked | None = None
+    asked: OpenStep | None = None
     waits_for: OpenFork | None = None
     halt: AnyExit | None = None
     state: str = "new"
@@ -140,10 +140,10 @@ class Tree:
     """
 
     ready: deque[tuple[Branch, Any]] = attrs.Factory(deque[tuple[Branch, Any]])
-    asked: dict[str, Asked] = attrs.Factory(dict[str, Asked])
-    steps: dict[str, Asked] = attrs.Factory(dict[str, Asked])
-    dropping: dict[str, Asked] = attrs.Factory(dict[str, Asked])
-    left: list[Asked] = attrs.Factory(list[Asked])
+    asked: dict[str, OpenStep] = attrs.Factory(dict[str, OpenStep])
+    steps: dict[str, OpenStep] = attrs.Factory(dict[str, OpenStep])
+    dropping: dict[str, OpenStep] = attrs.Factory(dict[str, OpenStep])
+    left: list[OpenStep] = attrs.Factory(list[OpenStep])
     forks: dict[str, OpenFork] = attrs.Factory(dict[str, OpenFork])
     lost: list[Raised] = attrs.Factory(list[Raised])
     exit: AnyExit | None = None
@@ -154,14 +154,14 @@ class Tree:
         self.branches[branch.prefix] = branch
         self.ready.append((branch, None))
 
-    def wait(self, asked: Asked) -> None:
+    def wait(self, asked: OpenStep) -> None:
         """Let a branch wait at an instruction."""
         asked.branch.asked = asked
         self.asked[asked.path] = asked
         if isinstance(asked.instruction, Call | OneStep):
             self.steps[asked.path] = asked
 
-    def answer(self, asked: Asked, answer: Any) -> None:
+    def answer(self, asked: OpenStep, answer: Any) -> None:
         """Let a branch continue with the answer of its instruction."""
         branch = asked.branch
         del self.asked[asked.path]

@@ -1,0 +1,175 @@
+"""Deploys: code that cannot follow a journal parks the workflow, and code that can continues it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from flows import act, bodies, double, number
+
+from perdure import App, Do, Program, Workflow, WorkflowContext, patched, program
+from perdure.kinds.workflow import Diverged
+from perdure.programs import gather, sleep
+from perdure.testing import World
+from perdure.values.errors import InstanceParked
+from perdure.values.outcome import Done
+
+Flow: TypeAlias = Workflow[int, int, str, object]
+
+
+@program
+def first(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    given = yield from act(given)
+    more = yield from number.receive()
+    return given + more
+
+
+@program
+def other_step(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    given = yield from double(given)
+    given = yield from act(given)
+    more = yield from number.receive()
+    return given + more
+
+
+@program
+def removed_step(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    more = yield from number.receive()
+    return given + more
+
+
+@program
+def ends_early(ctx: WorkflowContext[int]) -> Do[int, str]:
+    return (yield from ctx.state)
+
+
+@program
+def with_patch(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    if (yield from patched("double")):
+        given = yield from double(given)
+    given = yield from act(given)
+    more = yield from number.receive()
+    return given + more
+
+
+@program
+def patched_later(ctx: WorkflowContext[int]) -> Do[int, str]:
+    given = yield from ctx.state
+    given = yield from act(given)
+    if (yield from patched("double")):
+        given = yield from double(given)
+    more = yield from number.receive()
+    return given + more
+
+
+def version(body: object) -> Flow:
+    job: Flow = Workflow("evolving", state=int, run=body, signals=(number,), keep=None)  # type: ignore[arg-type]
+    return job
+
+
+@pytest.mark.parametrize("wrong", [other_step, removed_step, ends_early])
+def test_a_divergence_parks_and_the_right_code_continues(wrong: object) -> None:
+    old, new = version(first), version(wrong)
+    with World(App(None).with_jobs(old)) as world:
+        world.unwrap(world.handle(old).start("e", 10))
+        world.advance("1 second")
+        instance, before = world.instance(old, "e"), bodies(world, old, "e")
+        assert instance is not None
+        with pytest.raises(Diverged) as raised:
+            new.replay(instance, before)
+        assert raised.value.recorded == "act"
+        assert raised.value.path == "0"
+        world.restart(App(None).with_jobs(new))
+        world.result(world.handle(new).signal("e", number, 5))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(new).status("e")).parked == "undecodable"
+        assert isinstance(world.error_of(world.handle(new).signal("e", number, 6)), InstanceParked)
+        assert bodies(world, new, "e") == before
+        world.restart(App(None).with_jobs(old))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(old).outcome("e")) == Done(value=16)
+
+
+def test_a_divergence_names_the_line_of_the_program() -> None:
+    old, new = version(first), version(other_step)
+    with World(App(None).with_jobs(old)) as world:
+        world.unwrap(world.handle(old).start("e", 10))
+        world.advance("1 second")
+        instance = world.instance(old, "e")
+        assert instance is not None
+        with pytest.raises(Diverged) as raised:
+            new.replay(instance, bodies(world, old, "e"))
+        text = Path(__file__).read_text(encoding="utf-8").splitlines()
+        line = text.index("    given = yield from double(given)") + 1
+        assert raised.value.line is not None
+        assert f"test_workflow_deploys.py:{line} in other_step" in raised.value.line
+        assert raised.value.performed == "double"
+
+
+@pytest.mark.parametrize(("changed", "old_result", "new_result"), [(with_patch, 16, 26), (patched_later, 27, 27)])
+def test_a_patch_keeps_those_who_passed_it_on_the_old_way(changed: object, old_result: int, new_result: int) -> None:
+    old, new = version(first), version(changed)
+    with World(App(None).with_jobs(old)) as world:
+        world.unwrap(world.handle(old).start("e", 10))
+        world.advance("1 second")
+        world.restart(App(None).with_jobs(new))
+        world.unwrap(world.handle(new).start("f", 10))
+        world.advance("1 second")
+        for id_ in "ef":
+            world.unwrap(world.handle(new).signal(id_, number, 5))
+            world.restart()
+        world.advance("1 second")
+        assert world.unwrap(world.handle(new).outcome("e")) == Done(value=old_result)
+        assert world.unwrap(world.handle(new).outcome("f")) == Done(value=new_result)
+
+
+def test_a_patch_before_a_fork_in_progress_is_past() -> None:
+    @program
+    def forked(ctx: WorkflowContext[int]) -> Do[int, str]:
+        one, other = yield from gather(act(1), sleep("1 hour").bind(lambda _: act(2)))
+        return one + other
+
+    @program
+    def patched_fork(ctx: WorkflowContext[int]) -> Do[int, str]:
+        extra = 100 if (yield from patched("extra")) else 0
+        one, other = yield from gather(act(1), sleep("1 hour").bind(lambda _: act(2)))
+        return one + other + extra
+
+    old, new = version(forked), version(patched_fork)
+    with World(App(None).with_jobs(old)) as world:
+        world.unwrap(world.handle(old).start("e", 0))
+        world.advance("1 minute")
+        world.restart(App(None).with_jobs(new))
+        world.advance("1 hour")
+        assert world.unwrap(world.handle(new).outcome("e")) == Done(value=5)
+
+
+def test_a_replay_repeats_the_interleaving_of_the_branches() -> None:
+    """Branches that share a list append to it in the order of the first time."""
+
+    def body_of(delays: tuple[str, ...]) -> Program[int, str, object]:
+        order: list[int] = []
+
+        def branch(index: int, delay: str) -> Program[None, str, object]:
+            return sleep(delay).bind(lambda _: act(index)).map(lambda _: order.append(index))
+
+        together = gather(*(branch(index, delay) for index, delay in enumerate(delays)))
+        return together.bind(lambda _: number.receive()).map(lambda _: int("".join(map(str, order))))
+
+    @program
+    def shared(ctx: WorkflowContext[int]) -> Do[int, str]:
+        return (yield from body_of(("3 seconds", "1 second", "2 seconds")))
+
+    job = version(shared)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("e", 0))
+        world.advance("1 minute")
+        world.restart()
+        world.unwrap(world.handle(job).signal("e", number, 0))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).outcome("e")) == Done(value=120)

@@ -1,0 +1,314 @@
+"""Signals, cancellation, children and the requests of a workflow in each of its states."""
+
+from __future__ import annotations
+
+import pytest
+from flows import (
+    Declined,
+    HasShop,
+    Order,
+    Shop,
+    bodies,
+    child,
+    fulfilment,
+    held,
+    journal,
+    label,
+    mail,
+    names,
+    number,
+    parent,
+    racing,
+    stop,
+    two_signals,
+    wide,
+)
+
+from perdure import App, Do, Limits, Task, TaskContext, Workflow, WorkflowContext, program, tell
+from perdure.programs import gather, sleep
+from perdure.testing import Delay, Raise, WorkerDied, World
+from perdure.values.answer import Failed
+from perdure.values.errors import Overloaded
+from perdure.values.failure import Defect
+from perdure.values.outcome import Done, WasCancelled
+
+
+def test_signals_are_received_once_in_order_also_before_the_wait() -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.inject(Delay("label", "5 seconds"))
+        world.unwrap(flow.start("t", 0))
+        world.advance("1 second")
+        assert world.unwrap(flow.signal("t", number, 10)).accepted
+        world.advance("10 seconds")
+        assert world.unwrap(flow.outcome("t")) is None
+        assert names(journal(world, job, "t")) == ["label", "signal number"]
+        world.unwrap(flow.signal("t", number, 100))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("t")) == Done(value=110)
+
+
+def test_requests_find_an_absent_a_running_and_an_ended_workflow() -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep="1 hour")
+    with World(App(Shop()).with_jobs(job)) as world:
+        flow = world.handle(job)
+        assert world.unwrap(flow.signal("t", number, 1)).found == "absent"
+        assert world.unwrap(flow.cancel("t", "no")).found == "absent"
+        assert world.unwrap(flow.outcome("t")) is None
+        world.unwrap(flow.start("t", 0))
+        assert not world.unwrap(flow.start("t", 0)).created
+        for value in (1, 2):
+            assert world.unwrap(flow.signal("t", number, value)).found == "running"
+            world.advance("1 second")
+        assert world.unwrap(flow.signal("t", number, 3)).found == "ended"
+        assert world.unwrap(flow.cancel("t", "no")).found == "ended"
+        assert not world.unwrap(flow.start("t", 0)).created
+        assert world.unwrap(flow.status("t")).phase == "done"
+        assert world.unwrap(world.jobs.until(job, "t")).status.phase == "done"
+        world.advance("1 hour")
+        assert world.unwrap(flow.outcome("t")) is None
+        assert world.unwrap(flow.status("t")).status == "not_found"
+
+
+@pytest.mark.parametrize(("limit", "full"), [(2, False), (1, True)])
+def test_an_inbox_has_a_limit(limit: int, full: object) -> None:
+    @program
+    def waiting(ctx: WorkflowContext[int]) -> Do[int]:
+        yield from sleep("1 hour")
+        return (yield from number.receive())
+
+    job = Workflow("waiting", state=int, run=waiting, signals=(number,), inbox=limit, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("w", 0))
+        world.unwrap(flow.signal("w", number, 1))
+        if full:
+            assert isinstance(world.error_of(flow.signal("w", number, 2)), Overloaded)
+        else:
+            assert world.unwrap(flow.signal("w", number, 2)).accepted
+        world.advance("1 hour")
+        assert world.unwrap(flow.outcome("w")) == Done(value=1)
+
+
+def test_a_race_between_a_signal_and_time() -> None:
+    job = Workflow("racing", state=int, run=racing, signals=(stop,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        flow = world.handle(job)
+        for id_ in "ab":
+            world.unwrap(flow.start(id_, 0))
+        world.advance("1 minute")
+        world.unwrap(flow.signal("a", stop, "halt"))
+        world.advance("2 hours")
+        assert world.unwrap(flow.outcome("a")) == Done(value="halt 2 4")
+        assert world.unwrap(flow.outcome("b")) == Done(value="time 2 4")
+
+
+def test_a_cancelled_workflow_undoes_what_it_did_and_keeps_the_callers_reason() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.unwrap(flow.start("o", Order("book", 49)))
+        world.advance("1 second")
+        world.unwrap(flow.cancel("o", "changed my mind"))
+        world.unwrap(flow.cancel("o", "another reason"))
+        world.advance("1 second")
+        assert shop.names == ["charge", "reserve", "release", "refund"]
+        assert world.unwrap(flow.outcome("o")) == WasCancelled(reason="changed my mind")
+
+
+def test_a_cancellation_waits_for_the_step_in_progress_so_that_it_can_be_undone() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.inject(Delay("reserve", "10 seconds"))
+        world.unwrap(flow.start("o", Order("book", 49)))
+        world.advance("1 second")
+        world.unwrap(flow.cancel("o", "why"))
+        world.advance("1 minute")
+        assert shop.names == ["charge", "reserve", "release", "refund"]
+        assert world.unwrap(flow.outcome("o")) == WasCancelled(reason="why")
+
+
+def test_a_parked_workflow_can_be_cancelled_in_good_order() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.inject(*[Raise("reserve")] * 3)
+        world.unwrap(flow.start("o", Order("book", 49)))
+        world.advance("1 hour")
+        assert world.unwrap(flow.status("o")).status == "parked"
+        world.unwrap(flow.cancel("o", "enough"))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("o")) == WasCancelled(reason="enough")
+        assert shop.names == ["charge", "refund"]
+
+
+def test_a_bracket_is_released_after_its_use_and_not_at_a_wait() -> None:
+    shop = Shop()
+    job = Workflow("held", state=int, run=held, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("h", 0))
+        world.advance("30 minutes")
+        assert shop.names == ["reserve"]
+        world.crash()
+        world.open()
+        world.advance("40 minutes")
+        assert shop.names == ["reserve", "label", "release"]
+        world.unwrap(world.handle(job).start("i", 0))
+        world.advance("1 minute")
+        world.unwrap(world.handle(job).cancel("i", "why"))
+        world.advance("1 second")
+        assert shop.names[3:] == ["reserve", "release"]
+        assert world.unwrap(world.handle(job).outcome("i")) == WasCancelled(reason="why")
+
+
+def test_a_pause_holds_timers_and_keeps_signals() -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.unwrap(flow.start("t", 0))
+        world.advance("1 second")
+        world.unwrap(flow.pause("t"))
+        for value in (1, 2):
+            assert world.unwrap(flow.signal("t", number, value)).accepted
+        world.advance("1 day")
+        assert world.unwrap(flow.outcome("t")) is None
+        world.unwrap(flow.resume("t"))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("t")) == Done(value=3)
+
+
+def test_a_pause_takes_effect_after_the_step_in_progress() -> None:
+    @program
+    def steps(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+        yield from label("a")
+        return (yield from mail("b"))
+
+    shop = Shop()
+    job = Workflow("steps", state=int, run=steps, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        flow = world.handle(job)
+        world.inject(Delay("label", "10 seconds"))
+        world.unwrap(flow.start("s", 0))
+        world.advance("1 second")
+        world.unwrap(flow.pause("s"))
+        world.advance("1 hour")
+        assert shop.names == ["label"]
+        world.unwrap(flow.resume("s"))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("s")) == Done(value="mail:b")
+
+
+def test_a_gather_with_a_limit_over_restarts() -> None:
+    job = Workflow("wide", state=int, run=wide, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("w", 12))
+        for _ in range(3):
+            world.advance("59 seconds")
+            world.crash()
+            world.open()
+            world.advance("2 seconds")
+        assert world.unwrap(world.handle(job).outcome("w")) == Done(value=sum((i + 1) * 2 for i in range(12)))
+        assert len(world.effects) == 24
+
+
+# ---------------------------------------------------------------- children and messages
+@pytest.mark.parametrize("crash", range(0, 60, 3))
+def test_children_return_values_and_typed_errors_over_crashes(crash: int) -> None:
+    with World(App(None).with_jobs(parent, child), seed=crash) as world:
+        world.crash_after(crash)
+        for _ in range(4):
+            try:
+                if not world.is_open:
+                    world.open()
+                world.unwrap(world.handle(parent).start("p", 3, idempotency_key="k"))
+                world.advance("3 minutes")
+            except WorkerDied:
+                continue
+        assert world.unwrap(world.handle(parent).outcome("p")) == Done(value="<Success: 4> <Failure: negative>")
+
+
+@program
+def caring(ctx: WorkflowContext[int]) -> Do[int, str | Defect]:
+    return (yield from child.call("c", 1))
+
+
+@program
+def careless(ctx: WorkflowContext[int]) -> Do[int, str | Defect]:
+    return (yield from child.call("c", 1, when_cancelled="leave"))
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"), [(caring, WasCancelled(reason="why")), (careless, Done(value=2))], ids=["cancel", "leave"]
+)
+def test_a_cancelled_parent_cancels_its_child_unless_it_says_otherwise(body: object, outcome: object) -> None:
+    job: Workflow[int, int, str | Defect, object] = Workflow("caring", state=int, run=body, keep=None)  # type: ignore[arg-type]
+    with World(App(None).with_jobs(job, child)) as world:
+        world.unwrap(world.handle(job).start("p", 0))
+        world.advance("1 second")
+        world.unwrap(world.handle(job).cancel("p", "why"))
+        world.advance("5 minutes")
+        assert world.unwrap(world.handle(job).outcome("p")) == WasCancelled(reason="why")
+        assert world.unwrap(world.handle(child).outcome("c")) == outcome
+
+
+@pytest.mark.parametrize("end", ["cancel", "terminate"])
+def test_a_parent_is_told_of_a_child_that_was_cancelled_or_terminated(end: str) -> None:
+    job = Workflow("caring", state=int, run=caring, keep=None)
+    with World(App(None).with_jobs(job, child)) as world:
+        world.unwrap(world.handle(job).start("p", 0))
+        world.advance("1 second")
+        world.unwrap(getattr(world.handle(child), end)("c", "by hand"))
+        world.advance("1 second")
+        outcome = world.unwrap(world.handle(job).outcome("p"))
+        assert outcome == Failed(Defect("ChildCancelled", "by hand"))
+
+
+def test_a_child_with_the_id_of_another_workflow_is_refused() -> None:
+    job = Workflow("caring", state=int, run=caring, keep=None)
+    with World(App(None).with_jobs(job, child)) as world:
+        world.unwrap(world.handle(child).start("c", 1))
+        world.unwrap(world.handle(job).start("p", 0))
+        world.advance("1 second")
+        outcome = world.unwrap(world.handle(job).outcome("p"))
+        assert isinstance(outcome, Failed)
+        assert isinstance(outcome.error, Defect)
+        assert outcome.error.error_type == "ChildExists"
+
+
+def test_other_jobs_start_signal_and_cancel_a_workflow() -> None:
+    job = Workflow("two", state=int, run=two_signals, signals=(number,), keep=None)
+
+    @program
+    def on_event(ctx: TaskContext[int], event: int) -> Do[None]:
+        yield from tell(job, "t").start(0)
+        yield from tell(job, "t").signal(number, event)
+        yield from tell(job, "t").signal(number, event)
+        yield from tell(job, "u").start(0)
+        yield from tell(job, "u").cancel("told so")
+
+    teller = Task("teller", state=int, event=int, initial=0, on_event=on_event)
+    with World(App(Shop()).with_jobs(job, teller)) as world:
+        world.unwrap(world.handle(teller).send("x", 21))
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=42)
+        assert world.unwrap(world.handle(job).outcome("u")) == WasCancelled(reason="told so")
+
+
+def test_a_workflow_sends_more_messages_than_one_commit_can_hold() -> None:
+    @program
+    def telling(ctx: WorkflowContext[int]) -> Do[int]:
+        for index in range(7):
+            yield from tell(child, f"c{index}").start(index)
+        yield from gather(*(tell(child, f"d{index}").start(index) for index in range(7)))
+        return 1
+
+    job = Workflow("telling", state=int, run=telling, keep=None)
+    with World(App(None, limits=Limits(messages_per_turn=3)).with_jobs(job, child)) as world:
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("5 minutes")
+        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=1)
+        assert len([i for i in world.instances() if i.address.name == "child"]) == 14
+        assert len(bodies(world, job, "t")) == 14

@@ -1,0 +1,266 @@
+"""Each effect of a workflow is a step: performed once, committed, and answered from the journal from then on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flows import (
+    Approval,
+    Declined,
+    HasShop,
+    NotApproved,
+    Order,
+    Shop,
+    act,
+    approval,
+    bodies,
+    charge,
+    counting,
+    fulfilment,
+    in_one_step,
+    journal,
+    label,
+    limited,
+    names,
+)
+from returns.future import FutureResult
+
+from perdure import App, Do, Limits, Retry, Workflow, WorkflowContext, effect, program, step_key
+from perdure.programs import log, sleep
+from perdure.testing import Crash, Raise, WorkerDied, World
+from perdure.values.answer import Failed
+from perdure.values.outcome import Done
+
+STORES = ["memory://", "sqlite"]
+
+
+def url(store: str, folder: Path) -> str | Path:
+    return store if store == "memory://" else folder / "jobs.db"
+
+
+def start_and_die(world: World, call: FutureResult[Any, Any]) -> None:
+    """Start a workflow whose worker dies, at the latest when the clock moves on."""
+    with suppress(WorkerDied):
+        world.unwrap(call)
+        world.advance("1 second")
+    assert not world.is_open
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_an_order_waits_for_a_person_and_for_days(store: str, tmp_path: Path) -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment), store=url(store, tmp_path)) as world:
+        flow = world.handle(fulfilment)
+        assert world.unwrap(flow.start("o", Order("book", 49))).created
+        world.advance("1 day")
+        world.restart()
+        assert world.unwrap(flow.outcome("o")) is None
+        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        world.advance("1 second")
+        state = world.unwrap(flow.get_state("o"))
+        assert state is not None
+        assert state.stage == "approved"
+        world.advance("3 days")
+        assert world.unwrap(flow.outcome("o")) == Done(value="label:a")
+        assert sorted(shop.names) == ["charge", "label", "mail", "reserve"]
+        rows = names(journal(world, fulfilment, "o"))
+        assert rows[:4] == ["charge", "reserve", "signal approval", "sleep"]
+        assert sorted(rows[4:]) == ["label", "mail"]
+
+
+def test_k_steps_cost_k_plus_one_commits() -> None:
+    @program
+    def ten(ctx: WorkflowContext[int]) -> Do[int, str]:
+        number = yield from ctx.state
+        for _ in range(10):
+            number = yield from act(number)
+        return number
+
+    job = Workflow("ten", state=int, run=ten, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 second")
+        instance = world.instance(job, "t")
+        assert instance is not None
+        assert instance.version == 11
+        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=10)
+
+
+def test_a_crash_repeats_only_the_step_that_was_not_committed() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.inject(Crash("reserve", when="after"))
+        start_and_die(world, flow.start("o", Order("book", 49)))
+        world.open()
+        world.advance("1 second")
+        assert shop.names == ["charge", "reserve", "reserve"]
+
+
+def test_typed_errors_are_values_of_the_program_and_its_outcome() -> None:
+    shop = Shop(declines=frozenset({"charge"}))
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.unwrap(flow.start("o", Order("book", 49)))
+        world.advance("1 second")
+        assert world.unwrap(flow.outcome("o")) == Failed(Declined("charge"))
+        assert [row.form for row in journal(world, fulfilment, "o")] == ["failed"]
+
+
+def test_a_saga_undoes_the_last_step_first() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.unwrap(flow.start("o", Order("book", 49)))
+        world.advance("3 days")
+        assert world.unwrap(flow.outcome("o")) == Failed(NotApproved())
+        assert shop.names == ["charge", "reserve", "release", "refund"]
+
+
+def test_a_defect_is_retried_at_its_step_then_parked_there_and_resume_continues() -> None:
+    shop = Shop()
+    with World(App(shop).with_jobs(fulfilment)) as world:
+        flow = world.handle(fulfilment)
+        world.unwrap(flow.start("o", Order("book", 49)))
+        world.unwrap(flow.signal("o", approval, Approval("ann")))
+        world.inject(Raise("label"), Raise("label"), Raise("label"))
+        world.advance("3 days")
+        status = world.unwrap(flow.status("o"))
+        assert status.status == "retrying"
+        assert status.last_error is not None
+        assert sorted(shop.names) == ["charge", "mail", "reserve"]
+        world.advance("1 hour")
+        assert world.unwrap(flow.status("o")).parked == "retries_exhausted"
+        world.unwrap(flow.resume("o"))
+        world.advance("1 minute")
+        assert world.unwrap(flow.outcome("o")) == Done(value="label:a")
+        assert sorted(shop.names) == ["charge", "label", "mail", "reserve"]
+        [row] = [row for row in journal(world, fulfilment, "o") if row.name == "label"]
+        assert row.attempts == 4
+
+
+def test_a_program_decorated_with_step_is_one_step() -> None:
+    shop = Shop()
+    job = Workflow("one", state=int, run=in_one_step, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("o", 1))
+        world.restart()
+        world.advance("1 minute")
+        assert world.unwrap(world.handle(job).outcome("o")) == Done(value="label:amail:b")
+        assert shop.names == ["label", "mail"]
+        assert names(journal(world, job, "o")) == ["both", "sleep"]
+
+
+def test_a_step_key_is_the_same_for_each_delivery_and_no_other_steps() -> None:
+    @program
+    def keyed(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+        first = yield from step_key()
+        yield from charge(first, 1)
+        second = yield from step_key()
+        yield from charge(second, 2)
+        return f"{first} {second}"
+
+    shop = Shop()
+    job = Workflow("keyed", state=int, run=keyed, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        world.inject(Crash("charge", when="after"))
+        start_and_die(world, world.handle(job).start("k", 1))
+        world.open()
+        world.advance("1 second")
+        outcome = world.unwrap(world.handle(job).outcome("k"))
+        assert isinstance(outcome, Done)
+        first, second = outcome.value.split(" ")
+        assert first != second
+        assert shop.done == [("charge", f"1 {first[-2:]}")] * 2 + [("charge", f"2 {second[-2:]}")]
+
+
+def test_an_outcome_that_cannot_be_recorded_parks_the_step_at_once() -> None:
+    @effect
+    def unknown(services: object):  # type: ignore[no-untyped-def]
+        return FutureResult.from_value(1)
+
+    @program
+    def body(ctx: WorkflowContext[int]) -> Do[int, str]:
+        yield from unknown()
+        return 1
+
+    job = Workflow("unknown", state=int, run=body, retry=Retry(max_attempts=5), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("u", 1))
+        world.advance("1 second")
+        status = world.unwrap(world.handle(job).status("u"))
+        assert status.parked == "retries_exhausted"
+        assert status.last_error is not None
+        assert status.last_error.error_type == "NotRecordable"
+        assert len(world.effects) == 1
+
+
+@pytest.mark.parametrize(("limit", "parked"), [(9, None), (8, "retries_exhausted")])
+def test_an_outcome_has_at_most_payload_bytes(limit: int, parked: str | None) -> None:
+    job = Workflow("sized", state=int, run=limited, keep=None)
+    with World(App(Shop(), limits=Limits(payload_bytes=limit)).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("s", 1))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).status("s")).parked == parked
+
+
+@pytest.mark.parametrize(("most", "ends"), [(3, True), (2, False)])
+def test_a_full_journal_parks_the_workflow_with_all_its_steps(most: int, ends: object) -> None:
+    @program
+    def three(ctx: WorkflowContext[int]) -> Do[int, str]:
+        number = yield from ctx.state
+        for _ in range(3):
+            number = yield from act(number)
+        return number
+
+    job = Workflow("three", state=int, run=three, max_steps=most, keep=None)
+    larger = Workflow("three", state=int, run=three, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("t", 0))
+        world.advance("1 second")
+        if ends:
+            assert world.unwrap(world.handle(job).outcome("t")) == Done(value=3)
+            return
+        status = world.unwrap(world.handle(job).status("t"))
+        assert status.last_error is not None
+        assert status.last_error.error_type == "JournalFull"
+        assert len(bodies(world, job, "t")) == most
+        world.restart(App(None).with_jobs(larger))
+        world.unwrap(world.handle(larger).resume("t"))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(larger).outcome("t")) == Done(value=3)
+        assert len(world.effects) == 3
+
+
+def test_start_over_keeps_the_signals_and_empties_the_journal() -> None:
+    job = Workflow("counter", state=int, run=counting, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("c", 0))
+        world.advance("10 minutes")
+        assert world.unwrap(world.handle(job).outcome("c")) == Done(value=5)
+        assert names(journal(world, job, "c")) == ["act", "sleep"]
+
+
+def test_a_log_record_is_written_once_however_often_the_program_is_replayed() -> None:
+    @program
+    def talking(ctx: WorkflowContext[int]) -> Do[int, Declined, HasShop]:
+        yield from log("begun")
+        yield from label("a")
+        yield from sleep("1 hour")
+        yield from log("waiting")
+        yield from sleep("1 hour")
+        return 1
+
+    job = Workflow("talking", state=int, run=talking, keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("t", 1))
+        said: list[str] = []
+        for _ in range(5):
+            world.advance("30 minutes")
+            said += [record.message for record in world.logs if record.message in {"begun", "waiting"}]
+            world.restart()
+        assert world.unwrap(world.handle(job).outcome("t")) == Done(value=1)
+        assert said == ["begun", "waiting"]

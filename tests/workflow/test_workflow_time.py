@@ -1,0 +1,156 @@
+"""Time in workflows: sleeps that restarts do not move, time limits for each attempt, many timers."""
+
+from __future__ import annotations
+
+import pytest
+from flows import Declined, HasShop, Shop, act, journal, label, late, limited, mail, names, number, sleeping
+
+from perdure import App, Backoff, Do, Retry, Workflow, WorkflowContext, program
+from perdure.programs import EffectTimeout, gather, race, sleep
+from perdure.testing import Delay, Hang, World
+from perdure.values.answer import Failed
+from perdure.values.outcome import Done
+
+
+def test_restarts_do_not_move_a_sleep() -> None:
+    job = Workflow("sleeping", state=int, run=sleeping, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        began = world.now
+        flow = world.handle(job)
+        world.unwrap(flow.start("s", 1))
+        world.settle()
+        due = world.unwrap(flow.status("s")).next_run_at
+        assert due is not None
+        for minutes in (30, 29):
+            world.advance(f"{minutes} minutes")
+            world.crash()
+            world.open()
+            assert world.unwrap(world.handle(job).status("s")).next_run_at == due
+        world.advance("2 minutes")
+        assert (due - began).total_seconds() == 3600
+        assert world.unwrap(world.handle(job).outcome("s")) == Done(value=due.isoformat())
+
+
+def test_a_sleep_of_months_survives_the_process() -> None:
+    @program
+    def months(ctx: WorkflowContext[int]) -> Do[int, str]:
+        yield from sleep("300 days")
+        return (yield from act(1))
+
+    job = Workflow("months", state=int, run=months, keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("m", 1))
+        world.settle()
+        world.crash()
+        world.advance("299 days")
+        world.open()
+        assert world.unwrap(world.handle(job).outcome("m")) is None
+        world.advance("1 day")
+        assert world.unwrap(world.handle(job).outcome("m")) == Done(value=2)
+
+
+def test_each_attempt_of_a_retried_step_has_its_own_time() -> None:
+    shop = Shop()
+    job = Workflow("limited", state=int, run=limited, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        world.inject(Hang("label"))
+        world.unwrap(world.handle(job).start("l", 7))
+        world.advance("10 seconds")
+        assert world.unwrap(world.handle(job).outcome("l")) == Done(value="label:a")
+        assert names(journal(world, job, "l")) == ["timeout", "label", "sleep", "label"]
+
+
+def test_a_step_has_its_full_time_after_a_downtime() -> None:
+    job = Workflow("late", state=int, run=late, keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        world.unwrap(world.handle(job).start("l", 0))
+        world.settle()
+        world.crash()
+        world.advance("1 hour")
+        world.inject(Delay("label", "500 ms"))
+        world.open()
+        world.advance("5 seconds")
+        assert world.unwrap(world.handle(job).outcome("l")) == Done(value="label:a")
+
+
+@pytest.mark.parametrize(("delay", "in_time"), [("400 ms", True), ("600 ms", False)])
+def test_a_time_limit_around_two_steps_counts_from_the_first(delay: str, in_time: object) -> None:
+    @program
+    def both(ctx: WorkflowContext[int]) -> Do[str, Declined | EffectTimeout, HasShop]:
+        return (yield from label("a").bind(lambda _: mail("b")).timeout("1 second"))
+
+    job = Workflow("both", state=int, run=both, keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        world.inject(Delay("label", delay), Delay("mail", delay))
+        world.unwrap(world.handle(job).start("b", 0))
+        world.advance("1 minute")
+        outcome = world.unwrap(world.handle(job).outcome("b"))
+        assert isinstance(outcome, Done if in_time else Failed)
+
+
+def test_timers_fire_while_steps_are_in_progress() -> None:
+    @program
+    def mixed(ctx: WorkflowContext[int]) -> Do[tuple[str, str], Declined, HasShop]:
+        return (yield from gather(label("slow"), sleep("1 second").bind(lambda _: mail("soon"))))
+
+    shop = Shop()
+    job = Workflow("mixed", state=int, run=mixed, keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        world.inject(Delay("label", "10 minutes"))
+        world.unwrap(world.handle(job).start("m", 0))
+        world.advance("1 minute")
+        assert shop.names == ["mail"]
+        world.advance("1 hour")
+        assert world.unwrap(world.handle(job).outcome("m")) == Done(value=("label:slow", "mail:soon"))
+
+
+def test_a_race_cancels_the_step_that_lost() -> None:
+    @program
+    def impatient(ctx: WorkflowContext[int]) -> Do[str, Declined, HasShop]:
+        return (yield from race(label("slow"), sleep("1 second").map(lambda _: "time")))
+
+    job = Workflow("impatient", state=int, run=impatient, keep=None)
+    with World(App(Shop()).with_jobs(job)) as world:
+        world.inject(Hang("label"))
+        world.unwrap(world.handle(job).start("i", 0))
+        world.advance("1 second")
+        assert world.unwrap(world.handle(job).outcome("i")) == Done(value="time")
+        assert [(row.name, row.form) for row in journal(world, job, "i")] == [("sleep", "done"), ("label", "dropped")]
+
+
+def test_a_step_that_exceeds_run_timeout_is_retried_and_those_beside_it_stay() -> None:
+    @program
+    def slow(ctx: WorkflowContext[int]) -> Do[tuple[str, str], Declined, HasShop]:
+        return (yield from gather(label("a"), mail("b")))
+
+    shop = Shop()
+    retry = Retry[object](max_attempts=3, delay=Backoff.constant("1 minute"), jitter=False)
+    job = Workflow("slow", state=int, run=slow, retry=retry, run_timeout="10 seconds", keep=None)
+    with World(App(shop).with_jobs(job)) as world:
+        world.inject(Hang("label"))
+        world.unwrap(world.handle(job).start("s", 0))
+        world.advance("20 seconds")
+        status = world.unwrap(world.handle(job).status("s"))
+        assert status.status == "retrying"
+        assert status.last_error is not None
+        assert status.last_error.form == "timed_out"
+        world.advance("2 minutes")
+        assert world.unwrap(world.handle(job).outcome("s")) == Done(value=("label:a", "mail:b"))
+        assert sorted(shop.names) == ["label", "mail"]
+
+
+def test_a_time_limit_around_a_signal_counts_from_the_wait() -> None:
+    @program
+    def waiting(ctx: WorkflowContext[int]) -> Do[int, EffectTimeout]:
+        return (yield from number.receive().timeout("7 days"))
+
+    job = Workflow("waiting", state=int, run=waiting, signals=(number,), keep=None)
+    with World(App(None).with_jobs(job)) as world:
+        for id_ in ("a", "b"):
+            world.unwrap(world.handle(job).start(id_, 0))
+        world.advance("6 days")
+        world.restart()
+        world.unwrap(world.handle(job).signal("a", number, 5))
+        world.advance("1 day")
+        assert world.unwrap(world.handle(job).outcome("a")) == Done(value=5)
+        assert isinstance(world.unwrap(world.handle(job).outcome("b")), Failed)
