@@ -47,7 +47,7 @@ class HasShop(Protocol):
 
 @attrs.define
 class Shop:
-    """Remembers what was done, and refuses what it is told to refuse."""
+    """Remembers its calls, and declines those in `declines`."""
 
     done: list[tuple[str, str]] = attrs.Factory(list[tuple[str, str]])
     declines: frozenset[str] = frozenset()

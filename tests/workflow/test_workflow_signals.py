@@ -255,7 +255,7 @@ def test_a_cancelled_parent_cancels_its_child_unless_it_says_otherwise(body: obj
 
 
 @pytest.mark.parametrize("end", ["cancel", "terminate"])
-def test_a_parent_is_told_of_a_child_that_was_cancelled_or_terminated(end: str) -> None:
+def test_a_parent_is_notified_of_a_child_that_was_cancelled_or_terminated(end: str) -> None:
     job = Workflow("caring", state=int, run=caring, keep=None)
     with World(App(None).with_jobs(job, child)) as world:
         world.unwrap(world.handle(job).start("p", 0))
@@ -287,14 +287,14 @@ def test_other_jobs_start_signal_and_cancel_a_workflow() -> None:
         yield from tell(job, "t").signal(number, event)
         yield from tell(job, "t").signal(number, event)
         yield from tell(job, "u").start(0)
-        yield from tell(job, "u").cancel("told so")
+        yield from tell(job, "u").cancel("by message")
 
-    teller = Task("teller", state=int, event=int, initial=0, on_event=on_event)
-    with World(App(Shop()).with_jobs(job, teller)) as world:
-        world.unwrap(world.handle(teller).send("x", 21))
+    caller = Task("caller", state=int, event=int, initial=0, on_event=on_event)
+    with World(App(Shop()).with_jobs(job, caller)) as world:
+        world.unwrap(world.handle(caller).send("x", 21))
         world.advance("1 minute")
         assert world.unwrap(world.handle(job).outcome("t")) == Done(value=42)
-        assert world.unwrap(world.handle(job).outcome("u")) == WasCancelled(reason="told so")
+        assert world.unwrap(world.handle(job).outcome("u")) == WasCancelled(reason="by message")
 
 
 def test_a_workflow_sends_more_messages_than_one_commit_can_hold() -> None:
