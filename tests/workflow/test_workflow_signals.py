@@ -104,7 +104,7 @@ def test_a_race_between_a_signal_and_time() -> None:
         assert world.unwrap(flow.outcome("b")) == Done(value="time 2 4")
 
 
-def test_a_cancelled_workflow_undoes_what_it_did_and_keeps_the_callers_reason() -> None:
+def test_a_cancelled_workflow_undoes_its_steps_and_keeps_the_callers_reason() -> None:
     shop = Shop()
     with World(App(shop).with_jobs(fulfilment)) as world:
         flow = world.handle(fulfilment)

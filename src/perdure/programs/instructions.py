@@ -132,7 +132,7 @@ class Supervisor(Protocol):
         ...
 
     def ended(self, key: object, exit_: Any, /) -> Orders:
-        """Decide what to start and cancel when a program has ended.
+        """Decide which programs to start and cancel when one has ended.
 
         Args:
             key: the key that the program was started with.
@@ -156,7 +156,7 @@ class Orders:
 
 @attrs.frozen
 class Supervision:
-    """The plan of `supervised`: runs what a supervisor starts, until nothing runs."""
+    """The plan of `supervised`: runs the programs that a supervisor starts, until none runs."""
 
     supervisor: Supervisor
 

@@ -1,4 +1,4 @@
-"""Compensation: when the rest of a program does not succeed, what it did is undone, the last first."""
+"""Compensation: when the rest of a program does not succeed, its steps are undone, the last first."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Undo(Generic[R]):
 def saga(
     body: Callable[Concatenate[Undo[R], P], Program[A, E, R]], *args: P.args, **kwargs: P.kwargs
 ) -> Program[A, E, R]:
-    """Run a program; when it fails, halts or is cancelled, undo what it did, the last first.
+    """Run a program; when it fails, halts or is cancelled, undo its steps, the last first.
 
     In a workflow each compensation is a step: recorded, performed again after a crash, and retried when it raises. A
     compensation that fails with a typed error raises it as a defect. A defect of the program itself undoes nothing: the

@@ -41,7 +41,7 @@ class Crew:
         return self._orders(self.steps.replay.calls())
 
     def ended(self, key: object, exit_: Any) -> Orders:
-        """Start what can begin after the end of a program."""
+        """Start the steps that can begin after the end of a program."""
         replay = self.steps.replay
         self.running.discard(key)
         self.cancelling.discard(key)

@@ -84,7 +84,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
     Args:
         name: the job's name, part of the stored address: 1 to 128 printable characters, no ``:``. Renaming it orphans
             stored instances; renaming a variable does not.
-        state: the type of the state: what the workflow is started with, and what ``get_state`` returns.
+        state: the type of the state, which ``start`` takes and ``get_state`` returns.
         run: the program.
         signals: the signals that it may receive.
         retry: the durable retry of a step that raises or times out. Typed errors are values of the program: it handles
@@ -282,7 +282,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         return (Fact("signals", signals), Fact("steps at most", str(self.max_steps)), *facts_of_plan(self.plan))
 
     def facts_of(self, instance: Instance) -> tuple[Fact, ...]:
-        """Return what the workflow waits for, and how it ended."""
+        """Return the steps, timers and signals of the workflow, and its end."""
         header = header_of(instance)
         found = [Fact("steps", str(instance.journal_length))]
         if header.ended is not None:

@@ -1,4 +1,4 @@
-"""What a journal and a program do not agree on."""
+"""Differences between a journal and a program."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, cast
 import attrs
 
 from perdure.jobs.event_recorder import EventRecorder
-from perdure.jobs.recovery import is_running
 from perdure.jobs.request import AlarmDue, Request
 from perdure.jobs.run import begin_attempt, begin_run
 from perdure.jobs.size import within
@@ -112,7 +111,7 @@ def _alarm(
 ) -> Step:
     if instance is None:
         return reply(address, None)
-    if is_running(instance, inputs):
+    if instance.claim is not None:  # its run is in progress, here or in another process
         return Defer()
     if header_of(instance).ended is not None:
         return answered(purge(instance, own_messages="kept"), None)
@@ -171,7 +170,7 @@ def _wake(
 ) -> Commit:
     """Store a request, and let an alarm continue the workflow; a run in progress sees it at its next commit."""
     data = within(written(header).encode(), inputs.limits.state_bytes, what=f"data of {instance.address}")
-    if not is_running(instance, inputs):
+    if instance.claim is None:
         changes |= {"alarm_ms": inputs.now_ms, "pending_retry": None}
     transition = put(instance, inputs.now_ms, events=events, data=data, **changes)
     after = stored(transition)

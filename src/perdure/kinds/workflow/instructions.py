@@ -24,7 +24,7 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 WhenCancelled: TypeAlias = Literal["cancel", "leave"]
-"""What happens to a child when its caller no longer waits for it: it is cancelled, or left running."""
+"""Whether a child is cancelled, or left running, when its caller no longer waits for it."""
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ class CallChild(Instruction[Any, Any]):
         job: its definition.
         id: its id.
         state: the encoded state that it starts with.
-        when_cancelled: what happens to the child when the caller no longer waits.
+        when_cancelled: whether the child is cancelled when the caller no longer waits.
     """
 
     __repr__ = fields_in_line

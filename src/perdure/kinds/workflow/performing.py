@@ -34,7 +34,7 @@ REPLAY_CHUNK = 500
 
 @program
 def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None, Any, Any]:
-    """Replay a workflow, and perform what it does next.
+    """Replay a workflow, and perform its next steps.
 
     Args:
         job: its definition.

@@ -29,7 +29,7 @@ class StepFailure:
 
 @attrs.frozen(kw_only=True)
 class RunProgress:
-    """What one commit adds to the stored workflow.
+    """The data that one commit adds to the stored workflow.
 
     Attributes:
         bodies: new rows of the journal.

@@ -38,7 +38,7 @@ from perdure.values.errors import InvalidInput
 
 @attrs.define(eq=False)
 class Replay:
-    """One replay, and what the program does after it.
+    """One replay, and the program after it.
 
     Attributes:
         header: the stored data.
@@ -130,7 +130,7 @@ class Replay:
                 return False
 
     def _go_live(self) -> None:
-        """Begin the present: what the replay left behind was done before."""
+        """Begin the present: children that the replay left were cancelled before."""
         self._live = True
         self.tree.left.clear()
         for path in [path for path in self.failing if path not in self.tree.asked]:
@@ -287,7 +287,7 @@ class Replay:
 
     # ------------------------------------------------------------ the present
     def _waits(self, asked: OpenStep) -> None:
-        """Note what a branch waits for, beside steps."""
+        """Register the timer, signal or message that a branch waits for."""
         instruction, branch = asked.instruction, asked.branch
         kind = instruction.__class__
         if kind is Call or kind is OneStep:
@@ -538,7 +538,7 @@ class Replay:
             self.draft, rows, failures, tuple(self.failing.values()), frozenset(self.taken), logged, self.cancelled
         )
 
-    # ---- what it is at
+    # ---- its condition
     @property
     def exit(self) -> AnyExit | None:
         """The exit of the program; None while it runs."""
