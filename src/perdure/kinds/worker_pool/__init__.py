@@ -1,7 +1,6 @@
 """Worker pools: many items of work, some at a time."""
 
 from perdure.kinds.worker_pool.answers import Dead as Dead
-from perdure.kinds.worker_pool.answers import Done as Done
 from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
 from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
 from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
@@ -11,6 +10,7 @@ from perdure.kinds.worker_pool.definition import WorkerPool as WorkerPool
 from perdure.kinds.worker_pool.handle import PoolHandle as PoolHandle
 from perdure.kinds.worker_pool.item import ItemContext as ItemContext
 from perdure.kinds.worker_pool.sender import PoolSender as PoolSender
+from perdure.values.outcome import Done as Done
 
 __all__ = [
     "Dead",

@@ -47,13 +47,6 @@ class ItemCancelled:
 
 
 @attrs.frozen(kw_only=True)
-class Done(Generic[A_co]):
-    """The work succeeded, with this value."""
-
-    value: A_co = attrs.field(repr=excerpt)
-
-
-@attrs.frozen(kw_only=True)
 class Dead(Generic[E_co]):
     """The work failed for good, with this error. ``resume`` tries it again."""
 

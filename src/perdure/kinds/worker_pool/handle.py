@@ -12,7 +12,7 @@ from perdure.codecs import Codec
 from perdure.jobs.definition import CallError
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
-from perdure.kinds.worker_pool.answers import Dead, Done, ItemCancelled, ItemOutcome, ItemPut, PoolProgress, Waiting
+from perdure.kinds.worker_pool.answers import Dead, ItemCancelled, ItemOutcome, ItemPut, PoolProgress, Waiting
 from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, new_item, put_command
 from perdure.programs.future import mapped
 from perdure.values.duration import Duration
@@ -20,6 +20,7 @@ from perdure.values.errors import DefinitionError, InvalidArgument
 from perdure.values.failure import Defect
 from perdure.values.hold import JobCount
 from perdure.values.limits import Limits
+from perdure.values.outcome import Done
 
 V = TypeVar("V")
 A = TypeVar("A")

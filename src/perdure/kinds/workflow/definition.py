@@ -51,12 +51,15 @@ from perdure.values.retry import Retry
 from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
-    from perdure.kinds.workflow import draft, handler, performing, replay, settling
+    from perdure.jobs.replayed import NextStep
+    from perdure.kinds.workflow import draft, handler, listing, performing, replay, settling
     from perdure.kinds.workflow.progress import RunProgress
     from perdure.values.message import Message
+    from perdure.values.step_record import StepRecord
 else:
     draft = lazy_module("perdure.kinds.workflow.draft")
     handler = lazy_module("perdure.kinds.workflow.handler")
+    listing = lazy_module("perdure.kinds.workflow.listing")
     performing = lazy_module("perdure.kinds.workflow.performing")
     replay = lazy_module("perdure.kinds.workflow.replay")
     settling = lazy_module("perdure.kinds.workflow.settling")
@@ -265,16 +268,20 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         replayed.advance()
         return replayed
 
+    def replayed(self, instance: Instance, rows: Sequence[str]) -> tuple[NextStep, ...]:
+        """Replay a stored workflow without services; return its next steps."""
+        return () if header_of(instance).ended is not None else listing.next_steps(self.replay(instance, rows))
+
+    def steps(self, instance: Instance, rows: Sequence[str]) -> tuple[StepRecord, ...]:
+        """Return the steps of the journal, and those in progress."""
+        return listing.steps_of(header_of(instance), rows)
+
     # ------------------------------------------------------------ for tools and tests
     def report(self, instance: Instance) -> InstanceStatus:
         """Return the result of ``status``; its ``phase`` says how the workflow ended."""
         ended = header_of(instance).ended
         status = report_status(instance)
         return status if ended is None else attrs.evolve(status, phase=ended.form, next_run_at=None)
-
-    def is_over(self, instance: Instance) -> bool:
-        """Return whether the workflow has ended."""
-        return header_of(instance).ended is not None
 
     def facts(self) -> tuple[Fact, ...]:
         """Return the signals and the facts of every job."""
@@ -288,7 +295,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
         if header.ended is not None:
             found.append(Fact("ended", header.ended.form))
         if header.waits_for:
-            found.append(Fact("waits for", ", ".join(header.waits_for)))
+            found.append(Fact("waits for", ", ".join(wait.name for wait in header.waits_for)))
         found += [Fact("failing step", f"{step.name}, attempt {step.attempts}") for step in header.failing]
         if header.inbox:
             found.append(Fact("signals not received", str(len(header.inbox))))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, cast
 
 import attrs
@@ -27,7 +28,7 @@ from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
 from perdure.kinds.workflow.progress import RunProgress, StepFailure, progress_of
 from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
-from perdure.kinds.workflow.stored import Ended, FailingStep, Header, WaitingSignal
+from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait, WaitingSignal
 from perdure.kinds.workflow.timers import Timers
 from perdure.kinds.workflow.tree import DROPPED, AnyExit, Branch, OpenStep, Tree
 from perdure.programs import PASS, Call, Halted, Program, Raised
@@ -538,8 +539,6 @@ class Replay:
             self.draft, rows, failures, tuple(self.failing.values()), frozenset(self.taken), logged, self.cancelled
         )
 
-    # ---- its condition
-    @property
     def exit(self) -> AnyExit | None:
         """The exit of the program; None while it runs."""
         return self.tree.exit
@@ -585,10 +584,10 @@ class Replay:
             return True
         return any(self._receiver(signal.name) is not None for signal in header.inbox)
 
-    def waits_for(self, most: int = 10) -> tuple[str, ...]:
-        """Return the names of the signals, children and timers that it waits for."""
-        names = (asked.name for asked in self.tree.asked.values() if not isinstance(asked.instruction, Call | OneStep))
-        return tuple(dict.fromkeys(names))[:most]
+    def waits_for(self, most: int = 10) -> tuple[Wait, ...]:
+        """Return the signals, children and timers that it waits for."""
+        waiting = (asked for asked in self.tree.asked.values() if asked.path not in self.tree.steps)
+        return tuple(Wait(path=each.path, name=each.name, at_ms=each.wake_ms) for each in islice(waiting, most))
 
 
 _DIRECT = frozenset({"done", "failed", "mark"})

@@ -231,6 +231,7 @@ def _ended(
         state=before.state if progress.state is None else progress.state,
         data=written(final),
         alarm_ms=None if job.keep_ms is None else inputs.now_ms + job.keep_ms,
+        ended_ms=inputs.now_ms,
         claim=None,
         pending_retry=None,
         last_error=error,

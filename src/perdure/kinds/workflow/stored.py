@@ -62,6 +62,21 @@ class FailingStep:
 
 
 @attrs.frozen(kw_only=True)
+class Wait:
+    """A signal, a child or a timer that a branch waits for.
+
+    Attributes:
+        path: the path of the step.
+        name: its name.
+        at_ms: when a timer is due.
+    """
+
+    path: str
+    name: str
+    at_ms: int | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Ended:
     """How a workflow ended, kept until ``keep`` is over.
 
@@ -120,7 +135,7 @@ class Header:
         signals: the number of signals so far.
         inbox: the signals that the program has not received yet, in order.
         failing: the steps whose last attempt raised or timed out.
-        waits_for: the signals, the children and the timers that it waits for, for readers.
+        waits_for: some of the signals, children and timers that it waits for, for tools.
         cancel: the request to cancel it.
         ended: how it ended.
         parent: the workflow that waits for its end.
@@ -135,7 +150,7 @@ class Header:
     signals: int = 0
     inbox: tuple[WaitingSignal, ...] = ()
     failing: tuple[FailingStep, ...] = ()
-    waits_for: tuple[str, ...] = ()
+    waits_for: tuple[Wait, ...] = ()
     cancel: CancelRequest | None = None
     ended: Ended | None = None
     parent: Parent | None = None
