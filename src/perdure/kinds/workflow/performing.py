@@ -18,7 +18,7 @@ from perdure.kinds.workflow.progress import News
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.steps import Steps, write_logs
 from perdure.kinds.workflow.stored import FAILURE, Ended, header_of
-from perdure.kinds.workflow.tree import deadlines_around
+from perdure.kinds.workflow.tree import OpenStep, deadlines_around
 from perdure.programs import Do, Halted, Raised, asks, perform, program, sleep
 from perdure.programs.concurrency import supervised
 from perdure.programs.instructions import Now
@@ -74,7 +74,7 @@ def _living(job: Workflow[Any, Any, Any, Any], instance: Instance, replay: Repla
         now_ms = yield from perform(Now())
         replay.pass_time(now_ms)
         yield from write_logs(replay)
-        calls = replay.calls() if replay.exit is None else []
+        calls: list[OpenStep] = replay.calls() if replay.exit is None else []
         if replay.exit is None and (replay.needs_commit or (calls and replay.unsaved())):
             news: News | None = yield from perform(Checkpoint(replay.take))
             if news is not None:
