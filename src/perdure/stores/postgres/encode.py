@@ -27,8 +27,9 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
     "over": ("int", "bigint", "bigint", "text", "text", "text"),
     "new": ("int", "smallint", "text", "text", "text"),
     "columns": (
-        *("bigint", "bigint", "bigint", "text", "text", "int", "text", "bigint", "text", "text", "text", "text"),
-        *("bigint", "bigint", "text", "bigint", "bigint", "text", "int"),
+        *("bigint", "bigint", "bigint", "text", "bigint"),
+        *("text", "text", "int", "text", "bigint", "text", "text", "text", "text"),
+        *("bigint", "bigint", "text", "bigint", "bigint", "text", "int", "bigint"),
     ),
     "purged": ("int", "bigint", "bigint", "text", "text", "text"),
     "absent": ("int", "text", "text", "text"),
@@ -45,10 +46,10 @@ _TYPES: Final[dict[Table, tuple[str, ...]]] = {
 
 TYPES: Final = tuple(f"{kind}[]" for kinds in _TYPES.values() for kind in kinds)
 
-COLUMNS: Final = ("due_ms", "owner", "event_owner", *SET_COLUMNS.split(", ")[1:])
+COLUMNS: Final = ("due_ms", "owner", "event_owner", "lane", "rank_ms", *SET_COLUMNS.split(", ")[1:])
 """The columns that a transition of an instance writes, without its version."""
 
-_TEXTS: Final = tuple(COLUMNS.index(name) for name in ("state", "data", "alarm_trace"))
+_TEXTS: Final = tuple(COLUMNS.index(name) for name in ("lane", "state", "data", "alarm_trace"))
 """The columns that may hold any text; the other texts are JSON or words of this library."""
 
 
@@ -157,6 +158,8 @@ def _columns(instance: Instance) -> Row:
         instance.due_ms,
         None if claim is None else claim.owner,
         None if event_claim is None else event_claim.owner,
+        instance.lane,
+        instance.rank_ms,
         *set_values(instance, 0)[1:],
     ]
     for at in _TEXTS:

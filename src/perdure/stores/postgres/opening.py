@@ -16,6 +16,7 @@ from perdure.stores.postgres.event_log import PostgresEventLog
 from perdure.stores.postgres.failures import DRIVER_ERRORS, UNSENDABLE, unavailable
 from perdure.stores.postgres.health import Checks
 from perdure.stores.postgres.keeper import Keeper
+from perdure.stores.postgres.lanes import PostgresLanes
 from perdure.stores.postgres.listings import Listings
 from perdure.stores.postgres.membership import Lease
 from perdure.stores.postgres.operations import PostgresOperations
@@ -119,6 +120,7 @@ def _label() -> str:
 
 def _store(settings: PostgresSettings, operations: PostgresOperations, listings: Listings) -> Store:
     log, searches = PostgresEventLog(operations), Searches(operations, listings)
+    lanes = PostgresLanes(operations, listings)
     return Store(
         name=settings.name,
         epoch=operations.epoch,
@@ -148,5 +150,7 @@ def _store(settings: PostgresSettings, operations: PostgresOperations, listings:
         counts=listings.counts,
         search=searches.search,
         journal=listings.journal,
+        lanes=lanes.lanes,
+        queued=lanes.queued,
         cache_bytes=settings.cache_bytes,
     )

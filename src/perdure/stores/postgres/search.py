@@ -25,6 +25,7 @@ _OF_STATUS: Final = {
     "paused": "suspension = 'paused'",
     "parked": "suspension <> 'paused'",
     "retrying": "pending_retry IS NOT NULL AND status = 'retrying'",
+    "queued": "rank_ms IS NOT NULL AND status = 'queued'",
     "running": "owner IS NOT NULL AND status = 'running'",
 }
 """Conditions of the rare statuses that an index serves."""

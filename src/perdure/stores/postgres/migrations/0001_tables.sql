@@ -47,13 +47,17 @@ CREATE TABLE perdure.instances (
   created_ms bigint NOT NULL,
   updated_ms bigint NOT NULL,
   alarm_trace text,
-  journal_length int NOT NULL
+  journal_length int NOT NULL,
+  lane text COLLATE "C",
+  rank_ms bigint,
+  ended_ms bigint
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 CREATE UNIQUE INDEX instances_address ON perdure.instances (kind, name, id);
 CREATE INDEX instances_due ON perdure.instances (due_ms, incarnation, bucket) WHERE due_ms IS NOT NULL;
 CREATE INDEX instances_owner ON perdure.instances (incarnation) WHERE owner IS NOT NULL OR event_owner IS NOT NULL;
 CREATE INDEX instances_running ON perdure.instances (kind, name, id) WHERE owner IS NOT NULL;
 CREATE INDEX instances_suspended ON perdure.instances (suspension, kind, name, id) WHERE suspension IS NOT NULL;
+CREATE INDEX instances_lanes ON perdure.instances (kind, name, lane, rank_ms, incarnation) WHERE rank_ms IS NOT NULL;
 CREATE INDEX instances_retrying ON perdure.instances (kind, name, id) WHERE pending_retry IS NOT NULL;
 
 -- The rows that runs append on their way, such as the outcomes of steps. They belong to an incarnation, and a journal

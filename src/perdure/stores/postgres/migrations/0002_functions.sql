@@ -138,10 +138,10 @@ CREATE FUNCTION perdure.commit_group(
   -- new instances
   i_n int[], i_bucket smallint[], i_kind text[], i_name text[], i_id text[],
   -- the columns of both: first those written over, then the new ones
-  w_due_ms bigint[], w_owner bigint[], w_event_owner bigint[], w_status text[], w_state text[], w_state_version int[],
+  w_due_ms bigint[], w_owner bigint[], w_event_owner bigint[], w_lane text[], w_rank_ms bigint[], w_status text[], w_state text[], w_state_version int[],
   w_data text[], w_alarm_ms bigint[], w_suspension text[], w_pending_retry text[], w_claim text[], w_event_claim text[],
   w_run_count bigint[], w_event_count bigint[], w_last_error text[], w_created_ms bigint[], w_updated_ms bigint[],
-  w_alarm_trace text[], w_journal_length int[],
+  w_alarm_trace text[], w_journal_length int[], w_ended_ms bigint[],
   -- purged, where something was expected and where nothing was; left alone
   d_n int[], d_incarnation bigint[], d_version bigint[], d_kind text[], d_name text[], d_id text[],
   x_n int[], x_kind text[], x_name text[], x_id text[],
@@ -177,19 +177,19 @@ BEGIN
   IF updates > 0 THEN
     WITH written AS (
       UPDATE perdure.instances AS i SET version = u.version + 1, due_ms = u.due_ms, owner = u.owner,
-        event_owner = u.event_owner, status = u.status, state = u.state, state_version = u.state_version, data = u.data,
+        event_owner = u.event_owner, lane = u.lane, rank_ms = u.rank_ms, status = u.status, state = u.state, state_version = u.state_version, data = u.data,
         alarm_ms = u.alarm_ms, suspension = u.suspension, pending_retry = u.pending_retry, claim = u.claim,
         event_claim = u.event_claim, run_count = u.run_count, event_count = u.event_count, last_error = u.last_error,
         created_ms = u.created_ms, updated_ms = u.updated_ms, alarm_trace = u.alarm_trace,
-        journal_length = u.journal_length
+        journal_length = u.journal_length, ended_ms = u.ended_ms
       FROM unnest(u_n, u_incarnation, u_version, u_kind, u_name, u_id, w_due_ms[:updates], w_owner[:updates],
-        w_event_owner[:updates], w_status[:updates], w_state[:updates], w_state_version[:updates], w_data[:updates],
+        w_event_owner[:updates], w_lane[:updates], w_rank_ms[:updates], w_status[:updates], w_state[:updates], w_state_version[:updates], w_data[:updates],
         w_alarm_ms[:updates], w_suspension[:updates], w_pending_retry[:updates], w_claim[:updates],
         w_event_claim[:updates], w_run_count[:updates], w_event_count[:updates], w_last_error[:updates],
-        w_created_ms[:updates], w_updated_ms[:updates], w_alarm_trace[:updates], w_journal_length[:updates])
-        AS u (n, incarnation, version, kind, name, id, due_ms, owner, event_owner, status, state, state_version, data,
+        w_created_ms[:updates], w_updated_ms[:updates], w_alarm_trace[:updates], w_journal_length[:updates], w_ended_ms[:updates])
+        AS u (n, incarnation, version, kind, name, id, due_ms, owner, event_owner, lane, rank_ms, status, state, state_version, data,
           alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count, last_error, created_ms,
-          updated_ms, alarm_trace, journal_length)
+          updated_ms, alarm_trace, journal_length, ended_ms)
       WHERE i.incarnation = u.incarnation AND i.version = u.version AND i.kind = u.kind AND i.name = u.name
         AND i.id = u.id AND u.n <> ALL(conflicting)
       RETURNING u.n, i.incarnation
@@ -200,22 +200,22 @@ BEGIN
     WITH given AS (
       SELECT i.*, nextval('perdure.incarnations') AS incarnation
       FROM unnest(i_n, i_bucket, i_kind, i_name, i_id, w_due_ms[updates + 1:], w_owner[updates + 1:],
-        w_event_owner[updates + 1:], w_status[updates + 1:], w_state[updates + 1:], w_state_version[updates + 1:],
+        w_event_owner[updates + 1:], w_lane[updates + 1:], w_rank_ms[updates + 1:], w_status[updates + 1:], w_state[updates + 1:], w_state_version[updates + 1:],
         w_data[updates + 1:], w_alarm_ms[updates + 1:], w_suspension[updates + 1:], w_pending_retry[updates + 1:],
         w_claim[updates + 1:], w_event_claim[updates + 1:], w_run_count[updates + 1:], w_event_count[updates + 1:],
         w_last_error[updates + 1:], w_created_ms[updates + 1:], w_updated_ms[updates + 1:],
-        w_alarm_trace[updates + 1:], w_journal_length[updates + 1:])
-        AS i (n, bucket, kind, name, id, due_ms, owner, event_owner, status, state, state_version, data, alarm_ms,
+        w_alarm_trace[updates + 1:], w_journal_length[updates + 1:], w_ended_ms[updates + 1:])
+        AS i (n, bucket, kind, name, id, due_ms, owner, event_owner, lane, rank_ms, status, state, state_version, data, alarm_ms,
           suspension, pending_retry, claim, event_claim, run_count, event_count, last_error, created_ms, updated_ms,
-          alarm_trace, journal_length)
+          alarm_trace, journal_length, ended_ms)
       WHERE i.n <> ALL(conflicting)
     ), born AS (
-      INSERT INTO perdure.instances (incarnation, version, bucket, kind, name, id, due_ms, owner, event_owner, status,
-        state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count,
-        last_error, created_ms, updated_ms, alarm_trace, journal_length)
-      SELECT incarnation, 1, bucket, kind, name, id, due_ms, owner, event_owner, status,
-        state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count,
-        last_error, created_ms, updated_ms, alarm_trace, journal_length
+      INSERT INTO perdure.instances (incarnation, version, bucket, kind, name, id, due_ms, owner, event_owner, lane, rank_ms,
+        status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count,
+        last_error, created_ms, updated_ms, alarm_trace, journal_length, ended_ms)
+      SELECT incarnation, 1, bucket, kind, name, id, due_ms, owner, event_owner, lane, rank_ms,
+        status, state, state_version, data, alarm_ms, suspension, pending_retry, claim, event_claim, run_count, event_count,
+        last_error, created_ms, updated_ms, alarm_trace, journal_length, ended_ms
       FROM given ORDER BY kind, name, id
       ON CONFLICT (kind, name, id) DO NOTHING RETURNING incarnation
     ) SELECT done || coalesce(array_agg(given.n), '{}'), incarnations || coalesce(array_agg(given.incarnation), '{}')
@@ -456,6 +456,32 @@ CREATE FUNCTION perdure.next_alarm(after_ms bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 BEGIN
   RETURN (SELECT i.due_ms FROM perdure.instances AS i WHERE i.due_ms > after_ms ORDER BY i.due_ms LIMIT 1);
+END $$;
+
+-- The next lanes of a job that have queued instances: a seek in the index for each.
+CREATE FUNCTION perdure.lanes(job_kind text, job_name text, after text, at_most int) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+  RETURN QUERY WITH RECURSIVE found (lane) AS (
+      (SELECT i.lane FROM perdure.instances AS i WHERE i.kind = job_kind AND i.name = job_name AND i.rank_ms IS NOT NULL
+        AND i.lane >= coalesce(after, '') AND (after IS NULL OR i.lane <> after) ORDER BY i.lane LIMIT 1)
+      UNION ALL
+      SELECT (SELECT i.lane FROM perdure.instances AS i WHERE i.kind = job_kind AND i.name = job_name
+        AND i.rank_ms IS NOT NULL AND i.lane > found.lane ORDER BY i.lane LIMIT 1)
+      FROM found WHERE found.lane IS NOT NULL)
+    SELECT found.lane FROM found WHERE found.lane IS NOT NULL LIMIT at_most;
+END $$;
+
+-- Of each of these lanes the first queued instances behind a position, by rank and incarnation.
+CREATE FUNCTION perdure.queued(job_kind text, job_name text, of_lanes text[], after_ms bigint, after_incarnation bigint,
+  of_each int)
+RETURNS SETOF perdure.instances LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+  RETURN QUERY SELECT i.* FROM unnest(of_lanes) WITH ORDINALITY AS l (lane, place) CROSS JOIN LATERAL (
+      SELECT * FROM perdure.instances AS q WHERE q.kind = job_kind AND q.name = job_name AND q.lane = l.lane
+        AND q.rank_ms IS NOT NULL AND (q.rank_ms, q.incarnation) > (after_ms, after_incarnation)
+      ORDER BY q.rank_ms, q.incarnation LIMIT of_each) AS i
+    ORDER BY l.place, i.rank_ms, i.incarnation;
 END $$;
 
 CREATE FUNCTION perdure.claimed(after_incarnation bigint, at_most int) RETURNS SETOF perdure.instances
