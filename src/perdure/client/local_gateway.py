@@ -25,6 +25,7 @@ from perdure.jobs.redaction import redacted_message, redacted_status
 from perdure.jobs.report import NOT_FOUND, report_status
 from perdure.jobs.request import Request
 from perdure.programs.future import answer_of, mapped, once
+from perdure.stores.journals import read_journal
 from perdure.stores.store import Backup, Found, Health, LoggedEvent, OnBackupProgress, Query, Store
 from perdure.values.address import Address, check_id
 from perdure.values.answer import InstanceStatus
@@ -209,6 +210,7 @@ class LocalGateway:
                 inputs=(moment.inputs,),
                 answers=answers,
                 services=services,
+                journal=moment.journal,
             )
         )
 
@@ -228,7 +230,8 @@ class LocalGateway:
         running = engine.dispatcher.running_at(address)
         hold = engine.turns.holds.of(job.kind, job.name)
         inputs = collect_inputs(engine.runtime, engine.store, engine.limits, running=running, hold=hold)
-        return Success(Moment(found.unwrap(), inputs))
+        journal = await read_journal(engine.store, found.unwrap().instance)
+        return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances
     def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:

@@ -35,7 +35,7 @@ class Checkpoint(Instruction[Any, Never]):
             an earlier checkpoint has committed it: then the program continues with None.
     """
 
-    take: Callable[[], object | None] = attrs.field(eq=False)
+    take: Callable[[], object | None] = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen

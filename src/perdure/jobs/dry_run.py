@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from returns.result import Success
@@ -13,6 +13,9 @@ from perdure.programs import Exit, Halted, Program, Raised, run_async, sandbox
 from perdure.values.errors import RunTimeout
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instant import from_ms
+
+if TYPE_CHECKING:
+    from perdure.runtime.simulated import Simulation
 
 
 @attrs.define
@@ -25,7 +28,6 @@ class DryRun:
         services: the services that it may read.
         begins_ms: time of the virtual clock at the start.
         limit_ms: time limit, in virtual milliseconds.
-        ended_ms: time of the virtual clock at the end.
     """
 
     __repr__ = fields_in_line
@@ -36,7 +38,12 @@ class DryRun:
     services: object
     begins_ms: int
     limit_ms: int
-    ended_ms: int = attrs.field(init=False)
+    _simulation: Simulation | None = None
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the virtual clock."""
+        return self.begins_ms if self._simulation is None else self._simulation.now_ms
 
     def run(self, perform: Callable[[object], object]) -> Exit[Any, Any]:
         """Run the program and return its exit.
@@ -46,7 +53,7 @@ class DryRun:
         """
         from perdure.runtime.simulated import Simulation  # noqa: PLC0415 - imports `random`, and few processes need it
 
-        simulation = Simulation(start=from_ms(self.begins_ms), order="fifo")
+        self._simulation = simulation = Simulation(start=from_ms(self.begins_ms), order="fifo")
         runtime = simulation.runtime
 
         async def limited() -> Exit[Any, Any]:
@@ -71,5 +78,4 @@ class DryRun:
         try:
             return simulation.run(limited())
         finally:
-            self.ended_ms = simulation.now_ms
             simulation.close()

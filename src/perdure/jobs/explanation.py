@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import attrs
 from returns.result import Failure
 
+from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.definition import AnyDefinition, Definition
+from perdure.jobs.dry_journal import DryJournal
 from perdure.jobs.dry_run import DryRun
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.failures import record_failure
@@ -52,6 +54,7 @@ class Explained:
         before: the instance that it was computed from; None if there is none.
         transition: the final commit.
         claim: the commit before it: the claim of a run, or of an event with an effect; None if there is none.
+        checkpoints: the commits between the two, of a run with a journal.
         result: the result for the caller, or the error.
     """
 
@@ -61,6 +64,7 @@ class Explained:
     transition: Transition
     claim: Transition | None
     result: TurnResult
+    checkpoints: tuple[Transition, ...] = ()
 
     @property
     def version(self) -> int:
@@ -125,6 +129,7 @@ def explain(
     answers: Answers,
     services: object = None,
     incarnation: int = NEW_INCARNATION,
+    journal: Sequence[str] = (),
 ) -> Explanation:
     """Compute the outcome of a request. Pure: the same arguments return the same explanation.
 
@@ -140,8 +145,9 @@ def explain(
         answers: the answers of the services.
         services: the services as readers see them (`asks`). No effect is performed on them.
         incarnation: the incarnation that the store would assign to a new instance.
+        journal: the rows of the instance's journal.
     """
-    turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation)
+    turn = _DryTurn(job, address, loaded, tuple(inputs), _by_call(answers), services, incarnation, list(journal))
     return turn.take(request)
 
 
@@ -191,6 +197,8 @@ class _DryTurn:
     answers: Callable[[Call], object]
     services: object
     incarnation: int
+    rows: list[str]
+    _checkpoints: list[Transition] = attrs.Factory(list[Transition])
     _decisions: int = 0
     _claim: Transition | None = None
     _stopped: NeedsAnswer | None = None
@@ -206,7 +214,13 @@ class _DryTurn:
             step = self._finish(execute, exit_, inputs)
         match step:
             case Commit(transition, result):
-                return Explained(before=self.loaded.instance, transition=transition, claim=self._claim, result=result)
+                return Explained(
+                    before=self.loaded.instance,
+                    transition=transition,
+                    claim=self._claim,
+                    result=result,
+                    checkpoints=tuple(self._checkpoints),
+                )
             case Mark() | Defer() | RecoverFirst():
                 return WaitsForRun(run_id=self._run_in_progress())
 
@@ -231,12 +245,17 @@ class _DryTurn:
     # ------------------------------------------------------------ the run
     def _run(self, execute: Execute, inputs: TurnInputs) -> tuple[Execute, Exit[Any, Any], TurnInputs]:
         """Run the program of a run; return the run, claimed if necessary, its exit, and the inputs of its end."""
-        rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self.job.plan.run_timeout_ms)
-        claimed = [self._claimed(execute)] if execute.claimed == "before_run" else []
+        rehearsal = DryRun(execute.program, execute.draft, self.services, inputs.now_ms, self._limit_ms())
+        journal = DryJournal(self.job, execute, self.rows, lambda: self._next_facts(inputs, rehearsal.now_ms))
+        journal.transitions = self._checkpoints
+        if execute.claimed == "before_run":
+            journal.execute = self._claimed(execute)
 
         def perform(instruction: object) -> object:
-            if not claimed and execute.claimed == "before_effect":
-                claimed.append(self._claimed(execute))
+            if journal.execute.claimed == "before_effect":
+                journal.execute = self._claimed(journal.execute)
+            if isinstance(instruction, Checkpoint | ReadJournal):
+                return journal.answer(instruction)
             return self._answer(instruction, execute)
 
         exit_: Exit[Any, Any]
@@ -246,7 +265,11 @@ class _DryTurn:
             raise
         except BaseException as defect:  # noqa: BLE001 - a defect of the program, as in a real turn
             exit_ = Raised(defect)
-        return claimed[0] if claimed else execute, exit_, self._next_facts(inputs, rehearsal.ended_ms)
+        return journal.execute, exit_, self._next_facts(inputs, rehearsal.now_ms)
+
+    def _limit_ms(self) -> int:
+        """Return the time limit of a dry run: of a run with checkpoints, as for a simulated one."""
+        return self.job.plan.run_timeout_ms if self.job.time_limit_of == "run" else self.job.simulation_timeout_ms
 
     def _claimed(self, execute: Execute) -> Execute:
         """Record the claim of a run for the rest of the dry run."""

@@ -183,7 +183,17 @@ class RemoteGateway:
         if not isinstance(read, Success):
             return read
         moment = read.unwrap()
-        return Success(explain(job, job.address(id_), moment.loaded, request, inputs=(moment.inputs,), answers=answers))
+        return Success(
+            explain(
+                job,
+                job.address(id_),
+                moment.loaded,
+                request,
+                inputs=(moment.inputs,),
+                answers=answers,
+                journal=moment.journal,
+            )
+        )
 
     # ------------------------------------------------------------ many instances
     def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar, overload
 
@@ -39,6 +40,7 @@ def explain(
     answers: Answers = ...,
     now: datetime = ...,
     limits: Limits = ...,
+    journal: Sequence[str] = ...,
     strict: Literal[False] = ...,
 ) -> Explanation: ...
 @overload
@@ -52,6 +54,7 @@ def explain(
     answers: Answers = ...,
     now: datetime = ...,
     limits: Limits = ...,
+    journal: Sequence[str] = ...,
     strict: Literal[True],
 ) -> Explained: ...
 def explain(
@@ -64,6 +67,7 @@ def explain(
     answers: Answers = NO_ANSWERS,
     now: datetime = START,
     limits: Limits = Limits(),
+    journal: Sequence[str] = (),
     strict: bool = False,
 ) -> Explanation:
     """Compute the effect of a request on an instance, as ``client.explain`` does, with no engine and no store.
@@ -76,6 +80,7 @@ def explain(
         answers: the services' answers, by the name of the effect or as a function of the call.
         now: the wall clock, an aware instant.
         limits: the engine's limits.
+        journal: the rows of the instance's journal, for a kind that keeps one.
         strict: raise instead of returning an explanation that stopped: `NeedsAnswer` or `WaitsForRun`.
 
     Raises:
@@ -87,7 +92,8 @@ def explain(
     address = definition.address(check_id(id_))
     asked = request_of(definition, request, key=None, max_bytes=limits.payload_bytes)
     inputs = TurnInputs(now_ms=to_ms(now, what="now of explain"), jitter=0.5, id_base=_IDS, epoch=1, limits=limits)
-    found = explain_turn(definition, address, Loaded(instance=instance), asked, inputs=(inputs,), answers=answers)
+    loaded = Loaded(instance=instance)
+    found = explain_turn(definition, address, loaded, asked, inputs=(inputs,), answers=answers, journal=journal)
     return _complete(found) if strict else found
 
 

@@ -57,7 +57,7 @@ def explanation_data(job: AnyDefinition, explanation: Explanation) -> dict[str, 
 
 def _explained(job: AnyDefinition, explained: Explained) -> dict[str, Any]:
     transition = explained.transition
-    commits = [each for each in (explained.claim, transition) if each is not None]
+    commits = [each for each in (explained.claim, *explained.checkpoints, transition) if each is not None]
     after = explained.instance if isinstance(transition.write, Put) else _unwritten(explained)
     return {
         "form": "explained",

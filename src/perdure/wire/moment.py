@@ -19,17 +19,19 @@ class Moment:
     Attributes:
         loaded: the stored data.
         inputs: the inputs that the engine would decide with.
+        journal: the rows of the instance's journal.
     """
 
     loaded: Loaded
     inputs: TurnInputs
+    journal: tuple[str, ...] = ()
 
 
 def encode_moment(moment: Moment) -> bytes:
     """Encode a moment as JSON."""
     inputs = data_of(moment.inputs)
     inputs["id_base"] = f"{inputs['id_base']:x}"  # 128 bits: more than a number in JSON
-    return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs})
+    return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal})
 
 
 def moment_of(data: Any) -> Moment:
@@ -39,4 +41,5 @@ def moment_of(data: Any) -> Moment:
         OutcomeUnknown: the data is not that of a moment.
     """
     inputs = {**data["inputs"], "id_base": int(data["inputs"]["id_base"], 16)}
-    return Moment(record_of(Loaded, data["loaded"]), record_of(TurnInputs, inputs))
+    journal = tuple(map(str, data.get("journal", ())))
+    return Moment(record_of(Loaded, data["loaded"]), record_of(TurnInputs, inputs), journal)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
 import attrs
@@ -12,7 +13,10 @@ from returns.result import Success
 from perdure.jobs.context import JobContext
 from perdure.jobs.definition import AnyDefinition, check_definition
 from perdure.jobs.draft import Draft
-from perdure.programs import Halted
+from perdure.jobs.dry_journal import DryJournal
+from perdure.jobs.request import ALARM
+from perdure.jobs.step import Execute
+from perdure.programs import Halted, succeed
 from perdure.testing.simulation.simulated import AnySimulated, ProcessDied
 from perdure.values.address import check_id
 from perdure.values.excerpt import fields_in_line
@@ -51,6 +55,7 @@ class HookContext(Generic[C_co, S_co]):
         claim: the claim of the run.
         limits: the engine's limits.
         context: makes the context for the hook.
+        journal: the rows of the instance's journal.
     """
 
     __repr__ = fields_in_line
@@ -61,6 +66,7 @@ class HookContext(Generic[C_co, S_co]):
     claim: Claim
     limits: Limits
     context: Callable[[Instance, Claim], C_co]
+    journal: tuple[str, ...] = ()
 
     @property
     def ctx(self) -> C_co:
@@ -77,6 +83,31 @@ class HookContext(Generic[C_co, S_co]):
         now_ms = self.claim.claimed_ms
         inputs = TurnInputs(now_ms=now_ms, jitter=0.5, id_base=now_ms << 80, epoch=1, limits=self.limits)
         return self.definition.draft_of(self.state, self.instance, self.claim, inputs)
+
+    def dry_journal(self, draft: Draft, now_ms: Callable[[], int]) -> DryJournal:
+        """Return the journal of a run, which answers its checkpoints.
+
+        Args:
+            draft: the draft of the run.
+            now_ms: reads the clock.
+        """
+        claim, ids = self.claim, count(self.claim.claimed_ms << 80, 1 << 32)
+        field = "event_claim" if claim.cause == "event" else "claim"
+        execute = Execute(
+            hook="run",
+            program=succeed(None),
+            instance=self.instance.changed(**{field: claim}),
+            draft=draft,
+            claim=claim,
+            claimed="recorded",
+            request=ALARM,
+            started_ms=claim.claimed_ms,
+        )
+
+        def inputs() -> TurnInputs:
+            return TurnInputs(now_ms=now_ms(), jitter=0.5, id_base=next(ids), epoch=1, limits=self.limits)
+
+        return DryJournal(self.definition, execute, list(self.journal), inputs)
 
     def again(self, seen: AnySimulated) -> HookContext[C_co, S_co]:
         """Return the context of the repeat that follows a run: one more delivery after a crash, else one more attempt.
@@ -177,6 +208,7 @@ def hook_context(
     run_count: int = ...,
     event_count: int = ...,
     limits: Limits = ...,
+    journal: Sequence[str] = ...,
     inputs: Mapping[str, object] = ...,
 ) -> HookContext[C, S]: ...
 def hook_context(
@@ -192,6 +224,7 @@ def hook_context(
     run_count: int = 1,
     event_count: int = 0,
     limits: Limits = Limits(),
+    journal: Sequence[str] = (),
     inputs: Mapping[str, object] = NO_INPUTS,
     **given: object,
 ) -> HookContext[Any, Any]:
@@ -208,6 +241,7 @@ def hook_context(
         run_count: the number of this run.
         event_count: events accepted before (task), or in the batch (debounce).
         limits: the engine's limits.
+        journal: the rows of its journal, for a kind that keeps one.
         inputs: the keyword arguments of ``context`` of your own kind.
         **given: arguments for contexts of one kind: ``failed_hook``, ``event`` and ``failed_draft`` (``on_error`` of a
             task), ``flush_reason`` (debounce), ``tick`` and ``missed`` (continuous).
@@ -228,6 +262,7 @@ def hook_context(
         alarm_ms=None if alarm is None else to_ms(alarm, what="alarm of a hook context"),
         run_count=run_count,
         event_count=event_count,
+        journal_length=len(journal),
     )
     claim = Claim(
         owner=1, cause="event", run_id=f"run-{run_count}", claimed_ms=now_ms, attempt=attempt, deliveries=delivery
@@ -236,4 +271,12 @@ def hook_context(
     def context(stored: Instance, running: Claim) -> JobContext[Any]:
         return job.context(stored, running, **inputs, **given)
 
-    return HookContext(definition=job, state=state, instance=instance, claim=claim, limits=limits, context=context)
+    return HookContext(
+        definition=job,
+        state=state,
+        instance=instance,
+        claim=claim,
+        limits=limits,
+        context=context,
+        journal=tuple(journal),
+    )

@@ -8,7 +8,9 @@ from typing import Any, TypeVar, assert_never
 import attrs
 from returns.result import Failure, Success
 
+from perdure.jobs.checkpoint import Checkpoint, ReadJournal
 from perdure.jobs.draft import ClosedDraft, Draft, GetState, UpdateState
+from perdure.jobs.dry_journal import DryJournal
 from perdure.programs import PASS, Halted, Handler, Raised
 from perdure.programs.drivers import settle_answer
 from perdure.programs.instructions import Call, Log, Sleep
@@ -208,10 +210,12 @@ class Interpreter:
     Attributes:
         observer: the recorder.
         draft: the draft that the operations change; None: there is no context.
+        journal: answers checkpoints; None: there is no context.
     """
 
     observer: RunObserver
     draft: Draft | ClosedDraft | None
+    journal: DryJournal | None = None
 
     def answer(self, instruction: object, /) -> object:
         """Answer a context operation; pass on every other instruction."""
@@ -226,12 +230,24 @@ class Interpreter:
             return self._use(self.draft, instruction)
         return PASS
 
+    def _committed(self, journal: DryJournal, asked: Checkpoint | ReadJournal) -> object:
+        """Answer a checkpoint as the engine would."""
+        try:
+            answer: object = journal.answer(asked)
+        except Exception as refused:
+            self._note(asked, Raised(refused))
+            raise
+        self._note(asked, answer)
+        return answer
+
     def branch(self) -> Interpreter:
         """Return the interpreter of one of several programs that run concurrently."""
-        return Interpreter(self.observer, None if self.draft is None else self.draft.branch())
+        return Interpreter(self.observer, None if self.draft is None else self.draft.branch(), self.journal)
 
     def _use(self, draft: Draft | ClosedDraft, operation: object) -> object:
         """Call the draft; a user's own kind may have a draft with more operations than usual."""
+        if self.journal is not None and isinstance(operation, Checkpoint | ReadJournal):
+            return self._committed(self.journal, operation)
         try:
             answer = draft.answer(operation)
         except Exception as refused:

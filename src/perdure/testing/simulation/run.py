@@ -9,6 +9,7 @@ import attrs
 from returns.result import Success
 
 from perdure.jobs.draft import Draft
+from perdure.jobs.dry_journal import DryJournal
 from perdure.programs import Exit, Handler, Program, Raised, default_handler, run_async, sandbox
 from perdure.programs.watch import Watch, watching
 from perdure.runtime.errors import Deadlock
@@ -95,7 +96,9 @@ def simulate(
     start = now if on is None else on.now
     limit_ms = _limit_ms(run_timeout, on)
     simulation = Simulation(seed=seed or 0, start=start, order="fifo" if seed is None else "seeded")
-    run = _Run(simulation, None if on is None else on.draft(), limit_ms)
+    draft = None if on is None else on.draft()
+    journal = None if on is None or draft is None else on.dry_journal(draft, lambda: simulation.now_ms)
+    run = _Run(simulation, draft, journal, limit_ms)
     performer, seen_services = (
         (services, services.services) if isinstance(services, FakeServices) else (handler, services)
     )
@@ -117,6 +120,7 @@ class _Run:
 
     simulation: Simulation
     draft: Draft | None
+    journal: DryJournal | None
     limit_ms: int
     observer: RunObserver = attrs.field(init=False)
     _over: Any = attrs.field(init=False)  # a future of the simulation
@@ -144,7 +148,7 @@ class _Run:
     async def _until_over(self, program: Program[Any, Any, Any], services: Any) -> Exit[Any, Any] | ProcessDied:
         runtime = self.observer.runtime()
         work = run_async(
-            sandbox(program, Interpreter(self.observer, self.draft)),
+            sandbox(program, Interpreter(self.observer, self.draft, self.journal)),
             services,
             runtime=runtime,
             handler=self.observer.handle,
@@ -176,6 +180,7 @@ class _Run:
             unused_faults=tuple(self.observer.faults.values()),
             never_run=tuple(NeverRun(f"{program!r}", place) for program, place in watch.never_run()),
             elapsed=timedelta(milliseconds=self.observer.since_ms),
+            journal=() if self.journal is None else tuple(self.journal.rows),
         )
 
     def _drafted(self) -> Changes[Any]:

@@ -98,6 +98,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
         unused_faults: faults whose call was not made.
         never_run: programs that were built but not run. After a run that ended early, this includes programs for later.
         elapsed: the virtual time that it took.
+        journal: the rows of the instance's journal at the end of the run.
     """
 
     exit: Success[A_co] | Failure[E_co] | Halted | Raised | ProcessDied | Hung
@@ -107,6 +108,7 @@ class Simulated(Generic[A_co, E_co, S_co]):
     unused_faults: Faults = ()
     never_run: tuple[NeverRun, ...] = ()
     elapsed: timedelta = timedelta(0)
+    journal: tuple[str, ...] = ()
 
     # ------------------------------------------------------------ changes
     @property
