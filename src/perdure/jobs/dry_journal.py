@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 from returns.result import Success
@@ -34,7 +33,7 @@ class DryJournal:
     inputs: Callable[[], TurnInputs]
     transitions: list[Transition] = attrs.Factory(list[Transition])
 
-    def answer(self, instruction: Checkpoint | ReadJournal) -> Any:  # of whatever type the kind declares
+    def answer(self, instruction: Checkpoint | ReadJournal) -> object:
         """Answer an instruction as the engine does."""
         if isinstance(instruction, ReadJournal):
             return Success(tuple(self.rows[instruction.first : instruction.first + instruction.limit]))

@@ -29,7 +29,7 @@ class Moment:
 
 def encode_moment(moment: Moment) -> bytes:
     """Encode a moment as JSON."""
-    inputs = data_of(moment.inputs)
+    inputs = data_of(attrs.evolve(moment.inputs, decoded=None))
     inputs["id_base"] = f"{inputs['id_base']:x}"  # 128 bits: more than a number in JSON
     return orjson.dumps({"loaded": data_of(moment.loaded), "inputs": inputs, "journal": moment.journal})
 

@@ -21,6 +21,7 @@ def _converter() -> Converter:
     converter = Converter(detailed_validation=False)
     converter.register_unstructure_hook(datetime, lambda instant: instant.isoformat())
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
+    converter.register_unstructure_hook_func(_is_frozenset, sorted)
     converter.register_unstructure_hook(LoggedEvent, _event_data)
     converter.register_structure_hook_func(_is_union_of_literals, lambda text, _: text)
     converter.register_structure_hook(LoggedEvent, lambda data, _: _event(data))
@@ -30,6 +31,10 @@ def _converter() -> Converter:
 def _is_union_of_literals(form: Any) -> bool:
     """Return whether a type is a union of ``Literal``s, which cattrs does not structure."""
     return get_origin(form) in (Union, UnionType) and all(get_origin(each) is Literal for each in get_args(form))
+
+
+def _is_frozenset(form: Any) -> bool:
+    return form is frozenset or get_origin(form) is frozenset
 
 
 def _event_data(logged: LoggedEvent) -> dict[str, Any]:
