@@ -64,6 +64,7 @@ ANY_ALLOWED = {
 
 # attrs classes that must be mutable or unslotted, and why. Written as `module.Class`.
 NOT_FROZEN = {
+    "perdure.jobs.dry_journal.DryJournal": "collects the commits of one dry run",
     "perdure.codecs.grammar.Grammar": "remembers the shapes of one type while it is read",
     "perdure.codecs.json_schema.Definitions": "collects the definitions of one JSON Schema",
     "perdure.jobs.draft.Draft": "collects the requests of one turn, and is discarded with it",
