@@ -539,6 +539,7 @@ class Replay:
             self.draft, rows, failures, tuple(self.failing.values()), frozenset(self.taken), logged, self.cancelled
         )
 
+    @property
     def exit(self) -> AnyExit | None:
         """The exit of the program; None while it runs."""
         return self.tree.exit

@@ -1,0 +1,43 @@
+"""Hypothesis drives a workflow through requests, crashes, faults and time."""
+
+from __future__ import annotations
+
+from flows import Shop, fulfilment
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from perdure.kinds.workflow.stored import header_of
+from perdure.testing import InstanceView, JobMachine
+
+
+def signals_are_numbered(view: InstanceView) -> bool:
+    numbers = [signal.number for signal in header_of(view.instance).inbox]
+    return numbers == sorted(set(numbers)) and all(number <= header_of(view.instance).signals for number in numbers)
+
+
+def an_ended_workflow_waits_for_nothing(view: InstanceView) -> bool:
+    header = header_of(view.instance)
+    return header.ended is None or not (header.inbox or header.failing or header.waits_for)
+
+
+TYPES = {int: st.integers(-1, 3), str: st.sampled_from(["a", "b"])}
+COMMANDS = ("start", "signal.approval", "cancel", "pause", "resume", "terminate", "outcome")
+INVARIANTS = (signals_are_numbered, an_ended_workflow_waits_for_nothing)
+DURATIONS = ("1 second", "1 hour", "1 day")
+
+TestWorkflow = JobMachine(
+    job=fulfilment, services=Shop, types=TYPES, commands=COMMANDS, invariants=INVARIANTS, durations=DURATIONS
+).TestCase
+TestWorkflow.settings = settings(TestWorkflow.settings, max_examples=60, stateful_step_count=25)
+
+TestWorkflowOnDisk = JobMachine(
+    job=fulfilment,
+    services=Shop,
+    types=TYPES,
+    commands=COMMANDS,
+    invariants=INVARIANTS,
+    durations=DURATIONS,
+    store="sqlite",
+    interleaving="operations",
+).TestCase
+TestWorkflowOnDisk.settings = settings(TestWorkflowOnDisk.settings, max_examples=20, stateful_step_count=20)
