@@ -7,6 +7,7 @@ import planted_kinds
 import planted_metrics
 import planted_rest
 import planted_serving
+import planted_sharing
 import planted_stores
 import planted_turns
 import planted_values
@@ -22,5 +23,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *planted_stores.MUTANTS,
     *planted_durability.MUTANTS,
     *planted_serving.MUTANTS,
+    *planted_sharing.MUTANTS,
     *planted_examples.MUTANTS,
 )

@@ -17,6 +17,23 @@ T = TypeVar("T")
 ProcessState = Literal["runs", "frozen", "killed"]
 
 
+@attrs.define(eq=False)
+class _ProcessTimer:
+    """A timer that can be cancelled also when it has expired during a freeze."""
+
+    function: Callable[[], None] | None
+    timer: Timer | None = None
+
+    def fire(self) -> None:
+        if self.function is not None:
+            self.function()
+
+    def cancel(self) -> None:
+        self.function = None
+        if self.timer is not None:
+            self.timer.cancel()
+
+
 class SimulatedProcess:
     """A group of tasks of one simulation, such as the engine of one machine among several.
 
@@ -44,6 +61,7 @@ class SimulatedProcess:
         self._speed = 1.0 + drift
         self._tasks: dict[SimulatedTask[Any], None] = {}
         self._held: list[Callable[[], object]] = []
+        self._late: list[Callable[[], None]] = []
         self.runtime: Runtime = attrs.evolve(
             simulation.runtime,
             now_ms=self._now_ms,
@@ -71,10 +89,13 @@ class SimulatedProcess:
             self._held += [partial(ready, task) for task in self._simulation.withdraw(self._tasks)]
 
     def thaw(self) -> None:
-        """Continue after a freeze. Timers that expired meanwhile fire at once."""
+        """Continue after a freeze. Timers that expired meanwhile fire soon, perhaps after the next steps of tasks."""
         if self.state == "frozen":
             self.state = "runs"
             held, self._held = self._held, []
+            late, self._late = self._late, []
+            for function in late:
+                self._call_later(self._simulation.runtime.random(), function)
             for continue_ in held:
                 self._run(continue_)
 
@@ -88,6 +109,7 @@ class SimulatedProcess:
         self.freeze()
         self.state = "killed"
         self._held.clear()
+        self._late.clear()
 
     def close(self) -> None:
         """Drop its tasks. Their `finally` blocks run until their first await."""
@@ -125,7 +147,15 @@ class SimulatedProcess:
         return self._simulation.runtime.monotonic_ms() * self._speed
 
     def _call_later(self, delay_ms: float, function: Callable[[], None]) -> Timer:
-        return self._simulation.runtime.call_later(delay_ms / self._speed, lambda: self._run(function))
+        timer = _ProcessTimer(function)
+        timer.timer = self._simulation.runtime.call_later(delay_ms / self._speed, lambda: self._fire(timer))
+        return timer
+
+    def _fire(self, timer: _ProcessTimer) -> None:
+        if self.state == "frozen":
+            self._late.append(timer.fire)
+        elif self.state == "runs":
+            timer.fire()
 
     def _future(self) -> SimulatedFuture[Any]:
         return SimulatedFuture(self)

@@ -1,0 +1,127 @@
+"""Bugs in the engine over a shared store."""
+
+from mutant import Mutant
+
+HOLES = "sharing/test_holes.py"
+MESSAGE = f"{HOLES}::test_a_claim_for_a_message_that_another_engine_consumed_is_not_written"
+FLUSH = f"{HOLES}::test_the_end_of_a_flush_waits_for_an_event_of_another_engine"
+NEWCOMER = f"{HOLES}::test_a_newcomer_is_not_taken_for_dead"
+RESUME = f"{HOLES}::test_a_resume_does_not_free_a_claim_that_is_being_run"
+RELEASE = f"{HOLES}::test_a_stopping_engine_does_not_release_a_claim_that_another_took_over"
+LEASE = f"{HOLES}::test_an_engine_whose_lease_has_ended_performs_nothing_more_and_stops"
+FROZEN = f"{HOLES}::test_a_frozen_engine_that_wakes_after_its_lease_writes_nothing"
+TAKEN_OVER = f"{HOLES}::test_the_runs_of_a_killed_engine_are_taken_over_within_its_lease_and_a_second"
+ALARMS = f"{HOLES}::test_alarms_are_divided_and_none_waits_for_the_engine_that_set_it"
+DECLARED_DEAD = (
+    "tests/stores/test_conformance.py::test_the_store_keeps"
+    "[an_opening_without_heartbeats_is_declared_dead-SharedMemoryHarness]"
+)
+CROWD = "sharing/test_crowd.py::test_a_crowd_over_engines_that_suffer"
+
+MUTANTS = (
+    Mutant(
+        "a claim does not require that its message lives",
+        "engine/turn.py",
+        "keeping(transition, execute.claim) if self.others else transition",
+        "transition",
+        MESSAGE,
+    ),
+    Mutant(
+        "a flush ends during the event of another engine",
+        "jobs/recovery.py",
+        "return bool(others) and event is not None and event.run_id not in running",
+        "return False",
+        FLUSH,
+    ),
+    Mutant(
+        "a flush ends over the event of an engine that died",
+        "jobs/recovery.py",
+        "return bool(others) and event is not None and event.run_id not in running",
+        "return event is not None and event.owner in others",
+        f"{HOLES}::test_the_claim_of_a_dead_engine_is_not_written_over_either",
+    ),
+    Mutant(
+        "newcomers are taken for dead",
+        "values/other_engines.py",
+        "return epoch in self.living or (isinstance(epoch, int) and epoch > self.known_up_to and epoch != self.me)",
+        "return epoch in self.living",
+        NEWCOMER,
+    ),
+    Mutant(
+        "resume releases a claim that an engine runs",
+        "jobs/suspension.py",
+        "if inputs.others and (claim.owner in inputs.others or claim.run_id in inputs.running):",
+        "if False:",
+        RESUME,
+    ),
+    Mutant(
+        "a stopping engine releases the claim of another engine",
+        "jobs/recovery.py",
+        "claim.run_id == run_id and claim.owner in (inputs.epoch, RELEASED)",
+        "claim.run_id == run_id",
+        RELEASE,
+    ),
+    Mutant(
+        "effects without a lease",
+        "engine/shared_work.py",
+        "if not membership.may_act():",
+        "if False:",
+        FROZEN,
+    ),
+    Mutant(
+        "an engine without a lease continues",
+        "engine/running.py",
+        '        self.fail(f"epoch {self.store.epoch} of {self.store.name}: {reason}")\n        self.stop_runs()\n',
+        "        pass\n",
+        LEASE,
+    ),
+    Mutant(
+        "claims of living engines are taken for dead",
+        "jobs/recovery.py",
+        "if claim is None or claim.run_id in running or claim.owner in others:",
+        "if claim is None or claim.run_id in running:",
+        CROWD,
+    ),
+    Mutant(
+        "requests do not wait for the run of another engine",
+        "jobs/turn.py",
+        "return Defer() if is_held_elsewhere(instance, job.occupancy, inputs) else None",
+        "return None",
+        CROWD,
+    ),
+    Mutant(
+        "abandoned claims are read at the start only",
+        "engine/running.py",
+        "            await self._swept.wait_until(self.runtime.now_ms() + SWEEP_MS)\n",
+        "            await self.runtime.future()\n",
+        TAKEN_OVER,
+    ),
+    Mutant(
+        "leases never end",
+        "stores/memory/shared_backend.py",
+        "if other != epoch and member.until_ms < now_ms]",
+        "if other != epoch and False]",
+        TAKEN_OVER,
+    ),
+    Mutant(
+        "an engine that was declared dead still writes",
+        "stores/memory/shared_backend.py",
+        "self._openings.pop(other).declare_dead()",
+        "self._openings.pop(other)",
+        DECLARED_DEAD,
+    ),
+    Mutant(
+        "an engine fires the alarms that it set only",
+        "engine/running.py",
+        'self._loop(every(self.runtime, ALARM_POLL_MS, self._look_at_alarms), "alarm poll")',
+        "pass",
+        ALARMS,
+    ),
+    Mutant(
+        "terminate does not wait for the run of another engine",
+        "jobs/turn.py",
+        "return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)",
+        "return instance.claim is not None and instance.claim.run_id in inputs.running",
+        f"{HOLES}::test_a_terminate_waits_for_the_run_of_another_engine",
+    ),
+)
