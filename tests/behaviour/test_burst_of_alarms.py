@@ -126,11 +126,14 @@ async def burst(world: World, job: Any, *, commit_ms: int = 0) -> tuple[list[flo
 
 @pytest.mark.parametrize("work_ms", [0.2, 2.0])
 def test_a_request_waits_for_some_of_the_alarms_and_not_for_all(tmp_path: Path, work_ms: float) -> None:
-    """However much work is due at once: the process is never idle meanwhile, and no request waits for much of it."""
+    """However much work is due at once: the process is never idle meanwhile, and no request waits for much of it.
+
+    The simulation draws which task is next, so that a few requests wait longer than on an event loop.
+    """
     took, began = play("memory", tmp_path, lambda world: burst(world, reminders(work_ms=work_ms)))
     assert len(began) == ALARMS
     assert max(began) <= 1.25 * work_ms * ALARMS
-    assert max(took) <= 150 * work_ms
+    assert sorted(took)[len(took) * 95 // 100] <= 100 * work_ms
 
 
 def test_alarms_whose_runs_wait_for_external_systems_block_no_others(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ STORE_RETRY_MS = 1_000
 AHEAD_MS = 1_000
 """How far ahead alarms are read, so that a stream of them costs an occasional read instead of one each."""
 
+FEW_REFILLS = 3
+"""So many refills of the window, by half each, within its patience show that a slow disk delays it."""
+
 COMPANY_MS = 100
 """How long after a request more of them are expected, so that alarms leave room."""
 
@@ -45,6 +48,7 @@ class _Fired:
         address: the instance.
         due_ms: when the alarm was due.
         tell: called with the result.
+        leave: called when the end of its run is about to be committed.
         then_due: when the instance is due afterwards: as its last commit said, and as the store returned it meanwhile.
         written: whether a commit wrote the instance meanwhile.
     """
@@ -52,6 +56,7 @@ class _Fired:
     address: Address
     due_ms: int
     tell: Callable[[_Fired, TurnAnswer], None]
+    leave: Callable[[_Fired], None]
     then_due: int | None = None
     read_ms: int | None = None
     written: Literal["no", "yes"] = "no"
@@ -60,6 +65,10 @@ class _Fired:
     def done(self) -> bool:
         """Whether the turn is over."""
         return self._state == "answered"
+
+    def ending(self) -> None:
+        """Make room for the next alarm, whose claim joins the commit of this one's end."""
+        self.leave(self)
 
     def set_result(self, result: TurnAnswer, /) -> None:
         """Take the result of the turn."""
@@ -98,6 +107,7 @@ class Alarms:
     _sleeping_until_ms: int | None = None
     _waits_for: Literal["time", "room"] = "time"
     _asked: int = 0
+    _refills: int = 0
     _alone_from_ms: float = -math.inf
 
     def notice(self, address: Address, due_ms: int | None) -> None:
@@ -221,9 +231,19 @@ class Alarms:
         self._window.company = "requests" if now_ms < self._alone_from_ms else "none"
 
     def _post(self, job: AnyDefinition, address: Address, due_ms: int) -> None:
-        fired = self._fired[address] = _Fired(address, due_ms, self._answered)
+        fired = self._fired[address] = _Fired(address, due_ms, self._answered, self._leave_window)
         self._window.add(fired)
-        self.dispatcher.put(job, address, Item(ALARM, fired))
+        self.dispatcher.put(job, address, Item(ALARM, fired, ending=fired.ending))
+
+    def _leave_window(self, fired: _Fired) -> None:
+        """Fire the next alarms once half of the window is over, in the same step of the event loop as its ends."""
+        self._window.settle(fired)
+        if self._window.is_half_done and self._phase == "open":
+            now_ms = self.runtime.now_ms()
+            if self._timers.has_due(now_ms):
+                self._window.refill()
+                self._refills += 1
+                self._fire(now_ms)
 
     def _answered(self, fired: _Fired, answer: TurnAnswer) -> None:
         """Settle an alarm. One whose turn failed left the instance due: it is fired again after a pause."""
@@ -262,14 +282,14 @@ class Alarms:
     # ------------------------------------------------------------ waiting
     async def _wait_for_room(self) -> None:
         """Wait until much of the batch is settled, or until it must be checked."""
-        began_ms = self.runtime.monotonic_ms()
+        began_ms, refills = self.runtime.monotonic_ms(), self._refills
         self._waits_for = "room"
         await self.wake.wait_until(self.runtime.now_ms() + PATIENCE_MS)
         self._waits_for = "time"
         late_ms = self.runtime.monotonic_ms() - began_ms - PATIENCE_MS
         if self._window.is_half_done:
             self._window.refill()
-        elif late_ms > -1:
+        elif late_ms > -1 and self._refills - refills <= FEW_REFILLS:
             self._window.look(late_ms, lambda fired: self.dispatcher.waits_outside(fired.address))
 
     async def _sleep(self) -> None:

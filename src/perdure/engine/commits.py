@@ -7,14 +7,15 @@ from typing import Any
 
 import attrs
 from returns.future import FutureResult
-from returns.result import Result, Success
+from returns.result import Failure, Result, Success
 
+from perdure.engine.eager_task import start_eagerly
 from perdure.engine.reporting import Reporting
 from perdure.engine.residents import Residents
 from perdure.engine.turn_outcome import Committing, Rest, TurnAnswered
 from perdure.jobs.step import Commit
 from perdure.programs.future import answer_of, known_answer, telling
-from perdure.runtime.record import Runtime
+from perdure.runtime.record import LogRecord, Runtime
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, OutcomeUnknown
 from perdure.values.instance import Fence
@@ -43,6 +44,45 @@ class Commits:
     residents: Residents
     committed: Callable[[Transition], None] = attrs.field(init=False)
     in_doubt: Callable[[], None] = attrs.field(init=False)
+
+    def write(self, transition: Transition, tell: Callable[[Result[Fence, Any]], None]) -> None:
+        """Commit a transition, and call back with the store's answer, perhaps before this returns.
+
+        Args:
+            transition: what is written, not empty.
+            tell: called once, in the event loop; it must not run code of jobs.
+        """
+        self._write(transition, self._written(transition), tell)
+
+    def _write(self, transition: Transition, written: Transition, tell: Callable[[Result[Fence, Any]], None]) -> None:
+        began_ms = self.runtime.monotonic_ms()
+
+        def answered(stored: Result[Fence, Any]) -> None:
+            try:
+                self._take_note(transition, stored, began_ms)
+            except Exception as defect:  # noqa: BLE001 - of the engine; the store calls back to others, too
+                fields = {"instance": str(transition.address), "error": repr(defect)}
+                self.runtime.log(LogRecord("error", "internal error after a commit", fields))
+                stored = Failure(OutcomeUnknown(f"the engine failed after a commit: {defect!r}"))
+            tell(stored)
+
+        storing = self.store.commit(written)
+        stored = known_answer(storing)
+        source = telling(storing) if stored is None else None
+        if stored is not None:
+            answered(stored)
+        elif source is not None:
+            source.tell(answered)
+        else:
+            start_eagerly(_await(storing, answered), self.runtime, name="perdure:commit")
+
+    def settle(self, step: Commit, tell: Callable[[TurnAnswered | None], None]) -> None:
+        """Commit the end of a run, and call back with its result, perhaps before this returns; None: a conflict."""
+        written = self._written(step.transition)
+        if written.is_empty:
+            tell(self._unwritten(step))
+        else:
+            self._write(step.transition, written, lambda stored: tell(_result_of(step, stored)))
 
     async def record(self, transition: Transition) -> Result[Fence, Any]:
         """Commit a claim, and return the store's answer."""
@@ -101,9 +141,7 @@ class Commits:
     def concluded(self, step: Commit, stored: Result[Fence, Any], began_ms: float) -> TurnAnswered | None:
         """Return the result of a commit that the engine began at ``began_ms``; None if there was a conflict."""
         self._take_note(step.transition, stored, began_ms)
-        if isinstance(stored, Success):
-            return TurnAnswered(step.result)
-        return None if isinstance(stored.failure(), Conflict) else TurnAnswered(stored)
+        return _result_of(step, stored)
 
     def _take_note(self, transition: Transition, stored: Result[Fence, Any], began_ms: float) -> None:
         self.reporting.stored(transition, stored, began_ms)
@@ -112,3 +150,19 @@ class Commits:
             self.committed(transition)
         elif isinstance(stored.failure(), OutcomeUnknown):
             self.in_doubt()
+
+
+def _result_of(step: Commit, stored: Result[Fence, Any]) -> TurnAnswered | None:
+    if isinstance(stored, Success):
+        return TurnAnswered(step.result)
+    return None if isinstance(stored.failure(), Conflict) else TurnAnswered(stored)
+
+
+async def _await(storing: FutureResult[Fence, Any], answered: Callable[[Result[Fence, Any]], None]) -> None:
+    """Wait for a store that does not call back. Its defect leaves the outcome unknown."""
+    try:
+        stored = await answer_of(storing)
+    except BaseException as defect:
+        answered(Failure(OutcomeUnknown(f"the store raised {defect!r}")))
+        raise
+    answered(stored)

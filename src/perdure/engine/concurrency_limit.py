@@ -39,10 +39,16 @@ class ConcurrencyLimit:
         """Number of runs that wait for a slot."""
         return sum(not place.done() for _, place in self._waiting)
 
+    def try_enter(self, company: Company) -> bool:
+        """Take a slot if no run has to wait for one; return whether it is taken."""
+        if self._waiting or not self._has_room(company):
+            return False
+        self._admit(company)
+        return True
+
     async def enter(self, company: Company) -> None:
         """Take a slot, waiting in line for it. A cancelled wait takes none."""
-        if not self._waiting and self._has_room(company):
-            self._admit(company)
+        if self.try_enter(company):
             return
         place = self.runtime.future()
         self._waiting.append((company, place))
@@ -106,6 +112,20 @@ class ConcurrencyLimits:
         """Number of runs that wait for a slot, over all limits."""
         own, lanes = self.jobs.values(), self.lanes.values()
         return self.engine.waiting + sum(gate.waiting for gate in own) + sum(gate.waiting for gate in lanes)
+
+    def try_enter(self, job: str, company: Company) -> bool:
+        """Take both slots if no run has to wait for them; return whether they are taken. A job with lanes waits."""
+        if job in self.lanes:
+            return False
+        gate = self.jobs.get(job)
+        if gate is None:
+            return self.engine.try_enter(company)
+        if not gate.try_enter("beside_others"):
+            return False
+        if self.engine.try_enter(company):
+            return True
+        gate.leave("beside_others")
+        return False
 
     async def enter(self, job: str, company: Company, address: Address, lane: str) -> None:
         """Take a slot of the job first, so that a queue before one job delays no other job.

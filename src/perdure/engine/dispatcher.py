@@ -10,6 +10,7 @@ import attrs
 from returns.result import Failure, Result
 
 from perdure.engine.admission_queue import AdmissionQueue
+from perdure.engine.claimed_runs import ClaimedRuns
 from perdure.engine.eager_task import start_eagerly
 from perdure.engine.in_flight import InFlight
 from perdure.engine.item import Item
@@ -20,6 +21,7 @@ from perdure.engine.residents import Residents
 from perdure.engine.turn import TurnTaker
 from perdure.engine.turn_outcome import (
     Begun,
+    Claimable,
     Committing,
     FenceLost,
     Rest,
@@ -84,13 +86,19 @@ class Dispatcher:
     _in_a_row: int = 0
     _emptied: list[Future[Any]] = attrs.Factory(list[Future[Any]])
     _claims_left: dict[Address, Timer] = attrs.Factory(dict["Address", "Timer"])
+    _runs: ClaimedRuns = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._admission = AdmissionQueue(self.runtime)
 
+    def take_turns_with(self, turns: TurnTaker) -> None:
+        """Set what executes the turns; once, right after construction."""
+        self.turns = turns
+        self._runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._broken)
+
     # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:
-        """Put a request into its instance's resident.
+        """Put a request into its instance's mailbox.
 
         Returns:
             The future of its result. Cancelling it removes the request, unless its turn has begun.
@@ -100,7 +108,7 @@ class Dispatcher:
         return answer
 
     def put(self, job: AnyDefinition, address: Address, item: Item) -> None:
-        """Put a request into its instance's resident, with a reply that need not be a future."""
+        """Put a request into its instance's mailbox, with a reply that need not be a future."""
         command, resident = item.request.command, self.residents.get(address)
         if self.reporting.sinks.told:
             self.reporting.accepted(item, address)
@@ -116,7 +124,7 @@ class Dispatcher:
             resident.stop_runs("interrupted")
 
     def recover(self, job: AnyDefinition, address: Address) -> Future[TurnAnswer]:
-        """Put the recovery of a claim at the head of the instance's resident."""
+        """Put the recovery of a claim at the head of the instance's mailbox."""
         return self.post(job, address, RECOVER)
 
     def _refusal(self, request: Request, resident: Resident | None) -> EngineClosed | Overloaded | None:
@@ -210,6 +218,10 @@ class Dispatcher:
 
     def _go_on(self, resident: Resident, item: Item, begun: Begun | Told) -> Literal["over", "waits"]:
         ended = self._commit(resident, item, begun) if isinstance(begun, Commit) else begun
+        if isinstance(ended, Claimable):
+            self._in_a_row = 0
+            self._runs.begin(resident, item, ended)
+            return "waits"
         if ended is None or isinstance(ended, Rest):
             resident.worker = start_eagerly(self._work(resident, item, ended), self.runtime, name=_TURNS)
             self._in_a_row = 0 if resident.worker else self._in_a_row
@@ -239,6 +251,29 @@ class Dispatcher:
             verdict = self.turns.commits.concluded(commit, stored, began_ms)
         except BaseException as defect:  # noqa: BLE001 - as above
             verdict = self._broken(resident, defect)
+        self._run_ended(resident, item, verdict)
+
+    async def _work(self, resident: Resident, item: Item, begun: Begun | None) -> None:
+        """Continue a turn that must wait, then execute other turns until the mailbox is empty or a run begins."""
+        claimable: tuple[Item, Claimable] | None = None
+        try:
+            claimable = await self._take(resident, item, self.turns.go_on(resident, item, begun))
+            while resident.waiting and claimable is None:
+                following = self._next(resident)
+                if following is not None:
+                    claimable = await self._take(resident, following, self._turn(resident, following))
+        except BaseException as raised:
+            if not is_closing(raised):
+                self.runtime.call_soon(lambda: self._resume(resident))
+            raise
+        finally:
+            if claimable is None:
+                self._rest(resident)
+            else:
+                resident.worker = None
+                self._runs.begin(resident, *claimable)
+
+    def _run_ended(self, resident: Resident, item: Item, verdict: Verdict | None) -> None:
         if verdict is None:
             resident.worker = self.runtime.spawn(self._work(resident, item, None), name=_TURNS)
             return
@@ -248,31 +283,19 @@ class Dispatcher:
         else:
             self._rest(resident)
 
-    async def _work(self, resident: Resident, item: Item, begun: Begun | None) -> None:
-        """Continue a turn that must wait, and then execute the other turns, until the mailbox is empty."""
-        try:
-            await self._take(resident, item, self.turns.go_on(resident, item, begun))
-            while resident.waiting:
-                following = self._next(resident)
-                if following is not None:
-                    await self._take(resident, following, self._turn(resident, following))
-        except BaseException as raised:
-            if not is_closing(raised):
-                self.runtime.call_soon(lambda: self._resume(resident))
-            raise
-        finally:
-            self._rest(resident)
-
     def _resume(self, resident: Resident) -> None:
-        """Execute the turns that a cancelled task left in a resident."""
+        """Execute the turns that a cancelled task left in a mailbox."""
         if resident.waiting and resident.state == "idle":
             self._set_to_work(resident)
 
-    def _turn(self, resident: Resident, item: Item) -> Awaitable[Verdict]:
+    def _turn(self, resident: Resident, item: Item) -> Awaitable[Verdict | Claimable]:
         return self.turns.take(resident, item) if item.ended is None else self._take_end(resident, *item.ended)
 
-    async def _take(self, resident: Resident, item: Item, turn: Awaitable[Verdict]) -> None:
-        verdict: Verdict
+    async def _take(
+        self, resident: Resident, item: Item, turn: Awaitable[Verdict | Claimable]
+    ) -> tuple[Item, Claimable] | None:
+        """Wait for a turn. Returns its run if that is claimed next."""
+        verdict: Verdict | Claimable
         resident.begin_serving(item)
         try:
             verdict = await turn
@@ -286,7 +309,10 @@ class Dispatcher:
             verdict = self._broken(resident, raised)
         else:
             resident.end_serving(item)
+            if isinstance(verdict, Claimable):
+                return item, verdict
         self._end(resident, item, verdict)
+        return None
 
     def _is_cancelled(self, raised: BaseException) -> bool:
         """Whether the running task was cancelled, and not only an awaitable that it waited for."""
@@ -374,7 +400,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------ runs beside the mailbox
     async def _run_apart(self, resident: Resident, item: Item, execute: Execute) -> None:
-        """Run user code beside the resident, then put the end of the run at its head."""
+        """Run user code beside the mailbox, then put the end of the run at its head."""
         resident.begin_serving(item)
         try:
             ended = await self.turns.run_program(resident, execute, "apart")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -39,6 +40,8 @@ class Item:
         span: traces its turn, from the moment that the instance is loaded; None if it is not traced.
         report: reports the end of the request to sinks; None if none listens.
         looks: how often it found the instance held by another engine.
+        ending: called when the end of its run is about to be committed.
+        conflicts: how often its claim met a conflict.
     """
 
     request: Request
@@ -48,6 +51,8 @@ class Item:
     span: TurnSpan | None = None
     report: RequestReport | None = None
     looks: int = 0
+    ending: Callable[[], None] | None = None
+    conflicts: int = 0
 
     def reply(self, result: TurnAnswer) -> None:
         """Answer the request at the end of its turn, unless its caller has cancelled it or has its answer."""

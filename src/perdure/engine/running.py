@@ -442,7 +442,8 @@ def running_engine(
         mistake_found=mistake_found,
         tracing=tracing,
     )
-    dispatcher.turns, alarms = turns, Alarms(work, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
+    alarms = Alarms(work, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
+    dispatcher.take_turns_with(turns)
     outbox = Outbox(work, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
     engine = RunningEngine(
         store,

@@ -27,7 +27,7 @@ from perdure.engine.resident import Resident
 from perdure.engine.residents import Residents
 from perdure.engine.time_limit import TimeLimit
 from perdure.engine.tracing import Tracing
-from perdure.engine.turn_outcome import Begun, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
+from perdure.engine.turn_outcome import Begun, Claimable, FenceLost, Rest, RunsApart, Told, TurnAnswered, Verdict
 from perdure.engine.unstored import is_interrupt, not_stored
 from perdure.jobs.event_run import claim_event
 from perdure.jobs.inspection import Inspection
@@ -44,7 +44,7 @@ from perdure.runtime.record import Runtime
 from perdure.runtime.run_context import InRun, enter_run, leave_run, outside_runs
 from perdure.stores.store import Store
 from perdure.values.errors import Conflict, EngineClosed, OutcomeUnknown, RunTimeout, StoreError
-from perdure.values.instance import Instance
+from perdure.values.instance import Fence, Instance
 from perdure.values.limits import Limits
 from perdure.values.other_engines import NO_OTHERS, OtherEngines
 from perdure.values.transition import Loaded, Put, Transition
@@ -101,19 +101,19 @@ class TurnTaker:
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
 
     # ------------------------------------------------------------ the turn
-    async def take(self, resident: Resident, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict:
+    async def take(self, resident: Resident, item: Item, *, tries: int = MAX_CONFLICTS + 1) -> Verdict | Claimable:
         """Execute the turn of one request, again as long as it meets conflicts before its first effect."""
         if self.others and item.request.inbound is None:
             tries = MAX_SHARED_CONFLICTS
         for tried in range(tries):
-            if tried > 1 and self.others:
+            if tried + item.conflicts > 1 and self.others:
                 await give_way(self.runtime, tried, self.others)
             verdict = await self._ended(await self._load_first(resident, item, self._load(resident, item)))
             if verdict is not None:
                 return verdict
         return TurnAnswered(Failure(Conflict(str(resident.address))))
 
-    async def go_on(self, resident: Resident, item: Item, begun: Begun | None) -> Verdict:
+    async def go_on(self, resident: Resident, item: Item, begun: Begun | None) -> Verdict | Claimable:
         """Execute the rest of a turn that began synchronously.
 
         Args:
@@ -123,7 +123,7 @@ class TurnTaker:
         """
         return await self._ended(begun) or await self.take(resident, item, tries=MAX_CONFLICTS)
 
-    async def _ended(self, begun: Begun | None) -> Verdict | None:
+    async def _ended(self, begun: Begun | None) -> Verdict | Claimable | None:
         while isinstance(begun, Rest):
             begun = await begun.work
         return await self.commits.conclude(begun) if isinstance(begun, Commit) else begun
@@ -189,11 +189,11 @@ class TurnTaker:
         if item.span is not None:
             item.span.runs(step.claim)
         self.residents.note_decoded(resident, step)
-        if step.claimed == "before_effect":
-            if self.code == "trusted":
-                return self._handle(resident, step, inputs)
-            return self._suspect(resident, item, step)
-        return Rest(self._in_a_place(resident, step, lambda: self._claim_and_run(resident, item, step)))
+        if step.claimed == "before_effect" and self.code == "trusted":
+            return self._handle(resident, step, inputs)
+        suspect_event = step.claimed == "before_effect"  # claimed before its handler runs, as a run is
+        takes_no_slot = suspect_event and resident.job.occupancy == "claim_only" and self.phase == "open"
+        return Claimable(step, "none" if takes_no_slot else "needed")
 
     def _not_begun(
         self, resident: Resident, item: Item, instance: Instance | None, defect: BaseException
@@ -249,12 +249,6 @@ class TurnTaker:
         return verdict
 
     # ------------------------------------------------------------ events
-    def _suspect(self, resident: Resident, item: Item, execute: Execute) -> Rest:
-        """Record the claim of an event before its handler runs, as for a run."""
-        if resident.job.occupancy == "claim_only" and self.phase == "open":
-            return Rest(self._claim_and_run(resident, item, execute))
-        return Rest(self._in_a_place(resident, execute, lambda: self._claim_and_run(resident, item, execute)))
-
     def _handle(self, resident: Resident, execute: Execute, inputs: TurnInputs) -> Begun:
         """Handle an event. As long as its program neither waits nor has effects, it needs no slot, claim or task."""
         step: Commit | Execute = execute
@@ -275,7 +269,8 @@ class TurnTaker:
                 leave_run(around)
         return step
 
-    def _begun(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+    def begun(self, resident: Resident, execute: Execute) -> Exit[Any, Any] | Suspended[Any, Any]:
+        """Run a program until its first effect or wait."""
         around = enter_run(run_of(execute))
         try:
             return self._until_effect(resident, execute)
@@ -310,6 +305,14 @@ class TurnTaker:
             begun.drop()
 
     # ------------------------------------------------------------ runs
+    def refused(self, resident: Resident, step: Execute | Mark) -> TurnAnswered | None:
+        """Return the answer to a run that has a slot and must not begin any more."""
+        if self.phase == "closing":
+            return TurnAnswered(Failure(EngineClosed()))
+        if resident.is_interrupted and isinstance(step, Execute):
+            return TurnAnswered(Success(interrupted(resident.job, step)))
+        return None
+
     async def _in_a_place(
         self, resident: Resident, step: Execute | Mark, run: Callable[[], Awaitable[Verdict | None]]
     ) -> Verdict | None:
@@ -317,25 +320,11 @@ class TurnTaker:
         await self.gates.enter(resident.job_name, step.alone, resident.address, lane_of(resident.job, step))
         verdict: Verdict | None = None
         try:
-            if self.phase == "closing":
-                verdict = TurnAnswered(Failure(EngineClosed()))
-            elif resident.is_interrupted and isinstance(step, Execute):
-                verdict = TurnAnswered(Success(interrupted(resident.job, step)))
-            else:
-                verdict = await run()
+            verdict = self.refused(resident, step) or await run()
         finally:
             if not isinstance(verdict, RunsApart):
                 self.gates.leave(resident.job_name, step.alone, resident.address)
         return verdict
-
-    async def _claim_and_run(self, resident: Resident, item: Item, execute: Execute) -> Verdict | None:
-        match await self._claim(resident, execute):
-            case Success(claimed):
-                return await self._run_claimed(resident, item, claimed)
-            case Failure(Conflict()):
-                return None
-            case failure:
-                return TurnAnswered(failure)
 
     async def _run_claimed(self, resident: Resident, item: Item, execute: Execute) -> Verdict | None:
         by_event = execute.claim.cause == "event"
@@ -357,18 +346,17 @@ class TurnTaker:
                     return ended
                 execute, exit_ = ended
                 begun = None
-                step = self._finish(resident, execute, exit_, self._facts(resident))
+                step = self.finish(resident, execute, exit_)
             return await self._settle(resident, execute, step)
         except BaseException:
             self.forget_run(resident, execute)  # its claim stays: the next request or start recovers it
             raise
 
-    def _finish(
-        self, resident: Resident, execute: Execute, exit_: Exit[Any, Any], inputs: TurnInputs
-    ) -> Commit | Execute:
+    def finish(self, resident: Resident, execute: Execute, exit_: Exit[Any, Any]) -> Commit | Execute:
+        """Decide on the end of a program."""
         around = enter_run(run_of(execute))
         try:
-            return self._decide_end(resident, execute, exit_, inputs)
+            return self._decide_end(resident, execute, exit_, self._facts(resident))
         finally:
             leave_run(around)
 
@@ -402,7 +390,7 @@ class TurnTaker:
         resident: Resident,
         execute: Execute,
         by: Literal["worker", "apart"],
-        begun: Suspended[Any, Any] | None = None,
+        begun: Suspended[Any, Any] | Exit[Any, Any] | None = None,
     ) -> tuple[Execute, Exit[Any, Any]] | TurnAnswered | None:
         """Run a program to its exit.
 
@@ -420,7 +408,7 @@ class TurnTaker:
             await self._in_own_task(resident)
         if resident.is_interrupted:
             return await self._stopped(resident, execute, "interrupted")
-        program = begun or self._begun(resident, execute)
+        program = self.begun(resident, execute) if begun is None else begun
         if not isinstance(program, Suspended):
             return await self._exited(resident, execute, program)
         inputs = partial(self._facts, resident)
@@ -533,6 +521,12 @@ class TurnTaker:
         except BaseException:
             resident.forget(run_id)
             raise
+        return self.recorded(resident, transition, run_id, stored)
+
+    def recorded(
+        self, resident: Resident, transition: Transition, run_id: str, stored: Result[Fence, Any]
+    ) -> Result[Instance, Any]:
+        """Return the instance with a claim, from the store's answer."""
         match stored, transition.write:
             case Success(fence), Put(instance):
                 return Success(instance.changed(incarnation=fence.incarnation))
@@ -543,8 +537,11 @@ class TurnTaker:
                 return Failure(refused.failure())
 
     async def _settle(self, resident: Resident, execute: Execute, step: Commit) -> Verdict | None:
-        """Commit the end of a run that holds the resident."""
-        verdict = await self.commits.conclude(step)
+        """Commit the end of a run that holds the mailbox."""
+        return self.settled(resident, execute, await self.commits.conclude(step))
+
+    def settled(self, resident: Resident, execute: Execute, verdict: TurnAnswered | None) -> Verdict | None:
+        """Return the outcome of a run whose end was committed."""
         if execute.claimed != "recorded":
             return verdict
         self.forget_run(resident, execute)
@@ -573,7 +570,7 @@ class TurnTaker:
                     return TurnAnswered(Failure(not_stored(failure.failure())))
             step = joined
             if isinstance(joined, Execute):
-                step = self._finish(resident, joined, exit_, self._facts(resident))
+                step = self.finish(resident, joined, exit_)
             if isinstance(step, Execute):
                 return step
             verdict = await self._settle(resident, execute, step)

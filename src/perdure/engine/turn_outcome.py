@@ -35,6 +35,19 @@ class FenceLost:
     address: str
 
 
+@turn_value
+class Claimable:
+    """The run is claimed next, and then begins.
+
+    Attributes:
+        execute: the run.
+        slot: whether it first takes a slot of the concurrency limits.
+    """
+
+    execute: Execute
+    slot: Literal["needed", "none"]
+
+
 Verdict: TypeAlias = TurnAnswered | RunsApart | Defer | RecoverFirst | FenceLost
 """The outcome of a turn for its mailbox."""
 
@@ -51,8 +64,8 @@ class Rest:
     work: Coroutine[Any, Any, Begun | None]
 
 
-Begun: TypeAlias = Commit | Verdict | Rest
-"""A turn as far as it goes synchronously: its only commit, its outcome, or the rest of it."""
+Begun: TypeAlias = Commit | Verdict | Claimable | Rest
+"""A turn as far as it goes synchronously: its only commit, its outcome, its run, or the rest of it."""
 
 Told: TypeAlias = Literal["told"]
 """The store will call back with the answer that the turn waits for."""

@@ -114,6 +114,7 @@ class Plan:
         needs: the members of the services that the hooks declare to need.
         state_in_events: whether events that record a state change carry the state.
         hooks: the user's functions, by the name of the hook.
+        has_secrets: whether a type has a marked part.
     """
 
     __repr__ = fields_in_line
@@ -131,6 +132,13 @@ class Plan:
     hooks: Mapping[str, object] = attrs.Factory(dict[str, object])
     state_version: int = 1
     state_in_events: bool = False
+    has_secrets: bool = attrs.field(init=False)
+
+    @has_secrets.default
+    def _some_codec_is_secret(self) -> bool:
+        codecs = (self.state, self.errors, *(step.codec for step in self.upgrades.steps))
+        inputs = (spec.input for spec in self.commands.values())
+        return any(codec is not None and codec.secret for codec in (*codecs, *inputs))
 
 
 class Definition(ABC, Generic[H_co, T_co, R_contra]):

@@ -118,10 +118,7 @@ def with_shown_events(job: AnyDefinition, step: Step) -> Step:
 
 def has_secrets(job: AnyDefinition) -> bool:
     """Return whether a type of a job has a marked part."""
-    plan = job.plan
-    codecs = (plan.state, plan.errors, *(step.codec for step in plan.upgrades.steps))
-    inputs = (spec.input for spec in plan.commands.values())
-    return any(codec is not None and codec.secret for codec in (*codecs, *inputs))
+    return job.plan.has_secrets
 
 
 def _event(job: AnyDefinition, event: Event) -> Event:

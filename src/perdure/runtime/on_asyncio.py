@@ -38,7 +38,8 @@ def asyncio_runtime(logger: logging.Logger | None = None) -> Runtime:
         call_later=_call_later,
         call_soon=_call_soon,
         future=_future,
-        spawn=_Spawner(),
+        spawn=(spawner := _Spawner()),
+        spawn_eagerly=spawner.eagerly,
         current_task=_current_task,
         random=random.Random().random,  # noqa: S311 - for the jitter of retries, not for secrets
         new_id=_new_id,
@@ -59,6 +60,16 @@ class _Spawner:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._alive.add(task)
         task.add_done_callback(self._alive.discard)
+        return task
+
+    def eagerly(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> SpawnedTask[T]:
+        loop = asyncio.get_running_loop()
+        if sys.version_info < (3, 12) or loop.get_task_factory() is not None:
+            return self(coroutine, name=name)
+        task = asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
+        if not task.done():
+            self._alive.add(task)
+            task.add_done_callback(self._alive.discard)
         return task
 
 

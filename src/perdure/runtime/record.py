@@ -147,6 +147,8 @@ class Runtime:
         call_soon: call a function as soon as the current task waits.
         future: make an unresolved future.
         spawn: start a task.
+        spawn_eagerly: start a task, and take its first step at once, inside of it: a coroutine that waits for nothing
+            is over when this returns. A runtime that cannot do so starts the task as `spawn` does.
         current_task: the task that runs now.
         random: a float in [0, 1).
         new_id: a UUIDv7 as an integer of 128 bits: later ids sort after earlier ones, with space between to count up.
@@ -161,6 +163,7 @@ class Runtime:
     call_soon: Callable[[Callable[[], None]], object]
     future: Callable[[], Future[Any]]
     spawn: Spawn
+    spawn_eagerly: Spawn
     current_task: Callable[[], SpawnedTask[Any]]
     random: Callable[[], float]
     new_id: Callable[[], int]

@@ -265,6 +265,12 @@ class Simulation:
         self._ready.append(task)
         return task
 
+    def _start_eagerly(self, coroutine: Coroutine[Any, Any, T], name: str) -> SimulatedTask[T]:
+        task = SimulatedTask(self, coroutine, name)
+        self._alive[task] = None
+        self._step(task)
+        return task
+
     def _advance_one(self) -> bool:
         task = self._next_step()
         if task is None:
@@ -286,11 +292,11 @@ class Simulation:
         return self._ready.pop()
 
     def _step(self, task: SimulatedTask[Any], thrown: BaseException | None = None, sent: object = None) -> None:
-        self._current = task
+        around, self._current = self._current, task
         try:
             task.step(thrown, sent=sent)
         finally:
-            self._current = None
+            self._current = around
             if task.done():
                 self._alive.pop(task, None)
 
@@ -324,6 +330,7 @@ class Simulation:
             call_soon=self.call_soon,
             future=self._future,
             spawn=self._start,
+            spawn_eagerly=self._start_eagerly,
             current_task=self._current_task,
             random=self._random.random,
             new_id=self._new_id,

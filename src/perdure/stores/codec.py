@@ -5,8 +5,11 @@ Unknown fields are ignored, so that an older version of the library can read the
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final, TypeAlias, TypeVar
 
+import attrs
 import orjson
 from cattrs import Converter
 
@@ -22,9 +25,24 @@ _OPTIONAL: Final = ("by", "state", "told", "told_by")
 """Fields of events that are not stored if they are empty, which is their default."""
 
 
+_Reader: TypeAlias = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]
+_readers: Final[dict[type, _Reader]] = {}
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """Return the fields of a record by name. Records in them are left to `orjson`, which calls the converter."""
+    kind = record.__class__
+    reader = _readers.get(kind)
+    if reader is None:
+        names = tuple(field.name for field in attrs.fields(kind))
+        reader = _readers[kind] = (names, attrgetter(*names))
+    names, read = reader
+    return dict(zip(names, read(record), strict=True))
+
+
 def to_json(record: object) -> str:
     """Encode a record of `perdure.values` as JSON text."""
-    return orjson.dumps(_converter.unstructure(record)).decode()
+    return orjson.dumps(_fields(record), default=_converter.unstructure).decode()
 
 
 def from_json(kind: type[T], text: str, *, what: str) -> T:
@@ -46,12 +64,12 @@ def from_json(kind: type[T], text: str, *, what: str) -> T:
 
 def event_body(event: Event) -> str:
     """Encode the fields of an event except its type, address and instant, which a store keeps in columns."""
-    fields: dict[str, Any] = _converter.unstructure(event)
+    fields = _fields(event)
     del fields["address"], fields["at_ms"]
     for name in _OPTIONAL:
         if not fields.get(name, True):
             del fields[name]
-    return orjson.dumps(fields).decode()
+    return orjson.dumps(fields, default=_converter.unstructure).decode()
 
 
 def logged_event(*, sequence: int, address: str, type_: str, at_ms: int, body: str) -> LoggedEvent:

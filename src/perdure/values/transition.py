@@ -114,7 +114,17 @@ def over(before: Instance | None, transition: Transition) -> Transition:
         return transition
     if before.incarnation != expected.incarnation or before.version != expected.version:
         return transition
-    return attrs.evolve(transition, before=before)
+    return Transition(
+        address=transition.address,
+        expected=expected,
+        write=transition.write,
+        remember=transition.remember,
+        messages=transition.messages,
+        inbound=transition.inbound,
+        events=transition.events,
+        journal=transition.journal,
+        before=before,
+    )
 
 
 @turn_value(kw_only=True)
