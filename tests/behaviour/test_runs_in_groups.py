@@ -24,11 +24,11 @@ bound: ContextVar[str] = ContextVar("bound", default="nothing")
 
 @attrs.define
 class Office:
-    """Services that use what belongs to a task.
+    """Services that use values of the running task.
 
     Attributes:
-        seen: what each call found.
-        act: what a call does.
+        seen: the finding of each call.
+        act: the action of a call.
     """
 
     seen: list[Any] = attrs.Factory(list[Any])
@@ -134,7 +134,7 @@ def test_a_time_limit_that_a_service_sets_before_it_first_waits_ends_its_own_wai
             for number in range(3):
                 await unwrap(jobs.handle(visits).send(str(number), "1 ms"))
             async with asyncio.timeout(5):
-                while len(office.seen) < 3:  # noqa: ASYNC110 - it waits for what the service notes
+                while len(office.seen) < 3:  # noqa: ASYNC110 - it waits for notes of the service
                     await asyncio.sleep(0.01)
         return office.seen
 

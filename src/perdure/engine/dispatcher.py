@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, Self, assert_never
 
 import attrs
 from returns.result import Failure, Result
@@ -91,10 +91,11 @@ class Dispatcher:
     def __attrs_post_init__(self) -> None:
         self._admission = AdmissionQueue(self.runtime)
 
-    def take_turns_with(self, turns: TurnTaker) -> None:
+    def with_turns(self, turns: TurnTaker) -> Self:
         """Set what executes the turns; once, right after construction."""
         self.turns = turns
         self._runs = ClaimedRuns(self.runtime, turns, self._run_ended, self._broken)
+        return self
 
     # ------------------------------------------------------------ posting
     def post(self, job: AnyDefinition, address: Address, request: Request) -> Future[TurnAnswer]:

@@ -442,8 +442,7 @@ def running_engine(
         mistake_found=mistake_found,
         tracing=tracing,
     )
-    alarms = Alarms(work, runtime, dispatcher, jobs, holds, limits, residents, Wake(runtime))
-    dispatcher.take_turns_with(turns)
+    alarms = Alarms(work, runtime, dispatcher.with_turns(turns), jobs, holds, limits, residents, Wake(runtime))
     outbox = Outbox(work, runtime, dispatcher, jobs, limits, Wake(runtime), reporting)
     engine = RunningEngine(
         store,
