@@ -18,7 +18,6 @@ from perdure.values.awaited import Awaited, WaitCondition
 from perdure.values.counts import StoreCounts
 from perdure.values.errors import UnknownJob
 from perdure.values.limits import Limits
-from perdure.values.listed import ListFilter, Listing
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
 
@@ -52,10 +51,6 @@ class Gateway(Dispatch, Protocol):
         self, definition: AnyDefinition, id_: str, build: Callable[[Limits], Request], answers: Answers, /
     ) -> FutureResult[Explanation, CallError]:
         """Compute the effect of a request without applying it."""
-        ...
-
-    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
-        """Find instances."""
         ...
 
     def history(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Never, TypeVar
 
 import attrs
 from returns.future import FutureResult
@@ -12,6 +12,7 @@ from returns.result import Failure, Result, Success
 from perdure.client.arguments import check_definition
 from perdure.client.by_name import NamedJob
 from perdure.client.redrive import Redrive
+from perdure.client.together import together
 from perdure.engine.collect_inputs import collect_inputs
 from perdure.engine.exposition import Exposition
 from perdure.engine.in_flight import InFlight
@@ -234,6 +235,10 @@ class LocalGateway:
         return journal.map(lambda rows: Moment(found.unwrap(), inputs, rows))
 
     # ------------------------------------------------------------ many instances
+    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls at the same time: their commits share transactions."""
+        return once(together(self.engine.runtime, calls))
+
     def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
         """Find instances."""
         return once(self._find(wanted))

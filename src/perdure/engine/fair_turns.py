@@ -57,6 +57,7 @@ class FairTurns:
     _next: list[tuple[int, int, int, str]] = attrs.Factory(list[tuple[int, int, int, str]])  # turn, rank, stamp, lane
     _blocked: set[str] = attrs.Factory(set[str])
     _low: set[str] = attrs.Factory(set[str])
+    _long: dict[str, None] = attrs.Factory(dict[str, None])  # the lanes with several instances, in turn
     _turn: int = 0
     _stamp: int = 0
 
@@ -206,8 +207,10 @@ class FairTurns:
     def _insert(self, known: _Lane, entry: Entry) -> None:
         insort(known.entries, entry)
         self._ranks[entry[2]] = (entry[0], known.name)
-        if known.entries[0] is entry or len(known.entries) == 1:
+        if known.entries[0] is entry:
             self._settle(known)
+        else:
+            self._mark(known)
 
     def _settle(self, known: _Lane) -> None:
         """Bring the order of turns up to date with a lane that changed."""
@@ -225,6 +228,10 @@ class FairTurns:
             heapq.heapify(self._next)
 
     def _mark(self, known: _Lane) -> None:
+        if len(known.entries) > 1:
+            self._long.setdefault(known.name)
+        else:
+            self._long.pop(known.name, None)
         if known.rest == "some" and len(known.entries) < LOW:
             self._low.add(known.name)
         else:
@@ -234,6 +241,7 @@ class FairTurns:
         del self._lanes[known.name]
         self._blocked.discard(known.name)
         self._low.discard(known.name)
+        self._long.pop(known.name, None)
         if known.rest == "some":
             self._miss()
 
@@ -241,15 +249,17 @@ class FairTurns:
         self.unread = self.missed = True
 
     def _make_room(self, wanted: int, keep: str = "") -> bool:
-        """Drop the last instances of the longest lanes; return whether there is as much room as wanted."""
-        longest = sorted(self._lanes.values(), key=lambda lane: -len(lane.entries))
-        for known in longest:
-            while wanted > 0 and len(known.entries) > 1 and known.name != keep:
-                self._drop_last(known)
-                wanted -= 1
-            if wanted <= 0:
-                return True
-        return False
+        """Drop the last instances of lanes that have several, one of each in turn; return whether there is room."""
+        skipped = keep in self._long
+        while wanted > 0 and len(self._long) > skipped:
+            name = next(iter(self._long))
+            del self._long[name]
+            if name == keep:
+                self._long[name] = None
+                continue
+            self._drop_last(self._lanes[name])
+            wanted -= 1
+        return wanted <= 0
 
     def _drop_last(self, known: _Lane) -> None:
         _, _, address = known.entries.pop()

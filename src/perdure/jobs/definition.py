@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, Never, Protocol, TypeAlias, 
 
 import attrs
 from returns.future import FutureResult
+from returns.result import Result
 from typing_extensions import TypeAliasType
 from typing_extensions import TypeVar as DefaultTypeVar
 
@@ -40,6 +41,7 @@ from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
 from perdure.values.message import Message
+from perdure.values.listed import ListFilter, Listing
 from perdure.values.retry import Retry
 from perdure.values.step_record import StepRecord
 from perdure.values.turn_inputs import TurnInputs
@@ -87,6 +89,14 @@ class Dispatch(Protocol):
 
     def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
         """Count the instances of a job by status."""
+        ...
+
+    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
+        """Find instances."""
+        ...
+
+    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+        """Make several of these calls at the same time, and return their results in order."""
         ...
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, Literal, Never
 
 import attrs
 import httpx2
+from returns.future import FutureResult
+from returns.result import Result
 
+from perdure.client.together import together
 from perdure.remote.batching import BatchRefused, CallBatcher
 from perdure.remote.channel import ClientClosed, HttpReply, headers_of
 from perdure.remote.connections import Connections
@@ -64,6 +67,10 @@ class AsyncChannel:
                 method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
             )
         return HttpReply(reply.status_code, reply.content)
+
+    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls at the same time: they share batches."""
+        return await together(self.runtime, calls)
 
     async def pause(self, delay_ms: float, /) -> None:
         """Wait before a repeat."""

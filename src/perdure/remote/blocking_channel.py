@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, Never
 
 import attrs
 import httpx2
+from returns.future import FutureResult
+from returns.result import Result, Success
 from uuid_utils.compat import uuid7
 
+from perdure.programs.future import answer_of
 from perdure.remote.channel import LINES, AnswerLost, ClientClosed, HttpReply, headers_of, reply_for
 from perdure.remote.failures import by_effect
 from perdure.wire.envelope import BatchReply, Envelope, reply_of
@@ -72,6 +75,10 @@ class BlockingChannel:
                 method, path, content=content, headers=headers_of(key), timeout=timeout_ms / 1_000
             )
         return HttpReply(reply.status_code, reply.content)
+
+    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls, one after the other."""
+        return Success(tuple([await answer_of(call) for call in calls]))
 
     async def pause(self, delay_ms: float, /) -> None:
         """Wait before a repeat."""

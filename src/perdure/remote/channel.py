@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Never, Protocol
 
 import attrs
 import orjson
+from returns.future import FutureResult
+from returns.result import Result
 
 from perdure.wire.envelope import BatchReply, Envelope
 
@@ -80,6 +82,10 @@ class Channel(Protocol):
             AnswerLost: no answer came in time.
             ClientClosed: the client is closed.
         """
+        ...
+
+    async def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> Result[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls, at the same time if the channel can."""
         ...
 
     async def pause(self, delay_ms: float, /) -> None:

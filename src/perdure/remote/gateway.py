@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Never, TypeVar
 from urllib.parse import urlencode
 
 import attrs
@@ -196,6 +196,10 @@ class RemoteGateway:
         )
 
     # ------------------------------------------------------------ many instances
+    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls at the same time."""
+        return once(self.channel.together(calls))
+
     def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
         """Find instances."""
         given = {

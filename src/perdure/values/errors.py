@@ -27,6 +27,7 @@
     │   ├── Rejected                   it failed with its typed error
     │   ├── HookRaised                 it raised an exception: a defect, with its traceback
     │   └── RunTimeout                 it took longer than its job's run_timeout and was cancelled
+    ├── PutManyStopped                 ``put_many`` stopped at an item; the items before it were put
     ├── OutcomeUnknown                 the call may or may not have been applied: repeat it with its key
     └── StoreError                     an error that a store returns
         ├── Conflict                   the instance changed before the commit; nothing was written
@@ -437,6 +438,31 @@ class RunTimeout(HookFailed):
 
     def _text(self) -> str:
         return f"the run took longer than run_timeout ({self.run_timeout_ms} ms) and was cancelled"
+
+
+@attrs.frozen(repr=False)
+class PutManyStopped(PerdureError):
+    """``put_many`` stopped at an item. The items before it were put; of those after it, some of the same chunk were.
+
+    Repeat the call with the same items to put the rest: an item that is there is left unchanged.
+
+    Attributes:
+        id_: the item.
+        created: number of items that the call put.
+        existed: number of items whose id was there already.
+        error: why the item was not put, or the error of its answer.
+    """
+
+    id_: str
+    created: int
+    existed: int
+    error: PerdureError
+
+    def _text(self) -> str:
+        done = self.created + self.existed
+        return (
+            f"put_many stopped at item {excerpt(self.id_)} after {done} items: {self.error}; repeat it with all items"
+        )
 
 
 @attrs.frozen(repr=False)

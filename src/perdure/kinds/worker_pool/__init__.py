@@ -1,6 +1,7 @@
 """Worker pools: many items of work, some at a time."""
 
 from perdure.kinds.worker_pool.answers import Dead as Dead
+from perdure.kinds.worker_pool.answers import Drained as Drained
 from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
 from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
 from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
@@ -15,6 +16,7 @@ from perdure.values.outcome import Done as Done
 __all__ = [
     "Dead",
     "Done",
+    "Drained",
     "ItemCancelled",
     "ItemContext",
     "ItemPut",

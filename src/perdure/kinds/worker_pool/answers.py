@@ -79,6 +79,17 @@ class PutMany:
 
 
 @attrs.frozen(kw_only=True)
+class Drained:
+    """Result of ``drain``.
+
+    Attributes:
+        cancelled: number of items that were deleted.
+    """
+
+    cancelled: int
+
+
+@attrs.frozen(kw_only=True)
 class PoolProgress:
     """Result of ``progress``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Iterable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -12,11 +13,21 @@ from perdure.codecs import Codec
 from perdure.jobs.definition import CallError
 from perdure.jobs.handle import JobHandle
 from perdure.jobs.request import Request
-from perdure.kinds.worker_pool.answers import Dead, ItemCancelled, ItemOutcome, ItemPut, PoolProgress, Waiting
+from perdure.kinds.worker_pool.answers import (
+    Dead,
+    Drained,
+    ItemCancelled,
+    ItemOutcome,
+    ItemPut,
+    PoolProgress,
+    PutMany,
+    Waiting,
+)
 from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, new_item, put_command
-from perdure.programs.future import mapped
+from perdure.kinds.worker_pool.many import DEFAULT_CHUNK, cancel_all, put_all
+from perdure.programs.future import mapped, once
 from perdure.values.duration import Duration
-from perdure.values.errors import DefinitionError, InvalidArgument
+from perdure.values.errors import DefinitionError, InvalidArgument, PutManyStopped
 from perdure.values.failure import Defect
 from perdure.values.hold import JobCount
 from perdure.values.limits import Limits
@@ -82,6 +93,41 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
         if stored.form == "dead":
             return Dead(error=self._error(stored.error))
         return None if stored.status is None else Waiting(status=stored.status)
+
+    def put_many(
+        self,
+        items: Iterable[tuple[str, V]] | AsyncIterable[tuple[str, V]],
+        /,
+        *,
+        after: Duration | None = None,
+        at: datetime | None = None,
+        head_start: Duration = "0 ms",
+        chunk: int = DEFAULT_CHUNK,
+    ) -> FutureResult[PutMany, CallError | PutManyStopped]:
+        """Put many items, in chunks: the items of a chunk are put at the same time, and share transactions.
+
+        It is not atomic. If an item cannot be put, it stops after its chunk with ``PutManyStopped``, which names the
+        item. Every item is put once, whatever happens: repeat the call with the same items to put the rest.
+
+        Args:
+            items: ids and items. They are read a chunk at a time, so that you can pass a generator of millions.
+            after: of every item, as in ``put``.
+            at: of every item, as in ``put``.
+            head_start: of every item, as in ``put``.
+            chunk: number of items in a chunk, 1 to 1,000.
+        """
+
+        def put(id_: str, item: V) -> FutureResult[ItemPut, CallError]:
+            return self.put(id_, item, after=after, at=at, head_start=head_start)
+
+        return once(put_all(self.dispatch, items, put, chunk))
+
+    def drain(self) -> FutureResult[Drained, CallError]:
+        """Cancel every item that waits for a worker, its time or a retry; those that run, are done or dead stay.
+
+        Hold the pool first, or workers and callers compete with it.
+        """
+        return once(cancel_all(self.dispatch, self._job, self.cancel))
 
     def progress(self) -> FutureResult[PoolProgress, CallError]:
         """Count the items by what became of them. Counting costs the writes of items nothing."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Never, Protocol, TypeAlias
 
 import attrs
 from returns.future import FutureResult
@@ -19,6 +19,7 @@ from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
 from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.limits import Limits
+from perdure.values.listed import ListFilter, Listing
 
 Read: TypeAlias = Callable[[AnyDefinition, str], FutureResult[Any, Any]]
 
@@ -129,3 +130,11 @@ class CurrentGateway:
     def count(self, job: Job, /) -> FutureResult[JobCount, CallError]:
         """Count the instances of a job by status."""
         return gateway_of(self.jobs()).count(job)
+
+    def find(self, wanted: ListFilter, /) -> FutureResult[Listing, CallError]:
+        """Find instances."""
+        return gateway_of(self.jobs()).find(wanted)
+
+    def together(self, calls: Sequence[FutureResult[Any, Any]], /) -> FutureResult[tuple[Result[Any, Any], ...], Never]:
+        """Make several calls at the same time."""
+        return gateway_of(self.jobs()).together(calls)

@@ -1,0 +1,151 @@
+"""The order of lanes against a plain model, with a store that holds more than fits into memory."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure.engine.fair_turns import FairTurns, Rest
+from perdure.values.address import Address
+
+LANES = ("a", "b", "c", "")
+
+
+def at(number: int) -> Address:
+    return Address("pool", "p", f"{number:04}")
+
+
+@attrs.define
+class Model:
+    """The store: its queued instances by lane; and the turns that read them."""
+
+    turns: FairTurns
+    queued: dict[str, list[tuple[int, Address]]] = attrs.field(factory=lambda: defaultdict(list))
+    number: int = 0
+
+    def put(self, lane: str, rank: int) -> None:
+        self.number += 1
+        self.queued[lane].append((rank, at(self.number)))
+        self.turns.notice(at(self.number), lane, rank)
+
+    def cancel(self, lane: str) -> None:
+        if self.queued[lane]:
+            _, address = self.queued[lane].pop(len(self.queued[lane]) // 2)
+            self.turns.forget(address)
+
+    def read(self, lanes: tuple[str, ...]) -> None:
+        share = self.turns.share
+        for lane in lanes:
+            rows = sorted(self.queued[lane])
+            rest: Rest = "some" if len(rows) > share else "none"
+            self.turns.read(lane, rows[:share], rest)
+
+    def read_all(self) -> None:
+        for _ in range(3):
+            self.turns.begin_pass()
+            self.read(tuple(lane for lane in sorted(LANES) if self.queued[lane] and not self.turns.knows(lane)))
+            self.turns.end_pass("none")
+            if empty := self.turns.empty():
+                self.read(empty)
+            if not self.turns.unread and not self.turns.empty():
+                return
+
+    def take(self) -> tuple[str, int] | None:
+        taken = self.turns.take()
+        if taken is None:
+            return None
+        address, lane = taken
+        (rank,) = [rank for rank, one in self.queued[lane] if one == address]
+        self.queued[lane].remove((rank, address))
+        return lane, rank
+
+
+PUTS = st.tuples(st.just("put"), st.sampled_from(LANES), st.integers(0, 50))
+STEPS = st.lists(PUTS | st.tuples(st.sampled_from(["cancel", "take", "read"]), st.sampled_from(LANES), st.just(0)))
+
+
+@given(room=st.integers(4, 40), steps=STEPS)
+def test_every_instance_is_taken_once_and_memory_is_bounded(room: int, steps: list[tuple[str, str, int]]) -> None:
+    model = Model(FairTurns(room, lambda _: False))
+    for step, lane, rank in steps:
+        match step:
+            case "put":
+                model.put(lane, rank)
+            case "cancel":
+                model.cancel(lane)
+            case "read":
+                model.read_all()
+            case _:
+                model.take()
+        assert model.turns.size <= room
+        assert model.turns.lanes <= room + len(LANES)
+    left = sum(map(len, model.queued.values()))
+    for _ in range(left):
+        if (taken := model.take()) is None:
+            model.read_all()
+            taken = model.take()
+        assert taken is not None
+    assert model.take() is None
+
+
+@given(
+    number=st.dictionaries(st.sampled_from(LANES), st.integers(1, 60), min_size=2),
+    room=st.integers(8, 64),
+    late=st.integers(0, 40),
+)
+def test_no_lane_waits_for_more_than_one_run_of_each_other(number: dict[str, int], room: int, late: int) -> None:
+    model = Model(FairTurns(room, lambda _: False))
+    for lane, count in number.items():
+        for rank in range(count):
+            model.put(lane, rank)
+    waited: Counter[str] = Counter()
+    taken_of: Counter[str] = Counter()
+    for turn in range(sum(number.values()) + 1):
+        if turn == late:
+            model.put("late", 99)
+        model.read_all()
+        taken = model.take()
+        if taken is None:
+            break
+        lane, rank = taken
+        assert rank == (99 if lane == "late" else taken_of[lane])  # the least rank of its lane
+        taken_of[lane] += 1
+        waiting = {one for one, rows in model.queued.items() if rows}
+        for other in waiting - {lane}:
+            waited[other] += 1
+            assert waited[other] <= 2 * len(LANES) + 1
+        waited[lane] = 0
+
+
+@given(blocked=st.sets(st.sampled_from(LANES)), rank=st.integers(0, 9))
+def test_a_blocked_lane_keeps_its_instances_and_delays_no_other(blocked: set[str], rank: int) -> None:
+    now_blocked = set(blocked)
+    model = Model(FairTurns(40, lambda lane: lane in now_blocked))
+    model.turns.begin_pass()
+    model.turns.end_pass("none")
+    for lane in LANES:
+        model.put(lane, rank)
+    taken = set()
+    while (one := model.take()) is not None:
+        taken.add(one[0])
+    assert taken == set(LANES) - blocked
+    now_blocked.clear()
+    model.turns.unblock_all()
+    while (one := model.take()) is not None:
+        taken.add(one[0])
+    assert taken == set(LANES)
+
+
+@settings(max_examples=5)
+@given(st.integers(100_000, 120_000))
+def test_hundred_thousands_of_lanes_take_bounded_memory(lanes: int) -> None:
+    turns = FairTurns(4_096, lambda _: False)
+    for number in range(lanes):
+        turns.notice(at(number), f"lane {number}", number)
+    assert turns.size <= 4_096
+    assert turns.lanes <= 4_096
+    assert turns.unread
+    assert turns.take() == (at(0), "lane 0")

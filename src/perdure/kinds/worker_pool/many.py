@@ -1,0 +1,102 @@
+"""Calls of a pool for many items: in chunks, each of whose requests are made at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from itertools import islice
+from typing import Any, Final, TypeAlias, TypeVar
+
+from returns.future import FutureResult
+from returns.result import Failure, Result, Success
+
+from perdure.jobs.definition import CallError, Dispatch
+from perdure.kinds.worker_pool.answers import Drained, ItemPut, PutMany
+from perdure.programs.future import answer_of
+from perdure.values.errors import InvalidArgument, PutManyStopped
+from perdure.values.hold import Job
+from perdure.values.instance import Status
+from perdure.values.listed import ListFilter
+
+V = TypeVar("V")
+
+DEFAULT_CHUNK: Final = 500
+MAX_CHUNK: Final = 1_000
+"""Requests that one caller has in progress at most; the server accepts as many in one batch."""
+
+WAITING: Final[tuple[Status, ...]] = ("queued", "scheduled", "retrying")
+
+Pairs: TypeAlias = Iterable[tuple[str, V]] | AsyncIterable[tuple[str, V]]
+"""Items with their ids."""
+
+
+async def put_all(
+    dispatch: Dispatch, pairs: Pairs[Any], put: Callable[[str, Any], FutureResult[ItemPut, CallError]], chunk: int
+) -> Result[PutMany, CallError | PutManyStopped]:
+    """Put items, a chunk at a time.
+
+    Args:
+        dispatch: makes the calls of a chunk at the same time.
+        pairs: the items; no more than a chunk of them is read ahead.
+        put: puts one.
+        chunk: number of items in a chunk.
+    """
+    if type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK:
+        return Failure(InvalidArgument("chunk of put_many", chunk, f"a whole number from 1 to {MAX_CHUNK:,}"))
+    created = existed = 0
+    async for some in _chunks(pairs, chunk):
+        calls = [put(id_, item) for id_, item in some]
+        results = (await answer_of(dispatch.together(calls))).unwrap()
+        failed: tuple[str, Any] | None = None
+        for (id_, _), result in zip(some, results, strict=True):
+            if not isinstance(result, Success):
+                failed = failed or (id_, result.failure())
+            elif result.unwrap().created:
+                created += 1
+            else:
+                existed += 1
+        if failed is not None:
+            return Failure(PutManyStopped(failed[0], created, existed, failed[1]))
+    return Success(PutMany(created=created, existed=existed))
+
+
+async def _chunks(pairs: Pairs[Any], size: int) -> AsyncIterator[list[tuple[str, Any]]]:
+    if isinstance(pairs, Iterable):
+        given = iter(pairs)
+        while some := list(islice(given, size)):
+            yield some
+        return
+    collected: list[tuple[str, Any]] = []
+    async for pair in pairs:
+        collected.append(pair)
+        if len(collected) == size:
+            yield collected
+            collected = []
+    if collected:
+        yield collected
+
+
+async def cancel_all(
+    dispatch: Dispatch, job: Job, cancel: Callable[[str], FutureResult[Any, CallError]]
+) -> Result[Drained, CallError]:
+    """Cancel the items that wait, a page of each status at a time."""
+    cancelled = 0
+    for status in WAITING:
+        page: Any = None
+        while page is None or page.after is not None:
+            wanted = ListFilter(
+                kind=job[0],
+                name=job[1],
+                status=status,
+                after=None if page is None else page.after,
+                limit=DEFAULT_CHUNK,
+            )
+            found = await answer_of(dispatch.find(wanted))
+            if not isinstance(found, Success):
+                return Failure(found.failure())
+            page = found.unwrap()
+            calls = [cancel(listed.address.id) for listed in page]
+            for result in (await answer_of(dispatch.together(calls))).unwrap():
+                if not isinstance(result, Success):
+                    return Failure(result.failure())
+                cancelled += result.unwrap().cancelled
+    return Success(Drained(cancelled=cancelled))
