@@ -199,7 +199,7 @@ def write_failed(path: Path) -> str:
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[dict[str, list[str]]]:
+def serving(path: Path, app: App[Any] = APP) -> Iterator[dict[str, list[str]]]:
     """Serve the app on the file in a thread, and yield the options that name its engine in each way."""
     started: queue.Queue[dict[str, list[str]] | BaseException] = queue.Queue()
     loop = asyncio.new_event_loop()
@@ -208,7 +208,7 @@ def serving(path: Path) -> Iterator[dict[str, list[str]]]:
     async def main() -> None:
         tokens = Tokens.parse(f"operator read {TOKEN}")
         async with (
-            APP.open(f"sqlite:///{path}") as jobs,
+            app.open(f"sqlite:///{path}") as jobs,
             listening(asgi_of(jobs, access="owner_socket"), [f"unix:{owner_socket(path)}"]),
             listening(asgi_of(jobs), ["127.0.0.1:0"]) as local,
             listening(asgi_of(jobs, access=tokens), ["127.0.0.1:0"]) as guarded,

@@ -100,6 +100,11 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "counts": LazyCommand(
         "counts:counts", "Count the instances of a running engine by job and status, and its messages.", READING
     ),
+    "pool": LazyCommand(
+        "pool:pool",
+        "Show the progress of a worker pool: how many items wait, run, are done and dead, and how many end a second.",
+        READING,
+    ),
     "health": LazyCommand(
         "health:health", "Report the health of a running engine, for supervisors and containers.", READING
     ),

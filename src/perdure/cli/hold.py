@@ -25,7 +25,7 @@ def hold(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOption
 
     Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
     """
-    wanted = _job(job)
+    wanted = job_of(job)
     with open_target(target) as found:
         return _print(job, found.hold(wanted), json=json)
 
@@ -35,12 +35,17 @@ def release(job: JobArgument, /, *, target: TargetOptions = UNSET, json: JsonOpt
 
     Exit code: 0 done, 2 the command cannot start, 3 the engine does not serve the job, 4 no engine answers.
     """
-    wanted = _job(job)
+    wanted = job_of(job)
     with open_target(target) as found:
         return _print(job, found.release(wanted), json=json)
 
 
-def _job(text: str) -> Job:
+def job_of(text: str) -> Job:
+    """Return the job of an argument.
+
+    Raises:
+        UsageError: it is not written kind:name.
+    """
     kind, colon, name = text.partition(":")
     if not colon or not kind or not name or ":" in name:
         raise UsageError(f"{text!r} is not a job: write kind:name, such as task:orders")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 LEAST_STEPS: Final = 20
 """Fewer steps have no bar."""
@@ -32,6 +32,33 @@ def progress_bar(title: str, steps: int) -> Generator[Callable[[], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=steps)
         yield lambda: bar.advance(task)
+
+
+Steps: TypeAlias = Callable[[int, int], None]
+"""Shows how many steps are done, of how many."""
+
+
+@contextmanager
+def open_bar(title: str, steps: int) -> Generator[Steps]:
+    """Show a bar on standard error whose number of steps may change, with a rate, if that is a terminal.
+
+    Args:
+        title: the text before the bar.
+        steps: the number of steps.
+
+    Yields:
+        A function of the steps that are done, and of all steps.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=steps)
+        yield lambda done, all_: bar.update(task, completed=done, total=all_)
 
 
 def _no_step() -> None:

@@ -13,8 +13,10 @@ from perdure.values.excerpt import one_line
 
 STYLES: Final = {
     "scheduled": "green",
+    "queued": "blue",
     "idle": "bright_black",
     "running": "cyan",
+    "done": "bright_black",
     "retrying": "yellow",
     "paused": "magenta",
     "parked": "bold red",

@@ -14,7 +14,7 @@ Presence: TypeAlias = Literal["no", "yes", "absent"]
 """Whether the alarms of an instance are suspended; ``absent`` if there is no instance."""
 
 OPERATIONS: Final = frozenset({"pause", "resume", "terminate"})
-BULK: Final = ("resume", "pause", "trigger", "flush", "terminate")
+BULK: Final = ("resume", "pause", "trigger", "flush", "retry", "cancel", "terminate")
 """The actions for several instances at once."""
 MAX_BULK: Final = 100
 """Instances in one action: one page of the list."""
@@ -46,7 +46,7 @@ def action_named(name: str, job: AnyDefinition, /) -> Action | None:
         name=name,
         scope="operate" if name in OPERATIONS else "call",
         takes="json" if spec.input is not None and name != "terminate" else "nothing",
-        effect="destroys" if name in {"terminate", "clear"} else "usual",
+        effect=spec.effect,
     )
 
 

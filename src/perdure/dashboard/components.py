@@ -14,10 +14,12 @@ from perdure.values.instant import from_ms
 
 _TONES: Final = {
     "scheduled": "calm",
+    "queued": "calm",
     "idle": "calm",
     "running": "busy",
     "retrying": "warn",
     "paused": "held",
+    "done": "good",
     "parked": "bad",
     "orphaned": "bad",
     "not_found": "calm",

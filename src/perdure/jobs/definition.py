@@ -164,6 +164,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
         occupancy: whether a run holds the instance's mailbox, or other requests are decided meanwhile.
         keeps_journal: whether transitions of this kind append to a journal, which not every store keeps.
         error_hook: the name of the hook that `error_handler` returns.
+        run_now: the action that runs an instance now that waits for a retry; None if there is none.
         time_limit_of: whether the time limit is that of a complete run, or of a run without a further checkpoint.
     """
 
@@ -174,6 +175,7 @@ class Definition(ABC, Generic[H_co, T_co, R_contra]):
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "mailbox"
     keeps_journal: ClassVar[Literal["no", "yes"]] = "no"
     error_hook: ClassVar[str] = "on_error"
+    run_now: ClassVar[str | None] = None
     time_limit_of: ClassVar[Literal["run", "checkpoint"]] = "run"
 
     def __repr__(self) -> str:

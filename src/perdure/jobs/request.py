@@ -66,6 +66,7 @@ class CommandSpec(Generic[C]):
         command: the class of the command.
         input: the codec of its input; None if it takes none.
         absent: whether the command creates an absent instance, or returns ``not_found``.
+        effect: whether it deletes an instance or discards data.
         answer: the class of its answers, for descriptions of the interface; None for any answer of the kind.
     """
 
@@ -75,6 +76,7 @@ class CommandSpec(Generic[C]):
     command: Callable[..., C]
     input: Codec[object] | None = None
     absent: Literal["creates", "not_found"] = "not_found"
+    effect: Literal["usual", "destroys"] = "usual"
     answer: type | None = None
 
     def build(self, payload: str) -> C:
@@ -91,7 +93,11 @@ class CommandSpec(Generic[C]):
 
 
 TERMINATE = CommandSpec(
-    name="terminate", command=Terminate, input=Codec.of(str, what="reason of terminate"), answer=Terminated
+    name="terminate",
+    command=Terminate,
+    input=Codec.of(str, what="reason of terminate"),
+    answer=Terminated,
+    effect="destroys",
 )
 PAUSE = CommandSpec(name="pause", command=Pause, answer=PauseResult)
 RESUME = CommandSpec(name="resume", command=Resume, answer=PauseResult)

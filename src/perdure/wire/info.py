@@ -21,6 +21,7 @@ class JobInfo:
         actions: the requests that its instances accept.
         fingerprints: of its types, by their names; see `Contract`.
         hold: whether it is held.
+        run_now: the action that runs an instance now that waits for a retry; None if there is none.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class JobInfo:
     actions: tuple[str, ...]
     fingerprints: Mapping[str, str]
     hold: Hold = "released"
+    run_now: str | None = None
 
 
 @attrs.frozen
@@ -55,6 +57,7 @@ def job_info(job: AnyDefinition, hold: Hold) -> JobInfo:
         actions=tuple(job.plan.commands),
         fingerprints=contract_of(job).fingerprints,
         hold=hold,
+        run_now=job.run_now,
     )
 
 

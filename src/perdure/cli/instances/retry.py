@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
+import attrs
 from cyclopts import Parameter
 
 from perdure.cli.confirmation import ASK, ConfirmOptions
@@ -16,9 +17,7 @@ from perdure.cli.target.options import UNSET, TargetOptions
 from perdure.cli.target.target import Ask, Target
 from perdure.values.address import Address
 from perdure.values.answer import InstanceStatus
-
-RUN_NOW: Final = {"continuous": "trigger", "task": "trigger", "debounce": "flush"}
-"""The request that runs a retrying instance now, by its kind."""
+from perdure.values.hold import Job
 
 
 def retry(
@@ -31,8 +30,9 @@ def retry(
 ) -> int:
     """Run failed work now: of instances that wait for a retry, and of parked ones.
 
-    A parked instance is resumed: its run continues with new attempts. A debounce that waits for a retry is flushed, a
-    continuous job or a task triggered: that is a new run, which replaces the failed one. Other instances are left as
+    A parked instance is resumed: its run continues with new attempts. An item of a pool that waits for a retry is
+    queued. A debounce that waits for one is flushed, a continuous job or a task triggered: that is a new run, which
+    replaces the failed one. Other instances are left as
     they are. It asks before it retries instances that a filter selects.
 
     Exit code: 0 done, 2 the command cannot start, 3 some had nothing to retry or failed again, 4 no engine answers, 5
@@ -44,47 +44,56 @@ def retry(
         The instances, each written kind:name:id.
     """
     selection = Selection(addresses=addresses, wanted=wanted, every=every, confirm=confirm)
-    return change_many(Change(verb="retry", ask_of=_ask_of), selection, target, json=json)
+    return change_many(Change(verb="retry", ask_of=_RetryAsk().of), selection, target, json=json)
 
 
-def _ask_of(target: Target, address: Address) -> Ask | str:
-    report = target.status(address)
-    action = retrying_action(address.kind, report)
-    return why_not_retried(address, report) if action is None else Ask(address=address, action=action)
+@attrs.define
+class _RetryAsk:
+    """Returns the request to an instance. It asks the engine once for the actions of its jobs."""
+
+    _run_now: dict[Job, str | None] | None = None
+
+    def of(self, target: Target, address: Address) -> Ask | str:
+        """Return the request that runs the failed work of an instance now, or why there is none."""
+        if self._run_now is None:
+            self._run_now = {(job.kind, job.name): job.run_now for job in target.info().jobs}
+        report, run_now = target.status(address), self._run_now.get((address.kind, address.name))
+        action = retrying_action(run_now, report)
+        return why_not_retried(address, run_now, report) if action is None else Ask(address=address, action=action)
 
 
-def retrying_action(kind: str, report: InstanceStatus) -> str | None:
+def retrying_action(run_now: str | None, report: InstanceStatus) -> str | None:
     """Return the action that runs the failed work of an instance now; None if there is none.
 
-    >>> retrying_action("debounce", InstanceStatus(status="retrying"))
+    >>> retrying_action("flush", InstanceStatus(status="retrying"))
     'flush'
 
     Args:
-        kind: the kind of its job.
+        run_now: the action that runs an instance now that waits for a retry, if its kind has one.
         report: its status.
     """
     match report:
         case InstanceStatus(status="parked"):
             return None if report.parked == "undecodable" else "resume"
         case InstanceStatus(status="retrying"):
-            return RUN_NOW.get(kind)
+            return run_now
         case _:
             return None
 
 
-def why_not_retried(address: Address, report: InstanceStatus) -> str:
+def why_not_retried(address: Address, run_now: str | None, report: InstanceStatus) -> str:
     """Return why an instance has nothing to retry, and the command that runs it now.
 
     >>> from perdure.values.failure import FailureRecord
     >>> failed = FailureRecord(form="failure", error_type="NoStock", message="none left")
-    >>> why_not_retried(Address("task", "order", "1"), InstanceStatus(status="idle", last_error=failed))
+    >>> why_not_retried(Address("task", "order", "1"), "trigger", InstanceStatus(status="idle", last_error=failed))
     "it is idle; its last run failed and is over: to run now, perdure trigger 'task:order:1'"
 
     Args:
         address: the instance.
+        run_now: as in `retrying_action`.
         report: its status, for which `retrying_action` is None.
     """
-    action = RUN_NOW.get(address.kind)
     match report.status:
         case "parked":
             return "it is parked as undecodable: deploy code that can read it, and it resumes by itself"
@@ -94,8 +103,8 @@ def why_not_retried(address: Address, report: InstanceStatus) -> str:
             return "it is paused: resume it"
         case "not_found":
             return "there is no such instance"
-        case "scheduled" | "idle" if report.last_error is not None and action is not None:
+        case "scheduled" | "idle" if report.last_error is not None and run_now is not None:
             due = f"scheduled for {instant(report.next_run_at)}" if report.next_run_at else "idle"
-            return f"it is {due}; its last run failed and is over: to run now, perdure {action} '{address}'"
+            return f"it is {due}; its last run failed and is over: to run now, perdure {run_now} '{address}'"
         case status:
             return f"it is {status}: nothing failed that could be retried"

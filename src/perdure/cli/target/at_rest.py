@@ -26,7 +26,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.errors import InvalidInput, ServerUnreachable
-from perdure.values.hold import HoldResult, Job
+from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instance import Instance
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -159,6 +159,10 @@ class AtRest:
         self._refuse()
 
     def release(self, job: Job, /) -> HoldResult:
+        """Refuse."""
+        self._refuse()
+
+    def count(self, job: Job, /) -> JobCount:
         """Refuse."""
         self._refuse()
 

@@ -20,7 +20,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.errors import ServerUnreachable
-from perdure.values.hold import HoldResult, Job
+from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.instant import from_ms
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
@@ -100,6 +100,10 @@ class Remote:
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
         return self.jobs.unwrap(self.jobs.dead_letters(after=after, limit=limit))
+
+    def count(self, job: Job, /) -> JobCount:
+        """Count the instances of a job by status."""
+        return self.jobs.unwrap(self.jobs.handle_by_name(*job).count())
 
     def counts(self) -> StoreCounts:
         """Count the instances by job and status."""

@@ -14,7 +14,7 @@ from perdure.values.awaited import Awaited, AwaitedStatus
 from perdure.values.counts import StoreCounts
 from perdure.values.duration import Duration
 from perdure.values.excerpt import excerpt, fields_in_line
-from perdure.values.hold import HoldResult, Job
+from perdure.values.hold import HoldResult, Job, JobCount
 from perdure.values.listed import Listed, ListFilter
 from perdure.values.message import StoredMessage
 from perdure.wire.info import EngineInfo
@@ -96,6 +96,10 @@ class Target(Protocol):
 
     def dead_letters(self, after: int, limit: int, /) -> tuple[StoredMessage, ...]:
         """Read messages that failed too often, the oldest first."""
+        ...
+
+    def count(self, job: Job, /) -> JobCount:
+        """Count the instances of a job by status."""
         ...
 
     def counts(self) -> StoreCounts:

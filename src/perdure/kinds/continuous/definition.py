@@ -70,6 +70,7 @@ class Continuous(Definition[ContinuousHandle[S, E], ContinuousSender[S], R_contr
     """
 
     kind: ClassVar[str] = "continuous"
+    run_now: ClassVar[str | None] = "trigger"
     name: str
     plan: Plan
     recurrence: Recurrence

@@ -79,6 +79,7 @@ class Debounce(Definition[DebounceHandle[S, V, E], DebounceSender[V], R_contra],
     """
 
     kind: ClassVar[str] = "debounce"
+    run_now: ClassVar[str | None] = "flush"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     name: str
     plan: Plan
@@ -268,7 +269,7 @@ def _commands(event: TypeForm[Any], tags: Mapping[type, str] | None, name: str) 
     return (
         CommandSpec(name="add", command=AddCommand, input=codec, absent="creates", answer=Added),
         CommandSpec(name="flush", command=FlushCommand, answer=RunAnswer),
-        CommandSpec(name="clear", command=ClearCommand, answer=Cleared),
+        CommandSpec(name="clear", command=ClearCommand, answer=Cleared, effect="destroys"),
     )
 
 

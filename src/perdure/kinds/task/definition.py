@@ -77,6 +77,7 @@ class Task(Definition[TaskHandle[S, V, E], TaskSender[V], R_contra], Generic[S, 
     """
 
     kind: ClassVar[str] = "task"
+    run_now: ClassVar[str | None] = "trigger"
     name: str
     plan: Plan
     hooks: TaskHooks

@@ -4,6 +4,7 @@ from perdure.kinds.worker_pool.answers import Dead as Dead
 from perdure.kinds.worker_pool.answers import Drained as Drained
 from perdure.kinds.worker_pool.answers import ItemCancelled as ItemCancelled
 from perdure.kinds.worker_pool.answers import ItemPut as ItemPut
+from perdure.kinds.worker_pool.answers import ItemRetried as ItemRetried
 from perdure.kinds.worker_pool.answers import PoolProgress as PoolProgress
 from perdure.kinds.worker_pool.answers import PutMany as PutMany
 from perdure.kinds.worker_pool.answers import Waiting as Waiting
@@ -20,6 +21,7 @@ __all__ = [
     "ItemCancelled",
     "ItemContext",
     "ItemPut",
+    "ItemRetried",
     "PoolHandle",
     "PoolProgress",
     "PoolSender",

@@ -47,6 +47,19 @@ class ItemCancelled:
 
 
 @attrs.frozen(kw_only=True)
+class ItemRetried:
+    """Result of ``retry``.
+
+    Attributes:
+        queued: whether the item waited for a retry, and waits for a worker now.
+        status: the status of the item; None if there is none.
+    """
+
+    queued: bool
+    status: Status | None
+
+
+@attrs.frozen(kw_only=True)
 class Dead(Generic[E_co]):
     """The work failed for good, with this error. ``resume`` tries it again."""
 
@@ -135,7 +148,7 @@ class ItemOutcome:
     error: FailureRecord | None = None
 
 
-PoolAnswer: TypeAlias = ItemPut | ItemCancelled | ItemOutcome | RunAnswer | Terminated | PauseResult
+PoolAnswer: TypeAlias = ItemPut | ItemCancelled | ItemRetried | ItemOutcome | RunAnswer | Terminated | PauseResult
 """Every result that a pool can store for an idempotency key."""
 
 ANSWERS: Codec[Any] = Codec.of(PoolAnswer, what="answers of a pool")

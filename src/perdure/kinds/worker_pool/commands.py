@@ -55,6 +55,11 @@ class CancelCommand:
 
 
 @attrs.frozen
+class RetryCommand:
+    """Queue an item now that waits for a retry."""
+
+
+@attrs.frozen
 class OutcomeCommand:
     """Read what became of an item."""
 

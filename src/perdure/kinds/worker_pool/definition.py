@@ -20,8 +20,15 @@ from perdure.jobs.request import CommandSpec, Keyword, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
 from perdure.kinds.worker_pool import handler
-from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut
-from perdure.kinds.worker_pool.commands import NO_TIME, CancelCommand, NewItem, OutcomeCommand, put_command
+from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
+from perdure.kinds.worker_pool.commands import (
+    NO_TIME,
+    CancelCommand,
+    NewItem,
+    OutcomeCommand,
+    RetryCommand,
+    put_command,
+)
 from perdure.kinds.worker_pool.handle import PoolHandle
 from perdure.kinds.worker_pool.item import ItemContext, data_of
 from perdure.kinds.worker_pool.sender import PoolSender
@@ -76,6 +83,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
     kind: ClassVar[str] = "pool"
     occupancy: ClassVar[Literal["mailbox", "claim_only"]] = "claim_only"
     error_hook: ClassVar[str] = "on_dead"
+    run_now: ClassVar[str | None] = "retry"
     name: str
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
@@ -266,7 +274,8 @@ def _commands(item: TypeForm[Any], tags: Mapping[type, str] | None, name: str) -
     codec: Codec[Any] = Codec.of(form, what=f"item of pool:{name}", tags=tags, other_tags="ignored")
     return (
         CommandSpec(name="put", command=put_command, input=codec, absent="creates", answer=ItemPut),
-        CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled),
+        CommandSpec(name="cancel", command=CancelCommand, answer=ItemCancelled, effect="destroys"),
+        CommandSpec(name="retry", command=RetryCommand, answer=ItemRetried),
         CommandSpec(name="outcome", command=OutcomeCommand, answer=ItemOutcome),
     )
 

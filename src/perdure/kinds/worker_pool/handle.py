@@ -19,11 +19,12 @@ from perdure.kinds.worker_pool.answers import (
     ItemCancelled,
     ItemOutcome,
     ItemPut,
+    ItemRetried,
     PoolProgress,
     PutMany,
     Waiting,
 )
-from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, new_item, put_command
+from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, RetryCommand, new_item, put_command
 from perdure.kinds.worker_pool.many import DEFAULT_CHUNK, cancel_all, put_all
 from perdure.programs.future import mapped, once
 from perdure.values.duration import Duration
@@ -81,6 +82,10 @@ class PoolHandle(JobHandle[V, E], Generic[V, A, E]):
     def cancel(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[ItemCancelled, CallError]:
         """Delete an item, also a dead one, unless its work has begun or is done."""
         return self._send(id_, CancelCommand(), "cancel", key=idempotency_key)
+
+    def retry(self, id_: str, /, *, idempotency_key: str | None = None) -> FutureResult[ItemRetried, CallError]:
+        """Queue an item now that waits for a retry. A dead one is tried again by ``resume``."""
+        return self._send(id_, RetryCommand(), "retry", key=idempotency_key)
 
     def outcome(self, id_: str, /) -> FutureResult[Done[A] | Dead[E | Defect] | Waiting | None, CallError]:
         """Read what became of an item; None if there is none. It does not wait: see ``Client.until``."""

@@ -16,8 +16,8 @@ from perdure.jobs.run import begin_attempt, begin_run, executed, prior_failed, r
 from perdure.jobs.size import within
 from perdure.jobs.step import Commit, Defer, Execute, Step
 from perdure.jobs.writes import answered, purge, put, reply, stored
-from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut
-from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, PutCommand
+from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemRetried
+from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, PutCommand, RetryCommand
 from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemData, data_of
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
@@ -26,7 +26,7 @@ from perdure.values.instance import Instance
 from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
-PoolCommand: TypeAlias = PutCommand | CancelCommand | OutcomeCommand | AlarmDue
+PoolCommand: TypeAlias = PutCommand | CancelCommand | RetryCommand | OutcomeCommand | AlarmDue
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +59,8 @@ def begin(
             return _exists(instance) if instance is not None else _put(job, how, address, command, inputs)
         case CancelCommand():
             return _cancel(address, instance, inputs)
+        case RetryCommand():
+            return _retry(address, instance, inputs)
         case OutcomeCommand():
             return reply(address, _outcome(instance))
         case AlarmDue():
@@ -118,6 +120,15 @@ def _cancel(address: Address, instance: Instance | None, inputs: TurnInputs) -> 
         return reply(address, ItemCancelled(cancelled=False, reason="running"))
     events = EventRecorder(inputs, address, instance.run_count).optional(JobTerminated, reason="cancelled")
     return answered(purge(instance, events=events), ItemCancelled(cancelled=True, reason=""))
+
+
+def _retry(address: Address, instance: Instance | None, inputs: TurnInputs) -> Commit:
+    """Queue an item now that waits for its retry."""
+    if instance is None or instance.status != "retrying" or instance.lane is not None or instance.pending_retry is None:
+        return reply(address, ItemRetried(queued=False, status=None if instance is None else instance.status))
+    now = attrs.evolve(instance.pending_retry, at_ms=min(inputs.now_ms, instance.pending_retry.at_ms))
+    transition = put(instance, inputs.now_ms, pending_retry=now, lane=data_of(instance).key)
+    return answered(transition, ItemRetried(queued=True, status=instance.status))
 
 
 def _outcome(instance: Instance | None) -> ItemOutcome:
