@@ -15,7 +15,7 @@ from returns.result import Failure, Result, Success
 
 from perdure import App, Backoff, Do, ItemContext, Retry, WorkerPool, effect, program
 from perdure.cli.commands import run_command
-from perdure.cli.pool import Watched
+from perdure.cli.pool import PoolWatch
 from perdure.values.hold import JobCount
 
 Out = pytest.CaptureFixture[str]
@@ -119,7 +119,7 @@ def test_a_watched_pool_yields_each_change_until_nothing_is_left() -> None:
         shown.append((0, total))
         yield lambda done, of: shown.append((done, of))
 
-    watched = Watched(lambda: next(source), lambda: next(times), slept.append)
+    watched = PoolWatch(lambda: next(source), lambda: next(times), slept.append)
     found = [(reading.left, reading.per_second) for reading in watched.lines(bar)]
     assert found == [(5, 0.0), (6, 2.0), (0, 2.5)]
     assert shown == [(0, 5), (0, 5), (0, 6), (6, 6)]

@@ -51,7 +51,7 @@ def pool(
             else:
                 write_fields(list(fields_of(count)))
             return ExitCode.DONE
-        watched = Watched(lambda: found.count(wanted), time.monotonic, time.sleep)
+        watched = PoolWatch(lambda: found.count(wanted), time.monotonic, time.sleep)
         for line in watched.lines(lambda total: open_bar(job, total)):
             if json:
                 write_json([data_of(progress_of(line.count)) | {"per_second": line.per_second}])
@@ -96,7 +96,7 @@ class Reading:
 
 
 @attrs.frozen
-class Watched:
+class PoolWatch:
     """Reads a pool again and again.
 
     Attributes:

@@ -40,8 +40,8 @@ from perdure.values.excerpt import excerpt, fields_in_line
 from perdure.values.hold import Hold, HoldResult, Job, JobCount
 from perdure.values.instance import Claim, Instance
 from perdure.values.limits import Limits
-from perdure.values.message import Message
 from perdure.values.listed import ListFilter, Listing
+from perdure.values.message import Message
 from perdure.values.retry import Retry
 from perdure.values.step_record import StepRecord
 from perdure.values.turn_inputs import TurnInputs

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, Literal, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Never, TypeVar, cast
 
 import attrs
 from typing_extensions import TypeForm
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from perdure._lazy import lazy_module
 from perdure.codecs import Codec, Migrations
 from perdure.jobs.definition import Definition, Dispatch, Plan, PostCommand
 from perdure.jobs.facts import Fact, facts_of_plan
@@ -19,7 +20,6 @@ from perdure.jobs.report import report_status
 from perdure.jobs.request import CommandSpec, Keyword, Request
 from perdure.jobs.signature import check_function
 from perdure.jobs.step import Commit, Execute, Step
-from perdure.kinds.worker_pool import handler
 from perdure.kinds.worker_pool.answers import ANSWERS, ItemCancelled, ItemOutcome, ItemPut, ItemRetried
 from perdure.kinds.worker_pool.commands import (
     NO_TIME,
@@ -31,6 +31,7 @@ from perdure.kinds.worker_pool.commands import (
 )
 from perdure.kinds.worker_pool.handle import PoolHandle
 from perdure.kinds.worker_pool.item import ItemContext, data_of
+from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.kinds.worker_pool.sender import PoolSender
 from perdure.programs import Program
 from perdure.values.address import Address
@@ -41,6 +42,11 @@ from perdure.values.failure import Defect
 from perdure.values.instance import Claim, Instance
 from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
+
+if TYPE_CHECKING:
+    from perdure.kinds.worker_pool import handler
+else:
+    handler = lazy_module("perdure.kinds.worker_pool.handler")  # as in the other kinds
 
 V = TypeVar("V")
 A = TypeVar("A")
@@ -88,7 +94,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
     plan: Plan
     work: Callable[..., Program[Any, Any, Any]]
     on_dead: Callable[..., Program[Any, Any, Any]] | None
-    keeping: handler.Keeping
+    keeping: Keeping
     limits_of_lanes: Lanes
 
     def __init__(
@@ -127,7 +133,7 @@ class WorkerPool(Definition[PoolHandle[V, A, E], PoolSender[V], R_contra], Gener
             answers=ANSWERS,
             versions=versions,
         )
-        keeping = handler.Keeping(
+        keeping = Keeping(
             key=None if key is None else _key(key, name),
             results=_results(work, result, tags, name),
             keep_ms=None if keep is None else duration_ms(keep, what=f"keep of pool:{name}", minimum_ms=0),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, assert_never, cast
+from typing import Literal, TypeAlias, assert_never, cast
 
 import attrs
 
-from perdure.codecs import Codec
 from perdure.jobs.definition import AnyDefinition
 from perdure.jobs.event_recorder import EventRecorder
 from perdure.jobs.recovery import is_running
@@ -19,6 +17,7 @@ from perdure.jobs.writes import answered, purge, put, reply, stored
 from perdure.kinds.worker_pool.answers import ItemCancelled, ItemOutcome, ItemPut, ItemRetried
 from perdure.kinds.worker_pool.commands import CancelCommand, OutcomeCommand, PutCommand, RetryCommand
 from perdure.kinds.worker_pool.item import ITEM_DATA, MAX_KEY_CHARACTERS, ItemData, data_of
+from perdure.kinds.worker_pool.keeping import Keeping
 from perdure.values.address import Address
 from perdure.values.answer import OutcomeRecord
 from perdure.values.event import Event, JobStarted, JobTerminated
@@ -27,21 +26,6 @@ from perdure.values.instant import from_ms
 from perdure.values.turn_inputs import TurnInputs
 
 PoolCommand: TypeAlias = PutCommand | CancelCommand | RetryCommand | OutcomeCommand | AlarmDue
-
-
-@attrs.frozen(kw_only=True)
-class Keeping:
-    """What the handler knows of a pool.
-
-    Attributes:
-        key: returns the key of an item; None: the pool has no keys.
-        results: the codec of the results.
-        keep_ms: how long a result is kept; None: until the item is terminated.
-    """
-
-    key: Callable[[Any], object] | None
-    results: Codec[Any]
-    keep_ms: int | None
 
 
 def begin(
