@@ -7,6 +7,7 @@ waits for anything real. `on_each_store` runs it over the store in memory and ov
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 import pytest
+from hypothesis import settings
+from postgres_harness import EMPTY_SCHEMA
 from returns.future import FutureResult
 from returns.result import Failure, Result, Success
 
@@ -36,8 +39,12 @@ from perdure.values.message import StoredMessage
 from perdure.values.transition import Transition
 
 A = TypeVar("A")
-StoreKind: TypeAlias = Literal["memory", "sqlite"]
+StoreKind: TypeAlias = Literal["memory", "sqlite", "postgres"]
 STORES: tuple[StoreKind, ...] = ("memory", "sqlite")
+ALL_ON_POSTGRES = settings.get_current_profile_name() == "nightly" or os.environ.get("PERDURE_BEHAVIOUR") == "postgres"
+ON_POSTGRES = ("test_common_turns", "test_messages", "test_keys", "test_retry", "test_holds", "test_state_versions")
+"""The modules whose scenarios run on PostgreSQL, too; with the profile `nightly` all do."""
+
 ProcessDied = WorkerDied
 
 
@@ -128,6 +135,7 @@ class World:
         kind: which store.
         folder: where files go.
         seed: what interleavings, jitter and ids are drawn from.
+        url: of the PostgreSQL store.
         outside: what programs reach.
         commits: every transition that was committed, over all engines.
     """
@@ -135,13 +143,14 @@ class World:
     kind: StoreKind
     folder: Path
     seed: int = 0
+    url: str = ""
     outside: Outside = attrs.Factory(Outside)
     commits: list[Transition] = attrs.Factory(list[Transition])
     world: TheWorld = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.outside.world = self
-        store = "memory://" if self.kind == "memory" else self.folder / "jobs.db"
+        store = {"memory": "memory://", "sqlite": self.folder / "jobs.db", "postgres": self.url}[self.kind]
         self.world = TheWorld(App(self.outside), store=store, seed=self.seed)
         self.world.watch(self._watch)
 
@@ -312,7 +321,7 @@ Scenario: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 def play(kind: StoreKind, folder: Path, scenario: Callable[[World], Coroutine[Any, Any, A]], *, seed: int = 0) -> A:
     """Run one scenario in a world of its own."""
 
-    world = World(kind, folder, seed)
+    world = World(kind, folder, seed, EMPTY_SCHEMA.url() if kind == "postgres" else "")
     try:
         answer = completed(scenario(world))
         completed(world.finish())
@@ -348,7 +357,8 @@ def on_each_store(scenario: Scenario) -> Callable[..., None]:
     own = [inspect.Parameter(name, keyword) for name in names]
     added = [parameter.replace(kind=keyword) for parameter in further if parameter.name not in names]
     test.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined] # read by pytest
-    return pytest.mark.parametrize("store_kind", STORES)(test)
+    chosen = ALL_ON_POSTGRES or scenario.__module__.rpartition(".")[2] in ON_POSTGRES
+    return pytest.mark.parametrize("store_kind", (*STORES, "postgres") if chosen else STORES)(test)
 
 
 __all__ = [

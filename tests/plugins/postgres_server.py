@@ -6,11 +6,13 @@ Without either the tests that need one are skipped, in one line of the summary t
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -46,15 +48,22 @@ def _needed_programs() -> Path:
     return programs
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """The URL of a database in which the caller may create schemas and roles."""
+@cache
+def running_server() -> str:
+    """Return the URL of a database in which the caller may create schemas and roles, on a server of this process."""
     given = os.environ.get("PERDURE_TEST_POSTGRES")
     if given:
-        yield given
-        return
-    with PrivateCluster(_needed_programs()) as cluster:
-        yield cluster.url
+        return given
+    cluster = PrivateCluster(_needed_programs())
+    cluster.__enter__()
+    atexit.register(cluster.__exit__)
+    return cluster.url
+
+
+@pytest.fixture
+def postgres_url() -> str:
+    """The URL of a database in which the caller may create schemas and roles."""
+    return running_server()
 
 
 @pytest.hookimpl(wrapper=True)
