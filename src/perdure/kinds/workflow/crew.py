@@ -67,7 +67,7 @@ class Crew:
             elif isinstance(exit_, Success):
                 news = cast("Success[News | None]", exit_).unwrap()
                 if news is not None:
-                    replay.notice(news.header, replay.now_ms)
+                    replay.notice(news.known, replay.now_ms)
                     self.stopping = self.stopping or news.suspension is not None
         elif exit_ is None:  # a step that was cancelled
             asked = replay.tree.dropping.get(cast("str", key))

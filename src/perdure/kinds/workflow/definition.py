@@ -52,8 +52,7 @@ from perdure.values.turn_inputs import TurnInputs
 
 if TYPE_CHECKING:
     from perdure.jobs.replayed import NextStep
-    from perdure.kinds.workflow import draft, handler, listing, performing, replay, settling
-    from perdure.kinds.workflow.progress import RunProgress
+    from perdure.kinds.workflow import draft, handler, listing, performing, progress, replay, settling
     from perdure.values.message import Message
     from perdure.values.step_record import StepRecord
 else:
@@ -61,6 +60,7 @@ else:
     handler = lazy_module("perdure.kinds.workflow.handler")
     listing = lazy_module("perdure.kinds.workflow.listing")
     performing = lazy_module("perdure.kinds.workflow.performing")
+    progress = lazy_module("perdure.kinds.workflow.progress")
     replay = lazy_module("perdure.kinds.workflow.replay")
     settling = lazy_module("perdure.kinds.workflow.settling")
 
@@ -196,7 +196,7 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
 
     def checkpoint(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit:
         """Commit the outcomes of steps in the middle of a run."""
-        return settling.checkpoint(execute, cast("RunProgress", value), inputs)
+        return settling.checkpoint(execute, cast("progress.RunProgress", value), inputs)
 
     def succeeded(self, execute: Execute, value: object, inputs: TurnInputs) -> Commit | Execute:
         """Settle a run."""
@@ -263,7 +263,8 @@ class Workflow(Definition[WorkflowHandle[S, A, E], WorkflowSender[S], R_contra],
             now_ms=present.updated_ms,
             limits=Limits(),
         )
-        replayed = replay.Replay(header, bodies, fresh, self.signals, self.max_steps, present.updated_ms)
+        known = progress.Known(present.data, header)
+        replayed = replay.Replay(known, bodies, fresh, self.signals, self.max_steps, present.updated_ms)
         replayed.begin(self.main(present), None)
         replayed.advance()
         return replayed

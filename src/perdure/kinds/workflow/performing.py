@@ -14,14 +14,13 @@ from perdure.kinds.workflow.crew import Crew
 from perdure.kinds.workflow.draft import GetDraft
 from perdure.kinds.workflow.errors import JournalFull
 from perdure.kinds.workflow.instructions import StartOver, WorkflowCancelled
-from perdure.kinds.workflow.progress import News
+from perdure.kinds.workflow.progress import Known, News
 from perdure.kinds.workflow.replay import Replay
-from perdure.kinds.workflow.steps import Steps, write_logs
+from perdure.kinds.workflow.steps import NOW, Steps, write_logs
 from perdure.kinds.workflow.stored import FAILURE, Ended, header_of
 from perdure.kinds.workflow.tree import OpenStep, deadlines_around
-from perdure.programs import Do, Halted, Raised, asks, perform, program, sleep
+from perdure.programs import Do, Halted, Program, Raised, asks, perform, program, sleep
 from perdure.programs.concurrency import supervised
-from perdure.programs.instructions import Now
 from perdure.values.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -43,14 +42,14 @@ def advancing(job: Workflow[Any, Any, Any, Any], instance: Instance) -> Do[None,
     services: Any = yield from asks(_same)
     draft = yield from perform(GetDraft())
     bodies = yield from _journal(instance.journal_length)
-    now_ms = yield from perform(Now())
+    now_ms = yield from NOW
     try:
-        header = header_of(instance)
-        draft.replay = replay = Replay(header, bodies, draft, job.signals, job.max_steps, now_ms)
+        known = Known(instance.data, header_of(instance))
+        draft.replay = replay = Replay(known, bodies, draft, job.signals, job.max_steps, now_ms)
         replay.begin(job.main(instance), services)
         while replay.advance(REPLAY_CHUNK):
             yield from sleep("0 ms")
-        yield from _living(job, instance, replay)
+        yield from _living(Steps(job, instance, replay, services))
     except InvalidInput as problem:
         draft.problem = problem
 
@@ -67,34 +66,37 @@ def _journal(length: int) -> Do[list[str], Any, Any]:
 
 
 @program
-def _living(job: Workflow[Any, Any, Any, Any], instance: Instance, replay: Replay) -> Do[None, Any, Any]:
+def _living(steps: Steps) -> Do[None, Any, Any]:
     """Perform steps until the program waits for something else, or ends."""
-    steps = Steps(job, instance, replay)
+    replay = steps.replay
+    checkpoint: Program[News | None] = perform(Checkpoint(replay.take))
+    now_ms = yield from NOW
     while True:
-        now_ms = yield from perform(Now())
         replay.pass_time(now_ms)
-        yield from write_logs(replay)
+        if replay.lines:
+            yield from write_logs(replay)
         calls: list[OpenStep] = replay.calls() if replay.exit is None else []
         if replay.exit is None and (replay.needs_commit or (calls and replay.unsaved())):
-            news: News | None = yield from perform(Checkpoint(replay.take))
+            news = yield from checkpoint
             if news is not None:
-                replay.notice(news.header, now_ms)
+                replay.notice(news.known, now_ms)
                 if news.suspension is not None:
                     break
             continue
         if not calls:
             break
         if len(calls) == 1 and replay.wake_ms() is None and not deadlines_around(calls[0].branch):
-            yield from steps.performed(calls[0])
+            now_ms = yield from steps.performed(calls[0])
         else:
             yield from supervised(Crew(steps))
-    yield from _over(job, steps, replay)
+            now_ms = yield from NOW
+    yield from _over(steps.job, steps, replay)
 
 
 @program
 def _over(job: Workflow[Any, Any, Any, Any], steps: Steps, replay: Replay) -> Do[None, Any, Any]:
     """Encode the end of the program; one that has no form is a defect of the program."""
-    now_ms = yield from perform(Now())
+    now_ms = yield from NOW
     problem: Exception | Halted | None = JournalFull(replay.max_steps) if replay.is_full else None
     try:
         match replay.exit:

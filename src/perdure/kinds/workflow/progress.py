@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
-from perdure.jobs.draft import Draft
 from perdure.kinds.workflow.row import Row, body_of
 from perdure.kinds.workflow.stored import FailingStep, Header
 from perdure.values.excerpt import fields_in_line
 from perdure.values.instance import Suspension
 from perdure.values.message import Message
+
+if TYPE_CHECKING:
+    from perdure.kinds.workflow.replay import Replay
 
 
 @attrs.frozen
@@ -27,6 +30,21 @@ class StepFailure:
     took_ms: int
 
 
+@attrs.frozen
+class Known:
+    """A header, encoded and decoded.
+
+    Attributes:
+        data: as the store keeps it.
+        header: the same, decoded.
+    """
+
+    __repr__ = fields_in_line
+
+    data: str
+    header: Header
+
+
 @attrs.frozen(kw_only=True)
 class RunProgress:
     """The data that one commit adds to the stored workflow.
@@ -40,6 +58,7 @@ class RunProgress:
         failures: the attempts that failed since the last commit.
         logged: the log records that the program has written.
         cancelled: whether the program has received the request to cancel it.
+        known: the header that the run read last, so that it need not be decoded again.
     """
 
     __repr__ = fields_in_line
@@ -52,40 +71,41 @@ class RunProgress:
     failures: tuple[StepFailure, ...]
     logged: int
     cancelled: bool
+    known: Known
 
 
 @attrs.frozen
 class News:
-    """The result of a checkpoint: what requests stored meanwhile.
+    """The result of a checkpoint, with the requests that were stored meanwhile.
 
     Attributes:
-        header: the stored data, after the checkpoint.
+        known: the stored data, after the checkpoint.
         suspension: why the instance is suspended, if it is.
     """
 
-    header: Header
+    known: Known
     suspension: Suspension | None
 
 
-def progress_of(  # noqa: PLR0917 - the parts of a replay
-    draft: Draft,
-    rows: Sequence[Row],
-    failures: tuple[StepFailure, ...],
-    failing: tuple[FailingStep, ...],
-    taken: frozenset[int],
-    logged: int,
-    cancelled: bool,  # noqa: FBT001 - as it is stored
-) -> RunProgress:
-    """Return the progress of a run, and remove its messages from the draft: they are sent once."""
+def progress_of(replay: Replay, rows: Sequence[Row], failures: tuple[StepFailure, ...]) -> RunProgress:
+    """Return the progress of a run, and remove its messages from the draft: they are sent once.
+
+    Args:
+        replay: the replay of the run.
+        rows: its rows since the last commit.
+        failures: its failed attempts since then.
+    """
+    draft = replay.draft
     messages = tuple(draft.messages)
     draft.messages.clear()
     return RunProgress(
         bodies=tuple(map(body_of, rows)),
-        taken=taken,
+        taken=frozenset(replay.taken),
         messages=messages,
         state=draft.encoded,
-        failing=failing,
+        failing=tuple(replay.failing.values()),
         failures=failures,
-        logged=logged,
-        cancelled=cancelled,
+        logged=max(replay.logged, replay.header.logged),
+        cancelled=replay.cancelled,
+        known=replay.known,
     )

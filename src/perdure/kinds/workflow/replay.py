@@ -25,7 +25,7 @@ from perdure.kinds.workflow.errors import NotInWorkflow, NotRecordable
 from perdure.kinds.workflow.instructions import CallChild, OneStep, Patched, Receive, StepKey
 from perdure.kinds.workflow.names import NAMES
 from perdure.kinds.workflow.outcome_codecs import codecs_of, encoded
-from perdure.kinds.workflow.progress import RunProgress, StepFailure, progress_of
+from perdure.kinds.workflow.progress import Known, RunProgress, StepFailure, progress_of
 from perdure.kinds.workflow.row import Form, Row, row_of
 from perdure.kinds.workflow.state_operations import StateOperations
 from perdure.kinds.workflow.stored import Ended, FailingStep, Header, Wait, WaitingSignal
@@ -42,7 +42,7 @@ class Replay:
     """One replay, and the program after it.
 
     Attributes:
-        header: the stored data.
+        known: the stored data.
         bodies: the rows of the journal.
         draft: holds the state and the messages.
         signals: the codecs of the signals, by name.
@@ -61,12 +61,13 @@ class Replay:
         tree: the branches.
     """
 
-    header: Header
+    known: Known
     bodies: Sequence[str]
     draft: Draft
     signals: Mapping[str, Codec[Any]]
     max_steps: int
     now_ms: int
+    header: Header = attrs.field(init=False)
     new: list[Row] = attrs.Factory(list[Row])
     inbox: list[WaitingSignal] = attrs.Factory(list[WaitingSignal])
     taken: set[int] = attrs.Factory(set[int])
@@ -90,6 +91,7 @@ class Replay:
 
     def __attrs_post_init__(self) -> None:
         self._timers = Timers(self.tree)
+        self.header = self.known.header
         self.inbox = list(self.header.inbox)
         self.failing = {step.path: step for step in self.header.failing if step.path}
 
@@ -512,13 +514,13 @@ class Replay:
                 self.tree.expire(timer, at_ms)
             self.advance()
 
-    def notice(self, header: Header, now_ms: int) -> None:
+    def notice(self, known: Known, now_ms: int) -> None:
         """Take over the requests that arrived since the last commit, and run the program on."""
         self.now_ms = max(self.now_ms, now_ms)
-        self.inbox = [signal for signal in header.inbox if signal.number not in self.taken]
-        self.taken.intersection_update(signal.number for signal in header.inbox)
-        if header.cancel is not None and self.header.cancel is None:
-            self.header = attrs.evolve(self.header, cancel=header.cancel)
+        if known.data != self.known.data:
+            self.known, self.header = known, known.header
+            self.inbox = [signal for signal in self.header.inbox if signal.number not in self.taken]
+            self.taken.intersection_update(signal.number for signal in self.header.inbox)
         self.advance()
 
     # ------------------------------------------------------------ commits
@@ -534,10 +536,7 @@ class Replay:
         """Return the progress since the last commit, for a commit that is written in any case."""
         rows, self._saved = self.new[self._saved :], len(self.new)
         failures, self.failures = tuple(self.failures), []
-        logged = max(self.logged, self.header.logged)
-        return progress_of(
-            self.draft, rows, failures, tuple(self.failing.values()), frozenset(self.taken), logged, self.cancelled
-        )
+        return progress_of(self, rows, failures)
 
     @property
     def exit(self) -> AnyExit | None:

@@ -19,7 +19,7 @@ from perdure.jobs.writes import answered, purge, put, stored
 from perdure.kinds.workflow.children import report_end
 from perdure.kinds.workflow.commands import REASON
 from perdure.kinds.workflow.draft import WorkflowDraft
-from perdure.kinds.workflow.progress import News, RunProgress
+from perdure.kinds.workflow.progress import Known, News, RunProgress
 from perdure.kinds.workflow.replay import Replay
 from perdure.kinds.workflow.retrying import after_failure
 from perdure.kinds.workflow.stored import FAILURE, Ended, FailingStep, Header, header_of, written
@@ -40,24 +40,36 @@ _CHILD_CANCELLED = "terminated"
 
 def checkpoint(execute: Execute, progress: RunProgress, inputs: TurnInputs) -> Commit:
     """Commit the progress of a run over the present row."""
-    before = execute.instance
-    header = advanced(header_of(before), progress, before)
-    log = EventRecorder(inputs, before.address, before.run_count)
+    before, known = execute.instance, progress.known
+    stored_header = known.header if before.data == known.data else header_of(before)
+    header = advanced(stored_header, progress, before)
+    data = before.data if header is stored_header else _data(header, before, inputs)
+    events: tuple[Event, ...] = ()
+    if progress.failures:
+        events = _failures(EventRecorder(inputs, before.address, before.run_count), execute, progress)
     transition = put(
         before,
         inputs.now_ms,
-        events=_failures(log, execute, progress),
+        events=events,
         messages=progress.messages,
         state=before.state if progress.state is None else progress.state,
-        data=_data(header, before, inputs),
+        data=data,
         journal=_appended(progress),
     )
-    return answered(transition, News(header, before.suspension))
+    return answered(transition, News(Known(data, header), before.suspension))
 
 
 def advanced(header: Header, progress: RunProgress, before: Instance) -> Header:
     """Return the header with the progress of a run."""
     cancel = header.cancel
+    if not (
+        (progress.state is not None and header.first is None)
+        or progress.logged != header.logged
+        or progress.taken
+        or progress.failing != header.failing
+        or (cancel is not None and progress.cancelled and not cancel.delivered)
+    ):
+        return header
     return attrs.evolve(
         header,
         first=before.state if progress.state is not None and header.first is None else header.first,

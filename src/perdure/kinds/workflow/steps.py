@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from perdure.values.instance import Instance
 
 
+NOW: Final[Program[int]] = perform(Now())
+_JITTER: Final[Program[float]] = perform(Jitter())
+
+
 @program
 def write_logs(replay: Replay) -> Do[None, Any, Any]:
     """Write the log records of the program: once, because a replay repeats none."""
@@ -30,11 +34,19 @@ def write_logs(replay: Replay) -> Do[None, Any, Any]:
 
 @attrs.define
 class Steps:
-    """Performs the steps of one run."""
+    """Performs the steps of one run.
+
+    Attributes:
+        job: the definition.
+        instance: the claimed instance.
+        replay: the replay of the run.
+        services: the services of the run.
+    """
 
     job: Workflow[Any, Any, Any, Any]
     instance: Instance
     replay: Replay
+    services: Any  # the user's own record
 
     def secrets(self) -> frozenset[str]:
         """Return the secrets that the program had."""
@@ -45,32 +57,32 @@ class Steps:
         return known if drafted is None else known | self.job.plan.state.secrets(drafted.encode())
 
     @program
-    def performed(self, asked: OpenStep) -> Do[None, Any, Any]:
-        """Perform a step, and run the program of the workflow on."""
-        began_ms = yield from perform(Now())
-        self.replay.begin_step(asked, began_ms)
-        exit_ = yield from sandbox(_call(asked))
-        now_ms = yield from perform(Now())
-        defect = self.replay.performed(asked, exit_, now_ms)
+    def performed(self, asked: OpenStep) -> Do[int, Any, Any]:
+        """Perform a step, run the program of the workflow on, and return the time of the end."""
+        replay = self.replay
+        began_ms = yield from NOW
+        replay.begin_step(asked, began_ms)
+        exit_ = yield from sandbox(self._call(asked))
+        now_ms = yield from NOW
+        defect = replay.performed(asked, exit_, now_ms)
         if defect is not None:
             yield from self.failed(asked.path, asked.name, defect, now_ms - began_ms, now_ms)
-        yield from write_logs(self.replay)
+        if replay.lines:
+            yield from write_logs(replay)
+        return now_ms
+
+    def _call(self, asked: OpenStep) -> Program[Any, Any, Any]:
+        instruction = asked.instruction
+        inner: Program[Any, Any, Any] = instruction.make() if instruction.__class__ is OneStep else perform(instruction)
+        return inner if asked.scope is self.services else inner.provide(asked.scope)
 
     @program
     def failed(self, path: str, name: str, defect: Exception | Halted, took_ms: int, now_ms: int) -> Do[None, Any, Any]:
         """Note a failed attempt."""
-        jitter = yield from perform(Jitter())
+        jitter = yield from _JITTER
         record = record_failure(defect if isinstance(defect, Halted) else Raised(defect), None, secrets=self.secrets())
-        before = (
-            self.replay.failing.get(path) or self.replay.program_failure if not path else self.replay.failing.get(path)
-        )
+        before = self.replay.failing.get(path) if path else self.replay.program_failure
         step = after_failure(
             self.job.plan.retry, before, path=path, name=name, defect=defect, error=record, now_ms=now_ms, jitter=jitter
         )
         self.replay.failed(step, max(0, took_ms))
-
-
-def _call(asked: OpenStep) -> Program[Any, Any, Any]:
-    instruction = asked.instruction
-    inner: Program[Any, Any, Any] = instruction.make() if instruction.__class__ is OneStep else perform(instruction)
-    return inner.provide(asked.scope)

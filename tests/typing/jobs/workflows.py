@@ -1,0 +1,81 @@
+"""The inferred types of workflows: definition, handle, sender, children, signals and outcomes."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from returns.future import FutureResult
+
+from perdure import Client, Do, Program, Signal, Workflow, WorkflowContext, patched, program, step, step_key, tell
+from perdure.examples.fulfilment import (
+    Approval,
+    HasShop,
+    OutOfStock,
+    Purchase,
+    Refusal,
+    approval,
+    fulfilment,
+    print_label,
+)
+from perdure.examples.mail import MailBounced
+from perdure.jobs.definition import CallError
+from perdure.kinds.workflow import Signalled, WorkflowHandle
+from perdure.programs import EffectTimeout, gather, sleep
+from perdure.values.answer import Failed, Started
+from perdure.values.failure import Defect
+from perdure.values.outcome import Done, WasCancelled
+
+assert_type(fulfilment, Workflow[Purchase, str, Refusal | MailBounced, HasShop])
+assert_type(approval, Signal[Approval])
+
+
+def calls(jobs: Client, order: Purchase) -> None:
+    flow = jobs.handle(fulfilment)
+    assert_type(flow, WorkflowHandle[Purchase, str, Refusal | MailBounced])
+    assert_type(flow.start("1", order), FutureResult[Started[Refusal | MailBounced | Defect], CallError])
+    assert_type(flow.signal("1", approval, Approval("ann")), FutureResult[Signalled, CallError])
+    assert_type(flow.cancel("1", "why"), FutureResult[Signalled, CallError])
+    assert_type(flow.get_state("1"), FutureResult[Purchase | None, CallError])
+    flow.outcome("1").map(shown)
+
+
+def shown(outcome: Done[str] | Failed[Refusal | MailBounced | Defect] | WasCancelled | None) -> str:
+    match outcome:
+        case Done(value=value):
+            return assert_type(value, str)
+        case Failed(error):
+            return str(assert_type(error, Refusal | MailBounced | Defect))
+        case WasCancelled(reason=reason):
+            return reason
+        case None:
+            return "-"
+
+
+@step
+@program
+def labelled(parcel: str) -> Do[str, OutOfStock, HasShop]:
+    return (yield from print_label(parcel))
+
+
+assert_type(labelled("1"), Program[str, OutOfStock, HasShop])
+
+
+@program
+def parent(ctx: WorkflowContext[int]) -> Do[int, EffectTimeout | Refusal | MailBounced | Defect, HasShop]:
+    got = yield from approval.receive().timeout("1 day")
+    assert_type(got, Approval)
+    tracking = yield from fulfilment.call("child", Purchase("a", "b", 1))
+    assert_type(tracking, str)
+    yield from tell(fulfilment, "other").signal(approval, Approval("x"))
+    yield from tell(fulfilment, "other").start(Purchase("a", "b", 1))
+    yield from gather(sleep("1 s"), sleep("2 s"))
+    assert_type((yield from patched("more")), bool)
+    assert_type((yield from step_key()), str)
+    yield from labelled(tracking)
+    if got.by:
+        yield from ctx.start_over(1)
+    return len(tracking)
+
+
+family = Workflow("family", state=int, run=parent, signals=(approval,))
+assert_type(family, Workflow[int, int, EffectTimeout | Refusal | MailBounced | Defect, HasShop])
