@@ -85,8 +85,8 @@ MUTANTS = (
     Mutant(
         "requests do not wait for the run of another engine",
         "jobs/turn.py",
-        "return Defer() if is_held_elsewhere(instance, job.occupancy, inputs) else None",
-        "return None",
+        "if newer <= own and not is_held_elsewhere(instance, job.occupancy, inputs):",
+        "if newer <= own:",
         CROWD,
     ),
     Mutant(

@@ -22,8 +22,10 @@ from perdure import App, Backoff, Limits, Retry
 from perdure.client.client import Client
 from perdure.stores.store import Query
 from perdure.testing.cluster import Cluster, ClusterEngine
+from perdure.testing.world.trace_event import MessagesRead, TraceEvent, TransitionCommitted
 from perdure.values.duration import Duration
 from perdure.values.errors import InstanceParked, PerdureError
+from perdure.values.message import Consumed
 
 Ask: TypeAlias = Callable[[Client], FutureResult[Any, Any]]
 
@@ -106,10 +108,25 @@ class Crowd:
     totals: Counter[str] = attrs.Factory(Counter[str])
     added: list[int] = attrs.Factory(list[int])
     counts: Counter[str] = attrs.Factory(Counter[str])
+    pairs: dict[int, tuple[str, str]] = attrs.Factory(dict[int, "tuple[str, str]"])
+    consumed: dict[tuple[str, str], list[int]] = attrs.Factory(dict["tuple[str, str]", "list[int]"])
     _done: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.cluster = Cluster(App(None), seed=self.seed)
+        self.cluster.watch(self._note_messages)
+
+    def _note_messages(self, event: TraceEvent) -> None:
+        """Note in which order the messages of each pair are consumed."""
+        match event.what:
+            case MessagesRead(messages):
+                for one in messages:
+                    self.pairs[one.message_id] = str(one.message.sender), str(one.message.target)
+            case TransitionCommitted(transition, _) if isinstance(transition.inbound, Consumed):
+                number = transition.inbound.message_id
+                self.consumed.setdefault(self.pairs[number], []).append(number)
+            case _:
+                pass
 
     # ------------------------------------------------------------ engines
     def start(self) -> ClusterEngine:
@@ -292,6 +309,8 @@ class Crowd:
         assert not alarms, f"alarms are left: {alarms}"
         left = self.cluster.inspect(lambda store: store.messages(1 << 52, 1_000))
         assert not left, f"messages are left: {left}"
+        for pair, numbers in self.consumed.items():
+            assert numbers == sorted(set(numbers)), f"messages of {pair} in another order, or twice: {numbers}"
         assert not self.without_lease, f"effects without a lease: {self.without_lease}"
         assert not self.overlaps, f"the same run in two living engines at once: {self.overlaps}"
         twice = {word: count for word, count in Counter(self.heard).items() if count > 1}

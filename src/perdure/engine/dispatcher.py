@@ -357,7 +357,8 @@ class Dispatcher:
                 item.reply(result)
                 if isinstance(item.request.command, Recover) and _is_lost(result):
                     self.claim_left(resident)
-                self._wake_deferred_unless_running(resident)
+                if resident.deferred and not resident.running:
+                    self._wake_deferred(resident)
             case RunsApart(execute):
                 run = self._run_apart(resident, item, execute)
                 resident.apart = self.runtime.spawn(run, name=f"run of {resident.address}")
@@ -369,14 +370,10 @@ class Dispatcher:
                 item.reply(Failure(OutcomeUnknown(f"another writer changed {address} during its run")))
                 if not self.turns.others:
                     self.fence_lost(address)
-                else:
-                    self._wake_deferred_unless_running(resident)
+                elif resident.deferred and not resident.running:
+                    self._wake_deferred(resident)
             case _:
                 assert_never(verdict)
-
-    def _wake_deferred_unless_running(self, resident: Resident) -> None:
-        if resident.deferred and not resident.running:
-            self._wake_deferred(resident)
 
     def _defer(self, resident: Resident, item: Item) -> None:
         """Keep a request until the run in progress has ended; if another engine runs it, look again: ever later."""

@@ -60,6 +60,8 @@ class Outbox:
         wake: wakes the loop when a message was written or a target was resumed.
         reporting: tells sinks of deliveries and of commits.
         unserved: the messages to jobs that are not served.
+        is_own: whether this engine decides on messages to a target that it cannot handle; on a shared store, those to
+            its share.
         process_ends: called when the code of a job raises `SystemExit` or `KeyboardInterrupt`; set once, right after
             construction.
     """
@@ -72,6 +74,7 @@ class Outbox:
     wake: Wake
     reporting: Reporting
     process_ends: Callable[[BaseException], None] = attrs.field(init=False)
+    is_own: Callable[[Address], bool] = lambda _: True
     _under_way: set[Pair] = attrs.Factory(set[Pair])
     _posted: dict[int, Future[Any]] = attrs.Factory(dict[int, "Future[Any]"])
     _consumed_since_read: set[int] = attrs.Factory(set[int])
@@ -187,6 +190,8 @@ class Outbox:
                 self._settled(pair)
             case Failure(EngineClosed()):  # the next engine finds it in the store
                 self._settled(pair)
+            case Failure(InstanceParked() | Undecodable() | Overloaded()) if not self.is_own(stored.message.target):
+                self._settle_later(pair)  # soon it is the message of another engine, which perhaps can handle it
             case Failure(InstanceParked() | Undecodable() as error):
                 self._held[stored.message.target] = stored
                 self._write_then_settle(stored, postponement(stored, error, self._inputs()))

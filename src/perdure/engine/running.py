@@ -153,8 +153,8 @@ class RunningEngine:
         membership = self.membership
         if membership is None:
             return Recovery(self.store, self.dispatcher, self.jobs)
-        work = work_of(self.store, membership)
-        return Recovery(work, self.dispatcher, self.jobs, lambda address: address in membership.share)
+        self.outbox.is_own = is_own = lambda address: address in membership.share
+        return Recovery(work_of(self.store, membership), self.dispatcher, self.jobs, is_own)
 
     def _look_at_alarms(self) -> None:
         """Read again what other engines may have written: alarms, and the instances that callers wait for."""

@@ -109,8 +109,8 @@ def _decide(
     step: Step | None = None
     if isinstance(command, Recover) and (instance is None or claim is None):
         return reply(address, None)
-    if instance is not None and inputs.others:
-        step = _left_to_others(job, instance, inputs)
+    if inputs.others is not NO_OTHERS and instance is not None:
+        step = _left_to_others(job, instance, request, inputs)
     if step is None and instance is not None and claim is not None:
         step = recover(job, instance, claim, inputs) if isinstance(command, Recover) else RecoverFirst()
     if step is not None:
@@ -123,14 +123,21 @@ def _is_occupied(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> 
     return is_running(instance, inputs) or is_held_elsewhere(instance, job.occupancy, inputs)
 
 
-def _left_to_others(job: AnyDefinition, instance: Instance, inputs: TurnInputs) -> Commit | Defer | None:
+def _left_to_others(
+    job: AnyDefinition, instance: Instance, request: Request, inputs: TurnInputs
+) -> Commit | Defer | None:
     """Return the decision about an instance of a shared store that another engine holds, or wrote in a newer version.
 
-    An engine of a newer deploy reads that version; parked by this one, the instance would stop for all of them.
+    An alarm does not wait for the other engine: it is read again while it is due. An engine of a newer deploy reads the
+    newer version; parked by this one, the instance would stop for all engines.
     """
     newer, own = instance.state_version, job.plan.state_version
+    if newer <= own and not is_held_elsewhere(instance, job.occupancy, inputs):
+        return None
+    if isinstance(request.command, AlarmDue):
+        return reply(instance.address, None)
     if newer <= own:
-        return Defer() if is_held_elsewhere(instance, job.occupancy, inputs) else None
+        return Defer()
     problem = f"$: version {newer} of the state is newer than {own}, the version of this engine; call a newer engine"
     return refuse(instance.address, Undecodable(str(instance.address), (problem,)))
 
